@@ -12,8 +12,8 @@ from fastapi.routing import APIRoute
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.base import API as PREFIX
-from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web.api import ROOT, ROUTERS
+from crawlyard.web.by_hand import ENDPOINTS
 from tests.web.matrix import (
     MAKERS,
     MISSING_ID,

@@ -54,6 +54,7 @@ class Who(Struct, frozen=True):
     doc: str
 
 
+NOBODY = Who("everybody, whoever they are")
 ANYBODY = Who("whoever is signed in")
 OWN_ACCOUNT = Who("whoever is signed in, but not by a token made for less than their role")
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.access.account import Account
 from crawlyard.services.access.accounts import Accounts
 from crawlyard.services.access.saved_views import SavedViews
 from crawlyard.services.access.sections import Sections
@@ -36,6 +37,11 @@ class Surface:
         self._caller = caller
 
     @cached_property
+    def account(self) -> Account:
+        """Return the actor's own account."""
+        return Account(self._services, self._actor, self._permits, self._caller)
+
+    @cached_property
     def users(self) -> Accounts:
         """Return those who may ask."""
         return Accounts(self._services, self._actor)
@@ -62,6 +68,7 @@ class Surface:
 
 
 NOUNS = {
+    "account": Account,
     "users": Accounts,
     "tokens": Tokens,
     "jobs": Jobs,

@@ -8,10 +8,9 @@ from fastapi.middleware.gzip import GZipMiddleware
 
 from crawlyard.about import VERSION
 from crawlyard.core.answers.base import API as PREFIX
-from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web import pages
 from crawlyard.web.api import ROOT, ROUTERS
-from crawlyard.web.by_hand import BY_HAND
+from crawlyard.web.by_hand import BY_HAND, ENDPOINTS
 from crawlyard.web.documenting import document, operation_id
 from crawlyard.web.endpoints import routes_of
 from crawlyard.web.errors import problems

@@ -9,11 +9,13 @@ from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.export.base import Format, file_name
+from crawlyard.services import surface
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.web.asking import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments
 from crawlyard.web.errors.problems import Problem
 from crawlyard.web.rates import Bucket
+from crawlyard.web.signing_in import SigningIn, answer_with_cookie
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -105,5 +107,13 @@ def files_of(*forms: Format) -> dict[str, Any]:
 FILES = {"results_export": files_of(*Format)}
 """The content of answers that are no JSON, by the names of their endpoints."""
 
-BY_HAND: Mapping[str, ByHand] = {"results_page": page, "results_export": export}
+BY_HAND: Mapping[str, ByHand] = {
+    "auth_login": answer_with_cookie,
+    "auth_logout": answer_with_cookie,
+    "results_page": page,
+    "results_export": export,
+}
 """By the names of their endpoints."""
+
+ENDPOINTS = (*endpoints_of(SigningIn).values(), *surface.ENDPOINTS)
+"""All that can be asked of a server: of its surface, and what browsers alone ask for."""

@@ -13,8 +13,7 @@ from fastapi.routing import APIRoute
 
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.core.answers.problems import ProblemOut
-from crawlyard.services.surface import ENDPOINTS
-from crawlyard.web.by_hand import FILES
+from crawlyard.web.by_hand import ENDPOINTS, FILES
 from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE
 from crawlyard.web.openapi import described
 from crawlyard.web.routes import MAX_KEY, Route

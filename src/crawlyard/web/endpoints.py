@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
-from crawlyard.core.endpoint import Endpoint, Header, Parameter, Slice, replying
+from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import unknown
 from crawlyard.errors import Invalid, NotFound
@@ -50,10 +50,13 @@ def routes_of(
 
 def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
+        reply = by_hand or answer
+        if one.who is NOBODY:
+            return await reply(request, one, None)
         site = site_of(request)
         caller = await admitted(request, site, one.who)
         surface = Surface(site.yard.services, caller.actor, caller.permits, caller)
-        return await (by_hand or answer)(request, one, getattr(surface, one.noun))
+        return await reply(request, one, getattr(surface, one.noun))
 
     async def endpoint(request: Request) -> Response:
         return await answered(request, handler)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoint import Endpoint, Header, Parameter, Rest
+from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Rest
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.web.spec_schema import change_schema, job_schema, section_schema
 
@@ -151,13 +151,15 @@ def _with_default(one: Parameter, schema: Any) -> dict[str, Any]:
 
 
 def _security(one: Endpoint) -> list[dict[str, Any]]:
+    if one.who is NOBODY:
+        return []
     scopes = [str(one.who)] if isinstance(one.who, Permit) else []
     return [{"token": scopes}, {"session": scopes}]
 
 
 def _problems(one: Endpoint) -> set[int]:
     """Return the problems that an endpoint may be answered with, beside those of all."""
-    found = {401, 403, 422, 429}
+    found = {401, 422, 429} if one.who is NOBODY else {401, 403, 422, 429}
     if one.at("path") or one.at("rest"):
         found.add(404)
     if one.method != "GET" or str(one.who).endswith(":write"):

@@ -1,7 +1,6 @@
 """The routes, a module for each kind of thing."""
 
 from crawlyard.web.api import schedules, templates, webhooks
-from crawlyard.web.api.access import auth
 from crawlyard.web.api.fleet import (
     attention,
     events,
@@ -17,7 +16,6 @@ from crawlyard.web.api.fleet import (
 )
 
 ROUTERS = (
-    auth.router,
     pages.router,
     templates.router,
     schedules.router,
