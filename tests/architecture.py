@@ -61,7 +61,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "brotli": ("engine.http.decode",),
     "can_ada": ("engine.urls",),
     "cronsim": ("core.schedules.timetable",),
-    "fastapi": ("web",),
     "h11": ("web.connection",),  # of uvicorn's connections
     "httptools": ("engine.http.response_parser",),
     "httpx": ("client",),
@@ -80,7 +79,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "rjsmin": ("web.assets",),
     "sqlalchemy": ("store",),
     "standardwebhooks": ("services.webhooks.signing",),
-    "starlette": ("web",),  # what FastAPI is made of: its own types stand where FastAPI has none
+    "starlette": ("web",),
     "structlog": ("cli",),
     "turbohtml": ("engine.extract.page",),
     "typer": ("cli",),
@@ -93,7 +92,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.http.decode", "store.codec"),
     # wherever untyped values enter or leave
-    "pydantic": ("cli", "config", "web"),
+    "pydantic": ("cli", "config"),
     "msgspec": (
         "api",
         "bus.redis",

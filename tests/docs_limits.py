@@ -18,7 +18,6 @@ from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
 from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
 from crawlyard.services.schedules.backfill_operation import MOST_INSTANTS
 from crawlyard.web.connection import IDLE_S, LINGER_S, REQUEST_S
-from crawlyard.web.filters.filtering import LONGEST_ITEM
 from crawlyard.web.live.hub import MOST_OF_ONE
 from crawlyard.web.live.past import MOST_REPLAYED
 from crawlyard.web.paging import DEFAULT, MOST
@@ -138,7 +137,7 @@ def _parameters(document: Document) -> list[list[str]]:
         for one in told.get("parameters", ()):
             bounds = ", ".join(_bounds(document, one["schema"]))
             # several values may stand in one item, between commas
-            bounds = bounds.replace(f"{LONGEST_ITEM:,} char", f"{MAX_WORD:,} char")
+            bounds = bounds.replace(f"{MOST_VALUES * MAX_WORD:,} char", f"{MAX_WORD:,} char")
             if bounds and one["in"] != "header":
                 found.setdefault((one["name"], bounds), []).append(told["operationId"])
     return [[f"`{name}`", bounds, _some(users)] for (name, bounds), users in sorted(found.items())]

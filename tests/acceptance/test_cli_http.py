@@ -28,7 +28,7 @@ from tests.acceptance.shell import (
 
 NOBODY = {"CRAWLYARD_SERVER": "http://127.0.0.1:9", "CRAWLYARD_TOKEN": "cyt_x"}
 ENGINE = ("httptools", "turbohtml", "can_ada", "isal")
-SERVER = ("fastapi", "starlette", "uvicorn", "prometheus_client")
+SERVER = ("starlette", "uvicorn", "prometheus_client")
 STORE = ("sqlalchemy", "alembic", "crawlyard.yard", "crawlyard.store.open")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
 from msgspec import structs
+from starlette.applications import Starlette
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Permit, Role
@@ -28,7 +28,7 @@ class Rig:
     """A server, and those who ask it."""
 
     site: Site
-    app: FastAPI
+    app: Starlette
     clock: FakeClock
     secrets: dict[str, str] = field(default_factory=dict)  # of users, by name
 
@@ -96,11 +96,11 @@ class Rig:
         await self.yard._close()
 
 
-_unused: list[FastAPI] = []
-_used: list[FastAPI] = []
+_unused: list[Starlette] = []
+_used: list[Starlette] = []
 
 
-def an_app(site: Site) -> FastAPI:
+def an_app(site: Site) -> Starlette:
     """Return an application that serves *site*, for one test: if there is any, a used one.
 
     Making one and asking it for the first time takes longer than most tests.

@@ -3,12 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 import typer.main
-from fastapi.routing import APIRoute
 
 from crawlyard.cli.commands import tree
-from crawlyard.core.answers.base import API as PREFIX
-from crawlyard.services import surface
-from crawlyard.web.api import ROUTERS
+from crawlyard.web import by_hand
 from crawlyard.web.plain import PLAIN
 
 HERE: Mapping[str, str] = {
@@ -137,17 +134,8 @@ COMMANDS = dict(commands(typer.main.get_command(tree())))
 
 
 def routes() -> set[str]:
-    every = [route for router in ROUTERS for route in router.routes]
-    return (
-        {
-            f"{method} {route.path.removeprefix(PREFIX)}"
-            for route in every
-            if isinstance(route, APIRoute)
-            for method in route.methods or ()
-        }
-        | {f"{one.method} {one.path}" for one in surface.ENDPOINTS}
-        | {f"GET {one.path}" for one in PLAIN}
-    )
+    every = {f"{one.method} {one.path}" for one in by_hand.ENDPOINTS}
+    return every | {f"GET {one.path}" for one in PLAIN}
 
 
 def test_every_command_has_a_row() -> None:

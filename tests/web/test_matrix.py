@@ -8,12 +8,10 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
 import pytest
-from fastapi.routing import APIRoute
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.base import API as PREFIX
-from crawlyard.services.surface import ENDPOINTS
-from crawlyard.web.api import ROUTERS
+from crawlyard.web.by_hand import ENDPOINTS
 from crawlyard.web.endpoints import path_of
 from crawlyard.web.plain import PLAIN
 from tests.web.matrix import (
@@ -37,12 +35,6 @@ NAMED = {row.name: row for row in ROWS}
 
 def routes() -> Iterator[tuple[str, str]]:
     """Yield method and whole path of every route, with its name in the table."""
-    for prefix, routers in ((PREFIX, ROUTERS),):
-        for router in routers:
-            for route in router.routes:
-                assert isinstance(route, APIRoute)
-                for method in sorted(route.methods or ()):
-                    yield f"{method} {route.path}", f"{prefix}{route.path}"
     yield from ((f"{e.method} {e.path}", path_of(PREFIX, e)) for e in ENDPOINTS)
     yield from ((f"GET {one.path.removeprefix(PREFIX)}", one.path) for one in PLAIN)
 

@@ -87,6 +87,7 @@ class TestSections:
         ("section", "value", "pointer"),
         [
             ("grants", {"address": True}, "/address"),
+            ("grants", {"section": True}, "/section"),  # the path has a parameter of that name
             ("grants", {"addresses": "perhaps"}, "/addresses"),
             ("ceilings", {"pages": 0}, "/pages"),
             ("ceilings", {"duration_s": 0}, "/duration_s"),
@@ -109,6 +110,14 @@ class TestSections:
         assert problem(answer) == (422, "validation_failed")
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
         assert (await rig.get(f"settings/{section}")).json()["version"] == 0
+
+    async def test_without_a_body_a_section_stays_as_it_is(self, rig: Rig) -> None:
+        await put(rig, "grants", {"private": True})
+
+        answer = await rig.ask("PUT", "settings/grants", headers={"If-Match": "*"})
+
+        assert problem(answer) == (422, "validation_failed")
+        assert (await rig.get("settings/grants")).json()["value"]["private"] is True
 
     async def test_everybody_reads_and_an_admin_writes(self, rig: Rig) -> None:
         await rig.user("ada")

@@ -54,6 +54,7 @@ class Who(Struct, frozen=True):
     doc: str
 
 
+NOBODY = Who("everybody, whoever they are")
 ANYBODY = Who("whoever is signed in")
 OWN_ACCOUNT = Who("whoever is signed in, but not by a token made for less than their role")
 
@@ -156,6 +157,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def at(self, *places: str) -> list[Parameter]:
         """Return the parameters in one of *places*."""
         return [one for one in self.parameters if one.place in places]
+
+    @property
+    def needs_body(self) -> bool:
+        """Return whether a request without a body is wrong, whatever members that may have."""
+        return self.method == "PATCH" or any(one.required for one in self.at("rest"))
 
     @cached_property
     def returns(self) -> Any:

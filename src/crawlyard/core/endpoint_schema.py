@@ -12,6 +12,7 @@ from crawlyard.core.spec_schema import (
     change_schema,
     checked_template_schema,
     job_schema,
+    section_schema,
     template_change_schema,
     template_schema,
 )
@@ -22,6 +23,7 @@ FORMS: Mapping[str, Callable[[], dict[str, Any]]] = {
     "template": template_schema,
     "template change": template_change_schema,
     "checked template": checked_template_schema,
+    "section": section_schema,
 }
 """The JSON Schemas of bodies that take what no parameter takes."""
 

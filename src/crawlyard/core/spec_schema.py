@@ -1,8 +1,9 @@
-"""JSON Schemas of what is asked: of a job, from the metadata of its fields, and of a template."""
+"""JSON Schemas of bodies whose members are no parameters: specs, templates, settings."""
 
 from collections.abc import Mapping
 from typing import Any, get_origin
 
+from crawlyard.core.answers.access.settings import SECTION_EXAMPLES
 from crawlyard.core.fields import Field
 from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec import (
@@ -78,6 +79,15 @@ def change_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": own,
         "examples": [{"priority": "high", "limits": {"pages": 20_000}}],
+    }
+
+
+def section_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a section of the settings: each has fields of its own."""
+    return {
+        "type": "object",
+        "additionalProperties": True,
+        "examples": [*SECTION_EXAMPLES.values()],
     }
 
 

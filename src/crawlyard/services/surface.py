@@ -4,8 +4,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
+from crawlyard.services.access.account import Account
+from crawlyard.services.access.accounts import Accounts
+from crawlyard.services.access.saved_views import SavedViews
+from crawlyard.services.access.sections import Sections
+from crawlyard.services.access.tokens import Tokens
 from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.event_feed import EventFeed
 from crawlyard.services.fleet.hosts import Hosts
@@ -27,16 +33,37 @@ if TYPE_CHECKING:
 class Surface:
     """The nouns of an instance, for one actor.
 
-    *permits*: what they showed is good for these alone; ``None``: for all of their role.
+    *permits*: what they showed is good for these alone; ``None``: for all of their role. *caller*
+    has what they showed; ``None``: nothing had to be shown.
     """
 
     def __init__(
-        self, services: "Services", actor: Actor, permits: frozenset[Permit] | None = None
+        self,
+        services: "Services",
+        actor: Actor,
+        permits: frozenset[Permit] | None = None,
+        caller: Caller | None = None,
     ) -> None:
         self._services = services
         self._actor = actor
         self._permits = PERMITS_OF[actor.role] if permits is None else permits
         self._limited = permits is not None
+        self._caller = caller
+
+    @cached_property
+    def account(self) -> Account:
+        """Return the actor's own account."""
+        return Account(self._services, self._actor, self._permits, self._caller)
+
+    @cached_property
+    def users(self) -> Accounts:
+        """Return those who may ask."""
+        return Accounts(self._services, self._actor)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """Return what programs show to prove who they are."""
+        return Tokens(self._services, self._actor, self._caller)
 
     @cached_property
     def jobs(self) -> Jobs:
@@ -79,9 +106,19 @@ class Surface:
         return EventFeed(self._services, self._actor, self._permits, limited=self._limited)
 
     @cached_property
+    def settings(self) -> Sections:
+        """Return settings of the whole instance."""
+        return Sections(self._services, self._actor)
+
+    @cached_property
     def operations(self) -> OperationReader:
         """Return work that goes on in the background."""
         return OperationReader(self._services, self._actor)
+
+    @cached_property
+    def views(self) -> SavedViews:
+        """Return filters that were given a name."""
+        return SavedViews(self._services, self._actor)
 
     @cached_property
     def stats(self) -> Stats:
@@ -105,6 +142,9 @@ class Surface:
 
 
 NOUNS: Mapping[str, type] = {
+    "account": Account,
+    "users": Accounts,
+    "tokens": Tokens,
     "jobs": Jobs,
     "pages": Pages,
     "templates": Templates,
@@ -113,7 +153,9 @@ NOUNS: Mapping[str, type] = {
     "workers": Workers,
     "hosts": Hosts,
     "events": EventFeed,
+    "settings": Sections,
     "operations": OperationReader,
+    "views": SavedViews,
     "stats": Stats,
     "attention": Attention,
     "meta": Meta,

@@ -1,14 +1,11 @@
 """Who asks, and whether he may: the first thing that every route does."""
 
-from collections.abc import Callable, Coroutine
-from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from fastapi import Depends, Request, Security
-from fastapi.security import APIKeyCookie, HTTPBearer, SecurityScopes
+from starlette.requests import Request
 
 from crawlyard.core.access.credential import Caller, CredentialKind
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoint import OWN_ACCOUNT, Who
 from crawlyard.errors import Forbidden, Unauthenticated
 from crawlyard.web.errors.problems import Problem
@@ -17,22 +14,11 @@ from crawlyard.web.site import Site
 
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
-BEARER = HTTPBearer(auto_error=False, description="A token: `cyt_…`", scheme_name="token")
-COOKIE = APIKeyCookie(
-    name="__Host-crawlyard",
-    auto_error=False,
-    description="The session of a browser, had by `POST /auth/login`",
-    scheme_name="session",
-)
-
 
 def site_of(request: Request) -> Site:
     """Return what all routes share."""
     site: Site = request.app.state.site
     return site
-
-
-SiteOf = Annotated[Site, Depends(site_of)]
 
 
 def cookie_name(request: Request) -> str:
@@ -45,28 +31,13 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client is not None else ""
 
 
-async def caller_of(
-    request: Request,
-    scopes: SecurityScopes,
-    site: SiteOf,
-    _bearer: Annotated[object, Depends(BEARER)] = None,  # for the document
-    _cookie: Annotated[object, Depends(COOKIE)] = None,  # the same
-) -> Caller:
-    """Return who asks.
-
-    Raises:
-        Unauthenticated: nobody has proved anything.
-        Forbidden: what he showed does not permit this route.
-        Problem: he asks too often, or a page of another site asks in his name.
-    """
-    return await admitted(request, site, *map(Permit, scopes.scopes))
-
-
 async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
     """Return who asks, if they may do what *who* says; the request counts against their rate.
 
     Raises:
-        Unauthenticated, Forbidden, Problem: as for `caller_of`.
+        Unauthenticated: nobody has proved anything.
+        Forbidden: what they showed does not permit it.
+        Problem: they ask too often, or a page of another site asks in their name.
     """
     caller = await proved(request, site)
     bucket = Bucket.READ if request.method in _SAFE else Bucket.WRITE
@@ -137,20 +108,7 @@ def check_same_origin(request: Request) -> None:
         raise Problem("unsupported_media_type", "with a cookie, expected application/json")
 
 
-def _needs(permit: Permit) -> Callable[..., Coroutine[Any, Any, Actor]]:
-    async def actor_of(
-        caller: Annotated[Caller, Security(caller_of, scopes=[permit.value])],
-    ) -> Actor:
-        return caller.actor
-
-    return actor_of
-
-
-Anybody = Annotated[Caller, Security(caller_of, scopes=[])]
-"""Whoever has signed in, whatever his role."""
-
-
-def _unnarrowed(caller: Anybody) -> Caller:
+def _unnarrowed(caller: Caller) -> Caller:
     """Return who asks with all that his role permits: his account is not a narrow token's.
 
     Raises:
@@ -159,12 +117,3 @@ def _unnarrowed(caller: Anybody) -> Caller:
     if caller.credential.permits is not None:
         raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
     return caller
-
-
-OwnAccount = Annotated[Caller, Depends(_unnarrowed)]
-"""Whoever has signed in, but not by a token that was made for less than his role has."""
-
-FollowsJobs = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.value])]
-"""Who may read jobs, with what he showed: streams end when that is not good any more."""
-
-IsAdmin = Annotated[Actor, Depends(_needs(Permit.ADMIN))]

@@ -4,9 +4,9 @@ import re
 from collections.abc import AsyncIterator, Collection, Mapping
 from typing import Any
 
-from fastapi import Request, Response
-from fastapi.responses import HTMLResponse, PlainTextResponse, StreamingResponse
 from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.crawl.page import Body
@@ -14,6 +14,7 @@ from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
+from crawlyard.services import surface
 from crawlyard.services.fleet.gauges import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.monitoring import Monitoring
@@ -27,6 +28,7 @@ from crawlyard.web.etags import tag_of
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE, Bucket
 from crawlyard.web.routes import DEEPEST
+from crawlyard.web.signing_in import SigningIn, answer_with_cookie
 from crawlyard.web.site import Site
 from crawlyard.web.streams import STREAMED, STREAMS
 
@@ -197,5 +199,10 @@ BY_HAND: Mapping[str, ByHand] = {
     **STREAMS,
     "results_find_all": export_all,
     "meta_get": meta,
+    "auth_login": answer_with_cookie,
+    "auth_logout": answer_with_cookie,
 }
 """By the names of their endpoints."""
+
+ENDPOINTS = (*endpoints_of(SigningIn).values(), *surface.ENDPOINTS)
+"""All that can be asked of a server: of its surface, and what browsers alone ask for."""

@@ -1,35 +1,31 @@
 """The OpenAPI document: what routes say of themselves, and what is true of all of them.
 
-Whatever the gate, the route class or a rate adds to every route is written here once, so
+Whatever the gate, the routes or a rate add to every route is written here once, so
 that no route can forget it.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
 
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.about import VERSION
+from crawlyard.core.answers.base import API
 from crawlyard.core.answers.problems import ProblemOut
-from crawlyard.services.surface import ENDPOINTS
 from crawlyard.web import plain
-from crawlyard.web.by_hand import FILES
+from crawlyard.web.by_hand import ENDPOINTS, FILES
 from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE
 from crawlyard.web.openapi import described
-from crawlyard.web.routes import MAX_KEY, Route
+from crawlyard.web.routes import MAX_KEY, OneMethod
 
-Responses = dict[int | str, dict[str, Any]]
 Document = dict[str, Any]
 
 _EVERYWHERE = (400, 408, 413, 415, 421, 431, 500, 503)
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM = {"$ref": f"{_SCHEMAS}{ProblemOut.__name__}"}
-_OF_FASTAPI = ("HTTPValidationError", "ValidationError")  # no answer looks like that
-
-NOT_MODIFIED: Responses = {304: {"description": "It is as `If-None-Match` says."}}
-"""The answer of a route that heeds If-None-Match."""
 
 TAGS: Mapping[str, str] = {
     "auth": "Signing in and out, and who asks.",
@@ -61,6 +57,16 @@ the other fields out. A POST may be sent again with its `Idempotency-Key` within
 done once. Things with an `ETag` change under `If-Match`. Answers carry `X-Request-Id`.
 """
 
+_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token: `cyt_…`"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-crawlyard",
+        "description": "The session of a browser, had by `POST /auth/login`",
+    },
+}
+
 _HEADERS: Mapping[str, Mapping[str, Any]] = {
     "If-Match": {
         "description": "The `ETag` of what you saw; `*`: whatever it is by now.",
@@ -77,73 +83,45 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def problems(*statuses: int) -> Responses:
-    """Return the answers of a route that are problems, for its document.
-
-    What every route may answer (400, 408, 413, 415, 421, 431, 500, 503) is added.
-    """
-    return {status: _told(status) for status in sorted({*statuses, *_EVERYWHERE})}
-
-
-def operation_id(route: APIRoute) -> str:
-    """Return what clients that are made of the document call a route: ``jobs_pause``."""
-    kind = str(route.tags[-1]) if route.tags else "yard"
-    return f"{kind}_{route.name.strip('_')}"
-
-
-def document(app: FastAPI, routes: Sequence[tuple[str, Route]]) -> Callable[[], Document]:
-    """Return what makes the document of *app*, once; *routes* has their paths."""
-    made_by_routes = app.openapi
-    made: list[Document] = []
-
-    def openapi() -> Document:
-        if not made:
-            made.append(_completed(made_by_routes(), routes))
-        return made[0]
-
-    return openapi
-
-
-def _completed(told: Document, routes: Sequence[tuple[str, Route]]) -> Document:
-    told["info"]["description"] = _ABOUT
-    told["tags"] = [{"name": name, "description": said} for name, said in TAGS.items()]
-    schemas = told["components"]["schemas"]
-    for name in _OF_FASTAPI:
-        schemas.pop(name, None)
-    _describe_records(told, schemas, routes)
+@cache
+def document() -> Document:
+    """Return the OpenAPI document."""
     beside, shapes = plain.described()
-    paths, components = described(PREFIX, ENDPOINTS, FILES)
-    schemas |= _tidy(components) | _tidy(shapes)
-    for path, methods in (paths | beside).items():
-        told["paths"].setdefault(path, {}).update(methods)
-        for one in methods.values():
+    paths, components = described(API, ENDPOINTS, FILES)
+    [_], own = msgspec.json.schema_components([ProblemOut], ref_template=_SCHEMAS + "{name}")
+    told: Document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Crawlyard",
+            "summary": "Jobs, templates, schedules and results of an instance",
+            "version": VERSION,
+            "description": _ABOUT,
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
+        "paths": paths | beside,
+        "components": {
+            "schemas": _tidy(own) | _tidy(components) | _tidy(shapes),
+            "securitySchemes": _SCHEMES,
+        },
+    }
+    for methods in told["paths"].values():
+        for method, one in methods.items():
             for status in _EVERYWHERE:
                 one["responses"].setdefault(str(status), {})
             for status, answer in one["responses"].items():
                 one["responses"][status] = answer or _told(int(status))
-    for method, operation in _operations(told):
-        _complete(method, operation)
+            _complete(method, one)
     return told
 
 
-def _describe_records(
-    told: Document, schemas: dict[str, Any], routes: Sequence[tuple[str, Route]]
-) -> None:
-    """Add the schemas of what routes answer."""
-    kinds = [k for _, route in routes for each in route.records.values() for k in each]
-    found, components = msgspec.json.schema_components(
-        [ProblemOut, *kinds], ref_template=_SCHEMAS + "{name}"
-    )
-    schemas |= _tidy(components)
-    rest = iter(found[1:])
-    for path, route in routes:
-        for status, each in route.records.items():
-            schemas_of = [next(rest) for _ in each]
-            schema = {"anyOf": schemas_of} if len(each) > 1 else schemas_of[0]
-            for method in route.methods or ():
-                told["paths"][path][method.lower()]["responses"][status].setdefault("content", {})[
-                    "application/json"
-                ] = {"schema": schema}
+def document_route(prefix: str) -> OneMethod:
+    """Return the route of the document."""
+
+    async def answer(_request: Request) -> Response:
+        return Response(msgspec.json.encode(document()), media_type="application/json")
+
+    return OneMethod(f"{prefix}/openapi.json", answer, "GET")
 
 
 def _tidy(schema: Any) -> Any:
@@ -159,11 +137,6 @@ def _tidy(schema: Any) -> Any:
     return schema
 
 
-def _operations(told: Document) -> Iterator[tuple[str, dict[str, Any]]]:
-    for path in told["paths"].values():
-        yield from path.items()
-
-
 def _complete(method: str, operation: dict[str, Any]) -> None:
     said = operation.pop("description", "")
     first, _, rest = said.partition("\n\n")
@@ -175,8 +148,6 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
         responses.setdefault(str(status), _told(status))
     if "202" in responses:
         responses.setdefault("200", responses["202"] | {"description": "It was so already."})
-    if "HTTPValidationError" in str(responses.get("422")):
-        responses["422"] = _told(422)
     operation["responses"] = dict(sorted(responses.items()))
     if headers := list(_headers(method, operation)):
         operation["parameters"] = [*operation.get("parameters", ()), *headers]

@@ -10,14 +10,15 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from fastapi import Request, Response
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 from msgspec.structs import replace
+from starlette.requests import Request
+from starlette.responses import Response
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
-from crawlyard.core.endpoint import Endpoint, Header, Parameter, Slice, replying
+from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import unknown
 from crawlyard.errors import Invalid, NotFound
@@ -57,14 +58,19 @@ def path_of(prefix: str, one: Endpoint) -> str:
 
 def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
+        if one.who is NOBODY:
+            return await (by_hand or answer)(request, one, None)
         site = site_of(request)
         caller = await admitted(request, site, one.who)
         permits = None if caller.credential.permits is None else caller.permits
-        service = getattr(Surface(site.yard.services, caller.actor, permits), one.noun)
+        surface = Surface(site.yard.services, caller.actor, permits, caller)
+        service = getattr(surface, one.noun, None)  # some endpoints are of the server alone
+        if by_hand is None:
+            return await answer(request, one, service)
         try:
-            return await (by_hand or answer)(request, one, service)
+            return await by_hand(request, one, service)
         except Invalid as error:
-            raise _blamed(error, one) from None
+            raise _blamed(error, one, {}) from None
 
     async def endpoint(request: Request) -> Response:
         return await answered(request, handler)
@@ -79,7 +85,10 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if "seq" in one.marks:  # read first: what happens meanwhile comes in the stream again
         headers["X-Event-Seq"] = str(await site_of(request).yard.store.events.last())
     said = replying(request.is_disconnected)
-    result = await one.call(service, **given)
+    try:
+        result = await one.call(service, **given)
+    except Invalid as error:
+        raise _blamed(error, one, given) from None
     if isinstance(result, Slice) and result.next_cursor is not None:
         cursor, headers["Link"] = next_page(request, result.next_cursor)
         result = replace(result, next_cursor=cursor)
@@ -100,11 +109,13 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     return Response(encoded(result), status, headers, "application/json")
 
 
-def _blamed(error: Invalid, one: Endpoint) -> Exception:
+def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exception:
     """Return the error to raise: a parameter of the URL is named as one."""
     name = error.field.partition(".")[0]
     if all(name != each.alias for each in one.at("query", "path")):
         return error
+    if any(name in given.get(each.name, ()) for each in one.at("rest")):
+        return error  # a member of the body has that name too
     said = str(error).removeprefix(f"{error.field}: ")
     fault = FieldErrorOut(
         parameter=error.field, code="invalid", detail=said, position=error.position
@@ -132,7 +143,7 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
             given |= _converted([one], values, faults, query=True)
     given |= _converted(endpoint.at("query"), _query(request, endpoint, faults), faults, query=True)
     if request.method not in {"GET", "DELETE"}:
-        body = await _body(request)
+        body = await _body(request, needed=endpoint.needs_body)
         rest = endpoint.at("rest")
         known = endpoint.at("body")
         if rest:
@@ -191,18 +202,18 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     return values
 
 
-async def _body(request: Request) -> dict[str, Any]:
-    """Return the members of a body; none if there is no body where there need not be one.
+async def _body(request: Request, *, needed: bool) -> dict[str, Any]:
+    """Return the members of a body; none if there is no body.
 
     Raises:
-        Problem: it is no JSON object.
+        Problem: it is no JSON object, or is missing though *needed*.
     """
     raw = await request.body()
-    if not raw and request.method != "PATCH":
-        return {}
-    if not raw:
-        fault = FieldErrorOut(pointer="", code="missing", detail="expected an object, got none")
+    if not raw and needed:
+        fault = FieldErrorOut(pointer="", code="missing", detail="expected an object, got nothing")
         raise Problem("validation_failed", fault.detail, more={"errors": (fault,)})
+    if not raw:
+        return {}
     try:
         body = msgspec.json.decode(raw)
     except msgspec.DecodeError as error:

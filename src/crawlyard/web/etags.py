@@ -5,9 +5,9 @@ Source: RFC 9110, sections 8.8.3 (ETag), 13.1.1 (If-Match) and 13.1.2 (If-None-M
 
 import re
 
-from fastapi import Request, Response
+from starlette.requests import Request
 
-from crawlyard.errors import Stale, Version
+from crawlyard.errors import Version
 from crawlyard.web.errors.problems import Problem
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
@@ -17,12 +17,6 @@ _VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")
 def tag_of(version: int, beat: int | None = None) -> str:
     """Return the tag of a thing: ``"v17"``; *beat* rises with what changes beside its version."""
     return f'"v{version}"' if beat is None else f'"v{version}.{beat}"'
-
-
-def unchanged(request: Request, response: Response, tag: str) -> Response | None:
-    """Set the tag of an answer; return a 304 in its place if the asker has that one already."""
-    response.headers["ETag"] = tag
-    return Response(status_code=304, headers={"ETag": tag}) if is_known(request, tag) else None
 
 
 def is_known(request: Request, tag: str) -> bool:
@@ -48,34 +42,6 @@ def expected(request: Request, *, required: bool = False) -> Version:
     found = (_VERSION.fullmatch(word) for word in _TAG.findall(asked))
     versions = {int(one[1]) for one in found if one is not None}
     return versions.pop() if len(versions) == 1 else tuple(versions) or -1
-
-
-def expected_version(request: Request, current: int, *, required: bool = False) -> int | None:
-    """Return the version that a change may be made to; ``None``: to any.
-
-    The change itself is given it: what comes between is noticed there (`Stale` as well).
-
-    Raises:
-        Stale: it is at none of those that If-Match names.
-        Problem: that is missing though *required*.
-    """
-    asked = request.headers.get("if-match")
-    if asked is None:
-        if required:
-            detail = 'send If-Match with the ETag of what you saw, or "*" to change it anyway'
-            raise Problem("precondition_required", detail)
-        return None
-    if asked.strip() == "*":
-        return None
-    found = (_VERSION.fullmatch(word) for word in _TAG.findall(asked))
-    if current not in {int(one[1]) for one in found if one is not None}:
-        raise stale(current)
-    return current
-
-
-def stale(current: int) -> Stale:
-    """Return the error of a change to what is at another version by now."""
-    return Stale(f"it is at version {current} by now: read it again", current)
 
 
 def _opaque(tag: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoint import Endpoint, Header, Parameter
+from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter
 from crawlyard.core.endpoint_schema import body_of, with_default
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.web.endpoints import path_of
@@ -77,7 +77,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
     if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:
         told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
-        required = any(p.required for p in one.at("body", "rest")) or one.method == "PATCH"
+        required = one.needs_body or any(p.required for p in one.at("body"))
         kinds = ["application/json"]
         if one.method == "PATCH":
             kinds = ["application/merge-patch+json", *kinds]
@@ -110,13 +110,15 @@ def _parameter(one: Parameter, schema: Any) -> dict[str, Any]:
 
 
 def _security(one: Endpoint) -> list[dict[str, Any]]:
+    if one.who is NOBODY:
+        return []
     scopes = [str(one.who)] if isinstance(one.who, Permit) else []
     return [{"token": scopes}, {"session": scopes}]
 
 
 def _problems(one: Endpoint) -> set[int]:
     """Return the problems that an endpoint may be answered with, beside those of all."""
-    found = {401, 403, 422, 429} | {int(mark) for mark in one.marks if mark.isdigit()}
+    found = {401, 422, 429} if one.who is NOBODY else {401, 403, 422, 429}
     if one.at("path") or one.at("rest"):
         found.add(404)
     if one.method != "GET" or str(one.who).endswith(":write"):
@@ -127,7 +129,7 @@ def _problems(one: Endpoint) -> set[int]:
             found |= {412, 428} if mark.required else {412}
     if "file" in one.marks:
         found.add(406)
-    return found
+    return found | {int(mark) for mark in one.marks if mark.isdecimal()}
 
 
 def _is_versioned(kind: Any) -> bool:

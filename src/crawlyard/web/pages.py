@@ -4,10 +4,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.event import EventName
@@ -15,11 +15,10 @@ from crawlyard.core.jobs.actions import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.errors import NotFound, Unauthenticated
-from crawlyard.web.asking import SiteOf, proved
+from crawlyard.web.asking import proved, site_of
 from crawlyard.web.assets import ASSETS, ROOT, VERSION, modules_of
 from crawlyard.web.live.frames import event_word
-
-router = APIRouter(include_in_schema=False)
+from crawlyard.web.routes import OneMethod
 
 _MAY = {
     "default-src": "'none'",
@@ -133,9 +132,9 @@ def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
 
 
 def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
-    async def show(request: Request, site: SiteOf) -> Response:
+    async def show(request: Request) -> Response:
         try:
-            caller = await proved(request, site)
+            caller = await proved(request, site_of(request))
         except Unauthenticated:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN.path}?next={quote(asked, safe='/')}", 303)
@@ -144,19 +143,14 @@ def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
     return show
 
 
-for _page in PAGES:
-    router.add_api_route(_page.path, _showing(_page), methods=["GET"])
-
-
-@router.get(SIGN_IN.path)
 async def sign_in(request: Request) -> Response:
     """Return the page where a token or a link's code is given for a session."""
     return _shell(SIGN_IN, request)
 
 
-@router.get("/static/{version}/{path:path}")
-async def static(version: str, path: str) -> Response:
+async def static(request: Request) -> Response:
     """Return what pages load."""
+    version, path = request.path_params["version"], request.path_params["path"]
     asset = ASSETS.get(path)
     if asset is None or version != VERSION:
         raise NotFound(f"no file {path[:100]}")
@@ -165,3 +159,11 @@ async def static(version: str, path: str) -> Response:
         media_type=asset.media_type,
         headers={"Cache-Control": _FOREVER, "Content-Security-Policy": POLICY},
     )
+
+
+ROUTES = (
+    *(OneMethod(page.path, _showing(page), "GET") for page in PAGES),
+    OneMethod(SIGN_IN.path, sign_in, "GET"),
+    OneMethod("/static/{version}/{path:path}", static, "GET"),
+)
+"""The routes of all pages and of what they load."""

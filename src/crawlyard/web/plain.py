@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from fastapi import Request, Response
-from fastapi.responses import HTMLResponse
 from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
 
 from crawlyard.core.answers.base import API, Wire, encoded
 from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut

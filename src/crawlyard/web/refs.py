@@ -2,13 +2,10 @@
 
 import re
 from collections.abc import MutableMapping
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import unquote
 
-from fastapi import Depends, Path, Request
-
-from crawlyard.core.answers.base import LONGEST_REF
-from crawlyard.errors import NotFound
+from starlette.requests import Request
 
 _SLASH = re.compile(rb"%(2f|25)", re.IGNORECASE)
 _MARK = "crawlyard.undivided"  # of a request whose path still has its encoded slashes
@@ -29,25 +26,3 @@ def undivided(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
 def was_undivided(request: Request) -> bool:
     """Return whether the path of a request still has its encoded slashes."""
     return bool(request.scope.get(_MARK))
-
-
-def _ref(
-    request: Request,
-    ref: Annotated[
-        str,
-        Path(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`."),
-    ],
-) -> str:
-    """Return what is meant.
-
-    Raises:
-        NotFound: nothing can have such a name.
-    """
-    meant = unquote(ref) if was_undivided(request) else ref
-    if not meant.isprintable():
-        raise NotFound("nothing has a name that cannot be printed")
-    return meant
-
-
-Ref = Annotated[str, Depends(_ref)]
-"""The id or name in a path, decoded."""

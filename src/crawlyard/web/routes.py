@@ -1,6 +1,5 @@
 """What the routes of the API have in common: bodies, repeated requests, fewer fields."""
 
-import functools
 import hashlib
 import json
 import re
@@ -8,17 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from math import isfinite
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from fastapi import Request, Response
-from fastapi.datastructures import DefaultPlaceholder
-from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
-from msgspec import Struct
-from starlette.routing import Route as StarletteRoute
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from crawlyard.core.answers.base import encoded
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
 from crawlyard.web.asking import proved, site_of
 from crawlyard.web.errors.problems import Problem
@@ -46,7 +40,7 @@ _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
 
-class OneMethod(StarletteRoute):
+class OneMethod(Route):
     """A route of one method: Starlette's own lets HEAD do what GET does."""
 
     def __init__(
@@ -54,71 +48,6 @@ class OneMethod(StarletteRoute):
     ) -> None:
         super().__init__(path, endpoint, methods=[method])
         self.methods = {method}
-
-
-class Route(APIRoute):
-    """A route of the API."""
-
-    def __init__(
-        self, path: str, endpoint: Callable[..., Any], *, response_model: Any = None, **more: Any
-    ) -> None:
-        """Make the route of a function that returns a record, or a response of its own."""
-        kind = get_type_hints(endpoint).get("return")
-        if not isinstance(response_model, DefaultPlaceholder | None):
-            kind = response_model
-        # what it answers, by status; a router that includes it makes it anew
-        self.records: dict[str, tuple[Any, ...]] = dict(getattr(endpoint, "records", {}))
-        if (kinds := _records_in(kind)) and not self.records:
-            self.records[str(more.get("status_code") or 200)] = kinds
-        told = {status: dict(one) for status, one in (more.pop("responses", None) or {}).items()}
-        for status, one in told.items():
-            if "model" in one:
-                self.records[str(status)] = (one.pop("model"),)
-        if isinstance(more.get("response_class"), DefaultPlaceholder | None):
-            more["response_class"] = _Json
-        answering = _encoding(endpoint)
-        answering.records = self.records  # type: ignore[attr-defined]
-        super().__init__(path, answering, response_model=None, responses=told, **more)
-
-    def get_route_handler(self) -> Handler:
-        """Return what answers a request."""
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            return await answered(request, handler)
-
-        return answer
-
-
-def _records_in(kind: Any) -> tuple[Any, ...]:
-    """Return the records that a function may return, beside a response."""
-    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    return tuple(
-        one for one in kinds if not (isinstance(one, type) and issubclass(one, Response | NoneType))
-    )
-
-
-class _Text(str):
-    """JSON, encoded already."""
-
-    __slots__ = ()
-
-
-class _Json(JSONResponse):
-    def render(self, content: Any) -> bytes:
-        """Return the body."""
-        return content.encode() if isinstance(content, _Text) else super().render(content)
-
-
-def _encoding(endpoint: Callable[..., Any]) -> Callable[..., Any]:
-    """Return *endpoint* with a record that it returns encoded."""
-
-    @functools.wraps(endpoint)
-    async def answer(*args: Any, **given: Any) -> Any:
-        result = await endpoint(*args, **given)
-        return _Text(encoded(result).decode()) if isinstance(result, Struct) else result
-
-    return answer
 
 
 async def answered(request: Request, handler: Handler) -> Response:

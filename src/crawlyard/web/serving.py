@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Generator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.applications import Starlette
 
 from crawlyard.errors import Unavailable
 from crawlyard.web.connection import IDLE_S, REQUEST_S, within
@@ -56,7 +56,7 @@ def listening(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: FastAPI,
+    app: Starlette,
     sock: socket.socket,
     close_streams: Callable[[], None] = _nothing,
     *,

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Request, Response
+from starlette.requests import Request
+from starlette.responses import Response
 
 from crawlyard.core.endpoint import Endpoint
 from crawlyard.core.jobs.job_log import Level

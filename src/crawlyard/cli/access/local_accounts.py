@@ -2,15 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Any
 
-from crawlyard.core.access.credential import permits_named
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.user import Actor
+from crawlyard.core.access.quota_ask import quota_asked
+from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.answers.access.access import NewTokenOut, TokenOut, UserOut
 from crawlyard.core.answers.access.settings import SectionOut
-from crawlyard.services.access.credentials import Credentials
-from crawlyard.services.access.users import Users
-from crawlyard.web.wire.access.access_asks import UserAsk, UserPatch
+from crawlyard.services.access.accounts import Accounts
+from crawlyard.services.access.sections import Sections
+from crawlyard.services.access.tokens import Tokens
 from crawlyard.yard import Yard
 
 
@@ -18,9 +19,9 @@ class LocalAccounts:
     """Calls the services of a yard that is open in this process."""
 
     def __init__(self, yard: Yard, actor: Actor) -> None:
-        self._access = Credentials(yard.store, yard.clock)
-        self._users = Users(yard.store, yard.clock)
-        self._settings = yard.site_settings
+        self._tokens = Tokens(yard.services, actor)
+        self._users = Accounts(yard.services, actor)
+        self._settings = Sections(yard.services, actor)
         self._actor = actor
 
     async def me(self) -> UserOut:
@@ -29,57 +30,48 @@ class LocalAccounts:
 
     async def tokens(self, limit: int) -> list[TokenOut]:
         """Return tokens, newest first, at most *limit*."""
-        return [TokenOut.of(t) for t in await self._access.tokens(self._actor, limit=limit)]
+        return (await self._tokens.list(limit=limit)).items
 
     async def create_token(
         self, name: str, user: str | None, scopes: Sequence[str], lasts: timedelta | None
     ) -> NewTokenOut:
         """Make a token; its secret is shown this once."""
-        permits = permits_named(scopes) if scopes else None
-        given = await self._access.create_token(
-            self._actor, name, user_id=user, permits=permits, lasts=lasts
+        expires_in_s = None if lasts is None else lasts.total_seconds()
+        return await self._tokens.create(
+            name, user=user, scopes=tuple(scopes), expires_in_s=expires_in_s
         )
-        return NewTokenOut.given(given)
 
     async def revoke_token(self, token_id: str) -> None:
         """Revoke a token at once."""
-        await self._access.revoke_token(self._actor, token_id)
+        await self._tokens.revoke(token_id)
 
     async def users(self, limit: int) -> list[UserOut]:
         """Return users by id, at most *limit*."""
-        return [UserOut.of(user) for user in await self._users.list(self._actor, limit=limit)]
+        return (await self._users.list(limit=limit)).items
 
     async def user(self, user_id: str) -> UserOut:
         """Return a user."""
-        return UserOut.of(await self._users.get(self._actor, user_id))
+        return await self._users.get(user_id)
 
     async def create_user(self, user_id: str, role: str, quota: Mapping[str, object]) -> UserOut:
         """Make a user; *quota* is as the API writes it."""
-        ask = UserAsk.model_validate({"id": user_id, "role": role, "quota": quota})
-        user = await self._users.create(self._actor, ask.id, ask.role, ask.quota.quota)
-        return UserOut.of(user)
+        return await self._users.create(user_id, Role(role), quota_asked(quota))
 
     async def change_user(self, user_id: str, changes: Mapping[str, object]) -> UserOut:
         """Change role, quota (as a whole) or ``disabled``."""
-        ask = UserPatch.model_validate(changes)
-        user = await self._users.update(
-            self._actor,
-            user_id,
-            role=ask.role,
-            quota=None if ask.quota is None else ask.quota.quota,
-            disabled=ask.disabled,
-        )
-        return UserOut.of(user)
+        asked: dict[str, Any] = dict(changes)
+        if "role" in asked:
+            asked["role"] = Role(asked["role"])
+        if "quota" in asked:
+            asked["quota"] = quota_asked(asked["quota"])
+        return await self._users.edit(user_id, **asked)
 
     async def grants(self) -> SectionOut:
         """Return the section of the settings that says what jobs may ask for."""
-        return SectionOut.of(await self._settings.get(self._actor, SectionName.GRANTS))
+        return await self._settings.get(SectionName.GRANTS)
 
     async def change_grants(self, changes: Mapping[str, object]) -> SectionOut:
         """Change some of the grants."""
         old = await self.grants()
         value = {**old.effective, **changes}
-        setting = await self._settings.update(
-            self._actor, SectionName.GRANTS, value, version=old.version
-        )
-        return SectionOut.of(setting)
+        return await self._settings.put(SectionName.GRANTS, value, version=old.version)

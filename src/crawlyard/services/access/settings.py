@@ -14,7 +14,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, NotFound, check_version
+from crawlyard.errors import Conflict, Forbidden, NotFound, Version, check_version
 from crawlyard.services.worker.janitor import JanitorOptions, kept
 from crawlyard.store.store import Store
 
@@ -52,7 +52,7 @@ class SiteSettings:
         name: str,
         value: Mapping[str, object],
         *,
-        version: int | None = None,
+        version: Version = None,
     ) -> Setting:
         """Replace the value of a section; return the section.
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import LOCAL, NO_QUOTA, Actor, Quota, Role, User
 from crawlyard.core.event import Event, EventName
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, Version, check_version
 from crawlyard.store.store import Store
 
 _TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
@@ -61,7 +61,7 @@ class Users:
         role: Role | None = None,
         quota: Quota | None = None,
         disabled: bool | None = None,
-        version: int | None = None,
+        version: Version = None,
     ) -> User:
         """Change the given fields of a user, and return the user.
 
@@ -98,7 +98,7 @@ class Users:
         return await self._change(actor, user_id, change, version)
 
     async def _change(
-        self, actor: Actor, user_id: str, change: Callable[[User], User], version: int | None
+        self, actor: Actor, user_id: str, change: Callable[[User], User], version: Version
     ) -> User:
         for _ in range(_TRIES):
             old = await self._store.users.get(user_id)

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
 from crawlyard.core.access.view import SavedView
-from crawlyard.errors import Conflict, NotFound, QuotaExceeded, check_version
+from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 
@@ -69,7 +69,7 @@ class Views:
         *,
         name: str | None = None,
         query: str | None = None,
-        version: int | None = None,
+        version: Version = None,
     ) -> SavedView:
         """Change the given fields of a view, and return it.
 
@@ -94,7 +94,7 @@ class Views:
             raise
         return new
 
-    async def delete(self, actor: Actor, view_id: str, *, version: int | None = None) -> None:
+    async def delete(self, actor: Actor, view_id: str, *, version: Version = None) -> None:
         """Delete a view.
 
         Raises:
@@ -108,7 +108,7 @@ class Views:
                 return await self._store.views.delete(view_id, old.version)
         raise Conflict(f"view {view_id} keeps changing; try again")
 
-    async def _at(self, actor: Actor, view_id: str, version: int | None) -> SavedView:
+    async def _at(self, actor: Actor, view_id: str, version: Version) -> SavedView:
         view = await self.get(actor, view_id)
         check_version(f"view {view_id}", view.version, version)
         return view

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from crawlyard.core.answers.base import as_dict
@@ -90,11 +90,10 @@ class Problem(Exception):
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def install(app: FastAPI) -> None:
-    """Let *app* answer every error as a problem, FastAPI's own included."""
+def install(app: Starlette) -> None:
+    """Let *app* answer every error as a problem, Starlette's own included."""
     app.add_exception_handler(Problem, _of_problem)
     app.add_exception_handler(CrawlyardError, _of_ours)
-    app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
     app.add_exception_handler(Exception, _of_bug)
 
@@ -186,25 +185,6 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     if code == "internal":
         _log.error("request %s failed", request.url.path, exc_info=error)
     return answer(request, code, str(error), more=more, headers=headers)
-
-
-async def _of_validation(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)  # noqa: S101 - as it was registered
-    found = error.errors()
-    if any(one["type"] == "json_invalid" for one in found):
-        reason = str(found[0].get("ctx", {}).get("error", "no JSON"))
-        return answer(request, "malformed", f"the body is no JSON: {reason}")
-    errors = tuple(_field_error(one) for one in found[:50])
-    told = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in errors[:3])
-    return answer(request, "validation_failed", told, more={"errors": errors})
-
-
-def _field_error(one: Mapping[str, Any]) -> FieldErrorOut:
-    place, *path = one["loc"]
-    said = str(one["msg"]).removeprefix("Value error, ")[:500]
-    if place == "body":
-        return FieldErrorOut(pointer=pointer(path), code=one["type"], detail=said)
-    return FieldErrorOut(parameter=".".join(map(str, path)), code=one["type"], detail=said)
 
 
 _CODES_OF_STATUS = {

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from fastapi.responses import StreamingResponse
+from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from crawlyard.web.live.hub import Hub

@@ -1,10 +1,11 @@
 """The shapes of users, tokens and sessions, and what is asked about them."""
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.access.credential import Caller, Credential, Given
-from crawlyard.core.access.user import NO_DATE, Quota, User
+from crawlyard.core.access.credential import Credential, Given
+from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
 from crawlyard.core.answers.base import Instant, Wire
 from crawlyard.core.answers.jobs.jobs import LimitsOut
 
@@ -53,21 +54,22 @@ class MeOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["me"] = "me"
     user: UserOut
-    credential_id: str
+    credential_id: str  # empty, as the kind: in the process of the yard, nothing is shown
     kind: str  # token or session
     scopes: tuple[str, ...]
     expires_at: Instant | None
 
     @classmethod
-    def of(cls, caller: Caller) -> "MeOut":
-        """Return the shape of *caller*."""
-        own = caller.credential
+    def of(
+        cls, user: User, permits: Collection[Permit], shown: Credential | None = None
+    ) -> "MeOut":
+        """Return the shape of *user*, who may do what *permits* say by what they have shown."""
         return cls(
-            user=UserOut.of(caller.user),
-            credential_id=own.id,
-            kind=own.kind,
-            scopes=tuple(sorted(caller.permits)),
-            expires_at=own.expires_at,
+            user=UserOut.of(user),
+            credential_id="" if shown is None else shown.id,
+            kind="" if shown is None else shown.kind,
+            scopes=tuple(sorted(permits)),
+            expires_at=None if shown is None else shown.expires_at,
         )
 
 

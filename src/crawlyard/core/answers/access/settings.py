@@ -33,9 +33,9 @@ class SectionOut(Wire, frozen=True, kw_only=True):
 
 
 SECTION_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
-    "grants": {"value": {"addresses": True, "private": False, "ignore_robots": False}},
-    "ceilings": {"value": {"pages": 1_000_000, "duration_s": 86_400}},
-    "retention": {"value": {"retention_days": 14, "paused_ttl_days": 3}},
-    "defaults": {"value": {"delay_s": 1, "limits": {"pages": 10_000}}},
+    "grants": {"addresses": True, "private": False, "ignore_robots": False},
+    "ceilings": {"pages": 1_000_000, "duration_s": 86_400},
+    "retention": {"retention_days": 14, "paused_ttl_days": 3},
+    "defaults": {"delay_s": 1, "limits": {"pages": 10_000}},
 }
 """A body for each section, for the document."""

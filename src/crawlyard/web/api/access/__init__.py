@@ -1,1 +1,0 @@
-"""Routes of users, tokens, settings and saved views."""

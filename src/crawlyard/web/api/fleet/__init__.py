@@ -1,1 +1,0 @@
-"""Routes of workers, hosts, events and figures."""
