@@ -150,7 +150,7 @@ Anybody = Annotated[Caller, Security(caller_of, scopes=[])]
 """Whoever has signed in, whatever his role."""
 
 
-def _unnarrowed(caller: Anybody) -> Caller:
+def _unnarrowed(caller: Caller) -> Caller:
     """Return who asks with all that his role permits: his account is not a narrow token's.
 
     Raises:
@@ -160,9 +160,6 @@ def _unnarrowed(caller: Anybody) -> Caller:
         raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
     return caller
 
-
-OwnAccount = Annotated[Caller, Depends(_unnarrowed)]
-"""Whoever has signed in, but not by a token that was made for less than his role has."""
 
 FollowsJobs = Annotated[Caller, Security(caller_of, scopes=[Permit.JOBS_READ.value])]
 """Who may read jobs, with what he showed: streams end when that is not good any more."""
