@@ -5,8 +5,10 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from crawlyard.core.access.quota import day_of, held_back, limited, spent
+from crawlyard.core.access.quota_ask import quota_asked
 from crawlyard.core.access.user import NO_QUOTA, Quota
-from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.errors import Invalid
 
 
 @pytest.mark.parametrize(
@@ -56,3 +58,25 @@ def test_a_day_is_one_of_utc() -> None:
 
     assert day_of(morning).isoformat() == "2026-01-01"
     assert day_of(morning.astimezone(UTC) + timedelta(minutes=1)).isoformat() == "2026-01-02"
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"running": -1}, "quota.running"),
+        ({"pending": "many"}, "quota.pending"),
+        ({"ceilings": {"pages": 0}}, "quota.ceilings.pages"),
+        ({"paging": 1}, "quota"),
+    ],
+)
+def test_what_is_no_quota_is_refused_by_name(asked: dict[str, object], field: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        quota_asked(asked)
+
+    assert refused.value.field == field
+
+
+def test_a_quota_that_is_asked_for_is_one() -> None:
+    asked = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
+
+    assert quota_asked(asked).quota == Quota(running=2, ceilings=Limits(duration_s=60))

@@ -222,6 +222,32 @@ async def test_users_are_the_admins_to_change(rig: Rig) -> None:
     assert problem(own) == (409, "invalid_transition")
 
 
+@pytest.mark.parametrize(
+    ("body", "pointers"),
+    [
+        (b"", [""]),
+        (b'{"role": "king"}', ["/role"]),
+        (b'{"disabled": 1}', ["/disabled"]),
+        (b'{"quota": {"running": -1, "paging": 2}}', ["/quota/paging", "/quota/running"]),
+        (b'{"quota": {"pending": true}}', ["/quota/pending"]),
+        (
+            b'{"quota": {"ceilings": {"pages": 0, "bytes": "5"}}}',
+            ["/quota/ceilings/bytes", "/quota/ceilings/pages"],
+        ),
+    ],
+)
+async def test_what_is_wrong_with_a_change_of_a_user_is_named(
+    rig: Rig, body: bytes, pointers: list[str]
+) -> None:
+    headers = {"Content-Type": "application/json"}
+
+    answer = await rig.ask("PATCH", f"users/{LOCAL.id}", content=body, headers=headers)
+
+    assert problem(answer) == (422, "validation_failed")
+    assert sorted(error["pointer"] for error in answer.json()["errors"]) == pointers
+    assert (await rig.get(f"users/{LOCAL.id}")).json()["version"] == 1
+
+
 async def test_nobody_but_an_admin_makes_tokens_of_others(rig: Rig) -> None:
     await rig.user("ada")
     await rig.user("bob")

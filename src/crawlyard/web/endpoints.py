@@ -299,6 +299,8 @@ def _record_in(hint: Any) -> type[Struct] | None:
 
 def _choices(hint: Any) -> tuple[Any, ...]:
     """Return the types among which *hint* leaves a choice."""
+    if typing.get_origin(hint) is typing.Annotated:
+        return _choices(typing.get_args(hint)[0])
     unions = (typing.Union, types.UnionType)
     return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
 
