@@ -66,7 +66,7 @@ async def problem(request: Request) -> Response:
 async def docs(request: Request) -> Response:
     """Return the reference, made of the OpenAPI document."""
     server = f"{request.url.scheme}://{request.url.netloc}"
-    page = reference.page_of(request.app.openapi(), css="docs.css", server=server)
+    page = reference.page_of(request.app.state.document(), css="docs.css", server=server)
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
 
