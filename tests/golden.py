@@ -69,12 +69,12 @@ _EXPLAINED = "@weekly --tz Europe/Berlin --from 2100-01-01T00:00Z -n 2"
 
 LOOKS: Mapping[str, Sequence[Look]] = {
     "jobs list": [
-        Look("jobs list", "id,state,progress.done,tags", _ROWS),
+        Look("jobs list", "id,state,progress.done,spec.tags", _ROWS),
         Look("jobs list --state completed --state running"),
     ],
     "jobs show": [
         *(
-            Look(f"jobs show {fixed(number)}", "id,state_reason,limits.pages,waits_for")
+            Look(f"jobs show {fixed(number)}", "id,state_reason,spec.limits.pages,waits_for")
             for number in (DOCS, SHOP, LATER)
         ),
         *(
@@ -143,12 +143,12 @@ CHANGES = (
     f"jobs wait {_HELD} --fields state -o json",
     f"jobs pause {_NEXT} --json",
     f"jobs resume {_NEXT} -o jsonl",
-    f"jobs set {_NEXT} priority=low limits.pages=7 tags=+late --fields priority,tags -o json",
+    f"jobs set {_NEXT} priority=low limits.pages=7 tags=+late --fields spec.priority,spec.tags -o json",
     f"jobs retry {fixed(LATER)} --now --fields state_reason,due_in_s,version -o yaml",
     f"jobs cancel {_NEXT} {_HELD} --fields id,state,allowed_actions -o json",
     f"jobs retry {_NEXT} --fields id,retry_of,state -o json",
     f"jobs retry {fixed(BROKEN)} --failed --fields id,state,version -o json",
-    f"jobs set {fixed(DOCS)} limits.pages=none --fields limits.pages",
+    f"jobs set {fixed(DOCS)} limits.pages=none --fields spec.limits.pages",
     f"jobs resume {fixed(DOCS)} -q",
     f"jobs exclude {fixed(SHOP)} */waits --dry-run --json",
     f"jobs exclude {fixed(SHOP)} */waits -o yaml",

@@ -162,4 +162,4 @@ async def test_a_claim_marks_a_portion_of_what_becomes_due_the_highest_and_first
     with closing(sqlite3.connect(tmp_path / "crawlyard.db")) as conn:
         marked = conn.execute("SELECT id, level FROM jobs WHERE ready = 1").fetchall()
     assert sooner.id in {job_id for job_id, _ in marked}
-    assert [level for _, level in marked] == [int(HIGH), int(HIGH)]
+    assert [level for _, level in marked] == [HIGH.rank, HIGH.rank]
