@@ -143,7 +143,10 @@ CHANGES = (
     f"jobs wait {_HELD} --fields state -o json",
     f"jobs pause {_NEXT} --json",
     f"jobs resume {_NEXT} -o jsonl",
-    f"jobs set {_NEXT} priority=low limits.pages=7 tags=+late --fields spec.priority,spec.tags -o json",
+    (
+        f"jobs set {_NEXT} priority=low limits.pages=7 tags=+late"
+        " --fields spec.priority,spec.tags -o json"
+    ),
     f"jobs retry {fixed(LATER)} --now --fields state_reason,due_in_s,version -o yaml",
     f"jobs cancel {_NEXT} {_HELD} --fields id,state,allowed_actions -o json",
     f"jobs retry {_NEXT} --fields id,retry_of,state -o json",
