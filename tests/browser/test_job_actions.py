@@ -184,7 +184,7 @@ async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:
         assert copied["as command line"] == f"crawlyard jobs watch {crawl.id}"
         assert f"/api/v1/jobs/{crawl.id}" in copied["as curl"]
         own = json.loads(copied["its settings as JSON"])
-        assert (own["spec"]["name"], own["spec"]["limits"]["pages"]) == ("Docs of the yard", 100)
+        assert (own["name"], own["limits"]["pages"]) == ("Docs of the yard", 100)
         assert "scope" not in own
 
         await page.locator(".acts summary").last.click()
