@@ -130,7 +130,7 @@ def shown(value: object) -> str:
 def unknown(path: str, name: str, known: Sequence[str], what: str) -> Invalid:
     """Return the error about *name* at *path*, with a suggestion from *known*."""
     close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
     return Invalid(path, f"there is no such {what}; {hint}")
 
 
