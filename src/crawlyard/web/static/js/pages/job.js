@@ -12,6 +12,7 @@ let tab;
 
 /** Take *news* of it, and show how it stands. */
 function take(news) {
+  if (!$("#bar")) return; // it was deleted meanwhile
   const job = Object.assign(thing, merged(thing, news));
   const { state, limits, waits_for, allowed_actions, eta_confidence } = job;
   const words = [state, eta_confidence, ...waits_for.map(({ reason }) => reason), ...allowed_actions];
@@ -72,7 +73,7 @@ const texts = (form) => Object.fromEntries(new FormData(form));
 
 /** Let the fields of *form* say how the job is. */
 function begin(form) {
-  write(form, { ...thing.spec, ...thing });
+  write(form, thing);
   Object.assign(form, { was: texts(form), v: thing.v });
 }
 

@@ -22,10 +22,11 @@ function reason({ state, state_reason, detail, waits_for, damaged }) {
 /**
  * Return what is known of a job with *news* of it: a JobOut, the row of an event or the
  * progress of a stream. Older news change nothing. All numbers are where a row has them
- * (done, found, eta_p50_s, …); title, host, reason, way and eta are to be shown.
+ * (done, found, eta_p50_s, …), and so are the fields of its spec; title, host, reason, way
+ * and eta are to be shown.
  */
 export function merged(known, news) {
-  const { progress, version, ...more } = news;
+  const { progress, spec, version, ...more } = news;
   const v = news.v ?? version ?? known.v;
   if (v < known.v) return known;
   if (progress) {
@@ -33,12 +34,9 @@ export function merged(known, news) {
     const ends = { eta_p10_s: p10_s, eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
     Object.assign(more, progress, ends, { found: progress.discovered });
   }
-  if (news.spec) {
-    const { urls, sitemaps, name, tags, priority, limits } = news.spec;
-    Object.assign(more, { url: [...urls, ...sitemaps][0], name, tags, priority, limits });
-  }
+  if (spec) Object.assign(more, spec, { url: [...spec.urls, ...spec.sitemaps][0] });
   if (news.state && v > known.v) more.waits_for ??= []; // what is known of them is of before
-  const job = { ...known, ...more, v, version: v, progress: undefined };
+  const job = { ...known, ...more, v, version: v, progress: undefined, spec: undefined };
   const at = host(job.url);
   return Object.assign(job, {
     title: job.name || at,
