@@ -70,8 +70,8 @@ class Stage:
 
     async def user(self, name: str, role: Role = Role.OPERATOR) -> None:
         """Make a user, who can then look."""
-        await self.site.users.create(LOCAL, name, role)
-        given = await self.site.access.create_token(LOCAL, "browser", user_id=name)
+        await self.site.yard.services.users.create(LOCAL, name, role)
+        given = await self.site.yard.services.access.create_token(LOCAL, "browser", user_id=name)
         self.secrets[name] = given.secret
 
     async def ask(self, method: str, path: str, body: object = None, by: str = LOCAL.id) -> Any:
@@ -109,7 +109,7 @@ class Stage:
         await context.add_init_script(_WATCH)
         context.on("page", self._listen)
         if by:
-            given = await self.site.access.sign_in(self.secrets[by])
+            given = await self.site.yard.services.access.sign_in(self.secrets[by])
             await context.add_cookies(
                 [{"name": "crawlyard", "value": given.secret, "url": self.base, "httpOnly": True}]
             )
@@ -159,7 +159,9 @@ async def a_stage(
     given = Settings(data_dir=folder, **(settings or {}))
     yard = Yard(given, store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    secret = (await site.access.create_token(LOCAL, "browser", user_id=LOCAL.id)).secret
+    secret = (
+        await site.yard.services.access.create_token(LOCAL, "browser", user_id=LOCAL.id)
+    ).secret
     app = create_app(site)
     try:
         with listening("127.0.0.1", port) as sock:

@@ -40,7 +40,7 @@ def test_no_script_makes_markup_of_text() -> None:
 
 
 async def test_a_link_signs_in_once_and_leads_to_the_overview(stage: Stage) -> None:
-    link = await stage.site.access.link(LOCAL.id)
+    link = await stage.site.yard.services.access.link(LOCAL.id)
     async with stage.page(f"/signin#{link.secret}", by="") as page:
         await page.wait_for_url(f"{stage.base}/")
         await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")

@@ -57,7 +57,7 @@ async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list
     made = []
     for n in range(1, count + 1):
         asked = JobRequest(form={"urls": [_URL], "name": f"{name} {n}"} | form)
-        made.append({"id": (await stage.site.requests.submit(LOCAL, asked)).id})
+        made.append({"id": (await stage.site.yard.services.requests.submit(LOCAL, asked)).id})
     return made
 
 
@@ -444,7 +444,7 @@ async def test_what_a_site_or_user_says_stays_text(stage: Stage) -> None:
 async def test_a_viewer_sees_the_actions_disabled_and_why(stage: Stage) -> None:
     await stage.user("olga")
     await stage.job(name="Looked at", tags=["viewer"], by="olga")
-    await stage.site.users.update(LOCAL, "olga", role=Role.VIEWER)
+    await stage.site.yard.services.users.update(LOCAL, "olga", role=Role.VIEWER)
     async with stage.page("/jobs?q=tag:viewer", by="olga") as page:
         pause = page.get_by_role("button", name="Pause Looked at")
         await expect(pause).to_be_disabled()

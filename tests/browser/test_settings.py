@@ -136,7 +136,7 @@ async def test_each_section_fits_a_phone(stage: Stage, section: str) -> None:
 
 
 async def test_signing_out_elsewhere_is_said_on_the_page(stage: Stage) -> None:
-    given = await stage.site.access.create_token(LOCAL, "short", user_id=LOCAL.id)
+    given = await stage.site.yard.services.access.create_token(LOCAL, "short", user_id=LOCAL.id)
     stage.secrets["short"] = given.secret
     async with stage.page("/settings/profile", by="short") as page:
         await expect(page.locator("#live")).to_have_text("Live")

@@ -133,7 +133,7 @@ async def test_where_too_many_streams_are_open_the_list_is_asked(
 
 
 async def test_who_may_not_listen_any_more_is_told(live: LiveRig, scribe: Scribe) -> None:
-    access = live.rig.site.access
+    access = live.rig.site.yard.services.access
     secret = await live.rig.token(LOCAL.id)
     shown = await access.caller(secret, CredentialKind.TOKEN)
     async with (

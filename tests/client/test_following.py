@@ -117,12 +117,12 @@ async def test_where_nothing_can_stream_the_list_is_asked(live: LiveRig) -> None
 async def test_who_may_not_listen_any_more_is_told(live: LiveRig) -> None:
     site = live.rig.site
     secret = await live.rig.token(LOCAL.id)
-    caller = await site.access.caller(secret, CredentialKind.TOKEN)
+    caller = await site.yard.services.access.caller(secret, CredentialKind.TOKEN)
     server = replace(server_of(live), token=secret)
     async with AsyncClient(server=server) as yard, aclosing(yard.events.follow()) as events:
         waiting = asyncio.create_task(some(events, 1))
         await yard.events.last()
-        await site.access.revoke_token(LOCAL, caller.credential.id)
+        await site.yard.services.access.revoke_token(LOCAL, caller.credential.id)
 
         with pytest.raises(Unauthenticated):
             await waiting

@@ -151,7 +151,7 @@ class _Served:
         for thing, make in MAKERS.items():
             for name, value in (await make(rig, thing == "template")).items():
                 self.ids[name].append(value)
-        await rig.site.users.update(LOCAL, "ada", role=self._role)
+        await rig.site.yard.services.users.update(LOCAL, "ada", role=self._role)
         return rig
 
     def token(self) -> str:

@@ -40,12 +40,14 @@ class Rig:
     async def user(self, name: str, role: Role = Role.OPERATOR) -> str:
         """Make a user, and return the secret of a token of his."""
         if name != LOCAL.id:
-            await self.site.users.create(LOCAL, name, role)
+            await self.site.yard.services.users.create(LOCAL, name, role)
         return await self.token(name)
 
     async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:
         """Return the secret of a new token of a user's; the first is his from now on."""
-        given = await self.site.access.create_token(LOCAL, "test", user_id=name, permits=permits)
+        given = await self.site.yard.services.access.create_token(
+            LOCAL, "test", user_id=name, permits=permits
+        )
         self.secrets.setdefault(name, given.secret)
         return given.secret
 

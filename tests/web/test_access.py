@@ -76,7 +76,7 @@ async def test_a_session_ends_with_the_token_that_it_was_had_by(rig: Rig) -> Non
 
 
 async def test_a_link_signs_in_once_and_not_for_long(rig: Rig) -> None:
-    first, second = [await rig.site.access.link(LOCAL.id) for _ in range(2)]
+    first, second = [await rig.site.yard.services.access.link(LOCAL.id) for _ in range(2)]
 
     cookie = await signed_in(rig, first.secret)
 
@@ -89,7 +89,7 @@ async def test_a_link_signs_in_once_and_not_for_long(rig: Rig) -> None:
 
 
 async def test_a_session_is_no_token_and_a_link_neither(rig: Rig) -> None:
-    link = await rig.site.access.link(LOCAL.id)
+    link = await rig.site.yard.services.access.link(LOCAL.id)
     cookie = await signed_in(rig, rig.secrets[LOCAL.id])
 
     session = cookie.partition("=")[2]

@@ -55,7 +55,7 @@ class Ear:
 
 async def caller(rig: Rig, name: str = LOCAL.id) -> Caller:
     secret = rig.secrets.get(name) or await rig.user(name)
-    return await rig.site.access.caller(secret, CredentialKind.TOKEN)
+    return await rig.site.yard.services.access.caller(secret, CredentialKind.TOKEN)
 
 
 @asynccontextmanager
@@ -227,7 +227,9 @@ async def test_with_nobody_listening_nothing_is_read(rig: Rig) -> None:
 
 
 async def test_a_token_that_expires_ends_its_streams_within_a_second(rig: Rig) -> None:
-    given = await rig.site.access.create_token(LOCAL, "short", lasts=timedelta(seconds=30))
+    given = await rig.site.yard.services.access.create_token(
+        LOCAL, "short", lasts=timedelta(seconds=30)
+    )
     rig.secrets["short"] = given.secret
     async with listening(rig, "short") as ear, listening(rig) as other:
         await rig.clock.advance(timedelta(seconds=29))
@@ -245,8 +247,8 @@ async def test_what_costs_a_right_ends_streams_within_a_second(rig: Rig) -> None
         await rig.user(name)
     async with listening(rig, "ada") as ada, listening(rig, "bob") as bob, listening(rig) as admin:
         token = ada.stream.caller.credential.id
-        await rig.site.access.revoke_token(ada.stream.caller.actor, token)
-        await rig.site.users.update(LOCAL, "bob", disabled=True)
+        await rig.site.yard.services.access.revoke_token(ada.stream.caller.actor, token)
+        await rig.site.yard.services.users.update(LOCAL, "bob", disabled=True)
         await rig.clock.advance(timedelta(seconds=1))
 
         assert ada.told[-1] == bob.told[-1] == ("bye", {"reason": "auth"})
@@ -271,8 +273,8 @@ async def test_who_knows_more_than_the_hub_has_told_hears_none_of_it_again(rig: 
 
 
 async def test_a_session_that_was_ended_elsewhere_ends_its_streams(rig: Rig) -> None:
-    session = await rig.site.access.sign_in(rig.secrets[LOCAL.id])
-    shown = await rig.site.access.caller(session.secret, CredentialKind.SESSION)
+    session = await rig.site.yard.services.access.sign_in(rig.secrets[LOCAL.id])
+    shown = await rig.site.yard.services.access.caller(session.secret, CredentialKind.SESSION)
     stream = await rig.site.live.open(shown, Wish(topics=JOBS))
 
     await rig.yard.store.credentials.revoke(session.credential.id, rig.clock.now())

@@ -165,7 +165,7 @@ class TestWait:
             return gone.is_set()
 
         minute = timedelta(seconds=60)
-        waiting = rig.site.waiting.until(LOCAL, job["id"], (), minute, has_gone)
+        waiting = rig.site.yard.services.waiting.until(LOCAL, job["id"], (), minute, has_gone)
         task = asyncio.create_task(waiting)
         await rig.clock.advance(timedelta(seconds=5))
         assert not task.done()

@@ -170,7 +170,7 @@ async def test_a_stream_ends_when_its_user_has_lost_a_right(
 
 
 async def test_a_stream_ends_when_its_session_is_signed_out(live: LiveRig) -> None:
-    session = await live.rig.site.access.sign_in(live.rig.secrets[LOCAL.id])
+    session = await live.rig.site.yard.services.access.sign_in(live.rig.secrets[LOCAL.id])
     cookie = {"Cookie": f"crawlyard={session.secret}"}
     async with live.client.stream("GET", "/api/v1/events/stream", headers=cookie) as answer:
         listener = Listener(answer)

@@ -321,7 +321,7 @@ async def test_a_place_that_is_none_is_named_as_the_header_that_it_is(
 
 async def test_it_ends_when_its_token_is_revoked(live: LiveRig) -> None:
     secret = await live.rig.token(LOCAL.id)
-    shown = await live.rig.site.access.caller(secret, CredentialKind.TOKEN)
+    shown = await live.rig.site.yard.services.access.caller(secret, CredentialKind.TOKEN)
     live.rig.secrets["ci"] = secret
     scribe = await a_scribe(live)
 

@@ -51,8 +51,8 @@ def test_every_route_has_one_row_and_every_row_a_route() -> None:
 async def asking(rig: Rig) -> Mapping[Who, str | None]:
     """Return the tokens of all who ask."""
     ada, bob = await rig.user("ada"), await rig.user("bob")
-    revoked = await rig.site.access.create_token(LOCAL, "lost", user_id="ada")
-    await rig.site.access.revoke_token(LOCAL, revoked.credential.id)
+    revoked = await rig.site.yard.services.access.create_token(LOCAL, "lost", user_id="ada")
+    await rig.site.yard.services.access.revoke_token(LOCAL, revoked.credential.id)
     return {
         Who.OWNER: ada,
         Who.OTHER: bob,

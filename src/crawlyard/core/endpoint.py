@@ -12,6 +12,7 @@ import re
 import typing
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
+from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin
 
@@ -67,6 +68,16 @@ MustMatch = Annotated[Version, Header("If-Match", required=True)]
 Word = Annotated[str, Meta(max_length=500)]
 Words = Annotated[Annotated[tuple[Word, ...], Meta(max_length=100)] | Word, "words"]
 """Alternatives. In a query they may be repeated or separated by commas."""
+
+Instant = Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])]
+
+LONGEST_REF = 200
+Ref = Annotated[
+    str, Meta(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`.")
+]
+"""What names a template or a schedule in a path."""
+
+Owner = Annotated[str, Meta(max_length=64, description="`me`, or a user.")]
 
 Limit = Annotated[int, Meta(ge=1, le=200, description="Items of a page.")]
 Cursor = (
@@ -237,11 +248,12 @@ def endpoint(
     the noun. There, *name* is that of the method unless it is given.
     """
     method, path = route.split()
+    noun = noun or re.split(r"[/{]", path)[1]
 
     def declare(call: Callable[P, R]) -> Callable[P, R]:
         call.endpoint = Endpoint(  # type: ignore[attr-defined]  # read by `endpoints_of`
-            noun=noun or re.split(r"[/{]", path)[1],
-            group=group or noun or re.split(r"[/{]", path)[1],
+            noun=noun,
+            group=group or noun,
             named=name,
             method=method,
             path=path,

@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.credential import Caller
-from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
+from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.services.access.account import Account
 from crawlyard.services.access.accounts import Accounts
@@ -22,6 +22,7 @@ from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.fleet.stats import Stats
 from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.hooks import Hooks
@@ -31,11 +32,7 @@ if TYPE_CHECKING:
 
 
 class Surface:
-    """The nouns of an instance, for one actor.
-
-    *permits*: what they showed is good for these alone; ``None``: for all of their role. *caller*
-    has what they showed; ``None``: nothing had to be shown.
-    """
+    """The nouns of an instance, for one actor. It takes what `Noun` takes."""
 
     def __init__(
         self,
@@ -44,122 +41,103 @@ class Surface:
         permits: frozenset[Permit] | None = None,
         caller: Caller | None = None,
     ) -> None:
-        self._services = services
-        self._actor = actor
-        self._permits = PERMITS_OF[actor.role] if permits is None else permits
-        self._limited = permits is not None
-        self._caller = caller
+        self._asker = (services, actor, permits, caller)
 
     @cached_property
     def account(self) -> Account:
         """Return the actor's own account."""
-        return Account(self._services, self._actor, self._permits, self._caller)
+        return Account(*self._asker)
 
     @cached_property
     def users(self) -> Accounts:
         """Return those who may ask."""
-        return Accounts(self._services, self._actor)
+        return Accounts(*self._asker)
 
     @cached_property
     def tokens(self) -> Tokens:
         """Return what programs show to prove who they are."""
-        return Tokens(self._services, self._actor, self._caller)
+        return Tokens(*self._asker)
 
     @cached_property
     def jobs(self) -> Jobs:
         """Return jobs and what they have brought."""
-        return Jobs(self._services, self._actor, self._permits)
+        return Jobs(*self._asker)
 
     @cached_property
     def pages(self) -> Pages:
         """Return the pages of all jobs."""
-        return Pages(self._services, self._actor)
+        return Pages(*self._asker)
 
     @cached_property
     def templates(self) -> Templates:
         """Return templates, their versions and files."""
-        return Templates(self._services, self._actor, self._permits)
+        return Templates(*self._asker)
 
     @cached_property
     def schedules(self) -> Schedules:
         """Return schedules and their runs."""
-        return Schedules(self._services, self._actor, self._permits)
+        return Schedules(*self._asker)
 
     @cached_property
     def webhooks(self) -> Hooks:
         """Return webhooks and what was delivered to them."""
-        return Hooks(self._services, self._actor)
+        return Hooks(*self._asker)
 
     @cached_property
     def workers(self) -> Workers:
         """Return who runs jobs."""
-        return Workers(self._services, self._actor)
+        return Workers(*self._asker)
 
     @cached_property
     def hosts(self) -> Hosts:
         """Return who is asked, and how."""
-        return Hosts(self._services, self._actor)
+        return Hosts(*self._asker)
 
     @cached_property
     def events(self) -> EventFeed:
         """Return what has happened and what happens."""
-        return EventFeed(self._services, self._actor, self._permits, limited=self._limited)
+        return EventFeed(*self._asker)
 
     @cached_property
     def settings(self) -> Sections:
         """Return settings of the whole instance."""
-        return Sections(self._services, self._actor)
+        return Sections(*self._asker)
 
     @cached_property
     def operations(self) -> OperationReader:
         """Return work that goes on in the background."""
-        return OperationReader(self._services, self._actor)
+        return OperationReader(*self._asker)
 
     @cached_property
     def views(self) -> SavedViews:
         """Return filters that were given a name."""
-        return SavedViews(self._services, self._actor)
+        return SavedViews(*self._asker)
 
     @cached_property
     def stats(self) -> Stats:
         """Return figures for a dashboard."""
-        return Stats(self._services, self._actor, self._permits)
+        return Stats(*self._asker)
 
     @cached_property
     def attention(self) -> Attention:
         """Return what needs a person."""
-        return Attention(self._services, self._actor, self._permits)
+        return Attention(*self._asker)
 
     @cached_property
     def meta(self) -> Meta:
         """Return what the instance says of itself."""
-        return Meta(self._services, self._actor)
+        return Meta(*self._asker)
 
     @cached_property
     def monitoring(self) -> Monitoring:
         """Return figures of the whole instance."""
-        return Monitoring(self._services, self._actor)
+        return Monitoring(*self._asker)
 
 
-NOUNS: Mapping[str, type] = {
-    "account": Account,
-    "users": Accounts,
-    "tokens": Tokens,
-    "jobs": Jobs,
-    "pages": Pages,
-    "templates": Templates,
-    "schedules": Schedules,
-    "webhooks": Hooks,
-    "workers": Workers,
-    "hosts": Hosts,
-    "events": EventFeed,
-    "settings": Sections,
-    "operations": OperationReader,
-    "views": SavedViews,
-    "stats": Stats,
-    "attention": Attention,
-    "meta": Meta,
-    "monitoring": Monitoring,
+NOUNS: Mapping[str, type[Noun]] = {
+    name: noun.func.__annotations__["return"]
+    for name, noun in vars(Surface).items()
+    if isinstance(noun, cached_property)
 }
 """The services of a surface by their names, in the order of the document."""
 

@@ -79,11 +79,11 @@ async def _looked_up(request: Request, site: Site) -> Caller:
         scheme, _, secret = header.partition(" ")
         if scheme.lower() != "bearer" or not secret.strip():
             raise Unauthenticated("expected 'Authorization: Bearer cyt_…'")
-        return await site.access.caller(secret.strip(), CredentialKind.TOKEN)
+        return await site.yard.services.access.caller(secret.strip(), CredentialKind.TOKEN)
     secret = request.cookies.get(cookie_name(request), "")
     if not secret:
         raise Unauthenticated("send 'Authorization: Bearer cyt_…', or sign in")
-    caller = await site.access.caller(secret, CredentialKind.SESSION)
+    caller = await site.yard.services.access.caller(secret, CredentialKind.SESSION)
     if request.method not in _SAFE:
         check_same_origin(request)
     return caller

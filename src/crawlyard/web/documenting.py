@@ -144,25 +144,11 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     if rest:
         operation["description"] = rest.strip()
     responses = operation["responses"]
-    for status in _beyond(method, operation):
-        responses.setdefault(str(status), _told(status))
     if "202" in responses:
         responses.setdefault("200", responses["202"] | {"description": "It was so already."})
     operation["responses"] = dict(sorted(responses.items()))
     if headers := list(_headers(method, operation)):
         operation["parameters"] = [*operation.get("parameters", ()), *headers]
-
-
-def _beyond(method: str, operation: Mapping[str, Any]) -> set[int]:
-    """Return the statuses that an operation has as one of its kind."""
-    found: set[int] = set()
-    if operation.get("security"):
-        found |= {401, 429}  # a rate
-        if method != "get":
-            found.add(403)  # a page of another site asks
-    if method == "post":
-        found |= {409, 422}  # an Idempotency-Key that is under way, or was another request's
-    return found
 
 
 def _headers(method: str, operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

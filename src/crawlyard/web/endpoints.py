@@ -146,11 +146,11 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         body = await _body(request, needed=endpoint.needs_body)
         rest = endpoint.at("rest")
         known = endpoint.at("body")
+        names = [one.alias for one in known]
         if rest:
-            names = {one.alias for one in known}
             given[rest[0].name] = {n: v for n, v in body.items() if n not in names}
         else:
-            faults += _unknown(body, [one.alias for one in known], query=False)
+            faults += [_fault(*fault, query=False) for fault in _strange(body, names, "field")]
         given |= _converted(known, body, faults, query=False)
     if faults:
         said = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
@@ -179,7 +179,8 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     known = {one.alias: one for one in endpoint.at("query")}
     asked = request.query_params
     beside = _ALWAYS if request.method == "GET" else frozenset()
-    faults += _unknown([n for n in asked if n not in beside], list(known), query=True)
+    strange = _strange([n for n in asked if n not in beside], list(known), "parameter")
+    faults += [_fault(*fault, query=True) for fault in strange]
     values: dict[str, Any] = {}
     for name, one in known.items():
         if name not in asked:
@@ -243,9 +244,8 @@ def _converted(
         value = values[one.alias]
         terms = next(filter(typing.is_typeddict, _choices(one.hint)), None)
         if terms is not None and isinstance(value, Mapping):
-            for fault in _unknown(value, [*terms.__annotations__], query=True):
-                name = f"{one.alias}.{fault.parameter}"
-                faults.append(_fault(name, fault.code, fault.detail, query=query))
+            for name, code, said in _strange(value, [*terms.__annotations__], "field"):
+                faults.append(_fault(f"{one.alias}.{name}", code, said, query=query))
         try:
             # else a number would be an instant, that many seconds after 1970
             strict = not query or datetime in _bare(one.hint)
@@ -276,8 +276,7 @@ def _faults(
         yield _dotted(path), "invalid", _said(error, value)
         return
     known = {field.encode_name: field for field in struct_fields(kind)}
-    for fault in _unknown(value, list(known), query=True):
-        yield str(fault.parameter), fault.code, fault.detail
+    yield from _strange(value, list(known), "field")
     hints = typing.get_type_hints(kind, include_extras=True)
     for name, field in known.items():
         if name not in value:
@@ -313,14 +312,12 @@ def _bare(hint: Any) -> set[Any]:
     return set(choices) if choices == (hint,) else {b for one in choices for b in _bare(one)}
 
 
-def _unknown(names: Iterable[str], known: list[str], *, query: bool) -> list[FieldErrorOut]:
-    found = []
+def _strange(names: Iterable[str], known: list[str], what: str) -> Iterator[tuple[str, str, str]]:
+    """Yield name, code and sentence of each of *names* that is not known."""
     for name in names:
         if name not in known:
-            what = "parameter" if query else "field"
             said = str(unknown(name, name, known, what)).removeprefix(f"{name}: ")
-            found.append(_fault(name, "unknown", said, query=query))
-    return found
+            yield name, "unknown", said
 
 
 def _fault(name: str, code: str, said: str, *, query: bool) -> FieldErrorOut:

@@ -70,8 +70,6 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         "security": _security(one),
         "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
     }
-    if one.status == 202:
-        told["responses"]["200"] = answer | {"description": "It was so already."}
     if one.name == "jobs_bulk":
         told["responses"]["202"] = answer | {"description": "An operation does it."}
     if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:

@@ -29,9 +29,9 @@ class SigningIn:
     async def login(self, code: Code) -> MeOut:
         """Sign in with a token, or once with the code of a sign-in link: sets a session cookie."""
         count(self._request, self._site, address_of(self._request), Bucket.LOGIN)
-        given = await self._site.access.sign_in(code)
+        given = await self._site.yard.services.access.sign_in(code)
         self._secret = given.secret
-        caller = await self._site.access.caller(given.secret, CredentialKind.SESSION)
+        caller = await self._site.yard.services.access.caller(given.secret, CredentialKind.SESSION)
         return MeOut.of(caller.user, caller.permits, caller.credential)
 
     @endpoint("POST /auth/logout", ANYBODY, status=204, noun="account", group="auth")
@@ -39,7 +39,7 @@ class SigningIn:
         """End the session; a token stays good."""
         caller = await proved(self._request, self._site)
         if caller.credential.kind is CredentialKind.SESSION:
-            await self._site.access.sign_out(caller)
+            await self._site.yard.services.access.sign_out(caller)
             self._site.live.drop(caller.credential.id)
         self._ended = True
 

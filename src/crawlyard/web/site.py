@@ -7,17 +7,6 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.errors import Conflict
-from crawlyard.services.access.credentials import Credentials
-from crawlyard.services.access.users import Users
-from crawlyard.services.access.views import Views
-from crawlyard.services.jobs.bulk import Bulk
-from crawlyard.services.jobs.effective_config import Configs
-from crawlyard.services.jobs.exclusions import Exclusions
-from crawlyard.services.jobs.preview import Preview
-from crawlyard.services.jobs.submission import Requests
-from crawlyard.services.jobs.wait import Waiting
-from crawlyard.services.jobs.why import Why
-from crawlyard.services.schedules.backfill_operation import BackfillOperations
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.paging import Cursors
 from crawlyard.web.rates import Rates
@@ -49,17 +38,6 @@ class Site(Struct, frozen=True, kw_only=True):
     """The yard, as it is opened to others."""
 
     yard: Yard
-    access: Credentials
-    users: Users
-    requests: Requests
-    waiting: Waiting
-    configs: Configs
-    why: Why
-    preview: Preview
-    exclusions: Exclusions
-    bulk: Bulk
-    backfills: BackfillOperations
-    views: Views
     live: Hub
     cursors: Cursors
     rates: Rates
@@ -68,21 +46,9 @@ class Site(Struct, frozen=True, kw_only=True):
 
 async def open_site(yard: Yard, options: SiteOptions) -> Site:
     """Return the site of a yard: what seals its cursors is made once, and kept in the store."""
-    of = yard.services
     return Site(
         yard=yard,
-        access=of.access,
-        users=of.users,
-        requests=of.requests,
-        waiting=of.waiting,
-        configs=of.configs,
-        why=of.why,
-        exclusions=of.exclusions,
-        bulk=of.bulk,
-        views=of.views,
-        backfills=of.backfills,
-        preview=of.preview,
-        live=Hub(yard, of.access, of.watching),
+        live=Hub(yard, yard.services.access, yard.services.watching),
         cursors=Cursors(await _sealing_key(yard)),
         rates=Rates(yard.clock, on=options.rate_limits),
         options=options,

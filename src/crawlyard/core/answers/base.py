@@ -16,15 +16,9 @@ def rfc3339(instant: datetime) -> str:
     return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-Instant = datetime
-
-
 def whole(text: str) -> str:
     """Return *text* without half characters: no encoding of JSON or CSV can hold them."""
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
-
-
-Text = str
 
 
 class Wire(Struct, frozen=True, kw_only=True):
@@ -87,9 +81,6 @@ def _whole(value: Any) -> Any:
 
 API = "/api/v1"
 """Where all paths of the API begin."""
-
-LONGEST_REF = 200
-"""Of what names a template or schedule: an id, a name, or OWNER/NAME."""
 
 
 def seconds(duration: timedelta) -> float:

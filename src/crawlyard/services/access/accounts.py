@@ -1,26 +1,20 @@
 """Users, as one of them sees them: admins see and change all, others see themselves."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta
 
 from crawlyard.core.access.quota_ask import QuotaAsk
-from crawlyard.core.access.user import MAX_USER_ID, Actor, Permit, Role
+from crawlyard.core.access.user import MAX_USER_ID, Permit, Role
 from crawlyard.core.answers.access.access import UserOut
 from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
 
 
-class Accounts:
+class Accounts(Noun):
     """Finds users, and for admins makes and changes them."""
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /users", ANYBODY)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[UserOut]:

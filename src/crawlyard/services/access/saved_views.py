@@ -1,28 +1,21 @@
 """Saved views: filters under names, each user's own."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor
 from crawlyard.core.access.view import MAX_VIEW_NAME, MAX_VIEW_QUERY
 from crawlyard.core.answers.access.views import ViewOut
 from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IfMatch, Slice, endpoint
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
 Query = Annotated[str, Meta(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]
 Page = Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$", description="Of the dashboard.")]
 
 
-class SavedViews:
+class SavedViews(Noun):
     """Keeps and finds the filters of one user; nobody else sees them, admins neither."""
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /views", ANYBODY)
     async def list(

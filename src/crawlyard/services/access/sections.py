@@ -1,22 +1,16 @@
 """Settings that an admin changes while the yard runs, by their sections."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.access.settings import SectionOut
 from crawlyard.core.endpoint import ANYBODY, MustMatch, Rest, Slice, endpoint
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 
-class Sections:
+class Sections(Noun):
     """Shows the sections of the settings, and for admins replaces them."""
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /settings", ANYBODY)
     async def list(self) -> Slice[SectionOut]:

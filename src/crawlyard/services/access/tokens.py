@@ -1,18 +1,17 @@
 """Tokens of programs: made, listed, revoked."""
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta
 
 from crawlyard.core.access.credential import (
     MAX_LABEL,
-    Caller,
     Credential,
     CredentialKind,
     permits_named,
 )
-from crawlyard.core.access.user import MAX_USER_ID, Actor
+from crawlyard.core.access.user import MAX_USER_ID
 from crawlyard.core.answers.access.access import NewTokenOut, TokenOut
 from crawlyard.core.endpoint import (
     ANYBODY,
@@ -23,9 +22,7 @@ from crawlyard.core.endpoint import (
     endpoint,
     sliced,
 )
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL, examples=["nightly import"])]
 Owner = Annotated[str, Meta(max_length=MAX_USER_ID)]
@@ -40,16 +37,11 @@ Scopes = Annotated[
 Lifetime = Annotated[float, Meta(gt=0, le=3650 * 86_400)]
 
 
-class Tokens:
+class Tokens(Noun):
     """Makes tokens, and lists and revokes those that exist; their secrets are not kept.
 
     *caller* has what the actor has shown, ``None``: nothing had to be.
     """
-
-    def __init__(self, services: "Services", actor: Actor, caller: Caller | None = None) -> None:
-        self._services = services
-        self._actor = actor
-        self._caller = caller
 
     @endpoint("GET /tokens", ANYBODY)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TokenOut]:

@@ -1,17 +1,18 @@
 """What has happened and what happens, as one user may know of it."""
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.endpoint import (
     ANYBODY,
     Cursor,
     Header,
+    Instant,
     Limit,
     Slice,
     Words,
@@ -24,10 +25,8 @@ from crawlyard.core.webhooks.webhook import EVERYTHING
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.fleet.events import named
 from crawlyard.services.jobs.terms import words_of
+from crawlyard.services.noun import Noun
 from crawlyard.store.queries import EventQuery
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
 
 Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Id = Annotated[str, Meta(max_length=64)]
@@ -37,18 +36,12 @@ LastId = Annotated[
 ]
 
 
-class EventFeed:
-    """Tells what has happened to what is one user's, an admin's all, and what happens.
+class EventFeed(Noun):
+    """Tells what has happened to what is one user's, an admin's all, and what happens."""
 
-    *limited*: what they showed is good for *permits* alone, not for all of their role.
-    """
-
-    def __init__(
-        self, services: "Services", actor: Actor, permits: frozenset[Permit], *, limited: bool
-    ) -> None:
-        self._services = services
-        self._actor = actor
-        self._allowed = topics_for(permits, limited=limited)
+    @cached_property
+    def _allowed(self) -> frozenset[Topic]:
+        return topics_for(self._permits, limited=self._limited)
 
     @endpoint("GET /events", ANYBODY, "seq")
     async def list(
@@ -60,7 +53,7 @@ class EventFeed:
         subject: Annotated[Id | None, Meta(description="The id of what they are about.")] = None,
         job: Annotated[Id | None, Meta(description="The same, of a job.")] = None,
         since: Annotated[
-            Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])] | None,
+            Instant | None,
             Meta(description="At or after."),
         ] = None,
         actor: Annotated[Id | None, Meta(description="Who did it.")] = None,

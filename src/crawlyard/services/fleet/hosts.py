@@ -1,16 +1,14 @@
 """Hosts, as one user looks at them and says how each is to be asked."""
 
-from typing import TYPE_CHECKING, Annotated, TypedDict, Unpack
+from typing import Annotated, TypedDict, Unpack
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
 from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.hosts.rule import LONGEST_DELAY_S, MAX_NOTE, MOST_AT_ONCE
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
 
@@ -31,16 +29,12 @@ class HostChanges(TypedDict, total=False):
     note: Note | None
 
 
-class Hosts:
+class Hosts(Noun):
     """What is done to each host, and what operators say of it.
 
     With *version*, only a rule of that version is changed (0: where there is none): else `Stale`
     is raised and nothing is written.
     """
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /hosts", READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[HostOut]:

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crawlyard.about import VERSION
-from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.endpoint import ANYBODY, endpoint, endpoints_of
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
+from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.hooks import Hooks
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from crawlyard.services.access import views
     from crawlyard.services.fleet import enum_docs
     from crawlyard.services.jobs import bulk, preview
-    from crawlyard.services.services import Services
 else:  # few ask for what they know
     endpoint_schema = lazily("crawlyard.core.endpoint_schema")
     views = lazily("crawlyard.services.access.views")
@@ -55,12 +54,8 @@ _FORMS = {
 }
 
 
-class Meta:
+class Meta(Noun):
     """Tells the version of an instance, its words and its forms."""
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /meta", ANYBODY)
     async def get(self) -> MetaOut:

@@ -1,27 +1,19 @@
 """Operations, as one user looks at them and ends them."""
 
-from typing import TYPE_CHECKING
-
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import OperationOut
 from crawlyard.core.endpoint import Cursor, Limit, Slice, endpoint, reply, sliced
 from crawlyard.core.operation import OperationState
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
 
-class OperationReader:
+class OperationReader(Noun):
     """Work that goes on after its request is answered.
 
     An operation that the user may not see raises `NotFound`.
     """
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /operations", READ, "seq")
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[OperationOut]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.archive import FoundPageOut, FoundPagesOut, SearchedOut
 from crawlyard.core.crawl.page_search import MAX_TEXT
 from crawlyard.core.crawl.page_search import words_of as sought
@@ -15,11 +15,11 @@ from crawlyard.core.templates.template import is_id
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.terms import ArchiveTerms, page_query, words_of
+from crawlyard.services.noun import Noun
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 
 if TYPE_CHECKING:
     from crawlyard.services.fleet import page_export
-    from crawlyard.services.services import Services
 else:  # it loads the parser
     page_export = lazily("crawlyard.services.fleet.page_export")
 
@@ -35,12 +35,8 @@ Query = Annotated[
 ]
 
 
-class Pages:
+class Pages(Noun):
     """Finds pages of all jobs that the user may see."""
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /pages", READ, group="results")
     async def find(

@@ -1,35 +1,26 @@
 """Figures for a dashboard, as one user sees them."""
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from datetime import timedelta
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.stats import StatsOut
-from crawlyard.core.endpoint import endpoint
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.core.endpoint import Instant, endpoint
+from crawlyard.services.noun import Noun
 
 
-class Stats:
+class Stats(Noun):
     """Counts jobs, pages and bytes."""
-
-    def __init__(self, services: "Services", actor: Actor, permits: frozenset[Permit]) -> None:
-        self._services = services
-        self._actor = actor
-        self._permits = permits
 
     @endpoint("GET /stats", Permit.JOBS_READ)
     async def get(
         self,
         *,
-        since: Annotated[
-            Annotated[datetime, Meta(tz=True)] | None, Meta(description="By default a day before.")
-        ] = None,
+        since: Annotated[Instant | None, Meta(description="By default a day before.")] = None,
         until: Annotated[
-            Annotated[datetime, Meta(tz=True)] | None,
+            Instant | None,
             Meta(description="Without it; by default now."),
         ] = None,
         step_s: Annotated[

@@ -1,28 +1,20 @@
 """Workers, as one user looks at them and says what is wanted of each."""
 
-from typing import TYPE_CHECKING
-
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import WorkerOut
 from crawlyard.core.endpoint import Slice, endpoint, reply
 from crawlyard.core.overview.worker_status import WorkerReport
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.WORKERS_READ, Permit.WORKERS_WRITE
 
 
-class Workers:
+class Workers(Noun):
     """Who runs jobs, and what is wanted of each.
 
     A worker that there is not raises `NotFound`, and one that cannot do what is wanted
     `IllegalMove`.
     """
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /workers", READ, "seq")
     async def list(self) -> Slice[WorkerOut]:

@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
 from crawlyard.core.answers.jobs.exclusions import ExclusionOut
 from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, JobTiesOut
@@ -43,9 +43,7 @@ from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.terms import words_of
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
+from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
@@ -85,13 +83,8 @@ AskedURL = Annotated[
 ]
 
 
-class JobLooks:
+class JobLooks(Noun):
     """Tells about one job."""
-
-    def __init__(self, services: "Services", actor: Actor, permits: frozenset[Permit]) -> None:
-        self._services = services
-        self._actor = actor
-        self._permits = permits
 
     @endpoint("GET /jobs/{job_id}", READ)
     async def get(

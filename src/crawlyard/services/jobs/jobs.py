@@ -1,8 +1,7 @@
 """Jobs, as one user submits, finds and changes them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Unpack
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -15,7 +14,18 @@ from crawlyard.core.answers.jobs.job_plan import JobPlanOut
 from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
 from crawlyard.core.answers.jobs.preview import PreviewOut
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Rest, Slice, endpoint, reply, sliced
+from crawlyard.core.endpoint import (
+    LONGEST_REF,
+    Cursor,
+    IfMatch,
+    Instant,
+    Limit,
+    Rest,
+    Slice,
+    endpoint,
+    reply,
+    sliced,
+)
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.edits import changes_of
@@ -48,11 +58,11 @@ Form = Annotated[Mapping[str, Any], Rest("job")]
 Changes = Annotated[Mapping[str, Any], Rest("change")]
 Reason = Annotated[str, Meta(max_length=MAX_REASON)]
 TemplateRef = Annotated[
-    str, Meta(min_length=1, max_length=200, description="A template's id, name, or OWNER/NAME.")
+    str,
+    Meta(min_length=1, max_length=LONGEST_REF, description="A template's id, name, or OWNER/NAME."),
 ]
 TemplateVersion = Annotated[int, Meta(ge=1, le=MAX_VERSION)]
 Params = Annotated[dict[str, Any], Meta(description="Values of the template's parameters.")]
-Instant = Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])]
 Kinds = Annotated[
     tuple[ErrorKind, ...], Meta(max_length=50, description="Of `failed`: only these.")
 ]
@@ -60,6 +70,16 @@ Kinds = Annotated[
 JobId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 
 _NO_FORM: Mapping[str, Any] = {}
+_WITH_REASON = {"reason": "the site is being moved"}
+
+
+class Asked(TypedDict, total=False):
+    """What a request for a job has beside its form."""
+
+    template: TemplateRef | None
+    template_version: TemplateVersion | None
+    params: Params | None
+    start_at: Instant | None
 
 
 class Jobs(JobResults):
@@ -128,35 +148,27 @@ class Jobs(JobResults):
     async def create(
         self,
         form: Form = _NO_FORM,
-        *,
-        template: TemplateRef | None = None,
-        template_version: TemplateVersion | None = None,
-        params: Params | None = None,
-        start_at: Instant | None = None,
+        **asked: Unpack[Asked],
     ) -> JobOut:
         """Submit a job: a spec of your own, or a template with parameters and what differs.
 
         A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
         *template*, it has only what differs from it.
         """
-        request = request_of(form, template, template_version, params, start_at)
+        request = _request(form, asked)
         return await self._new(await self._services.requests.submit(self._actor, request))
 
     @endpoint("POST /jobs/plan", WRITE)
     async def plan(
         self,
         form: Form = _NO_FORM,
-        *,
-        template: TemplateRef | None = None,
-        template_version: TemplateVersion | None = None,
-        params: Params | None = None,
-        start_at: Instant | None = None,
+        **asked: Unpack[Asked],
     ) -> JobPlanOut:
         """Return the job that `create` would make: its settings, limits and what it waits for.
 
         What `create` would refuse is refused; nothing is written, and no host is asked.
         """
-        request = request_of(form, template, template_version, params, start_at)
+        request = _request(form, asked)
         plan = await self._services.requests.plan(self._actor, request)
         new = Standing(job=plan.job, shard=Shard())
         waits = (await self._services.why.waits([new])).get(plan.job.id, ())
@@ -174,16 +186,13 @@ class Jobs(JobResults):
                 description="URLs to say of whether they would be fetched, and why not.",
             ),
         ] = (),
-        template: TemplateRef | None = None,
-        template_version: TemplateVersion | None = None,
-        params: Params | None = None,
-        start_at: Instant | None = None,
+        **asked: Unpack[Asked],
     ) -> PreviewOut:
         """Say what a job would do: its settings, robots.txt, sitemaps, and which URLs are in.
 
         Takes ten seconds at most; no page is fetched, and nothing is written.
         """
-        request = request_of(form, template, template_version, params, start_at)
+        request = _request(form, asked)
         seen = await self._services.preview.of(self._actor, request, test_urls)
         return preview.preview_out(seen)
 
@@ -267,23 +276,13 @@ class Jobs(JobResults):
         standing = await self._services.jobs.deletable(self._actor, job_id, version)
         return DeletionOut.of(standing)
 
-    @endpoint(
-        "POST /jobs/{job_id}/pause",
-        WRITE,
-        status=202,
-        example={"reason": "the site is being moved"},
-    )
+    @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=_WITH_REASON)
     async def pause(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
         """Hold a job: what is in flight is finished, its frontier is kept."""
         job = await self._services.jobs.pause(self._actor, job_id, reason, version=version)
         return await self._now(job)
 
-    @endpoint(
-        "POST /jobs/{job_id}/cancel",
-        WRITE,
-        status=202,
-        example={"reason": "the site is being moved"},
-    )
+    @endpoint("POST /jobs/{job_id}/cancel", WRITE, status=202, example=_WITH_REASON)
     async def cancel(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
         """End a job; its pages are kept."""
         job = await self._services.jobs.cancel(self._actor, job_id, reason, version=version)
@@ -334,20 +333,13 @@ class Jobs(JobResults):
         return (await self._shown([Standing(job=job, shard=Shard())]))[0]
 
 
-def request_of(
-    form: Mapping[str, Any],
-    template: str | None,
-    template_version: int | None,
-    params: Mapping[str, Any] | None,
-    start_at: datetime | None,
-) -> JobRequest:
-    """Return the request for a job."""
+def _request(form: Mapping[str, Any], asked: Asked) -> JobRequest:
     return JobRequest(
         form=form,
-        template=template,
-        template_version=template_version,
-        params=params or {},
-        start_at=start_at,
+        template=asked.get("template"),
+        template_version=asked.get("template_version"),
+        params=asked.get("params") or {},
+        start_at=asked.get("start_at"),
     )
 
 

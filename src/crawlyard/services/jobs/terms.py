@@ -1,13 +1,12 @@
 """What lists of jobs and pages can be filtered by, one parameter for each."""
 
 from collections.abc import Iterable, Iterator
-from datetime import datetime
 from typing import Annotated, TypedDict
 
 from msgspec import Meta
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
-from crawlyard.core.endpoint import Words
+from crawlyard.core.endpoint import Instant, Words
 from crawlyard.core.jobs.filter import Condition, FilterKey, condition, parse
 from crawlyard.errors import Invalid
 from crawlyard.store.queries import PageQuery
@@ -15,7 +14,6 @@ from crawlyard.store.queries import PageQuery
 MOST_Q = 500
 _DEEPEST = 1_000_000
 
-Instant = Annotated[datetime, Meta(tz=True)]
 Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
 _ANY = "Several: any of them."
 

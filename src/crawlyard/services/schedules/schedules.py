@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Unpack
+from typing import Annotated, Any, Unpack
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
-from crawlyard.core.answers.base import LONGEST_REF
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.deletions import ScheduleDeletionOut
 from crawlyard.core.answers.jobs.expanded import ExpandedScheduleOut
 from crawlyard.core.answers.jobs.jobs import JobOut
@@ -21,10 +20,14 @@ from crawlyard.core.answers.schedules.schedules import (
 )
 from crawlyard.core.blame import blaming
 from crawlyard.core.endpoint import (
+    LONGEST_REF,
     Cursor,
     IfMatch,
+    Instant,
     Limit,
     MustMatch,
+    Owner,
+    Ref,
     Slice,
     Words,
     endpoint,
@@ -40,7 +43,8 @@ from crawlyard.core.time_range import check_instant
 from crawlyard.errors import NotFound, Version, check_version
 from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.job_looks import JobLooks
-from crawlyard.services.jobs.jobs import Instant, Reason
+from crawlyard.services.jobs.jobs import Reason, TemplateRef
+from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.terms import (
     MOST_NEXT,
     PARTS,
@@ -53,7 +57,6 @@ from crawlyard.services.schedules.terms import (
     Name,
     Runs,
     ScheduleChanges,
-    TemplateRef,
     TemplateVersion,
     When,
     Zone,
@@ -61,14 +64,8 @@ from crawlyard.services.schedules.terms import (
 )
 from crawlyard.store.queries import ScheduleQuery
 
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
-
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
 
-Ref = Annotated[
-    str, Meta(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`.")
-]
 Expand = Annotated[Words, Meta(description="Adds `expanded` with what is named: `recent`.")]
 
 _EXPANSIONS = {"recent": Permit.JOBS_READ}
@@ -76,18 +73,13 @@ _RANGE = {"since": "from", "until": "to"}
 _NOTHING: Mapping[str, Any] = {}
 
 
-class Schedules:
+class Schedules(Noun):
     """Makes, finds, changes and runs schedules, as far as one user may.
 
     A *ref* is an id, a name of one's own, or OWNER/NAME. A schedule that they may not see raises
     `NotFound`, and one that they may not change `Forbidden`. With *version*, only that version is
     changed: else `Stale` is raised and nothing is written.
     """
-
-    def __init__(self, services: "Services", actor: Actor, permits: frozenset[Permit]) -> None:
-        self._services = services
-        self._actor = actor
-        self._permits = permits
 
     @endpoint("GET /schedules", READ, "seq")
     async def list(
@@ -96,7 +88,7 @@ class Schedules:
         expand: Expand = (),
         paused: bool | None = None,
         template: Annotated[str, Meta(max_length=LONGEST_REF)] | None = None,
-        owner: Annotated[str, Meta(max_length=64, description="`me`, or a user.")] | None = None,
+        owner: Owner | None = None,
         q: Annotated[str, Meta(max_length=500, description="Of name or description.")] = "",
         limit: Limit = 50,
         cursor: Cursor = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
-from crawlyard.core.answers.base import LONGEST_REF
+from crawlyard.core.endpoint import Instant
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.schedules.records import ScheduleDraft
 from crawlyard.core.schedules.schedule import (
@@ -20,7 +20,7 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME
 from crawlyard.errors import Invalid
-from crawlyard.services.jobs.jobs import MAX_VERSION, Instant
+from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateRef
 
 MOST_NEXT = 100
 """Runs that are told at once."""
@@ -45,10 +45,6 @@ When = Annotated[
 ]
 Zone = Annotated[
     str, Meta(max_length=_LONGEST_ZONE, description="IANA.", examples=["Europe/Berlin"])
-]
-TemplateRef = Annotated[
-    str,
-    Meta(min_length=1, max_length=LONGEST_REF, description="An id, a name, or OWNER/NAME."),
 ]
 TemplateVersion = Annotated[
     int, Meta(ge=1, le=MAX_VERSION, description="Null: the latest at each run.")

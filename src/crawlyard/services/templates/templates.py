@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Actor, Permit
-from crawlyard.core.answers.base import LONGEST_REF
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.deletions import TemplateDeletionOut
 from crawlyard.core.answers.templates.templates import (
     CheckedTemplateOut,
@@ -15,7 +14,18 @@ from crawlyard.core.answers.templates.templates import (
     TemplateOut,
 )
 from crawlyard.core.blame import blaming
-from crawlyard.core.endpoint import Cursor, IfMatch, Limit, MustMatch, Rest, Slice, endpoint, sliced
+from crawlyard.core.endpoint import (
+    Cursor,
+    IfMatch,
+    Limit,
+    MustMatch,
+    Owner,
+    Ref,
+    Rest,
+    Slice,
+    endpoint,
+    sliced,
+)
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.parse import unknown
 from crawlyard.core.templates.secrets import stripped
@@ -28,10 +38,10 @@ from crawlyard.core.templates.template import (
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateVersion
+from crawlyard.services.noun import Noun
 from crawlyard.store.queries import TemplateQuery
 
 if TYPE_CHECKING:
-    from crawlyard.services.services import Services
     from crawlyard.services.templates import files, manager
 else:  # they load YAML and the engine
     files = lazily("crawlyard.services.templates.files")
@@ -39,10 +49,6 @@ else:  # they load YAML and the engine
 
 READ, WRITE = Permit.TEMPLATES_READ, Permit.TEMPLATES_WRITE
 
-Ref = Annotated[
-    str,
-    Meta(max_length=LONGEST_REF, description="An id, a name of yours, or `OWNER%2FNAME`."),
-]
 Form = Annotated[Mapping[str, Any], Rest("template")]
 Changes = Annotated[Mapping[str, Any], Rest("template change")]
 Checked = Annotated[Mapping[str, Any], Rest("checked template")]
@@ -64,7 +70,7 @@ _FILE = {"content": "name: docs\nspec:\n  urls: [https://docs.example.org/]\n"}
 _NOTHING: Mapping[str, Any] = {}
 
 
-class Templates:
+class Templates(Noun):
     """Makes, finds, changes, publishes, fills and deletes templates, as far as one user may.
 
     A *ref* is an id, a name of one's own, or OWNER/NAME. A template that they may not see raises
@@ -72,17 +78,12 @@ class Templates:
     changed: else `Stale` is raised and nothing is written.
     """
 
-    def __init__(self, services: "Services", actor: Actor, permits: frozenset[Permit]) -> None:
-        self._services = services
-        self._actor = actor
-        self._permits = permits
-
     @endpoint("GET /templates", READ, "seq")
     async def list(
         self,
         *,
         visibility: Literal["private", "public"] | None = None,
-        owner: Annotated[str, Meta(max_length=64, description="`me`, or a user.")] | None = None,
+        owner: Owner | None = None,
         q: Annotated[str, Meta(max_length=500, description="Of name or description.")] = "",
         limit: Limit = 50,
         cursor: Cursor = None,

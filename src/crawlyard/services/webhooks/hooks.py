@@ -1,13 +1,13 @@
 """Webhooks, as one user makes, finds, changes and tries them."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 
-from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.deletions import WebhookDeletionOut
 from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
-from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, reply, sliced
+from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Owner, Slice, endpoint, reply, sliced
 from crawlyard.core.webhooks.webhook import (
     EVERYTHING,
     MAX_DESCRIPTION,
@@ -15,10 +15,8 @@ from crawlyard.core.webhooks.webhook import (
     DeliveryState,
     Webhook,
 )
+from crawlyard.services.noun import Noun
 from crawlyard.store.queries import WebhookQuery
-
-if TYPE_CHECKING:
-    from crawlyard.services.services import Services
 
 READ, WRITE = Permit.WEBHOOKS_READ, Permit.WEBHOOKS_WRITE
 
@@ -53,16 +51,12 @@ Addresses = Annotated[
 ]
 
 
-class Hooks:
+class Hooks(Noun):
     """Makes, finds, changes, tries and deletes webhooks, as far as one user may.
 
     A webhook that they may not see raises `NotFound`. With *version*, only that version is
     changed: else `Stale` is raised and nothing is written.
     """
-
-    def __init__(self, services: "Services", actor: Actor) -> None:
-        self._services = services
-        self._actor = actor
 
     @endpoint("GET /webhooks", READ, "seq")
     async def list(
@@ -71,9 +65,7 @@ class Hooks:
         job: Annotated[
             str, Meta(max_length=64, description="Those of this job; empty: those of none.")
         ] = "",
-        owner: Annotated[
-            Annotated[str, Meta(max_length=64)] | None, Meta(description="`me`, or a user.")
-        ] = None,
+        owner: Owner | None = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[WebhookOut]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from crawlyard.core.access.credential import Credential, Given
 from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
-from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.jobs import LimitsOut
 
 
@@ -32,10 +32,10 @@ class UserOut(Wire, frozen=True, kw_only=True):
     object: Literal["user"] = "user"
     role: str
     quota: QuotaOut
-    disabled_at: Instant | None
+    disabled_at: datetime | None
     version: int
-    created_at: Instant | None  # null: it was always there
-    updated_at: Instant | None  # null: never since
+    created_at: datetime | None  # null: it was always there
+    updated_at: datetime | None  # null: never since
 
     @classmethod
     def of(cls, user: User) -> "UserOut":
@@ -57,7 +57,7 @@ class MeOut(Wire, frozen=True, kw_only=True):
     credential_id: str  # empty, as the kind: in the process of the yard, nothing is shown
     kind: str  # token or session
     scopes: tuple[str, ...]
-    expires_at: Instant | None
+    expires_at: datetime | None
 
     @classmethod
     def of(
@@ -82,10 +82,10 @@ class TokenOut(Wire, frozen=True, kw_only=True):
     name: str
     prefix: str  # by which its owner knows it again
     scopes: tuple[str, ...]  # empty: all that the user's role has, now and later
-    created_at: Instant
-    expires_at: Instant | None
-    last_used_at: Instant | None  # to the minute
-    revoked_at: Instant | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None  # to the minute
+    revoked_at: datetime | None
 
     @classmethod
     def of(cls, token: Credential) -> "TokenOut":

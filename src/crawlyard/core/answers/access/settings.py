@@ -1,10 +1,11 @@
 """The shapes of the settings that an admin changes while the yard runs."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Literal
 
 from crawlyard.core.access.setting import Setting
-from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.base import Wire
 
 
 class SectionOut(Wire, frozen=True, kw_only=True):
@@ -15,7 +16,7 @@ class SectionOut(Wire, frozen=True, kw_only=True):
     value: Mapping[str, Any]
     effective: Mapping[str, Any]
     version: int  # 0: never written
-    updated_at: Instant | None
+    updated_at: datetime | None
     updated_by: str  # a user's id; empty: nobody has
 
     @classmethod

@@ -1,9 +1,10 @@
 """The shapes of saved views."""
 
+from datetime import datetime
 from typing import Literal
 
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.answers.base import Instant, Text, Wire
+from crawlyard.core.answers.base import Wire
 
 
 class ViewOut(Wire, frozen=True, kw_only=True):
@@ -12,12 +13,12 @@ class ViewOut(Wire, frozen=True, kw_only=True):
     id: str
     object: Literal["view"] = "view"
     owner: str
-    name: Text
+    name: str
     page: str
-    query: Text
+    query: str
     version: int
-    created_at: Instant
-    updated_at: Instant
+    created_at: datetime
+    updated_at: datetime
 
     @classmethod
     def of(cls, view: SavedView) -> "ViewOut":

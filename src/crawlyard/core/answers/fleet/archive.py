@@ -1,6 +1,8 @@
 """The shapes of pages over all jobs."""
 
-from crawlyard.core.answers.base import Instant, Text, Wire
+from datetime import datetime
+
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.pages import StoredPageOut
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.crawl.page_search import Findings, FoundPage
@@ -13,7 +15,7 @@ class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
 
     job_id: str
     job_name: str  # empty: it has none
-    excerpt: Text  # of its text, around the words of `q`; empty where they are not in it
+    excerpt: str  # of its text, around the words of `q`; empty where they are not in it
 
     @classmethod
     def found(cls, found: FoundPage, **kept: object) -> "FoundPageOut":
@@ -31,7 +33,7 @@ class SearchedOut(Wire, frozen=True, kw_only=True):
     """How far an answer has looked."""
 
     pages: int  # stored pages that it looked at, whether they fit or not
-    back_to: Instant | None  # when the last of them was fetched; null: there was none
+    back_to: datetime | None  # when the last of them was fetched; null: there was none
     cut_short: bool  # it was time to answer: there may be more than `items`, behind `next_cursor`
 
     @classmethod

@@ -1,10 +1,11 @@
 """The shapes of what needs a person."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 from urllib.parse import quote
 
-from crawlyard.core.answers.base import API, Instant, Text, Wire
+from crawlyard.core.answers.base import API, Wire
 from crawlyard.core.overview.attention import Attention, Notice, SubjectKind, Trouble
 from crawlyard.core.templates.secrets import hidden_urls
 
@@ -33,8 +34,8 @@ class SubjectOut(Wire, frozen=True, kw_only=True):
     """What a notice is about, and the path of it."""
 
     type: str  # job, schedule, template, host or webhook
-    id: Text  # of a host, its name
-    name: Text
+    id: str  # of a host, its name
+    name: str
     path: str
 
     @classmethod
@@ -75,10 +76,10 @@ class NoticeOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["notice"] = "notice"
     kind: str
-    detail: Text  # a sentence; its subject is not named in it
+    detail: str  # a sentence; its subject is not named in it
     subject: SubjectOut | None  # null: the yard itself
     job_id: str | None  # the job to which something can be done
-    since: Instant | None  # null: nobody knows
+    since: datetime | None  # null: nobody knows
     help: HelpOut | None
 
     @classmethod
@@ -98,7 +99,7 @@ class AttentionOut(Wire, frozen=True, kw_only=True):
     """What needs a person: the most urgent kind first, in each what lasts longest."""
 
     object: Literal["attention"] = "attention"
-    at: Instant
+    at: datetime
     items: tuple[NoticeOut, ...]  # at most 20 of each kind
     counts: Mapping[str, int]  # by kind, with those that are not among the items
     at_least: tuple[str, ...]  # kinds of which there may be more than their count

@@ -1,11 +1,12 @@
 """The shapes of what streams tell."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.answers.base import Instant, Text, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
 from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
 from crawlyard.core.event import Event
@@ -21,7 +22,7 @@ class HelloOut(Wire, frozen=True, kw_only=True):
     """The first message of a stream: what follows is newer than *seq*."""
 
     seq: int
-    server_time: Instant
+    server_time: datetime
     version: str
     heartbeat_s: float
     progress_hz: float
@@ -30,7 +31,7 @@ class HelloOut(Wire, frozen=True, kw_only=True):
 class PingOut(Wire, frozen=True, kw_only=True):
     """Nothing has happened, and the stream lives."""
 
-    at: Instant
+    at: datetime
 
 
 class ByeOut(Wire, frozen=True, kw_only=True):
@@ -50,7 +51,7 @@ class LogHelloOut(Wire, frozen=True, kw_only=True):
 
     job_id: str
     after: int
-    server_time: Instant
+    server_time: datetime
     version: str
     heartbeat_s: float
 
@@ -69,30 +70,8 @@ class LogEndedOut(Wire, frozen=True, kw_only=True):
     state: Annotated[str | None, Meta(description="Of the job; null once it is deleted.")]
 
 
-class JobRowOut(Wire, frozen=True, kw_only=True):
-    """What a list shows of a job, as `JobOut` tells it; *v* is its version."""
-
+class _Progressing(Wire, frozen=True, kw_only=True):
     id: str
-    name: str
-    url: Text  # the first that it begins with
-    owner: str
-    state: str
-    state_reason: str
-    detail: str
-    damaged: Text = ""
-    allowed_actions: tuple[str, ...]
-    priority: str
-    tags: tuple[str, ...]
-    source: str  # direct, template, schedule or retry
-    origin: OriginOut
-    retry_of: str | None
-    created_at: Instant
-    queued_at: Instant
-    due_at: Instant
-    started_at: Instant | None
-    ended_at: Instant | None
-    updated_at: Instant
-    limits: LimitsOut
     done: int
     found: int
     failed: int
@@ -104,11 +83,36 @@ class JobRowOut(Wire, frozen=True, kw_only=True):
     eta_p50_s: float | None
     eta_p90_s: float | None
     eta_confidence: str | None
-    eta_limit: str | None
-    eta_unknown: str
-    current_url: Text
+    eta_limit: str | None  # what will end it, if a limit will
+    eta_unknown: str  # why there is no time left to be told
+    current_url: str
+    v: int  # the version of the job
+
+
+class JobRowOut(_Progressing, frozen=True, kw_only=True):
+    """What a list shows of a job, as `JobOut` tells it."""
+
+    name: str
+    url: str  # the first that it begins with
+    owner: str
+    state: str
+    state_reason: str
+    detail: str
+    damaged: str = ""
+    allowed_actions: tuple[str, ...]
+    priority: str
+    tags: tuple[str, ...]
+    source: str  # direct, template, schedule or retry
+    origin: OriginOut
+    retry_of: str | None
+    created_at: datetime
+    queued_at: datetime
+    due_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    limits: LimitsOut
     worker: str | None
-    v: int
 
     @classmethod
     def of(cls, standing: Standing, progress: Progress, reason: StateReason) -> "JobRowOut":
@@ -135,25 +139,8 @@ class JobRowOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class JobProgressOut(Wire, frozen=True, kw_only=True):
-    """How far a running job has come; *v* is the version of the job."""
-
-    id: str
-    done: int
-    found: int
-    failed: int
-    pages: int
-    bytes: int
-    elapsed_s: float
-    rate: float
-    eta_p10_s: float | None
-    eta_p50_s: float | None
-    eta_p90_s: float | None
-    eta_confidence: str | None
-    eta_limit: str | None  # what will end it, if a limit will
-    eta_unknown: str  # why there is no time left to be told
-    current_url: Text
-    v: int
+class JobProgressOut(_Progressing, frozen=True, kw_only=True):
+    """How far a running job has come."""
 
     @classmethod
     def of(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
@@ -169,7 +156,7 @@ class JobProgressOut(Wire, frozen=True, kw_only=True):
 class JobsProgressOut(Wire, frozen=True, kw_only=True):
     """The running jobs that have come further; at the beginning of a stream, all of them."""
 
-    at: Instant
+    at: datetime
     jobs: Sequence[JobProgressOut]
 
 
@@ -198,7 +185,7 @@ class HappenedOut(Wire, frozen=True, kw_only=True):
     subject: str  # the id of what it is about
     job_id: str | None  # the same, where it is a job
     owner: str
-    at: Instant
+    at: datetime
     actor: str
     to: Annotated[str | None, Meta(description="The state of the job since then.")]
     reason: Annotated[str | None, Meta(description="Why it is in that state.")]

@@ -1,8 +1,9 @@
 """The shapes of operations, and of what is done to many jobs."""
 
+from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import API, Instant, Text, Wire
+from crawlyard.core.answers.base import API, Wire
 from crawlyard.core.jobs.bulk import BulkDone, Result
 from crawlyard.core.operation import Failure, Operation
 
@@ -12,7 +13,7 @@ class FailureOut(Wire, frozen=True, kw_only=True):
 
     id: str
     code: str
-    detail: Text
+    detail: str
 
     @classmethod
     def of(cls, failure: Failure) -> "FailureOut":
@@ -35,9 +36,9 @@ class OperationOut(Wire, frozen=True, kw_only=True):
     failures: tuple[FailureOut, ...]  # the first hundred
     detail: str
     version: int
-    created_at: Instant
-    updated_at: Instant
-    ended_at: Instant | None
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
     links: dict[str, str]
 
     @classmethod
@@ -61,7 +62,7 @@ class ResultOut(Wire, frozen=True, kw_only=True):
     id: str
     ok: bool
     code: str | None
-    detail: Text
+    detail: str
     state: str | None  # of the job now; null: it is gone, or cannot be seen
     new_id: str | None  # of the job that a retry has made
 

@@ -1,10 +1,10 @@
 """The shapes of figures for a dashboard."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Instant, Wire, seconds
+from crawlyard.core.answers.base import Wire, seconds
 from crawlyard.core.overview.snapshot import Snapshot
 from crawlyard.core.overview.stats import DayFigures, FailingHost, Figures, StatsStep
 
@@ -12,7 +12,7 @@ from crawlyard.core.overview.stats import DayFigures, FailingHost, Figures, Stat
 class StepOut(Wire, frozen=True, kw_only=True):
     """Jobs that ended in one stretch of time, by their state."""
 
-    at: Instant  # its beginning
+    at: datetime  # its beginning
     ended: Mapping[str, int]
 
     @classmethod
@@ -42,7 +42,7 @@ class FailingHostOut(Wire, frozen=True, kw_only=True):
     host: str  # with a port that is not its scheme's own
     errors: int
     kinds: Mapping[str, int]  # the most frequent first
-    last_at: Instant
+    last_at: datetime
 
     @classmethod
     def of(cls, failing: FailingHost) -> "FailingHostOut":
@@ -98,8 +98,8 @@ class StatsOut(Wire, frozen=True, kw_only=True):
     """Figures for a dashboard."""
 
     object: Literal["stats"] = "stats"
-    since: Instant
-    until: Instant
+    since: datetime
+    until: datetime
     step_s: float
     cards: CardsOut
     finished: tuple[StepOut, ...]  # the earliest first

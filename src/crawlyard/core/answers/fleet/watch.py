@@ -1,9 +1,10 @@
 """The shapes of what there is to look at: workers, hosts, logs, courses."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Instant, Text, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.hosts.rule import (
     HostRule,
     HostState,
@@ -36,8 +37,8 @@ class WorkerOut(Wire, frozen=True, kw_only=True):
     memory_bytes: int
     cpu: float  # of one processor, lately: 0.5 is half of its time
     load: float  # of its machine, the last minute
-    started_at: Instant
-    beat_at: Instant
+    started_at: datetime
+    beat_at: datetime
 
     @classmethod
     def of(cls, report: WorkerReport, *, alive: bool) -> "WorkerOut":
@@ -54,7 +55,7 @@ class HostRuleOut(Wire, frozen=True, kw_only=True):
     at_once: int | None  # requests, at most; null: as jobs wish
     note: str
     version: int
-    updated_at: Instant
+    updated_at: datetime
     updated_by: str  # a user's id
 
     @classmethod
@@ -66,7 +67,7 @@ class HostRuleOut(Wire, frozen=True, kw_only=True):
 class HostOut(Wire, frozen=True, kw_only=True):
     """What is done to one host by all workers together and for whom, and what is said of it."""
 
-    host: Text
+    host: str
     object: Literal["host"] = "host"
     state: str  # of its rule; open without one
     version: int  # of its rule; 0: it has none
@@ -75,8 +76,8 @@ class HostOut(Wire, frozen=True, kw_only=True):
     at_once: int  # 0: nobody asks it now
     delay_s: float
     refusals: int  # 429 and 503, in a row
-    held_until: Instant | None  # it asked for a rest
-    booked_until: Instant | None  # the first instant that is not booked
+    held_until: datetime | None  # it asked for a rest
+    booked_until: datetime | None  # the first instant that is not booked
     waiting: int  # URLs that workers have in memory for it, at most some 10,000 of a job
     jobs: tuple[str, ...]
     others: int  # jobs of others
@@ -100,10 +101,10 @@ class LineOut(Wire, frozen=True, kw_only=True):
 
     n: int
     object: Literal["log_line"] = "log_line"
-    at: Instant
+    at: datetime
     level: str
-    message: Text
-    url: Text
+    message: str
+    url: str
 
     @classmethod
     def of(cls, line: LogLine) -> "LineOut":
@@ -114,7 +115,7 @@ class LineOut(Wire, frozen=True, kw_only=True):
 class PointOut(Wire, frozen=True, kw_only=True):
     """What a job did in one stretch of its running time."""
 
-    at: Instant  # its beginning
+    at: datetime  # its beginning
     seconds: float
     pages: int
     bytes: int

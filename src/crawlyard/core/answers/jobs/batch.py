@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from crawlyard.core.answers.base import Text, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Conflict, Invalid, Refused
 
@@ -16,7 +16,7 @@ class SubmittedOut(Wire, frozen=True, kw_only=True):
     state: str | None
     code: str | None
     field: str | None  # of the job that was asked for, where one is to blame
-    detail: Text
+    detail: str
 
     @classmethod
     def of(cls, answer: Job | Refused | Conflict) -> "SubmittedOut":

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from crawlyard.core.answers.base import Text, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.jobs.exclusion import Excluded
 
 
@@ -12,11 +12,11 @@ class ExclusionOut(Wire, frozen=True, kw_only=True):
     object: Literal["exclusion"] = "exclusion"
     job_id: str
     version: int  # of the job
-    pattern: Text
+    pattern: str
     dry_run: bool
     pending_removed: int  # waiting URLs that match: they will be skipped
-    samples: tuple[Text, ...]  # the first of them
-    exclude: tuple[Text, ...]  # all patterns of the job now
+    samples: tuple[str, ...]  # the first of them
+    exclude: tuple[str, ...]  # all patterns of the job now
 
     @classmethod
     def of(cls, excluded: Excluded, *, dry_run: bool) -> "ExclusionOut":

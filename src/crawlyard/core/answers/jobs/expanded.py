@@ -1,11 +1,12 @@
 """The shapes of jobs and schedules with what `expand` adds."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from zlib import crc32
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules.schedules import ScheduleOut
 from crawlyard.core.answers.templates.templates import TemplateOut
@@ -15,7 +16,7 @@ from crawlyard.core.schedules.records import RecentTick
 class RecentTickOut(Wire, frozen=True, kw_only=True):
     """What became of one instant at which a schedule was due, and of its job."""
 
-    due_at: Instant
+    due_at: datetime
     outcome: str
     reason: str
     job_id: str | None

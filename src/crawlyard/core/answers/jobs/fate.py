@@ -1,8 +1,9 @@
 """The shape of what became of a URL."""
 
+from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Instant, Text, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.crawl.url_outcome import UrlOutcome
 
 
@@ -10,21 +11,21 @@ class FateOut(Wire, frozen=True, kw_only=True):
     """What became of a URL in a job, or what would."""
 
     object: Literal["fate"] = "fate"
-    url: Text
+    url: str
     outcome: str  # fetched, failed, redirected, waiting, skipped or never_found
-    detail: Text
+    detail: str
     depth: int | None
     via: str | None  # seed, sitemap, listed, link or refresh
-    parent: Text | None  # the page that named it
+    parent: str | None  # the page that named it
     page_id: int | None  # of its record, where there is one
     status: int | None
-    fetched_at: Instant | None
+    fetched_at: datetime | None
     error: str | None  # the kind of failure
-    redirected_to: Text | None
-    rule: Text  # that keeps it out, or would; empty: none
+    redirected_to: str | None
+    rule: str  # that keeps it out, or would; empty: none
     position: int | None  # of a waiting URL that will be requested, from 1
     tries: int | None  # requests that failed
-    due_at: Instant | None  # of one that is tried again: not before
+    due_at: datetime | None  # of one that is tried again: not before
 
     @classmethod
     def of(cls, fate: UrlOutcome) -> "FateOut":

@@ -1,9 +1,10 @@
 """The shapes of what there is to know about a job beside what it has brought."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Instant, Tagged, Text, Wire
+from crawlyard.core.answers.base import Tagged, Wire
 from crawlyard.core.answers.jobs.jobs import LimitsOut, ProgressOut
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
@@ -47,9 +48,9 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
     state: str
     state_reason: str
     version: int
-    updated_at: Instant
+    updated_at: datetime
     limits: LimitsOut
-    current_url: Text
+    current_url: str
 
     @classmethod
     def now(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
@@ -74,8 +75,8 @@ class AttemptOut(Wire, frozen=True, kw_only=True):
 
     number: int
     worker: str
-    begun_at: Instant
-    ended_at: Instant | None
+    begun_at: datetime
+    ended_at: datetime | None
     outcome: str
     reason: str
     detail: str
@@ -93,15 +94,15 @@ class ShardOut(Wire, frozen=True, kw_only=True):
 
     number: int  # from 1 on
     worker: str | None  # null: nobody has it
-    free_since: Instant | None  # null: a worker has it
+    free_since: datetime | None  # null: a worker has it
     attempt: int  # how often it was taken
     pages: int
     bytes: int
     errors: int
     done: int
     discovered: int
-    current_url: Text
-    updated_at: Instant | None  # of its last checkpoint; null: there was none
+    current_url: str
+    updated_at: datetime | None  # of its last checkpoint; null: there was none
 
     @classmethod
     def of(cls, number: int, shard: Shard) -> "ShardOut":

@@ -1,9 +1,10 @@
 """The shape of what `POST /jobs` would make: the answer to its dry run."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut
 from crawlyard.core.answers.jobs.why import WaitOut
 from crawlyard.core.jobs.job import Job
@@ -22,7 +23,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
     state_reason: str
     priority: str
     tags: tuple[str, ...]
-    due_at: Instant
+    due_at: datetime
     waits_for: tuple[WaitOut, ...]  # what is over first in front
     limits: LimitsOut  # within the ceilings
     cut: tuple[str, ...]  # limits that were above them, by their paths

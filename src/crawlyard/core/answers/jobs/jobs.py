@@ -7,7 +7,7 @@ from zlib import crc32
 
 from msgspec import defstruct
 
-from crawlyard.core.answers.base import API, Instant, Tagged, Text, Wire, seconds
+from crawlyard.core.answers.base import API, Tagged, Wire, seconds
 from crawlyard.core.answers.jobs.why import WaitOut
 from crawlyard.core.crawl.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.event import Event
@@ -193,7 +193,7 @@ class OriginOut(Wire, frozen=True, kw_only=True):
     template_id: str | None
     template_version: int | None
     schedule_id: str | None
-    tick_at: Instant | None  # the instant at which the schedule was due
+    tick_at: datetime | None  # the instant at which the schedule was due
     given: tuple[str, ...]  # paths of the spec's form that the job sets over its template
 
     @classmethod
@@ -223,21 +223,21 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     state: str
     state_reason: str
     detail: str
-    damaged: Text = ""  # why its row cannot be read; its spec is what is left; empty: it can
+    damaged: str = ""  # why its row cannot be read; its spec is what is left; empty: it can
     allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
-    url: Text  # the first that it begins with
-    created_at: Instant
-    queued_at: Instant
-    due_at: Instant
+    url: str  # the first that it begins with
+    created_at: datetime
+    queued_at: datetime
+    due_at: datetime
     due_in_s: float  # seconds until it may run, 0 once it may
     failures: int  # attempts of the whole job that failed
-    started_at: Instant | None
-    ended_at: Instant | None
-    updated_at: Instant
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
     version: int
     usage: UsageOut
     progress: ProgressOut
-    current_url: Text
+    current_url: str
     worker: str | None  # null: nobody has it, or it is spread: its shards say who has them
     workers: int  # that have it, or a part of it
     spec: SpecOut
@@ -306,34 +306,34 @@ class PageErrorOut(Wire, frozen=True, kw_only=True):
     """Why a URL failed: a kind from the closed list, and a sentence."""
 
     kind: str
-    detail: Text
+    detail: str
 
 
 class PageOut(Wire, frozen=True, kw_only=True):
     """What is kept of one URL that was answered for good, or given up."""
 
-    url: Text
-    final_url: Text
+    url: str
+    final_url: str
     status: int | None
-    content_type: Text
-    title: Text
-    description: Text
-    lang: Text
-    canonical: Text
+    content_type: str
+    title: str
+    description: str
+    lang: str
+    canonical: str
     depth: int
-    parent: Text | None
-    fetched_at: Instant
+    parent: str | None
+    fetched_at: datetime
     elapsed_ms: int
     bytes: int
     sha256: str
-    etag: Text
-    last_modified: Text
+    etag: str
+    last_modified: str
     links: int
-    text: Text | None  # null: not kept, or not asked for
-    html: Text | None  # the same
-    headers: tuple[tuple[Text, Text], ...] | None  # the same; of the response, in its order
-    extracted: Mapping[Text, tuple[Text, ...]]
-    truncated: Text
+    text: str | None  # null: not kept, or not asked for
+    html: str | None  # the same
+    headers: tuple[tuple[str, str], ...] | None  # the same; of the response, in its order
+    extracted: Mapping[str, tuple[str, ...]]
+    truncated: str
     noindex: bool
     needs_scripts: bool
     error: PageErrorOut | None
@@ -352,9 +352,9 @@ class ErrorGroupOut(Wire, frozen=True, kw_only=True):
 
     kind: str
     count: int
-    first_at: Instant
-    last_at: Instant
-    samples: tuple[Text, ...]
+    first_at: datetime
+    last_at: datetime
+    samples: tuple[str, ...]
 
     @classmethod
     def of(cls, group: ErrorGroup) -> "ErrorGroupOut":
@@ -365,7 +365,7 @@ class ErrorGroupOut(Wire, frozen=True, kw_only=True):
 class SkippedOut(Wire, frozen=True, kw_only=True):
     """A URL that was not fetched, and the rule that kept it out."""
 
-    url: Text
+    url: str
     depth: int
     rule: str
 
@@ -384,7 +384,7 @@ class EventOut(Wire, frozen=True, kw_only=True):
     subject: str  # the id of the job, template, schedule or webhook that it is about
     job_id: str | None  # the same, where it is a job
     owner: str
-    at: Instant
+    at: datetime
     actor: str
     data: Mapping[str, Any]
 

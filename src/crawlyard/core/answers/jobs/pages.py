@@ -1,9 +1,10 @@
 """The shapes of what a job has brought, as lists show it."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal, Self
 
-from crawlyard.core.answers.base import API, Instant, Text, Wire
+from crawlyard.core.answers.base import API, Wire
 from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, PageOut
 from crawlyard.core.crawl.page import Body, ErrorGroup, KnownURL, SkippedGroup, StoredPage
 
@@ -28,7 +29,7 @@ class SkippedGroupOut(Wire, frozen=True, kw_only=True):
 
     kind: str
     count: int
-    samples: tuple[Text, ...]
+    samples: tuple[str, ...]
 
     @classmethod
     def of(cls, group: SkippedGroup) -> "SkippedGroupOut":
@@ -40,7 +41,7 @@ class BlockedOut(Wire, frozen=True, kw_only=True):
     """The URLs that robots.txt forbids: no failures, and so apart from them."""
 
     count: int
-    samples: tuple[Text, ...]
+    samples: tuple[str, ...]
 
 
 class ErrorsOut(Wire, frozen=True, kw_only=True):
@@ -65,13 +66,13 @@ class ErrorsOut(Wire, frozen=True, kw_only=True):
 class WaitingOut(Wire, frozen=True, kw_only=True):
     """A URL that waits to be fetched."""
 
-    url: Text
-    host: Text
+    url: str
+    host: str
     depth: int
     via: str  # how it came to be known
-    parent: Text | None  # the page that named it
+    parent: str | None  # the page that named it
     tries: int  # requests that failed
-    due_at: Instant | None  # not before
+    due_at: datetime | None  # not before
 
     @classmethod
     def of(cls, known: KnownURL) -> "WaitingOut":

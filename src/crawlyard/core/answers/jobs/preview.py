@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Text, Wire
+from crawlyard.core.answers.base import Wire
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):
     """Whether a URL would be fetched if a page named it; *rule* says what keeps it out."""
 
-    url: Text
+    url: str
     inside: bool
-    rule: Text
+    rule: str
 
 
 class SeenOriginOut(Wire, frozen=True, kw_only=True):
@@ -21,19 +21,19 @@ class SeenOriginOut(Wire, frozen=True, kw_only=True):
     robots: str  # had, or missing: `problem` says why
     crawl_delay_s: float | None
     start_allowed: bool | None  # of `/`; null: not known
-    rule: Text  # the line that forbids it
-    sitemaps: tuple[Text, ...]  # that it names
-    problem: Text
+    rule: str  # the line that forbids it
+    sitemaps: tuple[str, ...]  # that it names
+    problem: str
 
 
 class SitemapOut(Wire, frozen=True, kw_only=True):
     """What a sitemap names."""
 
-    url: Text
+    url: str
     urls: int | None  # null: it could not be read
     sitemaps: int
-    sample: tuple[Text, ...]
-    problem: Text
+    sample: tuple[str, ...]
+    problem: str
 
 
 class PreviewOut(Wire, frozen=True, kw_only=True):
@@ -48,4 +48,4 @@ class PreviewOut(Wire, frozen=True, kw_only=True):
     origins: tuple[SeenOriginOut, ...]
     sitemaps: tuple[SitemapOut, ...]
     tested: tuple[TestedOut, ...]  # `test_urls`, in their order
-    missing: tuple[Text, ...]  # what could not be had, in sentences
+    missing: tuple[str, ...]  # what could not be had, in sentences

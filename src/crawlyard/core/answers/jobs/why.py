@@ -1,6 +1,8 @@
 """The shape of what a job waits for."""
 
-from crawlyard.core.answers.base import Instant, Wire
+from datetime import datetime
+
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.jobs.waiting import Wait
 
 
@@ -9,7 +11,7 @@ class WaitOut(Wire, frozen=True, kw_only=True):
 
     reason: str  # due_time, quota, lease, no_worker, worker_tags, slot, queue, host
     detail: str
-    until: Instant | None  # when it is over, where that is known
+    until: datetime | None  # when it is over, where that is known
     quota: str | None  # of quota: running, pages_per_day or bytes_per_day
     position: int | None  # of queue, from 1; null: too far back to be counted for a list
     hosts: tuple[str, ...]  # of host

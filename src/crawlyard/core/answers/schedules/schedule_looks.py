@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.schedules.timetables import ComingOut, TimetableOut
 from crawlyard.core.schedules.forecast import Forecast
 from crawlyard.core.schedules.timetable import Timetable, zone_of
@@ -13,7 +13,7 @@ class TimetableWarningOut(Wire, frozen=True, kw_only=True):
 
     code: str  # never, too_often, clock_change, wide_jitter
     detail: str
-    at: Instant | None  # the run that it is about
+    at: datetime | None  # the run that it is about
 
 
 class TimetablePreviewOut(TimetableOut, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Instant, Tagged, Text, Wire, seconds
+from crawlyard.core.answers.base import Tagged, Wire, seconds
 from crawlyard.core.answers.schedules.timetables import ComingOut
 from crawlyard.core.schedules.records import Backfilled, Calendar, Occurrence
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
@@ -22,15 +22,15 @@ class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
     name: str
     description: str
     enabled: bool
-    paused_at: Instant | None
+    paused_at: datetime | None
     paused_by: str
     pause_reason: str
     when: str
     when_text: str  # the same as a person would say it
     zone: str
-    next_at: Instant | None  # null: no instant comes any more
-    fire_at: Instant | None  # the same with its jitter
-    waiting_at: Instant | None  # of a tick that waits for the job before it
+    next_at: datetime | None  # null: no instant comes any more
+    fire_at: datetime | None  # the same with its jitter
+    waiting_at: datetime | None  # of a tick that waits for the job before it
     template_id: str | None
     template_version: int | None  # null: the latest when it runs
     params: Mapping[str, Any]
@@ -40,13 +40,13 @@ class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
     grace_s: float
     catch_up: int
     jitter_s: float
-    starts_at: Instant | None
-    ends_at: Instant | None
+    starts_at: datetime | None
+    ends_at: datetime | None
     runs_left: int | None
     pause_after: int | None
     version: int
-    created_at: Instant
-    updated_at: Instant
+    created_at: datetime
+    updated_at: datetime
 
     @classmethod
     def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
@@ -69,12 +69,12 @@ class TickOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["tick"] = "tick"
     schedule_id: str
-    due_at: Instant
+    due_at: datetime
     outcome: str
     reason: str
-    detail: Text
+    detail: str
     job_id: str | None
-    decided_at: Instant
+    decided_at: datetime
 
     @classmethod
     def of(cls, tick: Tick) -> "TickOut":
@@ -87,7 +87,7 @@ class AheadOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["ahead"] = "ahead"
     schedule_id: str
-    overdue_at: Instant | None  # should have been fired, were a scheduler there
+    overdue_at: datetime | None  # should have been fired, were a scheduler there
     next: tuple[ComingOut, ...]
 
     @classmethod
@@ -108,7 +108,7 @@ class AheadOut(Wire, frozen=True, kw_only=True):
 class OccurrenceOut(Wire, frozen=True, kw_only=True):
     """One instant of a calendar, and the schedule that is due then."""
 
-    due_at: Instant
+    due_at: datetime
     schedule_id: str
     schedule_name: str
     enabled: bool
@@ -146,8 +146,8 @@ class BackfillOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["backfill"] = "backfill"
     dry_run: bool
-    since: Instant
-    until: Instant  # without this instant
+    since: datetime
+    until: datetime  # without this instant
     runs: tuple[TickOut, ...]
     kept: int
     operation_id: str | None = None  # of the operation that does it, where there are many

@@ -4,14 +4,14 @@ from datetime import datetime
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from crawlyard.core.answers.base import Instant, Wire, seconds
+from crawlyard.core.answers.base import Wire, seconds
 from crawlyard.core.schedules.timetable import Timetable
 
 
 class ComingOut(Wire, frozen=True, kw_only=True):
     """One instant at which something is due."""
 
-    at: Instant
+    at: datetime
     local: str  # RFC 3339 with the offset of the zone at that instant
     zone: str  # how the zone is called then: CET, CEST
     in_s: float

@@ -1,9 +1,10 @@
 """The shapes of templates, and of what they are filled to."""
 
 from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Instant, Wire
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.templates.render import Rendered
 from crawlyard.core.templates.secrets import credentials, hidden, hidden_params, secret_names
 from crawlyard.core.templates.template import (
@@ -55,8 +56,8 @@ class TemplateOut(Wire, frozen=True, kw_only=True):
     version: int
     parameters: tuple[ParameterOut, ...]
     spec: Mapping[str, Any]
-    created_at: Instant  # of the first version
-    updated_at: Instant  # of this one
+    created_at: datetime  # of the first version
+    updated_at: datetime  # of this one
     actor: str  # who made this one
 
     @classmethod

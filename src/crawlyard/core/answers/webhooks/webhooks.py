@@ -1,8 +1,9 @@
 """The shapes of webhooks and of what was delivered to them."""
 
+from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Instant, Text, Wire, seconds
+from crawlyard.core.answers.base import Wire, seconds
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
 
 
@@ -12,18 +13,18 @@ class WebhookOut(Wire, frozen=True, kw_only=True):
     id: str
     object: Literal["webhook"] = "webhook"
     owner: str
-    url: Text
-    description: Text
+    url: str
+    description: str
     events: tuple[str, ...]
     active: bool
-    disabled_reason: Text
-    failing_since: Instant | None
+    disabled_reason: str
+    failing_since: datetime | None
     allow_addresses: tuple[str, ...]
     job_id: str | None
-    rotated_until: Instant | None  # until then the secret before the current one signs as well
+    rotated_until: datetime | None  # until then the secret before the current one signs as well
     version: int
-    created_at: Instant
-    updated_at: Instant
+    created_at: datetime
+    updated_at: datetime
 
     @classmethod
     def of(cls, webhook: Webhook) -> "WebhookOut":
@@ -46,11 +47,11 @@ class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
 class DeliveryAttemptOut(Wire, frozen=True, kw_only=True):
     """One try to deliver; a null status is no answer."""
 
-    at: Instant
+    at: datetime
     latency_s: float
     status: int | None
-    excerpt: Text
-    error: Text
+    excerpt: str
+    error: str
 
     @classmethod
     def of(cls, attempt: DeliveryAttempt) -> "DeliveryAttemptOut":
@@ -69,9 +70,9 @@ class DeliveryOut(Wire, frozen=True, kw_only=True):
     event: str
     state: str
     attempts: tuple[DeliveryAttemptOut, ...]
-    due_at: Instant | None  # of the next attempt; null: there is none
-    created_at: Instant
-    ended_at: Instant | None
+    due_at: datetime | None  # of the next attempt; null: there is none
+    created_at: datetime
+    ended_at: datetime | None
 
     @classmethod
     def of(cls, delivery: Delivery) -> "DeliveryOut":
