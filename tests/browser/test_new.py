@@ -79,6 +79,7 @@ async def test_what_cannot_be_is_said_at_its_field(stage: Stage) -> None:
 async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> None:
     async with stage.context(permissions=["clipboard-read", "clipboard-write"]) as context:
         page = await context.new_page()
+        await page.route("**/api/v1/templates?*", lambda route: route.abort())
         await page.goto("/jobs/new?url=https://docs.example.org/a'b")
         await page.get_by_label("Tags", exact=True).fill("docs nightly")
         await page.get_by_label("Running time").fill("2h")

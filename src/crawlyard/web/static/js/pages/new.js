@@ -95,6 +95,7 @@ function command() {
 $("#cli").onclick = () => clip(command(), "Command");
 $("#curl").onclick = () => clip(`curl -H "Authorization: Bearer $CRAWLYARD_TOKEN" -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(said()))} ${location.origin}/api/v1/jobs`, "Command");
 
+if (asked.get("url")) urls.value = asked.get("url"); // at once: the command can be copied before the templates are had
 load(async () => {
   if (templates.size) return; // what is typed stays
   const { items } = await get("/templates?limit=200");
@@ -104,7 +105,6 @@ load(async () => {
   }
   const job = asked.get("job");
   if (job) forms.write(form, (await get(`/jobs/${segment(job)}/config`)).config);
-  if (asked.get("url")) urls.value = asked.get("url");
   template.value = asked.get("template") ?? template.value;
   template.onchange();
 });
