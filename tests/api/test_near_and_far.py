@@ -105,6 +105,20 @@ async def test_what_a_job_has_brought(rig: Rig, yard: Surface) -> None:
     assert (await jobs.events(job_id, limit=1)).items[0].name == "job.created"
 
 
+async def test_what_is_none_is_taken_away(yard: Surface) -> None:
+    schedule = await yard.schedules.create(
+        "nightly", "0 3 * * *", overrides={"urls": [URL]}, runs_left=3
+    )
+    hook = await yard.webhooks.create("https://93.184.216.34/", events=("job.failed",))
+    await yard.hosts.set("example.com", delay_s=2, at_once=1)
+
+    assert (await yard.schedules.edit(schedule.id, runs_left=None)).runs_left is None
+    assert (await yard.webhooks.edit(hook.id, events=None)).events == ("*",)
+    rule = (await yard.hosts.set("example.com", delay_s=None)).rule
+    assert rule is not None
+    assert (rule.delay_s, rule.at_once) == (None, 1)
+
+
 async def test_a_retry_says_how_many_urls_wait_again(rig: Rig, yard: Surface) -> None:
     job_id = await in_state(rig, State.COMPLETED)
     failed = (await yard.jobs.errors(job_id)).total

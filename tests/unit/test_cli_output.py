@@ -296,7 +296,12 @@ def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> 
     nobody: Any = None
     screen = Screen(io.StringIO())
     session = Session(
-        clients=nobody, clock=SystemClock(), where=" --data-dir y", stdout=screen, stderr=screen
+        surface=nobody,
+        clients=nobody,
+        clock=SystemClock(),
+        where=" --data-dir y",
+        stdout=screen,
+        stderr=screen,
     )
 
     def told(**usage: int) -> list[str]:

@@ -77,7 +77,7 @@ def _request(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     body: dict[str, Any] | None = None
     for _, rest in at("rest"):
         body = {**_plain(rest)}
-    members = {each.alias: _plain(value) for each, value in at("body") if value is not None}
+    members = {each.alias: _plain(value) for each, value in at("body")}
     if members:
         body = {**(body or {}), **members}
     headers: dict[str, str] = {}
@@ -95,12 +95,15 @@ def _request(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
 
 
 def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call by the names of parameters."""
-    bound = inspect.signature(one.call).bind(None, *args, **kwargs).arguments
-    known = {each.name for each in one.parameters}
+    """Return the arguments of a call that are not what they are anyway, by their names."""
+    signature = inspect.signature(one.call)
+    known = {each.name: each for each in one.parameters}
     given: dict[str, Any] = {}
-    for name, value in list(bound.items())[1:]:  # without the service itself
-        given |= {name: value} if name in known else value  # what ``**terms`` collected
+    for name, value in list(signature.bind(None, *args, **kwargs).arguments.items())[1:]:
+        if name not in known:  # what ``**terms`` collected: there, None is something to say
+            given |= value
+        elif value is not known[name].default:
+            given[name] = value
     return given
 
 

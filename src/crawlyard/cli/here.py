@@ -115,6 +115,7 @@ async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
 
 def _session(settings: Settings, basics: Basics, yard: Yard, deadline: Deadline) -> LocalSession:
     return LocalSession(
+        surface=Surface(yard.services, LOCAL),
         clients=_clients(yard),
         clock=yard.clock,
         where=option_for(settings.data_dir),

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.server.deadline import Deadline
     from crawlyard.cli.templates.template_client import TemplateClient
     from crawlyard.cli.webhooks.webhook_client import WebhookClient
+    from crawlyard.services.surface import Surface
     from crawlyard.services.worker.worker import Worker
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
@@ -54,6 +55,7 @@ class Clients(Struct, frozen=True, kw_only=True):
 class Session(Struct, frozen=True, kw_only=True):
     """What a command works with while its yard is open, or its server is asked."""
 
+    surface: "Surface"  # of the instance, wherever that is
     clients: Clients
     clock: Clock
     where: str  # options that name the same yard again, or nothing

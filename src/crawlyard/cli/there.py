@@ -55,6 +55,10 @@ async def act(url: str, basics: Basics, action: Action) -> int:
     async with AsyncClient(server=server) as client:
         where = f" --server {shlex.quote(basics.server)}" if basics.server else ""
         session = Session(
-            clients=_clients(client), clock=SystemClock(), where=where, **screens(basics)
+            surface=far.far_surface(client.calls),
+            clients=_clients(client),
+            clock=SystemClock(),
+            where=where,
+            **screens(basics),
         )
         return await action(session)
