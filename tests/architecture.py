@@ -46,10 +46,10 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "databases": {STORE_INSIDE, *_SERVICES},  # whole ones
     "child": {"yard", *_SERVICES},
     "web": {"yard", "export", *_SERVICES},
-    "client": {"core", "trust"},
-    "api": {"client", "yard", "services", "core"},
+    "api": {"yard", "services", "core", "trust"},
+    "sync": {"api"},
     "demo": set(),
-    "cli": {"web", "api", "client", "yard", "databases", "export", "demo", *_SERVICES, ""},
+    "cli": {"web", "api", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
     "": set(),  # the package itself: it names its parts to type checkers alone
 }
@@ -57,13 +57,14 @@ MAY_IMPORT: Mapping[str, set[str]] = {
 HOMES: Mapping[str, tuple[str, ...]] = {
     # dependency: the one module or folder that imports it
     "aiohappyeyeballs": ("engine.http.connect",),
+    "anyio": ("api.blocking",),
     "alembic": ("store.migrations",),
     "brotli": ("engine.http.decode",),
     "can_ada": ("engine.urls",),
     "cronsim": ("core.schedules.timetable",),
     "h11": ("web.connection",),  # of uvicorn's connections
     "httptools": ("engine.http.response_parser",),
-    "httpx": ("client",),
+    "httpx": ("api",),
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
     "procrastinate": ("dispatch",),
@@ -96,7 +97,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "msgspec": (
         "api",
         "bus.redis",
-        "client",
         "core",
         "export.jsonl",
         "store.codec",
@@ -115,7 +115,6 @@ RECORDS = frozenset(
 
 KEEPS_TIME = (
     "clock",
-    "client.synchronous",  # waits for a server without a loop
     "demo",  # its site writes a log of its own, in real time
 )
 LOADS_LATE = ("", "lazy", "store.open", "store.db.schema")  # by name, for a quick start

@@ -82,6 +82,7 @@ LOOKS: Mapping[str, Sequence[Look]] = {
             for number in (BROKEN, HELD, TICKED, NEXT)
         ),
     ],
+    "jobs queue": [Look("jobs queue", "id,spec.priority,waits_for.reason")],
     "jobs counts": [Look("jobs counts", "total,states")],
     "jobs pages": [Look(f"jobs pages {fixed(DOCS)}", "url,status,error.kind")],
     "jobs errors": [Look(f"jobs errors {fixed(DOCS)}", "kind,samples")],

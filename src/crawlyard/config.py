@@ -1,12 +1,15 @@
 """Settings, in order of precedence: flags, CRAWLYARD_*, crawlyard.toml, these defaults."""
 
+import os
+import re
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
+    EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
@@ -26,6 +29,29 @@ def _split(value: object) -> object:
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
 
 
+PREFIX = "CRAWLYARD_"
+
+_BESIDE = frozenset({"server", "token", "token_file", "webhook_secret", "supervisor"})
+"""Variables that are no settings: for commands, and of a worker process."""
+
+_FOREIGN = re.compile(r"test_.+|service_.+|port|port_.+")
+"""Variables for the tests, and those that Kubernetes makes of a service named crawlyard."""
+
+
+class _Environment(EnvSettingsSource):
+    """The environment; a variable that starts like a setting and is none is refused with it."""
+
+    def __call__(self) -> dict[str, Any]:
+        found = super().__call__()
+        for variable, value in os.environ.items():
+            name = variable.removeprefix(PREFIX).lower()
+            if name == variable.lower() or name in self.settings_cls.model_fields:
+                continue
+            if name not in _BESIDE and not _FOREIGN.fullmatch(name):
+                found[name] = value
+        return found
+
+
 Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
@@ -34,7 +60,7 @@ class Settings(BaseSettings):
     """All settings of an instance; every default works on a laptop."""
 
     model_config = SettingsConfigDict(
-        env_prefix="CRAWLYARD_", toml_file="crawlyard.toml", extra="forbid", frozen=True
+        env_prefix=PREFIX, toml_file="crawlyard.toml", extra="forbid", frozen=True
     )
 
     data_dir: Path = Field(
@@ -200,12 +226,12 @@ class Settings(BaseSettings):
         cls,
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it ignores what is unknown
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor secret files
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Return the sources of values, highest precedence first."""
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
 
 
 def _seconds(number: float) -> timedelta | None:

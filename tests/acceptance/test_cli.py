@@ -349,7 +349,7 @@ def test_bad_settings_say_where_they_are_from(shell: Shell) -> None:
     by_environment = shell.run("jobs", "list", env={"CRAWLYARD_JOBS": "many"})
 
     assert {by_file.returncode, no_toml.returncode, by_environment.returncode} == {2}
-    assert "lease: Extra inputs are not permitted" in by_file.stderr
+    assert "lease: there is no such setting; did you mean lease_s?" in by_file.stderr
     assert "crawlyard.toml" in no_toml.stderr
     assert "CRAWLYARD_JOBS" in by_environment.stderr
 

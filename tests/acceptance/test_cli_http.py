@@ -365,9 +365,10 @@ def test_a_crawl_loads_no_more_than_it_needs(shell: Shell, site: str) -> None:
     assert found == []
 
 
-def test_the_client_loads_nothing_of_the_server(shell: Shell) -> None:
-    names = (*ENGINE, *SERVER, *STORE, "structlog", "typer", "crawlyard.services")
-    program = f"import sys, crawlyard.client; print([n for n in {names!r} if n in sys.modules])"
+def test_a_connection_loads_nothing_of_the_server(shell: Shell) -> None:
+    names = (*ENGINE, *SERVER, *STORE, "structlog", "typer")
+    told = f"print([name for name in {names!r} if name in sys.modules])"
+    program = f"import sys, crawlyard; crawlyard.connect; {told}"
 
     ran = subprocess.run(
         [sys.executable, "-c", program],

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.shell import Run, Shell
+from tests.acceptance.shell import FAST, Run, Shell
 
 URL = "https://example.org/"
 ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -138,6 +138,16 @@ class TestChange:
 
         assert shown(nightly)["overrides"] == before["overrides"] | {"limits": {"errors": 9}}
 
+    def test_none_takes_away_the_limit_of_a_template(self, either: Shell) -> None:
+        either.run("templates", "create", "news", URL, "--max-pages", "500")
+        schedules(either, "create", "nightly", "--when", "@daily", "--template", "news")
+
+        schedules(either, "edit", "nightly", "--max-pages", "none", "--max-errors", "3")
+
+        schedules(either, "run", "nightly")
+        spec: Any = either.job()["spec"]
+        assert (spec["limits"]["pages"], spec["limits"]["errors"]) == (None, 3)
+
     def test_an_edit_without_a_change_is_refused(self, nightly: Shell) -> None:
         assert "--when" in schedules(nightly, "edit", "nightly", code=2).stderr
 
@@ -254,6 +264,19 @@ class TestRuns:
         assert head.split() == ["DUE", "OUTCOME", "REASON", "JOB", "DETAIL"]
         assert re.match(r"\w{3} [\d-]{10} \d\d:\d\d(:\d\d)? CES?T +ran +asked for +\w{8} +", row)
 
+    def test_the_ledger_is_read_from_an_instant_back(self, nightly: Shell) -> None:
+        schedules(nightly, "edit", "nightly", "--overlap", "allow")
+        for _ in range(3):
+            schedules(nightly, "run", "nightly")
+        latest, *older = schedules_json(nightly, "runs", "nightly")
+
+        some = schedules_json(nightly, "runs", "nightly", "--before", latest["due_at"])
+        none = schedules(nightly, "runs", "nightly", "--before", "2026-01-01")
+
+        assert len(older) == 2
+        assert some == older
+        assert none.stdout == ""
+
     def test_a_second_run_is_refused_while_one_has_not_ended(self, nightly: Shell) -> None:
         job_id = schedules(nightly, "run", "nightly").stdout.strip()
 
@@ -277,6 +300,22 @@ class TestRuns:
         jobs = nightly.json("jobs", "list")
         assert isinstance(jobs, list)
         assert len(jobs) == 3
+
+    def test_a_long_backfill_is_left_to_an_operation(self, nightly: Shell) -> None:
+        days = ("--from", "2025-01-01", "--until", "2025-08-01")
+
+        ran = schedules(nightly, "backfill", "nightly", *days, "--yes")
+
+        operation = nightly.run("ops", "list", "-q").stdout.strip()
+        assert ran.stdout == ""
+        assert f"operation {operation} submits 212 jobs; a worker runs it" in ran.stderr
+
+    def test_what_is_wrong_with_a_range_names_its_option(self, nightly: Shell) -> None:
+        for words in (("calendar",), ("backfill", "nightly", "--yes")):
+            days = ("--from", "2027-01-02", "--until", "2027-01-01")
+            ran = schedules(nightly, *words, *days, code=2)
+
+            assert ran.stderr.startswith("error: --until: expected a range"), words
 
 
 class TestAhead:
@@ -334,6 +373,52 @@ class TestAhead:
             ("2027-01-02T02:00:00Z", "nightly"),
             ("2027-01-02T12:00:00Z", "noon"),
         ]
+
+
+class TestRunsAsJobs:
+    def test_its_runs_are_found_and_the_newest_goes_by_its_name(self, nightly: Shell) -> None:
+        schedules(nightly, "edit", "nightly", "--overlap", "allow")
+        none = nightly.run("jobs", "show", "nightly@last")
+        older, newer = (schedules(nightly, "run", "nightly").stdout.strip() for _ in range(2))
+        nightly.run("crawl", "-d", "http://other.example/")
+
+        listed = nightly.run("jobs", "list", "--schedule", "nightly", "-q").stdout.split()
+        named = nightly.run("jobs", "list", "--schedule", "nightly", "--until", "1h", "-q")
+        other = nightly.run("jobs", "list", "--host", "other.example", "--since", "1h", "-q")
+        paused = nightly.run("jobs", "pause", "nightly@last")
+        strange = nightly.run("jobs", "show", "daily@last")
+
+        assert (none.returncode, none.stderr) == (3, "error: schedule nightly has no job yet\n")
+        assert listed == [newer, older]
+        assert (named.stdout, len(other.stdout.split())) == ("", 1)
+        assert paused.stderr == f"paused: {newer}\n"
+        assert (strange.returncode, "daily" in strange.stderr) == (3, True)
+
+    def test_the_pages_of_its_last_runs_are_written_once(self, shell: Shell, site: str) -> None:
+        crawl = ("--when", "0 3 * * *", "--overlap", "allow", site, *FAST)
+        schedules(shell, "create", "nightly", *crawl, "--max-pages", "3")
+        schedules(shell, "run", "nightly")
+        schedules(shell, "edit", "nightly", "--max-pages", "2")
+        schedules(shell, "run", "nightly")
+        assert shell.run("work", "--drain").returncode == 0
+        asked = ("jobs", "export", "--schedule", "nightly")
+
+        one = shell.run(*asked)
+        two = shell.run(*asked, "--last", "2", "--format", "csv")
+
+        urls = [json.loads(line)["url"] for line in one.stdout.splitlines()]
+        both = [row["url"] for row in csv.DictReader(io.StringIO(two.stdout))]
+        assert len(urls) == 2
+        assert both[:2] == urls
+        assert len(both) == len(set(both)) == 3
+        assert "2 runs of nightly" in two.stderr
+        for words, said in (
+            (("--last", "0"), "expected 1 or more"),
+            (("--format", "parquet", "--out", "x.parquet"), "expected jsonl or csv"),
+            (("last",), "expected a job or a schedule"),
+        ):
+            wrong = shell.run(*asked, *words)
+            assert (wrong.returncode, said in wrong.stderr) == (2, True), words
 
 
 def schedules_json(shell: Shell, *words: str) -> list[dict[str, Any]]:

@@ -277,6 +277,16 @@ def test_versions_are_kept_and_restored(news: Shell) -> None:
     assert allowed == [[5, 10], [5, 20], [5, 10]]
 
 
+def test_parameters_have_the_order_of_the_file(news: Shell) -> None:
+    start, pages = (line for line in NEWS.splitlines(keepends=True) if "{type" in line)
+    (news.folder / "next.yaml").write_text(NEWS.replace(start + pages, pages + start))
+
+    ran = news.run("templates", "edit", "news", "--file", "next.yaml")
+
+    assert "changed: news v2" in ran.stderr
+    assert [p["name"] for p in shown(news, "show", "news")["parameters"]] == ["pages", "start_url"]
+
+
 def editor(folder: Path, before: str, after: str) -> dict[str, str]:
     """Return the environment of an editor that replaces one word."""
     script = folder / "editor.py"
@@ -317,6 +327,22 @@ def test_what_was_written_in_an_editor_is_not_lost_when_it_cannot_be_kept(news: 
     [kept] = news.folder.glob("crawlyard-*.yaml")
     assert f"what you wrote is kept in {kept}" in ran.stderr
     assert "name: docs" in kept.read_text()
+
+
+def test_what_changed_while_the_editor_was_open_is_not_overwritten(news: Shell) -> None:
+    script = news.folder / "editor.sh"
+    meanwhile = f"{sys.executable} -m crawlyard templates edit news --description theirs"
+    script.write_text(f"#!/bin/sh\n{meanwhile}\necho 'description: ours' >> $1\n")
+    script.chmod(0o755)
+    (news.folder / "bare.yaml").write_text("name: news\nspec: {urls: ['https://a.example/']}\n")
+    news.run("templates", "edit", "news", "--file", "bare.yaml")
+
+    env = {"EDITOR": str(script), "TMPDIR": str(news.folder)}
+    ran = news.run("templates", "edit", "news", env=env)
+
+    assert ran.returncode == 5
+    assert "template news is at version 3 by now" in ran.stderr
+    assert shown(news, "show", "news")["description"] == "theirs"
 
 
 def test_an_editor_that_cannot_be_run_leaves_no_file(news: Shell) -> None:

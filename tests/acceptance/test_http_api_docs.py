@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ def script(server: str, code: str, site: str) -> str:
     blocks = re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     *steps, granting = blocks
     sign_in, *others = steps
+    for program in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        own = f"CRAWLYARD_SERVER=$server CRAWLYARD_TOKEN=$token {sys.executable}"
+        others.append(f"{own} - <<'END'\n{program}END")
     # a site on loopback is opened by the page's own last command, before anything is crawled
     text = "\n".join((sign_in, granting, *others))
     text = text.replace("http://127.0.0.1:8700", server).replace("cyl_BJSx…", code)
@@ -65,3 +69,5 @@ def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
     assert len(urls) == len(set(urls)) > 20
     assert typed.stdout.count('"zone":"CE') == 3
     assert '"code":"internal"' not in typed.stdout
+    assert f"200 {site}" in typed.stdout
+    assert re.search(r"^[0-9a-f-]{36} [1-9]", typed.stdout, re.MULTILINE)

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from crawlyard.api.far import far_surface
-from crawlyard.client import AsyncClient, Server
+from crawlyard.api.far import connect
+from crawlyard.api.near import near_surface
 from crawlyard.core.access.user import LOCAL
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
@@ -19,9 +19,10 @@ __all__ = ["apps_are_used_again"]
 @asynccontextmanager
 async def far_side(rig: Rig) -> AsyncIterator[Surface]:
     """Connect to the application of *rig* as the admin."""
-    server = Server(url=BASE, token=rig.secrets[LOCAL.id])
-    async with AsyncClient(server=server, transport=httpx.ASGITransport(rig.app)) as client:
-        yield far_surface(client.calls)
+    async with connect(
+        BASE, rig.secrets[LOCAL.id], transport=httpx.ASGITransport(rig.app)
+    ) as surface:
+        yield surface
 
 
 @pytest.fixture
@@ -35,7 +36,7 @@ async def rig() -> AsyncIterator[Rig]:
 async def yard(rig: Rig, request: pytest.FixtureRequest) -> AsyncIterator[Surface]:
     """The surface of the instance: everything is the same on both sides."""
     if request.param == "near":
-        yield Surface(rig.yard.services, LOCAL)
+        yield near_surface(rig.yard.services, LOCAL)
         return
     async with far_side(rig) as surface:
         yield surface

@@ -3,18 +3,24 @@
 import json
 import subprocess
 import sys
+from datetime import timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from crawlyard import LOCAL, every
+from crawlyard import LOCAL, Role, every
+from crawlyard.about import VERSION
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.quota_ask import QuotaAsk
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.schedule import Overlap
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Stale
 from crawlyard.export.base import Format
 from crawlyard.services.surface import ENDPOINTS, Surface
 from tests.api.conftest import far_side
+from tests.builders import NOW
 from tests.web.crawled import crawled, in_state
 from tests.web.rig import URL, Rig
 
@@ -62,6 +68,36 @@ async def test_what_is_wrong_is_said_in_the_same_words(yard: Surface) -> None:
     assert unknown.value.field == "state"
 
 
+async def test_what_is_out_of_bounds_is_said_in_the_same_words(yard: Surface) -> None:
+    anything: Any = yard
+    told = []
+    calls: Any = (
+        lambda: anything.jobs.list(limit=201),
+        lambda: anything.jobs.list(stat="failed"),
+        lambda: anything.jobs.log("x", level="loud"),
+        lambda: anything.tokens.create(""),
+        lambda: anything.hosts.set("a.example", delay_s="slow"),
+        lambda: anything.users.create("ada", "chief"),
+        lambda: anything.webhooks.edit("x", description=7),
+        lambda: anything.templates.list(visibility="secret"),
+    )
+    for call in calls:
+        with pytest.raises(Invalid) as refused:
+            await call()
+        told.append(str(refused.value).replace("got '201'", "got 201"))  # a query is text
+
+    assert told == [
+        "limit: expected a whole number of at most 200, got 201",
+        "stat: there is no such parameter; did you mean state?",
+        "level: expected one of debug, info, warning, error, got 'loud'",
+        "name: expected text of at least 1, got ''",
+        "delay_s: expected a number or null, got text",
+        "role: expected one of viewer, operator, admin, got 'chief'",
+        "description: expected text or null, got a whole number",
+        "visibility: expected one of private, public, got 'secret'",
+    ]
+
+
 async def test_lists_are_walked_to_their_end(yard: Surface) -> None:
     made = [(await yard.jobs.create(FORM | {"tags": ["x"]})).id for _ in range(5)]
     await yard.jobs.create(FORM)
@@ -105,6 +141,85 @@ async def test_what_a_job_has_brought(rig: Rig, yard: Surface) -> None:
     assert (await jobs.events(job_id, limit=1)).items[0].name == "job.created"
 
 
+async def test_templates_are_kept_filled_and_used(yard: Surface) -> None:
+    parameters = {"start": {"type": "url", "required": True}}
+    spec = {"urls": ["{{start}}"]}
+    made = await yard.templates.create({"name": "b c?", "parameters": parameters, "spec": spec})
+    saved = await yard.templates.edit(made.id, {"description": "x"}, version=1)
+    rendered = await yard.templates.render(f"local/{made.name}", params={"start": URL})
+    job = await yard.jobs.create(template=made.id, params={"start": URL})
+    text = await yard.templates.export(made.id)
+    versions = [one.version for one in (await yard.templates.versions(made.id)).items]
+
+    assert (saved.version, versions, rendered.spec["urls"]) == (2, [2, 1], [URL])
+    assert job.origin.template_version == 2
+    assert "{{start}}" in text
+    with pytest.raises(Stale):
+        await yard.templates.edit(made.id, {"description": "y"}, version=1)
+
+
+async def test_schedules_and_webhooks_are_kept_and_run(yard: Surface) -> None:
+    schedule = await yard.schedules.create("nightly", "@daily", overrides={"urls": [URL]})
+    job = await yard.schedules.run("nightly")
+    ahead = await yard.schedules.next("nightly", 3)
+    paused = await yard.schedules.pause(schedule.id, "holidays")
+    hook = await yard.webhooks.create("https://93.184.216.34/hook", events=("job.*",))
+    off = await yard.webhooks.disable(hook.id)
+
+    assert job.origin.schedule_id == schedule.id
+    assert (len(ahead.next), paused.enabled, paused.pause_reason) == (3, False, "holidays")
+    assert str(hook.secret).startswith("whsec_")
+    assert not off.active
+    assert [one.id for one in (await yard.webhooks.list()).items] == [hook.id]
+    assert [one.kind for one in (await yard.attention.get()).items] == ["no_worker"]
+
+
+async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
+    user = await yard.users.create("ada", Role.VIEWER, QuotaAsk(running=2))
+    token = await yard.tokens.create("laptop", user="ada", scopes=("jobs:read",))
+    section = await yard.settings.put(SectionName.CEILINGS, {"pages": 10}, version=None)
+    view = await yard.views.create("waits", "state:pending")
+    edited = await yard.views.edit(view.id, query="state:paused", version=view.version)
+
+    assert (user.quota.running, token.user, section.value["pages"]) == (2, "ada", 10)
+    assert (await yard.account.me()).user.id == "local"
+    assert {one.id for one in (await yard.users.list()).items} == {"ada", "local"}
+    assert edited.query == "state:paused"
+    await yard.tokens.revoke(token.id)
+    assert (await yard.tokens.get(token.id)).revoked_at is not None
+    await yard.views.delete(view.id)
+    with pytest.raises(NotFound):
+        await yard.views.get(view.id)
+
+
+async def test_figures_and_what_an_instance_says_of_itself_are_read(
+    rig: Rig, yard: Surface
+) -> None:
+    await yard.jobs.create(FORM)
+
+    week = await yard.stats.get(since=rig.clock.now() - timedelta(days=7), step_s=86_400)
+    meta = await yard.meta.get()
+
+    assert (week.cards.jobs["pending"], len(week.finished)) == (1, 7)
+    assert meta.version == VERSION
+    assert set((await yard.meta.enums()).enums["states"]) == set(State)
+    assert "urls" in (await yard.meta.schemas()).schemas["job"]["properties"]
+    assert "crawlyard_" in await yard.monitoring.metrics()
+
+
+async def test_pages_of_all_jobs_are_found_and_exported(rig: Rig, yard: Surface) -> None:
+    first, _ = await crawled(rig)
+    second, _ = await crawled(rig)
+
+    found = [page.job_id async for page in every(yard.pages.find)]
+    part = await yard.pages.find(limit=2, job=(first,), since=NOW)
+    raw = b"".join([piece async for piece in await yard.pages.export(format_="csv", failed=True)])
+
+    assert found == [second] * 3 + [first] * 3
+    assert (len(part.items), part.searched.cut_short) == (2, False)
+    assert raw.decode().count("\r\n") == 5
+
+
 async def test_what_is_none_is_taken_away(yard: Surface) -> None:
     schedule = await yard.schedules.create(
         "nightly", "0 3 * * *", overrides={"urls": [URL]}, runs_left=3
@@ -117,6 +232,43 @@ async def test_what_is_none_is_taken_away(yard: Surface) -> None:
     rule = (await yard.hosts.set("example.com", delay_s=None)).rule
     assert rule is not None
     assert (rule.delay_s, rule.at_once) == (None, 1)
+
+
+async def test_webhooks_are_found_by_a_part_of_their_id(yard: Surface) -> None:
+    url = "https://93.184.216.34/"
+    one, other = await yard.webhooks.create(url), await yard.webhooks.create(url)
+    job = await yard.jobs.create(FORM | {"webhooks": [url]})
+
+    async def found(part: str, job: str = "") -> list[str]:
+        return [hook.id async for hook in every(yard.webhooks.list, id=part, job=job)]
+
+    assert await found(one.id) == await found(one.id[-12:].upper()) == [one.id]
+    assert (await found(one.id[:2]))[-2:] == [other.id, one.id]
+    assert await found(job.id) == await found(job.id, job=job.id) == [f"{job.id}:0"]
+    assert await found(one.id, job=job.id) == await found(f"{one.id}x") == await found("%") == []
+    assert await found("") == [other.id, one.id]
+
+
+async def test_a_change_may_say_nothing(yard: Surface) -> None:
+    schedule = await yard.schedules.create("nightly", "0 3 * * *", overrides={"urls": [URL]})
+
+    changed = await yard.schedules.edit(schedule.id, version=schedule.version)
+
+    assert changed.overrides == schedule.overrides
+
+
+async def test_a_ledger_is_read_from_an_instant_back(rig: Rig, yard: Surface) -> None:
+    made = await yard.schedules.create("often", "every 1h", overlap=Overlap.ALLOW, overrides=FORM)
+    for _ in range(4):
+        await rig.clock.advance(timedelta(hours=1))
+        await rig.yard.scheduler.round()
+
+    whole = [tick.due_at async for tick in every(yard.schedules.runs, made.id)]
+    part = await yard.schedules.runs(made.id, before=whole[1], limit=1)
+    rest = await yard.schedules.runs(made.id, before=whole[1], limit=1, cursor=part.next_cursor)
+
+    assert len(whole) == 4
+    assert [tick.due_at for tick in (*part.items, *rest.items)] == whole[2:]
 
 
 async def test_a_retry_says_how_many_urls_wait_again(rig: Rig, yard: Surface) -> None:

@@ -1,8 +1,9 @@
 """Jobs of a fleet that is killed, stopped and cut off at random: nothing is lost or doubled.
 
 The default run has a smoke test of a few seconds; the tests marked slow take a minute, and five
-with ``CRAWLYARD_CHAOS_SECONDS=300``, with 200 jobs and more. What is done comes from a seed, which
-is printed; ``CRAWLYARD_CHAOS_SEED`` repeats it. Redis and faketime take part where they are.
+with ``CRAWLYARD_TEST_CHAOS_SECONDS=300``, with 200 jobs and more. What is done comes from a seed,
+which is printed; ``CRAWLYARD_TEST_CHAOS_SEED`` repeats it. Redis and faketime take part where they
+are.
 """
 
 import asyncio
@@ -30,9 +31,9 @@ from tests.chaos.operators import operate
 from tests.engine.rig import opened
 from tests.postgres import NoPostgres, Server, a_server
 
-SECONDS = float(os.environ.get("CRAWLYARD_CHAOS_SECONDS", "60"))
+SECONDS = float(os.environ.get("CRAWLYARD_TEST_CHAOS_SECONDS", "60"))
 JOBS_PER_S = 0.7
-SEED = int(os.environ.get("CRAWLYARD_CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
+SEED = int(os.environ.get("CRAWLYARD_TEST_CHAOS_SEED", "0")) or random.randrange(1, 1_000_000)
 
 SHOWN = {"spread", "paused", "resumed", "cancelled", "retried"}
 if SECONDS >= 300:  # an urgent job finds a free slot, now and then
@@ -169,7 +170,7 @@ def stepped(folder: Path, name: str) -> Path | None:
 @asynccontextmanager
 async def a_campaign(folder: Path, database_url: str) -> AsyncIterator[Campaign]:
     """Open the yard that the fleet will work in, and serve the site that it crawls."""
-    print(f"CRAWLYARD_CHAOS_SEED={SEED}")  # noqa: T201 - shown when it fails
+    print(f"CRAWLYARD_TEST_CHAOS_SEED={SEED}")  # noqa: T201 - shown when it fails
     async with (
         site(folder) as (log, port),
         opened(folder, database_url=database_url, lease_s=LEASE_S) as yard,

@@ -3,16 +3,16 @@
 import asyncio
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import accumulate, count
 from random import Random
 
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.queue import claim_key
+from crawlyard.core.jobs.queue import PriorityQueue, claim_key
 from crawlyard.store.store import Store
-from tests.builders import LEASE, NOW, a_job
+from tests.builders import LEASE, NOW, a_job, its_event
 from tests.builders_schedules import a_firing, a_schedule, told
 from tests.conformance.conftest import Backend
 
@@ -85,6 +85,23 @@ async def test_eight_workers_claim_ten_thousand_jobs_in_their_order(backend: Bac
     if backend.sql:
         for store in stores:
             await store.close()
+
+
+async def test_the_queue_is_listed_in_the_order_of_claims(store: Store) -> None:
+    await filled(store, 30)
+    later = [a_job(owner="ada", due_at=NOW + timedelta(minutes=n)) for n in (2, 1)]
+    for job in later:
+        await store.jobs.add(job, its_event(job))
+
+    every = [one.job for one in await store.queue.pending(NOW, 200)]
+    some = [one.job.id for one in await store.queue.pending(NOW, 7)]
+    adas = [one.job.id for one in await store.queue.pending(NOW, 200, "ada")]
+    claimed = [one.job.id for one in await worked([store])]
+
+    assert [job.id for job in every] == [*claimed, *(job.id for job in later[::-1])]
+    assert some == claimed[:7]
+    assert adas == [job.id for job in every if job.owner == "ada"]
+    assert PriorityQueue(every).next(NOW) == every[0]
 
 
 def test_a_claim_that_was_passed_over_is_an_inversion() -> None:

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from crawlyard import Settings, Yard
-from crawlyard.client import AsyncClient, Server
-from crawlyard.client.transport import verified
+from crawlyard.api.connection import Connection
+from crawlyard.api.server import Server, verified
 from crawlyard.engine.http.dns import Resolver, look_up
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import Poster
@@ -131,12 +131,12 @@ async def test_a_client_trusts_the_authorities_that_the_environment_names(
     found = socket.getaddrinfo("127.0.0.1", server.port, type=socket.SOCK_STREAM)
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
-    async with AsyncClient(server=there) as client:
+    async with Connection(there) as client:
         with pytest.raises(Unavailable, match="certificate verify failed"):
-            await client.request("POST", "jobs")
+            await client.send("POST", "jobs")
     monkeypatch.setenv("CRAWLYARD_CA_FILE", str(CERTIFICATE))
-    async with AsyncClient(server=there) as client:
-        assert (await client.request("POST", "jobs")).content == b"[]"
+    async with Connection(there) as client:
+        assert (await client.send("POST", "jobs")).content == b"[]"
 
 
 def test_a_client_with_a_ca_file_trusts_no_fewer_authorities_than_without(

@@ -297,7 +297,7 @@ def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> 
     screen = Screen(io.StringIO())
     session = Session(
         surface=nobody,
-        clients=nobody,
+        ready=nobody,
         clock=SystemClock(),
         where=" --data-dir y",
         stdout=screen,

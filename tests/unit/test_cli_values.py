@@ -12,7 +12,6 @@ from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.limits import Limits, Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.quantity import FOREVER_S
@@ -176,22 +175,20 @@ def test_assignments_become_changes_of_the_spec() -> None:
     )
 
     assert changes == {
-        "priority": Priority.HIGH,
-        "limits.pages": 20_000,
-        "limits.duration_s": None,
-        "limits.bytes": 10**9,
+        "priority": "high",
+        "limits": {"pages": 20_000, "duration_s": None, "bytes": 10**9},
         "max_depth": 3,
         "delay_s": 1.0,
-        "exclude": ("b", "c"),
-        "tags": ("y",),
-        "include": (),
+        "exclude": ["b", "c"],
+        "tags": ["y"],
+        "include": [],
     }
 
 
 def test_none_clears_what_may_be_empty() -> None:
     changes = changes_of(["name=none", "max_depth=none", "tags=none"], job_out(tags=("x",)))
 
-    assert changes == {"name": "", "max_depth": None, "tags": ()}
+    assert changes == {"name": "", "max_depth": None, "tags": []}
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from crawlyard.cli.jobs.crawl_options import SHOWN, Keep, SpecOptions, form_of, options_named
-from crawlyard.cli.templates.template_options import parameter_of, params_of
+from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.priority import Priority
@@ -196,10 +196,14 @@ def test_what_declares_no_parameter_is_refused(word: str) -> None:
         ("limits.duration", "--max-duration"),
         ("retry.attempts", "--attempts"),
         ("params.site", "params.site"),
+        ("spec.limits.pages", "--max-pages"),  # of a template
+        ("overrides.urls.0", "URL"),  # of a schedule
+        ("spec.name", "--name"),
+        ("name", "NAME"),
     ],
 )
 def test_an_error_about_a_field_names_the_option_that_sets_it(field: str, option: str) -> None:
-    with pytest.raises(Invalid) as refused, options_named():
+    with pytest.raises(Invalid) as refused, options_named(name="NAME"):
         raise Invalid(field, "expected more")
 
     assert str(refused.value) == f"{option}: expected more"

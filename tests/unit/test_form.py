@@ -108,6 +108,7 @@ def test_what_is_left_out_is_as_in_the_base() -> None:
         ({"limits": {"bytes": "1GiB"}}, "limits.bytes", 2**30),
         ({"limits": {"pages": "20k"}}, "limits.pages", 20_000),
         ({"limits.pages": None}, "limits.pages", None),
+        ({"limits.pages": "none"}, "limits.pages", None),
         ({"limits": {"duration": "2h"}}, "limits.duration_s", 7200.0),
         ({"urls": "https://a.example/"}, "urls", ("https://a.example/",)),
         ({"headers": {"X-A": "1"}}, "headers", (("X-A", "1"),)),

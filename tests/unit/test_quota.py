@@ -66,7 +66,7 @@ def test_a_day_is_one_of_utc() -> None:
         ({"running": -1}, "quota.running"),
         ({"pending": "many"}, "quota.pending"),
         ({"ceilings": {"pages": 0}}, "quota.ceilings.pages"),
-        ({"paging": 1}, "quota"),
+        ({"paging": 1}, "quota.paging"),
     ],
 )
 def test_what_is_no_quota_is_refused_by_name(asked: dict[str, object], field: str) -> None:
@@ -74,6 +74,11 @@ def test_what_is_no_quota_is_refused_by_name(asked: dict[str, object], field: st
         quota_asked(asked)
 
     assert refused.value.field == field
+
+
+def test_a_quota_is_refused_in_the_words_of_the_api() -> None:
+    with pytest.raises(Invalid, match="pages: expected a whole number of at least 1, got 0"):
+        quota_asked({"ceilings": {"pages": 0}})
 
 
 def test_a_quota_that_is_asked_for_is_one() -> None:

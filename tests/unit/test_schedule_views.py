@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.cli.schedules.schedule_views import REASONS, facts, local, status
+from crawlyard.cli.schedules.views import REASONS, facts, local, status
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.schedules.schedules import ScheduleOut
 from crawlyard.core.schedules.schedule import TickReason

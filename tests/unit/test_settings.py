@@ -6,6 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from crawlyard import Settings
+from crawlyard.cli.options import Basics
+from crawlyard.cli.session import settings_of
+from crawlyard.errors import Invalid
 
 
 @pytest.fixture(autouse=True)
@@ -101,3 +104,15 @@ def test_settings_do_not_change() -> None:
 
     with pytest.raises(ValidationError, match="frozen"):
         settings.jobs = 9
+
+
+def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SERVER", "TOKEN", "TEST_DOCS", "PORT", "PORT_8700_TCP_ADDR", "SERVICE_HOST"):
+        monkeypatch.setenv(f"CRAWLYARD_{name}", "x")
+    Settings()
+    monkeypatch.setenv("CRAWLYARD_DATABASE", "postgresql://x/")
+
+    with pytest.raises(ValidationError, match=r"database\n  Extra inputs"):
+        Settings()
+    with pytest.raises(Invalid, match="did you mean CRAWLYARD_DATABASE_URL"):
+        settings_of(Basics())

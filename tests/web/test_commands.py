@@ -50,6 +50,7 @@ ENDPOINTS: Mapping[str, str] = {
     "jobs config": "GET /jobs/{job_id}/config",
     "jobs why": "GET /jobs/{job_id}/why",
     "jobs exclude": "POST /jobs/{job_id}/exclusions",
+    "jobs queue": "GET /jobs/queue",
     "jobs counts": "GET /jobs/counts",
     "jobs wait": "GET /jobs/{job_id}/wait",
     "jobs delete": "DELETE /jobs/{job_id}",

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from crawlyard.client.following import stands_still
+from crawlyard.api.follow import stands_still
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease

@@ -79,6 +79,22 @@ class TestJobs:
         assert nobody == gone == stopping == ["no_worker", "queue"]
         assert somebody == ["queue"]
 
+    async def test_the_queue_says_who_is_next_and_what_holds_the_others_back(
+        self, rig: Rig
+    ) -> None:
+        await alive(rig, slots=5)
+        normal, urgent = await rig.job(), await rig.job(priority="urgent")
+        picky = await rig.job(priority="high", worker_tags=["gpu"])
+
+        queue = (await rig.get("jobs/queue")).json()
+        first = (await rig.get("jobs/queue?limit=1")).json()
+
+        assert [job["id"] for job in queue["items"]] == [urgent["id"], picky["id"], normal["id"]]
+        waits = [[wait["reason"] for wait in job["waits_for"]] for job in queue["items"]]
+        assert waits == [["queue"], ["worker_tags", "queue"], ["queue"]]
+        assert queue["priorities"] == {"urgent": 1, "high": 1, "normal": 1, "low": 0}
+        assert (len(first["items"]), first["has_more"]) == (1, True)
+
     async def test_a_job_says_that_all_slots_are_taken(self, rig: Rig) -> None:
         await alive(rig, slots=2, running=("a", "b"))
         job = await rig.job()

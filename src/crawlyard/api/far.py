@@ -1,17 +1,23 @@
-"""Services of an instance elsewhere: their endpoints are sent to it over HTTP."""
+"""The far side: the surface of an instance that is served elsewhere, asked over HTTP."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
+import httpx
 import msgspec
 
-from crawlyard.client import AsyncClient
-from crawlyard.client.asynchronous.calls import Calls
-from crawlyard.client.transport import if_match, part, shaped
+from crawlyard.api.connection import Connection
+from crawlyard.api.follow import EventPlace, LogPlace, Place, followed
+from crawlyard.api.server import server_of
+from crawlyard.core.answers.fleet.health import ReadyOut
+from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of
+from crawlyard.core.faults import strange_names
+from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import NOUNS, Surface
 
 S = TypeVar("S")
@@ -19,62 +25,108 @@ S = TypeVar("S")
 _PATIENT = "timeout_s"
 """The parameter for how long an endpoint may wait before it answers."""
 
+_PLACE = frozenset({"after", "last_event_id"})
+"""Parameters for where to begin to follow."""
+
 
 @asynccontextmanager
-async def connect(url: str | None = None, token: str | None = None) -> AsyncIterator[Surface]:
+async def connect(
+    url: str | None = None,
+    token: str | None = None,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncIterator[Surface]:
     """Connect to an instance that is served at *url*; *token* says who asks.
 
-    Without them, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` say it. Nothing is sent before the
-    first call.
+    Without them, ``CRAWLYARD_SERVER`` and ``CRAWLYARD_TOKEN`` (or the file that
+    ``CRAWLYARD_TOKEN_FILE`` names) say it. The certificate authorities in the file that
+    ``CRAWLYARD_CA_FILE`` names are trusted in addition to the system's. Nothing is sent before the
+    first call. *transport* takes the place of the network, for tests.
 
     Raises:
         Invalid: nobody says where and who, or it cannot be right.
     """
-    async with AsyncClient(url, token) as client:
-        yield far_surface(client.calls)
+    async with Connection(server_of(url, token), transport) as connection:
+        yield far_surface(connection)
 
 
-def far_surface(calls: Calls) -> Surface:
-    """Return the surface of the instance that *calls* reach, in the name of their token."""
+def far_surface(connection: Connection) -> Surface:
+    """Return the surface of the instance that *connection* reaches, in the name of its token."""
     surface = Surface.__new__(Surface)
     for name, service in NOUNS.items():
-        surface.__dict__[name] = far(service, calls)  # in place of the cached property
+        surface.__dict__[name] = _far(service, connection)  # in place of the cached property
     return surface
 
 
-def far(service: type[S], calls: Calls) -> S:
+async def ready(connection: Connection) -> ReadyOut:
+    """Check that the server can work.
+
+    Raises:
+        Unavailable: it cannot, or nobody answered.
+    """
+    answer = await connection.send("GET", "/readyz")
+    return msgspec.json.decode(answer.content, type=ReadyOut)
+
+
+def _far(service: type[S], connection: Connection) -> S:
     """Return a *service* whose endpoints are requests."""
-    methods = {name: _method(one, calls) for name, one in endpoints_of(service).items()}
+    methods = {}
+    for name, one in endpoints_of(service).items():
+        follows = one.yields not in (None, bytes)
+        methods[name] = (_follow if follows else _send)(one, connection)
     return cast("S", object.__new__(type(service.__name__, (service,), methods)))
 
 
-def _method(one: Endpoint, calls: Calls) -> Callable[..., Any]:
+def _send(one: Endpoint, connection: Connection) -> Callable[..., Any]:
+    patient = [each for each in one.parameters if each.name == _PATIENT]
+
     @wraps(one.call)
     async def send(_self: object, *args: Any, **kwargs: Any) -> Any:
-        request = _request(one, args, kwargs)
+        given = _given(one, args, kwargs)
+        request = _request(one, given)
         if one.yields is bytes:
-            return _pieces(calls, request)
-        silence = request.pop("silence_s", None)
-        if silence is not None:
-            silence += calls.server.timeout_s
-        answer = await calls.send(**request, silence_s=silence)
+            return _pieces(connection, request)
+        waits = [given.get(each.name, each.default) for each in patient]
+        silence = waits[0] + connection.server.timeout_s if waits else None
+        answer = await connection.send(one.method, **request, silence_s=silence)
         if one.returns is str:
             return answer.text
         if one.returns in (None, type(None)):
             return None
-        return shaped(one.returns, answer.content, answer)
+        try:
+            return msgspec.json.decode(answer.content, type=one.returns)
+        except msgspec.DecodeError as error:
+            shape = getattr(one.returns, "__name__", str(one.returns))
+            said = f"{answer.request.url} answered with what is no {shape}: {error}"
+            raise Unavailable(said) from None
 
     return send
 
 
-def _request(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _follow(one: Endpoint, connection: Connection) -> Callable[..., Any]:
+    @wraps(one.call)
+    def follow(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+        given = _given(one, args, kwargs)
+        after = next((given.pop(name) for name in sorted(_PLACE & given.keys())), None)
+        request = _request(one, given)
+        place: Place[Any]
+        if one.yields is EventOut:
+            job = given.get("job") or given.get("job_id")
+            place = EventPlace(self, after, job, given.get("topics"))
+        else:
+            place = LogPlace(self, after or 0, **given)
+        return followed(place, connection, request["path"], request["params"])
+
+    return follow
+
+
+def _request(one: Endpoint, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the request that a call of an endpoint stands for."""
-    given = _given(one, args, kwargs)
 
     def at(place: str) -> list[tuple[Parameter, Any]]:
         return [(each, given[each.name]) for each in one.at(place) if each.name in given]
 
-    body: dict[str, Any] | None = None
+    body: dict[str, Any] | None = {} if one.needs_body else None
     for _, rest in at("rest"):
         body = {**_plain(rest)}
     members = {each.alias: _plain(value) for each, value in at("body")}
@@ -83,15 +135,14 @@ def _request(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) ->
     headers: dict[str, str] = {}
     for each in one.at("header"):
         headers |= _header(each.mark(Header), given.get(each.name))
-    path = one.path.format_map({each.alias: part(str(value)) for each, value in at("path")})
-    request = {
-        "method": one.method,
-        "path": path.removeprefix("/"),
+    parts = {each.alias: quote(str(value), safe="") for each, value in at("path")}
+    path = one.path.format_map(parts)
+    return {
+        "path": path if "root" in one.marks else path.removeprefix("/"),
         "params": {each.alias: _plain(value) for each, value in at("query")},
         "body": body,
         "headers": headers,
     }
-    return request | ({"silence_s": given[_PATIENT]} if _PATIENT in given else {})
 
 
 def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -101,6 +152,8 @@ def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
     given: dict[str, Any] = {}
     for name, value in list(signature.bind(None, *args, **kwargs).arguments.items())[1:]:
         if name not in known:  # what ``**terms`` collected: there, None is something to say
+            for strange, _, said in strange_names(value, list(known), "parameter"):
+                raise Invalid(strange, said)
             given |= value
         elif value is not known[name].default:
             given[name] = value
@@ -111,16 +164,27 @@ def _header(mark: Header | None, value: Any) -> dict[str, str]:
     if mark is None:
         return {}
     if mark.name == "If-Match":
-        return if_match(value, required=mark.required)
+        return _if_match(value, required=mark.required)
     return {} if value is None else {mark.name: str(value)}
+
+
+def _if_match(version: Version, *, required: bool) -> dict[str, str]:
+    """Return the header by which a change is made to one version alone.
+
+    ``None`` is whichever there is; where a server wants it said (*required*), it is said.
+    """
+    if version is None:
+        return {"If-Match": "*"} if required else {}
+    versions = version if isinstance(version, tuple) else (version,)
+    return {"If-Match": ", ".join(f'"v{each}"' for each in versions)}
 
 
 def _plain(value: Any) -> Any:
     return None if value is None else msgspec.to_builtins(value)
 
 
-async def _pieces(calls: Calls, request: Mapping[str, Any]) -> AsyncIterator[bytes]:
+async def _pieces(connection: Connection, request: Mapping[str, Any]) -> AsyncIterator[bytes]:
     path, params, headers = request["path"], request["params"], request["headers"]
-    async with calls.stream(path, params=params, headers=headers) as answer:
+    async with connection.stream(path, params=params, headers=headers) as answer:
         async for piece in answer.aiter_bytes():
             yield piece

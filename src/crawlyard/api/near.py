@@ -1,11 +1,20 @@
 """The near side: the surface of an instance in this process."""
 
-from collections.abc import AsyncIterator
+import inspect
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import wraps
+from typing import Any
+
+import msgspec
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.services.surface import Surface
+from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of
+from crawlyard.core.faults import faults_of, strange_names
+from crawlyard.errors import Invalid
+from crawlyard.services.services import Services
+from crawlyard.services.surface import NOUNS, Surface
 from crawlyard.yard import Yard
 
 
@@ -22,4 +31,50 @@ async def open(  # noqa: A001 - `crawlyard.open`
         Invalid, StoreUnavailable, Unavailable, SchemaMismatch: as `Yard.open`.
     """
     async with Yard.open(settings) as yard:
-        yield Surface(yard.services, actor)
+        yield near_surface(yard.services, actor)
+
+
+def near_surface(services: Services, actor: Actor) -> Surface:
+    """Return a surface that checks what it is asked as a server does, in the same words."""
+    surface = Surface(services, actor)
+    for name, kind in NOUNS.items():
+        checks = {each: _checked(one) for each, one in endpoints_of(kind).items()}
+        noun = type(kind.__name__, (kind,), checks)
+        surface.__dict__[name] = noun(services, actor)  # in place of the cached property
+    return surface
+
+
+def _checked(one: Endpoint) -> Callable[..., Any]:
+    signature = inspect.signature(one.call)
+    known = {each.name: each for each in one.parameters}
+
+    @wraps(one.call)
+    def call(self: object, *args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(self, *args, **kwargs)
+        for name, value in list(bound.arguments.items())[1:]:
+            if name in known:
+                bound.arguments[name] = _converted(known[name], value)
+            else:  # what ``**terms`` collected
+                for path, _, said in strange_names(value, list(known), "parameter"):
+                    raise Invalid(path, said)
+                given = {each: _converted(known[each], value[each]) for each in value}
+                bound.arguments[name] = given
+        return one.call(*bound.args, **bound.kwargs)
+
+    return call
+
+
+def _converted(parameter: Parameter, value: Any) -> Any:
+    """Return an argument as its parameter takes it.
+
+    Raises:
+        Invalid: it does not.
+    """
+    if value is parameter.default or parameter.place in {"rest", "header"}:
+        return value
+    plain = msgspec.to_builtins(value) if value is not None else None
+    try:
+        return msgspec.convert(plain, parameter.hint)
+    except msgspec.ValidationError as error:
+        path, _, said = next(faults_of(plain, parameter.hint, error))
+        raise Invalid(f"{parameter.alias}.{path}" if path else parameter.alias, said) from None

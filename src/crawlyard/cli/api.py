@@ -19,10 +19,11 @@ from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard import client
-    from crawlyard.client import AsyncClient
-else:  # help needs no client
-    client = lazily("crawlyard.client")
+    from crawlyard.api import connection, server
+    from crawlyard.api.connection import Connection
+else:  # help needs neither
+    connection = lazily("crawlyard.api.connection")
+    server = lazily("crawlyard.api.server")
 
 _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no version
 
@@ -132,12 +133,13 @@ def call(request: Request, basics: Basics, *, paginate: bool, include: bool) -> 
 
 
 async def _call(url: str, request: Request, *, paginate: bool, include: bool) -> int:
-    async with client.AsyncClient(url, token_for(url)) as server:
+    asked = server.Server(url=url, token=token_for(url))
+    async with connection.Connection(asked) as there:
         try:
             if paginate:
-                await _all(server, request)
+                await _all(there, request)
                 return 0
-            answer = await server.request(request.method, request.path, **request.rest())
+            answer = await there.send(request.method, request.path, **request.rest())
         except CrawlyardError as error:
             if error.problem:
                 write(json.dumps(dict(error.problem), indent=2).encode() + b"\n")
@@ -151,11 +153,11 @@ async def _call(url: str, request: Request, *, paginate: bool, include: bool) ->
     return 0
 
 
-async def _all(server: "AsyncClient", request: Request) -> None:
+async def _all(there: "Connection", request: Request) -> None:
     """Write the items of all pages of a list, a line each."""
     asked = request.rest()
     while True:
-        answer = await server.request(request.method, request.path, **asked)
+        answer = await there.send(request.method, request.path, **asked)
         items, cursor = _page(answer.content)
         if items is None:
             raise Invalid("--paginate", f"expected a list behind {request.path}")

@@ -3,8 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
+from crawlyard.api.near import near_surface
 from crawlyard.cli.login import server_asked
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.loop import finish, traced
@@ -12,7 +13,6 @@ from crawlyard.cli.options import Basics
 from crawlyard.cli.server.deadline import GRACE_S, Deadline
 from crawlyard.cli.session import (
     NO_FLAGS,
-    Clients,
     Session,
     option_for,
     screens,
@@ -20,48 +20,21 @@ from crawlyard.cli.session import (
 )
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.fleet.health import ReadyOut
 from crawlyard.core.answers.fleet.upkeep import FreedOut
 from crawlyard.errors import Invalid
-from crawlyard.lazy import lazily
-from crawlyard.services.surface import Surface
+from crawlyard.services.fleet.readiness import ready
 from crawlyard.yard import Yard
 
-if TYPE_CHECKING:
-    from crawlyard.cli.access import local_accounts
-    from crawlyard.cli.fleet import local_fleet
-    from crawlyard.cli.jobs import client as jobs
-    from crawlyard.cli.overview import local_events, local_watch
-    from crawlyard.cli.schedules import local_schedules
-    from crawlyard.cli.templates import local_templates
-    from crawlyard.cli.webhooks import local_webhooks
-else:
-    jobs = lazily("crawlyard.cli.jobs.client")
-    local_templates = lazily("crawlyard.cli.templates.local_templates")
-    local_schedules = lazily("crawlyard.cli.schedules.local_schedules")
-    local_events = lazily("crawlyard.cli.overview.local_events")
-    local_webhooks = lazily("crawlyard.cli.webhooks.local_webhooks")
-    local_watch = lazily("crawlyard.cli.overview.local_watch")
-    local_accounts = lazily("crawlyard.cli.access.local_accounts")
-    local_fleet = lazily("crawlyard.cli.fleet.local_fleet")
 
-
-def _clients(yard: Yard) -> Clients:
-    """Return what calls the services of a yard of this process."""
-    return Clients(
-        jobs=lambda: jobs.Client(Surface(yard.services, LOCAL).jobs, partial(_freed, yard)),
-        templates=lambda: local_templates.LocalTemplates(yard, LOCAL),
-        schedules=lambda: local_schedules.LocalSchedules(yard, LOCAL),
-        events=lambda: local_events.LocalEvents(yard, LOCAL),
-        webhooks=lambda: local_webhooks.LocalWebhooks(yard, LOCAL),
-        watch=lambda: local_watch.LocalWatch(yard, LOCAL),
-        fleet=lambda: local_fleet.LocalFleet(yard, LOCAL),
-        accounts=lambda: local_accounts.LocalAccounts(yard, LOCAL),
-    )
-
-
-async def _freed(yard: Yard) -> FreedOut:
+async def _purge(yard: Yard) -> FreedOut:
     """Free the space of deleted jobs now: nobody else may do it."""
     return FreedOut.of(await yard.jobs.purge(LOCAL))
+
+
+async def _ready(yard: Yard) -> ReadyOut:
+    await yard.store.check()
+    return ready(await yard.bus.check())
 
 
 class LocalSession(Session, frozen=True, kw_only=True):
@@ -115,12 +88,13 @@ async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
 
 def _session(settings: Settings, basics: Basics, yard: Yard, deadline: Deadline) -> LocalSession:
     return LocalSession(
-        surface=Surface(yard.services, LOCAL),
-        clients=_clients(yard),
+        surface=near_surface(yard.services, LOCAL),
         clock=yard.clock,
         where=option_for(settings.data_dir),
         settings=settings,
         yard=yard,
+        ready=partial(_ready, yard),
+        purge=partial(_purge, yard),
         worker=lambda job_id: deadline.of(yard.worker(only=job_id)),
         deadline=deadline,
         **screens(basics),

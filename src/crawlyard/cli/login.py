@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import getpass
     import tomllib
 
-    from crawlyard import client
+    from crawlyard.api import far, server
 else:  # a command on a yard that is here needs none of them
     getpass, tomllib = lazily("getpass"), lazily("tomllib")
-    client = lazily("crawlyard.client")
+    far, server = lazily("crawlyard.api.far"), lazily("crawlyard.api.server")
 
 SERVER = "CRAWLYARD_SERVER"
 DEFAULT_URL = "http://127.0.0.1:8700"
@@ -56,15 +56,15 @@ def login(url: Url = "", *, basics: Basics) -> None:
     """
     with traced(debug=basics.debug):
         if url:
-            client.check_url(url, "URL")
+            server.check_url(url, "URL")
         finish(_login(url or server_named(basics) or DEFAULT_URL, quiet=basics.quiet))
 
 
 async def _login(url: str, *, quiet: bool) -> int:
     _read()  # a file that is not ours is refused before a token is asked for
     token = _asked(url)
-    async with client.AsyncClient(url, token) as server:
-        me = await server.users.me()
+    async with far.connect(url, token) as surface:
+        me = await surface.account.me()
     _write(Login(server=_key(url), token=token))
     if not quiet:
         sys.stderr.write(f"signed in to {url} as {me.user.id} ({me.user.role})\n")
@@ -129,7 +129,7 @@ def server_named(basics: Basics, *, here: bool = False) -> str:
     """
     url, by = server_asked(basics)
     if url:
-        client.check_url(url, by)
+        server.check_url(url, by)
     return url if by or here else _read().server
 
 
@@ -139,7 +139,7 @@ def token_for(url: str) -> str:
     Raises:
         Unauthenticated: there is none.
     """
-    token = client.transport.token_given()
+    token = server.token_given()
     if not token:
         kept = _read()
         token = kept.token if kept.server == _key(url) else ""

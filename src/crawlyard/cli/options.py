@@ -189,18 +189,14 @@ Ids = Annotated[
     typer.Argument(
         parser=an_id,
         metavar="ID",
-        help="Ids, their unique beginnings or ends, 'last', or '-' to read them from stdin.",
+        help="Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
         show_default=False,
     ),
 ]
-Id = Annotated[
-    str,
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help="An id, its unique beginning or end, or 'last'.",
-        show_default=False,
-    ),
+_ONE_ID = "An id, its unique beginning or end, last, or SCHEDULE@last: its newest run."
+Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=_ONE_ID, show_default=False)]
+MaybeId = Annotated[
+    str | None, typer.Argument(parser=an_id, metavar="[ID]", help=_ONE_ID, show_default=False)
 ]
 
 

@@ -1,6 +1,7 @@
 """One command on a yard, from its settings to its exit code."""
 
 import contextlib
+import os
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -15,21 +16,16 @@ from crawlyard.cli.options import Basics
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.render.words import printable
 from crawlyard.clock import Clock
-from crawlyard.config import Settings
+from crawlyard.config import PREFIX, Settings
+from crawlyard.core.parse import unknown
 from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from crawlyard.cli.access.account_client import AccountClient
-    from crawlyard.cli.fleet.fleet_client import FleetClient
-    from crawlyard.cli.jobs.client import Client
-    from crawlyard.cli.overview.event_client import EventClient
-    from crawlyard.cli.overview.watch_client import WatchClient
-    from crawlyard.cli.schedules.schedule_client import ScheduleClient
     from crawlyard.cli.server.deadline import Deadline
-    from crawlyard.cli.templates.template_client import TemplateClient
-    from crawlyard.cli.webhooks.webhook_client import WebhookClient
+    from crawlyard.core.answers.fleet.health import ReadyOut
+    from crawlyard.core.answers.fleet.upkeep import FreedOut
     from crawlyard.services.surface import Surface
     from crawlyard.services.worker.worker import Worker
 
@@ -39,24 +35,11 @@ PLACES = frozenset({"data_dir", "database_url"})
 """The settings that say where a yard is kept."""
 
 
-class Clients(Struct, frozen=True, kw_only=True):
-    """What makes what commands ask, kind by kind; none is loaded before it is called."""
-
-    jobs: Callable[[], "Client"]
-    templates: Callable[[], "TemplateClient"]
-    schedules: Callable[[], "ScheduleClient"]
-    events: Callable[[], "EventClient"]
-    webhooks: Callable[[], "WebhookClient"]
-    watch: Callable[[], "WatchClient"]
-    fleet: Callable[[], "FleetClient"]
-    accounts: Callable[[], "AccountClient"]
-
-
 class Session(Struct, frozen=True, kw_only=True):
     """What a command works with while its yard is open, or its server is asked."""
 
     surface: "Surface"  # of the instance, wherever that is
-    clients: Clients
+    ready: Callable[[], Awaitable["ReadyOut"]]  # raises Unavailable if the instance cannot work
     clock: Clock
     where: str  # options that name the same yard again, or nothing
     stdout: Screen  # data, nothing else
@@ -64,6 +47,8 @@ class Session(Struct, frozen=True, kw_only=True):
     quiet: bool = False
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
     deadline: "Deadline | None" = None  # of the stops of such workers
+    purge: Callable[[], Awaitable["FreedOut"]] | None = None
+    """Frees the space of deleted jobs; ``None``: the server does so in a while."""
 
     @property
     def out(self) -> "Console":
@@ -83,36 +68,6 @@ class Session(Struct, frozen=True, kw_only=True):
         """
         if not sys.stdin.isatty():
             raise Invalid("--yes", f"{why}; there is no terminal to ask on: pass --yes")
-
-    @property
-    def client(self) -> "Client":
-        """Return what is asked about jobs."""
-        return self.clients.jobs()
-
-    @property
-    def templates(self) -> "TemplateClient":
-        """Return what is asked about templates."""
-        return self.clients.templates()
-
-    @property
-    def schedules(self) -> "ScheduleClient":
-        """Return what is asked about schedules."""
-        return self.clients.schedules()
-
-    @property
-    def events(self) -> "EventClient":
-        """Return what is asked about events."""
-        return self.clients.events()
-
-    @property
-    def webhooks(self) -> "WebhookClient":
-        """Return what is asked about webhooks."""
-        return self.clients.webhooks()
-
-    @property
-    def fleet(self) -> "FleetClient":
-        """Return what is asked about workers and hosts."""
-        return self.clients.fleet()
 
     def hint(self, command: str) -> str:
         """Return *command* as the user would type it to act on this same yard."""
@@ -154,7 +109,13 @@ def settings_of(
         if flags.get(name) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise Invalid(flag, f"{first['msg']}, got {first['input']!r}") from None
-        source = f"CRAWLYARD_{name.upper()} or {name} in crawlyard.toml"
+        source = f"{PREFIX}{name.upper()} or {name} in crawlyard.toml"
+        if first["type"] == "extra_forbidden":
+            variable = f"{PREFIX}{name.upper()}"
+            if variable in os.environ:
+                known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
+                raise unknown(variable, variable, known, "setting") from None
+            raise unknown(name, name, [*Settings.model_fields], "setting") from None
         raise Invalid(name, f"{first['msg']}, got {first['input']!r} (from {source})") from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error

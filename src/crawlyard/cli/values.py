@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from msgspec import Struct
 
+from crawlyard.core.endpoint import LARGEST_PART
 from crawlyard.core.jobs.spec_json import ENDLESS
 from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.quantity import FOREVER_S, count, duration, duration_text, size, size_text
@@ -29,7 +30,9 @@ __all__ = [
     "or_none",
     "pair",
     "port",
+    "queue_limit",
     "retention",
+    "run_count",
     "size",
     "size_text",
     "spread",
@@ -42,6 +45,30 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", 
 
 MAX_PORT = 65_535  # 16 bits, RFC 9293 section 3.1
 _PAIR_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+
+def run_count(word: str) -> int:
+    """Return how many runs: one or more.
+
+    Raises:
+        ValueError: it is none such.
+    """
+    number = count(word)
+    if not number:
+        raise ValueError("expected 1 or more, got 0")
+    return number
+
+
+def queue_limit(word: str) -> int:
+    """Return how much of the queue is listed: from 1 to 200.
+
+    Raises:
+        ValueError: it is none such.
+    """
+    number = count(word)
+    if not 1 <= number <= LARGEST_PART:
+        raise ValueError(f"expected 1 to {LARGEST_PART}, got {word!r}")
+    return number
 
 
 class Pair(NamedTuple):

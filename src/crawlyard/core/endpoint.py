@@ -10,7 +10,15 @@ query of GET and DELETE, and members of the JSON body otherwise. Parameters coll
 import inspect
 import re
 import typing
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
@@ -79,13 +87,13 @@ Ref = Annotated[
 
 Owner = Annotated[str, Meta(max_length=64, description="`me`, or a user.")]
 
-Limit = Annotated[int, Meta(ge=1, le=200, description="Items of a page.")]
+LARGEST_PART = 200
+"""Items of a list that are answered at once, at most."""
+
+Limit = Annotated[int, Meta(ge=1, le=LARGEST_PART, description="Items of a page.")]
 Cursor = (
     Annotated[str, Meta(max_length=1000, description="`next_cursor` of the page before.")] | None
 )
-
-
-_WHOLE = 200  # items of the largest part
 
 
 class Reply(Struct):
@@ -182,7 +190,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     @cached_property
     def yields(self) -> Any:
         """Return the type of what it yields one by one; ``None`` if it answers at once."""
-        return get_args(self.returns)[0] if get_origin(self.returns) is AsyncIterator else None
+        streams = get_origin(self.returns) in (AsyncIterator, AsyncGenerator)
+        return get_args(self.returns)[0] if streams else None
 
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
@@ -300,7 +309,7 @@ async def every(
     """
     left, cursor = limit, None
     while left is None or left > 0:
-        size = _WHOLE if left is None else min(left, _WHOLE)
+        size = LARGEST_PART if left is None else min(left, LARGEST_PART)
         part = await ask(*args, **asked, limit=size, cursor=cursor)
         for item in part.items:
             yield item

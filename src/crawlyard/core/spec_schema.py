@@ -14,7 +14,7 @@ from crawlyard.core.jobs.spec import (
     MAX_WEBHOOKS,
 )
 from crawlyard.core.jobs.spec_json import FIELDS, FormField
-from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME
+from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, MAX_PARAMETERS
 
 _BY_UNIT: Mapping[str | None, list[str]] = {
     "s": ["number", "string"],
@@ -161,7 +161,7 @@ _PARAMETERS = {
     "description": "Open places, by name; or a list of objects with a name.",
     "anyOf": [
         {"type": "object", "additionalProperties": _OBJECT},
-        {"type": "array"},
+        {"type": "array", "items": _OBJECT, "maxItems": MAX_PARAMETERS},
         {"type": "null"},
     ],
     "examples": [{"start_url": {"type": "url", "required": True}}],

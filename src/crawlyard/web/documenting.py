@@ -125,10 +125,18 @@ def document_route(prefix: str) -> OneMethod:
 
 
 def _tidy(schema: Any) -> Any:
-    """Say in JSON Schema what generators of clients read: a tuple has no items beside its own."""
+    """Return *schema* in the words that client generators understand, changed in place.
+
+    An object without properties has any, an array has items of some kind, and a tuple has none
+    beside its own.
+    """
     if isinstance(schema, dict):
         if schema.get("items") is False:
             del schema["items"]
+        if schema.get("type") == "object" and "properties" not in schema:
+            schema.setdefault("additionalProperties", True)
+        if schema.get("type") == "array" and "prefixItems" not in schema:
+            schema.setdefault("items", {})
         for one in schema.values():
             _tidy(one)
     elif isinstance(schema, list):

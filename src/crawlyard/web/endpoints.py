@@ -1,17 +1,12 @@
 """Endpoints over HTTP: what a request asks, and how the result is answered."""
 
-import re
-import types
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
-from enum import Enum
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from msgspec import Struct
-from msgspec.structs import fields as struct_fields
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,8 +14,8 @@ from starlette.responses import Response
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
+from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
-from crawlyard.core.parse import unknown
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.surface import Surface
 from crawlyard.web.asking import admitted, site_of
@@ -150,7 +145,7 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         if rest:
             given[rest[0].name] = {n: v for n, v in body.items() if n not in names}
         else:
-            faults += [_fault(*fault, query=False) for fault in _strange(body, names, "field")]
+            faults += [_fault(*fault, query=False) for fault in strange_names(body, names, "field")]
         given |= _converted(known, body, faults, query=False)
     if faults:
         said = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
@@ -169,7 +164,7 @@ def _path(request: Request, endpoint: Endpoint) -> Iterator[tuple[str, Any]]:
         try:
             yield one.name, msgspec.convert(text, one.hint, strict=False)
         except msgspec.ValidationError as error:
-            fault = FieldErrorOut(parameter=one.alias, code="invalid", detail=_said(error, text))
+            fault = FieldErrorOut(parameter=one.alias, code="invalid", detail=in_words(error, text))
             detail = f"{one.alias}: {fault.detail}"
             raise Problem("validation_failed", detail, more={"errors": (fault,)}) from None
 
@@ -179,7 +174,7 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     known = {one.alias: one for one in endpoint.at("query")}
     asked = request.query_params
     beside = _ALWAYS if request.method == "GET" else frozenset()
-    strange = _strange([n for n in asked if n not in beside], list(known), "parameter")
+    strange = strange_names([n for n in asked if n not in beside], list(known), "parameter")
     faults += [_fault(*fault, query=True) for fault in strange]
     values: dict[str, Any] = {}
     for name, one in known.items():
@@ -242,16 +237,16 @@ def _converted(
                 )
             continue
         value = values[one.alias]
-        terms = next(filter(typing.is_typeddict, _choices(one.hint)), None)
+        terms = next(filter(typing.is_typeddict, choices_of(one.hint)), None)
         if terms is not None and isinstance(value, Mapping):
-            for name, code, said in _strange(value, [*terms.__annotations__], "field"):
+            for name, code, said in strange_names(value, [*terms.__annotations__], "field"):
                 faults.append(_fault(f"{one.alias}.{name}", code, said, query=query))
         try:
             # else a number would be an instant, that many seconds after 1970
             strict = not query or datetime in _bare(one.hint)
             given[one.name] = _checked(msgspec.convert(value, one.hint, strict=strict))
         except msgspec.ValidationError as error:
-            for path, code, said in _faults(value, one.hint, error):
+            for path, code, said in faults_of(value, one.hint, error):
                 name = f"{one.alias}.{path}" if path else one.alias
                 faults.append(_fault(name, code, said, query=query))
         except Invalid as error:
@@ -266,96 +261,15 @@ def _checked(value: Any) -> Any:
     return value
 
 
-def _faults(
-    value: Any, hint: Any, error: msgspec.ValidationError
-) -> Iterator[tuple[str, str, str]]:
-    """Yield path, code and sentence of everything that is wrong with *value*."""
-    kind = _record_in(hint)
-    if kind is None or not isinstance(value, Mapping):
-        said, _, path = str(error).partition(" - at `$")
-        yield _dotted(path), "invalid", _said(error, value)
-        return
-    known = {field.encode_name: field for field in struct_fields(kind)}
-    yield from _strange(value, list(known), "field")
-    hints = typing.get_type_hints(kind, include_extras=True)
-    for name, field in known.items():
-        if name not in value:
-            if field.required:
-                yield name, "missing", "expected a value, got none"
-            continue
-        try:
-            msgspec.convert(value[name], hints[field.name])
-        except msgspec.ValidationError as inner:
-            for path, code, said in _faults(value[name], hints[field.name], inner):
-                yield (f"{name}.{path}" if path else name), code, said
-
-
-def _record_in(hint: Any) -> type[Struct] | None:
-    """Return the record that a value must be, ``None`` if it need not be one."""
-    records = (k for k in _choices(hint) if isinstance(k, type) and issubclass(k, Struct))
-    return next(records, None)
-
-
-def _choices(hint: Any) -> tuple[Any, ...]:
-    """Return the types among which *hint* leaves a choice."""
-    if typing.get_origin(hint) is typing.Annotated:
-        return _choices(typing.get_args(hint)[0])
-    unions = (typing.Union, types.UnionType)
-    return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
-
-
 def _bare(hint: Any) -> set[Any]:
     """Return the types among which *hint* leaves a choice, without what is noted of them."""
     if typing.get_origin(hint) is typing.Annotated:
         return _bare(typing.get_args(hint)[0])
-    choices = _choices(hint)
+    choices = choices_of(hint)
     return set(choices) if choices == (hint,) else {b for one in choices for b in _bare(one)}
-
-
-def _strange(names: Iterable[str], known: list[str], what: str) -> Iterator[tuple[str, str, str]]:
-    """Yield name, code and sentence of each of *names* that is not known."""
-    for name in names:
-        if name not in known:
-            said = str(unknown(name, name, known, what)).removeprefix(f"{name}: ")
-            yield name, "unknown", said
 
 
 def _fault(name: str, code: str, said: str, *, query: bool) -> FieldErrorOut:
     if query:
         return FieldErrorOut(parameter=name, code=code, detail=said)
     return FieldErrorOut(pointer=pointer(name), code=code, detail=said)
-
-
-def _dotted(path: str) -> str:
-    return path.rstrip("`").strip(".").replace("[", ".").replace("]", "").replace("...", "")
-
-
-_KINDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "str": "text",
-    "bool": "true or false",
-    "array": "a list",
-    "object": "an object",
-    "datetime": "an instant such as 2027-01-01T08:00:00Z",
-}
-_KIND = re.compile(r"`([a-z]+(?: \| [a-z]+)*)`")
-
-
-def _in_words(kinds: re.Match[str]) -> str:
-    return " or ".join(_KINDS.get(word, word) for word in kinds[1].split(" | "))
-
-
-def _said(error: msgspec.ValidationError, value: object) -> str:
-    """Return what is wrong in our words."""
-    said, _, path = str(error).partition(" - at `$")
-    if said.startswith("Invalid RFC3339"):
-        said = "Expected `datetime`"
-    said = _KIND.sub(_in_words, said)
-    said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
-    said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
-    said = said[:1].lower() + said[1:].replace("`", "")
-    shown = (
-        "" if path or "got" in said or isinstance(value, dict | list | Enum) else f", got {value!r}"
-    )
-    return (said + shown)[:500]

@@ -76,13 +76,12 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
     if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
         required = one.needs_body or any(p.required for p in one.at("body"))
-        kinds = ["application/json"]
-        if one.method == "PATCH":
-            kinds = ["application/merge-patch+json", *kinds]
+        # PATCH takes application/merge-patch+json too: with both, openapi-python-client 0.29
+        # writes modules that cannot be imported
         schema = {"$ref": SCHEMAS + _ask(one)}
         told["requestBody"] = {
             "required": required,
-            "content": {kind: {"schema": schema} for kind in kinds},
+            "content": {"application/json": {"schema": schema}},
         }
     return told
 

@@ -14,11 +14,11 @@ from starlette.responses import HTMLResponse, Response
 from crawlyard.core.answers.base import API, Wire, encoded
 from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unavailable
+from crawlyard.services.fleet.readiness import ready
 from crawlyard.web import reference
 from crawlyard.web.asking import site_of
 from crawlyard.web.errors.explaining import kind_of, page_of
 from crawlyard.web.errors.problems import KINDS
-from crawlyard.web.readiness import ready
 from crawlyard.web.routes import Handler, OneMethod, answered
 
 _READY_WITHIN_S = 5

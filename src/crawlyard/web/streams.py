@@ -7,10 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.endpoint import Endpoint
-from crawlyard.core.jobs.job_log import Level
+from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.stream_topic import Topic
 from crawlyard.services.fleet.event_feed import EventFeed
-from crawlyard.services.jobs.job_looks import LevelWord
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.web.asking import proved, site_of
 from crawlyard.web.endpoints import ByHand, arguments

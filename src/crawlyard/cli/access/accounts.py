@@ -16,9 +16,9 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.access import account_reports
+    from crawlyard.cli.access import reports
 else:
-    account_reports = lazily("crawlyard.cli.access.account_reports")
+    reports = lazily("crawlyard.cli.access.reports")
     invoke = lazily("crawlyard.cli.invoke")
 
 tokens_app, users_app = typer.Typer(), typer.Typer()
@@ -32,7 +32,7 @@ Tokens = Annotated[
         parser=an_id, metavar="TOKEN", help="Ids, names or prefixes.", show_default=False
     ),
 ]
-User = Annotated[str, typer.Argument(metavar="USER", help="His id.", show_default=False)]
+User = Annotated[str, typer.Argument(metavar="USER", help="Their id.", show_default=False)]
 UserIds = Annotated[
     list[str], typer.Argument(metavar="USER", help="Their ids.", show_default=False)
 ]
@@ -45,12 +45,12 @@ Lasts = Annotated[
     timedelta | None, option(values.duration, "--expires", "DURATION", "Good for so long; else on.")
 ]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
-NewRole = Annotated[Role, choice("--role", of=Role, text="What he may do", default=Role.OPERATOR)]
-OtherRole = Annotated[Role | None, choice("--role", of=Role, text="What he may do")]
+NewRole = Annotated[Role, choice("--role", of=Role, text="What they may do", default=Role.OPERATOR)]
+OtherRole = Annotated[Role | None, choice("--role", of=Role, text="What they may do")]
 
 
 class Quota(Struct, frozen=True, kw_only=True):
-    """What a user may have at most; ``none`` is as much as he likes."""
+    """What a user may have at most; ``none`` is as much as they like."""
 
     running: Annotated[
         object, option(_or_none(values.count), "--max-running", "N", "Jobs at once; more wait.")
@@ -134,7 +134,7 @@ def list_tokens(*, limit: Limit = 50, common: Common) -> None:
     crawlyard tokens list
     crawlyard tokens list --json
     """
-    invoke.run(common, partial(account_reports.tokens, limit=limit, common=common))
+    invoke.run(common, partial(reports.tokens, limit=limit, common=common))
 
 
 @tokens_app.command("create")
@@ -154,7 +154,7 @@ def create_token(
     crawlyard tokens create ci --user ada > token.txt
     """
     doing = partial(
-        account_reports.create_token,
+        reports.create_token,
         name=name,
         user=user,
         scopes=scope or (),
@@ -171,7 +171,7 @@ def revoke_tokens(tokens: Tokens, *, basics: Basics) -> None:
 
     crawlyard tokens revoke laptop
     """
-    invoke.run(basics, partial(account_reports.revoke, words=tokens))
+    invoke.run(basics, partial(reports.revoke, words=tokens))
 
 
 @users_app.command("list")
@@ -182,22 +182,22 @@ def list_users(*, limit: Limit = 50, common: Common) -> None:
     crawlyard users list
     crawlyard users list -o csv
     """
-    invoke.run(common, partial(account_reports.users, limit=limit, common=common))
+    invoke.run(common, partial(reports.users, limit=limit, common=common))
 
 
 @users_app.command("create")
 @flat
 def create_user(user: User, *, role: NewRole = Role.OPERATOR, quota: Quota, common: Common) -> None:
-    """Make a user; give him a token by `crawlyard tokens create`.
+    """Make a user; give them a token by `crawlyard tokens create`.
 
     crawlyard users create ada
     crawlyard users create guest --role viewer
     crawlyard users create bob --max-running 2 --max-pages-per-day 10000
     """
     doing = partial(
-        account_reports.create_user,
+        reports.create_user,
         user_id=user,
-        role=role.value,
+        role=role,
         quota=quota.given(),
         common=common,
     )
@@ -213,9 +213,9 @@ def set_user(user: User, *, role: OtherRole = None, quota: Quota, common: Common
     crawlyard users set bob --max-running 4 --max-pages none
     """
     doing = partial(
-        account_reports.change_user,
+        reports.change_user,
         user_id=user,
-        role=None if role is None else role.value,
+        role=role,
         quota=quota.given(),
         common=common,
     )
@@ -229,7 +229,7 @@ def disable_users(users: UserIds, *, common: Common) -> None:
 
     crawlyard users disable bob
     """
-    doing = partial(account_reports.disable, ids=users, disabled=True, common=common)
+    doing = partial(reports.disable, ids=users, disabled=True, common=common)
     invoke.run(common, doing)
 
 
@@ -240,7 +240,7 @@ def enable_users(users: UserIds, *, common: Common) -> None:
 
     crawlyard users enable bob
     """
-    doing = partial(account_reports.disable, ids=users, disabled=False, common=common)
+    doing = partial(reports.disable, ids=users, disabled=False, common=common)
     invoke.run(common, doing)
 
 
@@ -251,4 +251,4 @@ def whoami(*, common: Common) -> None:
     crawlyard whoami
     crawlyard whoami --server http://127.0.0.1:8700 --json
     """
-    invoke.run(common, partial(account_reports.whoami, common=common))
+    invoke.run(common, partial(reports.whoami, common=common))

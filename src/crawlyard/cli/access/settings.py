@@ -11,9 +11,9 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.access import account_reports
+    from crawlyard.cli.access import reports
 else:
-    account_reports = lazily("crawlyard.cli.access.account_reports")
+    reports = lazily("crawlyard.cli.access.reports")
     invoke = lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
@@ -71,5 +71,5 @@ def grants(
     """
     asked = {"addresses": addresses, "private": private, "ignore_robots": ignore_robots}
     changes = {name: value for name, value in asked.items() if value is not None}
-    doing = partial(account_reports.grants, changes=changes, common=common)
+    doing = partial(reports.grants, changes=changes, common=common)
     invoke.run(common, doing, creates=bool(changes))

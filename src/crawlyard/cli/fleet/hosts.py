@@ -1,9 +1,8 @@
 """`crawlyard hosts …`: what is done to hosts, and how they are to be asked."""
 
-from collections.abc import Mapping
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,9 +14,10 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.fleet import fleet_reports
+    from crawlyard.cli.fleet import reports
+    from crawlyard.services.fleet.hosts import HostChanges
 else:
-    fleet_reports = lazily("crawlyard.cli.fleet.fleet_reports")
+    reports = lazily("crawlyard.cli.fleet.reports")
     invoke = lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
@@ -73,8 +73,8 @@ def list_(*, limit: Limit = 50, common: Common) -> None:
     crawlyard hosts list
     crawlyard hosts list -o csv
     """
-    doing = partial(fleet_reports.hosts, limit=limit, common=common)
-    invoke.run(common, doing, absent=partial(fleet_reports.no_hosts, common))
+    doing = partial(reports.hosts, limit=limit, common=common)
+    invoke.run(common, doing, absent=partial(reports.no_hosts, common))
 
 
 @app.command()
@@ -84,7 +84,7 @@ def show(host: Host, *, common: Common) -> None:
 
     crawlyard hosts show docs.example.org
     """
-    invoke.run(common, partial(fleet_reports.host, name=host, common=common))
+    invoke.run(common, partial(reports.host, name=host, common=common))
 
 
 @app.command("set")
@@ -106,7 +106,7 @@ def set_(
     For admins. It holds from the next request on, for jobs that run as well.
     """
     doing = partial(
-        fleet_reports.set_hosts,
+        reports.set_hosts,
         names=read_ids(hosts),
         changes=_changes(delay, per_host, note),
         common=common,
@@ -121,7 +121,7 @@ def pause(hosts: Hosts, *, note: Note = None, common: Common) -> None:
 
     crawlyard hosts pause example.org --note 'Down until Friday'
     """
-    doing = partial(fleet_reports.pause_hosts, names=read_ids(hosts), note=note, common=common)
+    doing = partial(reports.pause_hosts, names=read_ids(hosts), note=note, common=common)
     invoke.run(common, doing, creates=True)
 
 
@@ -132,7 +132,7 @@ def block(hosts: Hosts, *, note: Note = None, common: Common) -> None:
 
     crawlyard hosts block ads.example.org
     """
-    doing = partial(fleet_reports.block_hosts, names=read_ids(hosts), note=note, common=common)
+    doing = partial(reports.block_hosts, names=read_ids(hosts), note=note, common=common)
     invoke.run(common, doing, creates=True)
 
 
@@ -143,7 +143,7 @@ def resume(hosts: Hosts, *, common: Common) -> None:
 
     crawlyard hosts resume example.org
     """
-    invoke.run(common, partial(fleet_reports.resume_hosts, names=read_ids(hosts), common=common))
+    invoke.run(common, partial(reports.resume_hosts, names=read_ids(hosts), common=common))
 
 
 @app.command()
@@ -153,11 +153,12 @@ def unset(hosts: Hosts, *, basics: Basics) -> None:
 
     crawlyard hosts unset example.org
     """
-    invoke.run(basics, partial(fleet_reports.unset_hosts, names=read_ids(hosts)))
+    invoke.run(basics, partial(reports.unset_hosts, names=read_ids(hosts)))
 
 
-def _changes(delay: object, per_host: object, note: str | None) -> Mapping[str, object]:
-    """Return what was said, as the API writes it."""
+def _changes(delay: object, per_host: object, note: str | None) -> "HostChanges":
+    """Return what was said, as the API writes it; ``None`` takes it away."""
     length = delay.total_seconds() if isinstance(delay, timedelta) else delay
     said = {"delay_s": length, "at_once": per_host, "note": note}
-    return {n: None if v == values.NONE else v for n, v in said.items() if v is not None}
+    changes = {n: None if v == values.NONE else v for n, v in said.items() if v is not None}
+    return cast("HostChanges", changes)

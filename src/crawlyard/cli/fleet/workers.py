@@ -12,9 +12,9 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.fleet import fleet_reports
+    from crawlyard.cli.fleet import reports
 else:
-    fleet_reports = lazily("crawlyard.cli.fleet.fleet_reports")
+    reports = lazily("crawlyard.cli.fleet.reports")
     invoke = lazily("crawlyard.cli.invoke")
 
 app = typer.Typer()
@@ -58,8 +58,8 @@ def list_(*, common: Common) -> None:
     crawlyard workers list
     crawlyard workers list --json
     """
-    doing = partial(fleet_reports.workers, common=common)
-    invoke.run(common, doing, absent=partial(fleet_reports.no_workers, common))
+    doing = partial(reports.workers, common=common)
+    invoke.run(common, doing, absent=partial(reports.no_workers, common))
 
 
 @app.command()
@@ -70,7 +70,7 @@ def show(worker: Worker, *, common: Common) -> None:
     crawlyard workers show ID
     crawlyard workers show ID --json
     """
-    invoke.run(common, partial(fleet_reports.worker, word=worker, common=common))
+    invoke.run(common, partial(reports.worker, word=worker, common=common))
 
 
 @app.command()
@@ -81,7 +81,7 @@ def quiet(workers: Workers, *, common: Common) -> None:
     crawlyard workers quiet ID
     crawlyard workers list -q | crawlyard workers quiet -
     """
-    invoke.run(common, partial(fleet_reports.quiet, words=read_ids(workers), common=common))
+    invoke.run(common, partial(reports.quiet, words=read_ids(workers), common=common))
 
 
 @app.command()
@@ -91,7 +91,7 @@ def resume(workers: Workers, *, common: Common) -> None:
 
     crawlyard workers resume ID
     """
-    invoke.run(common, partial(fleet_reports.resume, words=read_ids(workers), common=common))
+    invoke.run(common, partial(reports.resume, words=read_ids(workers), common=common))
 
 
 @app.command()
@@ -104,7 +104,7 @@ def stop(workers: Workers, *, common: Common) -> None:
     As a SIGTERM would: requests in flight get some seconds. Whatever starts workers where they
     run (systemd, a container's restart policy) may start another one.
     """
-    invoke.run(common, partial(fleet_reports.stop, words=read_ids(workers), common=common))
+    invoke.run(common, partial(reports.stop, words=read_ids(workers), common=common))
 
 
 @app.command()
@@ -114,4 +114,4 @@ def forget(workers: Workers, *, basics: Basics) -> None:
 
     crawlyard workers forget ID
     """
-    invoke.run(basics, partial(fleet_reports.forget, words=read_ids(workers)))
+    invoke.run(basics, partial(reports.forget, words=read_ids(workers)))

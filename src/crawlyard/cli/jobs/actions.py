@@ -1,9 +1,11 @@
 """What commands do to jobs: one call each for one job or many, and what became of it."""
 
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from functools import partial
 
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.jobs.edits import changes_of
+from crawlyard.cli.jobs.lookup import job_id_of
 from crawlyard.cli.jobs.run_and_watch import Wish, attend
 from crawlyard.cli.jobs.summary import STILL
 from crawlyard.cli.jobs.views import jobs_view, title
@@ -14,6 +16,7 @@ from crawlyard.cli.session import Session
 from crawlyard.core.answers.fleet.upkeep import FreedOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.bulk import RetryScope
 from crawlyard.core.quantity import counted
 from crawlyard.errors import CrawlyardError, Invalid
 
@@ -25,31 +28,31 @@ DECLINED = 8
 
 async def pause(session: Session, words: Sequence[str], common: Common) -> int:
     """Pause jobs."""
-    return await _each(session, words, common, session.client.pause, "paused")
+    return await _each(session, words, common, session.surface.jobs.pause, "paused")
 
 
 async def cancel(session: Session, words: Sequence[str], common: Common) -> int:
     """Cancel jobs."""
-    return await _each(session, words, common, session.client.cancel, "cancelled")
+    return await _each(session, words, common, session.surface.jobs.cancel, "cancelled")
 
 
 async def resume(session: Session, words: Sequence[str], common: Common, wish: Wish | None) -> int:
     """Queue jobs again; with a *wish*, attend to the only one."""
     if wish is not None:
-        job: JobOut = await session.client.get(await session.client.resolve(_single(words)))
+        job: JobOut = await session.surface.jobs.get(await job_id_of(session, _single(words)))
         if job.state in STILL:
-            job = await session.client.resume(job.id)
+            job = await session.surface.jobs.resume(job.id)
         # else it is under way: perhaps its crawl was killed, and nobody has taken it yet
         return await attend(session, job.id, wish)
-    return await _queue(session, words, common, session.client.resume, "queued")
+    return await _queue(session, words, common, session.surface.jobs.resume, "queued")
 
 
 async def retry(session: Session, words: Sequence[str], common: Common, wish: Wish | None) -> int:
     """Make new jobs of ended ones; with a *wish*, attend to the only one."""
     if wish is not None:
-        job = await session.client.retry(await session.client.resolve(_single(words)))
+        job = await session.surface.jobs.retry(await job_id_of(session, _single(words)))
         return await attend(session, job.id, wish)
-    return await _queue(session, words, common, session.client.retry, "queued as a new job")
+    return await _queue(session, words, common, session.surface.jobs.retry, "queued as a new job")
 
 
 async def retry_failed(
@@ -62,12 +65,12 @@ async def retry_failed(
     """Queue the failed URLs of jobs again; with a *wish*, attend to the only one."""
 
     async def again(job_id: str) -> JobOut:
-        job = await session.client.retry_failed(job_id, kinds)
+        job = await session.surface.jobs.retry(job_id, scope=RetryScope.FAILED, kinds=tuple(kinds))
         session.tell(f"{counted(job.urls or 0, 'failed URL')} of {job_id} queued again")
         return job
 
     if wish is not None:
-        job = await again(await session.client.resolve(_single(words)))
+        job = await again(await job_id_of(session, _single(words)))
         return await attend(session, job.id, wish)
     return await _queue(session, words, common, again, "queued")
 
@@ -76,25 +79,26 @@ async def retry_now(
     session: Session, words: Sequence[str], common: Common, wish: Wish | None
 ) -> int:
     """End the wait of jobs for their time; with a *wish*, attend to the only one."""
+    again = partial(session.surface.jobs.retry, scope=RetryScope.NOW)
     if wish is not None:
-        job = await session.client.retry_now(await session.client.resolve(_single(words)))
+        job = await again(await job_id_of(session, _single(words)))
         return await attend(session, job.id, wish)
-    return await _queue(session, words, common, session.client.retry_now, "due now")
+    return await _queue(session, words, common, again, "due now")
 
 
 async def edit(session: Session, word: str, assignments: Sequence[str], common: Common) -> int:
     """Change fields of one job."""
 
     async def change(job_id: str) -> JobOut:
-        job = await session.client.get(job_id)
-        return await session.client.edit(job_id, changes_of(assignments, job))
+        job = await session.surface.jobs.get(job_id)
+        return await session.surface.jobs.edit(job_id, changes_of(assignments, job))
 
     return await _each(session, (word,), common, change, "changed")
 
 
 async def delete(session: Session, words: Sequence[str], *, yes: bool) -> int:
     """Delete jobs with their pages, after a question unless *yes*."""
-    jobs = [await session.client.get(await session.client.resolve(word)) for word in words]
+    jobs = [await session.surface.jobs.get(await job_id_of(session, word)) for word in words]
     if not jobs:
         return 0
     if not yes and not _agreed(session, jobs):
@@ -103,8 +107,9 @@ async def delete(session: Session, words: Sequence[str], *, yes: bool) -> int:
     rooms: list[FreedOut] = []
 
     async def act(job_id: str) -> None:
-        room = await session.client.delete(job_id)
-        rooms.extend([room] if room is not None else [])
+        await session.surface.jobs.delete(job_id)
+        if session.purge is not None:
+            rooms.append(await session.purge())
 
     code = await _act(session, [job.id for job in jobs], act, "deleted", None)
     if rooms:
@@ -186,7 +191,7 @@ async def _act(
     for word in words:
         job_id = word
         try:
-            job_id = await session.client.resolve(word)
+            job_id = await job_id_of(session, word)
             job = await act(job_id)
         except CrawlyardError as error:
             about = "" if job_id in str(error) else f"job {job_id}"

@@ -1,7 +1,7 @@
 """`crawlyard crawl`: from its options to a job, and to its last page."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,7 @@ from crawlyard.cli.jobs.crawl_options import (
 )
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.stdin_args import read_seeds
-from crawlyard.cli.templates.template_options import Use
+from crawlyard.cli.templates.options import Use
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -21,16 +21,10 @@ from crawlyard.lazy import lazily
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
     from crawlyard.cli.jobs import exports, run_and_watch
-    from crawlyard.cli.templates import template_use
 else:
-    run_and_watch, exports = (
-        lazily("crawlyard.cli.jobs.run_and_watch"),
-        lazily("crawlyard.cli.jobs.exports"),
-    )
-    invoke, template_use = (
-        lazily("crawlyard.cli.invoke"),
-        lazily("crawlyard.cli.templates.template_use"),
-    )
+    invoke = lazily("crawlyard.cli.invoke")
+    exports = lazily("crawlyard.cli.jobs.exports")
+    run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
 
 Urls = Annotated[
     list[str] | None,
@@ -72,14 +66,11 @@ def crawl(
     export = exports.Export.wished(output.out, output.format)
     if detach and export is not None:
         raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
-    then: dict[str, Any] = {"export": export, "detach": detach, "json": basics.json}
-    filling = use.filling(form)
-    if filling is not None:
-        doing = partial(template_use.crawl, filling=filling, **then)
-    else:
+    template = use.asked()
+    if not template:
         with options_named():
             spec = spec_of(form)  # what is wrong with it is said before anything is opened
         if export is not None:
             export.check_kept(html=spec.keep_html)
-        doing = partial(run_and_watch.crawl, form=form, **then)
-    invoke.run(basics, doing, creates=True)
+    doing = partial(run_and_watch.crawl, form=form, template=template, export=export)
+    invoke.run(basics, partial(doing, detach=detach, json=basics.json), creates=True)

@@ -5,7 +5,7 @@ override the template. What the template asks for is taken away by ``--no-…``,
 for a limit or a list.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from enum import Enum, StrEnum, auto
@@ -166,12 +166,15 @@ def option_of_field(path: str) -> str:
 
 
 @contextmanager
-def options_named(own: Collection[str] = ()) -> Iterator[None]:
-    """Let errors about fields of a spec name the options that set them, except fields in *own*."""
+def options_named(**own: str) -> Iterator[None]:
+    """Let errors about fields of a spec name the options that set them.
+
+    The spec may be that of a job or a template, or the overrides of a schedule. *own*: the names
+    of fields beside it, by field.
+    """
     try:
         yield
     except Invalid as error:
-        named = error.field
-        if named not in own:
-            named = option_of_field(named.removeprefix("overrides."))  # of a schedule, over HTTP
+        path = error.field.removeprefix("overrides.").removeprefix("spec.")
+        named = own.get(error.field) or option_of_field(path)
         raise Invalid(named, error.message, error.position) from None

@@ -1,11 +1,13 @@
 """`field=value` words, as changes to a job's spec."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from crawlyard.cli import values
 from crawlyard.cli.jobs.crawl_options import reader_of
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.fields import Field, fields_of
+from crawlyard.core.jobs import spec_json
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
 
@@ -17,8 +19,8 @@ FIELDS: Mapping[str, Field] = {
 """What can be set in a job, by the words for it."""
 
 
-def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
-    """Return the fields of the job's spec that the assignments change, with their new values.
+def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
+    """Return what the assignments change in the job's spec, as a merge patch.
 
     In a list, ``+VALUE`` adds to what is there and ``-VALUE`` takes away; values
     without a sign replace it. Of several values for anything else, the last holds.
@@ -34,16 +36,21 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, object]:
             known = ", ".join(FIELDS)
             raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
         asked.setdefault(name, []).append(value.strip())
-    changes: dict[str, object] = {}
+    patch: dict[str, Any] = {}
     for word, given in asked.items():
         changed = FIELDS[word]
-        if changed.many:
-            changes[changed.path] = _listed(getattr(job.spec, changed.name), given)
-        elif given[-1] == values.NONE and (changed.about.null or changed.kind is str):
-            changes[changed.path] = changed.default
-        else:
-            changes[changed.path] = _read(word, reader_of(changed), given[-1])
-    return changes
+        group, _, name = changed.path.rpartition(".")
+        place = patch.setdefault(group, {}) if group else patch
+        place[name] = spec_json.FIELDS[changed.path].write(_changed(word, changed, given, job))
+    return patch
+
+
+def _changed(word: str, field: Field, given: Sequence[str], job: JobOut) -> object:
+    if field.many:
+        return _listed(getattr(job.spec, field.name), given)
+    if given[-1] == values.NONE and (field.about.null or field.kind is str):
+        return field.default
+    return _read(word, reader_of(field), given[-1])
 
 
 def _listed(current: Sequence[str], given: Sequence[str]) -> tuple[str, ...]:

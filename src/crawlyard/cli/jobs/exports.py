@@ -1,24 +1,23 @@
 """A job's pages, written to a file or to stdout."""
 
+import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from msgspec import Struct
 
 from crawlyard.cli import stdout
-from crawlyard.cli.jobs.client import Client
 from crawlyard.cli.session import Session
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import SUFFIXES, Format, Written, format_of, write
+from crawlyard.export.base import SUFFIXES, Format, Record, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
-from crawlyard.store.queries import PageQuery
 
 STDOUT = "-"
 _GZIP = 16  # added to the bits of the window, it makes zlib read gzip
@@ -55,6 +54,15 @@ class Export(Struct, frozen=True, kw_only=True):
         """
         if self.format is Format.WARC and not html:
             raise Invalid("--out", NO_HTML)
+
+    def check_text(self) -> None:
+        """Check that it can be put together of several jobs.
+
+        Raises:
+            Invalid: it cannot.
+        """
+        if not self.format.is_text:
+            raise Invalid("--format", f"expected jsonl or csv of several runs, got {self.format}")
 
     def check_installed(self, session: Session) -> None:
         """Check, before a crawl, that what it needs is there; elsewhere, the server says so.
@@ -101,8 +109,35 @@ class Export(Struct, frozen=True, kw_only=True):
         return cls(where=where, format=told)
 
 
+async def save_runs(
+    session: Session, runs: Sequence[JobOut], export: Export, *, failed: bool | None = None
+) -> Written:
+    """Write the page records of *runs*, newest first, where *export* says: each URL once.
+
+    The columns are those of the newest run.
+
+    Raises:
+        OSError, BrokenPipeError: as for `save`.
+    """
+    plan = _plan(runs[0], export)
+
+    async def union() -> AsyncIterator[Record]:
+        seen: set[object] = set()
+        for job in runs:
+            portions = await session.surface.jobs.export(
+                job.id, format_=Format.JSONL, failed=failed
+            )
+            async for record in _records(portions, plan):
+                if record["url"] not in seen:
+                    seen.add(record["url"])
+                    yield record
+
+    with _opened(export) as sink:
+        return await write(union(), plan.writer(), sink)
+
+
 async def save(
-    client: Client, job: JobOut, export: Export, *, failed: bool | None = None
+    session: Session, job: JobOut, export: Export, *, failed: bool | None = None
 ) -> Written:
     """Write the page records of *job* where *export* says; *failed* picks those with an error.
 
@@ -113,19 +148,32 @@ async def save(
         OSError: with the name of the file (disk full, say).
         BrokenPipeError: the reader of stdout has gone.
     """
-    asked = PageQuery(failed=failed)
+    form = export.format if not export.format.is_text else Format.JSONL
+    portions = await session.surface.jobs.export(job.id, format_=form, failed=failed)
     if not export.format.is_text:
-        portions = client.export(job.id, asked, export.format)
         return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
-    plan = Plan(
+    plan = _plan(job, export)
+    with _opened(export) as sink:
+        return await write(_records(portions, plan), plan.writer(), sink)
+
+
+def _plan(job: JobOut, export: Export) -> Plan:
+    return Plan(
         format=export.format,
         text=TextMode(job.spec.text),
         html=job.spec.keep_html,
         extracted=tuple(name for name, _ in job.spec.extract),
     )
-    records = client.records(job.id, asked, plan)
-    with _opened(export) as sink:
-        return await write(records, plan.writer(), sink)
+
+
+async def _records(portions: AsyncIterator[bytes], plan: Plan) -> AsyncIterator[Record]:
+    """Yield what is in JSON Lines, as *plan* has it."""
+    rest = b""
+    async for portion in portions:
+        *lines, rest = (rest + portion).split(b"\n")
+        for line in lines:
+            record = json.loads(line)
+            yield {name: value for name, value in record.items() if name not in plan.left_out}
 
 
 async def uncompressed(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

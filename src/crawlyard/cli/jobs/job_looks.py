@@ -1,18 +1,17 @@
 """`crawlyard jobs log | frontier | shards | config | exclude | why | counts | wait`, closely."""
 
 from datetime import timedelta
-from enum import StrEnum, auto
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crawlyard.cli import values
+from crawlyard.cli.jobs.lookup import JobFilter
 from crawlyard.cli.options import Common, Id, Ids, choice, flag, flat, option
 from crawlyard.cli.stdin_args import read_ids
-from crawlyard.core.jobs.job_log import Level
+from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.lazy import lazily
-from crawlyard.store.queries import JobQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
@@ -20,15 +19,6 @@ if TYPE_CHECKING:
 else:
     look_reports = lazily("crawlyard.cli.jobs.look_reports")
     invoke = lazily("crawlyard.cli.invoke")
-
-
-class LevelWord(StrEnum):
-    """How much a line matters at least."""
-
-    DEBUG = auto()
-    INFO = auto()
-    WARNING = auto()
-    ERROR = auto()
 
 
 Follow = Annotated[bool, flag("--follow", "-f", text="Go on until the job has ended.")]
@@ -61,8 +51,7 @@ def log(
     crawlyard jobs log last
     crawlyard jobs log last -f --level warning
     """
-    least = Level[level.name]
-    doing = partial(look_reports.log, word=job, least=least, follow=follow, common=common)
+    doing = partial(look_reports.log, word=job, level=level, follow=follow, common=common)
     invoke.run(common, doing)
 
 
@@ -126,8 +115,8 @@ def counts(*, tag: Tags = None, query: Query = "", common: Common) -> None:
 
     With --tag or --query, counts stop at 10,000.
     """
-    asked = JobQuery(tags=frozenset(tag or ()), text=query)
-    invoke.run(common, partial(look_reports.counts, query=asked, common=common))
+    asked = JobFilter(tags=tuple(tag or ()), text=query)
+    invoke.run(common, partial(look_reports.counts, asked=asked, common=common))
 
 
 @flat

@@ -4,16 +4,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
-from crawlyard.cli.options import Basics, Common, Id, Only, choice, flag, flat, option
+from crawlyard.cli.options import Basics, Common, Id, MaybeId, Only, choice, flag, flat, option
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
-from crawlyard.store.queries import PageQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
     from crawlyard.cli.jobs import exports, reports
+    from crawlyard.services.jobs.terms import SearchTerms
 else:
     exports, reports = lazily("crawlyard.cli.jobs.exports"), lazily("crawlyard.cli.jobs.reports")
     invoke = lazily("crawlyard.cli.invoke")
@@ -31,6 +31,10 @@ NeedsScripts = Annotated[
     bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
 ]
 Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
+Schedule = Annotated[str, option(str, "--schedule", "NAME", "The runs of this schedule.")]
+Last = Annotated[
+    int | None, option(values.run_count, "--last", "N", "How many of them, the newest; else 1.")
+]
 OutFormat = Annotated[
     Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
 ]
@@ -58,13 +62,13 @@ def pages(
         if only or kind or query or needs_scripts:
             raise Invalid("--skipped", "lists URLs that were never fetched: no other filter fits")
         invoke.run(common, partial(reports.skipped, word=job, limit=limit, common=common))
-    asked = PageQuery(
-        failed=None if only is None else only is Only.FAILED,
-        needs_scripts=needs_scripts or None,
-        kinds=frozenset(kind or ()),
-        text=query,
-    )
-    invoke.run(common, partial(reports.pages, word=job, query=asked, limit=limit, common=common))
+    terms: SearchTerms = {
+        "failed": None if only is None else only is Only.FAILED,
+        "needs_scripts": needs_scripts or None,
+        "kind": tuple(kind or ()),
+        "q": query,
+    }
+    invoke.run(common, partial(reports.pages, word=job, terms=terms, limit=limit, common=common))
 
 
 @flat
@@ -89,21 +93,36 @@ def events(job: Id, *, common: Common) -> None:
 
 @flat
 def export(
-    job: Id,
+    job: MaybeId = None,
     *,
     out: Out = "-",
     format: OutFormat = None,  # noqa: A002 - the name of the option
     only: OnlyRecords = None,
+    schedule: Schedule = "",
+    last: Last = None,
     basics: Basics,
 ) -> None:
-    """Export a job's page records, also while it runs.
+    """Export a job's page records, also while it runs; or those of the last runs of a schedule.
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
     crawlyard jobs export last --out pages.parquet
     crawlyard jobs export last --out site.warc.gz
     crawlyard jobs export last | jq -r .title
+    crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
+
+    Of several runs, each URL is written once, as the newest run has it.
     """
+    if bool(job) is bool(schedule):
+        raise Invalid("--schedule", "expected a job or a schedule, one of them")
+    if last is not None and not schedule:
+        raise Invalid("--last", "says how many runs of a --schedule, which is missing")
     where = exports.Export.of(out, format)
     failed = None if only is None else only is Only.FAILED
-    invoke.run(basics, partial(reports.export, word=job, where=where, failed=failed))
+    if schedule:
+        where.check_text()
+        doing = partial(
+            reports.export_runs, schedule=schedule, last=last or 1, where=where, failed=failed
+        )
+        invoke.run(basics, doing)
+    invoke.run(basics, partial(reports.export, word=job or "", where=where, failed=failed))

@@ -7,15 +7,16 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.jobs import job_looks, job_results
+from crawlyard.cli.jobs.lookup import JobFilter
 from crawlyard.cli.options import Basics, Common, Id, Ids, Watch, choice, flag, flat, option
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.cli.stdout import write_line
+from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
-from crawlyard.store.queries import JobQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
@@ -50,8 +51,23 @@ Priorities = Annotated[
 Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
+Hosts = Annotated[
+    list[str] | None, option(str, "--host", "HOST", "Only with a start URL there. Repeatable.")
+]
+Templates = Annotated[
+    list[str] | None, option(str, "--template", "NAME", "Only those made from it. Repeatable.")
+]
+Schedules = Annotated[
+    list[str] | None, option(str, "--schedule", "NAME", "Only runs of this schedule. Repeatable.")
+]
+Since = Annotated[
+    When | None,
+    option(When.of, "--since", "WHEN", "Created from then on: 2h, 7d, or 2026-11-24T16:30."),
+]
+Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Created before then: the same.")]
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where name or URL has this in it.")]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
+Most = Annotated[int, option(values.queue_limit, "--limit", "N", "How many at most, to 200.")]
 Failed = Annotated[
     bool,
     flag("--failed", text="The same job, its failed URLs again and what is left; else a new job."),
@@ -74,6 +90,11 @@ def list_(
     state: States = None,
     priority: Priorities = None,
     tag: Tags = None,
+    host: Hosts = None,
+    template: Templates = None,
+    schedule: Schedules = None,
+    since: Since = None,
+    until: Until = None,
     query: Query = "",
     limit: Limit = 50,
     common: Common,
@@ -82,15 +103,34 @@ def list_(
 
     crawlyard jobs list --state running --state pending
     crawlyard jobs list -q --state failed | crawlyard jobs retry --failed -
-    crawlyard jobs list --tag nightly --json
+    crawlyard jobs list --schedule nightly --since 7d --json
     """
-    asked = JobQuery(
-        states=frozenset(state or ()),
-        priorities=frozenset(priority or ()),
-        tags=frozenset(tag or ()),
+    asked = JobFilter(
+        states=tuple(state or ()),
+        priorities=tuple(priority or ()),
+        tags=tuple(tag or ()),
+        hosts=tuple(host or ()),
+        templates=tuple(template or ()),
+        schedules=tuple(schedule or ()),
+        since=since,
+        until=until,
         text=query,
     )
-    doing = partial(reports.jobs, query=asked, limit=limit, common=common)
+    doing = partial(reports.jobs, asked=asked, limit=limit, common=common)
+    invoke.run(common, doing, absent=partial(reports.no_jobs, common))
+
+
+@app.command()
+@flat
+def queue(*, limit: Most = 50, common: Common) -> None:
+    """List the jobs that wait, in the order that workers take them, and what each waits for.
+
+    crawlyard jobs queue
+    crawlyard jobs queue --limit 5 --json
+
+    Your own, as an admin all; a place counts the jobs of all users.
+    """
+    doing = partial(reports.queue, limit=limit, common=common)
     invoke.run(common, doing, absent=partial(reports.no_jobs, common))
 
 

@@ -3,16 +3,16 @@
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from datetime import timedelta
-from itertools import count
 
 from msgspec import Struct
 
+from crawlyard.cli.jobs.lookup import JobFilter, job_id_of
 from crawlyard.cli.jobs.summary import ENDED, exit_code
 from crawlyard.cli.jobs.views import jobs_view
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output, words
 from crawlyard.cli.render.job_display import state_words
-from crawlyard.cli.render.output import Column, M, View
+from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.sheets import listed, show, whole
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
@@ -21,26 +21,32 @@ from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.answers.jobs.job_looks import ConfigOut, DifferenceOut, ShardOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.jobs.pages import WaitingOut
-from crawlyard.core.jobs.job_log import Level
+from crawlyard.core.endpoint import every
+from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.export.jsonl import dumps
-from crawlyard.store.queries import JobQuery
+from crawlyard.store.queries import COUNTED_TO
 
 TIMED_OUT = 124
 _LONGEST_WAIT = timedelta(seconds=25)  # of one request; below what proxies put up with
 
 
-async def log(session: Session, *, word: str, least: Level, follow: bool, common: Common) -> int:
+async def log(
+    session: Session, *, word: str, level: LevelWord, follow: bool, common: Common
+) -> int:
     """Write the lines of a job's log; with *follow*, each as it comes, up to the last."""
-    job_id = await session.client.resolve(word)
+    job_id = await job_id_of(session, word)
     style = common.style_on(terminal=session.out.is_terminal)
     if follow and style is Style.JSON:
         style = Style.JSONL
     if follow and style is Style.TABLE and common.fields is not None:
         style = Style.PLAIN  # a table would wait for the last
-    watch = session.clients.watch()
-    lines = _flushed(watch.follow_log(job_id, least)) if follow else watch.log(job_id, least)
+    jobs = session.surface.jobs
+    if follow:
+        lines = _flushed(jobs.log_stream(job_id, level=level))
+    else:
+        lines = every(jobs.log, job_id, level=level)
     await _write_lines(session, lines, style, common)
     return 0
 
@@ -67,8 +73,8 @@ async def _write_lines(
 
 async def frontier(session: Session, *, word: str, limit: int, common: Common) -> int:
     """List the URLs of a job that wait."""
-    job_id = await session.client.resolve(word)
-    found = _first(session.clients.watch().frontier(job_id), limit)
+    job_id = await job_id_of(session, word)
+    found = every(session.surface.jobs.frontier, job_id, limit=limit or None)
     shown = await listed(session, found, _FRONTIER, common)
     if not shown:
         session.tell("no URL waits")
@@ -79,27 +85,27 @@ async def frontier(session: Session, *, word: str, limit: int, common: Common) -
 
 async def shards(session: Session, *, word: str, common: Common) -> int:
     """List the parts that a job is spread over."""
-    found = await session.clients.watch().shards(await session.client.resolve(word))
-    if not await listed(session, found, _SHARDS, common):
+    found = await session.surface.jobs.shards(await job_id_of(session, word))
+    if not await listed(session, found.items, _SHARDS, common):
         session.tell("it is not spread: one worker has it all")
     return 0
 
 
-async def counts(session: Session, *, query: JobQuery, common: Common) -> int:
+async def counts(session: Session, *, asked: JobFilter, common: Common) -> int:
     """Count jobs by state."""
-    found = await session.clients.watch().counts(query)
+    found = await session.surface.jobs.counts(**asked.terms(session.clock.now()))
     counts = {**found.states, "total": found.total}
     if common.style_on(terminal=session.out.is_terminal) is not Style.TABLE:
         told: list[tuple[str, object]] = list(counts.items())
     else:
-        stopped = found.total == query.counted_to
+        stopped = found.total == COUNTED_TO and asked != JobFilter()
         told = [(name, f"{n:,}+" if stopped else n) for name, n in counts.items()]
     return await show(session, found, told, common, key=str(found.total))
 
 
 async def config(session: Session, *, word: str, diff: bool, common: Common) -> int:
     """Show the settings of a job in force, or what differs from its template."""
-    found = await session.clients.watch().config(await session.client.resolve(word))
+    found = await session.surface.jobs.config(await job_id_of(session, word))
     if whole(session, common):
         return await show(session, found, (), common)
     if diff:
@@ -115,8 +121,8 @@ async def exclude(
     session: Session, *, word: str, pattern: str, dry_run: bool, common: Common
 ) -> int:
     """Exclude URLs that match a pattern from a job."""
-    job_id = await session.client.resolve(word)
-    done = await session.clients.watch().exclude(job_id, pattern, dry_run=dry_run)
+    job_id = await job_id_of(session, word)
+    done = await session.surface.jobs.exclude(job_id, pattern, dry_run=dry_run)
     if whole(session, common):
         await show(session, done, (), common)
     else:
@@ -129,7 +135,7 @@ async def exclude(
 
 async def why(session: Session, *, word: str, url: str, common: Common) -> int:
     """Tell what became of a URL."""
-    found = await session.clients.watch().why(await session.client.resolve(word), url)
+    found = await session.surface.jobs.why(await job_id_of(session, word), url)
     told = as_dict(found, without={"object"})
     facts = [(name.replace("_", " "), value) for name, value in told.items()]
     return await show(session, found, facts, common, key=found.outcome)
@@ -140,7 +146,7 @@ async def wait(
 ) -> int:
     """Wait until jobs stand still; the worst of how they ended is the exit code."""
     end = None if longest is None else session.clock.monotonic() + longest.total_seconds()
-    job_ids = [await session.client.resolve(word) for word in ids]
+    job_ids = [await job_id_of(session, word) for word in ids]
     codes = [0]
 
     async def still() -> AsyncIterator[JobOut]:
@@ -169,7 +175,9 @@ async def _stands_still(session: Session, job_id: str, end: float | None) -> Job
         left = _LONGEST_WAIT
         if end is not None:
             left = min(left, timedelta(seconds=max(0, end - session.clock.monotonic())))
-        job = await session.clients.watch().wait(job_id, (State.PAUSED,), left)
+        job = await session.surface.jobs.wait(
+            job_id, timeout_s=left.total_seconds(), states=(State.PAUSED,)
+        )
         if job.state in ENDED or job.state == State.PAUSED:
             return job
         if end is not None and session.clock.monotonic() >= end:
@@ -200,15 +208,6 @@ def _at(form: Mapping[str, object], path: str) -> object:
 
 def _shown(value: object) -> str:
     return value if isinstance(value, str) else dumps(value)
-
-
-async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
-    """Yield the first *limit* items, all of them for 0."""
-    numbered = count(1)
-    async for item in items:
-        yield item
-        if next(numbered) == limit:
-            return
 
 
 def _instant(item: Struct, field: str) -> object:

@@ -1,37 +1,49 @@
 """What commands tell of jobs, their pages, errors and events."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
-from itertools import count
 
-from crawlyard.cli.jobs.exports import Export, save
-from crawlyard.cli.jobs.views import PAGES, SKIPPED, errors_view, events_view, jobs_view
+from crawlyard.cli.jobs.exports import Export, save, save_runs
+from crawlyard.cli.jobs.lookup import JobFilter, job_id_of
+from crawlyard.cli.jobs.views import PAGES, SKIPPED, errors_view, events_view, jobs_view, queue_view
 from crawlyard.cli.options import Common
 from crawlyard.cli.render import words
 from crawlyard.cli.render.job_display import limits_words, numbers, outlook, state_words
-from crawlyard.cli.render.output import M
 from crawlyard.cli.render.sheets import listed, nothing, show, whole
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text
 from crawlyard.clock import SystemClock
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import NotFound
-from crawlyard.store.queries import JobQuery, PageQuery
+from crawlyard.export.base import Written
+from crawlyard.services.jobs.terms import SearchTerms
 
-_ALL = 2**31
+_NO_QUEUE = "no job is waiting"
 
 
-async def jobs(session: Session, query: JobQuery, limit: int, common: Common) -> int:
+async def jobs(session: Session, asked: JobFilter, limit: int, common: Common) -> int:
     """List jobs, newest first."""
-    found = await session.client.find(query, limit or _ALL)
+    terms = asked.terms(session.clock.now())
+    found = [job async for job in every(session.surface.jobs.list, limit=limit or None, **terms)]
     await listed(session, found, jobs_view(session.clock.now()), common)
     damaged(session, [job.id for job in found if job.damaged])
     if not found:
-        session.tell("no job is like that" if query != JobQuery() else "there is no job yet")
+        session.tell("no job is like that" if asked != JobFilter() else "there is no job yet")
     elif len(found) == limit:
         session.tell(f"the newest {limit:,} are shown; --limit 0 shows all")
+    return 0
+
+
+async def queue(session: Session, limit: int, common: Common) -> int:
+    """List the jobs that wait, in the order that they are claimed."""
+    found = await session.surface.jobs.queue(limit=limit)
+    await listed(session, found.items, queue_view(session.clock.now()), common)
+    waiting = {name: count for name, count in found.priorities.items() if count}
+    told = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
+    session.tell(f"{counted(sum(waiting.values()), 'job')} waiting: {told}" if told else _NO_QUEUE)
     return 0
 
 
@@ -49,18 +61,18 @@ def no_jobs(common: Common) -> int:
 
 async def job(session: Session, word: str, common: Common) -> int:
     """Show one job."""
-    found = await session.client.get(await session.client.resolve(word))
+    found = await session.surface.jobs.get(await job_id_of(session, word))
     unread = common.quiet or whole(session, common)
     template = "" if unread else await _template_of(session, found)
     view = jobs_view(session.clock.now())
     return await show(session, found, facts(found, template), common, key=found.id, view=view)
 
 
-async def pages(session: Session, word: str, query: PageQuery, limit: int, common: Common) -> int:
+async def pages(session: Session, word: str, terms: SearchTerms, limit: int, common: Common) -> int:
     """List a job's pages in the order they were stored."""
-    job_id = await session.client.resolve(word)
-    found = session.client.pages(job_id, query)
-    shown = await listed(session, _first(found, limit), PAGES, common)
+    job_id = await job_id_of(session, word)
+    found = every(session.surface.jobs.pages, job_id, limit=limit or None, **terms)
+    shown = await listed(session, found, PAGES, common)
     if limit and shown == limit:
         session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
     return 0
@@ -68,9 +80,9 @@ async def pages(session: Session, word: str, query: PageQuery, limit: int, commo
 
 async def skipped(session: Session, word: str, limit: int, common: Common) -> int:
     """List the URLs of a job that a rule kept out."""
-    job_id = await session.client.resolve(word)
-    found = session.client.skipped(job_id)
-    shown = await listed(session, _first(found, limit), SKIPPED, common)
+    job_id = await job_id_of(session, word)
+    found = every(session.surface.jobs.skipped, job_id, limit=limit or None)
+    shown = await listed(session, found, SKIPPED, common)
     if limit and shown == limit:
         session.tell(f"the first {limit:,} are shown; --limit 0 shows all")
     return 0
@@ -78,8 +90,8 @@ async def skipped(session: Session, word: str, limit: int, common: Common) -> in
 
 async def errors(session: Session, word: str, common: Common) -> int:
     """List a job's failed URLs by kind."""
-    job_id = await session.client.resolve(word)
-    found = await session.client.errors(job_id)
+    job_id = await job_id_of(session, word)
+    found = (await session.surface.jobs.errors(job_id)).items
     await listed(session, found, errors_view(session.clock.now()), common)
     if found:
         session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
@@ -88,30 +100,38 @@ async def errors(session: Session, word: str, common: Common) -> int:
 
 async def events(session: Session, word: str, common: Common) -> int:
     """List what happened to a job, oldest first."""
-    job_id = await session.client.resolve(word)
-    found = session.client.events(job_id)
+    job_id = await job_id_of(session, word)
+    found = every(session.surface.jobs.events, job_id)
     await listed(session, found, events_view(session.clock.now()), common)
     return 0
 
 
 async def export(session: Session, *, word: str, where: Export, failed: bool | None) -> int:
     """Export a job's pages as they are now, also while it runs."""
-    found = await session.client.get(await session.client.resolve(word))
-    written = await save(session.client, found, where, failed=failed)
+    found = await session.surface.jobs.get(await job_id_of(session, word))
+    _tell_written(session, await save(session, found, where, failed=failed), where)
+    return 0
+
+
+async def export_runs(
+    session: Session, *, schedule: str, last: int, where: Export, failed: bool | None
+) -> int:
+    """Export the pages of the last runs of a schedule, each URL once."""
+    found = await session.surface.schedules.get(schedule)
+    runs = every(session.surface.jobs.list, schedule=found.id, limit=last)
+    jobs = [job async for job in runs]
+    if not jobs:
+        raise NotFound(f"schedule {found.name} has no job yet")
+    session.tell(f"{counted(len(jobs), 'run')} of {found.name}")
+    _tell_written(session, await save_runs(session, jobs, where, failed=failed), where)
+    return 0
+
+
+def _tell_written(session: Session, written: Written, where: Export) -> None:
     target = "stdout" if where.to_stdout else where.where
     size = words.amount(written.bytes)
     count = "" if written.records is None else f"{counted(written.records, 'record')}, "
     session.tell(f"{count}{size}, written to {target}")
-    return 0
-
-
-async def _first(items: AsyncIterator[M], limit: int) -> AsyncIterator[M]:
-    """Yield the first *limit* items, all of them for 0."""
-    numbered = count(1)
-    async for item in items:
-        yield item
-        if next(numbered) == limit:
-            return
 
 
 async def _template_of(session: Session, found: JobOut) -> str:
@@ -120,7 +140,7 @@ async def _template_of(session: Session, found: JobOut) -> str:
     if origin.template_id is None:
         return ""
     try:
-        name = (await session.templates.get(origin.template_id)).name
+        name = (await session.surface.templates.get(origin.template_id)).name
     except NotFound:
         name = origin.template_id
     return f"{name} v{origin.template_version}"

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from crawlyard.cli.jobs.crawl_options import options_named
 from crawlyard.cli.jobs.exports import Export, save
+from crawlyard.cli.jobs.lookup import job_id_of
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
 from crawlyard.cli.render import output
@@ -25,6 +26,7 @@ from crawlyard.core.quantity import counted
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
 
 if TYPE_CHECKING:
+    from crawlyard.services.jobs.jobs import Asked
     from crawlyard.services.worker.worker import Worker
 
 POLL_S = 0.5
@@ -98,20 +100,22 @@ class Hand:
 
 
 async def crawl(
-    session: Session, *, form: Form, export: Export | None, detach: bool, json: bool
+    session: Session,
+    *,
+    form: Form,
+    template: "Asked",
+    export: Export | None,
+    detach: bool,
+    json: bool,
 ) -> int:
-    """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*."""
+    """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*.
+
+    *template*: what it is made of, with parameters; empty: of *form* alone.
+    """
     if export is not None:
         export.check_installed(session)
     with options_named():
-        job = await session.client.submit(form)
-    return await submitted(session, job, export=export, detach=detach, json=json)
-
-
-async def submitted(
-    session: Session, job: JobOut, *, export: Export | None, detach: bool, json: bool
-) -> int:
-    """Run and watch a new job here, or leave it to `crawlyard work` with *detach*."""
+        job = await session.surface.jobs.create(form, **template)
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export, json=json))
     if json:
@@ -125,7 +129,7 @@ async def submitted(
 
 async def watch(session: Session, word: str, wish: Wish) -> int:
     """Watch the job that *word* means, wherever it runs."""
-    return await attend(session, await session.client.resolve(word), wish)
+    return await attend(session, await job_id_of(session, word), wish)
 
 
 async def attend(session: Session, job_id: str, wish: Wish) -> int:
@@ -159,7 +163,7 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
     if session.deadline is not None:
         session.deadline.met()
     # what our worker had in flight is stored only now
-    job = await session.client.get(job_id)
+    job = await session.surface.jobs.get(job_id)
     if stop.first is None or job.state in ENDED:
         return await _ended(session, job, wish)
     return _left(session, job, wish, stop)
@@ -170,7 +174,7 @@ async def _watch(
 ) -> None:
     """Show the job until it stands still or there is a signal."""
     while stop.first is None:
-        job = await session.client.get(job_id)
+        job = await session.surface.jobs.get(job_id)
         if job.state in STILL:
             return  # how it ended is told apart
         with suppress(OSError):  # who looked has gone, the crawl goes on
@@ -182,9 +186,9 @@ async def _watch(
 
 async def _pause(session: Session, job_id: str, why: str, hand: Hand) -> None:
     """Pause the job if it is ours."""
-    if hand.has(await session.client.get(job_id)):
+    if hand.has(await session.surface.jobs.get(job_id)):
         with suppress(IllegalMove):  # it ended by itself at the last moment
-            await session.client.pause(job_id, why)
+            await session.surface.jobs.pause(job_id, why)
 
 
 async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
@@ -193,9 +197,9 @@ async def _ended(session: Session, job: JobOut, wish: Wish) -> int:
     export = wish.export
     if export is not None and job.state in ENDED:
         with whole_stdout():
-            written = await save(session.client, job, export)
+            written = await save(session, job, export)
             saved = "" if export.to_stdout else f"{export.where} {amount(written.bytes)}"
-    session.tell(sentence(job, await session.client.errors(job.id), saved))
+    session.tell(sentence(job, (await session.surface.jobs.errors(job.id)).items, saved))
     if job.detail:
         session.tell(f"  {job.detail}")
     if job.state == "paused":

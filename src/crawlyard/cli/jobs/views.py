@@ -10,6 +10,7 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.core.jobs.waiting import WaitReason
 
 M = TypeVar("M", bound=Struct)
 
@@ -77,6 +78,37 @@ def jobs_view(now: datetime) -> View[JobOut]:
             ),
         ),
     )
+
+
+def queue_view(now: datetime) -> View[JobOut]:
+    """Return the view of the queue at *now*."""
+    return View(
+        key=lambda job: job.id,
+        columns=(
+            Column(name="PLACE", value=_place, right=True),
+            Column(name="PRIORITY", value=lambda j: j.spec.priority),
+            Column(name="ID", value=lambda j: j.id, shown=lambda j: words.short(j.id)),
+            Column(name="NAME", value=title, wide=True),
+            Column(name="WAITS FOR", value=_waits_for, wide=True),
+            Column(
+                name="QUEUED",
+                value=lambda j: _rfc3339(j, "queued_at"),
+                shown=lambda j: words.ago(j.queued_at, now),
+                right=True,
+            ),
+            Column(name="OWNER", value=lambda j: j.owner, least=110),
+        ),
+    )
+
+
+def _place(job: JobOut) -> int | None:
+    return next((wait.position for wait in job.waits_for if wait.position is not None), None)
+
+
+def _waits_for(job: JobOut) -> str:
+    """Return what holds a job back; its place alone says that nothing does."""
+    told = [wait.detail for wait in job.waits_for if wait.reason != WaitReason.QUEUE]
+    return "; ".join(told)
 
 
 PAGES: View[PageOut] = View(

@@ -1,12 +1,15 @@
 """What `crawlyard events` tells."""
 
 import sys
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from itertools import count
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crawlyard.cli.jobs.lookup import job_id_of
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, View
@@ -17,10 +20,10 @@ from crawlyard.cli.when import When
 from crawlyard.clock import SystemClock
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.jobs.jobs import EventOut
+from crawlyard.core.endpoint import every
 from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.fleet.events import named
-from crawlyard.store.queries import EventQuery
 
 _SHOWN = 50
 _NAME_WIDTH = 18  # of the longest name of an event, and one more
@@ -39,13 +42,21 @@ class Asked(Struct, frozen=True, kw_only=True):
 async def events(session: Session, asked: Asked, common: Common) -> int:
     """List events, or follow them."""
     style = _style(asked, common, terminal=session.out.is_terminal)
-    query = await _query(session, asked)
+    names = _names(asked)
+    terms: dict[str, Any] = {"type": tuple(sorted(names))} if names else {}
+    if asked.job:
+        terms["subject"] = await _subject(session, asked.job)
+    if asked.since is not None:
+        terms["since"] = asked.since.instant(session.clock.now())
     if asked.follow:
-        return await _follow(session, query, asked.limit or 0, style, common)
+        followed = _followed(session, terms, names)
+        return await _follow(session, followed, asked.limit or 0, style, common)
     limit = _SHOWN if asked.limit is None else asked.limit
-    found = session.events.every(query)
+    feed = session.surface.events
+    found = every(feed.list, sort="seq", **terms)
     if limit:
-        found = output.each(await session.events.newest(query, limit))
+        newest = [event async for event in every(feed.list, limit=limit, **terms)]
+        found = output.each(newest[::-1])
     view = _view(session.clock.now())
     shown = await output.write_all(
         found, view, style, session.out, quiet=common.quiet, fields=common.fields
@@ -91,15 +102,32 @@ def _reason(event: EventOut) -> object:
     return f"{outcome} ({reason})" if outcome else reason
 
 
+async def _followed(
+    session: Session, terms: Mapping[str, Any], names: frozenset[EventName]
+) -> AsyncIterator[EventOut]:
+    """Yield events as they happen; those that happened since an instant come first."""
+    feed = session.surface.events
+    after = None
+    if "since" in terms:
+        newest = (await feed.list(limit=1)).items
+        after = newest[0].seq if newest else 0
+        async for event in every(feed.list, sort="seq", **terms):
+            yield event
+            after = max(after, event.seq)
+    async for event in feed.stream(job=terms.get("subject"), after=after):
+        if not names or event.name in names:
+            yield event
+
+
 async def _follow(
-    session: Session, query: EventQuery, limit: int, style: Style, common: Common
+    session: Session, events: AsyncIterator[EventOut], limit: int, style: Style, common: Common
 ) -> int:
     """Write events as they happen, each at once."""
     numbered = count(1)
     view, quiet, fields = _view(session.clock.now()), common.quiet, common.fields
     if style is Style.TABLE and fields is not None:
         style = Style.PLAIN  # a table would wait for the last
-    async for event in session.events.follow(query):
+    async for event in events:
         if style is Style.TABLE and not quiet:
             write_line(line(event, session.clock.now()))
         else:
@@ -121,13 +149,6 @@ def _style(asked: Asked, common: Common, *, terminal: bool) -> Style:
     return style
 
 
-async def _query(session: Session, asked: Asked) -> EventQuery:
-    now = session.clock.now()
-    since = None if asked.since is None else asked.since.instant(now)
-    subject = await _subject(session, asked.job) if asked.job else None
-    return EventQuery(subject=subject, names=_names(asked), since=since)
-
-
 def _names(asked: Asked) -> frozenset[EventName]:
     """Return what was asked for by name; nothing asks for all."""
     return named(asked.patterns) if asked.patterns else frozenset()
@@ -136,9 +157,9 @@ def _names(asked: Asked) -> frozenset[EventName]:
 async def _subject(session: Session, word: str) -> str:
     """Return the id of the job that *word* means; a deleted one goes by its whole id."""
     try:
-        return await session.client.resolve(word)
+        return await job_id_of(session, word)
     except NotFound:
-        if await session.events.newest(EventQuery(subject=word), 1):
+        if (await session.surface.events.list(subject=word, limit=1)).items:
             return word
         raise
 

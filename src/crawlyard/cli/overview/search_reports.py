@@ -5,6 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
+from crawlyard.cli.jobs.lookup import job_id_of
 from crawlyard.cli.options import Common
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
@@ -17,8 +18,8 @@ from crawlyard.core.answers.fleet.archive import FoundPageOut
 from crawlyard.core.answers.fleet.attention import AttentionOut, NoticeOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.page_search import words_of
-from crawlyard.core.jobs.filter import Condition, FilterKey, condition
-from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
+from crawlyard.core.endpoint import every
+from crawlyard.services.jobs.terms import ArchiveTerms
 
 
 class Asked(Struct, frozen=True, kw_only=True):
@@ -41,25 +42,20 @@ class Asked(Struct, frozen=True, kw_only=True):
         """Return the words as the API takes them: those of one argument stay together."""
         return " ".join(map(_together, self.words))
 
-    def query(self, now: datetime, job_ids: Iterable[str]) -> ArchiveQuery:
-        """Return what is asked of a yard at *now*, *job_ids* being those of its jobs."""
-        made: tuple[Condition, ...] = ()
-        if self.templates:
-            made = (condition(FilterKey.TEMPLATE, self.templates),)
-        return ArchiveQuery(
-            jobs=JobQuery(where=made),
-            job_ids=frozenset(job_ids),
-            pages=PageQuery(
-                failed=self.failed,
-                needs_scripts=self.needs_scripts,
-                kinds=frozenset(self.kinds),
-                statuses=frozenset(self.statuses),
-                content_types=frozenset(self.types),
-                hosts=frozenset(host.lower() for host in self.hosts),
-            ),
-            since=None if self.since is None else self.since.instant(now),
-            until=None if self.until is None else self.until.instant(now),
-        )
+    def terms(self, now: datetime, job_ids: Iterable[str]) -> ArchiveTerms:
+        """Return the filter of the list of pages, *job_ids* being those of the jobs named."""
+        return {
+            "job": tuple(job_ids),
+            "template": self.templates,
+            "failed": self.failed,
+            "needs_scripts": self.needs_scripts,
+            "kind": tuple(self.kinds),
+            "status": tuple(f"{code}xx" if code < 10 else str(code) for code in self.statuses),
+            "content_type": self.types,
+            "host": self.hosts,
+            "since": None if self.since is None else self.since.instant(now),
+            "until": None if self.until is None else self.until.instant(now),
+        }
 
 
 def _together(word: str) -> str:
@@ -70,8 +66,8 @@ async def pages(session: Session, asked: Asked, limit: int, common: Common) -> i
     """List pages of all jobs."""
     words_of(asked.text)  # better to know before anything is read
     now = session.clock.now()
-    query = asked.query(now, [await session.client.resolve(word) for word in asked.jobs])
-    found = session.clients.watch().found(query, asked.text, limit)
+    terms = asked.terms(now, [await job_id_of(session, word) for word in asked.jobs])
+    found = every(session.surface.pages.find, asked.text, limit=limit or None, **terms)
     shown = await listed(session, found, _pages_view(now), common)
     if not shown:
         session.tell("no page is like that" if asked != Asked() else "there is no page yet")
@@ -87,7 +83,7 @@ def no_pages(common: Common) -> int:
 
 async def attention(session: Session, common: Common) -> int:
     """List what needs a person."""
-    found = await session.clients.watch().attention()
+    found = await session.surface.attention.get()
     await listed(session, found.items, _notices_view(session.clock.now()), common)
     if not found.items:
         session.tell("nothing needs you")

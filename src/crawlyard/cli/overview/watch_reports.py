@@ -12,15 +12,15 @@ from crawlyard.cli.when import When
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.fleet.operations import OperationOut
 from crawlyard.core.answers.fleet.stats import StatsOut
+from crawlyard.core.endpoint import every
 from crawlyard.core.overview.attention import Trouble
 from crawlyard.errors import Refused
-
-_ALL = 2**31
 
 
 async def operations(session: Session, *, limit: int, common: Common) -> int:
     """List operations, newest first."""
-    found = await session.clients.watch().operations(limit or _ALL)
+    listing = session.surface.operations.list
+    found = [each async for each in every(listing, limit=limit or None)]
     await listed(session, found, _OPERATIONS, common)
     if not found:
         session.tell("there is no operation yet")
@@ -29,13 +29,13 @@ async def operations(session: Session, *, limit: int, common: Common) -> int:
 
 async def operation(session: Session, *, word: str, common: Common) -> int:
     """Show one operation."""
-    found = await session.clients.watch().operation(word)
+    found = await session.surface.operations.get(word)
     return await show(session, found, facts_of(as_dict(found)), common, key=found.id)
 
 
 async def cancel(session: Session, *, word: str, common: Common) -> int:
     """End an operation; what it has done stays done."""
-    found = await session.clients.watch().cancel(word)
+    found = await session.surface.operations.cancel(word)
     session.tell(f"{found.state}: {found.id}, {found.done:,} of {found.total:,} done")
     if not common.asked:
         return 0
@@ -45,7 +45,7 @@ async def cancel(session: Session, *, word: str, common: Common) -> int:
 async def stats(session: Session, *, since: When | None, common: Common) -> int:
     """Tell how many jobs there are, what ended since then, and what was fetched."""
     begin = None if since is None else since.instant(session.clock.now())
-    found = await session.clients.watch().stats(begin)
+    found = await session.surface.stats.get(since=begin)
     cards = found.cards
     facts = [
         ("workers", cards.workers),
@@ -65,11 +65,9 @@ def _range(found: StatsOut) -> dict[str, object]:
 
 async def health(session: Session) -> int:
     """Say that the yard can work, how its Redis is, if it has one, and which jobs are damaged."""
-    watch = session.clients.watch()
-    told = await watch.health()
-    session.tell(_REDIS[told.redis])
+    session.tell(_REDIS[(await session.ready()).redis])
     with suppress(Refused):  # a server answers this only if one is signed in
-        notices = (await watch.attention()).items
+        notices = (await session.surface.attention.get()).items
         ids = [n.job_id for n in notices if n.kind == Trouble.JOB_DAMAGED and n.job_id]
         damaged(session, ids)
     return 0

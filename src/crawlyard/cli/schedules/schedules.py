@@ -8,7 +8,7 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.jobs.crawl_options import SpecOptions, form_of
 from crawlyard.cli.options import Basics, Common, Style, choice, flag, flat, option
-from crawlyard.cli.schedules.schedule_options import (
+from crawlyard.cli.schedules.options import (
     TIMES,
     NewUse,
     Policies,
@@ -20,19 +20,17 @@ from crawlyard.cli.schedules.schedule_options import (
 )
 from crawlyard.cli.stdin_args import read_ids, read_seeds
 from crawlyard.cli.stdout import write_line
-from crawlyard.cli.templates.template_options import Use, params_of
-from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.cli.templates.options import Use, params_of
 from crawlyard.lazy import lazily
-from crawlyard.store.queries import ScheduleQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.schedules import schedule_actions, schedule_explain, schedule_reports
+    from crawlyard.cli.schedules import actions, explain, reports
 else:
     invoke = lazily("crawlyard.cli.invoke")
-    schedule_explain = lazily("crawlyard.cli.schedules.schedule_explain")
-    schedule_actions = lazily("crawlyard.cli.schedules.schedule_actions")
-    schedule_reports = lazily("crawlyard.cli.schedules.schedule_reports")
+    explain = lazily("crawlyard.cli.schedules.explain")
+    actions = lazily("crawlyard.cli.schedules.actions")
+    reports = lazily("crawlyard.cli.schedules.reports")
 
 app = typer.Typer()
 
@@ -64,8 +62,8 @@ Number = Annotated[int, option(values.count, "-n", "N", "How many instants; else
 From = Annotated[str, option(str, "--from", "INSTANT", "Those after this instant; else after now.")]
 
 
-@app.command()
-def explain(
+@app.command("explain")
+def explain_(
     when: When,
     *,
     tz: Zone = "UTC",
@@ -84,7 +82,7 @@ def explain(
     crawlyard schedules explain 'every 6h' -n 3 --json
     """
     common = Common(json=json, quiet=quiet, style=style)
-    schedule_explain.explain(when, tz, since, number, common)
+    explain.explain(when, tz, since, number, common)
 
 
 Name = Annotated[
@@ -141,10 +139,9 @@ def list_(
     crawlyard schedules list --template news
     """
     state = None if paused == on else paused
-    asked = ScheduleQuery(text=query, paused=state, owner=owner or None)
-    doing = partial(schedule_reports.schedules, query=asked, template=template, limit=limit)
-    doing = partial(doing, common=common)
-    invoke.run(common, doing, absent=partial(schedule_reports.no_schedules, common))
+    doing = partial(reports.schedules, query=query, paused=state, template=template, owner=owner)
+    doing = partial(doing, limit=limit, common=common)
+    invoke.run(common, doing, absent=partial(reports.no_schedules, common))
 
 
 @app.command()
@@ -155,7 +152,7 @@ def show(schedule: Ref, *, common: Common) -> None:
     crawlyard schedules show nightly
     crawlyard schedules show nightly --json
     """
-    invoke.run(common, partial(schedule_reports.schedule, ref=schedule, common=common))
+    invoke.run(common, partial(reports.schedule, ref=schedule, common=common))
 
 
 @app.command()
@@ -178,22 +175,9 @@ def create(
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
     """
     form = form_of(read_seeds(urls or ()), asked)
-    filling = use.filling(form)
-    made = {} if filling is None else {"template": filling.ref, "params": filling.params}
-    draft = ScheduleDraft(
-        name=schedule,
-        when=when,
-        overrides=form,
-        **given(
-            times,
-            policies,
-            zone="UTC",
-            description=description,
-            template_version=use.template_version,
-            **made,
-        ),
-    )
-    doing = partial(schedule_actions.create, draft=draft, common=common)
+    made = given(times, policies, zone="UTC", description=description, **use.asked())
+    fields = {"name": schedule, "when": when, "overrides": form, **made}
+    doing = partial(actions.create, fields=fields, common=common)
     invoke.run(common, doing, creates=True)
 
 
@@ -226,7 +210,7 @@ def edit(
         also = {} if version is None else {"template_version": version_of(version)}
         return given(times, policies, zone=zone, **others) | also
 
-    doing = partial(schedule_actions.edit, ref=schedule, changes=changes, overrides=form)
+    doing = partial(actions.edit, ref=schedule, changes=changes, overrides=form)
     doing = partial(doing, params=params_of(use.param or ()), unset=use.unset or ())
     invoke.run(common, partial(doing, common=common))
 
@@ -239,7 +223,7 @@ def pause(schedules: Refs, *, reason: Reason = "", common: Common) -> None:
     crawlyard schedules pause nightly --reason 'the site is being moved'
     crawlyard schedules list -q | crawlyard schedules pause -
     """
-    doing = partial(schedule_actions.toggle, refs=read_ids(schedules), enabled=False)
+    doing = partial(actions.toggle, refs=read_ids(schedules), enabled=False)
     invoke.run(common, partial(doing, reason=reason, common=common))
 
 
@@ -250,7 +234,7 @@ def resume(schedules: Refs, *, common: Common) -> None:
 
     crawlyard schedules resume nightly
     """
-    doing = partial(schedule_actions.toggle, refs=read_ids(schedules), enabled=True)
+    doing = partial(actions.toggle, refs=read_ids(schedules), enabled=True)
     invoke.run(common, partial(doing, reason="", common=common))
 
 
@@ -262,7 +246,7 @@ def run(schedule: Ref, *, common: Common) -> None:
     crawlyard schedules run nightly
     crawlyard jobs watch "$(crawlyard schedules run nightly -q)"
     """
-    invoke.run(common, partial(schedule_actions.run, ref=schedule, common=common))
+    invoke.run(common, partial(actions.run, ref=schedule, common=common))
 
 
 @app.command()
@@ -273,7 +257,7 @@ def runs(schedule: Ref, *, before: Before = "", limit: Limit = 50, common: Commo
     crawlyard schedules runs nightly
     crawlyard schedules runs nightly --before 2026-11-24 -o csv
     """
-    doing = partial(schedule_reports.runs, ref=schedule, before=before, limit=limit)
+    doing = partial(reports.runs, ref=schedule, before=before, limit=limit)
     invoke.run(common, partial(doing, common=common))
 
 
@@ -284,7 +268,7 @@ def next_(schedule: Ref, *, number: Number = 5, common: Common) -> None:
 
     crawlyard schedules next nightly -n 10
     """
-    doing = partial(schedule_reports.next_runs, ref=schedule, count=number, common=common)
+    doing = partial(reports.next_runs, ref=schedule, count=number, common=common)
     invoke.run(common, doing)
 
 
@@ -304,7 +288,7 @@ def backfill(
     crawlyard schedules backfill nightly --from 2026-11-01 --until 2026-11-08 --dry-run
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
     """
-    doing = partial(schedule_actions.backfill, ref=schedule, since=since, until=until)
+    doing = partial(actions.backfill, ref=schedule, since=since, until=until)
     invoke.run(common, partial(doing, dry_run=dry_run, yes=yes, common=common))
 
 
@@ -316,7 +300,7 @@ def calendar(*, since: Start = "", until: End = "", tz: Zone = "UTC", common: Co
     crawlyard schedules calendar --tz Europe/Berlin
     crawlyard schedules calendar --from 2026-12-01 --until 2027-01-01 --json
     """
-    doing = partial(schedule_reports.calendar, since=since, until=until, zone=tz, common=common)
+    doing = partial(reports.calendar, since=since, until=until, zone=tz, common=common)
     invoke.run(common, doing)
 
 
@@ -328,4 +312,4 @@ def delete(schedules: Refs, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard schedules delete nightly
     crawlyard schedules list --paused -q | crawlyard schedules delete --yes -
     """
-    invoke.run(basics, partial(schedule_actions.delete, refs=read_ids(schedules), yes=yes))
+    invoke.run(basics, partial(actions.delete, refs=read_ids(schedules), yes=yes))

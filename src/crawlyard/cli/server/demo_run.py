@@ -27,7 +27,7 @@ async def demo(session: LocalSession, *, pages: int, out: str, json: bool) -> in
             concurrency=_AT_ONCE,
             url_retries=1,  # two of its pages fail on purpose
         )
-        job = await session.client.submit(form_of(spec))
+        job = await session.surface.jobs.create(form_of(spec))
         code = await attend(session, job.id, Wish(works=True, export=export, json=json))
     if code == 0:
         for sentence in _next(session, export):

@@ -1,19 +1,19 @@
 """`crawlyard templates …`: keep crawls under a name, with open places, in versions."""
 
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crawlyard.cli import values
+from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.jobs.crawl_options import SpecOptions, form_of
-from crawlyard.cli.options import Basics, Common, flag, flat, option
+from crawlyard.cli.options import Basics, Common, choice, flag, flat, option
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.stdout import write_line
-from crawlyard.cli.templates import template_files
-from crawlyard.cli.templates.template_options import (
+from crawlyard.cli.templates.options import (
     TEMPLATE,
-    Filling,
     Params,
     Ref,
     Version,
@@ -21,20 +21,18 @@ from crawlyard.cli.templates.template_options import (
     parameter_of,
     params_of,
 )
-from crawlyard.core.templates.template import TemplateDraft
+from crawlyard.core.templates.template import FileFormat, TemplateDraft
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
-from crawlyard.store.queries import TemplateQuery
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.templates import template_actions, template_reports, template_use
+    from crawlyard.cli.templates import actions, drafts, reports
 else:
-    invoke, template_use = (
-        lazily("crawlyard.cli.invoke"),
-        lazily("crawlyard.cli.templates.template_use"),
-    )
-    template_actions = lazily("crawlyard.cli.templates.template_actions")
-    template_reports = lazily("crawlyard.cli.templates.template_reports")
+    invoke = lazily("crawlyard.cli.invoke")
+    actions = lazily("crawlyard.cli.templates.actions")
+    drafts = lazily("crawlyard.cli.templates.drafts")
+    reports = lazily("crawlyard.cli.templates.reports")
 
 app = typer.Typer()
 
@@ -88,6 +86,23 @@ Declared = Annotated[
     ),
 ]
 
+Files = Annotated[
+    list[str],
+    typer.Argument(metavar="FILE", help="YAML or JSON; '-' is stdin.", show_default=False),
+]
+File = Annotated[
+    str, option(str, "--file", "FILE", "Take it from this YAML or JSON; '-' is stdin.")
+]
+OtherName = Annotated[str | None, option(values.line, "--name", "TEXT", "Another name.")]
+About = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.")]
+Update = Annotated[
+    bool, flag("--update", text="Where there is one of that name, make its next version.")
+]
+Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
+OutFormat = Annotated[
+    FileFormat | None, choice("--format", of=FileFormat, text="Of --out, else by its suffix")
+]
+
 
 @app.command("list")
 @flat
@@ -104,9 +119,9 @@ def list_(
     crawlyard templates list
     crawlyard templates list --query news --json
     """
-    asked = TemplateQuery(text=query, public=True if public else None)
-    doing = partial(template_reports.templates, query=asked, mine=mine, limit=limit, common=common)
-    invoke.run(common, doing, absent=partial(template_reports.no_templates, common))
+    doing = partial(reports.templates, query=query, public=public, mine=mine, limit=limit)
+    doing = partial(doing, common=common)
+    invoke.run(common, doing, absent=partial(reports.no_templates, common))
 
 
 @app.command()
@@ -117,9 +132,7 @@ def show(template: Ref, *, version: Version = None, common: Common) -> None:
     crawlyard templates show news
     crawlyard templates show ada/news --version 3 --json
     """
-    invoke.run(
-        common, partial(template_reports.template, ref=template, version=version, common=common)
-    )
+    invoke.run(common, partial(reports.template, ref=template, version=version, common=common))
 
 
 @app.command()
@@ -147,12 +160,60 @@ def create(
         spec=form_of(read_seeds(urls or ()), asked),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
-    doing = partial(template_actions.create, draft=draft, common=common)
+    doing = partial(actions.create, draft=draft, common=common)
     invoke.run(common, doing, creates=True)
 
 
-app.command("edit")(template_files.edit)
-app.command("validate")(template_files.validate)
+@app.command()
+@flat
+def edit(
+    template: Ref,
+    *,
+    file: File = "",
+    name: OtherName = None,
+    description: About = None,
+    common: Common,
+) -> None:
+    """Make a next version of a template: in $EDITOR, from a file, or by an option.
+
+    crawlyard templates edit news
+    crawlyard templates edit news --file news.yaml
+    crawlyard templates edit news --name headlines --description 'All front pages'
+    """
+    doing = partial(
+        actions.edit,
+        ref=template,
+        file=file,
+        name=name,
+        description=description,
+        common=common,
+    )
+    invoke.run(common, doing)
+
+
+@app.command()
+@flat
+def validate(files: Files, *, basics: Basics) -> None:
+    """Check files that hold templates; nothing is kept.
+
+    crawlyard templates validate news.yaml
+    crawlyard templates export news | crawlyard templates validate -
+
+    Exits with 2 if there is something wrong, and says where.
+    """
+    code = 0
+    for file in files:
+        try:
+            draft = drafts.draft_from(file)
+        except Invalid as error:
+            code = exit_code_of(error)
+            told = failure_lines(error, "" if file in error.field else file)
+            sys.stderr.writelines(f"{line}\n" for line in told)
+            continue
+        if not basics.quiet:
+            open_places = ", ".join(p.name for p in draft.parameters) or "no parameters"
+            sys.stderr.write(f"{file}: template {draft.name} ({open_places}) is well formed\n")
+    raise typer.Exit(code)
 
 
 @app.command()
@@ -171,13 +232,9 @@ def render(
     crawlyard templates render news -p start_url=https://example.org
     crawlyard templates render news -p start_url=https://example.org --max-pages 10 --json
     """
-    filling = Filling(
-        ref=template,
-        params=params_of(param or ()),
-        overrides=form_of(read_seeds(urls or ()), asked),
-        version=version,
-    )
-    invoke.run(common, partial(template_use.render, filling=filling, common=common))
+    overrides = form_of(read_seeds(urls or ()), asked)
+    doing = partial(reports.render, ref=template, overrides=overrides, version=version)
+    invoke.run(common, partial(doing, params=params_of(param or ()), common=common))
 
 
 @app.command()
@@ -191,7 +248,7 @@ def publish(template: Ref, *, yes: Yes = False, common: Common) -> None:
     Your schedules that use the credentials keep them as values of their own; the command
     lists them and asks first.
     """
-    doing = partial(template_actions.publish, ref=template, yes=yes, common=common)
+    doing = partial(actions.publish, ref=template, yes=yes, common=common)
     invoke.run(common, doing)
 
 
@@ -203,7 +260,7 @@ def unpublish(template: Ref, *, common: Common) -> None:
     crawlyard templates unpublish news
     crawlyard templates unpublish news --json
     """
-    invoke.run(common, partial(template_actions.unpublish, ref=template, common=common))
+    invoke.run(common, partial(actions.unpublish, ref=template, common=common))
 
 
 @app.command()
@@ -216,9 +273,7 @@ def duplicate(
     crawlyard templates duplicate ada/news --name news
     crawlyard templates duplicate news --version 2
     """
-    doing = partial(
-        template_actions.duplicate, ref=template, name=name, version=version, common=common
-    )
+    doing = partial(actions.duplicate, ref=template, name=name, version=version, common=common)
     invoke.run(common, doing)
 
 
@@ -230,7 +285,7 @@ def versions(template: Ref, *, common: Common) -> None:
     crawlyard templates versions news
     crawlyard templates versions news -o jsonl
     """
-    invoke.run(common, partial(template_reports.versions, ref=template, common=common))
+    invoke.run(common, partial(reports.versions, ref=template, common=common))
 
 
 @app.command()
@@ -241,12 +296,39 @@ def restore(template: Ref, version: Number, *, common: Common) -> None:
     crawlyard templates restore news 2
     crawlyard templates versions news && crawlyard templates restore news 5
     """
-    doing = partial(template_actions.restore, ref=template, version=version, common=common)
+    doing = partial(actions.restore, ref=template, version=version, common=common)
     invoke.run(common, doing)
 
 
-app.command("import")(template_files.import_)
-app.command("export")(template_files.export)
+@app.command("import")
+@flat
+def import_(files: Files, *, update: Update = False, common: Common) -> None:
+    """Make templates of files.
+
+    crawlyard templates import news.yaml docs.json
+    crawlyard templates import --update news.yaml
+    """
+    doing = partial(actions.take_in, paths=files, update=update, common=common)
+    invoke.run(common, doing, creates=True)
+
+
+@app.command()
+@flat
+def export(
+    template: Ref,
+    *,
+    version: Version = None,
+    out: Out = "-",
+    format: OutFormat = None,  # noqa: A002 - the name of the option
+    basics: Basics,
+) -> None:
+    """Write the file of a template, credentials and all.
+
+    crawlyard templates export news --out news.yaml
+    crawlyard templates export news --version 2 --format json | jq .spec
+    """
+    doing = partial(reports.export, ref=template, version=version, out=out, form=format)
+    invoke.run(basics, doing)
 
 
 @app.command()
@@ -257,4 +339,4 @@ def delete(templates: Refs, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard templates delete news
     crawlyard templates list --mine --query trial -q | xargs crawlyard templates delete --yes
     """
-    invoke.run(basics, partial(template_actions.delete, refs=templates, yes=yes))
+    invoke.run(basics, partial(actions.delete, refs=templates, yes=yes))

@@ -17,10 +17,10 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import invoke
-    from crawlyard.cli.webhooks import webhook_actions
+    from crawlyard.cli.webhooks import actions
 else:
     invoke = lazily("crawlyard.cli.invoke")
-    webhook_actions = lazily("crawlyard.cli.webhooks.webhook_actions")
+    actions = lazily("crawlyard.cli.webhooks.actions")
 
 app = typer.Typer()
 
@@ -101,8 +101,8 @@ def list_(*, job: OfJob = "", limit: Limit = 50, common: Common) -> None:
     crawlyard webhooks list
     crawlyard webhooks list --job last --json
     """
-    doing = partial(webhook_actions.webhooks, job=job, limit=limit, common=common)
-    invoke.run(common, doing, absent=partial(webhook_actions.no_webhooks, common))
+    doing = partial(actions.webhooks, job=job, limit=limit, common=common)
+    invoke.run(common, doing, absent=partial(actions.no_webhooks, common))
 
 
 @app.command()
@@ -113,7 +113,7 @@ def show(webhook: Id, *, common: Common) -> None:
     crawlyard webhooks show 7f3a91c2
     crawlyard webhooks show 7f3a91c2 --json
     """
-    invoke.run(common, partial(webhook_actions.webhook, word=webhook, common=common))
+    invoke.run(common, partial(actions.webhook, word=webhook, common=common))
 
 
 @app.command()
@@ -132,7 +132,7 @@ def create(
     crawlyard webhooks create http://127.0.0.1:9000/ --allow-address 127.0.0.1:9000
     """
     doing = partial(
-        webhook_actions.create,
+        actions.create,
         url=url,
         events=event or (EVERYTHING,),
         description=description or "",
@@ -158,17 +158,13 @@ def edit(
     crawlyard webhooks edit 7f3a91c2 --event 'job.*' --event schedule.paused
     crawlyard webhooks edit 7f3a91c2 --url https://new.example.org/ --allow-address none
     """
-    none = allow_address == [values.NONE]
-    doing = partial(
-        webhook_actions.edit,
-        word=webhook,
-        url=url,
-        events=event,
-        description=description,
-        allowed=() if none else allow_address,
-        common=common,
-    )
-    invoke.run(common, doing)
+    changes = {
+        "url": url,
+        "events": event,
+        "description": description,
+        "allow_addresses": () if allow_address == [values.NONE] else allow_address,
+    }
+    invoke.run(common, partial(actions.edit, word=webhook, changes=changes, common=common))
 
 
 @app.command()
@@ -178,7 +174,7 @@ def test(webhook: Id, *, common: Common) -> None:
 
     crawlyard webhooks test 7f3a91c2
     """
-    invoke.run(common, partial(webhook_actions.test, word=webhook, common=common))
+    invoke.run(common, partial(actions.test, word=webhook, common=common))
 
 
 @app.command()
@@ -189,9 +185,7 @@ def deliveries(webhook: Id, *, state: OfState = None, limit: Limit = 50, common:
     crawlyard webhooks deliveries 7f3a91c2
     crawlyard webhooks deliveries 7f3a91c2 --state failed -q | crawlyard webhooks replay -
     """
-    doing = partial(
-        webhook_actions.deliveries, word=webhook, state=state, limit=limit, common=common
-    )
+    doing = partial(actions.deliveries, word=webhook, state=state, limit=limit, common=common)
     invoke.run(common, doing)
 
 
@@ -202,7 +196,7 @@ def replay(delivery: DeliveryIds, *, common: Common) -> None:
 
     crawlyard webhooks replay msg_6d1c4f0f3c1f4c0d9a55f7a0c2f3b1aa
     """
-    doing = partial(webhook_actions.replay, ids=read_ids(delivery), common=common)
+    doing = partial(actions.replay, ids=read_ids(delivery), common=common)
     invoke.run(common, doing)
 
 
@@ -214,7 +208,7 @@ def rotate(webhook: Id, *, common: Common) -> None:
     crawlyard webhooks rotate 7f3a91c2
     crawlyard webhooks rotate 7f3a91c2 --json
     """
-    invoke.run(common, partial(webhook_actions.rotate, word=webhook, common=common))
+    invoke.run(common, partial(actions.rotate, word=webhook, common=common))
 
 
 @app.command()
@@ -225,7 +219,7 @@ def enable(webhook: Ids, *, common: Common) -> None:
     crawlyard webhooks enable 7f3a91c2
     """
     words = read_ids(webhook)
-    invoke.run(common, partial(webhook_actions.switch, words=words, on=True, common=common))
+    invoke.run(common, partial(actions.switch, words=words, on=True, common=common))
 
 
 @app.command()
@@ -236,7 +230,7 @@ def disable(webhook: Ids, *, common: Common) -> None:
     crawlyard webhooks disable 7f3a91c2
     """
     words = read_ids(webhook)
-    invoke.run(common, partial(webhook_actions.switch, words=words, on=False, common=common))
+    invoke.run(common, partial(actions.switch, words=words, on=False, common=common))
 
 
 @app.command()
@@ -247,7 +241,7 @@ def delete(webhook: Ids, *, yes: Yes = False, basics: Basics) -> None:
     crawlyard webhooks delete 7f3a91c2
     crawlyard webhooks list -q | crawlyard webhooks delete --yes -
     """
-    invoke.run(basics, partial(webhook_actions.delete, words=read_ids(webhook), yes=yes))
+    invoke.run(basics, partial(actions.delete, words=read_ids(webhook), yes=yes))
 
 
 SecretFile = Annotated[
@@ -271,7 +265,7 @@ def verify(
     Exits with 0 if it is right and its timestamp within five minutes of now, else with 1.
     """
     secret = _secret(secret_file)
-    raise typer.Exit(webhook_actions.verify(secret, id_, timestamp, signature))
+    raise typer.Exit(actions.verify(secret, id_, timestamp, signature))
 
 
 def _secret(file: Path | None) -> str:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from crawlyard.core.access.user import Quota
+from crawlyard.core.faults import faults_of
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.errors import Invalid
 
@@ -36,7 +37,7 @@ class CeilingsAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a user may have at most; null is as much as he likes."""
+    """What a user may have at most; null is as much as they like."""
 
     running: _Jobs | None = None
     pending: _Waiting | None = None
@@ -60,10 +61,10 @@ def quota_asked(value: Mapping[str, object]) -> QuotaAsk:
     """Return *value* as a quota that is asked for.
 
     Raises:
-        Invalid: it is none.
+        Invalid: it is not a quota; the first field that is wrong is named.
     """
     try:
         return msgspec.convert(dict(value), QuotaAsk)
     except msgspec.ValidationError as error:
-        said, _, path = str(error).replace("`", "").partition(" - at $")
-        raise Invalid(f"quota{path}", said[:1].lower() + said[1:]) from None
+        path, _, said = next(faults_of(value, QuotaAsk, error))
+        raise Invalid(f"quota.{path}" if path else "quota", said) from None

@@ -15,7 +15,7 @@ class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
     object: Literal["template_deletion"] = "template_deletion"
     template_id: str
     name: str
-    dry_run: Literal[True] = True
+    dry_run: bool = True
     versions: int
 
     @classmethod
@@ -30,7 +30,7 @@ class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
     object: Literal["schedule_deletion"] = "schedule_deletion"
     schedule_id: str
     name: str
-    dry_run: Literal[True] = True
+    dry_run: bool = True
     runs: int  # rows of its ledger
 
     @classmethod
@@ -45,7 +45,7 @@ class WebhookDeletionOut(Wire, frozen=True, kw_only=True):
     object: Literal["webhook_deletion"] = "webhook_deletion"
     webhook_id: str
     url: str
-    dry_run: Literal[True] = True
+    dry_run: bool = True
     deliveries: int  # in any state
     waiting: int  # of these: what would never be delivered
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from enum import IntEnum
+from enum import IntEnum, StrEnum, auto
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -21,6 +21,15 @@ class Level(IntEnum):
 
     def __str__(self) -> str:
         return self.name.lower()
+
+
+class LevelWord(StrEnum):
+    """The severity of a log line in a word, for filters."""
+
+    DEBUG = auto()
+    INFO = auto()
+    WARNING = auto()
+    ERROR = auto()
 
 
 MOST_LINES = 2_000

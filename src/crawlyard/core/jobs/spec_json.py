@@ -40,6 +40,9 @@ Form = Mapping[str, object]
 ENDLESS = "forever"
 """The written form of `FOREVER_S`."""
 
+NO_LIMIT = "none"
+"""Another written form of null in a limit: in a merge patch, null takes the limit away."""
+
 
 class FormField(Struct, frozen=True, kw_only=True):
     """How one field is written; *read* raises `ValueError` that says what was expected."""
@@ -91,8 +94,8 @@ def _words(kind: type[Enum]) -> Callable[[object], frozenset[Any]]:
     return lambda value: frozenset(read(item) for item in texts(value))
 
 
-def _or_null(read: Callable[[object], Any]) -> Callable[[object], Any]:
-    return lambda value: None if value is None else read(value)
+def _or_null(read: Callable[[object], Any], *also: str) -> Callable[[object], Any]:
+    return lambda value: None if value is None or value in also else read(value)
 
 
 def _span_s(value: object) -> float:
@@ -175,9 +178,12 @@ def _same(value: Any) -> Any:
 
 def _form_field(field: Field) -> FormField:
     accepts, read, write = _SPECIAL.get(field.path) or _by_type(field)
-    if field.about.null:
+    if field.about.null and field.path in _SPECIAL:
         read = _or_null(read)
         accepts = f"{accepts}; null: {field.about.null}"
+    elif field.about.null:
+        read = _or_null(read, NO_LIMIT)
+        accepts = f"{accepts}; null or `{NO_LIMIT}`: {field.about.null}"
     return FormField(field=field, accepts=accepts, read=read, write=write)
 
 

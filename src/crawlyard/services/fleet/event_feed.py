@@ -1,6 +1,6 @@
 """What has happened and what happens, as one user may know of it."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -100,7 +100,7 @@ class EventFeed(Noun):
         job: Annotated[Id | None, Meta(description="Of this job alone.")] = None,
         after: After = None,
         last_event_id: LastId = None,
-    ) -> AsyncIterator[EventOut]:
+    ) -> AsyncGenerator[EventOut]:
         """Follow what happens, as server-sent events.
 
         Each event of the log has its number as its id, so that whoever comes again with
@@ -119,7 +119,7 @@ class EventFeed(Noun):
     @endpoint("GET /jobs/{job_id}/events/stream", Permit.JOBS_READ, noun="events")
     async def stream_of_job(
         self, job_id: str, *, after: After = None, last_event_id: LastId = None
-    ) -> AsyncIterator[EventOut]:
+    ) -> AsyncGenerator[EventOut]:
         """Follow one job: its events, and its progress while it runs."""
         async for event in self.stream(
             topics=(Topic.JOBS,), job=job_id, after=after, last_event_id=last_event_id

@@ -1,9 +1,8 @@
 """What there is to know about a job: progress, settings, attempts, events, log, explanations."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from enum import StrEnum, auto
 from typing import Annotated
 
 from msgspec import Meta
@@ -36,7 +35,7 @@ from crawlyard.core.endpoint import (
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.job_log import Level
+from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
@@ -53,15 +52,6 @@ _MOST_LINE = 2**31 - 1
 
 _TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
 """What a job can be expanded with, and what that takes."""
-
-
-class LevelWord(StrEnum):
-    """How much a line of a log matters at least."""
-
-    DEBUG = auto()
-    INFO = auto()
-    WARNING = auto()
-    ERROR = auto()
 
 
 AtLeast = Annotated[LevelWord, Meta(description="At least this.")]
@@ -192,7 +182,7 @@ class JobLooks(Noun):
         level: AtLeast = LevelWord.INFO,
         after: After = 0,
         last_event_id: LastId = None,
-    ) -> AsyncIterator[LineOut]:
+    ) -> AsyncGenerator[LineOut]:
         """Follow what a job says, as server-sent events, until it has ended.
 
         `job.log` brings up to 100 lines, and has the *n* of the last one as its id: whoever

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
 from crawlyard.core.answers.jobs.batch import BatchOut
-from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut
+from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
 from crawlyard.core.answers.jobs.job_plan import JobPlanOut
 from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
 from crawlyard.core.answers.jobs.preview import PreviewOut
@@ -30,6 +30,7 @@ from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, Re
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.edits import changes_of
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.core.jobs.spec_json import JobRequest, read_request
@@ -143,6 +144,25 @@ class Jobs(JobResults):
         query = JobQuery(where=conditions_of(terms))
         most = query.counted_to
         return CountsOut.of(await self._services.jobs.counts(self._actor, query, most), most)
+
+    @endpoint("GET /jobs/queue", READ)
+    async def queue(self, *, limit: Limit = 50) -> QueueOut:
+        """List the jobs that are claimed next, in order, with what each waits for.
+
+        Jobs that are due come first, in the order of claims: by priority (risen by waiting), then
+        in turn between users, then by age. The others follow by when they are due. `waits_for` has
+        the place in the queue of all users and what holds a job back, such as a quota, worker tags
+        or its time; what is held back is passed over.
+        """
+        now = self._services.clock.now()
+        found = await self._services.jobs.queue(self._actor, now, limit + 1)
+        query = JobQuery(states=frozenset({State.PENDING}))
+        counts = await self._services.jobs.counts(self._actor, query)
+        return QueueOut(
+            items=await self._shown(found[:limit]),
+            has_more=len(found) > limit,
+            priorities=CountsOut.of(counts).priorities,
+        )
 
     @endpoint("POST /jobs", WRITE, status=201)
     async def create(

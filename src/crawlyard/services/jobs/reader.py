@@ -1,8 +1,9 @@
 """Job reader: finds and counts jobs, and returns their progress."""
 
 from collections.abc import Mapping
+from datetime import datetime
 
-from crawlyard.core.access.user import Actor
+from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
@@ -50,6 +51,11 @@ class JobReader:
         """
         asked = await meant(self._store, actor, query or EVERY_JOB)
         return await self._store.jobs.find(asked, limit)
+
+    async def queue(self, actor: Actor, now: datetime, limit: int) -> list[Standing]:
+        """Return the first *limit* pending jobs that the actor may see, in the order of claims."""
+        owner = None if actor.role is Role.ADMIN else actor.id
+        return await self._store.queue.pending(now, limit, owner)
 
     async def resolve(self, actor: Actor, word: str) -> str:
         """Return the id of the job that *word* means: an id, its beginning or end, or "last".

@@ -324,10 +324,17 @@ class Schedules(Noun):
         return BackfillOut.of(done)
 
     @endpoint("GET /schedules/{ref}/runs", READ)
-    async def runs(self, ref: Ref, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TickOut]:
+    async def runs(
+        self,
+        ref: Ref,
+        *,
+        before: Annotated[Instant | None, Meta(description="Only what was due before.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[TickOut]:
         """List what became of the instants at which a schedule was due, the latest first."""
         schedule = await self._found(ref)
-        before = datetime.fromisoformat(cursor) if cursor else None
+        before = datetime.fromisoformat(cursor) if cursor else before
         found = await self._services.scheduler.runs(self._actor, schedule.id, before, limit + 1)
         return sliced(found, limit, TickOut.of, lambda tick: tick.due_at.isoformat())
 

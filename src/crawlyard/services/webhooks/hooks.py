@@ -7,7 +7,17 @@ from msgspec import UNSET, Meta, UnsetType
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.deletions import WebhookDeletionOut
 from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
-from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Owner, Slice, endpoint, reply, sliced
+from crawlyard.core.endpoint import (
+    Cursor,
+    IfMatch,
+    Limit,
+    Owner,
+    Slice,
+    Word,
+    endpoint,
+    reply,
+    sliced,
+)
 from crawlyard.core.webhooks.webhook import (
     EVERYTHING,
     MAX_DESCRIPTION,
@@ -65,13 +75,23 @@ class Hooks(Noun):
         job: Annotated[
             str, Meta(max_length=64, description="Those of this job; empty: those of none.")
         ] = "",
+        id: Annotated[  # noqa: A002 - the name of the parameter
+            Word,
+            Meta(
+                description="A whole id, or what one begins or ends with. Without `job`, webhooks "
+                "of jobs are found as well."
+            ),
+        ] = "",
         owner: Owner | None = None,
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> Slice[WebhookOut]:
         """List your webhooks, an admin's all, newest first; their secrets are not shown."""
         query = WebhookQuery(
-            owner=self._actor.id if owner == "me" else owner, job_id=job, before=cursor
+            owner=self._actor.id if owner == "me" else owner,
+            job_id=None if id and not job else job,
+            before=cursor,
+            id_part=id,
         )
         hidden = query.owner is not None and not self._actor.may_see(query.owner)
         webhooks = self._services.webhooks

@@ -125,26 +125,6 @@ class Webhooks:
             query = replace(query, owner=actor.id)
         return await self._store.webhooks.find(query, limit)
 
-    async def resolve(self, actor: Actor, word: str) -> str:
-        """Return the id for *word*: a whole id, or a unique beginning or end of one.
-
-        Raises:
-            NotFound: no webhook that the actor may see matches.
-            Invalid: more than one matches.
-        """
-        part = word.lower()
-        try:
-            return (await self.get(actor, part)).id
-        except NotFound:
-            query = WebhookQuery(id_part=part)
-            meant = await self.find(actor, query, limit=2) if part else []
-        if not meant:
-            raise NotFound(f"there is no webhook {word}")
-        if len(meant) > 1:
-            message = f"more than one webhook begins or ends with {word!r}; give more of it"
-            raise Invalid("id", message)
-        return meant[0].id
-
     async def update(
         self,
         actor: Actor,

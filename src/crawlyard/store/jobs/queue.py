@@ -18,9 +18,9 @@ from sqlalchemy import (
     select,
 )
 
-from crawlyard.core.jobs.checkpoint import Asker, Preemption
+from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.queue import aged, claimable, may_preempt, takes, yields
+from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, takes, yields
 from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
@@ -99,12 +99,31 @@ class QueueStore(Struct, frozen=True):
         """
         return await self._database.read(partial(parts_spent, now=now))
 
+    async def pending(self, now: datetime, limit: int, owner: str | None = None) -> list[Standing]:
+        """Return the first *limit* pending jobs of *owner*; ``None``: of all users.
+
+        Those that are due come first, in the order of claims, then the others by when they are due.
+        """
+        return await self._database.read(partial(_first, now=now, limit=limit, owner=owner))
+
     async def waiting(self, tags: Collection[str], least: Priority = Priority.LOW) -> int:
         """Return how many pending jobs, due or not, a worker with *tags* may take.
 
         Jobs of a level below *least* are not counted.
         """
         return await self._database.read(partial(_waiting, tags=frozenset(tags), least=least))
+
+
+def _first(conn: Connection, now: datetime, limit: int, owner: str | None) -> list[Standing]:
+    own = [PRESENT] if owner is None else [PRESENT, jobs.c.owner == owner]
+    ready = select(jobs.c.no).where(READY, *own).order_by(*CLAIM_ORDER).limit(limit)
+    unready = select(jobs.c.no).where(UNREADY, *own).order_by(jobs.c.due_at).limit(limit)
+    keys = [*conn.scalars(ready), *conn.scalars(unready)]
+    rows = conn.execute(standing(jobs.c.no.in_(keys))).mappings()
+    found = [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
+    due = sorted((s for s in found if s.job.due_at <= now), key=lambda s: claim_key(s.job))
+    later = sorted((s for s in found if s.job.due_at > now), key=lambda s: s.job.due_at)
+    return [*due, *later][:limit]
 
 
 def _pair(

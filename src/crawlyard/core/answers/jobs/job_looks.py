@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from crawlyard.core.answers.base import Tagged, Wire
-from crawlyard.core.answers.jobs.jobs import LimitsOut, ProgressOut
+from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut, ProgressOut
+from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
@@ -38,6 +39,12 @@ class CountsOut(Wire, frozen=True, kw_only=True):
             priorities[str(priority)] += count
         total = sum(counts.values())
         return cls(total=min(most or total, total), states=states, priorities=priorities)
+
+
+class QueueOut(Slice[JobOut], frozen=True, kw_only=True):
+    """Jobs that wait, in the order that they are claimed."""
+
+    priorities: Mapping[str, int]  # how many wait in all, the highest priority first
 
 
 class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
@@ -163,7 +170,7 @@ class DeletionOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["job_deletion"] = "job_deletion"
     job_id: str
-    dry_run: Literal[True] = True
+    dry_run: bool = True
     pages: int
     bytes: int  # of response bodies, as they were on the wire
     urls: int  # that were found

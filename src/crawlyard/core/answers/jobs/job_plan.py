@@ -16,7 +16,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
     """The job that would be made, were it asked for now; nothing was written."""
 
     object: Literal["job_plan"] = "job_plan"
-    dry_run: Literal[True] = True
+    dry_run: bool = True
     owner: str
     name: str
     state: str

@@ -101,21 +101,6 @@ class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
         )
 
 
-class TemplateFileOut(Wire, frozen=True, kw_only=True):
-    """What the file of a template holds, credentials and all."""
-
-    name: str
-    description: str
-    parameters: tuple[ParameterOut, ...]
-    spec: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, draft: TemplateDraft) -> "TemplateFileOut":
-        """Return the shape of *draft*."""
-        parameters = tuple(ParameterOut.of(p) for p in draft.parameters)
-        return cls.filled(draft, parameters=parameters)
-
-
 class RenderedOut(Wire, frozen=True, kw_only=True):
     """A template filled for a job: every field of its spec, and where each value comes from."""
 

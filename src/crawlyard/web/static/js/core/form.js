@@ -45,10 +45,14 @@ const SHOW = {
   lines: (value) => value.join("\n"),
   words: (value) => value.join(" "),
   size: (value) => {
+    if (typeof value === "string") return value; // "500MB", "none"
     const [unit, by] = Object.entries(SIZES).findLast(([, n]) => value % n === 0);
     return `${value / by} ${unit.toUpperCase()}B`;
   },
-  span: (value) => (value % 3600 === 0 && value ? `${value / 3600}h` : value % 60 === 0 && value ? `${value / 60}m` : `${value}s`),
+  span: (value) => {
+    if (typeof value === "string") return value; // "1h30m", "none"
+    return value % 3600 === 0 && value ? `${value / 3600}h` : value % 60 === 0 && value ? `${value / 60}m` : `${value}s`;
+  },
 };
 
 const fields = (form) => $$("[name]", form).filter((el) => !el.disabled && !el.closest("[hidden]"));

@@ -1,0 +1,125 @@
+"""The surface without async: each call is made in the loop of a thread of its own."""
+
+import inspect
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager, suppress
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from anyio.from_thread import BlockingPortal, start_blocking_portal
+
+from crawlyard.api import far
+from crawlyard.config import Settings
+from crawlyard.core.access.user import LOCAL, Actor
+from crawlyard.core.endpoint import LARGEST_PART, endpoints_of
+from crawlyard.lazy import lazily
+from crawlyard.services.noun import Noun
+from crawlyard.services.surface import NOUNS, Surface
+
+if TYPE_CHECKING:
+    from crawlyard.api import near
+else:  # whoever connects needs no database
+    near = lazily("crawlyard.api.near")
+
+
+@contextmanager
+def connect(url: str | None = None, token: str | None = None, **options: Any) -> Iterator[Any]:
+    """Connect to an instance that is served at *url*, as `crawlyard.connect` does."""
+    with _blocking(far.connect(url, token, **options)) as surface:
+        yield surface
+
+
+@contextmanager
+def open(  # noqa: A001 - `crawlyard.sync.open`
+    settings: Settings | None = None, actor: Actor = LOCAL
+) -> Iterator[Any]:
+    """Open an instance in this process, as `crawlyard.open` does."""
+    with _blocking(near.open(settings, actor)) as surface:
+        yield surface
+
+
+def every(
+    ask: Callable[..., Any], *args: Any, limit: int | None = None, **asked: Any
+) -> Iterator[Any]:
+    """Yield the items of a list, at most *limit*, part by part.
+
+    For example ``every(yard.jobs.list, state="failed")``.
+    """
+    left, cursor = limit, None
+    while left is None or left > 0:
+        size = LARGEST_PART if left is None else min(left, LARGEST_PART)
+        part = ask(*args, **asked, limit=size, cursor=cursor)
+        yield from part.items
+        left = None if left is None else left - len(part.items)
+        cursor = part.next_cursor
+        if cursor is None:
+            return
+
+
+@contextmanager
+def _blocking(opened: AbstractAsyncContextManager[Surface]) -> Iterator["_Surface"]:
+    with (
+        start_blocking_portal(name="crawlyard") as portal,
+        portal.wrap_async_context_manager(opened) as surface,
+    ):
+        loop = _Loop(portal)
+        try:
+            yield _Surface(loop, surface)
+        finally:
+            loop.close()
+
+
+class _Loop:
+    """The loop of another thread, and the iterators that are open in it."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+        self._open = WeakSet[Generator[Any]]()
+
+    def call(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Return the result of *call*, awaited; an iterator where it is one."""
+        result = self._portal.call(partial(_result, call, *args, **kwargs))
+        if not hasattr(result, "__anext__"):
+            return result
+        items = self._items(result)
+        self._open.add(items)
+        return items
+
+    def close(self) -> None:
+        """Close what is still open."""
+        for items in list(self._open):
+            items.close()
+
+    def _items(self, items: Any) -> Generator[Any]:
+        try:
+            while True:
+                try:
+                    yield self._portal.call(items.__anext__)
+                except StopAsyncIteration:
+                    return
+        finally:
+            with suppress(RuntimeError):  # dropped within the loop, which then closes it itself
+                self._portal.start_task_soon(items.aclose).result()
+
+
+class _Surface:
+    """The nouns of a surface, each with methods that block."""
+
+    def __init__(self, loop: _Loop, surface: Surface) -> None:
+        for name in NOUNS:
+            setattr(self, name, _Noun(loop, getattr(surface, name)))
+
+
+class _Noun:
+    """The endpoints of a noun, as methods that block."""
+
+    def __init__(self, loop: _Loop, noun: Noun) -> None:
+        for name in endpoints_of(type(noun)):
+            call = getattr(noun, name)
+            setattr(self, name, wraps(call)(partial(loop.call, call)))
+
+
+async def _result(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    result = call(*args, **kwargs)
+    return await result if inspect.isawaitable(result) else result

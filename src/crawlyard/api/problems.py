@@ -1,0 +1,87 @@
+"""What a server refuses, as the errors of `crawlyard.errors`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+
+from crawlyard.errors import (
+    Conflict,
+    CrawlyardError,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    NotFound,
+    QuotaExceeded,
+    RateLimited,
+    Refused,
+    Stale,
+    Unauthenticated,
+    Unavailable,
+    Unconfirmed,
+)
+
+
+def checked(answer: httpx.Response) -> httpx.Response:
+    """Return an answer that is no problem.
+
+    Raises:
+        CrawlyardError: the one that the problem stands for; ``problem`` of it is the whole body.
+    """
+    if answer.is_success or answer.status_code == 304:
+        return answer
+    raise error_of(answer)
+
+
+def error_of(answer: httpx.Response) -> CrawlyardError:
+    """Return the error that an answer tells of."""
+    try:
+        told: Any = json.loads(answer.content)
+    except ValueError:
+        told = {}
+    problem: dict[str, Any] = told if isinstance(told, dict) else {}
+    code, detail = str(problem.get("code", "")), str(problem.get("detail", ""))
+    if not code:
+        url = f"{answer.request.method} {answer.request.url}"
+        detail = f"{url} answered {answer.status_code}, and not as a yard does"
+    error = _error(code, detail, problem)
+    error.problem = problem
+    return error
+
+
+_KINDS: Mapping[str, type[CrawlyardError]] = {
+    "not_found": NotFound,
+    "unauthenticated": Unauthenticated,
+    "forbidden": Forbidden,
+    "conflict": Conflict,
+    "idempotency_in_progress": Conflict,
+    "rate_limited": RateLimited,
+    "unavailable": Unavailable,
+    "internal": CrawlyardError,  # to try again is of no use
+    "": Unavailable,
+}
+
+
+def _error(code: str, detail: str, problem: Mapping[str, Any]) -> CrawlyardError:
+    if code in {"validation_failed", "malformed", "invalid_cursor"}:
+        return _invalid(detail, problem)
+    if code == "invalid_transition":
+        return IllegalMove(detail, tuple(problem.get("allowed_actions") or ()))
+    if code == "limit_exceeded":
+        return QuotaExceeded(str(problem.get("quota", "")), detail)
+    if code == "confirmation_required":
+        return Unconfirmed(detail, problem.get("schedules") or ())
+    if code == "precondition_failed":
+        current = problem.get("current_version")
+        return Stale(detail, current if isinstance(current, int) else 0)
+    return _KINDS.get(code, Refused)(detail)
+
+
+def _invalid(detail: str, problem: Mapping[str, Any]) -> Invalid:
+    errors = problem.get("errors") or [{}]
+    first = errors[0] if isinstance(errors, list) and isinstance(errors[0], dict) else {}
+    place = str(first.get("pointer") or first.get("parameter") or "request")
+    name = place.strip("/").replace("/", ".")
+    said = str(first.get("detail") or detail)
+    return Invalid(name, said.removeprefix(f"{name}: "))

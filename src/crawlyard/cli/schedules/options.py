@@ -1,0 +1,179 @@
+"""Options of schedules, in the groups that their help shows.
+
+An option that was not given is ``None``: an edit leaves that field as it is.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Annotated, Any
+
+import typer
+from msgspec import Struct
+
+from crawlyard.cli import values
+from crawlyard.cli.options import choice, option
+from crawlyard.cli.templates.options import TEMPLATE, Params
+from crawlyard.cli.when import instant_of
+from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.timetable import zone_of
+from crawlyard.errors import Invalid
+
+TIMES, POLICY = "Times", "Policies"
+_UNSET = ScheduleDraft(name="unset", when="@daily")  # has the defaults
+_GRACE = values.duration_text(_UNSET.grace)
+
+Ref = Annotated[
+    str,
+    typer.Argument(metavar="SCHEDULE", help="A name, OWNER/NAME or an id.", show_default=False),
+]
+Refs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SCHEDULE",
+        help="Names, ids, or '-' to read them from stdin.",
+        show_default=False,
+    ),
+]
+
+
+NONE, LATEST = "none", "latest"
+"""Words that take away what was set."""
+
+
+class Times(Struct, frozen=True, kw_only=True):
+    """When a schedule is due; the fields are those of a schedule."""
+
+    zone: Annotated[
+        str | None, option(str, "--tz", "ZONE", "IANA time zone: Europe/Berlin; else UTC.", TIMES)
+    ] = None
+    jitter_s: Annotated[
+        float | None,
+        option(values.span_s, "--jitter", "TIME", "Delay each run by up to TIME.", TIMES),
+    ] = None
+    starts_at: Annotated[
+        str | None,
+        option(str, "--starts", "INSTANT", "Not due before, in its zone; or none.", TIMES),
+    ] = None
+    ends_at: Annotated[
+        str | None, option(str, "--ends", "INSTANT", "Not due after, in its zone; or none.", TIMES)
+    ] = None
+    runs_left: Annotated[
+        str | None, option(str, "--runs", "N", "End after N runs from now; or none.", TIMES)
+    ] = None
+
+
+class Policies(Struct, frozen=True, kw_only=True):
+    """What becomes of runs that are late or overlap; the fields are those of a schedule."""
+
+    overlap: Annotated[
+        Overlap | None,
+        choice(
+            "--overlap",
+            of=Overlap,
+            text="While a job has not ended",
+            panel=POLICY,
+            default=_UNSET.overlap,
+        ),
+    ] = None
+    misfire: Annotated[
+        Misfire | None,
+        choice("--misfire", of=Misfire, text="What is late", panel=POLICY, default=_UNSET.misfire),
+    ] = None
+    grace_s: Annotated[
+        float | None,
+        option(
+            values.span_s, "--grace", "TIME", f"So late is still on time; else {_GRACE}.", POLICY
+        ),
+    ] = None
+    catch_up: Annotated[
+        int | None,
+        option(
+            values.count,
+            "--catch-up",
+            "N",
+            f"run_all makes up for; else {_UNSET.catch_up}.",
+            POLICY,
+        ),
+    ] = None
+    pause_after: Annotated[
+        str | None,
+        option(str, "--pause-after", "N", "Pause after N failures in a row; or none.", POLICY),
+    ] = None
+
+
+class NewUse(Struct, frozen=True, kw_only=True):
+    """The template that jobs are to be made of from now on."""
+
+    template: Annotated[
+        str | None, option(str, "--template", "T", "Of this template.", TEMPLATE)
+    ] = None
+    param: Params = None
+    template_version: Annotated[
+        str | None,
+        option(str, "--template-version", "N", "Of that version; or latest.", TEMPLATE),
+    ] = None
+    unset: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="Take away params.NAME or a field such as limits.pages. Repeatable.",
+            rich_help_panel=TEMPLATE,
+            show_default=False,
+        ),
+    ] = None
+
+
+_INSTANTS: Mapping[str, str] = {"starts_at": "--starts", "ends_at": "--ends"}
+_COUNTS: Mapping[str, str] = {"runs_left": "--runs", "pause_after": "--pause-after"}
+"""Options that take "none" too, by the fields that they set."""
+
+
+def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]:
+    """Return the fields of a schedule that were given.
+
+    *zone* is that of instants without an offset, if `Times` names none.
+
+    Raises:
+        Invalid: an instant, a count or a zone is not valid.
+    """
+    asked = {n: getattr(group, n) for group in groups for n in group.__struct_fields__}
+    asked = {name: value for name, value in (asked | others).items() if value is not None}
+    for name in asked.keys() & _INSTANTS.keys():
+        place = zone_of(asked.get("zone", zone))
+        asked[name] = _unless_none(asked[name], partial(instant_of, _INSTANTS[name], zone=place))
+    for name in asked.keys() & _COUNTS.keys():
+        asked[name] = _unless_none(asked[name], partial(count_of, _COUNTS[name]))
+    return asked
+
+
+@contextmanager
+def range_named() -> Iterator[None]:
+    """Let errors about the ends of a range name the options that set them."""
+    try:
+        yield
+    except Invalid as error:
+        named = {"from": "--from", "to": "--until"}.get(error.field, error.field)
+        raise Invalid(named, error.message, error.position) from None
+
+
+def version_of(text: str) -> int | None:
+    """Return the version of a template that *text* names, ``None`` for the latest."""
+    return None if text.strip().lower() == LATEST else count_of("--template-version", text)
+
+
+def count_of(name: str, text: str) -> int:
+    """Return the whole number that *text* is.
+
+    Raises:
+        Invalid: it is not one; the field is *name*, an option.
+    """
+    try:
+        return values.count(text)
+    except ValueError as error:
+        raise Invalid(name, str(error)) from None
+
+
+def _unless_none(text: str, read: Callable[[str], object]) -> object:
+    return None if text.strip().lower() == NONE else read(text)

@@ -1,0 +1,119 @@
+"""Arguments and options that name a template, its version and its parameters."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+
+from crawlyard.cli import values
+from crawlyard.cli.options import flag, option
+from crawlyard.core.parse import boolean, number
+from crawlyard.core.templates.template import Parameter, ParameterType
+from crawlyard.errors import Invalid
+
+if TYPE_CHECKING:
+    from crawlyard.services.jobs.jobs import Asked
+
+TEMPLATE = "Template"
+
+Ref = Annotated[
+    str,
+    typer.Argument(
+        metavar="TEMPLATE",
+        help="A name, OWNER/NAME for a public one of others, or an id.",
+        show_default=False,
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="K=V",
+        help="A parameter. Repeatable; K again makes a list.",
+        rich_help_panel=TEMPLATE,
+        show_default=False,
+    ),
+]
+Version = Annotated[
+    int | None, option(values.count, "--version", "N", "That version; else the latest.")
+]
+Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
+
+
+class Use(Struct, frozen=True, kw_only=True):
+    """The template that a job is made of."""
+
+    template: Annotated[
+        str, option(str, "--template", "T", "Begin with this template.", TEMPLATE)
+    ] = ""
+    param: Params = None
+    template_version: Annotated[
+        int | None,
+        option(values.count, "--template-version", "N", "Not the latest one.", TEMPLATE),
+    ] = None
+
+    def asked(self) -> "Asked":
+        """Return the template and its parameters, as a request for a job has them; or nothing.
+
+        Raises:
+            Invalid: a parameter is not K=V, or there is no template for it.
+        """
+        if not self.template:
+            if self.param or self.template_version is not None:
+                raise Invalid("--param", "goes with --template, which is missing")
+            return {}
+        return {
+            "template": self.template,
+            "template_version": self.template_version,
+            "params": params_of(self.param or ()),
+        }
+
+
+def params_of(words: Sequence[str]) -> dict[str, object]:
+    """Return the parameters in *words* of K=V; the values of a repeated one are a list.
+
+    Raises:
+        Invalid: a word is not K=V.
+    """
+    given: dict[str, list[str]] = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise Invalid("--param", f"expected NAME=VALUE such as pages=500, got {word!r}")
+        given.setdefault(name.strip(), []).append(value)
+    return {name: found[0] if len(found) == 1 else found for name, found in given.items()}
+
+
+def parameter_of(word: str) -> Parameter:
+    """Return the parameter that NAME, NAME:TYPE or NAME:TYPE=DEFAULT declares.
+
+    Without a default it is required.
+
+    Raises:
+        Invalid: there is no such type, or the default does not fit it.
+    """
+    declared, equals, default = word.partition("=")
+    name, _, kind = (part.strip() for part in declared.partition(":"))
+    known = ", ".join(ParameterType)
+    if kind and kind not in list(ParameterType):
+        raise Invalid("--param", f"expected NAME:TYPE=DEFAULT with one of {known}, got {word!r}")
+    type_ = ParameterType(kind or "text")
+    if not equals:
+        return Parameter(name=name, type=type_, required=True)
+    return Parameter(name=name, type=type_, default=_default(type_, default))
+
+
+def _default(kind: ParameterType, word: str) -> object:
+    """Return a default as a file would have it: numbers and booleans as such, the rest as text."""
+    try:
+        if kind is ParameterType.INTEGER:
+            return values.count(word)
+        if kind is ParameterType.NUMBER:
+            return number(word)
+        if kind is ParameterType.BOOLEAN:
+            return boolean(word)
+    except ValueError:
+        return word  # the parameter says what it expected
+    return word

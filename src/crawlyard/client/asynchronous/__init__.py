@@ -1,1 +1,0 @@
-"""The client with `async` and `await`; `synchronous` is made of it."""

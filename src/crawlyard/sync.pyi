@@ -1,0 +1,580 @@
+# made by `python -m tests.sync_stub`; a test compares it
+# ruff: noqa: A001, A002 - the names of what is asked for
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any, Literal, TypeVar, Unpack
+
+from msgspec import UnsetType
+
+from crawlyard.config import Settings
+from crawlyard.core.access.quota_ask import QuotaAsk
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.answers.access.access import MeOut, NewTokenOut, TokenOut, UserOut
+from crawlyard.core.answers.access.settings import SectionOut
+from crawlyard.core.answers.access.views import ViewOut
+from crawlyard.core.answers.deletions import (
+    ScheduleDeletionOut,
+    TemplateDeletionOut,
+    WebhookDeletionOut,
+)
+from crawlyard.core.answers.fleet.archive import FoundPagesOut
+from crawlyard.core.answers.fleet.attention import AttentionOut
+from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
+from crawlyard.core.answers.fleet.stats import StatsOut
+from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
+from crawlyard.core.answers.jobs.batch import BatchOut
+from crawlyard.core.answers.jobs.exclusions import ExclusionOut
+from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, ExpandedScheduleOut
+from crawlyard.core.answers.jobs.fate import FateOut
+from crawlyard.core.answers.jobs.job_looks import (
+    AttemptOut,
+    ConfigOut,
+    CountsOut,
+    DeletionOut,
+    JobProgressOut,
+    QueueOut,
+    ShardOut,
+)
+from crawlyard.core.answers.jobs.job_plan import JobPlanOut
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut, RetriedOut, SkippedOut
+from crawlyard.core.answers.jobs.pages import ErrorsOut, SkippedGroupOut, StoredPageOut, WaitingOut
+from crawlyard.core.answers.jobs.preview import PreviewOut
+from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
+from crawlyard.core.answers.schedules.schedules import (
+    AheadOut,
+    BackfillOut,
+    CalendarOut,
+    ScheduleOut,
+    TickOut,
+)
+from crawlyard.core.answers.templates.templates import (
+    CheckedTemplateOut,
+    RenderedOut,
+    SavedTemplateOut,
+    TemplateOut,
+)
+from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.crawl.page import Body, ErrorKind
+from crawlyard.core.endpoint import Slice
+from crawlyard.core.jobs.bulk import JobAction, RetryScope
+from crawlyard.core.jobs.job_log import LevelWord
+from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.templates.template import FileFormat
+from crawlyard.core.webhooks.webhook import DeliveryState
+from crawlyard.export.base import Format
+from crawlyard.services.fleet.hosts import HostChanges
+from crawlyard.services.jobs.jobs import Asked
+from crawlyard.services.jobs.terms import ArchiveTerms, JobTerms, SearchTerms
+from crawlyard.services.schedules.terms import ScheduleChanges
+
+_T = TypeVar("_T")
+
+def connect(
+    url: str | None = None, token: str | None = None
+) -> AbstractContextManager[Surface]: ...
+def open(
+    settings: Settings | None = None, actor: Actor = ...
+) -> AbstractContextManager[Surface]: ...
+def every(
+    ask: Callable[..., Slice[_T]], *args: Any, limit: int | None = None, **asked: Any
+) -> Iterator[_T]: ...
+
+class _Account:
+    def me(self) -> MeOut: ...
+
+class _Accounts:
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[UserOut]: ...
+    def create(self, id: str, role: Role = ..., quota: QuotaAsk = ...) -> UserOut: ...
+    def get(self, user_id: str) -> UserOut: ...
+    def edit(
+        self,
+        user_id: str,
+        *,
+        role: Role | None = None,
+        quota: QuotaAsk | None = None,
+        disabled: bool | None = None,
+        version: int | tuple[int, ...] | None = None,
+    ) -> UserOut: ...
+
+class _Tokens:
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[TokenOut]: ...
+    def create(
+        self,
+        name: str,
+        *,
+        user: str | None = None,
+        scopes: tuple[str, ...] = (),
+        expires_in_s: float | None = None,
+    ) -> NewTokenOut: ...
+    def get(self, token_id: str) -> TokenOut: ...
+    def revoke(self, token_id: str) -> None: ...
+
+class _Jobs:
+    def get(self, job_id: str, *, expand: tuple[str, ...] | str = ()) -> ExpandedJobOut: ...
+    def progress(self, job_id: str) -> JobProgressOut: ...
+    def wait(
+        self, job_id: str, *, timeout_s: float = 30.0, states: tuple[str, ...] | str = ()
+    ) -> JobOut: ...
+    def config(self, job_id: str) -> ConfigOut: ...
+    def attempts(self, job_id: str) -> Slice[AttemptOut]: ...
+    def shards(self, job_id: str) -> Slice[ShardOut]: ...
+    def events(
+        self, job_id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Slice[EventOut]: ...
+    def log(
+        self,
+        job_id: str,
+        *,
+        level: LevelWord = ...,
+        q: str = "",
+        after: int = 0,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[LineOut]: ...
+    def log_stream(
+        self,
+        job_id: str,
+        *,
+        level: LevelWord = ...,
+        after: int = 0,
+        last_event_id: int | None = None,
+    ) -> Iterator[LineOut]: ...
+    def metrics(self, job_id: str) -> CourseOut: ...
+    def why(self, job_id: str, url: str) -> FateOut: ...
+    def exclude(
+        self,
+        job_id: str,
+        pattern: str,
+        *,
+        dry_run: bool = False,
+        version: int | tuple[int, ...] | None = None,
+    ) -> ExclusionOut: ...
+    def pages(
+        self,
+        job_id: str,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        **terms: Unpack[SearchTerms],
+    ) -> Slice[StoredPageOut]: ...
+    def page(self, job_id: str, page_id: int) -> StoredPageOut: ...
+    def part(self, job_id: str, page_id: int, part: Body) -> str: ...
+    def errors(self, job_id: str) -> ErrorsOut: ...
+    def failed(
+        self, job_id: str, kind: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Slice[StoredPageOut]: ...
+    def skipped(
+        self,
+        job_id: str,
+        *,
+        rule: tuple[str, ...] | str = (),
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[SkippedOut]: ...
+    def skipped_rules(self, job_id: str) -> Slice[SkippedGroupOut]: ...
+    def frontier(
+        self, job_id: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Slice[WaitingOut]: ...
+    def export(
+        self, job_id: str, *, format_: Format | None = None, **terms: Unpack[SearchTerms]
+    ) -> Iterator[bytes]: ...
+    def list(
+        self,
+        *,
+        id: str = "",
+        sort: Literal["-created_at", "created_at"] = "-created_at",
+        count: Literal["exact", "estimate"] | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+        **terms: Unpack[JobTerms],
+    ) -> Slice[JobOut]: ...
+    def counts(self, **terms: Unpack[JobTerms]) -> CountsOut: ...
+    def queue(self, *, limit: int = 50) -> QueueOut: ...
+    def create(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobOut: ...
+    def plan(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobPlanOut: ...
+    def preview(
+        self,
+        form: Mapping[str, Any] = ...,
+        *,
+        test_urls: tuple[str, ...] = (),
+        **asked: Unpack[Asked],
+    ) -> PreviewOut: ...
+    def submit_many(self, jobs: Sequence[dict[str, Any]]) -> BatchOut: ...
+    def bulk(
+        self,
+        action: JobAction,
+        *,
+        ids: tuple[str, ...] | None = None,
+        filter: JobTerms | None = None,
+        reason: str = "",
+        priority: Priority | None = None,
+        scope: RetryScope = ...,
+        kinds: tuple[ErrorKind, ...] = (),
+        expected_count: int | None = None,
+        dry_run: bool = False,
+    ) -> BulkOut: ...
+    def edit(
+        self,
+        job_id: str,
+        changes: Mapping[str, Any],
+        *,
+        version: int | tuple[int, ...] | None = None,
+    ) -> JobOut: ...
+    def delete(self, job_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+    def deletable(
+        self, job_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> DeletionOut: ...
+    def pause(
+        self, job_id: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
+    ) -> JobOut: ...
+    def cancel(
+        self, job_id: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
+    ) -> JobOut: ...
+    def resume(self, job_id: str, *, version: int | tuple[int, ...] | None = None) -> JobOut: ...
+    def retry(
+        self,
+        job_id: str,
+        *,
+        scope: RetryScope = ...,
+        kinds: tuple[ErrorKind, ...] = (),
+        version: int | tuple[int, ...] | None = None,
+    ) -> RetriedOut: ...
+
+class _Pages:
+    def find(
+        self,
+        q: str = "",
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        **terms: Unpack[ArchiveTerms],
+    ) -> FoundPagesOut: ...
+    def export(
+        self,
+        q: str = "",
+        *,
+        format_: Literal["jsonl", "csv", "parquet"] | None = None,
+        text: bool = False,
+        **terms: Unpack[ArchiveTerms],
+    ) -> Iterator[bytes]: ...
+
+class _Templates:
+    def list(
+        self,
+        *,
+        visibility: Literal["private", "public"] | None = None,
+        owner: str | None = None,
+        q: str = "",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[TemplateOut]: ...
+    def create(self, template: Mapping[str, Any]) -> TemplateOut: ...
+    def import_(self, content: str, *, format_: FileFormat | None = None) -> TemplateOut: ...
+    def validate(
+        self,
+        content: str | None = None,
+        *,
+        format_: FileFormat | None = None,
+        template: Mapping[str, Any] = ...,
+    ) -> CheckedTemplateOut: ...
+    def get(self, ref: str) -> TemplateOut: ...
+    def edit(
+        self, ref: str, changes: Mapping[str, Any], *, version: int | tuple[int, ...] | None
+    ) -> SavedTemplateOut: ...
+    def delete(self, ref: str, *, version: int | tuple[int, ...] | None) -> None: ...
+    def deletable(
+        self, ref: str, *, version: int | tuple[int, ...] | None = None
+    ) -> TemplateDeletionOut: ...
+    def versions(
+        self, ref: str, *, limit: int = 50, cursor: str | None = None
+    ) -> Slice[TemplateOut]: ...
+    def version(self, ref: str, version: int) -> TemplateOut: ...
+    def restore(
+        self, ref: str, version: int, *, latest: int | tuple[int, ...] | None = None
+    ) -> SavedTemplateOut: ...
+    def publish(
+        self, ref: str, *, confirm: bool = False, version: int | tuple[int, ...] | None = None
+    ) -> SavedTemplateOut: ...
+    def unpublish(
+        self, ref: str, *, version: int | tuple[int, ...] | None = None
+    ) -> TemplateOut: ...
+    def duplicate(
+        self, ref: str, *, name: str | None = None, version: int | None = None
+    ) -> TemplateOut: ...
+    def render(
+        self,
+        ref: str,
+        *,
+        params: Mapping[str, Any] = ...,
+        overrides: Mapping[str, Any] = ...,
+        version: int | None = None,
+    ) -> RenderedOut: ...
+    def export(self, ref: str, *, format_: FileFormat = ..., version: int | None = None) -> str: ...
+
+class _Schedules:
+    def list(
+        self,
+        *,
+        expand: tuple[str, ...] | str = (),
+        paused: bool | None = None,
+        template: str | None = None,
+        owner: str | None = None,
+        q: str = "",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[ExpandedScheduleOut]: ...
+    def create(
+        self,
+        name: str,
+        when: str,
+        *,
+        zone: str = "UTC",
+        description: str = "",
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] = ...,
+        overrides: Mapping[str, Any] = ...,
+        overlap: Overlap = ...,
+        misfire: Misfire = ...,
+        grace_s: float = 300,
+        catch_up: int = 10,
+        jitter_s: float = 0,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        runs_left: int | None = None,
+        pause_after: int | None = None,
+    ) -> ScheduleOut: ...
+    def preview(
+        self,
+        when: str,
+        *,
+        zone: str = "UTC",
+        count: int = 5,
+        jitter_s: float = 0,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+    ) -> TimetablePreviewOut: ...
+    def calendar(
+        self, from_: datetime | None = None, to: datetime | None = None
+    ) -> CalendarOut: ...
+    def get(self, ref: str, *, expand: tuple[str, ...] | str = ()) -> ExpandedScheduleOut: ...
+    def edit(
+        self,
+        ref: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        **changes: Unpack[ScheduleChanges],
+    ) -> ScheduleOut: ...
+    def delete(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+    def deletable(
+        self, ref: str, *, version: int | tuple[int, ...] | None = None
+    ) -> ScheduleDeletionOut: ...
+    def pause(
+        self, ref: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
+    ) -> ScheduleOut: ...
+    def resume(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> ScheduleOut: ...
+    def run(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> JobOut: ...
+    def backfill(
+        self,
+        ref: str,
+        from_: datetime,
+        to: datetime | None = None,
+        *,
+        dry_run: bool = True,
+        version: int | tuple[int, ...] | None = None,
+    ) -> BackfillOut: ...
+    def runs(
+        self,
+        ref: str,
+        *,
+        before: datetime | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[TickOut]: ...
+    def next(self, ref: str, count: int = 5) -> AheadOut: ...
+
+class _Hooks:
+    def list(
+        self,
+        *,
+        job: str = "",
+        id: str = "",
+        owner: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[WebhookOut]: ...
+    def create(
+        self,
+        url: str,
+        *,
+        events: tuple[str, ...] = ...,
+        description: str = "",
+        allow_addresses: tuple[str, ...] = (),
+    ) -> NewSecretOut: ...
+    def get(self, webhook_id: str) -> WebhookOut: ...
+    def edit(
+        self,
+        webhook_id: str,
+        *,
+        url: str | UnsetType = ...,
+        events: tuple[str, ...] | UnsetType | None = ...,
+        description: str | UnsetType | None = ...,
+        allow_addresses: tuple[str, ...] | UnsetType | None = ...,
+        version: int | tuple[int, ...] | None = None,
+    ) -> WebhookOut: ...
+    def delete(self, webhook_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+    def deletable(
+        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> WebhookDeletionOut: ...
+    def test(
+        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> WebhookOut: ...
+    def rotate(
+        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> NewSecretOut: ...
+    def enable(
+        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> WebhookOut: ...
+    def disable(
+        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+    ) -> WebhookOut: ...
+    def deliveries(
+        self,
+        webhook_id: str,
+        *,
+        state: DeliveryState | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[DeliveryOut]: ...
+    def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut: ...
+
+class _Workers:
+    def list(self) -> Slice[WorkerOut]: ...
+    def get(self, worker_id: str) -> WorkerOut: ...
+    def forget(self, worker_id: str) -> None: ...
+    def quiet(self, worker_id: str) -> WorkerOut: ...
+    def resume(self, worker_id: str) -> WorkerOut: ...
+    def stop(self, worker_id: str) -> WorkerOut: ...
+
+class _Hosts:
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[HostOut]: ...
+    def get(self, host: str) -> HostOut: ...
+    def set(
+        self,
+        host: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        **changes: Unpack[HostChanges],
+    ) -> HostOut: ...
+    def pause(
+        self, host: str, note: str | None = None, *, version: int | tuple[int, ...] | None = None
+    ) -> HostOut: ...
+    def block(
+        self, host: str, note: str | None = None, *, version: int | tuple[int, ...] | None = None
+    ) -> HostOut: ...
+    def resume(self, host: str, *, version: int | tuple[int, ...] | None = None) -> HostOut: ...
+    def unset(self, host: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+    def deletable(
+        self, host: str, *, version: int | tuple[int, ...] | None = None
+    ) -> HostRuleOut: ...
+
+class _EventFeed:
+    def list(
+        self,
+        *,
+        type: tuple[str, ...] | str = "*",
+        subject: str | None = None,
+        job: str | None = None,
+        since: datetime | None = None,
+        actor: str | None = None,
+        owner: str | None = None,
+        after: int = 0,
+        sort: Literal["-seq", "seq"] = "-seq",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[EventOut]: ...
+    def stream(
+        self,
+        *,
+        topics: tuple[str, ...] | str | None = None,
+        job: str | None = None,
+        after: int | None = None,
+        last_event_id: int | None = None,
+    ) -> Iterator[EventOut]: ...
+    def stream_of_job(
+        self, job_id: str, *, after: int | None = None, last_event_id: int | None = None
+    ) -> Iterator[EventOut]: ...
+
+class _Sections:
+    def list(self) -> Slice[SectionOut]: ...
+    def get(self, section: str) -> SectionOut: ...
+    def put(
+        self,
+        section: str,
+        value: Mapping[str, Any],
+        *,
+        version: int | tuple[int, ...] | None = None,
+    ) -> SectionOut: ...
+
+class _OperationReader:
+    def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[OperationOut]: ...
+    def get(self, operation_id: str) -> OperationOut: ...
+    def cancel(self, operation_id: str) -> OperationOut: ...
+
+class _SavedViews:
+    def list(self, *, page: str | None = None) -> Slice[ViewOut]: ...
+    def create(self, name: str, query: str = "", *, page: str = "jobs") -> ViewOut: ...
+    def get(self, view_id: str) -> ViewOut: ...
+    def edit(
+        self,
+        view_id: str,
+        *,
+        name: str | None = None,
+        query: str | None = None,
+        version: int | tuple[int, ...] | None = None,
+    ) -> ViewOut: ...
+    def delete(self, view_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+
+class _Stats:
+    def get(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        step_s: float | None = None,
+        owner: Literal["me"] | None = None,
+    ) -> StatsOut: ...
+
+class _Attention:
+    def get(self) -> AttentionOut: ...
+
+class _Meta:
+    def get(self) -> MetaOut: ...
+    def enums(self) -> EnumsOut: ...
+    def schemas(self) -> SchemasOut: ...
+
+class _Monitoring:
+    def metrics(self) -> str: ...
+
+class Surface:
+    account: _Account
+    users: _Accounts
+    tokens: _Tokens
+    jobs: _Jobs
+    pages: _Pages
+    templates: _Templates
+    schedules: _Schedules
+    webhooks: _Hooks
+    workers: _Workers
+    hosts: _Hosts
+    events: _EventFeed
+    settings: _Sections
+    operations: _OperationReader
+    views: _SavedViews
+    stats: _Stats
+    attention: _Attention
+    meta: _Meta
+    monitoring: _Monitoring

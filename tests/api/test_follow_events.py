@@ -1,0 +1,178 @@
+"""Events are followed without a gap and without a repeat, whatever happens to the connection."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import httpx
+import pytest
+
+from crawlyard import connect, sync
+from crawlyard.api.follow import EventPlace, Message
+from crawlyard.core.access.credential import CredentialKind
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.answers.jobs.jobs import EventOut
+from crawlyard.errors import Unauthenticated, Unavailable
+from crawlyard.services.fleet.event_feed import EventFeed
+from crawlyard.services.surface import Surface
+from crawlyard.store.db.in_memory import open_in_memory
+from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
+
+
+@pytest.fixture
+async def live() -> AsyncIterator[LiveRig]:
+    async with a_live_rig(open_in_memory()) as rig:
+        yield rig
+
+
+def server_of(live: LiveRig) -> tuple[str, str]:
+    """Return the URL of the instance, and the token of its admin."""
+    return str(live.client.base_url).rstrip("/"), live.rig.secrets["local"]
+
+
+async def last(yard: Surface) -> int:
+    """Return the seq of the newest event."""
+    return (await yard.events.list(limit=1)).items[0].seq
+
+
+async def some(events: AsyncIterator[EventOut], count: int) -> list[EventOut]:
+    async with asyncio.timeout(PATIENCE_S):
+        return [await anext(events) for _ in range(count)]
+
+
+async def test_what_happens_is_told_from_the_place_that_is_named(live: LiveRig) -> None:
+    await live.job()
+    async with connect(*server_of(live)) as yard:
+        after = await last(yard)
+        first, second = await live.job(), await live.job()
+        async with aclosing(yard.events.stream(after=after)) as events:
+            told = await some(events, 2)
+            third = await live.job()
+            told += await some(events, 1)
+
+    assert [event.job_id for event in told] == [first, second, third]
+    assert {event.name for event in told} == {"job.created"}
+    assert [event.seq for event in told] == sorted({event.seq for event in told})
+
+
+async def test_one_job_can_be_followed(live: LiveRig) -> None:
+    job_id = await live.job()
+    async with connect(*server_of(live)) as yard:
+        followed = yard.events.stream(job=job_id, after=await last(yard))
+        async with aclosing(followed) as events:
+            waiting = asyncio.create_task(some(events, 1))
+            other = await live.job()
+            await yard.jobs.pause(other)
+            await yard.jobs.pause(job_id)
+            [told] = await waiting
+
+    assert (told.name, told.job_id) == ("job.paused", job_id)
+
+
+async def test_a_connection_that_breaks_off_costs_nothing(live: LiveRig) -> None:
+    hub = live.rig.site.live
+    async with connect(*server_of(live)) as yard:
+        after = await last(yard)
+        async with aclosing(yard.events.stream(after=after)) as events:
+            made = [await live.job()]
+            told = await some(events, 1)
+            for _ in range(3):
+                for stream in hub.streams:
+                    stream.end()
+                made.append(await live.job())
+                told += await some(events, 1)
+
+    assert [event.job_id for event in told] == made
+
+
+async def test_where_nothing_can_stream_the_list_is_asked(live: LiveRig) -> None:
+    class Proxy(httpx.AsyncHTTPTransport):
+        """Answers by itself where a stream is asked for."""
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            if request.url.path.endswith("/stream"):
+                request.url = request.url.copy_with(path="/healthz")
+            return await super().handle_async_request(request)
+
+    async with connect(*server_of(live), transport=Proxy()) as yard:
+        after = await last(yard)
+        async with aclosing(yard.events.stream(after=after)) as events:
+            made = [await live.job()]
+            told = await some(events, 1)
+            made.append(await live.job())
+            told += await some(events, 1)
+
+    assert [event.job_id for event in told] == made
+
+
+async def test_who_may_not_listen_any_more_is_told(live: LiveRig) -> None:
+    site = live.rig.site
+    secret = await live.rig.token(LOCAL.id)
+    caller = await site.yard.services.access.caller(secret, CredentialKind.TOKEN)
+    base, _ = server_of(live)
+    async with connect(base, secret) as yard, aclosing(yard.events.stream()) as events:
+        waiting = asyncio.create_task(some(events, 1))
+        await last(yard)
+        await site.yard.services.access.revoke_token(LOCAL, caller.credential.id)
+
+        with pytest.raises(Unauthenticated):
+            await waiting
+
+
+async def test_without_a_loop_it_is_the_same(live: LiveRig) -> None:
+    told: list[str | None] = []
+    server = server_of(live)
+
+    def follow(after: int) -> None:
+        with sync.connect(*server) as yard:
+            events = yard.events.stream(after=after)
+            told.extend(next(events).job_id for _ in range(2))
+
+    async with connect(*server) as yard:
+        after = await last(yard)
+    made = [await live.job()]
+    thread = threading.Thread(target=follow, args=(after,))
+    thread.start()
+    made.append(await live.job())
+    await asyncio.to_thread(thread.join, PATIENCE_S)
+
+    assert told == made
+
+
+def event_place(seq: int) -> EventPlace:
+    return EventPlace(EventFeed.__new__(EventFeed), seq)
+
+
+def test_numbers_that_begin_anew_are_followed() -> None:
+    place = event_place(90)
+    hello = '{"seq":5,"server_time":"2027-01-01T00:00:00Z","version":"1","heartbeat_s":15,'
+
+    missed = place.missed(Message(event="hello", id=None, data=hello + '"progress_hz":2}'))
+
+    assert (missed, place.seq) == (False, 5)
+    assert place.takes(6)
+    assert not place.takes(6)
+
+
+@pytest.mark.parametrize(("id_", "asks"), [("95", True), ("50", False)])
+def test_a_gap_is_read_from_the_list_and_a_restart_is_not(id_: str, asks: bool) -> None:
+    place = event_place(90)
+
+    assert place.missed(Message(event="resync", id=id_, data='{"reason":"gap"}')) is asks
+    assert place.seq == (90 if asks else 50)
+
+
+def test_a_connection_that_cannot_be_had_is_tried_more_and_more_seldom() -> None:
+    place = event_place(1)
+    tried = []
+
+    for _ in range(5):
+        place.failed(Unavailable("away"))
+        skipped = 0
+        while not place.streams():
+            skipped += 1
+        tried.append(skipped)
+
+    assert tried == sorted(tried)
+    assert place.pause_s <= 1.25

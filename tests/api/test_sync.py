@@ -1,0 +1,44 @@
+"""`crawlyard.sync`: the same surface without async."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from crawlyard import Settings, sync
+from crawlyard.errors import NotFound
+from tests import sync_stub
+from tests.web.rig import URL
+
+
+def test_its_types_are_made_of_the_endpoints() -> None:
+    assert sync_stub.STUB.read_text("utf-8") == sync_stub.made()
+
+
+def test_an_instance_of_this_process_is_used_without_a_loop(tmp_path: Path) -> None:
+    with sync.open(Settings(data_dir=tmp_path)) as yard:
+        made = [yard.jobs.create({"urls": [URL]}).id for _ in range(3)]
+        yard.jobs.cancel(made[0])
+
+        found = [job.id for job in sync.every(yard.jobs.list, limit=2)]
+        states = {job.id: job.state for job in yard.jobs.list().items}
+        csv = b"".join(yard.jobs.export(made[0]))
+        heard = next(iter(yard.events.stream(after=1)))
+        with pytest.raises(NotFound):
+            yard.jobs.get("0192")
+
+    assert found == made[:0:-1]
+    assert states[made[0]] == "cancelled"
+    assert csv == b""
+    assert (heard.seq, heard.name) == (2, "job.created")
+
+
+def test_a_server_is_asked_without_a_loop() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json={"object": "list", "items": [], "has_more": False})
+
+    from crawlyard.api import blocking  # noqa: PLC0415
+
+    transport = httpx.MockTransport(answer)
+    with blocking.connect("http://127.0.0.1:1", "cyt_x", transport=transport) as yard:
+        assert yard.jobs.list(state="failed").items == []

@@ -1,0 +1,130 @@
+"""The types of `crawlyard.sync`: ``python -m tests.sync_stub`` writes them, and a test compares."""
+
+import inspect
+import subprocess
+import sys
+import types
+import typing
+from collections import defaultdict
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.services.surface import NOUNS
+
+STUB = Path(__file__).parents[1] / "src" / "crawlyard" / "sync.pyi"
+
+_HEAD = """# made by `python -m tests.sync_stub`; a test compares it
+# ruff: noqa: A001, A002 - the names of what is asked for
+"""
+_OPENING = """
+_T = TypeVar("_T")
+
+def connect(
+    url: str | None = None, token: str | None = None
+) -> AbstractContextManager[Surface]: ...
+def open(
+    settings: Settings | None = None, actor: Actor = ...
+) -> AbstractContextManager[Surface]: ...
+def every(
+    ask: Callable[..., Slice[_T]], *args: Any, limit: int | None = None, **asked: Any
+) -> Iterator[_T]: ...
+"""
+
+
+class Names:
+    """The names that annotations need, and where each is imported from."""
+
+    def __init__(self) -> None:
+        self._homes: dict[str, str] = {}
+
+    def of(self, home: str, name: str) -> str:
+        """Return *name* of the module *home*."""
+        assert self._homes.setdefault(name, home) == home, f"two of {name}"
+        return name
+
+    def imports(self) -> str:
+        """Return the lines that import them."""
+        by_home = defaultdict[str, list[str]](list)
+        for name, home in self._homes.items():
+            by_home[home].append(name)
+        lines = (f"from {home} import {', '.join(names)}" for home, names in by_home.items())
+        return "\n".join(lines) + "\n"
+
+    def text(self, hint: Any) -> str:
+        """Return an annotation as it is written."""
+        if hint is None or hint is types.NoneType:
+            return "None"
+        if hint is Ellipsis:
+            return "..."
+        origin, within = get_origin(hint), get_args(hint)
+        if origin is None:
+            return hint.__name__ if hint.__module__ == "builtins" else self._named(hint)
+        if origin is Literal:
+            return f"{self.of('typing', 'Literal')}[{', '.join(map(repr, within))}]"
+        if origin in (Union, types.UnionType):
+            return " | ".join(dict.fromkeys(map(self.text, within)))
+        outer = Iterator if origin in (AsyncGenerator, AsyncIterator) else origin
+        return f"{self.text(outer)}[{', '.join(map(self.text, within))}]"
+
+    def _named(self, hint: Any) -> str:
+        name = "Any" if hint is Any else hint.__name__
+        return self.of(hint.__module__, name)
+
+
+def made() -> str:
+    """Return the stub."""
+    names = Names()
+    for home, words in (
+        ("collections.abc", ("Callable", "Iterator")),
+        ("contextlib", ("AbstractContextManager",)),
+        ("typing", ("Any", "TypeVar")),
+        ("crawlyard.config", ("Settings",)),
+        ("crawlyard.core.access.user", ("Actor",)),
+        ("crawlyard.core.endpoint", ("Slice",)),
+    ):
+        for word in words:
+            names.of(home, word)
+    nouns = "".join(_noun(name, service, names) for name, service in NOUNS.items())
+    surface = "".join(f"    {name}: _{service.__name__}\n" for name, service in NOUNS.items())
+    text = f"{_HEAD}{names.imports()}{_OPENING}{nouns}\nclass Surface:\n{surface}"
+    text = _ruff("check", "--select", "I", "--fix-only", "--silent", text=text)
+    return _ruff("format", text=text)
+
+
+def _noun(name: str, service: type, names: Names) -> str:
+    methods = (_method(each, one, names) for each, one in endpoints_of(service).items())
+    return f"\nclass _{service.__name__}:\n{''.join(methods)}"
+
+
+def _method(name: str, one: Endpoint, names: Names) -> str:
+    hints = typing.get_type_hints(one.call)
+    words = ["self"]
+    keyword = False
+    for parameter in list(inspect.signature(one.call).parameters.values())[1:]:
+        hint = names.text(hints[parameter.name])
+        if parameter.kind is parameter.VAR_KEYWORD:
+            words.append(f"**{parameter.name}: {hint}")
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not keyword:
+            keyword = True
+            words.append("*")
+        default = "" if parameter.default is parameter.empty else f" = {_default(parameter)}"
+        words.append(f"{parameter.name}: {hint}{default}")
+    return f"    def {name}({', '.join(words)}) -> {names.text(hints['return'])}: ...\n"
+
+
+def _default(parameter: inspect.Parameter) -> str:
+    default = parameter.default
+    plain = type(default) in (str, int, float, bool, types.NoneType) or default == ()
+    return repr(default) if plain else "..."
+
+
+def _ruff(*words: str, text: str) -> str:
+    command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", str(STUB), "-"]
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
+
+
+if __name__ == "__main__":
+    STUB.write_text(made(), "utf-8")
