@@ -117,6 +117,17 @@ async def test_an_answer_of_something_else_is_no_yard() -> None:
         await yard.jobs.list()
 
 
+async def test_answers_of_another_version_of_the_server_are_read(rig: Rig) -> None:
+    job = (await rig.get(f"jobs/{await in_state(rig, State.COMPLETED)}")).json()
+    newer = job | {"rendered": 3, "usage": job["usage"] | {"words": 5}, "state": "archived"}
+    older = {name: value for name, value in job.items() if name not in {"damaged", "waits_for"}}
+    there, _ = answering([httpx.Response(200, json=one) for one in (newer, older)])
+    yard = far_surface(there)
+
+    assert (await yard.jobs.get("x")).state == "archived"
+    assert (await yard.jobs.get("x")).usage.pages == job["usage"]["pages"]
+
+
 async def test_lines_end_at_line_feeds_alone() -> None:
     records = [{"a": "x\u2028y\x85z"}, {"a": "\x0b"}]
     body = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records).encode()

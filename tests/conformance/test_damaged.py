@@ -13,7 +13,8 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.errors import NotFound
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.errors import Invalid, NotFound
 from crawlyard.store.queries import JobQuery, TemplateQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs, shards
@@ -61,6 +62,19 @@ async def damaged(store: Store, job: Job, columns: Mapping[str, Any]) -> None:
             conn.exec_driver_sql(sql)
 
     await database_of(store).write(by_hand)
+
+
+async def test_what_another_version_of_the_program_wrote_is_read(store: Store) -> None:
+    job = await added(store, a_job(spec=a_spec(per_host=3)))
+    spec = SPEC | {"per_host": 9_999, "limits": {"pages": 7, "words": 3}, "render": "auto"}
+    await damaged(store, job, {"spec": json.dumps(spec)})  # of a newer one: as an older has less
+
+    read = (await store.jobs.get(job.id)).job
+
+    assert (read.damaged, read.spec.per_host, read.spec.limits.pages) == ("", 9_999, 7)
+    assert (read.spec.delay_s, read.spec.tags) == (a_spec().delay_s, ("daily",))
+    with pytest.raises(Invalid, match="per_host: expected 1 to 256, got 9999"):
+        JobSpec(urls=("https://a.example/",), per_host=9_999)
 
 
 async def test_a_list_shows_the_damaged_job_beside_all_others(store: Store) -> None:

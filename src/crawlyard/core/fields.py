@@ -6,6 +6,8 @@ The command line, the JSON form, the API's schema and the reference pages are ma
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import Enum, StrEnum
 from functools import cache
 from typing import Annotated, Any
@@ -93,6 +95,22 @@ class Field(Struct, frozen=True, kw_only=True):
         return self.kind if isinstance(self.kind, type) and issubclass(self.kind, Enum) else None
 
 
+_stored: ContextVar[bool] = ContextVar("stored", default=False)
+
+
+@contextmanager
+def as_stored() -> Iterator[None]:
+    """Let records be read from a store, where a newer program may have higher bounds.
+
+    What is below its bound stays an error: zero requests at a time have no meaning.
+    """
+    token = _stored.set(True)
+    try:
+        yield
+    finally:
+        _stored.reset(token)
+
+
 def check_bounds(record: Struct, group: str = "") -> None:
     """Check that each field of *record* is within the bounds of its metadata.
 
@@ -101,15 +119,16 @@ def check_bounds(record: Struct, group: str = "") -> None:
     Raises:
         Invalid: a value is out of its bounds; the message names the field.
     """
+    stored = _stored.get()
     for field in _bounded(type(record)):
         name, said = field.name, field.about
         value = getattr(record, name)
         if value is None or isinstance(value, Enum):
             continue
         if said.longest is not None:
-            if len(value) > said.longest:
+            if not stored and len(value) > said.longest:
                 raise Invalid(group + name, f"expected at most {said.longest}, got {len(value)}")
-        elif expected := _bound_missed(value, said):
+        elif (expected := _bound_missed(value, said)) and not (stored and _is_above(value, said)):
             what = " s" if field.unit == "s" else ""
             raise Invalid(group + name, f"expected {expected}{what}, got {value:g}{what}")
 
@@ -124,6 +143,10 @@ def _bound_missed(value: float, said: About) -> str:
     if least is not None and most is not None:
         return f"{least:,} to {most:,}"
     return f"at least {least:,}" if least is not None else f"at most {most:,}"
+
+
+def _is_above(value: float, said: About) -> bool:
+    return said.most is not None and value > said.most
 
 
 @cache

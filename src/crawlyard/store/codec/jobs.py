@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Grant
 from crawlyard.core.crawl.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.fields import as_stored
 from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
@@ -152,7 +153,8 @@ def job_of(row: Row) -> Job:
     and cannot run, so that it does not fail a whole list.
     """
     try:
-        job = _job_of(row)
+        with as_stored():
+            job = _job_of(row)
     except (ValueError, TypeError, Invalid):
         return _damaged(row)
     instants = (job.created_at, job.updated_at, job.since, job.queued_at, job.due_at)
