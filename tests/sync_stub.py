@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from crawlyard.core.endpoint import Endpoint, endpoints_of
-from crawlyard.services.surface import NOUNS
+from crawlyard.services.surface import nouns
 
 STUB = Path(__file__).parents[1] / "src" / "crawlyard" / "sync.pyi"
 
@@ -64,7 +64,10 @@ class Names:
         if origin is Literal:
             return f"{self.of('typing', 'Literal')}[{', '.join(map(repr, within))}]"
         if origin in (Union, types.UnionType):
-            return " | ".join(dict.fromkeys(map(self.text, within)))
+            # equal unions share an object, whose order is that of whichever was made first
+            return " | ".join(
+                sorted({*map(self.text, within)}, key=lambda one: (one == "None", one))
+            )
         outer = Iterator if origin in (AsyncGenerator, AsyncIterator) else origin
         return f"{self.text(outer)}[{', '.join(map(self.text, within))}]"
 
@@ -86,14 +89,14 @@ def made() -> str:
     ):
         for word in words:
             names.of(home, word)
-    nouns = "".join(_noun(name, service, names) for name, service in NOUNS.items())
-    surface = "".join(f"    {name}: _{service.__name__}\n" for name, service in NOUNS.items())
-    text = f"{_HEAD}{names.imports()}{_OPENING}{nouns}\nclass Surface:\n{surface}"
+    classes = "".join(_noun(service, names) for service in nouns().values())
+    surface = "".join(f"    {name}: _{service.__name__}\n" for name, service in nouns().items())
+    text = f"{_HEAD}{names.imports()}{_OPENING}{classes}\nclass Surface:\n{surface}"
     text = _ruff("check", "--select", "I", "--fix-only", "--silent", text=text)
     return _ruff("format", text=text)
 
 
-def _noun(name: str, service: type, names: Names) -> str:
+def _noun(service: type, names: Names) -> str:
     methods = (_method(each, one, names) for each, one in endpoints_of(service).items())
     return f"\nclass _{service.__name__}:\n{''.join(methods)}"
 

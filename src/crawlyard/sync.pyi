@@ -113,10 +113,10 @@ class _Tokens:
     def revoke(self, token_id: str) -> None: ...
 
 class _Jobs:
-    def get(self, job_id: str, *, expand: tuple[str, ...] | str = ()) -> ExpandedJobOut: ...
+    def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
     def progress(self, job_id: str) -> JobProgressOut: ...
     def wait(
-        self, job_id: str, *, timeout_s: float = 30.0, states: tuple[str, ...] | str = ()
+        self, job_id: str, *, timeout_s: float = 30.0, states: str | tuple[str, ...] = ()
     ) -> JobOut: ...
     def config(self, job_id: str) -> ConfigOut: ...
     def attempts(self, job_id: str) -> Slice[AttemptOut]: ...
@@ -170,7 +170,7 @@ class _Jobs:
         self,
         job_id: str,
         *,
-        rule: tuple[str, ...] | str = (),
+        rule: str | tuple[str, ...] = (),
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[SkippedOut]: ...
@@ -318,7 +318,7 @@ class _Schedules:
     def list(
         self,
         *,
-        expand: tuple[str, ...] | str = (),
+        expand: str | tuple[str, ...] = (),
         paused: bool | None = None,
         template: str | None = None,
         owner: str | None = None,
@@ -360,7 +360,7 @@ class _Schedules:
     def calendar(
         self, from_: datetime | None = None, to: datetime | None = None
     ) -> CalendarOut: ...
-    def get(self, ref: str, *, expand: tuple[str, ...] | str = ()) -> ExpandedScheduleOut: ...
+    def get(self, ref: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedScheduleOut: ...
     def edit(
         self,
         ref: str,
@@ -419,10 +419,10 @@ class _Hooks:
         self,
         webhook_id: str,
         *,
-        url: str | UnsetType = ...,
-        events: tuple[str, ...] | UnsetType | None = ...,
-        description: str | UnsetType | None = ...,
-        allow_addresses: tuple[str, ...] | UnsetType | None = ...,
+        url: UnsetType | str = ...,
+        events: UnsetType | tuple[str, ...] | None = ...,
+        description: UnsetType | str | None = ...,
+        allow_addresses: UnsetType | tuple[str, ...] | None = ...,
         version: int | tuple[int, ...] | None = None,
     ) -> WebhookOut: ...
     def delete(self, webhook_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
@@ -485,7 +485,7 @@ class _EventFeed:
     def list(
         self,
         *,
-        type: tuple[str, ...] | str = "*",
+        type: str | tuple[str, ...] = "*",
         subject: str | None = None,
         job: str | None = None,
         since: datetime | None = None,
@@ -499,7 +499,7 @@ class _EventFeed:
     def stream(
         self,
         *,
-        topics: tuple[str, ...] | str | None = None,
+        topics: str | tuple[str, ...] | None = None,
         job: str | None = None,
         after: int | None = None,
         last_event_id: int | None = None,

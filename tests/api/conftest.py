@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from crawlyard.api.far import connect
-from crawlyard.api.near import near_surface
+from crawlyard.api.near import NearSurface
 from crawlyard.core.access.user import LOCAL
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
@@ -36,7 +36,7 @@ async def rig() -> AsyncIterator[Rig]:
 async def yard(rig: Rig, request: pytest.FixtureRequest) -> AsyncIterator[Surface]:
     """The surface of the instance: everything is the same on both sides."""
     if request.param == "near":
-        yield near_surface(rig.yard.services, LOCAL)
+        yield NearSurface(rig.yard.services, LOCAL)
         return
     async with far_side(rig) as surface:
         yield surface

@@ -8,7 +8,7 @@ import pytest
 
 from crawlyard import connect
 from crawlyard.api.connection import Connection
-from crawlyard.api.far import far_surface
+from crawlyard.api.far import FarSurface
 from crawlyard.api.follow import parsed
 from crawlyard.api.server import Server, server_of
 from crawlyard.core.jobs.lifecycle import State
@@ -109,7 +109,7 @@ async def test_what_could_be_done_twice_is_not_sent_again(method: str) -> None:
 
 async def test_an_answer_of_something_else_is_no_yard() -> None:
     there, _ = answering([httpx.Response(200, text="<html>"), httpx.Response(200, json={})])
-    yard = far_surface(there)
+    yard = FarSurface(there)
 
     with pytest.raises(Unavailable, match="no ExpandedJobOut"):
         await yard.jobs.get("x")
@@ -122,7 +122,7 @@ async def test_answers_of_another_version_of_the_server_are_read(rig: Rig) -> No
     newer = job | {"rendered": 3, "usage": job["usage"] | {"words": 5}, "state": "archived"}
     older = {name: value for name, value in job.items() if name not in {"damaged", "waits_for"}}
     there, _ = answering([httpx.Response(200, json=one) for one in (newer, older)])
-    yard = far_surface(there)
+    yard = FarSurface(there)
 
     assert (await yard.jobs.get("x")).state == "archived"
     assert (await yard.jobs.get("x")).usage.pages == job["usage"]["pages"]
@@ -133,7 +133,7 @@ async def test_lines_end_at_line_feeds_alone() -> None:
     body = "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in records).encode()
     there, _ = answering([httpx.Response(200, content=body)])
 
-    pieces = await far_surface(there).jobs.export("x")
+    pieces = await FarSurface(there).jobs.export("x")
 
     assert b"".join([piece async for piece in pieces]) == body
 

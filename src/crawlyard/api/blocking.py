@@ -15,7 +15,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.endpoint import LARGEST_PART, endpoints_of
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
-from crawlyard.services.surface import NOUNS, Surface
+from crawlyard.services.surface import Surface, nouns
 
 if TYPE_CHECKING:
     from crawlyard.api import near
@@ -107,7 +107,7 @@ class _Surface:
     """The nouns of a surface, each with methods that block."""
 
     def __init__(self, loop: _Loop, surface: Surface) -> None:
-        for name in NOUNS:
+        for name in nouns():
             setattr(self, name, _Noun(loop, getattr(surface, name)))
 
 

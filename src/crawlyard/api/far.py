@@ -4,7 +4,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import wraps
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from urllib.parse import quote
 
 import httpx
@@ -18,9 +18,7 @@ from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of
 from crawlyard.core.faults import strange_names
 from crawlyard.errors import Invalid, Unavailable, Version
-from crawlyard.services.surface import NOUNS, Surface
-
-S = TypeVar("S")
+from crawlyard.services.surface import N, Surface
 
 _PATIENT = "timeout_s"
 """The parameter for how long an endpoint may wait before it answers."""
@@ -47,15 +45,22 @@ async def connect(
         Invalid: nobody says where and who, or it cannot be right.
     """
     async with Connection(server_of(url, token), transport) as connection:
-        yield far_surface(connection)
+        yield FarSurface(connection)
 
 
-def far_surface(connection: Connection) -> Surface:
-    """Return the surface of the instance that *connection* reaches, in the name of its token."""
-    surface = Surface.__new__(Surface)
-    for name, service in NOUNS.items():
-        surface.__dict__[name] = _far(service, connection)  # in place of the cached property
-    return surface
+class FarSurface(Surface):
+    """The surface of the instance that a connection reaches, in the name of its token."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def _made(self, noun: type[N]) -> N:
+        """Return a *noun* whose endpoints are requests."""
+        methods = {}
+        for name, one in endpoints_of(noun).items():
+            follows = one.yields not in (None, bytes)
+            methods[name] = (_follow if follows else _send)(one, self._connection)
+        return cast("N", object.__new__(type(noun.__name__, (noun,), methods)))
 
 
 async def ready(connection: Connection) -> ReadyOut:
@@ -66,15 +71,6 @@ async def ready(connection: Connection) -> ReadyOut:
     """
     answer = await connection.send("GET", "/readyz")
     return msgspec.json.decode(answer.content, type=ReadyOut)
-
-
-def _far(service: type[S], connection: Connection) -> S:
-    """Return a *service* whose endpoints are requests."""
-    methods = {}
-    for name, one in endpoints_of(service).items():
-        follows = one.yields not in (None, bytes)
-        methods[name] = (_follow if follows else _send)(one, connection)
-    return cast("S", object.__new__(type(service.__name__, (service,), methods)))
 
 
 def _send(one: Endpoint, connection: Connection) -> Callable[..., Any]:

@@ -13,8 +13,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of
 from crawlyard.core.faults import faults_of, strange_names
 from crawlyard.errors import Invalid
-from crawlyard.services.services import Services
-from crawlyard.services.surface import NOUNS, Surface
+from crawlyard.services.surface import N, Surface
 from crawlyard.yard import Yard
 
 
@@ -31,17 +30,15 @@ async def open(  # noqa: A001 - `crawlyard.open`
         Invalid, StoreUnavailable, Unavailable, SchemaMismatch: as `Yard.open`.
     """
     async with Yard.open(settings) as yard:
-        yield near_surface(yard.services, actor)
+        yield NearSurface(yard.services, actor)
 
 
-def near_surface(services: Services, actor: Actor) -> Surface:
-    """Return a surface that checks what it is asked as a server does, in the same words."""
-    surface = Surface(services, actor)
-    for name, kind in NOUNS.items():
-        checks = {each: _checked(one) for each, one in endpoints_of(kind).items()}
-        noun = type(kind.__name__, (kind,), checks)
-        surface.__dict__[name] = noun(services, actor)  # in place of the cached property
-    return surface
+class NearSurface(Surface):
+    """A surface that checks what it is asked as a server does, in the same words."""
+
+    def _made(self, noun: type[N]) -> N:
+        checks = {name: _checked(one) for name, one in endpoints_of(noun).items()}
+        return super()._made(type(noun.__name__, (noun,), checks))
 
 
 def _checked(one: Endpoint) -> Callable[..., Any]:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from crawlyard.api.near import near_surface
+from crawlyard.api.near import NearSurface
 from crawlyard.cli.login import server_asked
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.loop import finish, traced
@@ -88,7 +88,7 @@ async def act(settings: Settings, basics: Basics, action: LocalAction) -> int:
 
 def _session(settings: Settings, basics: Basics, yard: Yard, deadline: Deadline) -> LocalSession:
     return LocalSession(
-        surface=near_surface(yard.services, LOCAL),
+        surface=NearSurface(yard.services, LOCAL),
         clock=yard.clock,
         where=option_for(settings.data_dir),
         settings=settings,

@@ -4,7 +4,7 @@ import shlex
 from functools import partial
 
 from crawlyard.api.connection import Connection
-from crawlyard.api.far import far_surface, ready
+from crawlyard.api.far import FarSurface, ready
 from crawlyard.api.server import Server
 from crawlyard.cli.login import token_for
 from crawlyard.cli.options import Basics
@@ -21,7 +21,7 @@ async def act(url: str, basics: Basics, action: Action) -> int:
     async with Connection(Server(url=url, token=token_for(url))) as connection:
         where = f" --server {shlex.quote(basics.server)}" if basics.server else ""
         session = Session(
-            surface=far_surface(connection),
+            surface=FarSurface(connection),
             ready=partial(ready, connection),
             clock=SystemClock(),
             where=where,

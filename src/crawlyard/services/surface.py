@@ -1,34 +1,54 @@
 """What one user can do, the same near and far: `crawlyard.open` and `crawlyard.connect`."""
 
 from collections.abc import Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor, Permit
-from crawlyard.core.endpoint import endpoints_of
-from crawlyard.services.access.account import Account
-from crawlyard.services.access.accounts import Accounts
-from crawlyard.services.access.saved_views import SavedViews
-from crawlyard.services.access.sections import Sections
-from crawlyard.services.access.tokens import Tokens
-from crawlyard.services.fleet.attention import Attention
-from crawlyard.services.fleet.event_feed import EventFeed
-from crawlyard.services.fleet.hosts import Hosts
-from crawlyard.services.fleet.meta import Meta
-from crawlyard.services.fleet.monitoring import Monitoring
-from crawlyard.services.fleet.operations import OperationReader
-from crawlyard.services.fleet.pages import Pages
-from crawlyard.services.fleet.stats import Stats
-from crawlyard.services.fleet.workers import Workers
-from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
-from crawlyard.services.schedules.schedules import Schedules
-from crawlyard.services.templates.templates import Templates
-from crawlyard.services.webhooks.hooks import Hooks
 
 if TYPE_CHECKING:
+    from crawlyard.services.access import account, accounts, saved_views, sections, tokens
+    from crawlyard.services.fleet import (
+        attention,
+        event_feed,
+        hosts,
+        meta,
+        monitoring,
+        operations,
+        pages,
+        stats,
+        workers,
+    )
+    from crawlyard.services.jobs import jobs
+    from crawlyard.services.schedules import schedules
     from crawlyard.services.services import Services
+    from crawlyard.services.templates import templates
+    from crawlyard.services.webhooks import hooks
+else:  # a command asks for one or two of them
+    account = lazily("crawlyard.services.access.account")
+    accounts = lazily("crawlyard.services.access.accounts")
+    saved_views = lazily("crawlyard.services.access.saved_views")
+    sections = lazily("crawlyard.services.access.sections")
+    tokens = lazily("crawlyard.services.access.tokens")
+    attention = lazily("crawlyard.services.fleet.attention")
+    event_feed = lazily("crawlyard.services.fleet.event_feed")
+    hosts = lazily("crawlyard.services.fleet.hosts")
+    meta = lazily("crawlyard.services.fleet.meta")
+    monitoring = lazily("crawlyard.services.fleet.monitoring")
+    operations = lazily("crawlyard.services.fleet.operations")
+    pages = lazily("crawlyard.services.fleet.pages")
+    stats = lazily("crawlyard.services.fleet.stats")
+    workers = lazily("crawlyard.services.fleet.workers")
+    jobs = lazily("crawlyard.services.jobs.jobs")
+    schedules = lazily("crawlyard.services.schedules.schedules")
+    templates = lazily("crawlyard.services.templates.templates")
+    hooks = lazily("crawlyard.services.webhooks.hooks")
+
+N = TypeVar("N", bound=Noun)
 
 
 class Surface:
@@ -43,103 +63,110 @@ class Surface:
     ) -> None:
         self._asker = (services, actor, permits, caller)
 
+    def _made(self, noun: type[N]) -> N:
+        return noun(*self._asker)
+
     @cached_property
-    def account(self) -> Account:
+    def account(self) -> "account.Account":
         """Return the actor's own account."""
-        return Account(*self._asker)
+        return self._made(account.Account)
 
     @cached_property
-    def users(self) -> Accounts:
+    def users(self) -> "accounts.Accounts":
         """Return those who may ask."""
-        return Accounts(*self._asker)
+        return self._made(accounts.Accounts)
 
     @cached_property
-    def tokens(self) -> Tokens:
+    def tokens(self) -> "tokens.Tokens":
         """Return what programs show to prove who they are."""
-        return Tokens(*self._asker)
+        return self._made(tokens.Tokens)
 
     @cached_property
-    def jobs(self) -> Jobs:
+    def jobs(self) -> "jobs.Jobs":
         """Return jobs and what they have brought."""
-        return Jobs(*self._asker)
+        return self._made(jobs.Jobs)
 
     @cached_property
-    def pages(self) -> Pages:
+    def pages(self) -> "pages.Pages":
         """Return the pages of all jobs."""
-        return Pages(*self._asker)
+        return self._made(pages.Pages)
 
     @cached_property
-    def templates(self) -> Templates:
+    def templates(self) -> "templates.Templates":
         """Return templates, their versions and files."""
-        return Templates(*self._asker)
+        return self._made(templates.Templates)
 
     @cached_property
-    def schedules(self) -> Schedules:
+    def schedules(self) -> "schedules.Schedules":
         """Return schedules and their runs."""
-        return Schedules(*self._asker)
+        return self._made(schedules.Schedules)
 
     @cached_property
-    def webhooks(self) -> Hooks:
+    def webhooks(self) -> "hooks.Hooks":
         """Return webhooks and what was delivered to them."""
-        return Hooks(*self._asker)
+        return self._made(hooks.Hooks)
 
     @cached_property
-    def workers(self) -> Workers:
+    def workers(self) -> "workers.Workers":
         """Return who runs jobs."""
-        return Workers(*self._asker)
+        return self._made(workers.Workers)
 
     @cached_property
-    def hosts(self) -> Hosts:
+    def hosts(self) -> "hosts.Hosts":
         """Return who is asked, and how."""
-        return Hosts(*self._asker)
+        return self._made(hosts.Hosts)
 
     @cached_property
-    def events(self) -> EventFeed:
+    def events(self) -> "event_feed.EventFeed":
         """Return what has happened and what happens."""
-        return EventFeed(*self._asker)
+        return self._made(event_feed.EventFeed)
 
     @cached_property
-    def settings(self) -> Sections:
+    def settings(self) -> "sections.Sections":
         """Return settings of the whole instance."""
-        return Sections(*self._asker)
+        return self._made(sections.Sections)
 
     @cached_property
-    def operations(self) -> OperationReader:
+    def operations(self) -> "operations.OperationReader":
         """Return work that goes on in the background."""
-        return OperationReader(*self._asker)
+        return self._made(operations.OperationReader)
 
     @cached_property
-    def views(self) -> SavedViews:
+    def views(self) -> "saved_views.SavedViews":
         """Return filters that were given a name."""
-        return SavedViews(*self._asker)
+        return self._made(saved_views.SavedViews)
 
     @cached_property
-    def stats(self) -> Stats:
+    def stats(self) -> "stats.Stats":
         """Return figures for a dashboard."""
-        return Stats(*self._asker)
+        return self._made(stats.Stats)
 
     @cached_property
-    def attention(self) -> Attention:
+    def attention(self) -> "attention.Attention":
         """Return what needs a person."""
-        return Attention(*self._asker)
+        return self._made(attention.Attention)
 
     @cached_property
-    def meta(self) -> Meta:
+    def meta(self) -> "meta.Meta":
         """Return what the instance says of itself."""
-        return Meta(*self._asker)
+        return self._made(meta.Meta)
 
     @cached_property
-    def monitoring(self) -> Monitoring:
+    def monitoring(self) -> "monitoring.Monitoring":
         """Return figures of the whole instance."""
-        return Monitoring(*self._asker)
+        return self._made(monitoring.Monitoring)
 
 
-NOUNS: Mapping[str, type[Noun]] = {
-    name: noun.func.__annotations__["return"]
-    for name, noun in vars(Surface).items()
-    if isinstance(noun, cached_property)
-}
-"""The services of a surface by their names, in the order of the document."""
+@cache
+def nouns() -> Mapping[str, type[Noun]]:
+    """Return the services of a surface by their names, in the order of the document."""
+    return {
+        name: get_type_hints(noun.func)["return"]
+        for name, noun in vars(Surface).items()
+        if isinstance(noun, cached_property)
+    }
 
-ENDPOINTS = tuple(one for service in NOUNS.values() for one in endpoints_of(service).values())
-"""All that can be asked of a surface."""
+
+def every_endpoint() -> tuple[Endpoint, ...]:
+    """Return all that can be asked of a surface."""
+    return tuple(one for noun in nouns().values() for one in endpoints_of(noun).values())

@@ -204,5 +204,5 @@ BY_HAND: Mapping[str, ByHand] = {
 }
 """By the names of their endpoints."""
 
-ENDPOINTS = (*endpoints_of(SigningIn).values(), *surface.ENDPOINTS)
+ENDPOINTS = (*endpoints_of(SigningIn).values(), *surface.every_endpoint())
 """All that can be asked of a server: of its surface, and what browsers alone ask for."""
