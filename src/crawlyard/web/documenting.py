@@ -54,7 +54,8 @@ Send `Authorization: Bearer cyt_…` with each request, or sign in for a session
 Every error is `application/problem+json` (RFC 9457); its `code` is for programs. Lists come
 in pages: `next_cursor` of one is `cursor` of the next. `fields=a,b.c` on a GET of JSON leaves
 the other fields out. A POST may be sent again with its `Idempotency-Key` within a day: it is
-done once. Things with an `ETag` change under `If-Match`. Answers carry `X-Request-Id`.
+done once (signing in ignores the key). Things with an `ETag` change under `If-Match`. Answers
+carry `X-Request-Id`.
 """
 
 _SCHEMES: Mapping[str, Mapping[str, str]] = {

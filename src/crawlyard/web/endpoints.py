@@ -68,7 +68,7 @@ def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awai
             raise _blamed(error, one, {}) from None
 
     async def endpoint(request: Request) -> Response:
-        return await answered(request, handler)
+        return await answered(request, handler, signed_in=one.who is not NOBODY)
 
     return endpoint
 

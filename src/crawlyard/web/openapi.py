@@ -70,7 +70,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         "security": _security(one),
         "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
     }
-    if one.name == "jobs_bulk":
+    if "202" in one.marks:
         told["responses"]["202"] = answer | {"description": "An operation does it."}
     if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:
         told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
@@ -126,7 +126,7 @@ def _problems(one: Endpoint) -> set[int]:
             found |= {412, 428} if mark.required else {412}
     if "file" in one.marks:
         found.add(406)
-    return found | {int(mark) for mark in one.marks if mark.isdecimal()}
+    return found | {int(mark) for mark in one.marks if mark.isdecimal() and mark >= "400"}
 
 
 def _is_versioned(kind: Any) -> bool:

@@ -320,7 +320,7 @@ class Schedules(Noun):
             done = await self._services.scheduler.backfill(
                 self._actor, schedule.id, from_, until, dry_run=dry_run, version=meant
             )
-        reply().unchanged = dry_run or not done.runs
+        reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
         return BackfillOut.of(done)
 
     @endpoint("GET /schedules/{ref}/runs", READ)
