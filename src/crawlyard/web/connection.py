@@ -9,7 +9,7 @@ import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crawlyard.ids import new_id
-from crawlyard.web.errors.problems import KINDS, MEDIA_TYPE, told
+from crawlyard.web.problems import KINDS, MEDIA_TYPE, told
 from crawlyard.web.site import MAX_HEAD_BYTES
 
 REQUEST_S = 60

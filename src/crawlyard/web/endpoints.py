@@ -18,11 +18,11 @@ from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.surface import Surface
-from crawlyard.web.asking import admitted, site_of
-from crawlyard.web.errors.problems import Problem, pointer
+from crawlyard.web.auth import admitted, site_of
 from crawlyard.web.etags import expected, is_known, tag_of
+from crawlyard.web.middleware import was_undivided
 from crawlyard.web.paging import next_page, position_of
-from crawlyard.web.refs import was_undivided
+from crawlyard.web.problems import Problem, pointer
 from crawlyard.web.routes import OneMethod, answered
 
 ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]

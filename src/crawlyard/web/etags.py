@@ -8,7 +8,7 @@ import re
 from starlette.requests import Request
 
 from crawlyard.errors import Version
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.problems import Problem
 
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")

@@ -15,8 +15,8 @@ from crawlyard.core.jobs.actions import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.errors import NotFound, Unauthenticated
-from crawlyard.web.asking import proved, site_of
 from crawlyard.web.assets import ASSETS, ROOT, VERSION, modules_of
+from crawlyard.web.auth import proved, site_of
 from crawlyard.web.live.frames import event_word
 from crawlyard.web.routes import OneMethod
 

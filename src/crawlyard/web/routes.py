@@ -15,8 +15,8 @@ from starlette.routing import Route
 
 from crawlyard.core.endpoint import reply
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
-from crawlyard.web.asking import proved, site_of
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.auth import proved, site_of
+from crawlyard.web.problems import Problem
 
 DEEPEST = 32
 """Levels of a JSON body."""
