@@ -27,8 +27,7 @@ from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.auth import count, proved, site_of
-from crawlyard.web.endpoints import ByHand, answer, arguments
-from crawlyard.web.etags import tag_of
+from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.live.stream import LogWish, Stream, Wish
 from crawlyard.web.paging import DEFAULT, MOST
