@@ -16,7 +16,7 @@ from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.jobs import MOST_JOBS, MOST_TESTED
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
 from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
-from crawlyard.services.schedules.backfill_operation import MOST_INSTANTS
+from crawlyard.services.schedules.backfill import MOST_INSTANTS
 from crawlyard.web.live.catch_up import MOST_REPLAYED
 from crawlyard.web.live.hub import MOST_OF_ONE
 from crawlyard.web.paging import DEFAULT, MOST

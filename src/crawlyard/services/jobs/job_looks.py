@@ -19,7 +19,7 @@ from crawlyard.core.answers.jobs.job_looks import (
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.answers.schedules.schedules import ScheduleOut
+from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates.templates import TemplateOut
 from crawlyard.core.endpoint import (
     Cursor,
