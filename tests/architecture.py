@@ -62,7 +62,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "brotli": ("engine.http.decode",),
     "can_ada": ("engine.urls",),
     "cronsim": ("core.schedules.timetable",),
-    "h11": ("web.connection",),  # of uvicorn's connections
+    "h11": ("web.server",),  # of uvicorn's connections
     "httptools": ("engine.http.response_parser",),
     "httpx": ("api",),
     "isal": ("engine.http.decode",),
@@ -77,7 +77,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "re2": ("engine.scope",),
     "redis": ("bus.redis",),
     "rich": ("cli",),
-    "rjsmin": ("web.assets",),
+    "rjsmin": ("web.pages",),
     "sqlalchemy": ("store",),
     "standardwebhooks": ("services.webhooks.signing",),
     "starlette": ("web",),
@@ -85,7 +85,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "turbohtml": ("engine.extract.page",),
     "typer": ("cli",),
     "uuid_utils": ("ids",),
-    "uvicorn": ("web.serving", "web.connection"),
+    "uvicorn": ("web.server",),
     "uvloop": ("cli",),
     "warcio": ("export.warc",),
     "xxhash": ("engine.urls",),

@@ -41,13 +41,12 @@ from crawlyard.core.answers.jobs.job_plan import JobPlanOut
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut, RetriedOut, SkippedOut
 from crawlyard.core.answers.jobs.pages import ErrorsOut, SkippedGroupOut, StoredPageOut, WaitingOut
 from crawlyard.core.answers.jobs.preview import PreviewOut
-from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
-from crawlyard.core.answers.schedules.schedules import (
+from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
-    CalendarOut,
     ScheduleOut,
     TickOut,
+    TimetablePreviewOut,
 )
 from crawlyard.core.answers.templates.templates import (
     CheckedTemplateOut,
@@ -61,14 +60,14 @@ from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.export.base import Format
 from crawlyard.services.fleet.hosts import HostChanges
 from crawlyard.services.jobs.jobs import Asked
 from crawlyard.services.jobs.terms import ArchiveTerms, JobTerms, SearchTerms
-from crawlyard.services.schedules.terms import ScheduleChanges
+from crawlyard.services.schedules.schedules import ScheduleChanges
 
 _T = TypeVar("_T")
 
@@ -357,9 +356,7 @@ class _Schedules:
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
-    def calendar(
-        self, from_: datetime | None = None, to: datetime | None = None
-    ) -> CalendarOut: ...
+    def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
     def get(self, ref: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedScheduleOut: ...
     def edit(
         self,

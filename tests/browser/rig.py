@@ -18,7 +18,7 @@ from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import create_app
-from crawlyard.web.serving import listening, serving
+from crawlyard.web.server import listening, serving
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import Yard
 

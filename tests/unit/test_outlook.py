@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crawlyard.core.schedules.forecast import Concern, ForecastBounds, forecast_of
+from crawlyard.core.schedules.planning import Concern, ForecastBounds, forecast_of
 from crawlyard.core.schedules.timetable import timetable
 
 NOW = datetime(2027, 3, 26, 12, tzinfo=UTC)

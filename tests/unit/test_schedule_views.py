@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.cli.schedules.views import REASONS, facts, local, status
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.schedules.schedules import ScheduleOut
+from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.schedules.schedule import TickReason
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule

@@ -19,8 +19,7 @@ from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.live.ahead import HEAR_EVERY
-from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
+from crawlyard.web.live.hub import HEAR_EVERY, LOOK_EVERY, PULSE_EVERY
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock

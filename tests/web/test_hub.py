@@ -21,8 +21,8 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
+from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import ROOM, Stream, Wish
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done
 from tests.builders_serve import a_report

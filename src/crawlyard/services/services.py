@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         wait,
         why,
     )
-    from crawlyard.services.schedules import backfill_operation
+    from crawlyard.services.schedules import backfill
     from crawlyard.services.templates import intake
     from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
@@ -66,7 +66,7 @@ else:  # a command needs few of them
     preview = lazily("crawlyard.services.jobs.preview")
     wait = lazily("crawlyard.services.jobs.wait")
     why = lazily("crawlyard.services.jobs.why")
-    backfill_operation = lazily("crawlyard.services.schedules.backfill_operation")
+    backfill = lazily("crawlyard.services.schedules.backfill")
     intake = lazily("crawlyard.services.templates.intake")
     disk = lazily("crawlyard.services.worker.disk")
 
@@ -168,9 +168,9 @@ class Services:
         return page_search.Archive(self.store, self.clock)
 
     @cached_property
-    def backfills(self) -> "backfill_operation.BackfillOperations":
+    def backfills(self) -> "backfill.BackfillOperations":
         """Return backfills in the background."""
-        return backfill_operation.BackfillOperations(self.scheduler, self.operations, self.clock)
+        return backfill.BackfillOperations(self.scheduler, self.operations, self.clock)
 
     @cached_property
     def watching(self) -> "status.Watching":

@@ -10,17 +10,17 @@ from crawlyard.cli.options import Common
 from crawlyard.cli.render.sheets import listed, show, whole
 from crawlyard.cli.render.words import printable
 from crawlyard.cli.schedules.options import range_named
+from crawlyard.cli.schedules.unsetting import beside, without
 from crawlyard.cli.schedules.views import SCHEDULES, ledger_view, local
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import instant_of
-from crawlyard.core.answers.schedules.schedules import BackfillOut, ScheduleOut
+from crawlyard.core.answers.schedules import BackfillOut, ScheduleOut
 from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
-from crawlyard.services.schedules.edits import Edit
 
 _OWN: Mapping[str, str] = {"name": "name", "grace_s": "--grace", "jitter_s": "--jitter"}
 """Names of a schedule's own fields in errors; `options_named` names those of a spec."""
@@ -53,8 +53,8 @@ async def edit(
         raise Invalid("schedule", "expected something to change, such as --when '0 4 * * *'")
     overrides = _in_words(overrides)
     if unset:
-        new = Edit(changes={}, params=params, overrides=overrides, unset=unset)
-        objects = new.objects(found.params, found.overrides)
+        more = {**found.params, **params}, beside(found.overrides, overrides)
+        objects = without(*more, unset)
         params, overrides = map(patch_between, (found.params, found.overrides), objects)
     given |= {n: v for n, v in (("params", params), ("overrides", overrides)) if v}
     with options_named(**_OWN):

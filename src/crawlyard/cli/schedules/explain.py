@@ -10,7 +10,7 @@ from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.words import printable
 from crawlyard.cli.when import instant_of
 from crawlyard.clock import SystemClock
-from crawlyard.core.answers.schedules.timetables import ComingOut, TimetableOut
+from crawlyard.core.answers.schedules import ComingOut, TimetableOut
 from crawlyard.core.quantity import duration_text
 from crawlyard.core.schedules.timetable import timetable, zone_of
 from crawlyard.errors import Invalid

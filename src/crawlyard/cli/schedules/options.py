@@ -15,8 +15,7 @@ from crawlyard.cli import values
 from crawlyard.cli.options import choice, option
 from crawlyard.cli.templates.options import TEMPLATE, Params
 from crawlyard.cli.when import instant_of
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.schedule import Misfire, Overlap, ScheduleDraft
 from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
 

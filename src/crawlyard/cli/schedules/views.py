@@ -6,12 +6,13 @@ from typing import Any
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
-from crawlyard.core.answers.schedules.schedules import OccurrenceOut, ScheduleOut, TickOut
+from crawlyard.core.answers.schedules import ScheduleOut, TickOut
 from crawlyard.core.quantity import counted, duration_text
 from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,
     OVERLAP_HELP,
     Misfire,
+    Occurrence,
     Overlap,
     TickReason,
 )
@@ -91,7 +92,7 @@ def ledger_view(zone: str) -> View[TickOut]:
     )
 
 
-def calendar_view(zone: str) -> View[OccurrenceOut]:
+def calendar_view(zone: str) -> View[Occurrence]:
     """Return the view of a calendar whose reader is in *zone*."""
     return View(
         key=lambda occurrence: _rfc3339(occurrence.due_at),

@@ -21,7 +21,7 @@ from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.worker.schema_watch import outdated
 from crawlyard.services.worker.worker import Worker
 from crawlyard.web.app import create_app
-from crawlyard.web.serving import listening, serving
+from crawlyard.web.server import listening, serving
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import Yard
 

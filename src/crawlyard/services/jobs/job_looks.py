@@ -19,7 +19,7 @@ from crawlyard.core.answers.jobs.job_looks import (
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.answers.schedules.schedules import ScheduleOut
+from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates.templates import TemplateOut
 from crawlyard.core.endpoint import (
     Cursor,
@@ -231,7 +231,7 @@ class JobLooks(Noun):
         excluded = await self._services.exclusions.add(
             self._actor, job_id, pattern, dry_run=dry_run, version=version
         )
-        reply().unchanged = not excluded.changed
+        reply().unchanged, reply().dry_run = not excluded.changed, dry_run
         return ExclusionOut.of(excluded, dry_run=dry_run)
 
     async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:

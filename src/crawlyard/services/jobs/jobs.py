@@ -192,6 +192,7 @@ class Jobs(JobResults):
         plan = await self._services.requests.plan(self._actor, request)
         new = Standing(job=plan.job, shard=Shard())
         waits = (await self._services.why.waits([new])).get(plan.job.id, ())
+        reply().dry_run = True
         return JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
 
     @endpoint("POST /jobs/preview", WRITE)
@@ -236,6 +237,7 @@ class Jobs(JobResults):
     @endpoint(
         "POST /jobs/bulk",
         WRITE,
+        "202",  # an operation does it
         example={
             "action": "cancel",
             "filter": {"state": ["pending"], "tag": ["news"]},
@@ -272,6 +274,7 @@ class Jobs(JobResults):
         if done.operation is not None:
             reply().status = 202
             reply().location = f"/api/v1/operations/{done.operation.id}"
+        reply().dry_run = dry_run
         return BulkOut.of(done)
 
     @endpoint("PATCH /jobs/{job_id}", WRITE)

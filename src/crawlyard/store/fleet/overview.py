@@ -20,8 +20,7 @@ from sqlalchemy import (
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
-from crawlyard.core.schedules.records import RecentTick
-from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.schedules.schedule import CrawlSchedule, RecentTick
 from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.codec.schedules import schedule_of, tick_of

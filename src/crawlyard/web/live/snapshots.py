@@ -1,4 +1,4 @@
-"""How things stand, told again where it has changed: running jobs, counts, workers."""
+"""Snapshots: progress of running jobs, counts and workers, sent when they have changed."""
 
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -11,20 +11,20 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.core.stream_topic import Topic
-from crawlyard.web.live.frames import Frame, frame
+from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 
 _View = tuple[Group, str | None, bool]
-"""Whose jobs, which of them, and all that run or only those that have come further."""
+"""Whose jobs, which of them, and all running ones or only those that have progressed."""
 
 _Way = tuple[float, int, int]
-"""How far a job has come: running time, URLs done and found; it only ever rises."""
+"""Progress of a job: running time, URLs done and found; it only ever rises."""
 
 
 class ProgressBoard:
-    """Tells how far the running jobs have come: what has changed, in one message a look.
+    """Sends the progress of running jobs: what has changed, in one message per look.
 
-    Which jobs run, and whose they are, is what the store said at the last look.
+    Which jobs run, and who owns them, is known from the last look at the store.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class ProgressBoard:
 
     @property
     def wants_a_look(self) -> bool:
-        """Tell whether a job was heard of that did not run at the last look."""
+        """Return whether there was news of a job that did not run at the last look."""
         return self._strangers
 
     def tell(
@@ -44,10 +44,9 @@ class ProgressBoard:
         fresh: Collection[Stream],
         at: datetime,
     ) -> None:
-        """Tell *streams* which of the *running* jobs have come further since the last look.
+        """Send *streams* those of the *running* jobs that have progressed since the last look.
 
-        The *fresh* are told of all that they may see. Streams that may see the same
-        share one message.
+        The *fresh* get all that they may see. Streams that may see the same share one message.
         """
         moved = [one for one in running if self._has_moved(one)]
         self._running = {one.job.id: one for one in running}
@@ -63,9 +62,9 @@ class ProgressBoard:
     def hear(
         self, heard: Mapping[str, Progress], streams: Collection[Stream], at: datetime
     ) -> None:
-        """Tell *streams* what was *heard* of running jobs, by their ids, before the next look.
+        """Send *streams* what was *heard* of running jobs, by id, before the next look.
 
-        What is not further than what was told is left out: the store may be faster.
+        What is not ahead of what was sent is left out: the store may be faster.
         """
         further: list[tuple[Standing, Progress]] = []
         for job_id, progress in heard.items():
@@ -88,7 +87,7 @@ class ProgressBoard:
         return one.job.version != version or _way(one.shard.usage) > way
 
     def _furthest(self, one: Standing) -> _Way:
-        """Return how far it has come, or was heard to be: a look may have begun before that."""
+        """Return its progress as read or as heard: a look may have begun before the news came."""
         way, known = _way(one.shard.usage), self._told.get(one.job.id)
         return way if known is None or known[0] != one.job.version else max(way, known[1])
 
@@ -96,7 +95,7 @@ class ProgressBoard:
 def _share(
     streams: Collection[Stream], fresh: Collection[Stream], make: Callable[[_View], Frame | None]
 ) -> None:
-    """Send the streams that want to hear of jobs what is made for their views, each made once."""
+    """Send streams with the topic of jobs the message for their view, each made once."""
     made: dict[_View, Frame | None] = {}
     for stream in streams:
         if Topic.JOBS not in stream.wish.topics:
@@ -132,7 +131,7 @@ def _progress(
 
 
 class Board:
-    """Tells something that is the same for all who may see the same, when it has changed."""
+    """Sends something that is the same for all who may see the same, when it has changed."""
 
     def __init__(self, event: str, topic: Topic, read: Callable[[Actor], Awaitable[Wire]]) -> None:
         self._event = event
@@ -142,15 +141,15 @@ class Board:
         self._stale: set[Group] = set()
 
     def stain(self, *owners: str) -> None:
-        """Take note that what these have is not as it was; without any: everybody's."""
+        """Mark the state of these owners as changed; without any: everybody's."""
         self._stale |= {None, *(owners or self._last)}
 
     def is_for(self, stream: Stream) -> bool:
-        """Tell whether somebody is told; who follows one job is not."""
+        """Return whether a stream gets it; one that follows a single job does not."""
         return self._topic in stream.wish.topics and stream.wish.job is None
 
     def _listeners(self, streams: Collection[Stream]) -> Mapping[Group, Sequence[Stream]]:
-        """Return who is told, by what they may see."""
+        """Return the streams that get it, by what they may see."""
         found: dict[Group, list[Stream]] = defaultdict(list)
         for stream in streams:
             if self.is_for(stream):
@@ -160,7 +159,7 @@ class Board:
     async def tell(
         self, streams: Collection[Stream], fresh: Collection[Stream], *, look: bool
     ) -> None:
-        """Tell the *fresh* how it stands; with *look*, also the others if it has changed."""
+        """Send it to the *fresh*; with *look*, also to the others if it has changed."""
         if not look and not fresh:
             return
         groups = self._listeners(streams)

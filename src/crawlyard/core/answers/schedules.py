@@ -3,12 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
+from zoneinfo import ZoneInfo
 
 from crawlyard.core.answers.base import Tagged, Wire, seconds
-from crawlyard.core.answers.schedules.timetables import ComingOut
-from crawlyard.core.schedules.records import Backfilled, Calendar, Occurrence
-from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
-from crawlyard.core.schedules.timetable import timetable, zone_of
+from crawlyard.core.schedules.planning import Forecast
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
 from crawlyard.errors import Invalid
 
@@ -82,6 +82,28 @@ class TickOut(Wire, frozen=True, kw_only=True):
         return cls.filled(tick, object="tick")
 
 
+class ComingOut(Wire, frozen=True, kw_only=True):
+    """One instant at which something is due."""
+
+    at: datetime
+    local: str  # RFC 3339 with the offset of the zone at that instant
+    zone: str  # how the zone is called then: CET, CEST
+    in_s: float
+    remark: str  # what a clock change does to it, mostly nothing
+
+    @classmethod
+    def of(cls, table: Timetable, zone: ZoneInfo, at: datetime, now: datetime) -> "ComingOut":
+        """Return the shape of an instant of *table*, seen at *now*."""
+        local = at.astimezone(zone)
+        return cls(
+            at=at,
+            local=local.isoformat(timespec="seconds"),
+            zone=local.tzname() or "",
+            in_s=seconds(at - now),
+            remark=table.remark(at),
+        )
+
+
 class AheadOut(Wire, frozen=True, kw_only=True):
     """What is to come of one schedule."""
 
@@ -103,42 +125,6 @@ class AheadOut(Wire, frozen=True, kw_only=True):
         zone = zone_of(schedule.zone)
         coming = tuple(ComingOut.of(table, zone, at, now) for at in instants)
         return cls(schedule_id=schedule.id, overdue_at=overdue_at, next=coming)
-
-
-class OccurrenceOut(Wire, frozen=True, kw_only=True):
-    """One instant of a calendar, and the schedule that is due then."""
-
-    due_at: datetime
-    schedule_id: str
-    schedule_name: str
-    enabled: bool
-
-    @classmethod
-    def of(cls, occurrence: Occurrence) -> "OccurrenceOut":
-        """Return the shape of *occurrence*."""
-        schedule = occurrence.schedule
-        return cls(
-            due_at=occurrence.due_at,
-            schedule_id=schedule.id,
-            schedule_name=schedule.name,
-            enabled=schedule.paused_at is None,
-        )
-
-
-class CalendarOut(Wire, frozen=True, kw_only=True):
-    """When schedules are due, in their order; *whole*: nothing was left out."""
-
-    object: Literal["calendar"] = "calendar"
-    occurrences: tuple[OccurrenceOut, ...]
-    whole: bool
-    unreadable: tuple[str, ...]  # ids of schedules whose time table means nothing any more
-
-    @classmethod
-    def of(cls, calendar: Calendar) -> "CalendarOut":
-        """Return the shape of *calendar*."""
-        shown = tuple(OccurrenceOut.of(o) for o in calendar.occurrences)
-        unreadable = tuple(schedule.id for schedule in calendar.unreadable)
-        return cls(occurrences=shown, whole=calendar.whole, unreadable=unreadable)
 
 
 class BackfillOut(Wire, frozen=True, kw_only=True):
@@ -169,3 +155,58 @@ def _said(schedule: CrawlSchedule) -> str:
         return timetable(schedule.when, schedule.zone, schedule.anchor).text
     except Invalid as error:  # its zone is no more: it must not keep the others from being shown
         return str(error)
+
+
+class TimetableOut(Wire, frozen=True, kw_only=True):
+    """What a timetable means, and the next instants at which it is due."""
+
+    object: Literal["timetable"] = "timetable"
+    when: str
+    zone: str
+    kind: str
+    text: str
+    next: list[ComingOut]
+
+    @staticmethod
+    def of(
+        table: Timetable, when: str, zone: ZoneInfo, now: datetime, count: int
+    ) -> "TimetableOut":
+        """Return what *table* means at *now*, with at most *count* instants after that."""
+        coming: list[ComingOut] = []
+        at = table.after(now) if count else None
+        while at is not None:
+            coming.append(ComingOut.of(table, zone, at, now))
+            at = table.after(at) if len(coming) < count else None
+        return TimetableOut(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming)
+
+
+class TimetableWarningOut(Wire, frozen=True, kw_only=True):
+    """One thing to know before a time table is kept: *code* is for programs."""
+
+    code: str  # never, too_often, clock_change, wide_jitter
+    detail: str
+    at: datetime | None  # the run that it is about
+
+
+class TimetablePreviewOut(TimetableOut, frozen=True, kw_only=True):
+    """What a time table means, its next runs, and what is to be known of them."""
+
+    warnings: tuple[TimetableWarningOut, ...]
+
+    @classmethod
+    def looked(
+        cls, table: Timetable, when: str, zone: str, found: Forecast, now: datetime
+    ) -> "TimetablePreviewOut":
+        """Return the shape of what was *found* of *table* at *now*."""
+        place = zone_of(zone)
+        return cls(
+            when=when,
+            zone=place.key,
+            kind=table.kind,
+            text=table.text,
+            next=[ComingOut.of(table, place, at, now) for at in found.instants],
+            warnings=tuple(
+                TimetableWarningOut(code=w.concern, detail=w.detail, at=w.at)
+                for w in found.warnings
+            ),
+        )

@@ -8,7 +8,7 @@ from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoint import OWN_ACCOUNT, Who
 from crawlyard.errors import Forbidden, Unauthenticated
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.problems import Problem
 from crawlyard.web.rates import Bucket
 from crawlyard.web.site import Site
 

@@ -1,4 +1,4 @@
-"""What goes over a stream, as bytes: made once, sent to many."""
+"""Server-sent events as bytes: made once, sent to many streams."""
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -18,20 +18,20 @@ from crawlyard.errors import NotFound
 from crawlyard.store.store import Store
 
 RETRY = timedelta(seconds=2)
-"""After which a browser comes again when its stream breaks off."""
+"""How long a browser waits before it reconnects."""
 
 _MOVED = frozenset(EVENT_OF.values()) | {EventName.WORKER_LOST}
 
 
 class Frame(Struct, frozen=True):
-    """One message. With a *seq* it is durable: a client that comes again says so of the last."""
+    """One message. With a *seq* it is durable: a reconnecting client names the last one it has."""
 
     data: bytes
     seq: int | None = None
 
     @property
     def durable(self) -> bool:
-        """Tell whether it may not be left out without a word."""
+        """Return whether it must not be dropped silently."""
         return self.seq is not None
 
 

@@ -1,16 +1,16 @@
-"""What every request passes before a route sees it, and every answer before it leaves."""
+"""Middleware: request ids, the names of the server, size limits, security headers."""
 
 import re
-from collections.abc import Callable
-from urllib.parse import urlsplit
+from collections.abc import Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawlyard.ids import new_id
-from crawlyard.web.errors import problems
-from crawlyard.web.refs import undivided
+from crawlyard.web import problems
 from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 
 _FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
@@ -29,12 +29,16 @@ _CLOSE = {"Connection": "close"}  # where its body ends, and the next request be
 _STRICT = "default-src 'none'; frame-ancestors 'none'"
 
 
+_SLASH = re.compile(rb"%(2f|25)", re.IGNORECASE)
+_MARK = "crawlyard.undivided"  # of a request whose path still has its encoded slashes
+
+
 class _TooLarge(Exception):
-    """More came than may."""
+    """The body has more bytes than allowed."""
 
 
 class Gate:
-    """Names requests, refuses foreign hosts and bodies that are too large, closes answers up."""
+    """Gives requests an id, refuses foreign hosts and large bodies, adds headers to answers."""
 
     def __init__(self, app: ASGIApp, site: Callable[[], Site]) -> None:
         self._app = app
@@ -80,7 +84,7 @@ class Gate:
 
 
 def _refusal(scope: Scope, headers: Headers, site: Site) -> tuple[str, str] | None:
-    """Return why a request is not even looked at: a code and a sentence; or None."""
+    """Return the problem of a request that no route should see; ``None`` if there is none."""
     url = (scope.get("raw_path") or b"") + scope.get("query_string", b"")
     size = len(url) + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
     if size > MAX_HEAD_BYTES:
@@ -146,3 +150,23 @@ def _close_up(request: Request, headers: MutableHeaders) -> None:
     headers.setdefault("Cache-Control", "no-store")
     for name, value in getattr(request.state, "rate_headers", {}).items():
         headers.setdefault(name, value)
+
+
+# --- paths with encoded slashes: ``OWNER%2FNAME``
+
+
+def undivided(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return *scope* with a path in which encoded slashes don't separate segments.
+
+    Source: RFC 3986, section 2.2: ``%2F`` is data, ``/`` parts segments.
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return scope
+    path = unquote(_SLASH.sub(rb"%25\1", raw).decode("ascii", "replace"))
+    return {**scope, "path": path, _MARK: True}
+
+
+def was_undivided(request: Request) -> bool:
+    """Return whether the path of a request still has its encoded slashes."""
+    return bool(request.scope.get(_MARK))

@@ -1,4 +1,4 @@
-"""What a client has missed while it was away, from the table."""
+"""Catch-up: the events that a reconnecting client has missed."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -10,11 +10,11 @@ from crawlyard.clock import Clock
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.live.frames import Teller
+from crawlyard.web.live.sse import Teller
 from crawlyard.web.live.stream import Stream, missed
 
 MOST_REPLAYED = 1_000
-"""Events that a client which comes again is told; more, or older ones, and it reads anew."""
+"""Events that are sent again; if there are more, or older ones, the client reads the lists."""
 
 REPLAYED_FOR = timedelta(minutes=10)
 
@@ -23,8 +23,8 @@ _PORTION = 100
 _log = logging.getLogger(__name__)
 
 
-class Past:
-    """Tells clients that come again what has happened meanwhile."""
+class CatchUp:
+    """Sends reconnecting clients what has happened meanwhile."""
 
     def __init__(self, events: EventLog, teller: Teller, clock: Clock) -> None:
         self._events = events
@@ -32,7 +32,7 @@ class Past:
         self._clock = clock
 
     async def of(self, stream: Stream) -> AsyncIterator[bytes]:
-        """Yield the events that a client has missed, or the word that something is missing."""
+        """Yield the events that a client has missed, or a message that something is missing."""
         until, after = stream.replay_to, stream.wish.after or 0
         if until is None or after >= until or not stream.hears_any:
             return
@@ -51,7 +51,7 @@ class Past:
             stream.end()
 
     async def _is_gap(self, query: EventQuery, after: int, until: int) -> bool:
-        """Tell whether too much was missed, too long ago, or is forgotten by now."""
+        """Return whether too much was missed, too long ago, or has been deleted since."""
         if after:
             last_heard = await self._events.events(after=after - 1, limit=1)
             if not last_heard or last_heard[0].seq != after:

@@ -1,8 +1,9 @@
-"""Every answer that is an error, as one shape.
+"""Problems: every error that the API answers with, and their pages.
 
 Source: RFC 9457, Problem Details for HTTP APIs.
 """
 
+import html
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.fleet.health import ProblemKindOut
 from crawlyard.core.answers.problems import FieldErrorOut, ProblemOut
 from crawlyard.core.jobs.actions import actions_of
 from crawlyard.errors import (
@@ -47,35 +49,154 @@ class Kind:
 
     status: int
     title: str
+    meaning: str  # and what to do
 
 
 KINDS: Mapping[str, Kind] = {
-    "validation_failed": Kind(422, "The request is not valid"),
-    "malformed": Kind(400, "The request cannot be read"),
-    "invalid_cursor": Kind(400, "The cursor does not belong to this list"),
-    "unauthenticated": Kind(401, "Sign in, or send a token"),
-    "forbidden": Kind(403, "Not allowed"),
-    "not_found": Kind(404, "There is no such thing"),
-    "method_not_allowed": Kind(405, "The method is not allowed here"),
-    "not_acceptable": Kind(406, "No such format"),
-    "invalid_transition": Kind(409, "The state does not allow it"),
-    "conflict": Kind(409, "It was changed meanwhile"),
-    "confirmation_required": Kind(409, "Confirmation required"),
-    "idempotency_in_progress": Kind(409, "A request with this Idempotency-Key is under way"),
-    "gone": Kind(410, "It is no longer here"),
-    "precondition_failed": Kind(412, "It is at another version"),
-    "too_slow": Kind(408, "The request did not come in time"),
-    "payload_too_large": Kind(413, "The body is too large"),
-    "unsupported_media_type": Kind(415, "The body must be JSON"),
-    "idempotency_key_reused": Kind(422, "The Idempotency-Key was used for another request"),
-    "misdirected": Kind(421, "The Host is not one of this server's"),
-    "precondition_required": Kind(428, "If-Match is missing"),
-    "limit_exceeded": Kind(429, "A quota is used up"),
-    "rate_limited": Kind(429, "Too many requests"),
-    "refused": Kind(409, "It cannot be done"),
-    "head_too_large": Kind(431, "The URL or the headers are too long"),
-    "internal": Kind(500, "An error of the server"),
-    "unavailable": Kind(503, "Not available now"),
+    "validation_failed": Kind(
+        422,
+        "The request is not valid",
+        "A field or a parameter is not valid. `errors` names each one by its JSON pointer or "
+        "its name. Correct them and send the request again.",
+    ),
+    "malformed": Kind(
+        400,
+        "The request cannot be read",
+        "The body is not JSON in UTF-8, is nested too deep, or a header cannot be read.",
+    ),
+    "invalid_cursor": Kind(
+        400,
+        "The cursor does not belong to this list",
+        "A cursor continues the list that it came from, with the same filters. Start the list "
+        "again, without a cursor.",
+    ),
+    "unauthenticated": Kind(
+        401,
+        "Sign in, or send a token",
+        "The server does not know who you are. Send 'Authorization: Bearer cyt_…' with a "
+        "token that is neither expired nor revoked, or sign in.",
+    ),
+    "forbidden": Kind(
+        403,
+        "Not allowed",
+        "You may see the resource, but your role or the scopes of your token do not allow "
+        "this action; or a page of another site sent the request in your name.",
+    ),
+    "not_found": Kind(
+        404,
+        "There is no such thing",
+        "There is no such resource, or it belongs to another user.",
+    ),
+    "method_not_allowed": Kind(
+        405,
+        "The method is not allowed here",
+        "The address exists, but not for this method; Allow lists those that it takes.",
+    ),
+    "not_acceptable": Kind(
+        406,
+        "No such format",
+        "The server has no format that Accept asks for; the OpenAPI document lists the formats.",
+    ),
+    "invalid_transition": Kind(
+        409,
+        "The state does not allow it",
+        "The state of the resource does not allow the action. `allowed_actions` lists those "
+        "that it does allow.",
+    ),
+    "conflict": Kind(
+        409,
+        "It was changed meanwhile",
+        "It was changed at the same time, or the name is taken. Read it again, and decide anew.",
+    ),
+    "confirmation_required": Kind(
+        409,
+        "Confirmation required",
+        "The change also affects the schedules listed in `schedules`. Nothing was changed; "
+        "repeat the request with `confirm=true` to go ahead.",
+    ),
+    "idempotency_in_progress": Kind(
+        409,
+        "A request with this Idempotency-Key is under way",
+        "The first request with this key has not been answered yet. Wait as long as Retry- "
+        "After says, and send it again.",
+    ),
+    "gone": Kind(
+        410,
+        "It is no longer here",
+        "It existed, and has been deleted for good.",
+    ),
+    "precondition_failed": Kind(
+        412,
+        "It is at another version",
+        "If-Match names another version than the current one, which is in `current_version`. "
+        "Read it again, and decide anew.",
+    ),
+    "too_slow": Kind(
+        408,
+        "The request did not come in time",
+        "The whole request must arrive within a minute. Send it again, over a faster "
+        "connection or in smaller parts.",
+    ),
+    "payload_too_large": Kind(
+        413,
+        "The body is too large",
+        "The body has more bytes than the server accepts.",
+    ),
+    "unsupported_media_type": Kind(
+        415,
+        "The body must be JSON",
+        "Send the body as application/json.",
+    ),
+    "idempotency_key_reused": Kind(
+        422,
+        "The Idempotency-Key was used for another request",
+        "The key belongs to another request, whose answer is kept for a day. Use a new key "
+        "for a new request.",
+    ),
+    "misdirected": Kind(
+        421,
+        "The Host is not one of this server's",
+        "The Host header is not a name of this server. Whoever runs it can add one: crawlyard "
+        "serve --allow-host NAME.",
+    ),
+    "precondition_required": Kind(
+        428,
+        "If-Match is missing",
+        "Send If-Match with the ETag of what you saw, so that nobody's change is lost; * "
+        "changes it whatever its version.",
+    ),
+    "limit_exceeded": Kind(
+        429,
+        "A quota is used up",
+        "You have as many as your quota allows, or too many open streams. `quota` says which.",
+    ),
+    "rate_limited": Kind(
+        429,
+        "Too many requests",
+        "You send requests too often. Wait as long as Retry-After says.",
+    ),
+    "refused": Kind(
+        409,
+        "It cannot be done",
+        "It cannot be done as asked; the detail says why.",
+    ),
+    "head_too_large": Kind(
+        431,
+        "The URL or the headers are too long",
+        "The URL and the headers together have more bytes than the server accepts. Send fewer "
+        "parameters, or use POST where that is possible.",
+    ),
+    "internal": Kind(
+        500,
+        "An error of the server",
+        "The server has a bug. Its log has the details, under the `request_id`.",
+    ),
+    "unavailable": Kind(
+        503,
+        "Not available now",
+        "The store is unreachable, the server is shutting down, or it has all it can take. "
+        "Wait as long as Retry-After says, and send the request again.",
+    ),
 }
 """All codes; their pages are served under ``/problems/``."""
 
@@ -122,7 +243,7 @@ def told(
     """Return the body of the answer that tells of a problem."""
     kind = KINDS[code]
     shape = ProblemOut(
-        type=f"/problems/{code.replace('_', '-')}",
+        type=_type_of(code),
         title=kind.title,
         status=kind.status,
         code=code,
@@ -222,3 +343,34 @@ def _methods_of(request: Request) -> list[str]:
 async def _of_bug(request: Request, error: Exception) -> Response:
     _log.error("request %s %s failed", request.method, request.url.path, exc_info=error)
     return answer(request, "internal", "an error of the server, which its log tells of")
+
+
+# --- the pages of problems
+
+
+def kind_of(code: str) -> ProblemKindOut:
+    """Return the explanation of a code.
+
+    Raises:
+        KeyError: there is no such code.
+    """
+    kind = KINDS[code]
+    return ProblemKindOut(
+        type=_type_of(code), code=code, status=kind.status, title=kind.title, detail=kind.meaning
+    )
+
+
+def page_of(kind: ProblemKindOut) -> str:
+    """Return the page of a kind, in HTML that loads nothing."""
+    title, detail = html.escape(kind.title), html.escape(kind.detail)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{title} · Crawlyard</title></head>\n<body><main>\n<h1>{title}</h1>\n"
+        f"<p>Status {kind.status}, code <code>{kind.code}</code></p>\n<p>{detail}</p>\n"
+        "</main></body>\n</html>\n"
+    )
+
+
+def _type_of(code: str) -> str:
+    return f"/problems/{code.replace('_', '-')}"
