@@ -1,41 +1,33 @@
 """Event log in commit order."""
 
-from functools import partial
-
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from crawlyard.core.event import Event
 from crawlyard.store.codec.jobs import event_of
-from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.tables.jobs import events
 
 
-class EventLog(Struct, frozen=True):
+class EventLog(StorePart):
     """Stored events, in commit order."""
 
-    _database: Database
-
-    async def events(
-        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    @reads
+    def events(
+        self, conn: Connection, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
         """Return at most *limit* events that match *query*, with a seq above *after*.
 
         Oldest first, unless *query* asks for the newest first: then the *limit* newest.
         """
-        return await self._database.read(partial(_events, query=query, after=after, limit=limit))
+        statement = select(events).where(events.c.seq > after, *_conditions(query))
+        order = events.c.seq.desc() if query.newest_first else events.c.seq
+        rows = conn.execute(statement.order_by(order).limit(limit)).mappings()
+        return [event_of(row) for row in rows]
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
         return await self._database.known(_last)
-
-
-def _events(conn: Connection, query: EventQuery, after: int, limit: int) -> list[Event]:
-    statement = select(events).where(events.c.seq > after, *_conditions(query))
-    order = events.c.seq.desc() if query.newest_first else events.c.seq
-    rows = conn.execute(statement.order_by(order).limit(limit)).mappings()
-    return [event_of(row) for row in rows]
 
 
 _LAST = select(func.max(events.c.seq))

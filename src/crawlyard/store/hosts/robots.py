@@ -4,41 +4,38 @@ from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
-from msgspec import Struct
 from sqlalchemy import Connection, select
 
 from crawlyard.core.hosts.robots_file import RobotsFile
 from crawlyard.store.codec.hosts import file_of, file_row
 from crawlyard.store.db.bulk_rows import delete_first
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import Database, is_postgres
+from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.tables.hosts import robots
 
 
-class RobotsStore(Struct, frozen=True):
+class RobotsStore(StorePart):
     """Cached robots.txt files, one per origin."""
 
-    _database: Database
-
-    async def get(self, origin: str, now: datetime) -> RobotsFile | None:
+    @reads
+    def get(self, conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
         """Return the cached file of an origin, ``None`` if there is none that is valid at *now*."""
-        return await self._database.read(partial(_get, origin=clean(origin), now=now))
+        origin = clean(origin)
+        found = select(robots).where(robots.c.origin == origin, robots.c.expires_at > now)
+        row = conn.execute(found).mappings().first()
+        return file_of(row) if row is not None else None
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
         """Store files, each replacing one fetched no later; each origin may occur once."""
         if files:
             await self._database.write(partial(_put, files=files))
 
-    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+    @writes
+    def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
         """Delete up to *rows* files that expired before *before*; return how many."""
-        return await self._database.write(partial(_sweep, before=before, rows=rows))
-
-
-def _get(conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
-    found = select(robots).where(robots.c.origin == origin, robots.c.expires_at > now)
-    row = conn.execute(found).mappings().first()
-    return file_of(row) if row is not None else None
+        return delete_first(conn, (robots.c.origin,), robots.c.expires_at < before, rows)
 
 
 def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
@@ -52,7 +49,3 @@ def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
         where=robots.c.fetched_at <= given.fetched_at,
     )
     conn.execute(statement, rows)
-
-
-def _sweep(conn: Connection, before: datetime, rows: int) -> int:
-    return delete_first(conn, (robots.c.origin,), robots.c.expires_at < before, rows)
