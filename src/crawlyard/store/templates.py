@@ -1,7 +1,6 @@
 """Templates with all their versions. Names are unique per owner."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
@@ -13,9 +12,7 @@ from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
 from crawlyard.store.codec.templates import template_of, template_row, version_row
-from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.name_conflicts import in_use, taken
-from crawlyard.store.db.name_order import behind, by_name
+from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Carry, TemplateQuery
@@ -24,6 +21,7 @@ from crawlyard.store.tables.templates import template_versions, templates
 
 _OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
 _BEYOND = 2**31  # one more than the version column can hold
+_NAMED = 20  # most schedules that a message names
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
@@ -37,11 +35,7 @@ class TemplateStore(StorePart):
         Raises:
             Conflict: its id is taken, or its owner has one of that name.
         """
-        if not insert_new(conn, templates, [template_row(template)]):
-            same = select(templates.c.id).where(templates.c.id == template.id)
-            if conn.scalar(same) is not None:
-                raise Conflict(f"there is a template {template.id} already")
-            raise taken("template", template.name)
+        add_row(conn, templates, template_row(template), "a template")
         conn.execute(insert(template_versions).values(version_row(template)))
         tell(conn, [event])
 
@@ -85,7 +79,7 @@ class TemplateStore(StorePart):
         try:
             conn.execute(update(templates).where(templates.c.id == template.id).values(row))
         except IntegrityError:
-            raise taken("template", template.name) from None
+            raise taken("a template", template.name) from None
         conn.execute(insert(template_versions).values(version_row(template)))
         for schedule, _ in carried:
             same = update(schedules).where(schedules.c.id == schedule.id)
@@ -131,8 +125,14 @@ class TemplateStore(StorePart):
                 message names the schedules of *seen_by* (``None``: all of them) and
                 counts the others.
         """
-        work = partial(_delete, template_id=template_id, version=version, event=event)
-        work(conn, seen_by=seen_by)
+        _lock(conn, template_id, version)
+        # A schedule being added takes a share lock on the row that is locked here: either it is
+        # seen below, or it comes too late and finds no template.
+        _check_unused(conn, template_id, seen_by)
+        own = template_versions.c.template_id == template_id
+        conn.execute(delete(template_versions).where(own))
+        conn.execute(delete(templates).where(templates.c.id == template_id))
+        tell(conn, [event])
 
 
 def _read(which: ColumnElement[bool]) -> Select[Any]:
@@ -151,15 +151,11 @@ def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]
 
 
 def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = []
-    if query.owner is not None:
-        asked.append(templates.c.owner == query.owner)
+    asked = equal((templates.c.owner, query.owner), (templates.c.name, query.name))
     if query.seen_by is not None:
         asked.append(or_(templates.c.owner == query.seen_by, templates.c.public))
     if query.public is not None:
         asked.append(templates.c.public.is_(query.public))
-    if query.name is not None:
-        asked.append(templates.c.name == query.name)
     if query.text:
         asked.append(templates.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:
@@ -167,24 +163,29 @@ def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bo
     return asked
 
 
-def _delete(
-    conn: Connection, template_id: str, version: int, event: Event, seen_by: str | None
-) -> None:
-    _lock(conn, template_id, version)
-    # A schedule being added takes a share lock on the row that is locked here: either it is
-    # seen below, or it comes too late and finds no template.
-    _check_unused(conn, template_id, seen_by)
-    conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
-    conn.execute(delete(templates).where(templates.c.id == template_id))
-    tell(conn, [event])
-
-
 def _check_unused(conn: Connection, template_id: str, seen_by: str | None) -> None:
     using = select(schedules.c.owner, schedules.c.name)
     found = conn.execute(using.where(schedules.c.template_id == template_id))
     users = [(row.owner, row.name) for row in found]
     if users:
-        raise in_use(template_id, users, seen_by)
+        raise _in_use(template_id, users, seen_by)
+
+
+def _in_use(template_id: str, users: Sequence[tuple[str, str]], seen_by: str | None) -> Conflict:
+    """Return the error for deleting a template that schedules use, given as (owner, name).
+
+    Schedules of users other than *seen_by* are counted, not named; ``None`` sees all.
+    """
+    names = sorted(name for owner, name in users if seen_by in (None, owner))
+    hidden = len(users) - len(names)
+    kind = "schedule" if len(users) == 1 else "schedules"
+    parts = [f"{kind} {', '.join(names[:_NAMED])}"] if names else []
+    if names[_NAMED:]:
+        parts.append(f"{len(names) - _NAMED} more")
+    if hidden:
+        parts.append(f"{hidden} of other users" if names else f"{hidden} {kind} of other users")
+    used = f"template {template_id} is used by {' and '.join(parts)}"
+    return Conflict(f"{used}; delete those first")
 
 
 def _lock(conn: Connection, template_id: str, version: int) -> None:

@@ -5,25 +5,17 @@ from datetime import datetime
 from functools import partial
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.access.setting import Section
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event
 from crawlyard.core.operation import Operation
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.desk import (
-    operation_of,
-    operation_row,
-    section_of,
-    section_row,
-    view_of,
-    view_row,
-)
-from crawlyard.store.db.bulk_rows import delete_first, insert_new
-from crawlyard.store.db.name_conflicts import taken
-from crawlyard.store.db.name_order import plainly
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import OPERATIONS, SECTIONS, VIEWS
+from crawlyard.store.db.bulk_rows import delete_first
+from crawlyard.store.db.rows import add_row, equal, plainly, put_version, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.tables.desk import UNDER_WAY, operations, settings, views
@@ -39,10 +31,7 @@ class ViewStore(StorePart):
         Raises:
             Conflict: the id is taken, or the owner has a view of that name on the same page.
         """
-        if not insert_new(conn, views, [view_row(view)]):
-            if conn.scalar(select(views.c.id).where(views.c.id == view.id)) is not None:
-                raise Conflict(f"there is a view {view.id} already")
-            raise taken("view", view.name)
+        add_row(conn, views, VIEWS.row(view), "a view")
 
     @reads
     def get(self, conn: Connection, view_id: str) -> SavedView:
@@ -51,10 +40,7 @@ class ViewStore(StorePart):
         Raises:
             NotFound: no view has that id.
         """
-        row = conn.execute(select(views).where(views.c.id == view_id)).mappings().first()
-        if row is None:
-            raise NotFound(f"no view {view_id}")
-        return view_of(row)
+        return VIEWS.one(conn, select(views).where(views.c.id == view_id), f"view {view_id}")
 
     @writes
     def save(self, conn: Connection, view: SavedView) -> None:
@@ -63,22 +49,17 @@ class ViewStore(StorePart):
         Raises:
             Conflict: the stored version is another, the view is gone, or the name is taken.
         """
-        same = (views.c.id == view.id, views.c.version == view.version - 1)
         try:
-            saved = conn.execute(update(views).where(*same).values(view_row(view))).rowcount
+            put_version(conn, views, VIEWS.row(view), f"view {view.id} is")
         except IntegrityError:  # the name is the only unique value that can change
-            raise taken("view", view.name) from None
-        if not saved:
-            raise Conflict(f"view {view.id} is not at version {view.version - 1} any more")
+            raise taken("a view", view.name) from None
 
     @reads
     def find(self, conn: Connection, owner: str, page: str | None = None) -> list[SavedView]:
         """Return the views of a user, sorted by page and name; *page* ``None`` means all pages."""
-        found = select(views).where(views.c.owner == owner)
-        if page is not None:
-            found = found.where(views.c.page == page)
+        found = select(views).where(*equal((views.c.owner, owner), (views.c.page, page)))
         order = (plainly(conn, views.c.page), plainly(conn, views.c.name))
-        return [view_of(row) for row in conn.execute(found.order_by(*order)).mappings()]
+        return VIEWS.all(conn, found.order_by(*order))
 
     @writes
     def delete(self, conn: Connection, view_id: str, version: int) -> None:
@@ -102,8 +83,7 @@ class OperationStore(StorePart):
         Raises:
             Conflict: the id is taken.
         """
-        if not insert_new(conn, operations, [operation_row(operation)]):
-            raise Conflict(f"there is an operation {operation.id} already")
+        add_row(conn, operations, OPERATIONS.row(operation), "an operation")
 
     @reads
     def get(self, conn: Connection, operation_id: str) -> Operation:
@@ -113,10 +93,7 @@ class OperationStore(StorePart):
             NotFound: no operation has that id.
         """
         found = select(operations).where(operations.c.id == operation_id)
-        row = conn.execute(found).mappings().first()
-        if row is None:
-            raise NotFound(f"no operation {operation_id}")
-        return operation_of(row)
+        return OPERATIONS.one(conn, found, f"operation {operation_id}")
 
     @writes
     def save(self, conn: Connection, operation: Operation) -> None:
@@ -125,7 +102,7 @@ class OperationStore(StorePart):
         Raises:
             Conflict: the stored version is another: it was cancelled, or another process has it.
         """
-        _save_operation(conn, operation=operation)
+        _save(conn, operation)
 
     @reads
     def find(
@@ -135,13 +112,10 @@ class OperationStore(StorePart):
 
         *owner* ``None`` means all users, *before* ``None`` the newest operations.
         """
-        asked: list[ColumnElement[bool]] = []
-        if owner is not None:
-            asked.append(operations.c.owner == owner)
+        found = select(operations).where(*equal((operations.c.owner, owner)))
         if before is not None:
-            asked.append(operations.c.id < before)
-        found = select(operations).where(*asked).order_by(operations.c.id.desc()).limit(limit)
-        return [operation_of(row) for row in conn.execute(found).mappings()]
+            found = found.where(operations.c.id < before)
+        return OPERATIONS.all(conn, found.order_by(operations.c.id.desc()).limit(limit))
 
     async def claim(self, now: datetime, until: datetime) -> Operation | None:
         # Called every second, nearly always in vain: read first, so that it doesn't block writers.
@@ -169,12 +143,8 @@ class OperationStore(StorePart):
         return delete_first(conn, (operations.c.id,), operations.c.ended_at < before, rows)
 
 
-def _save_operation(conn: Connection, operation: Operation) -> None:
-    before = operation.version - 1
-    same = (operations.c.id == operation.id, operations.c.version == before)
-    statement = update(operations).where(*same).values(operation_row(operation))
-    if not conn.execute(statement).rowcount:
-        raise Conflict(f"operation {operation.id} is not at version {before} any more")
+def _save(conn: Connection, operation: Operation) -> None:
+    put_version(conn, operations, OPERATIONS.row(operation), f"operation {operation.id} is")
 
 
 def _free(now: datetime) -> ColumnElement[bool]:
@@ -196,13 +166,12 @@ def _is_any_free(conn: Connection, now: datetime) -> bool:
 def _claim(conn: Connection, now: datetime, until: datetime) -> Operation | None:
     first = select(operations).where(_free(now)).order_by(operations.c.id).limit(1)
     # SQLite has one writer at a time, Postgres skips rows that another claim has locked
-    row = conn.execute(first.with_for_update(skip_locked=True)).mappings().first()
-    if row is None:
+    found = OPERATIONS.first(conn, first.with_for_update(skip_locked=True))
+    if found is None:
         return None
-    found = operation_of(row)
     # a new version, so that the previous holder can't save the operation any more
     mine = replace(found, leased_until=until, version=found.version + 1)
-    _save_operation(conn, mine)
+    _save(conn, mine)
     return mine
 
 
@@ -212,8 +181,8 @@ class SettingStore(StorePart):
     @reads
     def get(self, conn: Connection, name: str) -> Section:
         """Return a section; a section that was never saved is empty, at version 0."""
-        row = conn.execute(select(settings).where(settings.c.name == name)).mappings().first()
-        return section_of(row) if row else Section(name=name)
+        found = SECTIONS.first(conn, select(settings).where(settings.c.name == name))
+        return found or Section(name=name)
 
     @writes
     def save(self, conn: Connection, section: Section, event: Event | None = None) -> None:
@@ -222,12 +191,5 @@ class SettingStore(StorePart):
         Raises:
             Conflict: the stored version is another.
         """
-        before, row = section.version - 1, section_row(section)
-        if before == 0:
-            saved = insert_new(conn, settings, [row])
-        else:
-            same = (settings.c.name == section.name, settings.c.version == before)
-            saved = conn.execute(update(settings).where(*same).values(row)).rowcount
-        if not saved:
-            raise Conflict(f"settings {section.name} are not at version {before} any more")
+        put_version(conn, settings, SECTIONS.row(section), f"settings {section.name} are")
         tell(conn, [event] if event else [])

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
 from crawlyard.core.idempotency import Reply
-from crawlyard.store.codec.desk import answer_row, reply_of, reply_row
+from crawlyard.store.codec.records import REPLIES
 from crawlyard.store.db.bulk_rows import delete_first
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
@@ -13,6 +13,7 @@ from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.tables.desk import replies
 
 _OPEN = replies.c.status == 0
+_ANSWER = ("status", "headers", "body")
 
 
 class ReplyStore(StorePart):
@@ -36,14 +37,15 @@ class ReplyStore(StorePart):
             found = select(replies).where(_of(reply.asker, reply.key))
             row = conn.execute(found).mappings().first()
             if row is not None:
-                return reply_of(row)
+                return REPLIES.record(row)
             # the row was deleted between the two statements: try again
 
     @writes
     def settle(self, conn: Connection, reply: Reply) -> None:
         """Store the reply to a request that is in progress."""
+        row = REPLIES.row(reply)
         same = (_of(reply.asker, reply.key), _OPEN, replies.c.request == reply.request)
-        conn.execute(update(replies).where(*same).values(answer_row(reply)))
+        conn.execute(update(replies).where(*same).values({name: row[name] for name in _ANSWER}))
 
     @writes
     def drop(self, conn: Connection, asker: str, key: str) -> None:
@@ -60,7 +62,7 @@ class ReplyStore(StorePart):
 def _first(conn: Connection, reply: Reply, over: ColumnElement[bool]) -> bool:
     """Insert *reply*, or replace that of its key if *over* holds; return whether it was written."""
     insert = postgresql.insert(replies) if is_postgres(conn) else sqlite.insert(replies)
-    row = reply_row(reply)
+    row = REPLIES.row(reply)
     statement = insert.values(row).on_conflict_do_update(
         index_elements=["asker", "key"], set_=row, where=over
     )

@@ -10,9 +10,9 @@ from crawlyard.core.access.user import User
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.access import credential_of, credential_row, user_of, user_row
+from crawlyard.store.codec.records import CREDENTIALS, USERS
 from crawlyard.store.db.bulk_rows import delete_first, insert_new
-from crawlyard.store.db.name_order import plainly
+from crawlyard.store.db.rows import add_row, equal, plainly, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Proof
@@ -29,8 +29,7 @@ class UserStore(StorePart):
         Raises:
             Conflict: the id is taken.
         """
-        if not insert_new(conn, users, [user_row(user)]):
-            raise Conflict(f"there is a user {user.id} already")
+        add_row(conn, users, USERS.row(user), "a user")
         tell(conn, [event])
 
     @reads
@@ -40,10 +39,7 @@ class UserStore(StorePart):
         Raises:
             NotFound: no user has that id.
         """
-        row = conn.execute(select(users).where(users.c.id == user_id)).mappings().first()
-        if row is None:
-            raise NotFound(f"no user {user_id}")
-        return user_of(row)
+        return USERS.one(conn, select(users).where(users.c.id == user_id), f"user {user_id}")
 
     @writes
     def save(self, conn: Connection, user: User, event: Event) -> None:
@@ -52,19 +48,14 @@ class UserStore(StorePart):
         Raises:
             Conflict: the stored version is another.
         """
-        row = user_row(user)
-        del row["id"], row["created_at"]
-        same = (users.c.id == user.id, users.c.version == user.version - 1)
-        if not conn.execute(update(users).where(*same).values(row)).rowcount:
-            raise Conflict(f"user {user.id} is not at version {user.version - 1} any more")
+        put_version(conn, users, USERS.row(user), f"user {user.id} is")
         tell(conn, [event])
 
     @reads
     def find(self, conn: Connection, after: str, limit: int) -> list[User]:
         """Return at most *limit* users with an id above *after*, sorted by id."""
         id_ = plainly(conn, users.c.id)
-        found = select(users).where(id_ > after).order_by(id_).limit(limit)
-        return [user_of(row) for row in conn.execute(found).mappings()]
+        return USERS.all(conn, select(users).where(id_ > after).order_by(id_).limit(limit))
 
     @reads
     def day(self, conn: Connection, owner: str, day: date) -> Usage:
@@ -121,8 +112,8 @@ class CredentialStore(StorePart):
         row = conn.execute(found.where(credentials.c.digest == digest)).mappings().first()
         if row is None:
             return None
-        user = user_of({c.name: row[f"its_{c.name}"] for c in users.c})
-        return Proof(credential=credential_of(row), user=user)
+        user = USERS.record({c.name: row[f"its_{c.name}"] for c in users.c})
+        return Proof(credential=CREDENTIALS.record(row), user=user)
 
     @reads
     def get(self, conn: Connection, credential_id: str) -> Credential:
@@ -132,10 +123,7 @@ class CredentialStore(StorePart):
             NotFound: no credential has that id.
         """
         found = select(credentials).where(credentials.c.id == credential_id)
-        row = conn.execute(found).mappings().first()
-        if row is None:
-            raise NotFound(f"no credential {credential_id}")
-        return credential_of(row)
+        return CREDENTIALS.one(conn, found, f"credential {credential_id}")
 
     @reads
     def find(
@@ -150,13 +138,11 @@ class CredentialStore(StorePart):
 
         *user_id* ``None`` means all users, *before* ``None`` the newest credentials.
         """
-        asked = [credentials.c.kind == kind.value]
-        if user_id is not None:
-            asked.append(credentials.c.user_id == user_id)
+        asked = equal((credentials.c.kind, kind.value), (credentials.c.user_id, user_id))
+        found = select(credentials).where(*asked)
         if before is not None:
-            asked.append(credentials.c.id < before)
-        found = select(credentials).where(*asked).order_by(credentials.c.id.desc()).limit(limit)
-        return [credential_of(row) for row in conn.execute(found).mappings()]
+            found = found.where(credentials.c.id < before)
+        return CREDENTIALS.all(conn, found.order_by(credentials.c.id.desc()).limit(limit))
 
     @writes
     def touch(self, conn: Connection, credential_id: str, now: datetime) -> None:
@@ -219,7 +205,7 @@ def _insert(conn: Connection, credential: Credential) -> None:
     user = select(users.c.id).where(users.c.id == credential.user_id)  # none is ever deleted
     if conn.scalar(user) is None:
         raise NotFound(f"no user {credential.user_id}")
-    if not insert_new(conn, credentials, [credential_row(credential)]):
+    if not insert_new(conn, credentials, [CREDENTIALS.row(credential)]):
         raise Conflict(f"there is a credential {credential.id} already, or one of its digest")
 
 

@@ -3,7 +3,8 @@
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from crawlyard.core.event import Event
-from crawlyard.store.codec.jobs import event_of
+from crawlyard.store.codec.records import EVENTS
+from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.tables.jobs import events
@@ -22,8 +23,7 @@ class EventLog(StorePart):
         """
         statement = select(events).where(events.c.seq > after, *_conditions(query))
         order = events.c.seq.desc() if query.newest_first else events.c.seq
-        rows = conn.execute(statement.order_by(order).limit(limit)).mappings()
-        return [event_of(row) for row in rows]
+        return EVENTS.all(conn, statement.order_by(order).limit(limit))
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
@@ -38,15 +38,13 @@ def _last(conn: Connection) -> int:
 
 
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = []
-    if query.subject is not None:
-        asked.append(events.c.subject == query.subject)
-    if query.owner is not None:
-        asked.append(events.c.owner == query.owner)
+    asked = equal(
+        (events.c.subject, query.subject),
+        (events.c.owner, query.owner),
+        (events.c.actor, query.actor),
+    )
     if query.names:
         asked.append(events.c.name.in_(sorted(query.names)))
-    if query.actor is not None:
-        asked.append(events.c.actor == query.actor)
     if query.since is not None:
         asked.append(events.c.at >= query.since)
     if query.before is not None:

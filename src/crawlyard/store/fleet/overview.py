@@ -23,8 +23,9 @@ from crawlyard.core.schedules.records import RecentTick
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.store.codec.jobs import job_of
-from crawlyard.store.codec.schedules import schedule_of, tick_of
-from crawlyard.store.codec.webhooks import webhook_of
+from crawlyard.store.codec.records import TICKS, WEBHOOKS
+from crawlyard.store.codec.schedules import schedule_of
+from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.tables.jobs import GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs
 from crawlyard.store.tables.schedules import FIRES, schedules, ticks
@@ -75,7 +76,7 @@ class OverviewStore(StorePart):
             )
             for row in conn.execute(asked).mappings():
                 state = None if row["state"] is None else State(row["state"])
-                recent = RecentTick(tick=tick_of(row), state=state)
+                recent = RecentTick(tick=TICKS.record(row), state=state)
                 found.setdefault(recent.tick.schedule_id, []).append(recent)
         return found
 
@@ -93,7 +94,7 @@ class OverviewStore(StorePart):
                 FIRES,
                 schedules.c.paused_at.is_(None),
                 schedules.c.fire_at < before,
-                *_of(schedules.c.owner, owner),
+                *equal((schedules.c.owner, owner)),
             )
             .order_by(schedules.c.fire_at, schedules.c.id)
             .limit(limit)
@@ -113,7 +114,9 @@ class OverviewStore(StorePart):
         short = jobs.c.state_reason.in_([reason.value for reason in reasons])
         held = (
             select(jobs)
-            .where(HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *_of(jobs.c.owner, owner))
+            .where(
+                HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *equal((jobs.c.owner, owner))
+            )
             .order_by(jobs.c.since, jobs.c.id)
             .limit(limit)
         )
@@ -126,7 +129,7 @@ class OverviewStore(StorePart):
         """Return at most *limit* jobs that failed since *since*, with their lines, latest first."""
         failed = (
             select(*_END, *_LINE)
-            .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *_of(jobs.c.owner, owner))
+            .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *equal((jobs.c.owner, owner)))
             .order_by(jobs.c.ended_at.desc(), jobs.c.id.desc())
             .limit(limit)
         )
@@ -155,7 +158,7 @@ class OverviewStore(StorePart):
         """Return the number of pending jobs that are due at *now*, and the one due longest."""
         due = (
             select(jobs.c.id, jobs.c.due_at, func.count().over().label("count_"))
-            .where(PENDING, PRESENT, jobs.c.due_at <= now, *_of(jobs.c.owner, owner))
+            .where(PENDING, PRESENT, jobs.c.due_at <= now, *equal((jobs.c.owner, owner)))
             .order_by(jobs.c.due_at, jobs.c.id)
             .limit(1)
         )
@@ -185,11 +188,11 @@ class OverviewStore(StorePart):
         """Return at most *limit* webhooks that are switched off, most recently changed first."""
         found = (
             select(webhooks)
-            .where(~webhooks.c.active, *_of(webhooks.c.owner, owner))
+            .where(~webhooks.c.active, *equal((webhooks.c.owner, owner)))
             .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
             .limit(limit)
         )
-        return [webhook_of(row) for row in conn.execute(found).mappings()]
+        return WEBHOOKS.all(conn, found)
 
     @reads
     def _rows(self, conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
@@ -198,10 +201,6 @@ class OverviewStore(StorePart):
 
 def _rows(conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
     return conn.execute(query).mappings().all()
-
-
-def _of(column: ColumnElement[str], owner: str | None) -> list[ColumnElement[bool]]:
-    return [] if owner is None else [column == owner]
 
 
 def _ends_of(

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -18,19 +19,23 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.crawl.page import KnownURL, TargetState
+from crawlyard.core.crawl.page import KnownURL, TargetState, Via
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.watch import course_of, known_of, line_of, worker_of, worker_row
+from crawlyard.store.codec.base import Row, decoder_of, to_json
+from crawlyard.store.codec.records import LOG_LINES
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import STANDING, no_of, tell
 from crawlyard.store.tables.jobs import PENDING, PRESENT, frontier, jobs, shards
 from crawlyard.store.tables.watch import courses, log_lines, workers
+
+_REPORT = decoder_of(WorkerReport)
+_COURSE = decoder_of(Course)
 
 
 class WorkerStore(StorePart):
@@ -42,7 +47,9 @@ class WorkerStore(StorePart):
 
         The wish in *report* itself is not stored.
         """
-        put_rows(conn, workers, [worker_row(report)])  # leaves the `wish` column unchanged
+        said = to_json(replace(report, wish=WorkerWish.NONE))
+        row = {"id": report.id, "report": said, "beat_at": report.beat_at}
+        put_rows(conn, workers, [row])  # leaves the `wish` column unchanged
         return _wish(conn, report.id)
 
     async def wish(self, worker_id: str) -> WorkerWish:
@@ -67,7 +74,7 @@ class WorkerStore(StorePart):
     @reads
     def find(self, conn: Connection) -> list[WorkerReport]:
         """Return all reports, sorted by the start of the worker."""
-        found = [worker_of(row) for row in conn.execute(select(workers)).mappings()]
+        found = [_worker_of(row) for row in conn.execute(select(workers)).mappings()]
         return sorted(found, key=lambda r: (r.started_at, r.id))
 
     @writes
@@ -82,6 +89,10 @@ class WorkerStore(StorePart):
 
 
 _WISH = select(workers.c.wish).where(workers.c.id == bindparam("worker"))
+
+
+def _worker_of(row: Row) -> WorkerReport:
+    return replace(_REPORT.decode(row["report"]), wish=WorkerWish(row["wish"]))
 
 
 def _wish(conn: Connection, worker_id: str) -> WorkerWish:
@@ -108,8 +119,7 @@ class JournalStore(StorePart):
         if text:
             asked.append(_has(clean(text).lower()))
         found = select(log_lines).where(log_lines.c.job_no == _number(job_id), *asked)
-        rows = conn.execute(found.order_by(log_lines.c.n).limit(limit)).mappings()
-        return [line_of(row) for row in rows]
+        return LOG_LINES.all(conn, found.order_by(log_lines.c.n).limit(limit))
 
     @reads
     def last(self, conn: Connection, job_id: str) -> int:
@@ -143,7 +153,7 @@ class JournalStore(StorePart):
     def course(self, conn: Connection, job_id: str) -> Course:
         """Return the course of a job, empty if it has not started."""
         text = conn.scalar(select(courses.c.course).where(courses.c.job_no == _number(job_id)))
-        return course_of(text) if text else Course()
+        return _COURSE.decode(text) if text else Course()
 
     @reads
     def known(self, conn: Connection, job_id: str, fp: int) -> KnownURL | None:
@@ -153,7 +163,7 @@ class JournalStore(StorePart):
         """
         query = _known().where(frontier.c.job_no == _number(job_id), frontier.c.fp == fp)
         row = conn.execute(query).mappings().first()
-        return None if row is None else known_of(row)
+        return None if row is None else _known_of(row)
 
     @reads
     def upcoming(
@@ -164,7 +174,7 @@ class JournalStore(StorePart):
             return []
         ids = union_all(*(_first(job_id, state, after, limit) for state in set(states)))
         query = _known().where(frontier.c.id.in_(ids)).order_by(frontier.c.id).limit(limit)
-        return [known_of(row) for row in conn.execute(query).mappings()]
+        return [_known_of(row) for row in conn.execute(query).mappings()]
 
     @reads
     def waits(self, conn: Connection, now: datetime) -> timedelta:
@@ -206,4 +216,19 @@ def _known() -> Select[Any]:
     named_by = (parent.c.job_no == frontier.c.job_no) & (parent.c.fp == frontier.c.parent_fp)
     return select(*frontier.c, parent.c.url.label("parent")).select_from(
         frontier.outerjoin(parent, named_by)
+    )
+
+
+def _known_of(row: Row) -> KnownURL:
+    return KnownURL(
+        key=row["id"],
+        url=row["url"],
+        host=row["host"],
+        depth=row["depth"],
+        via=Via(row["via"]),
+        state=TargetState(row["state"]),
+        rule=row["rule"],
+        tries=row["tries"],
+        due_at=row["due_at"],
+        parent=row["parent"],
     )

@@ -17,7 +17,7 @@ from crawlyard.core.hosts.rule import HostRule
 from crawlyard.core.hosts.slots import HostTerms, SlotHolder, SlotRequest
 from crawlyard.core.hosts.status import HostBooking
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.store.codec.hosts import rule_of
+from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.transactions import StorePart, reads, writes
@@ -173,8 +173,8 @@ def _sit(
 
 
 def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
-    found = conn.execute(_RULES, {"names": names})
-    return {row["host"]: rule_of(row) for row in found.mappings()}
+    found = conn.execute(_RULES, {"names": names}).mappings()
+    return {row["host"]: HOST_RULES.record(row) for row in found}
 
 
 def _sitters(

@@ -1,14 +1,13 @@
 """Host rules set by operators."""
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 
 from crawlyard.core.event import Event
 from crawlyard.core.hosts.rule import HostRule
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.hosts import rule_of, rule_row
-from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.name_order import plainly
+from crawlyard.store.db.rows import plainly, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.tables.hosts import host_rules
@@ -20,10 +19,9 @@ class HostRuleStore(StorePart):
     @reads
     def find(self, conn: Connection, after: str, limit: int) -> list[HostRule]:
         """Return at most *limit* rules of hosts that sort after *after*, by host."""
-        after = clean(after)
         host = plainly(conn, host_rules.c.host)
-        found = select(host_rules).where(host > after).order_by(host).limit(limit)
-        return [rule_of(row) for row in conn.execute(found).mappings()]
+        found = select(host_rules).where(host > clean(after)).order_by(host).limit(limit)
+        return HOST_RULES.all(conn, found)
 
     @reads
     def get(self, conn: Connection, host: str) -> HostRule:
@@ -33,10 +31,7 @@ class HostRuleStore(StorePart):
             NotFound: the host has no rule.
         """
         found = select(host_rules).where(host_rules.c.host == host)
-        row = conn.execute(found).mappings().first()
-        if row is None:
-            raise NotFound(f"no rule for host {host}")
-        return rule_of(row)
+        return HOST_RULES.one(conn, found, f"rule for host {host}")
 
     @writes
     def put(self, conn: Connection, rule: HostRule, event: Event) -> None:
@@ -45,14 +40,8 @@ class HostRuleStore(StorePart):
         Raises:
             Conflict: the stored version is another.
         """
-        before, row = rule.version - 1, rule_row(rule)
-        if before == 0:
-            saved = insert_new(conn, host_rules, [row])
-        else:
-            same = (host_rules.c.host == rule.host, host_rules.c.version == before)
-            saved = conn.execute(update(host_rules).where(*same).values(row)).rowcount
-        if not saved:
-            raise _moved_on(rule.host, before)
+        row = HOST_RULES.row(rule)
+        put_version(conn, host_rules, row, f"the rule of host {rule.host} is")
         tell(conn, [event])
 
     @writes
@@ -64,9 +53,5 @@ class HostRuleStore(StorePart):
         """
         same = (host_rules.c.host == host, host_rules.c.version == version)
         if not conn.execute(delete(host_rules).where(*same)).rowcount:
-            raise _moved_on(host, version)
+            raise Conflict(f"the rule of host {host} is not at version {version} any more")
         tell(conn, [event])
-
-
-def _moved_on(host: str, version: int) -> Conflict:
-    return Conflict(f"the rule of host {host} is not at version {version} any more")

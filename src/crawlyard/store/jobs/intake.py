@@ -15,7 +15,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import QueueEntry
 from crawlyard.errors import Conflict, Refused
-from crawlyard.store.codec.access import quota_of
+from crawlyard.store.codec.records import quota_of
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.db.transactions import StorePart, writes

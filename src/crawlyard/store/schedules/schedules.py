@@ -7,9 +7,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.name_conflicts import taken
-from crawlyard.store.db.name_order import behind, by_name
+from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import ScheduleQuery
@@ -32,11 +30,7 @@ class ScheduleStore(StorePart):
             NotFound: the template is gone.
         """
         _hold_template(conn, schedule)
-        if not insert_new(conn, schedules, [schedule_row(schedule)]):
-            same = select(schedules.c.id).where(schedules.c.id == schedule.id)
-            if conn.scalar(same) is not None:
-                raise Conflict(f"there is a schedule {schedule.id} already")
-            raise taken("schedule", schedule.name)
+        add_row(conn, schedules, schedule_row(schedule), "a schedule")
         tell(conn, [event])
 
     @reads
@@ -74,7 +68,7 @@ class ScheduleStore(StorePart):
         try:
             saved = conn.execute(statement).rowcount
         except IntegrityError:  # the name is the only unique value that can change
-            raise taken("schedule", schedule.name) from None
+            raise taken("a schedule", schedule.name) from None
         if not saved:
             raise Conflict(
                 f"schedule {schedule.id} is not at version {schedule.version - 1} any more"
@@ -118,16 +112,14 @@ def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
 
 
 def _conditions(conn: Connection, query: ScheduleQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = []
-    if query.owner is not None:
-        asked.append(schedules.c.owner == query.owner)
-    if query.template_id is not None:
-        asked.append(schedules.c.template_id == query.template_id)
+    asked = equal(
+        (schedules.c.owner, query.owner),
+        (schedules.c.template_id, query.template_id),
+        (schedules.c.name, query.name),
+    )
     if query.paused is not None:
         paused = schedules.c.paused_at
         asked.append(paused.is_not(None) if query.paused else paused.is_(None))
-    if query.name is not None:
-        asked.append(schedules.c.name == query.name)
     if query.text:
         asked.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:

@@ -12,7 +12,8 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.store.codec.jobs import job_of
-from crawlyard.store.codec.schedules import schedule_of, state_row, tick_of, tick_row
+from crawlyard.store.codec.records import TICKS
+from crawlyard.store.codec.schedules import schedule_of, state_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.insert_jobs import add_jobs
@@ -129,8 +130,7 @@ class TickStore(StorePart):
         found = select(ticks).where(ticks.c.schedule_id == schedule_id)
         if before is not None:
             found = found.where(ticks.c.due_at < before)
-        rows = conn.execute(found.order_by(ticks.c.due_at.desc()).limit(limit)).mappings()
-        return [tick_of(row) for row in rows]
+        return TICKS.all(conn, found.order_by(ticks.c.due_at.desc()).limit(limit))
 
     @reads
     def ticks_between(
@@ -140,8 +140,7 @@ class TickStore(StorePart):
         found = select(ticks).where(
             ticks.c.schedule_id == schedule_id, ticks.c.due_at >= since, ticks.c.due_at < until
         )
-        rows = conn.execute(found.order_by(ticks.c.due_at)).mappings()
-        return {row["due_at"]: tick_of(row) for row in rows}
+        return {tick.due_at: tick for tick in TICKS.all(conn, found.order_by(ticks.c.due_at))}
 
 
 def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
@@ -202,7 +201,7 @@ def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, date
 
 def _write_ticks(conn: Connection, new: Sequence[Tick]) -> None:
     """Write ticks; a stored tick of the same due time is replaced unless it has another job."""
-    rows = [tick_row(tick) for tick in new]
+    rows = [TICKS.row(tick) for tick in new]
     if insert_new(conn, ticks, rows) == len(rows):
         return
     update_rows(conn, ticks, rows, ("schedule_id", "due_at"), only=ticks.c.job_id.is_(None))

@@ -15,10 +15,10 @@ from crawlyard.core.event import Event
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.subscribers import Subscribers
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, Webhook, message_id
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.jobs import event_of
-from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of, webhook_row
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import DELIVERIES, EVENTS, WEBHOOKS
 from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Claimed
@@ -70,7 +70,7 @@ class DeliveryStore(StorePart):
         claimed: list[Claimed] = []
         # another round if some deliveries did not fit, to use the remaining room
         while traffic.free:
-            found = [delivery_of(row) for row in conn.execute(_due(now, traffic)).mappings()]
+            found = DELIVERIES.all(conn, _due(now, traffic))
             hooks = _webhooks_of(conn, found)
             fitting = [
                 Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
@@ -121,13 +121,13 @@ class DeliveryStore(StorePart):
 
         *state* ``None`` means all states, *before* ``None`` the newest deliveries.
         """
-        asked = [deliveries.c.webhook_id == webhook_id]
-        if state is not None:
-            asked.append(deliveries.c.state == state.value)
+        asked = equal(
+            (deliveries.c.webhook_id, webhook_id), (deliveries.c.state, state and state.value)
+        )
         if before is not None:
             asked.append(deliveries.c.no < before)
         found = select(deliveries).where(*asked).order_by(deliveries.c.no.desc()).limit(limit)
-        return [delivery_of(row) for row in conn.execute(found).mappings()]
+        return DELIVERIES.all(conn, found)
 
     @writes
     def again(self, conn: Connection, delivery_id: str, now: datetime) -> Delivery:
@@ -147,7 +147,7 @@ class DeliveryStore(StorePart):
         conn.execute(
             update(deliveries)
             .where(deliveries.c.id == delivery_id)
-            .values(delivery_row(after) | {"leased_until": None})
+            .values(DELIVERIES.row(after) | {"leased_until": None})
         )
         conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(held_until=None))
         return after
@@ -166,8 +166,8 @@ class DeliveryStore(StorePart):
     def events(self, conn: Connection, sent: Sequence[Delivery]) -> list[Event | None]:
         """Return the event of each delivery, ``None`` if it was deleted by retention."""
         seqs = [delivery.seq for delivery in sent]
-        rows = conn.execute(select(events).where(events.c.seq.in_(seqs))).mappings()
-        of_seq = {row["seq"]: event_of(row) for row in rows}
+        found = EVENTS.all(conn, select(events).where(events.c.seq.in_(seqs)))
+        of_seq = {event.seq: event for event in found}
         return [of_seq.get(seq) for seq in seqs]
 
 
@@ -186,17 +186,9 @@ def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[
         webhooks.c.job_id == events.c.subject,
         webhooks.c.id == events.c.subject,
     )
-    rows = conn.execute(
-        select(events)
-        .where(
-            events.c.seq > seen,
-            events.c.seq <= last,
-            select(webhooks.c.id).where(webhooks.c.active, concerned).exists(),
-        )
-        .order_by(events.c.seq)
-        .limit(limit)
-    )
-    return [event_of(row) for row in rows.mappings()]
+    heard = select(webhooks.c.id).where(webhooks.c.active, concerned).exists()
+    found = select(events).where(events.c.seq > seen, events.c.seq <= last, heard)
+    return EVENTS.all(conn, found.order_by(events.c.seq).limit(limit))
 
 
 def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
@@ -210,7 +202,7 @@ def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhoo
     # shared locks, so that a webhook being deleted gets no new deliveries
     query = select(webhooks).where(webhooks.c.active, concerned).order_by(webhooks.c.id)
     rows = conn.execute(query.with_for_update(read=True, key_share=True)).mappings()
-    return [(webhook_of(row), row["since_seq"]) for row in rows]
+    return [(WEBHOOKS.record(row), row["since_seq"]) for row in rows]
 
 
 def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
@@ -223,7 +215,7 @@ def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
         due_at=now,
         created_at=now,
     )
-    return delivery_row(delivery)
+    return DELIVERIES.row(delivery)
 
 
 _SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
@@ -257,8 +249,8 @@ def _waiting(traffic: Traffic) -> ColumnElement[bool]:
 
 def _webhooks_of(conn: Connection, found: Sequence[Delivery]) -> dict[str, Webhook]:
     ids = sorted({delivery.webhook_id for delivery in found})
-    rows = conn.execute(select(webhooks).where(webhooks.c.id.in_(ids))).mappings()
-    return {row["id"]: webhook_of(row) for row in rows}
+    theirs = WEBHOOKS.all(conn, select(webhooks).where(webhooks.c.id.in_(ids)))
+    return {webhook.id: webhook for webhook in theirs}
 
 
 def _settle(
@@ -266,20 +258,19 @@ def _settle(
 ) -> Event | None:
     webhook = locked(conn, claimed.webhook_id)
     mine = select(deliveries).where(deliveries.c.id == claimed.id)
-    row = conn.execute(mine.with_for_update()).mappings().first()
-    if webhook is None or row is None or delivery_of(row) != claimed:
+    if webhook is None or DELIVERIES.first(conn, mine.with_for_update()) != claimed:
         return None
     conn.execute(
         update(deliveries)
         .where(deliveries.c.id == claimed.id)
-        .values(delivery_row(after) | {"leased_until": None})
+        .values(DELIVERIES.row(after) | {"leased_until": None})
     )
     if len(after.attempts) == len(claimed.attempts):
         return None
     heard, event = webhook.heard(after, held_until)
     if heard != webhook:
         changed = update(webhooks).where(webhooks.c.id == webhook.id)
-        conn.execute(changed.values(webhook_row(heard)))
+        conn.execute(changed.values(WEBHOOKS.row(heard)))
     if event is not None:
         give_up(conn, webhook.id, event.at)
         tell(conn, [event])
@@ -288,10 +279,8 @@ def _settle(
 
 def _get(conn: Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
     mine = select(deliveries).where(deliveries.c.id == delivery_id)
-    row = conn.execute(mine.with_for_update() if lock else mine).mappings().first()
-    if row is None:
-        raise NotFound(f"no delivery {delivery_id}")
-    return delivery_of(row)
+    mine = mine.with_for_update() if lock else mine
+    return DELIVERIES.one(conn, mine, f"delivery {delivery_id}")
 
 
 _ANY_UNDELIVERED = select(deliveries.c.no).where(UNDELIVERED).limit(1)

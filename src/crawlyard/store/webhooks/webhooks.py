@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from functools import partial
 
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.webhooks import webhook_of, webhook_row
-from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import WEBHOOKS
+from crawlyard.store.db.rows import add_row, equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import WebhookQuery
@@ -28,8 +28,7 @@ class WebhookStore(StorePart):
         Raises:
             Conflict: the id is taken.
         """
-        if not insert_new(conn, webhooks, [webhook_row(webhook) | {"since_seq": 0}]):
-            raise Conflict(f"there is a webhook {webhook.id} already")
+        add_row(conn, webhooks, WEBHOOKS.row(webhook) | {"since_seq": 0}, "a webhook")
         tell(conn, [event])
         _from_now_on(conn, webhook.id)
 
@@ -40,10 +39,8 @@ class WebhookStore(StorePart):
         Raises:
             NotFound: no webhook has that id.
         """
-        row = conn.execute(select(webhooks).where(webhooks.c.id == webhook_id)).mappings().first()
-        if row is None:
-            raise NotFound(f"no webhook {webhook_id}")
-        return webhook_of(row)
+        found = select(webhooks).where(webhooks.c.id == webhook_id)
+        return WEBHOOKS.one(conn, found, f"webhook {webhook_id}")
 
     async def save(self, webhook: Webhook, event: Event) -> None:
         """Replace version ``webhook.version - 1`` and add the event.
@@ -65,9 +62,7 @@ class WebhookStore(StorePart):
     @reads
     def find(self, conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that match *query*, newest first."""
-        asked: list[ColumnElement[bool]] = []
-        if query.owner is not None:
-            asked.append(webhooks.c.owner == query.owner)
+        asked = equal((webhooks.c.owner, query.owner))
         if query.job_id is not None:
             none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
             asked.append(of_job if query.job_id else none)
@@ -78,7 +73,7 @@ class WebhookStore(StorePart):
         if query.before is not None:
             asked.append(webhooks.c.id < query.before)
         found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
-        return [webhook_of(row) for row in conn.execute(found).mappings()]
+        return WEBHOOKS.all(conn, found)
 
     async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
         """Return the number of deliveries of a webhook in each state, without zeros."""
@@ -118,7 +113,7 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
     """Replace a webhook; return whether there may be more waiting deliveries to give up."""
     before = _at(conn, webhook.id, webhook.version - 1)
     begins = webhook.active and not before.active
-    row = webhook_row(webhook) | {"held_until": None}
+    row = WEBHOOKS.row(webhook) | {"held_until": None}
     for name in _SETTLED:
         if begins:
             row[name] = _ANEW[name]
