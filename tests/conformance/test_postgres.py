@@ -23,7 +23,6 @@ from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.jobs.insert_jobs import add_jobs
-from crawlyard.store.jobs.jobs import _add
 from crawlyard.store.open import clock_offset, open_sql_store, store_on
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -403,7 +402,7 @@ async def test_events_get_their_numbers_in_the_order_of_commits(
     slow, quick = a_job(), a_job()
 
     def add_slowly(conn: Connection) -> None:
-        _add(conn, slow, its_event(slow))
+        add_jobs(conn, [slow], told=[its_event(slow)])
         # its event has its number, and others have all the time to overtake it
         conn.execute(text("SELECT pg_sleep(0.3)"))
 

@@ -1,4 +1,4 @@
-"""Rows of jobs, their shards, targets and pages, and of events."""
+"""Rows of jobs, their shards, targets and pages."""
 
 import json
 import sys
@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.crawl.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
-from crawlyard.core.event import Event, EventName
 from crawlyard.core.fields import as_stored
 from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job, Origin
@@ -350,28 +349,3 @@ def page_of(found: Sequence[Any]) -> StoredPage:
         error=ErrorKind(error) if error else None,
     )
     return StoredPage(id=key, page=page)
-
-
-def event_row(event: Event) -> dict[str, Any]:
-    """Return all columns of a row of `events` except its key."""
-    return {
-        "subject": event.subject,
-        "owner": event.owner,
-        "name": event.name.value,
-        "at": event.at,
-        "actor": event.actor,
-        "data": to_json(event.data),
-    }
-
-
-def event_of(row: Row) -> Event:
-    """Return the event of a row of `events`."""
-    return Event(
-        name=EventName(row["name"]),
-        subject=row["subject"],
-        owner=row["owner"],
-        at=row["at"],
-        actor=row["actor"],
-        data=json.loads(row["data"]),
-        seq=row["seq"],
-    )

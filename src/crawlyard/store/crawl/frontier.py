@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from msgspec import Struct
 from sqlalchemy import Connection, exists, select
 
 from crawlyard.core.crawl.page import Target
@@ -12,17 +11,15 @@ from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.crawl.checkpoint import record
 from crawlyard.store.crawl.record import packed
-from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
 
 CHUNK = 50_000
 """Number of fingerprints read at once: 0.1 s and 4 MB."""
 
 
-class FrontierStore(Struct, frozen=True):
+class FrontierStore(StorePart):
     """The URLs of a job, and the checkpoints that update them."""
-
-    _database: Database
 
     async def record(
         self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
@@ -47,19 +44,34 @@ class FrontierStore(Struct, frozen=True):
         work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
         return await self._database.write(work)
 
-    async def load(
-        self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    @reads
+    def load(
+        self,
+        conn: Connection,
+        job_no: int,
+        limit: int,
+        *,
+        depth_first: bool,
+        without: Collection[str] = (),
     ) -> list[Target]:
         """Return at most *limit* waiting targets in the order of the crawl strategy.
 
         Breadth first: smallest depth first, then oldest first. Depth first: largest depth first,
         then newest first. Hosts in *without* are left out.
         """
-        return await self._database.read(
-            partial(
-                _load, job_no=job_no, limit=limit, depth_first=depth_first, without=sorted(without)
+        without = sorted(without)
+        order = (frontier.c.depth, frontier.c.id)
+        statement = (
+            select(frontier)
+            .where(
+                frontier.c.job_no == job_no, WAITING, exists().where(jobs.c.no == job_no, PRESENT)
             )
+            .order_by(*((c.desc() for c in order) if depth_first else order))
+            .limit(limit)
         )
+        if without:
+            statement = statement.where(frontier.c.host.not_in(without))
+        return [target_of(row) for row in conn.execute(statement).mappings()]
 
     async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
         """Yield the fp of every target ever found or skipped, in chunks, in no particular order."""
@@ -72,28 +84,21 @@ class FrontierStore(Struct, frozen=True):
                 return
             after = fps[-1]
 
-    async def roots(self, job_no: int) -> list[str]:
+    @reads
+    def roots(self, conn: Connection, job_no: int) -> list[str]:
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
-        return await self._database.read(partial(_roots, job_no=job_no))
+        statement = (
+            select(frontier.c.url)
+            .where(
+                frontier.c.job_no == job_no, SEED_HOP, exists().where(jobs.c.no == job_no, PRESENT)
+            )
+            .order_by(frontier.c.id)
+        )
+        return list(conn.scalars(statement))
 
 
 def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
     return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
-
-
-def _load(
-    conn: Connection, job_no: int, limit: int, *, depth_first: bool, without: Sequence[str]
-) -> list[Target]:
-    order = (frontier.c.depth, frontier.c.id)
-    statement = (
-        select(frontier)
-        .where(frontier.c.job_no == job_no, WAITING, exists().where(jobs.c.no == job_no, PRESENT))
-        .order_by(*((c.desc() for c in order) if depth_first else order))
-        .limit(limit)
-    )
-    if without:
-        statement = statement.where(frontier.c.host.not_in(without))
-    return [target_of(row) for row in conn.execute(statement).mappings()]
 
 
 def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
@@ -107,12 +112,3 @@ def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
     if after is not None:
         statement = statement.where(frontier.c.fp > after)
     return conn.scalars(statement).all()
-
-
-def _roots(conn: Connection, job_no: int) -> list[str]:
-    statement = (
-        select(frontier.c.url)
-        .where(frontier.c.job_no == job_no, SEED_HOP, exists().where(jobs.c.no == job_no, PRESENT))
-        .order_by(frontier.c.id)
-    )
-    return list(conn.scalars(statement))

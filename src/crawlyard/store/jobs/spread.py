@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind, Target
@@ -22,6 +21,7 @@ from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, target_of
 from crawlyard.store.crawl.reopen import reopen
 from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
 from crawlyard.store.jobs.lease_rules import fenced
 from crawlyard.store.jobs.shard_claims import is_any_spread, join
@@ -55,14 +55,12 @@ from crawlyard.store.tables.jobs import (
 )
 
 
-class SpreadStore(Struct, frozen=True):
+class SpreadStore(StorePart):
     """The shards of running jobs. `LeaseStore.claim` starts a job with one of its shards.
 
     A running job that is spread has at least one shard with a lease. Its totals are kept
     in shard 0. The budgets of its shards plus its usage never exceed its limits.
     """
-
-    _database: Database
 
     async def join(
         self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
@@ -76,8 +74,16 @@ class SpreadStore(Struct, frozen=True):
         """
         return await join(self._database, asker, now, lease, in_turn=in_turn)
 
-    async def leave(
-        self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
+    @writes
+    def leave(
+        self,
+        conn: Connection,
+        lease: Lease,
+        now: datetime,
+        until: datetime,
+        decide: Decide,
+        *,
+        further: bool,
     ) -> Claim | None:
         """Release a shard and its unused budget, in one transaction.
 
@@ -86,11 +92,33 @@ class SpreadStore(Struct, frozen=True):
         a lease any more, the job is saved as *decide* returns it. Does nothing if another
         attempt has the shard.
         """
-        work = partial(_leave, lease=lease, now=now, until=until, decide=decide, further=further)
-        return await self._database.write(work)
+        found = _mine(conn, lease)
+        if found is None:
+            return None
+        row, parts = found
+        if parts.by[lease.shard].worker is None:
+            return None  # released by its last batch already: the job may run again by now
+        # if it yields, the slot belongs to an urgent job: take no other shard
+        yields = parts.by[lease.shard].yields
+        parts.put(lease.shard, back(parts.by[lease.shard], now))
+        claim: Claim | None = None
+        if State(row["state"]) is State.RUNNING:
+            job = job_of(row)
+            if further and not yields and breach(job.limits, parts.total.usage) is None:
+                claim = _further(conn, job, parts, lease, until)
+            if claim is None and not any(parts.leased()):
+                _end(conn, job, parts, decide, yields=yields)
+        write_parts(conn, parts)
+        _tell_if_freed(conn, row, parts, [lease.shard])
+        return claim
 
-    async def lose(
-        self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
+    @writes
+    def lose(
+        self,
+        conn: Connection,
+        lease: Lease,
+        now: datetime,
+        decide: Callable[[Job], tuple[Job, Event]],
     ) -> Job | None:
         """Take a shard from its holder, whose process it killed: see `LeaseStore.take_back`.
 
@@ -98,15 +126,32 @@ class SpreadStore(Struct, frozen=True):
         shard or the shard has killed too many workers; otherwise ``None``.
         """
         mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
-        work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
-        return await self._database.write(work)
+        return _take(conn, lease.job_no, mine, now, decide)
 
-    async def load(
-        self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    @reads
+    def load(
+        self,
+        conn: Connection,
+        lease: Lease,
+        limit: int,
+        *,
+        depth_first: bool,
+        without: Collection[str] = (),
     ) -> list[Target]:
         """Return waiting targets of the hosts of a shard, like `FrontierStore.load`."""
-        work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
-        return await self._database.read(work)
+        deep = depth_first
+        without = sorted(without)
+        order = (frontier.c.depth, frontier.c.id)
+        statement = (
+            select(frontier)
+            .where(*dealt_to(lease.job_no, lease.shard, lease.of))
+            .where(exists().where(jobs.c.no == lease.job_no, PRESENT))
+            .order_by(*((c.desc() for c in order) if deep else order))
+            .limit(limit)
+        )
+        if without:
+            statement = statement.where(frontier.c.host.not_in(without))
+        return [target_of(row) for row in conn.execute(statement).mappings()]
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
         """Return wakeups for shards that a worker could `join`, one per distinct requirements.
@@ -118,9 +163,14 @@ class SpreadStore(Struct, frozen=True):
             return ()
         return await self._database.read(partial(joinable, now=now, besides=besides))
 
-    async def shards(self, job_id: str) -> Mapping[int, Shard]:
+    @reads
+    def shards(self, conn: Connection, job_id: str) -> Mapping[int, Shard]:
         """Return the shards of a job by number, none if it isn't spread or doesn't exist."""
-        return await self._database.read(partial(_shards, job_id=job_id))
+        no = conn.scalar(no_of(job_id))
+        if no is None:
+            return {}
+        of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
+        return dict(parts_of(conn, no, of).in_use())
 
 
 # -- beginning ---------------------------------------------------------------------------
@@ -180,35 +230,6 @@ def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
 
 
 # -- leaving -----------------------------------------------------------------------------
-
-
-def _leave(
-    conn: Connection,
-    lease: Lease,
-    now: datetime,
-    until: datetime,
-    decide: Decide,
-    *,
-    further: bool,
-) -> Claim | None:
-    found = _mine(conn, lease)
-    if found is None:
-        return None
-    row, parts = found
-    if parts.by[lease.shard].worker is None:
-        return None  # released by its last batch already: the job may run again by now
-    yields = parts.by[lease.shard].yields  # the slot belongs to an urgent job: take no other shard
-    parts.put(lease.shard, back(parts.by[lease.shard], now))
-    claim: Claim | None = None
-    if State(row["state"]) is State.RUNNING:
-        job = job_of(row)
-        if further and not yields and breach(job.limits, parts.total.usage) is None:
-            claim = _further(conn, job, parts, lease, until)
-        if claim is None and not any(parts.leased()):
-            _end(conn, job, parts, decide, yields=yields)
-    write_parts(conn, parts)
-    _tell_if_freed(conn, row, parts, [lease.shard])
-    return claim
 
 
 def _tell_if_freed(
@@ -331,27 +352,3 @@ def _take(
 
 
 # -- reading -----------------------------------------------------------------------------
-
-
-def _load(
-    conn: Connection, lease: Lease, limit: int, *, deep: bool, without: Sequence[str]
-) -> list[Target]:
-    order = (frontier.c.depth, frontier.c.id)
-    statement = (
-        select(frontier)
-        .where(*dealt_to(lease.job_no, lease.shard, lease.of))
-        .where(exists().where(jobs.c.no == lease.job_no, PRESENT))
-        .order_by(*((c.desc() for c in order) if deep else order))
-        .limit(limit)
-    )
-    if without:
-        statement = statement.where(frontier.c.host.not_in(without))
-    return [target_of(row) for row in conn.execute(statement).mappings()]
-
-
-def _shards(conn: Connection, job_id: str) -> Mapping[int, Shard]:
-    no = conn.scalar(no_of(job_id))
-    if no is None:
-        return {}
-    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
-    return dict(parts_of(conn, no, of).in_use())

@@ -6,7 +6,7 @@ from functools import partial
 from sqlalchemy import Connection, delete, select, update
 
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
-from crawlyard.store.codec.webhooks import webhook_of
+from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.db.database import Database
 from crawlyard.store.tables.webhooks import UNDELIVERED, deliveries, webhooks
 
@@ -21,8 +21,7 @@ def locked(conn: Connection, webhook_id: str, *, to_delete: bool = False) -> Web
     does the lock prevent new deliveries.
     """
     mine = select(webhooks).where(webhooks.c.id == webhook_id)
-    row = conn.execute(mine.with_for_update(key_share=not to_delete)).mappings().first()
-    return None if row is None else webhook_of(row)
+    return WEBHOOKS.first(conn, mine.with_for_update(key_share=not to_delete))
 
 
 def give_up(conn: Connection, webhook_id: str, at: datetime) -> bool:
