@@ -19,13 +19,13 @@ from crawlyard.ids import new_id
 from crawlyard.services.worker.claiming import Claiming, ClaimRules, listener_of
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
+from crawlyard.services.worker.leased_moves import yield_to
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.services.worker.order_watch import read_orders, watch_orders
 from crawlyard.services.worker.reclaim import Reclaimer
 from crawlyard.services.worker.reporting import Reporter, WorkerStanding
-from crawlyard.services.worker.run import JobRun, WorkerContext, yield_to
+from crawlyard.services.worker.run import JobRun, WorkerContext
 from crawlyard.services.worker.schema_watch import outdated
-from crawlyard.services.worker.shard_run import run_of
 
 POLL_EVERY = timedelta(seconds=1)  # finds work that no wake-up announced
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
@@ -291,7 +291,7 @@ class Worker:
         if claim.job.isolated and self._isolation is not None:
             run = IsolatedRun(claim, self._shop, self._isolation)
         else:
-            run = run_of(claim, self._shop)
+            run = JobRun(claim, self._shop)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
@@ -313,7 +313,7 @@ class Worker:
     async def _give_back(self) -> None:
         """Requeue jobs let go while the store was unavailable; none of them counts as lost."""
         while self._left:
-            await yield_to(self._shop, self._left[0])
+            await yield_to(self._shop.store, self._shop.clock, self._left[0])
             del self._left[0]
 
     async def _through(self, *, drain: bool) -> bool:
