@@ -15,9 +15,8 @@ from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
 from crawlyard.services.webhooks.delivery import Deliverer
 from crawlyard.services.worker.claiming import ClaimRules
-from crawlyard.services.worker.host_locks import HostLocks
 from crawlyard.services.worker.isolation import Isolation
-from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.liveness import HostLocks, Liveness
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.run import WorkerContext

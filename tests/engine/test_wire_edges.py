@@ -14,7 +14,7 @@ from crawlyard import State
 from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.client import HttpFetcher
-from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import Infos, Look, Resolver, look_up
 from crawlyard.engine.http.errors import FetchFailed
 from crawlyard.engine.http.guard import Guard

@@ -4,8 +4,7 @@ import random
 
 import pytest
 
-from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
-from crawlyard.engine.urls import Base
+from crawlyard.engine.urls import Base, LinkCache, folder_of, is_simple
 
 PAGES = (
     "http://h/a/b/one.html?q=1",

@@ -40,7 +40,7 @@ def test_latency_is_the_mean_over_pages_and_waiting_the_last() -> None:
 
 
 def test_a_course_is_written_when_a_point_is_complete_and_at_the_end() -> None:
-    diary = JobLog(Course())
+    diary = JobLog(Course(), "begun")
 
     def follow(seconds: float, *, last: bool = False) -> bool:
         usage = Usage(duration_s=seconds, pages=1)

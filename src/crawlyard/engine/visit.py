@@ -2,11 +2,10 @@
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,10 +16,11 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
+from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted
 from crawlyard.engine.extract.parse_pool import ParsePool
-from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot, always
+from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
 from crawlyard.engine.http.errors import FetchFailed
 from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
 from crawlyard.engine.robots.rules import token_of
@@ -37,22 +37,6 @@ _TRANSIENT = frozenset({500, 502, 503, 504})
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
 """Headers of a spec that are sent to every site; all others may be credentials."""
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-
-
-class Finds(Protocol):
-    """Receiver of found URLs."""
-
-    def unknown(self, urls: Sequence[str]) -> Sequence[str]:
-        """Return the *urls* worth offering: about one or two of fifty links."""
-        ...
-
-    def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Accept a found *url*; return "" if it will be fetched, else the rule that excludes it."""
-        ...
-
-    def lost_credentials(self, count: int) -> None:
-        """Count links whose user name or password was dropped."""
-        ...
 
 
 class _Chain(Struct, frozen=True):
@@ -79,10 +63,13 @@ class Visitor:
         agent: str,
         fetcher: Fetcher,
         tools: Tools,
-        finds: Finds,
-        may_send: Allowed = always,
+        finds: Discovery,
+        *,
+        spend: Callable[[int], None],
+        may_send: Allowed,
     ) -> None:
         self._fetcher = fetcher
+        self._spend = spend  # told the wire size of each body
         self._may_send = may_send
         self._tools = tools
         self._finds = finds
@@ -120,12 +107,14 @@ class Visitor:
         Raises:
             FetchFailed: there was no usable response.
         """
-        return await self._fetcher.fetch(
+        response = await self._fetcher.fetch(
             url,
             self._headers_for(url),
             max_body or self._spec.max_body,
             partial(go, self._may_send),
         )
+        self._spend(response.wire_bytes)
+        return response
 
     async def visit(self, target: Target, slot: Slot) -> Outcome:
         """Fetch *target*, release its *slot* and return its outcome.

@@ -18,8 +18,7 @@ from crawlyard.cli.signals import interrupts
 from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.access.credentials import Credentials
-from crawlyard.services.worker.schema_watch import outdated
-from crawlyard.services.worker.worker import Worker
+from crawlyard.services.worker.worker import Worker, outdated
 from crawlyard.web.app import create_app
 from crawlyard.web.server import listening, serving
 from crawlyard.web.site import SiteOptions, open_site

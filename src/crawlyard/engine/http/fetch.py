@@ -12,7 +12,6 @@ from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from crawlyard.clock import Clock
-from crawlyard.engine.http.content_type import charset_of
 from crawlyard.engine.http.guard import Guard
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
@@ -55,6 +54,15 @@ class Response(Struct, frozen=True):
         return charset_of(self.header("content-type"))
 
 
+def charset_of(content_type: str) -> str | None:
+    """Return the charset of a Content-Type, ``None`` if it names none."""
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip("\"'") or None
+    return None
+
+
 Go: TypeAlias = Callable[[], Awaitable[None]]
 """Awaited when the connection is open, directly before the request is written."""
 
@@ -88,22 +96,3 @@ MakeFetcher: TypeAlias = Callable[[Guard, timedelta, Clock], Fetcher]
 
 Fetchers share neither connections nor DNS look-ups, because their guards differ.
 """
-
-
-class Metered(Struct, frozen=True):
-    """Fetcher that reports the wire size of each body to *spend*."""
-
-    fetcher: Fetcher
-    spend: Callable[[int], None]
-
-    async def fetch(
-        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
-    ) -> Response:
-        """Return the response of the wrapped fetcher; see `Fetcher`."""
-        response = await self.fetcher.fetch(url, headers, max_body, go)
-        self.spend(response.wire_bytes)
-        return response
-
-    async def close(self) -> None:
-        """Close the wrapped fetcher."""
-        await self.fetcher.close()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from crawlyard.core.crawl.page import Body
 from crawlyard.engine.extract.page import decoded
-from crawlyard.engine.http.content_type import charset_of
+from crawlyard.engine.http.fetch import charset_of
 
 
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:

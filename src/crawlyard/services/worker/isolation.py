@@ -24,9 +24,9 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.engine.crawl import HEARTBEAT_S
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
-from crawlyard.services.worker.leased_moves import leased
+from crawlyard.services.worker.leased_moves import leased, yield_to
 from crawlyard.services.worker.reclaim import LATE
-from crawlyard.services.worker.run import WorkerContext, yield_to
+from crawlyard.services.worker.run import WorkerContext
 
 STORE_AWAY = os.EX_TEMPFAIL
 """Exit code of a child that ended because the store was unavailable: not its job's fault."""
@@ -238,7 +238,7 @@ class IsolatedRun:
         try:
             await store.leases.settle(self.lease, job, event)
         except Conflict:
-            await yield_to(self._shop, self.lease)
+            await yield_to(store, self._shop.clock, self.lease)
 
 
 async def _tell(child: asyncio.subprocess.Process, said: object) -> None:

@@ -7,9 +7,8 @@ from datetime import timedelta
 
 from crawlyard.clock import Clock
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.daily_quota import hold_spent
-from crawlyard.services.worker.grant_watch import hold_ungranted
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
+from crawlyard.services.worker.leased_moves import hold_spent, hold_ungranted
 from crawlyard.services.worker.run import JobRun, WorkerContext
 
 _log = logging.getLogger(__name__)

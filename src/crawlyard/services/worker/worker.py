@@ -9,26 +9,29 @@ from datetime import timedelta
 
 from msgspec import Struct
 
+from crawlyard.about import VERSION
+from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.overview.worker_status import WorkerWish
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.worker.claiming import Claiming, ClaimRules, listener_of
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
+from crawlyard.services.worker.leased_moves import yield_to
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.services.worker.order_watch import read_orders, watch_orders
 from crawlyard.services.worker.reclaim import Reclaimer
-from crawlyard.services.worker.reporting import Reporter, WorkerStanding
-from crawlyard.services.worker.run import JobRun, WorkerContext, yield_to
-from crawlyard.services.worker.schema_watch import outdated
-from crawlyard.services.worker.shard_run import run_of
+from crawlyard.services.worker.reporting import Reporter
+from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.store.store import Store
 
 POLL_EVERY = timedelta(seconds=1)  # finds work that no wake-up announced
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
+_CHECK_EVERY = timedelta(seconds=2)  # of the schema's version
 PATIENCE_ALONE_S = 5.0
 """How long a single-job worker with nothing running waits for an unavailable store."""
 
@@ -39,6 +42,18 @@ def worker_id() -> str:
     """Return a new name for a worker of this process: host, pid and a unique suffix."""
     host = "".join(c if c.isalnum() else "-" for c in socket.gethostname())[:40]
     return f"{host}-{os.getpid()}-{new_id()[-6:]}"
+
+
+async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
+    """Wait until the schema is newer than this program, and return the error that says so."""
+    while True:
+        await clock.sleep(_CHECK_EVERY)
+        try:
+            await store.check()
+        except SchemaMismatch as error:
+            return error
+        except StoreUnavailable:
+            continue
 
 
 class WorkerOptions(Struct, frozen=True, kw_only=True):
@@ -75,8 +90,17 @@ class Worker:
         self._isolation = isolation
         self._options = options
         self._rules = options.rules
-        self._claiming = Claiming(name, shop.store, shop.clock, options.rules)
+        self._claiming = Claiming(
+            name,
+            shop.store,
+            shop.clock,
+            options.rules,
+            free=self._free,
+            begin=self._begin,
+            give_up=self._give_up,
+        )
         self._runs: dict[asyncio.Task[None], JobRun | IsolatedRun] = {}
+        self._began_at = shop.clock.now()
         self._stopping = False
         self._quiet = False
         self._outdated: SchemaMismatch | None = None
@@ -144,7 +168,7 @@ class Worker:
         reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.counters, shop.clock)
         beside = (
             asyncio.create_task(watch_orders(shop, self._direct)),
-            asyncio.create_task(reporter.run(self._standing, self.heed)),
+            asyncio.create_task(reporter.run(self._report, self.heed)),
             asyncio.create_task(self._until_outdated()),
         )
         try:
@@ -170,16 +194,21 @@ class Worker:
         _log.error("this worker stops: %s", self._outdated)
         self.stop()
 
-    def _standing(self) -> WorkerStanding:
-        """Return the current state of this worker, for its report."""
-        running = [run.job_id for run in self._runs.values()]
-        return WorkerStanding(
+    def _report(self) -> WorkerReport:
+        """Return what this worker reports about itself, apart from what is measured."""
+        return WorkerReport(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
             slots=self._rules.slots,
             reserved=self._rules.reserved,
             tags=tuple(sorted(self._rules.tags)),
-            running=running,
+            running=tuple(run.job_id for run in self._runs.values()),
             quiet=self._quiet,
             stopping=self._stopping,
+            started_at=self._began_at,
+            beat_at=self._shop.clock.now(),
         )
 
     def _direct(self) -> list[JobRun]:
@@ -193,8 +222,14 @@ class Worker:
     @property
     def _least(self) -> Priority | None:
         """Return the lowest priority level the worker takes now, or ``None`` if it takes no job."""
-        free = self._rules.slots - self.taken
-        return self._rules.least(free) if self.takes_more and free > 0 else None
+        free = self._free()
+        return self._rules.least(free) if free else None
+
+    def _free(self) -> int | None:
+        """Return how many slots are free, ``None`` while it claims nothing."""
+        if self._stopping or self._quiet or not self._shop.permit.good:
+            return None
+        return max(0, self._rules.slots - len(self._runs))
 
     def _wake(self) -> None:
         if self._bell is not None:
@@ -251,9 +286,9 @@ class Worker:
         """Claim what can be claimed; return whether this worker has nothing left to do."""
         try:
             await self._give_back()
-            await self._claiming.fill(self)  # first, as a new job should start in milliseconds
+            await self._claiming.fill()  # first, as a new job should start in milliseconds
             if await self._reclaimer.take_back():
-                await self._claiming.fill(self)
+                await self._claiming.fill()
             through = not (self._runs or self._left) and await self._through(drain=drain)
         except StoreUnavailable as error:
             now = self._shop.clock.monotonic()
@@ -268,30 +303,20 @@ class Worker:
         self._away_since = None
         return through
 
-    @property
-    def taken(self) -> int:
-        """Return how many jobs the worker runs."""
-        return len(self._runs)
-
-    @property
-    def takes_more(self) -> bool:
-        """Return whether it claims jobs: not while stopping, quiet or not allowed to send."""
-        return self._shop.permit.good and not (self._stopping or self._quiet)
-
-    def give_up(self, job_id: str, shard: int) -> None:
+    def _give_up(self, job_id: str, shard: int) -> None:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         for run in self._direct():
             if run.job_id == job_id and shard in {0, run.lease.shard}:
                 run.obey(Order.STOP, self._shop.clock.now())
 
-    def begin(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim) -> None:
         """Start running a claimed job."""
         self._shop.counters.began(claim.job, self._shop.clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
             run = IsolatedRun(claim, self._shop, self._isolation)
         else:
-            run = run_of(claim, self._shop)
+            run = JobRun(claim, self._shop)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
@@ -313,7 +338,7 @@ class Worker:
     async def _give_back(self) -> None:
         """Requeue jobs let go while the store was unavailable; none of them counts as lost."""
         while self._left:
-            await yield_to(self._shop, self._left[0])
+            await yield_to(self._shop.store, self._shop.clock, self._left[0])
             del self._left[0]
 
     async def _through(self, *, drain: bool) -> bool:
