@@ -18,7 +18,7 @@ from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
-from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted
+from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
 from crawlyard.engine.http.errors import FetchFailed
@@ -152,14 +152,14 @@ class Visitor:
         if not record.is_html(response):
             return record.answered(target, response, None, self._spec, now)
         try:
-            extracted = await self._tools.heavy.run(
-                response.body,
-                response.charset,
-                target.url,
-                response.all_headers("x-robots-tag"),
-                self._token,
-                self._wanted,
+            source = Source(
+                url=target.url,
+                charset=response.charset,
+                robots_header=response.all_headers("x-robots-tag"),
+                agent_token=self._token,
+                wanted=self._wanted,
             )
+            extracted = await self._tools.heavy.run(response.body, source)
         except ExtractError as error:
             cut = replace(response, truncated=f"not readable: {error}")
             return record.answered(target, cut, Extracted(), self._spec, now)

@@ -23,8 +23,8 @@ from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.engine.crawl import HEARTBEAT_S
-from crawlyard.errors import Conflict, NotFound, StoreUnavailable
-from crawlyard.services.worker.leased_moves import leased, yield_to
+from crawlyard.errors import Conflict, StoreUnavailable
+from crawlyard.services.worker.leased_moves import held, yield_to
 from crawlyard.services.worker.reclaim import LATE
 from crawlyard.services.worker.run import WorkerContext
 
@@ -159,7 +159,7 @@ class IsolatedRun:
         """
         patience = self._shop.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
         looked = renewed = self._shop.clock.monotonic()
-        held: datetime | None = None
+        lapses_at: datetime | None = None
         late = warned = False
         while True:
             with suppress(TimeoutError):
@@ -180,8 +180,8 @@ class IsolatedRun:
             now = self._shop.clock.monotonic()
             was_late, late, looked = late, now - looked > LATE.total_seconds(), now
             # being late once is an excuse; being late again may be the child's doing
-            if until != held or (late and not was_late):
-                held, renewed, warned = until, now, False
+            if until != lapses_at or (late and not was_late):
+                lapses_at, renewed, warned = until, now, False
             elif now - renewed >= patience:
                 if warned:
                     return
@@ -189,7 +189,7 @@ class IsolatedRun:
                 # keep it waiting
                 warned = await self._can_write()
                 with suppress(StoreUnavailable):
-                    held = await self._held_until()  # as just renewed by this process
+                    lapses_at = await self._held_until()  # as just renewed by this process
                 renewed = self._shop.clock.monotonic() - patience + _GRACE_S
 
     async def _can_write(self) -> bool:
@@ -203,22 +203,14 @@ class IsolatedRun:
 
     async def _held_until(self) -> datetime | None:
         """Return the instant at which the lease lapses, or ``None`` if it is no longer ours."""
-        try:
-            shard = (await leased(self._shop.store, self.lease)).shard
-        except NotFound:
-            return None
-        ours = (shard.worker, shard.attempt) == (self.lease.worker, self.lease.attempt)
-        return shard.lease_until if ours else None
+        standing = await held(self._shop.store, self.lease)
+        return standing.shard.lease_until if standing is not None else None
 
     async def _lost(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or no longer running."""
         store, now = self._shop.store, self._shop.clock.now()
-        try:
-            standing = await leased(store, self.lease)
-        except NotFound:
-            return
-        shard = standing.shard
-        if (shard.worker, shard.attempt) != (self.lease.worker, self.lease.attempt):
+        standing = await held(store, self.lease)
+        if standing is None:
             return  # the child was done with its job and died while cleaning up
         _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
         if standing.job.state is not State.RUNNING:

@@ -7,8 +7,6 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from msgspec import Struct
-
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
@@ -56,14 +54,6 @@ async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
             continue
 
 
-class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """Options of a worker."""
-
-    rules: ClaimRules
-    shutdown_s: float  # how long requests in flight may take once the worker stops
-    run_over: Callable[[], None] | None = None  # called when the run of a scheduled job ends
-
-
 class Worker:
     """Runs jobs until it is stopped.
 
@@ -78,8 +68,11 @@ class Worker:
         dispatcher: Dispatcher,
         signs: Liveness,
         isolation: Isolation | None,
-        options: WorkerOptions,
+        rules: ClaimRules,
         name: str,
+        *,
+        shutdown_s: float,
+        run_over: Callable[[], None],
     ) -> None:
         self.id = name
         self._shop = shop
@@ -88,13 +81,14 @@ class Worker:
         self._bell: Bell | None = None  # set while it runs
         self._reclaimer = Reclaimer(name, shop.store, shop.clock, signs)
         self._isolation = isolation
-        self._options = options
-        self._rules = options.rules
+        self._rules = rules
+        self._shutdown_s = shutdown_s  # for requests in flight once the worker stops
+        self._run_over = run_over  # called when the run of a scheduled job ends
         self._claiming = Claiming(
             name,
             shop.store,
             shop.clock,
-            options.rules,
+            rules,
             free=self._free,
             begin=self._begin,
             give_up=self._give_up,
@@ -113,7 +107,7 @@ class Worker:
 
     def stop(self) -> None:
         """Stop claiming, give requests in flight `shutdown_s` seconds, then release the leases."""
-        self._begin_to_stop(self._options.shutdown_s)
+        self._begin_to_stop(self._shutdown_s)
         self._wake()
 
     def _begin_to_stop(self, within_s: float) -> None:
@@ -320,11 +314,10 @@ class Worker:
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
-        if claim.job.origin.schedule_id is not None and self._options.run_over is not None:
-            run_over = self._options.run_over
-            task.add_done_callback(lambda _: run_over())
+        if claim.job.origin.schedule_id is not None:
+            task.add_done_callback(lambda _: self._run_over())
         if self._stopping:  # the stop came while it was being claimed
-            run.drain(self._options.shutdown_s)
+            run.drain(self._shutdown_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
