@@ -85,11 +85,11 @@ class WorkerFactory:
         if not self._alone:
             files = HostLocks(self._settings.data_dir / "workers", name)
             isolation = Isolation(self._settings.model_dump(mode="json"))
-        signs = Liveness(name, self._dispatcher, files)
+        liveness = Liveness(name, self._dispatcher, files)
         return Worker(
             self.worker_context(),
             self._dispatcher,
-            signs,
+            liveness,
             isolation,
             rules,
             name,

@@ -21,8 +21,7 @@ from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
 from crawlyard.engine.robots.rules import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
