@@ -5,7 +5,8 @@ the response or raises. It does not handle redirects, retries, politeness or rob
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
@@ -86,6 +87,23 @@ def charset_of(content_type: str) -> str | None:
         if name.strip().lower() == "charset":
             return value.strip().strip("\"'") or None
     return None
+
+
+def retry_after_s(value: str, now: datetime) -> float | None:
+    """Return the delay in seconds that a Retry-After asks for, ``None`` if it cannot be parsed.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):  # for example a year of twenty digits
+        return None
+    if at.tzinfo is None:  # "-0000": UTC, without a known time zone
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())
 
 
 Go: TypeAlias = Callable[[], Awaitable[None]]

@@ -327,7 +327,6 @@ class JobRun:
             return
         self._context.counters.recorded(batch)
         if answer.order is Order.STOP:
-            state.stop |= Stop.ORDERED
             crawl.stop()
         elif answer.order is Order.CHANGED:
             crawl.change(state.job.spec)
@@ -376,8 +375,10 @@ class JobRun:
         state.answer = await self._patiently(lambda: recorder.record(self.lease, batch))
         if state.answer.order is Order.LOST:
             state.stop |= Stop.LOST
-        else:
-            state.guard.renew(asked_at + recorder.lease, asked_at)
+            return
+        if state.answer.order is Order.STOP:
+            state.stop |= Stop.ORDERED
+        state.guard.renew(asked_at + recorder.lease, asked_at)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""
