@@ -98,6 +98,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
         "api",
         "bus.redis",
         "core",
+        "engine.extract.parse_pool",
         "export.jsonl",
         "store.codec",
         "web",

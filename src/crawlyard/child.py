@@ -22,15 +22,15 @@ from crawlyard.yard import Yard
 
 async def _run(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
-        shop = yard.worker_context()
-        given = await asyncio.to_thread(_given, shop.permit)
+        context = yard.worker_context()
+        given = await asyncio.to_thread(_given, context.permit)
         claim = await reclaimed(yard.store, given)
         if claim is None:
             return  # claimed by another or moved by an operator meanwhile: the parent handles it
-        run = JobRun(claim, shop, alone=True)
+        run = JobRun(claim, context, alone=True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
-        watch = asyncio.create_task(watch_orders(shop, lambda: [run]))
+        watch = asyncio.create_task(watch_orders(context, lambda: [run]))
         try:
             await run.run()
         finally:

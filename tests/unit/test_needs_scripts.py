@@ -3,7 +3,7 @@
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Wanted, extract
+from crawlyard.engine.extract.page import Source, Wanted, extract
 
 SCRIPT = '<script type="module" src="/assets/index-4f2a.js"></script>'
 ANALYTICS = (
@@ -102,8 +102,8 @@ PAGES = {
 
 
 def needs_scripts(html: str, text: TextMode = TextMode.TEXT) -> bool:
-    wanted = Wanted(text=text)
-    return extract(html.encode(), "utf-8", "http://h.example/", (), "us", wanted).needs_scripts
+    source = Source(url="http://h.example/", charset="utf-8", wanted=Wanted(text=text))
+    return extract(html.encode(), source).needs_scripts
 
 
 @pytest.mark.parametrize("mode", TextMode)
@@ -119,9 +119,8 @@ def test_a_page_that_says_something_needs_none(mode: TextMode) -> None:
 def test_looking_for_it_changes_nothing_that_is_extracted() -> None:
     body = page('<div id="root"></div><script id="d">one</script><noscript>two</noscript>').encode()
 
-    found = extract(
-        body, "utf-8", "http://h/", (), "us", Wanted(css=(("s", "#d"), ("n", "noscript")))
-    )
+    wanted = Wanted(css=(("s", "#d"), ("n", "noscript")))
+    found = extract(body, Source(url="http://h/", charset="utf-8", wanted=wanted))
 
     assert found.needs_scripts
     assert (found.title, found.text) == ("A title", "two")

@@ -5,7 +5,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from crawlyard.engine.visit import retry_after_s
+from crawlyard.engine.http.fetch import retry_after_s
 from tests.builders import NOW
 
 NOW_ = NOW.replace(microsecond=0)

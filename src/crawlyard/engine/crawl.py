@@ -37,8 +37,7 @@ from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import BLOCKED, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
-from crawlyard.engine.http.errors import NotSent
-from crawlyard.engine.http.fetch import Fetcher
+from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.urls import origin_of, path_of

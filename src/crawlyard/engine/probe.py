@@ -14,8 +14,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine import sitemaps
 from crawlyard.engine.hosts.gate import HostGate
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
 from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache, followed
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.engine.urls import Base, host_of, origin_of, path_of

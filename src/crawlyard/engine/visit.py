@@ -3,8 +3,7 @@
 import json
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from functools import partial
 
 from msgspec import Struct
@@ -18,11 +17,16 @@ from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
-from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted
+from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.http.fetch import (
+    ACCEPT_ENCODING,
+    Fetcher,
+    FetchFailed,
+    Response,
+    retry_after_s,
+)
 from crawlyard.engine.robots.rules import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
@@ -92,7 +96,8 @@ class Visitor:
         # credentials are sent only to the origins of start URLs (and never from https to
         # http), wherever a link or redirect leads
         starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
-        self._trusted = starts | {f"https{o.removeprefix('http')}" for o in starts if _plain(o)}
+        plain = {origin for origin in starts if origin.startswith("http:")}
+        self._trusted = starts | {f"https{origin.removeprefix('http')}" for origin in plain}
         base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
         own = {name.lower(): (name, value) for name, value in spec.headers}
         left = {name: value for name, value in base.items() if name.lower() not in own}
@@ -152,14 +157,14 @@ class Visitor:
         if not record.is_html(response):
             return record.answered(target, response, None, self._spec, now)
         try:
-            extracted = await self._tools.heavy.run(
-                response.body,
-                response.charset,
-                target.url,
-                response.all_headers("x-robots-tag"),
-                self._token,
-                self._wanted,
+            source = Source(
+                url=target.url,
+                charset=response.charset,
+                robots_header=response.all_headers("x-robots-tag"),
+                agent_token=self._token,
+                wanted=self._wanted,
             )
+            extracted = await self._tools.heavy.run(response.body, source)
         except ExtractError as error:
             cut = replace(response, truncated=f"not readable: {error}")
             return record.answered(target, cut, Extracted(), self._spec, now)
@@ -252,24 +257,3 @@ def _loop(url: str, target: Target, *, cookie: bool) -> str:
     if cookie:
         return "redirect loop: the site sets a cookie first, and Crawlyard keeps none"
     return f"redirect loop: it leads back to {'itself' if url == target.url else url}"
-
-
-def _plain(origin: str) -> bool:
-    return origin.startswith("http:")
-
-
-def retry_after_s(value: str, now: datetime) -> float | None:
-    """Return the delay in seconds that a Retry-After asks for, ``None`` if it cannot be parsed.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # for example a year of twenty digits
-        return None
-    if at.tzinfo is None:  # "-0000": UTC, without a known time zone
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())

@@ -18,7 +18,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.rule import HostState
 from crawlyard.core.hosts.status import HostReport
 from crawlyard.engine.hosts.ledger import Host, HostLedger, Pacer
-from crawlyard.engine.http.errors import FetchFailed, NotSent
+from crawlyard.engine.http.fetch import FetchFailed, NotSent
 from crawlyard.ids import new_id
 
 NEVER = math.inf

@@ -11,8 +11,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.connect import Connector
 from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver
-from crawlyard.engine.http.errors import FetchFailed, plain
-from crawlyard.engine.http.fetch import Go, Response, at_once
+from crawlyard.engine.http.fetch import FetchFailed, Go, Response, at_once, plain
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from crawlyard.engine.urls import host_of, origin_of, path_of

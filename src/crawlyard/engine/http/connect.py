@@ -14,7 +14,7 @@ import aiohappyeyeballs
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.connection import HttpConnection
 from crawlyard.engine.http.dns import Crowded, Infos, Resolver
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.urls import hostname_of, port_of
 from crawlyard.trust import trusting

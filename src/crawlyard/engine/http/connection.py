@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import cast
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.response_parser import ResponseParser
 
 LONGEST_IDLE_S = 15.0

@@ -12,7 +12,7 @@ from crawlyard.engine.http.client import failure_of, request_of
 from crawlyard.engine.http.connect import Connector
 from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import Crowded, Resolver
-from crawlyard.engine.http.errors import NotAsked
+from crawlyard.engine.http.fetch import NotAsked
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from crawlyard.engine.urls import canonical

@@ -14,8 +14,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.robots_file import RobotsFile
 from crawlyard.core.quantity import counted
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.robots.rules import ALLOW_ALL, RobotsRules, parse
 from crawlyard.engine.urls import Base
 from crawlyard.errors import Unavailable

@@ -1,6 +1,7 @@
 """Leased moves: how a worker moves jobs that it runs itself, and releases their leases."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 
@@ -10,7 +11,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.grant import not_granted
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.checkpoint import Claim, Lease, Standing
+from crawlyard.core.jobs.checkpoint import Claim, Lease, Shard, Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.spread import Share
@@ -21,33 +22,33 @@ from crawlyard.store.store import Store
 _TRIES = 8  # a move that loses a race is retried on a fresh read
 
 
-async def leased(store: Store, lease: Lease) -> Standing:
-    """Return the job of a lease, with the shard that the lease covers.
+async def held(store: Store, lease: Lease) -> Standing | None:
+    """Return the job of a lease and the shard it covers, or ``None`` if the lease is lost.
 
     Raises:
-        NotFound: the job is gone.
         StoreUnavailable: the store is unavailable.
     """
-    standing = await store.jobs.get(lease.job_id)
-    if not lease.shard:
-        return standing
-    shards = await store.spread.shards(lease.job_id)
-    shard = shards.get(lease.shard)
-    return standing if shard is None else replace(standing, shard=shard)
+    try:
+        standing = await store.jobs.get(lease.job_id)
+    except NotFound:
+        return None
+    if lease.shard:
+        shards = await store.spread.shards(lease.job_id)
+        standing = replace(standing, shard=shards.get(lease.shard, Shard()))
+    shard = standing.shard
+    return standing if (shard.worker, shard.attempt) == (lease.worker, lease.attempt) else None
 
 
 async def reclaimed(store: Store, lease: Lease) -> Claim | None:
-    """Return the claim for a lease, or ``None`` if it is no longer held or the job not running.
+    """Return the claim for a lease, or ``None`` if it is lost or the job not running.
 
     Raises:
-        NotFound: the job is gone.
         StoreUnavailable: the store is unavailable.
     """
-    standing = await leased(store, lease)
-    job, mine = standing.job, standing.shard
-    ours = (mine.worker, mine.attempt) == (lease.worker, lease.attempt)
-    if not ours or job.state is not State.RUNNING:
+    standing = await held(store, lease)
+    if standing is None or standing.job.state is not State.RUNNING:
         return None
+    job, mine = standing.job, standing.shard
     now_held = replace(lease, seq=mine.seq, version=job.version)
     if not lease.shard:
         return Claim(lease=now_held, job=job, shard=mine)
@@ -69,19 +70,13 @@ async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:
     """
     actor, reason = f"worker:{lease.worker}", StateReason.WAITING_SLOT
     for _ in range(_TRIES):
-        try:
-            standing = await store.jobs.get(lease.job_id)
-        except NotFound:
-            return
-        shard, job = standing.shard, standing.job
-        if job.state is not State.RUNNING or shard.attempt != lease.attempt:
+        standing = await held(store, lease)
+        if standing is None or standing.job.state is not State.RUNNING:
             break
-        moved = job.moved(Move.REQUEUE, clock.now(), actor=actor, reason=reason)
-        try:
+        moved = standing.job.moved(Move.REQUEUE, clock.now(), actor=actor, reason=reason)
+        with suppress(Conflict):
             await store.leases.settle(lease, *moved)
-        except Conflict:
-            continue
-        return
+            return
     await store.leases.free(lease)
 
 
@@ -96,7 +91,7 @@ def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> 
     return job.moved(Move.PAUSE, now, actor=actor, reason=reason, detail=detail)
 
 
-async def hold_ungranted(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job]]) -> None:
+async def hold_ungranted(store: Store, clock: Clock, running: Sequence[tuple[Lease, Job]]) -> None:
     """Pause the jobs under our leases that need a grant that was withdrawn.
 
     Reads the settings once for all jobs, and not at all if no job needs a grant.
@@ -104,7 +99,7 @@ async def hold_ungranted(store: Store, clock: Clock, held: Sequence[tuple[Lease,
     Raises:
         StoreUnavailable: the store is unavailable.
     """
-    needing = [(lease, job.by_grant) for lease, job in held if job.by_grant]
+    needing = [(lease, job.by_grant) for lease, job in running if job.by_grant]
     needed = {grant for _, by_grant in needing for grant in by_grant}
     missing = set(await Policy(store).withheld(tuple(needed)))
     for lease, by_grant in needing:
@@ -114,7 +109,7 @@ async def hold_ungranted(store: Store, clock: Clock, held: Sequence[tuple[Lease,
             await _hold(store, lease, decide)
 
 
-async def hold_spent(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job]]) -> None:
+async def hold_spent(store: Store, clock: Clock, running: Sequence[tuple[Lease, Job]]) -> None:
     """Requeue the jobs under our leases whose owners have used up their quota for today.
 
     One read for all jobs. Claims skip these jobs until the next day.
@@ -123,7 +118,7 @@ async def hold_spent(store: Store, clock: Clock, held: Sequence[tuple[Lease, Job
         StoreUnavailable: the store is unavailable.
     """
     spent = await store.queue.spent(clock.now())
-    for lease, job in held:
+    for lease, job in running:
         if (part := spent.get(job.owner)) is not None:
             actor = f"worker:{lease.worker}"
             decide = partial(Job.spent, now=clock.now(), actor=actor, part=part)
@@ -136,15 +131,9 @@ async def _hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, E
     The crawl learns of it as of any pause, and what it has in flight is still stored.
     """
     for _ in range(_TRIES):
-        try:
-            standing = await leased(store, lease)
-        except NotFound:
+        standing = await held(store, lease)
+        if standing is None or standing.job.state is not State.RUNNING:
             return
-        job, shard = standing.job, standing.shard
-        if job.state is not State.RUNNING or shard.attempt != lease.attempt:
-            return  # someone else moved the job or holds it now
-        try:
-            await store.jobs.save(*decide(job))
-        except Conflict:
-            continue
-        return
+        with suppress(Conflict):
+            await store.jobs.save(*decide(standing.job))
+            return

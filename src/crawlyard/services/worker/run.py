@@ -113,11 +113,12 @@ class JobRun:
     crawl the rest. With *alone*, it stops after the first shard, which a parent process supervises.
     """
 
-    def __init__(self, claim: Claim, shop: WorkerContext, *, alone: bool = False) -> None:
-        self._shop = shop
+    def __init__(self, claim: Claim, context: WorkerContext, *, alone: bool = False) -> None:
+        self._context = context
+        self._store, self._clock = context.store, context.clock
         self._actor = f"worker:{claim.lease.worker}"
         self._alone = alone
-        self._state = _claimed(claim, shop)
+        self._state = _claimed(claim, context)
 
     @property
     def job_id(self) -> str:
@@ -174,12 +175,12 @@ class JobRun:
     async def run(self) -> None:
         """Crawl until the job ends, an operator stops it, or it is drained or lost."""
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
-        await self._shop.progress.happened()
+        await self._context.progress.happened()
         try:
             if await self._is_damaged() or await self._is_ungranted():
                 return
             while (claim := await self._crawled()) is not None:
-                self._state = _claimed(claim, self._shop)
+                self._state = _claimed(claim, self._context)
             pages, end = self._state.answer.usage.pages, self._state.end
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
@@ -192,8 +193,8 @@ class JobRun:
             _log.exception("job %s broke", self.job_id)
             await self._fail(f"{type(error).__name__}: {error}"[:500])
         finally:
-            self._shop.progress.forget(self.job_id)
-            await self._shop.progress.happened()
+            self._context.progress.forget(self.job_id)
+            await self._context.progress.happened()
 
     async def _is_damaged(self) -> bool:
         """Fail the job if its row cannot be read; return whether it was damaged."""
@@ -205,24 +206,24 @@ class JobRun:
 
     async def _is_ungranted(self) -> bool:
         """Pause the job if a grant that it needs was withdrawn; return whether one was."""
-        policy, job = Policy(self._shop.store), self._state.job
+        policy, job = Policy(self._store), self._state.job
         missing = await self._patiently(lambda: policy.withheld(job.by_grant))
         if missing:
-            await self._save(*ungranted(job, missing, self._shop.clock.now(), self._actor))
+            await self._save(*ungranted(job, missing, self._clock.now(), self._actor))
         return bool(missing)
 
     async def _crawled(self) -> Claim | None:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""
-        state, shop = self._state, self._shop
+        state, context = self._state, self._context
         spec = state.job.spec
-        fetcher = shop.fetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), shop.clock)
+        fetcher = context.fetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), self._clock)
         try:
             start = await self._start()
             if start is None:
                 return None
             log = await self._opened_log()
-            agent = spec.user_agent or shop.agent
-            crawl = state.crawl = Crawl(spec, agent, fetcher, shop.tools, shop.robots, start)
+            agent = spec.user_agent or context.agent
+            crawl = state.crawl = Crawl(spec, agent, fetcher, context.tools, context.robots, start)
             if state.answer.share is not None:
                 crawl.share(state.answer.share)
             if state.stop:  # it came meanwhile
@@ -240,7 +241,7 @@ class JobRun:
 
     async def _start(self) -> Start | None:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
-        state, lease, frontier = self._state, self.lease, self._shop.store.frontier
+        state, lease, frontier = self._state, self.lease, self._store.frontier
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -260,9 +261,9 @@ class JobRun:
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of all URLs of the job, renewing the lease meanwhile."""
-        known, clock = set[int](), self._shop.clock
+        known, clock = set[int](), self._clock
         beaten = clock.monotonic()
-        async for chunk in self._shop.store.frontier.known(self.lease.job_no):
+        async for chunk in self._store.frontier.known(self.lease.job_no):
             known.update(chunk)
             if clock.monotonic() - beaten >= BEAT_EVERY_S:
                 await self._beat()
@@ -275,14 +276,19 @@ class JobRun:
         """Renew the lease before the crawl has begun."""
         state = self._state
         version = self.lease.version
-        pulse = self._shop.progress.observe(self.job_id, state.answer.usage)
+        pulse = self._context.progress.observe(self.job_id, state.answer.usage)
         await self._checkpoint(Batch(pulse=replace(pulse, milestone=state.milestone)))
         # keep the old version, so that the answer to the crawl's first batch reports an edit
         state.answer = replace(state.answer, lease=replace(self.lease, version=version))
 
     async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
         """Return waiting targets from the store, except those of the hosts *without*."""
-        spec, lease, store, crawl = self.job.spec, self.lease, self._shop.store, self._state.crawl
+        spec, lease, store, crawl = (
+            self.job.spec,
+            self.lease,
+            self._store,
+            self._state.crawl,
+        )
         deep = spec.strategy is Strategy.DEPTH_FIRST
         if not lease.shard:
             return await self._patiently(
@@ -300,7 +306,7 @@ class JobRun:
         """Return the job's log, which begins with a line about this attempt."""
         lease, course = self.lease, Course()
         if not self._state.is_new:
-            journal = self._shop.store.journal
+            journal = self._store.journal
             course = await self._patiently(lambda: journal.course(self.job_id))
         begun = f"begun by {lease.worker}, attempt {lease.attempt}{self._state.part}"
         return JobLog(course, begun)
@@ -309,7 +315,7 @@ class JobRun:
 
     async def _record(self, crawl: Crawl, log: JobLog, batch: Batch) -> None:
         """Record a batch of the crawl and follow the store's answer."""
-        state, progress = self._state, self._shop.progress
+        state, progress = self._state, self._context.progress
         batch = self._completed(log, batch)
         await self._checkpoint(batch)
         answer = state.answer
@@ -319,9 +325,8 @@ class JobRun:
             state.job = answer.job
         if answer.order is Order.LOST:
             return
-        self._shop.counters.recorded(batch)
+        self._context.counters.recorded(batch)
         if answer.order is Order.STOP:
-            state.stop |= Stop.ORDERED
             crawl.stop()
         elif answer.order is Order.CHANGED:
             crawl.change(state.job.spec)
@@ -333,9 +338,9 @@ class JobRun:
 
     def _completed(self, log: JobLog, batch: Batch) -> Batch:
         """Return a batch with its pace, its events and what it adds to the job's log."""
-        state, now = self._state, self._shop.clock.now()
+        state, now = self._state, self._clock.now()
         usage = state.answer.usage.plus(batch.usage)
-        pulse = self._shop.progress.observe(self.job_id, usage, batch.workload)
+        pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)
         state.milestone = max((state.milestone, *passed))
         end, ended = state.end, ""
@@ -353,7 +358,7 @@ class JobRun:
 
     def _events_of(self, batch: Batch, usage: Usage, passed: Sequence[int]) -> tuple[Event, ...]:
         """Return the events to store with a batch: notes and progress milestones."""
-        now, job = self._shop.clock.now(), self._state.job
+        now, job = self._clock.now(), self._state.job
         events = [job.event(EventName.NOTED, now, self._actor, **note) for note in batch.notes]
         for percent in passed:
             come = {"percent": percent, "done": usage.done, "discovered": usage.discovered}
@@ -366,25 +371,27 @@ class JobRun:
         Raises:
             StoreUnavailable: it was unavailable for a minute, or full for some seconds.
         """
-        state, recorder, asked_at = self._state, self._shop.recorder, self._shop.clock.now()
+        state, recorder, asked_at = self._state, self._context.recorder, self._clock.now()
         state.answer = await self._patiently(lambda: recorder.record(self.lease, batch))
         if state.answer.order is Order.LOST:
             state.stop |= Stop.LOST
-        else:
-            state.guard.renew(asked_at + recorder.lease, asked_at)
+            return
+        if state.answer.order is Order.STOP:
+            state.stop |= Stop.ORDERED
+        state.guard.renew(asked_at + recorder.lease, asked_at)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""
-        began = self._shop.clock.monotonic()
+        began = self._clock.monotonic()
         while True:
             try:
                 return await work()
             except StoreUnavailable as error:
                 patience = FULL_PATIENCE_S if isinstance(error, StoreFull) else PATIENCE_S
                 impatient = Stop.DRAINED in self._state.stop
-                if impatient or self._shop.clock.monotonic() - began >= patience:
+                if impatient or self._clock.monotonic() - began >= patience:
                     raise
-            await self._shop.clock.sleep(timedelta(seconds=0.5))
+            await self._clock.sleep(timedelta(seconds=0.5))
 
     # -- end -------------------------------------------------------------------------------
 
@@ -398,21 +405,21 @@ class JobRun:
             return await self._leave()
         if Stop.ORDERED in state.stop:
             # the order may have come with the answer to the last batch, which freed nothing
-            await self._shop.store.leases.free(self.lease)
+            await self._store.leases.free(self.lease)
             return None
         # if edited while its last pages were stored, it may no longer be at its end
         edited = state.answer.order is Order.CHANGED
         waiting = edited or state.end is None or state.end.reason not in _NOTHING_LEFT
         left = ShardEnd(job=state.job, usage=state.answer.usage, waiting=waiting)
-        verdict = verdict_on(left, await self._last(), self._shop.clock.now())
+        verdict = verdict_on(left, await self._last(), self._clock.now())
         await self._save(verdict.job, *verdict.events, again=verdict.again)
         return None
 
     async def _leave(self) -> Claim | None:
         """Release a shard; return the claim of the next one, or ``None`` if there is none."""
-        state, leave, now = self._state, self._shop.store.spread.leave, self._shop.clock.now()
+        state, leave, now = self._state, self._store.spread.leave, self._clock.now()
         last = await self._last()
-        until = now + self._shop.recorder.lease
+        until = now + self._context.recorder.lease
         further = state.end is not None and not (state.stop or self._alone)
         return await self._patiently(
             lambda: leave(
@@ -422,7 +429,7 @@ class JobRun:
 
     async def _last(self) -> Last:
         """Return what this worker knows about the end of the job."""
-        end, pages = self._state.end, self._shop.store.pages
+        end, pages = self._state.end, self._store.pages
         trouble, failed = NO_START, frozenset[ErrorKind]()
         if end is not None and end.reason is StateReason.START_FAILED:
             trouble = end.detail
@@ -438,7 +445,7 @@ class JobRun:
 
     async def _fail(self, detail: str) -> None:
         """Queue the job for a retry after an internal error, or fail it."""
-        now, job = self._shop.clock.now(), self._state.job
+        now, job = self._clock.now(), self._state.job
         wait = job.retry_wait(RetryReason.INTERNAL_ERROR, random.random())
         if wait is None:
             await self._move(Move.FAIL, detail=detail)
@@ -446,33 +453,33 @@ class JobRun:
             await self._save(*job.failed_attempt(now, now + wait, actor=self._actor, detail=detail))
 
     async def _move(self, move: Move, detail: str, reason: StateReason | None = None) -> None:
-        now, job = self._shop.clock.now(), self._state.job
+        now, job = self._clock.now(), self._state.job
         await self._save(*job.moved(move, now, actor=self._actor, reason=reason, detail=detail))
 
     async def _save(self, job: Job, *events: Event, again: Collection[ErrorKind] = ()) -> None:
         """Save the job and release its lease, unless someone else changed it: their change wins."""
-        store, lease = self._shop.store, self.lease
+        store, lease = self._store, self.lease
         try:
             await self._patiently(lambda: store.leases.settle(lease, job, *events, again=again))
         except Conflict:
             if not lease.shard:
-                await yield_to(store, self._shop.clock, lease)
+                await yield_to(store, self._clock, lease)
                 return
             self._state.stop |= Stop.DRAINED
             await self._leave()
 
 
-def _claimed(claim: Claim, shop: WorkerContext) -> RunState:
+def _claimed(claim: Claim, context: WorkerContext) -> RunState:
     """Return the state of a run that begins with *claim*."""
-    shard, lease_s = claim.shard, shop.recorder.lease
+    shard, lease_s = claim.shard, context.recorder.lease
     until = shard.lease_until
-    asked_at = shop.clock.now() - lease_s if until is None else until - lease_s
+    asked_at = context.clock.now() - lease_s if until is None else until - lease_s
     return RunState(
         job=claim.job,
         answer=Checkpoint(
             order=Order.GO_ON, lease=claim.lease, usage=shard.usage, share=claim.share
         ),
-        guard=LeaseGuard(shop.permit, shop.clock, until, asked_at),
+        guard=LeaseGuard(context.permit, context.clock, until, asked_at),
         milestone=shard.pulse.milestone,
         # a shard never counts as new: others may have recorded something since its claim
         is_new=shard.updated_at is None and not claim.lease.shard,

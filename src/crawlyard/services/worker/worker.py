@@ -7,8 +7,6 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from msgspec import Struct
-
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
@@ -56,14 +54,6 @@ async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
             continue
 
 
-class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """Options of a worker."""
-
-    rules: ClaimRules
-    shutdown_s: float  # how long requests in flight may take once the worker stops
-    run_over: Callable[[], None] | None = None  # called when the run of a scheduled job ends
-
-
 class Worker:
     """Runs jobs until it is stopped.
 
@@ -74,33 +64,38 @@ class Worker:
 
     def __init__(
         self,
-        shop: WorkerContext,
+        context: WorkerContext,
         dispatcher: Dispatcher,
-        signs: Liveness,
+        liveness: Liveness,
         isolation: Isolation | None,
-        options: WorkerOptions,
+        rules: ClaimRules,
         name: str,
+        *,
+        shutdown_s: float,
+        run_over: Callable[[], None],
     ) -> None:
         self.id = name
-        self._shop = shop
+        self._context = context
+        self._store, self._clock = context.store, context.clock
         self._dispatcher = dispatcher
-        self._liveness = signs
+        self._liveness = liveness
         self._bell: Bell | None = None  # set while it runs
-        self._reclaimer = Reclaimer(name, shop.store, shop.clock, signs)
+        self._reclaimer = Reclaimer(name, context.store, context.clock, liveness)
         self._isolation = isolation
-        self._options = options
-        self._rules = options.rules
+        self._rules = rules
+        self._shutdown_s = shutdown_s  # for requests in flight once the worker stops
+        self._run_over = run_over  # called when the run of a scheduled job ends
         self._claiming = Claiming(
             name,
-            shop.store,
-            shop.clock,
-            options.rules,
+            context.store,
+            context.clock,
+            rules,
             free=self._free,
             begin=self._begin,
             give_up=self._give_up,
         )
         self._runs: dict[asyncio.Task[None], JobRun | IsolatedRun] = {}
-        self._began_at = shop.clock.now()
+        self._began_at = context.clock.now()
         self._stopping = False
         self._quiet = False
         self._outdated: SchemaMismatch | None = None
@@ -113,7 +108,7 @@ class Worker:
 
     def stop(self) -> None:
         """Stop claiming, give requests in flight `shutdown_s` seconds, then release the leases."""
-        self._begin_to_stop(self._options.shutdown_s)
+        self._begin_to_stop(self._shutdown_s)
         self._wake()
 
     def _begin_to_stop(self, within_s: float) -> None:
@@ -163,11 +158,13 @@ class Worker:
             SchemaMismatch: a newer Crawlyard has changed the store; the jobs were given back.
             StoreUnavailable: the store of a single-job worker was unavailable for too long.
         """
-        shop = self._shop
-        shop.permit.good = self._liveness.holding
-        reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.counters, shop.clock)
+        context = self._context
+        context.permit.good = self._liveness.holding
+        reporter = Reporter(
+            self.id, self._store.workers, context.tools.gate, context.counters, self._clock
+        )
         beside = (
-            asyncio.create_task(watch_orders(shop, self._direct)),
+            asyncio.create_task(watch_orders(context, self._direct)),
             asyncio.create_task(reporter.run(self._report, self.heed)),
             asyncio.create_task(self._until_outdated()),
         )
@@ -190,7 +187,7 @@ class Worker:
 
     async def _until_outdated(self) -> None:
         """Stop when the schema is newer than this program, which could write wrong data."""
-        self._outdated = await outdated(self._shop.store, self._shop.clock)
+        self._outdated = await outdated(self._store, self._clock)
         _log.error("this worker stops: %s", self._outdated)
         self.stop()
 
@@ -208,7 +205,7 @@ class Worker:
             quiet=self._quiet,
             stopping=self._stopping,
             started_at=self._began_at,
-            beat_at=self._shop.clock.now(),
+            beat_at=self._clock.now(),
         )
 
     def _direct(self) -> list[JobRun]:
@@ -217,7 +214,7 @@ class Worker:
 
     @property
     def _listener(self) -> Listener:
-        return listener_of(self.id, self._shop.store, self._shop.clock, self._rules)
+        return listener_of(self.id, self._store, self._clock, self._rules)
 
     @property
     def _least(self) -> Priority | None:
@@ -227,7 +224,7 @@ class Worker:
 
     def _free(self) -> int | None:
         """Return how many slots are free, ``None`` while it claims nothing."""
-        if self._stopping or self._quiet or not self._shop.permit.good:
+        if self._stopping or self._quiet or not self._context.permit.good:
             return None
         return max(0, self._rules.slots - len(self._runs))
 
@@ -240,7 +237,7 @@ class Worker:
         self._reclaimer.hasten()
         if not self._liveness.holding:
             self._license(good=False)
-        elif not self._shop.permit.good and (self._regaining is None or self._regaining.done()):
+        elif not self._context.permit.good and (self._regaining is None or self._regaining.done()):
             self._regaining = asyncio.create_task(self._regain())
         self._wake()
 
@@ -248,18 +245,18 @@ class Worker:
         """Resume sending now that others see us alive, but not for jobs they have taken."""
         while self._liveness.holding:
             try:
-                await read_orders(self._shop, self._direct())
+                await read_orders(self._context, self._direct())
             except StoreUnavailable:
-                await self._shop.clock.sleep(ORDERS_EVERY)
+                await self._clock.sleep(ORDERS_EVERY)
                 continue
             if self._liveness.holding:
                 self._license(good=True)
             return
 
     def _license(self, *, good: bool) -> None:
-        if self._shop.permit.good == good:
+        if self._context.permit.good == good:
             return
-        self._shop.permit.good = good
+        self._context.permit.good = good
         if not good:
             _log.warning("this worker's lock is lost: no request is sent until it is held again")
         elif self._runs:
@@ -291,14 +288,14 @@ class Worker:
                 await self._claiming.fill()
             through = not (self._runs or self._left) and await self._through(drain=drain)
         except StoreUnavailable as error:
-            now = self._shop.clock.monotonic()
+            now = self._clock.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
             self._reclaimer.excuse()
             alone = self._rules.only is not None and not self._runs
             if alone and now - self._away_since >= PATIENCE_ALONE_S:
                 raise
             _log.warning("the store is away, trying again: %s", error)
-            await self._shop.clock.sleep(_RETRY_EVERY)
+            await self._clock.sleep(_RETRY_EVERY)
             return False
         self._away_since = None
         return through
@@ -307,24 +304,23 @@ class Worker:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         for run in self._direct():
             if run.job_id == job_id and shard in {0, run.lease.shard}:
-                run.obey(Order.STOP, self._shop.clock.now())
+                run.obey(Order.STOP, self._clock.now())
 
     def _begin(self, claim: Claim) -> None:
         """Start running a claimed job."""
-        self._shop.counters.began(claim.job, self._shop.clock.now())
+        self._context.counters.began(claim.job, self._clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
-            run = IsolatedRun(claim, self._shop, self._isolation)
+            run = IsolatedRun(claim, self._context, self._isolation)
         else:
-            run = JobRun(claim, self._shop)
+            run = JobRun(claim, self._context)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
-        if claim.job.origin.schedule_id is not None and self._options.run_over is not None:
-            run_over = self._options.run_over
-            task.add_done_callback(lambda _: run_over())
+        if claim.job.origin.schedule_id is not None:
+            task.add_done_callback(lambda _: self._run_over())
         if self._stopping:  # the stop came while it was being claimed
-            run.drain(self._options.shutdown_s)
+            run.drain(self._shutdown_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
@@ -338,7 +334,7 @@ class Worker:
     async def _give_back(self) -> None:
         """Requeue jobs let go while the store was unavailable; none of them counts as lost."""
         while self._left:
-            await yield_to(self._shop.store, self._shop.clock, self._left[0])
+            await yield_to(self._store, self._clock, self._left[0])
             del self._left[0]
 
     async def _through(self, *, drain: bool) -> bool:
@@ -351,7 +347,7 @@ class Worker:
 
     async def _only_is_over(self, job_id: str) -> bool:
         try:
-            standing = await self._shop.store.jobs.get(job_id)
+            standing = await self._store.jobs.get(job_id)
         except NotFound:
             return True
         if standing.job.state is State.RUNNING:
@@ -361,7 +357,7 @@ class Worker:
 
     async def waits(self) -> bool:
         """Return whether a job that this worker takes is pending, due or not."""
-        waiting = self._shop.store.queue.waiting(self._rules.tags, self._rules.least())
+        waiting = self._store.queue.waiting(self._rules.tags, self._rules.least())
         return await waiting > 0
 
     async def _is_drained(self) -> bool:
