@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.endpoint import endpoints_of
-from crawlyard.services.access.account import Account
-from crawlyard.services.access.accounts import Accounts
-from crawlyard.services.access.saved_views import SavedViews
 from crawlyard.services.access.sections import Sections
 from crawlyard.services.access.tokens import Tokens
+from crawlyard.services.access.users import Account, Users
+from crawlyard.services.access.views import Views
 from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.event_feed import EventFeed
 from crawlyard.services.fleet.hosts import Hosts
@@ -49,9 +48,9 @@ class Surface:
         return Account(*self._asker)
 
     @cached_property
-    def users(self) -> Accounts:
+    def users(self) -> Users:
         """Return those who may ask."""
-        return Accounts(*self._asker)
+        return Users(*self._asker)
 
     @cached_property
     def tokens(self) -> Tokens:
@@ -109,9 +108,9 @@ class Surface:
         return OperationReader(*self._asker)
 
     @cached_property
-    def views(self) -> SavedViews:
+    def views(self) -> Views:
         """Return filters that were given a name."""
-        return SavedViews(*self._asker)
+        return Views(*self._asker)
 
     @cached_property
     def stats(self) -> Stats:

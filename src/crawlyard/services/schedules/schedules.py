@@ -52,10 +52,9 @@ from crawlyard.core.schedules.timetable import timetable
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
 from crawlyard.core.time_range import check_instant
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
-from crawlyard.services.noun import Noun
+from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.store.queries import ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
