@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from crawlyard.services.fleet import (
         metrics,
         overview,
-        statistics,
         status,
     )
     from crawlyard.services.jobs import (
@@ -50,7 +49,6 @@ else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
     metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
-    statistics = lazily("crawlyard.services.fleet.statistics")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
@@ -165,11 +163,6 @@ class Services:
     def tailing(self) -> "log_follow.Tailing":
         """Return what follows the logs of jobs."""
         return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
-
-    @cached_property
-    def statistics(self) -> "statistics.Statistics":
-        """Return figures over time."""
-        return statistics.Statistics(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":

@@ -11,14 +11,13 @@ from crawlyard.services.access.sections import Sections
 from crawlyard.services.access.tokens import Tokens
 from crawlyard.services.access.users import Account, Users
 from crawlyard.services.access.views import Views
-from crawlyard.services.fleet.attention import Attention
 from crawlyard.services.fleet.event_feed import EventFeed
 from crawlyard.services.fleet.hosts import Hosts
 from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.fleet.operations import OperationReader
 from crawlyard.services.fleet.pages import Pages
-from crawlyard.services.fleet.stats import Stats
+from crawlyard.services.fleet.stats import Attention, Stats
 from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.noun import Noun
