@@ -8,19 +8,13 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
-from crawlyard.core.access.quota_ask import QuotaAsk
+from crawlyard.core.access.quota import QuotaAsk
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.answers.access.access import MeOut, NewTokenOut, TokenOut, UserOut
-from crawlyard.core.answers.access.settings import SectionOut
-from crawlyard.core.answers.deletions import (
-    ScheduleDeletionOut,
-    TemplateDeletionOut,
-    WebhookDeletionOut,
-)
+from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
 from crawlyard.core.answers.fleet.attention import AttentionOut
-from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
@@ -44,17 +38,24 @@ from crawlyard.core.answers.jobs.preview import PreviewOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
     TimetablePreviewOut,
 )
-from crawlyard.core.answers.templates.templates import (
+from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
     RenderedOut,
     SavedTemplateOut,
+    TemplateDeletionOut,
     TemplateOut,
 )
-from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.answers.webhooks import (
+    DeliveryOut,
+    NewSecretOut,
+    WebhookDeletionOut,
+    WebhookOut,
+)
 from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope

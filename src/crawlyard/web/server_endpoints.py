@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
-from crawlyard.core.answers.access.access import MeOut
+from crawlyard.core.answers.access import MeOut
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint

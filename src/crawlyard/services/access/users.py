@@ -5,9 +5,9 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.access.quota_ask import QuotaAsk
+from crawlyard.core.access.quota import QuotaAsk
 from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, Role, User
-from crawlyard.core.answers.access.access import MeOut, UserOut
+from crawlyard.core.answers.access import MeOut, UserOut
 from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crawlyard.about import VERSION
-from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.endpoint import ANYBODY, endpoint, endpoints_of
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS

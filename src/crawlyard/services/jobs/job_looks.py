@@ -20,7 +20,7 @@ from crawlyard.core.answers.jobs.job_looks import (
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.answers.schedules import ScheduleOut
-from crawlyard.core.answers.templates.templates import TemplateOut
+from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.endpoint import (
     Cursor,
     Header,

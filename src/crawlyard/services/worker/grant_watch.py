@@ -5,7 +5,7 @@ from datetime import datetime
 from functools import partial
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.grant import not_granted
+from crawlyard.core.access.policy import not_granted
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Lease

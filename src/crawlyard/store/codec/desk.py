@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.idempotency import Reply
 from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState

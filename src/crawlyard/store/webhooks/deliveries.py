@@ -14,8 +14,13 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhooks.delivery_limits import Traffic
-from crawlyard.core.webhooks.subscribers import Subscribers
-from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, Webhook, message_id
+from crawlyard.core.webhooks.webhook import (
+    Delivery,
+    DeliveryState,
+    Subscribers,
+    Webhook,
+    message_id,
+)
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.jobs import event_of
 from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of, webhook_row
