@@ -68,7 +68,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
     "procrastinate": ("dispatch",),
-    "prometheus_client": ("services.fleet.gauges",),
+    "prometheus_client": ("services.fleet.metrics",),
     "psycopg": ("dispatch",),  # in the store, SQLAlchemy loads it
     "psycopg_pool": ("dispatch.procrastinate",),
     "publicsuffixlist": ("engine.scope",),

@@ -29,7 +29,7 @@ from crawlyard.core.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import DeliveryAttempt
-from crawlyard.services.fleet.host_rules import host_event
+from crawlyard.services.fleet.hosts import host_event
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told

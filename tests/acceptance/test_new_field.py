@@ -24,7 +24,7 @@ from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
-from crawlyard.core.spec_schema import form_schema
+from crawlyard.core.endpoint_schema import form_schema
 from crawlyard.core.answers.jobs.jobs import SpecOut
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})

@@ -16,6 +16,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.services.surface import Surface
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import create_app
 from crawlyard.web.server import listening, serving
@@ -70,7 +71,7 @@ class Stage:
 
     async def user(self, name: str, role: Role = Role.OPERATOR) -> None:
         """Make a user, who can then look."""
-        await self.site.yard.services.users.create(LOCAL, name, role)
+        await Surface(self.site.yard.services, LOCAL).users.create(name, role)
         given = await self.site.yard.services.access.create_token(LOCAL, "browser", user_id=name)
         self.secrets[name] = given.secret
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.access.grant import FIELD_OF, needed_grants, not_granted, withheld
+from crawlyard.core.access.policy import FIELD_OF, needed_grants, not_granted, withheld
 from crawlyard.core.access.user import LOCAL, Actor, Grant, Grants, Role
 from crawlyard.core.jobs.spec import JobSpec
 from tests.builders import a_spec

@@ -4,8 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from crawlyard.core.access.quota import day_of, held_back, limited, spent
-from crawlyard.core.access.quota_ask import quota_asked
+from crawlyard.core.access.quota import day_of, held_back, limited, quota_asked, spent
 from crawlyard.core.access.user import NO_QUOTA, Quota
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Invalid

@@ -4,8 +4,7 @@ import pytest
 
 from crawlyard.core.event import EventName
 from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
-from crawlyard.core.webhooks.subscribers import Subscribers
-from crawlyard.core.webhooks.webhook import Webhook
+from crawlyard.core.webhooks.webhook import Subscribers, Webhook
 from tests.builders import NOW
 from tests.builders_webhooks import a_webhook, an_event
 

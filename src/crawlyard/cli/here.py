@@ -23,7 +23,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answers.fleet.health import ReadyOut
 from crawlyard.core.answers.fleet.upkeep import FreedOut
 from crawlyard.errors import Invalid
-from crawlyard.services.fleet.readiness import ready
+from crawlyard.services.fleet.monitoring import ready
 from crawlyard.yard import Yard
 
 

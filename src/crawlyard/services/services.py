@@ -25,14 +25,11 @@ from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import credentials, users, views
+    from crawlyard.services.access import credentials
     from crawlyard.services.fleet import (
-        host_rules,
         metrics,
         overview,
-        statistics,
         status,
-        worker_orders,
     )
     from crawlyard.services.jobs import (
         bulk,
@@ -50,14 +47,9 @@ if TYPE_CHECKING:
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
-    users = lazily("crawlyard.services.access.users")
-    views = lazily("crawlyard.services.access.views")
-    host_rules = lazily("crawlyard.services.fleet.host_rules")
     metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
-    statistics = lazily("crawlyard.services.fleet.statistics")
     status = lazily("crawlyard.services.fleet.status")
-    worker_orders = lazily("crawlyard.services.fleet.worker_orders")
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
@@ -121,16 +113,6 @@ class Services:
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
-    def users(self) -> "users.Users":
-        """Return accounts."""
-        return users.Users(self.store, self.clock)
-
-    @cached_property
-    def views(self) -> "views.Views":
-        """Return filters that were given a name."""
-        return views.Views(self.store, self.clock)
-
-    @cached_property
     def waiting(self) -> "wait.Waiting":
         """Return what waits for jobs."""
         return wait.Waiting(self.jobs, self.store.events, self.clock)
@@ -181,21 +163,6 @@ class Services:
     def tailing(self) -> "log_follow.Tailing":
         """Return what follows the logs of jobs."""
         return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
-
-    @cached_property
-    def fleet(self) -> "worker_orders.Fleet":
-        """Return orders to workers."""
-        return worker_orders.Fleet(self.store, self.watching, self.clock)
-
-    @cached_property
-    def host_rules(self) -> "host_rules.HostRules":
-        """Return rules for hosts."""
-        return host_rules.HostRules(self.store, self.watching, self.clock)
-
-    @cached_property
-    def statistics(self) -> "statistics.Statistics":
-        """Return figures over time."""
-        return statistics.Statistics(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":

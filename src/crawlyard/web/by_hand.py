@@ -20,8 +20,8 @@ from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
 from crawlyard.services import surface
 from crawlyard.services.fleet.event_feed import EventFeed
-from crawlyard.services.fleet.gauges import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.fleet.meta import Meta
+from crawlyard.services.fleet.metrics import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.jobs.jobs import Jobs

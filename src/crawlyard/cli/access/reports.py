@@ -10,10 +10,9 @@ from crawlyard.cli.render.sheets import listed, show
 from crawlyard.cli.session import Session
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.quota_ask import quota_asked
+from crawlyard.core.access.quota import quota_asked
 from crawlyard.core.access.user import Role
-from crawlyard.core.answers.access.access import QuotaOut, TokenOut, UserOut
-from crawlyard.core.answers.access.settings import SectionOut
+from crawlyard.core.answers.access import QuotaOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.endpoint import every
 from crawlyard.errors import Invalid, NotFound, Unavailable

@@ -14,7 +14,7 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.templates.drafts import draft_from, edited, exported
 from crawlyard.cli.templates.views import templates_view
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.templates.templates import SavedTemplateOut, TemplateOut
+from crawlyard.core.answers.templates import SavedTemplateOut, TemplateOut
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import NotFound, Unconfirmed

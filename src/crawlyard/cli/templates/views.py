@@ -7,7 +7,7 @@ from typing import Any
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.core.answers.base import Wire, as_dict
-from crawlyard.core.answers.templates.templates import ParameterOut, RenderedOut, TemplateOut
+from crawlyard.core.answers.templates import ParameterOut, RenderedOut, TemplateOut
 from crawlyard.core.jobs.spec_json import FIELDS, at
 from crawlyard.export.jsonl import dumps
 

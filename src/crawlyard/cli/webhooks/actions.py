@@ -12,7 +12,7 @@ from crawlyard.cli.render.words import printable
 from crawlyard.cli.session import Session
 from crawlyard.cli.webhooks.views import deliveries_view, facts, state, webhooks_view
 from crawlyard.clock import SystemClock
-from crawlyard.core.answers.webhooks.webhooks import WebhookOut
+from crawlyard.core.answers.webhooks import WebhookOut
 from crawlyard.core.endpoint import every
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.errors import Invalid, NotFound

@@ -7,7 +7,7 @@ from msgspec import Struct
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.answers.webhooks import DeliveryOut, NewSecretOut, WebhookOut
 
 
 def state(webhook: WebhookOut) -> str:

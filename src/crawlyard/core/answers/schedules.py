@@ -1,4 +1,4 @@
-"""The shapes of schedules, their ledger, and what they will do."""
+"""Answers about schedules, their ledger and their next runs."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -148,6 +148,21 @@ class BackfillOut(Wire, frozen=True, kw_only=True):
             runs=tuple(TickOut.of(tick) for tick in backfilled.runs),
             kept=backfilled.kept,
         )
+
+
+class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
+    """What the deletion of a schedule would delete; jobs that it has submitted stay."""
+
+    object: Literal["schedule_deletion"] = "schedule_deletion"
+    schedule_id: str
+    name: str
+    dry_run: bool = True
+    runs: int  # rows of its ledger
+
+    @classmethod
+    def of(cls, schedule: CrawlSchedule, runs: int) -> "ScheduleDeletionOut":
+        """Return what deleting a schedule with so many rows in its ledger would delete."""
+        return cls(schedule_id=schedule.id, name=schedule.name, runs=runs)
 
 
 def _said(schedule: CrawlSchedule) -> str:

@@ -9,8 +9,8 @@ from msgspec import Struct, field
 
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.parse import shown
+from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION
-from crawlyard.core.time_range import check_instant
 from crawlyard.errors import Invalid
 
 

@@ -20,7 +20,7 @@ from crawlyard.core.answers.jobs.job_looks import (
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.answers.schedules import ScheduleOut
-from crawlyard.core.answers.templates.templates import TemplateOut
+from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.endpoint import (
     Cursor,
     Header,
@@ -40,9 +40,8 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.terms import words_of
-from crawlyard.services.noun import Noun
+from crawlyard.services.noun import Noun, expanded_by
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 

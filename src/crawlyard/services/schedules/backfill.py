@@ -10,7 +10,7 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.operation import Operation, OperationKind
 from crawlyard.core.schedules.decision import foreseen
 from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
-from crawlyard.core.time_range import check_instant
+from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.errors import Invalid, Version, check_version
 from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.schedules.events import backfilled, is_open, ticked

@@ -17,10 +17,9 @@ from crawlyard.core.schedules.schedule import (
     RecentTick,
     Tick,
 )
-from crawlyard.core.schedules.timetable import timetable
+from crawlyard.core.schedules.timetable import check_instant, timetable
 from crawlyard.core.templates.secrets import secret_names
 from crawlyard.core.templates.template import is_id
-from crawlyard.core.time_range import check_instant
 from crawlyard.errors import Forbidden, Invalid, NotFound, Version, check_version
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.store import Store

@@ -8,17 +8,16 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.deletions import ScheduleDeletionOut
 from crawlyard.core.answers.jobs.expanded import ExpandedScheduleOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
     TimetablePreviewOut,
 )
-from crawlyard.core.blame import blaming
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -34,6 +33,7 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
+from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import (
@@ -48,14 +48,12 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
     ScheduleDraft,
 )
-from crawlyard.core.schedules.timetable import timetable
+from crawlyard.core.schedules.timetable import check_instant, timetable
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
-from crawlyard.core.time_range import check_instant
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
-from crawlyard.services.noun import Noun
+from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.store.queries import ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE

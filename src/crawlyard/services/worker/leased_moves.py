@@ -8,7 +8,7 @@ from functools import partial
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.grant import not_granted
+from crawlyard.core.access.policy import not_granted
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Shard, Standing

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select
 from sqlalchemy.exc import IntegrityError
 
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event
 from crawlyard.core.operation import Operation

@@ -13,8 +13,13 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, selec
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhooks.delivery_limits import Traffic
-from crawlyard.core.webhooks.subscribers import Subscribers
-from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, Webhook, message_id
+from crawlyard.core.webhooks.webhook import (
+    Delivery,
+    DeliveryState,
+    Subscribers,
+    Webhook,
+    message_id,
+)
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import DELIVERIES, EVENTS, WEBHOOKS
 from crawlyard.store.db.bulk_rows import insert_new

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import ScheduleOut
-from crawlyard.core.answers.templates.templates import TemplateOut
+from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.schedules.schedule import RecentTick
 
 

@@ -1,4 +1,4 @@
-"""The shapes of templates, and of what they are filled to."""
+"""Answers about templates."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
@@ -72,24 +72,11 @@ class TemplateOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class KeptOut(Wire, frozen=True, kw_only=True):
-    """A schedule that keeps credentials which its template is published without."""
-
-    schedule_id: str
-    name: str
-    fields: tuple[str, ...]  # where it keeps them: "params.token", "overrides.headers"
-
-    @classmethod
-    def of(cls, kept: KeptTemplate) -> "KeptOut":
-        """Return the shape of *kept*."""
-        return cls.filled(kept)
-
-
 class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
     """A template after a change, and the paths of the credentials that it is kept without."""
 
     stripped: tuple[str, ...]
-    kept: tuple[KeptOut, ...] = ()  # of publishing
+    kept: tuple[KeptTemplate, ...] = ()  # of publishing
 
     @classmethod
     def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
@@ -97,7 +84,7 @@ class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
         return cls.filled(
             TemplateOut.of(saved.template),
             stripped=saved.stripped,
-            kept=tuple(KeptOut.of(kept) for kept in saved.kept),
+            kept=saved.kept,
         )
 
 
@@ -143,3 +130,18 @@ class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
             spec=hidden(draft.spec),
             credentials=credentials(draft),
         )
+
+
+class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
+    """What the deletion of a template would delete; jobs that were made of it stay."""
+
+    object: Literal["template_deletion"] = "template_deletion"
+    template_id: str
+    name: str
+    dry_run: bool = True
+    versions: int
+
+    @classmethod
+    def of(cls, template: CrawlTemplate, versions: int) -> "TemplateDeletionOut":
+        """Return what deleting a template of so many versions would delete."""
+        return cls(template_id=template.id, name=template.name, versions=versions)

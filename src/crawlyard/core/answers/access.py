@@ -1,17 +1,18 @@
-"""The shapes of users, tokens and sessions, and what is asked about them."""
+"""Answers about users, tokens and settings."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from crawlyard.core.access.credential import Credential, Given
+from crawlyard.core.access.policy import Setting
 from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.jobs import LimitsOut
 
 
 class QuotaOut(Wire, frozen=True, kw_only=True):
-    """What a user may have at most; null: as much as he likes."""
+    """What a user may have at most; null: no limit."""
 
     running: int | None
     pending: int | None
@@ -50,7 +51,7 @@ class UserOut(Wire, frozen=True, kw_only=True):
 
 
 class MeOut(Wire, frozen=True, kw_only=True):
-    """Who asks, and what he may do with what he showed."""
+    """Who asks, and what their credential lets them do."""
 
     object: Literal["me"] = "me"
     user: UserOut
@@ -109,6 +110,40 @@ class NewTokenOut(TokenOut, frozen=True, kw_only=True):
     def given(cls, given: Given) -> "NewTokenOut":
         """Return the shape of a token that was just made."""
         return cls.filled(TokenOut.of(given.credential), token=given.secret)
+
+
+class SectionOut(Wire, frozen=True, kw_only=True):
+    """One section: *value* is what was written, *effective* what holds, all fields named."""
+
+    object: Literal["settings"] = "settings"
+    section: str
+    value: Mapping[str, Any]
+    effective: Mapping[str, Any]
+    version: int  # 0: never written
+    updated_at: datetime | None
+    updated_by: str  # a user's id; empty: nobody has
+
+    @classmethod
+    def of(cls, setting: Setting) -> "SectionOut":
+        """Return the shape of *setting*."""
+        section = setting.section
+        return cls(
+            section=section.name,
+            value=section.value,
+            effective=setting.effective,
+            version=section.version,
+            updated_at=section.updated_at,
+            updated_by=section.actor,
+        )
+
+
+SECTION_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
+    "grants": {"addresses": True, "private": False, "ignore_robots": False},
+    "ceilings": {"pages": 1_000_000, "duration_s": 86_400},
+    "retention": {"retention_days": 14, "paused_ttl_days": 3},
+    "defaults": {"delay_s": 1, "limits": {"pages": 10_000}},
+}
+"""A body for each section, for the document."""
 
 
 def _date(instant: datetime) -> datetime | None:

@@ -1,5 +1,6 @@
-"""The shapes of webhooks and of what was delivered to them."""
+"""Answers about webhooks and their deliveries."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
@@ -84,4 +85,25 @@ class DeliveryOut(Wire, frozen=True, kw_only=True):
             event=delivery.name,
             attempts=tuple(DeliveryAttemptOut.of(attempt) for attempt in delivery.attempts),
             due_at=delivery.due_at if waits else None,
+        )
+
+
+class WebhookDeletionOut(Wire, frozen=True, kw_only=True):
+    """What the deletion of a webhook would delete."""
+
+    object: Literal["webhook_deletion"] = "webhook_deletion"
+    webhook_id: str
+    url: str
+    dry_run: bool = True
+    deliveries: int  # in any state
+    waiting: int  # of these: what would never be delivered
+
+    @classmethod
+    def of(cls, webhook: Webhook, deliveries: Mapping[DeliveryState, int]) -> "WebhookDeletionOut":
+        """Return what deleting a webhook with so many deliveries would delete."""
+        return cls(
+            webhook_id=webhook.id,
+            url=webhook.url,
+            deliveries=sum(deliveries.values()),
+            waiting=deliveries.get(DeliveryState.PENDING, 0),
         )
