@@ -17,7 +17,7 @@ from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.schema import bring_up
-from crawlyard.store.open import open_sql_store, store_on
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import bodies
@@ -39,7 +39,7 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
 
 @pytest.fixture
 def store(database: SqliteDatabase) -> Store:
-    return store_on(database)
+    return Store.on(database)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,26 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from sqlalchemy import Connection, exists, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, select, update
 
-from crawlyard.core.crawl.page import Target
-from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.core.crawl.page import ErrorKind, Target, TargetState
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
+from crawlyard.core.jobs.limits import given_back
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.crawl.checkpoint import record
 from crawlyard.store.crawl.record import packed
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
+from crawlyard.store.tables.jobs import (
+    FAILED,
+    PRESENT,
+    SEED_HOP,
+    WAITING,
+    bodies,
+    frontier,
+    jobs,
+    pages,
+)
 
 CHUNK = 50_000
 """Number of fingerprints read at once: 0.1 s and 4 MB."""
@@ -59,19 +70,9 @@ class FrontierStore(StorePart):
         Breadth first: smallest depth first, then oldest first. Depth first: largest depth first,
         then newest first. Hosts in *without* are left out.
         """
-        without = sorted(without)
-        order = (frontier.c.depth, frontier.c.id)
-        statement = (
-            select(frontier)
-            .where(
-                frontier.c.job_no == job_no, WAITING, exists().where(jobs.c.no == job_no, PRESENT)
-            )
-            .order_by(*((c.desc() for c in order) if depth_first else order))
-            .limit(limit)
+        return waiting_targets(
+            conn, job_no, limit, WAITING, depth_first=depth_first, without=without
         )
-        if without:
-            statement = statement.where(frontier.c.host.not_in(without))
-        return [target_of(row) for row in conn.execute(statement).mappings()]
 
     async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
         """Yield the fp of every target ever found or skipped, in chunks, in no particular order."""
@@ -87,14 +88,35 @@ class FrontierStore(StorePart):
     @reads
     def roots(self, conn: Connection, job_no: int) -> list[str]:
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
-        statement = (
-            select(frontier.c.url)
-            .where(
-                frontier.c.job_no == job_no, SEED_HOP, exists().where(jobs.c.no == job_no, PRESENT)
-            )
-            .order_by(frontier.c.id)
-        )
-        return list(conn.scalars(statement))
+        return roots(conn, select(jobs.c.no).where(jobs.c.no == job_no, PRESENT))
+
+
+def waiting_targets(
+    conn: Connection,
+    job_no: int,
+    limit: int,
+    which: ColumnElement[bool],
+    *,
+    depth_first: bool,
+    without: Collection[str],
+) -> list[Target]:
+    """Return targets of a job that *which* holds for; see `FrontierStore.load`."""
+    order = (frontier.c.depth, frontier.c.id)
+    statement = (
+        select(frontier)
+        .where(frontier.c.job_no == job_no, which, exists().where(jobs.c.no == job_no, PRESENT))
+        .order_by(*((c.desc() for c in order) if depth_first else order))
+        .limit(limit)
+    )
+    if without:
+        statement = statement.where(frontier.c.host.not_in(sorted(without)))
+    return [target_of(row) for row in conn.execute(statement).mappings()]
+
+
+def roots(conn: Connection, job_no: Select[int]) -> list[str]:
+    """Return the URLs that seeds of a job redirected to, in the order they were found."""
+    found = select(frontier.c.url).where(frontier.c.job_no == job_no.scalar_subquery(), SEED_HOP)
+    return list(conn.scalars(found.order_by(frontier.c.id)))
 
 
 def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
@@ -112,3 +134,33 @@ def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
     if after is not None:
         statement = statement.where(frontier.c.fp > after)
     return conn.scalars(statement).all()
+
+
+def reopen(
+    conn: Connection, no: int, shard: Shard, kinds: Collection[ErrorKind]
+) -> tuple[Shard, int]:
+    """Requeue the failed targets of *kinds* (empty: all), and delete their pages.
+
+    Return the shard without the usage of these targets, and their number.
+    """
+    failed: list[ColumnElement[bool]] = [pages.c.job_no == no, FAILED]
+    if kinds:
+        failed.append(pages.c.error.in_([k.value for k in kinds]))
+    targets, answered = conn.execute(
+        select(func.count(), func.count(pages.c.status)).where(*failed)
+    ).one()
+    _reopen(conn, no, and_(*failed))
+    usage = given_back(shard.usage, targets=targets, pages=answered, errors=targets)
+    return replace(shard, usage=usage), targets
+
+
+def _reopen(conn: Connection, no: int, failed: ColumnElement[bool]) -> None:
+    fps: Select[int] = select(pages.c.fp).where(failed)
+    conn.execute(
+        update(frontier)
+        .where(frontier.c.job_no == no, frontier.c.fp.in_(fps))
+        .values(state=int(TargetState.WAITING), tries=0, due_at=None, rule="")
+    )
+    ids: Select[int] = select(pages.c.id).where(failed)
+    conn.execute(delete(bodies).where(bodies.c.page_id.in_(ids)))
+    conn.execute(delete(pages).where(failed))

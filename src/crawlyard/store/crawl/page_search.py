@@ -8,12 +8,12 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, union_al
 
 from crawlyard.core.crawl.page_search import FoundPage, SearchStep
 from crawlyard.store.codec.jobs import page_of
-from crawlyard.store.crawl.pages import asked_of, page_columns
+from crawlyard.store.crawl.pages import PAGES, asked_of
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING
 from crawlyard.store.jobs.where import conditions
 from crawlyard.store.queries import ArchiveQuery
-from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages, shards
+from crawlyard.store.tables.jobs import PRESENT, jobs, pages, shards
 
 _SOURCES = 50  # jobs whose pages one step searches: SQLite takes at most 500 in a UNION
 _APART = timedelta(minutes=1)  # allowed difference between the clocks of two machines
@@ -94,20 +94,14 @@ def _sources(conn: Connection, query: ArchiveQuery, before: int) -> list[tuple[i
 
 
 def _fitting(conn: Connection, query: ArchiveQuery, ids: Sequence[int]) -> list[FoundPage]:
-    parent = frontier.alias("parent")
-    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
     asked = [PRESENT, pages.c.id.in_(ids), *asked_of(query.pages)]
     if query.since is not None:
         asked.append(pages.c.fetched_at >= query.since)
     if query.until is not None:
         asked.append(pages.c.fetched_at < query.until)
     statement: Select[Any] = (
-        select(
-            *page_columns(parent),
-            jobs.c.id.label("job_id"),
-            jobs.c.name.label("job_name"),
-        )
-        .select_from(pages.join(jobs, jobs.c.no == pages.c.job_no).outerjoin(parent, named_by))
+        PAGES.add_columns(jobs.c.id.label("job_id"), jobs.c.name.label("job_name"))
+        .join(jobs, jobs.c.no == pages.c.job_no)
         .where(*asked)
         .order_by(pages.c.id.desc())
     )

@@ -5,7 +5,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from crawlyard.core.crawl.page import (
     Body,
@@ -36,12 +36,12 @@ class PageStore(StorePart):
         self, conn: Connection, job_id: str, query: PageQuery, limit: int
     ) -> list[StoredPage]:
         """Return at most *limit* page records in the order they were stored."""
-        parent = frontier.alias("parent")
-        named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
-        statement: Select[Any] = (
-            select(*page_columns(parent))
-            .select_from(pages.outerjoin(parent, named_by))
-            .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *asked_of(query))
+        statement = (
+            PAGES.where(
+                pages.c.job_no == no_of(job_id).scalar_subquery(),
+                pages.c.id > query.after,
+                *asked_of(query),
+            )
             .order_by(pages.c.id)
             .limit(limit)
         )
@@ -71,7 +71,7 @@ class PageStore(StorePart):
                 func.min(pages.c.fetched_at).over(partition_by=of_kind).label("first_at"),
                 func.max(pages.c.fetched_at).over(partition_by=of_kind).label("last_at"),
             )
-            .where(pages.c.job_no == _number(job_id), FAILED)
+            .where(pages.c.job_no == no_of(job_id).scalar_subquery(), FAILED)
             .subquery()
         )
         rows = conn.execute(
@@ -105,7 +105,7 @@ class PageStore(StorePart):
         ).label("kind")
         counted = (
             select(kind_of, func.count())
-            .where(frontier.c.job_no == _number(job_id), SKIPPED)
+            .where(frontier.c.job_no == no_of(job_id).scalar_subquery(), SKIPPED)
             .group_by(kind_of)
         )
         counts = {
@@ -122,14 +122,16 @@ class PageStore(StorePart):
         ]
 
 
-def _number(job_id: str) -> ColumnElement[int]:
-    return no_of(job_id).scalar_subquery()
+_PARENT = frontier.alias("parent")
 
-
-def page_columns(parent: FromClause) -> Iterator[ColumnElement[Any]]:
-    """Yield the columns that `page_of` takes; *parent* is the `frontier` row of the parent page."""
-    for name in PAGE_READ:
-        yield parent.c.url.label(name) if name == "parent" else pages.c[name]
+PAGES: Select[Any] = select(
+    *(_PARENT.c.url.label(name) if name == "parent" else pages.c[name] for name in PAGE_READ)
+).select_from(
+    pages.outerjoin(
+        _PARENT, (_PARENT.c.job_no == pages.c.job_no) & (_PARENT.c.fp == pages.c.parent_fp)
+    )
+)
+"""Query for all pages, with the columns that `page_of` takes."""
 
 
 def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
@@ -215,7 +217,12 @@ def _skipped(
     of_kinds = [or_(*(frontier.c.rule.startswith(kind.value) for kind in kinds))] if kinds else []
     rows = conn.execute(
         select(frontier.c.id, frontier.c.url, frontier.c.depth, frontier.c.rule)
-        .where(frontier.c.job_no == _number(job_id), SKIPPED, frontier.c.id > after, *of_kinds)
+        .where(
+            frontier.c.job_no == no_of(job_id).scalar_subquery(),
+            SKIPPED,
+            frontier.c.id > after,
+            *of_kinds,
+        )
         .order_by(frontier.c.id)
         .limit(limit)
     )

@@ -32,10 +32,12 @@ from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs.lease_rules import Worth, order_of, worth
 from crawlyard.store.jobs.shard_rules import Parts, carried, renewed, untold
-from crawlyard.store.jobs.shard_wakeups import FOR_JOINING, dry_shards, shard_due
 from crawlyard.store.jobs.shards import (
+    FOR_JOINING,
+    dry_shards,
     first_waiting,
     locked_parts,
+    shard_due,
     waiting_shards,
     waits,
     write_parts,

@@ -118,7 +118,9 @@ class JournalStore(StorePart):
         ]
         if text:
             asked.append(_has(clean(text).lower()))
-        found = select(log_lines).where(log_lines.c.job_no == _number(job_id), *asked)
+        found = select(log_lines).where(
+            log_lines.c.job_no == no_of(job_id).scalar_subquery(), *asked
+        )
         return LOG_LINES.all(conn, found.order_by(log_lines.c.n).limit(limit))
 
     @reads
@@ -152,7 +154,9 @@ class JournalStore(StorePart):
     @reads
     def course(self, conn: Connection, job_id: str) -> Course:
         """Return the course of a job, empty if it has not started."""
-        text = conn.scalar(select(courses.c.course).where(courses.c.job_no == _number(job_id)))
+        text = conn.scalar(
+            select(courses.c.course).where(courses.c.job_no == no_of(job_id).scalar_subquery())
+        )
         return _COURSE.decode(text) if text else Course()
 
     @reads
@@ -161,7 +165,9 @@ class JournalStore(StorePart):
 
         *fp* is the `engine.urls.fingerprint` of the URL: URLs themselves have no index.
         """
-        query = _known().where(frontier.c.job_no == _number(job_id), frontier.c.fp == fp)
+        query = _known().where(
+            frontier.c.job_no == no_of(job_id).scalar_subquery(), frontier.c.fp == fp
+        )
         row = conn.execute(query).mappings().first()
         return None if row is None else _known_of(row)
 
@@ -185,11 +191,9 @@ class JournalStore(StorePart):
 
 
 def _newest(job_id: str) -> Select[Any]:
-    return select(func.max(log_lines.c.n)).where(log_lines.c.job_no == _number(job_id))
-
-
-def _number(job_id: str) -> ColumnElement[int]:
-    return no_of(job_id).scalar_subquery()
+    return select(func.max(log_lines.c.n)).where(
+        log_lines.c.job_no == no_of(job_id).scalar_subquery()
+    )
 
 
 def _has(part: str) -> ColumnElement[bool]:
@@ -206,7 +210,9 @@ def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[in
         # `+ 0` makes SQLite walk the keys: with the index on fp, it looks up and sorts every row
         # of the job, which takes 3.7 s for a million rows instead of 0.15 s
         no = no + 0
-    found = select(frontier.c.id).where(no == _number(job_id), same, frontier.c.id > after)
+    found = select(frontier.c.id).where(
+        no == no_of(job_id).scalar_subquery(), same, frontier.c.id > after
+    )
     return select(found.order_by(frontier.c.id).limit(limit).subquery())
 
 

@@ -21,8 +21,7 @@ from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.hosts.booking import slots
-from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled
+from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled, slots
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
 

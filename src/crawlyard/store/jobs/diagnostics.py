@@ -19,7 +19,8 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
-from crawlyard.store.crawl.pages import page_columns
+from crawlyard.store.crawl.frontier import roots
+from crawlyard.store.crawl.pages import PAGES
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING, no_of
 from crawlyard.store.jobs.quotas import parts_held_back
@@ -29,7 +30,6 @@ from crawlyard.store.tables.jobs import (
     HELD,
     PENDING,
     PRESENT,
-    SEED_HOP,
     WAITING,
     frontier,
     jobs,
@@ -89,13 +89,7 @@ class InquiryStore(StorePart):
     @reads
     def page_of(self, conn: Connection, job_id: str, fp: int) -> StoredPage | None:
         """Return the page record of a target, ``None`` if it has none."""
-        parent = frontier.alias("parent")
-        named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
-        asked = (
-            select(*page_columns(parent))
-            .select_from(pages.outerjoin(parent, named_by))
-            .where(pages.c.job_no == _number(job_id), pages.c.fp == fp)
-        )
+        asked = PAGES.where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.fp == fp)
         row = conn.execute(asked).first()
         return None if row is None else page_of(row)
 
@@ -110,19 +104,14 @@ class InquiryStore(StorePart):
         asked = (
             select(func.count())
             .select_from(frontier)
-            .where(frontier.c.job_no == _number(job_id), WAITING, first)
+            .where(frontier.c.job_no == no_of(job_id).scalar_subquery(), WAITING, first)
         )
         return conn.scalar(asked) or 0
 
     @reads
     def roots(self, conn: Connection, job_id: str) -> list[str]:
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
-        asked = (
-            select(frontier.c.url)
-            .where(frontier.c.job_no == _number(job_id), SEED_HOP)
-            .order_by(frontier.c.id)
-        )
-        return list(conn.scalars(asked))
+        return roots(conn, no_of(job_id))
 
     @reads
     def ended(
@@ -174,10 +163,6 @@ class InquiryStore(StorePart):
         )
         rows = conn.execute(asked)
         return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
-
-
-def _number(job_id: str) -> ColumnElement[int]:
-    return no_of(job_id).scalar_subquery()
 
 
 def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:

@@ -15,7 +15,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
-from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
 from crawlyard.store.jobs.insert_jobs import add_jobs

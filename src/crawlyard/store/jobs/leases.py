@@ -23,15 +23,14 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, shard_of
-from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, writes
-from crawlyard.store.jobs.claims import ClaimAgain, claim
+from crawlyard.store.jobs.claims import ClaimAgain, claim, soonest
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
 from crawlyard.store.jobs.lease_rules import freed, order_of
 from crawlyard.store.jobs.shards import others_hold
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
-from crawlyard.store.jobs.wakeups import soonest
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
 _LOOKS = 20

@@ -24,8 +24,7 @@ from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.claim_candidates import ClaimKind, asked_by, first_of_others, on_offer
-from crawlyard.store.jobs.claims import take
+from crawlyard.store.jobs.claims import ClaimKind, asked_by, first_of_others, on_offer, take
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
 from crawlyard.store.jobs.lease_rules import held
 from crawlyard.store.jobs.queue_position import OwnerTurns, runnable

@@ -15,7 +15,7 @@ from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import deliveries, webhooks
-from crawlyard.store.webhooks.outbox import drop, give_up, give_up_all, locked
+from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, locked
 
 
 class WebhookStore(StorePart):
