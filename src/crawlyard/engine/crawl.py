@@ -303,7 +303,8 @@ class Crawl:
         started = target.via in (Via.SEED, Via.SITEMAP)
         # a redirect's problem is reported by the target that it leads to
         if started and outcome.state is not TargetState.REDIRECTED and not self._trouble:
-            why = outcome.page.error_detail if outcome.page is not None else outcome.rule
+            error = outcome.page.error if outcome.page is not None else None
+            why = error.detail if error is not None else outcome.rule
             self._trouble = f"{target.url}: {why}" if why else ""
         if self._first_page is None:
             self._first_page = self._clock.monotonic()

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.records import record_of
+from crawlyard.core.answers.jobs.pages import record_of
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.export.base import Format, Record

@@ -9,16 +9,17 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
-from crawlyard.core.answers.jobs.exclusions import ExclusionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, JobTiesOut
-from crawlyard.core.answers.jobs.fate import FateOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
+    ExclusionOut,
+    ExpandedJobOut,
     JobProgressOut,
+    JobTiesOut,
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.jobs.pages import FateOut
 from crawlyard.core.answers.schedules.schedules import ScheduleOut
 from crawlyard.core.answers.templates.templates import TemplateOut
 from crawlyard.core.endpoint import (

@@ -7,10 +7,10 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.jobs import SkippedOut
 from crawlyard.core.answers.jobs.pages import (
     ErrorsOut,
     SkippedGroupOut,
+    SkippedOut,
     StoredPageOut,
     WaitingOut,
 )

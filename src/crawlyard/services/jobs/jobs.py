@@ -8,11 +8,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
-from crawlyard.core.answers.jobs.batch import BatchOut
-from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
-from crawlyard.core.answers.jobs.job_plan import JobPlanOut
-from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
-from crawlyard.core.answers.jobs.preview import PreviewOut
+from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, PreviewOut, QueueOut
+from crawlyard.core.answers.jobs.jobs import BatchOut, JobOut, JobPlanOut, RetriedOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import (
     LONGEST_REF,

@@ -9,7 +9,7 @@ from datetime import timedelta
 from msgspec import Struct
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.preview import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
+from crawlyard.core.answers.jobs.job_looks import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
 from crawlyard.core.templates.secrets import hidden

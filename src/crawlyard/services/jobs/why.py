@@ -105,8 +105,9 @@ class Why:
         page = await self._store.inquiries.page_of(job_id, fingerprint(known.url))
         failed = known.state is TargetState.FAILED
         status = page.page.status if page is not None else None
-        if failed and page is not None:
-            detail = f"it failed: {page.page.error} ({page.page.error_detail})"
+        error = page.page.error if page is not None else None
+        if failed and error is not None:
+            detail = f"it failed: {error.kind} ({error.detail})"
         else:
             detail = f"it was fetched and answered {status}"
         kind = UrlOutcomeKind.FAILED if failed else UrlOutcomeKind.FETCHED

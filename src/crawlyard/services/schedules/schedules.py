@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.deletions import ScheduleDeletionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedScheduleOut
+from crawlyard.core.answers.jobs.job_looks import ExpandedScheduleOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
 from crawlyard.core.answers.schedules.schedules import (
