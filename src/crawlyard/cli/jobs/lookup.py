@@ -71,7 +71,7 @@ def _fields() -> Iterator[tuple[str, Any, Any]]:
     for key, meaning in MEANINGS.items():
         if not meaning.help:
             continue
-        flag = f"--{meaning.flag or key}"
+        flag = f"--{meaning.flag or key.replace('_', '-')}"
         if meaning.choices is not None:
             made = choice(flag, of=meaning.choices, text=meaning.help)
             yield key.value, Annotated[list[meaning.choices] | None, made], None  # type: ignore[name-defined]  # known at run time

@@ -29,8 +29,10 @@ from crawlyard.core.jobs.edits import changes_of
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.core.jobs.spec_json import JobRequest, read_request
+from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Invalid, Refused
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.job_results import JobResults
@@ -172,8 +174,13 @@ class Jobs(JobResults):
         A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
         *template*, it has only what differs from it.
         """
-        request = _request(form, asked)
-        return await self._new(await self._services.requests.submit(self._actor, request))
+        services, now = self._services, self._services.clock.now()
+        draft = await services.requests.draft(self._actor, _request(form, asked))
+        # read before it is stored: no failure after that may turn a stored job into an error
+        waits = await self._waits_of_new(draft.unstored(now))
+        job = await services.jobs.enter(draft)
+        new = Standing(job=job, shard=Shard())
+        return JobOut.of(new, progress_of_standing(new), now, waits)
 
     @endpoint("POST /jobs/plan", WRITE)
     async def plan(
@@ -187,8 +194,7 @@ class Jobs(JobResults):
         """
         request = _request(form, asked)
         plan = await self._services.requests.plan(self._actor, request)
-        new = Standing(job=plan.job, shard=Shard())
-        waits = (await self._services.why.waits([new])).get(plan.job.id, ())
+        waits = await self._waits_of_new(plan.job)
         return JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
 
     @endpoint("POST /jobs/preview", WRITE)
@@ -345,9 +351,10 @@ class Jobs(JobResults):
         shown = await self._now(job)
         return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
 
-    async def _new(self, job: Job) -> JobOut:
-        """Return a job that was just made; its row is not read back."""
-        return (await self._shown([Standing(job=job, shard=Shard())]))[0]
+    async def _waits_of_new(self, job: Job) -> Sequence[Wait]:
+        """Return what *job* waits for once it is stored."""
+        new = Standing(job=job, shard=Shard())
+        return (await self._services.why.waits([new], new=True)).get(job.id, ())
 
 
 def _request(form: Mapping[str, Any], asked: Asked) -> JobRequest:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -24,6 +25,7 @@ from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.pages import page_columns
 from crawlyard.store.db.database import Database
 from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.jobs.queue_position import OwnerTurns
 from crawlyard.store.jobs.quotas import parts_held_back
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
@@ -63,20 +65,31 @@ class InquiryStore(Struct, frozen=True):
         return await self._database.read(lambda conn: list(conn.scalars(asked)))
 
     async def ahead(
-        self, job: Job, now: datetime, limit: int, without: Collection[str] = ()
+        self,
+        job: Job,
+        now: datetime,
+        limit: int,
+        without: Collection[str] = (),
+        *,
+        new: bool = False,
     ) -> int:
         """Return how many jobs are claimed before *job*, counting up to *limit*.
 
-        Jobs of users in *without* are not counted.
+        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
+        where it would be stored now.
         """
-        counted = (
-            select(jobs.c.no)
-            .select_from(STANDING)
-            .where(*_claimable(now, without), _comes_before(job))
-            .limit(limit)
-        )
-        asked = select(func.count()).select_from(counted.subquery())
-        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+
+        def count(conn: Connection) -> int:
+            turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
+            counted = (
+                select(jobs.c.no)
+                .select_from(STANDING)
+                .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
+                .limit(limit)
+            )
+            return conn.scalar(select(func.count()).select_from(counted.subquery())) or 0
+
+        return await self._database.read(count)
 
     async def held_back(self, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that keeps their jobs from starting.
