@@ -128,7 +128,7 @@ class JobLooks(Noun):
     @endpoint("GET /jobs/{job_id}/config", READ)
     async def config(self, job_id: str) -> ConfigOut:
         """Return the settings of a job in force, where each comes from, and its template's."""
-        return ConfigOut.of(await self._services.configs.of(self._actor, job_id))
+        return await self._services.configs.of(self._actor, job_id)
 
     @endpoint("GET /jobs/{job_id}/attempts", READ)
     async def attempts(self, job_id: str) -> Slice[AttemptOut]:
@@ -229,11 +229,9 @@ class JobLooks(Noun):
 
         A dry run only counts; it and a pattern that the job has already are answered with 200.
         """
-        excluded = await self._services.exclusions.add(
+        return await self._services.exclusions.add(
             self._actor, job_id, pattern, dry_run=dry_run, version=version
         )
-        reply().unchanged = not excluded.changed
-        return ExclusionOut.of(excluded, dry_run=dry_run)
 
     async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:
         """Return what *job* belongs to, as far as it is named and visible; ``None``: no names."""

@@ -1,7 +1,7 @@
 """Jobs, as one user submits, finds and changes them."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -34,15 +34,9 @@ from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.core.jobs.spec_json import JobRequest, read_request
 from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Invalid, Refused
-from crawlyard.lazy import lazily
 from crawlyard.services.jobs.job_results import JobResults
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
 from crawlyard.store.queries import COUNTED_TO, JobQuery
-
-if TYPE_CHECKING:
-    from crawlyard.services.jobs import preview
-else:  # it loads the engine
-    preview = lazily("crawlyard.services.jobs.preview")
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
@@ -216,8 +210,7 @@ class Jobs(JobResults):
         Takes ten seconds at most; no page is fetched, and nothing is written.
         """
         request = _request(form, asked)
-        seen = await self._services.preview.of(self._actor, request, test_urls)
-        return preview.preview_out(seen)
+        return await self._services.preview.of(self._actor, request, test_urls)
 
     @endpoint(
         "POST /jobs/batch", WRITE, example={"jobs": [{"urls": ["https://docs.example.org/"]}]}

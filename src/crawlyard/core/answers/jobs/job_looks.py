@@ -14,11 +14,9 @@ from crawlyard.core.answers.templates.templates import TemplateOut
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.exclusion import Excluded
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.core.jobs.provenance import Config
 from crawlyard.core.schedules.records import RecentTick
 
 
@@ -160,17 +158,6 @@ class ConfigOut(Wire, frozen=True, kw_only=True):
     template: MadeOfOut | None  # null: there was none, or it cannot be seen any more
     differences: tuple[DifferenceOut, ...]  # from the template
 
-    @classmethod
-    def of(cls, config: Config) -> "ConfigOut":
-        """Return the shape of *config*."""
-        return cls(
-            job_id=config.job.id,
-            config=config.form,
-            sources=config.sources,
-            template=None if config.template is None else MadeOfOut.filled(config.template),
-            differences=tuple(DifferenceOut.filled(one) for one in config.differences),
-        )
-
 
 class DeletionOut(Wire, frozen=True, kw_only=True):
     """What a deletion would delete."""
@@ -201,20 +188,6 @@ class ExclusionOut(Wire, frozen=True, kw_only=True):
     pending_removed: int  # waiting URLs that match: they will be skipped
     samples: tuple[str, ...]  # the first of them
     exclude: tuple[str, ...]  # all patterns of the job now
-
-    @classmethod
-    def of(cls, excluded: Excluded, *, dry_run: bool) -> "ExclusionOut":
-        """Return the shape of *excluded*."""
-        job = excluded.job
-        return cls(
-            job_id=job.id,
-            version=job.version,
-            pattern=excluded.pattern,
-            dry_run=dry_run,
-            pending_removed=excluded.count,
-            samples=excluded.samples,
-            exclude=job.spec.exclude,
-        )
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):
