@@ -375,9 +375,7 @@ def _docs_outcomes(at: datetime) -> list[Outcome]:
     return [
         done(a_target(host=host), text, title='=The "handbook", ü', fetched_at=at, elapsed_ms=120),
         done(a_target("a", host=host, depth=1), fetched_at=at, content_type="text/plain", title=""),
-        failed(
-            a_target("slow", host=host, depth=1), fetched_at=at, error_detail="no answer in time"
-        ),
+        failed(a_target("slow", host=host, depth=1), fetched_at=at, detail="no answer in time"),
         failed(a_target("gone", host=host, depth=1), ErrorKind.HTTP_4XX, status=404, fetched_at=at),
     ]
 

@@ -18,23 +18,28 @@ from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
-from crawlyard.core.answers.jobs.batch import BatchOut
-from crawlyard.core.answers.jobs.exclusions import ExclusionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, ExpandedScheduleOut
-from crawlyard.core.answers.jobs.fate import FateOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
     CountsOut,
     DeletionOut,
+    ExclusionOut,
+    ExpandedJobOut,
+    ExpandedScheduleOut,
     JobProgressOut,
+    PreviewOut,
     QueueOut,
     ShardOut,
 )
-from crawlyard.core.answers.jobs.job_plan import JobPlanOut
-from crawlyard.core.answers.jobs.jobs import EventOut, JobOut, RetriedOut, SkippedOut
-from crawlyard.core.answers.jobs.pages import ErrorsOut, SkippedGroupOut, StoredPageOut, WaitingOut
-from crawlyard.core.answers.jobs.preview import PreviewOut
+from crawlyard.core.answers.jobs.jobs import BatchOut, EventOut, JobOut, JobPlanOut, RetriedOut
+from crawlyard.core.answers.jobs.pages import (
+    ErrorsOut,
+    FateOut,
+    SkippedGroupOut,
+    SkippedOut,
+    StoredPageOut,
+    WaitingOut,
+)
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,

@@ -25,15 +25,14 @@ from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
 from crawlyard.core.answers.base import as_dict, encoded
 from crawlyard.core.answers.jobs.jobs import (
-    ErrorGroupOut,
     EtaOut,
     JobOut,
-    PageOut,
     SpecOut,
     UsageOut,
+    WaitOut,
 )
-from crawlyard.core.answers.jobs.why import WaitOut
-from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
+from crawlyard.core.answers.jobs.pages import ErrorGroupOut, PageOut
+from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
@@ -135,7 +134,7 @@ async def shown(
 ) -> str:
     pages = [
         PageOut.of(a_page(title="tab\there \x1b[31m [bold]", bytes=1234)),
-        PageOut.of(a_page(title="ü", status=None, error=ErrorKind.DNS)),
+        PageOut.of(a_page(title="ü", status=None, error=PageError(kind=ErrorKind.DNS))),
     ]
     out = Console(width=width, no_color=True, highlight=False)
     await output.write_all(output.each(pages), views.PAGES, style, out, quiet=quiet)
@@ -179,9 +178,10 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
     group = ErrorGroup(
         kind=ErrorKind.TIMEOUT, count=1_234, samples=(url,), first_at=NOW, last_at=NOW
     )
+    error = PageError(kind=ErrorKind.BAD_REDIRECT)
     lists: list[tuple[Any, Any, set[str]]] = [
         (job, views.jobs_view(NOW), {job.id[-8:], name, "running"}),
-        (PageOut.of(a_page(url=url, error=ErrorKind.BAD_REDIRECT)), views.PAGES, {url}),
+        (PageOut.of(a_page(url=url, error=error)), views.PAGES, {url}),
         (ErrorGroupOut.of(group), views.errors_view(NOW), {"timeout", "1,234", url}),
     ]
     for item, view, told in lists:

@@ -383,7 +383,8 @@ class Crawl:
         started = target.via in (Via.SEED, Via.SITEMAP)
         # a redirect's problem is reported by the target that it leads to
         if started and outcome.state is not TargetState.REDIRECTED and not state.trouble:
-            why = page.error_detail if page is not None else outcome.rule
+            error = page.error if page is not None else None
+            why = error.detail if error is not None else outcome.rule
             state.trouble = f"{target.url}: {why}" if why else ""
         if state.first_page_at is None:
             state.first_page_at = self._clock.monotonic()

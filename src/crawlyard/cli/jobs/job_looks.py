@@ -115,7 +115,7 @@ def counts(*, tag: Tags = None, query: Query = "", common: Common) -> None:
 
     With --tag or --query, counts stop at 10,000.
     """
-    asked = JobFilter(tags=tuple(tag or ()), text=query)
+    asked = JobFilter(tag=tag, text=query)
     invoke.run(common, partial(look_reports.counts, asked=asked, common=common))
 
 

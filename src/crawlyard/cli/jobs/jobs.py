@@ -11,10 +11,7 @@ from crawlyard.cli.jobs.lookup import JobFilter
 from crawlyard.cli.options import Basics, Common, Id, Ids, Watch, choice, flag, flat, option
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.cli.stdout import write_line
-from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -43,29 +40,6 @@ def root(context: typer.Context) -> None:
         write_line(context.get_help())
 
 
-States = Annotated[list[State] | None, choice("--state", of=State, text="Only these; repeatable")]
-Priorities = Annotated[
-    list[Priority] | None,
-    option(Priority.of, "--priority", "WORD", "Only urgent, high, normal or low ones. Repeatable."),
-]
-Tags = Annotated[
-    list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
-]
-Hosts = Annotated[
-    list[str] | None, option(str, "--host", "HOST", "Only with a start URL there. Repeatable.")
-]
-Templates = Annotated[
-    list[str] | None, option(str, "--template", "NAME", "Only those made from it. Repeatable.")
-]
-Schedules = Annotated[
-    list[str] | None, option(str, "--schedule", "NAME", "Only runs of this schedule. Repeatable.")
-]
-Since = Annotated[
-    When | None,
-    option(When.of, "--since", "WHEN", "Created from then on: 2h, 7d, or 2026-11-24T16:30."),
-]
-Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Created before then: the same.")]
-Query = Annotated[str, option(str, "--query", "TEXT", "Only where name or URL has this in it.")]
 Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 Most = Annotated[int, option(values.queue_limit, "--limit", "N", "How many at most, to 200.")]
 Failed = Annotated[
@@ -87,15 +61,7 @@ Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 @flat
 def list_(
     *,
-    state: States = None,
-    priority: Priorities = None,
-    tag: Tags = None,
-    host: Hosts = None,
-    template: Templates = None,
-    schedule: Schedules = None,
-    since: Since = None,
-    until: Until = None,
-    query: Query = "",
+    asked: JobFilter,
     limit: Limit = 50,
     common: Common,
 ) -> None:
@@ -105,17 +71,6 @@ def list_(
     crawlyard jobs list -q --state failed | crawlyard jobs retry --failed -
     crawlyard jobs list --schedule nightly --since 7d --json
     """
-    asked = JobFilter(
-        states=tuple(state or ()),
-        priorities=tuple(priority or ()),
-        tags=tuple(tag or ()),
-        hosts=tuple(host or ()),
-        templates=tuple(template or ()),
-        schedules=tuple(schedule or ()),
-        since=since,
-        until=until,
-        text=query,
-    )
     doing = partial(reports.jobs, asked=asked, limit=limit, common=common)
     invoke.run(common, doing, absent=partial(reports.no_jobs, common))
 

@@ -9,7 +9,8 @@ from msgspec import Struct
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.jobs.pages import ErrorGroupOut, PageOut, SkippedOut
 from crawlyard.core.jobs.waiting import WaitReason
 
 M = TypeVar("M", bound=Struct)

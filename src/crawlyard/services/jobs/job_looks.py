@@ -9,16 +9,17 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
-from crawlyard.core.answers.jobs.exclusions import ExclusionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, JobTiesOut
-from crawlyard.core.answers.jobs.fate import FateOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
+    ExclusionOut,
+    ExpandedJobOut,
     JobProgressOut,
+    JobTiesOut,
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.jobs.pages import FateOut
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.endpoint import (
@@ -126,7 +127,7 @@ class JobLooks(Noun):
     @endpoint("GET /jobs/{job_id}/config", READ)
     async def config(self, job_id: str) -> ConfigOut:
         """Return the settings of a job in force, where each comes from, and its template's."""
-        return ConfigOut.of(await self._services.configs.of(self._actor, job_id))
+        return await self._services.configs.of(self._actor, job_id)
 
     @endpoint("GET /jobs/{job_id}/attempts", READ)
     async def attempts(self, job_id: str) -> Slice[AttemptOut]:
@@ -227,11 +228,9 @@ class JobLooks(Noun):
 
         A dry run only counts; it and a pattern that the job has already are answered with 200.
         """
-        excluded = await self._services.exclusions.add(
+        return await self._services.exclusions.add(
             self._actor, job_id, pattern, dry_run=dry_run, version=version
         )
-        reply().unchanged, reply().dry_run = not excluded.changed, dry_run
-        return ExclusionOut.of(excluded, dry_run=dry_run)
 
     async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:
         """Return what *job* belongs to, as far as it is named and visible; ``None``: no names."""

@@ -83,9 +83,9 @@ def _line_about(outcome: Outcome, now: datetime) -> LogLine | None:
     target, page = outcome.target, outcome.page
     level, message = Level.INFO, ""
     match outcome.state:
-        case TargetState.FAILED if page is not None:
+        case TargetState.FAILED if page is not None and page.error is not None:
             level = Level.ERROR if page.status is None else Level.WARNING
-            message = f"{page.error}: {page.error_detail}"
+            message = f"{page.error.kind}: {page.error.detail}"
         case TargetState.WAITING:
             message = _again(target.tries, target.due_at, now)
         case TargetState.SKIPPED:

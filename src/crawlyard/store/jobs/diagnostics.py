@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -23,6 +24,7 @@ from crawlyard.store.crawl.frontier import roots
 from crawlyard.store.crawl.pages import PAGES
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.jobs.queue_position import OwnerTurns
 from crawlyard.store.jobs.quotas import parts_held_back
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
@@ -63,16 +65,25 @@ class InquiryStore(StorePart):
 
     @reads
     def ahead(
-        self, conn: Connection, job: Job, now: datetime, limit: int, without: Collection[str] = ()
+        self,
+        conn: Connection,
+        job: Job,
+        now: datetime,
+        limit: int,
+        without: Collection[str] = (),
+        *,
+        new: bool = False,
     ) -> int:
         """Return how many jobs are claimed before *job*, counting up to *limit*.
 
-        Jobs of users in *without* are not counted.
+        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
+        where it would be stored now.
         """
+        turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
         counted = (
             select(jobs.c.no)
             .select_from(STANDING)
-            .where(*_claimable(now, without), _comes_before(job))
+            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
             .limit(limit)
         )
         asked = select(func.count()).select_from(counted.subquery())
