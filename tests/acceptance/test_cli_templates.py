@@ -261,7 +261,7 @@ def test_nothing_is_imported_if_one_file_is_wrong(either: Shell) -> None:
 
 
 def test_versions_are_kept_and_restored(news: Shell) -> None:
-    news.run("templates", "edit", "news", "--name", "headlines")
+    news.run("templates", "edit", "news", "--rename", "headlines")
     (news.folder / "next.yaml").write_text(NEWS.replace("news", "headlines").replace("10", "20"))
     news.run("templates", "edit", "headlines", "--file", "next.yaml")
 
