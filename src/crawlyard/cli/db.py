@@ -16,18 +16,18 @@ from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, M, View
 from crawlyard.cli.render.output import counted as numbers
 from crawlyard.cli.stdout import whole_stdout
-from crawlyard.clock import SystemClock
 from crawlyard.core.quantity import counted
 from crawlyard.errors import SchemaMismatch, StoreUnavailable
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
+    from crawlyard import clock as clocks
     from crawlyard import databases
     from crawlyard.cli import loop, session
     from crawlyard.cli.render import progress
     from crawlyard.config import Settings
 else:  # help needs none of them
-    databases = lazily("crawlyard.databases")
+    clocks, databases = lazily("crawlyard.clock"), lazily("crawlyard.databases")
     loop, session = lazily("crawlyard.cli.loop"), lazily("crawlyard.cli.session")
     progress = lazily("crawlyard.cli.render.progress")
 
@@ -175,7 +175,7 @@ def copy(
     with _opened(common) as settings:
         here = _place(from_, "--from") if from_ else databases.place_of(settings)
         there = _place(to, "--to")
-        clock = SystemClock()
+        clock = clocks.SystemClock()
         began = clock.monotonic()
         now = databases.now_at(here, clock)
         with _gauged(common) as gauge:
@@ -209,7 +209,7 @@ def backup(file: File, *, force: Replace = False, common: Common) -> None:
     a password: it holds the secrets of webhooks.
     """
     with _opened(common) as settings:
-        place, clock = databases.place_of(settings), SystemClock()
+        place, clock = databases.place_of(settings), clocks.SystemClock()
         began = clock.monotonic()
         with _gauged(common) as gauge:
             saved = databases.backup(place, file, gauge.show, force=force)
@@ -228,7 +228,7 @@ def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
     crawlyard db restore yard.backup --force
     """
     with _opened(common) as settings:
-        place, clock = databases.place_of(settings), SystemClock()
+        place, clock = databases.place_of(settings), clocks.SystemClock()
         began = clock.monotonic()
         now = databases.now_at(place, clock)
         with _gauged(common) as gauge:
@@ -346,7 +346,7 @@ def _opened(common: Common) -> Iterator["Settings"]:
 @contextmanager
 def _gauged(common: Common) -> Iterator["progress.Gauge"]:
     err = output.console_on(sys.stderr)
-    gauge = progress.gauge_on(err, SystemClock().monotonic, quiet=common.quiet)
+    gauge = progress.gauge_on(err, clocks.SystemClock().monotonic, quiet=common.quiet)
     try:
         yield gauge
     finally:

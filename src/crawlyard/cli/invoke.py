@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crawlyard.cli.options import Basics, Command, Common, flattened
-from crawlyard.clock import SystemClock
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
+    from crawlyard import clock as clocks
     from crawlyard import yard as yards
     from crawlyard.api import connection, far, near, server
     from crawlyard.cli import login, logs, loop, session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crawlyard.core.answers.fleet import upkeep
     from crawlyard.services.fleet import readiness
 else:  # each loads much, and a command needs some of them
-    yards = lazily("crawlyard.yard")
+    clocks, yards = lazily("crawlyard.clock"), lazily("crawlyard.yard")
     connection, far = lazily("crawlyard.api.connection"), lazily("crawlyard.api.far")
     near, server = lazily("crawlyard.api.near"), lazily("crawlyard.api.server")
     login, logs = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.logs")
@@ -171,7 +171,7 @@ async def _far(url: str, basics: Basics, act: "Action") -> int | None:
                 common=_common(basics),
                 surface=far.far_surface(connected),
                 ready=partial(far.ready, connected),
-                clock=SystemClock(),
+                clock=clocks.SystemClock(),
                 where=f" --server {shlex.quote(basics.server)}" if basics.server else "",
             )
         )

@@ -201,5 +201,8 @@ def options_named(**own: str) -> Iterator[None]:
         yield
     except Invalid as error:
         path = error.field.removeprefix("overrides.").removeprefix("spec.")
+        beside, dot, rest = error.field.partition(".")
         named = own.get(error.field) or option_of_field(path)
+        if dot and beside in own:
+            named = f"{own[beside]} {rest}"
         raise Invalid(named, error.message, error.position) from None

@@ -30,7 +30,6 @@ from crawlyard.cli.render.words import amount
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import every
-from crawlyard.core.jobs.bulk import RetryScope
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.quantity import counted
@@ -44,8 +43,10 @@ if TYPE_CHECKING:
     from crawlyard.core.answers.fleet.upkeep import FreedOut
     from crawlyard.core.answers.jobs.job_looks import CountsOut
     from crawlyard.core.answers.jobs.jobs import JobOut
+    from crawlyard.core.jobs import bulk
     from crawlyard.store import queries
 else:
+    bulk = lazily("crawlyard.core.jobs.bulk")
     edits = lazily("crawlyard.cli.jobs.edits")
     job_display = lazily("crawlyard.cli.render.job_display")
     queries = lazily("crawlyard.store.queries")
@@ -267,14 +268,16 @@ async def retry(
 
     async def failed_ones(job_id: str) -> "JobOut":
         kinds = tuple(frozenset(kind or ()))
-        job = await again(job_id, scope=RetryScope.FAILED, kinds=kinds)
+        job = await again(job_id, scope=bulk.RetryScope.FAILED, kinds=kinds)
         session.tell(f"{counted(job.urls or 0, 'failed URL')} of {job_id} queued again")
         return job
 
     if now and (failed or kind):
         raise Invalid("--now", "a job that waits has no failed URLs to choose from; leave it out")
     if now:
-        return await _queue(session, jobs, partial(again, scope=RetryScope.NOW), "due now", here)
+        return await _queue(
+            session, jobs, partial(again, scope=bulk.RetryScope.NOW), "due now", here
+        )
     if failed or kind:
         return await _queue(session, jobs, failed_ones, "queued", here)
     return await _queue(session, jobs, again, "queued as a new job", here)

@@ -38,7 +38,6 @@ from crawlyard.cli.schedules.options import (
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
 from crawlyard.cli.when import instant_of
-from crawlyard.clock import SystemClock
 from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
 from crawlyard.core.merge_patch import patch_between
@@ -48,12 +47,14 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
+    from crawlyard import clock as clocks
     from crawlyard.cli.schedules import views
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.schedules import timetables
     from crawlyard.core.answers.schedules.schedules import ScheduleOut
     from crawlyard.services.schedules import edits
 else:
+    clocks = lazily("crawlyard.clock")
     views = lazily("crawlyard.cli.schedules.views")
     timetables = lazily("crawlyard.core.answers.schedules.timetables")
     edits = lazily("crawlyard.services.schedules.edits")
@@ -113,7 +114,7 @@ def explain(
     _check_number(number)
     told_as = common.style_on(terminal=sys.stdout.isatty())
     place = zone_of(tz)
-    now = instant_of("--from", since, place) if since else SystemClock().wall()
+    now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
     told = timetables.TimetableOut.of(timetable(when, tz, now), when, place, now, number)
     if told_as in (Style.JSON, Style.YAML) and not quiet:
         output.write_one(told, told_as)

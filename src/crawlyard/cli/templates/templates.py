@@ -169,7 +169,7 @@ async def create(
         spec=form_of(urls or (), asked),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
-    with options_named(name="name"):
+    with options_named(name="name", parameters="--param"):
         made = await session.surface.templates.create(forms.data_of(draft))
     await _told(session, "created", made)
 
@@ -207,7 +207,7 @@ async def edit(
         given["spec"] = form_over(old.spec, form)
     if file or given:
         draft = replace(drafts.draft_from(file) if file else old, **given)
-        with options_named(name="--rename"):
+        with options_named(name="--rename", parameters="parameter"):
             saved = await _saved(session, before, old, draft)
     else:
         with drafts.edited(old) as draft:
