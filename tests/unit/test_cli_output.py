@@ -14,12 +14,11 @@ from rich.console import Console
 from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.jobs import views
-from crawlyard.cli.jobs.reports import facts
 from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentence
-from crawlyard.cli.jobs.views import jobs_view, left
-from crawlyard.cli.options import Style
+from crawlyard.cli.jobs.views import jobs_view
+from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
-from crawlyard.cli.render.job_display import Lines, fraction, outlook, panel
+from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, panel
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
@@ -137,7 +136,7 @@ async def shown(
         PageOut.of(a_page(title="ü", status=None, error=PageError(kind=ErrorKind.DNS))),
     ]
     out = Console(width=width, no_color=True, highlight=False)
-    await output.write_all(output.each(pages), views.PAGES, style, out, quiet=quiet)
+    await output.write_all(pages, views.PAGES, style, out, Common(quiet=quiet))
     return capsysbinary.readouterr().out.decode()
 
 
@@ -186,7 +185,7 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
     ]
     for item, view, told in lists:
         out = Console(width=30, no_color=True, highlight=False)
-        await output.write_all(output.each([item, item]), view, Style.TABLE, out, quiet=False)
+        await output.write_all([item, item], view, Style.TABLE, out, Common())
         written = capsysbinary.readouterr().out.decode()
 
         assert all(len(line) <= 30 for line in written.splitlines())
@@ -216,7 +215,7 @@ async def test_quiet_output_is_ids_alone(capsysbinary: pytest.CaptureFixture[byt
 async def test_nothing_is_written_as_nothing(
     style: Style, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    await output.write_all(output.each([]), views.SKIPPED, style, Console(), quiet=False)
+    await output.write_all([], views.SKIPPED, style, Console(), Common())
 
     expected = {Style.JSON: b"[]\n", Style.YAML: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
     assert capsysbinary.readouterr().out == expected.get(style, b"")
@@ -428,8 +427,8 @@ def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
     waits = [WaitOut.of(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
-    shown = dict(facts(damaged))
-    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).columns}
+    shown = dict(jobs_view(NOW).facts(damaged))
+    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}
 
     assert listed["STATE"] == "damaged"
     assert (shown["state"], "waits for" in shown) == ("damaged", False)

@@ -5,12 +5,16 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.cli.schedules.views import REASONS, facts, local, status
+from crawlyard.cli.schedules.views import REASONS, SCHEDULES, local, status
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.schedules.schedule import TickReason
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule
+
+
+def facts(schedule: ScheduleOut) -> dict[str, str]:
+    return {name: str(value) for name, value in SCHEDULES.facts(schedule)}
 
 
 @pytest.mark.parametrize(
@@ -40,14 +44,14 @@ def test_a_schedule_is_on_paused_or_ended() -> None:
 def test_one_whose_zone_is_gone_can_be_looked_at() -> None:
     schedule = ScheduleOut.of(a_schedule(zone="Mars/Olympus", paused_at=NOW, paused_by="scheduler"))
 
-    told = dict(facts(schedule))
+    told = facts(schedule)
 
     assert "Mars/Olympus" in told["in words"]
     assert told["paused"] == "by scheduler, Fri 2026-01-02 03:04:05 UTC"
 
 
 def test_what_a_policy_does_is_told() -> None:
-    told = dict(facts(ScheduleOut.of(a_schedule())))
+    told = facts(ScheduleOut.of(a_schedule()))
 
     assert told["overlap"].startswith("skip: While a job")
     assert told["misfire"].startswith("run_once: After a time")

@@ -1,6 +1,6 @@
 """Which jobs a command is about: by a word for one, or by a filter."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -102,3 +102,10 @@ else:
 def _quoted(word: str) -> str:
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def tell_damaged(session: "Session", ids: Iterable[str]) -> None:
+    """Say which jobs are damaged, and what to do about it."""
+    for job_id in ids:
+        delete = session.hint(f"jobs delete {job_id}")
+        session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")
