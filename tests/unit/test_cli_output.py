@@ -181,7 +181,7 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
     lists: list[tuple[Any, Any, set[str]]] = [
         (job, views.jobs_view(NOW), {job.id[-8:], name, "running"}),
         (PageOut.of(a_page(url=url, error=error)), views.PAGES, {url}),
-        (ErrorGroupOut.of(group), views.errors_view(NOW), {"timeout", "1,234", url}),
+        (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timeout", "1,234", url}),
     ]
     for item, view, told in lists:
         out = Console(width=30, no_color=True, highlight=False)
@@ -271,7 +271,7 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
 
 def test_the_last_line_of_a_crawl_says_it_all() -> None:
     groups = [
-        ErrorGroupOut.of(ErrorGroup(kind=kind, count=1, first_at=NOW, last_at=NOW))
+        ErrorGroupOut.filled(ErrorGroup(kind=kind, count=1, first_at=NOW, last_at=NOW))
         for kind in (ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX)
     ]
     job = job_out(State.COMPLETED, StateReason.LIMIT_PAGES)
@@ -425,7 +425,7 @@ def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
 
 def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
-    waits = [WaitOut.of(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
+    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
     shown = dict(jobs_view(NOW).facts(damaged))
     listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}

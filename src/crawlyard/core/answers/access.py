@@ -23,7 +23,7 @@ class QuotaOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, quota: Quota) -> "QuotaOut":
         """Return the shape of *quota*."""
-        return cls.filled(quota, ceilings=LimitsOut.of(quota.ceilings))
+        return cls.filled(quota, ceilings=LimitsOut.filled(quota.ceilings))
 
 
 class UserOut(Wire, frozen=True, kw_only=True):

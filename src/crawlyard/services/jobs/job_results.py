@@ -116,13 +116,13 @@ class JobResults(JobLooks):
         found = await self._services.results.some_skipped(
             self._actor, job_id, kinds, int(cursor or 0), limit + 1
         )
-        return sliced(found, limit, lambda one: SkippedOut.of(one[1]), lambda one: one[0])
+        return sliced(found, limit, lambda one: SkippedOut.filled(one[1]), lambda one: one[0])
 
     @endpoint("GET /jobs/{job_id}/skipped/rules", READ, group="results")
     async def skipped_rules(self, job_id: str) -> Slice[SkippedGroupOut]:
         """Count the URLs that rules kept out, by kinds of rules, the most frequent first."""
         found = await self._services.results.skipped_by(self._actor, job_id)
-        return Slice(items=[SkippedGroupOut.of(group) for group in found])
+        return Slice(items=[SkippedGroupOut.filled(group) for group in found])
 
     @endpoint("GET /jobs/{job_id}/frontier", READ, group="results")
     async def frontier(

@@ -76,7 +76,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             state_reason=job.state_reason,
             version=job.version,
             updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
-            limits=LimitsOut.of(job.limits),
+            limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
         )
         return made.at_beat(shard.seq)

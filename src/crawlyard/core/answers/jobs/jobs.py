@@ -14,15 +14,15 @@ from crawlyard.core.jobs.actions import actions_on
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.eta import Eta
 from crawlyard.core.jobs.filter import source_of
-from crawlyard.core.jobs.job import Job, Origin, damage_of
-from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spread import Spread
 from crawlyard.core.jobs.waiting import Wait, reason_shown
 from crawlyard.core.templates.secrets import hidden, hidden_urls
-from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import Conflict, Invalid, Refused
 
 
@@ -33,11 +33,6 @@ class LimitsOut(Wire, frozen=True, kw_only=True):
     bytes: int | None
     duration_s: float | None
     errors: int | None
-
-    @classmethod
-    def of(cls, limits: Limits) -> "LimitsOut":
-        """Return the shape of *limits*."""
-        return cls.filled(limits)
 
 
 class UsageOut(Wire, frozen=True, kw_only=True):
@@ -124,11 +119,6 @@ class JobWebhookOut(Wire, frozen=True, kw_only=True):
     url: str
     events: tuple[str, ...]
 
-    @classmethod
-    def of(cls, webhook: JobWebhook) -> "JobWebhookOut":
-        """Return the shape of *webhook*."""
-        return cls.filled(webhook)
-
 
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
 
@@ -142,10 +132,10 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
         return cls.filled(
             spec,
             name=hidden_urls(spec.name),
-            limits=LimitsOut.of(spec.limits),
+            limits=LimitsOut.filled(spec.limits),
             retry=RetryOut.of(spec.retry),
             spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
-            webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
+            webhooks=tuple(JobWebhookOut.filled(webhook) for webhook in spec.webhooks),
             **shown,
         )
 
@@ -195,11 +185,6 @@ class OriginOut(Wire, frozen=True, kw_only=True):
     tick_at: datetime | None  # the instant at which the schedule was due
     given: tuple[str, ...]  # paths of the spec's form that the job sets over its template
 
-    @classmethod
-    def of(cls, origin: Origin) -> "OriginOut":
-        """Return the shape of *origin*."""
-        return cls.filled(origin)
-
 
 class WaitOut(Wire, frozen=True, kw_only=True):
     """One thing that a job waits for."""
@@ -210,11 +195,6 @@ class WaitOut(Wire, frozen=True, kw_only=True):
     quota: str | None  # of quota: running, pages_per_day or bytes_per_day
     position: int | None  # of queue, from 1; null: too far back to be counted for a list
     hosts: tuple[str, ...]  # of host
-
-    @classmethod
-    def of(cls, wait: Wait) -> "WaitOut":
-        """Return the shape of *wait*."""
-        return cls.filled(wait)
 
 
 _ABOUT = (
@@ -278,7 +258,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             allowed_actions=actions_on(job, shard.usage),
             url=first_url(job),
             source=str(source_of(job)),
-            waits_for=tuple(map(WaitOut.of, waits)),
+            waits_for=tuple(map(WaitOut.filled, waits)),
             due_in_s=seconds(due_in),
             updated_at=changed_at(standing),
             usage=UsageOut.of(shard.usage),
@@ -287,7 +267,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             worker=shard.worker,
             workers=standing.workers,
             spec=SpecOut.of(job.spec),
-            origin=OriginOut.of(job.origin),
+            origin=OriginOut.filled(job.origin),
             links=links_of(job.id),
         )
         # while it waits there are no checkpoints that would count `seq` up
@@ -354,12 +334,12 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
             priority=str(job.priority),
             tags=job.spec.tags,
             due_at=job.due_at,
-            waits_for=tuple(map(WaitOut.of, waits)),
-            limits=LimitsOut.of(job.limits),
+            waits_for=tuple(map(WaitOut.filled, waits)),
+            limits=LimitsOut.filled(job.limits),
             cut=tuple(cut),
             config=form,
             sources=sources,
-            origin=OriginOut.of(job.origin),
+            origin=OriginOut.filled(job.origin),
         )
 
 

@@ -117,23 +117,9 @@ class ErrorGroupOut(Wire, frozen=True, kw_only=True):
     last_at: datetime
     samples: tuple[str, ...]
 
-    @classmethod
-    def of(cls, group: ErrorGroup) -> "ErrorGroupOut":
-        """Return the shape of *group*."""
-        return cls.filled(group)
 
-
-class SkippedOut(Wire, frozen=True, kw_only=True):
+class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):
     """A URL that was not fetched, and the rule that kept it out."""
-
-    url: str
-    depth: int
-    rule: str
-
-    @classmethod
-    def of(cls, skipped: SkippedURL) -> "SkippedOut":
-        """Return the shape of *skipped*."""
-        return cls.filled(skipped)
 
 
 class SkippedGroupOut(Wire, frozen=True, kw_only=True):
@@ -142,11 +128,6 @@ class SkippedGroupOut(Wire, frozen=True, kw_only=True):
     kind: str
     count: int
     samples: tuple[str, ...]
-
-    @classmethod
-    def of(cls, group: SkippedGroup) -> "SkippedGroupOut":
-        """Return the shape of *group*."""
-        return cls.filled(group)
 
 
 class BlockedOut(Wire, frozen=True, kw_only=True):
@@ -170,7 +151,7 @@ class ErrorsOut(Wire, frozen=True, kw_only=True):
         blocked = BlockedOut(count=0, samples=()) if robots is None else BlockedOut.filled(robots)
         return cls(
             total=sum(group.count for group in groups),
-            items=tuple(ErrorGroupOut.of(group) for group in groups),
+            items=tuple(ErrorGroupOut.filled(group) for group in groups),
             robots_blocked=blocked,
         )
 
