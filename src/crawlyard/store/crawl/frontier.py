@@ -11,8 +11,7 @@ from crawlyard.core.crawl.page import ErrorKind, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
 from crawlyard.core.jobs.limits import given_back
 from crawlyard.store.codec.jobs import target_of
-from crawlyard.store.crawl.checkpoint import record
-from crawlyard.store.crawl.record import packed
+from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.tables.jobs import (
     FAILED,

@@ -23,7 +23,6 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.page import Target
-from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
 from crawlyard.core.jobs.spread import shard_of as shard_of_host
@@ -72,19 +71,17 @@ def parts_of(conn: Connection, no: int, of: int) -> Parts:
     return Parts(no=no, total=by.pop(0), by=by, of=of)
 
 
-def write_parts(conn: Connection, parts: Parts) -> None:
-    """Write the changed shards, and insert new ones."""
+def write_parts(conn: Connection, *written: Parts) -> None:
+    """Write the changed shards of jobs, and insert new ones."""
     rows = [
-        {"job_no": parts.no, "shard": number} | shard_row(_numbered(parts, number))
-        for number in sorted(parts.touched)
+        {"job_no": parts.no, "shard": n} | shard_row(parts.by[n] if n else parts.total)
+        for parts in written
+        for n in sorted(parts.touched)
     ]
     if update_rows(conn, shards, rows, ("job_no", "shard")) < len(rows):
         insert_new(conn, shards, rows)
-    parts.touched.clear()
-
-
-def _numbered(parts: Parts, number: int) -> Shard:
-    return parts.by[number] if number else parts.total
+    for parts in written:
+        parts.touched.clear()
 
 
 def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
