@@ -56,9 +56,7 @@ async def test_what_is_not_installed_is_installed_by_the_names_of_its_packages(
     packages: list[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-
     with pytest.raises(CrawlyardError) as refused:
         await use()
-
     words = str(refused.value).partition("pip install ")[2].split()
     assert [re.split("[<>]", word.strip("'"))[0] for word in words] == packages

@@ -42,9 +42,7 @@ def test_on_any_walk_there_is_one_attempt_for_each_claim(moves: list[int]) -> No
 def test_a_job_that_was_taken_back_from_a_dead_worker_has_lost_it() -> None:
     job, started = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
     _, lost = job.lost(NOW + SECOND, actor="worker:w2", in_child=False)
-
     [attempt] = attempts_of([started, lost])
-
     assert (attempt.worker, attempt.outcome) == ("w1", "worker_lost")
     assert attempt.detail == "its worker died"
 
@@ -52,5 +50,4 @@ def test_a_job_that_was_taken_back_from_a_dead_worker_has_lost_it() -> None:
 def test_what_was_forgotten_is_no_attempt() -> None:
     job, _ = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
     _, ended = job.moved(Move.COMPLETE, NOW, actor="worker:w1")
-
     assert attempts_of([ended]) == []

@@ -49,7 +49,6 @@ def crawlyard(
 def test_a_port_out_of_range_is_refused_with_what_it_may_be(crawlyard: Crawlyard) -> None:
     for port in ("80000", "65536", "-1", "http", "1.5"):
         said = crawlyard("serve", "--port", port)
-
         assert (said.code, said.out) == (2, "")
         expected = f"expected a port from 0 to 65535, got '{port}'"
         assert f"error: invalid value for '--port': {expected}\n" in said.err
@@ -77,7 +76,6 @@ def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
 def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlyard) -> None:
     bare = crawlyard("crawl", "docs.example.org")
     far = crawlyard("crawl", "http://docs.example.org:99999/")
-
     assert (bare.code, bare.out, far.code, far.out) == (2, "", 2, "")
     assert "did you mean https://docs.example.org/?\n" in bare.err
     assert "expected a port from 1 to 65535, got '99999'" in far.err
@@ -102,7 +100,6 @@ def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
 
 def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
     said = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
-
     assert (
         "--data-dir DIR Where the job is kept; else CRAWLYARD_DATA_DIR, or crawlyard-demo." in said
     )

@@ -106,7 +106,6 @@ def test_instants_and_durations_go_out_as_the_api_says() -> None:
 
 def test_credentials_do_not_go_out() -> None:
     out = job_out(headers=(("Authorization", "Bearer x"), ("X-Api-Key", "y"), ("Accept", "text/*")))
-
     assert list(map(tuple, out.spec.headers)) == [
         ("Authorization", HIDDEN),
         ("X-Api-Key", HIDDEN),
@@ -153,7 +152,6 @@ async def test_plain_output_has_no_header_and_one_line_each(
 
 async def test_csv_output_has_a_header(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     lines = (await shown(Style.CSV, capsysbinary)).split("\r\n")
-
     assert lines[0] == "status,error,depth,bytes,time,url,title"
     assert lines[2] == ",dns,0,1000,0,https://example.com/,ü"
 
@@ -163,7 +161,6 @@ async def test_a_table_fits_the_terminal_and_interprets_nothing(
 ) -> None:
     for width in (40, 80, 130):
         lines = (await shown(Style.TABLE, capsysbinary, width=width)).splitlines()
-
         assert lines[0].split()[:2] == ["STATUS", "ERROR"]
         assert all(len(line) <= width for line in lines)
         assert "\x1b" not in "".join(lines)
@@ -201,7 +198,6 @@ async def test_json_output_is_an_array_and_jsonl_a_line_each(
 ) -> None:
     array = await shown(Style.JSON, capsysbinary)
     lines = await shown(Style.JSONL, capsysbinary)
-
     assert array.startswith('[\n  {\n    "url": "https://example.com/",\n')
     assert array.endswith("\n  }\n]\n")
     assert "\x1b" not in array
@@ -217,14 +213,12 @@ async def test_nothing_is_written_as_nothing(
     style: Style, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     await output.write_all(output.each([]), views.SKIPPED, style, Console(), quiet=False)
-
     expected = {Style.JSON: b"[]\n", Style.YAML: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
     assert capsysbinary.readouterr().out == expected.get(style, b"")
 
 
-@pytest.mark.parametrize(
-    ("state", "reason", "code"),
-    [
+def test_the_exit_code_tells_how_a_job_ended() -> None:
+    for state, reason, code in [
         (State.COMPLETED, StateReason.EXHAUSTED, 0),
         (State.COMPLETED, StateReason.LIMIT_PAGES, 0),
         (State.COMPLETED, StateReason.LIMIT_ERRORS, 12),
@@ -232,15 +226,12 @@ async def test_nothing_is_written_as_nothing(
         (State.CANCELLED, StateReason.BY_USER, 11),
         (State.PAUSED, StateReason.BY_USER, 0),
         (State.PAUSED, StateReason.DISK_FULL, 1),
-    ],
-)
-def test_the_exit_code_tells_how_a_job_ended(state: State, reason: StateReason, code: int) -> None:
-    assert exit_code(job_out(state, reason)) == code
+    ]:
+        assert exit_code(job_out(state, reason)) == code, (state, reason)
 
 
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
+def test_the_exit_code_tells_what_went_wrong() -> None:
+    for error, code in [
         (Invalid("pages", "expected more"), 2),
         (NotFound("x"), 3),
         (Forbidden("x"), 4),
@@ -250,10 +241,8 @@ def test_the_exit_code_tells_how_a_job_ended(state: State, reason: StateReason, 
         (CrawlyardError("x"), 1),
         (OSError(28, "No space left on device", "a.csv"), 1),
         (ValueError("x"), 1),
-    ],
-)
-def test_the_exit_code_tells_what_went_wrong(error: Exception, code: int) -> None:
-    assert exit_code_of(error) == code
+    ]:
+        assert exit_code_of(error) == code, error
 
 
 def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
@@ -340,14 +329,12 @@ def test_the_time_left_is_a_range() -> None:
     eta = EtaOut(p10_s=9.6, p50_s=12.0, p90_s=19.2, confidence="high", limit=None)
     job = job_out()
     job = replace(job, progress=replace(job.progress, eta=eta))
-
     assert left(job) == "9\u201320 s"
     assert outlook(job) == ["9\u201320 s left"]
 
 
 def test_before_a_url_is_done_the_time_left_is_being_estimated() -> None:
     begun = job_out(shard=Shard(usage=Usage(discovered=1, duration_s=1)))
-
     assert outlook(begun) == ["time left: estimating… (no URL finished yet)"]
 
 
@@ -411,16 +398,13 @@ OPTIONS = """
 
 def test_crawl_has_the_options_it_promised() -> None:
     result = CliRunner().invoke(PROGRAM, ["crawl", "--help"])
-
     assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []
 
 
 def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
     file = io.StringIO()
     sentence = f"https://example.org/:smile:/[b]{'x' * 200}"
-
     Screen(file).say(sentence)
-
     assert file.getvalue() == f"{sentence}\n"
 
 

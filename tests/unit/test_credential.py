@@ -23,7 +23,6 @@ MOMENT = timedelta(microseconds=1)
 
 def test_it_is_good_until_it_expires_or_is_revoked() -> None:
     ends = NOW + timedelta(hours=1)
-
     assert a_credential().good(NOW + timedelta(days=3650))
     assert a_credential(expires_at=ends).good(ends - MOMENT)
     assert not a_credential(expires_at=ends).good(ends)
@@ -32,14 +31,12 @@ def test_it_is_good_until_it_expires_or_is_revoked() -> None:
 
 def test_it_is_revoked_once() -> None:
     first = a_credential().revoked(NOW)
-
     assert first.revoked(NOW + MOMENT).revoked_at == NOW
 
 
 def test_it_permits_what_both_its_scopes_and_the_role_of_its_user_do() -> None:
     scopes = frozenset({Permit.JOBS_READ, Permit.JOBS_WRITE})
     viewer, operator = a_user(role=Role.VIEWER), a_user(role=Role.OPERATOR)
-
     assert a_credential(permits=scopes).permits_of(operator) == scopes
     assert a_credential(permits=scopes).permits_of(viewer) == {Permit.JOBS_READ}
     assert a_credential(permits=frozenset()).permits_of(operator) == frozenset()
@@ -48,7 +45,6 @@ def test_it_permits_what_both_its_scopes_and_the_role_of_its_user_do() -> None:
 
 def test_its_use_is_noted_once_a_minute() -> None:
     used = a_credential(used_at=NOW)
-
     assert a_credential().stale(NOW)
     assert not used.stale(NOW + TOUCH_EVERY - MOMENT)
     assert used.stale(NOW + TOUCH_EVERY)

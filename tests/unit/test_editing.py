@@ -9,9 +9,8 @@ from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
 
-@pytest.mark.parametrize(
-    ("patch", "changes"),
-    [
+def test_a_part_of_a_form_is_read() -> None:
+    cases: list[tuple[dict[str, object], dict[str, object]]] = [
         ({}, {}),
         ({"name": "n"}, {"name": "n"}),
         ({"delay": "90s"}, {"delay_s": 90.0}),
@@ -24,16 +23,16 @@ from tests.builders import a_spec
         ),
         ({"tags": None}, {"tags": ()}),
         ({"retention_s": None}, {"retention_s": None}),
-    ],
-)
-def test_a_part_of_a_form_is_read(patch: dict[str, object], changes: dict[str, object]) -> None:
-    assert changes_of(patch) == changes
+    ]
+    for patch, changes in cases:
+        assert changes_of(patch) == changes, patch
 
 
-@pytest.mark.parametrize("patch", [{"": None}, {"x": None}, {"limits": {"x": None}}, {"x": {}}])
-def test_an_unknown_field_is_refused_even_if_it_is_null(patch: dict[str, object]) -> None:
-    with pytest.raises(Invalid, match="field"):
-        changes_of(patch)
+def test_an_unknown_field_is_refused_even_if_it_is_null(subtests: pytest.Subtests) -> None:
+    cases: list[dict[str, object]] = [{"": None}, {"x": None}, {"limits": {"x": None}}, {"x": {}}]
+    for patch in cases:
+        with subtests.test(patch=patch), pytest.raises(Invalid, match="field"):
+            changes_of(patch)
 
 
 def test_every_editable_field_has_a_path() -> None:
@@ -42,7 +41,6 @@ def test_every_editable_field_has_a_path() -> None:
 
 def test_one_limit_leaves_the_others() -> None:
     spec = a_spec(limits=Limits(pages=1, errors=2))
-
     assert edited(spec, {"limits.pages": 5}).limits == Limits(pages=5, errors=2)
     assert edited(spec, {"limits": Limits(), "limits.pages": 5}).limits == Limits(pages=5)
 
@@ -51,5 +49,4 @@ def test_a_change_of_another_type_is_refused_by_name() -> None:
     for name, value in (("tags", "docs"), ("delay_s", "1s"), ("limits", 3), ("limits.pages", "3")):
         with pytest.raises(Invalid) as refused:
             edited(a_spec(), {name: value})
-
         assert refused.value.field == name

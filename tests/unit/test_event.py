@@ -35,7 +35,6 @@ def test_an_event_of_a_job_says_where_the_job_stands() -> None:
 
 def test_what_an_event_tells_can_be_written_as_json() -> None:
     event = a_job().event(EventName.CREATED, NOW, "local")
-
     assert json.loads(json.dumps(event.data)) == event.data
 
 

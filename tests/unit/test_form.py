@@ -78,7 +78,6 @@ def specs(draw: st.DrawFn) -> JobSpec:
 @given(specs())
 def test_a_spec_is_read_as_it_is_written(spec: JobSpec) -> None:
     form = json.loads(json.dumps(form_of(spec)))
-
     assert spec_of(form) == spec
 
 
@@ -86,21 +85,17 @@ def test_every_field_of_a_spec_has_its_place_in_the_form() -> None:
     inside = {"limits": Limits, "retry": RetryPolicy}
     expected = {(n, name) for n, kind in inside.items() for name in kind.__struct_fields__}
     expected |= {("", name) for name in JobSpec.__struct_fields__ if name not in inside}
-
     assert {(form.field.group, form.field.name) for form in FIELDS.values()} == expected
 
 
 def test_what_is_left_out_is_as_in_the_base() -> None:
     base = a_spec(limits=Limits(pages=5, errors=7), delay_s=9, name="base")
-
     spec = spec_of({"limits": {"pages": 6}, "name": "other"}, base)
-
     assert spec == replace(base, limits=Limits(pages=6, errors=7), name="other")
 
 
-@pytest.mark.parametrize(
-    ("form", "path", "value"),
-    [
+def test_a_field_may_be_written_in_other_ways() -> None:
+    cases: list[tuple[dict[str, object], str, object]] = [
         ({"delay": "500ms"}, "delay_s", 0.5),
         ({"delay": 0.5}, "delay_s", 0.5),
         ({"delay_s": "1h30m"}, "delay_s", 5400.0),
@@ -120,17 +115,13 @@ def test_what_is_left_out_is_as_in_the_base() -> None:
         ({"retention_s": None}, "retention_s", None),
         ({"retry": {"reasons": "internal_error"}}, "retry.reasons", {RetryReason.INTERNAL_ERROR}),
         ({"retry": {"factor": "1.5"}}, "retry.factor", 1.5),
-    ],
-)
-def test_a_field_may_be_written_in_other_ways(
-    form: dict[str, object], path: str, value: object
-) -> None:
-    assert values_of(form) == {path: value}
+    ]
+    for form, path, value in cases:
+        assert values_of(form) == {path: value}, form
 
 
-@pytest.mark.parametrize(
-    ("form", "path", "said"),
-    [
+def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str, str]] = [
         ({"url": "x"}, "url", "did you mean urls"),
         ({"limits": {"page": 3}}, "limits.page", "did you mean pages"),
         ({"limits": {"zzz": 3}}, "limits.zzz", "there are pages, bytes, duration_s"),
@@ -168,29 +159,23 @@ def test_a_field_may_be_written_in_other_ways(
         ({"webhooks": [5]}, "webhooks.0", "expected a URL, or an object with url"),
         ({"webhooks": {"url": "x"}}, "webhooks", "expected a list of objects"),
         ({1: 2}, "1", "there is no such field"),
-    ],
-)
-def test_what_is_not_expected_is_refused_with_its_path(
-    form: dict[str, object], path: str, said: str
-) -> None:
-    with pytest.raises(Invalid, match=said) as refused:
-        spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
+    ]
+    for form, path, said in cases:
+        with subtests.test(form=form), pytest.raises(Invalid, match=said) as refused:
+            spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
 
-    assert refused.value.field == path
+        assert refused.value.field == path, form
 
 
 def test_a_long_value_is_cut_where_it_is_named() -> None:
     with pytest.raises(Invalid) as refused:
         values_of({"scope": "x" * 10_000})
-
     assert len(str(refused.value)) < 250
 
 
 def test_a_value_is_found_by_its_path() -> None:
     form = form_of(a_spec(limits=Limits(pages=5)))
-
     found = {path: at(form, path) for path in FIELDS}
-
     assert (found["limits.pages"], found["scope"]) == (5, "host")
 
 
@@ -200,5 +185,4 @@ def test_forever_is_written_as_a_word() -> None:
 
 def test_a_webhook_may_be_a_url_alone() -> None:
     [hook] = spec_of({"urls": ["http://h/"], "webhooks": ["https://h/hook"]}).webhooks
-
     assert hook == JobWebhook(url="https://h/hook")

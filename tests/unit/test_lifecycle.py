@@ -51,31 +51,26 @@ def test_every_state_can_be_reached_from_pending() -> None:
         new = set(LIFECYCLE[todo.pop()].values()) - reached
         reached |= new
         todo += new
-
     assert reached == set(State)
 
 
 def test_a_job_can_be_pending_again_after_every_state() -> None:
     back = {state for state, moves in LIFECYCLE.items() if State.PENDING in moves.values()}
-
     assert back == set(State)
 
 
 def test_a_pending_job_stays_pending_only_by_the_end_of_a_wait() -> None:
     staying = [move for move, to in LIFECYCLE[State.PENDING].items() if to is State.PENDING]
-
     assert staying == [Move.RETRY_NOW]
 
 
 def test_only_a_claim_makes_a_job_run() -> None:
     into = [(state, move) for state, move in ALL if LIFECYCLE[state].get(move) is State.RUNNING]
-
     assert into == [(State.PENDING, Move.CLAIM)]
 
 
 def test_only_completed_failed_and_cancelled_jobs_have_ended() -> None:
     ended = {state for state in State if state.ended}
-
     assert ended == ENDED == {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
@@ -92,7 +87,6 @@ def test_each_move_has_an_event_of_its_own() -> None:
 
 def test_every_limit_has_its_reason() -> None:
     limits = {reason for reason in StateReason if reason.startswith("limit_")}
-
     assert limits == {"limit_pages", "limit_bytes", "limit_duration", "limit_errors"}
 
 

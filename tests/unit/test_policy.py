@@ -32,7 +32,6 @@ limits = st.builds(
 @given(limits, limits, limits)
 def test_no_limit_is_above_a_ceiling(asked: Limits, first: Limits, second: Limits) -> None:
     within = clamped(asked, first, second)
-
     for name in LIMIT_NAMES:
         every = [getattr(each, name) for each in (asked, first, second)]
         known = [value for value in every if value is not None]
@@ -40,19 +39,17 @@ def test_no_limit_is_above_a_ceiling(asked: Limits, first: Limits, second: Limit
     assert clamped(within, first, second) == within
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_what_was_read_reads_the_same_again() -> None:
+    cases: list[tuple[SectionName, dict[str, object]]] = [
         (SectionName.GRANTS, {"addresses": "true"}),
         (SectionName.CEILINGS, {"pages": "20k", "bytes": "1GiB", "duration_s": "1h30m"}),
         (SectionName.RETENTION, {"retention_days": 7, "events_days": 0}),
         (SectionName.DEFAULTS, {"delay": "2s", "limits": {"pages": "1k"}, "tags": "a"}),
-    ],
-)
-def test_what_was_read_reads_the_same_again(name: SectionName, value: dict[str, object]) -> None:
-    read = section_read(name, value)
+    ]
+    for name, value in cases:
+        read = section_read(name, value)
 
-    assert section_read(name, read) == read
+        assert section_read(name, read) == read, name
 
 
 def test_an_empty_section_grants_nothing_and_limits_nothing() -> None:
@@ -63,7 +60,6 @@ def test_an_empty_section_grants_nothing_and_limits_nothing() -> None:
 
 def test_a_section_says_what_holds() -> None:
     every = {"addresses": True, "private": True, "ignore_robots": True}
-
     assert grants_of(section_read(SectionName.GRANTS, every)) == Grants()
     assert days_of({"events_days": 0.0}, "events_days", timedelta(days=3)) is None
     assert days_of({"events_days": 0.5}, "events_days", None) == timedelta(hours=12)
@@ -74,15 +70,12 @@ def test_a_section_says_what_holds() -> None:
 def test_defaults_lie_where_nothing_else_is_said() -> None:
     spec = JobSpec(urls=("https://a.example/",), per_host=7, limits=Limits(errors=3))
     value = section_read(SectionName.DEFAULTS, {"per_host": 1, "limits": {"pages": 5}})
-
     under = defaults_of(value, spec, lambda path: path != "per_host")
-
     assert (under.per_host, under.limits) == (7, Limits(pages=5, errors=3))
 
 
-@pytest.mark.parametrize("field", ["urls", "sitemaps", "name", "webhooks"])
-def test_what_is_one_jobs_own_is_no_default(field: str) -> None:
-    value = {field: "a" if field == "name" else ["https://a.example/"]}
-
-    with pytest.raises(Invalid, match=field):
-        section_read(SectionName.DEFAULTS, value)
+def test_what_is_one_jobs_own_is_no_default(subtests: pytest.Subtests) -> None:
+    for field in ["urls", "sitemaps", "name", "webhooks"]:
+        value = {field: "a" if field == "name" else ["https://a.example/"]}
+        with subtests.test(field=field), pytest.raises(Invalid, match=field):
+            section_read(SectionName.DEFAULTS, value)

@@ -11,9 +11,8 @@ from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Invalid
 
 
-@pytest.mark.parametrize(
-    ("quota", "running", "used", "expected"),
-    [
+def test_a_job_waits_while_a_part_of_the_quota_is_used_up() -> None:
+    for quota, running, used, expected in [
         (NO_QUOTA, 10**6, 10**9, None),
         (Quota(pending=0), 10**6, 10**9, None),
         (Quota(running=2), 1, 0, None),
@@ -29,17 +28,16 @@ from crawlyard.errors import Invalid
         (Quota(bytes_per_day=1_000), 0, 10, "bytes_per_day"),
         (Quota(pages_per_day=11, bytes_per_day=1_000), 0, 10, "bytes_per_day"),
         (Quota(running=1, bytes_per_day=1_000), 1, 10, "running"),
-    ],
-)
-def test_a_job_waits_while_a_part_of_the_quota_is_used_up(
-    quota: Quota, running: int, used: int, expected: str | None
-) -> None:
-    assert held_back(quota, running, Usage(pages=used, bytes=100 * used)) == expected
+    ]:
+        assert held_back(quota, running, Usage(pages=used, bytes=100 * used)) == expected, (
+            quota,
+            running,
+            used,
+        )
 
 
 def test_how_many_run_says_nothing_of_the_day() -> None:
     quota = Quota(running=0, pages_per_day=10)
-
     assert spent(quota, Usage(pages=9)) is None
     assert spent(quota, Usage(pages=10)) == "pages_per_day"
 
@@ -55,25 +53,22 @@ def test_a_quota_that_holds_nothing_back_is_not_asked_at_a_claim() -> None:
 def test_a_day_is_one_of_utc() -> None:
     tokyo = timezone(timedelta(hours=9))
     morning = datetime(2026, 1, 2, 8, 59, tzinfo=tokyo)
-
     assert day_of(morning).isoformat() == "2026-01-01"
     assert day_of(morning.astimezone(UTC) + timedelta(minutes=1)).isoformat() == "2026-01-02"
 
 
-@pytest.mark.parametrize(
-    ("asked", "field"),
-    [
+def test_what_is_no_quota_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, object], str]] = [
         ({"running": -1}, "quota.running"),
         ({"pending": "many"}, "quota.pending"),
         ({"ceilings": {"pages": 0}}, "quota.ceilings.pages"),
         ({"paging": 1}, "quota.paging"),
-    ],
-)
-def test_what_is_no_quota_is_refused_by_name(asked: dict[str, object], field: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        quota_asked(asked)
+    ]
+    for asked, field in cases:
+        with subtests.test(asked=asked), pytest.raises(Invalid) as refused:
+            quota_asked(asked)
 
-    assert refused.value.field == field
+        assert refused.value.field == field, asked
 
 
 def test_a_quota_is_refused_in_the_words_of_the_api() -> None:
@@ -83,5 +78,4 @@ def test_a_quota_is_refused_in_the_words_of_the_api() -> None:
 
 def test_a_quota_that_is_asked_for_is_one() -> None:
     asked = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
-
     assert quota_asked(asked).quota == Quota(running=2, ceilings=Limits(duration_s=60))

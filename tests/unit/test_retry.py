@@ -31,20 +31,17 @@ def test_waits_double_up_to_the_cap() -> None:
 
 def test_a_first_wait_beyond_the_cap_is_kept_and_does_not_grow() -> None:
     policy = RetryPolicy(attempts=4, first_s=(2 * HOUR).total_seconds(), jitter=0)
-
     assert [policy.wait(failures, chance=0) for failures in (1, 2, 3)] == [2 * HOUR] * 3
 
 
 def test_there_is_a_second_at_least_between_attempts() -> None:
     with pytest.raises(Invalid, match=r"retry\.first_s: expected at least 1 s between attempts"):
         RetryPolicy(attempts=2, first_s=0.999)
-
     assert RetryPolicy(attempts=1, first_s=0).wait(1, chance=0) is None
 
 
 def test_the_last_attempt_has_no_wait_after_it() -> None:
     policy = RetryPolicy(attempts=3)
-
     assert policy.wait(2, chance=0) is not None
     assert policy.wait(3, chance=0) is None
     assert policy.wait(4, chance=0) is None
@@ -52,7 +49,6 @@ def test_the_last_attempt_has_no_wait_after_it() -> None:
 
 def test_jitter_only_ever_shortens_a_wait() -> None:
     policy = RetryPolicy(attempts=2, first_s=100, jitter=0.2)
-
     assert policy.wait(1, chance=0) == 100 * SECOND
     assert policy.wait(1, chance=0.5) == 90 * SECOND
     assert policy.wait(1, chance=1) == 80 * SECOND
@@ -60,13 +56,11 @@ def test_jitter_only_ever_shortens_a_wait() -> None:
 
 def test_what_never_failed_waits_as_after_the_first_failure() -> None:
     policy = RetryPolicy(attempts=2, first_s=1, jitter=0)
-
     assert policy.wait(0, chance=0) == SECOND
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_value_out_of_its_range_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any]] = [
         ("attempts", 0),
         ("attempts", -1),
         ("attempts", 101),
@@ -78,13 +72,12 @@ def test_what_never_failed_waits_as_after_the_first_failure() -> None:
         ("jitter", -0.1),
         ("jitter", 1.1),
         ("jitter", float("nan")),
-    ],
-)
-def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(Invalid) as refused:
-        RetryPolicy(**{name: value})
+    ]
+    for name, value in cases:
+        with subtests.test(name=name, value=value), pytest.raises(Invalid) as refused:
+            RetryPolicy(**{name: value})
 
-    assert refused.value.field == f"retry.{name}"
+        assert refused.value.field == f"retry.{name}", (name, value)
 
 
 @settings(max_examples=100, deadline=None)
@@ -101,9 +94,7 @@ def test_a_wait_is_between_the_first_one_and_the_cap(
 ) -> None:
     cap_s = first_s + over_s
     policy = RetryPolicy(attempts=100, first_s=first_s, factor=factor, jitter=jitter, cap_s=cap_s)
-
     wait = policy.wait(failures, chance)
-
     assert wait is not None
     least = timedelta(seconds=first_s * (1 - jitter))
     assert least - timedelta(microseconds=1) <= wait <= timedelta(seconds=cap_s)
@@ -113,9 +104,7 @@ def test_a_wait_is_between_the_first_one_and_the_cap(
 @given(failures=st.integers(1, 98), factor=st.floats(1, 1000))
 def test_a_later_wait_is_never_shorter_by_itself(failures: int, factor: float) -> None:
     policy = RetryPolicy(attempts=100, first_s=1, factor=factor, jitter=0)
-
     earlier, later = policy.wait(failures, 0), policy.wait(failures + 1, 0)
-
     assert earlier is not None
     assert later is not None
     assert earlier <= later <= timedelta(seconds=policy.cap_s)

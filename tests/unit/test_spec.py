@@ -60,26 +60,26 @@ AT_THE_EDGE: list[tuple[str, Any]] = [
 def test_a_spec_needs_a_start_url_or_a_sitemap() -> None:
     with pytest.raises(Invalid, match="at least one start URL or sitemap"):
         JobSpec()
-
     assert JobSpec(sitemaps=("http://a.example/sitemap.xml",)).urls == ()
 
 
-@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
-def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(Invalid, match=rf"\A{name}: expected .+, got ") as refused:
-        a_spec(**{name: value})
+def test_a_value_out_of_its_range_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    for name, value in OUT_OF_RANGE:
+        with (
+            subtests.test(name=name, value=value),
+            pytest.raises(Invalid, match=rf"\A{name}: expected .+, got ") as refused,
+        ):
+            a_spec(**{name: value})
+        assert refused.value.field == name, (name, value)
 
-    assert refused.value.field == name
 
-
-@pytest.mark.parametrize(("name", "value"), AT_THE_EDGE)
-def test_a_value_at_the_edge_of_its_range_is_taken(name: str, value: Any) -> None:
-    assert getattr(a_spec(**{name: value}), name) == value
+def test_a_value_at_the_edge_of_its_range_is_taken() -> None:
+    for name, value in AT_THE_EDGE:
+        assert getattr(a_spec(**{name: value}), name) == value, (name, value)
 
 
 def test_a_crawl_is_polite_and_stays_on_its_host_unless_asked_otherwise() -> None:
     spec = a_spec()
-
     assert (spec.delay_s, spec.per_host) == (0.5, 2)
     assert (spec.scope, spec.strategy) == (Scope.HOST, Strategy.BREADTH_FIRST)
     assert not spec.ignore_robots
@@ -89,7 +89,6 @@ def test_a_crawl_is_polite_and_stays_on_its_host_unless_asked_otherwise() -> Non
 
 def test_a_crawl_is_unbounded_and_of_normal_priority_unless_asked_otherwise() -> None:
     spec = a_spec()
-
     assert (spec.limits, spec.max_depth, spec.priority) == (Limits(), None, Priority.NORMAL)
     assert spec.text is TextMode.TEXT
 
@@ -134,7 +133,6 @@ def test_a_value_of_another_type_is_refused_by_name_with_what_is_accepted() -> N
     for name, value, message in WRONG_TYPES:
         with pytest.raises(Invalid) as refused:
             a_spec(**{name: value})
-
         assert (refused.value.field, refused.value.message[: len(message)]) == (name, message)
 
 
@@ -159,7 +157,6 @@ def test_so_is_one_in_the_parts_of_a_spec() -> None:
     for make, field, value, message in OF_PARTS:
         with pytest.raises(Invalid) as refused:
             make(**{field.partition(".")[2]: value})
-
         assert (refused.value.field, refused.value.message[: len(message)]) == (field, message)
 
 

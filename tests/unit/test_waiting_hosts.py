@@ -27,13 +27,11 @@ def detail(hosts: Sequence[HostReport]) -> str:
 
 def test_hosts_that_an_operator_has_paused_are_waited_for() -> None:
     shut = [asked(host, state=HostState.PAUSED) for host in ("b", "a")]
-
     assert detail(shut) == "an operator has paused a, b"
 
 
 def test_some_may_be_paused_and_the_others_held() -> None:
     paused, held = asked("a", state=HostState.PAUSED), asked("b", held_until=SOON)
-
     told = "an operator has paused a; b refused requests; asked again in 30s"
     assert detail([paused, held]) == told
     (wait,) = running_waits(JOB, NOW, [a_report(hosts=(paused, held))])
@@ -42,7 +40,6 @@ def test_some_may_be_paused_and_the_others_held() -> None:
 
 def test_a_job_that_may_ask_one_of_its_hosts_waits_for_none() -> None:
     paused = asked("a", state=HostState.PAUSED)
-
     assert detail([paused, asked("b")]) == ""
     assert detail([paused, asked("b", state=HostState.BLOCKED)]) == ""
     assert detail([asked("a", state=HostState.PAUSED, in_flight=1)]) == ""
@@ -50,6 +47,5 @@ def test_a_job_that_may_ask_one_of_its_hosts_waits_for_none() -> None:
 
 def test_hosts_for_which_nothing_waits_do_not_matter() -> None:
     paused = asked("a", state=HostState.PAUSED)
-
     assert detail([paused, asked("b", idle=True)]) == "an operator has paused a"
     assert detail([asked("b", idle=True)]) == ""
