@@ -100,9 +100,7 @@ async def waiting(store: Store, clock: FakeClock, *priorities: Priority, **spec:
 async def test_free_slots_are_filled_and_no_more(store: Store, clock: FakeClock) -> None:
     first, second, _ = await waiting(store, clock, NORMAL, NORMAL, NORMAL)
     bench = Bench()
-
     await claiming(store, clock).fill(bench)
-
     assert bench.running == [first.id, second.id]
 
 
@@ -111,9 +109,7 @@ async def test_many_slots_are_filled_in_the_order_of_the_queue(
 ) -> None:
     jobs = await waiting(store, clock, *[NORMAL] * 12)
     bench = Bench()
-
     await claiming(store, clock, slots=11).fill(bench)
-
     assert bench.running == [job.id for job in jobs[:11]]
 
 
@@ -122,9 +118,7 @@ async def test_of_many_slots_the_last_ones_take_what_is_urgent_alone(
 ) -> None:
     jobs = await waiting(store, clock, *[NORMAL] * 9)
     bench = Bench()
-
     await claiming(store, clock, slots=8, reserved=2).fill(bench)
-
     assert bench.running == [job.id for job in jobs[:6]]
 
 
@@ -160,20 +154,16 @@ async def test_what_was_claimed_runs_though_another_claim_fails(
 async def test_a_worker_that_takes_no_more_claims_nothing(store: Store, clock: FakeClock) -> None:
     await waiting(store, clock, URGENT)
     bench = Bench(open=False)
-
     await claiming(store, clock).fill(bench)
-
     assert bench.running == []
 
 
 async def test_the_last_slots_take_what_is_urgent_alone(store: Store, clock: FakeClock) -> None:
     first, _ = await waiting(store, clock, NORMAL, NORMAL)
     bench, filling = Bench(), claiming(store, clock, reserved=1)
-
     await filling.fill(bench)
     [urgent] = await waiting(store, clock, URGENT)
     await filling.fill(bench)
-
     assert bench.running == [first.id, urgent.id]
 
 
@@ -181,9 +171,7 @@ async def test_a_worker_takes_what_it_has_the_tags_for(store: Store, clock: Fake
     await waiting(store, clock, URGENT, worker_tags=("gpu",))
     [able] = await waiting(store, clock, LOW, worker_tags=("eu",))
     bench = Bench()
-
     await claiming(store, clock, tags=frozenset({"eu"})).fill(bench)
-
     assert bench.running == [able.id]
 
 
@@ -256,7 +244,5 @@ async def test_without_ageing_a_low_job_waits_for_ever(store: Store, clock: Fake
     await clock.advance(timedelta(days=300))
     [normal] = await waiting(store, clock, NORMAL)
     bench = Bench()
-
     await claiming(store, clock, slots=1).fill(bench)
-
     assert bench.running == [normal.id]

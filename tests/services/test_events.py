@@ -85,9 +85,7 @@ class TestReading:
     ) -> None:
         for owner in "abaabbbbbbba":
             await added(store, owner=owner)
-
         found = await events.newest(Actor(id="a"), limit=limit)
-
         assert seqs(found) == [1, 3, 4, 12][-limit:]
 
     async def test_nothing_has_happened_yet(self, events: Events) -> None:
@@ -239,9 +237,7 @@ async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: 
     follower = Follower(
         Events(Busy(store.events._database, store=store), clock).follow(LOCAL), clock
     )
-
     found = await follower.until(20)
-
     assert found == list(range(1, len(found) + 1))
     await follower.end()
 
@@ -249,7 +245,6 @@ async def test_what_happens_between_two_looks_is_told_once(store: Store, clock: 
 class TestNames:
     def test_a_pattern_means_all_that_fit_it(self) -> None:
         schedules = {name for name in EventName if name.kind == "schedule"}
-
         assert named(["schedule.*"]) == schedules
         assert named(["job.paused", "schedule.*"]) == {EventName.PAUSED, *schedules}
         assert named(["*"]) == set(EventName)
@@ -264,7 +259,5 @@ async def test_the_instant_from_which_on_counts(store: Store, events: Events) ->
         job = a_job()
         at = NOW - timedelta(minutes=minutes)
         await store.jobs.add(job, replace(its_event(job), at=at))
-
     found = await events.newest(LOCAL, EventQuery(since=NOW - timedelta(minutes=1)))
-
     assert seqs(found) == [2, 3]

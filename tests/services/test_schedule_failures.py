@@ -154,9 +154,7 @@ class TestRefusals:
 
     async def test_a_job_that_cannot_be_submitted_leaves_the_sentence(self, rig: Rig) -> None:
         schedule_id = await shared(rig, pause_after=2)
-
         await rig.after(HOUR)
-
         assert await rig.ledger(schedule_id) == ["1 skipped refused"]
         [tick] = await rig.scheduler.runs(LOCAL, schedule_id)
         assert "template" in tick.detail
@@ -223,9 +221,7 @@ class TestFailures:
         schedule_id = await rig.create(pause_after=1)
         await rig.after(HOUR)
         await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
-
         await a_rig(rig.store, rig.clock).after(HOUR)
-
         assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 skipped paused"]
 
     async def test_an_edit_does_not_forgive_failures(self, rig: Rig) -> None:
@@ -285,19 +281,15 @@ class TestFailures:
         for state in (State.FAILED, State.CANCELLED, State.FAILED):
             await rig.after(HOUR)
             await rig.ends((await rig.submitted(schedule_id))[-1], state)
-
         await rig.scheduler.round()
-
         assert (await rig.schedule(schedule_id)).paused_by == "scheduler"
 
     async def test_the_end_of_a_job_may_be_told_of_again_and_again(self, rig: Rig) -> None:
         schedule_id = await rig.create(pause_after=1)
         await rig.after(HOUR)
         job = await rig.ends((await rig.submitted(schedule_id))[0], State.FAILED)
-
         for _ in range(3):
             await rig.scheduler.after_run(job)
-
         assert await rig.told(schedule_id) == ["created", "paused"]
 
     async def test_it_releases_no_tick_while_another_job_is_active(self, rig: Rig) -> None:
@@ -368,10 +360,8 @@ class TestLooking:
     @pytest.mark.parametrize("count", [-1, 1001])
     async def test_no_more_than_a_thousand_are_told(self, rig: Rig, count: int) -> None:
         schedule_id = await rig.create()
-
         with pytest.raises(Invalid, match="1,000"):
             await rig.scheduler.next_runs(LOCAL, schedule_id, count)
-
         assert len(await rig.scheduler.next_runs(LOCAL, schedule_id, 1000)) == 1000
         assert await rig.scheduler.next_runs(LOCAL, schedule_id, 0) == ()
 
@@ -402,18 +392,14 @@ class TestLooking:
 
     async def test_a_calendar_has_the_instants_of_all(self, rig: Rig) -> None:
         one, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=1)
-
         calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT, MIDNIGHT + 3 * HOUR)
-
         told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule.id) for o in calendar.occurrences]
         assert told == [(0, one), (0.5, two), (1, one), (2, one)]
         assert calendar.whole
 
     async def test_a_calendar_that_is_too_full_says_so(self, rig: Rig) -> None:
         await rig.create("every 10s")
-
         calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT, MIDNIGHT + 24 * HOUR)
-
         assert len(calendar.occurrences) == 2000
         assert not calendar.whole
 

@@ -42,7 +42,6 @@ def on_a_disk(rig: Rig, free: int) -> Rig:
 
 async def test_where_all_is_well_there_is_nothing(rig: Rig) -> None:
     told_ = await attention(rig)
-
     assert (told_["items"], told_["counts"], told_["at_least"]) == ([], {}, [])
 
 
@@ -94,9 +93,7 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
 
 async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
     job = await rig.job()
-
     [waiting] = (await attention(rig))["items"]
-
     assert (waiting["kind"], waiting["help"]) == ("no_worker", None)
     assert (await rig.get(waiting["subject"]["path"])).json()["id"] == job["id"]
 

@@ -52,10 +52,8 @@ async def test_a_token_for_templates_opens_nothing_for_the_schedules_of_its_user
     rig: Rig, patch: dict[str, Any]
 ) -> None:
     template_id, schedule_id = await made(rig, {"urls": [URL]})
-
     await patched(rig, template_id, patch)
     tick = await decided(rig, schedule_id)
-
     assert (tick.job_id, tick.reason) == (None, TickReason.REFUSED)
     assert "not granted on this server" in tick.detail
 
