@@ -110,12 +110,10 @@ class TestAtTheSameTime:
 
     async def test_a_defect_in_one_is_no_others_affair(self, yard: Yard) -> None:
         yard.door.hates = "bob"
-
         answers = await asyncio.gather(
             *(yard.jobs.submit(actor, GOOD) for actor in (ADA, BOB, LOCAL)),
             return_exceptions=True,
         )
-
         assert [type(answer) for answer in answers] == [Job, RuntimeError, Job]
         assert await yard.stored() == [answers[0], answers[2]]
 

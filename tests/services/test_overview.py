@@ -230,5 +230,4 @@ class TestDisk:
             ("postgresql://there/yard", Path("/data")),
         ]:
             settings = Settings(data_dir=Path("/data"), database_url=url)
-
             assert folder_of(settings) == folder, url

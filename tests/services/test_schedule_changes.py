@@ -123,9 +123,7 @@ class TestToggle:
         schedule_id = await rig.create(misfire=Misfire.RUN_ALL, catch_up=2, overlap=Overlap.ALLOW)
         await rig.scheduler.toggle(LOCAL, schedule_id, enabled=False)
         await rig.after(3 * HOUR)
-
         await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
-
         assert await rig.ledger(schedule_id) == [
             "1 skipped paused",
             "2 caught_up late",

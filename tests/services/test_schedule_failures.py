@@ -104,11 +104,9 @@ class TestBackfill:
         await rig.after(5.5 * HOUR)
         span = (MIDNIGHT + HOUR, MIDNIGHT + 5 * HOUR)
         others = [a_rig(rig.store, rig.clock) for _ in range(3)]
-
         done = await asyncio.gather(
             *(r.scheduler.backfill(LOCAL, schedule_id, *span, dry_run=False) for r in others)
         )
-
         assert sum(len(d.runs) for d in done) == len(await rig.submitted(schedule_id)) == 4
 
     async def test_a_range_that_is_none_or_too_long_is_refused(self, rig: Rig) -> None:
@@ -162,10 +160,8 @@ class TestRefusals:
 
     async def test_refused_often_enough_it_is_paused(self, rig: Rig) -> None:
         schedule_id = await shared(rig, pause_after=2)
-
         await rig.after(HOUR)
         await rig.after(HOUR)
-
         schedule = await rig.schedule(schedule_id)
         assert (schedule.paused_by, schedule.pause_reason) == (
             "scheduler",
@@ -335,7 +331,6 @@ class TestLooking:
     async def test_the_next_runs_end_with_the_schedule(self, rig: Rig) -> None:
         until = await rig.create(ends_at=MIDNIGHT + 3 * HOUR)
         counted = await rig.create(name="counted", runs_left=2)
-
         assert await rig.scheduler.next_runs(LOCAL, until, 9) == tuple(
             MIDNIGHT + n * HOUR for n in (1, 2, 3)
         )

@@ -93,7 +93,6 @@ class TestCreate:
         ]:
             with subtests.test(fields=fields), pytest.raises(Invalid) as refused:
                 await rig.create(**fields)  # type: ignore[arg-type]  # fields by name
-
             assert refused.value.field == field, fields
             assert await rig.scheduler.list(LOCAL) == [], fields
 
@@ -120,7 +119,6 @@ class TestFind:
     async def test_an_admin_sees_those_of_all(self, rig: Rig) -> None:
         await rig.create()
         theirs = await rig.create(actor=ADA)
-
         assert len(await rig.scheduler.list(LOCAL)) == 2
         assert [s.id for s in await rig.scheduler.list(ADA)] == [theirs]
         assert await rig.scheduler.list(ADA, ScheduleQuery(owner="local")) == [

@@ -52,7 +52,6 @@ class TestOfASpec:
         for fields, field in cases:
             with subtests.test(fields=fields), pytest.raises(Invalid) as refused:
                 asking(**fields)
-
             assert refused.value.field == f"webhooks.0.{field}", fields
             assert "hunter2" not in str(refused.value), fields
 
@@ -88,7 +87,6 @@ class TestSigning:
             ({"webhook-signature": ""}, "Missing required headers"),
         ]:
             headers = dict(signed("msg_1", JumpingClock().wall(), b"{}", [SECRET]))
-
             assert why in why_unverified(SECRET, headers | change, b"{}"), change
             assert why_unverified(SECRET, headers, b"{}\n") == "No matching signature found", change
             assert "malformed" in why_unverified("whsec_ä", headers, b"{}"), change

@@ -317,7 +317,6 @@ def test_a_private_address_may_be_opened_by_the_job() -> None:
 
 def test_what_a_webhook_will_be_told_may_be_left_open() -> None:
     hook = {"url": "https://{{p}}/", "events": ["{{p}}"], "secret": "{{p}}"}
-
     check_draft(
         a_plain_draft(
             spec={"webhooks": [hook, {"url": "https://a.example/", "events": ["{{p}}"]}]},
@@ -467,7 +466,6 @@ async def test_a_wrong_value_names_the_parameter_or_the_field(
     for params, overrides, field in cases:
         with subtests.test(params=params, overrides=overrides), pytest.raises(Invalid) as refused:
             await templates.render(ADA, "news", params, overrides)
-
         assert refused.value.field == field, (params, overrides)
 
 
@@ -548,9 +546,7 @@ async def test_a_parameter_that_only_a_header_has_is_filled_in(templates: Templa
 
 async def test_what_is_deleted_is_told(store: Store, templates: TemplateManager) -> None:
     mine = await templates.create(ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
-
     await templates.delete(ADA, mine.id)
-
     with pytest.raises(CrawlyardError):
         await templates.get(ADA, mine.id)
     assert [e.name for e in await store.events.events()] == [

@@ -103,9 +103,7 @@ class TestSaving:
             ("https://inside.example.org/", "10.0.0.0/8"),
         ]:
             rig = a_rig()
-
             webhook = await rig.webhooks.create(ADA, url, allow_addresses=(opened,))
-
             assert (webhook.url, webhook.allow_addresses) == (url, (opened,)), opened
 
     async def test_a_yard_that_grants_no_addresses_opens_none(self) -> None:
@@ -159,13 +157,11 @@ class TestChanging:
     async def test_what_happens_at_the_same_time_is_all_kept(self) -> None:
         rig = a_rig()
         webhook = await rig.webhooks.create(ADA, URL)
-
         await asyncio.gather(
             rig.webhooks.update(ADA, webhook.id, description="new"),
             rig.webhooks.rotate(ADA, webhook.id),
             rig.webhooks.disable(ADA, webhook.id),
         )
-
         after = await rig.webhooks.get(ADA, webhook.id)
         assert (after.description, len(after.secrets), after.active) == ("new", 2, False)
         assert after.version == 4

@@ -110,9 +110,7 @@ async def test_no_answer_closes_the_origin_and_says_why() -> None:
         (BLOCKED, ErrorKind.BLOCKED_ADDRESS),
     ]:
         access, _ = an_access(failure)
-
         known = await closed(access)
-
         assert known.kind is kind, failure
         assert failure.detail in known.detail, failure
 

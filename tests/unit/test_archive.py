@@ -40,7 +40,6 @@ def test_what_cannot_be_looked_for_is_refused(subtests: pytest.Subtests) -> None
     ]:
         with subtests.test(text=text), pytest.raises(Invalid) as refused:
             words_of(text)
-
         assert refused.value.field == "q", text
 
 

@@ -92,9 +92,7 @@ def test_where_all_is_well_nobody_is_needed() -> None:
         hosts=[a_host()],
         webhooks=[a_webhook()],
     )
-
     found = attention(well, EVERY)
-
     assert (found.notices, found.counts, found.cut) == ((), {}, frozenset())
 
 
@@ -107,9 +105,7 @@ class TestNoWorker:
             (0, 1200, "1,200 jobs wait"),
         ]:
             backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
-
             found = notices(workers=workers, backlog=backlog)
-
             assert [(n.key, n.job_id, n.since) for n in found] == (
                 [("j1", "j1", NOW - MINUTE)] if told else []
             ), count
@@ -129,7 +125,6 @@ class TestDisk:
             (10 * GIB - 1, 4000 * GIB, True),
         ]:
             found = notices(disk=Disk(folder="/data", free=free, total=total))
-
             assert [n.trouble for n in found] == ([Trouble.DISK_FULL] if full else []), free
             assert all("/data" in n.detail and n.subject is None for n in found), free
 
@@ -148,9 +143,7 @@ class TestSchedules:
             schedule = a_schedule(
                 fire_at=fire_at, paused_at=NOW if paused else None, paused_by="ada", name="watch"
             )
-
             found = notices(schedules=[schedule])
-
             assert [(n.trouble, n.key, n.name, n.since) for n in found] == (
                 [(Trouble.SCHEDULE_OVERDUE, schedule.id, "watch", fire_at)] if late else []
             ), fire_at
@@ -166,9 +159,7 @@ class TestSchedules:
             schedule = a_schedule(
                 paused_at=NOW - MINUTE, paused_by=by, pause_reason="3 runs in a row have failed"
             )
-
             found = notices(schedules=[schedule])
-
             assert [(n.trouble, n.since, n.detail) for n in found] == (
                 [
                     (
@@ -243,9 +234,7 @@ class TestPausedJobs:
             (StateReason.NOT_GRANTED, timedelta(0), True),
         ]:
             job = a_paused_job(reason, NOW - ago, "no room")
-
             found = notices(paused=[job])
-
             assert [(n.trouble, n.key, n.job_id, n.name, n.since) for n in found] == (
                 [(Trouble.JOB_PAUSED, job.id, job.id, "news", NOW - ago)] if told else []
             ), (reason, ago)
@@ -272,9 +261,7 @@ def test_a_webhook_that_no_user_has_switched_off_is_told() -> None:
         ({"active": True, "failures": 5, "failing_since": NOW}, False),
     ]:
         webhook = a_webhook(**fields)
-
         found = notices(webhooks=[webhook])
-
         assert [(n.trouble, n.key, n.name) for n in found] == (
             [(Trouble.WEBHOOK_OFF, webhook.id, "hooks.example.org")] if told else []
         ), fields
@@ -296,7 +283,6 @@ class TestTogether:
             hosts=[a_host(refusals=9)],
             paused=[a_paused_job(StateReason.DISK_FULL, NOW - timedelta(days=9))],
         )
-
         assert [n.trouble for n in found] == [
             Trouble.NO_WORKER,
             Trouble.JOB_PAUSED,
@@ -309,9 +295,7 @@ class TestTogether:
             schedules=[a_schedule(fire_at=NOW - timedelta(hours=1))],
             cut=frozenset({Trouble.SCHEDULE_OVERDUE, Trouble.JOB_PAUSED}),
         )
-
         found = attention(facts, kinds_for({Permit.JOBS_READ}))
-
         assert (found.notices, found.counts) == ((), {})
         assert found.cut == {Trouble.JOB_PAUSED}
 

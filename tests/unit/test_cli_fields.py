@@ -121,7 +121,6 @@ async def test_objects_have_nothing_else(capsysbinary: pytest.CaptureFixture[byt
     lines = await written(capsysbinary, Style.JSONL, "id,parts.name", WHOLE, NONE)
     array = await written(capsysbinary, Style.JSON, "on", NONE)
     listed = await written(capsysbinary, Style.YAML, "id,parts.name", WHOLE, NONE)
-
     assert lines == '{"id":"a","parts":[{"name":"x"},{"name":"y"}]}\n{"id":"b","parts":[]}\n'
     assert array == '[\n  {\n    "on": false\n  }\n]\n'
     assert yaml.safe_load(listed) == [

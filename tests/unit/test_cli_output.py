@@ -91,7 +91,6 @@ def test_a_spec_goes_out_whole() -> None:
 
 def test_instants_and_durations_go_out_as_the_api_says() -> None:
     out = as_dict(job_out(limits=Limits(duration_s=7200)))
-
     assert out["created_at"] == "2026-01-02T03:04:05.678Z"
     assert out["spec"]["limits"] == {
         "pages": None,
@@ -115,7 +114,6 @@ def test_credentials_do_not_go_out() -> None:
 
 def test_half_characters_do_not_stop_a_record() -> None:
     out = PageOut.of(a_page(title="a\ud800b", extracted={"x": ("\udfff",)}), text="t\ud800")
-
     told = as_dict(out)
     assert (told["title"], told["text"], told["extracted"]["x"]) == (
         "a\ufffdb",
@@ -249,7 +247,6 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
     error = IllegalMove(
         "cannot pause a job that is\x1b completed", [Move.RESUME, Move.RETRY_FAILED]
     )
-
     assert failure_lines(error, "job 1") == [
         "error: job 1: cannot pause a job that is\\x1b completed",
         "  you can: resume, retry --failed",
@@ -265,7 +262,6 @@ def test_the_last_line_of_a_crawl_says_it_all() -> None:
         for kind in (ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX)
     ]
     job = job_out(State.COMPLETED, StateReason.LIMIT_PAGES)
-
     assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
         "completed (limit_pages) in 24 s · 200 pages, 6.1 MB, 2 failed (1 timeout, 1 http_4xx)"
         " · pages.jsonl 6.1 MB"

@@ -43,6 +43,5 @@ def test_a_command_loads_no_other() -> None:
         "print(names, file=sys.stderr)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
-
     assert done.stderr.decode() == "[]\n"
     assert b"Crawl a site" in done.stdout

@@ -141,7 +141,6 @@ def test_assignments_become_changes_of_the_spec() -> None:
         exclude=("a", "b"),
         tags=("x",),
     )
-
     changes = changes_of(
         [
             "priority=high",
@@ -157,7 +156,6 @@ def test_assignments_become_changes_of_the_spec() -> None:
         ],
         job,
     )
-
     assert changes == {
         "priority": "high",
         "limits": {"pages": 20_000, "duration_s": None, "bytes": 10**9},

@@ -85,7 +85,6 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
         tags=["t"],
         keep_html=Keep.HTML,
     )
-
     assert form_of(("u",), given) == {
         "urls": ["u"],
         "limits": {"pages": 1, "duration_s": 60, "bytes": 2, "errors": 3},

@@ -1,3 +1,5 @@
+"""Bodies and headers of answers."""
+
 import contextlib
 import gzip
 import random
@@ -10,8 +12,10 @@ import brotli  # type: ignore[import-untyped]  # it ships no types
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from crawlyard.engine.http.decode import DecodeError, Decoder
+from crawlyard.engine.http.fetch import Response
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -76,7 +80,6 @@ def test_an_empty_body_is_empty_in_every_coding() -> None:
 def test_what_fills_the_cap_is_whole_and_one_byte_more_is_not() -> None:
     for header, pack in PACKERS.items():
         body = pack(PAGE)
-
         assert decoded(header, body, cap=len(PAGE)) == (PAGE, ""), header
         assert decoded(header, body, cap=len(PAGE) - 1) == (
             PAGE[:-1],
@@ -249,3 +252,12 @@ def test_a_body_in_very_many_pieces_takes_no_more_memory_than_in_one() -> None:
 
     assert decoder.finish() == b"ab" * 100_000
     assert peak < 1_000_000
+
+
+def test_headers_are_found_by_name_also_when_something_else_was_replaced() -> None:
+    headers = (("Location", "a"), ("X-Other", "b"), ("location", "c"))
+    response = Response(200, headers, b"", wire_bytes=0, truncated="", elapsed_ms=1)
+    cut = replace(replace(response, truncated="here"), body=b"x")
+    assert response.all_headers("location") == cut.all_headers("location") == ["a", "c"]
+    assert (cut.header("x-other"), cut.header("x-none")) == ("b", "")
+    assert replace(cut, truncated="", body=b"") == response

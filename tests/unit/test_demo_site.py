@@ -39,9 +39,7 @@ def test_links_lead_to_exactly_the_pages_that_were_asked_for() -> None:
 def test_faults_are_linked_and_are_no_pages() -> None:
     for pages in [1, 2, 100]:
         site = DemoSite(pages=pages)
-
         statuses = linked_pages(site)
-
         assert len(site.reachable()) == pages, pages
         assert {p: s for p, s in statuses.items() if p not in site.reachable()} == {
             site.redirect: 301,

@@ -224,7 +224,6 @@ def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
         whole_file(Path("/dev/full")) as sink,
     ):
         sink(b"x")
-
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == "/dev/full"
 

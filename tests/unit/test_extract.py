@@ -145,7 +145,6 @@ def test_a_page_says_whether_it_is_to_be_kept_and_followed() -> None:
         ("", ("",), False, False),
     ]:
         page = read(f"{meta}<a href=x>1</a>", headers=headers)
-
         assert page.noindex is noindex, (meta, headers)
         assert bool(page.nofollow) is nofollow, (meta, headers)
         assert bool(page.links) is not nofollow, (meta, headers)
@@ -184,9 +183,7 @@ def test_a_refresh_leads_where_a_browser_would_go() -> None:
         ("", None),
     ]:
         quoted = content.replace('"', "&quot;")
-
         page = read(f'<meta http-equiv=Refresh content="{quoted}">')
-
         assert (page.refresh and page.refresh.removeprefix("http://h.example")) == target, content
 
 
@@ -216,7 +213,6 @@ def test_what_a_page_says_of_itself() -> None:
         "<meta name=Description content=' What\n it is '><meta name=description content=other>"
         "<link rel='Canonical' href='/c#x'><link rel=canonical href=/d></head>"
     )
-
     assert page.title == "A title & more"
     assert page.description == "What it is"
     assert page.lang == "de-AT"
@@ -236,7 +232,6 @@ def test_long_values_are_cut() -> None:
         f"{'<i>x</i>' * (MAX_VALUES + 1)}<b>{'y' * (MAX_VALUE + 1)}</b>",
         css=(("i", "i"), ("b", "b")),
     )
-
     assert len(page.title) == MAX_TITLE
     assert len(page.description) == MAX_DESCRIPTION
     assert len(page.extracted["i"]) == MAX_VALUES
@@ -318,7 +313,6 @@ def test_selectors_give_texts_or_attributes() -> None:
             ("class", "p@CLASS"),
         ),
     )
-
     assert page.extracted == {
         "price": ("1 EUR", "2 EUR"),
         "link": ("/a",),
@@ -374,7 +368,6 @@ def test_hostile_nesting_is_read_like_any_page() -> None:
         (b"<", 100_000),
     ]:
         page = read(piece * count)
-
         assert len(page.links) <= 1, piece
 
 

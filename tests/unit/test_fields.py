@@ -34,7 +34,6 @@ def test_each_bound_is_named_by_what_it_expects() -> None:
     for values, expected in cases:
         with pytest.raises(Invalid) as refused:
             check_bounds(Record(**values))
-
         assert str(refused.value) == expected
 
 

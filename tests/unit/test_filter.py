@@ -84,7 +84,6 @@ def test_what_cannot_be_read_is_refused_where_it_stands(subtests: pytest.Subtest
     ]:
         with subtests.test(text=text), pytest.raises(Invalid, match=told) as refused:
             parse(text)
-
         assert (refused.value.field, refused.value.position) == ("q", position), text
 
 
@@ -164,7 +163,6 @@ def test_a_job_fits_what_is_asked() -> None:
             origin=Origin(schedule_id="s1"),
         )
         [asked] = parse(text)
-
         assert fits(asked, job) is fitting, text
 
 
@@ -185,7 +183,6 @@ def test_a_job_comes_from_one_source() -> None:
     ]:
         asked = {word: condition(FilterKey.ORIGIN, [word]) for word in ("direct", "template")}
         asked |= {word: condition(FilterKey.ORIGIN, [word]) for word in ("schedule", "retry")}
-
         assert [word for word, one in asked.items() if fits(one, job)] == [source], job
 
 
@@ -197,7 +194,6 @@ def test_hosts_are_read_off_urls() -> None:
         "no url",
         "http://[",
     ]
-
     assert hosts_in(urls) == ("a.example", "a.example:81")
 
 

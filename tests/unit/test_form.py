@@ -1,3 +1,5 @@
+"""A spec as a form, and patches of it."""
+
 import json
 from typing import Any
 
@@ -13,6 +15,7 @@ from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
 from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.merge_patch import merged
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
@@ -163,7 +166,6 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
     for form, path, said in cases:
         with subtests.test(form=form), pytest.raises(Invalid, match=said) as refused:
             spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
-
         assert refused.value.field == path, form
 
 
@@ -186,3 +188,32 @@ def test_forever_is_written_as_a_word() -> None:
 def test_a_webhook_may_be_a_url_alone() -> None:
     [hook] = spec_of({"urls": ["http://h/"], "webhooks": ["https://h/hook"]}).webhooks
     assert hook == JobWebhook(url="https://h/hook")
+
+
+# RFC 7396, appendix A, but for those whose result is null as a whole
+EXAMPLES: list[tuple[object, object, object]] = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+def test_a_patch_is_put_over_what_is_there_as_the_standard_shows() -> None:
+    for target, patch, expected in EXAMPLES:
+        assert merged(target, patch) == expected, (target, patch)
+
+
+def test_what_was_there_stays_as_it_is() -> None:
+    before = {"a": {"b": 1}}
+    merged(before, {"a": {"b": 2}})
+    assert before == {"a": {"b": 1}}

@@ -236,7 +236,6 @@ def test_an_address_inside_is_refused_in_every_embedding(address: IPv4Address, t
         IPv6Address(0x20010000 << 96 | bits << 64 | tail >> 16),  # and its server
         IPv6Address(0x64FF9B0001 << 80 | bits >> 16 << 64 | (bits & 0xFFFF) << 40),  # local NAT64
     ]
-
     assert refused(Guard(), "h", str(address))
     assert all(refused(Guard(), "h", str(embedding)) for embedding in embeddings)
 

@@ -1,3 +1,6 @@
+"""A job: its moves, events and checkpoints."""
+
+import json
 from datetime import timedelta
 
 import pytest
@@ -5,11 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard import LIFECYCLE, EventName, Job, Limits, Move, Priority, State, StateReason
+from crawlyard import (
+    LIFECYCLE,
+    Event,
+    EventName,
+    Job,
+    Limits,
+    Move,
+    Priority,
+    State,
+    StateReason,
+    Usage,
+)
+from crawlyard.core.crawl.page import Outcome, TargetState
+from crawlyard.core.jobs.checkpoint import Batch, Shard
 from crawlyard.core.jobs.job import EVENT_OF, LOSSES_ALLOWED
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.errors import IllegalMove
-from tests.builders import NOW, a_job, a_spec
+from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, failed
 
 LATER = NOW + timedelta(seconds=10)
 MUCH_LATER = NOW + timedelta(hours=1)
@@ -28,7 +44,6 @@ def lost(job: Job, *, in_child: bool) -> Job:
 
 def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
     job, event = Job.new("an-id", "eve", a_spec(), NOW)
-
     assert (job.state, job.state_reason, job.version) == (
         State.PENDING,
         StateReason.WAITING_SLOT,
@@ -68,7 +83,6 @@ def test_a_job_is_frozen() -> None:
 def test_a_move_raises_the_version_and_tells_of_itself() -> None:
     for state, move in [(s, m) for s in State for m in LIFECYCLE[s]]:
         job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
-
         assert (job.state, job.version, job.detail) == (LIFECYCLE[state][move], 8, "since"), (
             state,
             move,
@@ -221,9 +235,7 @@ def test_the_attempt_that_is_given_up_counts_as_well() -> None:
 
 def test_an_edit_names_what_it_changed() -> None:
     spec = a_spec(priority=Priority.URGENT)
-
     job, event = a_job(version=3).edited(spec, NOW, actor="eve", changed={"priority": "urgent"})
-
     assert (job.spec, job.version) == (spec, 4)
     assert (event.name, event.data["changed"], event.data["version"]) == (
         EventName.EDITED,
@@ -258,3 +270,58 @@ def test_any_walk_keeps_a_job_sound(moves: list[Move]) -> None:
         assert (job.ended_at is not None) == job.state.ended
         assert (job.id, job.created_at, job.queued_at) == (before.id, NOW, NOW)
         assert job.started_at is not None or State.RUNNING not in {before.state, job.state}
+
+
+def test_every_name_says_what_it_is_about() -> None:
+    assert {name.kind for name in EventName} == {
+        *("job", "template", "schedule", "webhook"),
+        *("user", "token", "worker", "host", "settings"),
+    }
+
+
+def test_an_event_of_a_job_says_where_the_job_stands() -> None:
+    job = a_job(state=State.RUNNING, detail="so far", version=5)
+    event = job.event(EventName.NOTED, NOW, "worker:w", note="a crawl-delay is capped")
+    assert event == Event(
+        name=EventName.NOTED,
+        subject=job.id,
+        owner="local",
+        at=NOW,
+        actor="worker:w",
+        data={
+            "state": "running",
+            "reason": job.state_reason.value,
+            "detail": "so far",
+            "version": 5,
+            "name": "",
+            "note": "a crawl-delay is capped",
+        },
+    )
+
+
+def test_what_an_event_tells_can_be_written_as_json() -> None:
+    event = a_job().event(EventName.CREATED, NOW, "local")
+    assert json.loads(json.dumps(event.data)) == event.data
+
+
+def test_an_event_has_no_place_in_the_log_until_the_store_gives_it_one() -> None:
+    assert a_job().event(EventName.CREATED, NOW, "local").seq == 0
+
+
+def test_a_heartbeat_says_nothing() -> None:
+    assert Batch() == a_batch()
+    assert Batch().usage == Usage(duration_s=0)
+
+
+def test_a_batch_counts_the_page_records_that_it_brings() -> None:
+    targets = [a_target(name) for name in "abcd"]
+    again = Outcome(targets[2], TargetState.WAITING)
+    skipped = Outcome(targets[3], TargetState.SKIPPED, rule="robots: Disallow: /d")
+    batch = a_batch(targets, [done(targets[0]), failed(targets[1]), again, skipped])
+    assert batch.pages == 2
+
+
+def test_a_shard_that_nobody_claimed_yet_is_free_and_of_no_attempt() -> None:
+    shard = Shard()
+    assert (shard.worker, shard.attempt, shard.lease_until, shard.seq) == (None, 0, None, 0)
+    assert shard.usage == Usage()

@@ -132,9 +132,7 @@ def test_the_last_pages_in_flight_hold_up_further_ones_without_ending_the_job() 
 
 def test_a_limit_that_was_passed_says_by_how_much() -> None:
     limiter = ResourceLimiter(Limits(bytes=1000, duration_s=1))
-
     usage = Usage(bytes=1234, duration_s=1.5)
-
     assert limiter.describe("bytes", usage) == (
         "the limit of 1,000 bytes was reached and passed by 234 bytes"
     )

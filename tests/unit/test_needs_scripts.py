@@ -118,11 +118,9 @@ def test_a_page_that_says_something_needs_none() -> None:
 
 def test_looking_for_it_changes_nothing_that_is_extracted() -> None:
     body = page('<div id="root"></div><script id="d">one</script><noscript>two</noscript>').encode()
-
     found = extract(
         body, "utf-8", "http://h/", (), "us", Wanted(css=(("s", "#d"), ("n", "noscript")))
     )
-
     assert found.needs_scripts
     assert (found.title, found.text) == ("A title", "two")
     assert found.extracted == {"s": ("one",), "n": ("two",)}

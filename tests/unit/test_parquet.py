@@ -65,7 +65,6 @@ def test_duckdb_asks_the_file_itself(tmp_path: Path) -> None:
     (tmp_path / "p.parquet").write_bytes(
         written(Parquet(["price", "none"], html=True), record, a_record(depth=0))
     )
-
     found = (
         duckdb.connect()
         .execute(f"""
@@ -75,7 +74,6 @@ def test_duckdb_asks_the_file_itself(tmp_path: Path) -> None:
     """)
         .fetchall()
     )
-
     assert found == [(21, 0, 3, "a=1")]
 
 

@@ -148,9 +148,7 @@ def test_progress_says_how_far_a_job_has_come() -> None:
         discovered=20,
         done=9,
     )
-
     progress = running((usage, Pulse(rate=10.0)))
-
     assert (progress.done, progress.discovered, progress.failed) == (9, 20, 2)
     assert (progress.pages, progress.bytes, progress.elapsed_s) == (7, 4096, 90.0)
     assert (progress.rate, progress.current_url) == (10.0, "http://a.example/x")
@@ -395,7 +393,6 @@ def a_history(*done: int, every_s: float = 1.0, found: int = 0) -> list[Sample]:
 
 def test_a_pace_is_what_was_done_over_running_time() -> None:
     pulse = pulse_of(a_history(0, 10, 20, 30, 40, found=2))
-
     assert pulse == Pulse(
         rate=10.0,
         spread=0.0,

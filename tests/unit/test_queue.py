@@ -1,3 +1,5 @@
+"""The queue: priorities, and what comes next."""
+
 from datetime import timedelta
 
 import pytest
@@ -17,6 +19,7 @@ from crawlyard.core.jobs.queue import (
     turn_of_returned,
     yields,
 )
+from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 
 SECOND = timedelta(seconds=1)
@@ -88,7 +91,6 @@ def test_those_that_wait_are_listed_in_the_order_of_their_claim() -> None:
 
 def test_counts_name_every_priority_the_highest_first() -> None:
     waiting = [a_job(priority=Priority.LOW), a_job(), a_job(), a_job(state=State.RUNNING)]
-
     assert list(PriorityQueue(waiting).counts().items()) == [
         (Priority.URGENT, 0),
         (Priority.HIGH, 0),
@@ -197,7 +199,6 @@ def test_owners_that_wait_together_are_served_alike(counts: list[int], before: i
         for turn in range(before, before + count)
     ]
     served = [job.owner for job in claimed(waiting)]
-
     for n in range(len(served)):
         left = [o for o in range(len(counts)) if served[:n].count(f"o{o}") < counts[o]]
         got = [served[:n].count(f"o{owner}") for owner in left]
@@ -213,3 +214,28 @@ def test_priorities_are_words_in_the_order_of_their_ranks() -> None:
     assert [Priority.ranked(p.rank) for p in mixed] == mixed == ["high", "low", "urgent", "normal"]
     with pytest.raises(TypeError):
         sorted([Priority.LOW, "high"])
+
+
+def test_urgent_is_above_high_above_normal_above_low() -> None:
+    assert sorted(Priority, reverse=True) == [
+        Priority.URGENT,
+        Priority.HIGH,
+        Priority.NORMAL,
+        Priority.LOW,
+    ]
+
+
+def test_a_priority_is_found_by_the_word_that_it_is_shown_as() -> None:
+    for priority in Priority:
+        assert Priority.of(str(priority)) is priority, priority
+        assert Priority.of(str(priority).upper()) is priority, priority
+
+
+def test_another_word_is_refused_with_the_four_that_there_are(subtests: pytest.Subtests) -> None:
+    for word in ["", "3", "very high", "__class__"]:
+        with (
+            subtests.test(word=word),
+            pytest.raises(Invalid, match="urgent, high, normal, low") as refused,
+        ):
+            Priority.of(word)
+        assert refused.value.field == "priority", word

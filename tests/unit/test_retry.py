@@ -1,3 +1,5 @@
+"""When a failed job is tried again, and its attempts as its events tell of them."""
+
 from datetime import timedelta
 from typing import Any
 
@@ -6,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import RetryPolicy
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.attempts import TELLING, attempts_of
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move
 from crawlyard.errors import Invalid
+from tests.builders import NOW, a_job
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
@@ -23,9 +29,7 @@ def test_waits_double_up_to_the_cap() -> None:
         jitter=0,
         cap_s=10,
     )
-
     waits = [policy.wait(failures, chance=0.5) for failures in range(1, 7)]
-
     assert waits == [SECOND * n for n in (1, 2, 4, 8, 10, 10)]
 
 
@@ -76,7 +80,6 @@ def test_a_value_out_of_its_range_is_refused_by_name(subtests: pytest.Subtests) 
     for name, value in cases:
         with subtests.test(name=name, value=value), pytest.raises(Invalid) as refused:
             RetryPolicy(**{name: value})
-
         assert refused.value.field == f"retry.{name}", (name, value)
 
 
@@ -108,3 +111,43 @@ def test_a_later_wait_is_never_shorter_by_itself(failures: int, factor: float) -
     assert earlier is not None
     assert later is not None
     assert earlier <= later <= timedelta(seconds=policy.cap_s)
+
+
+def walked(moves: list[int]) -> list[Event]:
+    """Return the events of a walk through the lifecycle."""
+    job, events = a_job(), []
+    for n, choice in enumerate(moves):
+        allowed = list(LIFECYCLE[job.state])
+        job, event = job.moved(allowed[choice % len(allowed)], NOW + n * SECOND, actor="worker:w1")
+        events.append(event)
+    return events
+
+
+@given(st.lists(st.integers(0, 10), max_size=30))
+def test_on_any_walk_there_is_one_attempt_for_each_claim(moves: list[int]) -> None:
+    events = walked(moves)
+
+    found = attempts_of(events)
+
+    begun = [event.at for event in events if event.name is EventName.STARTED]
+    assert [attempt.begun_at for attempt in found] == begun
+    assert [attempt.number for attempt in found] == list(range(1, len(begun) + 1))
+    assert all(attempt.ended_at for attempt in found[:-1])
+    for attempt in found:
+        assert (attempt.ended_at is None) == (attempt.outcome == "running")
+        assert attempt.ended_at is None or attempt.ended_at >= attempt.begun_at
+    assert attempts_of(event for event in events if event.name in TELLING) == found
+
+
+def test_a_job_that_was_taken_back_from_a_dead_worker_has_lost_it() -> None:
+    job, started = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
+    _, lost = job.lost(NOW + SECOND, actor="worker:w2", in_child=False)
+    [attempt] = attempts_of([started, lost])
+    assert (attempt.worker, attempt.outcome) == ("w1", "worker_lost")
+    assert attempt.detail == "its worker died"
+
+
+def test_what_was_forgotten_is_no_attempt() -> None:
+    job, _ = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
+    _, ended = job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+    assert attempts_of([ended]) == []

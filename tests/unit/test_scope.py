@@ -56,7 +56,6 @@ def test_the_domain_of_unusual_hosts() -> None:
         ("http://a.example.com./", "http://b.example.com./", "http://example.org./"),
     ]:
         boundary = a_boundary(seed, scope=Scope.DOMAIN)
-
         assert boundary.verdict(inside, 1) is None, seed
         assert boundary.verdict(outside, 1) == "scope: other domain", seed
 

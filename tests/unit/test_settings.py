@@ -1,3 +1,9 @@
+"""Settings, the database that they name, and what has to be installed."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +14,13 @@ from pydantic import ValidationError
 from crawlyard import Settings
 from crawlyard.cli.options import Basics
 from crawlyard.cli.session import settings_of
-from crawlyard.errors import Invalid
+from crawlyard.databases import place_of
+from crawlyard.errors import CrawlyardError, Invalid
+from crawlyard.export.base import Format
+from crawlyard.export.plan import check_installed
+from crawlyard.store.admin.place import DatabaseLocation, reading
+from crawlyard.store.open import open_sql_store
+from crawlyard.yard import Yard
 
 
 @pytest.fixture(autouse=True)
@@ -70,7 +82,6 @@ def test_a_bad_value_is_refused_by_name(subtests: pytest.Subtests) -> None:
     for name, value in cases:
         with subtests.test(value=value), pytest.raises(ValidationError) as refused:
             Settings(**{name: value})
-
         assert [error["loc"] for error in refused.value.errors()] == [(name,)], value
 
 
@@ -104,3 +115,83 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         Settings()
     with pytest.raises(Invalid, match="did you mean CRAWLYARD_DATABASE_URL"):
         settings_of(Basics())
+
+
+DIRECT = "postgresql://crawlyard@db.example.org/yard"
+POOLED = "postgresql://crawlyard@pool.example.org/yard"
+
+
+@pytest.mark.parametrize("database", ["", "sqlite:////srv/yard.db"])
+def test_a_direct_url_says_nothing_of_a_yard_on_a_file(database: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, database_url=database, database_direct_url=DIRECT)
+    place = place_of(settings)
+    assert place.file == Path("/srv/yard.db" if database else tmp_path / "crawlyard.db")
+
+
+def test_a_direct_url_leads_past_a_pooler() -> None:
+    place = place_of(Settings(database_url=POOLED, database_direct_url=DIRECT))
+    assert (place.file, place.url.host) == (None, "db.example.org")
+
+
+def test_a_yard_on_a_file_loads_nothing_that_is_for_postgres(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from crawlyard import LOCAL, JobSpec, Yard\n"
+        "async def main():\n"
+        "    async with Yard.open() as yard:\n"
+        "        await yard.jobs.submit(LOCAL, JobSpec(urls=('https://example.org/',)))\n"
+        "asyncio.run(main())\n"
+        "print([name for name in sys.modules if name.startswith('sqlalchemy.dialects.postgres')])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert done.stdout.decode() == "[]\n"
+
+
+POSTGRES = "postgresql://127.0.0.1:1/none"
+
+
+async def parquet() -> None:
+    check_installed(Format.PARQUET)
+
+
+async def warc() -> None:
+    check_installed(Format.WARC)
+
+
+async def postgres() -> None:
+    await open_sql_store(POSTGRES)
+
+
+async def copy_of_postgres() -> None:
+    with reading(DatabaseLocation.of(POSTGRES)):
+        pass
+
+
+async def redis() -> None:
+    async with Yard.open(Settings(redis_url="redis://127.0.0.1:1", database_url="memory://")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("use", "missing", "packages"),
+    [
+        (parquet, "pyarrow", ["pyarrow"]),
+        (warc, "warcio", ["warcio"]),
+        (postgres, "psycopg", ["procrastinate", "psycopg[binary]"]),
+        (copy_of_postgres, "psycopg", ["procrastinate", "psycopg[binary]"]),
+        (redis, "redis", ["redis[hiredis]"]),
+    ],
+)
+async def test_what_is_not_installed_is_installed_by_the_names_of_its_packages(
+    monkeypatch: pytest.MonkeyPatch,
+    use: Callable[[], Awaitable[None]],
+    missing: str,
+    packages: list[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(CrawlyardError) as refused:
+        await use()
+    words = str(refused.value).partition("pip install ")[2].split()
+    assert [re.split("[<>]", word.strip("'"))[0] for word in words] == packages

@@ -119,7 +119,6 @@ def test_what_could_be_read_is_kept_and_the_rest_is_said() -> None:
     ]
     for body, problem in cases:
         found = read(body)
-
         assert problem in found.problem, body
         assert found.urls[:1] == (A,), body
 
@@ -138,7 +137,6 @@ def test_what_is_no_sitemap_says_so() -> None:
     ]
     for body, problem in cases:
         found = read(body)
-
         assert problem in found.problem, body
         assert found.urls == (), body
 

@@ -59,7 +59,6 @@ class TestParameter:
             (LIST, ["a", "b"], ["a", "b"]),
         ]:
             found = Parameter(name="p", type=kind).value(raw)
-
             assert (found, type(found)) == (value, type(value)), raw
 
     def test_a_wrong_value_names_the_parameter_and_what_was_expected(self) -> None:
@@ -81,7 +80,6 @@ class TestParameter:
             (LIST, ["a", 5], "expected text, got 5"),
         ]:
             field, sentence = refused(Parameter(name="p", type=kind).value, raw)
-
             assert field == "params.p", (kind, raw)
             assert sentence.startswith(said), (kind, raw)
 
@@ -100,7 +98,6 @@ class TestParameter:
 
     def test_its_default_and_its_allowed_values_fit_its_type(self) -> None:
         whole = ParameterType.INTEGER
-
         assert refused(Parameter, name="p", type=whole, default="x")[0] == "parameters.p.default"
         assert refused(Parameter, name="p", type=whole, allowed=(1, "x"))[0] == (
             "parameters.p.allowed"
@@ -147,9 +144,7 @@ class TestFill:
             "headers": [["X-A", "1"], ["X-B", "{{p}}"]],
             "limits": {"pages": "{{q}}"},
         }
-
         filled = fill(a_plain_draft(spec=spec, parameters=optional), {})
-
         assert filled == {
             "urls": ["https://a.example/", "https://b.example/"],
             "headers": [["X-A", "1"]],
@@ -160,7 +155,6 @@ class TestFill:
         for value in ["Bearer {{p}}", "session={{p}}", "{{p}}{{p}}"]:
             spec = {"headers": {"Authorization": value, "X-A": "a {{p}}"}}
             draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
-
             assert fill(draft, {})["headers"] == {"X-A": "a "}, value
             assert fill(draft, {"p": "x"})["headers"] == {
                 "Authorization": value.replace("{{p}}", "x"),
@@ -242,7 +236,6 @@ class TestCheck:
             ({"a": {"b": {"c": {"d": {"e": {"f": {"g": "x"}}}}}}}, "a.b.c.d.e.f.g", "6 levels"),
         ]:
             found, sentence = refused(check, a_draft(spec=spec))
-
             assert found == field, spec
             assert said in sentence, spec
 
@@ -263,7 +256,6 @@ class TestCheck:
             ({"urls": ["https://***@a.example/"]}, "urls"),
         ]:
             found, said = refused(check, a_plain_draft(spec=spec))
-
             assert found == field, spec
             assert "was hidden" in said, spec
 
@@ -299,7 +291,6 @@ class TestSecrets:
 
     def test_they_are_taken_out_and_named(self) -> None:
         draft, taken_out = stripped(a_plain_draft(spec=self.SPEC))
-
         assert draft.spec == {
             "urls": ["https://a.example/@x", "https://b.example/?q=a@b"],
             "headers": {"X-Team": "docs"},
@@ -338,9 +329,7 @@ class TestSecrets:
             {"webhooks": "{{p}}"},
         ]:
             parameter = Parameter(name="p", default="abc", allowed=("abc", "def"))
-
             draft, taken_out = stripped(a_plain_draft(spec=spec, parameters=(parameter,)))
-
             assert draft.spec == spec, spec
             assert draft.parameters == (Parameter(name="p", required=True),), spec
             assert taken_out == ("parameters.p.default", "parameters.p.allowed"), spec
@@ -418,9 +407,7 @@ class TestSecrets:
     def test_values_of_parameters_are_hidden_by_the_place_they_fill_or_by_their_name(self) -> None:
         spec = {"headers": {"X-A": "Bearer {{p}}"}, "name": "{{author}}"}
         params = {"p": "s3cret", "author": "ada", "list": ["https://u:p@a.example/"], "none": None}
-
         shown = hidden_params(params, secret_names(spec))
-
         assert shown == params | {"p": HIDDEN, "list": ["https://***@a.example/"]}
         assert hidden_params({"api_token": ["a"], "pages": 5, "key": None}) == {
             "api_token": HIDDEN,

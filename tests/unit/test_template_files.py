@@ -52,7 +52,6 @@ def test_parameters_may_be_a_list_and_have_no_fields() -> None:
         }
     )
     by_name = read(b"name: t\nparameters: {a: , b: {type: list, required: true}}\nspec: {}", "t")
-
     assert listed.parameters == by_name.parameters
     assert by_name.spec == {}
 
@@ -107,7 +106,6 @@ def test_what_is_wrong_is_told_with_its_place() -> None:
         ("name: t\nparameters: [{type: url}]", "parameters.0.name", "got none"),
     ]:
         found, sentence = refused(text)
-
         assert found.startswith(field), text
         assert said in sentence, text
 

@@ -135,9 +135,7 @@ def test_late_ticks_go_by_the_misfire_policy() -> None:
         (Misfire.SKIP, at(4), ["missed", "missed", "missed", "ran"]),
     ]:
         schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
-
         decision = decide(schedule, now, [], ALL)
-
         assert outcomes(decision) == found, (misfire, now)
         assert all(t.detail for t in decision.ticks if t.outcome is TickOutcome.MISSED), (
             misfire,
@@ -222,9 +220,7 @@ def test_a_paused_schedule_releases_no_waiting_tick() -> None:
     schedule = planned_one(
         overlap=Overlap.QUEUE, waiting_at=at(0), paused_at=START, pause_reason="site is down"
     )
-
     decision = released(schedule, at(1))
-
     assert rows(decision) == [(at(0), "skipped", "paused")]
     assert decision.ticks[0].detail == "site is down"
     assert decision.schedule_after.waiting_at is None
@@ -264,9 +260,7 @@ def test_several_runs_at_once_go_by_the_overlap_policy() -> None:
         (Overlap.ALLOW, ["caught_up", "caught_up", "caught_up"]),
     ]:
         schedule = planned_one(overlap=overlap, misfire=Misfire.RUN_ALL, runs_left=10)
-
         decision = decide(schedule, at(3.5), [], ALL)
-
         assert outcomes(decision) == found, overlap
         assert decision.schedule_after.runs_left == 10 - found.count("caught_up"), overlap
         assert not decision.cancels, overlap

@@ -77,9 +77,7 @@ def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces() -> None:
 def test_what_is_foreseen_is_what_is_decided() -> None:
     for misfire in Misfire:
         schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
-
         after, rows_ = foreseen(schedule, at(5.5), [])
-
         decision = decide(schedule, at(5.5), [], ALL)
         assert after == decision.schedule_after, misfire
         assert {k: (t.outcome, t.job_id is None) for k, t in rows_.items()} == {
@@ -116,7 +114,6 @@ def test_where_nothing_is_to_come_the_cause_is_named() -> None:
     ]
     for fields, name in cases:
         schedule = planned_one(**fields)
-
         assert schedule.next_at is None, fields
         assert never_due(schedule, START).field == name, fields
 
@@ -190,9 +187,7 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
         paused_at=START, misfire=Misfire.RUN_ALL, overlap=Overlap.ALLOW, runs_left=1
     )
     paused = decide(schedule, at(3.5), [], ALL)
-
     decision = resumed(paused.schedule_after, at(3.5), paused.ticks)
-
     assert rows(decision) == [(at(1), "caught_up", "late")]
     assert decision.schedule_after.next_at is None
 
@@ -223,7 +218,6 @@ def test_a_schedule_refuses_what_is_out_of_range(subtests: pytest.Subtests) -> N
     for fields, name in cases:
         with subtests.test(fields=fields), pytest.raises(Invalid) as refused:
             a_schedule(**fields)
-
         assert refused.value.field == name, fields
 
 

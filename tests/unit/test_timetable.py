@@ -194,9 +194,7 @@ def test_minutes_are_found_by_steps_and_lists() -> None:
         ("59/5 * * * *", [59]),
     ]:
         table = timetable(when, "UTC", ANCHOR)
-
         found = coming(table, datetime(2026, 1, 1, 11, 59, tzinfo=UTC), len(minutes) + 1)
-
         assert [at.minute for at in found] == [*minutes, minutes[0]], when
 
 
@@ -324,7 +322,6 @@ def test_a_single_instant_comes_once() -> None:
         ("at 2027-10-31T02:30", "2027-10-31T00:30+00:00"),  # twice: the first
     ]:
         table = timetable(when, BERLIN, ANCHOR)
-
         assert coming(table, ANCHOR, 2) == [datetime.fromisoformat(at)], when
         assert table.kind is TimetableKind.AT, when
 
@@ -415,7 +412,6 @@ def test_an_unknown_zone_is_refused_with_the_nearest_one(subtests: pytest.Subtes
     ]:
         with subtests.test(zone=zone), pytest.raises(Invalid) as refused:
             timetable("@daily", zone, ANCHOR)
-
         assert refused.value.field == "zone", zone
         assert str(refused.value) == f"zone: there is no time zone {zone!r}; {hint}", zone
 

@@ -139,7 +139,6 @@ def test_what_is_no_url_is_refused_by_its_value(subtests: pytest.Subtests) -> No
     ]:
         with subtests.test(url=url), pytest.raises(Invalid, match=says) as refused:
             canonical(url)
-
         assert refused.value.field == "url", url
         assert len(str(refused.value)) < 400, url
 
@@ -193,7 +192,6 @@ def test_the_part_of_a_url_that_cannot_be_is_named(subtests: pytest.Subtests) ->
     ]:
         with subtests.test(url=url), pytest.raises(Invalid) as refused:
             canonical(url)
-
         assert refused.value.message.startswith(says), url
         assert len(str(refused.value)) < 500, url
 
@@ -211,7 +209,6 @@ def test_one_page_has_one_spelling() -> None:
         "http:\\\\example.com\\dup\\x",
         "http://me:pw@example.com/dup/x",
     ]
-
     assert {canonical(url) for url in spellings} == {"http://example.com/dup/x"}
 
 

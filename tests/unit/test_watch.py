@@ -56,9 +56,7 @@ def test_the_log_tells_of_failures_and_of_what_was_not_fetched() -> None:
         Outcome(a_target("shut"), TargetState.SKIPPED, rule="robots: Disallow: /shut"),
         Outcome(a_target("busy", tries=1, due_at=NOW + timedelta(seconds=4)), TargetState.WAITING),
     ]
-
     lines = lines_of(a_batch(outcomes=outcomes, notes=({"note": "a host is closed"},)), NOW)
-
     assert [(line.level, line.message) for line in lines] == [
         (Level.WARNING, "a host is closed"),
         (Level.ERROR, "timeout: no answer in 30 s"),

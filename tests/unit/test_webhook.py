@@ -1,4 +1,4 @@
-"""What a webhook hears, what it is told, and when it is tried again: the rules alone."""
+"""Webhooks: URLs, patterns, messages, and how many are under way."""
 
 import json
 from datetime import timedelta
@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
+from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
+from crawlyard.core.webhooks.subscribers import Subscribers
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     JITTER,
@@ -156,7 +158,6 @@ class TestTries:
             (timedelta(days=9000), LONGEST_HOLD),
         ]:
             after = tried(a_delivery(), 503, retry_after=asked)
-
             assert after.due_at == NOW + SECOND + wait, asked
 
     @given(statuses=st.lists(st.sampled_from([None, 204, 302, 410, 429, 500]), max_size=20))
@@ -209,7 +210,6 @@ class TestMessage:
     def test_it_says_what_happened_to_what(self) -> None:
         job = a_job(id="j1")
         event = replace(job.event(EventName.COMPLETED, NOW, "worker:w1"), seq=42)
-
         assert message(event) == {
             "type": "job.completed",
             "timestamp": "2026-01-02T03:04:05.678Z",
@@ -286,3 +286,39 @@ def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:
     assert (one.allow_addresses, one.secrets[0].value) == (("10.0.0.1",), SECRET)
     assert job.webhooks() == [one, two]
     assert EXCERPT == 1024
+
+
+def test_no_owner_and_no_receiver_can_take_all_the_room() -> None:
+    assert 4 * DEFAULT_ROOM.of_owner <= DEFAULT_ROOM.in_all
+    assert 4 * DEFAULT_ROOM.to_receiver <= DEFAULT_ROOM.of_owner
+
+
+def test_a_message_needs_room_in_all_of_its_owner_and_to_its_receiver() -> None:
+    for room, more, fits in [
+        (DeliveryRoom(), a_webhook(), True),
+        (DeliveryRoom(in_all=1), a_webhook(owner="bob", url="https://b.example/"), False),
+        (DeliveryRoom(of_owner=1), a_webhook(url="https://b.example/"), False),
+        (DeliveryRoom(of_owner=1), a_webhook(owner="bob"), True),
+        (DeliveryRoom(to_receiver=1), a_webhook(owner="bob", url="https://a.example?b"), False),
+        (DeliveryRoom(to_receiver=1), a_webhook(url="https://a.example:8443/"), True),
+        (DeliveryRoom(), a_webhook(id="w", failing_since=NOW), False),
+        (DeliveryRoom(), a_webhook(id="x", failing_since=NOW), True),
+    ]:
+        traffic = Traffic(room, [a_webhook(id="w", url="https://a.example/hook")])
+        assert traffic.take(more) is fits, more
+
+
+def test_each_event_finds_the_webhooks_of_its_owner_its_job_and_itself() -> None:
+    own, other = a_webhook(id="own"), a_webhook(id="other", owner="bob")
+    of_job, of_another = a_webhook(id="j:0", job_id="j"), a_webhook(id="k:0", job_id="k")
+    audience = Subscribers([(own, 0), (other, 0), (of_job, 7), (of_another, 0)])
+
+    def heard(seq: int, subject: str, name: str = "job.completed") -> list[str]:
+        event = an_event(EventName(name), subject=subject, seq=seq)
+        return sorted(webhook.id for webhook in audience.of(event))
+
+    assert heard(8, "j") == ["j:0", "own"]
+    assert heard(7, "j") == ["own"]
+    assert heard(8, "x") == ["own"]
+    assert heard(8, "own", "webhook.test") == ["own"]
+    assert heard(8, "j:0", "webhook.test") == ["j:0"]

@@ -112,7 +112,6 @@ async def test_a_page_of_another_site_cannot_ask_in_a_browsers_name(rig: Rig) ->
             headers=headers | {"Cookie": cookie},
             content=b'{"urls": ["https://example.com/"]}',
         )
-
         assert answer.status_code == status, headers
 
 
@@ -208,7 +207,6 @@ async def test_what_is_wrong_with_a_change_of_a_user_is_named(rig: Rig) -> None:
         ),
     ]:
         answer = await rig.ask("PATCH", f"users/{LOCAL.id}", content=body, headers=headers)
-
         assert problem(answer) == (422, "validation_failed"), body
         assert sorted(error["pointer"] for error in answer.json()["errors"]) == pointers, body
         assert (await rig.get(f"users/{LOCAL.id}")).json()["version"] == 1, body

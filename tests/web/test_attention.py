@@ -107,9 +107,7 @@ def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
     notice = Notice(
         trouble=Trouble.HOST_REFUSING, detail="", subject=SubjectKind.HOST, key="[::1]:80", name="x"
     )
-
     shape = NoticeOut.of(notice)
-
     assert shape.subject is not None
     assert shape.subject.path == "/api/v1/hosts/%5B%3A%3A1%5D%3A80"
     assert shape.help is None  # of no job of his

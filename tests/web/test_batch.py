@@ -40,9 +40,7 @@ async def test_what_is_wrong_with_one_is_said_in_its_place(rig: Rig) -> None:
         {"template": "none", "params": {}},
         GOOD | {"start_at": "2030-01-01T00:00:00Z"},
     ]
-
     told = (await rig.post("jobs/batch", {"jobs": asked})).json()
-
     assert (told["succeeded"], told["failed"]) == (2, 3)
     assert [(r["ok"], r["code"], r["field"]) for r in told["results"]] == [
         (True, None, None),

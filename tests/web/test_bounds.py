@@ -291,7 +291,6 @@ async def test_what_is_no_http_is_malformed(live: LiveRig) -> None:
             await peer.send(head(live, first))
             answer = await peer.answer()
             rest = await peer.closed()
-
         assert (answer.status, answer.code, rest) == (400, "malformed", b""), first
 
 

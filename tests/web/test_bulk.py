@@ -151,7 +151,6 @@ class TestAtOnce:
             ({"action": "pause", "ids": ["a"] * 10_001}, "/ids"),
         ]:
             answer = await rig.post("jobs/bulk", body)
-
             assert problem(answer) == (422, "validation_failed"), body
             assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 

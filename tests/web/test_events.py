@@ -103,7 +103,6 @@ async def test_what_cannot_be_asked_is_refused(rig: Rig) -> None:
         "limit=0",
     ]:
         answer = await rig.get(f"events?{query}")
-
         assert problem(answer) == (422, "validation_failed"), query
 
 

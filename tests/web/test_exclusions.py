@@ -63,7 +63,6 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"pattern": "/a", "dry": True}, "/dry"),
     ]:
         answer = await rig.post(f"jobs/{job['id']}/exclusions", body)
-
         assert problem(answer) == (422, "validation_failed"), body
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 

@@ -48,9 +48,7 @@ class TestJobs:
     async def test_what_is_named_is_there_as_by_itself(self, rig: Rig) -> None:
         await rig.user("ada")
         job_id = await a_scheduled_job(rig, "ada")
-
         found = await expanded(rig, f"jobs/{job_id}?expand={WHOLE}", by="ada")
-
         assert found == {
             "template": (await rig.get("templates/t", by="ada")).json(),
             "schedule": (await rig.get("schedules/nightly", by="ada")).json(),

@@ -40,10 +40,8 @@ async def test_parquet_has_the_records_of_json_lines(rig: Rig, asked: str) -> No
 
 async def test_filters_hold_for_every_format(rig: Rig) -> None:
     job_id, _ = await crawled(rig, keep_html=True)
-
     told = await rig.get(f"jobs/{job_id}/export?format=parquet&failed=true")
     archived = await rig.get(f"jobs/{job_id}/export?format=warc&failed=true")
-
     assert len(pd.read_parquet(io.BytesIO(told.content))) == 2
     assert [record.rec_type for record in ArchiveIterator(io.BytesIO(archived.content))] == [
         "warcinfo"

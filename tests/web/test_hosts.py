@@ -76,14 +76,12 @@ async def test_a_host_is_paused_blocked_and_resumed(rig: Rig) -> None:
 async def test_what_a_rule_says_already_is_no_change(rig: Rig) -> None:
     await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2})
     await rig.post("hosts/a.example/pause", {"note": "down"})
-
     again = [
         await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 2}),
         await rig.ask("PATCH", "hosts/a.example", json={}),
         await rig.post("hosts/a.example/pause"),
         await rig.post("hosts/a.example/pause", {"note": "down"}),
     ]
-
     assert [one.status_code for one in again] == [200] * 4
     assert {one.json()["version"] for one in again} == {2}
     assert len(await names(rig)) == 2
@@ -159,7 +157,6 @@ async def test_a_value_that_is_none_is_refused_by_its_name(rig: Rig) -> None:
         ("state", "paused"),
     ]:
         answer = await rig.ask("PATCH", "hosts/a.example", json={field: value})
-
         assert problem(answer) == (422, "validation_failed"), value
         assert answer.json()["errors"][0]["pointer"] == f"/{field}", value
 

@@ -146,7 +146,6 @@ async def test_what_is_wrong_in_a_change_is_named(rig: Rig) -> None:
         ({"urls": None}, "/urls"),
     ]:
         answer = await patched(rig, job["id"], change)
-
         assert problem(answer) == (422, "validation_failed"), change
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], change
         assert (await rig.get(f"jobs/{job['id']}")).json()["version"] == 1, change
@@ -179,11 +178,9 @@ async def test_a_change_may_depend_on_the_version_that_was_seen(rig: Rig, method
 async def test_of_twenty_changes_to_one_version_one_is_made(rig: Rig) -> None:
     job = await rig.job()
     seen = {"If-Match": (await rig.get(f"jobs/{job['id']}")).headers["etag"]}
-
     answers = await asyncio.gather(
         *(patched(rig, job["id"], {"name": f"n{n}"}, headers=seen) for n in range(20))
     )
-
     assert sorted(a.status_code for a in answers) == [200] + [412] * 19
     assert (await rig.get(f"jobs/{job['id']}")).json()["version"] == 2
 

@@ -120,7 +120,6 @@ class TestPages:
             "failed=perhaps",
         ]:
             answer = await rig.get(f"jobs/{job_id}/pages?{query}")
-
             assert problem(answer) == (422, "validation_failed"), query
             assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 
@@ -313,7 +312,6 @@ class TestExport:
             ("text/html, */*", "application/jsonl"),
         ]:
             told = await rig.get(f"jobs/{job_id}/export", headers={"Accept": accept})
-
             assert told.headers["content-type"] == kind, accept
 
     async def test_no_other_format_is_made(self, rig: Rig) -> None:

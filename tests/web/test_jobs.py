@@ -33,7 +33,6 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"urls": [URL], "concurrency": "many"}, "/concurrency"),
     ]:
         answer = await rig.post("jobs", body)
-
         assert problem(answer) == (422, "validation_failed"), body
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
         assert (await rig.get("jobs")).json()["items"] == [], body
@@ -157,7 +156,6 @@ async def test_a_body_that_is_none_is_told_so(rig: Rig) -> None:
         (b"null", "application/json", (422, "validation_failed")),
     ]:
         answer = await rig.ask("POST", "jobs", content=content, headers={"Content-Type": kind})
-
         assert problem(answer) == expected, content
 
 

@@ -82,7 +82,6 @@ def test_whoever_must_show_something_is_told_what(document: Document) -> None:
         for way in told.get("security", ())
         for scope in (*way.get("token", ()), *way.get("session", ()))
     }
-
     assert free == {"GET /healthz", "GET /readyz", "GET /problems/{kind}"} | {
         f"POST {PREFIX}/auth/login"
     }

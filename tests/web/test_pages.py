@@ -107,7 +107,6 @@ async def test_what_is_wrong_in_a_filter_is_named(rig: Rig) -> None:
         "owner=" + "x" * 600,
     ]:
         answer = await rig.get(f"pages?{query}")
-
         assert problem(answer) == (422, "validation_failed"), query
         assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 

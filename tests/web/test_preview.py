@@ -211,7 +211,6 @@ class TestClosedAddresses:
             {"urls": [URL], "sitemaps": ["http://10.0.0.1/sitemap.xml"]},
         ]:
             answer = await rig.post("jobs/preview", form)
-
             assert problem(answer) == (422, "validation_failed"), form
 
     async def test_one_may_not_open_an_address_that_is_not_granted(self, rig: Rig) -> None:
@@ -266,7 +265,6 @@ class TestRequests:
             ({"urls": [URL], "nothing": 1}, "/nothing"),
         ]:
             answer = await rig.post("jobs/preview", body)
-
             assert problem(answer) == (422, "validation_failed"), body
             assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 
@@ -282,5 +280,4 @@ class TestRequests:
             every = await asyncio.gather(
                 *(previewed(rig, urls=[url], allow_addresses=opened(url)) for _ in range(12))
             )
-
         assert {told["origins"][0]["robots"] for told in every} == {"had"}

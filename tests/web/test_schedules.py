@@ -306,7 +306,6 @@ async def test_a_range_that_is_none_is_named(rig: Rig) -> None:
         ({"since": "2020-01-01T00:00:00Z"}, "/from"),
     ]:
         answer = await rig.post("schedules/nightly/backfill", asked)
-
         assert pointer in pointers(answer), asked
 
 
@@ -405,7 +404,6 @@ async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:
         "from=5",
     ]:
         answer = await rig.get(f"schedules/calendar?{query}")
-
         assert problem(answer) == (422, "validation_failed"), query
 
 

@@ -34,7 +34,6 @@ async def quota(rig: Rig, user: str, **fields: Any) -> None:
 class TestSections:
     async def test_what_was_never_written_is_empty_and_says_what_holds(self, rig: Rig) -> None:
         listed = (await rig.get("settings")).json()["items"]
-
         assert [one["section"] for one in listed] == [
             "grants",
             "ceilings",
@@ -103,7 +102,6 @@ class TestSections:
             answer = await rig.ask(
                 "PUT", f"settings/{section}", json=value, headers={"If-Match": "*"}
             )
-
             assert problem(answer) == (422, "validation_failed"), value
             assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], value
             assert (await rig.get(f"settings/{section}")).json()["version"] == 0, value

@@ -135,7 +135,6 @@ class TestStats:
             ({"owner": "bob"}, "owner"),
         ]:
             answer = await rig.get("stats", params=params)
-
             assert problem(answer) == (422, "validation_failed"), params
             assert [error["parameter"] for error in answer.json()["errors"]] == [parameter], params
 

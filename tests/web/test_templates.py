@@ -314,7 +314,6 @@ async def test_what_a_template_cannot_be_filled_with_is_named(rig: Rig) -> None:
         ({"version": 0}, "/version"),
     ]:
         answer = await rig.post("templates/news/render", ask)
-
         assert problem(answer) == (422, "validation_failed"), ask
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], ask
 

@@ -34,9 +34,7 @@ async def test_a_view_is_kept_changed_and_deleted(rig: Rig) -> None:
 async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:
     for name, page in (("b", "jobs"), ("a", "jobs"), ("c", "events")):
         await kept(rig, name=name, page=page)
-
     every = (await rig.get("views")).json()["items"]
-
     assert [(view["page"], view["name"]) for view in every] == [
         ("events", "c"),
         ("jobs", "a"),
@@ -100,7 +98,6 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"name": "a", "filter": ""}, "/filter"),
     ]:
         answer = await rig.post("views", body)
-
         assert problem(answer) == (422, "validation_failed"), body
         assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 

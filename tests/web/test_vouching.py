@@ -73,7 +73,6 @@ async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> N
 async def test_nor_does_it_grant_itself_anything(rig: Rig) -> None:
     secret = await rig.token(LOCAL.id, WRITES)
     tag = (await rig.get("settings/grants")).headers["etag"]
-
     answer = await rig.ask(
         "PUT",
         "settings/grants",
@@ -81,5 +80,4 @@ async def test_nor_does_it_grant_itself_anything(rig: Rig) -> None:
         secret=secret,
         headers={"If-Match": tag},
     )
-
     assert problem(answer) == (403, "forbidden")

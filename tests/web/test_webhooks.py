@@ -140,14 +140,12 @@ async def test_no_way_leads_inside(yard: Rig) -> None:
 
 async def test_an_address_is_opened_where_the_yard_grants_it(rig: Rig) -> None:
     granting(rig, Grants())
-
     opened = await rig.post(
         "webhooks", {"url": "http://10.0.0.7/", "allow_addresses": ["10.0.0.7"]}
     )
     beside = await rig.post(
         "webhooks", {"url": "http://10.0.0.8/", "allow_addresses": ["10.0.0.7"]}
     )
-
     assert (opened.status_code, opened.json()["allow_addresses"]) == (201, ["10.0.0.7"])
     assert pointers(beside) == ["/url"]
 
