@@ -99,9 +99,7 @@ class TestBounds:
         self, store: Store, archive: Archive
     ) -> None:
         await filled(store, 10)
-
         found, answers = await everything(archive, EVERY, 4)
-
         assert found == list(reversed(range(10)))
         assert [len(one.pages) for one in answers] == [4, 4, 2]
         assert not any(one.cut_short for one in answers)
@@ -127,16 +125,12 @@ class TestBounds:
         self, store: Store, archive: Archive, words: tuple[str, ...]
     ) -> None:
         await filled(store, 120)
-
         _, answers = await everything(archive, EVERY, 7, words)
-
         assert sum(one.looked_at for one in answers) == 120
 
     async def test_an_empty_answer_says_how_far_it_has_looked(self, store: Store) -> None:
         await filled(store, 60)
-
         found = await bounded(store, pages=50).search(LOCAL, EVERY, 10, ("nowhere",))
-
         assert (found.pages, found.looked_at, found.back_to) == ((), 50, NOW)
         assert found.cut_short
         assert found.further is not None

@@ -58,10 +58,8 @@ def test_a_process_that_does_not_stop_in_time_ends_with_an_error_that_names_what
 async def test_an_event_loop_that_hangs_does_not_keep_the_deadline_from_coming() -> None:
     came = threading.Event()
     deadline = Deadline(0.05, end=lambda _: came.set())
-
     deadline.begin()
     deadline.begin()  # the first counts
-
     assert came.wait(10)  # blocks the loop
 
 
@@ -94,11 +92,9 @@ async def test_an_error_stream_that_nobody_reads_does_not_keep_the_deadline_from
 async def test_a_stop_that_ends_in_time_ends_nothing() -> None:
     codes: list[int] = []
     deadline = Deadline(0.02, end=codes.append)
-
     deadline.begin()
     deadline.met()
     await asyncio.to_thread(time.sleep, 0.1)
-
     assert codes == []
 
 

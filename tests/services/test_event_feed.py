@@ -71,7 +71,6 @@ async def test_what_was_shown_may_be_good_for_less(yard: Yard) -> None:
 async def test_a_job_of_another_cannot_be_followed(yard: Yard) -> None:
     job = await Surface(yard.services, LOCAL).jobs.create(FORM)
     adas = Surface(yard.services, Actor(id="ada"))
-
     with pytest.raises(NotFound):
         await first(adas.events.stream_of_job(job.id), 1)
     with pytest.raises(NotFound):

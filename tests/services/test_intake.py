@@ -81,7 +81,6 @@ def yard(store: Store) -> Yard:
 class TestAtTheSameTime:
     async def test_all_are_let_in_together_in_their_order(self, yard: Yard) -> None:
         made = await asyncio.gather(*(yard.jobs.submit(LOCAL, GOOD) for _ in range(16)))
-
         assert await yard.stored() == made
         assert (sum(yard.door.came), len(yard.door.came) <= 2) == (16, True)
 
@@ -111,12 +110,10 @@ class TestAtTheSameTime:
 
     async def test_a_defect_in_one_is_no_others_affair(self, yard: Yard) -> None:
         yard.door.hates = "bob"
-
         answers = await asyncio.gather(
             *(yard.jobs.submit(actor, GOOD) for actor in (ADA, BOB, LOCAL)),
             return_exceptions=True,
         )
-
         assert [type(answer) for answer in answers] == [Job, RuntimeError, Job]
         assert await yard.stored() == [answers[0], answers[2]]
 
@@ -135,7 +132,6 @@ class TestAtTheSameTime:
 
     async def test_workers_are_told_once_for_all_of_them(self, yard: Yard) -> None:
         await asyncio.gather(*(yard.jobs.submit(LOCAL, GOOD) for _ in range(9)))
-
         assert yard.told == [NOW] * len(yard.door.came)
 
 
@@ -157,7 +153,6 @@ class TestMany:
 
     async def test_more_than_a_transaction_holds_take_several(self, yard: Yard) -> None:
         answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=GOOD)] * (PORTION + 10))
-
         assert yard.door.came == [PORTION, 10]
         assert await yard.stored() == answers
 
@@ -166,33 +161,26 @@ class TestMany:
     ) -> None:
         monkeypatch.setattr(submission, "HEAVIEST", 5)
         heavy = a_spec(urls=tuple(f"https://example.com/{n}" for n in range(4)))
-
         await yard.jobs.submit_many(LOCAL, [Submission(spec=s) for s in (GOOD, heavy, GOOD, heavy)])
         many = await asyncio.gather(*(yard.jobs.submit(LOCAL, heavy) for _ in range(3)))
-
         assert yard.door.came == [2, 2, 1, 1, 1]
         assert len(many) == 3
 
     async def test_one_that_is_refused_is_answered_in_its_place(self, yard: Yard) -> None:
         await quoted(yard.store, pending=2)
         specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
-
         answers = await yard.jobs.submit_many(ADA, [Submission(spec=spec) for spec in specs])
-
         assert [type(answer) for answer in answers] == [Job, Invalid, Job, Forbidden, QuotaExceeded]
         assert await yard.stored() == [answers[0], answers[2]]
 
     async def test_who_may_only_look_hears_so_once(self, yard: Yard) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
-
         with pytest.raises(Forbidden, match="eve may look at jobs, not submit them"):
             await yard.jobs.submit_many(viewer, [Submission(spec=GOOD)] * 2)
-
         assert yard.door.came == []
 
     async def test_of_those_that_are_all_refused_the_store_hears_nothing(self, yard: Yard) -> None:
         answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
-
         assert [type(answer) for answer in answers] == [Invalid, Invalid]
         assert (yard.door.came, yard.told) == ([], [])
 

@@ -186,9 +186,7 @@ class TestPauses:
     ) -> None:
         await paused(store)
         janitor = Janitor(store, clock, JanitorOptions(paused_ttl=None))
-
         swept = await sweep(janitor, clock, 1000 * DAY)
-
         assert (swept.warned, swept.cancelled) == (0, 0)
 
 
@@ -254,9 +252,7 @@ class TestRetention:
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
         job = await ended(store, NOW - 31 * DAY)
-
         await sweep(janitor, clock)
-
         [event] = await events_of(store, job)
         assert (event.name, event.actor) == (EventName.DELETED, "janitor")
         assert event.data["detail"] == "its retention is over"
@@ -267,26 +263,20 @@ class TestRetention:
         monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
         for _ in range(8):
             await ended(store, NOW - 31 * DAY)
-
         swept = await sweep(janitor, clock)
-
         assert swept.deleted == 8
 
     async def test_for_ever_keeps_them(self, store: Store, clock: FakeClock) -> None:
         await ended(store, NOW - 1000 * DAY)
         janitor = Janitor(store, clock, JanitorOptions(retention=None))
-
         swept = await sweep(janitor, clock)
-
         assert swept.deleted == 0
 
     async def test_the_room_of_a_job_that_a_user_deleted_is_freed_too(
         self, store: Store, clock: FakeClock, janitor: Janitor
     ) -> None:
         await deleted(store, (await with_pages(store, 1200)).job)
-
         swept = await sweep(janitor, clock)
-
         assert swept.freed.rows >= 3 * 1200
         assert not await store.upkeep.purge()
 
@@ -298,9 +288,7 @@ class TestEvents:
         for days in (92, 91, 89, 0):
             job = a_job()
             await store.jobs.add(job, replace(its_event(job), at=NOW - days * DAY))
-
         swept = await sweep(janitor, clock)
-
         assert swept.forgotten == 2
         assert len(await store.events.events()) == 2
 
@@ -308,17 +296,13 @@ class TestEvents:
         for _ in range(3):
             await added(store)
         janitor = Janitor(store, clock, JanitorOptions(events=None))
-
         swept = await sweep(janitor, clock, 1000 * DAY)
-
         assert swept.forgotten == 0
 
     @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
     async def test_jobs_are_counted_all_the_same(self, store: Store, clock: FakeClock) -> None:
         await added(store)
-
         await sweep(Janitor(store, clock, JanitorOptions(events=None)), clock)
-
         steps = select(func.count(tally_steps.c.no))
         left = await database_of(store).read(lambda conn: conn.scalar(steps))
         assert left == 0
@@ -365,9 +349,7 @@ class TestLeftovers:
         await store.operations.add(an_operation(state=OperationState.COMPLETED, ended_at=NOW))
         await used_today(store)
         options = JanitorOptions(operations=None, credentials=None, usage=None, events=None)
-
         swept = await sweep(Janitor(store, clock, options), clock, 1000 * DAY)
-
         assert swept.forgotten == 0
 
     async def test_an_admin_says_how_long_while_the_yard_runs(
@@ -489,11 +471,9 @@ class TestRun:
         self, memory: Store, frail: Frail, clock: FakeClock
     ) -> None:
         running = asyncio.create_task(Janitor(memory, clock, JanitorOptions()).run())
-
         await settle()
         at_once = frail.asked
         await clock.advance(6 * SWEEP_EVERY)
-
         assert (at_once, frail.asked) == (1, 7)
         await ended_by_cancel(running)
 
@@ -502,9 +482,7 @@ class TestRun:
     ) -> None:
         options = JanitorOptions(paused_ttl=49 * timedelta(minutes=1))
         running = asyncio.create_task(Janitor(memory, clock, options).run())
-
         await clock.advance(SWEEP_EVERY)
-
         assert frail.asked == 11  # each minute: a seventh of the seventh before the end
         await ended_by_cancel(running)
 
@@ -529,9 +507,7 @@ class TestRun:
     ) -> None:
         steps = Steps(open_in_memory().upkeep, clock)
         memory = replace(open_in_memory(), upkeep=steps)
-
         await sweep(Janitor(memory, clock, JanitorOptions()), clock)
-
         first, second, third, _ = steps.at
         assert second - first == third - second == BREATH
 
@@ -551,7 +527,6 @@ class TestRun:
 
     async def test_an_error_of_ours_ends_it(self, clock: FakeClock) -> None:
         broken = replace(open_in_memory(), upkeep=None)
-
         with pytest.raises(AttributeError):
             await Janitor(broken, clock, JanitorOptions()).run()
 

@@ -68,10 +68,8 @@ async def test_failed_urls_are_not_lost_for_a_job_that_would_end_at_once(
 ) -> None:
     job = await crawled(store, limits)
     before = await whole(store, job)
-
     with pytest.raises(IllegalMove, match=r"has used up limits\.\w+; raise it first") as refused:
         await jobs.retry_failed(ADA, job.id, kinds)
-
     assert refused.value.allowed == ("edit",)
     assert await whole(store, job) == before
 
@@ -92,9 +90,7 @@ async def test_what_failed_urls_used_is_theirs_again(
     store: Store, jobs: JobManager, limits: Limits, kinds: tuple[ErrorKind, ...]
 ) -> None:
     job = await crawled(store, limits)
-
     retried, count = await jobs.retry_failed(ADA, job.id, kinds)
-
     assert (retried.state, count) == (State.PENDING, len(kinds) or 2)
 
 
@@ -155,7 +151,6 @@ async def test_a_job_that_waits_or_runs_is_not_deleted(store: Store, jobs: JobMa
     job = await added(store, owner="ada")
     with pytest.raises(IllegalMove, match="cannot delete a job that is pending; cancel it first"):
         await jobs.delete(ADA, job.id)
-
     await claimed(store, job)
     with pytest.raises(IllegalMove, match="cannot delete a job that is running; cancel it first"):
         await jobs.delete(ADA, job.id)

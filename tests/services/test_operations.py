@@ -96,9 +96,7 @@ async def test_an_error_of_ours_ends_it_and_is_told() -> None:
     store, clock = open_in_memory(), FakeClock()
     service = operations(store, clock, Counting(RuntimeError("oops")))
     made = await service.start(LOCAL, OperationKind.JOBS, {}, 3)
-
     await service.work_at_one()
-
     kept = await service.get(LOCAL, made.id)
     assert (kept.state, kept.detail) == (OperationState.FAILED, "RuntimeError: oops")
 
@@ -107,9 +105,7 @@ async def test_two_servers_do_not_work_at_the_same_one() -> None:
     store, clock, worker = open_in_memory(), FakeClock(), Counting()
     first, second = (operations(store, clock, worker) for _ in range(2))
     await first.start(LOCAL, OperationKind.JOBS, {}, 3)
-
     worked = await asyncio.gather(first.work_at_one(), second.work_at_one())
-
     assert sorted(worked) == [False, True]
     assert len(worker.seen) == 3
 

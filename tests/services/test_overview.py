@@ -106,7 +106,6 @@ async def test_a_worker_that_is_gone_or_stops_is_none(
 ) -> None:
     await added(store)
     await store.workers.beat(a_report(**fields))
-
     assert bool(told(await seen(overview, LOCAL), Trouble.NO_WORKER)) is alone
 
 
@@ -214,7 +213,6 @@ class TestMoment:
 class TestDisk:
     async def test_its_room_is_told(self, tmp_path: Path) -> None:
         found = await DataDisk(Settings(data_dir=tmp_path)).room()
-
         assert found is not None
         assert found.folder == str(tmp_path)
         assert 0 < found.free <= found.total
@@ -223,17 +221,13 @@ class TestDisk:
         assert await DataDisk(Settings(data_dir=tmp_path / "none")).room() is None
         assert await DataDisk(Settings(database_url="memory://")).room() is None
 
-    @pytest.mark.parametrize(
-        ("url", "folder"),
-        [
+    def test_it_is_where_the_data_are(self) -> None:
+        for url, folder in [
             ("", Path("/data")),
             ("memory://", None),
             ("/there/yard.db", Path("/there")),
             ("sqlite:////there/yard.db", Path("/there")),
             ("postgresql://there/yard", Path("/data")),
-        ],
-    )
-    def test_it_is_where_the_data_are(self, url: str, folder: Path | None) -> None:
-        settings = Settings(data_dir=Path("/data"), database_url=url)
-
-        assert folder_of(settings) == folder
+        ]:
+            settings = Settings(data_dir=Path("/data"), database_url=url)
+            assert folder_of(settings) == folder, url

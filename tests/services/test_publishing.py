@@ -174,8 +174,6 @@ async def test_a_schedule_that_was_refused_already_is_left_as_it_is(rig: Rig) ->
 async def test_an_admin_who_publishes_keeps_the_values_of_the_owner(rig: Rig) -> None:
     template = await with_token(rig)
     schedule_id = await a_schedule(rig, template)
-
     await rig.templates.publish(LOCAL, template.id, confirmed=True)
-
     schedule = await rig.schedule(schedule_id)
     assert (schedule.owner, schedule.params) == ("ada", {"token": "s3cret"})

@@ -122,9 +122,7 @@ class TestToggle:
         schedule_id = await rig.create(misfire=Misfire.RUN_ALL, catch_up=2, overlap=Overlap.ALLOW)
         await rig.scheduler.toggle(LOCAL, schedule_id, enabled=False)
         await rig.after(3 * HOUR)
-
         await rig.scheduler.toggle(LOCAL, schedule_id, enabled=True)
-
         assert await rig.ledger(schedule_id) == [
             "1 skipped paused",
             "2 caught_up late",
@@ -147,9 +145,7 @@ class TestToggle:
 class TestUpdate:
     async def test_another_time_table_is_followed_at_once(self, rig: Rig) -> None:
         schedule_id = await rig.create("@daily")
-
         changed = await rig.scheduler.update(LOCAL, schedule_id, {"when": "every 10m"})
-
         assert changed.next_at == MIDNIGHT + 11 * MINUTE
         assert changed.version == 2
         assert await rig.told(schedule_id) == ["created", "updated"]
@@ -157,19 +153,15 @@ class TestUpdate:
     async def test_what_else_changes_leaves_the_next_instant(self, rig: Rig) -> None:
         schedule_id = await rig.create()
         await rig.clock.advance(HOUR)
-
         changed = await rig.scheduler.update(LOCAL, schedule_id, {"description": "new"})
         await rig.scheduler.round()
-
         assert changed.next_at == MIDNIGHT + HOUR
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
     async def test_what_was_due_before_is_fired_by_the_old_time_table(self, rig: Rig) -> None:
         schedule_id = await rig.create(grace=HOUR)
         await rig.clock.advance(HOUR)
-
         await rig.scheduler.update(LOCAL, schedule_id, {"when": "@daily"})
-
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + 24 * HOUR
 
@@ -194,9 +186,7 @@ class TestUpdate:
         schedule_id = await rig.create()
         schedules = Late(store.schedules, rig.clock, looks, TO_ONE)
         slow = a_rig(replace(store, schedules=schedules), rig.clock)
-
         await slow.scheduler.update(LOCAL, schedule_id, {"when": "@daily"})
-
         assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
     async def test_a_clock_that_steps_back_lets_an_edit_run_nothing_again(self, rig: Rig) -> None:
@@ -217,9 +207,7 @@ class TestUpdate:
 
     async def test_intervals_are_counted_from_the_clock_on_the_wall(self, rig: Rig) -> None:
         rig.clock.step(7 * MINUTE)
-
         schedule_id = await rig.create("every 1h")
-
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + HOUR + 8 * MINUTE
 
     @pytest.mark.parametrize(
@@ -237,33 +225,31 @@ class TestUpdate:
     ) -> None:
         schedule_id = await rig.create(**fields)
         await rig.after(HOUR)
-
         with pytest.raises(Invalid) as refused:
             await rig.scheduler.update(LOCAL, schedule_id, changes)
-
         assert refused.value.field == field
 
-    @pytest.mark.parametrize("change", WRONG, ids=str)
     async def test_a_value_that_cannot_be_kept_is_refused_by_its_name(
-        self, rig: Rig, change: dict[str, object]
+        self, rig: Rig, subtests: pytest.Subtests
     ) -> None:
         schedule_id = await rig.create()
-        [field] = change
+        for change in WRONG:
+            [field] = change
 
-        for call in (
-            rig.scheduler.update(LOCAL, schedule_id, change),
-            rig.create(**({"name": "another"} | change)),  # type: ignore[arg-type]  # what comes from outside
-        ):
-            with pytest.raises(Invalid) as refused:
-                await call
-            assert refused.value.field.partition(".")[0] == field
+            for call in (
+                rig.scheduler.update(LOCAL, schedule_id, change),
+                rig.create(**({"name": "another"} | change)),  # type: ignore[arg-type]  # what comes from outside
+            ):
+                with subtests.test(change=change), pytest.raises(Invalid) as refused:
+                    await call
+                assert refused.value.field.partition(".")[0] == field, change
 
-        assert (await rig.schedule(schedule_id)).version == 1
-        assert len(await rig.scheduler.list(LOCAL)) == 1
+            assert (await rig.schedule(schedule_id)).version == 1, change
+            assert len(await rig.scheduler.list(LOCAL)) == 1, change
 
-    @pytest.mark.parametrize(
-        ("changes", "field"),
-        [
+    async def test_what_cannot_be_is_refused(self, rig: Rig, subtests: pytest.Subtests) -> None:
+        schedule_id = await rig.create()
+        cases: list[tuple[dict[str, object], str]] = [
             ({"owner": "eve"}, "owner"),
             ({"next_at": MIDNIGHT}, "next_at"),
             ({"template_id": new_id()}, "template_id"),
@@ -271,23 +257,17 @@ class TestUpdate:
             ({"overrides": {"urls": []}}, "urls"),
             ({"ends_at": MIDNIGHT}, "ends_at"),
             ({"name": "x/y"}, "name"),
-        ],
-    )
-    async def test_what_cannot_be_is_refused(
-        self, rig: Rig, changes: dict[str, object], field: str
-    ) -> None:
-        schedule_id = await rig.create()
+        ]
+        for changes, field in cases:
+            with subtests.test(changes=changes), pytest.raises(Invalid) as refused:
+                await rig.scheduler.update(LOCAL, schedule_id, changes)
 
-        with pytest.raises(Invalid) as refused:
-            await rig.scheduler.update(LOCAL, schedule_id, changes)
-
-        assert refused.value.field == field
-        assert (await rig.schedule(schedule_id)).version == 1
+            assert refused.value.field == field, changes
+            assert (await rig.schedule(schedule_id)).version == 1, changes
 
     async def test_a_name_that_is_taken_is_refused(self, rig: Rig) -> None:
         await rig.create()
         other = await rig.create(name="other")
-
         with pytest.raises(Conflict, match="nightly"):
             await rig.scheduler.update(LOCAL, other, {"name": "nightly"})
 
@@ -307,9 +287,7 @@ class TestRunNow:
 
     async def test_twice_at_one_instant_leaves_two_rows(self, rig: Rig) -> None:
         schedule_id = await rig.create(overlap=Overlap.ALLOW)
-
         jobs = [await rig.scheduler.run_now(LOCAL, schedule_id) for _ in range(2)]
-
         ticks = await rig.scheduler.runs(LOCAL, schedule_id)
         assert {t.job_id for t in ticks} == {j.id for j in jobs}
         assert len({t.due_at for t in ticks}) == 2
@@ -330,18 +308,14 @@ class TestRunNow:
     async def test_one_at_a_time_is_kept(self, rig: Rig, overlap: Overlap) -> None:
         schedule_id = await rig.create(overlap=overlap)
         job = await rig.scheduler.run_now(LOCAL, schedule_id)
-
         with pytest.raises(IllegalMove, match=job.id):
             await rig.scheduler.run_now(LOCAL, schedule_id)
-
         assert await rig.submitted(schedule_id) == [job]
 
     async def test_cancel_previous_cancels(self, rig: Rig) -> None:
         schedule_id = await rig.create(overlap=Overlap.CANCEL_PREVIOUS)
         first = await rig.scheduler.run_now(LOCAL, schedule_id)
-
         second = await rig.scheduler.run_now(LOCAL, schedule_id)
-
         states = {j.id: j.state for j in await rig.submitted(schedule_id)}
         assert states == {first.id: State.CANCELLED, second.id: State.PENDING}
 

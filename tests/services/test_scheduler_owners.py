@@ -62,7 +62,6 @@ async def adas(rig: Rig) -> str:
 
 def test_every_method_has_its_row() -> None:
     methods = {name for name in dir(Scheduler) if not name.startswith("_")}
-
     assert methods == {*LOOKS, *CHANGES, *LISTS, *OWN, *NOBODYS}
 
 
@@ -70,10 +69,8 @@ def test_every_method_has_its_row() -> None:
 async def test_what_is_somebody_elses_does_not_exist(rig: Rig, call: Call) -> None:
     schedule_id = await adas(rig)
     before, events = await rig.schedule(schedule_id), await rig.store.events.last()
-
     with pytest.raises(NotFound):
         await call(rig.scheduler, BOB, schedule_id)
-
     assert await rig.schedule(schedule_id) == before
     assert await rig.store.events.last() == events
 
@@ -82,10 +79,8 @@ async def test_what_is_somebody_elses_does_not_exist(rig: Rig, call: Call) -> No
 async def test_who_may_only_look_changes_nothing(rig: Rig, call: Call) -> None:
     schedule_id = await adas(rig)
     before, events = await rig.schedule(schedule_id), await rig.store.events.last()
-
     with pytest.raises(Forbidden):
         await call(rig.scheduler, WATCHING_ADA, schedule_id)
-
     assert await rig.schedule(schedule_id) == before
     assert await rig.store.events.last() == events
 
@@ -101,7 +96,6 @@ async def test_an_admin_and_the_owner_may_do_all(store: Store, call: Call) -> No
         rig = a_rig(open_in_memory())
         await rig.create(actor=ADA)
         await rig.clock.advance(2 * HOUR)
-
         await call(rig.scheduler, actor, await adas(rig))
 
 
@@ -126,7 +120,6 @@ async def test_names_of_others_mean_nothing(rig: Rig) -> None:
 async def test_who_may_only_look_creates_nothing(rig: Rig) -> None:
     with pytest.raises(Forbidden):
         await rig.create(actor=WATCHING_ADA, name="another")
-
     assert len(await rig.scheduler.list(ADA)) == 1
 
 
@@ -146,9 +139,7 @@ async def test_jobs_belong_to_the_owner_of_the_schedule_whoever_asks(rig: Rig) -
     schedule_id = await adas(rig)
     for job in await rig.submitted(schedule_id):
         await rig.ends(job)
-
     job = await rig.scheduler.run_now(LOCAL, schedule_id)
-
     assert job.owner == "ada"
     assert [s.job.owner for s in await rig.jobs.find(BOB)] == []
 
@@ -157,10 +148,8 @@ async def test_an_admin_cannot_make_a_schedule_use_what_its_owner_may_not_see(ri
     draft = TemplateDraft(name="bobs", spec={"urls": ["https://bob.example/"]})
     template = await rig.templates.create(BOB, draft)
     schedule_id = await adas(rig)
-
     with pytest.raises(NotFound):
         await rig.scheduler.update(LOCAL, schedule_id, {"template": template.id, "overrides": {}})
-
     assert (await rig.schedule(schedule_id)).template_id is None
 
 

@@ -54,11 +54,9 @@ class TestRun:
 
     async def test_a_change_in_this_process_wakes_it_at_once(self) -> None:
         rig = a_rig(open_in_memory())
-
         async with running(rig):
             schedule_id = await rig.create("at 2026-03-01T00:01:02")
             await rig.clock.advance(2 * SECOND)
-
             assert len(await rig.submitted(schedule_id)) == 1
 
     async def test_a_change_in_another_is_seen_in_a_second(self) -> None:
@@ -77,11 +75,9 @@ class TestRun:
     async def test_a_clock_that_is_set_forward_is_followed_in_five_seconds(self) -> None:
         rig = a_rig(open_in_memory())
         schedule_id = await rig.create()
-
         async with running(rig):
             rig.clock.step(HOUR)
             await rig.clock.advance(5 * SECOND)
-
             assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
     async def test_it_follows_jobs_that_end_elsewhere(self) -> None:
@@ -112,11 +108,9 @@ class TestRun:
 
     async def test_it_ends_when_it_is_cancelled(self) -> None:
         rig = a_rig(open_in_memory())
-
         async with running(rig) as task:
             task.cancel()
             await asyncio.wait([task])
-
             assert task.cancelled()
 
     async def test_it_goes_on_by_itself_when_the_store_is_back(

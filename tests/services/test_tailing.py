@@ -116,9 +116,7 @@ async def test_an_id_in_capitals_is_the_same_job(clock: FakeClock) -> None:
     scribe = await a_scribe(store, clock)
     await scribe.say(2)
     await scribe.end()
-
     follow = tailing(store, clock).follow(LOCAL, scribe.lease.job_id.upper())
-
     assert [line.n async for line in follow] == [1, 2]
 
 
@@ -138,7 +136,6 @@ async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> No
 async def test_a_job_of_another_cannot_be_followed(clock: FakeClock) -> None:
     store = open_in_memory()
     job = await added(store, owner="bob")
-
     for actor, job_id in ((ADA, job.id), (LOCAL, "0192")):
         with pytest.raises(NotFound):
             await anext(tailing(store, clock).follow(actor, job_id))
@@ -182,13 +179,12 @@ class Away:
 class TestTheEnd:
     """When nothing more follows."""
 
-    @pytest.mark.parametrize("state", State)
-    def test_it_is_that_of_a_job_that_has_ended_and_is_free(self, state: State) -> None:
-        assert LogEnd(n=1, state=state, held_until=None).over(NOW) is state.ended
+    def test_it_is_that_of_a_job_that_has_ended_and_is_free(self) -> None:
+        for state in State:
+            assert LogEnd(n=1, state=state, held_until=None).over(NOW) is state.ended, state
 
     def test_who_writes_the_last_batch_is_waited_for_as_long_as_his_lease(self) -> None:
         end = LogEnd(n=1, state=State.CANCELLED, held_until=NOW + LEASE)
-
         assert not end.over(NOW)
         assert end.over(NOW + LEASE)
 
@@ -207,9 +203,7 @@ class TestAStretch:
         await scribe.say(1, Level.ERROR)
         await scribe.say(50, Level.DEBUG)
         end = (await store.journal.ends([job_id]))[job_id]
-
         found = await stretch(store.journal, job_id, Level.WARNING, 0, end)
-
         assert ([line.n for line in found.lines], found.place, found.lost) == ([1], 51, False)
 
     async def test_a_full_one_leads_to_its_last_line(self, store: Store, scribe: Scribe) -> None:
@@ -230,7 +224,5 @@ class TestAStretch:
         job_id = scribe.lease.job_id
         await scribe.say(MOST_LINES + 10)
         end = (await store.journal.ends([job_id]))[job_id]
-
         found = await stretch(store.journal, job_id, Level.INFO, place, end)
-
         assert (found.lost, found.lines[0].n) == (lost, max(11, place + 1))

@@ -128,7 +128,6 @@ async def test_the_owner_and_an_admin_may_do_everything(
 ) -> None:
     for actor in (ADA, LOCAL):
         mine = await templates.create(ADA, a_plain_draft(name=actor.id))
-
         await CALLS[name](templates, actor, mine.id)
 
 
@@ -137,7 +136,6 @@ async def test_who_may_only_look_changes_nothing_of_his_own(
     templates: TemplateManager, name: str
 ) -> None:
     mine = await templates.create(ADA, a_plain_draft())
-
     with pytest.raises(Forbidden):
         await CALLS[name](templates, VIEWER, mine.id)
     with pytest.raises(Forbidden):
@@ -183,9 +181,7 @@ async def test_after_it_is_private_again_others_see_no_version_of_it(
 ) -> None:
     mine = await templates.create(ADA, a_plain_draft())
     await templates.publish(ADA, mine.id)
-
     await templates.unpublish(ADA, mine.id)
-
     for version in (None, 1, 2, 3):
         with pytest.raises(NotFound):
             await templates.render(BOB, mine.id, version=version)
@@ -209,9 +205,7 @@ async def test_a_name_is_first_ones_own(templates: TemplateManager) -> None:
 
 async def test_a_copy_gets_a_name_that_is_free(templates: TemplateManager) -> None:
     await templates.create(ADA, a_plain_draft(name="x" * 100))
-
     names = [(await templates.duplicate(ADA, "x" * 100)).name for _ in range(3)]
-
     stem = "x" * 88
     assert names == [f"{stem} copy", f"{stem} copy 2", f"{stem} copy 3"]
 
@@ -233,9 +227,7 @@ async def test_copies_that_are_made_at_once_get_a_name_each(backend: Backend) ->
 async def test_a_copy_is_private_and_says_what_the_other_did(templates: TemplateManager) -> None:
     await templates.create(ADA, a_draft(description="all news"))
     await templates.publish(ADA, "news")
-
     copy = await templates.duplicate(BOB, "ada/news", name="mine")
-
     assert (copy.owner, copy.public, copy.version) == ("bob", False, 1)
     assert copy.draft == a_draft(name="mine", description="all news")
 
@@ -265,9 +257,7 @@ async def test_an_update_that_says_the_same_makes_no_version(
     store: Store, templates: TemplateManager
 ) -> None:
     first = await templates.create(ADA, a_draft())
-
     saved = await templates.update(ADA, first.id, a_draft())
-
     assert saved.template == first
     assert len(await store.events.events()) == 1
 
@@ -277,7 +267,6 @@ async def test_an_update_of_another_version_than_the_latest_is_refused(
 ) -> None:
     mine = await templates.create(ADA, a_draft())
     await templates.update(ADA, mine.id, a_draft(description="2"))
-
     with pytest.raises(Conflict, match="is at version 2 by now"):
         await templates.update(ADA, mine.id, a_draft(description="3"), version=1)
 
@@ -297,9 +286,11 @@ async def test_an_earlier_version_is_restored_under_the_name_of_now(
             await templates.restore(ADA, mine.id, none)
 
 
-@pytest.mark.parametrize(
-    ("spec", "field"),
-    [
+async def test_what_cannot_be_crawled_is_not_kept(
+    store: Store, templates: TemplateManager, subtests: pytest.Subtests
+) -> None:
+    mine = await templates.create(ADA, a_plain_draft())
+    for spec, field in [
         ({"include": ["re:("]}, "include"),
         ({"urls": ["ftp://a.example/"]}, "urls"),
         ({"sitemaps": ["ftp://a.example/"]}, "sitemaps"),
@@ -308,31 +299,24 @@ async def test_an_earlier_version_is_restored_under_the_name_of_now(
         ({"webhooks": [{"url": "https://a.example/", "events": ["nope"]}]}, "webhooks.0.events"),
         ({"webhooks": [{"url": "https://a.example/", "events": []}]}, "webhooks.0.events"),
         ({"webhooks": [{"url": "https://a.example/", "secret": "x"}]}, "webhooks.0.secret"),
-    ],
-)
-async def test_what_cannot_be_crawled_is_not_kept(
-    store: Store, templates: TemplateManager, spec: dict[str, object], field: str
-) -> None:
-    mine = await templates.create(ADA, a_plain_draft())
-    bad = a_plain_draft(spec=spec)
+    ]:
+        bad = a_plain_draft(spec=spec)
 
-    for doing in (templates.create(ADA, bad), templates.update(ADA, mine.id, bad)):
-        with pytest.raises(Invalid) as refused:
-            await doing
-        assert refused.value.field == field
+        for doing in (templates.create(ADA, bad), templates.update(ADA, mine.id, bad)):
+            with subtests.test(spec=spec), pytest.raises(Invalid) as refused:
+                await doing
+            assert refused.value.field == field, spec
 
-    assert len((await everything(store))[0]) == 1
+        assert len((await everything(store))[0]) == 1, spec
 
 
 def test_a_private_address_may_be_opened_by_the_job() -> None:
     spec = {"urls": ["http://127.0.0.1:8000/"], "webhooks": ["http://127.0.0.1:9000/"]}
-
     check_draft(a_plain_draft(spec=spec))
 
 
 def test_what_a_webhook_will_be_told_may_be_left_open() -> None:
     hook = {"url": "https://{{p}}/", "events": ["{{p}}"], "secret": "{{p}}"}
-
     check_draft(
         a_plain_draft(
             spec={"webhooks": [hook, {"url": "https://a.example/", "events": ["{{p}}"]}]},
@@ -377,19 +361,15 @@ async def test_what_is_public_is_not_published_again(
     store: Store, templates: TemplateManager
 ) -> None:
     mine = await templates.create(ADA, a_plain_draft())
-
     for _ in range(2):
         await templates.publish(ADA, mine.id)
-
     assert len(await templates.versions(ADA, mine.id)) == 2
 
 
 async def test_a_webhook_is_not_published(templates: TemplateManager) -> None:
     spec = {"urls": ["https://a.example/"], "webhooks": ["https://hooks.example/s3cret"]}
     await templates.create(ADA, a_plain_draft(spec=spec))
-
     saved = await templates.publish(ADA, "plain")
-
     assert saved.stripped == ("webhooks.0",)
     assert (await templates.render(BOB, "ada/plain")).spec.webhooks == ()
 
@@ -470,9 +450,11 @@ async def test_an_earlier_version_is_filled_as_it_was(templates: TemplateManager
     assert pinned.sources["urls"] == "template v1"
 
 
-@pytest.mark.parametrize(
-    ("params", "overrides", "field"),
-    [
+async def test_a_wrong_value_names_the_parameter_or_the_field(
+    templates: TemplateManager, subtests: pytest.Subtests
+) -> None:
+    await templates.create(ADA, a_draft())
+    cases: list[tuple[dict[str, object], dict[str, object], str]] = [
         ({}, {}, "params.start_url"),
         ({"start_url": "x"}, {}, "params.start_url"),
         ({"start_url": "https://a.example/", "page": 5}, {}, "params.page"),
@@ -480,22 +462,17 @@ async def test_an_earlier_version_is_filled_as_it_was(templates: TemplateManager
         ({"start_url": "https://a.example/", "pages": 0}, {"limits": {"pages": 0}}, "limits.pages"),
         ({"start_url": "https://a.example/"}, {"limits": {"page": 5}}, "limits.page"),
         ({"start_url": "https://a.example/"}, {"delay": -1}, "delay"),
-    ],
-)
-async def test_a_wrong_value_names_the_parameter_or_the_field(
-    templates: TemplateManager, params: dict[str, object], overrides: dict[str, object], field: str
+    ]
+    for params, overrides, field in cases:
+        with subtests.test(params=params, overrides=overrides), pytest.raises(Invalid) as refused:
+            await templates.render(ADA, "news", params, overrides)
+        assert refused.value.field == field, (params, overrides)
+
+
+async def test_a_value_that_cannot_be_crawled_names_the_parameter(
+    templates: TemplateManager, subtests: pytest.Subtests
 ) -> None:
-    await templates.create(ADA, a_draft())
-
-    with pytest.raises(Invalid) as refused:
-        await templates.render(ADA, "news", params, overrides)
-
-    assert refused.value.field == field
-
-
-@pytest.mark.parametrize(
-    ("field", "place", "value"),
-    [
+    cases: list[tuple[str, object, str]] = [
         ("include", ["{{p}}"], "re:("),
         ("user_agent", "{{p}}", "é"),
         ("extract", [["a", "{{p}}"]], "[[["),
@@ -506,31 +483,30 @@ async def test_a_wrong_value_names_the_parameter_or_the_field(
         ("headers", {"X-A": "{{p}}"}, "a\u00e9"),
         ("webhooks", ["{{p}}"], "ftp://a.example/"),
         ("webhooks", [{"url": "https://a.example/", "events": ["{{p}}"]}], "nope"),
-    ],
-)
-async def test_a_value_that_cannot_be_crawled_names_the_parameter(
-    templates: TemplateManager, field: str, place: object, value: str
-) -> None:
-    spec = {"urls": ["https://a.example/"], field: place}
-    parameters = (Parameter(name="p", required=True),)
-    await templates.create(ADA, a_plain_draft(spec=spec, parameters=parameters))
+    ]
+    for n, (field, place, value) in enumerate(cases):
+        spec = {"urls": ["https://a.example/"], field: place}
+        parameters = (Parameter(name="p", required=True),)
+        draft = a_plain_draft(name=f"t{n}", spec=spec, parameters=parameters)
+        await templates.create(ADA, draft)
 
-    with pytest.raises(Invalid, match=f"as {field}.* of the spec") as refused:
-        await templates.render(ADA, "plain", {"p": value})
+        with (
+            subtests.test(field=field, value=value),
+            pytest.raises(Invalid, match=f"as {field}.* of the spec") as refused,
+        ):
+            await templates.render(ADA, f"t{n}", {"p": value})
 
-    assert refused.value.field == "params.p"
+        assert refused.value.field == "params.p", (field, value)
 
 
 async def test_what_the_job_says_itself_is_not_blamed_on_a_parameter(
     templates: TemplateManager,
 ) -> None:
     await templates.create(ADA, a_draft())
-
     with pytest.raises(Invalid) as refused:
         await templates.render(
             ADA, "news", {"start_url": "https://a.example/"}, {"urls": ["nonsense"]}
         )
-
     assert refused.value.field == "urls"
 
 
@@ -540,16 +516,13 @@ async def test_a_word_that_the_field_does_not_know_names_the_parameter(
     spec = {"urls": ["{{start_url}}"], "scope": "{{reach}}"}
     await templates.create(ADA, a_draft(spec=spec, parameters=(START_URL, Parameter(name="reach"))))
     params = {"start_url": "https://a.example/", "reach": "near"}
-
     with pytest.raises(Invalid, match=r"params\.reach: expected one of host, .* got 'near'"):
         await templates.render(ADA, "news", params)
 
 
 async def test_a_template_without_a_start_is_filled_by_the_job(templates: TemplateManager) -> None:
     await templates.create(ADA, a_plain_draft(spec={"scope": "domain"}))
-
     rendered = await templates.render(ADA, "plain", overrides={"urls": "https://a.example/"})
-
     assert rendered.spec.urls == ("https://a.example/",)
     with pytest.raises(Invalid, match="urls: expected at least one"):
         await templates.render(ADA, "plain")
@@ -558,9 +531,7 @@ async def test_a_template_without_a_start_is_filled_by_the_job(templates: Templa
 async def test_filling_writes_nothing(store: Store, templates: TemplateManager) -> None:
     await templates.create(ADA, a_plain_draft())
     before = await everything(store)
-
     await templates.render(ADA, "plain")
-
     assert await everything(store) == before
 
 
@@ -569,17 +540,13 @@ async def test_a_parameter_that_only_a_header_has_is_filled_in(templates: Templa
     spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer {{token}}"}}
     await templates.create(ADA, a_plain_draft(spec=spec, parameters=(token,)))
     await templates.publish(ADA, "plain")
-
     rendered = await templates.render(BOB, "ada/plain", {"token": "mine"})
-
     assert rendered.spec.headers == (("Authorization", "Bearer mine"),)
 
 
 async def test_what_is_deleted_is_told(store: Store, templates: TemplateManager) -> None:
     mine = await templates.create(ADA, a_draft(parameters=(START_URL, replace(PAGES, default=1))))
-
     await templates.delete(ADA, mine.id)
-
     with pytest.raises(CrawlyardError):
         await templates.get(ADA, mine.id)
     assert [e.name for e in await store.events.events()] == [

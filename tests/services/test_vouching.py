@@ -62,9 +62,7 @@ async def next_run(rig: Rig, schedule_id: str) -> Job | None:
 class TestTemplates:
     async def test_what_was_said_by_one_who_may_is_run_without_a_grant(self, rig: Rig) -> None:
         schedule_id = await scheduled(rig, await template(rig, INSIDE))
-
         job = await next_run(rig, schedule_id)
-
         assert job is not None
         assert job.spec.allow_addresses == ("10.0.0.5",)
         assert job.by_grant == ()
@@ -72,9 +70,7 @@ class TestTemplates:
     async def test_an_edit_opens_nothing_for_a_schedule_that_follows_it(self, rig: Rig) -> None:
         ref = await template(rig, OUTSIDE)
         schedule_id = await scheduled(rig, ref)
-
         await rig.templates.update(API, ref, a_draft(INSIDE))
-
         assert await next_run(rig, schedule_id) is None
 
     async def test_an_edit_leads_no_opened_address_to_another_use(self, rig: Rig) -> None:
@@ -94,17 +90,13 @@ class TestTemplates:
         schedule_id = await scheduled(rig, ref)
         elsewhere = INSIDE | {"urls": ["http://10.0.0.5/delete?all"]}
         await rig.templates.update(API, ref, a_draft(elsewhere))
-
         await rig.templates.update(LOCAL, ref, a_draft(elsewhere | {"name": "mine"}))
-
         assert await next_run(rig, schedule_id) is None
 
     async def test_another_name_or_description_takes_no_trust(self, rig: Rig) -> None:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
-
         await rig.templates.update(API, ref, a_draft(INSIDE, name="other", description="why"))
-
         assert await next_run(rig, schedule_id) is not None
 
     async def test_an_old_version_is_not_brought_back(self, rig: Rig) -> None:
@@ -178,7 +170,6 @@ class TestSchedules:
         self, rig: Rig, overrides: dict[str, Any]
     ) -> None:
         schedule_id = await rig.create()
-
         with pytest.raises(Forbidden, match="not granted on this server"):
             await rig.scheduler.update(API, schedule_id, {"overrides": overrides})
 
@@ -211,16 +202,13 @@ class TestSchedules:
 
     async def test_when_it_runs_is_not_what_it_runs(self, rig: Rig) -> None:
         schedule_id = await rig.create()
-
         await rig.scheduler.update(API, schedule_id, {"when": "@daily", "description": "why"})
-
         assert (await rig.schedule(schedule_id)).trusted
 
     async def test_one_who_may_not_ask_for_it_cannot_change_when_it_is_asked_for(
         self, rig: Rig
     ) -> None:
         schedule_id = await rig.create(overrides=INSIDE)
-
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await rig.scheduler.update(API, schedule_id, {"when": "* * * * *"})
 
@@ -241,7 +229,6 @@ class TestSchedules:
 
     async def test_who_changes_anothers_schedule_does_not_vouch_for_him(self, rig: Rig) -> None:
         schedule_id = await rig.create(actor=ADA)
-
         with pytest.raises(Forbidden, match=NOT_GRANTED):
             await rig.scheduler.update(LOCAL, schedule_id, {"overrides": INSIDE})
 
@@ -251,9 +238,7 @@ class TestWebhooks:
         ref = await template(rig, INSIDE)
         schedule_id = await scheduled(rig, ref)
         telling = INSIDE | {"webhooks": [{"url": "http://10.0.0.5/delete?all"}]}
-
         await rig.templates.update(API, ref, a_draft(telling))
-
         assert await next_run(rig, schedule_id) is None
 
     async def test_another_target_or_secret_keeps_nothing_that_was_opened(self, rig: Rig) -> None:
@@ -283,7 +268,6 @@ class TestWebhooks:
 
     async def test_a_secret_that_is_hidden_signs_for_no_other_target(self, rig: Rig) -> None:
         kept = [{"url": "https://example.com/", "secret": "***"}]
-
         with pytest.raises(Invalid, match="stands for a value that was hidden"):
             await rig.create(actor=API, overrides=OUTSIDE | {"webhooks": kept})
         with pytest.raises(Invalid, match="stands for a value that was hidden"):
@@ -294,16 +278,13 @@ class TestSettings:
     async def test_defaults_of_the_site_open_nothing_for_a_schedule(self, rig: Rig) -> None:
         settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
         schedule_id = await rig.create()
-
         await settings.update(API, "defaults", {"allow_private": True})
-
         job = await next_run(rig, schedule_id)
         assert job is not None
         assert (job.spec.allow_private, job.by_grant) == (False, ())
 
     async def test_only_an_admin_grants(self, rig: Rig) -> None:
         settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
-
         with pytest.raises(Forbidden):
             await settings.update(ADA, "grants", {"addresses": True})
 

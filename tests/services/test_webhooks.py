@@ -62,9 +62,8 @@ class TestSaving:
         assert await rig.webhooks.get(ADA, one.id) == one
         assert await told(rig, one) == ["webhook.created by ada"]
 
-    @pytest.mark.parametrize(
-        ("url", "why"),
-        [
+    async def test_a_url_that_is_not_fit_is_refused(self, subtests: pytest.Subtests) -> None:
+        for url, why in [
             ("ftp://hooks.example.org/", "http or https"),
             ("hooks.example.org", "absolute"),
             ("", "absolute"),
@@ -77,59 +76,48 @@ class TestSaving:
             ("https://localhost/", "loopback"),
             ("https://[::1]/", "loopback"),
             (f"http://{PUBLIC}/", "expected https://"),
-        ],
-    )
-    async def test_a_url_that_is_not_fit_is_refused(self, url: str, why: str) -> None:
-        rig = a_rig()
+        ]:
+            rig = a_rig()
 
-        with pytest.raises(Invalid, match=why) as refused:
-            await rig.webhooks.create(ADA, url)
+            with subtests.test(url=url), pytest.raises(Invalid, match=why) as refused:
+                await rig.webhooks.create(ADA, url)
 
-        assert refused.value.field == "url"
-        assert "secret" not in str(refused.value)
-        assert await rig.store.events.events() == []
+            assert refused.value.field == "url", url
+            assert "secret" not in str(refused.value), url
+            assert await rig.store.events.events() == [], url
 
     @pytest.mark.parametrize("url", [*ssrf.spellings("127.0.0.1:9"), *ssrf.ELSEWHERE])
     @pytest.mark.parametrize("scheme", ["http:", "https:"])
     async def test_nothing_that_leads_inside_is_saved(self, url: str, scheme: str) -> None:
         rig = a_rig()
-
         with pytest.raises(Invalid):
             await rig.webhooks.create(ADA, url.replace("http:", scheme))
 
-    @pytest.mark.parametrize(
-        ("url", "opened"),
-        [
+    async def test_what_is_opened_is_saved_over_http_as_well(self) -> None:
+        for url, opened in [
             ("http://127.0.0.1:8080/", "127.0.0.1:8080"),
             ("http://localhost:8080/", "127.0.0.0/8"),
             ("http://localhost:8080/", "localhost"),
             ("http://hooks.example.org/", "hooks.example.org"),
             ("http://hooks.example.org/", PUBLIC),
             ("https://inside.example.org/", "10.0.0.0/8"),
-        ],
-    )
-    async def test_what_is_opened_is_saved_over_http_as_well(self, url: str, opened: str) -> None:
-        rig = a_rig()
-
-        webhook = await rig.webhooks.create(ADA, url, allow_addresses=(opened,))
-
-        assert (webhook.url, webhook.allow_addresses) == (url, (opened,))
+        ]:
+            rig = a_rig()
+            webhook = await rig.webhooks.create(ADA, url, allow_addresses=(opened,))
+            assert (webhook.url, webhook.allow_addresses) == (url, (opened,)), opened
 
     async def test_a_yard_that_grants_no_addresses_opens_none(self) -> None:
         rig = a_rig(addresses=False)
-
         with pytest.raises(Forbidden, match="allow_addresses"):
             await rig.webhooks.create(ADA, URL, allow_addresses=("127.0.0.1",))
 
     async def test_an_event_that_there_is_not_is_refused_with_the_list(self) -> None:
         rig = a_rig()
-
         with pytest.raises(Invalid, match=r"'job\.done'; there are: job\.created, .*job\.failed"):
             await rig.webhooks.create(ADA, URL, events=("job.*", "job.done"))
 
     async def test_a_description_has_an_end(self) -> None:
         rig = a_rig()
-
         with pytest.raises(Invalid, match="at most 500 letters, got 501"):
             await rig.webhooks.create(ADA, URL, description="x" * 501)
 
@@ -146,37 +134,34 @@ class TestChanging:
         assert await rig.webhooks.get(ADA, before.id) == after
         assert (await told(rig, before))[1:] == ["webhook.updated by ada"]
 
-    @pytest.mark.parametrize("url", ["https://127.0.0.1/", "https://localhost/", "http://a/"])
-    async def test_a_new_url_is_checked_as_the_first_was(self, url: str) -> None:
-        rig = a_rig()
-        webhook = await rig.webhooks.create(ADA, URL)
+    async def test_a_new_url_is_checked_as_the_first_was(self, subtests: pytest.Subtests) -> None:
+        for url in ["https://127.0.0.1/", "https://localhost/", "http://a/"]:
+            rig = a_rig()
+            webhook = await rig.webhooks.create(ADA, URL)
 
-        with pytest.raises(Invalid):
-            await rig.webhooks.update(ADA, webhook.id, url=url)
-        with pytest.raises(Invalid):
-            await rig.webhooks.update(ADA, webhook.id, events=())
+            with subtests.test(url=url), pytest.raises(Invalid):
+                await rig.webhooks.update(ADA, webhook.id, url=url)
+            with subtests.test(url=url), pytest.raises(Invalid):
+                await rig.webhooks.update(ADA, webhook.id, events=())
 
-        assert await rig.webhooks.get(ADA, webhook.id) == webhook
+            assert await rig.webhooks.get(ADA, webhook.id) == webhook, url
 
     async def test_an_opening_that_is_taken_back_closes_the_url_as_well(self) -> None:
         rig = a_rig()
         webhook = await rig.webhooks.create(
             ADA, "http://127.0.0.1:9/", allow_addresses=("127.0.0.1",)
         )
-
         with pytest.raises(Invalid, match="loopback"):
             await rig.webhooks.update(ADA, webhook.id, allow_addresses=())
 
     async def test_what_happens_at_the_same_time_is_all_kept(self) -> None:
         rig = a_rig()
         webhook = await rig.webhooks.create(ADA, URL)
-
         await asyncio.gather(
             rig.webhooks.update(ADA, webhook.id, description="new"),
             rig.webhooks.rotate(ADA, webhook.id),
             rig.webhooks.disable(ADA, webhook.id),
         )
-
         after = await rig.webhooks.get(ADA, webhook.id)
         assert (after.description, len(after.secrets), after.active) == ("new", 2, False)
         assert after.version == 4
@@ -210,9 +195,7 @@ class TestChanging:
     async def test_it_is_deleted(self) -> None:
         rig = a_rig()
         webhook = await rig.webhooks.create(ADA, URL)
-
         await rig.webhooks.delete(ADA, webhook.id)
-
         with pytest.raises(NotFound):
             await rig.webhooks.get(ADA, webhook.id)
         assert (await told(rig, webhook))[1:] == ["webhook.deleted by ada"]
@@ -223,7 +206,6 @@ class TestFinding:
         rig = a_rig()
         own = await rig.webhooks.create(LOCAL, URL)
         job = await rig.happened(spec=a_spec(webhooks=(JobWebhook(url=URL, secret=SECRET),)))
-
         assert await rig.webhooks.find(LOCAL) == [own]
         [of_job] = await rig.webhooks.find(LOCAL, WebhookQuery(job_id=job.id))
         assert of_job.id == f"{job.id}:0"
@@ -241,31 +223,27 @@ class TestFinding:
 
 
 class TestOfJobs:
-    @pytest.mark.parametrize(
-        ("url", "why"),
-        [
+    async def test_where_the_webhooks_of_a_job_lead_is_looked_up_when_it_is_submitted(
+        self, subtests: pytest.Subtests
+    ) -> None:
+        for url, why in [
             ("https://inside.example.org/", "10.0.0.1, which is private"),
             ("https://nowhere.example.org/", "has no address"),
-        ],
-    )
-    async def test_where_the_webhooks_of_a_job_lead_is_looked_up_when_it_is_submitted(
-        self, url: str, why: str
-    ) -> None:
-        rig = a_rig()
-        jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
-        spec = a_spec(webhooks=(JobWebhook(url=URL), JobWebhook(url=url)))
+        ]:
+            rig = a_rig()
+            jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
+            spec = a_spec(webhooks=(JobWebhook(url=URL), JobWebhook(url=url)))
 
-        with pytest.raises(Invalid, match=why) as refused:
-            await jobs.submit(ADA, spec)
+            with subtests.test(url=url), pytest.raises(Invalid, match=why) as refused:
+                await jobs.submit(ADA, spec)
 
-        assert refused.value.field == "webhooks.1.url"
-        assert await rig.store.events.events() == []
+            assert refused.value.field == "webhooks.1.url", url
+            assert await rig.store.events.events() == [], url
 
     async def test_what_the_job_opens_its_webhooks_may_use(self) -> None:
         rig = a_rig()
         jobs = JobManager(rig.store, LocalDispatcher(), rig.clock, Policy(rig.store), names)
         asked = (JobWebhook(url="https://inside.example.org/"),)
-
         for opened in ({"allow_addresses": ("10.0.0.0/8",)}, {"allow_private": True}):
             job = await jobs.submit(replace(ADA, trusted=True), a_spec(webhooks=asked, **opened))
             assert job.spec.webhooks[0].url == "https://inside.example.org/"
@@ -273,10 +251,8 @@ class TestOfJobs:
     async def test_who_only_looks_frees_no_room(self) -> None:
         rig = a_rig()
         jobs = JobManager(rig.store, LocalDispatcher(), rig.clock)
-
         with pytest.raises(Forbidden):
             await jobs.purge(VIEWER)
-
         assert not await jobs.purge(ADA)
 
 
@@ -299,7 +275,6 @@ class TestDeliveries:
         rig = a_rig()
         webhook = await rig.webhooks.create(ADA, URL)
         await rig.webhooks.disable(ADA, webhook.id)
-
         with pytest.raises(IllegalMove, match="enable it first"):
             await rig.webhooks.test(ADA, webhook.id)
 
@@ -381,45 +356,42 @@ class TestOwners:
         public = {
             n for n, _ in inspect.getmembers(Webhooks, inspect.isfunction) if not n.startswith("_")
         }
-
         assert public == READS.keys() | CHANGES.keys() | OTHERS
 
-    @pytest.mark.parametrize("call", [*READS, *CHANGES])
-    async def test_it_does_not_exist_for_others(self, call: str) -> None:
-        rig = a_rig()
-        webhook, delivery = await self.the_hook(rig)
+    async def test_it_does_not_exist_for_others(self, subtests: pytest.Subtests) -> None:
+        for call in [*READS, *CHANGES]:
+            rig = a_rig()
+            webhook, delivery = await self.the_hook(rig)
 
-        with pytest.raises(NotFound) as hidden:
-            await (READS | CHANGES)[call](rig.webhooks, BOB, webhook, delivery)
-        with pytest.raises(NotFound):
-            await (READS | CHANGES)[call](rig.webhooks, STRANGER, webhook, delivery)
+            with subtests.test(call=call), pytest.raises(NotFound) as hidden:
+                await (READS | CHANGES)[call](rig.webhooks, BOB, webhook, delivery)
+            with subtests.test(call=call), pytest.raises(NotFound):
+                await (READS | CHANGES)[call](rig.webhooks, STRANGER, webhook, delivery)
 
-        assert webhook.url not in str(hidden.value)
-        assert await rig.webhooks.get(ADA, webhook.id) == webhook
-        assert await rig.log(webhook) == [delivery]
+            assert webhook.url not in str(hidden.value), call
+            assert await rig.webhooks.get(ADA, webhook.id) == webhook, call
+            assert await rig.log(webhook) == [delivery], call
 
-    @pytest.mark.parametrize("call", CHANGES)
-    async def test_who_may_look_may_not_change(self, call: str) -> None:
-        rig = a_rig()
-        webhook, delivery = await self.the_hook(rig)
+    async def test_who_may_look_may_not_change(self, subtests: pytest.Subtests) -> None:
+        for call, change in CHANGES.items():
+            rig = a_rig()
+            webhook, delivery = await self.the_hook(rig)
 
-        with pytest.raises(Forbidden):
-            await CHANGES[call](rig.webhooks, VIEWER, webhook, delivery)
+            with subtests.test(call=call), pytest.raises(Forbidden):
+                await change(rig.webhooks, VIEWER, webhook, delivery)
 
-        assert await rig.webhooks.get(ADA, webhook.id) == webhook
-        assert await rig.log(webhook) == [delivery]
+            assert await rig.webhooks.get(ADA, webhook.id) == webhook, call
+            assert await rig.log(webhook) == [delivery], call
 
     @pytest.mark.parametrize("call", [*READS, *CHANGES])
     @pytest.mark.parametrize("actor", [ADA, LOCAL])
     async def test_its_owner_and_an_admin_may(self, call: str, actor: Actor) -> None:
         rig = a_rig()
         webhook, delivery = await self.the_hook(rig)
-
         await (READS | CHANGES)[call](rig.webhooks, actor, webhook, delivery)
 
     async def test_a_viewer_adds_none(self) -> None:
         rig = a_rig()
-
         with pytest.raises(Forbidden):
             await rig.webhooks.create(VIEWER, URL)
 
@@ -436,8 +408,6 @@ class TestOwners:
     async def test_an_admins_webhook_hears_of_nobody_elses_jobs(self) -> None:
         rig = a_rig()
         webhook = await rig.webhooks.create(LOCAL, URL)
-
         await rig.happened(owner="ada")
         await rig.store.deliveries.fan_out(NOW)
-
         assert await rig.log(webhook) == []

@@ -71,10 +71,8 @@ async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     jobs, service = Jobs(), Service()
-
     with interrupts(lambda: None) as stop, pytest.raises(ZeroDivisionError, match="one of ours"):
         await run_together(jobs.run, {"webhooks": service.run, "janitor": broken}, stop, jobs.stop)
-
     assert jobs.given_back
     assert service.cancelled
     assert "the janitor has failed, so the worker stops" in caplog.text
@@ -82,10 +80,8 @@ async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_
 
 async def test_an_error_of_the_worker_itself_is_not_hidden() -> None:
     service = Service()
-
     with interrupts(lambda: None) as stop, pytest.raises(ExceptionGroup) as raised:
         await run_together(broken, {"janitor": service.run}, stop, lambda: None)
-
     assert raised.group_contains(ZeroDivisionError)
     assert service.cancelled
 
@@ -131,7 +127,5 @@ async def test_after_a_signal_nothing_more_is_begun() -> None:
     stop.receive(signal.SIGTERM)
     async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
         begun = await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(), 0)
-
         await run_dry(yard, broken, stop, lambda: None)
-
         assert (await yard.operations.get(LOCAL, begun.id)).ended_at is None

@@ -3,8 +3,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import pytest
-
 from crawlyard import ErrorKind
 from crawlyard.core.hosts.robots_file import RobotsFile
 from crawlyard.engine.http.fetch import FetchFailed, Response
@@ -89,50 +87,38 @@ async def test_rules_are_asked_for_once_and_then_known() -> None:
     assert web.asked == [ROBOTS]
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451, 499])
-async def test_any_4xx_allows_everything(status: int) -> None:
-    access, _ = an_access(an_answer(status, SECRET))
-
-    assert (await rules_of(access)).verdict("/secret") is None
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504, 599])
-async def test_a_5xx_or_a_429_closes_the_origin(status: int) -> None:
-    access, _ = an_access(an_answer(status, SECRET))
-
-    known = await closed(access)
-
-    assert known.kind is ErrorKind.ROBOTS
-    assert known.detail == f"{ORIGIN} is closed: robots.txt answered {status}"
+async def test_any_4xx_allows_everything() -> None:
+    for status in [400, 401, 403, 404, 410, 451, 499]:
+        access, _ = an_access(an_answer(status, SECRET))
+        assert (await rules_of(access)).verdict("/secret") is None, status
 
 
-@pytest.mark.parametrize(
-    ("failure", "kind"),
-    [
+async def test_a_5xx_or_a_429_closes_the_origin() -> None:
+    for status in [429, 500, 502, 503, 504, 599]:
+        access, _ = an_access(an_answer(status, SECRET))
+        known = await closed(access)
+        assert known.kind is ErrorKind.ROBOTS, status
+        assert known.detail == f"{ORIGIN} is closed: robots.txt answered {status}", status
+
+
+async def test_no_answer_closes_the_origin_and_says_why() -> None:
+    for failure, kind in [
         (TIMEOUT, ErrorKind.ROBOTS),
         (NO_NAME, ErrorKind.DNS),
         (REFUSED, ErrorKind.CONNECT),
         (BLOCKED, ErrorKind.BLOCKED_ADDRESS),
-    ],
-)
-async def test_no_answer_closes_the_origin_and_says_why(
-    failure: FetchFailed, kind: ErrorKind
-) -> None:
-    access, _ = an_access(failure)
-
-    known = await closed(access)
-
-    assert known.kind is kind
-    assert failure.detail in known.detail
+    ]:
+        access, _ = an_access(failure)
+        known = await closed(access)
+        assert known.kind is kind, failure
+        assert failure.detail in known.detail, failure
 
 
 async def test_what_is_beyond_500_kib_is_not_read() -> None:
     comment = b"#" * (MAX_PARSED - len(SECRET) - 1) + b"\n"
     beyond = b"User-agent: *\nDisallow: /\n"
     access, _ = an_access(an_answer(body=SECRET + comment + beyond))
-
     rules = await rules_of(access)
-
     assert rules.verdict("/secret") is not None
     assert rules.verdict("/open") is None
 
@@ -140,28 +126,23 @@ async def test_what_is_beyond_500_kib_is_not_read() -> None:
 # --- asked again
 
 
-@pytest.mark.parametrize("failure", [an_answer(503), TIMEOUT], ids=["a 503", "a time-out"])
-async def test_a_closed_origin_is_asked_again_after_growing_waits_and_then_given_up(
-    failure: Response | FetchFailed,
-) -> None:
-    access, web = an_access(failure)
-
-    assert await waits_of(access) == [2.0, 4.0, 8.0, 16.0, 32.0, None]
-    assert len(web.asked) == 6
+async def test_a_closed_origin_is_asked_again_after_growing_waits_and_then_given_up() -> None:
+    cases: dict[str, Response | FetchFailed] = {"a 503": an_answer(503), "a time-out": TIMEOUT}
+    for name, failure in cases.items():
+        access, web = an_access(failure)
+        assert await waits_of(access) == [2.0, 4.0, 8.0, 16.0, 32.0, None], name
+        assert len(web.asked) == 6, name
 
 
-@pytest.mark.parametrize("failure", [NO_NAME, REFUSED], ids=["no name", "refused"])
-async def test_an_origin_that_cannot_be_reached_is_given_up_sooner(failure: FetchFailed) -> None:
-    access, _ = an_access(failure)
-
-    assert await waits_of(access) == [2.0, 4.0, None]
+async def test_an_origin_that_cannot_be_reached_is_given_up_sooner() -> None:
+    for name, failure in {"no name": NO_NAME, "refused": REFUSED}.items():
+        access, _ = an_access(failure)
+        assert await waits_of(access) == [2.0, 4.0, None], name
 
 
 async def test_what_no_further_try_can_change_is_given_up_at_once() -> None:
     access, web = an_access(BLOCKED)
-
     known = await closed(access)
-
     assert known.detail == f"{ORIGIN} is closed: 10.0.0.1 is private"
     assert access.of(ORIGIN) is known
     assert len(web.asked) == 1
@@ -170,9 +151,7 @@ async def test_what_no_further_try_can_change_is_given_up_at_once() -> None:
 async def test_an_origin_that_is_given_up_stays_so_and_says_after_how_many_tries() -> None:
     access, _ = an_access(REFUSED)
     await waits_of(access)
-
     known = access.of(ORIGIN)
-
     assert isinstance(known, Closed)
     assert known.retry_in_s is None
     assert known.detail.endswith("(3 tries)")
@@ -181,7 +160,6 @@ async def test_an_origin_that_is_given_up_stays_so_and_says_after_how_many_tries
 async def test_an_origin_that_is_only_closed_so_far_is_not_known() -> None:
     access, _ = an_access(an_answer(503))
     await closed(access)
-
     assert access.of(ORIGIN) is None
 
 
@@ -223,31 +201,27 @@ def a_chain(hops: int) -> Web:
 
 async def test_five_redirects_are_followed() -> None:
     access = RobotsAccess(AGENT, RobotsCache(FakeClock()), a_chain(MAX_HOPS).ask)
-
     assert (await rules_of(access)).verdict("/secret") is not None
 
 
 async def test_a_longer_chain_is_taken_as_no_robots_txt() -> None:
     web = a_chain(MAX_HOPS + 1)
     access = RobotsAccess(AGENT, RobotsCache(FakeClock()), web.ask)
-
     assert (await rules_of(access)).verdict("/secret") is None
     assert len(web.asked) == 1 + MAX_HOPS
 
 
-@pytest.mark.parametrize("location", ["", "javascript:alert(1)", "http://"])
-async def test_a_redirect_that_leads_nowhere_is_taken_as_no_robots_txt(location: str) -> None:
-    access, web = an_access(an_answer(302, SECRET, location))
-
-    assert (await rules_of(access)).verdict("/secret") is None
-    assert web.asked == [ROBOTS]
+async def test_a_redirect_that_leads_nowhere_is_taken_as_no_robots_txt() -> None:
+    for location in ["", "javascript:alert(1)", "http://"]:
+        access, web = an_access(an_answer(302, SECRET, location))
+        assert (await rules_of(access)).verdict("/secret") is None, location
+        assert web.asked == [ROBOTS], location
 
 
 async def test_a_redirect_to_what_is_down_closes_the_origin() -> None:
     elsewhere = "http://b.example/robots.txt"
     web = Web({ROBOTS: an_answer(301, location=elsewhere), elsewhere: an_answer(500)})
     access = RobotsAccess(AGENT, RobotsCache(FakeClock()), web.ask)
-
     assert (await closed(access)).retry_in_s == 2.0
 
 
@@ -258,9 +232,7 @@ async def test_what_one_job_has_learnt_the_others_need_not_ask() -> None:
     cache = RobotsCache(FakeClock())
     one, _ = an_access(an_answer(body=SECRET), cache)
     other, web = an_access(an_answer(500), cache)
-
     rules = await rules_of(one)
-
     assert other.of(ORIGIN) is rules
     assert web.asked == []
 
@@ -280,7 +252,6 @@ async def test_rules_are_kept_for_a_day_also_within_one_job() -> None:
 async def test_rules_for_another_agent_or_origin_are_others() -> None:
     cache = RobotsCache(FakeClock())
     await rules_of(an_access(an_answer(body=SECRET), cache)[0])
-
     assert cache.get(ORIGIN, "Another/1.0") is None
     assert cache.get("http://a.example", AGENT) is None
 
@@ -301,9 +272,7 @@ async def test_an_origin_that_is_given_up_is_so_for_its_job_alone() -> None:
     cache = RobotsCache(FakeClock())
     one, _ = an_access(BLOCKED, cache)
     await closed(one)
-
     other, _ = an_access(an_answer(body=SECRET), cache)
-
     assert other.of(ORIGIN) is None
 
 
@@ -353,18 +322,18 @@ async def test_another_process_need_not_ask_for_what_one_has_asked() -> None:
     assert rules.verdict("/secret") == "Disallow: /secret"
 
 
-@pytest.mark.parametrize("status", [404, 403, 301])
-async def test_that_there_are_no_rules_is_kept_as_well(status: int) -> None:
-    clock, kept = FakeClock(), Kept()
-    one, _ = an_access(an_answer(status, SECRET), RobotsCache(clock, kept))
-    await rules_of(one)
-    await saved(clock)
+async def test_that_there_are_no_rules_is_kept_as_well() -> None:
+    for status in [404, 403, 301]:
+        clock, kept = FakeClock(), Kept()
+        one, _ = an_access(an_answer(status, SECRET), RobotsCache(clock, kept))
+        await rules_of(one)
+        await saved(clock)
 
-    other, web = an_access(an_answer(500), RobotsCache(clock, kept))
-    rules = await rules_of(other)
+        other, web = an_access(an_answer(500), RobotsCache(clock, kept))
+        rules = await rules_of(other)
 
-    assert web.asked == []
-    assert rules.verdict("/secret") is None
+        assert web.asked == [], status
+        assert rules.verdict("/secret") is None, status
 
 
 async def test_each_agent_reads_its_own_group_of_what_is_kept() -> None:
@@ -396,52 +365,49 @@ async def test_what_is_kept_ends_a_day_after_it_was_asked_for() -> None:
     assert web.asked == [ROBOTS, ROBOTS]
 
 
-@pytest.mark.parametrize("restarted", [False, True], ids=["same process", "another process"])
-async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told(
-    restarted: bool,
-) -> None:
-    clock, kept = FakeClock(), Kept()
-    cache = RobotsCache(clock, kept)
-    await rules_of(an_access(an_answer(body=SECRET), cache)[0])
-    await clock.advance(timedelta(seconds=FRESH_S + 1))
-    edited = an_answer(body=b"User-agent: *\nDisallow: /other\n")
+async def test_a_job_that_begins_later_asks_again_and_goes_by_what_it_is_told() -> None:
+    for name, restarted in {"same process": False, "another process": True}.items():
+        clock, kept = FakeClock(), Kept()
+        cache = RobotsCache(clock, kept)
+        await rules_of(an_access(an_answer(body=SECRET), cache)[0])
+        await clock.advance(timedelta(seconds=FRESH_S + 1))
+        edited = an_answer(body=b"User-agent: *\nDisallow: /other\n")
 
-    later, web = an_access(edited, RobotsCache(clock, kept) if restarted else cache)
-    assert later.of(ORIGIN) is None
-    rules = await rules_of(later)
-    await saved(clock)
+        later, web = an_access(edited, RobotsCache(clock, kept) if restarted else cache)
+        assert later.of(ORIGIN) is None, name
+        rules = await rules_of(later)
+        await saved(clock)
 
-    assert web.asked == [ROBOTS]
-    assert (rules.verdict("/secret"), rules.verdict("/other")) == (None, "Disallow: /other")
-    assert later.of(ORIGIN) is rules
-    file = await kept.get(ORIGIN, clock.now())
-    assert file is not None
-    assert b"/other" in file.body
+        assert web.asked == [ROBOTS], name
+        assert (rules.verdict("/secret"), rules.verdict("/other")) == (None, "Disallow: /other"), (
+            name
+        )
+        assert later.of(ORIGIN) is rules, name
+        file = await kept.get(ORIGIN, clock.now())
+        assert file is not None, name
+        assert b"/other" in file.body, name
 
 
-@pytest.mark.parametrize("failure", [an_answer(503), TIMEOUT], ids=["a 503", "a time-out"])
-async def test_what_was_had_before_a_job_holds_while_the_origin_does_not_answer(
-    failure: Response | FetchFailed,
-) -> None:
-    clock, kept = FakeClock(), Kept()
-    await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
-    await clock.advance(timedelta(hours=1))
+async def test_what_was_had_before_a_job_holds_while_the_origin_does_not_answer() -> None:
+    cases: dict[str, Response | FetchFailed] = {"a 503": an_answer(503), "a time-out": TIMEOUT}
+    for name, failure in cases.items():
+        clock, kept = FakeClock(), Kept()
+        await rules_of(an_access(an_answer(body=SECRET), RobotsCache(clock, kept))[0])
+        await clock.advance(timedelta(hours=1))
 
-    later, web = an_access(failure, RobotsCache(clock, kept))
-    rules = await rules_of(later)
+        later, web = an_access(failure, RobotsCache(clock, kept))
+        rules = await rules_of(later)
 
-    assert web.asked == [ROBOTS]
-    assert rules.verdict("/secret") == "Disallow: /secret"
-    assert later.of(ORIGIN) is rules
+        assert web.asked == [ROBOTS], name
+        assert rules.verdict("/secret") == "Disallow: /secret", name
+        assert later.of(ORIGIN) is rules, name
 
 
 async def test_an_origin_that_fails_is_not_kept() -> None:
     clock, kept = FakeClock(), Kept()
-
     for answer in (an_answer(503), an_answer(429), TIMEOUT):
         await closed(an_access(answer, RobotsCache(clock, kept))[0])
     await saved(clock)
-
     assert kept.puts == []
 
 
@@ -487,9 +453,7 @@ async def test_what_was_had_just_now_is_written_before_the_end() -> None:
 async def test_while_the_store_is_away_origins_are_asked() -> None:
     clock, kept = FakeClock(), Kept(away=True)
     access, web = an_access(an_answer(body=SECRET), RobotsCache(clock, kept))
-
     rules = await rules_of(access)
     await saved(clock)
-
     assert web.asked == [ROBOTS]
     assert access.of(ORIGIN) is rules

@@ -17,9 +17,8 @@ from crawlyard.errors import Invalid
 from tests.builders import a_page, a_target
 
 
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
+def test_words_are_told_apart_by_blanks_and_kept_together_by_quotes() -> None:
+    for text, words in [
         ("", ()),
         ("  \n ", ()),
         ("One tWO one", ("one", "two")),
@@ -28,33 +27,24 @@ from tests.builders import a_page, a_target
         ('""', ()),
         ("ÄPFEL", ("äpfel",)),
         ("état % _ \\", ("état", "%", "_", "\\")),
-    ],
-)
-def test_words_are_told_apart_by_blanks_and_kept_together_by_quotes(
-    text: str, words: tuple[str, ...]
-) -> None:
-    assert words_of(text) == words
+    ]:
+        assert words_of(text) == words, text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_what_cannot_be_looked_for_is_refused(subtests: pytest.Subtests) -> None:
+    for text in [
         'one "two',
         " " * (MAX_TEXT + 1),
         " ".join(map(str, range(MOST_WORDS + 1))),
         "x" * (MAX_WORD + 1),
-    ],
-)
-def test_what_cannot_be_looked_for_is_refused(text: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        words_of(text)
-
-    assert refused.value.field == "q"
+    ]:
+        with subtests.test(text=text), pytest.raises(Invalid) as refused:
+            words_of(text)
+        assert refused.value.field == "q", text
 
 
 def test_what_is_in_url_or_title_is_not_missing() -> None:
     page = a_page(a_target("Guide"), title="Getting\n  started", final_url="https://a.example/end")
-
     assert missing(("guide", "a.example", "getting started", "text"), page) == ("text",)
 
 
@@ -84,14 +74,11 @@ class TestExcerpt:
 
     def test_letters_that_are_two_in_lower_case_do_not_move_it(self) -> None:
         said = excerpt(f"{'İ' * 300} needle", ("needle",), ("needle",))
-
         assert said is not None
         assert said.endswith("needle")
 
     @given(st.text(), st.text(min_size=1, max_size=3))
     def test_it_is_never_longer_than_it_may_be(self, text: str, word: str) -> None:
         words = (word.lower(),)
-
         said = excerpt(text, words, words)
-
         assert said is None or (len(said) <= EXCERPT and "\n" not in said)

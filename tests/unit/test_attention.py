@@ -1,10 +1,8 @@
 """What needs a person: each kind of trouble, at its edges, and how much of it is shown."""
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
@@ -94,224 +92,179 @@ def test_where_all_is_well_nobody_is_needed() -> None:
         hosts=[a_host()],
         webhooks=[a_webhook()],
     )
-
     found = attention(well, EVERY)
-
     assert (found.notices, found.counts, found.cut) == ((), {}, frozenset())
 
 
 class TestNoWorker:
-    @pytest.mark.parametrize(
-        ("workers", "count", "told"),
-        [(0, 0, None), (1, 3, None), (0, 1, "1 job waits"), (0, 1200, "1,200 jobs wait")],
-    )
-    def test_jobs_that_wait_for_one_are_counted(
-        self, workers: int, count: int, told: str | None
-    ) -> None:
-        backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
-
-        found = notices(workers=workers, backlog=backlog)
-
-        assert [(n.key, n.job_id, n.since) for n in found] == (
-            [("j1", "j1", NOW - MINUTE)] if told else []
-        )
-        assert all(n.detail.startswith(f"{told}, and no worker takes any") for n in found)
+    def test_jobs_that_wait_for_one_are_counted(self) -> None:
+        for workers, count, told in [
+            (0, 0, None),
+            (1, 3, None),
+            (0, 1, "1 job waits"),
+            (0, 1200, "1,200 jobs wait"),
+        ]:
+            backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
+            found = notices(workers=workers, backlog=backlog)
+            assert [(n.key, n.job_id, n.since) for n in found] == (
+                [("j1", "j1", NOW - MINUTE)] if told else []
+            ), count
+            assert all(n.detail.startswith(f"{told}, and no worker takes any") for n in found), (
+                count
+            )
 
 
 class TestDisk:
-    @pytest.mark.parametrize(
-        ("free", "total", "full"),
-        [
+    def test_it_is_nearly_full_below_its_share_within_bounds(self) -> None:
+        for free, total, full in [
             (GIB, 10 * GIB, False),
             (GIB - 1, 10 * GIB, True),
             (5 * GIB, 100 * GIB, False),
             (5 * GIB - 1, 100 * GIB, True),
             (10 * GIB, 4000 * GIB, False),
             (10 * GIB - 1, 4000 * GIB, True),
-        ],
-    )
-    def test_it_is_nearly_full_below_its_share_within_bounds(
-        self, free: int, total: int, *, full: bool
-    ) -> None:
-        found = notices(disk=Disk(folder="/data", free=free, total=total))
-
-        assert [n.trouble for n in found] == ([Trouble.DISK_FULL] if full else [])
-        assert all("/data" in n.detail and n.subject is None for n in found)
+        ]:
+            found = notices(disk=Disk(folder="/data", free=free, total=total))
+            assert [n.trouble for n in found] == ([Trouble.DISK_FULL] if full else []), free
+            assert all("/data" in n.detail and n.subject is None for n in found), free
 
     def test_where_nobody_can_say_nothing_is_said(self) -> None:
         assert notices(disk=None) == ()
 
 
 class TestSchedules:
-    @pytest.mark.parametrize(
-        ("fire_at", "paused", "late"),
-        [
+    def test_one_is_overdue_a_minute_after_its_time(self) -> None:
+        for fire_at, paused, late in [
             (NOW - LATE, False, False),
             (NOW - LATE - MOMENT, False, True),
             (NOW - timedelta(hours=3), True, False),
             (None, False, False),
-        ],
-    )
-    def test_one_is_overdue_a_minute_after_its_time(
-        self, fire_at: datetime | None, *, paused: bool, late: bool
-    ) -> None:
-        schedule = a_schedule(
-            fire_at=fire_at, paused_at=NOW if paused else None, paused_by="ada", name="watch"
-        )
-
-        found = notices(schedules=[schedule])
-
-        assert [(n.trouble, n.key, n.name, n.since) for n in found] == (
-            [(Trouble.SCHEDULE_OVERDUE, schedule.id, "watch", fire_at)] if late else []
-        )
+        ]:
+            schedule = a_schedule(
+                fire_at=fire_at, paused_at=NOW if paused else None, paused_by="ada", name="watch"
+            )
+            found = notices(schedules=[schedule])
+            assert [(n.trouble, n.key, n.name, n.since) for n in found] == (
+                [(Trouble.SCHEDULE_OVERDUE, schedule.id, "watch", fire_at)] if late else []
+            ), fire_at
 
     def test_how_late_it_is_goes_by_the_clock_on_the_wall(self) -> None:
         schedule = a_schedule(fire_at=NOW)
-
         assert notices(schedules=[schedule]) == ()
         [late] = notices(schedules=[schedule], wall=NOW + 6 * MINUTE)
         assert late.detail.startswith("it should have been fired")
 
-    @pytest.mark.parametrize(("by", "told"), [(BY_ITSELF, True), ("ada", False)])
-    def test_one_that_was_paused_by_no_user_is_told(self, by: str, *, told: bool) -> None:
-        schedule = a_schedule(
-            paused_at=NOW - MINUTE, paused_by=by, pause_reason="3 runs in a row have failed"
-        )
-
-        found = notices(schedules=[schedule])
-
-        assert [(n.trouble, n.since, n.detail) for n in found] == (
-            [(Trouble.SCHEDULE_PAUSED, NOW - MINUTE, "it was paused: 3 runs in a row have failed")]
-            if told
-            else []
-        )
+    def test_one_that_was_paused_by_no_user_is_told(self) -> None:
+        for by, told in [(BY_ITSELF, True), ("ada", False)]:
+            schedule = a_schedule(
+                paused_at=NOW - MINUTE, paused_by=by, pause_reason="3 runs in a row have failed"
+            )
+            found = notices(schedules=[schedule])
+            assert [(n.trouble, n.since, n.detail) for n in found] == (
+                [
+                    (
+                        Trouble.SCHEDULE_PAUSED,
+                        NOW - MINUTE,
+                        "it was paused: 3 runs in a row have failed",
+                    )
+                ]
+                if told
+                else []
+            ), by
 
 
 class TestLines:
     F, C = State.FAILED, State.COMPLETED
 
-    @pytest.mark.parametrize(
-        ("states", "count"),
-        [
+    def test_three_failures_in_a_row_are_told(self) -> None:
+        for states, count in [
             ((), 0),
-            ((F, F), 0),
-            ((F, F, F), 3),
-            ((C, F, F, F), 0),
-            ((F, F, C, F), 0),
-            ((F, F, F, C, F, F, F), 3),
-            ((F, F, F, F, C), 4),
-        ],
-    )
-    def test_three_failures_in_a_row_are_told(self, states: Sequence[State], count: int) -> None:
-        found = notices(lines={NIGHTLY: ends(*states)}, names={NIGHTLY: "nightly"})
+            ((self.F, self.F), 0),
+            ((self.F, self.F, self.F), 3),
+            ((self.C, self.F, self.F, self.F), 0),
+            ((self.F, self.F, self.C, self.F), 0),
+            ((self.F, self.F, self.F, self.C, self.F, self.F, self.F), 3),
+            ((self.F, self.F, self.F, self.F, self.C), 4),
+        ]:
+            found = notices(lines={NIGHTLY: ends(*states)}, names={NIGHTLY: "nightly"})
 
-        assert len(streak(ends(*states))) >= count
-        assert [(n.trouble, n.subject, n.key, n.name) for n in found] == (
-            [(Trouble.RUNS_FAILING, SubjectKind.SCHEDULE, "s1", "nightly")] if count else []
-        )
-        for notice in found:
-            assert notice.detail.endswith(f"{count} in a row")
-            assert (notice.job_id, notice.since) == ("j0", NOW - (count - 1) * MINUTE)
-            assert ("at least" in notice.detail) is (len(states) == count)
+            assert len(streak(ends(*states))) >= count, states
+            assert [(n.trouble, n.subject, n.key, n.name) for n in found] == (
+                [(Trouble.RUNS_FAILING, SubjectKind.SCHEDULE, "s1", "nightly")] if count else []
+            ), states
+            for notice in found:
+                assert notice.detail.endswith(f"{count} in a row"), states
+                assert (notice.job_id, notice.since) == ("j0", NOW - (count - 1) * MINUTE), states
+                assert ("at least" in notice.detail) is (len(states) == count), states
 
     def test_jobs_of_a_name_are_told_by_the_last_of_them(self) -> None:
         line = NoticeLine(kind=SubjectKind.JOB, key="news", owner="ada")
-
         [found] = notices(lines={line: ends(*[self.F] * 3)}, names={line: "news"})
-
         assert (found.subject, found.key, found.name) == (SubjectKind.JOB, "j0", "news")
 
     def test_of_what_is_gone_nothing_is_told(self) -> None:
         assert notices(lines={NIGHTLY: ends(*[self.F] * 3)}) == ()
 
-    @pytest.mark.parametrize(
-        ("schedule", "template", "name", "kind", "key"),
-        [
+    def test_a_job_is_in_the_line_of_what_made_it(self) -> None:
+        for schedule, template, name, kind, key in [
             ("s", "t", "n", SubjectKind.SCHEDULE, "s"),
             (None, "t", "n", SubjectKind.TEMPLATE, "t"),
             (None, None, "n", SubjectKind.JOB, "n"),
-        ],
-    )
-    def test_a_job_is_in_the_line_of_what_made_it(
-        self,
-        schedule: str | None,
-        template: str | None,
-        name: str,
-        kind: SubjectKind,
-        key: str,
-    ) -> None:
-        assert line_of("ada", schedule, template, name) == NoticeLine(
-            kind=kind, key=key, owner="ada"
-        )
-        assert line_of("ada", None, None, "") is None
+        ]:
+            assert line_of("ada", schedule, template, name) == NoticeLine(
+                kind=kind, key=key, owner="ada"
+            ), kind
+            assert line_of("ada", None, None, "") is None, kind
 
     def test_lines_with_enough_failures_are_looked_at_since_the_first_of_them(self) -> None:
         other = replace(NIGHTLY, key="s2")
         failed = ends(*[self.F] * 7)
         owners = [other, NIGHTLY, None, NIGHTLY, other, NIGHTLY, None]
-
         found = suspects(zip(owners, failed, strict=True))
-
         assert found == {NIGHTLY: NOW - 5 * MINUTE}
         assert len(failed) > IN_A_ROW
 
 
 class TestPausedJobs:
-    @pytest.mark.parametrize(
-        ("reason", "ago", "told"),
-        [
+    def test_one_is_told_after_a_day_or_if_the_yard_has_done_it(self) -> None:
+        for reason, ago, told in [
             (StateReason.BY_USER, PAUSED_LONG, False),
             (StateReason.BY_USER, PAUSED_LONG + MOMENT, True),
             (StateReason.DISK_FULL, timedelta(0), True),
             (StateReason.NOT_GRANTED, timedelta(0), True),
-        ],
-    )
-    def test_one_is_told_after_a_day_or_if_the_yard_has_done_it(
-        self, reason: StateReason, ago: timedelta, *, told: bool
-    ) -> None:
-        job = a_paused_job(reason, NOW - ago, "no room")
-
-        found = notices(paused=[job])
-
-        assert [(n.trouble, n.key, n.job_id, n.name, n.since) for n in found] == (
-            [(Trouble.JOB_PAUSED, job.id, job.id, "news", NOW - ago)] if told else []
-        )
-        assert all(n.detail.endswith(": no room") for n in found)
+        ]:
+            job = a_paused_job(reason, NOW - ago, "no room")
+            found = notices(paused=[job])
+            assert [(n.trouble, n.key, n.job_id, n.name, n.since) for n in found] == (
+                [(Trouble.JOB_PAUSED, job.id, job.id, "news", NOW - ago)] if told else []
+            ), (reason, ago)
+            assert all(n.detail.endswith(": no room") for n in found), (reason, ago)
 
     def test_one_that_goes_on_by_now_is_not(self) -> None:
         running = a_job(state=State.RUNNING, state_reason=StateReason.DISK_FULL)
-
         assert notices(paused=[running]) == ()
 
 
-@pytest.mark.parametrize(("refusals", "told"), [(2, False), (3, True)])
-def test_a_host_that_refuses_and_refuses_is_told_with_a_job(refusals: int, *, told: bool) -> None:
-    found = notices(hosts=[a_host(refusals=refusals)])
+def test_a_host_that_refuses_and_refuses_is_told_with_a_job() -> None:
+    for refusals, told in [(2, False), (3, True)]:
+        found = notices(hosts=[a_host(refusals=refusals)])
+        assert [(n.trouble, n.key, n.job_id) for n in found] == (
+            [(Trouble.HOST_REFUSING, "example.com", "j1")] if told else []
+        ), refusals
+        assert all("3 requests" in n.detail for n in found), refusals
 
-    assert [(n.trouble, n.key, n.job_id) for n in found] == (
-        [(Trouble.HOST_REFUSING, "example.com", "j1")] if told else []
-    )
-    assert all("3 requests" in n.detail for n in found)
 
-
-@pytest.mark.parametrize(
-    ("fields", "told"),
-    [
+def test_a_webhook_that_no_user_has_switched_off_is_told() -> None:
+    for fields, told in [
         ({"active": False, "disabled_reason": "the receiver answered 410 (gone)"}, True),
         ({"active": False, "disabled_reason": "switched off by ada"}, False),
         ({"active": True, "failures": 5, "failing_since": NOW}, False),
-    ],
-)
-def test_a_webhook_that_no_user_has_switched_off_is_told(
-    fields: dict[str, Any], *, told: bool
-) -> None:
-    webhook = a_webhook(**fields)
-
-    found = notices(webhooks=[webhook])
-
-    assert [(n.trouble, n.key, n.name) for n in found] == (
-        [(Trouble.WEBHOOK_OFF, webhook.id, "hooks.example.org")] if told else []
-    )
+    ]:
+        webhook = a_webhook(**fields)
+        found = notices(webhooks=[webhook])
+        assert [(n.trouble, n.key, n.name) for n in found] == (
+            [(Trouble.WEBHOOK_OFF, webhook.id, "hooks.example.org")] if told else []
+        ), fields
 
 
 class TestTogether:
@@ -320,9 +273,7 @@ class TestTogether:
     def test_of_each_kind_the_longest_are_shown_and_all_are_counted(self) -> None:
         hours = [timedelta(hours=n + 1) for n in range(self.MANY)]
         schedules = [a_schedule(fire_at=NOW - ago, name=f"{ago}") for ago in hours]
-
         found = attention(replace(NOTHING, schedules=schedules), EVERY)
-
         assert found.counts == {Trouble.SCHEDULE_OVERDUE: self.MANY}
         assert [n.since for n in found.notices] == [NOW - ago for ago in hours[:4:-1]]
 
@@ -332,7 +283,6 @@ class TestTogether:
             hosts=[a_host(refusals=9)],
             paused=[a_paused_job(StateReason.DISK_FULL, NOW - timedelta(days=9))],
         )
-
         assert [n.trouble for n in found] == [
             Trouble.NO_WORKER,
             Trouble.JOB_PAUSED,
@@ -345,24 +295,17 @@ class TestTogether:
             schedules=[a_schedule(fire_at=NOW - timedelta(hours=1))],
             cut=frozenset({Trouble.SCHEDULE_OVERDUE, Trouble.JOB_PAUSED}),
         )
-
         found = attention(facts, kinds_for({Permit.JOBS_READ}))
-
         assert (found.notices, found.counts) == ((), {})
         assert found.cut == {Trouble.JOB_PAUSED}
 
-    @pytest.mark.parametrize(
-        ("permits", "kinds"),
-        [
+    def test_what_one_may_read_is_what_one_is_told_of(self) -> None:
+        for permits, kinds in [
             (frozenset(), set()),
             (PERMITS_OF[Role.VIEWER], EVERY - {Trouble.DISK_FULL}),
             (PERMITS_OF[Role.OPERATOR], EVERY - {Trouble.DISK_FULL}),
             (PERMITS_OF[Role.ADMIN], EVERY),
             (frozenset({Permit.JOBS_READ}), EVERY - set(NEEDS)),
             (frozenset({Permit.WEBHOOKS_READ}), {Trouble.WEBHOOK_OFF}),
-        ],
-    )
-    def test_what_one_may_read_is_what_one_is_told_of(
-        self, permits: frozenset[Permit], kinds: set[Trouble]
-    ) -> None:
-        assert kinds_for(permits) == kinds
+        ]:
+            assert kinds_for(permits) == kinds, permits

@@ -18,9 +18,7 @@ async def test_the_last_progress_of_each_job_is_kept() -> None:
     bus = MemoryBus(FakeClock())
     await bus.publish("a", a_progress(1))
     await bus.publish("b", a_progress(2))
-
     await bus.publish("a", a_progress(3))
-
     assert await bus.latest("a") == a_progress(3)
     assert await bus.latest("b") == a_progress(2)
 

@@ -1,9 +1,10 @@
-"""Commands run in this process: what they refuse, what they say, where they keep things."""
+"""Commands: what they send and log, and how their process ends."""
 
 import gc
 import json
 import logging
 import sqlite3
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +13,10 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
+from crawlyard.cli.api import Request
+from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.main import main
+from crawlyard.errors import Invalid
 
 
 class Said(NamedTuple):
@@ -49,7 +53,6 @@ def crawlyard(
 def test_a_port_out_of_range_is_refused_with_what_it_may_be(crawlyard: Crawlyard) -> None:
     for port in ("80000", "65536", "-1", "http", "1.5"):
         said = crawlyard("serve", "--port", port)
-
         assert (said.code, said.out) == (2, "")
         expected = f"expected a port from 0 to 65535, got '{port}'"
         assert f"error: invalid value for '--port': {expected}\n" in said.err
@@ -77,7 +80,6 @@ def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
 def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlyard) -> None:
     bare = crawlyard("crawl", "docs.example.org")
     far = crawlyard("crawl", "http://docs.example.org:99999/")
-
     assert (bare.code, bare.out, far.code, far.out) == (2, "", 2, "")
     assert "did you mean https://docs.example.org/?\n" in bare.err
     assert "expected a port from 1 to 65535, got '99999'" in far.err
@@ -102,7 +104,6 @@ def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
 
 def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
     said = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
-
     assert (
         "--data-dir DIR Where the job is kept; else CRAWLYARD_DATA_DIR, or crawlyard-demo." in said
     )
@@ -141,11 +142,134 @@ def test_a_check_of_a_database_fails_where_its_schema_is_older(
 def test_a_grant_that_is_changed_leaves_the_others_as_they_are(crawlyard: Crawlyard) -> None:
     crawlyard("settings", "grants", "--private", "--ignore-robots")
     crawlyard("settings", "grants", "--no-private", "--addresses")
-
     said = crawlyard("settings", "grants", "-o", "json")
-
     assert json.loads(said.out)["effective"] == {
         "addresses": True,
         "private": False,
         "ignore_robots": True,
     }
+
+
+def test_a_path_is_below_the_api_with_and_without_its_slash() -> None:
+    for said, asked in [
+        ("jobs", "jobs"),
+        ("/jobs", "jobs"),
+        ("/api/v1/jobs", "jobs"),
+        ("/settings/grants", "settings/grants"),
+        ("/healthz", "/healthz"),
+        ("/metrics", "/metrics"),
+        ("/api/v2/jobs", "/api/v2/jobs"),
+    ]:
+        assert Request.of("GET", said, (), "").path == asked, said
+
+
+def test_what_a_path_asks_goes_with_what_is_asked_beside_it() -> None:
+    request = Request.of("GET", "jobs?state=failed&tag=a&tag=b&q=", ["limit=5", "q=docs"], "")
+    assert request.path == "jobs"
+    assert request.params == {"state": "failed", "tag": ["a", "b"], "q": "docs", "limit": 5}
+    assert request.rest(cursor="c")["params"] == {**request.params, "cursor": "c"}
+
+
+def test_what_is_sent_may_ask_in_its_path() -> None:
+    request = Request.of("POST", "jobs?dry_run=true&note=", ["name=raw"], "")
+    assert (request.path, request.params) == ("jobs", {"dry_run": "true", "note": ""})
+    assert request.body == {"name": "raw"}
+
+
+OURS = "crawlyard.services.worker.run"
+OTHERS = ("alembic.runtime.migration", "uvicorn.error", "httpx")
+DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Put what logging was told back."""
+    loggers = [logging.getLogger(name) for name in (None, "crawlyard")]
+    levels, handlers = [logger.level for logger in loggers], loggers[0].handlers[:]
+    yield
+    loggers[0].handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
+
+
+@pytest.mark.parametrize(
+    ("level", "ours", "others"),
+    [
+        ("debug", {DEBUG, INFO, WARNING, ERROR}, {DEBUG, INFO, WARNING, ERROR}),
+        ("info", {INFO, WARNING, ERROR}, {WARNING, ERROR}),
+        ("WARNING", {WARNING, ERROR}, {WARNING, ERROR}),
+        ("error", {ERROR}, {ERROR}),
+    ],
+)
+def test_libraries_are_heard_from_warnings_on(
+    capsys: pytest.CaptureFixture[str], level: str, ours: set[int], others: set[int]
+) -> None:
+    log_to_stderr(level)
+
+    for name in (OURS, *OTHERS):
+        for each in (DEBUG, INFO, WARNING, ERROR):
+            logging.getLogger(name).log(each, "%s says %d", name, each)
+
+    said = capsys.readouterr().err
+    assert {each for each in (DEBUG, INFO, WARNING, ERROR) if f"{OURS} says {each}" in said} == ours
+    for name in OTHERS:
+        heard = {each for each in (DEBUG, INFO, WARNING, ERROR) if f"{name} says {each}" in said}
+        assert heard == others, name
+
+
+def test_a_level_that_is_none_is_refused() -> None:
+    with pytest.raises(Invalid, match="expected one of debug, info, warning, error, got 'loud'"):
+        log_to_stderr("loud")
+
+
+PROGRAM = """
+import atexit, sys, threading
+from crawlyard.__main__ import run
+from crawlyard.cli.main import main
+
+class Loaded:
+    def __del__(self):
+        print("taken down")
+
+def work():
+    threading.main_thread().join()
+    print("worked")
+
+def command():
+    atexit.register(print, "called")
+    threading.Thread(target=work).start()
+    {first}
+    main()
+
+loaded = Loaded()
+sys.argv = ["crawlyard", *{words!r}]
+run(command)
+"""
+
+
+def ended(*words: str, first: str = "pass") -> "subprocess.CompletedProcess[str]":
+    program = PROGRAM.format(words=words, first=first)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+
+
+def test_what_was_loaded_is_not_taken_down() -> None:
+    for words, code in [(["version"], 0), (["nope"], 2)]:
+        done = ended(*words)
+        assert done.returncode == code, words
+        assert "taken down" not in done.stdout, words
+
+
+def test_threads_are_waited_for_and_whoever_asked_for_it_is_called() -> None:
+    done = ended("version")
+    told = done.stdout.splitlines()
+    assert told[0].startswith("crawlyard ")
+    assert told[1:] == ["worked", "called"]
+
+
+def test_an_error_that_nobody_caught_is_told_by_python() -> None:
+    done = ended("version", first="raise MemoryError")
+    assert done.returncode == 1
+    assert "MemoryError" in done.stderr
+    assert "taken down" in done.stdout

@@ -11,31 +11,30 @@ from crawlyard.core.event import Event, EventName
 from tests.builders import NOW, a_job, a_spec
 
 
-@pytest.mark.parametrize(
-    ("text", "instant"),
-    [
+def test_since_when_is_how_long_ago_or_an_instant() -> None:
+    for text, instant in [
         ("90s", NOW - timedelta(seconds=90)),
         ("2h", NOW - timedelta(hours=2)),
         ("7d", NOW - timedelta(days=7)),
         ("2026-01-01T00:00Z", datetime(2026, 1, 1, tzinfo=UTC)),
         ("2026-01-01T00:00+05:45", datetime(2025, 12, 31, 18, 15, tzinfo=UTC)),
         ("2026-01-01 00:00:01Z", datetime(2026, 1, 1, 0, 0, 1, tzinfo=UTC)),
-    ],
-)
-def test_since_when_is_how_long_ago_or_an_instant(text: str, instant: datetime) -> None:
-    assert When.of(text).instant(NOW) == instant
+    ]:
+        assert When.of(text).instant(NOW) == instant, text
 
 
 def test_an_instant_without_an_offset_is_local() -> None:
     said = When.of("2026-01-01T12:00").instant(NOW)
-
     assert said == datetime(2026, 1, 1, 12).astimezone()
 
 
-@pytest.mark.parametrize("text", ["yesterday", "2h ago", "", "2026-13-01"])
-def test_what_is_neither_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected how long ago, such as 90s, 2h or 7d"):
-        When.of(text)
+def test_what_is_neither_is_refused(subtests: pytest.Subtests) -> None:
+    for text in ["yesterday", "2h ago", "", "2026-13-01"]:
+        with (
+            subtests.test(text=text),
+            pytest.raises(ValueError, match="expected how long ago, such as 90s, 2h or 7d"),
+        ):
+            When.of(text)
 
 
 def told(event: Event) -> str:
@@ -44,7 +43,6 @@ def told(event: Event) -> str:
 
 def test_an_event_is_one_line_for_people() -> None:
     job = a_job(id="0192abcd-0000-7000-8000-00007f3a91c2", spec=a_spec(name="do\x1bcs"))
-
     assert told(job.event(EventName.CREATED, NOW, "ada")) == (
         "  job.created         7f3a91c2  do\\x1bcs · waiting_slot"
     )
@@ -63,7 +61,6 @@ def test_a_tick_says_what_became_of_it_and_why() -> None:
         actor="scheduler",
         data=data,
     )
-
     assert told(event) == "  schedule.ticked     7f3a91c2  skipped (overlap) · job 1 runs"
 
 

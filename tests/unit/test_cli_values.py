@@ -19,22 +19,19 @@ from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 
 
-@pytest.mark.parametrize(
-    ("text", "pair"),
-    [
+def test_a_pair_is_split_at_its_first_equals_sign() -> None:
+    for text, pair in [
         ("price=.price", ("price", ".price")),
         ("link=a[rel=next]@href", ("link", "a[rel=next]@href")),
         (" a.b-c = h1 > b ", ("a.b-c", "h1 > b")),
-    ],
-)
-def test_a_pair_is_split_at_its_first_equals_sign(text: str, pair: tuple[str, str]) -> None:
-    assert values.pair(text) == pair
+    ]:
+        assert values.pair(text) == pair, text
 
 
-@pytest.mark.parametrize("text", ["price", "=h1", "price=", "1a=h1", "a b=h1", "x" * 65 + "=a"])
-def test_a_pair_without_name_or_selector_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="expected"):
-        values.pair(text)
+def test_a_pair_without_name_or_selector_is_refused(subtests: pytest.Subtests) -> None:
+    for text in ["price", "=h1", "price=", "1a=h1", "a b=h1", "x" * 65 + "=a"]:
+        with subtests.test(text=text), pytest.raises(ValueError, match="expected"):
+            values.pair(text)
 
 
 def test_a_header_is_split_and_trimmed() -> None:
@@ -42,9 +39,8 @@ def test_a_header_is_split_and_trimmed() -> None:
     assert values.header("X-Empty:") == ("X-Empty", "")
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
+def test_a_header_that_could_forge_a_request_is_refused(subtests: pytest.Subtests) -> None:
+    for text in [
         "no colon",
         ": v",
         "bad name: v",
@@ -56,17 +52,17 @@ def test_a_header_is_split_and_trimmed() -> None:
         "content-length: 1",
         "Transfer-Encoding: chunked",
         "User-Agent: me",
-    ],
-)
-def test_a_header_that_could_forge_a_request_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"expected|written by|user agent"):
-        values.header(text)
+    ]:
+        with (
+            subtests.test(text=text),
+            pytest.raises(ValueError, match=r"expected|written by|user agent"),
+        ):
+            values.header(text)
 
 
 @given(st.text())
 def test_printable_text_is_one_line_that_no_terminal_acts_on(text: str) -> None:
     shown = words.printable(text)
-
     shown.encode()
     assert not any(
         ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or 0x2028 <= ord(c) <= 0x202E for c in shown
@@ -76,21 +72,18 @@ def test_printable_text_is_one_line_that_no_terminal_acts_on(text: str) -> None:
 @given(st.text())
 def test_printable_lines_keep_nothing_but_lines_and_tabs(text: str) -> None:
     shown = words.printable_lines(text)
-
     assert [words.printable(part) for part in re.split("[\n\t]", text)] == re.split("[\n\t]", shown)
 
 
 def test_escapes_say_what_they_stand_for() -> None:
     text = "\x1b[31mred\x07\r\nnext\ttab \x9b2J \u202eevil \ud800 ü"
-
     assert words.printable(text) == (
         "\\x1b[31mred\\x07\\r\\nnext\\ttab \\x9b2J \\u202eevil \\ud800 ü"
     )
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
+def test_a_span_has_two_units_at_most() -> None:
+    for seconds, text in [
         (0, "0.0 s"),
         (0.84, "0.8 s"),
         (24.4, "24 s"),
@@ -99,29 +92,23 @@ def test_escapes_say_what_they_stand_for() -> None:
         (7500, "2 h 05 min"),
         (187_200, "2 d 4 h"),
         (-1, "0.0 s"),
-    ],
-)
-def test_a_span_has_two_units_at_most(seconds: float, text: str) -> None:
-    assert words.span(seconds) == text
+    ]:
+        assert words.span(seconds) == text, seconds
 
 
-@pytest.mark.parametrize(
-    ("amount", "text"),
-    [
+def test_an_amount_is_short() -> None:
+    for amount, text in [
         (0, "0 B"),
         (812, "812 B"),
         (6_100_000, "6.1 MB"),
         (999_600, "1.0 MB"),
         (48_100_000_000, "48.1 GB"),
-    ],
-)
-def test_an_amount_is_short(amount: int, text: str) -> None:
-    assert words.amount(amount) == text
+    ]:
+        assert words.amount(amount) == text, amount
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "text"),
-    [
+def test_a_range_is_rounded_outwards() -> None:
+    for low, high, text in [
         (0.0, 0.4, "0\u20131 s"),
         (12.3, 19.2, "12\u201320 s"),
         (12.0, 12.0, "12 s"),
@@ -131,15 +118,12 @@ def test_an_amount_is_short(amount: int, text: str) -> None:
         (3000.0, 7300.0, "50 min\u20133 h"),
         (7300.0, 40_000.0, "2\u201312 h"),
         (90_000.0, 260_000.0, "1\u20134 d"),
-    ],
-)
-def test_a_range_is_rounded_outwards(low: float, high: float, text: str) -> None:
-    assert words.span_range(low, high) == text
+    ]:
+        assert words.span_range(low, high) == text, low
 
 
 def test_instants_are_told_by_their_distance() -> None:
     now = datetime(2026, 1, 2, 12, tzinfo=UTC)
-
     assert words.ago(now - timedelta(seconds=3), now) == "now"
     assert words.ago(now - timedelta(minutes=3), now) == "3 min"
     assert words.ago(now - timedelta(days=40), now) == "40 d"
@@ -157,7 +141,6 @@ def test_assignments_become_changes_of_the_spec() -> None:
         exclude=("a", "b"),
         tags=("x",),
     )
-
     changes = changes_of(
         [
             "priority=high",
@@ -173,7 +156,6 @@ def test_assignments_become_changes_of_the_spec() -> None:
         ],
         job,
     )
-
     assert changes == {
         "priority": "high",
         "limits": {"pages": 20_000, "duration_s": None, "bytes": 10**9},
@@ -187,35 +169,29 @@ def test_assignments_become_changes_of_the_spec() -> None:
 
 def test_none_clears_what_may_be_empty() -> None:
     changes = changes_of(["name=none", "max_depth=none", "tags=none"], job_out(tags=("x",)))
-
     assert changes == {"name": "", "max_depth": None, "tags": []}
 
 
-@pytest.mark.parametrize(
-    ("assignment", "words_"),
-    [
+def test_a_bad_assignment_names_the_field(subtests: pytest.Subtests) -> None:
+    for assignment, words_ in [
         ("prority=high", "expected FIELD=VALUE with one of name, tags"),
         ("priority", "expected FIELD=VALUE"),
         ("priority=highest", "expected one of urgent, high"),
         ("limits.pages=x", "limits.pages: expected a whole number"),
         ("delay=none", "delay: expected a duration"),
         ("urls=http://x", "expected FIELD=VALUE"),
-    ],
-)
-def test_a_bad_assignment_names_the_field(assignment: str, words_: str) -> None:
-    with pytest.raises(Invalid, match=words_):
-        changes_of([assignment], job_out())
+    ]:
+        with subtests.test(assignment=assignment), pytest.raises(Invalid, match=words_):
+            changes_of([assignment], job_out())
 
 
 def test_every_editable_field_can_be_set() -> None:
     assert {*(field.path for field in FIELDS.values()), "limits"} == EDITABLE
 
 
-@pytest.mark.parametrize(
-    ("text", "meant"), [("90d", 90 * 86_400.0), ("forever", FOREVER_S), (" Forever ", FOREVER_S)]
-)
-def test_a_retention_is_a_duration_or_for_ever(text: str, meant: float) -> None:
-    assert values.retention(text) == meant
+def test_a_retention_is_a_duration_or_for_ever() -> None:
+    for text, meant in [("90d", 90 * 86_400.0), ("forever", FOREVER_S), (" Forever ", FOREVER_S)]:
+        assert values.retention(text) == meant, text
 
 
 def test_a_bad_retention_names_both() -> None:

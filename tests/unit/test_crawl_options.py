@@ -53,20 +53,17 @@ def test_what_was_not_given_is_not_in_the_form() -> None:
 def test_each_option_that_is_given_sets_its_field_and_no_other() -> None:
     for path, name in OPTIONS.items():
         form = form_of(("https://example.com/",), asked(**{name: SOME.get(name, 5)}))
-
         assert values_of(form).keys() - {"urls"} == {path}
         assert spec_of(form) != a_spec(), path
 
 
 def test_each_option_is_there_once() -> None:
     flags = [field.flag for field in SHOWN]
-
     assert len(set(flags)) == len(flags) == len(SpecOptions.__struct_fields__)
 
 
 def test_a_job_can_be_kept_for_ever() -> None:
     form = form_of(("https://example.com/",), asked(retention_s=FOREVER_S))
-
     assert form["retention_s"] == "forever"
     assert spec_of(form).retention_s == FOREVER_S
 
@@ -88,7 +85,6 @@ def test_options_set_the_fields_that_they_speak_of() -> None:
         tags=["t"],
         keep_html=Keep.HTML,
     )
-
     assert form_of(("u",), given) == {
         "urls": ["u"],
         "limits": {"pages": 1, "duration_s": 60, "bytes": 2, "errors": 3},
@@ -152,15 +148,14 @@ def test_a_parameter_that_is_given_twice_is_a_list() -> None:
     assert params_of(["a=1", "b=x=y", "b=", " c =3"]) == {"a": "1", "b": ["x=y", ""], "c": "3"}
 
 
-@pytest.mark.parametrize("word", ["a", "=1", " =1", ""])
-def test_a_parameter_without_a_name_or_value_is_refused(word: str) -> None:
-    with pytest.raises(Invalid, match="expected NAME=VALUE"):
-        params_of([word])
+def test_a_parameter_without_a_name_or_value_is_refused(subtests: pytest.Subtests) -> None:
+    for word in ["a", "=1", " =1", ""]:
+        with subtests.test(word=word), pytest.raises(Invalid, match="expected NAME=VALUE"):
+            params_of([word])
 
 
-@pytest.mark.parametrize(
-    ("word", "parameter"),
-    [
+def test_a_parameter_is_declared_in_a_word() -> None:
+    for word, parameter in [
         ("a", Parameter(name="a", required=True)),
         ("a=", Parameter(name="a", default="")),
         ("a:url", Parameter(name="a", type=ParameterType.URL, required=True)),
@@ -169,16 +164,14 @@ def test_a_parameter_without_a_name_or_value_is_refused(word: str) -> None:
         ("a:boolean=true", Parameter(name="a", type=ParameterType.BOOLEAN, default=True)),
         ("a:duration=2h", Parameter(name="a", type=ParameterType.DURATION, default="2h")),
         ("a:list=x", Parameter(name="a", type=ParameterType.LIST, default="x")),
-    ],
-)
-def test_a_parameter_is_declared_in_a_word(word: str, parameter: Parameter) -> None:
-    assert parameter_of(word) == parameter
+    ]:
+        assert parameter_of(word) == parameter, word
 
 
-@pytest.mark.parametrize("word", ["a:int", "A", "a:integer=x", "a:boolean=maybe", ":text"])
-def test_what_declares_no_parameter_is_refused(word: str) -> None:
-    with pytest.raises(Invalid, match="param"):
-        parameter_of(word)
+def test_what_declares_no_parameter_is_refused(subtests: pytest.Subtests) -> None:
+    for word in ["a:int", "A", "a:integer=x", "a:boolean=maybe", ":text"]:
+        with subtests.test(word=word), pytest.raises(Invalid, match="param"):
+            parameter_of(word)
 
 
 @pytest.mark.parametrize(
@@ -205,5 +198,4 @@ def test_what_declares_no_parameter_is_refused(word: str) -> None:
 def test_an_error_about_a_field_names_the_option_that_sets_it(field: str, option: str) -> None:
     with pytest.raises(Invalid) as refused, options_named(name="NAME"):
         raise Invalid(field, "expected more")
-
     assert str(refused.value) == f"{option}: expected more"

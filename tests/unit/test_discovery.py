@@ -47,7 +47,6 @@ def test_a_link_that_was_too_deep_is_worth_another_offer(
     finds: Discovery, found: list[str]
 ) -> None:
     assert finds.offer(LINKS[0], DEEP, Via.LINK).startswith("depth")
-
     for _ in range(2):
         assert finds.unknown(LINKS[:1]) == LINKS[:1]
     assert finds.offer(LINKS[0], Target(START, 1, "h"), Via.LINK) == ""

@@ -34,7 +34,6 @@ def test_each_bound_is_named_by_what_it_expects() -> None:
     for values, expected in cases:
         with pytest.raises(Invalid) as refused:
             check_bounds(Record(**values))
-
         assert str(refused.value) == expected
 
 
@@ -50,7 +49,6 @@ def test_a_group_stands_before_the_name_in_an_error() -> None:
 
 def test_fields_of_records_in_a_record_have_paths() -> None:
     found = fields_of(Record)
-
     assert list(found) == ["up", "down", "between", "above", "inner.many"]
     assert (found["inner.many"].many, found["inner.many"].kind) == (True, str)
     assert (found["down"].kind, found["down"].about.null) == (int, "no end")

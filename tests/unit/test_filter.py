@@ -16,7 +16,7 @@ from crawlyard.core.jobs.filter import (
     hosts_in,
     parse,
 )
-from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Invalid
@@ -27,9 +27,8 @@ def a_condition(key: str, *words: str, negated: bool = False) -> Condition:
     return Condition(key=FilterKey(key), words=words, negated=negated)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_a_text_states_conditions() -> None:
+    for text, expected in [
         ("", []),
         ("  \t ", []),
         ("state:failed", [a_condition("state", "failed")]),
@@ -59,15 +58,12 @@ def a_condition(key: str, *words: str, negated: bool = False) -> Condition:
             [a_condition("created_before", "2026-01-02T01:00:00+00:00")],
         ),
         ("priority_gte:high", [a_condition("priority_gte", "high")]),
-    ],
-)
-def test_a_text_states_conditions(text: str, expected: list[Condition]) -> None:
-    assert list(parse(text)) == expected
+    ]:
+        assert list(parse(text)) == expected, text
 
 
-@pytest.mark.parametrize(
-    ("text", "position", "told"),
-    [
+def test_what_cannot_be_read_is_refused_where_it_stands(subtests: pytest.Subtests) -> None:
+    for text, position, told in [
         ("state:", 5, "a value"),
         ("a state:failed,", 14, "a value"),
         ("state:,failed", 5, "a value"),
@@ -85,15 +81,10 @@ def test_a_text_states_conditions(text: str, expected: list[Condition]) -> None:
         ("created_after:0001-01-01T00:00:00+14:00", 14, "a day or an instant"),
         ("tag:x " * MOST_TERMS + "tag:y", 6 * MOST_TERMS, f"at most {MOST_TERMS} terms"),
         ("tag:" + ",".join("x" * (MOST_VALUES + 1)), 0, f"at most {MOST_VALUES} values"),
-    ],
-)
-def test_what_cannot_be_read_is_refused_where_it_stands(
-    text: str, position: int, told: str
-) -> None:
-    with pytest.raises(Invalid, match=told) as refused:
-        parse(text)
-
-    assert (refused.value.field, refused.value.position) == ("q", position)
+    ]:
+        with subtests.test(text=text), pytest.raises(Invalid, match=told) as refused:
+            parse(text)
+        assert (refused.value.field, refused.value.position) == ("q", position), text
 
 
 _PIECES = st.sampled_from(
@@ -112,7 +103,6 @@ def read(text: str) -> tuple[tuple[Condition, ...], int | None]:
 @given(st.text(max_size=60) | st.lists(_PIECES, max_size=20).map("".join))
 def test_any_text_is_read_or_refused_at_one_of_its_characters(text: str) -> None:
     found, position = read(text)
-
     assert position is None or 0 <= position < len(text)
     for one in found:
         assert one.words
@@ -128,15 +118,12 @@ def test_whatever_stands_in_quotes_is_taken_as_it_is(
     key: FilterKey, words: list[str], negated: bool
 ) -> None:
     quoted = ",".join('"' + w.replace("\\", "\\\\").replace('"', '\\"') + '"' for w in words)
-
     [found] = parse(f"{'-' if negated else ''}{key}:{quoted}")
-
     assert found == condition(key, words, negated=negated)
 
 
-@pytest.mark.parametrize(
-    ("text", "fitting"),
-    [
+def test_a_job_fits_what_is_asked() -> None:
+    for text, fitting in [
         ("state:paused", True),
         ("state:failed,paused", True),
         ("-state:failed", True),
@@ -163,48 +150,40 @@ def test_whatever_stands_in_quotes_is_taken_as_it_is(
         ("/guide", True),
         ('"nightly crawl"', True),
         ("weekly", False),
-    ],
-)
-def test_a_job_fits_what_is_asked(text: str, fitting: bool) -> None:
-    job = a_job(
-        spec=a_spec(
-            name="Nightly crawl",
-            urls=("https://Docs.example:8080/guide",),
-            tags=("docs",),
-            priority=Priority.HIGH,
-        ),
-        state=State.PAUSED,
-        owner="ada",
-        origin=Origin(schedule_id="s1"),
-    )
-    [asked] = parse(text)
-
-    assert fits(asked, job) is fitting
+    ]:
+        job = a_job(
+            spec=a_spec(
+                name="Nightly crawl",
+                urls=("https://Docs.example:8080/guide",),
+                tags=("docs",),
+                priority=Priority.HIGH,
+            ),
+            state=State.PAUSED,
+            owner="ada",
+            origin=Origin(schedule_id="s1"),
+        )
+        [asked] = parse(text)
+        assert fits(asked, job) is fitting, text
 
 
 def test_an_instant_belongs_to_what_comes_after_it() -> None:
     job, at = a_job(), NOW.isoformat()
     later = (NOW + timedelta(microseconds=1)).isoformat()
-
     assert fits(condition(FilterKey.CREATED_AFTER, [at]), job)
     assert not fits(condition(FilterKey.CREATED_BEFORE, [at]), job)
     assert fits(condition(FilterKey.CREATED_BEFORE, [later]), job)
 
 
-@pytest.mark.parametrize(
-    ("job", "source"),
-    [
+def test_a_job_comes_from_one_source() -> None:
+    for job, source in [
         (a_job(), "direct"),
         (a_job(origin=Origin(template_id="t")), "template"),
         (a_job(origin=Origin(template_id="t", schedule_id="s")), "schedule"),
         (a_job(origin=Origin(template_id="t", schedule_id="s"), retry_of="j"), "retry"),
-    ],
-)
-def test_a_job_comes_from_one_source(job: Job, source: str) -> None:
-    asked = {word: condition(FilterKey.ORIGIN, [word]) for word in ("direct", "template")}
-    asked |= {word: condition(FilterKey.ORIGIN, [word]) for word in ("schedule", "retry")}
-
-    assert [word for word, one in asked.items() if fits(one, job)] == [source]
+    ]:
+        asked = {word: condition(FilterKey.ORIGIN, [word]) for word in ("direct", "template")}
+        asked |= {word: condition(FilterKey.ORIGIN, [word]) for word in ("schedule", "retry")}
+        assert [word for word, one in asked.items() if fits(one, job)] == [source], job
 
 
 def test_hosts_are_read_off_urls() -> None:
@@ -215,11 +194,9 @@ def test_hosts_are_read_off_urls() -> None:
         "no url",
         "http://[",
     ]
-
     assert hosts_in(urls) == ("a.example", "a.example:81")
 
 
 def test_days_begin_at_midnight_utc() -> None:
     [asked] = parse("created_after:2026-01-02")
-
     assert datetime.fromisoformat(asked.words[0]) == datetime(2026, 1, 2, tzinfo=UTC)

@@ -1,3 +1,5 @@
+"""A spec as a form, and patches of it."""
+
 import json
 from typing import Any
 
@@ -13,6 +15,7 @@ from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
 from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.merge_patch import merged
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
@@ -78,7 +81,6 @@ def specs(draw: st.DrawFn) -> JobSpec:
 @given(specs())
 def test_a_spec_is_read_as_it_is_written(spec: JobSpec) -> None:
     form = json.loads(json.dumps(form_of(spec)))
-
     assert spec_of(form) == spec
 
 
@@ -86,21 +88,17 @@ def test_every_field_of_a_spec_has_its_place_in_the_form() -> None:
     inside = {"limits": Limits, "retry": RetryPolicy}
     expected = {(n, name) for n, kind in inside.items() for name in kind.__struct_fields__}
     expected |= {("", name) for name in JobSpec.__struct_fields__ if name not in inside}
-
     assert {(form.field.group, form.field.name) for form in FIELDS.values()} == expected
 
 
 def test_what_is_left_out_is_as_in_the_base() -> None:
     base = a_spec(limits=Limits(pages=5, errors=7), delay_s=9, name="base")
-
     spec = spec_of({"limits": {"pages": 6}, "name": "other"}, base)
-
     assert spec == replace(base, limits=Limits(pages=6, errors=7), name="other")
 
 
-@pytest.mark.parametrize(
-    ("form", "path", "value"),
-    [
+def test_a_field_may_be_written_in_other_ways() -> None:
+    cases: list[tuple[dict[str, object], str, object]] = [
         ({"delay": "500ms"}, "delay_s", 0.5),
         ({"delay": 0.5}, "delay_s", 0.5),
         ({"delay_s": "1h30m"}, "delay_s", 5400.0),
@@ -120,17 +118,13 @@ def test_what_is_left_out_is_as_in_the_base() -> None:
         ({"retention_s": None}, "retention_s", None),
         ({"retry": {"reasons": "internal_error"}}, "retry.reasons", {RetryReason.INTERNAL_ERROR}),
         ({"retry": {"factor": "1.5"}}, "retry.factor", 1.5),
-    ],
-)
-def test_a_field_may_be_written_in_other_ways(
-    form: dict[str, object], path: str, value: object
-) -> None:
-    assert values_of(form) == {path: value}
+    ]
+    for form, path, value in cases:
+        assert values_of(form) == {path: value}, form
 
 
-@pytest.mark.parametrize(
-    ("form", "path", "said"),
-    [
+def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[Any, str, str]] = [
         ({"url": "x"}, "url", "did you mean urls"),
         ({"limits": {"page": 3}}, "limits.page", "did you mean pages"),
         ({"limits": {"zzz": 3}}, "limits.zzz", "there are pages, bytes, duration_s"),
@@ -168,29 +162,22 @@ def test_a_field_may_be_written_in_other_ways(
         ({"webhooks": [5]}, "webhooks.0", "expected a URL, or an object with url"),
         ({"webhooks": {"url": "x"}}, "webhooks", "expected a list of objects"),
         ({1: 2}, "1", "there is no such field"),
-    ],
-)
-def test_what_is_not_expected_is_refused_with_its_path(
-    form: dict[str, object], path: str, said: str
-) -> None:
-    with pytest.raises(Invalid, match=said) as refused:
-        spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
-
-    assert refused.value.field == path
+    ]
+    for form, path, said in cases:
+        with subtests.test(form=form), pytest.raises(Invalid, match=said) as refused:
+            spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
+        assert refused.value.field == path, form
 
 
 def test_a_long_value_is_cut_where_it_is_named() -> None:
     with pytest.raises(Invalid) as refused:
         values_of({"scope": "x" * 10_000})
-
     assert len(str(refused.value)) < 250
 
 
 def test_a_value_is_found_by_its_path() -> None:
     form = form_of(a_spec(limits=Limits(pages=5)))
-
     found = {path: at(form, path) for path in FIELDS}
-
     assert (found["limits.pages"], found["scope"]) == (5, "host")
 
 
@@ -200,5 +187,33 @@ def test_forever_is_written_as_a_word() -> None:
 
 def test_a_webhook_may_be_a_url_alone() -> None:
     [hook] = spec_of({"urls": ["http://h/"], "webhooks": ["https://h/hook"]}).webhooks
-
     assert hook == JobWebhook(url="https://h/hook")
+
+
+# RFC 7396, appendix A, but for those whose result is null as a whole
+EXAMPLES: list[tuple[object, object, object]] = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+
+
+def test_a_patch_is_put_over_what_is_there_as_the_standard_shows() -> None:
+    for target, patch, expected in EXAMPLES:
+        assert merged(target, patch) == expected, (target, patch)
+
+
+def test_what_was_there_stays_as_it_is() -> None:
+    before = {"a": {"b": 1}}
+    merged(before, {"a": {"b": 2}})
+    assert before == {"a": {"b": 1}}

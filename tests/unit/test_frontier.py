@@ -68,7 +68,6 @@ def test_hosts_with_many_targets_are_crowded() -> None:
     frontier = Frontier(BREADTH)
     for target in targets_of([(A, 0)] * 3 + [(B, 0)] * 2):
         frontier.push(target)
-
     assert list(frontier.crowded(3)) == [A]
     assert list(frontier.crowded(2)) == [A, B]
     assert list(frontier.crowded(4)) == []
@@ -122,7 +121,6 @@ def test_targets_of_several_hosts_come_in_the_order_of_a_plain_sort(
 ) -> None:
     queue, targets = Queue(strategy), targets_of(found)
     queue.push(*targets)
-
     assert queue.ready() == in_order(strategy, targets)
     assert len(queue.turns) == 0
 
@@ -241,9 +239,7 @@ def test_a_target_that_needs_no_request_takes_no_slot() -> None:
     queue = Queue(delay_s=60.0)
     targets = targets_of([(A, 0)] * 5)
     queue.push(*targets)
-
     taken = queue.ready(lambda target: target is not targets[3])
-
     assert taken == [targets[3]]
     assert len(queue.turns) == 1  # the last one waits its turn
 

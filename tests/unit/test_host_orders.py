@@ -28,10 +28,8 @@ async def test_a_host_is_slowed_within_a_second(rig: Rig) -> None:
     one = rig.process()
     one.begin()
     await rig.clock.advance(3 * SECOND)
-
     await rig.rule(delay_s=2.0)
     await rig.clock.advance(3 * SECOND)
-
     assert await rig.sent_in(20 * SECOND, one) == [10]
 
 
@@ -51,10 +49,8 @@ async def test_fewer_requests_at_once_hold_within_two_seconds(rig: Rig) -> None:
     one = rig.process()
     one.begin()
     await rig.clock.advance(3 * SECOND)
-
     await rig.rule(at_once=1)
     await rig.clock.advance(2 * SECOND)
-
     assert await rig.sent_in(5 * SECOND, one) == [20]
 
 
@@ -93,11 +89,9 @@ async def test_a_blocked_host_is_ready_to_be_told_so_and_gives_no_slot(rig: Rig)
 
 async def test_a_host_that_was_blocked_is_asked_again_when_it_is_open(rig: Rig) -> None:
     one = await rig.barred()
-
     await rig.rule(2)
     await rig.clock.advance(5 * SECOND)
     one.begin()
-
     assert await rig.sent_in(SECOND, one) == [20]
 
 
@@ -105,11 +99,9 @@ async def test_a_job_that_comes_just_after_a_host_was_opened_is_not_told_that_it
     rig: Rig,
 ) -> None:
     one = await rig.barred()
-
     await rig.rule(2)
     one.gate.leave("job")
     one.gate.wish("another", HOST, 0.0, 4)
-
     await rig.taken(one)
 
 
@@ -209,7 +201,6 @@ async def test_an_answer_to_what_was_sent_before_the_refusal_does_not_end_it(rig
     one.gate.refused(HOST, None)
     one.gate.answered(HOST)
     await rig.clock.advance(SECOND)
-
     assert one.gate.refused(HOST, None) == 2.0
 
 
@@ -246,8 +237,6 @@ async def test_an_instant_that_was_missed_meanwhile_is_not_used_late(rig: Rig) -
 async def test_who_asks_after_the_end_begins_nothing_that_nobody_would_end(rig: Rig) -> None:
     one = rig.process()
     await one.end()
-
     assert one.gate.ready_in(HOST) == NEVER
     await settle()
-
     assert asyncio.all_tasks() == {asyncio.current_task()}

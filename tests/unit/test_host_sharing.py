@@ -42,7 +42,6 @@ async def test_seats_that_others_wait_for_are_given_up_before_the_next_second(ri
     await rig.clock.advance(5.5 * SECOND)  # half a second before it hears of others
     two.begin()
     await rig.clock.advance(1.25 * SECOND)
-
     assert await rig.sent_in(10 * SECOND, one, two) == [80, 80]
 
 
@@ -222,9 +221,7 @@ async def test_a_long_delay_is_kept_exactly_also_where_the_store_is_slow(rig: Ri
     one.begin()
     await settle()
     one.line.slow = SECOND / 4
-
     await rig.clock.advance(3 * MINUTE)
-
     assert [b - a for a, b in pairwise(rig.site.began)] == [30.0] * 6
 
 

@@ -135,9 +135,7 @@ async def within(
 async def test_never_more_are_under_way_than_wished_for() -> None:
     clock = FakeClock()
     requests = Requests(a_gate(clock, at_once=2), clock)
-
     done = await within(clock, 3 * SECOND, *(requests.send(1.0) for _ in range(6)))
-
     assert all(done)
     assert requests.most_at_once == 2
     assert requests.gaps() == [0.0, 1.0, 0.0, 1.0, 0.0]
@@ -146,38 +144,38 @@ async def test_never_more_are_under_way_than_wished_for() -> None:
 async def test_requests_are_a_delay_apart_however_fast_they_are_answered() -> None:
     clock = FakeClock()
     requests = Requests(a_gate(clock, delay_s=0.5, at_once=16), clock)
-
     await within(clock, MINUTE, *(requests.send() for _ in range(5)))
-
     assert requests.gaps() == [0.5] * 4
 
 
-@pytest.mark.parametrize("paced", [False, True])
-async def test_the_delay_counts_from_when_a_request_is_sent(*, paced: bool) -> None:
-    clock = FakeClock()
-    pacer = open_in_memory().hosts if paced else None
-    gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
-    # a look-up, then connections that are there, then one that is not
-    requests = Requests(gate, clock, prepares_s=chain([0.375], repeat(0.0, 3), [0.25], repeat(0.0)))
-    began_at = clock.monotonic()
+async def test_the_delay_counts_from_when_a_request_is_sent() -> None:
+    for paced in [False, True]:
+        clock = FakeClock()
+        pacer = open_in_memory().hosts if paced else None
+        gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
+        # a look-up, then connections that are there, then one that is not
+        requests = Requests(
+            gate, clock, prepares_s=chain([0.375], repeat(0.0, 3), [0.25], repeat(0.0))
+        )
+        began_at = clock.monotonic()
 
-    await within(clock, MINUTE, *(requests.send() for _ in range(8)))
+        await within(clock, MINUTE, *(requests.send() for _ in range(8)))
 
-    assert requests.began[0] == began_at + 0.375
-    assert min(requests.gaps()) == 0.5
-    assert sum(requests.gaps()) <= 7 * 0.5 + 0.25
+        assert requests.began[0] == began_at + 0.375, paced
+        assert min(requests.gaps()) == 0.5, paced
+        assert sum(requests.gaps()) <= 7 * 0.5 + 0.25, paced
 
 
-@pytest.mark.parametrize("paced", [False, True])
-async def test_connections_are_made_ahead_and_slow_nothing_down(*, paced: bool) -> None:
-    clock = FakeClock()
-    pacer = open_in_memory().hosts if paced else None
-    gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
-    requests = Requests(gate, clock, prepares_s=cycle([0.375, 0.25]))
+async def test_connections_are_made_ahead_and_slow_nothing_down() -> None:
+    for paced in [False, True]:
+        clock = FakeClock()
+        pacer = open_in_memory().hosts if paced else None
+        gate = a_gate(clock, delay_s=0.5, at_once=2, pacer=pacer)
+        requests = Requests(gate, clock, prepares_s=cycle([0.375, 0.25]))
 
-    await within(clock, MINUTE, *(requests.send(0.125) for _ in range(10)))
+        await within(clock, MINUTE, *(requests.send(0.125) for _ in range(10)))
 
-    assert requests.gaps() == [0.5] * 9
+        assert requests.gaps() == [0.5] * 9, paced
 
 
 async def test_a_hold_that_comes_while_a_request_is_prepared_keeps_it_back() -> None:
@@ -226,9 +224,7 @@ async def test_a_request_that_waits_for_another_connection_is_not_sent_yet() -> 
 async def test_a_slow_answer_is_waited_for_without_the_delay_in_addition() -> None:
     clock = FakeClock()
     requests = Requests(a_gate(clock, delay_s=0.5, at_once=1), clock)
-
     await within(clock, MINUTE, *(requests.send(2.0) for _ in range(3)))
-
     assert requests.gaps() == [2.0, 2.0]
 
 
@@ -237,9 +233,7 @@ async def test_hosts_do_not_wait_for_each_other() -> None:
     gate = a_gate(clock, delay_s=10.0)
     gate.wish("job", "b.example", 10.0, 2)
     requests = Requests(gate, clock)
-
     await within(clock, SECOND, requests.send(), requests.send(host="b.example"), requests.send())
-
     assert requests.gaps() == [0.0]
 
 
@@ -273,9 +267,7 @@ async def test_the_last_wish_of_a_job_holds() -> None:
     gate = a_gate(clock, delay_s=5.0)
     gate.wish("job", HOST, 0.5, 2)
     requests = Requests(gate, clock)
-
     await within(clock, MINUTE, requests.send(), requests.send())
-
     assert requests.gaps() == [0.5]
 
 
@@ -352,7 +344,6 @@ async def test_a_host_is_left_alone_for_as_long_as_it_asks() -> None:
 
 async def test_a_host_is_never_left_alone_for_more_than_an_hour() -> None:
     gate = a_gate(FakeClock())
-
     assert gate.refused(HOST, 10.0**9) == LONGEST_HOLD_S
     assert gate.ready_in(HOST) == LONGEST_HOLD_S
 
@@ -360,9 +351,7 @@ async def test_a_host_is_never_left_alone_for_more_than_an_hour() -> None:
 async def test_a_shorter_hold_does_not_end_a_longer_one() -> None:
     gate = a_gate(FakeClock())
     gate.refused(HOST, 60.0)
-
     gate.refused(HOST, 1.0)
-
     assert gate.ready_in(HOST) == 60.0
 
 
@@ -386,20 +375,16 @@ async def test_an_answer_ends_the_refusals() -> None:
     gate = a_gate(FakeClock())
     for _ in range(5):
         gate.refused(HOST, None)
-
     gate.answered(HOST)
-
     assert gate.refused(HOST, None) == 1.0
 
 
 async def test_thousands_of_refusals_do_not_overflow() -> None:
     clock = FakeClock()
     gate = a_gate(clock)
-
     for _ in range(2000):
         hold_s = gate.refused(HOST, None)
         await clock.advance(timedelta(seconds=hold_s))
-
     assert hold_s == 300.0
 
 
@@ -423,9 +408,7 @@ async def test_two_gates_on_one_store_keep_one_pace() -> None:
     clock, store = FakeClock(), open_in_memory()
     gates = [a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2)]
     requests = [Requests(gate, clock) for gate in gates]
-
     await within(clock, MINUTE, *(r.send() for r in requests for _ in range(4)))
-
     began = sorted(requests[0].began + requests[1].began)
     assert [later - earlier for earlier, later in pairwise(began)] == [0.5] * 7
 
@@ -433,9 +416,7 @@ async def test_two_gates_on_one_store_keep_one_pace() -> None:
 async def test_a_fast_pace_is_booked_ahead_and_each_booking_is_used() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
-
     await within(clock, MINUTE, *(requests.send() for _ in range(8)))
-
     assert requests.gaps() == [1 / 16] * 7
     assert [b.count for bookings in pacer.booked for b in bookings] == [4, 4]
 
@@ -444,9 +425,7 @@ async def test_bookings_that_were_missed_are_not_made_up_for() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, MINUTE, requests.send())
-
     await within(clock, MINUTE, *(requests.send() for _ in range(3)))
-
     assert requests.gaps() == [60.0, 1 / 16, 1 / 16]
     assert len(pacer.booked) == 2
 
@@ -456,18 +435,14 @@ async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction()
     gate = a_gate(clock, delay_s=0.5, pacer=pacer)
     gate.wish("job", "b.example", 0.25, 2)
     requests = Requests(gate, clock)
-
     await within(clock, SECOND, requests.send(), requests.send(host="b.example"))
-
     assert [[b.host for b in bookings] for bookings in pacer.booked] == [[HOST, "b.example"]]
 
 
 async def test_nothing_is_booked_where_there_is_no_delay() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, pacer=pacer), clock)
-
     await within(clock, SECOND, *(requests.send() for _ in range(3)))
-
     assert len(requests.began) == 3
     assert pacer.booked == []
 
@@ -476,9 +451,7 @@ async def test_a_store_that_is_away_is_asked_again_and_nothing_leaves_before() -
     clock, pacer = FakeClock(), Watched(away=3)
     requests = Requests(a_gate(clock, delay_s=0.25, pacer=pacer), clock)
     began_at = clock.monotonic()
-
     await within(clock, MINUTE, requests.send())
-
     assert requests.began == [began_at + 1.5]
 
 
@@ -525,7 +498,5 @@ async def test_closing_stops_what_runs_in_the_background() -> None:
     gate = a_gate(clock, delay_s=0.5, pacer=Watched(away=10**9))
     assert gate.ready_in(HOST) is NEVER
     await settle()
-
     await gate.close()
-
     assert len(asyncio.all_tasks()) == 1

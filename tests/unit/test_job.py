@@ -1,3 +1,6 @@
+"""A job: its moves, events and checkpoints."""
+
+import json
 from datetime import timedelta
 
 import pytest
@@ -5,11 +8,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard import LIFECYCLE, EventName, Job, Limits, Move, Priority, State, StateReason
+from crawlyard import (
+    LIFECYCLE,
+    Event,
+    EventName,
+    Job,
+    Limits,
+    Move,
+    Priority,
+    State,
+    StateReason,
+    Usage,
+)
+from crawlyard.core.crawl.page import Outcome, TargetState
+from crawlyard.core.jobs.checkpoint import Batch, Shard
 from crawlyard.core.jobs.job import EVENT_OF, LOSSES_ALLOWED
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.errors import IllegalMove
-from tests.builders import NOW, a_job, a_spec
+from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, failed
 
 LATER = NOW + timedelta(seconds=10)
 MUCH_LATER = NOW + timedelta(hours=1)
@@ -28,7 +44,6 @@ def lost(job: Job, *, in_child: bool) -> Job:
 
 def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
     job, event = Job.new("an-id", "eve", a_spec(), NOW)
-
     assert (job.state, job.state_reason, job.version) == (
         State.PENDING,
         StateReason.WAITING_SLOT,
@@ -46,19 +61,16 @@ def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
 
 def test_a_new_job_of_later_is_scheduled() -> None:
     job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=LATER)
-
     assert (job.state_reason, job.due_at, job.queued_at) == (StateReason.SCHEDULED, LATER, NOW)
 
 
 def test_a_new_job_that_should_have_begun_before_is_due_now() -> None:
     job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=NOW - timedelta(days=1))
-
     assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
 
 
 def test_priority_and_limits_are_those_of_its_spec() -> None:
     job = a_job(spec=a_spec(priority=Priority.HIGH, limits=Limits(pages=3)))
-
     assert job.priority is Priority.HIGH
     assert job.limits == Limits(pages=3)
 
@@ -68,46 +80,43 @@ def test_a_job_is_frozen() -> None:
         a_job().state = State.FAILED  # type: ignore[misc]  # that it cannot be is the test
 
 
-@pytest.mark.parametrize(("state", "move"), [(s, m) for s in State for m in LIFECYCLE[s]])
-def test_a_move_raises_the_version_and_tells_of_itself(state: State, move: Move) -> None:
-    job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
+def test_a_move_raises_the_version_and_tells_of_itself() -> None:
+    for state, move in [(s, m) for s in State for m in LIFECYCLE[s]]:
+        job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
+        assert (job.state, job.version, job.detail) == (LIFECYCLE[state][move], 8, "since"), (
+            state,
+            move,
+        )
+        assert (event.name, event.subject, event.owner, event.at, event.actor) == (
+            EVENT_OF[move],
+            job.id,
+            "local",
+            LATER,
+            "eve",
+        ), (state, move)
+        assert event.data == {
+            "state": job.state.value,
+            "reason": job.state_reason.value,
+            "detail": "since",
+            "version": 8,
+            "name": "",
+        }, (state, move)
 
-    assert (job.state, job.version, job.detail) == (LIFECYCLE[state][move], 8, "since")
-    assert (event.name, event.subject, event.owner, event.at, event.actor) == (
-        EVENT_OF[move],
-        job.id,
-        "local",
-        LATER,
-        "eve",
-    )
-    assert event.data == {
-        "state": job.state.value,
-        "reason": job.state_reason.value,
-        "detail": "since",
-        "version": 8,
-        "name": "",
-    }
 
-
-@pytest.mark.parametrize(
-    ("move", "reason"),
-    [
+def test_a_move_without_a_reason_gets_the_usual_one() -> None:
+    for move, reason in [
         (Move.COMPLETE, StateReason.EXHAUSTED),
         (Move.FAIL, StateReason.INTERNAL_ERROR),
         (Move.REQUEUE, StateReason.WAITING_SLOT),
         (Move.PAUSE, StateReason.BY_USER),
         (Move.CANCEL, StateReason.BY_USER),
-    ],
-)
-def test_a_move_without_a_reason_gets_the_usual_one(move: Move, reason: StateReason) -> None:
-    assert moved(a_job(state=State.RUNNING), move).state_reason is reason
+    ]:
+        assert moved(a_job(state=State.RUNNING), move).state_reason is reason, move
 
 
 def test_a_move_keeps_the_reason_that_it_is_given() -> None:
     running = a_job(state=State.RUNNING)
-
     job, _ = running.moved(Move.COMPLETE, NOW, actor="worker:w", reason=StateReason.LIMIT_PAGES)
-
     assert job.state_reason is StateReason.LIMIT_PAGES
 
 
@@ -119,48 +128,41 @@ def test_a_move_that_the_table_lacks_changes_nothing() -> None:
 def test_the_first_claim_is_when_it_started() -> None:
     first, _ = a_job().moved(Move.CLAIM, LATER, actor="worker:w")
     again, _ = moved(first, Move.REQUEUE).moved(Move.CLAIM, MUCH_LATER, actor="worker:w")
-
     assert first.started_at == again.started_at == LATER
 
 
 def test_it_has_ended_only_until_it_goes_on() -> None:
     ended = moved(a_job(), Move.CANCEL)
-
     assert ended.ended_at == LATER
     assert moved(ended, Move.RESUME).ended_at is None
 
 
 def test_its_place_in_the_queue_is_kept_by_pause_and_resume() -> None:
     job = moved(a_job(), Move.CLAIM, Move.PAUSE, Move.RESUME)
-
     assert (job.queued_at, job.due_at) == (NOW, LATER)
 
 
-@pytest.mark.parametrize("move", [Move.RESUME, Move.RETRY_FAILED])
-def test_an_operator_who_lets_it_go_on_gives_it_all_its_attempts_again(move: Move) -> None:
-    assert moved(a_job(state=State.FAILED, failures=3), move).failures == 0
+def test_an_operator_who_lets_it_go_on_gives_it_all_its_attempts_again() -> None:
+    for move in [Move.RESUME, Move.RETRY_FAILED]:
+        assert moved(a_job(state=State.FAILED, failures=3), move).failures == 0, move
 
 
 def test_a_failed_attempt_waits_and_counts() -> None:
     running = a_job(state=State.RUNNING, failures=1)
-
     job, event = running.failed_attempt(NOW, LATER, actor="worker:w", detail="dns")
-
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)
     assert (job.due_at, job.queued_at, job.failures) == (LATER, NOW, 2)
     assert (event.name, event.data["detail"]) == (EventName.REQUEUED, "dns")
 
 
-@pytest.mark.parametrize("move", [Move.PAUSE, Move.REQUEUE])
-def test_a_pause_or_a_stopped_worker_is_no_failure(move: Move) -> None:
-    job = moved(a_job(state=State.RUNNING, failures=2, losses=1), move)
-
-    assert (job.failures, job.losses) == (2, 1)
+def test_a_pause_or_a_stopped_worker_is_no_failure() -> None:
+    for move in [Move.PAUSE, Move.REQUEUE]:
+        job = moved(a_job(state=State.RUNNING, failures=2, losses=1), move)
+        assert (job.failures, job.losses) == (2, 1), move
 
 
 def test_a_job_whose_worker_died_runs_next_alone_and_in_its_old_place() -> None:
     job = lost(a_job(), in_child=False)
-
     assert (job.state, job.state_reason) == (State.PENDING, StateReason.WORKER_LOST)
     assert (job.losses, job.isolated, job.queued_at) == (1, True, NOW)
     assert not a_job().isolated
@@ -170,13 +172,11 @@ def test_deaths_of_workers_with_other_jobs_never_fail_a_job() -> None:
     job = a_job()
     for _ in range(10):
         job = lost(job, in_child=False)
-
     assert (job.state, job.losses) == (State.PENDING, 1)
 
 
 def test_a_death_among_others_does_not_fail_a_job_that_was_let_go_on_after_many() -> None:
     job = lost(a_job(losses=LOSSES_ALLOWED + 1), in_child=False)
-
     assert (job.state, job.losses) == (State.PENDING, LOSSES_ALLOWED + 1)
 
 
@@ -213,19 +213,20 @@ def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -
 def test_deaths_are_not_worth_a_retry_where_its_policy_names_other_reasons() -> None:
     policy = RetryPolicy(attempts=9, reasons=frozenset({RetryReason.INTERNAL_ERROR}))
     job = a_job(spec=a_spec(retry=policy), losses=LOSSES_ALLOWED)
-
     assert lost(job, in_child=True).state is State.FAILED
 
 
-@pytest.mark.parametrize("reason", RetryReason)
-def test_the_last_attempt_has_no_wait_after_it(reason: RetryReason) -> None:
-    policy = RetryPolicy(attempts=3, reasons=frozenset({reason}), jitter=0.5)
-    job = a_job(spec=a_spec(retry=policy), failures=1)
+def test_the_last_attempt_has_no_wait_after_it() -> None:
+    for reason in RetryReason:
+        policy = RetryPolicy(attempts=3, reasons=frozenset({reason}), jitter=0.5)
+        job = a_job(spec=a_spec(retry=policy), failures=1)
 
-    assert job.retry_wait(reason, chance=0) == 2 * timedelta(seconds=policy.first_s)
-    assert job.retry_wait(reason, chance=1) == timedelta(seconds=policy.first_s)
-    assert replace(job, failures=2).retry_wait(reason, chance=0) is None
-    assert all(job.retry_wait(other, 0) is None for other in RetryReason if other is not reason)
+        assert job.retry_wait(reason, chance=0) == 2 * timedelta(seconds=policy.first_s), reason
+        assert job.retry_wait(reason, chance=1) == timedelta(seconds=policy.first_s), reason
+        assert replace(job, failures=2).retry_wait(reason, chance=0) is None, reason
+        assert all(
+            job.retry_wait(other, 0) is None for other in RetryReason if other is not reason
+        ), reason
 
 
 def test_the_attempt_that_is_given_up_counts_as_well() -> None:
@@ -234,9 +235,7 @@ def test_the_attempt_that_is_given_up_counts_as_well() -> None:
 
 def test_an_edit_names_what_it_changed() -> None:
     spec = a_spec(priority=Priority.URGENT)
-
     job, event = a_job(version=3).edited(spec, NOW, actor="eve", changed={"priority": "urgent"})
-
     assert (job.spec, job.version) == (spec, 4)
     assert (event.name, event.data["changed"], event.data["version"]) == (
         EventName.EDITED,
@@ -251,7 +250,6 @@ def test_a_job_can_be_edited_until_it_is_cancelled(state: State) -> None:
     if state is not State.CANCELLED:
         assert job.edited(a_spec(), NOW, actor="eve", changed={})[0].state is state
         return
-
     with pytest.raises(IllegalMove, match="cancelled"):
         job.edited(a_spec(), NOW, actor="eve", changed={})
 
@@ -272,3 +270,58 @@ def test_any_walk_keeps_a_job_sound(moves: list[Move]) -> None:
         assert (job.ended_at is not None) == job.state.ended
         assert (job.id, job.created_at, job.queued_at) == (before.id, NOW, NOW)
         assert job.started_at is not None or State.RUNNING not in {before.state, job.state}
+
+
+def test_every_name_says_what_it_is_about() -> None:
+    assert {name.kind for name in EventName} == {
+        *("job", "template", "schedule", "webhook"),
+        *("user", "token", "worker", "host", "settings"),
+    }
+
+
+def test_an_event_of_a_job_says_where_the_job_stands() -> None:
+    job = a_job(state=State.RUNNING, detail="so far", version=5)
+    event = job.event(EventName.NOTED, NOW, "worker:w", note="a crawl-delay is capped")
+    assert event == Event(
+        name=EventName.NOTED,
+        subject=job.id,
+        owner="local",
+        at=NOW,
+        actor="worker:w",
+        data={
+            "state": "running",
+            "reason": job.state_reason.value,
+            "detail": "so far",
+            "version": 5,
+            "name": "",
+            "note": "a crawl-delay is capped",
+        },
+    )
+
+
+def test_what_an_event_tells_can_be_written_as_json() -> None:
+    event = a_job().event(EventName.CREATED, NOW, "local")
+    assert json.loads(json.dumps(event.data)) == event.data
+
+
+def test_an_event_has_no_place_in_the_log_until_the_store_gives_it_one() -> None:
+    assert a_job().event(EventName.CREATED, NOW, "local").seq == 0
+
+
+def test_a_heartbeat_says_nothing() -> None:
+    assert Batch() == a_batch()
+    assert Batch().usage == Usage(duration_s=0)
+
+
+def test_a_batch_counts_the_page_records_that_it_brings() -> None:
+    targets = [a_target(name) for name in "abcd"]
+    again = Outcome(targets[2], TargetState.WAITING)
+    skipped = Outcome(targets[3], TargetState.SKIPPED, rule="robots: Disallow: /d")
+    batch = a_batch(targets, [done(targets[0]), failed(targets[1]), again, skipped])
+    assert batch.pages == 2
+
+
+def test_a_shard_that_nobody_claimed_yet_is_free_and_of_no_attempt() -> None:
+    shard = Shard()
+    assert (shard.worker, shard.attempt, shard.lease_until, shard.seq) == (None, 0, None, 0)
+    assert shard.usage == Usage()

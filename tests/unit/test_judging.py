@@ -1,5 +1,3 @@
-import pytest
-
 from crawlyard.demo.hits import Hit
 from tests.site import after, ahead_s, hurried, most_at_once, refetched
 
@@ -13,7 +11,6 @@ def a_hit(
 def test_refetched_counts_what_was_asked_twice() -> None:
     hits = [a_hit(1, "/a"), a_hit(2, "/a"), a_hit(3, "/b"), a_hit(4, "/a", host="i")]
     hits += [a_hit(t, "/robots.txt") for t in (5, 6)]
-
     assert refetched(hits) == {"h/a": 2}
     assert refetched(hits, but=()) == {"h/a": 2, "h/robots.txt": 2}
 
@@ -32,39 +29,30 @@ def test_how_early_requests_came_is_the_worst_of_all_spans() -> None:
     assert ahead_s([1.0, 1.75, 2.5, 9.0], 1.0) == 0.5
 
 
-@pytest.mark.parametrize(
-    "hits",
-    [
-        paced(21),
-        paced(21, late={4: 0.05}),
-        paced(21, late={4: 0.05, 9: 0.05, 10: 0.05}),
-        [*paced(3), *(a_hit(hit.at, host="i") for hit in paced(3))],
-        paced(1),
-    ],
-    ids=["even", "one late", "three late", "two hosts", "one"],
-)
-def test_a_pace_that_is_kept_passes_also_where_a_request_travels_longer(hits: list[Hit]) -> None:
-    assert hurried(hits, PACE_S) == {}
+def test_a_pace_that_is_kept_passes_also_where_a_request_travels_longer() -> None:
+    for name, hits in {
+        "even": paced(21),
+        "one late": paced(21, late={4: 0.05}),
+        "three late": paced(21, late={4: 0.05, 9: 0.05, 10: 0.05}),
+        "two hosts": [*paced(3), *(a_hit(hit.at, host="i") for hit in paced(3))],
+        "one": paced(1),
+    }.items():
+        assert hurried(hits, PACE_S) == {}, name
 
 
-@pytest.mark.parametrize(
-    "hits",
-    [
-        paced(3, each_s=PACE_S / 2),
-        paced(21, each_s=PACE_S * 0.8),
-        [*paced(9), *paced(9)],
-        [*paced(21), a_hit(10.5)],
-        [*paced(9), *paced(9, late=dict.fromkeys(range(9), 0.02))],
-    ],
-    ids=["doubled", "a fifth too fast", "two at once", "one between", "two after each other"],
-)
-def test_a_pace_that_is_not_kept_is_named(hits: list[Hit]) -> None:
-    assert list(hurried(hits, PACE_S)) == ["h"]
+def test_a_pace_that_is_not_kept_is_named() -> None:
+    for name, hits in {
+        "doubled": paced(3, each_s=PACE_S / 2),
+        "a fifth too fast": paced(21, each_s=PACE_S * 0.8),
+        "two at once": [*paced(9), *paced(9)],
+        "one between": [*paced(21), a_hit(10.5)],
+        "two after each other": [*paced(9), *paced(9, late=dict.fromkeys(range(9), 0.02))],
+    }.items():
+        assert list(hurried(hits, PACE_S)) == ["h"], name
 
 
 def test_an_instant_that_may_be_used_late_is_so_by_no_more() -> None:
     hits = paced(9, late={4: 0.075})
-
     assert list(hurried(hits, PACE_S)) == ["h"]
     assert list(hurried(hits, PACE_S, late_s=0.01)) == ["h"]
     assert hurried(hits, PACE_S, late_s=0.02) == {}
@@ -73,7 +61,6 @@ def test_an_instant_that_may_be_used_late_is_so_by_no_more() -> None:
 def test_most_at_once_counts_overlapping_requests() -> None:
     hits = [a_hit(1, end=3), a_hit(2, end=4), a_hit(3, end=5), a_hit(9), a_hit(9, host="i", end=10)]
     hits += [a_hit(10, gone=11), a_hit(11, end=12)]
-
     assert most_at_once(hits) == {"h": 2, "i": 1}
 
 

@@ -56,7 +56,6 @@ async def test_delays_say_how_long_it_takes_at_least() -> None:
     site = Site(A, B, delay_s=5.0)
     site.wait(3, A)
     site.wait(10, B)
-
     assert site.lanes.workload(None, 2).least_s == 45.0
 
 

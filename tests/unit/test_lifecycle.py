@@ -1,4 +1,7 @@
+"""The moves between states, and when a pause ends."""
+
 from collections import Counter
+from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,9 @@ from hypothesis import strategies as st
 from crawlyard import LIFECYCLE, Move, State, StateReason
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED, after
+from crawlyard.core.jobs.pausing import PausingStep, due_step, ends_at, notice
 from crawlyard.errors import IllegalMove, Refused
+from tests.builders import NOW
 
 ALL = [(state, move) for state in State for move in Move]
 
@@ -51,31 +56,26 @@ def test_every_state_can_be_reached_from_pending() -> None:
         new = set(LIFECYCLE[todo.pop()].values()) - reached
         reached |= new
         todo += new
-
     assert reached == set(State)
 
 
 def test_a_job_can_be_pending_again_after_every_state() -> None:
     back = {state for state, moves in LIFECYCLE.items() if State.PENDING in moves.values()}
-
     assert back == set(State)
 
 
 def test_a_pending_job_stays_pending_only_by_the_end_of_a_wait() -> None:
     staying = [move for move, to in LIFECYCLE[State.PENDING].items() if to is State.PENDING]
-
     assert staying == [Move.RETRY_NOW]
 
 
 def test_only_a_claim_makes_a_job_run() -> None:
     into = [(state, move) for state, move in ALL if LIFECYCLE[state].get(move) is State.RUNNING]
-
     assert into == [(State.PENDING, Move.CLAIM)]
 
 
 def test_only_completed_failed_and_cancelled_jobs_have_ended() -> None:
     ended = {state for state in State if state.ended}
-
     assert ended == ENDED == {State.COMPLETED, State.FAILED, State.CANCELLED}
 
 
@@ -92,7 +92,6 @@ def test_each_move_has_an_event_of_its_own() -> None:
 
 def test_every_limit_has_its_reason() -> None:
     limits = {reason for reason in StateReason if reason.startswith("limit_")}
-
     assert limits == {"limit_pages", "limit_bytes", "limit_duration", "limit_errors"}
 
 
@@ -108,3 +107,58 @@ def test_any_walk_of_moves_stays_in_the_table(moves: list[Move]) -> None:
             assert move not in LIFECYCLE[before]
         else:
             assert (move, state) in LIFECYCLE[before].items()
+
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+WEEK = 7 * DAY
+
+
+def step(days: float, *warned: float, ttl: timedelta = WEEK) -> PausingStep | None:
+    """Return what is due so many days after a pause began."""
+    return due_step(NOW, [NOW + DAY * w for w in warned], ttl, NOW + DAY * days)
+
+
+def test_it_is_warned_of_at_half_of_its_time_and_a_day_before_its_end() -> None:
+    for days, warned, due in [
+        (3.4, (), None),
+        (3.5, (), PausingStep.WARN),
+        (5.9, (3.5,), None),
+        (6, (3.5,), PausingStep.WARN),
+        (6.9, (3.5, 6), None),
+        (7, (3.5, 6), PausingStep.CANCEL),
+        (8, (3.5, 6), PausingStep.CANCEL),
+        (6.5, (), PausingStep.WARN),  # nobody looked at half of its time: one warning is enough
+        (7.4, (6.5,), None),
+        (7.5, (6.5,), PausingStep.CANCEL),
+        (30, (), PausingStep.WARN),  # nobody looked for a month
+        (30, (3.5,), PausingStep.WARN),
+        (30.9, (30,), None),
+        (31, (30,), PausingStep.CANCEL),
+    ]:
+        assert step(days, *warned) is due, (days, warned)
+
+
+def test_the_last_warning_comes_a_seventh_before_the_end_where_that_is_less_than_a_day() -> None:
+    assert notice(WEEK * 5) == notice(WEEK) == DAY
+    assert notice(7 * HOUR) == HOUR
+
+
+@given(
+    ttl=st.timedeltas(min_value=timedelta(seconds=7), max_value=timedelta(days=400)),
+    looks=st.lists(st.timedeltas(min_value=timedelta(0), max_value=timedelta(days=900))),
+)
+def test_nobody_is_surprised_whenever_the_janitor_looks(
+    ttl: timedelta, looks: list[timedelta]
+) -> None:
+    warned: list[datetime] = []
+    told_end = NOW
+    for look in sorted(looks):
+        due = due_step(NOW, warned, ttl, NOW + look)
+        if due is PausingStep.WARN:
+            warned.append(NOW + look)
+            told_end = ends_at(NOW, ttl, NOW + look)
+        if due is PausingStep.CANCEL:
+            assert look >= ttl
+            assert NOW + look >= told_end >= warned[-1] + notice(ttl)
+            break
+    assert len(warned) <= 2

@@ -55,7 +55,6 @@ def test_a_ceiling_that_lets_nothing_through_is_refused_by_name(name: str, ceili
         Invalid, match=rf"limits\.{name}: expected more than 0( s)?, got "
     ) as refused:
         a_limit(name, ceiling)
-
     assert refused.value.field == f"limits.{name}"
 
 
@@ -91,7 +90,6 @@ def test_there_is_a_breach_if_and_only_if_a_field_is_used_up(limits: Limits, usa
         for word, name in LIMITS.items()
         if (ceiling := getattr(limits, name)) is not None and getattr(usage, name) >= ceiling
     ]
-
     assert breach(limits, usage) == (used_up[0] if used_up else None)
 
 
@@ -100,7 +98,6 @@ def test_there_is_a_breach_if_and_only_if_a_field_is_used_up(limits: Limits, usa
 
 def test_usages_add_up_field_by_field() -> None:
     one = used(*USAGE_NAMES, amount=1)
-
     assert one.plus(one) == used(*USAGE_NAMES, amount=2)
     assert one.plus(Usage()) == one
 
@@ -119,9 +116,7 @@ def test_a_fetch_may_begin_while_no_limit_is_near() -> None:
 
 def test_a_limit_that_is_used_up_ends_the_job_with_its_reason() -> None:
     limiter = ResourceLimiter(Limits(pages=500, errors=3))
-
     decision = limiter.decide(Usage(pages=12, errors=3))
-
     assert not decision.allowed
     assert (decision.limit, decision.used_up) == ("errors", True)
     assert decision.detail == "the limit of 3 errors was reached"
@@ -129,9 +124,7 @@ def test_a_limit_that_is_used_up_ends_the_job_with_its_reason() -> None:
 
 def test_the_last_pages_in_flight_hold_up_further_ones_without_ending_the_job() -> None:
     limiter = ResourceLimiter(Limits(pages=10))
-
     decision = limiter.decide(Usage(pages=8), in_flight=2)
-
     assert not decision.allowed
     assert (decision.limit, decision.used_up) == ("pages", False)
     assert decision.detail == "the last pages of 10 are in flight: 2"
@@ -139,9 +132,7 @@ def test_the_last_pages_in_flight_hold_up_further_ones_without_ending_the_job() 
 
 def test_a_limit_that_was_passed_says_by_how_much() -> None:
     limiter = ResourceLimiter(Limits(bytes=1000, duration_s=1))
-
     usage = Usage(bytes=1234, duration_s=1.5)
-
     assert limiter.describe("bytes", usage) == (
         "the limit of 1,000 bytes was reached and passed by 234 bytes"
     )
@@ -190,13 +181,11 @@ def test_requests_leave_one_every_so_often() -> None:
 
 def test_a_burst_leaves_together_and_is_paid_for_afterwards() -> None:
     leaves = sent(Pace(every=SECOND, burst=3), [NOW] * 5)
-
     assert leaves == [NOW, NOW, NOW, NOW + SECOND, NOW + 2 * SECOND]
 
 
 def test_a_host_that_was_left_alone_saves_nothing_up() -> None:
     leaves = sent(Pace(every=SECOND), [NOW, NOW + 60 * SECOND, NOW + 60 * SECOND])
-
     assert leaves == [NOW, NOW + 60 * SECOND, NOW + 61 * SECOND]
 
 

@@ -49,14 +49,11 @@ KEPT = {
 @pytest.mark.parametrize("kept", [{}, {"text": ""}, KEPT])
 def test_a_record_is_what_the_shape_of_the_page_says(page: Page, kept: dict[str, object]) -> None:
     expected = as_dict(PageOut.of(page, **kept))
-
     record = record_of(page, kept)
-
     assert record == expected
     assert list(record) == list(expected)
 
 
 def test_a_record_has_no_field_that_is_left_out() -> None:
     record = record_of(PLAIN, {}, {"html", "headers"})
-
     assert set(PageOut.__struct_fields__) - set(record) == {"html", "headers"}

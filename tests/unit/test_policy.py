@@ -1,23 +1,51 @@
-"""Settings of a yard, and ceilings: what they say, and that reading is a fixed point."""
+"""Who may do what: roles, credentials, grants, quotas and the settings of a yard."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawlyard.core.access.credential import (
+    SECRET_BYTES,
+    TOUCH_EVERY,
+    CredentialKind,
+    kind_of,
+    permits_named,
+    prefix_of,
+    spelled,
+)
 from crawlyard.core.access.policy import (
+    FIELD_OF,
     SectionName,
     ceilings_of,
     days_of,
     defaults_of,
     grants_of,
+    needed_grants,
+    not_granted,
     section_read,
+    withheld,
 )
-from crawlyard.core.access.user import NO_GRANTS, Grants
-from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamped
+from crawlyard.core.access.quota import day_of, held_back, limited, quota_asked, spent
+from crawlyard.core.access.user import (
+    LOCAL,
+    NO_GRANTS,
+    NO_QUOTA,
+    PERMITS_OF,
+    Actor,
+    Grant,
+    Grants,
+    Permit,
+    Quota,
+    Role,
+)
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage, clamped
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
+from tests.builders import NOW, a_spec
+from tests.builders_serve import a_credential, a_user
 
 whole = st.none() | st.integers(1, 1000)
 limits = st.builds(
@@ -32,7 +60,6 @@ limits = st.builds(
 @given(limits, limits, limits)
 def test_no_limit_is_above_a_ceiling(asked: Limits, first: Limits, second: Limits) -> None:
     within = clamped(asked, first, second)
-
     for name in LIMIT_NAMES:
         every = [getattr(each, name) for each in (asked, first, second)]
         known = [value for value in every if value is not None]
@@ -40,19 +67,16 @@ def test_no_limit_is_above_a_ceiling(asked: Limits, first: Limits, second: Limit
     assert clamped(within, first, second) == within
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_what_was_read_reads_the_same_again() -> None:
+    cases: list[tuple[SectionName, dict[str, object]]] = [
         (SectionName.GRANTS, {"addresses": "true"}),
         (SectionName.CEILINGS, {"pages": "20k", "bytes": "1GiB", "duration_s": "1h30m"}),
         (SectionName.RETENTION, {"retention_days": 7, "events_days": 0}),
         (SectionName.DEFAULTS, {"delay": "2s", "limits": {"pages": "1k"}, "tags": "a"}),
-    ],
-)
-def test_what_was_read_reads_the_same_again(name: SectionName, value: dict[str, object]) -> None:
-    read = section_read(name, value)
-
-    assert section_read(name, read) == read
+    ]
+    for name, value in cases:
+        read = section_read(name, value)
+        assert section_read(name, read) == read, name
 
 
 def test_an_empty_section_grants_nothing_and_limits_nothing() -> None:
@@ -63,7 +87,6 @@ def test_an_empty_section_grants_nothing_and_limits_nothing() -> None:
 
 def test_a_section_says_what_holds() -> None:
     every = {"addresses": True, "private": True, "ignore_robots": True}
-
     assert grants_of(section_read(SectionName.GRANTS, every)) == Grants()
     assert days_of({"events_days": 0.0}, "events_days", timedelta(days=3)) is None
     assert days_of({"events_days": 0.5}, "events_days", None) == timedelta(hours=12)
@@ -74,15 +97,196 @@ def test_a_section_says_what_holds() -> None:
 def test_defaults_lie_where_nothing_else_is_said() -> None:
     spec = JobSpec(urls=("https://a.example/",), per_host=7, limits=Limits(errors=3))
     value = section_read(SectionName.DEFAULTS, {"per_host": 1, "limits": {"pages": 5}})
-
     under = defaults_of(value, spec, lambda path: path != "per_host")
-
     assert (under.per_host, under.limits) == (7, Limits(pages=5, errors=3))
 
 
-@pytest.mark.parametrize("field", ["urls", "sitemaps", "name", "webhooks"])
-def test_what_is_one_jobs_own_is_no_default(field: str) -> None:
-    value = {field: "a" if field == "name" else ["https://a.example/"]}
+def test_what_is_one_jobs_own_is_no_default(subtests: pytest.Subtests) -> None:
+    for field in ["urls", "sitemaps", "name", "webhooks"]:
+        value = {field: "a" if field == "name" else ["https://a.example/"]}
+        with subtests.test(field=field), pytest.raises(Invalid, match=field):
+            section_read(SectionName.DEFAULTS, value)
 
-    with pytest.raises(Invalid, match=field):
-        section_read(SectionName.DEFAULTS, value)
+
+SEES_AND_CHANGES = {
+    (Role.VIEWER, "eve"): (True, False),
+    (Role.VIEWER, "adam"): (False, False),
+    (Role.OPERATOR, "eve"): (True, True),
+    (Role.OPERATOR, "adam"): (False, False),
+    (Role.ADMIN, "eve"): (True, True),
+    (Role.ADMIN, "adam"): (True, True),
+}
+
+
+def test_what_eve_may_depends_on_her_role_and_on_whose_it_is() -> None:
+    for (role, owner), rights in SEES_AND_CHANGES.items():
+        eve = Actor(id="eve", role=role)
+        assert (eve.may_see(owner), eve.may_change(owner)) == rights, (role, owner)
+
+
+def test_a_user_acts_on_what_is_hers_unless_said_otherwise() -> None:
+    assert Actor(id="eve").role is Role.OPERATOR
+
+
+def test_the_user_of_the_embedded_store_may_do_everything() -> None:
+    assert (LOCAL.id, LOCAL.role) == ("local", Role.ADMIN)
+
+
+def test_the_embedded_store_grants_what_a_spec_asks_for() -> None:
+    assert Grants() == Grants(addresses=True, private=True, ignore_robots=True)
+
+
+def test_each_grant_is_a_field_of_the_grants_and_of_a_spec() -> None:
+    assert [grant.value for grant in Grant] == list(Grants.__struct_fields__)
+    assert set(FIELD_OF) == set(Grant)
+    assert set(FIELD_OF.values()) <= set(JobSpec.__struct_fields__)
+
+
+def test_what_a_spec_asks_for_is_read_from_its_fields() -> None:
+    cases: list[tuple[dict[str, Any], tuple[Grant, ...]]] = [
+        ({}, ()),
+        ({"allow_addresses": ("10.0.0.0/8",)}, (Grant.ADDRESSES,)),
+        ({"ignore_robots": True, "allow_private": True}, (Grant.PRIVATE, Grant.IGNORE_ROBOTS)),
+    ]
+    for asked, expected in cases:
+        assert needed_grants(a_spec(**asked)) == expected, asked
+
+
+def test_what_is_not_granted_is_withheld() -> None:
+    granted = Grants(addresses=True, private=False, ignore_robots=False)
+    assert withheld(set(Grant), granted) == (Grant.PRIVATE, Grant.IGNORE_ROBOTS)
+    assert withheld((Grant.ADDRESSES,), granted) == ()
+    assert withheld((), Grants(addresses=False)) == ()
+
+
+def test_what_is_missing_is_told_by_the_fields_of_the_spec() -> None:
+    told = not_granted((Grant.PRIVATE, Grant.IGNORE_ROBOTS))
+    assert told == "allow_private, ignore_robots: not granted on this server"
+    assert not_granted(()) == ""
+
+
+def test_who_works_on_the_stores_files_vouches_for_his_own_things_alone() -> None:
+    assert LOCAL.vouches_for("local")
+    assert not LOCAL.vouches_for("ada")
+    assert not Actor(id="local", role=Role.ADMIN).vouches_for("local")
+
+
+MOMENT = timedelta(microseconds=1)
+
+
+def test_it_is_good_until_it_expires_or_is_revoked() -> None:
+    ends = NOW + timedelta(hours=1)
+    assert a_credential().good(NOW + timedelta(days=3650))
+    assert a_credential(expires_at=ends).good(ends - MOMENT)
+    assert not a_credential(expires_at=ends).good(ends)
+    assert not a_credential().revoked(NOW).good(NOW)
+
+
+def test_it_is_revoked_once() -> None:
+    first = a_credential().revoked(NOW)
+    assert first.revoked(NOW + MOMENT).revoked_at == NOW
+
+
+def test_it_permits_what_both_its_scopes_and_the_role_of_its_user_do() -> None:
+    scopes = frozenset({Permit.JOBS_READ, Permit.JOBS_WRITE})
+    viewer, operator = a_user(role=Role.VIEWER), a_user(role=Role.OPERATOR)
+    assert a_credential(permits=scopes).permits_of(operator) == scopes
+    assert a_credential(permits=scopes).permits_of(viewer) == {Permit.JOBS_READ}
+    assert a_credential(permits=frozenset()).permits_of(operator) == frozenset()
+    assert a_credential().permits_of(viewer) == PERMITS_OF[Role.VIEWER]
+
+
+def test_its_use_is_noted_once_a_minute() -> None:
+    used = a_credential(used_at=NOW)
+    assert a_credential().stale(NOW)
+    assert not used.stale(NOW + TOUCH_EVERY - MOMENT)
+    assert used.stale(NOW + TOUCH_EVERY)
+
+
+def test_scopes_are_named_one_by_one_or_by_area() -> None:
+    assert permits_named(["jobs:*", "admin"]) == {
+        Permit.JOBS_READ,
+        Permit.JOBS_WRITE,
+        Permit.ADMIN,
+    }
+    for word in ("jobs", "*", "jobs:*:*", "Jobs:read", ""):
+        with pytest.raises(Invalid, match="expected some of jobs:read, "):
+            permits_named([word])
+
+
+def test_a_secret_says_what_it_is_for_and_shows_no_more() -> None:
+    for kind in CredentialKind:
+        secret = spelled(kind, bytes(range(SECRET_BYTES)))
+        assert kind_of(secret) is kind
+        assert prefix_of(secret) == secret[:12]
+        assert len(secret) == 4 + 43
+    assert kind_of("cyx_AAECAwQFBgc") is None
+
+
+def test_a_job_waits_while_a_part_of_the_quota_is_used_up() -> None:
+    for quota, running, used, expected in [
+        (NO_QUOTA, 10**6, 10**9, None),
+        (Quota(pending=0), 10**6, 10**9, None),
+        (Quota(running=2), 1, 0, None),
+        (Quota(running=2), 2, 0, "running"),
+        (Quota(running=2), 3, 0, "running"),
+        (Quota(running=0), 0, 0, "running"),
+        (Quota(pages_per_day=10), 5, 9, None),
+        (Quota(pages_per_day=10), 0, 10, "pages_per_day"),
+        (Quota(pages_per_day=0), 0, 0, "pages_per_day"),
+        (Quota(running=1, pages_per_day=10), 1, 10, "running"),
+        (Quota(running=1, pages_per_day=10), 0, 10, "pages_per_day"),
+        (Quota(bytes_per_day=1_000), 0, 9, None),
+        (Quota(bytes_per_day=1_000), 0, 10, "bytes_per_day"),
+        (Quota(pages_per_day=11, bytes_per_day=1_000), 0, 10, "bytes_per_day"),
+        (Quota(running=1, bytes_per_day=1_000), 1, 10, "running"),
+    ]:
+        assert held_back(quota, running, Usage(pages=used, bytes=100 * used)) == expected, (
+            quota,
+            running,
+            used,
+        )
+
+
+def test_how_many_run_says_nothing_of_the_day() -> None:
+    quota = Quota(running=0, pages_per_day=10)
+    assert spent(quota, Usage(pages=9)) is None
+    assert spent(quota, Usage(pages=10)) == "pages_per_day"
+
+
+def test_a_quota_that_holds_nothing_back_is_not_asked_at_a_claim() -> None:
+    assert not limited(NO_QUOTA)
+    assert not limited(Quota(pending=1))
+    assert limited(Quota(running=0))
+    assert limited(Quota(pages_per_day=0))
+    assert limited(Quota(bytes_per_day=0))
+
+
+def test_a_day_is_one_of_utc() -> None:
+    tokyo = timezone(timedelta(hours=9))
+    morning = datetime(2026, 1, 2, 8, 59, tzinfo=tokyo)
+    assert day_of(morning).isoformat() == "2026-01-01"
+    assert day_of(morning.astimezone(UTC) + timedelta(minutes=1)).isoformat() == "2026-01-02"
+
+
+def test_what_is_no_quota_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, object], str]] = [
+        ({"running": -1}, "quota.running"),
+        ({"pending": "many"}, "quota.pending"),
+        ({"ceilings": {"pages": 0}}, "quota.ceilings.pages"),
+        ({"paging": 1}, "quota.paging"),
+    ]
+    for asked, field in cases:
+        with subtests.test(asked=asked), pytest.raises(Invalid) as refused:
+            quota_asked(asked)
+        assert refused.value.field == field, asked
+
+
+def test_a_quota_is_refused_in_the_words_of_the_api() -> None:
+    with pytest.raises(Invalid, match="pages: expected a whole number of at least 1, got 0"):
+        quota_asked({"ceilings": {"pages": 0}})
+
+
+def test_a_quota_that_is_asked_for_is_one() -> None:
+    asked = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
+    assert quota_asked(asked).quota == Quota(running=2, ceilings=Limits(duration_s=60))

@@ -57,5 +57,4 @@ def test_a_sweep_leaves_the_files_of_those_who_live_or_hold_leases(tmp_path: Pat
         (tmp_path / f"{name}.lock").touch()
     with HostLocks(tmp_path, "alive"), HostLocks(tmp_path, "me") as presence:
         presence.sweep({"holder"})
-
         assert {file.stem for file in tmp_path.glob("*.lock")} == {"alive", "holder", "me"}

@@ -148,9 +148,7 @@ def test_progress_says_how_far_a_job_has_come() -> None:
         discovered=20,
         done=9,
     )
-
     progress = running((usage, Pulse(rate=10.0)))
-
     assert (progress.done, progress.discovered, progress.failed) == (9, 20, 2)
     assert (progress.pages, progress.bytes, progress.elapsed_s) == (7, 4096, 90.0)
     assert (progress.rate, progress.current_url) == (10.0, "http://a.example/x")
@@ -173,7 +171,6 @@ def test_a_job_that_does_not_run_has_neither_rate_nor_time_left() -> None:
 
 def test_a_steady_crawl_ends_when_its_queue_is_worked_off() -> None:
     estimate = eta(steady(40))
-
     assert estimate.p10_s < 60 < estimate.p90_s
     assert estimate.p50_s == pytest.approx(60, rel=0.05)
     assert width(estimate) < 0.5
@@ -182,23 +179,19 @@ def test_a_steady_crawl_ends_when_its_queue_is_worked_off() -> None:
 
 def test_an_estimate_narrows_as_a_crawl_goes_on() -> None:
     early, late = eta(steady(3)), eta(steady(60))
-
     assert width(early) > 2 * width(late)
     assert early.p10_s < 97 < early.p90_s
 
 
 def test_there_is_a_wide_range_as_soon_as_one_url_is_done() -> None:
     usage = Usage(duration_s=1, done=1, pages=1, discovered=11)
-
     estimate = eta((usage, pulse_of([sample_of(usage, Workload())])))
-
     assert estimate.p90_s > 5 * estimate.p10_s
     assert estimate.confidence is Confidence.LOW
 
 
 def test_before_one_is_done_the_time_left_is_still_estimated() -> None:
     progress = running((Usage(discovered=1), Pulse()))
-
     assert progress.eta is None
     assert progress.eta_unknown == "estimating… (no URL finished yet)"
 
@@ -206,9 +199,7 @@ def test_before_one_is_done_the_time_left_is_still_estimated() -> None:
 def test_links_that_all_came_at_the_start_are_not_taken_for_growth() -> None:
     """Half a minute of pace still has the start in it: that is no reason to expect more."""
     burst = a_crawl(20, lambda at_s: 5 * at_s, lambda n: 1 if n < 5 else 1000)
-
     estimate = eta(burst)
-
     assert estimate.p10_s < 180 < estimate.p90_s
     assert estimate.p50_s == pytest.approx(180, rel=0.1)
 
@@ -227,9 +218,7 @@ def test_discovery_that_decays_is_expected_to_go_on_decaying() -> None:
 
 def test_a_frontier_that_grows_without_end_has_a_wide_range_not_a_reason() -> None:
     tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 3 * n + 1)
-
     estimate = eta(tree)
-
     assert estimate.p10_s >= tree[0].waiting / 10 - 10
     assert estimate.p90_s > 3 * estimate.p10_s
     assert estimate.confidence is Confidence.LOW
@@ -238,42 +227,34 @@ def test_a_frontier_that_grows_without_end_has_a_wide_range_not_a_reason() -> No
 def test_urls_at_the_maximum_depth_bring_no_more() -> None:
     usage, pulse = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 3 * n + 1)
     last = replace(pulse, workload=Workload(barren=usage.waiting))
-
     estimate = eta((usage, last))
-
     assert estimate.p50_s == pytest.approx(usage.waiting / 10, rel=0.05)
     assert estimate.confidence is Confidence.HIGH
 
 
 def test_a_pace_that_falls_is_expected_to_fall_further() -> None:
     slowing = a_crawl(60, lambda at_s: 100 * math.sqrt(at_s), lambda _: 1000)
-
     rate = slowing[1].rate
     now = slowing[0].waiting / rate
     estimate = eta(slowing)
-
     assert estimate.p50_s > now
     assert estimate.p10_s < 40 < estimate.p90_s  # 100² seconds · 10⁻², less the 60
 
 
 def test_an_unsteady_pace_widens_the_range() -> None:
     wild = a_crawl(40, lambda at_s: 10 * (at_s - at_s % 8), lambda _: 1000)
-
     assert width(eta(wild)) > 1.2 * width(eta(steady(40)))
 
 
 def test_a_crawl_that_stands_still_has_a_wide_range() -> None:
     stuck = a_crawl(60, lambda at_s: min(200, 10 * at_s), lambda _: 1000)
-
     estimate = eta(stuck)
-
     assert estimate.p90_s > 4 * estimate.p10_s
     assert estimate.confidence is Confidence.LOW
 
 
 def test_what_is_through_ends_at_once() -> None:
     estimate = eta(steady(100))
-
     assert (estimate.p10_s, estimate.p50_s) == (0.0, 0.0)
     assert estimate.p90_s <= 1.0
 
@@ -284,21 +265,18 @@ def test_what_is_through_ends_at_once() -> None:
 def test_a_slow_host_outlasts_the_others() -> None:
     """Ten a second are done in all, but those that wait are of a host that does two."""
     estimate = eta(steady(40, lane_waiting=500, lane_rate=2.0))
-
     assert estimate.p50_s == pytest.approx(250, rel=0.05)
     assert estimate.p10_s > 200
 
 
 def test_a_host_that_only_waits_for_room_need_not_outlast_the_others() -> None:
     estimate = eta(steady(40, lane_waiting=500, lane_rate=2.0, lane_full=False))
-
     assert estimate.p50_s == pytest.approx(60, rel=0.05)
     assert estimate.p90_s > 250
 
 
 def test_no_job_ends_before_its_delays_and_waits_are_over() -> None:
     estimate = eta(steady(99, least_s=300.0))
-
     assert estimate.p10_s == pytest.approx(300, abs=1)
     assert 300 <= estimate.p50_s <= estimate.p90_s < 330
 
@@ -320,7 +298,6 @@ def test_urls_that_are_tried_again_take_longer_than_the_rest() -> None:
     plain = eta(steady(90))
     usage, pulse = steady(90, retries=20, failed=20, failed_s=600.0, busy_s=900.0)
     again = eta((usage, replace(pulse, busy=10.0)))
-
     assert again.p50_s > plain.p50_s + 20  # twenty times half a minute, ten at once
     assert again.p90_s > again.p50_s + 20
 
@@ -330,7 +307,6 @@ def test_urls_that_are_tried_again_take_longer_than_the_rest() -> None:
 
 def test_the_limit_that_comes_before_the_end_of_the_frontier_is_named() -> None:
     estimate = eta(steady(40), Limits(pages=450))
-
     assert estimate.limit == "pages"
     assert estimate.p50_s == pytest.approx(5, rel=0.05)
     assert estimate.p10_s <= 5 <= estimate.p90_s < 8
@@ -342,18 +318,14 @@ def test_a_limit_that_comes_after_the_end_of_the_frontier_is_not_named() -> None
 
 def test_the_nearest_of_several_limits_is_named() -> None:
     limits = Limits(pages=900, bytes=420_000, duration_s=60)
-
     estimate = eta(steady(40, 10**6), limits)
-
     assert estimate.limit == "bytes"
     assert estimate.p50_s == pytest.approx(2, rel=0.05)
 
 
 def test_a_limit_of_time_stops_a_job_to_the_second() -> None:
     wild = a_crawl(40, lambda at_s: 10 * (at_s - at_s % 8), lambda _: 10**6)
-
     estimate = eta(wild, Limits(duration_s=60))
-
     assert (estimate.limit, estimate.p50_s) == ("duration", 20.0)
     assert estimate.p10_s > 19
     assert estimate.p90_s <= 21
@@ -361,15 +333,12 @@ def test_a_limit_of_time_stops_a_job_to_the_second() -> None:
 
 def test_a_limit_of_time_is_known_before_any_url_is_done() -> None:
     estimate = eta((Usage(discovered=1), Pulse()), Limits(duration_s=60))
-
     assert (estimate.limit, estimate.p50_s) == ("duration", 60.0)
 
 
 def test_a_limit_bounds_a_crawl_whose_frontier_grows() -> None:
     tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 8 * n + 1)
-
     estimate = eta(tree, Limits(pages=1000))
-
     assert estimate.limit == "pages"
     assert estimate.p10_s < 70 < estimate.p90_s
     assert estimate.confidence is not Confidence.LOW
@@ -424,7 +393,6 @@ def a_history(*done: int, every_s: float = 1.0, found: int = 0) -> list[Sample]:
 
 def test_a_pace_is_what_was_done_over_running_time() -> None:
     pulse = pulse_of(a_history(0, 10, 20, 30, 40, found=2))
-
     assert pulse == Pulse(
         rate=10.0,
         spread=0.0,
@@ -441,16 +409,13 @@ def test_a_pace_is_what_was_done_over_running_time() -> None:
 
 def test_the_spread_of_a_pace_is_that_from_sample_to_sample() -> None:
     pulse = pulse_of(a_history(0, 0, 20, 20, 40))
-
     assert (pulse.rate, pulse.spread) == (10.0, 10.0)
 
 
 def test_time_in_which_everything_is_held_back_is_no_pace() -> None:
     history = a_history(0, 10, 20, 20, 20)
     held = [replace(one, held_s=max(0.0, one.at_s - 2)) for one in history]
-
     pulse = pulse_of(held)
-
     assert (pulse.rate, pulse.active_s, pulse.spread) == (5.0, (2.0, 0.0), 0.0)
 
 
@@ -458,16 +423,13 @@ def test_links_that_stopped_growing_are_seen_at_once() -> None:
     growing = [Usage(duration_s=n, done=n, discovered=1 + 10 * n) for n in range(20)]
     last = growing[-1]
     still = [replace(last, duration_s=(19 + n), done=19 + n) for n in range(1, 5)]
-
     assert pulse_of(samples_of(growing, Workload())).quiet == 0
     assert pulse_of(samples_of(growing + still, Workload())).quiet == 4
 
 
 def test_a_lull_between_two_discoveries_is_remembered() -> None:
     lists = [Usage(duration_s=n, done=10 * n, discovered=1 + 100 * (n // 5)) for n in range(20)]
-
     pulse = pulse_of(samples_of(lists, Workload()))
-
     assert (pulse.quiet, pulse.lull) == (40, 40)
 
 
@@ -478,7 +440,6 @@ def test_no_pace_can_be_told_from_one_sample_or_no_time() -> None:
 
 def test_what_is_retried_is_no_negative_pace() -> None:
     pulse = pulse_of(a_history(20, 10))
-
     assert (pulse.rate, pulse.pages_rate, pulse.done) == (0.0, 0.0, (0, 0))
 
 
@@ -486,7 +447,6 @@ def test_what_is_retried_is_no_negative_pace() -> None:
 @given(history=st.lists(samples, max_size=8))
 def test_no_pace_is_ever_negative(history: list[Sample]) -> None:
     pulse = pulse_of(history)
-
     for name in ("rate", "spread", "pages_rate", "bytes_rate", "errors_rate", "busy", "quiet"):
         assert getattr(pulse, name) >= 0
     assert min(*pulse.done, *pulse.found, *pulse.active_s) >= 0
@@ -517,13 +477,11 @@ def test_the_time_that_a_job_may_take_is_part_of_its_way() -> None:
         Usage(duration_s=60, discovered=900),
         Limits(duration_s=100),
     )
-
     assert milestones(limits, usage, Pulse(), 0) == (25, 50)
 
 
 def test_while_links_grow_nobody_can_tell_how_far_it_is() -> None:
     tree = a_crawl(30, lambda at_s: 10 * at_s, lambda n: 1.1 * n + 1)
-
     assert passed(tree) == ()
     assert passed(tree, pages=600) == (25, 50)
     assert milestones(Limits(), Usage(done=9, discovered=10, duration_s=1), Pulse(), 0) == ()
@@ -531,6 +489,5 @@ def test_while_links_grow_nobody_can_tell_how_far_it_is() -> None:
 
 def test_links_that_are_still_to_be_found_lengthen_the_way() -> None:
     grows = a_crawl(40, lambda at_s: 10 * at_s, lambda n: 400 + n / 2)
-
     assert passed(steady(40, 600)) == (25, 50)
     assert passed(grows) == (25,)

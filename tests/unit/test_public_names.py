@@ -45,14 +45,13 @@ def test_the_parts_of_the_mission_are_public() -> None:
     assert set(crawlyard.__all__) >= MISSION
 
 
-@pytest.mark.parametrize("name", crawlyard.__all__)
-def test_a_public_name_is_found_documented_and_where_type_checkers_look(name: str) -> None:
-    found = getattr(crawlyard, name)
-
-    assert crawlyard._MODULE_OF[name] == names_for_type_checkers()[name]
-    if inspect.isclass(found):
-        assert found.__doc__
-        assert found.__module__ == crawlyard._MODULE_OF[name]
+def test_a_public_name_is_found_documented_and_where_type_checkers_look() -> None:
+    for name in crawlyard.__all__:
+        found = getattr(crawlyard, name)
+        assert crawlyard._MODULE_OF[name] == names_for_type_checkers()[name], name
+        if inspect.isclass(found):
+            assert found.__doc__, name
+            assert found.__module__ == crawlyard._MODULE_OF[name], name
 
 
 def test_no_other_name_is_promised() -> None:
@@ -71,7 +70,5 @@ def test_the_package_says_that_it_is_typed() -> None:
 
 def test_the_package_is_imported_without_what_it_can_do() -> None:
     script = "import sys, crawlyard; print(*sorted(m for m in sys.modules if 'crawlyard' in m))"
-
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
-
     assert said.stdout.split() == [b"crawlyard"]

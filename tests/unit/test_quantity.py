@@ -1,15 +1,25 @@
+"""Quantities, as they are read and written."""
+
+import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawlyard.cli.render.job_display import ceiling
 from crawlyard.core import quantity
+from crawlyard.core.jobs.limits import Limits, ResourceLimiter, Usage
+from crawlyard.core.jobs.waiting import Surroundings, pending_waits
+from crawlyard.core.quantity import counted
+from tests.builders import NOW, a_job
+from tests.builders_serve import a_report
+from tests.unit.test_cli_output import job_out
 
 
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
+def test_a_duration_is_read_in_units_or_bare_seconds() -> None:
+    for text, seconds in [
         ("90s", 90),
         ("2h", 7200),
         ("7d", 604_800),
@@ -21,39 +31,48 @@ from crawlyard.core import quantity
         ("0", 0),
         ("0.5", 0.5),
         (" 2H ", 7200),
-    ],
-)
-def test_a_duration_is_read_in_units_or_bare_seconds(text: str, seconds: float) -> None:
-    assert quantity.duration(text) == timedelta(seconds=seconds)
+    ]:
+        assert quantity.duration(text) == timedelta(seconds=seconds), text
 
 
-@pytest.mark.parametrize(
-    "text",
-    ["", "h", "-1s", "1 h 2", "1m1h", "1h1h", "2y", "1e9", "1h30", "٣s", "inf", "nan", "1,5s"],
-)
-def test_what_is_no_duration_is_refused_with_its_text(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a duration such as 90s") as error:
-        quantity.duration(text)
+def test_what_is_no_duration_is_refused_with_its_text(subtests: pytest.Subtests) -> None:
+    for text in [
+        "",
+        "h",
+        "-1s",
+        "1 h 2",
+        "1m1h",
+        "1h1h",
+        "2y",
+        "1e9",
+        "1h30",
+        "٣s",
+        "inf",
+        "nan",
+        "1,5s",
+    ]:
+        with (
+            subtests.test(text=text),
+            pytest.raises(ValueError, match="expected a duration such as 90s") as error,
+        ):
+            quantity.duration(text)
+        assert repr(text) in str(error.value), text
 
-    assert repr(text) in str(error.value)
 
-
-@pytest.mark.parametrize("text", ["9999999d", "9" * 400])
-def test_a_duration_beyond_ten_years_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="at most 3650d"):
-        quantity.duration(text)
+def test_a_duration_beyond_ten_years_is_refused(subtests: pytest.Subtests) -> None:
+    for text in ["9999999d", "9" * 400]:
+        with subtests.test(text=text), pytest.raises(ValueError, match="at most 3650d"):
+            quantity.duration(text)
 
 
 @given(st.integers(0, 3650 * 86_400_000))
 def test_a_duration_is_read_as_it_is_written(milliseconds: int) -> None:
     length = timedelta(milliseconds=milliseconds)
-
     assert quantity.duration(quantity.duration_text(length)) == length
 
 
-@pytest.mark.parametrize(
-    ("text", "amount"),
-    [
+def test_a_size_is_read_in_powers_of_1000_or_1024() -> None:
+    for text, amount in [
         ("500MB", 500_000_000),
         ("1GiB", 2**30),
         ("10k", 10_000),
@@ -64,18 +83,18 @@ def test_a_duration_is_read_as_it_is_written(milliseconds: int) -> None:
         ("812B", 812),
         ("2T", 2_000_000_000_000),
         ("9007199254740993", 9_007_199_254_740_993),
-    ],
-)
-def test_a_size_is_read_in_powers_of_1000_or_1024(text: str, amount: int) -> None:
-    assert quantity.size(text) == amount
+    ]:
+        assert quantity.size(text) == amount, text
 
 
-@pytest.mark.parametrize("text", ["", "MB", "-1", "1iB", "1 PB", "1e3", "0x10", "1MBB"])
-def test_what_is_no_size_is_refused_with_its_text(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a size such as 500MB") as error:
-        quantity.size(text)
-
-    assert repr(text) in str(error.value)
+def test_what_is_no_size_is_refused_with_its_text(subtests: pytest.Subtests) -> None:
+    for text in ["", "MB", "-1", "1iB", "1 PB", "1e3", "0x10", "1MBB"]:
+        with (
+            subtests.test(text=text),
+            pytest.raises(ValueError, match="expected a size such as 500MB") as error,
+        ):
+            quantity.size(text)
+        assert repr(text) in str(error.value), text
 
 
 def test_a_size_that_no_database_holds_is_refused() -> None:
@@ -88,29 +107,85 @@ def test_a_size_is_read_as_it_is_written(amount: int) -> None:
     assert quantity.size(quantity.size_text(amount)) == amount
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [("500", 500), ("20_000", 20_000), ("20,000", 20_000), ("20k", 20_000), ("1M", 10**6)],
-)
-def test_a_count_is_read_with_thousands_set_apart(text: str, number: int) -> None:
-    assert quantity.count(text) == number
+def test_a_count_is_read_with_thousands_set_apart() -> None:
+    for text, number in [
+        ("500", 500),
+        ("20_000", 20_000),
+        ("20,000", 20_000),
+        ("20k", 20_000),
+        ("1M", 10**6),
+    ]:
+        assert quantity.count(text) == number, text
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "ten", "1_0", "1e3", "²"])
-def test_what_is_no_count_is_refused_with_its_text(text: str) -> None:
-    with pytest.raises(ValueError, match="expected a whole number such as 500") as error:
-        quantity.count(text)
-
-    assert repr(text) in str(error.value)
+def test_what_is_no_count_is_refused_with_its_text(subtests: pytest.Subtests) -> None:
+    for text in ["", "-1", "1.5", "ten", "1_0", "1e3", "²"]:
+        with (
+            subtests.test(text=text),
+            pytest.raises(ValueError, match="expected a whole number such as 500") as error,
+        ):
+            quantity.count(text)
+        assert repr(text) in str(error.value), text
 
 
 @given(st.integers(0, 36_500 * 86_400_000_000))
 def test_seconds_are_exact_to_the_microsecond_for_a_hundred_years(microseconds: int) -> None:
     length = timedelta(microseconds=microseconds)
-
     assert timedelta(seconds=quantity.seconds(length)) == length
 
 
 def test_whole_seconds_are_written_without_a_fraction() -> None:
     assert str(quantity.seconds(timedelta(seconds=90))) == "90"
     assert str(quantity.seconds(timedelta(milliseconds=1500))) == "1.5"
+
+
+SOURCE = Path(__file__).parents[2] / "src" / "crawlyard"
+_NOUNS = (
+    "attempts|cores|entries|errors|failures|instants|jobs|lines|pages|processes|records|rounds|rows|"
+    "schedules|sitemaps|slots|tables|templates|ticks|tries|URLs|webhooks|workers"
+)
+PLURAL = re.compile(rf"(?<!than )(?<!these )\{{[a-z][^{{}}]*\}} (?:[a-z]+ )?(?:{_NOUNS})\b")
+"""A value that is no constant, and a plural behind it."""
+
+
+def test_a_count_of_one_is_singular_and_every_other_plural() -> None:
+    assert [counted(n, "page") for n in (0, 1, 2, 1000)] == [
+        "0 pages",
+        "1 page",
+        "2 pages",
+        "1,000 pages",
+    ]
+    assert counted(1, "retry", "retries") == "1 retry"
+    assert counted(2, "job goes", "jobs go") == "2 jobs go"
+
+
+def test_a_job_waits_for_one_job_before_it_and_for_the_one_slot() -> None:
+    job = a_job(due_at=NOW)
+    busy = a_report(slots=1, running=("other",))
+    waits = pending_waits(
+        job, NOW, None, 1, held=False, among=Surroundings(workers=(busy,), counted=100)
+    )
+    assert [wait.detail for wait in waits] == [
+        "every slot is taken (1 slot of 1 worker)",
+        "1 job is ahead of it",
+    ]
+
+
+def test_a_limit_of_one_is_singular() -> None:
+    limiter = ResourceLimiter(Limits(pages=1, errors=1))
+    assert limiter.describe("pages", Usage(pages=1)) == "the limit of 1 page was reached"
+    assert limiter.describe("errors", Usage(errors=2)) == (
+        "the limit of 1 error was reached and passed by 1 error"
+    )
+    out = job_out(limits=Limits(pages=1, errors=1))
+    assert [ceiling(out.spec.limits, name) for name in ("pages", "errors")] == ["1 page", "1 error"]
+
+
+def test_no_message_puts_a_plural_behind_a_number_that_may_be_one() -> None:
+    for suffix in ["py", "js"]:
+        found = [
+            f"{file.relative_to(SOURCE)}: {one[0]}"
+            for file in SOURCE.rglob(f"*.{suffix}")
+            for one in PLURAL.finditer(file.read_text("utf-8"))
+        ]
+        assert found == [], suffix

@@ -1,3 +1,5 @@
+"""The queue: priorities, and what comes next."""
+
 from datetime import timedelta
 
 import pytest
@@ -17,6 +19,7 @@ from crawlyard.core.jobs.queue import (
     turn_of_returned,
     yields,
 )
+from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 
 SECOND = timedelta(seconds=1)
@@ -44,19 +47,16 @@ def claimed(waiting: list[Job]) -> list[Job]:
 def test_the_higher_priority_is_first_whoever_waited_longer() -> None:
     old = a_job(priority=Priority.NORMAL, queued_at=NOW - timedelta(days=1))
     new = a_job(priority=Priority.HIGH)
-
     assert PriorityQueue([old, new]).next(NOW) is new
 
 
 def test_of_one_priority_the_oldest_is_first() -> None:
     young, old = a_job(), a_job(queued_at=NOW - SECOND)
-
     assert PriorityQueue([young, old]).next(NOW) is old
 
 
 def test_an_owner_whose_turn_is_earlier_is_first() -> None:
     first, second = a_job(turn=0), a_job(turn=1, queued_at=NOW - SECOND)
-
     assert PriorityQueue([second, first]).next(NOW) is first
 
 
@@ -64,7 +64,6 @@ def test_a_job_that_is_not_due_yet_lets_others_pass() -> None:
     later = a_job(priority=Priority.URGENT, due_at=NOW + SECOND)
     due = a_job(priority=Priority.LOW)
     queue = PriorityQueue([later, due])
-
     assert queue.next(NOW) is due
     assert queue.next(NOW + SECOND) is later
 
@@ -74,9 +73,9 @@ def test_nothing_is_next_where_nothing_is_due() -> None:
     assert PriorityQueue([a_job(due_at=NOW + SECOND)]).next(NOW) is None
 
 
-@pytest.mark.parametrize("state", State)
-def test_only_pending_jobs_are_claimable(state: State) -> None:
-    assert claimable(a_job(state=state), NOW) == (state is State.PENDING)
+def test_only_pending_jobs_are_claimable() -> None:
+    for state in State:
+        assert claimable(a_job(state=state), NOW) == (state is State.PENDING), state
 
 
 def test_those_that_wait_are_listed_in_the_order_of_their_claim() -> None:
@@ -92,7 +91,6 @@ def test_those_that_wait_are_listed_in_the_order_of_their_claim() -> None:
 
 def test_counts_name_every_priority_the_highest_first() -> None:
     waiting = [a_job(priority=Priority.LOW), a_job(), a_job(), a_job(state=State.RUNNING)]
-
     assert list(PriorityQueue(waiting).counts().items()) == [
         (Priority.URGENT, 0),
         (Priority.HIGH, 0),
@@ -105,7 +103,6 @@ def test_counts_name_every_priority_the_highest_first() -> None:
 @given(waiting=st.lists(jobs, max_size=8, unique_by=lambda job: job.id))
 def test_jobs_are_claimed_by_priority_then_turn_then_age(waiting: list[Job]) -> None:
     order = claimed(waiting)
-
     due = [job for job in waiting if job.state is State.PENDING and job.due_at <= NOW]
     assert order == sorted(due, key=lambda j: (-j.level.rank, j.turn, j.queued_at, j.id))
     assert order == sorted(due, key=claim_key)
@@ -113,14 +110,12 @@ def test_jobs_are_claimed_by_priority_then_turn_then_age(waiting: list[Job]) -> 
 
 def test_a_job_that_has_aged_is_before_one_of_its_priority() -> None:
     fresh, old = a_job(priority=Priority.NORMAL), a_job(priority=Priority.LOW, aged=2)
-
     assert old.level is Priority.HIGH
     assert PriorityQueue([fresh, old]).next(NOW) is old
 
 
-@pytest.mark.parametrize(
-    ("line", "turn"),
-    [
+def test_a_new_job_is_behind_its_owners_last_and_not_before_what_is_served() -> None:
+    for line, turn in [
         (QueueEntry(), 0),
         (QueueEntry(head=3), 3),
         (QueueEntry(served=5), 5),
@@ -129,34 +124,24 @@ def test_a_job_that_has_aged_is_before_one_of_its_priority() -> None:
         (QueueEntry(head=3, served=5, last=3), 5),
         (QueueEntry(head=3, served=5, last=5), 6),
         (QueueEntry(head=3, last=9), 10),
-    ],
-)
-def test_a_new_job_is_behind_its_owners_last_and_not_before_what_is_served(
-    line: QueueEntry, turn: int
-) -> None:
-    assert turn_of_new(line) == turn
+    ]:
+        assert turn_of_new(line) == turn, line
 
 
-@pytest.mark.parametrize(
-    ("line", "turn"),
-    [
+def test_a_job_that_comes_back_is_where_it_was_unless_turns_began_anew() -> None:
+    for line, turn in [
         (QueueEntry(), 4),
         (QueueEntry(head=5), 4),
         (QueueEntry(head=3, served=9), 3),
         (QueueEntry(head=0, last=8), 4),
         (QueueEntry(head=0, last=1), 2),
         (QueueEntry(head=2, last=0), 2),
-    ],
-)
-def test_a_job_that_comes_back_is_where_it_was_unless_turns_began_anew(
-    line: QueueEntry, turn: int
-) -> None:
-    assert turn_of_returned(4, line) == turn
+    ]:
+        assert turn_of_returned(4, line) == turn, line
 
 
-@pytest.mark.parametrize(
-    ("priority", "steps", "levels"),
-    [
+def test_a_job_rises_with_time_and_never_to_what_is_urgent() -> None:
+    for priority, steps, levels in [
         (Priority.LOW, -1, 0),
         (Priority.LOW, 0.9, 0),
         (Priority.LOW, 1, 1),
@@ -166,12 +151,8 @@ def test_a_job_that_comes_back_is_where_it_was_unless_turns_began_anew(
         (Priority.NORMAL, 50, 1),
         (Priority.HIGH, 50, 0),
         (Priority.URGENT, 50, 0),
-    ],
-)
-def test_a_job_rises_with_time_and_never_to_what_is_urgent(
-    priority: Priority, steps: float, levels: int
-) -> None:
-    assert aged(priority, NOW, NOW + steps * SECOND, SECOND) == levels
+    ]:
+        assert aged(priority, NOW, NOW + steps * SECOND, SECOND) == levels, (priority, steps)
 
 
 def test_a_worker_takes_what_it_has_the_tags_and_the_level_for() -> None:
@@ -187,19 +168,17 @@ def test_a_worker_takes_what_it_has_the_tags_and_the_level_for() -> None:
     assert not takes(Asker("w", tags, only="another"), job)
 
 
-@pytest.mark.parametrize("priority", Priority)
-def test_only_urgent_jobs_preempt_and_only_low_ones_yield(priority: Priority) -> None:
-    job = a_job(priority=priority)
-    running = job.moved(Move.CLAIM, NOW, actor="worker:w")[0]
-
-    assert may_preempt(job, NOW + SECOND, SECOND) is (priority is Priority.URGENT)
-    assert yields(running) is (priority is Priority.LOW)
-    assert not yields(job)
+def test_only_urgent_jobs_preempt_and_only_low_ones_yield() -> None:
+    for priority in Priority:
+        job = a_job(priority=priority)
+        running = job.moved(Move.CLAIM, NOW, actor="worker:w")[0]
+        assert may_preempt(job, NOW + SECOND, SECOND) is (priority is Priority.URGENT), priority
+        assert yields(running) is (priority is Priority.LOW), priority
+        assert not yields(job), priority
 
 
 def test_an_urgent_job_waits_from_when_it_could_have_begun() -> None:
     job = a_job(priority=Priority.URGENT, due_at=NOW + SECOND)
-
     assert not may_preempt(job, NOW + 1.9 * SECOND, SECOND)
     assert may_preempt(job, NOW + 2 * SECOND, SECOND)
 
@@ -220,7 +199,6 @@ def test_owners_that_wait_together_are_served_alike(counts: list[int], before: i
         for turn in range(before, before + count)
     ]
     served = [job.owner for job in claimed(waiting)]
-
     for n in range(len(served)):
         left = [o for o in range(len(counts)) if served[:n].count(f"o{o}") < counts[o]]
         got = [served[:n].count(f"o{owner}") for owner in left]
@@ -236,3 +214,28 @@ def test_priorities_are_words_in_the_order_of_their_ranks() -> None:
     assert [Priority.ranked(p.rank) for p in mixed] == mixed == ["high", "low", "urgent", "normal"]
     with pytest.raises(TypeError):
         sorted([Priority.LOW, "high"])
+
+
+def test_urgent_is_above_high_above_normal_above_low() -> None:
+    assert sorted(Priority, reverse=True) == [
+        Priority.URGENT,
+        Priority.HIGH,
+        Priority.NORMAL,
+        Priority.LOW,
+    ]
+
+
+def test_a_priority_is_found_by_the_word_that_it_is_shown_as() -> None:
+    for priority in Priority:
+        assert Priority.of(str(priority)) is priority, priority
+        assert Priority.of(str(priority).upper()) is priority, priority
+
+
+def test_another_word_is_refused_with_the_four_that_there_are(subtests: pytest.Subtests) -> None:
+    for word in ["", "3", "very high", "__class__"]:
+        with (
+            subtests.test(word=word),
+            pytest.raises(Invalid, match="urgent, high, normal, low") as refused,
+        ):
+            Priority.of(word)
+        assert refused.value.field == "priority", word

@@ -1,3 +1,5 @@
+"""When a failed job is tried again, and its attempts as its events tell of them."""
+
 from datetime import timedelta
 from typing import Any
 
@@ -6,7 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import RetryPolicy
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.attempts import TELLING, attempts_of
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move
 from crawlyard.errors import Invalid
+from tests.builders import NOW, a_job
 
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
@@ -23,28 +29,23 @@ def test_waits_double_up_to_the_cap() -> None:
         jitter=0,
         cap_s=10,
     )
-
     waits = [policy.wait(failures, chance=0.5) for failures in range(1, 7)]
-
     assert waits == [SECOND * n for n in (1, 2, 4, 8, 10, 10)]
 
 
 def test_a_first_wait_beyond_the_cap_is_kept_and_does_not_grow() -> None:
     policy = RetryPolicy(attempts=4, first_s=(2 * HOUR).total_seconds(), jitter=0)
-
     assert [policy.wait(failures, chance=0) for failures in (1, 2, 3)] == [2 * HOUR] * 3
 
 
 def test_there_is_a_second_at_least_between_attempts() -> None:
     with pytest.raises(Invalid, match=r"retry\.first_s: expected at least 1 s between attempts"):
         RetryPolicy(attempts=2, first_s=0.999)
-
     assert RetryPolicy(attempts=1, first_s=0).wait(1, chance=0) is None
 
 
 def test_the_last_attempt_has_no_wait_after_it() -> None:
     policy = RetryPolicy(attempts=3)
-
     assert policy.wait(2, chance=0) is not None
     assert policy.wait(3, chance=0) is None
     assert policy.wait(4, chance=0) is None
@@ -52,7 +53,6 @@ def test_the_last_attempt_has_no_wait_after_it() -> None:
 
 def test_jitter_only_ever_shortens_a_wait() -> None:
     policy = RetryPolicy(attempts=2, first_s=100, jitter=0.2)
-
     assert policy.wait(1, chance=0) == 100 * SECOND
     assert policy.wait(1, chance=0.5) == 90 * SECOND
     assert policy.wait(1, chance=1) == 80 * SECOND
@@ -60,13 +60,11 @@ def test_jitter_only_ever_shortens_a_wait() -> None:
 
 def test_what_never_failed_waits_as_after_the_first_failure() -> None:
     policy = RetryPolicy(attempts=2, first_s=1, jitter=0)
-
     assert policy.wait(0, chance=0) == SECOND
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_value_out_of_its_range_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any]] = [
         ("attempts", 0),
         ("attempts", -1),
         ("attempts", 101),
@@ -78,13 +76,11 @@ def test_what_never_failed_waits_as_after_the_first_failure() -> None:
         ("jitter", -0.1),
         ("jitter", 1.1),
         ("jitter", float("nan")),
-    ],
-)
-def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(Invalid) as refused:
-        RetryPolicy(**{name: value})
-
-    assert refused.value.field == f"retry.{name}"
+    ]
+    for name, value in cases:
+        with subtests.test(name=name, value=value), pytest.raises(Invalid) as refused:
+            RetryPolicy(**{name: value})
+        assert refused.value.field == f"retry.{name}", (name, value)
 
 
 @settings(max_examples=100, deadline=None)
@@ -101,9 +97,7 @@ def test_a_wait_is_between_the_first_one_and_the_cap(
 ) -> None:
     cap_s = first_s + over_s
     policy = RetryPolicy(attempts=100, first_s=first_s, factor=factor, jitter=jitter, cap_s=cap_s)
-
     wait = policy.wait(failures, chance)
-
     assert wait is not None
     least = timedelta(seconds=first_s * (1 - jitter))
     assert least - timedelta(microseconds=1) <= wait <= timedelta(seconds=cap_s)
@@ -113,9 +107,47 @@ def test_a_wait_is_between_the_first_one_and_the_cap(
 @given(failures=st.integers(1, 98), factor=st.floats(1, 1000))
 def test_a_later_wait_is_never_shorter_by_itself(failures: int, factor: float) -> None:
     policy = RetryPolicy(attempts=100, first_s=1, factor=factor, jitter=0)
-
     earlier, later = policy.wait(failures, 0), policy.wait(failures + 1, 0)
-
     assert earlier is not None
     assert later is not None
     assert earlier <= later <= timedelta(seconds=policy.cap_s)
+
+
+def walked(moves: list[int]) -> list[Event]:
+    """Return the events of a walk through the lifecycle."""
+    job, events = a_job(), []
+    for n, choice in enumerate(moves):
+        allowed = list(LIFECYCLE[job.state])
+        job, event = job.moved(allowed[choice % len(allowed)], NOW + n * SECOND, actor="worker:w1")
+        events.append(event)
+    return events
+
+
+@given(st.lists(st.integers(0, 10), max_size=30))
+def test_on_any_walk_there_is_one_attempt_for_each_claim(moves: list[int]) -> None:
+    events = walked(moves)
+
+    found = attempts_of(events)
+
+    begun = [event.at for event in events if event.name is EventName.STARTED]
+    assert [attempt.begun_at for attempt in found] == begun
+    assert [attempt.number for attempt in found] == list(range(1, len(begun) + 1))
+    assert all(attempt.ended_at for attempt in found[:-1])
+    for attempt in found:
+        assert (attempt.ended_at is None) == (attempt.outcome == "running")
+        assert attempt.ended_at is None or attempt.ended_at >= attempt.begun_at
+    assert attempts_of(event for event in events if event.name in TELLING) == found
+
+
+def test_a_job_that_was_taken_back_from_a_dead_worker_has_lost_it() -> None:
+    job, started = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
+    _, lost = job.lost(NOW + SECOND, actor="worker:w2", in_child=False)
+    [attempt] = attempts_of([started, lost])
+    assert (attempt.worker, attempt.outcome) == ("w1", "worker_lost")
+    assert attempt.detail == "its worker died"
+
+
+def test_what_was_forgotten_is_no_attempt() -> None:
+    job, _ = a_job().moved(Move.CLAIM, NOW, actor="worker:w1")
+    _, ended = job.moved(Move.COMPLETE, NOW, actor="worker:w1")
+    assert attempts_of([ended]) == []

@@ -1,3 +1,9 @@
+"""Settings, the database that they name, and what has to be installed."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -8,7 +14,13 @@ from pydantic import ValidationError
 from crawlyard import Settings
 from crawlyard.cli.options import Basics
 from crawlyard.cli.session import settings_of
-from crawlyard.errors import Invalid
+from crawlyard.databases import place_of
+from crawlyard.errors import CrawlyardError, Invalid
+from crawlyard.export.base import Format
+from crawlyard.export.plan import check_installed
+from crawlyard.store.admin.place import DatabaseLocation, reading
+from crawlyard.store.open import open_sql_store
+from crawlyard.yard import Yard
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +34,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_every_setting_has_a_default_that_works_on_a_laptop() -> None:
     settings = Settings()
-
     assert settings.data_dir == Path("crawlyard-data")
     assert settings.database_url == ""
     assert settings.jobs == 4
@@ -35,38 +46,31 @@ def test_every_setting_is_described() -> None:
 
 def test_a_file_beats_the_default(folder: Path) -> None:
     (folder / "crawlyard.toml").write_text("jobs = 5\n")
-
     assert Settings().jobs == 5
 
 
 def test_the_environment_beats_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "crawlyard.toml").write_text("jobs = 5\nshutdown_s = 1.5\n")
     monkeypatch.setenv("CRAWLYARD_JOBS", "6")
-
     settings = Settings()
-
     assert (settings.jobs, settings.shutdown_s) == (6, 1.5)
 
 
 def test_what_is_kept_for_ever_may_be_written_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRAWLYARD_RETENTION_DAYS", "forever")
     monkeypatch.setenv("CRAWLYARD_EVENTS_DAYS", "0")
-
     settings = Settings()
-
     assert settings.retention is settings.events_kept is None
 
 
 def test_a_flag_beats_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "crawlyard.toml").write_text("jobs = 5\n")
     monkeypatch.setenv("CRAWLYARD_JOBS", "6")
-
     assert Settings(jobs=7).jobs == 7
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_bad_value_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[str, Any]] = [
         ("jobs", 0),
         ("jobs", 257),
         ("jobs", "many"),
@@ -74,34 +78,29 @@ def test_a_flag_beats_the_environment(folder: Path, monkeypatch: pytest.MonkeyPa
         ("lease_s", 601),
         ("shutdown_s", -1),
         ("user_agent", ""),
-    ],
-)
-def test_a_bad_value_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(ValidationError) as refused:
-        Settings(**{name: value})
-
-    assert [error["loc"] for error in refused.value.errors()] == [(name,)]
+    ]
+    for name, value in cases:
+        with subtests.test(value=value), pytest.raises(ValidationError) as refused:
+            Settings(**{name: value})
+        assert [error["loc"] for error in refused.value.errors()] == [(name,)], value
 
 
 def test_a_bad_value_of_the_environment_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("CRAWLYARD_LEASE_S", "soon")
-
     with pytest.raises(ValidationError, match="lease_s"):
         Settings()
 
 
 def test_a_name_in_the_file_that_is_none_is_refused(folder: Path) -> None:
     (folder / "crawlyard.toml").write_text("job = 5\n")
-
     with pytest.raises(ValidationError, match="job"):
         Settings()
 
 
 def test_settings_do_not_change() -> None:
     settings = Settings()
-
     with pytest.raises(ValidationError, match="frozen"):
         settings.jobs = 9
 
@@ -116,3 +115,83 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         Settings()
     with pytest.raises(Invalid, match="did you mean CRAWLYARD_DATABASE_URL"):
         settings_of(Basics())
+
+
+DIRECT = "postgresql://crawlyard@db.example.org/yard"
+POOLED = "postgresql://crawlyard@pool.example.org/yard"
+
+
+@pytest.mark.parametrize("database", ["", "sqlite:////srv/yard.db"])
+def test_a_direct_url_says_nothing_of_a_yard_on_a_file(database: str, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path, database_url=database, database_direct_url=DIRECT)
+    place = place_of(settings)
+    assert place.file == Path("/srv/yard.db" if database else tmp_path / "crawlyard.db")
+
+
+def test_a_direct_url_leads_past_a_pooler() -> None:
+    place = place_of(Settings(database_url=POOLED, database_direct_url=DIRECT))
+    assert (place.file, place.url.host) == (None, "db.example.org")
+
+
+def test_a_yard_on_a_file_loads_nothing_that_is_for_postgres(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys\n"
+        "from crawlyard import LOCAL, JobSpec, Yard\n"
+        "async def main():\n"
+        "    async with Yard.open() as yard:\n"
+        "        await yard.jobs.submit(LOCAL, JobSpec(urls=('https://example.org/',)))\n"
+        "asyncio.run(main())\n"
+        "print([name for name in sys.modules if name.startswith('sqlalchemy.dialects.postgres')])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, check=True
+    )
+    assert done.stdout.decode() == "[]\n"
+
+
+POSTGRES = "postgresql://127.0.0.1:1/none"
+
+
+async def parquet() -> None:
+    check_installed(Format.PARQUET)
+
+
+async def warc() -> None:
+    check_installed(Format.WARC)
+
+
+async def postgres() -> None:
+    await open_sql_store(POSTGRES)
+
+
+async def copy_of_postgres() -> None:
+    with reading(DatabaseLocation.of(POSTGRES)):
+        pass
+
+
+async def redis() -> None:
+    async with Yard.open(Settings(redis_url="redis://127.0.0.1:1", database_url="memory://")):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("use", "missing", "packages"),
+    [
+        (parquet, "pyarrow", ["pyarrow"]),
+        (warc, "warcio", ["warcio"]),
+        (postgres, "psycopg", ["procrastinate", "psycopg[binary]"]),
+        (copy_of_postgres, "psycopg", ["procrastinate", "psycopg[binary]"]),
+        (redis, "redis", ["redis[hiredis]"]),
+    ],
+)
+async def test_what_is_not_installed_is_installed_by_the_names_of_its_packages(
+    monkeypatch: pytest.MonkeyPatch,
+    use: Callable[[], Awaitable[None]],
+    missing: str,
+    packages: list[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(CrawlyardError) as refused:
+        await use()
+    words = str(refused.value).partition("pip install ")[2].split()
+    assert [re.split("[<>]", word.strip("'"))[0] for word in words] == packages

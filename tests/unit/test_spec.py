@@ -1,3 +1,5 @@
+"""Specs: their fields, changes to them, and what the engine refuses."""
+
 import math
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -5,13 +7,18 @@ from functools import partial
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from crawlyard import JobSpec, Limits, Priority, Scope, Strategy, TextMode
+from crawlyard import Priority, Scope, Strategy, TextMode
+from crawlyard.core.jobs.edits import EDITABLE, changes_of, edited
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS
+from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS, JobSpec
+from crawlyard.core.jobs.spec_json import FIELDS
 from crawlyard.core.jobs.spread import Spread
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
+from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Invalid
 from tests.builders import a_spec
 
@@ -60,26 +67,26 @@ AT_THE_EDGE: list[tuple[str, Any]] = [
 def test_a_spec_needs_a_start_url_or_a_sitemap() -> None:
     with pytest.raises(Invalid, match="at least one start URL or sitemap"):
         JobSpec()
-
     assert JobSpec(sitemaps=("http://a.example/sitemap.xml",)).urls == ()
 
 
-@pytest.mark.parametrize(("name", "value"), OUT_OF_RANGE)
-def test_a_value_out_of_its_range_is_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(Invalid, match=rf"\A{name}: expected .+, got ") as refused:
-        a_spec(**{name: value})
+def test_a_value_out_of_its_range_is_refused_by_name(subtests: pytest.Subtests) -> None:
+    for name, value in OUT_OF_RANGE:
+        with (
+            subtests.test(name=name, value=value),
+            pytest.raises(Invalid, match=rf"\A{name}: expected .+, got ") as refused,
+        ):
+            a_spec(**{name: value})
+        assert refused.value.field == name, (name, value)
 
-    assert refused.value.field == name
 
-
-@pytest.mark.parametrize(("name", "value"), AT_THE_EDGE)
-def test_a_value_at_the_edge_of_its_range_is_taken(name: str, value: Any) -> None:
-    assert getattr(a_spec(**{name: value}), name) == value
+def test_a_value_at_the_edge_of_its_range_is_taken() -> None:
+    for name, value in AT_THE_EDGE:
+        assert getattr(a_spec(**{name: value}), name) == value, (name, value)
 
 
 def test_a_crawl_is_polite_and_stays_on_its_host_unless_asked_otherwise() -> None:
     spec = a_spec()
-
     assert (spec.delay_s, spec.per_host) == (0.5, 2)
     assert (spec.scope, spec.strategy) == (Scope.HOST, Strategy.BREADTH_FIRST)
     assert not spec.ignore_robots
@@ -89,7 +96,6 @@ def test_a_crawl_is_polite_and_stays_on_its_host_unless_asked_otherwise() -> Non
 
 def test_a_crawl_is_unbounded_and_of_normal_priority_unless_asked_otherwise() -> None:
     spec = a_spec()
-
     assert (spec.limits, spec.max_depth, spec.priority) == (Limits(), None, Priority.NORMAL)
     assert spec.text is TextMode.TEXT
 
@@ -134,7 +140,6 @@ def test_a_value_of_another_type_is_refused_by_name_with_what_is_accepted() -> N
     for name, value, message in WRONG_TYPES:
         with pytest.raises(Invalid) as refused:
             a_spec(**{name: value})
-
         assert (refused.value.field, refused.value.message[: len(message)]) == (name, message)
 
 
@@ -159,7 +164,6 @@ def test_so_is_one_in_the_parts_of_a_spec() -> None:
     for make, field, value, message in OF_PARTS:
         with pytest.raises(Invalid) as refused:
             make(**{field.partition(".")[2]: value})
-
         assert (refused.value.field, refused.value.message[: len(message)]) == (field, message)
 
 
@@ -174,7 +178,6 @@ def test_every_field_of_a_spec_and_its_parts_is_checked() -> None:
         for name in kind.__struct_fields__:
             with pytest.raises(Invalid) as refused:
                 kind(**(needs | {name: object()}))
-
             assert refused.value.field.rpartition(".")[2] == name
 
 
@@ -190,7 +193,6 @@ def test_what_is_meant_without_doubt_is_taken_and_kept_as_its_own_type() -> None
         headers=[["Accept", "*/*"]],
         keep_html=1,
     )
-
     assert spec == a_spec(
         urls=("http://a.example/",),
         tags=("docs",),
@@ -205,3 +207,76 @@ def test_what_is_meant_without_doubt_is_taken_and_kept_as_its_own_type() -> None
     kinds = (spec.urls, spec.tags, spec.priority, spec.scope, spec.headers[0], spec.keep_html)
     assert [type(one) for one in kinds] == [tuple, tuple, Priority, Scope, tuple, bool]
     assert (type(spec.limits.bytes), type(spec.retry.factor)) == (int, float)
+
+
+def test_a_part_of_a_form_is_read() -> None:
+    cases: list[tuple[dict[str, object], dict[str, object]]] = [
+        ({}, {}),
+        ({"name": "n"}, {"name": "n"}),
+        ({"delay": "90s"}, {"delay_s": 90.0}),
+        ({"delay": None}, {"delay_s": 0.5}),
+        ({"limits": {"pages": "20k"}}, {"limits.pages": 20_000}),
+        ({"limits": {"pages": None, "errors": 1}}, {"limits.pages": None, "limits.errors": 1}),
+        (
+            {"limits": None},
+            dict.fromkeys(f"limits.{n}" for n in ("pages", "bytes", "duration_s", "errors")),
+        ),
+        ({"tags": None}, {"tags": ()}),
+        ({"retention_s": None}, {"retention_s": None}),
+    ]
+    for patch, changes in cases:
+        assert changes_of(patch) == changes, patch
+
+
+def test_an_unknown_field_is_refused_even_if_it_is_null(subtests: pytest.Subtests) -> None:
+    cases: list[dict[str, object]] = [{"": None}, {"x": None}, {"limits": {"x": None}}, {"x": {}}]
+    for patch in cases:
+        with subtests.test(patch=patch), pytest.raises(Invalid, match="field"):
+            changes_of(patch)
+
+
+def test_every_editable_field_has_a_path() -> None:
+    assert set(FIELDS) >= EDITABLE - {"limits"}
+
+
+def test_one_limit_leaves_the_others() -> None:
+    spec = a_spec(limits=Limits(pages=1, errors=2))
+    assert edited(spec, {"limits.pages": 5}).limits == Limits(pages=5, errors=2)
+    assert edited(spec, {"limits": Limits(), "limits.pages": 5}).limits == Limits(pages=5)
+
+
+def test_a_change_of_another_type_is_refused_by_name() -> None:
+    for name, value in (("tags", "docs"), ("delay_s", "1s"), ("limits", 3), ("limits.pages", "3")):
+        with pytest.raises(Invalid) as refused:
+            edited(a_spec(), {name: value})
+        assert refused.value.field == name
+
+
+def test_a_start_url_with_credentials_is_refused_without_repeating_them(
+    subtests: pytest.Subtests,
+) -> None:
+    for field in ["urls", "sitemaps"]:
+        for userinfo in ("zoe:s3cr%65t", "zoe", ":s3cr%65t", "zoe@b:s3cr@%65t"):
+            given = ("http://example.com/", f"HTTP://{userinfo}@Example.org/x?q#f")
+            with subtests.test(field=field), pytest.raises(Invalid) as refused:
+                check_spec(replace(JobSpec(urls=given[:1]), **{field: given}))
+
+            assert refused.value.field == field, field
+            assert str(refused.value).startswith(
+                f"{field}: http://example.org/x?q contains a user "
+            ), field
+            assert "'Authorization: Basic …' (--header; headers in JSON)" in str(refused.value), (
+                field
+            )
+            assert not any(part in str(refused.value) for part in ("zoe", "s3cr", "%65t")), field
+
+
+def test_an_at_sign_behind_the_host_is_no_credential() -> None:
+    check_spec(JobSpec(urls=("http://example.com/@ada", "http://example.com/?mail=a:b@c")))
+
+
+def test_a_url_that_is_none_is_refused_without_its_password() -> None:
+    for url in ("http://ada:s3cret@h:x/", "ftp://ada:s3cret@h/", "http://ada:s3cret@a..b/"):
+        with pytest.raises(Invalid, match=r"//\*\*\*@") as refused:
+            check_spec(JobSpec(urls=(url,)))
+        assert "s3cret" not in str(refused.value)

@@ -32,14 +32,12 @@ SECOND = timedelta(seconds=1)
 @given(st.integers(1, MOST_SHARDS), st.text(min_size=1, max_size=30))
 def test_a_host_is_of_the_shard_that_has_its_bucket(of: int, host: str) -> None:
     shard = shard_of(host, of)
-
     assert bucket_of(host) in buckets_of(shard, of)
 
 
 @given(st.integers(1, MOST_SHARDS))
 def test_the_shards_have_all_buckets_and_none_twice(of: int) -> None:
     dealt = [bucket for shard in range(1, of + 1) for bucket in buckets_of(shard, of)]
-
     assert sorted(dealt) == list(range(BUCKETS))
     assert all(buckets_of(shard, of) for shard in range(1, of + 1))
 
@@ -47,13 +45,11 @@ def test_the_shards_have_all_buckets_and_none_twice(of: int) -> None:
 def test_a_host_stays_in_its_bucket_for_ever() -> None:
     """A frontier that was cut by another version is still cut in the same way."""
     found = [bucket_of(host) for host in ("example.org", "docs.python.org", "127.0.0.1:8080")]
-
     assert found == [6, 9, 43]
 
 
-@pytest.mark.parametrize(
-    ("asked", "extent", "shards"),
-    [
+def test_a_job_is_cut_as_asked_or_by_what_waits() -> None:
+    cases: list[tuple[int | Spread, Extent, int]] = [
         (0, Extent(hosts=100, waiting=100), 0),
         (1, Extent(hosts=100, waiting=100), 0),
         (4, Extent(hosts=1, waiting=1), 4),
@@ -62,16 +58,18 @@ def test_a_host_stays_in_its_bucket_for_ever() -> None:
         (Spread.AUTO, Extent(hosts=1_000, waiting=10_000), 8),
         (Spread.AUTO, Extent(hosts=1_000, waiting=5_999, rate=100.0), 0),
         (Spread.AUTO, Extent(hosts=1_000, waiting=6_000, rate=100.0), 8),
-    ],
-)
-def test_a_job_is_cut_as_asked_or_by_what_waits(asked: int, extent: Extent, shards: int) -> None:
-    assert shards_for(asked, extent) == shards
+    ]
+    for asked, extent, shards in cases:
+        assert shards_for(asked, extent) == shards, (asked, extent)
 
 
-@pytest.mark.parametrize("asked", [-1, MOST_SHARDS + 1])
-def test_a_number_of_shards_out_of_range_is_refused(asked: int) -> None:
-    with pytest.raises(Invalid, match='expected 0 to 64, or "auto"'):
-        a_spec(spread=asked)
+def test_a_number_of_shards_out_of_range_is_refused(subtests: pytest.Subtests) -> None:
+    for asked in [-1, MOST_SHARDS + 1]:
+        with (
+            subtests.test(asked=asked),
+            pytest.raises(Invalid, match='expected 0 to 64, or "auto"'),
+        ):
+            a_spec(spread=asked)
 
 
 amounts = st.integers(0, 5_000)
@@ -88,9 +86,7 @@ def test_no_portion_takes_what_others_have_or_what_was_used(
     ceiling: int, used: int, mine: int, others: list[int], of: int
 ) -> None:
     budgets = [{"pages": other} for other in others]
-
     got = granted(Limits(pages=ceiling), Usage(pages=used), {"pages": mine}, budgets, of)
-
     assert 0 <= got["pages"] <= max(0, ceiling - used - sum(others))
 
 
@@ -99,42 +95,33 @@ def test_portions_get_smaller_near_the_end() -> None:
     portions = [
         granted(limits, Usage(pages=used), {}, (), 4)["pages"] for used in (0, 5_000, 9_900, 9_999)
     ]
-
     assert portions == [1_000, 625, 12, 1]
 
 
 def test_what_has_no_limit_has_no_portion() -> None:
     got = granted(Limits(errors=10), Usage(), {}, (), 2)
-
     assert got == {"errors": 2}
 
 
 def test_a_portion_is_spent_down_to_nothing_and_not_below() -> None:
     left = spent({"pages": 3, "bytes": 100}, Usage(pages=2, bytes=500))
-
     assert left == {"pages": 1, "bytes": 0}
     assert not usable(left)
     assert usable({"pages": 1})
 
 
-@pytest.mark.parametrize(
-    ("duration", "apart", "counted"),
-    [
+def test_running_time_that_was_counted_is_not_counted_again() -> None:
+    for duration, apart, counted in [
         (1.0, None, 1.0),
         (1.0, 3.0, 1.0),
         (1.0, 0.25, 0.25),
         (1.0, -1.0, 0.0),
-    ],
-)
-def test_running_time_that_was_counted_is_not_counted_again(
-    duration: float, apart: float | None, counted: float
-) -> None:
-    assert once(duration, apart) == counted
+    ]:
+        assert once(duration, apart) == counted, apart
 
 
 def test_a_shard_fetches_as_long_as_its_portion_lasts_all_in_flight_counted() -> None:
     allowance = Allowance(Usage(pages=10), Share(budget={"pages": 3}))
-
     assert allowance.decide(Usage(pages=10), 2).allowed
     assert not allowance.decide(Usage(pages=10), 3).allowed
     assert not allowance.decide(Usage(pages=12), 1).allowed
@@ -144,7 +131,6 @@ def test_a_shard_fetches_as_long_as_its_portion_lasts_all_in_flight_counted() ->
 def test_a_shard_stops_at_the_limits_of_time_and_of_the_whole_job() -> None:
     timed = Allowance(Usage(duration_s=1.0), Share(left_s=1.0))
     over = Allowance(Usage(), Share(over="bytes"))
-
     assert timed.decide(Usage(duration_s=1.5)).allowed
     assert timed.decide(Usage(duration_s=2.0)).limit == "duration"
     assert over.decide(Usage()).limit == "bytes"

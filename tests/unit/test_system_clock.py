@@ -26,9 +26,7 @@ print(json.dumps([(clock.now() - now).total_seconds(), (clock.wall() - wall).tot
 
 def test_a_clock_is_shifted_by_the_distance_to_another() -> None:
     clock, other = SystemClock(), SystemClock()
-
     clock.shift(timedelta(hours=1))
-
     assert timedelta(minutes=59) < clock.now() - other.now() < timedelta(minutes=61)
     assert timedelta(minutes=59) < clock.wall() - other.wall() < timedelta(minutes=61)
 

@@ -36,16 +36,14 @@ def with_one(kind: ParameterType, place: object = "{{p}}", **fields: Any) -> Tem
 
 
 class TestParameter:
-    @pytest.mark.parametrize("name", ["", "Pages", "1st", "a-b", "a b", "a" * 41, "ü"])
-    def test_its_name_has_a_grammar(self, name: str) -> None:
-        field, said = refused(Parameter, name=name)
+    def test_its_name_has_a_grammar(self) -> None:
+        for name in ["", "Pages", "1st", "a-b", "a b", "a" * 41, "ü"]:
+            field, said = refused(Parameter, name=name)
+            assert field == "parameters", name
+            assert said.endswith(f"got {name!r}"), name
 
-        assert field == "parameters"
-        assert said.endswith(f"got {name!r}")
-
-    @pytest.mark.parametrize(
-        ("kind", "given", "value"),
-        [
+    def test_its_value_is_read_by_its_type(self) -> None:
+        for kind, raw, value in [
             (TEXT, "", ""),
             (ParameterType.URL, " HTTPS://a.example/x ", "HTTPS://a.example/x"),
             (ParameterType.INTEGER, "20k", 20_000),
@@ -59,18 +57,12 @@ class TestParameter:
             (ParameterType.SIZE, "500kB", 500_000),
             (LIST, "one", ["one"]),
             (LIST, ["a", "b"], ["a", "b"]),
-        ],
-    )
-    def test_its_value_is_read_by_its_type(
-        self, kind: ParameterType, given: object, value: object
-    ) -> None:
-        found = Parameter(name="p", type=kind).value(given)
+        ]:
+            found = Parameter(name="p", type=kind).value(raw)
+            assert (found, type(found)) == (value, type(value)), raw
 
-        assert (found, type(found)) == (value, type(value))
-
-    @pytest.mark.parametrize(
-        ("kind", "given", "said"),
-        [
+    def test_a_wrong_value_names_the_parameter_and_what_was_expected(self) -> None:
+        for kind, raw, said in [
             (TEXT, 5, "expected text, got 5; put it in quotes"),
             (TEXT, None, "expected text, got null"),
             (ParameterType.URL, "ftp://a.example/", "expected a URL of http or https"),
@@ -86,25 +78,18 @@ class TestParameter:
             (ParameterType.SIZE, "big", "expected a size"),
             (LIST, 5, "expected a list of texts"),
             (LIST, ["a", 5], "expected text, got 5"),
-        ],
-    )
-    def test_a_wrong_value_names_the_parameter_and_what_was_expected(
-        self, kind: ParameterType, given: object, said: str
-    ) -> None:
-        field, sentence = refused(Parameter(name="p", type=kind).value, given)
-
-        assert field == "params.p"
-        assert sentence.startswith(said)
+        ]:
+            field, sentence = refused(Parameter(name="p", type=kind).value, raw)
+            assert field == "params.p", (kind, raw)
+            assert sentence.startswith(said), (kind, raw)
 
     def test_only_allowed_values_are_taken_however_they_are_written(self) -> None:
         wait = Parameter(name="p", type=ParameterType.DURATION, allowed=("1h", 60))
-
         assert [wait.value(given) for given in ("60m", "1m")] == [3600, 60]
         assert refused(wait.value, "2h") == ("params.p", "expected one of '1h', 60, got 7200")
 
     def test_each_item_of_a_list_is_one_of_the_allowed(self) -> None:
         sections = Parameter(name="p", type=LIST, allowed=("world", "sport"))
-
         assert sections.value(["sport", "world"]) == ["sport", "world"]
         assert refused(sections.value, ["sport", "art"]) == (
             "params.p",
@@ -113,7 +98,6 @@ class TestParameter:
 
     def test_its_default_and_its_allowed_values_fit_its_type(self) -> None:
         whole = ParameterType.INTEGER
-
         assert refused(Parameter, name="p", type=whole, default="x")[0] == "parameters.p.default"
         assert refused(Parameter, name="p", type=whole, allowed=(1, "x"))[0] == (
             "parameters.p.allowed"
@@ -124,42 +108,32 @@ class TestParameter:
 
     def test_a_required_one_has_no_default(self) -> None:
         field, _ = refused(Parameter, name="p", required=True, default="x")
-
         assert field == "parameters.p.default"
 
 
 class TestFill:
     def test_a_text_that_is_a_place_becomes_the_value_with_its_type(self) -> None:
         filled = fill(a_draft(), {"start_url": "https://a.example/", "pages": "5"})
-
         assert filled == {"urls": ["https://a.example/"], "limits": {"pages": 5}}
 
     def test_a_default_stands_where_nothing_is_given(self) -> None:
         filled = fill(a_draft(), {"start_url": "https://a.example/"})
-
         assert filled["limits"] == {"pages": 200}
 
-    @pytest.mark.parametrize(
-        ("kind", "given", "text"),
-        [
+    def test_inside_longer_text_a_value_becomes_text(self) -> None:
+        for kind, raw, text in [
             (TEXT, "x", "<x>"),
             (ParameterType.INTEGER, 5, "<5>"),
             (ParameterType.BOOLEAN, True, "<true>"),
             (ParameterType.DURATION, "1m", "<60>"),
             (LIST, ["a", "b"], "<a,b>"),
-        ],
-    )
-    def test_inside_longer_text_a_value_becomes_text(
-        self, kind: ParameterType, given: object, text: str
-    ) -> None:
-        assert fill(with_one(kind, "<{{ p }}>"), {"p": given})["name"] == text
+        ]:
+            assert fill(with_one(kind, "<{{ p }}>"), {"p": raw})["name"] == text, kind
 
     def test_a_list_in_a_list_is_put_there_item_by_item(self) -> None:
         urls = ["https://a.example/", "{{more}}", "https://d.example/"]
         draft = a_plain_draft(spec={"urls": urls}, parameters=(Parameter(name="more", type=LIST),))
-
         filled = fill(draft, {"more": ["https://b.example/", "https://c.example/"]})
-
         assert filled == {"urls": [f"https://{host}.example/" for host in "abcd"]}
 
     def test_what_has_no_value_is_left_out(self) -> None:
@@ -170,32 +144,28 @@ class TestFill:
             "headers": [["X-A", "1"], ["X-B", "{{p}}"]],
             "limits": {"pages": "{{q}}"},
         }
-
         filled = fill(a_plain_draft(spec=spec, parameters=optional), {})
-
         assert filled == {
             "urls": ["https://a.example/", "https://b.example/"],
             "headers": [["X-A", "1"]],
             "limits": {},
         }
 
-    @pytest.mark.parametrize("value", ["Bearer {{p}}", "session={{p}}", "{{p}}{{p}}"])
-    def test_a_header_without_its_credential_is_left_out(self, value: str) -> None:
-        spec = {"headers": {"Authorization": value, "X-A": "a {{p}}"}}
-        draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
-
-        assert fill(draft, {})["headers"] == {"X-A": "a "}
-        assert fill(draft, {"p": "x"})["headers"] == {
-            "Authorization": value.replace("{{p}}", "x"),
-            "X-A": "a x",
-        }
+    def test_a_header_without_its_credential_is_left_out(self) -> None:
+        for value in ["Bearer {{p}}", "session={{p}}", "{{p}}{{p}}"]:
+            spec = {"headers": {"Authorization": value, "X-A": "a {{p}}"}}
+            draft = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
+            assert fill(draft, {})["headers"] == {"X-A": "a "}, value
+            assert fill(draft, {"p": "x"})["headers"] == {
+                "Authorization": value.replace("{{p}}", "x"),
+                "X-A": "a x",
+            }, value
 
     def test_a_webhook_without_its_url_is_left_out(self) -> None:
         hook = {"url": "{{p}}", "events": ["job.failed"]}
         spec = {"urls": ["https://a.example/"], "webhooks": [hook, "https://b.example/"]}
         optional = a_plain_draft(spec=spec, parameters=(Parameter(name="p"),))
         required = a_plain_draft(spec=spec, parameters=(Parameter(name="p", required=True),))
-
         assert fill(optional, {})["webhooks"] == ["https://b.example/"]
         assert [hook.url for hook in check(required).webhooks] == ["https://b.example/"]
 
@@ -204,9 +174,7 @@ class TestFill:
         value = f"{text}{{{{secret}}}}"
         spec = {"name": "{{p}}", "user_agent": "a {{p}}", "tags": ["{{secret}}"]}
         parameters = (Parameter(name="p"), Parameter(name="secret", default="s3cret"))
-
         filled = fill(a_plain_draft(spec=spec, parameters=parameters), {"p": value})
-
         assert filled == {"name": value, "user_agent": f"a {value}", "tags": ["s3cret"]}
 
     def test_a_parameter_that_is_none_is_refused_with_the_one_that_is_meant(self) -> None:
@@ -233,7 +201,6 @@ class TestCheck:
     def test_the_outline_has_defaults_and_allowed_values_and_leaves_the_rest_out(self) -> None:
         spec = {"urls": ["{{start_url}}"], "include": ["*{{p}}*", "/a"], "scope": "{{s}}"}
         parameters = (START_URL, Parameter(name="p"), Parameter(name="s", allowed=("any", "host")))
-
         assert outline(a_draft(spec=spec, parameters=parameters)) == {
             "include": ["/a"],
             "scope": "any",
@@ -243,15 +210,20 @@ class TestCheck:
         assert check(a_draft()).limits.pages == 200
         assert check(a_plain_draft(spec={})).urls
 
-    @pytest.mark.parametrize(
-        "name", ["", " ", "a\nb", " a", "a/b", "x" * 101, "0192ab34-0000-7000-8000-0123456789ab"]
-    )
-    def test_its_name_cannot_be_taken_for_something_else(self, name: str) -> None:
-        assert refused(check, a_draft(name=name))[0] == "name"
+    def test_its_name_cannot_be_taken_for_something_else(self) -> None:
+        for name in [
+            "",
+            " ",
+            "a\nb",
+            " a",
+            "a/b",
+            "x" * 101,
+            "0192ab34-0000-7000-8000-0123456789ab",
+        ]:
+            assert refused(check, a_draft(name=name))[0] == "name", name
 
-    @pytest.mark.parametrize(
-        ("spec", "field", "said"),
-        [
+    def test_what_cannot_be_right_is_refused_before_anything_is_filled_in(self) -> None:
+        for spec, field, said in [
             ({"urls": ["{{start_ur}}"]}, "urls.0", "did you mean start_url"),
             ({"urls": ["{{Start URL}}"]}, "urls.0", "expected {{name}}"),
             ({"urls": ["{{}}"]}, "urls.0", "expected {{name}}"),
@@ -262,15 +234,10 @@ class TestCheck:
             ({"urls": "{{start_url}}", "url_retries": "{{pages}}"}, "url_retries", "0 to 10"),
             ({"urls": "{{start_url}}"}, "parameters.pages", "no {{pages}} in the spec"),
             ({"a": {"b": {"c": {"d": {"e": {"f": {"g": "x"}}}}}}}, "a.b.c.d.e.f.g", "6 levels"),
-        ],
-    )
-    def test_what_cannot_be_right_is_refused_before_anything_is_filled_in(
-        self, spec: dict[str, object], field: str, said: str
-    ) -> None:
-        found, sentence = refused(check, a_draft(spec=spec))
-
-        assert found == field
-        assert said in sentence
+        ]:
+            found, sentence = refused(check, a_draft(spec=spec))
+            assert found == field, spec
+            assert said in sentence, spec
 
     def test_a_parameter_is_declared_once(self) -> None:
         assert refused(check, a_draft(parameters=(START_URL, PAGES, PAGES)))[0] == (
@@ -279,30 +246,22 @@ class TestCheck:
 
     def test_there_is_a_limit_to_descriptions_and_parameters(self) -> None:
         many = tuple(Parameter(name=f"p{n}") for n in range(101))
-
         assert refused(check, a_draft(description="x" * 2001))[0] == "description"
         assert refused(check, a_draft(parameters=many))[0] == "parameters"
 
-    @pytest.mark.parametrize(
-        ("spec", "field"),
-        [
+    def test_a_value_that_was_hidden_is_not_taken_for_the_value(self) -> None:
+        for spec, field in [
             ({"headers": {"Authorization": HIDDEN}}, "headers"),
             ({"webhooks": [{"url": "https://h.example/", "secret": HIDDEN}]}, "webhooks"),
             ({"urls": ["https://***@a.example/"]}, "urls"),
-        ],
-    )
-    def test_a_value_that_was_hidden_is_not_taken_for_the_value(
-        self, spec: dict[str, object], field: str
-    ) -> None:
-        found, said = refused(check, a_plain_draft(spec=spec))
-
-        assert found == field
-        assert "was hidden" in said
+        ]:
+            found, said = refused(check, a_plain_draft(spec=spec))
+            assert found == field, spec
+            assert "was hidden" in said, spec
 
     def test_a_default_that_was_hidden_is_not_taken_for_the_default(self) -> None:
         parameter = Parameter(name="p", default=HIDDEN)
         secret = a_plain_draft(spec={"headers": {"Cookie": "{{p}}"}}, parameters=(parameter,))
-
         assert refused(check, secret)[0] == "parameters.p.default"
         check(a_plain_draft(spec={"name": "{{p}}"}, parameters=(parameter,)))
 
@@ -313,17 +272,12 @@ class TestBlame:
         parameters=(Parameter(name="p"), Parameter(name="q")),
     )
 
-    @pytest.mark.parametrize(
-        ("field", "blames"), [("scope", "params.p"), ("delay", "params.q"), ("urls", "urls")]
-    )
-    def test_a_wrong_field_is_told_of_the_parameter_that_alone_filled_it(
-        self, field: str, blames: str
-    ) -> None:
-        assert blamed(Invalid(field, "expected more"), self.template).field == blames
+    def test_a_wrong_field_is_told_of_the_parameter_that_alone_filled_it(self) -> None:
+        for field, blames in [("scope", "params.p"), ("delay", "params.q"), ("urls", "urls")]:
+            assert blamed(Invalid(field, "expected more"), self.template).field == blames, field
 
     def test_the_field_is_told_as_well(self) -> None:
         told = str(blamed(Invalid("scope", "expected more"), self.template))
-
         assert told == "params.p: expected more, as scope of the spec"
 
 
@@ -337,7 +291,6 @@ class TestSecrets:
 
     def test_they_are_taken_out_and_named(self) -> None:
         draft, taken_out = stripped(a_plain_draft(spec=self.SPEC))
-
         assert draft.spec == {
             "urls": ["https://a.example/@x", "https://b.example/?q=a@b"],
             "headers": {"X-Team": "docs"},
@@ -349,7 +302,6 @@ class TestSecrets:
 
     def test_they_are_hidden_where_a_template_is_shown(self) -> None:
         shown = hidden(self.SPEC)
-
         assert shown["headers"] == {"Authorization": HIDDEN, "X-Team": "docs"}
         assert shown["webhooks"] == [
             {"url": "https://***@hooks.example/", "secret": HIDDEN, "events": ["*"]}
@@ -358,13 +310,11 @@ class TestSecrets:
 
     def test_headers_may_be_pairs(self) -> None:
         spec = {"headers": [["Cookie", "a=b"], ["X-Team", "docs"]]}
-
         assert stripped(a_plain_draft(spec=spec))[0].spec == {"headers": [["X-Team", "docs"]]}
         assert hidden(spec) == {"headers": [["Cookie", HIDDEN], ["X-Team", "docs"]]}
 
-    @pytest.mark.parametrize(
-        "spec",
-        [
+    def test_a_place_for_one_stays_and_its_parameter_loses_what_it_had(self) -> None:
+        for spec in [
             {"headers": {"Authorization": "Bearer {{p}}"}},
             {"headers": {"Cookie": "{{p}}"}},
             {"urls": ["https://{{p}}@a.example/"]},
@@ -377,22 +327,15 @@ class TestSecrets:
             {"webhooks": [{"url": "{{p}}", "secret": "{{p}}"}]},
             {"webhooks": ["{{p}}"]},
             {"webhooks": "{{p}}"},
-        ],
-    )
-    def test_a_place_for_one_stays_and_its_parameter_loses_what_it_had(
-        self, spec: dict[str, object]
-    ) -> None:
-        parameter = Parameter(name="p", default="abc", allowed=("abc", "def"))
+        ]:
+            parameter = Parameter(name="p", default="abc", allowed=("abc", "def"))
+            draft, taken_out = stripped(a_plain_draft(spec=spec, parameters=(parameter,)))
+            assert draft.spec == spec, spec
+            assert draft.parameters == (Parameter(name="p", required=True),), spec
+            assert taken_out == ("parameters.p.default", "parameters.p.allowed"), spec
 
-        draft, taken_out = stripped(a_plain_draft(spec=spec, parameters=(parameter,)))
-
-        assert draft.spec == spec
-        assert draft.parameters == (Parameter(name="p", required=True),)
-        assert taken_out == ("parameters.p.default", "parameters.p.allowed")
-
-    @pytest.mark.parametrize(
-        ("spec", "path"),
-        [
+    def test_text_beside_a_place_is_one_and_goes_with_the_parameter(self) -> None:
+        cases: list[tuple[dict[str, object], str]] = [
             ({"headers": {"Cookie": "session=s3cret; lang={{p}}"}}, "headers.Cookie"),
             (
                 {"headers": {"Authorization": "Basic YWRhOnMzY3JldA=={{p}}"}},
@@ -403,46 +346,42 @@ class TestSecrets:
             ({"urls": ["https://ada:{{ p }}@a.example/"]}, "urls.0"),
             ({"webhooks": ["https://hooks.example/{{p}}"]}, "webhooks.0"),
             ({"webhooks": [{"url": "https://hooks.example/", "secret": "{{p}}"}]}, "webhooks.0"),
-        ],
-    )
-    def test_text_beside_a_place_is_one_and_goes_with_the_parameter(
-        self, spec: dict[str, object], path: str
-    ) -> None:
-        parameter = Parameter(name="p", default="s3cret")
-        draft = a_plain_draft(spec={"urls": ["https://a.example/"]} | spec, parameters=(parameter,))
+        ]
+        for spec, path in cases:
+            parameter = Parameter(name="p", default="s3cret")
+            draft = a_plain_draft(
+                spec={"urls": ["https://a.example/"]} | spec, parameters=(parameter,)
+            )
 
-        clean, taken_out = stripped(draft)
+            clean, taken_out = stripped(draft)
 
-        assert clean.parameters == ()
-        assert taken_out == (path, "parameters.p")
-        assert "s3cret" not in str(clean)
-        check(clean)
+            assert clean.parameters == (), spec
+            assert taken_out == (path, "parameters.p"), spec
+            assert "s3cret" not in str(clean), spec
+            check(clean)
 
     def test_a_parameter_that_stands_elsewhere_too_stays(self) -> None:
         spec = {"headers": {"Cookie": "session=abc; lang={{p}}"}, "name": "in {{p}}"}
-
         clean, taken_out = stripped(a_plain_draft(spec=spec, parameters=(Parameter(name="p"),)))
-
         assert clean.parameters == (Parameter(name="p"),)
         assert taken_out == ("headers.Cookie",)
 
-    @pytest.mark.parametrize(
-        "header",
-        [
+    def test_a_header_is_one_by_its_name_or_by_its_beginning(self) -> None:
+        for header in [
             ("X-JWT", "s3cret"),
             ("X-Signature", "s3cret"),
             ("X-PWD", "s3cret"),
             ("X-Team", "bearer s3cret"),
             ("X-Team", "Digest username=ada"),
-        ],
-    )
-    def test_a_header_is_one_by_its_name_or_by_its_beginning(self, header: tuple[str, str]) -> None:
-        assert stripped(a_plain_draft(spec={"headers": [list(header)]}))[0].spec["headers"] == []
-        assert hidden({"headers": [header]})["headers"] == [[header[0], HIDDEN]]
+        ]:
+            assert (
+                stripped(a_plain_draft(spec={"headers": [list(header)]}))[0].spec["headers"] == []
+            ), header
+            assert hidden({"headers": [header]})["headers"] == [[header[0], HIDDEN]], header
 
-    @pytest.mark.parametrize("value", ["docs", "Token of love", "basic", "digest of the day"])
-    def test_a_header_of_plain_words_is_none(self, value: str) -> None:
-        assert credentials(a_plain_draft(spec={"headers": {"X-Team": value}})) == ()
+    def test_a_header_of_plain_words_is_none(self) -> None:
+        for value in ["docs", "Token of love", "basic", "digest of the day"]:
+            assert credentials(a_plain_draft(spec={"headers": {"X-Team": value}})) == (), value
 
     def test_a_webhook_goes_whole_unless_its_url_is_open(self) -> None:
         hook = {"url": "{{p}}", "secret": "whsec_x", "events": ["job.failed"]}
@@ -468,9 +407,7 @@ class TestSecrets:
     def test_values_of_parameters_are_hidden_by_the_place_they_fill_or_by_their_name(self) -> None:
         spec = {"headers": {"X-A": "Bearer {{p}}"}, "name": "{{author}}"}
         params = {"p": "s3cret", "author": "ada", "list": ["https://u:p@a.example/"], "none": None}
-
         shown = hidden_params(params, secret_names(spec))
-
         assert shown == params | {"p": HIDDEN, "list": ["https://***@a.example/"]}
         assert hidden_params({"api_token": ["a"], "pages": 5, "key": None}) == {
             "api_token": HIDDEN,
@@ -483,24 +420,19 @@ class TestSecrets:
             "urls": ["https://" + "{{ a }}" * 20_000],
             "headers": {"Cookie": "{{a}};" * 20_000 + "s3cret", "X-Token": " " * 100_000 + "="},
         }
-
         assert credentials(a_plain_draft(spec=spec)) == ("headers.Cookie", "headers.X-Token")
 
     def test_a_host_that_is_open_has_no_password_in_its_default(self) -> None:
         parameter = Parameter(name="host", default="ada:s3cret@a.example", allowed=())
         draft = a_plain_draft(spec={"urls": ["https://{{ host }}/"]}, parameters=(parameter,))
-
         clean, taken_out = stripped(draft)
-
         assert clean.parameters == (Parameter(name="host", default="a.example"),)
         assert taken_out == ("parameters.host.default",)
 
     def test_a_url_in_a_parameter_has_none_either(self) -> None:
         parameter = Parameter(name="p", default="https://u:p@a.example/")
         draft = a_plain_draft(spec={"urls": ["{{p}}"]}, parameters=(parameter,))
-
         clean, taken_out = stripped(draft)
-
         assert clean.parameters[0].default == "https://a.example/"
         assert taken_out == ("parameters.p.default",)
 

@@ -40,7 +40,6 @@ def refused(text: str, source: str = "t.yaml") -> tuple[str, str]:
 @pytest.mark.parametrize("draft", [RICH, a_draft(), a_plain_draft()], ids=lambda d: d.name)
 def test_a_template_is_read_as_it_is_written(form: FileFormat, draft: object) -> None:
     text = written(draft, form)  # type: ignore[arg-type]  # a draft of the list above
-
     assert read(text.encode(), "t") == draft
 
 
@@ -53,26 +52,22 @@ def test_parameters_may_be_a_list_and_have_no_fields() -> None:
         }
     )
     by_name = read(b"name: t\nparameters: {a: , b: {type: list, required: true}}\nspec: {}", "t")
-
     assert listed.parameters == by_name.parameters
     assert by_name.spec == {}
 
 
 def test_a_date_without_quotes_is_text_as_in_json() -> None:
     draft = read(b"name: t\nspec: {name: 2026-01-02}", "t")
-
     assert draft.spec == {"name": "2026-01-02"}
 
 
 def test_json_may_be_indented_by_tabs_and_have_a_byte_order_mark() -> None:
     draft = read('\ufeff{\n\t"name": "\\ud83d\\ude00",\n\t"spec": {}\n}'.encode(), "t.json")
-
     assert draft.name == "😀"
 
 
-@pytest.mark.parametrize(
-    ("text", "field", "said"),
-    [
+def test_what_is_wrong_is_told_with_its_place() -> None:
+    for text, field, said in [
         ("name: t\nspec: [", "t.yaml, line 3, column 1", "no YAML: "),
         ("name: t\n name: u", "t.yaml, line 2, column 6", "no YAML: "),
         ("name: t\nname: u", "t.yaml, line 2, column 1", "key 'name' stands twice"),
@@ -109,18 +104,14 @@ def test_json_may_be_indented_by_tabs_and_have_a_byte_order_mark() -> None:
         ("name: t\nparameters: {a: {allowed: x}}", "parameters.a.allowed", "expected a list"),
         ("name: t\nparameters: [x]", "parameters.0", "expected an object"),
         ("name: t\nparameters: [{type: url}]", "parameters.0.name", "got none"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_place(text: str, field: str, said: str) -> None:
-    found, sentence = refused(text)
-
-    assert found.startswith(field)
-    assert said in sentence
+    ]:
+        found, sentence = refused(text)
+        assert found.startswith(field), text
+        assert said in sentence, text
 
 
 def test_many_aliases_of_many_aliases_do_not_fill_the_memory() -> None:
     bomb = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{f'*a{n - 1},' * 9}]\n" for n in range(1, 40))
-
     assert "an alias" in refused(bomb)[1]
 
 
@@ -131,17 +122,15 @@ def test_a_file_of_another_encoding_or_too_long_is_refused() -> None:
         read(json.dumps({"name": "x" * MAX_BYTES}).encode(), "t")
 
 
-@pytest.mark.parametrize("form", FileFormat)
-def test_a_template_of_as_many_urls_as_a_spec_takes_goes_through_a_file(form: FileFormat) -> None:
-    urls = [f"https://www.example.com/a/longer/path/to/the/page/{n}" for n in range(MAX_SEEDS)]
-    draft = a_plain_draft(spec={"urls": urls})
+def test_a_template_of_as_many_urls_as_a_spec_takes_goes_through_a_file() -> None:
+    for form in FileFormat:
+        urls = [f"https://www.example.com/a/longer/path/to/the/page/{n}" for n in range(MAX_SEEDS)]
+        draft = a_plain_draft(spec={"urls": urls})
+        assert read(written(draft, form).encode(), "t") == draft, form
 
-    assert read(written(draft, form).encode(), "t") == draft
 
-
-@pytest.mark.parametrize(
-    ("word", "value"),
-    [
+def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text() -> None:
+    for word, value in [
         ("~", None),
         ("", None),
         ("null", None),
@@ -161,17 +150,12 @@ def test_a_template_of_as_many_urls_as_a_spec_takes_goes_through_a_file(form: Fi
         (".nan", ".nan"),
         ("-.inf", "-.inf"),
         ("2026-01-02", "2026-01-02"),
-    ],
-)
-def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text(
-    word: str, value: object
-) -> None:
-    assert read(f"name: t\nspec:\n  x: {word}".encode(), "t").spec == {"x": value}
+    ]:
+        assert read(f"name: t\nspec:\n  x: {word}".encode(), "t").spec == {"x": value}, word
 
 
 def test_names_of_fields_are_text() -> None:
     draft = read(b"name: t\nspec: {extract: {on: .a, 5: .b, ~: .c}}", "t")
-
     assert draft.spec == {"extract": {"on": ".a", "5": ".b", "~": ".c"}}
 
 
@@ -184,6 +168,5 @@ def test_names_of_fields_are_text() -> None:
 )
 def test_json_values_are_read_as_they_are_written(value: object) -> None:
     draft = a_plain_draft(spec={"x": value})
-
     for form in FileFormat:
         assert read(written(draft, form).encode(), "t") == draft

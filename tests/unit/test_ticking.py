@@ -37,13 +37,11 @@ from tests.unit.ticking_rig import (
 
 def test_a_schedule_is_due_next_at_the_first_instant_after_now() -> None:
     schedule = planned_one()
-
     assert (schedule.next_at, schedule.fire_at) == (at(1), at(1))
 
 
-@pytest.mark.parametrize(
-    ("fields", "next_at"),
-    [
+def test_a_plan_keeps_to_start_end_and_runs() -> None:
+    cases: list[tuple[dict[str, Any], datetime | None]] = [
         ({"starts_at": at(5)}, at(5)),  # at that very instant
         ({"starts_at": at(5) + MINUTE}, at(6)),
         ({"starts_at": at(-5)}, at(1)),
@@ -55,12 +53,9 @@ def test_a_schedule_is_due_next_at_the_first_instant_after_now() -> None:
         ({"when": "every 2h", "starts_at": at(5) + MINUTE}, at(5) + MINUTE),
         ({"when": "every 2h"}, START + 2 * HOUR),
         ({"when": "at 2027-03-27T00:00"}, None),
-    ],
-)
-def test_a_plan_keeps_to_start_end_and_runs(
-    fields: dict[str, Any], next_at: datetime | None
-) -> None:
-    assert planned_one(**fields).next_at == next_at
+    ]
+    for fields, next_at in cases:
+        assert planned_one(**fields).next_at == next_at, fields
 
 
 def test_a_plan_refuses_what_is_no_timetable() -> None:
@@ -85,16 +80,13 @@ def test_jitter_delays_each_tick_by_its_own_share_always_the_same() -> None:
 
 def test_jitter_spreads_schedules_that_are_due_together() -> None:
     schedules = [planned_one(id=f"s{n}", jitter=MINUTE * 10) for n in range(200)]
-
     thirds = [(fire_at(s, at(1)) - at(1)) * 3 // (MINUTE * 10) for s in schedules]
-
     assert all(40 < thirds.count(third) < 95 for third in range(3))
 
 
 def test_jitter_is_not_moved_by_the_zone_that_an_instant_is_written_in() -> None:
     schedule = planned_one(jitter=HOUR)
     elsewhere = at(1).astimezone(timezone(timedelta(hours=5, minutes=45)))
-
     assert fire_at(schedule, elsewhere) == fire_at(schedule, at(1))
 
 
@@ -102,7 +94,6 @@ def test_jitter_is_not_moved_by_the_zone_that_an_instant_is_written_in() -> None
 def test_jitter_never_reaches_the_following_tick(n: int, jitter_s: int) -> None:
     schedule = planned_one(jitter=timedelta(seconds=jitter_s), when="* * * * *")
     due_at = START + n * MINUTE
-
     assert due_at <= fire_at(schedule, due_at) < due_at + MINUTE
 
 
@@ -134,26 +125,22 @@ def test_a_tick_runs_in_time_until_its_grace_is_over() -> None:
     assert in_time.schedule_after.beat == schedule.beat + 1
 
 
-@pytest.mark.parametrize(
-    ("misfire", "now", "found"),
-    [
+def test_late_ticks_go_by_the_misfire_policy() -> None:
+    for misfire, now, found in [
         (Misfire.RUN_ONCE, at(4.5), ["missed", "missed", "missed", "caught_up"]),
         (Misfire.RUN_ONCE, at(4), ["missed", "missed", "missed", "ran"]),
         (Misfire.RUN_ALL, at(4.5), ["missed", "missed", "caught_up", "caught_up"]),
         (Misfire.RUN_ALL, at(4), ["missed", "caught_up", "caught_up", "ran"]),
         (Misfire.SKIP, at(4.5), ["missed", "missed", "missed", "missed"]),
         (Misfire.SKIP, at(4), ["missed", "missed", "missed", "ran"]),
-    ],
-)
-def test_late_ticks_go_by_the_misfire_policy(
-    misfire: Misfire, now: datetime, found: list[str]
-) -> None:
-    schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
-
-    decision = decide(schedule, now, [], ALL)
-
-    assert outcomes(decision) == found
-    assert all(t.detail for t in decision.ticks if t.outcome is TickOutcome.MISSED)
+    ]:
+        schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
+        decision = decide(schedule, now, [], ALL)
+        assert outcomes(decision) == found, (misfire, now)
+        assert all(t.detail for t in decision.ticks if t.outcome is TickOutcome.MISSED), (
+            misfire,
+            now,
+        )
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7, 1000])
@@ -180,9 +167,7 @@ def test_many_ticks_are_decided_alike_however_few_at_a_time(misfire: Misfire, li
 def test_skip_runs_nothing_beside_an_active_job_and_names_it() -> None:
     schedule = planned_one(overlap=Overlap.SKIP)
     job = its_job(schedule, at(0))
-
     decision = decide(schedule, at(1), [job], ALL)
-
     assert rows(decision) == [(at(1), "skipped", "overlap")]
     assert decision.ticks[0].detail == f"job {job.id} was pending"
     assert not decision.cancels
@@ -190,9 +175,7 @@ def test_skip_runs_nothing_beside_an_active_job_and_names_it() -> None:
 
 def test_allow_runs_beside_an_active_job() -> None:
     schedule = planned_one(overlap=Overlap.ALLOW)
-
     decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-
     assert rows(decision) == [(at(1), "ran", "on_time")]
     assert not decision.cancels
 
@@ -214,9 +197,7 @@ def test_queue_lets_one_tick_wait_and_skips_the_next() -> None:
 
 def test_a_waiting_tick_runs_when_the_job_before_has_ended() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE, waiting_at=at(0), runs_left=2)
-
     decision = released(schedule, at(0.7))
-
     assert rows(decision) == [(at(0), "ran", "overlap")]
     after = decision.schedule_after
     assert (after.waiting_at, after.runs_left, after.next_at) == (None, 1, at(1))
@@ -225,16 +206,13 @@ def test_a_waiting_tick_runs_when_the_job_before_has_ended() -> None:
 
 def test_a_waiting_tick_has_its_turn_before_one_that_is_due() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE, waiting_at=at(0))
-
     decision = decide(schedule, at(1), [], ALL)
-
     assert rows(decision) == [(at(0), "ran", "overlap"), (at(1), "waiting", "overlap")]
     assert decision.schedule_after.waiting_at == at(1)
 
 
 def test_nothing_is_released_where_nothing_waits() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE)
-
     assert released(schedule, at(1)).schedule_after is schedule
 
 
@@ -242,9 +220,7 @@ def test_a_paused_schedule_releases_no_waiting_tick() -> None:
     schedule = planned_one(
         overlap=Overlap.QUEUE, waiting_at=at(0), paused_at=START, pause_reason="site is down"
     )
-
     decision = released(schedule, at(1))
-
     assert rows(decision) == [(at(0), "skipped", "paused")]
     assert decision.ticks[0].detail == "site is down"
     assert decision.schedule_after.waiting_at is None
@@ -252,9 +228,7 @@ def test_a_paused_schedule_releases_no_waiting_tick() -> None:
 
 def test_a_waiting_tick_finds_no_runs_left() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE, waiting_at=at(0), runs_left=0)
-
     decision = released(schedule, at(1))
-
     assert rows(decision) == [(at(0), "skipped", "no_runs")]
     assert decision.schedule_after.runs_left == 0
 
@@ -273,30 +247,23 @@ def test_cancel_previous_replaces_what_is_active() -> None:
 
 def test_cancel_previous_replaces_a_tick_that_waits_since_the_policy_was_another() -> None:
     schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS, waiting_at=at(0.5))
-
     decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-
     assert outcomes(decision) == ["replaced", "replaced", "ran"]
     assert decision.schedule_after.waiting_at is None
 
 
-@pytest.mark.parametrize(
-    ("overlap", "found"),
-    [
+def test_several_runs_at_once_go_by_the_overlap_policy() -> None:
+    for overlap, found in [
         (Overlap.SKIP, ["caught_up", "skipped", "skipped"]),
         (Overlap.QUEUE, ["caught_up", "waiting", "skipped"]),
         (Overlap.CANCEL_PREVIOUS, ["replaced", "replaced", "caught_up"]),
         (Overlap.ALLOW, ["caught_up", "caught_up", "caught_up"]),
-    ],
-)
-def test_several_runs_at_once_go_by_the_overlap_policy(overlap: Overlap, found: list[str]) -> None:
-    schedule = planned_one(overlap=overlap, misfire=Misfire.RUN_ALL, runs_left=10)
-
-    decision = decide(schedule, at(3.5), [], ALL)
-
-    assert outcomes(decision) == found
-    assert decision.schedule_after.runs_left == 10 - found.count("caught_up")
-    assert not decision.cancels
+    ]:
+        schedule = planned_one(overlap=overlap, misfire=Misfire.RUN_ALL, runs_left=10)
+        decision = decide(schedule, at(3.5), [], ALL)
+        assert outcomes(decision) == found, overlap
+        assert decision.schedule_after.runs_left == 10 - found.count("caught_up"), overlap
+        assert not decision.cancels, overlap
 
 
 # --- runs that are left, and the end
@@ -304,9 +271,7 @@ def test_several_runs_at_once_go_by_the_overlap_policy(overlap: Overlap, found: 
 
 def test_runs_are_counted_and_the_last_one_ends_the_schedule() -> None:
     schedule = planned_one(overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL, runs_left=2)
-
     decision = decide(schedule, at(5.5), [], ALL)
-
     assert rows(decision) == [(at(1), "caught_up", "late"), (at(2), "caught_up", "late")]
     after = decision.schedule_after
     assert (after.runs_left, after.next_at, after.fire_at) == (0, None, None)
@@ -315,17 +280,13 @@ def test_runs_are_counted_and_the_last_one_ends_the_schedule() -> None:
 
 def test_a_tick_that_does_not_run_is_not_counted() -> None:
     schedule = planned_one(runs_left=1)
-
     decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-
     assert (decision.schedule_after.runs_left, decision.schedule_after.next_at) == (1, at(2))
 
 
 def test_no_instant_comes_after_the_end_date() -> None:
     schedule = planned_one(ends_at=at(2), overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL)
-
     decision = decide(schedule, at(9), [], ALL)
-
     assert [due_at for due_at, _, _ in rows(decision)] == [at(1), at(2)]
     assert decision.schedule_after.next_at is None
 
@@ -346,9 +307,7 @@ def test_a_refused_run_says_why_and_is_given_back() -> None:
 def test_a_refused_run_cancels_nothing() -> None:
     schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS)
     decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-
     without = decision.refused(decision.runs[0], TickReason.REFUSED, "no", at(1))
-
     assert rows(without) == [(at(1), "skipped", "refused")]
     assert not without.cancels
     assert without.schedule_after.runs_left is None
@@ -357,18 +316,14 @@ def test_a_refused_run_cancels_nothing() -> None:
 def test_of_two_runs_one_may_be_refused() -> None:
     schedule = planned_one(overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL)
     decision = decide(schedule, at(2.5), [], ALL)
-
     without = decision.refused(decision.runs[1], TickReason.REFUSED, "no", at(2.5))
-
     assert rows(without) == [(at(1), "caught_up", "late"), (at(2), "skipped", "refused")]
 
 
 def test_a_tick_that_waited_still_does_when_the_run_it_made_room_for_is_refused() -> None:
     schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS, waiting_at=at(0.5))
     decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-
     without = decision.refused(decision.runs[0], TickReason.REFUSED, "no", at(1))
-
     assert rows(without) == [(at(1), "skipped", "refused")]
     assert without.schedule_after.waiting_at == at(0.5)
 
@@ -376,8 +331,6 @@ def test_a_tick_that_waited_still_does_when_the_run_it_made_room_for_is_refused(
 def test_of_a_job_that_was_submitted_again_the_row_is_the_first_ones() -> None:
     schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS)
     again = its_job(schedule, at(0), retry_of="the first")
-
     decision = decide(schedule, at(1), [again], ALL)
-
     assert decision.cancels == (again,)
     assert rows(decision) == [(at(1), "ran", "on_time")]

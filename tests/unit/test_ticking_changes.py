@@ -66,28 +66,24 @@ def test_a_run_that_is_asked_for_replaces_as_a_tick_does_and_is_not_counted() ->
     assert after.beat == schedule.beat + 1
 
 
-@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.QUEUE, Overlap.ALLOW])
-def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces(overlap: Overlap) -> None:
-    schedule = planned_one(overlap=overlap, waiting_at=at(0.2))
-
-    _, decision = requested_run(schedule, at(0.7), [], "ann")
-
-    assert rows(decision) == [(at(0.7), "ran", "by_user")]
-    assert decision.schedule_after.waiting_at == at(0.2)
+def test_a_run_that_is_asked_for_leaves_what_waits_unless_it_replaces() -> None:
+    for overlap in [Overlap.SKIP, Overlap.QUEUE, Overlap.ALLOW]:
+        schedule = planned_one(overlap=overlap, waiting_at=at(0.2))
+        _, decision = requested_run(schedule, at(0.7), [], "ann")
+        assert rows(decision) == [(at(0.7), "ran", "by_user")], overlap
+        assert decision.schedule_after.waiting_at == at(0.2), overlap
 
 
-@pytest.mark.parametrize("misfire", Misfire)
-def test_what_is_foreseen_is_what_is_decided(misfire: Misfire) -> None:
-    schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
-
-    after, rows_ = foreseen(schedule, at(5.5), [])
-
-    decision = decide(schedule, at(5.5), [], ALL)
-    assert after == decision.schedule_after
-    assert {k: (t.outcome, t.job_id is None) for k, t in rows_.items()} == {
-        **{t.due_at: (t.outcome, True) for t in decision.ticks},
-        **{r.due_at: (r.outcome, False) for r in decision.runs},
-    }
+def test_what_is_foreseen_is_what_is_decided() -> None:
+    for misfire in Misfire:
+        schedule = planned_one(misfire=misfire, catch_up=2, overlap=Overlap.ALLOW)
+        after, rows_ = foreseen(schedule, at(5.5), [])
+        decision = decide(schedule, at(5.5), [], ALL)
+        assert after == decision.schedule_after, misfire
+        assert {k: (t.outcome, t.job_id is None) for k, t in rows_.items()} == {
+            **{t.due_at: (t.outcome, True) for t in decision.ticks},
+            **{r.due_at: (r.outcome, False) for r in decision.runs},
+        }, misfire
 
 
 # --- another time table
@@ -95,9 +91,7 @@ def test_what_is_foreseen_is_what_is_decided(misfire: Misfire) -> None:
 
 def test_before_another_time_table_holds_no_jitter_is_waited_for() -> None:
     schedule = planned_one(id="nightly", jitter=timedelta(minutes=30))
-
     decision = decide(schedule, at(1), [], ALL, early=True)
-
     assert fire_at(schedule, at(1)) > at(1)
     assert rows(decision) == [(at(1), "ran", "on_time")]
     assert decision.schedule_after.next_at == at(2)
@@ -105,28 +99,23 @@ def test_before_another_time_table_holds_no_jitter_is_waited_for() -> None:
 
 def test_what_was_decided_is_not_planned_again_by_a_clock_that_went_back() -> None:
     schedule = decide(planned_one(), at(5), [], ALL).schedule_after
-
     again = planned(replace(schedule, when="*/30 * * * *"), at(2))
-
     assert schedule.decided_to == at(5)
     assert again.next_at == at(5.5)
 
 
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
+def test_where_nothing_is_to_come_the_cause_is_named() -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"runs_left": 0}, "runs_left"),
         ({"ends_at": at(0.1)}, "ends_at"),
         ({"when": "at 2027-03-28T00:00", "starts_at": at(999)}, "starts_at"),
         ({"starts_at": at(5.1), "ends_at": at(5.2)}, "ends_at"),
         ({"when": "at 2020-01-01T00:00", "ends_at": at(0.1)}, "when"),
-    ],
-)
-def test_where_nothing_is_to_come_the_cause_is_named(fields: dict[str, Any], field: str) -> None:
-    schedule = planned_one(**fields)
-
-    assert schedule.next_at is None
-    assert never_due(schedule, START).field == field
+    ]
+    for fields, name in cases:
+        schedule = planned_one(**fields)
+        assert schedule.next_at is None, fields
+        assert never_due(schedule, START).field == name, fields
 
 
 # --- pauses
@@ -134,9 +123,7 @@ def test_where_nothing_is_to_come_the_cause_is_named(fields: dict[str, Any], fie
 
 def test_a_paused_schedule_skips_its_ticks_and_says_why() -> None:
     schedule = planned_one(paused_at=START, pause_reason="site is down", misfire=Misfire.RUN_ALL)
-
     decision = decide(schedule, at(3.5), [], ALL)
-
     assert rows(decision) == [(at(n), "skipped", "paused") for n in (1, 2, 3)]
     assert {tick.detail for tick in decision.ticks} == {"site is down"}
     assert decision.schedule_after.next_at == at(4)
@@ -144,23 +131,23 @@ def test_a_paused_schedule_skips_its_ticks_and_says_why() -> None:
 
 def test_what_was_missed_before_the_pause_is_missed() -> None:
     schedule = planned_one(paused_at=at(2.5), misfire=Misfire.RUN_ALL)
-
     decision = decide(schedule, at(3), [], ALL)
-
     assert outcomes(decision) == ["missed", "missed", "skipped"]
 
 
-@pytest.mark.parametrize("misfire", [Misfire.SKIP, Misfire.RUN_ONCE])
-def test_a_resumed_schedule_fires_nothing_of_the_past(misfire: Misfire) -> None:
-    schedule = planned_one(paused_at=START, paused_by="ann", pause_reason="why", misfire=misfire)
-    paused = decide(schedule, at(3.5), [], ALL)
+def test_a_resumed_schedule_fires_nothing_of_the_past() -> None:
+    for misfire in [Misfire.SKIP, Misfire.RUN_ONCE]:
+        schedule = planned_one(
+            paused_at=START, paused_by="ann", pause_reason="why", misfire=misfire
+        )
+        paused = decide(schedule, at(3.5), [], ALL)
 
-    decision = resumed(paused.schedule_after, at(3.5), paused.ticks)
+        decision = resumed(paused.schedule_after, at(3.5), paused.ticks)
 
-    after = decision.schedule_after
-    assert rows(decision) == []
-    assert (after.paused_at, after.paused_by, after.pause_reason) == (None, "", "")
-    assert (after.next_at, after.beat) == (at(4), paused.schedule_after.beat + 1)
+        after = decision.schedule_after
+        assert rows(decision) == [], misfire
+        assert (after.paused_at, after.paused_by, after.pause_reason) == (None, "", ""), misfire
+        assert (after.next_at, after.beat) == (at(4), paused.schedule_after.beat + 1), misfire
 
 
 def test_resuming_makes_up_for_the_pause_where_all_shall_run() -> None:
@@ -183,18 +170,14 @@ def test_resuming_makes_up_for_this_pause_alone() -> None:
     schedule = planned_one(paused_at=at(0.9), misfire=Misfire.RUN_ALL, overlap=Overlap.ALLOW)
     paused = decide(schedule, at(1.5), [], ALL)
     earlier = replace(paused.ticks[0], due_at=at(0))
-
     decision = resumed(paused.schedule_after, at(1.5), [earlier, *paused.ticks])
-
     assert rows(decision) == [(at(1), "caught_up", "late")]
 
 
 def test_resuming_goes_by_the_overlap_policy() -> None:
     schedule = planned_one(paused_at=START, misfire=Misfire.RUN_ALL, overlap=Overlap.QUEUE)
     paused = decide(schedule, at(3.5), [], ALL)
-
     decision = resumed(paused.schedule_after, at(3.5), paused.ticks, [its_job(schedule, START)])
-
     assert outcomes(decision) == ["waiting", "skipped", "skipped"]
     assert decision.schedule_after.waiting_at == at(1)
 
@@ -204,9 +187,7 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
         paused_at=START, misfire=Misfire.RUN_ALL, overlap=Overlap.ALLOW, runs_left=1
     )
     paused = decide(schedule, at(3.5), [], ALL)
-
     decision = resumed(paused.schedule_after, at(3.5), paused.ticks)
-
     assert rows(decision) == [(at(1), "caught_up", "late")]
     assert decision.schedule_after.next_at is None
 
@@ -214,9 +195,8 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
 # --- records
 
 
-@pytest.mark.parametrize(
-    ("fields", "name"),
-    [
+def test_a_schedule_refuses_what_is_out_of_range(subtests: pytest.Subtests) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"name": " "}, "name"),
         ({"grace": timedelta(seconds=-1)}, "grace"),
         ({"grace": timedelta(days=32)}, "grace"),
@@ -234,13 +214,11 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
         ({"template_version": 0}, "template_version"),
         ({"overlap": "skip"}, "overlap"),
         ({"jitter": None}, "jitter"),
-    ],
-)
-def test_a_schedule_refuses_what_is_out_of_range(fields: dict[str, Any], name: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        a_schedule(**fields)
-
-    assert refused.value.field == name
+    ]
+    for fields, name in cases:
+        with subtests.test(fields=fields), pytest.raises(Invalid) as refused:
+            a_schedule(**fields)
+        assert refused.value.field == name, fields
 
 
 def test_every_policy_says_what_it_does() -> None:

@@ -110,21 +110,16 @@ CHANGES: list[tuple[str, str, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("when", "zone", "start", "runs"), CHANGES)
-def test_a_clock_change_is_followed_as_cron_does(
-    when: str, zone: str, start: str, runs: list[str]
-) -> None:
-    table = timetable(when, zone, ANCHOR)
-
-    found = coming(table, local(zone, start), len(runs))
-
-    assert shown(zone, found) == runs
+def test_a_clock_change_is_followed_as_cron_does() -> None:
+    for when, zone, start, runs in CHANGES:
+        table = timetable(when, zone, ANCHOR)
+        found = coming(table, local(zone, start), len(runs))
+        assert shown(zone, found) == runs, (when, zone)
 
 
 def test_a_start_in_the_repeated_hour_is_followed_by_what_is_ahead() -> None:
     second = datetime(2027, 11, 7, 6, 15, tzinfo=UTC)  # 01:15 EST, an hour after 01:15 EDT
     table = timetable("30 1 * * *", NEW_YORK, ANCHOR)
-
     assert shown(NEW_YORK, coming(table, second, 1)) == ["11-08 01:30 EST"]
 
 
@@ -142,15 +137,11 @@ REMARKS = [
 ]
 
 
-@pytest.mark.parametrize(("when", "zone", "start", "remark"), REMARKS)
-def test_a_run_says_what_a_clock_change_does_to_it(
-    when: str, zone: str, start: str, remark: str
-) -> None:
-    table = timetable(when, zone, ANCHOR)
-
-    (found,) = coming(table, local(zone, start), 1)
-
-    assert table.remark(found) == remark
+def test_a_run_says_what_a_clock_change_does_to_it() -> None:
+    for when, zone, start, remark in REMARKS:
+        table = timetable(when, zone, ANCHOR)
+        (found,) = coming(table, local(zone, start), 1)
+        assert table.remark(found) == remark, (when, zone)
 
 
 # --- days
@@ -188,38 +179,32 @@ DAYS: list[tuple[str, str, list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("when", "start", "days"), DAYS)
-def test_days_are_found_by_date_and_weekday(when: str, start: str, days: list[str]) -> None:
-    table = timetable(when, "UTC", ANCHOR)
-
-    found = coming(table, local("UTC", start), len(days))
-
-    assert [f"{at:%Y-%m-%d}" for at in found] == days
+def test_days_are_found_by_date_and_weekday() -> None:
+    for when, start, days in DAYS:
+        table = timetable(when, "UTC", ANCHOR)
+        found = coming(table, local("UTC", start), len(days))
+        assert [f"{at:%Y-%m-%d}" for at in found] == days, (when, start)
 
 
-@pytest.mark.parametrize(
-    ("when", "minutes"),
-    [
+def test_minutes_are_found_by_steps_and_lists() -> None:
+    for when, minutes in [
         ("5/15 * * * *", [5, 20, 35, 50]),
         ("*/7 * * * *", [0, 7, 14, 21, 28, 35, 42, 49, 56]),
         ("10-20/5,59 * * * *", [10, 15, 20, 59]),
         ("59/5 * * * *", [59]),
-    ],
-)
-def test_minutes_are_found_by_steps_and_lists(when: str, minutes: list[int]) -> None:
-    table = timetable(when, "UTC", ANCHOR)
-
-    found = coming(table, datetime(2026, 1, 1, 11, 59, tzinfo=UTC), len(minutes) + 1)
-
-    assert [at.minute for at in found] == [*minutes, minutes[0]]
+    ]:
+        table = timetable(when, "UTC", ANCHOR)
+        found = coming(table, datetime(2026, 1, 1, 11, 59, tzinfo=UTC), len(minutes) + 1)
+        assert [at.minute for at in found] == [*minutes, minutes[0]], when
 
 
-@pytest.mark.parametrize("alias", ALIASES)
-def test_a_short_name_means_its_expression(alias: str) -> None:
-    named, spelled = (timetable(when, BERLIN, ANCHOR) for when in (alias.upper(), ALIASES[alias]))
-
-    assert coming(named, ANCHOR, 3) == coming(spelled, ANCHOR, 3)
-    assert named.text == spelled.text
+def test_a_short_name_means_its_expression() -> None:
+    for alias in ALIASES:
+        named, spelled = (
+            timetable(when, BERLIN, ANCHOR) for when in (alias.upper(), ALIASES[alias])
+        )
+        assert coming(named, ANCHOR, 3) == coming(spelled, ANCHOR, 3), alias
+        assert named.text == spelled.text, alias
 
 
 # --- against the oracle
@@ -316,9 +301,7 @@ def test_the_next_run_is_after_now_and_none_is_between(
 def test_an_interval_counts_from_its_anchor_whatever_the_clocks_do() -> None:
     start = local(BERLIN, "2027-10-30T08:00")
     table = timetable("every 12h", BERLIN, start)
-
     found = coming(table, start - timedelta(days=3), 4)
-
     expected = ["10-30 08:00 CEST", "10-30 20:00 CEST", "10-31 07:00 CET", "10-31 19:00 CET"]
     assert shown(BERLIN, found) == expected
     assert table.kind is TimetableKind.EVERY
@@ -326,35 +309,28 @@ def test_an_interval_counts_from_its_anchor_whatever_the_clocks_do() -> None:
 
 def test_an_interval_counts_in_whole_seconds_and_not_from_before() -> None:
     table = timetable("Every 1h30m", "UTC", ANCHOR)
-
     assert table.after(ANCHOR) == datetime(2026, 1, 1, 11, 0, 15, tzinfo=UTC)
 
 
-@pytest.mark.parametrize(
-    ("when", "at"),
-    [
+def test_a_single_instant_comes_once() -> None:
+    for when, at in [
         ("at 2027-01-01T08:00", "2027-01-01T07:00+00:00"),
         ("AT 2027-01-01 08:00:30", "2027-01-01T07:00:30+00:00"),
         ("at 2027-01-01T08:00Z", "2027-01-01T08:00+00:00"),
         ("at 2027-01-01T08:00-05:00", "2027-01-01T13:00+00:00"),
         ("at 2027-03-28T02:30", "2027-03-28T01:00+00:00"),  # skipped: right after
         ("at 2027-10-31T02:30", "2027-10-31T00:30+00:00"),  # twice: the first
-    ],
-)
-def test_a_single_instant_comes_once(when: str, at: str) -> None:
-    table = timetable(when, BERLIN, ANCHOR)
-
-    assert coming(table, ANCHOR, 2) == [datetime.fromisoformat(at)]
-    assert table.kind is TimetableKind.AT
+    ]:
+        table = timetable(when, BERLIN, ANCHOR)
+        assert coming(table, ANCHOR, 2) == [datetime.fromisoformat(at)], when
+        assert table.kind is TimetableKind.AT, when
 
 
 def test_the_calendar_ends_without_an_error() -> None:
     end = datetime(9999, 12, 31, 23, 59, 30, tzinfo=UTC)
-
     found = [
         timetable(w, BERLIN, ANCHOR).after(end) for w in ("0 0 * * *", "* * * * *", "every 1h")
     ]
-
     assert found == [None, None, None]
 
 
@@ -412,7 +388,6 @@ REFUSED = [
 def test_a_bad_expression_is_refused_with_its_field_and_position(when: str, told: str) -> None:
     with pytest.raises(Invalid) as refused:
         timetable(when, BERLIN, ANCHOR)
-
     assert refused.value.field == "when"
     assert told in str(refused.value)
 
@@ -423,9 +398,8 @@ def test_a_time_that_the_clocks_always_skip_is_refused() -> None:
         timetable("*/15 2 * 3 SUN#2", NEW_YORK, ANCHOR)
 
 
-@pytest.mark.parametrize(
-    ("zone", "hint"),
-    [
+def test_an_unknown_zone_is_refused_with_the_nearest_one(subtests: pytest.Subtests) -> None:
+    for zone, hint in [
         ("Europe/Berln", "did you mean Europe/Berlin?"),
         ("europe/berlin", "did you mean Europe/Berlin?"),
         ("Berlin", "did you mean Europe/Berlin?"),
@@ -435,14 +409,11 @@ def test_a_time_that_the_clocks_always_skip_is_refused() -> None:
         ("localtime", "an example is Europe/Berlin"),  # another one on each machine
         ("", "an example is Europe/Berlin"),
         ("\0", "an example is Europe/Berlin"),
-    ],
-)
-def test_an_unknown_zone_is_refused_with_the_nearest_one(zone: str, hint: str) -> None:
-    with pytest.raises(Invalid) as refused:
-        timetable("@daily", zone, ANCHOR)
-
-    assert refused.value.field == "zone"
-    assert str(refused.value) == f"zone: there is no time zone {zone!r}; {hint}"
+    ]:
+        with subtests.test(zone=zone), pytest.raises(Invalid) as refused:
+            timetable("@daily", zone, ANCHOR)
+        assert refused.value.field == "zone", zone
+        assert str(refused.value) == f"zone: there is no time zone {zone!r}; {hint}", zone
 
 
 def test_a_folder_of_zones_is_no_zone() -> None:
@@ -467,21 +438,18 @@ TEXTS = [
 ]
 
 
-@pytest.mark.parametrize(("when", "text"), TEXTS)
-def test_an_expression_is_told_in_words(when: str, text: str) -> None:
-    assert timetable(when, BERLIN, ANCHOR).text == f"{text} (Europe/Berlin)"
+def test_an_expression_is_told_in_words() -> None:
+    for when, text in TEXTS:
+        assert timetable(when, BERLIN, ANCHOR).text == f"{text} (Europe/Berlin)", (when, text)
 
 
-@pytest.mark.parametrize(
-    ("when", "text"),
-    [
+def test_an_interval_and_an_instant_are_told_with_local_times() -> None:
+    for when, text in [
         ("every 90m", "Every 1h30m, counted from 2026-01-01 10:30:15 CET (Europe/Berlin)"),
         ("at 2027-07-01T08:00", "Once, at 2027-07-01 08:00 CEST (Europe/Berlin)"),
         ("at 2027-07-01T08:00Z", "Once, at 2027-07-01 10:00 CEST (Europe/Berlin)"),
-    ],
-)
-def test_an_interval_and_an_instant_are_told_with_local_times(when: str, text: str) -> None:
-    assert timetable(when, BERLIN, ANCHOR).text == text
+    ]:
+        assert timetable(when, BERLIN, ANCHOR).text == text, when
 
 
 @given(when=_EXPRESSIONS)
@@ -491,5 +459,4 @@ def test_every_expression_has_words(when: str) -> None:
         table = timetable(when, "UTC", ANCHOR)
     except Invalid:
         return
-
     assert table.text[:3] in {"At ", "Eve"}

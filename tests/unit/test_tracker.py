@@ -27,16 +27,13 @@ def test_one_look_tells_no_pace() -> None:
 def test_the_pace_is_what_was_done_between_looks() -> None:
     tracker = a_tracker()
     tracker.observe("a", at(0, 0))
-
     pulse = tracker.observe("a", at(2, 10))
-
     assert (pulse.rate, pulse.samples) == (5.0, 1)
 
 
 def test_the_backlog_of_the_last_look_is_part_of_the_pace() -> None:
     tracker = a_tracker()
     tracker.observe("a", at(0, 0), Workload(hold_s=9.0))
-
     assert tracker.observe("a", at(2, 10), Workload(hold_s=7.0)).workload.hold_s == 7.0
 
 
@@ -44,7 +41,6 @@ def test_many_looks_within_a_second_are_one_sample() -> None:
     tracker = a_tracker()
     for look in range(300):
         pulse = tracker.observe("a", at(look / 100, look))
-
     assert pulse.rate == pytest.approx(100.0)
     assert pulse.samples <= 4
 
@@ -55,7 +51,6 @@ def test_the_pace_is_that_of_the_last_half_minute() -> None:
         tracker.observe("a", at(second, 0))
     for second in range(SAMPLES):
         pulse = tracker.observe("a", at(50 + second, 3 * (second + 1)))
-
     assert (pulse.rate, pulse.spread, pulse.samples) == (3.0, 0.0, SAMPLES)
 
 
@@ -63,7 +58,6 @@ def test_a_long_crawl_is_looked_at_for_longer_but_its_rate_is_that_of_half_a_min
     tracker = a_tracker()
     for second in range(900):
         pulse = tracker.observe("a", at(second, second + 9 * max(0, second - 840)))
-
     assert sum(pulse.active_s) == pytest.approx(300, rel=0.15)
     assert pulse.rate == pytest.approx(10.0)
     assert pulse.samples == SAMPLES
@@ -75,7 +69,6 @@ def test_the_pace_from_before_a_hold_is_still_known_after_it() -> None:
         tracker.observe("a", at(second, 10 * second))
     for second in range(40, 200):
         pulse = tracker.observe("a", at(second, 390), Workload(held_s=second - 39.0))
-
     assert sum(pulse.done) / sum(pulse.active_s) == pytest.approx(10)
 
 
@@ -84,7 +77,6 @@ def test_jobs_have_paces_of_their_own() -> None:
     for second in range(3):
         fast = tracker.observe("a", at(second, 10 * second))
         slow = tracker.observe("b", at(second, second))
-
     assert (fast.rate, slow.rate) == (10.0, 1.0)
 
 
@@ -93,7 +85,6 @@ def test_the_history_of_a_job_that_no_longer_runs_here_is_forgotten() -> None:
     tracker.observe("a", at(0, 0))
     tracker.forget("a")
     tracker.forget("never seen")
-
     assert tracker.observe("a", at(1, 10)) == Pulse()
 
 

@@ -21,10 +21,8 @@ spans = st.lists(
 @given(spans)
 def test_a_course_loses_nothing_and_stays_short(parts: list[tuple[float, int]]) -> None:
     course = Course()
-
     for seconds, pages in parts:
         course = course.grown(Point(at=NOW, seconds=seconds, pages=pages))
-
     assert len(course.points) <= MOST_POINTS
     assert sum(point.pages for point in course.points) == sum(pages for _, pages in parts)
     assert all(point.seconds >= course.step_s for point in course.points[:-1])
@@ -33,9 +31,7 @@ def test_a_course_loses_nothing_and_stays_short(parts: list[tuple[float, int]]) 
 def test_latency_is_the_mean_over_pages_and_waiting_the_last() -> None:
     first = Point(at=NOW, seconds=1, pages=1, latency_ms=100, waiting=9, statuses={"2xx": 1})
     second = Point(at=NOW, seconds=1, pages=3, latency_ms=20, waiting=4, statuses={"2xx": 2})
-
     [point] = Course().grown(first).grown(second).points
-
     assert (point.latency_ms, point.waiting, point.statuses) == (40.0, 4, {"2xx": 3})
 
 
@@ -60,9 +56,7 @@ def test_the_log_tells_of_failures_and_of_what_was_not_fetched() -> None:
         Outcome(a_target("shut"), TargetState.SKIPPED, rule="robots: Disallow: /shut"),
         Outcome(a_target("busy", tries=1, due_at=NOW + timedelta(seconds=4)), TargetState.WAITING),
     ]
-
     lines = lines_of(a_batch(outcomes=outcomes, notes=({"note": "a host is closed"},)), NOW)
-
     assert [(line.level, line.message) for line in lines] == [
         (Level.WARNING, "a host is closed"),
         (Level.ERROR, "timeout: no answer in 30 s"),
@@ -75,8 +69,6 @@ def test_the_log_tells_of_failures_and_of_what_was_not_fetched() -> None:
 
 def test_a_batch_of_failures_does_not_flood_the_log() -> None:
     outcomes = [failed(a_target(f"p{n}")) for n in range(MOST_PER_BATCH + 30)]
-
     lines = lines_of(a_batch(outcomes=outcomes), NOW)
-
     assert len(lines) == MOST_PER_BATCH + 1
     assert lines[-1].message == "30 more lines were left out"

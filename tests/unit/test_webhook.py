@@ -1,4 +1,4 @@
-"""What a webhook hears, what it is told, and when it is tried again: the rules alone."""
+"""Webhooks: URLs, patterns, messages, and how many are under way."""
 
 import json
 from datetime import timedelta
@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
+from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     JITTER,
@@ -21,6 +22,7 @@ from crawlyard.core.webhooks.webhook import (
     DeliveryAttempt,
     DeliveryState,
     JobWebhook,
+    Subscribers,
     check_patterns,
     encoded,
     message,
@@ -52,9 +54,8 @@ def tried(delivery: Delivery, *statuses: int | None, **asked: Any) -> Delivery:
 
 
 class TestWants:
-    @pytest.mark.parametrize(
-        ("patterns", "heard"),
-        [
+    def test_one_pattern_has_to_fit(self) -> None:
+        for patterns, heard in [
             (("*",), True),
             (("job.*",), True),
             (("job.completed",), True),
@@ -62,26 +63,24 @@ class TestWants:
             (("job.failed",), False),
             (("JOB.*",), False),
             (("job",), False),
-        ],
-    )
-    def test_one_pattern_has_to_fit(self, patterns: tuple[str, ...], heard: bool) -> None:
-        assert a_webhook(events=patterns).wants(an_event(EventName.COMPLETED)) is heard
+        ]:
+            assert a_webhook(events=patterns).wants(an_event(EventName.COMPLETED)) is heard, (
+                patterns
+            )
 
     def test_what_is_anothers_is_not_heard(self) -> None:
         assert not a_webhook(owner="ada").wants(an_event(owner="bob"))
 
     def test_one_of_a_job_hears_of_that_job_alone(self) -> None:
         webhook = a_webhook(job_id="7")
-
         assert webhook.wants(an_event(subject="7"))
         assert not webhook.wants(an_event(subject="8"))
 
-    @pytest.mark.parametrize("patterns", [("*",), ("job.failed",)])
-    def test_a_test_is_for_one_alone_whatever_it_wants(self, patterns: tuple[str, ...]) -> None:
-        webhook = a_webhook(id="w1", events=patterns)
-
-        assert webhook.wants(an_event(EventName.WEBHOOK_TEST, subject="w1"))
-        assert not webhook.wants(an_event(EventName.WEBHOOK_TEST, subject="w2"))
+    def test_a_test_is_for_one_alone_whatever_it_wants(self) -> None:
+        for patterns in [("*",), ("job.failed",)]:
+            webhook = a_webhook(id="w1", events=patterns)
+            assert webhook.wants(an_event(EventName.WEBHOOK_TEST, subject="w1")), patterns
+            assert not webhook.wants(an_event(EventName.WEBHOOK_TEST, subject="w2")), patterns
 
 
 class TestPatterns:
@@ -89,15 +88,21 @@ class TestPatterns:
     def test_what_fits_an_event_will_do(self, pattern: str) -> None:
         check_patterns([pattern])
 
-    @pytest.mark.parametrize("pattern", ["", "job", "job.done", "JOB.*", "*" * 65, "a\nb"])
-    def test_what_fits_none_is_refused_with_the_list(self, pattern: str) -> None:
-        with pytest.raises(Invalid, match=r"there are: job\.created, job\.started"):
-            check_patterns(["*", pattern])
+    def test_what_fits_none_is_refused_with_the_list(self, subtests: pytest.Subtests) -> None:
+        for pattern in ["", "job", "job.done", "JOB.*", "*" * 65, "a\nb"]:
+            with (
+                subtests.test(pattern=pattern),
+                pytest.raises(Invalid, match=r"there are: job\.created, job\.started"),
+            ):
+                check_patterns(["*", pattern])
 
-    @pytest.mark.parametrize("patterns", [[], ["*"] * 101])
-    def test_there_is_one_and_not_too_many(self, patterns: list[str]) -> None:
-        with pytest.raises(Invalid, match="expected 1 to 100 names or patterns"):
-            check_patterns(patterns)
+    def test_there_is_one_and_not_too_many(self, subtests: pytest.Subtests) -> None:
+        for patterns in [[], ["*"] * 101]:
+            with (
+                subtests.test(patterns=patterns),
+                pytest.raises(Invalid, match="expected 1 to 100 names or patterns"),
+            ):
+                check_patterns(patterns)
 
     def test_one_kind_may_be_asked_for(self) -> None:
         check_patterns(["job.*", "*"], kind="job")
@@ -113,7 +118,6 @@ class TestTries:
 
     def test_waits_are_up_to_a_tenth_shorter_and_longer(self) -> None:
         shortest, longest = wait_after(1, 0), wait_after(1, 1)
-
         assert (shortest, longest) == (timedelta(seconds=4.5), timedelta(seconds=5.5))
 
     def test_a_lease_outlives_a_message_and_its_answer_and_these_take_15_seconds(self) -> None:
@@ -123,46 +127,38 @@ class TestTries:
     @given(attempts=st.integers(1, len(WAITS)), chance=st.floats(0, 1))
     def test_a_wait_is_the_tables_within_the_jitter(self, attempts: int, chance: float) -> None:
         wait = wait_after(attempts, chance)
-
         full = WAITS[attempts - 1]
         assert wait is not None
         assert full * (1 - JITTER) <= wait <= full * (1 + JITTER)
 
-    @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-    def test_2xx_is_delivered(self, status: int) -> None:
-        after = tried(a_delivery(), status)
+    def test_2xx_is_delivered(self) -> None:
+        for status in [200, 201, 202, 204, 299]:
+            after = tried(a_delivery(), status)
+            assert (after.state, after.ended_at) == (DeliveryState.DELIVERED, NOW + SECOND), status
 
-        assert (after.state, after.ended_at) == (DeliveryState.DELIVERED, NOW + SECOND)
-
-    @pytest.mark.parametrize("status", [None, 101, 199, 300, 302, 400, 401, 404, 429, 500, 503])
-    def test_all_else_is_tried_again(self, status: int | None) -> None:
-        after = tried(a_delivery(), status)
-
-        assert (after.state, after.ended_at) == (DeliveryState.PENDING, None)
-        assert after.due_at == NOW + SECOND + WAITS[0]
+    def test_all_else_is_tried_again(self) -> None:
+        for status in [None, 101, 199, 300, 302, 400, 401, 404, 429, 500, 503]:
+            after = tried(a_delivery(), status)
+            assert (after.state, after.ended_at) == (DeliveryState.PENDING, None), status
+            assert after.due_at == NOW + SECOND + WAITS[0], status
 
     def test_after_the_last_attempt_it_is_given_up(self) -> None:
         before = tried(a_delivery(), *[500] * len(WAITS))
         after = tried(before, 500)
-
         assert (before.state, after.state) == (DeliveryState.PENDING, DeliveryState.FAILED)
         assert after.ended_at == before.due_at + SECOND
 
     def test_gone_is_final(self) -> None:
         assert tried(a_delivery(), 410).state is DeliveryState.FAILED
 
-    @pytest.mark.parametrize(
-        ("asked", "wait"),
-        [
+    def test_a_receiver_may_ask_for_more_time(self) -> None:
+        for asked, wait in [
             (timedelta(hours=1), timedelta(hours=1)),
             (timedelta(0), WAITS[0]),
             (timedelta(days=9000), LONGEST_HOLD),
-        ],
-    )
-    def test_a_receiver_may_ask_for_more_time(self, asked: timedelta, wait: timedelta) -> None:
-        after = tried(a_delivery(), 503, retry_after=asked)
-
-        assert after.due_at == NOW + SECOND + wait
+        ]:
+            after = tried(a_delivery(), 503, retry_after=asked)
+            assert after.due_at == NOW + SECOND + wait, asked
 
     @given(statuses=st.lists(st.sampled_from([None, 204, 302, 410, 429, 500]), max_size=20))
     def test_any_history_ends_after_at_most_nine_attempts(self, statuses: list[int | None]) -> None:
@@ -184,37 +180,27 @@ class TestOff:
 
     def test_a_delivery_that_was_given_up_does_if_nothing_else_arrived(self) -> None:
         given_up = tried(a_delivery(), *[500] * 9)
-
         assert "9 attempts failed" in why_off(a_webhook(failing_since=NOW, failures=9), given_up)
         assert why_off(a_webhook(failing_since=NOW + HOUR, failures=8), given_up) == ""
         assert why_off(a_webhook(), given_up) == ""
 
-    @pytest.mark.parametrize(
-        ("days", "failures", "off"),
-        [(2, 9, True), (2, 8, False), (1.9, 500, False), (30, 2, False)],
-    )
-    def test_one_attempt_does_if_nothing_arrived_for_two_days_in_nine_at_least(
-        self, days: float, failures: int, *, off: bool
-    ) -> None:
-        webhook = a_webhook(failing_since=NOW - timedelta(days=days), failures=failures)
+    def test_one_attempt_does_if_nothing_arrived_for_two_days_in_nine_at_least(self) -> None:
+        for days, failures, off in [(2, 9, True), (2, 8, False), (1.9, 500, False), (30, 2, False)]:
+            webhook = a_webhook(failing_since=NOW - timedelta(days=days), failures=failures)
+            assert bool(why_off(webhook, tried(a_delivery(), 500))) is off, failures
 
-        assert bool(why_off(webhook, tried(a_delivery(), 500))) is off
-
-    @pytest.mark.parametrize("statuses", [(), (500,), (500, 204), (204,)])
-    def test_all_else_does_not(self, statuses: tuple[int, ...]) -> None:
-        webhook = a_webhook(failing_since=NOW - timedelta(days=1), failures=100)
-
-        assert why_off(webhook, tried(a_delivery(), *statuses)) == ""
+    def test_all_else_does_not(self) -> None:
+        for statuses in [(), (500,), (500, 204), (204,)]:
+            webhook = a_webhook(failing_since=NOW - timedelta(days=1), failures=100)
+            assert why_off(webhook, tried(a_delivery(), *statuses)) == "", statuses
 
     def test_one_that_was_never_tried_says_nothing(self) -> None:
         assert why_off(a_webhook(failing_since=NOW), a_delivery().given_up(NOW)) == ""
 
     def test_switched_on_its_failures_are_forgotten(self) -> None:
         failing = a_webhook(failing_since=NOW)
-
         off = failing.switched(NOW, on=False, reason="why")
         on = off.switched(NOW, on=True)
-
         assert (off.active, off.disabled_reason, off.failing_since) == (False, "why", NOW)
         assert (on.active, on.disabled_reason, on.failing_since) == (True, "", None)
         assert on.version == 3
@@ -224,7 +210,6 @@ class TestMessage:
     def test_it_says_what_happened_to_what(self) -> None:
         job = a_job(id="j1")
         event = replace(job.event(EventName.COMPLETED, NOW, "worker:w1"), seq=42)
-
         assert message(event) == {
             "type": "job.completed",
             "timestamp": "2026-01-02T03:04:05.678Z",
@@ -241,7 +226,6 @@ class TestMessage:
 
     def test_what_is_about_no_job_names_none(self) -> None:
         data = message(an_event(EventName.SCHEDULE_PAUSED))["data"]
-
         assert isinstance(data, dict)
         assert data["job_id"] is None
 
@@ -262,9 +246,7 @@ class TestMessage:
     @given(data=st.dictionaries(st.text(), JSON), who=st.text(max_size=5000))
     def test_it_is_never_too_long_and_always_the_same(self, data: dict[str, Any], who: str) -> None:
         event = an_event(data=data, actor=who)
-
         body = encoded(message(event))
-
         assert len(body) < MAX_BODY
         assert body == encoded(message(event))
         told = json.loads(body)
@@ -277,9 +259,7 @@ class TestMessage:
 
     def test_an_event_about_a_webhook_names_its_host_alone(self) -> None:
         webhook = a_webhook(url="https://hooks.example.org:8443/T0/secret?token=1", job_id="j1")
-
         event = webhook.event(EventName.WEBHOOK_DISABLED, NOW, "webhooks", more=1)
-
         assert event.data["host"] == "hooks.example.org:8443"
         assert (event.data["job_id"], event.data["more"]) == ("j1", 1)
         assert "secret" not in repr(event)
@@ -288,7 +268,6 @@ class TestMessage:
 
 def test_the_secret_before_the_current_one_signs_for_a_day_more() -> None:
     rotated = a_webhook().rotated("whsec_new", NOW)
-
     assert rotated.signing(NOW + ROTATION - timedelta(microseconds=1)) == ("whsec_new", SECRET)
     assert rotated.signing(NOW + ROTATION) == ("whsec_new",)
     again = rotated.rotated("whsec_newer", NOW + HOUR)
@@ -307,3 +286,39 @@ def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:
     assert (one.allow_addresses, one.secrets[0].value) == (("10.0.0.1",), SECRET)
     assert job.webhooks() == [one, two]
     assert EXCERPT == 1024
+
+
+def test_no_owner_and_no_receiver_can_take_all_the_room() -> None:
+    assert 4 * DEFAULT_ROOM.of_owner <= DEFAULT_ROOM.in_all
+    assert 4 * DEFAULT_ROOM.to_receiver <= DEFAULT_ROOM.of_owner
+
+
+def test_a_message_needs_room_in_all_of_its_owner_and_to_its_receiver() -> None:
+    for room, more, fits in [
+        (DeliveryRoom(), a_webhook(), True),
+        (DeliveryRoom(in_all=1), a_webhook(owner="bob", url="https://b.example/"), False),
+        (DeliveryRoom(of_owner=1), a_webhook(url="https://b.example/"), False),
+        (DeliveryRoom(of_owner=1), a_webhook(owner="bob"), True),
+        (DeliveryRoom(to_receiver=1), a_webhook(owner="bob", url="https://a.example?b"), False),
+        (DeliveryRoom(to_receiver=1), a_webhook(url="https://a.example:8443/"), True),
+        (DeliveryRoom(), a_webhook(id="w", failing_since=NOW), False),
+        (DeliveryRoom(), a_webhook(id="x", failing_since=NOW), True),
+    ]:
+        traffic = Traffic(room, [a_webhook(id="w", url="https://a.example/hook")])
+        assert traffic.take(more) is fits, more
+
+
+def test_each_event_finds_the_webhooks_of_its_owner_its_job_and_itself() -> None:
+    own, other = a_webhook(id="own"), a_webhook(id="other", owner="bob")
+    of_job, of_another = a_webhook(id="j:0", job_id="j"), a_webhook(id="k:0", job_id="k")
+    audience = Subscribers([(own, 0), (other, 0), (of_job, 7), (of_another, 0)])
+
+    def heard(seq: int, subject: str, name: str = "job.completed") -> list[str]:
+        event = an_event(EventName(name), subject=subject, seq=seq)
+        return sorted(webhook.id for webhook in audience.of(event))
+
+    assert heard(8, "j") == ["j:0", "own"]
+    assert heard(7, "j") == ["own"]
+    assert heard(8, "x") == ["own"]
+    assert heard(8, "own", "webhook.test") == ["own"]
+    assert heard(8, "j:0", "webhook.test") == ["j:0"]

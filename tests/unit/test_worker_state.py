@@ -1,7 +1,5 @@
 """How a worker is, by what it says of itself and what is wanted of it."""
 
-import pytest
-
 from crawlyard.core.overview.worker_status import WorkerState, WorkerWish
 from tests.builders_serve import a_report
 
@@ -15,18 +13,13 @@ CASES: list[tuple[dict[str, object], WorkerState, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("said", "state", "claims"), CASES)
-def test_a_wish_counts_before_the_worker_has_heard_of_it(
-    said: dict[str, object], state: WorkerState, claims: bool
-) -> None:
-    report = a_report(**said)
-
-    assert report.state(alive=True) is state
-    assert report.claims is claims
+def test_a_wish_counts_before_the_worker_has_heard_of_it() -> None:
+    for said, state, claims in CASES:
+        report = a_report(**said)
+        assert report.state(alive=True) is state, (said, state)
+        assert report.claims is claims, (said, state)
 
 
-@pytest.mark.parametrize(("said", "_state", "_claims"), CASES)
-def test_one_that_says_nothing_is_gone_whatever_it_said_last(
-    said: dict[str, object], _state: WorkerState, _claims: bool
-) -> None:
-    assert a_report(**said).state(alive=False) is WorkerState.GONE
+def test_one_that_says_nothing_is_gone_whatever_it_said_last() -> None:
+    for said, _state, _claims in CASES:
+        assert a_report(**said).state(alive=False) is WorkerState.GONE, (said, _state)

@@ -48,10 +48,8 @@ async def test_progress_is_told_at_once(rig: Rig) -> None:
     claim = await running(rig)
     async with listening(rig) as ear:
         await settled(rig, ear)
-
         await publish(rig, claim, 7)
         await rig.clock.advance(AN_INSTANT)
-
         assert progress(ear) == [[(claim.job.id, 7)]]
 
 
@@ -139,20 +137,16 @@ async def test_a_job_that_nobody_has_seen_run_is_not_told_of(rig: Rig) -> None:
 async def test_what_is_done_over_the_api_is_told_at_once(rig: Rig) -> None:
     async with listening(rig) as ear:
         await settled(rig, ear)
-
         job = await rig.job()
         await rig.clock.advance(AN_INSTANT)
-
         assert [data["job_id"] for data in ear.take("job.created")] == [job["id"]]
 
 
 async def test_what_nobody_has_told_of_is_found_at_the_next_look(rig: Rig) -> None:
     async with listening(rig) as ear:
         await settled(rig, ear)
-
         job = await added(rig.yard.store)
         await rig.clock.advance(LOOK_EVERY)
-
         assert [data["job_id"] for data in ear.take("job.created")] == [job.id]
 
 
@@ -213,7 +207,6 @@ async def test_while_the_bus_reaches_all_the_store_is_looked_at_less(wide: WideR
         while_well = await wide.looks(8 * PULSE_EVERY)
         wide.bus.away = True
         while_away = await wide.looks(8 * PULSE_EVERY)
-
     assert (while_well, while_away) == (2, 8)
 
 
@@ -239,7 +232,6 @@ async def test_who_comes_is_told_how_all_jobs_stand(wide: WideRig) -> None:
         await settled(wide.rig, first)
         async with listening(wide.rig) as second:
             await wide.rig.clock.advance(PULSE_EVERY)
-
             assert progress(second) == [[(claim.job.id, 0)]]
 
 
@@ -248,7 +240,5 @@ async def test_a_process_that_says_nothing_is_found_by_the_store(wide: WideRig) 
     async with listening(wide.rig) as ear:
         await settled(wide.rig, ear)
         await checkpoint(wide.rig, [claim], "a")
-
         await wide.rig.clock.advance(4 * PULSE_EVERY)
-
         assert progress(ear) == [[(claim.job.id, 1)]]

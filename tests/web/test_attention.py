@@ -42,7 +42,6 @@ def on_a_disk(rig: Rig, free: int) -> Rig:
 
 async def test_where_all_is_well_there_is_nothing(rig: Rig) -> None:
     told_ = await attention(rig)
-
     assert (told_["items"], told_["counts"], told_["at_least"]) == ([], {}, [])
 
 
@@ -94,9 +93,7 @@ async def test_each_thing_is_told_with_what_helps(rig: Rig) -> None:
 
 async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
     job = await rig.job()
-
     [waiting] = (await attention(rig))["items"]
-
     assert (waiting["kind"], waiting["help"]) == ("no_worker", None)
     assert (await rig.get(waiting["subject"]["path"])).json()["id"] == job["id"]
 
@@ -110,9 +107,7 @@ def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
     notice = Notice(
         trouble=Trouble.HOST_REFUSING, detail="", subject=SubjectKind.HOST, key="[::1]:80", name="x"
     )
-
     shape = NoticeOut.of(notice)
-
     assert shape.subject is not None
     assert shape.subject.path == "/api/v1/hosts/%5B%3A%3A1%5D%3A80"
     assert shape.help is None  # of no job of his

@@ -40,9 +40,7 @@ async def test_what_is_wrong_with_one_is_said_in_its_place(rig: Rig) -> None:
         {"template": "none", "params": {}},
         GOOD | {"start_at": "2030-01-01T00:00:00Z"},
     ]
-
     told = (await rig.post("jobs/batch", {"jobs": asked})).json()
-
     assert (told["succeeded"], told["failed"]) == (2, 3)
     assert [(r["ok"], r["code"], r["field"]) for r in told["results"]] == [
         (True, None, None),
@@ -57,9 +55,7 @@ async def test_what_is_wrong_with_one_is_said_in_its_place(rig: Rig) -> None:
 async def test_a_quota_lets_in_as_many_as_it_says(rig: Rig) -> None:
     await quoted(rig.yard.store, "carl", pending=2)
     await rig.token("carl")
-
     answer = await rig.post("jobs/batch", {"jobs": [GOOD] * 4}, by="carl")
-
     codes = [result["code"] for result in answer.json()["results"]]
     assert codes == [None, None, "limit_exceeded", "limit_exceeded"]
 
@@ -67,14 +63,11 @@ async def test_a_quota_lets_in_as_many_as_it_says(rig: Rig) -> None:
 async def test_none_and_too_many_are_refused(rig: Rig) -> None:
     for jobs in ([], [GOOD] * (MOST_JOBS + 1)):
         answer = await rig.post("jobs/batch", {"jobs": jobs})
-
         assert problem(answer) == (422, "validation_failed")
     assert await there(rig) == []
 
 
 async def test_the_defaults_of_the_settings_are_under_each(rig: Rig) -> None:
     await rig.ask("PUT", "settings/defaults", json={"tags": ["all"]}, headers={"If-Match": "*"})
-
     await rig.post("jobs/batch", {"jobs": [GOOD, GOOD | {"tags": ["own"]}]})
-
     assert [job.spec.tags for job in await there(rig)] == [("all",), ("own",)]

@@ -88,9 +88,7 @@ class TestAtOnce:
         docs = await some(rig, 2, tags=["docs"])
         other = await some(rig, 2, tags=["news"])
         chosen = {"tag": ["docs"], "state": ["pending", "paused"], "q": "-tag:news"}
-
         answer = await rig.post("jobs/bulk", {"action": "cancel", "filter": chosen})
-
         assert sorted(result["id"] for result in answer.json()["results"]) == sorted(docs)
         assert await states(rig, docs + other) == ["cancelled"] * 2 + ["pending"] * 2
 
@@ -138,9 +136,8 @@ class TestAtOnce:
         assert problem(looked) == (403, "forbidden")
         assert await states(rig, theirs) == ["pending"]
 
-    @pytest.mark.parametrize(
-        ("body", "pointer"),
-        [
+    async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
+        for body, pointer in [
             ({"action": "pause"}, "/ids"),
             ({"action": "pause", "ids": ["a"], "filter": {"q": "a"}}, "/ids"),
             ({"action": "pause", "filter": {}}, "/filter"),
@@ -152,15 +149,10 @@ class TestAtOnce:
             ({"action": "set_priority", "ids": ["a"], "priority": "top"}, "/priority"),
             ({"action": "explode", "ids": ["a"]}, "/action"),
             ({"action": "pause", "ids": ["a"] * 10_001}, "/ids"),
-        ],
-    )
-    async def test_what_is_wrong_is_named(
-        self, rig: Rig, body: dict[str, Any], pointer: str
-    ) -> None:
-        answer = await rig.post("jobs/bulk", body)
-
-        assert problem(answer) == (422, "validation_failed")
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+        ]:
+            answer = await rig.post("jobs/bulk", body)
+            assert problem(answer) == (422, "validation_failed"), body
+            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 
 
 @pytest.mark.usefixtures("few_at_once")
@@ -284,10 +276,8 @@ class TestOperations:
     async def test_they_come_in_pages(self, rig: Rig) -> None:
         ids = await some(rig, 4)
         made = [(await self.started(rig, action="pause", ids=ids))["id"] for _ in range(3)]
-
         first = (await rig.get("operations?limit=2")).json()
         rest = await rig.get("operations", params={"limit": 2, "cursor": first["next_cursor"]})
-
         listed = [one["id"] for one in first["items"] + rest.json()["items"]]
         assert listed == made[::-1]
 

@@ -152,7 +152,6 @@ def test_every_command_says_how_it_is_used() -> None:
         for command, text in COMMANDS.items()
         if f"crawlyard {command}".split() != _first_example(text)[: len(command.split()) + 1]
     ]
-
     assert silent == []
 
 

@@ -67,7 +67,6 @@ async def test_who_sent_a_body_after_its_answer_and_then_nothing_is_let_go(hasty
         answer = await peer.answer()
         await peer.send(b"xxxx")
         rest = await peer.closed()
-
     assert (answer.status, rest) == (200, b"")
 
 
@@ -75,7 +74,6 @@ async def test_time_runs_for_a_request_that_began_behind_another(hasty: LiveRig)
     async with wire(hasty) as peer:
         await peer.send(head(hasty, GET) + b"GET /api")
         first, second = await peer.answer(), await peer.answer()
-
     assert (first.status, second.status, second.code) == (200, 408, "too_slow")
 
 

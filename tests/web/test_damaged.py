@@ -32,9 +32,7 @@ async def damaged(rig: Rig) -> str:
 
 async def test_lists_show_it_as_damaged_beside_the_others(on_sql: Rig) -> None:
     sound, job_id = (await on_sql.job())["id"], await damaged(on_sql)
-
     found = {job["id"]: job for job in (await on_sql.get("jobs")).json()["items"]}
-
     assert (found[sound]["damaged"], found[job_id]["damaged"]) == ("", REASON)
     assert found[job_id]["allowed_actions"] == ["delete"]
     assert "it can only be deleted" in found[job_id]["detail"]
@@ -42,9 +40,7 @@ async def test_lists_show_it_as_damaged_beside_the_others(on_sql: Rig) -> None:
 
 async def test_it_is_told_of_where_one_looks_for_trouble_with_what_helps(on_sql: Rig) -> None:
     job_id = await damaged(on_sql)
-
     items = (await on_sql.get("attention")).json()["items"]
-
     [notice] = [one for one in items if one["kind"] == "job_damaged"]
     assert (notice["subject"]["id"], REASON in notice["detail"]) == (job_id, True)
     assert (await on_sql.ask(notice["help"]["method"], notice["help"]["path"])).is_success
@@ -53,9 +49,7 @@ async def test_it_is_told_of_where_one_looks_for_trouble_with_what_helps(on_sql:
 
 async def test_what_would_run_it_is_refused(on_sql: Rig) -> None:
     job_id = await damaged(on_sql)
-
     refused = await on_sql.ask("POST", f"jobs/{job_id}/resume")
-
     assert problem(refused) == (409, "invalid_transition")
     assert REASON in refused.json()["detail"]
     assert refused.json()["allowed_actions"] == ["delete"]

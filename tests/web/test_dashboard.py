@@ -57,6 +57,5 @@ def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> 
         (method.upper(), path) for path, item in document()["paths"].items() for method in item
     ]
     asked = set(_asked())
-
     assert len(asked) > 40
     assert not [one for one in asked if not any(_fits(one[2], p) for m, p in known if m == one[1])]

@@ -40,10 +40,8 @@ async def test_parquet_has_the_records_of_json_lines(rig: Rig, asked: str) -> No
 
 async def test_filters_hold_for_every_format(rig: Rig) -> None:
     job_id, _ = await crawled(rig, keep_html=True)
-
     told = await rig.get(f"jobs/{job_id}/export?format=parquet&failed=true")
     archived = await rig.get(f"jobs/{job_id}/export?format=warc&failed=true")
-
     assert len(pd.read_parquet(io.BytesIO(told.content))) == 2
     assert [record.rec_type for record in ArchiveIterator(io.BytesIO(archived.content))] == [
         "warcinfo"
@@ -69,9 +67,7 @@ async def test_warc_has_the_html_that_was_kept(rig: Rig, asked: str) -> None:
 
 async def test_a_job_that_keeps_no_html_has_no_warc(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
-
     told = await rig.get(f"jobs/{job_id}/export?format=warc")
-
     assert problem(told) == (422, "validation_failed")
     assert "expected a job that keeps HTML" in told.json()["errors"][0]["detail"]
 
@@ -93,7 +89,6 @@ async def test_the_pages_of_all_jobs_are_one_parquet(rig: Rig) -> None:
 async def test_there_is_no_warc_of_all_jobs(rig: Rig) -> None:
     asked = await rig.get("pages/export?format=warc")
     accepted = await rig.get("pages/export", headers={"Accept": WARC})
-
     assert problem(asked) == (422, "validation_failed")
     assert problem(accepted) == (406, "not_acceptable")
     assert PARQUET in accepted.json()["detail"]
@@ -103,17 +98,13 @@ async def test_pages_of_which_nothing_was_kept_break_no_warc_off(rig: Rig) -> No
     job_id, _ = await crawled(rig, keep_html=True)
     job = (await rig.yard.jobs.get(LOCAL, job_id)).job
     stream = exported(rig.yard.results, LOCAL, job, PageQuery(), Format.WARC)
-
     portions = [portion async for portion in stream]
-
     assert len(portions) == 2  # what the file is, and the page that was answered
 
 
 async def test_what_is_somebody_elses_is_in_no_file(rig: Rig) -> None:
     job_id, _ = await crawled(rig, keep_html=True)
     await rig.user("bob")
-
     for form in ("parquet", "warc"):
         told = await rig.get(f"jobs/{job_id}/export?format={form}", by="bob")
-
         assert problem(told) == (404, "not_found")

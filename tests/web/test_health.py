@@ -4,7 +4,6 @@ from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 
-import pytest
 import sqlalchemy
 from msgspec.structs import replace
 
@@ -24,7 +23,6 @@ from tests.web.rig import Rig, a_rig, an_app, problem
 
 async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
     live, ready = await rig.get("/healthz", by=None), await rig.get("/readyz", by=None)
-
     assert (live.status_code, live.json()) == (200, {"status": "ok"})
     assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": None})
 
@@ -39,32 +37,27 @@ class Switched(MemoryBus):
         return self.told
 
 
-@pytest.mark.parametrize(
-    ("reach", "said", "figure"), [(BusReach.YARD, "well", "1.0"), (BusReach.AWAY, "away", "0.0")]
-)
-async def test_how_redis_is_is_told_and_a_server_is_ready_without_it(
-    reach: BusReach, said: str, figure: str
-) -> None:
-    clock = FakeClock()
-    yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)
-    bus = Switched(clock)
-    yard.bus = yard.services.bus = bus
-    bus.told = reach
-    site = await open_site(yard, SiteOptions(rate_limits=False))
-    rig = Rig(site=site, app=an_app(site), clock=clock)
-    await rig.token(LOCAL.id)
+async def test_how_redis_is_is_told_and_a_server_is_ready_without_it() -> None:
+    for reach, said, figure in [(BusReach.YARD, "well", "1.0"), (BusReach.AWAY, "away", "0.0")]:
+        clock = FakeClock()
+        yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)
+        bus = Switched(clock)
+        yard.bus = yard.services.bus = bus
+        bus.told = reach
+        site = await open_site(yard, SiteOptions(rate_limits=False))
+        rig = Rig(site=site, app=an_app(site), clock=clock)
+        await rig.token(LOCAL.id)
 
-    ready, figures = await rig.get("/readyz", by=None), await rig.get("/metrics")
+        ready, figures = await rig.get("/readyz", by=None), await rig.get("/metrics")
 
-    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": said})
-    assert f"crawlyard_redis_up {figure}\n" in figures.text
+        assert (ready.status_code, ready.json()) == (200, {"status": "ok", "redis": said}), reach
+        assert f"crawlyard_redis_up {figure}\n" in figures.text, reach
 
 
-@pytest.mark.parametrize("path", ["/healthz", "jobs", "docs"])
-async def test_what_is_read_is_read_by_get_alone(rig: Rig, path: str) -> None:
-    answer = await rig.ask("HEAD", path)
-
-    assert (answer.status_code, answer.headers["Allow"].partition(",")[0]) == (405, "GET")
+async def test_what_is_read_is_read_by_get_alone(rig: Rig) -> None:
+    for path in ["/healthz", "jobs", "docs"]:
+        answer = await rig.ask("HEAD", path)
+        assert (answer.status_code, answer.headers["Allow"].partition(",")[0]) == (405, "GET"), path
 
 
 async def test_a_yard_without_redis_has_no_figure_of_it(rig: Rig) -> None:
@@ -115,27 +108,25 @@ class Page(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
 
 
-@pytest.mark.parametrize("code", KINDS)
-async def test_the_type_of_a_problem_is_a_page_without_anything_to_load(
-    rig: Rig, code: str
-) -> None:
-    path = f"/problems/{code.replace('_', '-')}"
+async def test_the_type_of_a_problem_is_a_page_without_anything_to_load(rig: Rig) -> None:
+    for code in KINDS:
+        path = f"/problems/{code.replace('_', '-')}"
 
-    answer = await rig.get(path, by=None, headers={"Accept": "text/html,*/*;q=0.8"})
+        answer = await rig.get(path, by=None, headers={"Accept": "text/html,*/*;q=0.8"})
 
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/html")
-    page = Page(answer.text)
-    assert page.tags <= {"html", "head", "meta", "title", "body", "main", "h1", "p", "code"}
-    assert page.attributes <= {"lang", "charset", "name", "content"}
-    assert KINDS[code].title in unescape(answer.text)
+        assert answer.status_code == 200, code
+        assert answer.headers["content-type"].startswith("text/html"), code
+        page = Page(answer.text)
+        assert page.tags <= {"html", "head", "meta", "title", "body", "main", "h1", "p", "code"}, (
+            code
+        )
+        assert page.attributes <= {"lang", "charset", "name", "content"}, code
+        assert KINDS[code].title in unescape(answer.text), code
 
 
 async def test_the_type_of_a_problem_that_was_met_can_be_read_as_json(rig: Rig) -> None:
     met = (await rig.get("jobs/none")).json()
-
     told = (await rig.get(met["type"], by=None, headers={"Accept": "application/json"})).json()
-
     assert {name: told[name] for name in ("type", "code", "status", "title")} == {
         name: met[name] for name in ("type", "code", "status", "title")
     }
@@ -143,5 +134,4 @@ async def test_the_type_of_a_problem_that_was_met_can_be_read_as_json(rig: Rig) 
 
 async def test_there_is_no_page_of_what_is_no_problem(rig: Rig) -> None:
     answer = await rig.get("/problems/nothing", by=None)
-
     assert problem(answer) == (404, "not_found")

@@ -211,7 +211,6 @@ async def test_workers_are_told_when_one_comes_or_goes(rig: Rig) -> None:
 async def test_a_ping_comes_every_fifteen_seconds(rig: Rig) -> None:
     async with listening(rig) as ear:
         await rig.clock.advance(4 * PING_EVERY)
-
         assert len(ear.take("ping")) == 4
 
 
@@ -395,7 +394,6 @@ class TestRoom:
     ) -> None:
         for seq in range(1, 2 * ROOM):
             stream.put(self.durable(seq))
-
         first, *rest = stream._waiting
         assert b'"slow_consumer"' in first.data
         assert first.seq == ROOM + 1
@@ -411,9 +409,7 @@ class TestRoom:
         stream.put(self.durable(1))
         stream.end(because_of_auth=True)
         stream.put(self.durable(2))
-
         sent = b"".join([portion async for portion in stream.messages()])
-
         assert sent.startswith(b"event: bye\n")
         assert sent.count(b"event:") == 1
 
@@ -422,11 +418,10 @@ class TestTopics:
     def test_every_event_has_one(self) -> None:
         assert {name.kind for name in EventName} <= set(TOPIC_OF)
 
-    @pytest.mark.parametrize("role", Role)
-    def test_every_role_may_hear_what_is_its_own(self, role: Role) -> None:
-        assert topics_for(PERMITS_OF[role], limited=False) == EVERY
+    def test_every_role_may_hear_what_is_its_own(self) -> None:
+        for role in Role:
+            assert topics_for(PERMITS_OF[role], limited=False) == EVERY, role
 
     def test_a_limited_token_hears_what_it_may_read(self) -> None:
         permits = frozenset({Permit.JOBS_READ, Permit.SCHEDULES_READ})
-
         assert topics_for(permits, limited=True) == {Topic.JOBS, Topic.SCHEDULES}

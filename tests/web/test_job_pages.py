@@ -44,34 +44,31 @@ def paths_of(answer: Any) -> list[str]:
     return [page["url"].rpartition("/")[2] for page in answer.json()["items"]]
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_others_and_nobody_are_told_nothing(rig: Rig, path: str) -> None:
+async def test_others_and_nobody_are_told_nothing(rig: Rig) -> None:
     await rig.user("ada")
     await rig.user("bob")
     job_id, _ = await crawled(rig, "ada")
-
-    for place in (job_id, "0192", "nonsense"):
-        assert problem(await rig.get(f"jobs/{place}/{path}", by="bob")) == (404, "not_found")
+    for path in PATHS:
+        for place in (job_id, "0192", "nonsense"):
+            assert problem(await rig.get(f"jobs/{place}/{path}", by="bob")) == (404, "not_found"), (
+                path
+            )
 
 
 async def test_an_id_in_upper_case_is_the_same_id(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
-
     for path in ("pages", "pages/1", "errors", "skipped", "frontier", "events", "attempts"):
         lower = await rig.get(f"jobs/{job_id}/{path}")
         upper = await rig.get(f"jobs/{job_id.upper()}/{path}")
-
         assert (upper.status_code, upper.text.lower()) == (200, lower.text.lower()), path
 
 
-@pytest.mark.parametrize("path", PATHS)
-async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
+async def test_a_token_needs_the_scope_of_results(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
     jobs_only = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
-
-    refused = await rig.get(f"jobs/{job_id}/{path}", secret=jobs_only)
-
-    assert problem(refused) == (403, "forbidden")
+    for path in PATHS:
+        refused = await rig.get(f"jobs/{job_id}/{path}", secret=jobs_only)
+        assert problem(refused) == (403, "forbidden"), path
 
 
 class TestPages:
@@ -87,9 +84,9 @@ class TestPages:
         page = first.json()["items"][0]
         assert (page["object"], page["text"], page["html"]) == ("page", None, None)
 
-    @pytest.mark.parametrize(
-        ("query", "found"),
-        [
+    async def test_a_filter_finds(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+        for query, found in [
             ("failed=true", ["slow", "gone"]),
             ("failed=false", ["good"]),
             ("needs_scripts=true", ["good"]),
@@ -108,16 +105,12 @@ class TestPages:
             ("host=other.example", []),
             ("q=GOO", ["good"]),
             ("q=o&failed=true", ["slow", "gone"]),
-        ],
-    )
-    async def test_a_filter_finds(self, rig: Rig, query: str, found: list[str]) -> None:
+        ]:
+            assert paths_of(await rig.get(f"jobs/{job_id}/pages?{query}")) == found, query
+
+    async def test_what_is_wrong_in_a_filter_is_named(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
-
-        assert paths_of(await rig.get(f"jobs/{job_id}/pages?{query}")) == found
-
-    @pytest.mark.parametrize(
-        "query",
-        [
+        for query in [
             "status=x",
             "status=10",
             "status=10xx",
@@ -125,15 +118,10 @@ class TestPages:
             "depth=-1",
             f"depth={10**20}",
             "failed=perhaps",
-        ],
-    )
-    async def test_what_is_wrong_in_a_filter_is_named(self, rig: Rig, query: str) -> None:
-        job_id, _ = await crawled(rig)
-
-        answer = await rig.get(f"jobs/{job_id}/pages?{query}")
-
-        assert problem(answer) == (422, "validation_failed")
-        assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
+        ]:
+            answer = await rig.get(f"jobs/{job_id}/pages?{query}")
+            assert problem(answer) == (422, "validation_failed"), query
+            assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 
 
 class TestPage:
@@ -145,24 +133,23 @@ class TestPage:
 
     async def test_it_has_its_headers(self, rig: Rig, page: str) -> None:
         told = (await rig.get(page)).json()
-
         assert told["url"] == a_target("good").url
         assert told["headers"] == [list(pair) for pair in HEADERS]
 
-    @pytest.mark.parametrize("part", ["text", "headers"])
-    async def test_a_part_never_becomes_markup(self, rig: Rig, page: str, part: str) -> None:
-        link = (await rig.get(page)).json()["parts"][part]
+    async def test_a_part_never_becomes_markup(self, rig: Rig, page: str) -> None:
+        for part in ["text", "headers"]:
+            link = (await rig.get(page)).json()["parts"][part]
 
-        told = await rig.get(link)
+            told = await rig.get(link)
 
-        assert told.status_code == 200
-        assert told.headers["content-type"] == "text/plain; charset=utf-8"
-        assert told.headers["x-content-type-options"] == "nosniff"
-        assert policy_of(told) == {
-            "sandbox": [],
-            "default-src": ["'none'"],
-            "frame-ancestors": ["'none'"],
-        }
+            assert told.status_code == 200, part
+            assert told.headers["content-type"] == "text/plain; charset=utf-8", part
+            assert told.headers["x-content-type-options"] == "nosniff", part
+            assert policy_of(told) == {
+                "sandbox": [],
+                "default-src": ["'none'"],
+                "frame-ancestors": ["'none'"],
+            }, part
 
     async def test_html_is_a_document_that_does_nothing_and_loads_nothing(
         self, rig: Rig, page: str
@@ -217,31 +204,25 @@ class TestPage:
 
     async def test_headers_are_a_part(self, rig: Rig, page: str) -> None:
         told = await rig.get(f"{page}?part=headers")
-
         assert told.headers["content-type"] == "text/plain; charset=utf-8"
         assert json.loads(told.text) == [list(pair) for pair in HEADERS]
 
     async def test_what_is_not_kept_is_not_found(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
         [slow] = (await rig.get(f"jobs/{job_id}/pages?kind=timeout")).json()["items"]
-
         answer = await rig.get(f"jobs/{job_id}/pages/{slow['id']}?part=html")
-
         assert problem(answer) == (404, "not_found")
 
     async def test_a_page_of_another_job_is_none_of_this(self, rig: Rig, page: str) -> None:
         other, _ = await crawled(rig)
         number = page.rpartition("/")[2]
-
         answer = await rig.get(f"jobs/{other}/pages/{number}?part=text")
-
         assert problem(answer) == (404, "not_found")
 
-    @pytest.mark.parametrize("number", ["0", "-1", "x", str(2**63)])
-    async def test_no_page_has_such_a_number(self, rig: Rig, page: str, number: str) -> None:
-        answer = await rig.get(f"{page.rpartition('/')[0]}/{number}")
-
-        assert problem(answer) == (422, "validation_failed")
+    async def test_no_page_has_such_a_number(self, rig: Rig, page: str) -> None:
+        for number in ["0", "-1", "x", str(2**63)]:
+            answer = await rig.get(f"{page.rpartition('/')[0]}/{number}")
+            assert problem(answer) == (422, "validation_failed"), number
 
 
 async def test_errors_are_told_by_kinds_and_robots_apart(rig: Rig) -> None:
@@ -263,9 +244,7 @@ async def test_errors_are_told_by_kinds_and_robots_apart(rig: Rig) -> None:
 
 async def test_a_job_without_errors_has_none(rig: Rig) -> None:
     job = await rig.job()
-
     told = (await rig.get(f"jobs/{job['id']}/errors")).json()
-
     assert (told["total"], told["items"]) == (0, [])
     assert told["robots_blocked"] == {"count": 0, "samples": []}
 
@@ -324,28 +303,21 @@ class TestExport:
         assert header.startswith("url,final_url,status")
         assert ",'=good," in row
 
-    @pytest.mark.parametrize(
-        ("accept", "kind"),
-        [
+    async def test_the_format_is_what_is_accepted(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+        for accept, kind in [
             ("application/jsonl", "application/jsonl"),
             ("application/x-ndjson;q=0.9, text/csv", "application/jsonl"),
             ("text/csv", "text/csv; charset=utf-8"),
             ("text/html, */*", "application/jsonl"),
-        ],
-    )
-    async def test_the_format_is_what_is_accepted(self, rig: Rig, accept: str, kind: str) -> None:
-        job_id, _ = await crawled(rig)
-
-        told = await rig.get(f"jobs/{job_id}/export", headers={"Accept": accept})
-
-        assert told.headers["content-type"] == kind
+        ]:
+            told = await rig.get(f"jobs/{job_id}/export", headers={"Accept": accept})
+            assert told.headers["content-type"] == kind, accept
 
     async def test_no_other_format_is_made(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)
-
         html = await rig.get(f"jobs/{job_id}/export", headers={"Accept": "text/html"})
         xml = await rig.get(f"jobs/{job_id}/export?format=xml")
-
         assert problem(html) == (406, "not_acceptable")
         assert problem(xml) == (422, "validation_failed")
 

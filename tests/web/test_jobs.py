@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from crawlyard.core.access.user import LOCAL
 from tests.web.rig import URL, Rig, problem
 
@@ -23,9 +21,8 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
     assert (await rig.get("jobs")).json()["items"] == [job]
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [
+async def test_what_is_wrong_is_named(rig: Rig) -> None:
+    for body, pointer in [
         ({"urls": [URL], "limits": {"pages": 0}}, "/limits/pages"),
         ({"urls": [URL], "limit": {}}, "/limit"),
         ({"urls": [URL], "limits": {"page": 1}}, "/limits/page"),
@@ -34,14 +31,11 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
         ({"urls": [URL], "params": {"a": 1}}, "/params"),
         ({"urls": [URL], "start_at": "tomorrow"}, "/start_at"),
         ({"urls": [URL], "concurrency": "many"}, "/concurrency"),
-    ],
-)
-async def test_what_is_wrong_is_named(rig: Rig, body: dict[str, object], pointer: str) -> None:
-    answer = await rig.post("jobs", body)
-
-    assert problem(answer) == (422, "validation_failed")
-    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
-    assert (await rig.get("jobs")).json()["items"] == []
+    ]:
+        answer = await rig.post("jobs", body)
+        assert problem(answer) == (422, "validation_failed"), body
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+        assert (await rig.get("jobs")).json()["items"] == [], body
 
 
 async def test_a_list_comes_in_pages(rig: Rig) -> None:
@@ -131,34 +125,27 @@ async def test_twenty_requests_with_one_key_make_one_job(rig: Rig) -> None:
 async def test_a_key_stands_for_one_request(rig: Rig) -> None:
     key = {"Idempotency-Key": "k1"}
     await rig.post("jobs", {"urls": [URL]}, headers=key)
-
     other = await rig.post("jobs", {"urls": [URL], "name": "x"}, headers=key)
-
     assert problem(other) == (422, "idempotency_key_reused")
 
 
 async def test_a_refused_request_may_be_mended_under_its_key(rig: Rig) -> None:
     key = {"Idempotency-Key": "k1"}
-
     refused = await rig.post("jobs", {"urls": []}, headers=key)
     mended = await rig.post("jobs", {"urls": [URL]}, headers=key)
-
     assert (refused.status_code, mended.status_code) == (422, 201)
 
 
 async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> None:
     job = await rig.job(limits={"pages": 5})
-
     one = await rig.get(f"jobs/{job['id']}?fields=id,spec.limits.pages")
     many = await rig.get("jobs?fields=state")
-
     assert one.json() == {"id": job["id"], "spec": {"limits": {"pages": 5}}}
     assert many.json()["items"] == [{"state": "pending"}]
 
 
-@pytest.mark.parametrize(
-    ("content", "kind", "expected"),
-    [
+async def test_a_body_that_is_none_is_told_so(rig: Rig) -> None:
+    for content, kind, expected in [
         (b"{", "application/json", (400, "malformed")),
         (b"\xff", "application/json", (400, "malformed")),
         (b"[" * 100 + b"]" * 100, "application/json", (400, "malformed")),
@@ -167,19 +154,13 @@ async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> N
         (b'"' + b"x" * 2_000_000 + b'"', "application/json", (413, "payload_too_large")),
         (b"[]", "application/json", (422, "validation_failed")),
         (b"null", "application/json", (422, "validation_failed")),
-    ],
-)
-async def test_a_body_that_is_none_is_told_so(
-    rig: Rig, content: bytes, kind: str, expected: tuple[int, str]
-) -> None:
-    answer = await rig.ask("POST", "jobs", content=content, headers={"Content-Type": kind})
-
-    assert problem(answer) == expected
+    ]:
+        answer = await rig.ask("POST", "jobs", content=content, headers={"Content-Type": kind})
+        assert problem(answer) == expected, content
 
 
 async def test_a_name_that_is_not_ours_is_refused(rig: Rig) -> None:
     answer = await rig.get("jobs", headers={"Host": "evil.example"})
-
     assert problem(answer) == (421, "misdirected")
 
 

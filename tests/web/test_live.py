@@ -160,12 +160,10 @@ async def test_a_stream_ends_when_its_user_has_lost_a_right(
     live: LiveRig, change: dict[str, object]
 ) -> None:
     await live.rig.user("ada")
-
     async with live.listen(by="ada") as listener:
         await listener.until("hello")
         await live.rig.ask("PATCH", "users/ada", json=change)
         heard = await listener.ended()
-
     assert heard[-1].event == "bye"
 
 
@@ -256,7 +254,6 @@ async def test_only_the_topics_that_were_asked_for_are_heard(live: LiveRig) -> N
         await live.job()
         await live.rig.post("tokens", {"name": "ci"})
         await listener.until("token.created")
-
     assert {m.event for m in listener.heard} == {"hello", "workers", "token.created"}
 
 
@@ -293,24 +290,20 @@ async def test_one_job_can_be_followed_alone(live: LiveRig, path: str) -> None:
 async def test_a_job_of_another_cannot_be_followed(live: LiveRig) -> None:
     await live.rig.user("ada")
     job_id = await live.job()
-
     for path in (f"jobs/{job_id}/events/stream", f"events/stream?job={job_id}"):
         async with live.listen(path, by="ada") as listener:
             assert problem(listener.answer) == (404, "not_found")
 
 
-@pytest.mark.parametrize(
-    "asked", ["topics=job", "topics=,", "after=-1", "after=x", "topics=workers&job={}"]
-)
-async def test_what_cannot_be_listened_to_is_refused(live: LiveRig, asked: str) -> None:
+async def test_what_cannot_be_listened_to_is_refused(live: LiveRig) -> None:
     job_id = await live.job()
+    for asked in ["topics=job", "topics=,", "after=-1", "after=x", "topics=workers&job={}"]:
+        async with live.listen(f"events/stream?{asked.format(job_id)}") as listener:
+            assert problem(listener.answer) == (422, "validation_failed"), asked
+            [fault] = listener.answer.json()["errors"]
 
-    async with live.listen(f"events/stream?{asked.format(job_id)}") as listener:
-        assert problem(listener.answer) == (422, "validation_failed")
-        [fault] = listener.answer.json()["errors"]
-
-    wrong = asked.rpartition("&")[2].partition("=")[0]
-    assert (fault["parameter"], fault["pointer"]) == (wrong, None)
+        wrong = asked.rpartition("&")[2].partition("=")[0]
+        assert (fault["parameter"], fault["pointer"]) == (wrong, None), asked
 
 
 async def test_one_token_has_so_many_streams_and_gets_their_places_back(
@@ -334,7 +327,6 @@ async def test_one_token_has_so_many_streams_and_gets_their_places_back(
 
 async def test_a_server_has_so_many_streams(live: LiveRig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "MOST", 1)
-
     async with live.listen() as one:
         await one.next()
         async with live.listen() as two:

@@ -56,7 +56,6 @@ def named(document: Document) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def test_it_is_of_version_3_1_and_says_how_to_sign_in(document: Document) -> None:
     schemes = document["components"]["securitySchemes"]
-
     assert document["openapi"].startswith("3.1")
     assert document["info"]["description"]
     assert (schemes["token"]["type"], schemes["token"]["scheme"]) == ("http", "bearer")
@@ -83,7 +82,6 @@ def test_whoever_must_show_something_is_told_what(document: Document) -> None:
         for way in told.get("security", ())
         for scope in (*way.get("token", ()), *way.get("session", ()))
     }
-
     assert free == {"GET /healthz", "GET /readyz", "GET /problems/{kind}"} | {
         f"POST {PREFIX}/auth/login"
     }
@@ -105,7 +103,6 @@ def test_every_error_is_told_of_in_one_shape(document: Document) -> None:
 
 def test_every_reference_leads_somewhere(document: Document) -> None:
     refs = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)))
-
     assert all(referred(document, ref) for ref in refs)
     assert len(refs) > 50
 
@@ -156,7 +153,6 @@ def test_every_body_has_an_example(document: Document) -> None:
         for name, told in named(document)
         if "requestBody" in told and not list(bodies_of(document, told))
     ]
-
     assert without == []
 
 
@@ -205,7 +201,6 @@ def _section(body: Any) -> str:
 
 def test_nothing_that_clients_rely_on_has_gone(document: Document) -> None:
     agreed = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
-
     assert broken(agreed, contract(document)) == [], f"a breaking change; {ANEW}"
 
 
@@ -279,5 +274,4 @@ def unbounded(document: Document, schema: Mapping[str, Any]) -> bool:
 
 def test_all_that_is_asked_for_has_bounds(document: Document) -> None:
     found = sorted({name for name, schema in asked(document) if unbounded(document, schema)})
-
     assert found == []

@@ -4,8 +4,6 @@ import json
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_search import SearchBounds
@@ -55,9 +53,9 @@ async def test_a_walk_along_the_cursor_yields_each_page_once_while_others_come(r
     assert seen == ["gone", "slow", "good"]
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
+async def test_a_filter_finds(rig: Rig) -> None:
+    await crawled(rig, tags=["news"])
+    for query, found in [
         ("status=404", ["gone"]),
         ("status=4xx,200", ["gone", "good"]),
         ("failed=true", ["gone", "slow"]),
@@ -80,34 +78,25 @@ async def test_a_walk_along_the_cursor_yields_each_page_once_while_others_come(r
         ("q=alert+good", ["good"]),
         ("q=alert+gone", []),
         ("job=nonsense", []),
-    ],
-)
-async def test_a_filter_finds(rig: Rig, query: str, found: list[str]) -> None:
-    await crawled(rig, tags=["news"])
-
-    assert paths_of(await rig.get(f"pages?{query}")) == found
+    ]:
+        assert paths_of(await rig.get(f"pages?{query}")) == found, query
 
 
 async def test_a_job_is_asked_for_by_its_id(rig: Rig) -> None:
     first, _ = await crawled(rig)
     await crawled(rig)
-
     told = (await rig.get("pages", params={"job": first.upper(), "status": "404"})).json()
-
     assert [page["job_id"] for page in told["items"]] == [first]
 
 
 async def test_the_excerpt_shows_the_words_as_text(rig: Rig) -> None:
     await crawled(rig)
-
     [good] = (await rig.get("pages?q=%C3%BCn%C3%AF")).json()["items"]
-
     assert good["excerpt"] == HOSTILE
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_what_is_wrong_in_a_filter_is_named(rig: Rig) -> None:
+    for query in [
         "status=x",
         "min_depth=-1",
         "max_depth=x",
@@ -116,13 +105,10 @@ async def test_the_excerpt_shows_the_words_as_text(rig: Rig) -> None:
         "q=%22open",
         "q=" + "+".join("abcdefghijk"),
         "owner=" + "x" * 600,
-    ],
-)
-async def test_what_is_wrong_in_a_filter_is_named(rig: Rig, query: str) -> None:
-    answer = await rig.get(f"pages?{query}")
-
-    assert problem(answer) == (422, "validation_failed")
-    assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
+    ]:
+        answer = await rig.get(f"pages?{query}")
+        assert problem(answer) == (422, "validation_failed"), query
+        assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 
 
 async def test_everybody_finds_what_is_his_and_an_admin_all(rig: Rig) -> None:
@@ -142,11 +128,10 @@ async def test_everybody_finds_what_is_his_and_an_admin_all(rig: Rig) -> None:
     assert len(every["items"]) == 3
 
 
-@pytest.mark.parametrize("path", ["pages", "pages/export"])
-async def test_a_token_needs_the_scope_of_results(rig: Rig, path: str) -> None:
+async def test_a_token_needs_the_scope_of_results(rig: Rig) -> None:
     jobs_only = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ}))
-
-    assert problem(await rig.get(path, secret=jobs_only)) == (403, "forbidden")
+    for path in ["pages", "pages/export"]:
+        assert problem(await rig.get(path, secret=jobs_only)) == (403, "forbidden"), path
 
 
 async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> None:
@@ -200,14 +185,11 @@ class TestExport:
     async def test_what_belongs_to_others_is_not_in_it(self, rig: Rig) -> None:
         await rig.user("bob")
         await crawled(rig)
-
         assert (await rig.get("pages/export", by="bob")).text == ""
 
     async def test_it_is_counted_with_the_other_exports(self) -> None:
         rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
-
         answers = [await rig.get("pages/export") for _ in range(11)]
-
         assert [answer.status_code for answer in answers] == [200] * 10 + [429]
 
 

@@ -6,8 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-import pytest
-
 from crawlyard.core.access.user import Role
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
@@ -197,30 +195,23 @@ class TestASite:
         site = Paths({"/robots.txt": Answer(200, (), b"", delay_s=60)})
         async with served(site) as (url,):
             told = await previewed(rig, urls=[url], timeout_s=0.2, allow_addresses=opened(url))
-
         assert "0.2 s" in told["origins"][0]["problem"]
 
 
 class TestClosedAddresses:
     """Source: the issue, "The SSRF rules through every door"."""
 
-    @pytest.mark.parametrize(
-        "form",
-        [
+    async def test_none_is_asked_through_start_urls_or_sitemaps(self, rig: Rig) -> None:
+        for form in [
             {"urls": ["http://127.0.0.1/"]},
             {"urls": ["http://localhost:8700/"]},
             {"urls": ["http://169.254.169.254/latest/meta-data/"]},
             {"urls": ["http://[::ffff:10.0.0.1]/"]},
             {"urls": ["http://2130706433/"]},
             {"urls": [URL], "sitemaps": ["http://10.0.0.1/sitemap.xml"]},
-        ],
-    )
-    async def test_none_is_asked_through_start_urls_or_sitemaps(
-        self, rig: Rig, form: dict[str, Any]
-    ) -> None:
-        answer = await rig.post("jobs/preview", form)
-
-        assert problem(answer) == (422, "validation_failed")
+        ]:
+            answer = await rig.post("jobs/preview", form)
+            assert problem(answer) == (422, "validation_failed"), form
 
     async def test_one_may_not_open_an_address_that_is_not_granted(self, rig: Rig) -> None:
         inside = Paths({})
@@ -264,30 +255,22 @@ class TestClosedAddresses:
 
 
 class TestRequests:
-    @pytest.mark.parametrize(
-        ("body", "pointer"),
-        [
+    async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
+        for body, pointer in [
             ({"urls": [URL], "test_urls": "x"}, "/test_urls"),
             ({"urls": [URL], "test_urls": [1]}, "/test_urls/0"),
             ({"urls": [URL], "test_urls": ["x"] * 201}, "/test_urls"),
             ({"urls": [URL], "include": ["re:("]}, "/include"),
             ({"urls": []}, "/urls"),
             ({"urls": [URL], "nothing": 1}, "/nothing"),
-        ],
-    )
-    async def test_what_is_wrong_is_named(
-        self, rig: Rig, body: dict[str, Any], pointer: str
-    ) -> None:
-        answer = await rig.post("jobs/preview", body)
-
-        assert problem(answer) == (422, "validation_failed")
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+        ]:
+            answer = await rig.post("jobs/preview", body)
+            assert problem(answer) == (422, "validation_failed"), body
+            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 
     async def test_who_only_looks_tries_nothing(self, rig: Rig) -> None:
         await rig.user("vera", Role.VIEWER)
-
         answer = await rig.post("jobs/preview", {"urls": [URL]}, by="vera")
-
         assert problem(answer) == (403, "forbidden")
 
     async def test_many_at_once_are_all_answered(self, rig: Rig) -> None:
@@ -297,5 +280,4 @@ class TestRequests:
             every = await asyncio.gather(
                 *(previewed(rig, urls=[url], allow_addresses=opened(url)) for _ in range(12))
             )
-
         assert {told["origins"][0]["robots"] for told in every} == {"had"}

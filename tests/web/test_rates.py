@@ -42,5 +42,4 @@ def test_each_asker_and_each_kind_is_counted_apart() -> None:
 
 def test_where_rates_are_off_nothing_is_counted() -> None:
     rates = Rates(FakeClock(), on=False)
-
     assert [rates.take("ada", Bucket.LOGIN) for _ in range(20)] == [{}] * 20

@@ -27,7 +27,6 @@ async def test_the_page_has_every_operation_and_loads_nothing_from_elsewhere(rig
 
 async def test_its_style_sheet_loads_nothing_either(rig: Rig) -> None:
     answer = await rig.get("docs.css", by=None)
-
     assert answer.headers["content-type"].startswith("text/css")
     assert "url(" not in answer.text
     assert "@import" not in answer.text

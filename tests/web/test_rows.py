@@ -55,9 +55,7 @@ def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("state", State)
 async def test_both_say_the_same_in_every_state(rig: Rig, state: State) -> None:
     job_id = await in_state(rig, state, name=f"of {SECRET}", tags=["a"])
-
     job, row = await rows(rig, job_id)
-
     assert row == as_row(job, row)
     assert (row["done"], row["failed"], row["found"]) == (3, 2, 4)
     assert "pass" not in json.dumps(row)
@@ -109,9 +107,7 @@ async def test_both_say_where_a_job_comes_from(
     rig: Rig, fields: dict[str, Any], source: Source
 ) -> None:
     made = await added(rig.yard.store, a_job(**fields))
-
     job, row = await rows(rig, made.id)
-
     assert row == as_row(job, row)
     assert (row["source"], row["retry_of"]) == (source, made.retry_of)
     assert row["origin"]["template_id"] == made.origin.template_id
@@ -119,7 +115,6 @@ async def test_both_say_where_a_job_comes_from(
 
 async def test_a_job_that_begins_with_a_sitemap_alone_has_its_url(rig: Rig) -> None:
     made = await rig.job(urls=[], sitemaps=["https://example.com/sitemap.xml"])
-
     assert (await rows(rig, made["id"]))[1]["url"] == "https://example.com/sitemap.xml"
     assert made["url"] == "https://example.com/sitemap.xml"
 
@@ -158,6 +153,5 @@ async def test_an_ended_job_goes_on_only_while_something_is_left(rig: Rig) -> No
 async def test_a_job_at_its_limit_does_not_go_on(rig: Rig) -> None:
     job_id = await in_state(rig, State.COMPLETED)
     changed = await rig.ask("PATCH", f"jobs/{job_id}", json={"limits": {"pages": 1}})
-
     assert "resume" not in changed.json()["allowed_actions"]
     assert (await rig.post(f"jobs/{job_id}/resume")).status_code == 409

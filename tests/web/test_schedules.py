@@ -49,9 +49,8 @@ async def test_a_schedule_is_made_and_found_by_id_and_name(rig: Rig) -> None:
         assert found.headers["etag"] == answer.headers["etag"]
 
 
-@pytest.mark.parametrize(
-    ("change", "pointer"),
-    [
+async def test_what_is_wrong_is_named(rig: Rig) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"name": ""}, "/name"),
         ({"name": "a/b"}, "/name"),
         ({"name": None}, "/name"),
@@ -77,18 +76,17 @@ async def test_a_schedule_is_made_and_found_by_id_and_name(rig: Rig) -> None:
         ({"params": 5}, "/params"),
         ({"enabled": True}, "/enabled"),
         ({"cron": "@daily"}, "/cron"),
-    ],
-)
-async def test_what_is_wrong_is_named(rig: Rig, change: dict[str, Any], pointer: str) -> None:
-    made = await rig.post("schedules", HOURLY | change)
-    assert pointers(made) == [pointer]
+    ]
+    for change, pointer in cases:
+        made = await rig.post("schedules", HOURLY | change)
+        assert pointers(made) == [pointer], change
     assert (await rig.get("schedules")).json()["items"] == []
 
     await a_schedule(rig)
-    changed = await patched(rig, "nightly", change)
-
-    assert pointers(changed) == [pointer]
-    assert (await rig.get("schedules/nightly")).json()["version"] == 1
+    for change, pointer in cases:
+        changed = await patched(rig, "nightly", change)
+        assert pointers(changed) == [pointer], change
+        assert (await rig.get("schedules/nightly")).json()["version"] == 1, change
 
 
 async def test_a_template_is_named_and_its_parameters_are_blamed(rig: Rig) -> None:
@@ -201,9 +199,7 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
 async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
     secret = {"urls": [URL], "headers": {"Authorization": "Bearer hunter2"}}
     made = await a_schedule(rig, overrides=secret)
-
     changed = (await patched(rig, "nightly", {"overrides": {"max_depth": 2}})).json()
-
     assert "hunter2" not in str(made) + str(changed)
     kept = await rig.yard.store.schedules.get(made["id"])
     assert kept.overrides["headers"] == {"Authorization": "Bearer hunter2"}
@@ -298,9 +294,9 @@ async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) ->
     assert (again.status_code, again.json()["runs"], again.json()["kept"]) == (200, [], 2)
 
 
-@pytest.mark.parametrize(
-    ("asked", "pointer"),
-    [
+async def test_a_range_that_is_none_is_named(rig: Rig) -> None:
+    await a_schedule(rig)
+    for asked, pointer in [
         ({}, "/from"),
         ({"from": "2020-01-01T00:00:00Z", "to": "2019-01-01T00:00:00Z"}, "/to"),
         ({"from": "2020-01-01T00:00:00Z", "to": "2099-01-01T00:00:00Z"}, "/to"),
@@ -308,14 +304,9 @@ async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) ->
         ({"from": "x"}, "/from"),
         ({"from": "0001-01-01T00:00:00Z", "dry_run": False}, "/from"),
         ({"since": "2020-01-01T00:00:00Z"}, "/from"),
-    ],
-)
-async def test_a_range_that_is_none_is_named(rig: Rig, asked: dict[str, Any], pointer: str) -> None:
-    await a_schedule(rig)
-
-    answer = await rig.post("schedules/nightly/backfill", asked)
-
-    assert pointer in pointers(answer)
+    ]:
+        answer = await rig.post("schedules/nightly/backfill", asked)
+        assert pointer in pointers(answer), asked
 
 
 async def test_the_next_runs_are_told(rig: Rig) -> None:
@@ -341,7 +332,6 @@ async def looked(rig: Rig, **asked: Any) -> dict[str, Any]:
 
 async def test_a_time_table_is_told_in_words_and_instants(rig: Rig) -> None:
     told = await looked(rig, when="30 8 * * mon-fri", zone="Europe/Berlin", count=2)
-
     assert (told["kind"], len(told["next"]), told["warnings"]) == ("cron", 2, [])
     assert told["text"].endswith("(Europe/Berlin)")
     assert all("T08:30:00" in one["local"] for one in told["next"])
@@ -369,13 +359,11 @@ async def test_what_to_think_of_is_told_before_it_is_kept(
     rig: Rig, asked: dict[str, Any], code: str
 ) -> None:
     told = await looked(rig, **asked)
-
     assert [warning["code"] for warning in told["warnings"]] == [code]
 
 
-@pytest.mark.parametrize(
-    ("asked", "pointer"),
-    [
+async def test_a_time_table_that_is_none_is_named(rig: Rig) -> None:
+    for asked, pointer in [
         ({}, "/when"),
         ({"when": "61 * * * *"}, "/when"),
         ({"when": "0 0 31 2 *"}, "/when"),
@@ -384,12 +372,8 @@ async def test_what_to_think_of_is_told_before_it_is_kept(
         ({"when": "@daily", "cron": ""}, "/cron"),
         ({"when": "every 6h", "starts_at": "0001-01-01T00:00:00Z"}, "/starts_at"),
         ({"when": "@daily", "ends_at": "9999-12-31T23:59:59Z"}, "/ends_at"),
-    ],
-)
-async def test_a_time_table_that_is_none_is_named(
-    rig: Rig, asked: dict[str, Any], pointer: str
-) -> None:
-    assert pointers(await rig.post("schedules/preview", asked)) == [pointer]
+    ]:
+        assert pointers(await rig.post("schedules/preview", asked)) == [pointer], asked
 
 
 async def test_a_calendar_shows_ones_own_and_says_if_it_is_not_whole(rig: Rig) -> None:
@@ -410,21 +394,17 @@ async def test_a_calendar_shows_ones_own_and_says_if_it_is_not_whole(rig: Rig) -
     assert (len(year["occurrences"]), year["whole"]) == (2_000, False)
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
+async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:
+    for query in [
         "from=2031-01-01T00:00:00Z&to=2030-01-01T00:00:00Z",
         "from=yesterday",
         "from=2031-01-01T00:00:00",
         "to=9999-12-31T23:59:59Z",
         "from=9999-12-31T23:59:59Z",
         "from=5",
-    ],
-)
-async def test_a_calendar_of_no_range_is_refused(rig: Rig, query: str) -> None:
-    answer = await rig.get(f"schedules/calendar?{query}")
-
-    assert problem(answer) == (422, "validation_failed")
+    ]:
+        answer = await rig.get(f"schedules/calendar?{query}")
+        assert problem(answer) == (422, "validation_failed"), query
 
 
 CHANGES: list[tuple[str, str, Any]] = [
@@ -455,7 +435,6 @@ async def test_others_do_not_know_of_it(rig: Rig) -> None:
     await rig.user("ada")
     await rig.user("bob")
     made = await a_schedule(rig, "ada")
-
     for ref in (made["id"], "ada%2Fnightly", "nightly"):
         assert set(await asked_of(rig, [*LOOKS, *CHANGES], ref, by="bob")) == {404}
     assert (await rig.get("schedules", by="bob")).json()["items"] == []
@@ -477,17 +456,13 @@ async def test_who_may_only_look_changes_nothing(rig: Rig) -> None:
 async def test_an_admin_acts_in_its_owners_place(rig: Rig) -> None:
     await rig.user("ada")
     made = await a_schedule(rig, "ada")
-
     codes = await asked_of(rig, [*LOOKS, *CHANGES], made["id"], by=LOCAL.id)
-
     assert codes == [200, 200, 200, 200, 202, 202, 201, 200, 204]
     assert len((await rig.get("jobs", by="ada")).json()["items"]) == 1
 
 
 async def test_a_repeated_request_makes_one_schedule(rig: Rig) -> None:
     key = {"Idempotency-Key": "k"}
-
     answers = [await rig.post("schedules", HOURLY, headers=key) for _ in range(3)]
-
     assert [answer.status_code for answer in answers] == [201] * 3
     assert len({answer.text for answer in answers}) == 1

@@ -34,7 +34,6 @@ async def quota(rig: Rig, user: str, **fields: Any) -> None:
 class TestSections:
     async def test_what_was_never_written_is_empty_and_says_what_holds(self, rig: Rig) -> None:
         listed = (await rig.get("settings")).json()["items"]
-
         assert [one["section"] for one in listed] == [
             "grants",
             "ceilings",
@@ -83,9 +82,8 @@ class TestSections:
         same = await rig.get("settings/grants", headers={"If-None-Match": '"v1"'})
         assert same.status_code == 304
 
-    @pytest.mark.parametrize(
-        ("section", "value", "pointer"),
-        [
+    async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
+        for section, value, pointer in [
             ("grants", {"address": True}, "/address"),
             ("grants", {"section": True}, "/section"),  # the path has a parameter of that name
             ("grants", {"addresses": "perhaps"}, "/addresses"),
@@ -100,22 +98,17 @@ class TestSections:
             ("defaults", {"per_host": 0}, "/per_host"),
             ("defaults", {"include": ["re:("]}, "/include"),
             ("defaults", {"headers": {"Cookie": "a=b"}}, "/headers"),
-        ],
-    )
-    async def test_what_is_wrong_is_named(
-        self, rig: Rig, section: str, value: dict[str, Any], pointer: str
-    ) -> None:
-        answer = await rig.ask("PUT", f"settings/{section}", json=value, headers={"If-Match": "*"})
-
-        assert problem(answer) == (422, "validation_failed")
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
-        assert (await rig.get(f"settings/{section}")).json()["version"] == 0
+        ]:
+            answer = await rig.ask(
+                "PUT", f"settings/{section}", json=value, headers={"If-Match": "*"}
+            )
+            assert problem(answer) == (422, "validation_failed"), value
+            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], value
+            assert (await rig.get(f"settings/{section}")).json()["version"] == 0, value
 
     async def test_without_a_body_a_section_stays_as_it_is(self, rig: Rig) -> None:
         await put(rig, "grants", {"private": True})
-
         answer = await rig.ask("PUT", "settings/grants", headers={"If-Match": "*"})
-
         assert problem(answer) == (422, "validation_failed")
         assert (await rig.get("settings/grants")).json()["value"]["private"] is True
 
@@ -162,11 +155,9 @@ class TestGrants:
 
     async def test_the_command_on_the_stores_own_files_is_granted_all(self, rig: Rig) -> None:
         spec = JobSpec(urls=(URL,), allow_private=True, ignore_robots=True)
-
         job = await rig.yard.jobs.submit(LOCAL, spec)
         again = await rig.post(f"jobs/{job.id}/cancel")
         retried = await rig.post(f"jobs/{job.id}/retry")
-
         assert again.status_code == 202
         assert problem(retried) == (403, "forbidden")
 
@@ -183,11 +174,9 @@ class TestGrants:
 
     async def test_a_webhook_opens_no_address_that_is_not_granted(self, rig: Rig) -> None:
         body = {"url": "http://127.0.0.1:9/", "allow_addresses": ["127.0.0.1"]}
-
         refused = await rig.post("webhooks", body)
         await put(rig, "grants", {"addresses": True})
         granted = await rig.post("webhooks", body)
-
         assert problem(refused) == (403, "forbidden")
         assert granted.status_code == 201, granted.text
 
@@ -206,9 +195,7 @@ class TestCeilings:
 
     async def test_what_is_within_is_left_as_it_is(self, rig: Rig) -> None:
         await put(rig, "ceilings", {"pages": 100})
-
         job = await rig.job(limits={"pages": 99})
-
         (told,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
         assert job["spec"]["limits"]["pages"] == 99
         assert "cut" not in told.data
@@ -216,9 +203,7 @@ class TestCeilings:
     async def test_an_edit_does_not_lift_a_limit_over_a_ceiling(self, rig: Rig) -> None:
         await put(rig, "ceilings", {"pages": 100})
         job = await rig.yard.jobs.submit(LOCAL, JobSpec(urls=(URL,), limits=Limits(pages=5)))
-
         edited = await rig.yard.jobs.edit(LOCAL, job.id, {"limits.pages": 10**6})
-
         assert edited.limits.pages == 100
 
 
@@ -269,9 +254,7 @@ class TestPending:
 class TestDefaults:
     async def test_they_lie_under_what_a_job_says(self, rig: Rig) -> None:
         await put(rig, "defaults", {"delay_s": 3, "limits": {"pages": 7}, "user_agent": "us/1"})
-
         job = await rig.job(delay=1)
-
         assert job["spec"]["delay_s"] == 1
         assert (job["spec"]["limits"]["pages"], job["spec"]["user_agent"]) == (7, "us/1")
 
@@ -290,9 +273,7 @@ class TestDefaults:
 
     async def test_the_command_line_goes_without_them(self, rig: Rig) -> None:
         await put(rig, "defaults", {"delay_s": 3})
-
         job = await rig.yard.jobs.submit(LOCAL, JobSpec(urls=(URL,)))
-
         assert job.spec.delay_s == 0.5
 
 

@@ -44,7 +44,6 @@ async def test_a_template_is_made_and_found_by_id_and_name(rig: Rig) -> None:
 async def test_any_name_that_a_template_can_have_is_found(rig: Rig, name: str) -> None:
     made = await a_template(rig, name=name)
     quoted = name.replace("%", "%25").replace("#", "%23").replace("?", "%3F")
-
     for ref in (quoted, f"local%2F{quoted}"):
         found = await rig.get(f"templates/{ref}/versions?limit=1")
         assert [one["id"] for one in found.json()["items"]] == [made["id"]]
@@ -63,9 +62,8 @@ async def test_a_link_to_the_next_page_leads_there_whatever_the_name(rig: Rig, r
     assert [one["version"] for one in second.json()["items"]] == [1]
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [
+async def test_what_is_wrong_is_named(rig: Rig) -> None:
+    for body, pointer in [
         ({"spec": {"urls": [URL]}}, "/name"),
         ({"name": "a/b"}, "/name"),
         ({"name": "a", "description": "x" * 2_001}, "/description"),
@@ -77,16 +75,14 @@ async def test_a_link_to_the_next_page_leads_there_whatever_the_name(rig: Rig, r
         ({"name": "a", "parameters": {"x": {"type": "colour"}}}, "/parameters/x/type"),
         ({"name": "a", "parameters": {"x": {}}}, "/parameters/x"),
         ({"name": "a", "parameters": [{}]}, "/parameters/0/name"),
-    ],
-)
-async def test_what_is_wrong_is_named(rig: Rig, body: dict[str, Any], pointer: str) -> None:
-    made = await rig.post("templates", body)
-    checked = await rig.post("templates/validate", body)
+    ]:
+        made = await rig.post("templates", body)
+        checked = await rig.post("templates/validate", body)
 
-    for answer in (made, checked):
-        assert problem(answer) == (422, "validation_failed")
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
-    assert (await rig.get("templates")).json()["items"] == []
+        for answer in (made, checked):
+            assert problem(answer) == (422, "validation_failed"), body
+            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+        assert (await rig.get("templates")).json()["items"] == [], body
 
 
 async def test_a_list_comes_by_name_in_pages(rig: Rig) -> None:
@@ -164,10 +160,8 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
 
 async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
     made = await a_template(rig, spec=SECRET)
-
     changed = (await patched(rig, made["id"], {"spec": {"limits": {"pages": 5}}})).json()
     file = (await rig.get(f"templates/{made['id']}/export?format=json")).json()
-
     assert made["spec"]["headers"] == {"Authorization": "***"}
     assert changed["spec"]["headers"] == {"Authorization": "***"}
     assert file["spec"]["headers"] == {"Authorization": "Bearer hunter2"}
@@ -176,9 +170,7 @@ async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> No
 async def test_a_parameter_that_fills_a_credential_shows_no_values(rig: Rig) -> None:
     key = {"name": "key", "default": "one", "allowed": ["one", "two"]}
     spec = {"urls": [URL], "headers": {"Authorization": "Bearer {{key}}"}}
-
     made = await a_template(rig, spec=spec, parameters=[key])
-
     [shown] = made["parameters"]
     assert (shown["default"], shown["allowed"]) == ("***", ["***", "***"])
 
@@ -186,10 +178,8 @@ async def test_a_parameter_that_fills_a_credential_shows_no_values(rig: Rig) -> 
 async def test_a_name_that_is_taken_is_a_conflict(rig: Rig) -> None:
     await a_template(rig, name="a")
     await a_template(rig, name="b")
-
     twice = await rig.post("templates", {"name": "a", "spec": {"urls": [URL]}})
     renamed = await patched(rig, "b", {"name": "a"})
-
     assert problem(twice) == (409, "conflict")
     assert problem(renamed) == (409, "conflict")
 
@@ -197,7 +187,6 @@ async def test_a_name_that_is_taken_is_a_conflict(rig: Rig) -> None:
 async def test_what_was_seen_is_not_sent_again(rig: Rig) -> None:
     made = await a_template(rig)
     path = f"templates/{made['id']}"
-
     for url in (path, f"{path}/versions/1"):
         same = await rig.get(url, headers={"If-None-Match": '"v1"'})
         assert (same.status_code, same.content) == (304, b"")
@@ -271,7 +260,6 @@ async def test_publishing_lists_the_schedules_that_keep_credentials_and_is_confi
 
 async def test_an_action_may_say_what_it_was_made_from(rig: Rig) -> None:
     await a_template(rig)
-
     for action in ("publish", "unpublish", "versions/1/restore"):
         answer = await rig.post(f"templates/plain/{action}", headers={"If-Match": '"v9"'})
         assert problem(answer) == (412, "precondition_failed")
@@ -311,9 +299,9 @@ async def test_a_template_is_filled_and_says_where_each_value_comes_from(rig: Ri
     assert (await rig.get("jobs")).json()["items"] == []
 
 
-@pytest.mark.parametrize(
-    ("ask", "pointer"),
-    [
+async def test_what_a_template_cannot_be_filled_with_is_named(rig: Rig) -> None:
+    await rig.post("templates", NEWS)
+    for ask, pointer in [
         ({}, "/params/start_url"),
         ({"params": {"start_url": URL, "page": 1}}, "/params/page"),
         ({"params": {"start_url": URL, "pages": 0}}, "/params/pages"),
@@ -324,17 +312,10 @@ async def test_a_template_is_filled_and_says_where_each_value_comes_from(rig: Ri
         ({"params": {"start_url": URL}, "override": {}}, "/override"),
         ({"params": []}, "/params"),
         ({"version": 0}, "/version"),
-    ],
-)
-async def test_what_a_template_cannot_be_filled_with_is_named(
-    rig: Rig, ask: dict[str, Any], pointer: str
-) -> None:
-    await rig.post("templates", NEWS)
-
-    answer = await rig.post("templates/news/render", ask)
-
-    assert problem(answer) == (422, "validation_failed")
-    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    ]:
+        answer = await rig.post("templates/news/render", ask)
+        assert problem(answer) == (422, "validation_failed"), ask
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], ask
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
@@ -369,9 +350,8 @@ async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig
     assert (await rig.post("templates/validate", {"content": read_only.text})).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [
+async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
+    for content, said in [
         ("name: [", "no YAML"),
         ('{"name": "a", "name": "b"}', "twice"),
         ("a: &a [1]\nb: *a\n", "alias"),
@@ -383,16 +363,14 @@ async def test_a_file_has_credentials_for_those_alone_who_may_change_it(rig: Rig
         ("[" * 200, "no YAML"),
         ('{"a":' * 30_000, "no JSON"),
         ("name: " + "x" * (2 << 20), "at most"),
-    ],
-)
-async def test_a_file_that_is_none_is_told_so(rig: Rig, content: str, said: str) -> None:
-    for path in ("templates/import", "templates/validate"):
-        answer = await rig.post(path, {"content": content})
+    ]:
+        for path in ("templates/import", "templates/validate"):
+            answer = await rig.post(path, {"content": content})
 
-        assert problem(answer) == (422, "validation_failed")
-        assert [error["pointer"] for error in answer.json()["errors"]] == ["/content"]
-        assert said in answer.json()["detail"]
-    assert (await rig.get("templates")).json()["items"] == []
+            assert problem(answer) == (422, "validation_failed"), content
+            assert [error["pointer"] for error in answer.json()["errors"]] == ["/content"], content
+            assert said in answer.json()["detail"], content
+        assert (await rig.get("templates")).json()["items"] == [], content
 
 
 async def test_a_file_may_be_larger_than_other_bodies_and_not_without_end(rig: Rig) -> None:
@@ -423,7 +401,6 @@ async def test_a_file_is_said_to_be_of_its_format(rig: Rig) -> None:
 
 async def test_checking_tells_what_publishing_would_take_out_and_keeps_nothing(rig: Rig) -> None:
     answer = await rig.post("templates/validate", {"name": "x", "spec": SECRET})
-
     checked = answer.json()
     assert answer.status_code == 200, answer.text
     assert checked["credentials"] == ["headers.Authorization"]
@@ -451,9 +428,7 @@ async def test_a_template_that_schedules_use_is_kept_and_they_are_named(rig: Rig
     made = await a_template(rig)
     schedule = {"name": "nightly", "when": "@daily", "template": "plain"}
     assert (await rig.post("schedules", schedule)).status_code == 201
-
     refused = await rig.ask("DELETE", f"templates/{made['id']}", headers=ANY)
-
     assert problem(refused) == (409, "conflict")
     assert "nightly" in refused.json()["detail"]
 
@@ -515,23 +490,19 @@ async def test_others_use_what_is_public_and_do_not_change_it(rig: Rig) -> None:
 
 async def test_a_repeated_request_makes_one_template(rig: Rig) -> None:
     key = {"Idempotency-Key": "k"}
-
     first = await rig.post("templates", NEWS, headers=key)
     second = await rig.post("templates", NEWS, headers=key)
-
     assert (first.status_code, second.status_code) == (201, 201)
     assert first.json() == second.json()
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "1E+0400"])
-async def test_what_is_no_number_of_json_is_refused(rig: Rig, number: str) -> None:
-    content = f'{{"name": "x", "spec": {{"urls": ["https://a.example/"], "retry": {number}}}}}'
-
-    answer = await rig.ask(
-        "POST", "templates", content=content, headers={"Content-Type": "application/json"}
-    )
-
-    assert problem(answer) == (400, "malformed")
+async def test_what_is_no_number_of_json_is_refused(rig: Rig) -> None:
+    for number in ["NaN", "Infinity", "-Infinity", "1e999", "1E+0400"]:
+        content = f'{{"name": "x", "spec": {{"urls": ["https://a.example/"], "retry": {number}}}}}'
+        answer = await rig.ask(
+            "POST", "templates", content=content, headers={"Content-Type": "application/json"}
+        )
+        assert problem(answer) == (400, "malformed"), number
 
 
 async def test_a_name_with_nul_is_refused(rig: Rig) -> None:

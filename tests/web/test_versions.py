@@ -232,7 +232,6 @@ def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
         for method, told in operations.items()
         if "412" in told["responses"] and method != "get"  # what a change would do
     }
-
     assert heeding == {row.operation for row in ROWS}
 
 

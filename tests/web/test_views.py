@@ -1,7 +1,5 @@
 """Saved views: filters under names, each user's own."""
 
-import pytest
-
 from crawlyard.core.access.user import LOCAL, Role
 from tests.web.rig import Rig, problem
 
@@ -36,9 +34,7 @@ async def test_a_view_is_kept_changed_and_deleted(rig: Rig) -> None:
 async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:
     for name, page in (("b", "jobs"), ("a", "jobs"), ("c", "events")):
         await kept(rig, name=name, page=page)
-
     every = (await rig.get("views")).json()["items"]
-
     assert [(view["page"], view["name"]) for view in every] == [
         ("events", "c"),
         ("jobs", "a"),
@@ -90,9 +86,8 @@ async def test_a_change_may_be_meant_for_one_version(rig: Rig) -> None:
     assert same.status_code == 304
 
 
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [
+async def test_what_is_wrong_is_named(rig: Rig) -> None:
+    for body, pointer in [
         ({}, "/name"),
         ({"name": ""}, "/name"),
         ({"name": " "}, "/name"),
@@ -101,17 +96,13 @@ async def test_a_change_may_be_meant_for_one_version(rig: Rig) -> None:
         ({"name": "a", "query": "x" * 2001}, "/query"),
         ({"name": "a", "page": "../x"}, "/page"),
         ({"name": "a", "filter": ""}, "/filter"),
-    ],
-)
-async def test_what_is_wrong_is_named(rig: Rig, body: dict[str, str], pointer: str) -> None:
-    answer = await rig.post("views", body)
-
-    assert problem(answer) == (422, "validation_failed")
-    assert [error["pointer"] for error in answer.json()["errors"]] == [pointer]
+    ]:
+        answer = await rig.post("views", body)
+        assert problem(answer) == (422, "validation_failed"), body
+        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
 
 
 async def test_a_user_has_only_so_many(rig: Rig) -> None:
     for n in range(200):
         await kept(rig, name=str(n))
-
     assert problem(await rig.post("views", FAILED)) == (429, "limit_exceeded")

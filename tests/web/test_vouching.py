@@ -51,10 +51,8 @@ async def test_a_token_for_templates_opens_nothing_for_the_schedules_of_its_user
     rig: Rig, patch: dict[str, Any]
 ) -> None:
     template_id, schedule_id = await made(rig, {"urls": [URL]})
-
     await patched(rig, template_id, patch)
     tick = await decided(rig, schedule_id)
-
     assert (tick.job_id, tick.reason) == (None, TickReason.REFUSED)
     assert "not granted on this server" in tick.detail
 
@@ -74,7 +72,6 @@ async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> N
 async def test_nor_does_it_grant_itself_anything(rig: Rig) -> None:
     secret = await rig.token(LOCAL.id, WRITES)
     tag = (await rig.get("settings/grants")).headers["etag"]
-
     answer = await rig.ask(
         "PUT",
         "settings/grants",
@@ -82,5 +79,4 @@ async def test_nor_does_it_grant_itself_anything(rig: Rig) -> None:
         secret=secret,
         headers={"If-Match": tag},
     )
-
     assert problem(answer) == (403, "forbidden")

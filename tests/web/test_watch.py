@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -64,9 +63,7 @@ async def test_a_log_is_read_by_level_text_and_from_where_it_was_left(rig: Rig) 
 
 async def test_a_course_is_shown(rig: Rig) -> None:
     job = await crawled(rig, LOCAL.id)
-
     [point] = (await rig.get(f"jobs/{job}/metrics")).json()["points"]
-
     assert (point["pages"], point["statuses"]) == (3, {"2xx": 3})
 
 
@@ -74,7 +71,6 @@ async def test_what_a_job_says_is_its_owners(rig: Rig) -> None:
     await rig.user("ada")
     await rig.user("bob")
     job = await crawled(rig, "ada")
-
     for path in ("log", "metrics"):
         assert (await rig.get(f"jobs/{job}/{path}", by="ada")).status_code == 200
         assert problem(await rig.get(f"jobs/{job}/{path}", by="bob")) == (404, "not_found")
@@ -140,16 +136,13 @@ async def test_the_figures_are_what_prometheus_reads(rig: Rig) -> None:
 
 async def test_the_figures_are_not_everybodys(rig: Rig) -> None:
     await rig.user("ada")
-
     assert problem(await rig.get("/metrics", by="ada")) == (403, "forbidden")
     assert problem(await rig.get("/metrics", by=None)) == (401, "unauthenticated")
 
 
-@pytest.mark.parametrize("query", ["level=loud", "after=-1", "after=x", "limit=0", "limit=1000"])
-async def test_what_cannot_be_asked_is_refused(rig: Rig, query: str) -> None:
+async def test_what_cannot_be_asked_is_refused(rig: Rig) -> None:
     job = await rig.job()
-
-    answer = await rig.get(f"jobs/{job['id']}/log?{query}")
-
-    assert problem(answer) == (422, "validation_failed")
-    assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0]
+    for query in ["level=loud", "after=-1", "after=x", "limit=0", "limit=1000"]:
+        answer = await rig.get(f"jobs/{job['id']}/log?{query}")
+        assert problem(answer) == (422, "validation_failed"), query
+        assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query

@@ -59,9 +59,7 @@ async def test_what_is_wanted_already_is_no_change(rig: Rig) -> None:
 
 async def test_who_stops_does_nothing_else_any_more(rig: Rig) -> None:
     await beat(rig)
-
     stopped = await rig.post(f"workers/{ID}/stop")
-
     assert (stopped.status_code, stopped.json()["state"]) == (202, "stopping")
     for what in ("quiet", "resume"):
         assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
@@ -71,7 +69,6 @@ async def test_who_stops_does_nothing_else_any_more(rig: Rig) -> None:
 @pytest.mark.parametrize("what", ["quiet", "resume"])
 async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, what: str) -> None:
     await beat(rig, stopping=True)
-
     assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
     assert (await rig.post(f"workers/{ID}/stop")).status_code == 200
     assert await names(rig) == []
@@ -81,7 +78,6 @@ async def test_one_that_a_signal_stops_is_told_nothing_else(rig: Rig, what: str)
 async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, what: str) -> None:
     await beat(rig)
     await rig.clock.advance(timedelta(minutes=1))
-
     assert await state(rig) == "gone"
     assert problem(await rig.post(f"workers/{ID}/{what}")) == (409, "invalid_transition")
     assert problem(await rig.post(f"workers/nobody/{what}")) == (404, "not_found")
@@ -91,10 +87,8 @@ async def test_nothing_is_wanted_of_one_that_is_gone(rig: Rig, what: str) -> Non
 async def test_a_worker_shows_its_tags_to_everybody(rig: Rig) -> None:
     await rig.user("ada", role=Role.VIEWER)
     await beat(rig, tags=("browser", "eu"), cpu=0.5, quiet=True)
-
     mine = (await rig.get(f"workers/{ID}")).json()
     hers = (await rig.get(f"workers/{ID}", by="ada")).json()
-
     assert (mine["tags"], mine["cpu"], mine["state"]) == (["browser", "eu"], 0.5, "quiet")
     assert (hers["tags"], hers["cpu"], hers["state"]) == (["browser", "eu"], 0, "quiet")
 
@@ -116,9 +110,7 @@ async def test_jobs_wait_for_workers_that_are_quiet(rig: Rig) -> None:
 
 async def test_an_event_says_who_wanted_what_of_whom(rig: Rig) -> None:
     await beat(rig)
-
     await rig.post(f"workers/{ID}/stop")
-
     [event] = await told(rig)
     assert (event.subject, event.actor) == (ID, LOCAL.id)
     assert event.data == {"host": "host", "pid": 1}
