@@ -28,6 +28,7 @@ class Who(StrEnum):
     OWNER = auto()  # ada, an operator
     OTHER = auto()  # bob, another one
     READER = auto()  # a token of bob's that is good for reading alone
+    VIEWER = auto()  # vera, who may only look
     ADMIN = auto()
     REVOKED = auto()  # a token of ada's that was good
     NOBODY = auto()
@@ -46,6 +47,7 @@ Maker = Callable[[Rig, bool], Awaitable[Mapping[str, str]]]
 
 UNPROVED = frozenset({Who.REVOKED, Who.NOBODY})
 OWNERS = frozenset({Who.OWNER, Who.ADMIN})
+LOOKERS = frozenset({Who.READER, Who.VIEWER})
 MISSING_ID = "00000000-0000-7000-8000-000000000000"
 OF_MISSING = {"version": "1", "page_id": "1", "kind": "timeout"}
 """Parameters of a path that are no ids, where nothing is there."""
@@ -112,7 +114,7 @@ def changes(ok: int = 202, public: int | None = None) -> Rule:
     def rule(who: Who, whose: Whose) -> int:
         if who in UNPROVED:
             return 401
-        if who is Who.READER:
+        if who in LOOKERS:
             return 403
         if whose is Whose.MISSING:
             return 404
@@ -126,12 +128,12 @@ def changes(ok: int = 202, public: int | None = None) -> Rule:
 def uses(ok: int = 201) -> Rule:
     """To be done, with leave to write, by whoever may see it."""
     seen = looks(ok)
-    return lambda who, whose: 403 if who is Who.READER else seen(who, whose)
+    return lambda who, whose: 403 if who in LOOKERS else seen(who, whose)
 
 
 def makes(ok: int = 201) -> Rule:
     """To be done by whoever may write."""
-    return lambda who, _: 401 if who in UNPROVED else 403 if who is Who.READER else ok
+    return lambda who, _: 401 if who in UNPROVED else 403 if who in LOOKERS else ok
 
 
 def signed_in(ok: int = 200, missing: int = 404) -> Rule:

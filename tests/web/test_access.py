@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from crawlyard.core.access.credential import LINK_LASTS
-from crawlyard.core.access.user import LOCAL, Permit, Role
+from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.idempotency import Reply
 from tests.web.rig import BASE, Rig, problem
 
@@ -172,13 +172,6 @@ async def test_a_repeated_answer_has_no_secret(rig: Rig) -> None:
     )
     assert reply is not None
     assert first.json()["token"].encode() not in reply.body
-
-
-async def test_a_viewer_looks_and_changes_nothing(rig: Rig) -> None:
-    await rig.user("vera", Role.VIEWER)
-    assert (await rig.get("jobs", by="vera")).json()["items"] == []
-    refused = await rig.post("jobs", {"urls": ["https://example.com/"]}, by="vera")
-    assert problem(refused) == (403, "forbidden")
 
 
 async def test_what_a_disabled_user_shows_proves_nothing(rig: Rig) -> None:

@@ -258,21 +258,6 @@ class TestOperations:
         assert (told["state"], told["detail"]) == ("failed", "the user ada is disabled")
         assert set(await states(rig, ids)) == {"pending"}
 
-    async def test_others_do_not_know_of_it(self, rig: Rig) -> None:
-        await rig.user("ada")
-        await rig.user("bob")
-        await rig.user("vera", Role.VIEWER)
-        ids = await some(rig, 4, "ada")
-        operation = await self.started(rig, "ada", action="cancel", ids=ids)
-        path = f"operations/{operation['id']}"
-
-        assert problem(await rig.get(path, by="bob")) == (404, "not_found")
-        assert problem(await rig.post(f"{path}/cancel", by="bob")) == (404, "not_found")
-        assert problem(await rig.post(f"{path}/cancel", by="vera")) == (403, "forbidden")
-        assert (await rig.get("operations", by="bob")).json()["items"] == []
-        assert (await rig.get("operations", by="ada")).json()["items"] == [operation]
-        assert (await rig.get("operations")).json()["items"] == [operation]
-
     async def test_they_come_in_pages(self, rig: Rig) -> None:
         ids = await some(rig, 4)
         made = [(await self.started(rig, action="pause", ids=ids))["id"] for _ in range(3)]

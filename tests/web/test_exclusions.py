@@ -1,6 +1,5 @@
 """Patterns that are added to a job that lives."""
 
-from crawlyard.core.access.user import Role
 from crawlyard.core.crawl.page import Via
 from crawlyard.core.jobs.checkpoint import Asker
 from tests.builders import LEASE, a_batch, a_target, done
@@ -81,14 +80,3 @@ async def test_a_pattern_may_be_meant_for_one_version(rig: Rig) -> None:
     good = await rig.post(path, {"pattern": "/a"}, headers={"If-Match": '"v1"'})
     assert problem(late) == (412, "precondition_failed")
     assert good.status_code == 202
-
-
-async def test_others_exclude_nothing(rig: Rig) -> None:
-    await rig.user("ada")
-    await rig.user("bob")
-    await rig.user("vera", Role.VIEWER)
-    job = await rig.job("ada")
-    path = f"jobs/{job['id']}/exclusions"
-
-    assert problem(await rig.post(path, {"pattern": "/a"}, by="bob")) == (404, "not_found")
-    assert problem(await rig.post(path, {"pattern": "/a"}, by="vera")) == (403, "forbidden")

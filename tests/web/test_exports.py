@@ -100,11 +100,3 @@ async def test_pages_of_which_nothing_was_kept_break_no_warc_off(rig: Rig) -> No
     stream = exported(rig.yard.results, LOCAL, job, PageQuery(), Format.WARC)
     portions = [portion async for portion in stream]
     assert len(portions) == 2  # what the file is, and the page that was answered
-
-
-async def test_what_is_somebody_elses_is_in_no_file(rig: Rig) -> None:
-    job_id, _ = await crawled(rig, keep_html=True)
-    await rig.user("bob")
-    for form in ("parquet", "warc"):
-        told = await rig.get(f"jobs/{job_id}/export?format={form}", by="bob")
-        assert problem(told) == (404, "not_found")

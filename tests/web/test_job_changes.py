@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.access.user import Role
 from crawlyard.core.jobs.actions import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from tests.clock import settle
@@ -223,18 +222,3 @@ class TestDelete:
 
         assert not await rig.yard.store.upkeep.purge()
         janitor.cancel()
-
-
-async def test_others_change_and_delete_nothing(rig: Rig) -> None:
-    await rig.user("ada")
-    await rig.user("bob")
-    await rig.user("vera", Role.VIEWER)
-    job_id = await in_state(rig, State.COMPLETED, by="ada")
-
-    for by, answered in (("bob", (404, "not_found")), ("vera", (403, "forbidden"))):
-        assert problem(await patched(rig, job_id, {"name": "mine"}, by=by)) == answered
-        assert problem(await rig.ask("DELETE", f"jobs/{job_id}", by=by)) == answered
-        dry = await rig.get(f"jobs/{job_id}/deletion", by=by)
-        assert problem(dry) == answered
-
-    assert (await rig.get(f"jobs/{job_id}", by="ada")).json()["spec"]["name"] == ""

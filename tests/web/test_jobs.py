@@ -2,7 +2,6 @@
 
 import asyncio
 
-from crawlyard.core.access.user import LOCAL
 from tests.web.rig import URL, Rig, problem
 
 
@@ -90,22 +89,6 @@ async def test_a_job_is_paused_resumed_and_cancelled(rig: Rig) -> None:
     assert cancelled.json()["state"] == "cancelled"
     assert problem(refused) == (409, "invalid_transition")
     assert refused.json()["allowed_actions"] == ["resume", "retry"]
-
-
-async def test_others_do_not_know_of_it(rig: Rig) -> None:
-    await rig.user("ada")
-    await rig.user("bob")
-    job = await rig.job("ada")
-
-    answers = [
-        await rig.get(f"jobs/{job['id']}", by="bob"),
-        await rig.post(f"jobs/{job['id']}/cancel", by="bob"),
-        await rig.post(f"jobs/{job['id']}/retry", by="bob"),
-    ]
-
-    assert [problem(answer) for answer in answers] == [(404, "not_found")] * 3
-    assert (await rig.get("jobs", by="bob")).json()["items"] == []
-    assert (await rig.get(f"jobs/{job['id']}", by=LOCAL.id)).status_code == 200
 
 
 async def test_twenty_requests_with_one_key_make_one_job(rig: Rig) -> None:

@@ -287,15 +287,6 @@ async def test_a_table_of_events_that_begins_anew_is_nothing_to_a_log() -> None:
 # --- who may, and how many
 
 
-async def test_the_log_of_another_cannot_be_followed(live: LiveRig) -> None:
-    for name in ("ada", "bob"):
-        await live.rig.user(name)
-    scribe = await a_scribe(live, "ada")
-    async with live.listen(path(scribe), by="bob") as other, live.listen(path(scribe)) as admin:
-        assert problem(other.answer) == (404, "not_found")
-        assert (await admin.next()).event == "hello"
-
-
 async def test_what_cannot_be_followed_is_refused(live: LiveRig) -> None:
     scribe = await a_scribe(live)
     for asked in ["level=loud", "after=-1", "after=x", f"after={2**31}"]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.web.by_hand import ENDPOINTS
 from crawlyard.web.endpoints import path_of
@@ -57,6 +57,7 @@ async def asking(rig: Rig) -> Mapping[Who, str | None]:
         Who.OWNER: ada,
         Who.OTHER: bob,
         Who.READER: await rig.token("bob", READS),
+        Who.VIEWER: await rig.user("vera", Role.VIEWER),
         Who.ADMIN: rig.secrets[LOCAL.id],
         Who.REVOKED: revoked.secret,
         Who.NOBODY: None,

@@ -182,11 +182,6 @@ class TestExport:
         assert first.startswith(f'{job_id},,"{{""price"":[""1"",""2""]}}",')
         assert ",'=good," in second
 
-    async def test_what_belongs_to_others_is_not_in_it(self, rig: Rig) -> None:
-        await rig.user("bob")
-        await crawled(rig)
-        assert (await rig.get("pages/export", by="bob")).text == ""
-
     async def test_it_is_counted_with_the_other_exports(self) -> None:
         rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
         answers = [await rig.get("pages/export") for _ in range(11)]

@@ -6,7 +6,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.access.user import Role
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.probe import MOST_SITEMAPS
@@ -267,11 +266,6 @@ class TestRequests:
             answer = await rig.post("jobs/preview", body)
             assert problem(answer) == (422, "validation_failed"), body
             assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
-
-    async def test_who_only_looks_tries_nothing(self, rig: Rig) -> None:
-        await rig.user("vera", Role.VIEWER)
-        answer = await rig.post("jobs/preview", {"urls": [URL]}, by="vera")
-        assert problem(answer) == (403, "forbidden")
 
     async def test_many_at_once_are_all_answered(self, rig: Rig) -> None:
         await granted(rig)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.access.user import LOCAL, Permit, Role
+from crawlyard.core.access.user import LOCAL, Permit
 from tests.web.rig import URL, Rig, problem
 
 ANY = {"If-Match": "*"}
@@ -431,61 +431,6 @@ async def test_a_template_that_schedules_use_is_kept_and_they_are_named(rig: Rig
     refused = await rig.ask("DELETE", f"templates/{made['id']}", headers=ANY)
     assert problem(refused) == (409, "conflict")
     assert "nightly" in refused.json()["detail"]
-
-
-Asks = list[tuple[str, str, Any]]
-
-CHANGES: Asks = [
-    ("PATCH", "", {"description": "x"}),
-    ("DELETE", "", None),
-    ("POST", "/versions/1/restore", None),
-    ("POST", "/publish", None),
-    ("POST", "/unpublish", None),
-]
-LOOKS: Asks = [
-    ("GET", "", None),
-    ("GET", "/versions", None),
-    ("GET", "/versions/1", None),
-    ("GET", "/export", None),
-    ("POST", "/render", {}),
-]
-
-
-async def asked(rig: Rig, asks: Asks, ref: str, by: str) -> set[int]:
-    codes = set()
-    for method, path, body in asks:
-        more = {} if body is None else {"json": body}
-        answer = await rig.ask(method, f"templates/{ref}{path}", by=by, headers=ANY, **more)
-        codes.add(answer.status_code)
-    return codes
-
-
-async def test_others_do_not_know_of_what_is_private(rig: Rig) -> None:
-    await rig.user("ada")
-    await rig.user("bob")
-    made = await a_template(rig, "ada")
-
-    for ref in (made["id"], "ada%2Fplain", "plain"):
-        codes = await asked(rig, [*LOOKS, *CHANGES, ("POST", "/duplicate", {})], ref, "bob")
-        assert codes == {404}
-    assert await asked(rig, LOOKS, made["id"], "ada") == {200}
-
-
-async def test_others_use_what_is_public_and_do_not_change_it(rig: Rig) -> None:
-    await rig.user("ada")
-    await rig.user("bob")
-    await rig.user("vera", Role.VIEWER)
-    made = await a_template(rig, "ada")
-    await rig.post("templates/plain/publish", by="ada")
-    looks = [ask if ask[1] != "/versions/1" else ("GET", "/versions/2", None) for ask in LOOKS]
-
-    assert await asked(rig, looks, made["id"], "bob") == {200}
-    assert await asked(rig, looks, made["id"], "vera") == {200}
-    assert await asked(rig, CHANGES, made["id"], "bob") == {403}
-    assert await asked(rig, [*CHANGES, ("POST", "/duplicate", {})], made["id"], "vera") == {403}
-    for path in ("templates", "templates/import"):
-        assert problem(await rig.post(path, {}, by="vera"))[0] == 403
-    assert (await rig.get("templates/ada%2Fplain", by="ada")).json()["version"] == 2
 
 
 async def test_a_repeated_request_makes_one_template(rig: Rig) -> None:

@@ -1,6 +1,6 @@
 """Saved views: filters under names, each user's own."""
 
-from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL
 from tests.web.rig import Rig, problem
 
 FAILED = {"name": "failed", "query": "state:failed"}
@@ -53,23 +53,6 @@ async def test_a_name_is_there_once_for_each_page(rig: Rig) -> None:
     assert problem(taken) == (409, "conflict")
     await kept(rig, page="events")
     await kept(rig, "ada")
-
-
-async def test_everybody_has_his_own_an_admin_too(rig: Rig) -> None:
-    await rig.user("vera", Role.VIEWER)
-    view = await kept(rig, "vera")
-    path = f"views/{view}"
-
-    answers = [
-        await rig.get(path),
-        await rig.ask("PATCH", path, json={"name": "x"}),
-        await rig.ask("DELETE", path),
-    ]
-
-    assert [problem(answer) for answer in answers] == [(404, "not_found")] * 3
-    assert (await rig.get("views")).json()["items"] == []
-    assert (await rig.get(path, by="vera")).status_code == 200
-    assert problem(await rig.get("views", by=None)) == (401, "unauthenticated")
 
 
 async def test_a_change_may_be_meant_for_one_version(rig: Rig) -> None:

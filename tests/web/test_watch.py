@@ -134,12 +134,6 @@ async def test_the_figures_are_what_prometheus_reads(rig: Rig) -> None:
     assert figure("crawlyard_dispatch_delay_seconds_count", "w1") == 4
 
 
-async def test_the_figures_are_not_everybodys(rig: Rig) -> None:
-    await rig.user("ada")
-    assert problem(await rig.get("/metrics", by="ada")) == (403, "forbidden")
-    assert problem(await rig.get("/metrics", by=None)) == (401, "unauthenticated")
-
-
 async def test_what_cannot_be_asked_is_refused(rig: Rig) -> None:
     job = await rig.job()
     for query in ["level=loud", "after=-1", "after=x", "limit=0", "limit=1000"]:

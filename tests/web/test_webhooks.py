@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.access.user import LOCAL, NO_GRANTS, Grants, Permit, Role
+from crawlyard.core.access.user import LOCAL, NO_GRANTS, Grants
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
 from crawlyard.services.webhooks.manager import Webhooks
@@ -302,51 +302,6 @@ async def test_a_deleted_webhook_is_gone_with_its_deliveries(yard: Rig) -> None:
     for path in (f"webhooks/{made['id']}", f"webhooks/{made['id']}/deliveries"):
         assert problem(await yard.get(path)) == (404, "not_found")
     assert problem(await yard.ask("DELETE", f"webhooks/{made['id']}")) == (404, "not_found")
-
-
-CHANGES: list[tuple[str, str, Any]] = [
-    ("PATCH", "", {"description": "x"}),
-    ("POST", "/test", None),
-    ("POST", "/rotate", None),
-    ("POST", "/disable", None),
-    ("POST", "/enable", None),
-    ("DELETE", "", None),
-]
-LOOKS: list[tuple[str, str, Any]] = [("GET", "", None), ("GET", "/deliveries", None)]
-
-
-async def asked_of(rig: Rig, asks: list[tuple[str, str, Any]], ref: str, **by: Any) -> list[int]:
-    codes = []
-    for method, path, body in asks:
-        more = by | ({} if body is None else {"json": body})
-        codes.append((await rig.ask(method, f"webhooks/{ref}{path}", **more)).status_code)
-    return codes
-
-
-async def test_others_do_not_know_of_it(yard: Rig) -> None:
-    await yard.user("ada")
-    await yard.user("bob")
-    made = await a_webhook(yard, "ada")
-    delivery = await a_delivery(yard, made)
-    replay = ("POST", f"/deliveries/{delivery['id']}/replay", None)
-
-    assert set(await asked_of(yard, [*LOOKS, *CHANGES, replay], made["id"], by="bob")) == {404}
-    bobs = await a_webhook(yard, "bob")
-    assert await asked_of(yard, [replay], bobs["id"], by="bob") == [404]
-    assert await asked_of(yard, [replay], made["id"], by="ada") == [202]
-
-
-async def test_who_may_only_look_changes_nothing(yard: Rig) -> None:
-    await yard.user("ada")
-    await yard.user("vera", Role.VIEWER)
-    made = await a_webhook(yard, "ada")
-    reader = await yard.token("ada", frozenset({Permit.WEBHOOKS_READ}))
-
-    assert set(await asked_of(yard, LOOKS, made["id"], secret=reader)) == {200}
-    assert set(await asked_of(yard, CHANGES, made["id"], secret=reader)) == {403}
-    assert set(await asked_of(yard, CHANGES, made["id"], by="vera")) == {403}
-    assert problem(await yard.post("webhooks", {"url": HOOK}, by="vera")) == (403, "forbidden")
-    assert await asked_of(yard, CHANGES, made["id"], by=LOCAL.id) == [200, 202, 202, 202, 202, 204]
 
 
 async def test_a_repeated_request_makes_one_webhook(yard: Rig) -> None:

@@ -316,10 +316,3 @@ class TestURLs:
         for url in ["ftp://a.example/", "nothing", "", "x" * 9000]:
             answer = await rig.get(f"jobs/{job['id']}/why", params={"url": url})
             assert problem(answer) == (422, "validation_failed"), url
-
-    async def test_others_hear_nothing(self, rig: Rig) -> None:
-        await rig.user("ada")
-        await rig.user("bob")
-        job = await rig.job("ada")
-        answer = await rig.get(f"jobs/{job['id']}/why", params={"url": URL}, by="bob")
-        assert problem(answer) == (404, "not_found")
