@@ -85,10 +85,10 @@ def test_what_never_comes_again_is_told(shell: Shell) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["0 24 * * *"], "error: when: hour 24 is out of 0-23, at position 2"),
+        (["0 24 * * *"], "error: WHEN: hour 24 is out of 0-23, at position 2"),
         (
             ["@daily", "--tz", "Berlin"],
-            "error: zone: there is no time zone 'Berlin'; did you mean Europe/Berlin?",
+            "error: --tz: there is no time zone 'Berlin'; did you mean Europe/Berlin?",
         ),
         (["@daily", "--from", "now"], "error: --from: expected an instant such as 2027-03-27"),
         (["@daily", "-n", "1001"], "error: -n: expected at most 1,000, got 1,001"),

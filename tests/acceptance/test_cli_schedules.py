@@ -184,13 +184,13 @@ class TestChange:
         assert [after[name] for name in names] == [None] * 5
         assert (before["params"], after["params"]) == ({"start": URL}, {})
         assert "limits" not in after["overrides"]
-        assert wrong.stderr.startswith("error: limits.pages: cannot be taken away")
+        assert wrong.stderr.startswith("error: --unset: limits.pages: cannot be taken away")
 
     def test_a_wrong_edit_names_what_is_wrong(self, nightly: Shell) -> None:
         for words, said in (
-            (("--runs", "0"), "runs_left: no run is left"),
+            (("--runs", "0"), "--runs: no run is left"),
             (("--runs", "many"), "--runs: expected a whole number"),
-            (("--ends", "2026-01-01"), "ends_at: no instant"),
+            (("--ends", "2026-01-01"), "--ends: no instant"),
             (("--starts", "0001-01-01T00:00+00:00"), "--starts: expected an instant of the years"),
             (("--starts", "soon"), "--starts: expected an instant such as"),
             (("--template-version", "old"), "--template-version: expected a whole number"),
@@ -357,7 +357,7 @@ class TestAhead:
         early = schedules(nightly, "calendar", "--from", "0001-01-01T00:00+00:00", code=2)
 
         assert tokyo.stdout.startswith("2027-01-01T02:00:00Z\tnightly")
-        assert wrong.stderr.startswith("error: zone: there is no time zone 'Foo'")
+        assert wrong.stderr.startswith("error: --tz: there is no time zone 'Foo'")
         assert early.stderr.startswith("error: --from: expected an instant of the years 1970")
 
     def test_a_calendar_has_all_of_them(self, nightly: Shell) -> None:

@@ -1,8 +1,11 @@
-from typing import Any
+import inspect
+from typing import Any, cast
 
 import pytest
 
-from crawlyard.cli.jobs.crawl_options import SHOWN, Keep, SpecOptions, form_of, options_named
+from crawlyard.cli.jobs.crawl_options import SHOWN, Keep, SpecOptions, form_of
+from crawlyard.cli.options import Labels, flattened
+from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.jobs.limits import Limits
@@ -188,7 +191,10 @@ def test_what_declares_no_parameter_is_refused(subtests: pytest.Subtests) -> Non
         ("limits.pages", "--max-pages"),
         ("limits.duration", "--max-duration"),
         ("retry.attempts", "--attempts"),
-        ("params.site", "params.site"),
+        ("params.site", "--param site"),
+        ("catch_up", "--catch-up"),
+        ("zone", "--tz"),
+        ("ends_at", "--ends"),
         ("spec.limits.pages", "--max-pages"),  # of a template
         ("overrides.urls.0", "URL"),  # of a schedule
         ("spec.name", "--name"),
@@ -196,6 +202,22 @@ def test_what_declares_no_parameter_is_refused(subtests: pytest.Subtests) -> Non
     ],
 )
 def test_an_error_about_a_field_names_the_option_that_sets_it(field: str, option: str) -> None:
-    with pytest.raises(Invalid) as refused, options_named(name="NAME"):
+    def refuse(**_: object) -> None:
         raise Invalid(field, "expected more")
+
+    own = {"name": "NAME", "params": "--param"}
+    parameters = inspect.signature(cast("Any", schedules.create)).parameters.values()
+    command, labels = flattened(refuse, parameters, refuse, own)
+
+    with pytest.raises(Invalid) as refused:
+        command(urls=[])
     assert str(refused.value) == f"{option}: expected more"
+    assert labels.of(field) == option
+
+
+def test_a_quota_is_named_by_its_option() -> None:
+    labels = Labels({"pages": "--max-pages", "running": "--max-running"}, {"events": "--event"})
+
+    assert labels.of("quota.ceilings.pages") == "--max-pages"
+    assert labels.of("quota.running") == "--max-running"
+    assert (labels.of("events.0"), labels.of("other.pages")) == ("--event", "other.pages")

@@ -83,7 +83,7 @@ class Quota(Struct, frozen=True, kw_only=True):
     pending: Annotated[
         object, option(_or_none(values.count), "--max-pending", "N", "Jobs that wait.")
     ] = None
-    per_day: Annotated[
+    pages_per_day: Annotated[
         object, option(_or_none(values.count), "--max-pages-per-day", "N", "Of UTC days.")
     ] = None
     bytes_per_day: Annotated[
@@ -107,7 +107,7 @@ class Quota(Struct, frozen=True, kw_only=True):
         own = {
             "running": self.running,
             "pending": self.pending,
-            "pages_per_day": self.per_day,
+            "pages_per_day": self.pages_per_day,
             "bytes_per_day": self.bytes_per_day,
         }
         length = self.duration
@@ -206,7 +206,7 @@ async def list_tokens(session: "Session", *, limit: Limit = 50) -> None:
 
 
 @tokens_app.command("create")
-@action(creates=True)
+@action(creates=True, scopes="--scope", expires_in_s="--expires")
 async def create_token(
     session: "Session",
     name: Name,
@@ -271,7 +271,7 @@ async def list_users(session: "Session", *, limit: Limit = 50) -> None:
 
 
 @users_app.command("create")
-@action(creates=True)
+@action(creates=True, id="USER")
 async def create_user(
     session: "Session", user: User, *, role: NewRole = Role.OPERATOR, quota: Quota
 ) -> None:

@@ -44,7 +44,7 @@ Paginate = Annotated[
 Include = Annotated[bool, flag("--include", "-i", text="Status and headers as well.")]
 
 
-@flat
+@flat()
 def api(
     method: Method,
     path: Path,

@@ -154,7 +154,7 @@ _VACUUMED: View[Vacuumed] = View(
 
 
 @app.command()
-@flat
+@flat()
 def copy(
     *,
     to: To,
@@ -198,7 +198,7 @@ def copy(
 
 
 @app.command()
-@flat
+@flat()
 def backup(file: File, *, force: Replace = False, common: Common) -> None:
     """Save the whole database, as it is at this moment, to one file; work goes on meanwhile.
 
@@ -219,7 +219,7 @@ def backup(file: File, *, force: Replace = False, common: Common) -> None:
 
 
 @app.command()
-@flat
+@flat()
 def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
     """Make the yard what it was when it was saved, on SQLite or Postgres.
 
@@ -239,7 +239,7 @@ def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
 
 
 @app.command()
-@flat
+@flat()
 def upgrade(*, common: Common) -> None:
     """Bring the tables up to date now, rather than when the next command opens them.
 
@@ -261,7 +261,7 @@ def upgrade(*, common: Common) -> None:
 
 
 @app.command()
-@flat
+@flat()
 def check(*, common: Common) -> None:
     """Look whether the database is whole and up to date, and how much its tables take.
 
@@ -293,7 +293,7 @@ def check(*, common: Common) -> None:
 
 
 @app.command()
-@flat
+@flat()
 def vacuum(*, common: Common) -> None:
     """Give free room of the database back to the disk; work goes on meanwhile.
 

@@ -48,7 +48,7 @@ Limit = Annotated[
 ]
 
 
-@action(creates=lambda given: given["follow"], empty=True)
+@action(creates=lambda given: given["follow"], empty=True, events="--type")
 async def events(
     session: "Session",
     *,

@@ -131,7 +131,7 @@ async def show(session: "Session", host: Host) -> None:
 
 
 @app.command("set")
-@action(creates=True)
+@action(creates=True, at_once="--per-host", host="HOST")
 async def set_(
     session: "Session",
     hosts: Hosts,
@@ -155,7 +155,7 @@ async def set_(
 
 
 @app.command()
-@action(creates=True)
+@action(creates=True, host="HOST")
 async def pause(session: "Session", hosts: Hosts, *, note: Note = None) -> int:
     """Let nobody ask hosts until they are resumed; their URLs wait.
 
@@ -166,7 +166,7 @@ async def pause(session: "Session", hosts: Hosts, *, note: Note = None) -> int:
 
 
 @app.command()
-@action(creates=True)
+@action(creates=True, host="HOST")
 async def block(session: "Session", hosts: Hosts, *, note: Note = None) -> int:
     """Let nobody ask hosts; their URLs are skipped, in running jobs as well.
 
@@ -177,7 +177,7 @@ async def block(session: "Session", hosts: Hosts, *, note: Note = None) -> int:
 
 
 @app.command()
-@action()
+@action(host="HOST")
 async def resume(session: "Session", hosts: Hosts) -> int:
     """Let hosts be asked again that were paused or blocked.
 
@@ -187,7 +187,7 @@ async def resume(session: "Session", hosts: Hosts) -> int:
 
 
 @app.command()
-@action(basics=Basics)
+@action(basics=Basics, host="HOST")
 async def unset(session: "Session", hosts: Hosts) -> int:
     """Forget what is said of hosts: they are asked as jobs wish.
 

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from crawlyard.cli.options import Basics, Command, Common, flattened
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from crawlyard.api import connection, far, near, server
     from crawlyard.cli import login, logs, loop, session
     from crawlyard.cli.server import deadline
-    from crawlyard.cli.session import Action, LocalAction, LocalSession
+    from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings
     from crawlyard.core.access import user
     from crawlyard.core.answers.fleet import upkeep
@@ -39,23 +41,30 @@ def action(
     basics: type[Basics] = Common,
     creates: bool | Callable[[Mapping[str, Any]], bool] = False,
     empty: bool = False,
+    **own: str,
 ) -> Callable[[Callable[..., Awaitable[int | None]]], Command]:
     """Make a command of a coroutine function, whose first argument is a session.
 
     *basics* are the options that it takes beside its own; the session has them. What it returns
     is the exit code. *creates* and *empty* are those of `run`; the first may depend on what the
-    command is given.
+    command is given. *own*: what fields of the API are called on the command line, where no
+    parameter has their name.
     """
 
     def decorate(act: Callable[..., Awaitable[int | None]]) -> Command:
-        _, *own = inspect.signature(act).parameters.values()
+        _, *options = inspect.signature(act).parameters.values()
         also = inspect.Parameter("basics", inspect.Parameter.KEYWORD_ONLY, annotation=basics)
 
         def call(*, basics: Basics, **given: Any) -> None:
             makes = creates(given) if callable(creates) else creates
-            run(basics, lambda found: act(found, **given), creates=makes, empty=empty)
 
-        return flattened(act, (*own, also), call)
+            async def doing(found: "Session") -> int | None:
+                return await act(replace(found, labels=labels), **given)
+
+            run(basics, doing, creates=makes, empty=empty)
+
+        command, labels = flattened(act, (*options, also), call, own)
+        return command
 
     return decorate
 

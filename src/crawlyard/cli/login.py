@@ -39,7 +39,7 @@ Url = Annotated[
 ]
 
 
-@flat
+@flat()
 def login(url: Url = "", *, basics: Basics) -> None:
     """Sign in to a yard with a token, which is asked for, or read from stdin.
 
@@ -83,7 +83,7 @@ def _asked(url: str) -> str:
     return token.strip()
 
 
-@flat
+@flat()
 def logout(*, basics: Basics) -> None:
     """Forget the yard and the token of the last login. The token stays valid.
 

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias, TypeVar
 import typer
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
+from typer.models import ArgumentInfo, OptionInfo
 
 from crawlyard.cli.render.fields import Fields
 from crawlyard.cli.stdin_args import read_ids
@@ -151,17 +152,66 @@ class Together(Struct, frozen=True):
     read: Callable[[Any], Any]
 
 
-def flat(command: Command) -> Command:
-    """Return *command* as Typer reads it: parameters that are records become their fields.
+_KEYED = frozenset({"params", "parameters"})
+"""Fields whose members the user names."""
 
-    So that options that belong together are written once and travel as one value.
+
+class Labels(Struct, frozen=True):
+    """What the fields of the API are called on the command line, in errors of one command."""
+
+    options: Mapping[str, str]  # by parameter of the command
+    own: Mapping[str, str]  # by field, where the parameter has another name
+
+    def of(self, path: str) -> str:
+        """Return the option or argument that sets the field *path*, else *path* itself.
+
+        The field may be one of a spec, within a template or a schedule. A place within a list
+        or an object belongs to the option of the whole; a parameter of a template has a name too.
+        """
+        first, dot, rest = path.partition(".")
+        if dot and first in _KEYED and first in self.own:
+            return f"{self.own[first]} {rest}"
+        if (whole := path.rstrip(".0123456789")) in self.own:
+            return self.own[whole]
+        whole = path.removeprefix("overrides.").removeprefix("spec.")
+        member = whole.rpartition(".")[2]
+        while whole:
+            name = whole.replace(".", "_")
+            for known in (name, f"{name}_s", name.removesuffix("_s")):
+                if known in self.options:
+                    return self.options[known]
+            whole = whole.rpartition(".")[0]
+        return self.options.get(member.removesuffix("_s"), path) if first == "quota" else path
+
+    def on(self, error: Invalid) -> Invalid:
+        """Return *error* with the option in place of the field."""
+        named = self.of(error.field)
+        if named == error.field:
+            return error
+        return Invalid(named, error.message, error.position)
+
+
+def flat(**own: str) -> Callable[[Command], Command]:
+    """Make of a command what Typer reads: parameters that are records become their fields.
+
+    So that options that belong together are written once and travel as one value. *own*: what
+    fields of the API are called in errors, where no parameter has their name.
     """
-    return flattened(command, inspect.signature(command).parameters.values(), command)
+
+    def decorate(command: Command) -> Command:
+        parameters = inspect.signature(command).parameters.values()
+        found, _ = flattened(command, parameters, command, own)
+        return found
+
+    return decorate
 
 
 def flattened(
-    command: Callable[..., Any], parameters: Iterable[inspect.Parameter], call: Command
-) -> Command:
+    command: Callable[..., Any],
+    parameters: Iterable[inspect.Parameter],
+    call: Command,
+    own: Mapping[str, str],
+) -> tuple[Command, Labels]:
     """Return what Typer takes for *command* with these *parameters*; it does *call*."""
     groups: dict[str, Any] = {}
     readers: dict[str, Callable[[Any], Any]] = {}
@@ -177,16 +227,34 @@ def flattened(
             if isinstance(found, Together):
                 readers[each.name] = found.read
 
+    labels = Labels({each.name: label for each in shown if (label := _label(each))}, own)
+
     @functools.wraps(command)
     def taken(**given: Any) -> None:
         for name, kind in groups.items():
             own = {field: given.pop(field) for field in kind.__struct_fields__}
             given[name] = kind(**own)
-        call(**given | {name: read(given[name] or []) for name, read in readers.items()})
+        try:
+            call(**given | {name: read(given[name] or []) for name, read in readers.items()})
+        except Invalid as error:
+            raise labels.on(error) from error
 
     taken.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # what Typer reads
     taken.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    return taken
+    return taken, labels
+
+
+def _label(parameter: inspect.Parameter) -> str:
+    """Return what a parameter is called on the command line."""
+    for found in getattr(parameter.annotation, "__metadata__", ()):
+        if isinstance(found, ArgumentInfo):
+            return (found.metavar or parameter.name).strip("[].")
+        if isinstance(found, OptionInfo):
+            # within `Annotated`, Typer has the first name in place of the default
+            names = [found.default, *(found.param_decls or ()), parameter.name.replace("_", "-")]
+            named = next(name for name in names if isinstance(name, str))
+            return (named if named.startswith("-") else f"--{named}").partition("/")[0]
+    return ""
 
 
 def _fields(kind: Any) -> list[inspect.Parameter]:

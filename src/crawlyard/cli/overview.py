@@ -113,7 +113,7 @@ async def cancel_operation(session: "Session", operation: Operation) -> None:
         await session.show(found, _OPERATIONS)
 
 
-@action()
+@action(until="--since")
 async def stats(session: "Session", *, since: Since = None) -> None:
     """Count jobs, workers, and the pages of today.
 

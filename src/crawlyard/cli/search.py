@@ -65,7 +65,7 @@ Since = Annotated[
 Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Fetched before then: the same.")]
 
 
-@action(empty=True)
+@action(empty=True, q="WORD")
 async def pages(
     session: "Session",
     words: Words = None,

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 from pydantic import ValidationError
 
 from crawlyard.cli.failures import MIXED, exit_code_of, failure_lines
-from crawlyard.cli.options import OBJECTS, Basics, Common, Style
+from crawlyard.cli.options import OBJECTS, Basics, Common, Labels, Style
 from crawlyard.cli.render import output
 from crawlyard.cli.render.fields import pairs
 from crawlyard.cli.render.output import M, Screen, View
@@ -44,6 +44,7 @@ class Session(Struct, frozen=True, kw_only=True):
     """What a command works with while its instance is open, or its server is asked."""
 
     common: Common = Common()  # the options of the command
+    labels: Labels = Labels({}, {})  # what fields are called there
     surface: "Surface"  # of the instance, wherever that is
     ready: Callable[[], Awaitable["ReadyOut"]]  # raises Unavailable if the instance cannot work
     clock: Clock
@@ -150,7 +151,8 @@ class Session(Struct, frozen=True, kw_only=True):
                 one = await act(name)
             except CrawlyardError as error:
                 about = f"{kind} {name}" if kind and name not in str(error) else ""
-                for line in failure_lines(error, about):
+                told = self.labels.on(error) if isinstance(error, Invalid) else error
+                for line in failure_lines(told, about):
                     self.err.print(line, markup=False, highlight=False, soft_wrap=True)
                 codes.add(exit_code_of(error))
                 continue

@@ -39,6 +39,7 @@ app = group(
 )
 
 _SECRET = "CRAWLYARD_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+_LISTS: Any = {"events": "--event", "allow_addresses": "--allow-address"}
 _WHICHEVER = "-"  # in place of a webhook's id: the delivery says which
 
 _ID = "An id, or its unique beginning or end"
@@ -198,7 +199,7 @@ async def show(session: "Session", webhook: Id) -> None:
 
 
 @app.command()
-@action(creates=True)
+@action(creates=True, **_LISTS)
 async def create(
     session: "Session",
     url: Url,
@@ -224,7 +225,7 @@ async def create(
 
 
 @app.command()
-@action()
+@action(**_LISTS)
 async def edit(
     session: "Session",
     webhook: Id,

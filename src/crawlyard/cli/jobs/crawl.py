@@ -8,7 +8,6 @@ from crawlyard.cli.jobs.crawl_options import (
     SpecOptions,
     Urls,
     form_of,
-    options_named,
 )
 from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.stdin_args import read_seeds
@@ -33,7 +32,7 @@ Detach = Annotated[
 ]
 
 
-@flat
+@flat(params="--param")
 def crawl(
     *,
     urls: Urls = None,
@@ -59,8 +58,7 @@ def crawl(
         raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
     template = use.asked()
     if not template:
-        with options_named():
-            spec = spec_of(form)  # what is wrong with it is said before anything is opened
+        spec = spec_of(form)  # what is wrong with it is said before anything is opened
         if export is not None:
             export.check_kept(html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, export=export)

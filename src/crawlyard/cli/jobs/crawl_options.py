@@ -5,8 +5,7 @@ override the template. What the template asks for is taken away by ``--no-…``,
 for a limit or a list.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +20,6 @@ from crawlyard.core.fields import Field, Panel, fields_of
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS
-from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 
 
@@ -149,10 +147,10 @@ def form_over(old: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]
     """Return the form *old* with *form* over it; "none" there takes a field away."""
     both = dict(old)
     for name, value in form.items():
-        inner = form_over(both.get(name) or {}, value) if isinstance(value, Mapping) else value
-        if inner in (None, [], {}):
-            both.pop(name, None)
-        else:
+        before = both.pop(name, None)
+        both.pop(name.removesuffix("_s"), None)  # its other spelling
+        inner = form_over(before or {}, value) if isinstance(value, Mapping) else value
+        if inner not in (None, [], {}):
             both[name] = inner
     return both
 
@@ -169,40 +167,3 @@ def _json(field: Field, value: Any) -> object:
     if field.unit == "s" and value is not None:
         return FIELDS[field.path].write(value)
     return str(value) if isinstance(value, Enum) else value
-
-
-_OPTIONS: Mapping[str, str] = {"urls": "URL"} | {
-    field.path.removesuffix("_s"): field.flag for field in SHOWN
-}
-
-
-def option_of_field(path: str) -> str:
-    """Return the option that sets the field *path* of the form, else *path* itself.
-
-    A place within a list or an object belongs to the option of the whole.
-    """
-    whole = path
-    while whole:
-        option_ = _OPTIONS.get(whole.removesuffix("_s"))
-        if option_ is not None:
-            return option_
-        whole = whole.rpartition(".")[0]
-    return path
-
-
-@contextmanager
-def options_named(**own: str) -> Iterator[None]:
-    """Let errors about fields of a spec name the options that set them.
-
-    The spec may be that of a job or a template, or the overrides of a schedule. *own*: the names
-    of fields beside it, by field.
-    """
-    try:
-        yield
-    except Invalid as error:
-        path = error.field.removeprefix("overrides.").removeprefix("spec.")
-        beside, dot, rest = error.field.partition(".")
-        named = own.get(error.field) or option_of_field(path)
-        if dot and beside in own:
-            named = f"{own[beside]} {rest}"
-        raise Invalid(named, error.message, error.position) from None

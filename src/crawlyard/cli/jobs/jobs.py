@@ -87,7 +87,7 @@ Timeout = Annotated[
 
 
 @app.command("list")
-@action(empty=True)
+@action(empty=True, q="--query")
 async def list_(
     session: "Session",
     *,
@@ -268,7 +268,7 @@ app.registered_commands += results.app.registered_commands
 
 
 @app.command()
-@action()
+@action(q="--query")
 async def counts(session: "Session", *, tag: Tags = None, query: Query = "") -> None:
     """Count jobs by state.
 

@@ -66,7 +66,7 @@ DryRun = Annotated[bool, flag("--dry-run", text="Only say what would go.")]
 
 
 @app.command()
-@action()
+@action(q="--query")
 async def pages(
     session: "Session",
     job: Id,

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from crawlyard.cli.jobs.crawl_options import options_named
 from crawlyard.cli.jobs.exports import Export, save
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
@@ -111,8 +110,7 @@ async def crawl(
     """
     if export is not None:
         export.check_installed(session)
-    with options_named():
-        job = await session.surface.jobs.create(form, **template)
+    job = await session.surface.jobs.create(form, **template)
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export))
     if session.common.json:

@@ -3,8 +3,7 @@
 An option that was not given is ``None``: an edit leaves that field as it is.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
@@ -147,16 +146,6 @@ def given(*groups: Times | Policies, zone: str, **others: Any) -> dict[str, Any]
     for name in asked.keys() & _COUNTS.keys():
         asked[name] = _unless_none(asked[name], partial(count_of, _COUNTS[name]))
     return asked
-
-
-@contextmanager
-def range_named() -> Iterator[None]:
-    """Let errors about the ends of a range name the options that set them."""
-    try:
-        yield
-    except Invalid as error:
-        named = {"from": "--from", "to": "--until"}.get(error.field, error.field)
-        raise Invalid(named, error.message, error.position) from None
 
 
 def version_of(text: str) -> int | None:

@@ -3,14 +3,14 @@
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import action
-from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, options_named
+from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of
 from crawlyard.cli.options import (
     Basics,
     Common,
@@ -19,6 +19,7 @@ from crawlyard.cli.options import (
     Yes,
     choice,
     flag,
+    flat,
     group,
     option,
 )
@@ -32,7 +33,6 @@ from crawlyard.cli.schedules.options import (
     Refs,
     Times,
     given,
-    range_named,
     version_of,
 )
 from crawlyard.cli.schedules.unsetting import beside, without
@@ -70,10 +70,8 @@ app = group(
 _MOST = 1000
 """The most instants that are told at once."""
 
+_RANGE: Mapping[str, Any] = {"from": "--from", "to": "--until", "zone": "--tz"}
 _NO_DRY_RUN = "it submits jobs; --dry-run shows what would run"
-
-_OWN: Mapping[str, str] = {"name": "name", "grace_s": "--grace", "jitter_s": "--jitter"}
-"""Names of a schedule's own fields in errors; `options_named` names those of a spec."""
 
 When = Annotated[
     str,
@@ -91,6 +89,7 @@ From = Annotated[str, option(str, "--from", "INSTANT", "Those after this instant
 
 
 @app.command()
+@flat(zone="--tz")
 def explain(
     when: When,
     *,
@@ -204,7 +203,7 @@ async def show(session: "Session", schedule: Ref) -> None:
 
 
 @app.command()
-@action(creates=True)
+@action(creates=True, name="NAME", params="--param")
 async def create(
     session: "Session",
     schedule: Name,
@@ -224,13 +223,12 @@ async def create(
     """
     made = given(times, policies, zone="UTC", description=description, **use.asked())
     fields = {"name": schedule, "when": when, "overrides": form_of(urls or (), asked), **made}
-    with options_named(**_OWN):
-        created = await session.surface.schedules.create(**fields)
+    created = await session.surface.schedules.create(**fields)
     await _told(session, "created", [created])
 
 
 @app.command()
-@action()
+@action(name="--rename", params="--param")
 async def edit(
     session: "Session",
     schedule: Ref,
@@ -262,11 +260,13 @@ async def edit(
     overrides = _in_words(overrides)
     if use.unset:
         more = {**found.params, **params}, beside(found.overrides, overrides)
-        objects = without(*more, use.unset)
+        try:
+            objects = without(*more, use.unset)
+        except Invalid as error:
+            raise Invalid("--unset", str(error)) from error
         params, overrides = map(patch_between, (found.params, found.overrides), objects)
     changes |= {n: v for n, v in (("params", params), ("overrides", overrides)) if v}
-    with options_named(**_OWN):
-        changed = await session.surface.schedules.edit(found.id, version=found.version, **changes)
+    changed = await session.surface.schedules.edit(found.id, version=found.version, **changes)
     await _told(session, "changed", [changed])
 
 
@@ -359,7 +359,7 @@ async def next_(session: "Session", schedule: Ref, *, number: Number = 5) -> Non
 
 
 @app.command()
-@action()
+@action(**_RANGE)
 async def backfill(
     session: "Session",
     schedule: Ref,
@@ -379,8 +379,7 @@ async def backfill(
     zone = zone_of(found.zone)
     start = instant_of("--from", since, zone)
     end = instant_of("--until", until, zone) if until else None
-    with range_named():
-        would = await schedules.backfill(found.id, start, end, dry_run=True)
+    would = await schedules.backfill(found.id, start, end, dry_run=True)
     done = would
     if not dry_run and would.runs:
         jobs = counted(len(would.runs), "job")
@@ -407,7 +406,7 @@ async def backfill(
 
 
 @app.command()
-@action()
+@action(**_RANGE)
 async def calendar(
     session: "Session", *, since: Start = "", until: End = "", tz: Zone = "UTC"
 ) -> None:
@@ -419,8 +418,7 @@ async def calendar(
     place = zone_of(tz)
     start = instant_of("--from", since, place) if since else None
     end = instant_of("--until", until, place) if until else None
-    with range_named():
-        found = await session.surface.schedules.calendar(start, end)
+    found = await session.surface.schedules.calendar(start, end)
     await session.listed(found.occurrences, views.calendar_view(tz))
     if not found.occurrences:
         session.tell("nothing is due in that time")

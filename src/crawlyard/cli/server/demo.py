@@ -39,7 +39,7 @@ class DemoBasics(Basics, frozen=True, kw_only=True):
     data_dir: Annotated[Path | None, option(Path, "--data-dir", "DIR", _KEPT)] = None
 
 
-@flat
+@flat()
 def demo(*, pages: Pages = 300, out: Out = "", basics: DemoBasics) -> None:
     """Crawl a small site that this command itself serves on loopback.
 

@@ -62,7 +62,7 @@ AllowHosts = Annotated[
 ]
 
 
-@flat
+@flat()
 def serve(
     *,
     host: Host = "127.0.0.1",

@@ -55,7 +55,7 @@ NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver events t
 NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete what has had its time.")]
 
 
-@flat
+@flat()
 def work(
     *,
     jobs: Slots = None,

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED, exit_code_of, failure_lines
 from crawlyard.cli.invoke import action
-from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, form_over, options_named
+from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, form_over
 from crawlyard.cli.options import Basics, Limit, Yes, choice, flag, flat, group, option
 from crawlyard.cli.stdin_args import STDIN
 from crawlyard.cli.stdout import write
@@ -145,7 +145,7 @@ async def show(session: "Session", template: Ref, *, version: Version = None) ->
 
 
 @app.command()
-@action(creates=True)
+@action(creates=True, name="NAME", parameters="--param")
 async def create(
     session: "Session",
     template: Name,
@@ -169,13 +169,12 @@ async def create(
         spec=form_of(urls or (), asked),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
-    with options_named(name="name", parameters="--param"):
-        made = await session.surface.templates.create(forms.data_of(draft))
+    made = await session.surface.templates.create(forms.data_of(draft))
     await _told(session, "created", made)
 
 
 @app.command()
-@action()
+@action(name="--rename", parameters="parameter")
 async def edit(
     session: "Session",
     template: Ref,
@@ -207,8 +206,7 @@ async def edit(
         given["spec"] = form_over(old.spec, form)
     if file or given:
         draft = replace(drafts.draft_from(file) if file else old, **given)
-        with options_named(name="--rename", parameters="parameter"):
-            saved = await _saved(session, before, old, draft)
+        saved = await _saved(session, before, old, draft)
     else:
         with drafts.edited(old) as draft:
             saved = await _saved(session, before, old, draft)
@@ -228,7 +226,7 @@ async def _saved(
 
 
 @app.command()
-@flat
+@flat()
 def validate(files: Files, *, basics: Basics) -> None:
     """Check files that hold templates; nothing is kept.
 
@@ -253,7 +251,7 @@ def validate(files: Files, *, basics: Basics) -> None:
 
 
 @app.command()
-@action()
+@action(params="--param")
 async def render(
     session: "Session",
     template: Ref,
@@ -268,13 +266,12 @@ async def render(
     crawlyard templates render news -p start_url=https://example.org
     crawlyard templates render news -p start_url=https://example.org --max-pages 10 --json
     """
-    with options_named():
-        rendered = await session.surface.templates.render(
-            template,
-            params=params_of(param or ()),
-            overrides=form_of(urls or (), asked),
-            version=version,
-        )
+    rendered = await session.surface.templates.render(
+        template,
+        params=params_of(param or ()),
+        overrides=form_of(urls or (), asked),
+        version=version,
+    )
     if session.common.quiet:
         write(f"{rendered.template_id}\n".encode())
     elif session.whole:
