@@ -6,7 +6,16 @@ from typing import Any
 
 from xxhash import xxh3_64_intdigest
 
-from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, Skipped, Target, TargetState
+from crawlyard.core.crawl.page import (
+    Body,
+    ErrorKind,
+    Outcome,
+    Page,
+    PageError,
+    Skipped,
+    Target,
+    TargetState,
+)
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
@@ -88,9 +97,12 @@ def done(target: Target, bodies: Mapping[Body, bytes] | None = None, **fields: A
     return Outcome(target, TargetState.DONE, a_page(target, **fields), bodies or {})
 
 
-def failed(target: Target, kind: ErrorKind = ErrorKind.TIMEOUT, **fields: Any) -> Outcome:
+def failed(
+    target: Target, kind: ErrorKind = ErrorKind.TIMEOUT, detail: str = "", **fields: Any
+) -> Outcome:
     """Return the outcome of a target that was given up, without an answer unless *fields* say."""
-    page = a_page(target, **({"status": None, "bytes": 0, "error": kind} | fields))
+    error = PageError(kind=kind, detail=detail)
+    page = a_page(target, **({"status": None, "bytes": 0, "error": error} | fields))
     return Outcome(target, TargetState.FAILED, page)
 
 

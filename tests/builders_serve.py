@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.core.access.credential import Credential, CredentialKind
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import Quota, User
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event, EventName

@@ -16,13 +16,13 @@ from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.jobs import MOST_JOBS, MOST_TESTED
 from crawlyard.services.jobs.preview import LONGEST as LONGEST_PREVIEW
 from crawlyard.services.jobs.wait import LONGEST as LONGEST_WAIT
-from crawlyard.services.schedules.backfill_operation import MOST_INSTANTS
-from crawlyard.web.connection import IDLE_S, LINGER_S, REQUEST_S
+from crawlyard.services.schedules.backfill import MOST_INSTANTS
+from crawlyard.web.live.catch_up import MOST_REPLAYED
 from crawlyard.web.live.hub import MOST_OF_ONE
-from crawlyard.web.live.past import MOST_REPLAYED
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
 from crawlyard.web.routes import DEEPEST, MAX_KEY
+from crawlyard.web.server import IDLE_S, LINGER_S, REQUEST_S
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
 from tests.openapi import Document, document_now, operations, referred
 

@@ -20,10 +20,16 @@ from crawlyard.core.answers.fleet.live import (
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.services.jobs.log_follow import PORTION
-from crawlyard.web.live.ahead import HEAR_EVERY
-from crawlyard.web.live.frames import RETRY, event_word
-from crawlyard.web.live.hub import LOOK_EVERY, MOST, MOST_OF_ONE, PING_EVERY, PULSE_EVERY
-from crawlyard.web.live.past import MOST_REPLAYED, REPLAYED_FOR
+from crawlyard.web.live.catch_up import MOST_REPLAYED, REPLAYED_FOR
+from crawlyard.web.live.hub import (
+    HEAR_EVERY,
+    LOOK_EVERY,
+    MOST,
+    MOST_OF_ONE,
+    PING_EVERY,
+    PULSE_EVERY,
+)
+from crawlyard.web.live.sse import RETRY, event_word
 from crawlyard.web.live.stream import ROOM
 
 Table = Callable[[list[str], list[list[str]]], str]

@@ -29,7 +29,7 @@ from crawlyard.core.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import DeliveryAttempt
-from crawlyard.services.fleet.host_rules import host_event
+from crawlyard.services.fleet.hosts import host_event
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told
@@ -375,9 +375,7 @@ def _docs_outcomes(at: datetime) -> list[Outcome]:
     return [
         done(a_target(host=host), text, title='=The "handbook", ü', fetched_at=at, elapsed_ms=120),
         done(a_target("a", host=host, depth=1), fetched_at=at, content_type="text/plain", title=""),
-        failed(
-            a_target("slow", host=host, depth=1), fetched_at=at, error_detail="no answer in time"
-        ),
+        failed(a_target("slow", host=host, depth=1), fetched_at=at, detail="no answer in time"),
         failed(a_target("gone", host=host, depth=1), ErrorKind.HTTP_4XX, status=404, fetched_at=at),
     ]
 

@@ -5,11 +5,20 @@ import os
 from python_client import AuthenticatedClient
 from python_client.api.jobs import jobs_create, jobs_edit, jobs_get, jobs_list, jobs_wait
 from python_client.api.results import results_pages
-from python_client.api.schedules import schedules_create, schedules_edit, schedules_list
-from python_client.api.schedules import schedules_get, schedules_run
+from python_client.api.schedules import (
+    schedules_create,
+    schedules_edit,
+    schedules_get,
+    schedules_list,
+    schedules_run,
+)
 from python_client.api.settings import settings_put
-from python_client.api.templates import templates_create, templates_edit, templates_get
-from python_client.api.templates import templates_list
+from python_client.api.templates import (
+    templates_create,
+    templates_edit,
+    templates_get,
+    templates_list,
+)
 from python_client.api.webhooks import webhooks_create, webhooks_edit, webhooks_get, webhooks_list
 from python_client.models import (
     JobOut,
@@ -24,12 +33,10 @@ from python_client.models import (
     WebhooksEditAsk,
 )
 
-client = AuthenticatedClient(base_url=os.environ["server"], token=os.environ["CRAWLYARD_TOKEN"])
-site = os.environ["site"]
+client = AuthenticatedClient(base_url=os.environ["SERVER"], token=os.environ["CRAWLYARD_TOKEN"])
+site = os.environ["SITE"]
 grants = {"addresses": True, "private": False, "ignore_robots": False}
-settings_put.sync(
-    "grants", client=client, body=SettingsPutAsk.from_dict(grants), if_match="*"
-)
+settings_put.sync("grants", client=client, body=SettingsPutAsk.from_dict(grants), if_match="*")
 host = site.split("/")[2]
 form = {"urls": [site], "allow_addresses": [host], "limits": {"pages": 10}, "delay_s": 0}
 

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import createClient from "openapi-fetch";
 import type { paths } from "./schema.js";
 
-const { server, site, CRAWLYARD_TOKEN: token } = process.env as Record<string, string>;
+const { SERVER: server, SITE: site, CRAWLYARD_TOKEN: token } = process.env as Record<string, string>;
 const { GET, POST, PATCH } = createClient<paths>({
   baseUrl: server,
   headers: { Authorization: `Bearer ${token}` },

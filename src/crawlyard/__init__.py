@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from crawlyard.core.jobs.queue import PriorityQueue
     from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
     from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
-    from crawlyard.core.schedules.records import ScheduleDraft
-    from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
+    from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, ScheduleDraft
     from crawlyard.core.templates.template import (
         CrawlTemplate,
         Parameter,
@@ -144,6 +143,7 @@ _HOME = {
         "CrawlSchedule",
         "Misfire",
         "Overlap",
+        "ScheduleDraft",
     ),
     "crawlyard.core.jobs.spec": (
         "JobSpec",
@@ -170,7 +170,6 @@ _HOME = {
     "crawlyard.services.jobs.manager": ("JobManager",),
     "crawlyard.services.worker.progress": ("ProgressTracker",),
     "crawlyard.services.jobs.results": ("Results",),
-    "crawlyard.core.schedules.records": ("ScheduleDraft",),
     "crawlyard.services.schedules.scheduler": ("Scheduler",),
     "crawlyard.services.jobs.submission": ("Submission",),
     "crawlyard.services.templates.manager": ("TemplateManager",),

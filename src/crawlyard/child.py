@@ -16,21 +16,21 @@ from crawlyard.services.worker.isolation import GO_ON, MAY_SEND, STORE_AWAY
 from crawlyard.services.worker.lease_guard import SendPermit
 from crawlyard.services.worker.leased_moves import reclaimed
 from crawlyard.services.worker.order_watch import watch_orders
-from crawlyard.services.worker.shard_run import run_of
+from crawlyard.services.worker.run import JobRun
 from crawlyard.yard import Yard
 
 
 async def _run(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
-        shop = yard.worker_context()
-        given = await asyncio.to_thread(_given, shop.permit)
+        context = yard.worker_context()
+        given = await asyncio.to_thread(_given, context.permit)
         claim = await reclaimed(yard.store, given)
         if claim is None:
             return  # claimed by another or moved by an operator meanwhile: the parent handles it
-        run = run_of(claim, shop, alone=True)
+        run = JobRun(claim, context, alone=True)
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
-        watch = asyncio.create_task(watch_orders(shop, lambda: [run]))
+        watch = asyncio.create_task(watch_orders(context, lambda: [run]))
         try:
             await run.run()
         finally:
@@ -40,7 +40,7 @@ async def _run(settings: Settings) -> None:
 def _given(permit: SendPermit) -> Lease:
     """Tell the parent that the child is ready, and return the lease that it sends.
 
-    From then on, *licence* follows the parent.
+    From then on, *permit* follows the parent.
     """
     with suppress(BrokenPipeError):  # the parent has died
         os.write(1, b"ready\n")

@@ -18,12 +18,11 @@ from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.errors import Conflict, Invalid
 from crawlyard.services.worker.reporting import ALIVE
-from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell
+from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell, copy, copy_of, made, save
 from crawlyard.store.admin.files import looked_over, published, put_back, settled, snapshot
 from crawlyard.store.admin.looks import DatabaseReport, TableSize, look, vacuum
 from crawlyard.store.admin.marks import Terms, held, listing
 from crawlyard.store.admin.place import DATABASE, DatabaseLocation, reading, writing
-from crawlyard.store.admin.transfer import copy, copy_of, made, save
 from crawlyard.store.db.schema import migrate, mismatch, version_of
 from crawlyard.store.open import clock_offset
 from crawlyard.store.tables import SCHEMA

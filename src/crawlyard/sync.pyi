@@ -8,67 +8,72 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
-from crawlyard.core.access.quota_ask import QuotaAsk
+from crawlyard.core.access.quota import QuotaAsk
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.answers.access.access import MeOut, NewTokenOut, TokenOut, UserOut
-from crawlyard.core.answers.access.settings import SectionOut
-from crawlyard.core.answers.access.views import ViewOut
-from crawlyard.core.answers.deletions import (
-    ScheduleDeletionOut,
-    TemplateDeletionOut,
-    WebhookDeletionOut,
-)
+from crawlyard.core.access.view import SavedView
+from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
 from crawlyard.core.answers.fleet.attention import AttentionOut
-from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
-from crawlyard.core.answers.jobs.batch import BatchOut
-from crawlyard.core.answers.jobs.exclusions import ExclusionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, ExpandedScheduleOut
-from crawlyard.core.answers.jobs.fate import FateOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
     CountsOut,
     DeletionOut,
+    ExclusionOut,
+    ExpandedJobOut,
+    ExpandedScheduleOut,
     JobProgressOut,
+    PreviewOut,
     QueueOut,
     ShardOut,
 )
-from crawlyard.core.answers.jobs.job_plan import JobPlanOut
-from crawlyard.core.answers.jobs.jobs import EventOut, JobOut, RetriedOut, SkippedOut
-from crawlyard.core.answers.jobs.pages import ErrorsOut, SkippedGroupOut, StoredPageOut, WaitingOut
-from crawlyard.core.answers.jobs.preview import PreviewOut
-from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
-from crawlyard.core.answers.schedules.schedules import (
+from crawlyard.core.answers.jobs.jobs import BatchOut, EventOut, JobOut, JobPlanOut, RetriedOut
+from crawlyard.core.answers.jobs.pages import (
+    ErrorsOut,
+    FateOut,
+    SkippedGroupOut,
+    SkippedOut,
+    StoredPageOut,
+    WaitingOut,
+)
+from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
-    CalendarOut,
+    ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
+    TimetablePreviewOut,
 )
-from crawlyard.core.answers.templates.templates import (
+from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
     RenderedOut,
     SavedTemplateOut,
+    TemplateDeletionOut,
     TemplateOut,
 )
-from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.answers.webhooks import (
+    DeliveryOut,
+    NewSecretOut,
+    WebhookDeletionOut,
+    WebhookOut,
+)
 from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.export.base import Format
 from crawlyard.services.fleet.hosts import HostChanges
 from crawlyard.services.jobs.jobs import Asked
 from crawlyard.services.jobs.terms import ArchiveTerms, JobTerms, SearchTerms
-from crawlyard.services.schedules.terms import ScheduleChanges
+from crawlyard.services.schedules.schedules import ScheduleChanges
 
 _T = TypeVar("_T")
 
@@ -85,7 +90,7 @@ def every(
 class _Account:
     def me(self) -> MeOut: ...
 
-class _Accounts:
+class _Users:
     def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[UserOut]: ...
     def create(self, id: str, role: Role = ..., quota: QuotaAsk = ...) -> UserOut: ...
     def get(self, user_id: str) -> UserOut: ...
@@ -357,9 +362,7 @@ class _Schedules:
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
-    def calendar(
-        self, from_: datetime | None = None, to: datetime | None = None
-    ) -> CalendarOut: ...
+    def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
     def get(self, ref: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedScheduleOut: ...
     def edit(
         self,
@@ -524,10 +527,10 @@ class _OperationReader:
     def get(self, operation_id: str) -> OperationOut: ...
     def cancel(self, operation_id: str) -> OperationOut: ...
 
-class _SavedViews:
-    def list(self, *, page: str | None = None) -> Slice[ViewOut]: ...
-    def create(self, name: str, query: str = "", *, page: str = "jobs") -> ViewOut: ...
-    def get(self, view_id: str) -> ViewOut: ...
+class _Views:
+    def list(self, *, page: str | None = None) -> Slice[SavedView]: ...
+    def create(self, name: str, query: str = "", *, page: str = "jobs") -> SavedView: ...
+    def get(self, view_id: str) -> SavedView: ...
     def edit(
         self,
         view_id: str,
@@ -535,7 +538,7 @@ class _SavedViews:
         name: str | None = None,
         query: str | None = None,
         version: int | tuple[int, ...] | None = None,
-    ) -> ViewOut: ...
+    ) -> SavedView: ...
     def delete(self, view_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
 
 class _Stats:
@@ -561,7 +564,7 @@ class _Monitoring:
 
 class Surface:
     account: _Account
-    users: _Accounts
+    users: _Users
     tokens: _Tokens
     jobs: _Jobs
     pages: _Pages
@@ -573,7 +576,7 @@ class Surface:
     events: _EventFeed
     settings: _Sections
     operations: _OperationReader
-    views: _SavedViews
+    views: _Views
     stats: _Stats
     attention: _Attention
     meta: _Meta

@@ -15,13 +15,12 @@ from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
 from crawlyard.services.webhooks.delivery import Deliverer
 from crawlyard.services.worker.claiming import ClaimRules
-from crawlyard.services.worker.host_locks import HostLocks
 from crawlyard.services.worker.isolation import Isolation
-from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.liveness import HostLocks, Liveness
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.run import WorkerContext
-from crawlyard.services.worker.worker import Worker, WorkerOptions, worker_id
+from crawlyard.services.worker.worker import Worker, worker_id
 from crawlyard.store.store import Store
 
 
@@ -82,17 +81,21 @@ class WorkerFactory:
             age_step=settings.age_after,
             only=only,
         )
-        options = WorkerOptions(
-            rules=rules,
-            shutdown_s=self._settings.shutdown_s,
-            run_over=run_over,
-        )
         files, isolation = None, None
         if not self._alone:
             files = HostLocks(self._settings.data_dir / "workers", name)
             isolation = Isolation(self._settings.model_dump(mode="json"))
-        signs = Liveness(name, self._dispatcher, files)
-        return Worker(self.worker_context(), self._dispatcher, signs, isolation, options, name)
+        liveness = Liveness(name, self._dispatcher, files)
+        return Worker(
+            self.worker_context(),
+            self._dispatcher,
+            liveness,
+            isolation,
+            rules,
+            name,
+            shutdown_s=settings.shutdown_s,
+            run_over=run_over,
+        )
 
     def worker_context(self) -> WorkerContext:
         """Return what the jobs of one worker share; the host gate is shared by all workers."""

@@ -261,7 +261,7 @@ def test_nothing_is_imported_if_one_file_is_wrong(either: Shell) -> None:
 
 
 def test_versions_are_kept_and_restored(news: Shell) -> None:
-    news.run("templates", "edit", "news", "--name", "headlines")
+    news.run("templates", "edit", "news", "--rename", "headlines")
     (news.folder / "next.yaml").write_text(NEWS.replace("news", "headlines").replace("10", "20"))
     news.run("templates", "edit", "headlines", "--file", "next.yaml")
 
@@ -275,6 +275,50 @@ def test_versions_are_kept_and_restored(news: Shell) -> None:
         for n in (1, 3, 4)
     ]
     assert allowed == [[5, 10], [5, 20], [5, 10]]
+
+
+def test_options_of_crawl_change_their_fields_of_the_spec_alone(news: Shell) -> None:
+    before = shown(news, "show", "news")
+    words = ("--max-bytes", "5MB", "--exclude", "*/print/*", "--delay", "2s", "--name", "jobs")
+    news.run("templates", "edit", "news", *words, "--max-errors", "9")
+    after = shown(news, "show", "news")
+
+    assert (after["version"], after["name"]) == (2, "news")
+    assert after["parameters"] == before["parameters"]
+    assert after["spec"] == before["spec"] | {
+        "exclude": ["*/print/*"],
+        "name": "jobs",
+        "delay": "2s",
+        "limits": {"pages": "{{pages}}", "bytes": "5MB", "errors": 9},
+    }
+
+    taken = ("--max-bytes", "none", "--max-errors", "none", "--exclude", "none", "--tag", "none")
+    ran = news.run("templates", "edit", "news", *taken, "--rename", "headlines")
+    assert "changed: headlines v3" in ran.stderr
+    left = shown(news, "show", "headlines")["spec"]
+    assert left.keys() == after["spec"].keys() - {"exclude", "tags"}
+    assert left["limits"] == {"pages": "{{pages}}"}
+
+    again = news.run("templates", "edit", "headlines", *taken)
+    assert "unchanged: headlines v3" in again.stderr
+
+
+def test_a_wrong_change_of_a_spec_names_its_option_and_makes_no_version(news: Shell) -> None:
+    (news.folder / "next.yaml").write_text(NEWS)
+    for words, said in (
+        (["--max-depth", "deep"], "--max-depth"),
+        (["--concurrency", "0"], "error: --concurrency: "),
+        (["--include", "re:("], "error: --include: "),
+        (["ftp://n.example/"], "error: URL: "),
+        (["--max-pages", "5"], "error: parameter pages: no {{pages}} in the spec"),
+        (["--rename", "a/b"], "error: --rename: "),
+        (["--file", "next.yaml", "--max-pages", "5"], "error: --file: has the whole spec"),
+    ):
+        ran = news.run("templates", "edit", "news", *words)
+
+        assert (ran.returncode, said in ran.stderr) == (2, True), ran.stderr
+
+    assert shown(news, "show", "news")["version"] == 1
 
 
 def test_parameters_have_the_order_of_the_file(news: Shell) -> None:

@@ -1,4 +1,4 @@
-"""A new field of a spec, declared in one place of a copy of the source, is there everywhere."""
+"""A new field of a record, declared in one place of a copy of the source, is there everywhere."""
 
 import json
 import os
@@ -18,13 +18,47 @@ FIELD = """    shoe_size: Annotated[
     ] = 42
 
 """
+PAGE = "crawlyard/core/crawl/page.py"
+PAGE_BEFORE = "    links: int = 0 "
+PAGE_FIELD = "    shoe_sizes: int = 7\n"
+PAGE_PYTHON = """
+import json
+from datetime import UTC, datetime
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.jobs.pages import PageOut, record_of
+from crawlyard.core.crawl.page import Page, Target
+from crawlyard.export.csv import Csv
+from crawlyard.export.jsonl import JsonLines
+from crawlyard.export.parquet import COLUMNS, Parquet
+from crawlyard.store.codec.jobs import PAGE_READ, page_of, page_row
+from crawlyard.store.tables.jobs import pages
+from crawlyard.web.documenting import document
+
+page = Page(url="u", final_url="u", fetched_at=datetime.now(UTC), shoe_sizes=43)
+record = record_of(page, {})
+parquet = Parquet()
+parquet.add(record)
+row = page_row(1, Target(url="u", fp=1, host="h"), page) | {"id": 1, "parent": None}
+head, line = (Csv().head() + Csv().record(record)).decode().splitlines()
+shape = document()["components"]["schemas"]["StoredPageOut"]
+print(json.dumps({
+    "json": json.loads(JsonLines().record(record))["shoe_sizes"],
+    "answered": as_dict(PageOut.of(page), {"shoe_sizes"})["shoe_sizes"],
+    "csv": dict(zip(head.split(","), line.split(",")))["shoe_sizes"],
+    "parquet": str(COLUMNS["shoe_sizes"]),
+    "column": str(pages.c.shoe_sizes.type),
+    "stored": page_of([row[name] for name in PAGE_READ]).page.shoe_sizes,
+    "schema": shape["properties"]["shoe_sizes"],
+    "always": "shoe_sizes" in shape["required"],
+}))
+"""
 PYTHON = """
 import json
 from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
-from crawlyard.core.spec_schema import form_schema
+from crawlyard.core.endpoint_schema import form_schema
 from crawlyard.core.answers.jobs.jobs import SpecOut
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
@@ -41,12 +75,13 @@ print(json.dumps({
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the source with one more field in `JobSpec`."""
+    """Return a copy of the source with one more field in `JobSpec`, and one in `Page`."""
     copy = tmp_path_factory.mktemp("new-field")
     shutil.copytree(SOURCE, copy, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
-    text = (copy / SPEC).read_text("utf-8")
-    assert text.count(BEFORE) == 1
-    (copy / SPEC).write_text(text.replace(BEFORE, FIELD + BEFORE), "utf-8")
+    for path, before, field in ((SPEC, BEFORE, FIELD), (PAGE, PAGE_BEFORE, PAGE_FIELD)):
+        text = (copy / path).read_text("utf-8")
+        assert text.count(before) == 1
+        (copy / path).write_text(text.replace(before, field + before), "utf-8")
     return copy
 
 
@@ -82,4 +117,17 @@ def test_a_new_field_is_read_stored_answered_and_can_be_set(source: Path) -> Non
         "answered": 43,
         "editable": True,
         "set": True,
+    }
+
+
+def test_a_new_field_of_a_page_is_stored_answered_and_exported(source: Path) -> None:
+    assert json.loads(said(source, "-c", PAGE_PYTHON)) == {
+        "json": 43,
+        "answered": 43,
+        "csv": "43",
+        "parquet": "int64",
+        "column": "INTEGER",
+        "stored": 43,
+        "schema": {"type": "integer"},
+        "always": True,
     }

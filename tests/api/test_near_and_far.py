@@ -12,7 +12,7 @@ import pytest
 from crawlyard import LOCAL, Role, every
 from crawlyard.about import VERSION
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.quota_ask import QuotaAsk
+from crawlyard.core.access.quota import QuotaAsk
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import Overlap
@@ -105,6 +105,7 @@ async def test_lists_are_walked_to_their_end(yard: Surface) -> None:
     part = await yard.jobs.list(tag="x", limit=2, count="exact")
     rest = await yard.jobs.list(tag="x", limit=200, cursor=part.next_cursor)
     walked = [job.id async for job in every(yard.jobs.list, tag=("x", "y"))]
+    assert walked == [job.id async for job in every(yard.jobs.list, tag="y, x")]
     some = [job.id async for job in every(yard.jobs.list, limit=3)]
 
     assert (len(part.items), part.total, part.has_more) == (2, 5, True)

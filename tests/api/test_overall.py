@@ -1,17 +1,23 @@
 """`crawlyard pages | attention`: a yard here and one over HTTP find the same."""
 
+import io
 from datetime import timedelta
+from typing import Any, cast
 
 import pytest
 
 from crawlyard import every
-from crawlyard.cli.overview.search_reports import Asked, left_out
+from crawlyard.cli import search
+from crawlyard.cli.options import Common, Only
+from crawlyard.cli.render.output import Screen
+from crawlyard.cli.session import Session
 from crawlyard.cli.when import When
 from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders import NOW
+from tests.clock import FakeClock
 from tests.web.crawled import crawled
 from tests.web.rig import URL, Rig, a_rig
 
@@ -27,37 +33,43 @@ async def rig() -> Rig:
     return rig
 
 
-async def test_pages_are_found_by_what_was_asked(yard: Surface) -> None:
+async def test_pages_are_found_by_what_was_asked(
+    yard: Surface, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    clock: Any = FakeClock(NOW)
+    screen, nobody = Screen(io.StringIO()), cast("Any", None)
+    quiet = Common(quiet=True)
+    places = {"clock": clock, "ready": nobody, "where": "", "stdout": screen, "stderr": screen}
+    session = Session(common=quiet, surface=yard, **places)
     for asked, found in (
-        (Asked(), ["gone", "slow", "good"] * 2),
-        (Asked(words=("alert", "good")), ["good", "good"]),
-        (Asked(words=("Title of https", "gone")), ["gone", "gone"]),
-        (Asked(words=("Title https",)), []),
-        (Asked(statuses=(404,)), ["gone", "gone"]),
-        (Asked(statuses=(2, 404)), ["gone", "good"] * 2),
-        (Asked(types=("text/*",), failed=False), ["good", "good"]),
-        (Asked(kinds=(ErrorKind.TIMEOUT, ErrorKind.DNS)), ["slow", "slow"]),
-        (Asked(templates=("t",), failed=True), ["gone", "slow"]),
-        (Asked(hosts=("EXAMPLE.com",), statuses=(404,)), ["gone", "gone"]),
-        (Asked(hosts=("other.example",)), []),
-        (Asked(since=When(ago=HOUR), statuses=(404,)), ["gone", "gone"]),
-        (Asked(since=When(at=NOW + HOUR)), []),
-        (Asked(until=When(ago=HOUR)), []),
+        ({}, ["gone", "slow", "good"] * 2),
+        ({"words": ["alert", "good"]}, ["good", "good"]),
+        ({"words": ["Title of https", "gone"]}, ["gone", "gone"]),
+        ({"words": ["Title https"]}, []),
+        ({"status": [404]}, ["gone", "gone"]),
+        ({"status": [2, 404]}, ["gone", "good"] * 2),
+        ({"type": ["text/*"], "only": Only.OK}, ["good", "good"]),
+        ({"kind": [ErrorKind.TIMEOUT, ErrorKind.DNS]}, ["slow", "slow"]),
+        ({"template": ["t"], "only": Only.FAILED}, ["gone", "slow"]),
+        ({"host": ["EXAMPLE.com"], "status": [404]}, ["gone", "gone"]),
+        ({"host": ["other.example"]}, []),
+        ({"since": When(ago=HOUR), "status": [404]}, ["gone", "gone"]),
+        ({"since": When(at=NOW + HOUR)}, []),
+        ({"until": When(ago=HOUR)}, []),
+        ({"limit": 2}, ["gone", "slow"]),
     ):
-        terms = asked.terms(NOW, ())
+        await cast("Any", search.pages).__wrapped__(session, **asked)
 
-        pages = [page async for page in every(yard.pages.find, asked.text, **terms)]
-
-        assert [page.url.rpartition("/")[2] for page in pages] == found, asked
+        told = capsysbinary.readouterr().out.decode().split()
+        assert [url.rpartition("/")[2] for url in told] == found, asked
 
 
 async def test_pages_of_named_jobs_are_found_and_no_more_than_asked(
     rig: Rig, yard: Surface
 ) -> None:
     [first] = (await rig.get("jobs?q=first")).json()["items"]
-    terms = Asked().terms(NOW, [first["id"]])
 
-    pages = [page async for page in every(yard.pages.find, limit=2, **terms)]
+    pages = [page async for page in every(yard.pages.find, limit=2, job=(first["id"],))]
 
     assert [page.job_name for page in pages] == ["first", "first"]
 
@@ -68,14 +80,14 @@ async def test_what_needs_a_person_is_told(rig: Rig, yard: Surface) -> None:
     found = await yard.attention.get()
 
     assert [notice.kind for notice in found.items] == ["no_worker"]
-    assert left_out(found) == []
+    assert search.left_out(found) == []
 
 
 def test_what_is_not_shown_is_counted() -> None:
     many = {"job_paused": 25, "webhook_off": 500}
     found = AttentionOut(at=NOW, items=(), counts=many, at_least=("webhook_off",))
 
-    assert left_out(found) == [
+    assert search.left_out(found) == [
         "job_paused: 0 of 25 are shown",
         "webhook_off: 0 of at least 500 are shown",
     ]

@@ -59,7 +59,7 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
     ]
     slow = [a_target(f"slow/{n}", host=HOST, depth=2) for n in range(3)]
     gone = [a_target(f"gone/{n}", host=HOST, depth=1) for n in range(2)]
-    bad = [failed(one, fetched_at=now, error_detail="no answer within 30 s") for one in slow]
+    bad = [failed(one, fetched_at=now, detail="no answer within 30 s") for one in slow]
     bad += [failed(one, ErrorKind.HTTP_4XX, status=404, fetched_at=now) for one in gone]
     waiting = [replace(a_target(f"print/{n}", host=HOST), parent=targets[0].fp) for n in range(40)]
     skipped = [

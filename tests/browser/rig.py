@@ -16,9 +16,10 @@ from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.services.surface import Surface
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import create_app
-from crawlyard.web.serving import listening, serving
+from crawlyard.web.server import listening, serving
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import Yard
 
@@ -70,7 +71,7 @@ class Stage:
 
     async def user(self, name: str, role: Role = Role.OPERATOR) -> None:
         """Make a user, who can then look."""
-        await self.site.yard.services.users.create(LOCAL, name, role)
+        await Surface(self.site.yard.services, LOCAL).users.create(name, role)
         given = await self.site.yard.services.access.create_token(LOCAL, "browser", user_id=name)
         self.secrets[name] = given.secret
 

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.web.assets import ASSETS
+from crawlyard.web.pages import ASSETS
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage
 

@@ -7,6 +7,7 @@ from playwright.async_api import expect
 
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.jobs.lifecycle import Move, StateReason
+from crawlyard.services.surface import Surface
 from tests.browser.crawls import settled
 from tests.browser.job_page import (
     HOST,
@@ -223,7 +224,7 @@ async def test_what_the_server_refuses_is_said(stage: Stage) -> None:
 async def test_a_viewer_sees_the_same_and_that_he_may_not_act(stage: Stage) -> None:
     await stage.user("vera")
     crawl = await crawled(stage, by="vera")
-    await stage.site.yard.services.users.update(LOCAL, "vera", role=Role.VIEWER)
+    await Surface(stage.site.yard.services, LOCAL).users.edit("vera", role=Role.VIEWER)
     async with stage.page(f"/jobs/{crawl.id}", by="vera") as page:
         await expect(page.get_by_label("How far it is")).to_contain_text("35 / 75")
         for name in ("Pause", "Cancel"):

@@ -16,6 +16,7 @@ from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.services.jobs.bulk import AT_ONCE
+from crawlyard.services.surface import Surface
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
@@ -444,7 +445,7 @@ async def test_what_a_site_or_user_says_stays_text(stage: Stage) -> None:
 async def test_a_viewer_sees_the_actions_disabled_and_why(stage: Stage) -> None:
     await stage.user("olga")
     await stage.job(name="Looked at", tags=["viewer"], by="olga")
-    await stage.site.yard.services.users.update(LOCAL, "olga", role=Role.VIEWER)
+    await Surface(stage.site.yard.services, LOCAL).users.edit("olga", role=Role.VIEWER)
     async with stage.page("/jobs?q=tag:viewer", by="olga") as page:
         pause = page.get_by_role("button", name="Pause Looked at")
         await expect(pause).to_be_disabled()

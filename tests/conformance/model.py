@@ -89,7 +89,8 @@ class ModelJob:
             known = self.targets[outcome.target.fp]
             known.state = outcome.state
             if outcome.page is not None:
-                known.error = outcome.page.error
+                error = outcome.page.error
+                known.error = None if error is None else error.kind
                 known.answered = outcome.page.status is not None
                 self.pages.append(outcome.page.url)
 

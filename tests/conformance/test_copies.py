@@ -14,9 +14,8 @@ from hypothesis import strategies as st
 from crawlyard.databases import CopyProgress, DatabaseLocation, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
 from crawlyard.services.worker.reporting import ALIVE
-from crawlyard.store.admin.copy import Tell
+from crawlyard.store.admin.copy import Tell, copy
 from crawlyard.store.admin.marks import Terms
-from crawlyard.store.admin.transfer import copy
 from crawlyard.store.store import Store
 from crawlyard.store.tables import metadata
 from tests.builders import NOW

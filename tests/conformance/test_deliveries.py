@@ -426,7 +426,7 @@ class TestSettle:
         self, store: Store, monkeypatch: pytest.MonkeyPatch, *, many: bool
     ) -> None:
         if many:
-            monkeypatch.setattr("crawlyard.store.webhooks.outbox.AT_ONCE", 2)
+            monkeypatch.setattr("crawlyard.store.webhooks.deliveries.AT_ONCE", 2)
         webhook = await due(store, events=8)
         delivery = (await claimed(store, limit=1))[0]
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState
 from crawlyard.errors import Conflict, NotFound

@@ -208,8 +208,7 @@ class TestFailing:
 
         def host(name: str, minutes: int, **kinds: int) -> FailingHost:
             last_at = NOW + timedelta(minutes=minutes)
-            by_kind = {ErrorKind(kind): count for kind, count in kinds.items()}
-            return FailingHost(host=name, kinds=by_kind, last_at=last_at)
+            return FailingHost(host=name, errors=sum(kinds.values()), kinds=kinds, last_at=last_at)
 
         assert every == [
             host("a.example", 3, timeout=2, http_4xx=1),

@@ -6,8 +6,7 @@ from functools import partial
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.access.policy import SectionName, grants_of
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section, SectionName, grants_of
 from crawlyard.core.access.user import NO_QUOTA, Quota
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Asker

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from crawlyard.databases import DatabaseLocation
+from crawlyard.store.admin.copy import copy
 from crawlyard.store.admin.marks import Terms
-from crawlyard.store.admin.transfer import copy
 from tests.conformance.conftest import Backend
 from tests.conformance.test_walks import WALKS, Walk
 from tests.conformance.whole import silent

@@ -9,6 +9,7 @@ from crawlyard.core.crawl.page import (
     ErrorGroup,
     ErrorKind,
     Outcome,
+    PageError,
     RuleKind,
     Skipped,
     TargetState,
@@ -49,8 +50,7 @@ async def test_a_page_comes_back_as_it_was_stored(store: Store) -> None:
         noindex=True,
         needs_scripts=True,
         extracted={"price": ("1", "2"), "none": ()},
-        error=ErrorKind.HTTP_4XX,
-        error_detail="answered 404",
+        error=PageError(kind=ErrorKind.HTTP_4XX, detail="answered 404"),
     )
 
     await recorded(

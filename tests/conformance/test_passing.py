@@ -13,7 +13,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.jobs import claim_candidates, wakeups
+from crawlyard.store.jobs import claims
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
@@ -28,9 +28,9 @@ SECOND = timedelta(seconds=1)
 @pytest.fixture(autouse=True)
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows are as many as a claim looks at, or marks, before it goes on otherwise."""
-    monkeypatch.setattr(claim_candidates, "NEAR", 2)
-    monkeypatch.setattr(wakeups, "PORTION", 2)
-    claim_candidates.near.cache_clear()
+    monkeypatch.setattr(claims, "NEAR", 2)
+    monkeypatch.setattr(claims, "PORTION", 2)
+    claims.near.cache_clear()
 
 
 async def taken(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> list[str]:  # noqa: B008

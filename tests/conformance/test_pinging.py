@@ -8,7 +8,7 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from crawlyard.store.db.pinging import RESTED_S, ping_rested
+from crawlyard.store.db.postgres import RESTED_S, ping_rested
 from tests.clock import FakeClock
 
 LONG = timedelta(seconds=RESTED_S)

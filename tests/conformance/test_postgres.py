@@ -23,8 +23,7 @@ from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.jobs.insert_jobs import add_jobs
-from crawlyard.store.jobs.jobs import _add
-from crawlyard.store.open import clock_offset, open_sql_store, store_on
+from crawlyard.store.open import clock_offset, open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event, noted
@@ -54,7 +53,7 @@ async def database(postgres_url: str) -> AsyncIterator[PostgresDatabase]:
 
 @pytest.fixture
 def store(database: PostgresDatabase) -> Store:
-    return store_on(database)
+    return Store.on(database)
 
 
 @pytest.fixture
@@ -326,7 +325,7 @@ class TestACommitWithoutAnAnswer:
                 break
 
         assert ids[0] == ids[1]
-        assert (await store_on(database).jobs.get(job_id)).job.id == job_id
+        assert (await Store.on(database).jobs.get(job_id)).job.id == job_id
 
 
 async def test_a_server_that_is_away_is_named_without_the_password(
@@ -403,7 +402,7 @@ async def test_events_get_their_numbers_in_the_order_of_commits(
     slow, quick = a_job(), a_job()
 
     def add_slowly(conn: Connection) -> None:
-        _add(conn, slow, its_event(slow))
+        add_jobs(conn, [slow], told=[its_event(slow)])
         # its event has its number, and others have all the time to overtake it
         conn.execute(text("SELECT pg_sleep(0.3)"))
 

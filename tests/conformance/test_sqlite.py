@@ -10,14 +10,14 @@ import pytest
 from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
-from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, TargetState
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, PageError, TargetState
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.schema import bring_up
-from crawlyard.store.open import open_sql_store, store_on
+from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import bodies
@@ -39,7 +39,7 @@ async def database(tmp_path: Path) -> AsyncIterator[SqliteDatabase]:
 
 @pytest.fixture
 def store(database: SqliteDatabase) -> Store:
-    return store_on(database)
+    return Store.on(database)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ async def test_nothing_is_left_of_the_bodies_of_what_is_retried(
     database: SqliteDatabase, store: Store
 ) -> None:
     claim = await claimed(store)
-    gone = Outcome(a_target(), TargetState.FAILED, a_page(error=ErrorKind.HTTP_4XX), TEXT)
+    error = PageError(kind=ErrorKind.HTTP_4XX)
+    gone = Outcome(a_target(), TargetState.FAILED, a_page(error=error), TEXT)
     answer = await recorded(store, claim.lease, a_batch([a_target()], [gone]))
     job = await ended(store, answer.lease)
 

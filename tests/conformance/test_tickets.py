@@ -23,8 +23,7 @@ from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.wakeup import Wakeup
 from crawlyard.dispatch import procrastinate
 from crawlyard.dispatch.base import Bell, Listener
-from crawlyard.dispatch.procrastinate import TicketDispatcher
-from crawlyard.dispatch.ticket_bell import TicketBell
+from crawlyard.dispatch.procrastinate import TicketBell, TicketDispatcher
 from crawlyard.dispatch.tickets import CHORES, MOST_TAGS, QUEUE, TICKET, Queues, queue_of
 from crawlyard.errors import Conflict
 from crawlyard.services.worker.claiming import ClaimRules, listener_of

@@ -153,7 +153,7 @@ class TestDelete:
     async def test_many_deliveries_go_in_steps(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.webhooks.outbox.AT_ONCE", 3)
+        monkeypatch.setattr("crawlyard.store.webhooks.deliveries.AT_ONCE", 3)
         webhook = await kept(store)
         for _ in range(7):
             await added(store)
@@ -230,7 +230,7 @@ class TestSwitching:
     async def test_much_that_waits_has_failed_in_steps(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.webhooks.outbox.AT_ONCE", 3)
+        monkeypatch.setattr("crawlyard.store.webhooks.deliveries.AT_ONCE", 3)
         webhook = await kept(store)
         for _ in range(7):
             await added(store)

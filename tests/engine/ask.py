@@ -11,7 +11,7 @@ from pathlib import Path
 from crawlyard.clock import SystemClock
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.dns import Resolver, look_up
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import Guard
 
 

@@ -11,8 +11,7 @@ import pytest
 from crawlyard.clock import SystemClock
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.dns import Look, Resolver, look_up
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import Fetcher, Response
+from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
 from tests.engine.raw import RawServer
 

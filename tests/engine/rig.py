@@ -41,7 +41,7 @@ class Outcome:
     @property
     def errors(self) -> dict[str, str]:
         """Return the kind of error of each failed URL."""
-        return {page.final_url: page.error.value for page in self.pages if page.error}
+        return {page.final_url: page.error.kind.value for page in self.pages if page.error}
 
     @property
     def rules(self) -> dict[str, str]:

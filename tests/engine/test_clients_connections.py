@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from tests.engine.clients import CAP, HEADERS, Make, came, failure, got
 from tests.engine.raw import Call, ServeRaw, answer, saying
 from tests.site import until

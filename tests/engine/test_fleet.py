@@ -8,9 +8,8 @@ import pytest
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
-from crawlyard.services.fleet.host_rules import HostRules
-from crawlyard.services.fleet.status import Watching
-from crawlyard.services.fleet.worker_orders import Fleet
+from crawlyard.services.fleet.workers import Workers
+from crawlyard.services.surface import Surface
 from crawlyard.services.worker.worker import Worker
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
@@ -23,8 +22,8 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield yard
 
 
-def fleet_of(yard: Yard) -> Fleet:
-    return Fleet(yard.store, Watching(yard.store, yard.jobs, yard.clock), yard.clock)
+def workers_of(yard: Yard) -> Workers:
+    return Surface(yard.services, LOCAL).workers
 
 
 async def until(yard: Yard, worker: Worker, holds: Callable[[WorkerReport], bool]) -> WorkerReport:
@@ -46,14 +45,14 @@ async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resume
     working = asyncio.create_task(worker.run())
     await published(yard, first.id, done=1)
 
-    await fleet_of(yard).quiet(LOCAL, worker.id)
+    await workers_of(yard).quiet(worker.id)
     quiet = await until(yard, worker, lambda report: report.quiet)
     second = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
     await until_state(yard, first.id, State.COMPLETED)
     left = await until(yard, worker, lambda report: not report.running)
     waits = (await yard.jobs.get(LOCAL, second.id)).job.state
 
-    await fleet_of(yard).resume(LOCAL, worker.id)
+    await workers_of(yard).resume(worker.id)
     await until_state(yard, second.id, State.COMPLETED)
     worker.stop()
     await working
@@ -72,7 +71,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
     working = asyncio.create_task(worker.run())
     await published(yard, job.id, done=3)
 
-    await fleet_of(yard).stop(LOCAL, worker.id)
+    await workers_of(yard).stop(worker.id)
     async with asyncio.timeout(60):
         await working
 
@@ -90,10 +89,10 @@ async def test_a_quiet_worker_can_be_stopped(yard: Yard) -> None:
     worker = yard.worker()
     working = asyncio.create_task(worker.run())
     await until(yard, worker, lambda report: True)
-    await fleet_of(yard).quiet(LOCAL, worker.id)
+    await workers_of(yard).quiet(worker.id)
     await until(yard, worker, lambda report: report.quiet)
 
-    await fleet_of(yard).stop(LOCAL, worker.id)
+    await workers_of(yard).stop(worker.id)
     async with asyncio.timeout(60):
         await working
 
@@ -107,7 +106,7 @@ async def test_a_wish_is_of_one_worker_alone(yard: Yard, site_server: Serve) -> 
     await until(yard, other, lambda report: True)
     await until(yard, one, lambda report: True)
 
-    await fleet_of(yard).quiet(LOCAL, one.id)
+    await workers_of(yard).quiet(one.id)
     await until(yard, one, lambda report: report.quiet)
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
     await until_state(yard, job.id, State.COMPLETED)
@@ -139,8 +138,7 @@ async def test_a_host_shows_how_many_urls_wait_for_it(yard: Yard, site_server: S
     working = asyncio.create_task(worker.run())
 
     busy = await until(yard, worker, lambda report: any(h.waiting > 1 for h in report.hosts))
-    hosts = HostRules(yard.store, Watching(yard.store, yard.jobs, yard.clock), yard.clock)
-    shown = await hosts.get(LOCAL, busy.hosts[0].host)
+    shown = await Surface(yard.services, LOCAL).hosts.get(busy.hosts[0].host)
     await yard.jobs.cancel(LOCAL, job.id)
     left = await until(yard, worker, lambda report: not report.running)
     worker.stop()

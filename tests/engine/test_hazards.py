@@ -40,7 +40,7 @@ def verdict(found: Outcome, url: str) -> str:
 
 def _word(page: Page) -> str:
     if page.error is not None:
-        return f"failed:{page.error.value}"
+        return f"failed:{page.error.kind.value}"
     return "truncated" if page.truncated else "page"
 
 

@@ -15,7 +15,7 @@ import pytest
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.extract import parse_pool
-from crawlyard.engine.extract.page import ExtractError, Wanted, extract
+from crawlyard.engine.extract.page import ExtractError, Source, Wanted, extract
 from crawlyard.engine.extract.parse_pool import (
     LARGE,
     LARGE_IF_SLOW,
@@ -33,7 +33,13 @@ SENTENCE = (
 )
 PAGE = b"<html lang=en><title>t</title><article>" + SENTENCE * (LARGE // len(SENTENCE) + 1)
 WANTED = Wanted(text=TextMode.MAIN, css=(("links", "a@href"), ("title", "title")))
-ARGUMENTS = (PAGE, "utf-8", "http://h.example/", ("otherbot: none",), "crawlyard", WANTED)
+SOURCE = Source(
+    url="http://h.example/",
+    charset="utf-8",
+    robots_header=("otherbot: none", "\udcff"),  # a header may have bytes that are no UTF-8
+    agent_token="crawlyard",
+    wanted=WANTED,
+)
 
 # Programs that stand in for a parser: one that never answers, one that dies of each page
 SILENT = (sys.executable, "-c", "import sys; sys.stdin.buffer.read()")
@@ -56,19 +62,19 @@ def gone(pid: int) -> bool:
 
 
 async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: ParsePool) -> None:
-    page = await pool.run(*ARGUMENTS)
+    page = await pool.run(PAGE, SOURCE)
 
-    assert page == extract(*ARGUMENTS)
+    assert page == extract(PAGE, SOURCE)
     assert len(pool._idle) == 1
 
 
 async def test_only_a_large_page_is_parsed_in_a_process(pool: ParsePool) -> None:
     for mode in TextMode:
         wanted = Wanted(text=mode)
-        small = await pool.run(PAGE[:LARGE_IF_SLOW], None, "http://h/", (), "crawlyard", wanted)
+        small = await pool.run(PAGE[:LARGE_IF_SLOW], Source(url="http://h/", wanted=wanted))
         assert (small.title, pool._idle) == ("t", [])
 
-    large = await pool.run(PAGE, None, "http://h/", (), "crawlyard", Wanted(text=TextMode.NONE))
+    large = await pool.run(PAGE, Source(url="http://h/", wanted=Wanted(text=TextMode.NONE)))
 
     assert (large.title, len(pool._idle)) == ("t", 1)
 
@@ -85,10 +91,10 @@ def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
 
 
 async def test_a_process_is_used_again(pool: ParsePool) -> None:
-    await pool.run(*ARGUMENTS)
+    await pool.run(PAGE, SOURCE)
     first = pool._idle[0].pid
 
-    await asyncio.gather(*(pool.run(*ARGUMENTS) for _ in range(3)))
+    await asyncio.gather(*(pool.run(PAGE, SOURCE) for _ in range(3)))
 
     assert [process.pid for process in pool._idle] == [first]
 
@@ -98,7 +104,7 @@ async def test_a_page_that_takes_too_long_ends_with_its_process() -> None:
 
     for _ in range(2):  # the pool goes on
         with pytest.raises(ExtractError, match=r"took longer than 0\.05 s"):
-            await pool.run(*ARGUMENTS)
+            await pool.run(PAGE, SOURCE)
 
     assert pool._idle == []
 
@@ -107,17 +113,17 @@ async def test_a_page_of_which_the_process_dies_is_tried_once_more() -> None:
     pool = ParsePool(size=1, command=DYING)
 
     with pytest.raises(ExtractError, match="died of it"):
-        await pool.run(*ARGUMENTS)
+        await pool.run(PAGE, SOURCE)
 
     assert pool._idle == []
 
 
 async def test_a_process_that_was_killed_is_replaced(pool: ParsePool) -> None:
-    await pool.run(*ARGUMENTS)
+    await pool.run(PAGE, SOURCE)
     killed = pool._idle[0]
     killed.send_signal(signal.SIGKILL)
 
-    page = await pool.run(*ARGUMENTS)
+    page = await pool.run(PAGE, SOURCE)
 
     assert page.title == "t"
     assert pool._idle != [killed]
@@ -126,12 +132,12 @@ async def test_a_process_that_was_killed_is_replaced(pool: ParsePool) -> None:
 async def test_a_process_known_to_be_gone_costs_no_try(
     pool: ParsePool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await pool.run(*ARGUMENTS)
+    await pool.run(PAGE, SOURCE)
     pool._idle[0].kill()
     await pool._idle[0].wait()
     monkeypatch.setattr(parse_pool, "_TRIES", 1)
 
-    page = await pool.run(*ARGUMENTS)
+    page = await pool.run(PAGE, SOURCE)
 
     assert page.title == "t"
 
@@ -140,7 +146,7 @@ async def test_a_command_that_cannot_be_started_is_an_error_of_the_page() -> Non
     pool = ParsePool(command=("/nonexistent/python",))
 
     with pytest.raises(ExtractError, match="cannot start a process"):
-        await pool.run(*ARGUMENTS)
+        await pool.run(PAGE, SOURCE)
 
 
 async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
@@ -155,7 +161,7 @@ async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
         return started[0]
 
     pool._process = noted  # type: ignore[method-assign]  # to know that it is at work
-    task = asyncio.create_task(pool.run(*ARGUMENTS))
+    task = asyncio.create_task(pool.run(PAGE, SOURCE))
     await at_work.wait()
 
     task.cancel()
@@ -168,7 +174,7 @@ async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
 
 async def test_a_closed_pool_has_no_processes() -> None:
     pool = ParsePool(size=2)
-    await asyncio.gather(pool.run(*ARGUMENTS), pool.run(*ARGUMENTS))
+    await asyncio.gather(pool.run(PAGE, SOURCE), pool.run(PAGE, SOURCE))
     pids = [process.pid for process in pool._idle]
 
     await pool.close()
@@ -182,7 +188,7 @@ async def test_an_error_of_the_parser_comes_back_as_such(pool: ParsePool) -> Non
     wanted = Wanted(css=(("x", "["),))
 
     with pytest.raises(ExtractError, match="SelectorSyntaxError"):
-        await pool.run(PAGE, None, "http://h/", (), "crawlyard", wanted)
+        await pool.run(PAGE, Source(url="http://h/", wanted=wanted))
 
     assert len(pool._idle) == 1  # which is no reason to end its process
 

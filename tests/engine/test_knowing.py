@@ -138,3 +138,18 @@ async def test_an_edit_meanwhile_holds_for_the_crawl(yard: Yard, site_server: Se
 
     assert (await yard.store.jobs.get(long.run.job_id)).job.spec.limits == Limits(pages=1)
     assert long.run.job.spec.limits == Limits(pages=1)
+
+
+async def test_a_job_that_is_paused_meanwhile_sends_nothing(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite(tree(2, 2)))
+
+    async def pause(long: Long) -> None:
+        if long.frontier.read == 1:
+            await yard.jobs.pause(LOCAL, long.run.job_id)
+
+    long = await a_long_run(yard, f"{server.url}/", pause)
+    await long.run.run()
+
+    standing = await yard.store.jobs.get(long.run.job_id)
+    assert (standing.job.state, standing.shard.worker) == (State.PAUSED, None)
+    assert server.hits == []

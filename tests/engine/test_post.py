@@ -10,7 +10,7 @@ import pytest
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.webhooks.webhook import EXCERPT
 from crawlyard.engine.http.dns import Infos, Resolver, look_up
-from crawlyard.engine.http.errors import FetchFailed, NotAsked
+from crawlyard.engine.http.fetch import FetchFailed, NotAsked
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import PostAnswer, Poster
 from crawlyard.errors import Invalid

@@ -41,7 +41,7 @@ def html(body: str) -> Answer:
 
 def details(found: Outcome, base: str) -> dict[str, str]:
     return {
-        page.final_url.removeprefix(base): page.error_detail for page in found.pages if page.error
+        page.final_url.removeprefix(base): page.error.detail for page in found.pages if page.error
     }
 
 
@@ -62,7 +62,7 @@ async def test_a_redirect_to_itself_is_an_error_that_is_asked_for_once(
         "/plain": "redirect loop: it leads back to itself",
         "/dots": "redirect loop: it leads back to itself",
     }
-    assert {page.error for page in found.pages} == {ErrorKind.BAD_REDIRECT}
+    assert {page.error and page.error.kind for page in found.pages} == {ErrorKind.BAD_REDIRECT}
     assert sorted(hit.path for hit in server.hits if hit.path in answers) == sorted(answers)
     assert (found.usage.redirects, found.usage.errors, found.usage.done) == (3, 3, 3)
     assert found.job.state_reason is StateReason.START_FAILED

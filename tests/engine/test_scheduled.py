@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Yard
-from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import ScheduleDraft
 from tests.engine.rig import a_spec, opened
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve

@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from crawlyard import LOCAL, Settings, Yard
-from crawlyard.cli.server.working import Beside, run_together
+from crawlyard.cli.server.work import Beside, run_together
 from crawlyard.cli.signals import Interrupts
 from crawlyard.demo.server import SiteServer
 from tests.engine.rig import a_spec

@@ -14,9 +14,9 @@ from crawlyard import State
 from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.client import HttpFetcher
-from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import Infos, Look, Resolver, look_up
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from tests.engine.raw import Call, ServeRaw, answer, saying

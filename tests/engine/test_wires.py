@@ -13,10 +13,9 @@ import uvloop
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.http.connect import Connector
-from crawlyard.engine.http.connection import HttpConnection
-from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.connection import ConnectionPool, HttpConnection
 from crawlyard.engine.http.dns import Resolver
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from tests.site import until

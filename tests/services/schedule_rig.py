@@ -10,8 +10,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft, Tick
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.services.jobs.manager import JobManager

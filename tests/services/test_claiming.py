@@ -32,14 +32,6 @@ class Bench:
     running: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
 
-    @property
-    def taken(self) -> int:
-        return len(self.running)
-
-    @property
-    def takes_more(self) -> bool:
-        return self.open
-
     def begin(self, claim: Claim) -> None:
         self.running.append(claim.job.id)
 
@@ -77,8 +69,13 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def claiming(store: Store, clock: FakeClock, **rules: Any) -> Claiming:
-    return Claiming("w1", store, clock, ClaimRules(lease=LEASE, **({"slots": 2} | rules)))
+def claiming(bench: Bench, store: Store, clock: FakeClock, **changes: Any) -> Claiming:
+    rules = ClaimRules(lease=LEASE, **({"slots": 2} | changes))
+
+    def free() -> int | None:
+        return rules.slots - len(bench.running) if bench.open else None
+
+    return Claiming("w1", store, clock, rules, free=free, begin=bench.begin, give_up=bench.give_up)
 
 
 async def waiting(store: Store, clock: FakeClock, *priorities: Priority, **spec: Any) -> list[Job]:
@@ -100,7 +97,9 @@ async def waiting(store: Store, clock: FakeClock, *priorities: Priority, **spec:
 async def test_free_slots_are_filled_and_no_more(store: Store, clock: FakeClock) -> None:
     first, second, _ = await waiting(store, clock, NORMAL, NORMAL, NORMAL)
     bench = Bench()
-    await claiming(store, clock).fill(bench)
+
+    await claiming(bench, store, clock).fill()
+
     assert bench.running == [first.id, second.id]
 
 
@@ -109,7 +108,9 @@ async def test_many_slots_are_filled_in_the_order_of_the_queue(
 ) -> None:
     jobs = await waiting(store, clock, *[NORMAL] * 12)
     bench = Bench()
-    await claiming(store, clock, slots=11).fill(bench)
+
+    await claiming(bench, store, clock, slots=11).fill()
+
     assert bench.running == [job.id for job in jobs[:11]]
 
 
@@ -118,7 +119,9 @@ async def test_of_many_slots_the_last_ones_take_what_is_urgent_alone(
 ) -> None:
     jobs = await waiting(store, clock, *[NORMAL] * 9)
     bench = Bench()
-    await claiming(store, clock, slots=8, reserved=2).fill(bench)
+
+    await claiming(bench, store, clock, slots=8, reserved=2).fill()
+
     assert bench.running == [job.id for job in jobs[:6]]
 
 
@@ -127,11 +130,12 @@ async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
 ) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
     asked = Counting(store.leases)
-    bench, filling = Bench(), claiming(replace(store, leases=asked), clock, slots=20)
+    bench = Bench()
+    filling = claiming(bench, replace(store, leases=asked), clock, slots=20)
 
-    await filling.fill(bench)
+    await filling.fill()
     asked.claims = 0
-    await filling.fill(bench)
+    await filling.fill()
 
     assert len(bench.running) == 7
     assert asked.claims == 1
@@ -142,10 +146,11 @@ async def test_what_was_claimed_runs_though_another_claim_fails(
 ) -> None:
     await waiting(store, clock, *[NORMAL] * 7)
     asked = Counting(store.leases, fails_at=2)
-    bench, filling = Bench(), claiming(replace(store, leases=asked), clock, slots=20)
+    bench = Bench()
+    filling = claiming(bench, replace(store, leases=asked), clock, slots=20)
 
     with pytest.raises(StoreUnavailable):
-        await filling.fill(bench)
+        await filling.fill()
 
     assert len(bench.running) == asked.claims - 1
     assert await store.leases.holders() == {"w1": len(bench.running)}
@@ -154,16 +159,21 @@ async def test_what_was_claimed_runs_though_another_claim_fails(
 async def test_a_worker_that_takes_no_more_claims_nothing(store: Store, clock: FakeClock) -> None:
     await waiting(store, clock, URGENT)
     bench = Bench(open=False)
-    await claiming(store, clock).fill(bench)
+
+    await claiming(bench, store, clock).fill()
+
     assert bench.running == []
 
 
 async def test_the_last_slots_take_what_is_urgent_alone(store: Store, clock: FakeClock) -> None:
     first, _ = await waiting(store, clock, NORMAL, NORMAL)
-    bench, filling = Bench(), claiming(store, clock, reserved=1)
-    await filling.fill(bench)
+    bench = Bench()
+    filling = claiming(bench, store, clock, reserved=1)
+
+    await filling.fill()
     [urgent] = await waiting(store, clock, URGENT)
-    await filling.fill(bench)
+    await filling.fill()
+
     assert bench.running == [first.id, urgent.id]
 
 
@@ -171,7 +181,9 @@ async def test_a_worker_takes_what_it_has_the_tags_for(store: Store, clock: Fake
     await waiting(store, clock, URGENT, worker_tags=("gpu",))
     [able] = await waiting(store, clock, LOW, worker_tags=("eu",))
     bench = Bench()
-    await claiming(store, clock, tags=frozenset({"eu"})).fill(bench)
+
+    await claiming(bench, store, clock, tags=frozenset({"eu"})).fill()
+
     assert bench.running == [able.id]
 
 
@@ -179,15 +191,16 @@ async def test_a_low_job_is_given_up_once_an_urgent_one_has_waited(
     store: Store, clock: FakeClock
 ) -> None:
     low, _ = await waiting(store, clock, LOW, NORMAL)
-    bench, filling = Bench(), claiming(store, clock, patience=5 * SECOND)
-    await filling.fill(bench)
+    bench = Bench()
+    filling = claiming(bench, store, clock, patience=5 * SECOND)
+    await filling.fill()
     [urgent] = await waiting(store, clock, URGENT)
 
     await clock.advance(4 * SECOND)
-    await filling.fill(bench)
+    await filling.fill()
     early = list(bench.given_up)
     await clock.advance(SECOND)
-    await filling.fill(bench)
+    await filling.fill()
 
     assert early == []
     assert bench.given_up == [low.id]
@@ -196,15 +209,16 @@ async def test_a_low_job_is_given_up_once_an_urgent_one_has_waited(
 
 async def test_it_is_looked_for_once_a_second(store: Store, clock: FakeClock) -> None:
     await waiting(store, clock, LOW, LOW)
-    bench, filling = Bench(), claiming(store, clock, patience=timedelta(0))
-    await filling.fill(bench)
+    bench = Bench()
+    filling = claiming(bench, store, clock, patience=timedelta(0))
+    await filling.fill()
     await waiting(store, clock, URGENT)
 
     await clock.advance(0.9 * SECOND)
-    await filling.fill(bench)
+    await filling.fill()
     early = list(bench.given_up)
     await clock.advance(0.1 * SECOND)
-    await filling.fill(bench)
+    await filling.fill()
 
     assert early == []
     assert len(bench.given_up) == 1
@@ -216,23 +230,25 @@ async def test_nobody_yields_where_that_is_not_wanted(
 ) -> None:
     [low] = await waiting(store, clock, LOW)
     rules = {"only": low.id} if alone else {"patience": None}
-    bench, filling = Bench(), claiming(store, clock, slots=1, **rules)
-    await filling.fill(bench)
+    bench = Bench()
+    filling = claiming(bench, store, clock, slots=1, **rules)
+    await filling.fill()
     await waiting(store, clock, URGENT)
 
     await clock.advance(60 * SECOND)
-    await filling.fill(bench)
+    await filling.fill()
 
     assert bench.running == [low.id]
 
 
 async def test_jobs_rise_while_a_worker_looks(store: Store, clock: FakeClock) -> None:
     [low] = await waiting(store, clock, LOW)
-    bench, filling = Bench(), claiming(store, clock, slots=1, age_step=10 * SECOND)
+    bench = Bench()
+    filling = claiming(bench, store, clock, slots=1, age_step=10 * SECOND)
     await clock.advance(20 * SECOND)
     [normal] = await waiting(store, clock, NORMAL)
 
-    await filling.fill(bench)
+    await filling.fill()
 
     assert bench.running == [low.id]
     assert (await store.jobs.get(low.id)).job.level is Priority.HIGH
@@ -244,5 +260,7 @@ async def test_without_ageing_a_low_job_waits_for_ever(store: Store, clock: Fake
     await clock.advance(timedelta(days=300))
     [normal] = await waiting(store, clock, NORMAL)
     bench = Bench()
-    await claiming(store, clock, slots=1).fill(bench)
+
+    await claiming(bench, store, clock, slots=1).fill()
+
     assert bench.running == [normal.id]

@@ -22,7 +22,7 @@ PROGRAM = """
 import asyncio, sys
 from crawlyard.cli.server import deadline
 from crawlyard.cli.signals import Interrupts
-from crawlyard.cli.server.working import run_together
+from crawlyard.cli.server.work import run_together
 
 async def jobs():
     await asyncio.Event().wait()
@@ -51,7 +51,7 @@ def test_a_process_that_does_not_stop_in_time_ends_with_an_error_that_names_what
         "error: stopping took longer than 0.2 s; this process exits now."
         " Other workers will take over its jobs"
     )
-    assert said[2].startswith("  still running: work (crawlyard.cli.server.working:")
+    assert said[2].startswith("  still running: work (crawlyard.cli.server.work:")
     assert ", jobs (__main__:" in said[2]
 
 

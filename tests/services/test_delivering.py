@@ -7,8 +7,7 @@ from email.utils import format_datetime
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
 from crawlyard.core.webhooks.webhook import (

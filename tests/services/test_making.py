@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.setting import Section
+from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import Event
 from crawlyard.core.templates.template import TemplateDraft

@@ -13,7 +13,7 @@ from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import Attention, Disk, Notice, Trouble
-from crawlyard.core.overview.snapshot import Snapshot
+from crawlyard.core.overview.stats import Snapshot
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id

@@ -11,7 +11,6 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.core.templates.template import Parameter, TemplateDraft
 from crawlyard.errors import Conflict, IllegalMove, Invalid
 from crawlyard.ids import new_id
 from crawlyard.store.queries import ScheduleQuery
@@ -210,28 +209,6 @@ class TestUpdate:
         rig.clock.step(7 * MINUTE)
         schedule_id = await rig.create("every 1h")
         assert (await rig.schedule(schedule_id)).next_at == MIDNIGHT + HOUR + 8 * MINUTE
-
-    async def test_what_is_set_can_be_taken_away(self, rig: Rig) -> None:
-        spec = {"urls": ["{{site}}"], "headers": {"X-A": "{{token}}"}}
-        parameters = (Parameter(name="site"), Parameter(name="token"))
-        draft = TemplateDraft(name="news", spec=spec, parameters=parameters)
-        await rig.templates.create(LOCAL, draft)
-        params = {"site": "https://a.example/", "token": "x"}
-        overrides = {"limits": {"pages": 7, "errors": 3}, "delay_s": 2, "tags": ["a"]}
-        schedule_id = await rig.create(
-            template="news", params=params, overrides=overrides, ends_at=MIDNIGHT + 90 * HOUR
-        )
-
-        unset = ("params.token", "limits.pages", "delay", "tags")
-        after = await rig.scheduler.update(LOCAL, schedule_id, {"ends_at": None}, unset=unset)
-
-        assert after.ends_at is None
-        assert after.params == {"site": "https://a.example/"}
-        assert after.overrides == {"limits": {"errors": 3}}
-        for path in ("params.token", "limits.pages", "max_depth"):
-            with pytest.raises(Invalid) as refused:
-                await rig.scheduler.update(LOCAL, schedule_id, {}, unset=[path])
-            assert refused.value.field == path
 
     @pytest.mark.parametrize(
         ("fields", "changes", "field"),

@@ -110,11 +110,11 @@ class TestFind:
         schedule_id = await rig.create()
         theirs = await rig.create(actor=ADA)
 
-        assert await rig.scheduler.resolve(LOCAL, schedule_id.upper()) == schedule_id
-        assert await rig.scheduler.resolve(LOCAL, "nightly") == schedule_id
-        assert await rig.scheduler.resolve(LOCAL, "ada/nightly") == theirs
+        assert (await rig.scheduler.get(LOCAL, schedule_id.upper())).id == schedule_id
+        assert (await rig.scheduler.get(LOCAL, "nightly")).id == schedule_id
+        assert (await rig.scheduler.get(LOCAL, "ada/nightly")).id == theirs
         with pytest.raises(NotFound):
-            await rig.scheduler.resolve(ADA, "local/nightly")
+            await rig.scheduler.get(ADA, "local/nightly")
 
     async def test_an_admin_sees_those_of_all(self, rig: Rig) -> None:
         await rig.create()

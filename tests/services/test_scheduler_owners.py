@@ -21,7 +21,6 @@ Call = Callable[[Scheduler, Actor, str], Awaitable[object]]
 
 LOOKS: Mapping[str, Call] = {
     "get": lambda s, actor, i: s.get(actor, i),
-    "resolve": lambda s, actor, i: s.resolve(actor, i),
     "next_runs": lambda s, actor, i: s.next_runs(actor, i),
     "due_between": lambda s, actor, i: s.due_between(actor, i, MIDNIGHT, MIDNIGHT + HOUR, 10),
     "runs": lambda s, actor, i: s.runs(actor, i),
@@ -35,6 +34,7 @@ CHANGES: Mapping[str, Call] = {
     ),
     "delete": lambda s, actor, i: s.delete(actor, i),
     "deletable": lambda s, actor, i: s.deletable(actor, i),
+    "changeable": lambda s, actor, i: s.changeable(actor, i),
 }
 LISTS = {"list", "calendar", "recent"}  # what is not his is left out: tested below
 OWN = {"create"}  # of what is not there yet: tested below
@@ -114,7 +114,7 @@ async def test_lists_and_calendars_leave_out_what_is_somebody_elses(rig: Rig) ->
 async def test_names_of_others_mean_nothing(rig: Rig) -> None:
     for word in ("nightly", "ada/nightly"):
         with pytest.raises(NotFound):
-            await rig.scheduler.resolve(BOB, word)
+            await rig.scheduler.get(BOB, word)
 
 
 async def test_who_may_only_look_creates_nothing(rig: Rig) -> None:

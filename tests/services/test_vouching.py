@@ -159,19 +159,19 @@ class TestTemplates:
 
 class TestSchedules:
     @pytest.mark.parametrize(
-        "change",
+        "overrides",
         [
-            {"overrides": INSIDE},
-            {"overrides": {"ignore_robots": True}},
-            {"changes": {"overrides": OUTSIDE | {"allow_private": True}}},
+            INSIDE,
+            OUTSIDE | {"ignore_robots": True},
+            OUTSIDE | {"allow_private": True},
         ],
     )
     async def test_an_edit_over_the_api_cannot_ask_for_more(
-        self, rig: Rig, change: dict[str, Any]
+        self, rig: Rig, overrides: dict[str, Any]
     ) -> None:
         schedule_id = await rig.create()
         with pytest.raises(Forbidden, match="not granted on this server"):
-            await rig.scheduler.update(API, schedule_id, **{"changes": {}} | change)
+            await rig.scheduler.update(API, schedule_id, {"overrides": overrides})
 
     async def test_nor_can_one_that_is_created_there(self, rig: Rig) -> None:
         with pytest.raises(Forbidden, match=NOT_GRANTED):
@@ -181,10 +181,10 @@ class TestSchedules:
         ref = await template(rig, OUTSIDE)
         schedule_id = await scheduled(rig, ref)
         elsewhere = {"urls": ["http://10.0.0.5/delete?all"]}
-        await rig.scheduler.update(API, schedule_id, {}, overrides={"tags": ["mine"]})
+        await rig.scheduler.update(API, schedule_id, {"overrides": {"tags": ["mine"]}})
 
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.scheduler.update(LOCAL, schedule_id, {}, overrides=INSIDE)
+            await rig.scheduler.update(LOCAL, schedule_id, {"overrides": INSIDE})
         await rig.templates.update(LOCAL, ref, a_draft(INSIDE | elsewhere))
 
         assert await next_run(rig, schedule_id) is None
@@ -230,7 +230,7 @@ class TestSchedules:
     async def test_who_changes_anothers_schedule_does_not_vouch_for_him(self, rig: Rig) -> None:
         schedule_id = await rig.create(actor=ADA)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await rig.scheduler.update(LOCAL, schedule_id, {}, overrides=INSIDE)
+            await rig.scheduler.update(LOCAL, schedule_id, {"overrides": INSIDE})
 
 
 class TestWebhooks:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from crawlyard.cli.server.serving import while_current
+from crawlyard.cli.server.serve import while_current
 
 
 class Service:

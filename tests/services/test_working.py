@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from crawlyard.cli.server.working import run_dry, run_together
+from crawlyard.cli.server.work import run_dry, run_together
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 
 from crawlyard import ErrorKind
 from crawlyard.core.hosts.robots_file import RobotsFile
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.robots.cache import FRESH_S, MAX_HOPS, Closed, RobotsAccess, RobotsCache
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.errors import StoreUnavailable

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from crawlyard.cli.overview.event_reports import line
+from crawlyard.cli.events import line
 from crawlyard.cli.when import When
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.event import Event, EventName

@@ -45,8 +45,8 @@ NONE = Whole(id="b", on=False, parts=())
 async def written(
     capsysbinary: pytest.CaptureFixture[bytes], style: Style, fields: str, *items: Wire
 ) -> str:
-    found, out = output.each(items), Console(width=80, no_color=True)
-    await output.write_all(found, VIEW, style, out, quiet=False, fields=Fields.of(fields))
+    out, common = Console(width=80, no_color=True), Common(fields=Fields.of(fields))
+    await output.write_all(items, VIEW, style, out, common)
     return capsysbinary.readouterr().out.decode()
 
 

@@ -14,26 +14,24 @@ from rich.console import Console
 from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.jobs import views
-from crawlyard.cli.jobs.reports import facts
 from crawlyard.cli.jobs.summary import exit_code, hints, scripts_needed, sentence
-from crawlyard.cli.jobs.views import jobs_view, left
-from crawlyard.cli.options import Style
+from crawlyard.cli.jobs.views import jobs_view
+from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
-from crawlyard.cli.render.job_display import Lines, fraction, outlook, panel
+from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, panel
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
 from crawlyard.core.answers.base import as_dict, encoded
 from crawlyard.core.answers.jobs.jobs import (
-    ErrorGroupOut,
     EtaOut,
     JobOut,
-    PageOut,
     SpecOut,
     UsageOut,
+    WaitOut,
 )
-from crawlyard.core.answers.jobs.why import WaitOut
-from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
+from crawlyard.core.answers.jobs.pages import ErrorGroupOut, PageOut
+from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
@@ -91,6 +89,7 @@ def test_a_spec_goes_out_whole() -> None:
 
 def test_instants_and_durations_go_out_as_the_api_says() -> None:
     out = as_dict(job_out(limits=Limits(duration_s=7200)))
+
     assert out["created_at"] == "2026-01-02T03:04:05.678Z"
     assert out["spec"]["limits"] == {
         "pages": None,
@@ -105,6 +104,7 @@ def test_instants_and_durations_go_out_as_the_api_says() -> None:
 
 def test_credentials_do_not_go_out() -> None:
     out = job_out(headers=(("Authorization", "Bearer x"), ("X-Api-Key", "y"), ("Accept", "text/*")))
+
     assert list(map(tuple, out.spec.headers)) == [
         ("Authorization", HIDDEN),
         ("X-Api-Key", HIDDEN),
@@ -114,6 +114,7 @@ def test_credentials_do_not_go_out() -> None:
 
 def test_half_characters_do_not_stop_a_record() -> None:
     out = PageOut.of(a_page(title="a\ud800b", extracted={"x": ("\udfff",)}), text="t\ud800")
+
     told = as_dict(out)
     assert (told["title"], told["text"], told["extracted"]["x"]) == (
         "a\ufffdb",
@@ -132,10 +133,10 @@ async def shown(
 ) -> str:
     pages = [
         PageOut.of(a_page(title="tab\there \x1b[31m [bold]", bytes=1234)),
-        PageOut.of(a_page(title="ü", status=None, error=ErrorKind.DNS)),
+        PageOut.of(a_page(title="ü", status=None, error=PageError(kind=ErrorKind.DNS))),
     ]
     out = Console(width=width, no_color=True, highlight=False)
-    await output.write_all(output.each(pages), views.PAGES, style, out, quiet=quiet)
+    await output.write_all(pages, views.PAGES, style, out, Common(quiet=quiet))
     return capsysbinary.readouterr().out.decode()
 
 
@@ -150,6 +151,7 @@ async def test_plain_output_has_no_header_and_one_line_each(
 
 async def test_csv_output_has_a_header(capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     lines = (await shown(Style.CSV, capsysbinary)).split("\r\n")
+
     assert lines[0] == "status,error,depth,bytes,time,url,title"
     assert lines[2] == ",dns,0,1000,0,https://example.com/,ü"
 
@@ -159,6 +161,7 @@ async def test_a_table_fits_the_terminal_and_interprets_nothing(
 ) -> None:
     for width in (40, 80, 130):
         lines = (await shown(Style.TABLE, capsysbinary, width=width)).splitlines()
+
         assert lines[0].split()[:2] == ["STATUS", "ERROR"]
         assert all(len(line) <= width for line in lines)
         assert "\x1b" not in "".join(lines)
@@ -174,14 +177,15 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
     group = ErrorGroup(
         kind=ErrorKind.TIMEOUT, count=1_234, samples=(url,), first_at=NOW, last_at=NOW
     )
+    error = PageError(kind=ErrorKind.BAD_REDIRECT)
     lists: list[tuple[Any, Any, set[str]]] = [
         (job, views.jobs_view(NOW), {job.id[-8:], name, "running"}),
-        (PageOut.of(a_page(url=url, error=ErrorKind.BAD_REDIRECT)), views.PAGES, {url}),
-        (ErrorGroupOut.of(group), views.errors_view(NOW), {"timeout", "1,234", url}),
+        (PageOut.of(a_page(url=url, error=error)), views.PAGES, {url}),
+        (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timeout", "1,234", url}),
     ]
     for item, view, told in lists:
         out = Console(width=30, no_color=True, highlight=False)
-        await output.write_all(output.each([item, item]), view, Style.TABLE, out, quiet=False)
+        await output.write_all([item, item], view, Style.TABLE, out, Common())
         written = capsysbinary.readouterr().out.decode()
 
         assert all(len(line) <= 30 for line in written.splitlines())
@@ -196,6 +200,7 @@ async def test_json_output_is_an_array_and_jsonl_a_line_each(
 ) -> None:
     array = await shown(Style.JSON, capsysbinary)
     lines = await shown(Style.JSONL, capsysbinary)
+
     assert array.startswith('[\n  {\n    "url": "https://example.com/",\n')
     assert array.endswith("\n  }\n]\n")
     assert "\x1b" not in array
@@ -210,13 +215,15 @@ async def test_quiet_output_is_ids_alone(capsysbinary: pytest.CaptureFixture[byt
 async def test_nothing_is_written_as_nothing(
     style: Style, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    await output.write_all(output.each([]), views.SKIPPED, style, Console(), quiet=False)
+    await output.write_all([], views.SKIPPED, style, Console(), Common())
+
     expected = {Style.JSON: b"[]\n", Style.YAML: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
     assert capsysbinary.readouterr().out == expected.get(style, b"")
 
 
-def test_the_exit_code_tells_how_a_job_ended() -> None:
-    for state, reason, code in [
+@pytest.mark.parametrize(
+    ("state", "reason", "code"),
+    [
         (State.COMPLETED, StateReason.EXHAUSTED, 0),
         (State.COMPLETED, StateReason.LIMIT_PAGES, 0),
         (State.COMPLETED, StateReason.LIMIT_ERRORS, 12),
@@ -224,12 +231,15 @@ def test_the_exit_code_tells_how_a_job_ended() -> None:
         (State.CANCELLED, StateReason.BY_USER, 11),
         (State.PAUSED, StateReason.BY_USER, 0),
         (State.PAUSED, StateReason.DISK_FULL, 1),
-    ]:
-        assert exit_code(job_out(state, reason)) == code, (state, reason)
+    ],
+)
+def test_the_exit_code_tells_how_a_job_ended(state: State, reason: StateReason, code: int) -> None:
+    assert exit_code(job_out(state, reason)) == code
 
 
-def test_the_exit_code_tells_what_went_wrong() -> None:
-    for error, code in [
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
         (Invalid("pages", "expected more"), 2),
         (NotFound("x"), 3),
         (Forbidden("x"), 4),
@@ -239,14 +249,17 @@ def test_the_exit_code_tells_what_went_wrong() -> None:
         (CrawlyardError("x"), 1),
         (OSError(28, "No space left on device", "a.csv"), 1),
         (ValueError("x"), 1),
-    ]:
-        assert exit_code_of(error) == code, error
+    ],
+)
+def test_the_exit_code_tells_what_went_wrong(error: Exception, code: int) -> None:
+    assert exit_code_of(error) == code
 
 
 def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
     error = IllegalMove(
         "cannot pause a job that is\x1b completed", [Move.RESUME, Move.RETRY_FAILED]
     )
+
     assert failure_lines(error, "job 1") == [
         "error: job 1: cannot pause a job that is\\x1b completed",
         "  you can: resume, retry --failed",
@@ -258,10 +271,11 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
 
 def test_the_last_line_of_a_crawl_says_it_all() -> None:
     groups = [
-        ErrorGroupOut.of(ErrorGroup(kind=kind, count=1, first_at=NOW, last_at=NOW))
+        ErrorGroupOut.filled(ErrorGroup(kind=kind, count=1, first_at=NOW, last_at=NOW))
         for kind in (ErrorKind.TIMEOUT, ErrorKind.HTTP_4XX)
     ]
     job = job_out(State.COMPLETED, StateReason.LIMIT_PAGES)
+
     assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
         "completed (limit_pages) in 24 s · 200 pages, 6.1 MB, 2 failed (1 timeout, 1 http_4xx)"
         " · pages.jsonl 6.1 MB"
@@ -325,12 +339,14 @@ def test_the_time_left_is_a_range() -> None:
     eta = EtaOut(p10_s=9.6, p50_s=12.0, p90_s=19.2, confidence="high", limit=None)
     job = job_out()
     job = replace(job, progress=replace(job.progress, eta=eta))
+
     assert left(job) == "9\u201320 s"
     assert outlook(job) == ["9\u201320 s left"]
 
 
 def test_before_a_url_is_done_the_time_left_is_being_estimated() -> None:
     begun = job_out(shard=Shard(usage=Usage(discovered=1, duration_s=1)))
+
     assert outlook(begun) == ["time left: estimating… (no URL finished yet)"]
 
 
@@ -394,22 +410,25 @@ OPTIONS = """
 
 def test_crawl_has_the_options_it_promised() -> None:
     result = CliRunner().invoke(PROGRAM, ["crawl", "--help"])
+
     assert [name for name in OPTIONS.split() if f" --{name} " not in result.stdout] == []
 
 
 def test_a_sentence_to_a_file_is_a_line_as_it_is() -> None:
     file = io.StringIO()
     sentence = f"https://example.org/:smile:/[b]{'x' * 200}"
+
     Screen(file).say(sentence)
+
     assert file.getvalue() == f"{sentence}\n"
 
 
 def test_a_damaged_job_is_shown_as_damaged_and_waits_for_nothing() -> None:
     job = job_out(State.PENDING, StateReason.WAITING_SLOT)
-    waits = [WaitOut.of(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
+    waits = [WaitOut.filled(Wait(reason=WaitReason.QUEUE, detail="it is next in line", position=1))]
     damaged = replace(job, damaged="spec: x", waits_for=waits)
-    shown = dict(facts(damaged))
-    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).columns}
+    shown = dict(jobs_view(NOW).facts(damaged))
+    listed = {column.name: column.value(damaged) for column in jobs_view(NOW).listed}
 
     assert listed["STATE"] == "damaged"
     assert (shown["state"], "waits for" in shown) == ("damaged", False)

@@ -31,7 +31,7 @@ def test_what_names_no_branch_gets_them_all() -> None:
 
 
 def test_a_command_loads_no_other() -> None:
-    names = ("jobs.jobs", "schedules.schedules", "access.accounts", "overview.search")
+    names = ("jobs.jobs", "schedules.schedules", "accounts", "search")
     others = [f"crawlyard.cli.{name}" for name in names]
     program = (
         "import sys, types\n"

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.jobs import PageOut
-from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.answers.jobs.pages import PageOut
+from crawlyard.core.crawl.page import ErrorKind, PageError
 from crawlyard.errors import Conflict
 from crawlyard.export.base import CHUNK, Format, Record, Writer, write
 from crawlyard.export.csv import COLUMNS, Csv, cell
@@ -28,6 +28,8 @@ FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
 NUMBER = re.compile(r"[+-][0-9.,]*[0-9](e[+-]?[0-9]+)?", re.IGNORECASE)
 UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # half characters too
+
+TIMEOUT = PageError(kind=ErrorKind.TIMEOUT, detail="no answer in 30 s")
 
 
 def a_record(text: str | None = None, **fields: Any) -> Record:
@@ -100,7 +102,7 @@ def test_a_number_gets_none() -> None:
 
 
 def test_a_failed_page_says_why_in_both_formats() -> None:
-    record = a_record(status=None, error=ErrorKind.TIMEOUT, error_detail="no answer in 30 s")
+    record = a_record(status=None, error=TIMEOUT)
     writer = Csv()
 
     header, row = rows(writer.head() + writer.record(record))

@@ -12,6 +12,7 @@ from crawlyard.engine.extract.page import (
     MAX_VALUES,
     Extracted,
     ExtractError,
+    Source,
     Wanted,
     check_wanted,
     decoded,
@@ -32,7 +33,14 @@ def read(
     **wanted: Any,
 ) -> Extracted:
     body = html.encode() if isinstance(html, str) else html
-    return extract(body, charset, url, headers, "crawlyard", Wanted(**wanted))
+    source = Source(
+        url=url,
+        charset=charset,
+        robots_header=headers,
+        agent_token="crawlyard",
+        wanted=Wanted(**wanted),
+    )
+    return extract(body, source)
 
 
 def links(html: str, **how: Any) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from crawlyard.core.hosts.rule import HostState
 from crawlyard.engine.hosts.gate import NEVER
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from tests.clock import settle
 from tests.unit.sharing_rig import HOST, MINUTE, SECOND, Rig
 

@@ -13,7 +13,7 @@ from crawlyard.core.hosts.slots import HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.engine.hosts.gate import LONGEST_HOLD_S, NEVER, HostGate
 from crawlyard.engine.hosts.ledger import Pacer
-from crawlyard.engine.http.errors import NotSent
+from crawlyard.engine.http.fetch import NotSent
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.clock import FakeClock, settle

@@ -2,8 +2,9 @@
 
 import random
 
-from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
-from crawlyard.engine.urls import Base
+import pytest
+
+from crawlyard.engine.urls import Base, LinkCache, folder_of, is_simple
 
 PAGES = (
     "http://h/a/b/one.html?q=1",
@@ -21,16 +22,19 @@ PARTS = (
 def test_all_pages_of_a_folder_get_the_links_that_each_would_get_alone() -> None:
     dice = random.Random(7)
     hrefs = ["".join(dice.choices(PARTS, k=dice.randint(0, 4))) for _ in range(6_000)]
+
     for page in (*PAGES, *PAGES):  # the second time, nearly all is known
         alone = [Base(page).join(href.partition("#")[0]) for href in hrefs]
+
         assert Base(page).joined(hrefs) == tuple(dict.fromkeys(u for u in alone if u))
 
 
-def test_a_base_element_moves_all_links() -> None:
-    for href in ["http://other/x/", "ftp://h/p/", "../up/?q=/r/"]:
-        base = Base("http://h/a/page", href)
-        links = ["x", "/y", "?z", "//n/"]
-        assert base.joined(links) == tuple(u for link in links if (u := base.join(link))), href
+@pytest.mark.parametrize("href", ["http://other/x/", "ftp://h/p/", "../up/?q=/r/"])
+def test_a_base_element_moves_all_links(href: str) -> None:
+    base = Base("http://h/a/page", href)
+
+    links = ["x", "/y", "?z", "//n/"]
+    assert base.joined(links) == tuple(u for link in links if (u := base.join(link)))
 
 
 def test_the_oldest_links_are_forgotten_together() -> None:
@@ -53,6 +57,6 @@ def test_a_folder_ends_with_the_last_slash_of_the_path() -> None:
     assert folder_of("ftp://h/a/b") == ""
 
 
-def test_what_depends_on_the_page_itself_is_not_kept() -> None:
-    for href in ["", "?q", "http:x", "\tx", " x", "\\x", "mailto:a", "x" * 301]:
-        assert not is_simple(href), href
+@pytest.mark.parametrize("href", ["", "?q", "http:x", "\tx", " x", "\\x", "mailto:a", "x" * 301])
+def test_what_depends_on_the_page_itself_is_not_kept(href: str) -> None:
+    assert not is_simple(href)

@@ -7,8 +7,7 @@ from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.hosts.politeness import Politeness
 from crawlyard.engine.http.fetch import Response
-from crawlyard.engine.robots.cache import RobotsAccess, RobotsCache
-from crawlyard.engine.robots.queue import RobotsQueue
+from crawlyard.engine.robots.cache import RobotsCache
 from tests.builders import a_target
 from tests.clock import FakeClock
 
@@ -24,18 +23,26 @@ async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off(
         await asyncio.Event().wait()
         raise AssertionError
 
-    learning = RobotsQueue(gate, turns, never, asyncio.get_running_loop().create_task)
-    access = RobotsAccess("Test/1", RobotsCache(clock), lambda url: learning.ask(url, manners))
-    manners = Politeness("job", gate, access, lambda _: None, lambda *_: None)
+    manners = Politeness(
+        "job",
+        "Test/1",
+        gate,
+        RobotsCache(clock),
+        turns,
+        ask=never,
+        spawn=asyncio.get_running_loop().create_task,
+        note=lambda _: None,
+        listed=lambda *_: None,
+    )
     manners.adopt(JobSpec(urls=(f"http://{HOST}/",), delay_s=0))
     manners.wish(HOST)
     target = a_target("1", host=HOST)
     turns.push(target)
     for began in (False, True):
-        learning.begin(manners, f"http://{HOST}", HOST)
+        manners.begin(f"http://{HOST}", HOST)
         if began:
             await asyncio.sleep(0)
-        learning.cancel()
+        manners.cancel()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
 
@@ -45,4 +52,4 @@ async def test_a_host_comes_again_when_asking_for_its_robots_txt_was_broken_off(
         assert turn[0] == target
         turn[1].give_unused()
         turns.push(target)
-    assert len(learning) == 0
+    assert len(manners) == 0

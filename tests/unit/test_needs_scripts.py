@@ -1,7 +1,9 @@
 """Which pages need scripts: shells that say nothing without them, and pages that only have some."""
 
+import pytest
+
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Wanted, extract
+from crawlyard.engine.extract.page import Source, Wanted, extract
 
 SCRIPT = '<script type="module" src="/assets/index-4f2a.js"></script>'
 ANALYTICS = (
@@ -100,27 +102,26 @@ PAGES = {
 
 
 def needs_scripts(html: str, text: TextMode = TextMode.TEXT) -> bool:
-    wanted = Wanted(text=text)
-    return extract(html.encode(), "utf-8", "http://h.example/", (), "us", wanted).needs_scripts
+    source = Source(url="http://h.example/", charset="utf-8", wanted=Wanted(text=text))
+    return extract(html.encode(), source).needs_scripts
 
 
-def test_a_shell_needs_scripts_whatever_text_is_wanted() -> None:
-    for mode in TextMode:
-        assert {name for name, html in SHELLS.items() if not needs_scripts(html, mode)} == set(), (
-            mode
-        )
+@pytest.mark.parametrize("mode", TextMode)
+def test_a_shell_needs_scripts_whatever_text_is_wanted(mode: TextMode) -> None:
+    assert {name for name, html in SHELLS.items() if not needs_scripts(html, mode)} == set()
 
 
-def test_a_page_that_says_something_needs_none() -> None:
-    for mode in TextMode:
-        assert {name for name, html in PAGES.items() if needs_scripts(html, mode)} == set(), mode
+@pytest.mark.parametrize("mode", TextMode)
+def test_a_page_that_says_something_needs_none(mode: TextMode) -> None:
+    assert {name for name, html in PAGES.items() if needs_scripts(html, mode)} == set()
 
 
 def test_looking_for_it_changes_nothing_that_is_extracted() -> None:
     body = page('<div id="root"></div><script id="d">one</script><noscript>two</noscript>').encode()
-    found = extract(
-        body, "utf-8", "http://h/", (), "us", Wanted(css=(("s", "#d"), ("n", "noscript")))
-    )
+
+    wanted = Wanted(css=(("s", "#d"), ("n", "noscript")))
+    found = extract(body, Source(url="http://h/", charset="utf-8", wanted=wanted))
+
     assert found.needs_scripts
     assert (found.title, found.text) == ("A title", "two")
     assert found.extracted == {"s": ("one",), "n": ("two",)}

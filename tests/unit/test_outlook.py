@@ -2,7 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from crawlyard.core.schedules.forecast import Concern, ForecastBounds, forecast_of
+import pytest
+
+from crawlyard.core.schedules.planning import Concern, ForecastBounds, forecast_of
 from crawlyard.core.schedules.timetable import timetable
 
 NOW = datetime(2027, 3, 26, 12, tzinfo=UTC)
@@ -19,13 +21,16 @@ def concerns(
 def test_runs_come_in_their_order_within_their_bounds() -> None:
     table = timetable("every 1h", "UTC", NOW)
     bounds = ForecastBounds(starts_at=NOW + 2 * HOUR, ends_at=NOW + 4 * HOUR)
+
     found = forecast_of(table, NOW, 10, bounds)
+
     assert found.instants == tuple(NOW + n * HOUR for n in (2, 3, 4))
     assert found.warnings == ()
 
 
-def test_what_is_seldom_wanted_is_warned_of() -> None:
-    for when, expected in [
+@pytest.mark.parametrize(
+    ("when", "expected"),
+    [
         ("@daily", []),
         ("*/5 * * * *", []),
         ("*/4 * * * *", [Concern.TOO_OFTEN]),
@@ -33,8 +38,10 @@ def test_what_is_seldom_wanted_is_warned_of() -> None:
         ("30 2 * * *", [Concern.CLOCK_CHANGE]),
         ("at 2027-03-28T02:30", [Concern.CLOCK_CHANGE]),
         ("at 2020-01-01T00:00", [Concern.NEVER]),
-    ]:
-        assert concerns(when) == expected, when
+    ],
+)
+def test_what_is_seldom_wanted_is_warned_of(when: str, expected: list[Concern]) -> None:
+    assert concerns(when) == expected
 
 
 def test_a_clock_change_beyond_the_runs_that_are_shown_is_none_of_theirs() -> None:
@@ -45,9 +52,11 @@ def test_a_warning_does_not_depend_on_how_many_runs_are_shown() -> None:
     assert concerns("* * * * *", count=0) == [Concern.TOO_OFTEN]
 
 
-def test_a_jitter_beyond_the_next_run_is_warned_of() -> None:
-    for jitter, expected in [(HOUR, []), (2 * HOUR, [Concern.WIDE_JITTER])]:
-        assert concerns("@hourly", jitter=jitter) == expected, jitter
+@pytest.mark.parametrize(("jitter", "expected"), [(HOUR, []), (2 * HOUR, [Concern.WIDE_JITTER])])
+def test_a_jitter_beyond_the_next_run_is_warned_of(
+    jitter: timedelta, expected: list[Concern]
+) -> None:
+    assert concerns("@hourly", jitter=jitter) == expected
 
 
 def test_an_end_before_the_first_run_leaves_none() -> None:

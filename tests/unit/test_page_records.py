@@ -6,9 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.jobs import PageOut
-from crawlyard.core.answers.jobs.records import record_of
-from crawlyard.core.crawl.page import ErrorKind, Page
+from crawlyard.core.answers.jobs.pages import PageOut, record_of
+from crawlyard.core.crawl.page import ErrorKind, Page, PageError
 
 PLAIN = Page(
     url="http://h/a",
@@ -37,8 +36,7 @@ FULL = replace(
     truncated="the body broke off",
     noindex=True,
     needs_scripts=True,
-    error=ErrorKind.HTTP_4XX,
-    error_detail="answered 404",
+    error=PageError(kind=ErrorKind.HTTP_4XX, detail="answered 404"),
 )
 KEPT = {
     "text": "said \ud800",

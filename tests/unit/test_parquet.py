@@ -13,13 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.jobs import PageOut
-from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.answers.jobs.pages import PageOut
+from crawlyard.core.crawl.page import ErrorKind, PageError
 from crawlyard.export.base import Record
 from crawlyard.export.parquet import COLUMNS, MOST_CHARACTERS, MOST_ROWS, Parquet, chunks
 from tests.builders import NOW, a_page
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))  # half characters too
+
+TIMEOUT = PageError(kind=ErrorKind.TIMEOUT, detail="no answer in 30 s")
 
 
 def a_record(
@@ -44,7 +46,7 @@ def rows(data: bytes) -> list[Mapping[str, Any]]:
 
 
 def test_pandas_reads_columns_with_their_types() -> None:
-    failure = a_record(status=None, error=ErrorKind.TIMEOUT, error_detail="no answer in 30 s")
+    failure = a_record(status=None, error=TIMEOUT)
     data = written(Parquet(text=True), a_record("Hello", fetched_at=NOW, depth=2), failure)
 
     frame = pd.read_parquet(io.BytesIO(data))

@@ -16,17 +16,19 @@ from crawlyard.core.access.credential import (
     prefix_of,
     spelled,
 )
-from crawlyard.core.access.grant import FIELD_OF, needed_grants, not_granted, withheld
 from crawlyard.core.access.policy import (
+    FIELD_OF,
     SectionName,
     ceilings_of,
     days_of,
     defaults_of,
     grants_of,
+    needed_grants,
+    not_granted,
     section_read,
+    withheld,
 )
-from crawlyard.core.access.quota import day_of, held_back, limited, spent
-from crawlyard.core.access.quota_ask import quota_asked
+from crawlyard.core.access.quota import day_of, held_back, limited, quota_asked, spent
 from crawlyard.core.access.user import (
     LOCAL,
     NO_GRANTS,

@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from crawlyard.services.worker.host_locks import HostLocks
+from crawlyard.services.worker.liveness import HostLocks
 from tests.rights import readable_folder, unprivileged
 
 HOLD = """
 import sys
 from pathlib import Path
-from crawlyard.services.worker.host_locks import HostLocks
+from crawlyard.services.worker.liveness import HostLocks
 with HostLocks(Path(sys.argv[1]), "other"):
     print("held", flush=True)
     sys.stdin.read()

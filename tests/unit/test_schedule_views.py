@@ -2,23 +2,31 @@
 
 from datetime import UTC, datetime
 
+import pytest
 from msgspec.structs import replace
 
-from crawlyard.cli.schedules.views import REASONS, facts, local, status
+from crawlyard.cli.schedules.views import REASONS, SCHEDULES, local, status
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.schedules.schedules import ScheduleOut
+from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.schedules.schedule import TickReason
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule
 
 
-def test_an_instant_is_shown_as_the_clock_on_that_wall_does() -> None:
-    for zone, said in [
+def facts(schedule: ScheduleOut) -> dict[str, str]:
+    return {name: str(value) for name, value in SCHEDULES.facts(schedule)}
+
+
+@pytest.mark.parametrize(
+    ("zone", "said"),
+    [
         ("Europe/Berlin", "Sun 2026-03-29 03:00 CEST"),
         ("UTC", "Sun 2026-03-29 01:00 UTC"),
         ("Mars/Olympus", "Sun 2026-03-29 01:00 UTC"),
-    ]:
-        assert local(datetime(2026, 3, 29, 1, tzinfo=UTC), zone) == said, zone
+    ],
+)
+def test_an_instant_is_shown_as_the_clock_on_that_wall_does(zone: str, said: str) -> None:
+    assert local(datetime(2026, 3, 29, 1, tzinfo=UTC), zone) == said
 
 
 def test_every_reason_has_its_words() -> None:
@@ -27,6 +35,7 @@ def test_every_reason_has_its_words() -> None:
 
 def test_a_schedule_is_on_paused_or_ended() -> None:
     schedule = a_schedule()
+
     assert status(ScheduleOut.of(schedule)) == "on"
     assert status(ScheduleOut.of(replace(schedule, paused_at=NOW))) == "paused"
     assert status(ScheduleOut.of(replace(schedule, next_at=None, fire_at=None))) == "ended"
@@ -34,13 +43,16 @@ def test_a_schedule_is_on_paused_or_ended() -> None:
 
 def test_one_whose_zone_is_gone_can_be_looked_at() -> None:
     schedule = ScheduleOut.of(a_schedule(zone="Mars/Olympus", paused_at=NOW, paused_by="scheduler"))
-    told = dict(facts(schedule))
+
+    told = facts(schedule)
+
     assert "Mars/Olympus" in told["in words"]
     assert told["paused"] == "by scheduler, Fri 2026-01-02 03:04:05 UTC"
 
 
 def test_what_a_policy_does_is_told() -> None:
-    told = dict(facts(ScheduleOut.of(a_schedule())))
+    told = facts(ScheduleOut.of(a_schedule()))
+
     assert told["overlap"].startswith("skip: While a job")
     assert told["misfire"].startswith("run_once: After a time")
 
@@ -59,5 +71,7 @@ def test_params_that_are_credentials_are_not_shown() -> None:
 
 def test_credentials_are_not_shown() -> None:
     overrides = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer abc"}}
+
     shown = ScheduleOut.of(a_schedule(overrides=overrides))
+
     assert "abc" not in str(as_dict(shown))

@@ -36,7 +36,7 @@ def test_latency_is_the_mean_over_pages_and_waiting_the_last() -> None:
 
 
 def test_a_course_is_written_when_a_point_is_complete_and_at_the_end() -> None:
-    diary = JobLog(Course())
+    diary = JobLog(Course(), "begun")
 
     def follow(seconds: float, *, last: bool = False) -> bool:
         usage = Usage(duration_s=seconds, pages=1)
@@ -51,7 +51,7 @@ def test_a_course_is_written_when_a_point_is_complete_and_at_the_end() -> None:
 def test_the_log_tells_of_failures_and_of_what_was_not_fetched() -> None:
     outcomes = [
         done(a_target("fine")),
-        failed(a_target("slow"), ErrorKind.TIMEOUT, error_detail="no answer in 30 s"),
+        failed(a_target("slow"), ErrorKind.TIMEOUT, detail="no answer in 30 s"),
         failed(a_target("gone"), ErrorKind.HTTP_4XX, status=404),
         Outcome(a_target("shut"), TargetState.SKIPPED, rule="robots: Disallow: /shut"),
         Outcome(a_target("busy", tries=1, due_at=NOW + timedelta(seconds=4)), TargetState.WAITING),

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
 from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
-from crawlyard.core.webhooks.subscribers import Subscribers
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     JITTER,
@@ -23,6 +22,7 @@ from crawlyard.core.webhooks.webhook import (
     DeliveryAttempt,
     DeliveryState,
     JobWebhook,
+    Subscribers,
     check_patterns,
     encoded,
     message,

@@ -17,6 +17,7 @@ from schemathesis.schemas import BaseSchema
 
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.services.surface import Surface
 from crawlyard.store.store import Store
 from crawlyard.web.site import SiteOptions
 from tests.web.matrix import MAKERS
@@ -151,7 +152,7 @@ class _Served:
         for thing, make in MAKERS.items():
             for name, value in (await make(rig, thing == "template")).items():
                 self.ids[name].append(value)
-        await rig.site.yard.services.users.update(LOCAL, "ada", role=self._role)
+        await Surface(rig.yard.services, LOCAL).users.edit("ada", role=self._role)
         return rig
 
     def token(self) -> str:

@@ -15,8 +15,7 @@ from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.store import Store
-from crawlyard.web.connection import IDLE_S, REQUEST_S
-from crawlyard.web.serving import listening, serving
+from crawlyard.web.server import IDLE_S, REQUEST_S, listening, serving
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock

@@ -157,6 +157,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /events/stream", signed_in(), streams=True),
     # --- what the dashboard needs
     _row("GET /docs", anybody()),
+    _row("GET /openapi.json", anybody()),
     _row("GET /docs.css", anybody()),
     _row("GET /views", signed_in(), "view"),
     _row("POST /views", kept_wide(signed_in(201)), body={"name": "{who}"}),

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.services.surface import Surface
 from crawlyard.store.store import Store
 from crawlyard.web.app import create_app
 from crawlyard.web.site import Site, SiteOptions, open_site
@@ -40,7 +41,7 @@ class Rig:
     async def user(self, name: str, role: Role = Role.OPERATOR) -> str:
         """Make a user, and return the secret of a token of his."""
         if name != LOCAL.id:
-            await self.site.yard.services.users.create(LOCAL, name, role)
+            await Surface(self.yard.services, LOCAL).users.create(name, role)
         return await self.token(name)
 
     async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:

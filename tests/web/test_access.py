@@ -76,6 +76,16 @@ async def test_a_link_signs_in_once_and_not_for_long(rig: Rig) -> None:
     assert problem(late) == (401, "unauthenticated")
 
 
+async def test_signing_in_takes_no_heed_of_an_idempotency_key(rig: Rig) -> None:
+    body = {"code": rig.secrets[LOCAL.id]}
+
+    for by in (None, LOCAL.id, None):
+        answer = await rig.post("auth/login", body, by=by, headers={"Idempotency-Key": "k1"})
+        assert answer.status_code == 200
+        assert "set-cookie" in answer.headers
+        assert "idempotency-replayed" not in answer.headers
+
+
 async def test_a_session_is_no_token_and_a_link_neither(rig: Rig) -> None:
     link = await rig.site.yard.services.access.link(LOCAL.id)
     cookie = await signed_in(rig, rig.secrets[LOCAL.id])

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
-from msgspec import field
 from msgspec.structs import replace
 
 from crawlyard.bus.base import BusReach
@@ -16,11 +15,11 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.store.db.database import Database
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.live.ahead import HEAR_EVERY
-from crawlyard.web.live.hub import LOOK_EVERY, PULSE_EVERY
+from crawlyard.web.live.hub import HEAR_EVERY, LOOK_EVERY, PULSE_EVERY
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
@@ -161,10 +160,12 @@ class Wide(MemoryBus):
         return BusReach.AWAY if self.away else BusReach.YARD
 
 
-class CountedJobs(JobStore, frozen=True):
+class CountedJobs(JobStore):
     """The jobs of a store, counting how often somebody looks at those that run."""
 
-    looks: list[JobQuery] = field(default_factory=list)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.looks: list[JobQuery] = []
 
     async def find(self, query: JobQuery, limit: int) -> list[Standing]:
         if query.states == {State.RUNNING}:

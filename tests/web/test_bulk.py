@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.operation import OperationState
-from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.ids import new_id
 from crawlyard.services.jobs import bulk, bulk_steps
 from crawlyard.services.jobs.operations import LEASE

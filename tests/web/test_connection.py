@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.web import connection
+from crawlyard.web import server
 from tests.web.live_rig import LiveRig, a_live_rig
 from tests.web.raw import END, Deaf, deaf, head, wire
 from tests.web.test_live import until_open
@@ -49,7 +49,7 @@ async def test_the_time_of_the_first_request_runs_from_its_first_byte(idle: Live
 async def test_a_body_that_came_after_its_answer_leaves_the_next_request_its_time(
     idle: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "LINGER_S", SOON_S)
+    monkeypatch.setattr(server, "LINGER_S", SOON_S)
     async with wire(idle) as peer:
         await peer.send(head(idle, GET, "Content-Length: 5") + b"x")
         first = await peer.answer()

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 
 from crawlyard.core.answers.base import API as PREFIX
-from crawlyard.web.documenting import document
+from crawlyard.web.openapi import document
 from tests.web.rig import Rig
 
 _PLACE = re.compile(r"\$?\{[^{}]*\}")

@@ -14,8 +14,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
-from crawlyard.web.errors.explaining import MEANINGS
-from crawlyard.web.errors.problems import KINDS
+from crawlyard.web.problems import KINDS
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
@@ -93,10 +92,6 @@ async def test_with_tables_of_another_version_a_server_is_not_ready(tmp_path: Pa
 
     assert before.status_code == 200
     assert problem(after) == (503, "unavailable")
-
-
-def test_every_problem_is_explained() -> None:
-    assert set(MEANINGS) == set(KINDS)
 
 
 class Page(HTMLParser):

@@ -18,11 +18,12 @@ from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.stream_topic import TOPIC_OF, Topic, topics_for
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
-from crawlyard.web.live.frames import Frame, frame
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
+from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import ROOM, Stream, Wish
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done
 from tests.builders_serve import a_report
@@ -247,7 +248,7 @@ async def test_what_costs_a_right_ends_streams_within_a_second(rig: Rig) -> None
     async with listening(rig, "ada") as ada, listening(rig, "bob") as bob, listening(rig) as admin:
         token = ada.stream.caller.credential.id
         await rig.site.yard.services.access.revoke_token(ada.stream.caller.actor, token)
-        await rig.site.yard.services.users.update(LOCAL, "bob", disabled=True)
+        await Surface(rig.yard.services, LOCAL).users.edit("bob", disabled=True)
         await rig.clock.advance(timedelta(seconds=1))
 
         assert ada.told[-1] == bob.told[-1] == ("bye", {"reason": "auth"})

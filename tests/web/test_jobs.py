@@ -147,3 +147,20 @@ async def test_a_foreign_host_and_an_unknown_path_are_problems(rig: Rig) -> None
     assert problem(answer) == (421, "misdirected")
     assert problem(await rig.get("nothing")) == (404, "not_found")
     assert problem(await rig.ask("PUT", "jobs")) == (405, "method_not_allowed")
+
+
+async def test_a_new_job_is_answered_and_planned_with_its_place_among_the_turns_of_all(
+    rig: Rig,
+) -> None:
+    await rig.user("ann")
+    for _ in range(3):
+        await rig.job("ann")
+    await rig.job()
+
+    plan = (await rig.post("jobs/plan", {"urls": [URL]})).json()
+    made = await rig.job()
+
+    read = (await rig.get(f"jobs/{made['id']}")).json()
+    assert plan["waits_for"] == made["waits_for"] == read["waits_for"]
+    places = [w["position"] for w in read["waits_for"] if w["reason"] == "queue"]
+    assert places == [4]  # ann's third job has a later turn

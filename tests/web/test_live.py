@@ -16,7 +16,7 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
-from crawlyard.web.live import hub, past
+from crawlyard.web.live import catch_up, hub
 from crawlyard.web.live.stream import ROOM
 from tests.builders import a_job, a_spec, its_event
 from tests.web.live_rig import Listener, LiveRig, a_live_rig
@@ -187,7 +187,7 @@ async def test_a_stream_ends_when_its_session_is_signed_out(live: LiveRig) -> No
 async def test_who_was_away_for_too_much_reads_anew(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(past, "MOST_REPLAYED", 2)
+    monkeypatch.setattr(catch_up, "MOST_REPLAYED", 2)
     first = await live.rig.yard.store.events.last()
     for _ in range(3):
         await live.job()

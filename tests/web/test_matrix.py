@@ -13,7 +13,7 @@ from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.web.by_hand import ENDPOINTS
 from crawlyard.web.endpoints import path_of
-from crawlyard.web.plain import PLAIN
+from crawlyard.web.reference import ROUTES
 from tests.web.matrix import (
     MAKERS,
     MISSING_ID,
@@ -36,7 +36,7 @@ NAMED = {row.name: row for row in ROWS}
 def routes() -> Iterator[tuple[str, str]]:
     """Yield method and whole path of every route, with its name in the table."""
     yield from ((f"{e.method} {e.path}", path_of(PREFIX, e)) for e in ENDPOINTS)
-    yield from ((f"GET {one.path.removeprefix(PREFIX)}", one.path) for one in PLAIN)
+    yield from ((f"GET {one.path.removeprefix(PREFIX)}", one.path) for one in ROUTES)
 
 
 PATHS = dict(routes())

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket, Rates
 from tests.clock import FakeClock
 

@@ -2,7 +2,7 @@
 
 import re
 
-from crawlyard.web.documenting import document
+from crawlyard.web.openapi import document
 from tests.web.rig import Rig
 
 

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.live.frames import Teller
+from crawlyard.web.live.sse import Teller
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_serve import quoted
 from tests.conformance.steps import added, claimed, recorded

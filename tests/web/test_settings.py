@@ -10,7 +10,7 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.schedules.records import ScheduleDraft
+from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.errors import Forbidden, QuotaExceeded
 from crawlyard.store.queries import EventQuery
 from tests.web.rig import URL, Rig, problem

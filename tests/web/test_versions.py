@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.store import Store
-from crawlyard.web.documenting import document
+from crawlyard.web.openapi import document
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, a_rig, problem
 

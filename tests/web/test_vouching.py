@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.core.schedules.schedule import Tick, TickReason
+from crawlyard.core.schedules.schedule import ScheduleDraft, Tick, TickReason
 from crawlyard.core.templates.template import TemplateDraft
 from tests.web.rig import URL, Rig, problem
 

@@ -71,7 +71,11 @@ def _converted(parameter: Parameter, value: Any) -> Any:
         return value
     plain = msgspec.to_builtins(value) if value is not None else None
     try:
-        return msgspec.convert(plain, parameter.hint)
+        given = msgspec.convert(plain, parameter.hint)
     except msgspec.ValidationError as error:
         path, _, said = next(faults_of(plain, parameter.hint, error))
         raise Invalid(f"{parameter.alias}.{path}" if path else parameter.alias, said) from None
+    if parameter.many and given is not None:  # as in a query, where commas separate words too
+        words = (given,) if isinstance(given, str) else given
+        return tuple(filter(None, (part.strip() for word in words for part in word.split(","))))
+    return given

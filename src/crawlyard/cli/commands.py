@@ -15,35 +15,33 @@ from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import api, login
-    from crawlyard.cli.access import accounts, settings
-    from crawlyard.cli.db import db
-    from crawlyard.cli.fleet import hosts, workers
+    from crawlyard.cli import (
+        accounts,
+        api,
+        db,
+        events,
+        hosts,
+        login,
+        overview,
+        search,
+        webhooks,
+        workers,
+    )
     from crawlyard.cli.jobs import crawl, jobs
-    from crawlyard.cli.overview import events, search, watching
     from crawlyard.cli.schedules import schedules
     from crawlyard.cli.server import demo, serve, work
     from crawlyard.cli.templates import templates
-    from crawlyard.cli.webhooks import webhooks
 else:  # a command line names one of them
-    accounts = lazily("crawlyard.cli.access.accounts")
-    api = lazily("crawlyard.cli.api")
-    crawl = lazily("crawlyard.cli.jobs.crawl")
-    db = lazily("crawlyard.cli.db.db")
-    demo = lazily("crawlyard.cli.server.demo")
-    events = lazily("crawlyard.cli.overview.events")
-    hosts = lazily("crawlyard.cli.fleet.hosts")
-    jobs = lazily("crawlyard.cli.jobs.jobs")
-    login = lazily("crawlyard.cli.login")
-    search = lazily("crawlyard.cli.overview.search")
+    accounts, api = lazily("crawlyard.cli.accounts"), lazily("crawlyard.cli.api")
+    crawl, jobs = lazily("crawlyard.cli.jobs.crawl"), lazily("crawlyard.cli.jobs.jobs")
+    db, demo = lazily("crawlyard.cli.db"), lazily("crawlyard.cli.server.demo")
+    events, hosts = lazily("crawlyard.cli.events"), lazily("crawlyard.cli.hosts")
+    login, overview = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.overview")
     schedules = lazily("crawlyard.cli.schedules.schedules")
-    serve = lazily("crawlyard.cli.server.serve")
-    settings = lazily("crawlyard.cli.access.settings")
+    search, serve = lazily("crawlyard.cli.search"), lazily("crawlyard.cli.server.serve")
     templates = lazily("crawlyard.cli.templates.templates")
-    watching = lazily("crawlyard.cli.overview.watching")
-    webhooks = lazily("crawlyard.cli.webhooks.webhooks")
-    work = lazily("crawlyard.cli.server.work")
-    workers = lazily("crawlyard.cli.fleet.workers")
+    webhooks, work = lazily("crawlyard.cli.webhooks"), lazily("crawlyard.cli.server.work")
+    workers = lazily("crawlyard.cli.workers")
 
 BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "version": lambda: version_,
@@ -59,17 +57,17 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "attention": lambda: search.attention,
     "workers": lambda: workers.app,
     "hosts": lambda: hosts.app,
-    "ops": lambda: watching.ops_app,
+    "ops": lambda: overview.ops_app,
     "tokens": lambda: accounts.tokens_app,
     "users": lambda: accounts.users_app,
-    "settings": lambda: settings.app,
+    "settings": lambda: accounts.settings_app,
     "whoami": lambda: accounts.whoami,
     "login": lambda: login.login,
     "logout": lambda: login.logout,
     "api": lambda: api.api,
     "db": lambda: db.app,
-    "stats": lambda: watching.stats,
-    "health": lambda: watching.health,
+    "stats": lambda: overview.stats,
+    "health": lambda: overview.health,
     "demo": lambda: demo.demo,
 }
 """What each first word leads to: a command, or a group of them, which help shows after them."""

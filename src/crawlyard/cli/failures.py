@@ -27,6 +27,12 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
 )
 """The first that fits holds; 1 for everything else. 10 to 12 tell how a watched job ended."""
 
+MIXED = 1
+"""Exit code when some of several things could not be acted on for different reasons."""
+
+DECLINED = 8
+"""Exit code when a question was answered by no."""
+
 _VERBS = {
     "pause": "pause",
     "resume": "resume",

@@ -1,65 +1,184 @@
-"""One command, run where its yard is: in this process, or on a server."""
+"""Commands on an instance: in this process, or on a server."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+import inspect
+import shlex
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from crawlyard.cli.login import server_named
-from crawlyard.cli.loop import finish, traced
-from crawlyard.cli.options import Basics
-from crawlyard.cli.session import PLACES, Action, settings_of
-from crawlyard.config import Settings
-from crawlyard.errors import NotFound
+from crawlyard.cli.options import Basics, Command, Common, flattened
+from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import here, logs, there
-else:  # each loads half of the package, and a command needs one of them
-    here, there = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.there")
-    logs = lazily("crawlyard.cli.logs")
+    from crawlyard import clock as clocks
+    from crawlyard import yard as yards
+    from crawlyard.api import connection, far, near, server
+    from crawlyard.cli import login, logs, loop, session
+    from crawlyard.cli.server import deadline
+    from crawlyard.cli.session import Action, LocalAction, LocalSession
+    from crawlyard.config import Settings
+    from crawlyard.core.access import user
+    from crawlyard.core.answers.fleet import upkeep
+    from crawlyard.services.fleet import monitoring
+else:  # each loads much, and a command needs some of them
+    clocks, yards = lazily("crawlyard.clock"), lazily("crawlyard.yard")
+    connection, far = lazily("crawlyard.api.connection"), lazily("crawlyard.api.far")
+    near, server = lazily("crawlyard.api.near"), lazily("crawlyard.api.server")
+    login, logs = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.logs")
+    loop, session = lazily("crawlyard.cli.loop"), lazily("crawlyard.cli.session")
+    deadline = lazily("crawlyard.cli.server.deadline")
+    user = lazily("crawlyard.core.access.user")
+    upkeep = lazily("crawlyard.core.answers.fleet.upkeep")
+    monitoring = lazily("crawlyard.services.fleet.monitoring")
 
 
-def run(
-    basics: Basics,
-    action: Action,
+def action(
     *,
-    creates: bool = False,
-    absent: Callable[[], int] | None = None,
-) -> None:
-    """Do *action* on the yard that settings and flags name, and end the command.
+    basics: type[Basics] = Common,
+    creates: bool | Callable[[Mapping[str, Any]], bool] = False,
+    empty: bool = False,
+) -> Callable[[Callable[..., Awaitable[int | None]]], Command]:
+    """Make a command of a coroutine function, whose first argument is a session.
 
-    Without *creates*, a data directory that does not exist is not made: *absent* is
-    done instead, or `NotFound` raised.
+    *basics* are the options that it takes beside its own; the session has them. What it returns
+    is the exit code. *creates* and *empty* are those of `run`; the first may depend on what the
+    command is given.
+    """
+
+    def decorate(act: Callable[..., Awaitable[int | None]]) -> Command:
+        _, *own = inspect.signature(act).parameters.values()
+        also = inspect.Parameter("basics", inspect.Parameter.KEYWORD_ONLY, annotation=basics)
+
+        def call(*, basics: Basics, **given: Any) -> None:
+            makes = creates(given) if callable(creates) else creates
+            run(basics, lambda found: act(found, **given), creates=makes, empty=empty)
+
+        return flattened(act, (*own, also), call)
+
+    return decorate
+
+
+def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = False) -> None:
+    """Do *act* on the instance that settings and options name, and end the command.
+
+    A data directory that does not exist is made if the command *creates* something. If it
+    lists what may be *empty*, it finds nothing.
 
     Raises:
-        typer.Exit: always, if nothing else is raised; with what *action* returned.
+        NotFound: there is no data directory.
+        typer.Exit: always, if nothing else is raised; with what *act* returned.
         CrawlyardError: what went wrong; `cli.main` turns it into a sentence and a code.
     """
-    with traced(debug=basics.debug):
-        settings = settings_of(basics)
+    with loop.traced(debug=basics.debug):
+        settings = session.settings_of(basics)
         logs.log_to_stderr(settings.log_level)
-        url = server_named(basics, here=bool(settings.model_fields_set & PLACES))
+        url = login.server_named(basics, here=bool(settings.model_fields_set & session.PLACES))
         if url:
-            finish(there.act(url, basics, action))
-        check_there(settings, creates=creates, absent=absent)
-        finish(here.act(settings, basics, action))
+            loop.finish(_far(url, basics, act))
+        if not (creates or settings.database_url or settings.data_dir.exists()):
+            if not empty:
+                raise NotFound(
+                    f"there is no data directory yet: {settings.data_dir} does not exist "
+                    f"(--data-dir names another)"
+                )
+            settings = settings.model_copy(update={"database_url": yards.IN_MEMORY})
+        loop.finish(_near(settings, basics, act))
 
 
-def check_there(
-    settings: Settings, *, creates: bool, absent: Callable[[], int] | None = None
+def run_here(
+    basics: Basics,
+    act: "LocalAction",
+    *,
+    default_dir: Path | None = None,
+    log_level: str | None = None,
+    flags: Mapping[str, object] | None = None,
 ) -> None:
-    """Check that there is a store, or that one may be made.
+    """Do *act* on the instance of this machine, made where there is none; end the command.
+
+    *flags* are settings that the command line names, by their names; ``None``: not named.
 
     Raises:
-        NotFound: there is none, and nothing else to do instead.
-        typer.Exit: *absent* was done instead.
+        Invalid: a server is named: its instance is elsewhere.
+        typer.Exit, CrawlyardError: as for `run`.
     """
-    if creates or settings.database_url or settings.data_dir.exists():
-        return
-    if absent is None:
-        raise NotFound(
-            f"there is no data directory yet: {settings.data_dir} does not exist "
-            f"(--data-dir names another)"
+    with loop.traced(debug=basics.debug):
+        check_here(basics)
+        settings = session.settings_of(basics, default_dir, flags)
+        told = "log_level" in settings.model_fields_set
+        logs.log_to_stderr(settings.log_level if told or log_level is None else log_level)
+        loop.finish(_near(settings, basics, act))
+
+
+def check_here(basics: Basics) -> None:
+    """Check that no server is named: the command needs the database itself.
+
+    Raises:
+        Invalid: one is.
+    """
+    url, given = login.server_asked(basics)
+    if url:
+        said = "this runs on a data directory or database of its own; leave the server out"
+        raise Invalid(given, said)
+
+
+async def _near(
+    settings: "Settings", basics: Basics, act: "Callable[[LocalSession], Awaitable[int | None]]"
+) -> int | None:
+    """Open the instance that *settings* describe, and return what *act* does with it."""
+    stops = deadline.Deadline(settings.shutdown_s + deadline.GRACE_S)
+    try:
+        async with yards.Yard.open(settings) as yard:
+            return await act(
+                session.LocalSession(
+                    common=_common(basics),
+                    surface=near.NearSurface(yard.services, user.LOCAL),
+                    clock=yard.clock,
+                    where=session.option_for(settings.data_dir),
+                    settings=settings,
+                    yard=yard,
+                    ready=partial(_ready, yard),
+                    purge=partial(_purge, yard),
+                    worker=lambda job_id: stops.of(yard.worker(only=job_id)),
+                    deadline=stops,
+                )
+            )
+    finally:
+        stops.met()
+
+
+async def _ready(yard: "yards.Yard") -> Any:
+    await yard.store.check()
+    return monitoring.ready(await yard.bus.check())
+
+
+async def _purge(yard: "yards.Yard") -> Any:
+    """Free the space of deleted jobs now: nobody else may do it."""
+    return upkeep.FreedOut.of(await yard.jobs.purge(user.LOCAL))
+
+
+async def _far(url: str, basics: Basics, act: "Action") -> int | None:
+    """Return what *act* does with the instance at *url*.
+
+    Raises:
+        Invalid: the URL is none, or nothing proves who asks there.
+    """
+    there = server.Server(url=url, token=login.token_for(url))
+    async with connection.Connection(there) as connected:
+        return await act(
+            session.Session(
+                common=_common(basics),
+                surface=far.FarSurface(connected),
+                ready=partial(far.ready, connected),
+                clock=clocks.SystemClock(),
+                where=f" --server {shlex.quote(basics.server)}" if basics.server else "",
+            )
         )
-    raise typer.Exit(absent())
+
+
+def _common(basics: Basics) -> Common:
+    """Return the options of a command, also one that takes not all of them."""
+    if isinstance(basics, Common):
+        return basics
+    return Common(**{name: getattr(basics, name) for name in Basics.__struct_fields__})

@@ -10,9 +10,9 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import log_lines
-else:
-    log_lines = lazily("crawlyard.cli.log_lines")
+    import structlog
+else:  # loaded when there is something to say
+    structlog = lazily("structlog")
 
 _OURS = __name__.partition(".")[0]
 _LEVELS = ("debug", "info", "warning", "error")
@@ -24,7 +24,7 @@ class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; a stderr that is gone is nobody to tell."""
         if self.formatter is None:
-            self.formatter = log_lines.formatter()
+            self.formatter = _formatter()
         with contextlib.suppress(OSError):
             sys.stderr.write(f"{printable_lines(self.format(record))}\n")
 
@@ -44,3 +44,20 @@ def log_to_stderr(level: str) -> None:
     ours = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(ours if ours == logging.DEBUG else max(ours, logging.WARNING))
     logging.getLogger(_OURS).setLevel(ours)
+
+
+def _formatter() -> logging.Formatter:
+    """Return what makes a line of a record: ``timestamp=… level=… event=…``."""
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.stdlib.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+        ],
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.LogfmtRenderer(
+                key_order=["timestamp", "level", "event"], drop_missing=True
+            ),
+        ],
+    )

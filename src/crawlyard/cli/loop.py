@@ -22,7 +22,7 @@ def finish(work: Any) -> None:
     """Run what a command does to its end, and leave with its exit code."""
     code = 0  # also where whoever read stdout has gone
     with whole_stdout():
-        code = result_of(work)
+        code = result_of(work) or 0
     raise typer.Exit(code)
 
 

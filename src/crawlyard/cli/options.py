@@ -2,8 +2,7 @@
 
 import functools
 import inspect
-import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
@@ -13,6 +12,9 @@ from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
 from crawlyard.cli.render.fields import Fields
+from crawlyard.cli.stdin_args import read_ids
+from crawlyard.cli.stdout import write_line
+from crawlyard.core.quantity import count
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
 
@@ -131,34 +133,60 @@ class Common(Basics, frozen=True, kw_only=True):
         return self.style or (Style.TABLE if terminal else Style.PLAIN)
 
 
+def group(text: str) -> typer.Typer:
+    """Return a group of commands; *text* is its help, which it writes if none is named."""
+    app = typer.Typer()
+
+    @app.callback(invoke_without_command=True, help=inspect.cleandoc(text))
+    def root(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            write_line(context.get_help())
+
+    return app
+
+
+class Together(Struct, frozen=True):
+    """In the annotation of a parameter: *read* takes all its values, before anything is opened."""
+
+    read: Callable[[Any], Any]
+
+
 def flat(command: Command) -> Command:
     """Return *command* as Typer reads it: parameters that are records become their fields.
 
     So that options that belong together are written once and travel as one value.
     """
-    hints = typing.get_type_hints(command, include_extras=True)
-    signature = inspect.signature(command)
-    groups: dict[str, Any] = {
-        n: kind for n, kind in hints.items() if isinstance(kind, type) and issubclass(kind, Struct)
-    }
+    return flattened(command, inspect.signature(command).parameters.values(), command)
+
+
+def flattened(
+    command: Callable[..., Any], parameters: Iterable[inspect.Parameter], call: Command
+) -> Command:
+    """Return what Typer takes for *command* with these *parameters*; it does *call*."""
+    groups: dict[str, Any] = {}
+    readers: dict[str, Callable[[Any], Any]] = {}
     shown: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        if name in groups:
-            shown += _fields(groups[name])
+    for each in parameters:
+        kind = each.annotation
+        if isinstance(kind, type) and issubclass(kind, Struct):
+            groups[each.name] = kind
+            shown += _fields(kind)
         else:
-            own = parameter.replace(kind=parameter.KEYWORD_ONLY, annotation=hints[name])
-            shown.append(own)
+            shown.append(each.replace(kind=each.KEYWORD_ONLY))
+        for found in getattr(kind, "__metadata__", ()):
+            if isinstance(found, Together):
+                readers[each.name] = found.read
 
     @functools.wraps(command)
-    def flattened(**given: Any) -> None:
+    def taken(**given: Any) -> None:
         for name, kind in groups.items():
             own = {field: given.pop(field) for field in kind.__struct_fields__}
             given[name] = kind(**own)
-        command(**given)
+        call(**given | {name: read(given[name] or []) for name, read in readers.items()})
 
-    flattened.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]  # what Typer reads
-    flattened.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
-    return flattened
+    taken.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]  # what Typer reads
+    taken.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
+    return taken
 
 
 def _fields(kind: Any) -> list[inspect.Parameter]:
@@ -192,12 +220,17 @@ Ids = Annotated[
         help="Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
         show_default=False,
     ),
+    Together(read_ids),
 ]
 _ONE_ID = "An id, its unique beginning or end, last, or SCHEDULE@last: its newest run."
 Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=_ONE_ID, show_default=False)]
 MaybeId = Annotated[
     str | None, typer.Argument(parser=an_id, metavar="[ID]", help=_ONE_ID, show_default=False)
 ]
+
+
+Limit = Annotated[int, option(count, "--limit", "N", "How many at most; 0 is all; else 50.")]
+Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 
 class Only(StrEnum):

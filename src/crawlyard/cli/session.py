@@ -1,24 +1,27 @@
-"""One command on a yard, from its settings to its exit code."""
+"""A command and its instance: what it asks, what it writes, and with which options."""
 
 import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, field
 from pydantic import ValidationError
 
-from crawlyard.cli.options import Basics
-from crawlyard.cli.render.output import Screen
+from crawlyard.cli.failures import MIXED, exit_code_of, failure_lines
+from crawlyard.cli.options import OBJECTS, Basics, Common, Style
+from crawlyard.cli.render import output
+from crawlyard.cli.render.fields import pairs
+from crawlyard.cli.render.output import M, Screen, View
 from crawlyard.cli.render.words import printable
+from crawlyard.cli.stdout import write_line
 from crawlyard.clock import Clock
 from crawlyard.config import PREFIX, Settings
 from crawlyard.core.parse import unknown
-from crawlyard.errors import Invalid
+from crawlyard.errors import CrawlyardError, Invalid
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -28,23 +31,25 @@ if TYPE_CHECKING:
     from crawlyard.core.answers.fleet.upkeep import FreedOut
     from crawlyard.services.surface import Surface
     from crawlyard.services.worker.worker import Worker
+    from crawlyard.yard import Yard
+
+T = TypeVar("T")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
-NO_FLAGS: Mapping[str, object] = MappingProxyType({})
 PLACES = frozenset({"data_dir", "database_url"})
-"""The settings that say where a yard is kept."""
+"""The settings that say where an instance is kept."""
 
 
 class Session(Struct, frozen=True, kw_only=True):
-    """What a command works with while its yard is open, or its server is asked."""
+    """What a command works with while its instance is open, or its server is asked."""
 
+    common: Common = Common()  # the options of the command
     surface: "Surface"  # of the instance, wherever that is
     ready: Callable[[], Awaitable["ReadyOut"]]  # raises Unavailable if the instance cannot work
     clock: Clock
-    where: str  # options that name the same yard again, or nothing
-    stdout: Screen  # data, nothing else
-    stderr: Screen  # progress, hints, questions
-    quiet: bool = False
+    where: str  # options that name the same instance again, or nothing
+    stdout: Screen = field(default_factory=lambda: Screen(sys.stdout))  # data, nothing else
+    stderr: Screen = field(default_factory=lambda: Screen(sys.stderr))  # progress, hints, questions
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
     deadline: "Deadline | None" = None  # of the stops of such workers
     purge: Callable[[], Awaitable["FreedOut"]] | None = None
@@ -60,17 +65,117 @@ class Session(Struct, frozen=True, kw_only=True):
         """Return what writes to stderr, and asks there."""
         return self.stderr.console
 
-    def check_can_ask(self, why: str = "deleting cannot be undone") -> None:
-        """Check that a question can be answered.
+    @property
+    def style(self) -> Style:
+        """Return the format to write in.
 
         Raises:
-            Invalid: there is no terminal; *why* says what the question is about.
+            Invalid: two different ones were asked for.
+        """
+        return self.common.style_on(terminal=self.out.is_terminal)
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether a thing is to be written as the API writes it, or fields of that."""
+        if self.common.quiet:
+            return False
+        return self.style in OBJECTS or self.common.fields is not None
+
+    async def listed(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
+        """Write *items* as a list, and return how many there were.
+
+        Raises:
+            Invalid: they have not all of the fields that are asked for.
+        """
+        return await output.write_all(items, view, self.style, self.out, self.common)
+
+    async def show(self, found: M, view: View[M]) -> None:
+        """Write one thing: all that *view* has of it, or as the API writes it.
+
+        Raises:
+            Invalid: it has not all of the fields that are asked for.
+        """
+        if self.common.quiet:
+            write_line(printable(view.key(found)))
+        elif self.whole:
+            self.write(found)
+        elif self.style is Style.CSV and view.table:
+            await self.listed([found], view)
+        else:
+            output.write_facts(view.facts(found), self.style, self.out)
+
+    def write(self, found: Struct) -> None:
+        """Write one thing as the API does, or the fields of it that are asked for.
+
+        Raises:
+            Invalid: it has not all of them.
+        """
+        if self.style in OBJECTS or self.common.fields is None:
+            output.write_one(found, self.style, self.common.fields)
+        else:
+            output.write_facts([*pairs(self.common.fields, found)], self.style, self.out)
+
+    async def changed(self, items: Sequence[M], view: View[M], *, one: bool = True) -> None:
+        """Write what things are after a change, if that was asked for.
+
+        If only *one* was named, it is written as one thing.
+        """
+        if not self.common.asked:
+            return
+        if one and items and self.whole:
+            self.write(items[0])
+        else:
+            await self.listed(items, view)
+
+    async def each(
+        self,
+        words: Sequence[str],
+        act: Callable[[str], Awaitable[T]],
+        done: Callable[[T], str],
+        *,
+        find: Callable[[str], Awaitable[str]] | None = None,
+        kind: str = "",
+    ) -> tuple[int, list[T]]:
+        """Act on each thing that *words* mean; return the exit code, and what *act* returned.
+
+        *find* returns the id of a thing; ``None``: the words are such. One that fails is told
+        of, by its *kind* if the error does not name it; the others are acted on all the same.
+        """
+        codes: set[int] = set()
+        acted: list[T] = []
+        for word in words:
+            name = word
+            try:
+                name = word if find is None else await find(word)
+                one = await act(name)
+            except CrawlyardError as error:
+                about = f"{kind} {name}" if kind and name not in str(error) else ""
+                for line in failure_lines(error, about):
+                    self.err.print(line, markup=False, highlight=False, soft_wrap=True)
+                codes.add(exit_code_of(error))
+                continue
+            codes.add(0)
+            acted.append(one)
+            self.tell(done(one))
+        return (codes.pop() if len(codes) == 1 else MIXED if codes else 0), acted
+
+    def agreed(
+        self, question: str, about: Iterable[str], why: str = "deleting cannot be undone"
+    ) -> bool:
+        """Ask a question; *about* are lines that say what it is about, *why* says why it is asked.
+
+        Raises:
+            Invalid: there is no terminal to ask on.
         """
         if not sys.stdin.isatty():
             raise Invalid("--yes", f"{why}; there is no terminal to ask on: pass --yes")
+        for line in about:
+            self.err.print(printable(line), markup=False, highlight=False)
+        answer = self.err.input(f"{printable(question)} (y/N) ", markup=False)
+        return answer.strip().lower() in {"y", "yes"}
 
     def hint(self, command: str) -> str:
-        """Return *command* as the user would type it to act on this same yard."""
+        """Return *command* as the user would type it to act on this same instance."""
         return f"crawlyard {command}{self.where}"
 
     def by_worker(self, sentence: str) -> str:
@@ -79,17 +184,41 @@ class Session(Struct, frozen=True, kw_only=True):
 
     def tell(self, sentence: str) -> None:
         """Write a sentence to stderr, unless the user asked for quiet or has gone."""
-        if not self.quiet:
+        if not self.common.quiet:
             with contextlib.suppress(OSError):
                 self.stderr.say(printable(sentence))
 
+    def tell_rest(self, shown: int, limit: int, none: str, first: str = "first") -> None:
+        """Say that nothing was found, as *none* has it, or that a list was cut at *limit*.
 
-Action: TypeAlias = Callable[[Session], Awaitable[int]]
-"""What a command does with a yard, wherever that is; it returns the exit code."""
+        *first* says which are shown.
+        """
+        if not shown:
+            if none:
+                self.tell(none)
+        elif shown == limit:
+            self.tell(f"the {first} {limit:,} are shown; --limit 0 shows all")
+
+
+class LocalSession(Session, frozen=True, kw_only=True):
+    """A session on an instance of this process, which can do more than be asked: run workers."""
+
+    settings: Settings
+    yard: "Yard"
+    deadline: "Deadline"  # of stops: of its own workers, or of all that the command does
+
+
+Action: TypeAlias = Callable[[Session], Awaitable[int | None]]
+"""What a command does with an instance, wherever that is; it returns the exit code."""
+
+LocalAction: TypeAlias = Callable[[LocalSession], Awaitable[int | None]]
+"""What a command does that needs the instance itself."""
 
 
 def settings_of(
-    basics: Basics, default_dir: Path | None = None, flags: Mapping[str, object] = NO_FLAGS
+    basics: Basics,
+    default_dir: Path | None = None,
+    flags: Mapping[str, object] | None = None,
 ) -> Settings:
     """Return the settings, flags first: those of *flags* are a command's own, by their names.
 
@@ -98,7 +227,7 @@ def settings_of(
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
     """
-    given: dict[str, Any] = {name: said for name, said in flags.items() if said is not None}
+    given: dict[str, Any] = {name: said for name, said in (flags or {}).items() if said is not None}
     if basics.data_dir is not None:
         given["data_dir"] = basics.data_dir
     try:
@@ -106,7 +235,7 @@ def settings_of(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
-        if flags.get(name) is not None:
+        if flags and flags.get(name) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise Invalid(flag, f"{first['msg']}, got {first['input']!r}") from None
         source = f"{PREFIX}{name.upper()} or {name} in crawlyard.toml"
@@ -127,12 +256,3 @@ def settings_of(
 def option_for(data_dir: Path) -> str:
     """Return the option that names a data directory again, with a blank in front."""
     return "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {shlex.quote(str(data_dir))}"
-
-
-def screens(basics: Basics) -> dict[str, Any]:
-    """Return where a session writes to, as its fields."""
-    return {
-        "stdout": Screen(sys.stdout),
-        "stderr": Screen(sys.stderr),
-        "quiet": basics.quiet,
-    }

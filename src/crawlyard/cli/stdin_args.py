@@ -10,7 +10,7 @@ from crawlyard.errors import Invalid
 STDIN = "-"
 
 
-def read_seeds(words: Sequence[str]) -> tuple[str, ...]:
+def read_seeds(words: Sequence[str]) -> list[str]:
     """Return the start URLs that *words* name: ``-`` is stdin, ``@FILE`` a file, each once.
 
     Raises:
@@ -21,10 +21,10 @@ def read_seeds(words: Sequence[str]) -> tuple[str, ...]:
         seeds[url] = None
         if len(seeds) > MAX_SEEDS:
             raise Invalid("urls", f"expected at most {MAX_SEEDS:,} start URLs; use a sitemap")
-    return tuple(seeds)
+    return list(seeds)
 
 
-def read_ids(words: Sequence[str]) -> tuple[str, ...]:
+def read_ids(words: Sequence[str]) -> list[str]:
     """Return the ids that *words* name, each once; ``-`` reads them from stdin.
 
     Raises:
@@ -33,7 +33,7 @@ def read_ids(words: Sequence[str]) -> tuple[str, ...]:
     ids: dict[str, None] = {}
     for word in words:
         ids |= dict.fromkeys(_lines(sys.stdin, "stdin") if word == STDIN else (word,))
-    return tuple(ids)
+    return list(ids)
 
 
 def _spread(words: Sequence[str]) -> Iterator[str]:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from msgspec import Struct
 
 from crawlyard.cli import values
-from crawlyard.core.time_range import check_instant
+from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.errors import Invalid
 
 

@@ -100,6 +100,7 @@ class Reply(Struct):
     """What an endpoint says about its answer beside the result; HTTP alone shows it."""
 
     unchanged: bool = False  # nothing had to be done
+    dry_run: bool = False  # nothing was done: its Idempotency-Key may be used again
     status: int | None = None  # in place of that of its endpoint
     location: str = ""
     gone: Callable[[], Awaitable[bool]] | None = None  # whether nobody waits any more
@@ -158,8 +159,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     call: Callable[..., Any]
     marks: frozenset[str] = frozenset()
     """``seq``: its answer tells the seq of the last event; ``root``: it stands beside the API;
-    ``404``: it may be answered with that problem, though its path has no parameter; ``live``: it
-    changes while its version stays; ``file``: it is a file; ``same``: its route is another's."""
+    ``404``: it may also be answered with that status; ``live``: it changes while its version
+    stays; ``file``: it is a file; ``same``: its route is another's."""
 
     example: Mapping[str, Any] | None = None  # of a body
 

@@ -1,9 +1,10 @@
-"""What is wrong with a value that came as JSON, in our words."""
+"""Faults of input: what is wrong with a value, in words, and which part of a body has it."""
 
 import re
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
@@ -12,6 +13,9 @@ from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
 from crawlyard.core.parse import unknown
+from crawlyard.errors import Invalid
+
+_NO_OTHER: Mapping[str, str] = {}
 
 
 def faults_of(
@@ -111,3 +115,33 @@ def in_words(error: msgspec.ValidationError, value: object) -> str:
         "" if path or "got" in said or isinstance(value, dict | list | Enum) else f", got {value!r}"
     )
     return (said + shown)[:500]
+
+
+# --- which part of a body
+
+
+@contextmanager
+def blaming(
+    own: Collection[str], inside: str, renamed: Mapping[str, str] = _NO_OTHER
+) -> Iterator[None]:
+    """Let `Invalid` name the members of a body.
+
+    A field that begins with one of *own* keeps its name, or gets that in *renamed*; all others
+    are in the member *inside*: ``limits.pages`` is ``overrides.limits.pages``.
+    """
+    try:
+        yield
+    except Invalid as error:
+        head, dot, rest = error.field.partition(".")
+        if head in renamed:
+            field = f"{renamed[head]}{dot}{rest}"
+        else:
+            field = error.field if head in own else f"{inside}.{error.field}"
+        if field == error.field:
+            raise
+        raise Invalid(field, said(error), error.position) from None
+
+
+def said(error: Invalid) -> str:
+    """Return what is wrong, without the name of the field."""
+    return str(error).removeprefix(f"{error.field}: ")

@@ -3,26 +3,21 @@
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from crawlyard.core.wakeup import Wakeup
-from crawlyard.dispatch.base import Bell, Dispatcher, Listener, Presence
+from crawlyard.dispatch.base import Bell, Listener, Presence
 
-
-class Deferring(Dispatcher, Protocol):
-    """Dispatcher that sends wake-ups in the transaction that makes work due."""
-
-    async def defer(self, connection: Any, dues: Collection[Wakeup]) -> None:
-        """Send the wake-ups *dues* when the transaction of *connection* is committed."""
-        ...
+if TYPE_CHECKING:
+    from crawlyard.dispatch.procrastinate import TicketDispatcher
 
 
 class LateDispatcher:
     """Proxy for the dispatcher that *make* creates on first use."""
 
-    def __init__(self, make: Callable[[], Deferring]) -> None:
+    def __init__(self, make: "Callable[[], TicketDispatcher]") -> None:
         self._make = make
-        self._made: Deferring | None = None
+        self._made: TicketDispatcher | None = None
 
     def announce(self, due_at: datetime) -> None:
         """Wake the waiting workers of this process."""
@@ -48,7 +43,7 @@ class LateDispatcher:
         if self._made is not None:
             await self._made.close()
 
-    def _needed(self) -> Deferring:
+    def _needed(self) -> "TicketDispatcher":
         if self._made is None:
             self._made = self._make()
         return self._made

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
-from crawlyard.core.crawl.page import ErrorKind, Outcome, Skipped, Target, TargetState
+from crawlyard.core.crawl.page import Outcome, Skipped, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.limits import Usage
 
@@ -92,7 +92,7 @@ class BatchDraft(Struct):
             tally.pages += page.status is not None
             tally.errors += page.error is not None
             tally.needs_scripts += page.needs_scripts
-            tally.bad_redirects += page.error is ErrorKind.BAD_REDIRECT
+            tally.bad_redirects += outcome.redirects
 
     def batch(self, *, last: bool) -> Batch:
         """Return the draft as a batch and start the next one."""

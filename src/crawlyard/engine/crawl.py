@@ -8,29 +8,38 @@ one crawl runs in one event loop, so its state needs no locks.
 import asyncio
 import logging
 import math
-from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from contextlib import suppress
+from enum import Enum, auto
+from functools import partial
 
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.lifecycle import StateReason
-from crawlyard.core.jobs.limits import reason_of
+from crawlyard.core.jobs.limits import Usage, reason_of
 from crawlyard.core.jobs.spec import JobSpec, Strategy
 from crawlyard.core.jobs.spread import Share
 from crawlyard.engine.batch import BatchDraft, Tally
-from crawlyard.engine.crawl_end import NO_START, Breach, CrawlEnd, Start
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import BLOCKED, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
-from crawlyard.engine.http.errors import NotSent
-from crawlyard.engine.http.fetch import Fetcher, Metered
-from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache
-from crawlyard.engine.robots.queue import RobotsQueue
+from crawlyard.engine.http.fetch import Fetcher, NotSent
+from crawlyard.engine.robots.cache import Closed, RobotsCache
+from crawlyard.engine.shard import Part
 from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import Tools, Visitor
 
@@ -44,7 +53,62 @@ REFILL_S = 5.0  # between two loads made because no host in memory is ready
 LONG_WAIT_S = 60.0  # note it in the job's events when a host asks for a longer wait
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
 
+NO_START = "no start URL could be fetched"
+
 _log = logging.getLogger(__name__)
+
+
+class Start(Struct, frozen=True):
+    """Where a crawl starts or resumes."""
+
+    key: str  # names the job at the host gate
+    usage: Usage
+    known: set[int] = field(default_factory=set)  # fingerprints of all found URLs; mutated
+    waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
+    roots: Sequence[str] = ()  # targets of redirects from start URLs
+    load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
+    part: Part = field(default_factory=Part)
+    may_send: Callable[[], bool] = lambda: True  # while false, no request starts
+
+
+class CrawlEnd(Struct, frozen=True):
+    """Reason why a crawl ended by itself."""
+
+    reason: StateReason
+    detail: str = ""
+
+
+class Phase(Enum):
+    """Whether a crawl sends requests."""
+
+    OPEN = auto()
+    ENDED = auto()  # by itself: an edit may lift the limit that ended it, and reopen it
+    STOPPED = auto()  # by its caller
+
+
+class CrawlState(Struct):
+    """What changes while a crawl runs, apart from its frontier and its draft.
+
+    Instants are monotonic.
+    """
+
+    ticked_at: float  # the running time is counted until here
+    batched_at: float  # of the last batch; -inf: the next one is due at once
+    spilled: bool  # the store may hold more targets than memory
+    phase: Phase = Phase.OPEN
+    end: CrawlEnd | None = None
+    limit: str | None = None  # the limit that ended it
+    error: BaseException | None = None  # an unexpected error in a task
+    trouble: str = ""  # why the first start URL failed
+    idle: bool = False  # requests are allowed, but no host is ready
+    deferred: list[str] = field(default_factory=list)  # hosts blocked until there is room
+    first_page_at: float | None = None  # of the current batch
+    give_up_at: float | None = None  # when a stop cancels the requests in flight
+    loaded_at: float = -math.inf
+    held: set[int] = field(default_factory=set)  # fingerprints of targets in memory or in flight
+    vetted: set[int] = field(default_factory=set)  # of those, the ones checked by the current spec
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    visits: dict[Slot, asyncio.Task[None]] = field(default_factory=dict)  # targets in flight
 
 
 class Crawl:
@@ -61,60 +125,62 @@ class Crawl:
     ) -> None:
         self._clock, self._gate = tools.clock, tools.gate
         self._start, self._part = start, start.part
+        now = tools.clock.monotonic()
+        self._state = CrawlState(now, now, spilled=len(start.waiting) >= WINDOW)
+        self._event = asyncio.Event()  # something has happened that the loop must look at
         self._draft = BatchDraft(Tally.of(start.usage), start.usage)
-        metered = Metered(fetcher, self._draft.tally.spend)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
-        self._visitor = Visitor(spec, agent, metered, tools, self._discovery, start.may_send)
-        self._event = asyncio.Event()
+        self._visitor = Visitor(
+            spec,
+            agent,
+            fetcher,
+            tools,
+            self._discovery,
+            spend=self._draft.tally.spend,
+            may_send=start.may_send,
+        )
         self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
-        tools.gate.queue(start.key, self._turns.waiting)
+        tools.gate.queue(start.key, self._turns.frontier.waiting)
         self._lanes = Lanes(self._turns, tools.gate, tools.clock)
-        self._learning = RobotsQueue(tools.gate, self._turns, self._visitor.ask, self._spawn)
         self._politeness = Politeness(
             start.key,
+            agent,
             tools.gate,
-            RobotsAccess(agent, robots, lambda url: self._learning.ask(url, self._politeness)),
-            self._draft.note,
-            self._discovery.listed_by_robots,
+            robots,
+            self._turns,
+            ask=self._visitor.ask,
+            spawn=self._spawn,
+            note=self._draft.note,
+            listed=self._discovery.listed_by_robots,
         )
-        self._held: set[int] = set()  # fingerprints of targets in memory or in flight
-        self._vetted: set[int] = set()  # of those, the ones checked against the current spec
-        self._broken: BaseException | None = None  # an unexpected error in a task
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._slots: dict[asyncio.Task[None], Slot] = {}  # by task that visits a target
-        self._reserved = 0  # targets in flight, each of which may become a page
-        self._spilled = len(start.waiting) >= WINDOW  # the store may hold more than memory
-        self._idle = False  # requests are allowed, but no host is ready
-        self._loaded = -math.inf
-        self._deferred: list[str] = []  # hosts blocked until there is room for a request
-        self._open, self._stopped = True, False
-        self._ended_by: Breach | None = None
-        self._give_up_at: float | None = None
-        self._trouble = ""  # why the first start URL failed
-        self._ticked = self._batched = tools.clock.monotonic()
-        self._first_page: float | None = None
-        self.end: CrawlEnd | None = None
         self._adopt(spec)
 
     def _adopt(self, spec: JobSpec) -> None:
         self._spec = spec
+        self._part.adopt(spec)
         self._politeness.adopt(spec)
-        self._limiter = self._part.limiter(spec)
         self._discovery.adopt(spec)
-        self._vetted.clear()
+        self._state.vetted.clear()
+
+    # -- what the caller asks of it ------------------------------------------------------
+
+    @property
+    def end(self) -> CrawlEnd | None:
+        """Return how the crawl ended by itself, ``None`` if it was stopped or still runs."""
+        return self._state.end
 
     def stop(self, within_s: float | None = None) -> None:
         """Send no more requests; let those in flight finish, within *within_s* seconds if given."""
-        self._open, self._stopped = False, True
-        self._learning.cancel()
-        _cancel([task for task, slot in self._slots.items() if not slot.sent])
+        self._state.phase = Phase.STOPPED
+        self._politeness.cancel()
+        _cancel(task for slot, task in self._state.visits.items() if not slot.sent)
         if within_s is not None:
-            self._give_up_at = self._clock.monotonic() + within_s
+            self._state.give_up_at = self._clock.monotonic() + within_s
         self._event.set()
 
     def nudge(self) -> None:
         """Yield a batch as soon as possible, because the caller's response to it is needed."""
-        self._batched = -math.inf
+        self._state.batched_at = -math.inf
         self._event.set()
 
     def wake(self) -> None:
@@ -126,10 +192,13 @@ class Crawl:
 
         If a limit has ended the crawl and the edit lifts it, the crawl resumes.
         """
+        state = self._state
         self._adopt(spec)
         self._visitor.adopt(spec)
-        if self._ended_by is not None and not self._stopped:
-            self._ended_by, self.end, self._open = None, None, True
+        if state.limit is not None:
+            state.limit = state.end = None
+            if state.phase is Phase.ENDED:
+                state.phase = Phase.OPEN
         self._event.set()
 
     def add_roots(self, urls: Sequence[str]) -> None:
@@ -139,9 +208,11 @@ class Crawl:
     def share(self, share: Share) -> None:
         """Apply the store's reply to the last batch: the state and limits of the whole job."""
         self._part.allow(share, self._draft.told)
-        if share.over is not None and self._open:
+        if share.over is not None and self._state.phase is Phase.OPEN:
             self._finish(CrawlEnd(reason_of(share.over)))
         self._event.set()
+
+    # -- the loop ------------------------------------------------------------------------
 
     async def batches(self) -> AsyncGenerator[Batch, None]:
         """Yield batches of results; the caller records each one before it asks for the next.
@@ -152,9 +223,9 @@ class Crawl:
         """
         try:
             self._begin()
-            while not self._over():
+            while not self._is_over():
                 await self._until_due()
-                if self._batch_due():
+                if self._is_batch_due():
                     yield self._batch()
                     await self._refill()
                 self._dispatch()
@@ -170,81 +241,89 @@ class Crawl:
             self.nudge()  # other shards wait for the URLs that are theirs
         self._dispatch()
 
-    def _over(self) -> bool:
-        if self._broken is not None:
-            raise self._broken
-        if not self._open:
+    def _is_over(self) -> bool:
+        state = self._state
+        if state.error is not None:
+            raise state.error
+        if state.phase is not Phase.OPEN:
             # robots.txt requests wait as long as their hosts hold us off; cancelling loses no page
-            self._learning.cancel()
-        if self._tasks:
+            self._politeness.cancel()
+        if state.tasks:
             return False
-        if self._open and not (len(self._turns) or self._spilled or self._part.open):
+        if state.phase is Phase.OPEN and not (len(self._turns) or state.spilled or self._part.open):
             self._finish(self._unreached() or CrawlEnd(StateReason.EXHAUSTED))
-        return not self._open
+        return state.phase is not Phase.OPEN
 
     def _unreached(self) -> CrawlEnd | None:
         """Return the end of a crawl that got only errors, ``None`` if it got anything else."""
         if not self._draft.tally.fruitless:
             return None
-        return CrawlEnd(
-            StateReason.START_FAILED, self._trouble or self._discovery.trouble or NO_START
-        )
+        trouble = self._state.trouble or self._discovery.trouble or NO_START
+        return CrawlEnd(StateReason.START_FAILED, trouble)
 
     def _finish(self, end: CrawlEnd) -> None:
-        self._open = False
-        self.end = end
+        self._state.phase, self._state.end = Phase.ENDED, end
         self._event.set()
 
     async def _let_go(self) -> None:
-        self._open = False
-        _cancel(self._tasks)
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._state.phase = Phase.STOPPED
+        tasks = tuple(self._state.tasks)
+        _cancel(tasks)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._gate.leave(self._start.key)
+
+    # -- requests ------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
         """Start as many requests as hosts, limits and concurrency allow."""
         self._tick()
-        if self._deferred and self._has_room():
-            deferred, self._deferred = self._deferred, []
+        state = self._state
+        if state.deferred and self._has_room():
+            deferred, state.deferred = state.deferred, []
             for host in deferred:
                 self._turns.unblock(host)
         while self._has_room():
             turn = self._turns.next(self._settled)
-            self._idle = turn is None
+            state.idle = turn is None
             if turn is None:
                 return
-            self._reserved += 1
-            self._slots[self._spawn(self._visit(*turn))] = turn[1]
+            target, slot = turn
+            state.visits[slot] = self._spawn(self._visit(target, slot), slot)
 
     def _has_room(self) -> bool:
         """Return whether one more request may start; end the crawl if a limit is used up."""
-        if not self._open or self._broken is not None or not self._start.may_send():
+        state = self._state
+        if state.phase is not Phase.OPEN or state.error or not self._start.may_send():
             return False
-        decision = self._limiter.decide(self._draft.tally, self._reserved)
+        in_flight = len(state.visits)
+        decision = self._part.decide(self._draft.tally, in_flight)
         if decision.used_up and decision.limit is not None:
-            self._ended_by = Breach(decision.limit, self._limiter)
+            state.limit = decision.limit
             self._finish(CrawlEnd(reason_of(decision.limit), decision.detail))
-        busy = self._reserved + len(self._learning) >= self._spec.concurrency
+        busy = in_flight + len(self._politeness) >= self._spec.concurrency
         return decision.allowed and not busy and len(self._draft.outcomes) < BACKLOG
 
-    def _defer(self, host: str) -> bool:
-        """Block *host* until there is room for another request; return False."""
+    def _defer(self, host: str) -> None:
+        """Block *host* until there is room for another request."""
         self._turns.block(host)
-        self._deferred.append(host)
-        return False
+        self._state.deferred.append(host)
 
     def _settled(self, target: Target) -> bool:
         """Close *target* if it needs no request; return whether it was closed."""
         outcome = self._judged(target)
         if outcome is None:
             return False
-        return self._close(outcome) if self._has_room() else self._defer(target.host)
+        if not self._has_room():
+            self._defer(target.host)
+            return False
+        self._close(outcome)
+        return True
 
     def _judged(self, target: Target) -> Outcome | None:
         """Return the outcome of *target* if it is known without a request, else ``None``."""
         if self._gate.is_blocked(target.host):
             return Outcome(target, TargetState.SKIPPED, rule=BLOCKED)
-        if target.fp not in self._vetted:  # the spec may have been edited since
+        if target.fp not in self._state.vetted:  # the spec may have been edited since
             rule = self._discovery.verdict(target)
             if rule is not None:
                 return Outcome(target, TargetState.SKIPPED, rule=rule)
@@ -255,14 +334,15 @@ class Crawl:
         if isinstance(known, Closed):
             return record.failed(target, known.kind, known.detail, self._clock.now())
         if known is not None:
-            rule = known.verdict(path_of(target.url))
-            told = f"robots: {rule}"
-            return Outcome(target, TargetState.SKIPPED, rule=told) if rule is not None else None
+            line = known.verdict(path_of(target.url))
+            told = f"robots: {line}"
+            return Outcome(target, TargetState.SKIPPED, rule=told) if line is not None else None
         # at most half of the requests may be for robots.txt, so that slow ones don't block pages
-        if len(self._learning) >= max(1, self._spec.concurrency // 2) or not self._has_room():
+        most = max(1, self._spec.concurrency // 2)
+        if len(self._politeness) >= most or not self._has_room():
             self._defer(target.host)
         else:
-            self._learning.begin(self._politeness, origin, target.host)
+            self._politeness.begin(origin, target.host)
         return None
 
     async def _visit(self, target: Target, slot: Slot) -> None:
@@ -278,53 +358,77 @@ class Crawl:
             detail = f"{type(error).__name__}: {error}"[:500]
             outcome = record.failed(target, ErrorKind.INTERNAL, detail, self._clock.now())
         finally:
-            self._reserved -= 1
+            self._state.visits.pop(slot, None)
         took_s = self._clock.monotonic() - began
         self._lanes.visited(took_s)
         if outcome.state is TargetState.WAITING:
             self._lanes.failed(outcome.target, took_s)
         self._close(outcome)
 
-    def _close(self, outcome: Outcome) -> bool:
-        target = outcome.target
+    def _close(self, outcome: Outcome) -> None:
+        """Add *outcome* to the batch; its target waits again or leaves memory."""
+        state, target, page = self._state, outcome.target, outcome.page
         self._draft.close(outcome)
         if outcome.state is TargetState.WAITING:
-            due = target.due_at or self._clock.now()
-            wait_s = (due - self._clock.now()).total_seconds()
+            now = self._clock.now()
+            wait_s = ((target.due_at or now) - now).total_seconds()
             if wait_s > LONG_WAIT_S:
                 note = f"{target.host} is not asked again for {wait_s:.0f} s, as it wishes"
                 self._draft.note(note)
             self._turns.push_later(target, wait_s)
         else:
-            self._held.discard(target.fp)
-            self._vetted.discard(target.fp)
-            page = outcome.page
+            state.held.discard(target.fp)
+            state.vetted.discard(target.fp)
             self._lanes.closed(target, failed=page is not None and page.error is not None)
         started = target.via in (Via.SEED, Via.SITEMAP)
         # a redirect's problem is reported by the target that it leads to
-        if started and outcome.state is not TargetState.REDIRECTED and not self._trouble:
-            why = outcome.page.error_detail if outcome.page is not None else outcome.rule
-            self._trouble = f"{target.url}: {why}" if why else ""
-        if self._first_page is None:
-            self._first_page = self._clock.monotonic()
+        if started and outcome.state is not TargetState.REDIRECTED and not state.trouble:
+            error = page.error if page is not None else None
+            why = error.detail if error is not None else outcome.rule
+            state.trouble = f"{target.url}: {why}" if why else ""
+        if state.first_page_at is None:
+            state.first_page_at = self._clock.monotonic()
             self._event.set()
-        return True
+
+    def _spawn(
+        self, work: Coroutine[object, object, None], slot: Slot | None = None
+    ) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._state.tasks.add(task)
+        task.add_done_callback(partial(self._ended, slot))
+        return task
+
+    def _ended(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
+        state = self._state
+        state.tasks.discard(task)
+        if slot is not None:  # the task may have been cancelled before it started
+            state.visits.pop(slot, None)
+            slot.give()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            state.error = error
+        try:
+            self._dispatch()
+        except Exception as error:  # noqa: BLE001 - raised again by the batch loop
+            state.error = error
+        if state.error or not state.tasks or len(self._draft.outcomes) >= BATCH_PAGES:
+            self._event.set()
 
     # -- the frontier in memory ----------------------------------------------------------
 
     def _found(self, target: Target) -> None:
+        state = self._state
         if not self._part.owns(target.host):
             return  # it belongs to another shard, which loads it from the store
         # depth-first crawls continue with the URL found last, so it must stay in memory
         deep = self._spec.strategy is Strategy.DEPTH_FIRST
-        if deep or (not self._spilled and len(self._turns) < WINDOW):
-            self._vetted.add(target.fp)
+        if deep or (not state.spilled and len(self._turns) < WINDOW):
+            state.vetted.add(target.fp)
             self._admit(target)
         else:
-            self._spilled = True  # keep the order: the store already holds targets found earlier
+            state.spilled = True  # keep the order: the store already holds targets found earlier
 
     def _admit(self, target: Target) -> None:
-        self._held.add(target.fp)
+        self._state.held.add(target.fp)
         self._lanes.admitted(target)
         self._discovery.met(target)
         self._politeness.wish(target.host)
@@ -334,47 +438,48 @@ class Crawl:
         else:
             self._turns.push(target)
 
-    def _short(self) -> bool:
+    def _is_short(self) -> bool:
         """Return whether to load more: few targets in memory, or none whose host is ready."""
-        since_s = self._clock.monotonic() - self._loaded
-        if not self._spilled:
-            return self._part.looks(len(self._turns), since_s, idle=self._idle)
-        starving = self._idle and since_s > REFILL_S
-        return len(self._turns) < REFILL or starving
+        state, in_memory = self._state, len(self._turns)
+        since_s = self._clock.monotonic() - state.loaded_at
+        if not state.spilled:
+            return self._part.looks(in_memory, since_s, idle=state.idle)
+        return in_memory < REFILL or (state.idle and since_s > REFILL_S)
 
     async def _refill(self) -> None:
         """Load more of the frontier; everything found so far has been recorded by now."""
-        load = self._start.load
-        if load is None or not self._open or not self._short():
+        state, load = self._state, self._start.load
+        if load is None or state.phase is not Phase.OPEN or not self._is_short():
             return
-        held = set(self._held)  # before loading: targets may be closed while the load runs
-        limit, crowded = WINDOW + len(held), tuple(self._turns.crowded(CROWD))
+        held = set(state.held)  # before loading: targets may be closed while the load runs
+        limit, crowded = WINDOW + len(held), tuple(self._turns.frontier.crowded(CROWD))
         targets = await load(limit, crowded)
-        self._loaded = self._clock.monotonic()
+        state.loaded_at = self._clock.monotonic()
         closed = {outcome.target.fp for outcome in self._draft.outcomes}
-        self._spilled = len(targets) >= limit or bool(crowded) or bool(self._draft.found)
+        state.spilled = len(targets) >= limit or bool(crowded) or bool(self._draft.found)
         for target in targets:
-            if target.fp not in held and target.fp not in self._held and target.fp not in closed:
+            if target.fp not in held and target.fp not in state.held and target.fp not in closed:
                 self._admit(target)
-        dry = not (self._tasks or self._draft.news or len(self._turns))
-        if self._part.looked(self._loaded, dry=dry):
+        dry = not (state.tasks or self._draft.news or len(self._turns))
+        if self._part.looked(state.loaded_at, dry=dry):
             self.nudge()
 
     # -- time ----------------------------------------------------------------------------
 
     async def _until_due(self) -> None:
         """Wait until a task ends, a host is ready or a batch is due."""
-        now = self._clock.monotonic()
-        if self._give_up_at is not None and now >= self._give_up_at:
-            _cancel(self._tasks)
+        state, now = self._state, self._clock.monotonic()
         waits = [self._batch_at() - now]
         if self._has_room():
             waits.append(self._turns.wait_s())
-        if self._give_up_at is not None:
-            waits.append(self._give_up_at - now if self._give_up_at > now else BATCH_S)
-        if self._open and self._spec.limits.duration_s is not None and not self._part.hungry:
+        is_open, give_up_at = state.phase is Phase.OPEN, state.give_up_at
+        if give_up_at is not None:
+            if now >= give_up_at:
+                _cancel(state.tasks)
+            waits.append(give_up_at - now if give_up_at > now else BATCH_S)
+        if is_open and self._spec.limits.duration_s is not None and not self._part.hungry:
             waits.append(self._spec.limits.duration_s - self._draft.tally.duration_s)
-        held = self._open and not self._tasks and self._lanes.held()
+        held = is_open and not state.tasks and self._lanes.held()
         with suppress(TimeoutError):
             async with asyncio.timeout(max(0.0, min(waits))):
                 await self._event.wait()
@@ -383,54 +488,39 @@ class Crawl:
             self._lanes.waited(now)
 
     def _batch_at(self) -> float:
-        if self._first_page is not None:
-            dry = self._part.open and not (self._tasks or len(self._turns))
-            return self._first_page + (0 if dry else BATCH_S)  # other shards wait for these
-        if self._short() or self._part.hungry:
-            return self._batched + BATCH_S  # targets must be recorded before more are loaded
-        return self._batched + HEARTBEAT_S
+        """Return the time at which the next batch is due."""
+        state, part = self._state, self._part
+        if state.first_page_at is not None:
+            dry = part.open and not (state.tasks or len(self._turns))
+            return state.first_page_at + (0 if dry else BATCH_S)  # other shards wait for these
+        if self._is_short() or part.hungry:
+            return state.batched_at + BATCH_S  # targets must be recorded before more are loaded
+        return state.batched_at + HEARTBEAT_S
 
-    def _batch_due(self) -> bool:
+    def _is_batch_due(self) -> bool:
         full = len(self._draft.outcomes) >= BATCH_PAGES
         return full or self._clock.monotonic() >= self._batch_at()
 
     def _batch(self, *, last: bool = False) -> Batch:
+        """Return the results since the last batch."""
         self._tick()
-        self._batched, self._first_page = self._clock.monotonic(), None
-        if last and self.end is not None and self._ended_by is not None:
+        state, tally = self._state, self._draft.tally
+        state.batched_at, state.first_page_at = self._clock.monotonic(), None
+        if last and state.limit is not None:
             # include requests that were in flight; only errors mean that the site is unreachable
-            told = CrawlEnd(self.end.reason, self._ended_by.describe(self._draft.tally))
-            self.end = (self._unreached() if self._ended_by.limit == "errors" else None) or told
+            detail = self._part.limiter.describe(state.limit, tally)
+            reached = CrawlEnd(reason_of(state.limit), detail)
+            state.end = (self._unreached() if state.limit == "errors" else None) or reached
         workload = self._lanes.workload(self._spec.max_depth, self._spec.url_retries)
         return replace(self._draft.batch(last=last), workload=workload)
 
     def _tick(self) -> None:
+        """Count the running time until now."""
         now = self._clock.monotonic()
-        self._draft.tally.duration_s += now - self._ticked
-        self._ticked = now
-
-    # -- tasks ---------------------------------------------------------------------------
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if (slot := self._slots.pop(task, None)) is not None:
-            slot.give()  # the task may have been cancelled before it started
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._broken = error
-        try:
-            self._dispatch()
-        except Exception as error:  # noqa: BLE001 - raised again by the batch loop
-            self._broken = error
-        if self._broken or not self._tasks or len(self._draft.outcomes) >= BATCH_PAGES:
-            self._event.set()
+        self._draft.tally.duration_s += now - self._state.ticked_at
+        self._state.ticked_at = now
 
 
-def _cancel(tasks: Collection[asyncio.Task[None]]) -> None:
-    for task in tasks:
+def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    for task in tuple(tasks):
         task.cancel()

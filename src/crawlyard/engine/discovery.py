@@ -88,7 +88,7 @@ class Discovery:
         return new
 
     def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Handle a URL found at *source*; see `visit.Finds`."""
+        """Take a URL found at *source*; return "" if it will be fetched, else why it won't."""
         fp = fingerprint(url)
         if fp in self._known:
             return "known already"

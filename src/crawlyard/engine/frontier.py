@@ -89,7 +89,7 @@ class HostTurns:
     def __init__(
         self, frontier: Frontier, gate: HostGate, clock: Clock, wake: Callable[[], None]
     ) -> None:
-        self._frontier = frontier
+        self.frontier = frontier
         self._gate = gate
         self._clock = clock
         self._wake = wake  # called when a parked host becomes ready
@@ -103,7 +103,7 @@ class HostTurns:
 
     def push(self, target: Target) -> None:
         """Add a target that may be fetched as soon as its host is ready."""
-        self._frontier.push(target)
+        self.frontier.push(target)
         self._place(target.host)
 
     def push_later(self, target: Target, wait_s: float) -> None:
@@ -125,22 +125,6 @@ class HostTurns:
         self._blocked.discard(host)
         self._wait_for(host, wait_s)
 
-    def crowded(self, many: int) -> Iterator[str]:
-        """Yield the hosts with at least *many* targets in memory."""
-        return self._frontier.crowded(many)
-
-    def waiting(self, host: str) -> int:
-        """Return the number of targets of *host* that wait for their turn in memory."""
-        return self._frontier.waiting(host)
-
-    def hosts(self) -> Iterator[str]:
-        """Yield the hosts whose targets wait for their turn in memory."""
-        return self._frontier.hosts()
-
-    def largest(self, most: int) -> list[tuple[str, int]]:
-        """Return the *most* hosts with the most such targets, each with its number of targets."""
-        return self._frontier.largest(most)
-
     def last_due_s(self) -> float:
         """Return the seconds until the last of the delayed targets (see `push_later`) is due."""
         now = self._clock.monotonic()
@@ -158,9 +142,9 @@ class HostTurns:
                 continue  # stale: the host has moved up since
             del self._ready_by[host]
             self._placed.discard(host)
-            if host in self._blocked or host not in self._frontier:
+            if host in self._blocked or host not in self.frontier:
                 continue
-            if self._frontier.head(host) != place:
+            if self.frontier.head(host) != place:
                 self._place(host)  # the target that this key was for is gone
                 continue
             wait = self._gate.ready_in(host)
@@ -180,19 +164,19 @@ class HostTurns:
         Each is removed before it is judged, because targets that arrive meanwhile (such as
         the sitemaps of a robots.txt) may sort before it.
         """
-        while host in self._frontier:
-            entry = self._frontier.pop(host)
+        while host in self.frontier:
+            entry = self.frontier.pop(host)
             target = entry[2]
             if settled(target):
                 continue
             if host not in self._blocked:
                 return target
-            self._frontier.put_back(entry)
+            self.frontier.put_back(entry)
             break
         return None
 
     def __len__(self) -> int:
-        return len(self._frontier) + len(self._later)
+        return len(self.frontier) + len(self._later)
 
     def wait_s(self) -> float:
         """Return the seconds until the next timed host or delayed target is ready."""
@@ -204,9 +188,9 @@ class HostTurns:
         return max(0.0, soonest - now)
 
     def _place(self, host: str) -> None:
-        if host in self._blocked or host not in self._frontier:
+        if host in self._blocked or host not in self.frontier:
             return
-        first = self._frontier.head(host)
+        first = self.frontier.head(host)
         if host in self._placed and self._ready_by.get(host, first) <= first:
             return
         self._placed.add(host)

@@ -6,6 +6,7 @@ Every request goes through the same guard, host gate and time-outs as in a crawl
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from msgspec import Struct, field
 
@@ -13,9 +14,8 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine import sitemaps
 from crawlyard.engine.hosts.gate import HostGate
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
-from crawlyard.engine.robots.cache import MAX_HOPS, Closed, RobotsAccess, RobotsCache
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
+from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache, followed
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.engine.urls import Base, host_of, origin_of, path_of
 
@@ -107,7 +107,7 @@ class Probe(Struct):
             if rule:
                 seen.problem = rule
                 return ()
-            answer = await self._follow(url)
+            answer = await followed(partial(self._ask, most=MAX_SITEMAP), url)
         except FetchFailed as failure:
             seen.problem = f"{failure.kind}: {failure.detail}"
             return ()
@@ -131,17 +131,6 @@ class Probe(Struct):
             return known.detail
         line = known.verdict(path_of(url))
         return f"robots: {line}" if line else ""
-
-    async def _follow(self, url: str) -> Response:
-        answer = await self._ask(url, MAX_SITEMAP)
-        for _ in range(MAX_HOPS):
-            location = answer.header("location")
-            target = Base(url).join(location) if location else None
-            if not 300 <= answer.status < 400 or target is None:
-                break
-            url = target
-            answer = await self._ask(url, MAX_SITEMAP)
-        return answer
 
     def _delay_s(self, origin: str) -> float:
         """Return the delay between two requests to an origin, the same as in a crawl."""

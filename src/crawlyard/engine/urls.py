@@ -1,19 +1,21 @@
-"""URL canonicalization, and the parts of a canonical URL."""
+"""URL canonicalization, the links of a page, and the parts of a canonical URL."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import can_ada
 import xxhash
 
 from crawlyard.core.jobs.spec import MAX_URL
-from crawlyard.engine.link_cache import LinkCache, folder_of, is_simple
 from crawlyard.errors import Invalid
 
 _SCHEMES = ("http://", "https://")
 _SHOWN = 200  # characters of a rejected value shown in the message
 _USERINFO = re.compile(r"//[^/?#\s]*@")
 MAX_PORT = 65_535
+MOST_LINKS = 16_000
+"""Cached links per generation; at most two generations are kept, about 5 MB."""
+
 _AUTHORITY = re.compile(
     r"\s*https?:[/\\]*(?:[^/\\?#]*@)?(?P<host>\[[^\]/]*\]?|[^:/\\?#]*)(?::(?P<port>[^/\\?#]*))?",
     re.IGNORECASE,
@@ -22,7 +24,9 @@ _NO_SCHEME = re.compile(
     r"(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d+))?(?:[/?#].*)?", re.IGNORECASE
 )
 _SIGN = 1 << 63
-_JOINS = LinkCache()  # shared by all jobs, as the result depends on nothing else
+_LONGEST_LINK = 300  # characters of a cached link; a data: URL may have a megabyte
+_SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~/")
+_NOTHING: Mapping[str, str] = {}
 _NO_HOST = frozenset("/?#@\\*")  # delimiters of a host in a URL; and hosts have no asterisk
 
 
@@ -60,6 +64,62 @@ def has_credentials(url: str) -> bool:
     """
     canonical(url)
     return bool(can_ada.parse(url).has_credentials())
+
+
+class LinkCache:
+    """Resolved links by folder of their page, in two generations; the older is dropped whole.
+
+    Pages in one folder mostly contain the same links: on documentation sites, seven of ten hit the
+    cache, which takes 0.1 µs instead of the 1.5 µs for joining and canonicalizing.
+    """
+
+    def __init__(self, most: int = MOST_LINKS) -> None:
+        self._most = self._room = most
+        self._new: dict[str, dict[str, str]] = {}
+        self._old: dict[str, dict[str, str]] = {}
+
+    def of(self, folder: str) -> tuple[dict[str, str], Mapping[str, str]]:
+        """Return the new and the old generation of *folder*; add links to the new one.
+
+        The values are canonical URLs, or "" for links that are no http(s) URL.
+        """
+        if self._room <= 0:
+            self._old, self._new, self._room = self._new, {}, self._most
+        if folder not in self._new:
+            self._room -= 1
+            self._new[folder] = {}
+        return self._new[folder], self._old.get(folder, _NOTHING)
+
+    def took(self, many: int) -> None:
+        """Count *many* links as added."""
+        self._room -= many
+
+
+def folder_of(base: str) -> str:
+    """Return *base* up to the last slash of its path: all that a simple link depends on.
+
+    "" if *base* is not an http(s) URL.
+    """
+    if not base.startswith(_SCHEMES):
+        return ""
+    path = base.partition("#")[0].partition("?")[0]
+    return path[: path.rindex("/") + 1]
+
+
+def is_simple(href: str) -> bool:
+    """Return whether *href* leads to the same URL from every page of a folder.
+
+    "?q", "" and "http:?q" depend on the page itself. Of the links that begin like a path
+    or a scheme, those with "://" and those without a colon don't.
+
+    Source: WHATWG URL Standard, "basic URL parser".
+    """
+    if not href or len(href) > _LONGEST_LINK or href[0] not in _SIMPLE:
+        return False
+    return ":" not in href or href.startswith(_SCHEMES)
+
+
+_JOINS = LinkCache()  # shared by all jobs, as the result depends on nothing else
 
 
 class Base:

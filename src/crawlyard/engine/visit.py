@@ -2,11 +2,9 @@
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
 from functools import partial
-from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -17,12 +15,18 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
+from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
-from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted
+from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
 from crawlyard.engine.extract.parse_pool import ParsePool
-from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot, always
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
+from crawlyard.engine.http.fetch import (
+    ACCEPT_ENCODING,
+    Fetcher,
+    FetchFailed,
+    Response,
+    retry_after_s,
+)
 from crawlyard.engine.robots.rules import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
@@ -37,22 +41,6 @@ _TRANSIENT = frozenset({500, 502, 503, 504})
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
 """Headers of a spec that are sent to every site; all others may be credentials."""
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
-
-
-class Finds(Protocol):
-    """Receiver of found URLs."""
-
-    def unknown(self, urls: Sequence[str]) -> Sequence[str]:
-        """Return the *urls* worth offering: about one or two of fifty links."""
-        ...
-
-    def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Accept a found *url*; return "" if it will be fetched, else the rule that excludes it."""
-        ...
-
-    def lost_credentials(self, count: int) -> None:
-        """Count links whose user name or password was dropped."""
-        ...
 
 
 class _Chain(Struct, frozen=True):
@@ -79,10 +67,13 @@ class Visitor:
         agent: str,
         fetcher: Fetcher,
         tools: Tools,
-        finds: Finds,
-        may_send: Allowed = always,
+        finds: Discovery,
+        *,
+        spend: Callable[[int], None],
+        may_send: Allowed,
     ) -> None:
         self._fetcher = fetcher
+        self._spend = spend  # told the wire size of each body
         self._may_send = may_send
         self._tools = tools
         self._finds = finds
@@ -105,7 +96,8 @@ class Visitor:
         # credentials are sent only to the origins of start URLs (and never from https to
         # http), wherever a link or redirect leads
         starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
-        self._trusted = starts | {f"https{o.removeprefix('http')}" for o in starts if _plain(o)}
+        plain = {origin for origin in starts if origin.startswith("http:")}
+        self._trusted = starts | {f"https{origin.removeprefix('http')}" for origin in plain}
         base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
         own = {name.lower(): (name, value) for name, value in spec.headers}
         left = {name: value for name, value in base.items() if name.lower() not in own}
@@ -120,12 +112,14 @@ class Visitor:
         Raises:
             FetchFailed: there was no usable response.
         """
-        return await self._fetcher.fetch(
+        response = await self._fetcher.fetch(
             url,
             self._headers_for(url),
             max_body or self._spec.max_body,
             partial(go, self._may_send),
         )
+        self._spend(response.wire_bytes)
+        return response
 
     async def visit(self, target: Target, slot: Slot) -> Outcome:
         """Fetch *target*, release its *slot* and return its outcome.
@@ -163,14 +157,14 @@ class Visitor:
         if not record.is_html(response):
             return record.answered(target, response, None, self._spec, now)
         try:
-            extracted = await self._tools.heavy.run(
-                response.body,
-                response.charset,
-                target.url,
-                response.all_headers("x-robots-tag"),
-                self._token,
-                self._wanted,
+            source = Source(
+                url=target.url,
+                charset=response.charset,
+                robots_header=response.all_headers("x-robots-tag"),
+                agent_token=self._token,
+                wanted=self._wanted,
             )
+            extracted = await self._tools.heavy.run(response.body, source)
         except ExtractError as error:
             cut = replace(response, truncated=f"not readable: {error}")
             return record.answered(target, cut, Extracted(), self._spec, now)
@@ -263,24 +257,3 @@ def _loop(url: str, target: Target, *, cookie: bool) -> str:
     if cookie:
         return "redirect loop: the site sets a cookie first, and Crawlyard keeps none"
     return f"redirect loop: it leads back to {'itself' if url == target.url else url}"
-
-
-def _plain(origin: str) -> bool:
-    return origin.startswith("http:")
-
-
-def retry_after_s(value: str, now: datetime) -> float | None:
-    """Return the delay in seconds that a Retry-After asks for, ``None`` if it cannot be parsed.
-
-    Source: RFC 9110, section 10.2.3.
-    """
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return float(value[:9])
-    try:
-        at = parsedate_to_datetime(value)
-    except (ValueError, OverflowError):  # for example a year of twenty digits
-        return None
-    if at.tzinfo is None:  # "-0000": UTC, without a known time zone
-        at = at.replace(tzinfo=UTC)
-    return max(0.0, (at - now).total_seconds())

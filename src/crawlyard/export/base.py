@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 Record: TypeAlias = Mapping[str, Any]
-"""A page as JSON values, as dumped by `web.wire.PageOut`."""
+"""A page as JSON values; see `record_of` in `core.answers.jobs.pages`."""
 
 
 class Format(StrEnum):

@@ -1,7 +1,7 @@
 """Parquet for analysis: typed columns, one row group at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from typing import Any
@@ -27,10 +27,9 @@ _NARROW = {"status": pa.int16(), "depth": pa.int32(), "links": pa.int32()}
 _TYPES = {int: pa.int64(), bool: pa.bool_(), datetime: pa.timestamp("ms", tz="UTC")}
 
 COLUMNS = {
-    "error_kind" if name == "error" else name: _NARROW.get(name)
-    or _TYPES.get(field.kind, pa.string())
-    for name, field in fields_of(Page).items()
-    if name != "extracted"
+    path.replace(".", "_"): _NARROW.get(path) or _TYPES.get(field.kind, pa.string())
+    for path, field in fields_of(Page).items()
+    if path != "extracted"
 }
 """The columns of every export; one `extracted.NAME` per extraction, text and html may follow."""
 
@@ -81,7 +80,7 @@ class Parquet:
         for name in self._more:
             row[name] = record[name] if name != "headers" else _pairs(record[name])
         self._rows.append(row)
-        self._characters += _EVERY_ROW + sum(map(_size, row.values()))
+        self._characters += _EVERY_ROW + _size(row.values())
 
     def group(self) -> bytes:
         """Return the bytes of the records added since the last call."""
@@ -111,13 +110,15 @@ async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncItera
 _PLAIN = tuple(n for n in COLUMNS if n not in {"fetched_at", "error_kind", "error_detail"})
 
 
-def _size(value: Any) -> int:
-    """Return how many characters *value* contains, including nested values."""
-    if isinstance(value, str):
-        return len(value)
-    if isinstance(value, dict):
-        return sum(map(_size, value.values()))
-    return sum(map(_size, value)) if isinstance(value, list) else 0
+def _size(values: Iterable[Any]) -> int:
+    """Return how many characters *values* contain, including nested ones."""
+    size = 0
+    for value in values:
+        if isinstance(value, str):
+            size += len(value)
+        elif isinstance(value, list | dict):
+            size += _size(value.values() if isinstance(value, dict) else value)
+    return size
 
 
 def _pairs(headers: Sequence[tuple[str, str]] | None) -> list[dict[str, str]] | None:

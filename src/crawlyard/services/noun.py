@@ -1,9 +1,13 @@
-"""The base of what one actor can ask for."""
+"""Base of the nouns of the surface, and what they share."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
+from crawlyard.core.endpoint import Words
+from crawlyard.errors import Forbidden, Invalid
+from crawlyard.services.jobs.terms import words_of
 
 if TYPE_CHECKING:
     from crawlyard.services.services import Services
@@ -12,8 +16,8 @@ if TYPE_CHECKING:
 class Noun:
     """One noun of an instance, such as its jobs, for one actor.
 
-    *permits*: what they showed is good for these alone; ``None``: for all of their role. *caller*
-    has what they showed; ``None``: nothing had to be shown.
+    *permits*: those of their credential; ``None``: all of their role. *caller* has the credential;
+    ``None``: none was needed.
     """
 
     def __init__(
@@ -28,3 +32,22 @@ class Noun:
         self._limited = permits is not None
         self._permits = PERMITS_OF[actor.role] if permits is None else permits
         self._caller = caller
+
+
+def expanded_by(
+    expand: Words, needs: Mapping[str, Permit], permits: frozenset[Permit]
+) -> frozenset[str]:
+    """Return what to add to an answer; *needs* has all that can be added, and the permit for each.
+
+    Raises:
+        Invalid: *expand* names something else.
+        Forbidden: a permit is missing.
+    """
+    names = words_of(expand)
+    unknown = next((name for name in names if name not in needs), None)
+    if unknown is not None:
+        raise Invalid("expand", f"expected {', '.join(needs)}, got {unknown!r}")
+    missing = sorted({needs[name] for name in names} - permits)
+    if missing:
+        raise Forbidden(f"expand needs {', '.join(missing)}, which you do not have")
+    return frozenset(names)

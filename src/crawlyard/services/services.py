@@ -15,8 +15,8 @@ from crawlyard.services.fleet.events import Events
 from crawlyard.services.jobs.bulk_steps import workers_of
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.operations import Operations
+from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.results import Results
-from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.services.schedules.ticker import TickerOptions
 from crawlyard.services.templates.manager import TemplateManager
@@ -25,14 +25,11 @@ from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import credentials, users, views
+    from crawlyard.services.access import credentials
     from crawlyard.services.fleet import (
-        host_rules,
         metrics,
         overview,
-        statistics,
         status,
-        worker_orders,
     )
     from crawlyard.services.jobs import (
         bulk,
@@ -44,20 +41,15 @@ if TYPE_CHECKING:
         wait,
         why,
     )
-    from crawlyard.services.schedules import backfill_operation
+    from crawlyard.services.schedules import backfill
     from crawlyard.services.templates import intake
     from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
-    users = lazily("crawlyard.services.access.users")
-    views = lazily("crawlyard.services.access.views")
-    host_rules = lazily("crawlyard.services.fleet.host_rules")
     metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
-    statistics = lazily("crawlyard.services.fleet.statistics")
     status = lazily("crawlyard.services.fleet.status")
-    worker_orders = lazily("crawlyard.services.fleet.worker_orders")
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
@@ -66,7 +58,7 @@ else:  # a command needs few of them
     preview = lazily("crawlyard.services.jobs.preview")
     wait = lazily("crawlyard.services.jobs.wait")
     why = lazily("crawlyard.services.jobs.why")
-    backfill_operation = lazily("crawlyard.services.schedules.backfill_operation")
+    backfill = lazily("crawlyard.services.schedules.backfill")
     intake = lazily("crawlyard.services.templates.intake")
     disk = lazily("crawlyard.services.worker.disk")
 
@@ -121,16 +113,6 @@ class Services:
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
-    def users(self) -> "users.Users":
-        """Return accounts."""
-        return users.Users(self.store, self.clock)
-
-    @cached_property
-    def views(self) -> "views.Views":
-        """Return filters that were given a name."""
-        return views.Views(self.store, self.clock)
-
-    @cached_property
     def waiting(self) -> "wait.Waiting":
         """Return what waits for jobs."""
         return wait.Waiting(self.jobs, self.store.events, self.clock)
@@ -168,9 +150,9 @@ class Services:
         return page_search.Archive(self.store, self.clock)
 
     @cached_property
-    def backfills(self) -> "backfill_operation.BackfillOperations":
+    def backfills(self) -> "backfill.BackfillOperations":
         """Return backfills in the background."""
-        return backfill_operation.BackfillOperations(self.scheduler, self.operations, self.clock)
+        return backfill.BackfillOperations(self.scheduler, self.operations, self.clock)
 
     @cached_property
     def watching(self) -> "status.Watching":
@@ -181,21 +163,6 @@ class Services:
     def tailing(self) -> "log_follow.Tailing":
         """Return what follows the logs of jobs."""
         return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
-
-    @cached_property
-    def fleet(self) -> "worker_orders.Fleet":
-        """Return orders to workers."""
-        return worker_orders.Fleet(self.store, self.watching, self.clock)
-
-    @cached_property
-    def host_rules(self) -> "host_rules.HostRules":
-        """Return rules for hosts."""
-        return host_rules.HostRules(self.store, self.watching, self.clock)
-
-    @cached_property
-    def statistics(self) -> "statistics.Statistics":
-        """Return figures over time."""
-        return statistics.Statistics(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":

@@ -11,37 +11,34 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import account, accounts, saved_views, sections, tokens
+    from crawlyard.services.access import sections, tokens, users, views
     from crawlyard.services.fleet import (
-        attention,
         event_feed,
         hosts,
         meta,
         monitoring,
         operations,
         pages,
-        stats,
         workers,
     )
+    from crawlyard.services.fleet import stats as figures
     from crawlyard.services.jobs import jobs
     from crawlyard.services.schedules import schedules
     from crawlyard.services.services import Services
     from crawlyard.services.templates import templates
     from crawlyard.services.webhooks import hooks
 else:  # a command asks for one or two of them
-    account = lazily("crawlyard.services.access.account")
-    accounts = lazily("crawlyard.services.access.accounts")
-    saved_views = lazily("crawlyard.services.access.saved_views")
     sections = lazily("crawlyard.services.access.sections")
     tokens = lazily("crawlyard.services.access.tokens")
-    attention = lazily("crawlyard.services.fleet.attention")
+    users = lazily("crawlyard.services.access.users")
+    views = lazily("crawlyard.services.access.views")
     event_feed = lazily("crawlyard.services.fleet.event_feed")
     hosts = lazily("crawlyard.services.fleet.hosts")
     meta = lazily("crawlyard.services.fleet.meta")
     monitoring = lazily("crawlyard.services.fleet.monitoring")
     operations = lazily("crawlyard.services.fleet.operations")
     pages = lazily("crawlyard.services.fleet.pages")
-    stats = lazily("crawlyard.services.fleet.stats")
+    figures = lazily("crawlyard.services.fleet.stats")
     workers = lazily("crawlyard.services.fleet.workers")
     jobs = lazily("crawlyard.services.jobs.jobs")
     schedules = lazily("crawlyard.services.schedules.schedules")
@@ -67,14 +64,14 @@ class Surface:
         return noun(*self._asker)
 
     @cached_property
-    def account(self) -> "account.Account":
+    def account(self) -> "users.Account":
         """Return the actor's own account."""
-        return self._made(account.Account)
+        return self._made(users.Account)
 
     @cached_property
-    def users(self) -> "accounts.Accounts":
+    def users(self) -> "users.Users":
         """Return those who may ask."""
-        return self._made(accounts.Accounts)
+        return self._made(users.Users)
 
     @cached_property
     def tokens(self) -> "tokens.Tokens":
@@ -132,19 +129,19 @@ class Surface:
         return self._made(operations.OperationReader)
 
     @cached_property
-    def views(self) -> "saved_views.SavedViews":
+    def views(self) -> "views.Views":
         """Return filters that were given a name."""
-        return self._made(saved_views.SavedViews)
+        return self._made(views.Views)
 
     @cached_property
-    def stats(self) -> "stats.Stats":
+    def stats(self) -> "figures.Stats":
         """Return figures for a dashboard."""
-        return self._made(stats.Stats)
+        return self._made(figures.Stats)
 
     @cached_property
-    def attention(self) -> "attention.Attention":
+    def attention(self) -> "figures.Attention":
         """Return what needs a person."""
-        return self._made(attention.Attention)
+        return self._made(figures.Attention)
 
     @cached_property
     def meta(self) -> "meta.Meta":

@@ -2,7 +2,6 @@
 
 import os
 from datetime import timedelta
-from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,34 +13,10 @@ from sqlalchemy.exc import ArgumentError
 from crawlyard.about import install_line
 from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
-from crawlyard.store.access.idempotency import ReplyStore
-from crawlyard.store.access.users import CredentialStore, UserStore
-from crawlyard.store.crawl.frontier import FrontierStore
-from crawlyard.store.crawl.page_search import ArchiveStore
-from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.database import Database, SqliteDatabase
-from crawlyard.store.db.schema import bring_up, check
+from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import NOBODY, Heralds
-from crawlyard.store.fleet.events import EventLog
-from crawlyard.store.fleet.overview import OverviewStore
-from crawlyard.store.fleet.upkeep import UpkeepStore
-from crawlyard.store.fleet.workers import JournalStore, WorkerStore
-from crawlyard.store.hosts.hosts import HostStore
-from crawlyard.store.hosts.robots import RobotsStore
-from crawlyard.store.hosts.rules import HostRuleStore
-from crawlyard.store.jobs.diagnostics import InquiryStore
-from crawlyard.store.jobs.intake import IntakeStore
-from crawlyard.store.jobs.jobs import JobStore
-from crawlyard.store.jobs.leases import LeaseStore
-from crawlyard.store.jobs.queue import QueueStore
-from crawlyard.store.jobs.spread import SpreadStore
-from crawlyard.store.schedules.schedules import ScheduleStore
-from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.store import Store
-from crawlyard.store.templates import TemplateStore
-from crawlyard.store.webhooks.deliveries import DeliveryStore
-from crawlyard.store.webhooks.webhooks import WebhookStore
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
 _TICKETS = "procrastinate"  # its tables are created along with ours, and carry wakeups
@@ -76,43 +51,7 @@ async def open_sql_store(
     except BaseException:
         await database.close()
         raise
-    return store_on(database)
-
-
-def store_on(database: Database) -> Store:
-    """Return a store on a database whose tables exist."""
-    return Store(
-        jobs=JobStore(database),
-        intake=IntakeStore(database),
-        leases=LeaseStore(database),
-        spread=SpreadStore(database),
-        queue=QueueStore(database),
-        frontier=FrontierStore(database),
-        pages=PageStore(database),
-        archive=ArchiveStore(database),
-        events=EventLog(database),
-        hosts=HostStore(database),
-        host_rules=HostRuleStore(database),
-        robots=RobotsStore(database),
-        templates=TemplateStore(database),
-        schedules=ScheduleStore(database),
-        ticks=TickStore(database),
-        webhooks=WebhookStore(database),
-        deliveries=DeliveryStore(database),
-        users=UserStore(database),
-        credentials=CredentialStore(database),
-        views=ViewStore(database),
-        operations=OperationStore(database),
-        settings=SettingStore(database),
-        replies=ReplyStore(database),
-        workers=WorkerStore(database),
-        journal=JournalStore(database),
-        inquiries=InquiryStore(database),
-        overview=OverviewStore(database),
-        upkeep=UpkeepStore(database),
-        check=partial(check, database, database.name),
-        close=database.close,
-    )
+    return Store.on(database)
 
 
 async def clock_offset(where: str | Path, clock: Clock) -> timedelta:

@@ -5,8 +5,11 @@ The caller passes in every instant. A method either does everything it says or r
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import fields
 
 from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
@@ -14,6 +17,8 @@ from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.frontier import FrontierStore
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.db.database import Database
+from crawlyard.store.db.schema import check
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.fleet.overview import OverviewStore
 from crawlyard.store.fleet.upkeep import UpkeepStore
@@ -67,3 +72,13 @@ class Store(Struct, frozen=True, kw_only=True):
     upkeep: UpkeepStore
     check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema
     close: Callable[[], Awaitable[None]]  # waits for transactions under way
+
+    @classmethod
+    def on(cls, database: Database) -> "Store":
+        """Return a store on a database whose tables exist."""
+        parts: dict[str, Any] = {
+            field.name: field.type(database)
+            for field in fields(cls)
+            if field.name not in {"check", "close"}
+        }
+        return cls(**parts, check=partial(check, database, database.name), close=database.close)

@@ -1,10 +1,8 @@
 """Templates with all their versions. Names are unique per owner."""
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -14,10 +12,8 @@ from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
 from crawlyard.store.codec.templates import template_of, template_row, version_row
-from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.database import Database
-from crawlyard.store.db.name_conflicts import in_use, taken
-from crawlyard.store.db.name_order import behind, by_name
+from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Carry, TemplateQuery
 from crawlyard.store.tables.schedules import schedules
@@ -25,31 +21,48 @@ from crawlyard.store.tables.templates import template_versions, templates
 
 _OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
 _BEYOND = 2**31  # one more than the version column can hold
+_NAMED = 20  # most schedules that a message names
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
-class TemplateStore(Struct, frozen=True):
+class TemplateStore(StorePart):
     """Templates with all their versions. Names are unique per owner."""
 
-    _database: Database
-
-    async def add(self, template: CrawlTemplate, event: Event) -> None:
+    @writes
+    def add(self, conn: Connection, template: CrawlTemplate, event: Event) -> None:
         """Add a new template, at version 1.
 
         Raises:
             Conflict: its id is taken, or its owner has one of that name.
         """
-        await self._database.write(partial(_add, template=template, event=event))
+        add_row(conn, templates, template_row(template), "a template")
+        conn.execute(insert(template_versions).values(version_row(template)))
+        tell(conn, [event])
 
-    async def get(self, template_id: str, version: int | None = None) -> CrawlTemplate:
+    @reads
+    def get(self, conn: Connection, template_id: str, version: int | None = None) -> CrawlTemplate:
         """Return a template at *version*, the latest by default.
 
         Raises:
             NotFound: there is no template with that id, or no such version.
         """
-        return await self._database.read(partial(_get, template_id=template_id, version=version))
+        which = _LATEST
+        if version is not None:
+            # databases refuse integers that are too large for the column
+            asked = version if 1 <= version < _BEYOND else 0
+            which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
+        row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
+        if row is not None:
+            return template_of(row)
+        there = conn.scalar(select(templates.c.id).where(templates.c.id == template_id))
+        if there is None:
+            raise NotFound(f"no template {template_id}")
+        raise NotFound(f"no version {version} of template {template_id}")
 
-    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None = None) -> None:
+    @writes
+    def save(
+        self, conn: Connection, template: CrawlTemplate, event: Event, carry: Carry | None = None
+    ) -> None:
         """Add version ``template.version``, the next after the latest. Earlier ones stay.
 
         In the same transaction *carry* is called with the schedules of the template's owner
@@ -59,26 +72,51 @@ class TemplateStore(Struct, frozen=True):
         Raises:
             Conflict: the latest is another, the template is gone, or the name is taken.
         """
-        await self._database.write(partial(_save, template=template, event=event, carry=carry))
+        _lock(conn, template.id, template.version - 1)
+        carried = carry(_following(conn, template)) if carry else ()
+        row = template_row(template)
+        del row["id"], row["created_at"]
+        try:
+            conn.execute(update(templates).where(templates.c.id == template.id).values(row))
+        except IntegrityError:
+            raise taken("a template", template.name) from None
+        conn.execute(insert(template_versions).values(version_row(template)))
+        for schedule, _ in carried:
+            same = update(schedules).where(schedules.c.id == schedule.id)
+            conn.execute(same.values(schedule_row(schedule)))
+        tell(conn, [event, *(about for _, about in carried)])
 
-    async def find(self, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
+    @reads
+    def find(self, conn: Connection, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
         """Return the latest versions that match *query*, by (name, id), at most *limit*."""
-        return await self._database.read(partial(_find, query=query, limit=limit))
+        found = _read(_LATEST).where(*_conditions(conn, query))
+        rows = conn.execute(found.order_by(*by_name(conn, templates)).limit(limit)).mappings()
+        return [template_of(row) for row in rows]
 
-    async def versions(self, template_id: str) -> Sequence[CrawlTemplate]:
+    @reads
+    def versions(self, conn: Connection, template_id: str) -> Sequence[CrawlTemplate]:
         """Return all versions of a template, newest first; empty if there is no template."""
-        return await self._database.read(partial(_versions, template_id=template_id))
+        found = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
+        rows = conn.execute(found.order_by(template_versions.c.version.desc())).mappings()
+        return [template_of(row) for row in rows]
 
-    async def check_unused(self, template_id: str, seen_by: str | None = None) -> None:
+    @reads
+    def check_unused(self, conn: Connection, template_id: str, seen_by: str | None = None) -> None:
         """Check that no schedule uses a template.
 
         Raises:
             Conflict: one does, as for `delete`.
         """
-        await self._database.read(lambda conn: _check_unused(conn, template_id, seen_by))
+        _check_unused(conn, template_id, seen_by)
 
-    async def delete(
-        self, template_id: str, version: int, event: Event, seen_by: str | None = None
+    @writes
+    def delete(
+        self,
+        conn: Connection,
+        template_id: str,
+        version: int,
+        event: Event,
+        seen_by: str | None = None,
     ) -> None:
         """Delete a template with all its versions.
 
@@ -87,55 +125,20 @@ class TemplateStore(Struct, frozen=True):
                 message names the schedules of *seen_by* (``None``: all of them) and
                 counts the others.
         """
-        work = partial(_delete, template_id=template_id, version=version, event=event)
-        await self._database.write(partial(work, seen_by=seen_by))
+        _lock(conn, template_id, version)
+        # A schedule being added takes a share lock on the row that is locked here: either it is
+        # seen below, or it comes too late and finds no template.
+        _check_unused(conn, template_id, seen_by)
+        own = template_versions.c.template_id == template_id
+        conn.execute(delete(template_versions).where(own))
+        conn.execute(delete(templates).where(templates.c.id == template_id))
+        tell(conn, [event])
 
 
 def _read(which: ColumnElement[bool]) -> Select[Any]:
     return select(*template_versions.c, templates.c.owner, templates.c.created_at).join(
         templates, which
     )
-
-
-def _add(conn: Connection, template: CrawlTemplate, event: Event) -> None:
-    if not insert_new(conn, templates, [template_row(template)]):
-        same = select(templates.c.id).where(templates.c.id == template.id)
-        if conn.scalar(same) is not None:
-            raise Conflict(f"there is a template {template.id} already")
-        raise taken("template", template.name)
-    conn.execute(insert(template_versions).values(version_row(template)))
-    tell(conn, [event])
-
-
-def _get(conn: Connection, template_id: str, version: int | None) -> CrawlTemplate:
-    which = _LATEST
-    if version is not None:
-        # databases refuse integers that are too large for the column
-        asked = version if 1 <= version < _BEYOND else 0
-        which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
-    row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
-    if row is not None:
-        return template_of(row)
-    there = conn.scalar(select(templates.c.id).where(templates.c.id == template_id))
-    if there is None:
-        raise NotFound(f"no template {template_id}")
-    raise NotFound(f"no version {version} of template {template_id}")
-
-
-def _save(conn: Connection, template: CrawlTemplate, event: Event, carry: Carry | None) -> None:
-    _lock(conn, template.id, template.version - 1)
-    carried = carry(_following(conn, template)) if carry else ()
-    row = template_row(template)
-    del row["id"], row["created_at"]
-    try:
-        conn.execute(update(templates).where(templates.c.id == template.id).values(row))
-    except IntegrityError:
-        raise taken("template", template.name) from None
-    conn.execute(insert(template_versions).values(version_row(template)))
-    for schedule, _ in carried:
-        same = update(schedules).where(schedules.c.id == schedule.id)
-        conn.execute(same.values(schedule_row(schedule)))
-    tell(conn, [event, *(about for _, about in carried)])
 
 
 def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]:
@@ -147,22 +150,12 @@ def _following(conn: Connection, template: CrawlTemplate) -> list[CrawlSchedule]
     return [schedule for schedule in every if schedule.template_version is None]
 
 
-def _find(conn: Connection, query: TemplateQuery, limit: int) -> list[CrawlTemplate]:
-    found = _read(_LATEST).where(*_conditions(conn, query))
-    rows = conn.execute(found.order_by(*by_name(conn, templates)).limit(limit)).mappings()
-    return [template_of(row) for row in rows]
-
-
 def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = []
-    if query.owner is not None:
-        asked.append(templates.c.owner == query.owner)
+    asked = equal((templates.c.owner, query.owner), (templates.c.name, query.name))
     if query.seen_by is not None:
         asked.append(or_(templates.c.owner == query.seen_by, templates.c.public))
     if query.public is not None:
         asked.append(templates.c.public.is_(query.public))
-    if query.name is not None:
-        asked.append(templates.c.name == query.name)
     if query.text:
         asked.append(templates.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:
@@ -170,30 +163,29 @@ def _conditions(conn: Connection, query: TemplateQuery) -> list[ColumnElement[bo
     return asked
 
 
-def _versions(conn: Connection, template_id: str) -> list[CrawlTemplate]:
-    found = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
-    rows = conn.execute(found.order_by(template_versions.c.version.desc())).mappings()
-    return [template_of(row) for row in rows]
-
-
-def _delete(
-    conn: Connection, template_id: str, version: int, event: Event, seen_by: str | None
-) -> None:
-    _lock(conn, template_id, version)
-    # A schedule being added takes a share lock on the row that is locked here: either it is
-    # seen below, or it comes too late and finds no template.
-    _check_unused(conn, template_id, seen_by)
-    conn.execute(delete(template_versions).where(template_versions.c.template_id == template_id))
-    conn.execute(delete(templates).where(templates.c.id == template_id))
-    tell(conn, [event])
-
-
 def _check_unused(conn: Connection, template_id: str, seen_by: str | None) -> None:
     using = select(schedules.c.owner, schedules.c.name)
     found = conn.execute(using.where(schedules.c.template_id == template_id))
     users = [(row.owner, row.name) for row in found]
     if users:
-        raise in_use(template_id, users, seen_by)
+        raise _in_use(template_id, users, seen_by)
+
+
+def _in_use(template_id: str, users: Sequence[tuple[str, str]], seen_by: str | None) -> Conflict:
+    """Return the error for deleting a template that schedules use, given as (owner, name).
+
+    Schedules of users other than *seen_by* are counted, not named; ``None`` sees all.
+    """
+    names = sorted(name for owner, name in users if seen_by in (None, owner))
+    hidden = len(users) - len(names)
+    kind = "schedule" if len(users) == 1 else "schedules"
+    parts = [f"{kind} {', '.join(names[:_NAMED])}"] if names else []
+    if names[_NAMED:]:
+        parts.append(f"{len(names) - _NAMED} more")
+    if hidden:
+        parts.append(f"{hidden} of other users" if names else f"{hidden} {kind} of other users")
+    used = f"template {template_id} is used by {' and '.join(parts)}"
+    return Conflict(f"{used}; delete those first")
 
 
 def _lock(conn: Connection, template_id: str, version: int) -> None:

@@ -1,36 +1,47 @@
-"""Endpoints that answer in their own way: files, parts of pages, what HTTP adds to an answer."""
+"""Endpoints with answers of their own: files, parts of pages, streams, cookies."""
 
 import re
 from collections.abc import AsyncIterator, Collection, Mapping
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.core.idempotency import REPLIES_LAST
+from crawlyard.core.jobs.job_log import Level, LevelWord
+from crawlyard.core.stream_topic import Topic
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
 from crawlyard.services import surface
-from crawlyard.services.fleet.gauges import MEDIA_TYPE as EXPOSITION
+from crawlyard.services.fleet.event_feed import EventFeed
 from crawlyard.services.fleet.meta import Meta
+from crawlyard.services.fleet.metrics import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
-from crawlyard.web.asking import count, proved, site_of
-from crawlyard.web.endpoints import ByHand, answer, arguments
-from crawlyard.web.errors.problems import Problem
-from crawlyard.web.etags import tag_of
+from crawlyard.web.auth import count, proved, site_of
+from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of
+from crawlyard.web.live.hub import Hub
+from crawlyard.web.live.stream import LogWish, Stream, Wish
 from crawlyard.web.paging import DEFAULT, MOST
+from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket
 from crawlyard.web.routes import DEEPEST
-from crawlyard.web.signing_in import SigningIn, answer_with_cookie
+from crawlyard.web.server_endpoints import (
+    ServerStatus,
+    SigningIn,
+    answer_health,
+    answer_problem,
+    answer_with_cookie,
+)
 from crawlyard.web.site import Site
-from crawlyard.web.streams import STREAMED, STREAMS
 
 MEDIA_TYPES = {
     Format.JSONL: "application/jsonl",
@@ -68,6 +79,8 @@ _FRAMED = {
     "X-DNS-Prefetch-Control": "off",  # a look-up of a host of its own would tell who looks
 }
 _TEMPLATES = {FileFormat.YAML: "application/yaml", FileFormat.JSON: "application/json"}  # RFC 9512
+EVENTS = "text/event-stream"
+_STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would buffer it
 _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _PART = endpoints_of(Jobs)["part"]
 
@@ -173,6 +186,62 @@ def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
     return Format.JSONL
 
 
+# --- streams
+
+
+class EventStream(StreamingResponse):
+    """Server-sent events, until the stream ends or its client is gone."""
+
+    media_type = EVENTS
+
+    def __init__(self, hub: Hub, stream: Stream) -> None:
+        super().__init__(hub.messages(stream), headers=_STREAM_HEADERS)
+        self._leave = partial(hub.leave, stream)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._leave()
+
+
+async def _events(request: Request, one: Endpoint, feed: EventFeed) -> Response:
+    given = await arguments(request, one)
+    topics, job = await feed.audible(given.get("topics"), given.get("job"))
+    return await _opened(request, Wish(topics=topics, job=job, after=_place(given)))
+
+
+async def _events_of_job(request: Request, one: Endpoint, feed: EventFeed) -> Response:
+    given = await arguments(request, one)
+    topics, job = await feed.audible((Topic.JOBS,), given["job_id"])
+    return await _opened(request, Wish(topics=topics, job=job, after=_place(given)))
+
+
+async def _log(request: Request, one: Endpoint, _jobs: Jobs) -> Response:
+    given = await arguments(request, one)
+    actor = (await proved(request, site_of(request))).actor
+    job = (await site_of(request).yard.jobs.get(actor, given["job_id"])).job
+    least = Level[given.get("level", LevelWord.INFO).name]
+    log = LogWish(job=job.id, least=least, after=_place(given) or 0)
+    return await _opened(request, Wish(log=log))
+
+
+def _place(given: Mapping[str, Any]) -> int | None:
+    """Return where to go on: a browser that comes again repeats the URL of its first time."""
+    last: int | None = given.get("last_event_id")
+    return given.get("after") if last is None else last
+
+
+async def _opened(request: Request, wish: Wish) -> Response:
+    site = site_of(request)
+    caller = await proved(request, site)
+    return EventStream(site.live, await site.live.open(caller, wish))
+
+
+# --- all of them, for the routes and the OpenAPI document
+
+
 def files_of(*forms: Format) -> dict[str, Any]:
     """Return the content of an answer in one of *forms*, for the document."""
     text = {"type": "string"}
@@ -182,12 +251,18 @@ def files_of(*forms: Format) -> dict[str, Any]:
     }
 
 
+_STREAMS: Mapping[str, ByHand] = {
+    "events_stream": _events,
+    "events_stream_of_job": _events_of_job,
+    "jobs_log_stream": _log,
+}
+
 FILES = {
     "results_export": files_of(*Format),
     "results_find_all": files_of(*_OF_ALL),
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
-    **STREAMED,
+    **{name: {EVENTS: {"schema": {"type": "string"}}} for name in _STREAMS},
 }
 """The content of answers that are no JSON, by the names of their endpoints."""
 
@@ -196,13 +271,20 @@ BY_HAND: Mapping[str, ByHand] = {
     "results_export": export,
     "templates_export": template_file,
     "monitoring_metrics": metrics,
-    **STREAMS,
+    **_STREAMS,
     "results_find_all": export_all,
     "meta_get": meta,
     "auth_login": answer_with_cookie,
     "auth_logout": answer_with_cookie,
+    "monitoring_healthz": answer_health,
+    "monitoring_readyz": answer_health,
+    "problems_get": answer_problem,
 }
 """By the names of their endpoints."""
 
-ENDPOINTS = (*endpoints_of(SigningIn).values(), *surface.every_endpoint())
-"""All that can be asked of a server: of its surface, and what browsers alone ask for."""
+ENDPOINTS = (
+    *endpoints_of(SigningIn).values(),
+    *surface.every_endpoint(),
+    *endpoints_of(ServerStatus).values(),
+)
+"""All endpoints of a server: those of its surface, and its own."""

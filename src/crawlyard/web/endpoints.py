@@ -1,5 +1,6 @@
 """Endpoints over HTTP: what a request asks, and how the result is answered."""
 
+import re
 import typing
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -16,13 +17,12 @@ from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
 from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
-from crawlyard.web.asking import admitted, site_of
-from crawlyard.web.errors.problems import Problem, pointer
-from crawlyard.web.etags import expected, is_known, tag_of
+from crawlyard.web.auth import admitted, site_of
+from crawlyard.web.middleware import was_undivided
 from crawlyard.web.paging import next_page, position_of
-from crawlyard.web.refs import was_undivided
+from crawlyard.web.problems import Problem, pointer
 from crawlyard.web.routes import OneMethod, answered
 
 ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
@@ -32,6 +32,9 @@ _ALWAYS = frozenset({"fields"})
 """Parameters that every GET takes."""
 
 _MOST_FAULTS = 50
+_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")
+
 _FIRST_YEAR, _LAST_YEAR = 1970, 9900  # a calendar from there on has room for a week
 
 
@@ -68,7 +71,7 @@ def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awai
             raise _blamed(error, one, {}) from None
 
     async def endpoint(request: Request) -> Response:
-        return await answered(request, handler)
+        return await answered(request, handler, signed_in=one.who is not NOBODY)
 
     return endpoint
 
@@ -95,7 +98,7 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
         if (
             request.method == "GET"
             and "live" not in one.marks
-            and is_known(request, headers["ETag"])
+            and _is_known(request, headers["ETag"])
         ):
             return Response(status_code=304, headers={"ETag": headers["ETag"]})
     if result is None:
@@ -132,7 +135,7 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
     for one in endpoint.at("header"):
         header = one.mark(Header)
         if header is not None and header.name == "If-Match":
-            given[one.name] = expected(request, required=header.required)
+            given[one.name] = _expected(request, required=header.required)
         elif one.alias in request.headers:
             values = {one.alias: request.headers[one.alias]}
             given |= _converted([one], values, faults, query=True)
@@ -273,3 +276,41 @@ def _fault(name: str, code: str, said: str, *, query: bool) -> FieldErrorOut:
     if query:
         return FieldErrorOut(parameter=name, code=code, detail=said)
     return FieldErrorOut(pointer=pointer(name), code=code, detail=said)
+
+
+# --- versions as entity tags
+# Source: RFC 9110, sections 8.8.3 (ETag), 13.1.1 (If-Match) and 13.1.2 (If-None-Match).
+
+
+def tag_of(version: int, beat: int | None = None) -> str:
+    """Return the tag of a thing: ``"v17"``; *beat* rises with what changes beside its version."""
+    return f'"v{version}"' if beat is None else f'"v{version}.{beat}"'
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    """Return whether the client has the version of *tag* already."""
+    asked = request.headers.get("if-none-match")
+    return asked is not None and (asked.strip() == "*" or _opaque(tag) in _TAG.findall(asked))
+
+
+def _expected(request: Request, *, required: bool = False) -> Version:
+    """Return the versions that a change may be made to; ``None``: to any.
+
+    A tag that is of no version is -1: nothing has it.
+
+    Raises:
+        Problem: If-Match is missing though *required*.
+    """
+    asked = request.headers.get("if-match")
+    if asked is None and required:
+        detail = 'send If-Match with the ETag of what you saw, or "*" to change it anyway'
+        raise Problem("precondition_required", detail)
+    if asked is None or asked.strip() == "*":
+        return None
+    found = (_VERSION.fullmatch(word) for word in _TAG.findall(asked))
+    versions = {int(one[1]) for one in found if one is not None}
+    return versions.pop() if len(versions) == 1 else tuple(versions) or -1
+
+
+def _opaque(tag: str) -> str:
+    return tag.strip('"')

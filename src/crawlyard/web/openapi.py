@@ -1,51 +1,205 @@
-"""The OpenAPI document of endpoints, made from their declarations."""
+"""The OpenAPI document, made from the declarations of the endpoints.
+
+Whatever the middleware, the routes or a rate limit add to every endpoint is written here once.
+"""
 
 import inspect
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import msgspec
 
+from crawlyard.about import VERSION
 from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.base import API
+from crawlyard.core.answers.problems import ProblemOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter
 from crawlyard.core.endpoint_schema import body_of, with_default
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.web.by_hand import ENDPOINTS, FILES
 from crawlyard.web.endpoints import path_of
+from crawlyard.web.problems import KINDS, MEDIA_TYPE
+from crawlyard.web.routes import MAX_KEY
 
-SCHEMAS = "#/components/schemas/"
+Document = dict[str, Any]
+
+_EVERYWHERE = (400, 408, 413, 415, 421, 431, 500, 503)
+_SCHEMAS = "#/components/schemas/"
+_PROBLEM = {"$ref": f"{_SCHEMAS}{ProblemOut.__name__}"}
+
+TAGS: Mapping[str, str] = {
+    "auth": "Signing in and out, and who asks.",
+    "users": "Who may ask, and how much of the yard each may use.",
+    "tokens": "What programs show to prove who they are.",
+    "jobs": "Crawls: submitted, watched, changed, moved.",
+    "results": "What jobs have brought.",
+    "templates": "Specs with open places, kept in versions.",
+    "schedules": "Jobs that are submitted again and again.",
+    "webhooks": "Messages to endpoints of yours, and what became of them.",
+    "workers": "The processes that run jobs.",
+    "hosts": "What is done to each host that is asked.",
+    "events": "What has happened, as a list and as a stream.",
+    "settings": "What holds for the whole yard.",
+    "operations": "Work that goes on after its request is answered.",
+    "views": "Filters that were given a name.",
+    "stats": "Figures for a dashboard.",
+    "meta": "What the server says of itself.",
+    "monitoring": "Whether it lives, and its figures for Prometheus.",
+    "problems": "What each type of problem means.",
+}
+
+_ABOUT = """\
+Send `Authorization: Bearer cyt_…` with each request, or sign in for a session cookie.
+
+Every error is `application/problem+json` (RFC 9457); its `code` is for programs. Lists come
+in pages: `next_cursor` of one is `cursor` of the next. `fields=a,b.c` on a GET of JSON leaves
+the other fields out. A POST may be sent again with its `Idempotency-Key` within a day: it is
+done once (signing in ignores the key). Things with an `ETag` change under `If-Match`. Answers
+carry `X-Request-Id`.
+"""
+
+_SCHEMES: Mapping[str, Mapping[str, str]] = {
+    "token": {"type": "http", "scheme": "bearer", "description": "A token: `cyt_…`"},
+    "session": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": "__Host-crawlyard",
+        "description": "The session of a browser, had by `POST /auth/login`",
+    },
+}
+
+_HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "If-Match": {
+        "description": "The `ETag` of what you saw; `*`: whatever it is by now.",
+        "schema": {"type": "string"},
+    },
+    "If-None-Match": {
+        "description": "The `ETag` of what you have: 304 if it is still that.",
+        "schema": {"type": "string"},
+    },
+    "Idempotency-Key": {
+        "description": "Your name for this request, which is then done once.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
+    },
+}
+
 _PLACES = ("path", "query", "header", "body")
 _WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
 _MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
+_HTML = {"text/html": {"schema": {"type": "string"}}}
 
 
-def described(
-    prefix: str, endpoints: Iterable[Endpoint], files: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the paths of endpoints, and the schemas that they refer to.
+@cache
+def document() -> Document:
+    """Return the OpenAPI document."""
+    paths, components = _paths(ENDPOINTS)
+    told: Document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Crawlyard",
+            "summary": "Jobs, templates, schedules and results of an instance",
+            "version": VERSION,
+            "description": _ABOUT,
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
+        "paths": paths,
+        "components": {"schemas": _tidy(components), "securitySchemes": _SCHEMES},
+    }
+    for methods in told["paths"].values():
+        for method, one in methods.items():
+            for status in _EVERYWHERE:
+                one["responses"].setdefault(str(status), {})
+            for status, answer in one["responses"].items():
+                one["responses"][status] = answer or _told(int(status))
+            _complete(method, one)
+    return told
 
-    *files* has the content of answers that are no JSON, by the names of their endpoints.
+
+def _tidy(schema: Any) -> Any:
+    """Return *schema* in the words that client generators understand, changed in place.
+
+    An object without properties has any, an array has items of some kind, and a tuple has none
+    beside its own.
     """
-    every = list(endpoints)
-    kinds = [one.returns for one in every if one.name not in files and one.yields is None]
-    hints = [p.hint for one in every for p in one.at(*_PLACES)]
+    if isinstance(schema, dict):
+        if schema.get("items") is False:
+            del schema["items"]
+        if schema.get("type") == "object" and "properties" not in schema:
+            schema.setdefault("additionalProperties", True)
+        if schema.get("type") == "array" and "prefixItems" not in schema:
+            schema.setdefault("items", {})
+        for one in schema.values():
+            _tidy(one)
+    elif isinstance(schema, list):
+        for one in schema:
+            _tidy(one)
+    return schema
+
+
+def _complete(method: str, operation: dict[str, Any]) -> None:
+    said = operation.pop("description", "")
+    first, _, rest = said.partition("\n\n")
+    operation["summary"] = " ".join(first.split())
+    if rest:
+        operation["description"] = rest.strip()
+    responses = operation["responses"]
+    if "202" in responses:
+        responses.setdefault("200", responses["202"] | {"description": "It was so already."})
+    operation["responses"] = dict(sorted(responses.items()))
+    if headers := list(_headers(method, operation)):
+        operation["parameters"] = [*operation.get("parameters", ()), *headers]
+
+
+def _headers(method: str, operation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    responses = operation["responses"]
+    if "412" in responses:
+        yield _header("If-Match", required="428" in responses)
+    if "304" in responses:
+        yield _header("If-None-Match")
+    if method == "post" and operation.get("security"):
+        yield _header("Idempotency-Key")
+
+
+def _header(name: str, *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": required, **_HEADERS[name]}
+
+
+def _told(status: int) -> dict[str, Any]:
+    codes = [code for code, kind in KINDS.items() if kind.status == status]
+    titles = "; ".join(f"`{code}`: {KINDS[code].title}" for code in codes)
+    return {"description": titles, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
+
+
+# --- endpoints
+
+
+def _paths(endpoints: Sequence[Endpoint]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the paths of endpoints, and the schemas that they refer to."""
+    kinds = {
+        one.name: one.returns
+        for one in endpoints
+        if one.name not in FILES and one.yields is None and one.returns not in (None, type(None))
+    }
+    asked = [each for one in endpoints for each in one.at(*_PLACES)]
     found, components = msgspec.json.schema_components(
-        [*(k for k in kinds if k is not type(None) and k is not None), *hints],
-        ref_template=SCHEMAS + "{name}",
+        [*kinds.values(), *(each.hint for each in asked), ProblemOut],
+        ref_template=_SCHEMAS + "{name}",
     )
-    schemas = iter(found)
-    answers: dict[str, Any] = {}
-    for one in every:
-        if one.name not in files and one.yields is None and one.returns not in (None, type(None)):
-            answers[one.name] = {"application/json": {"schema": next(schemas)}}
-    of_hints = {id(p): next(schemas) for one in every for p in one.at(*_PLACES)}
+    answers = {
+        name: {"application/json": {"schema": schema}}
+        for name, schema in zip(kinds, found, strict=False)
+    }
+    of_hints = {id(each): schema for each, schema in zip(asked, found[len(kinds) :], strict=False)}
     paths: dict[str, Any] = {}
-    for one in every:
-        content = files.get(one.name) or answers.get(one.name)
+    for one in endpoints:
+        content = FILES.get(one.name) or answers.get(one.name)
         if one.method not in {"GET", "DELETE"} and one.at("body", "rest"):
             components[_ask(one)] = body_of(one, of_hints)
         told = _described(one, of_hints, content)
-        place = paths.setdefault(path_of(prefix, one), {})
+        place = paths.setdefault(path_of(API, one), {})
         if "same" in one.marks:
             _add(place[one.method.lower()], told)
         else:
@@ -57,7 +211,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
     said = inspect.getdoc(one.call) or ""
     answer: dict[str, Any] = {"description": "Done" if content is None else "As asked"}
     if content is not None:
-        answer["content"] = content
+        answer["content"] = content | (_HTML if "html" in one.marks else {})
     told: dict[str, Any] = {
         "operationId": one.name,
         "tags": [one.group],
@@ -70,7 +224,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         "security": _security(one),
         "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
     }
-    if one.name == "jobs_bulk":
+    if "202" in one.marks:
         told["responses"]["202"] = answer | {"description": "An operation does it."}
     if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:
         told["responses"]["304"] = {"description": "It is as `If-None-Match` says."}
@@ -78,7 +232,7 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         required = one.needs_body or any(p.required for p in one.at("body"))
         # PATCH takes application/merge-patch+json too: with both, openapi-python-client 0.29
         # writes modules that cannot be imported
-        schema = {"$ref": SCHEMAS + _ask(one)}
+        schema = {"$ref": _SCHEMAS + _ask(one)}
         told["requestBody"] = {
             "required": required,
             "content": {"application/json": {"schema": schema}},
@@ -115,7 +269,9 @@ def _security(one: Endpoint) -> list[dict[str, Any]]:
 
 def _problems(one: Endpoint) -> set[int]:
     """Return the problems that an endpoint may be answered with, beside those of all."""
-    found = {401, 422, 429} if one.who is NOBODY else {401, 403, 422, 429}
+    found = set() if one.who is NOBODY else {401, 403, 429}
+    if one.parameters or one.who is not NOBODY:
+        found.add(422)
     if one.at("path") or one.at("rest"):
         found.add(404)
     if one.method != "GET" or str(one.who).endswith(":write"):
@@ -126,7 +282,7 @@ def _problems(one: Endpoint) -> set[int]:
             found |= {412, 428} if mark.required else {412}
     if "file" in one.marks:
         found.add(406)
-    return found | {int(mark) for mark in one.marks if mark.isdecimal()}
+    return found | {int(mark) for mark in one.marks if mark.isdecimal() and mark >= "400"}
 
 
 def _is_versioned(kind: Any) -> bool:
@@ -143,5 +299,4 @@ def _add(told: dict[str, Any], more: Mapping[str, Any]) -> None:
     told["parameters"] += [
         one | {"required": False} for one in more["parameters"] if one["name"] not in known
     ]
-    text = {"schema": {"type": "string"}}
-    told["responses"]["200"]["content"] |= {"text/plain": text, "text/html": text}
+    told["responses"]["200"]["content"] |= {"text/plain": _HTML["text/html"], **_HTML}

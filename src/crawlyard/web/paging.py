@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.problems import Problem
 
 MOST = 200
 DEFAULT = 50

@@ -9,7 +9,7 @@ from enum import StrEnum, auto
 from msgspec import Struct, field
 
 from crawlyard.clock import Clock
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.problems import Problem
 
 WINDOW_S = 60
 _MOST_ASKERS = 10_000  # remembered; the longest idle go first

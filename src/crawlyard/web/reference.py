@@ -1,14 +1,24 @@
-"""The reference of the API as a page, made of its OpenAPI document; nothing else is loaded."""
+"""The reference of the API: its OpenAPI document, and a page made of that which loads nothing."""
 
 from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from typing import Any, TypeAlias
 
+import msgspec
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from crawlyard.core.answers.base import API
+from crawlyard.web.openapi import document
+from crawlyard.web.routes import OneMethod
+
 Schema: TypeAlias = Mapping[str, Any]
 
-CSS = files("crawlyard.web").joinpath("static", "reference.css").read_text("utf-8")
+_CSS = files("crawlyard.web").joinpath("static", "reference.css").read_text("utf-8")
 
+_DAY = "public, max-age=86400"
+_POLICY = "default-src 'none'; style-src 'self'; frame-ancestors 'none'; base-uri 'none'"
 _NOTHING: Schema = {}
 _METHODS = ("get", "post", "put", "patch", "delete")
 _EXAMPLE = """curl -H "Authorization: Bearer $CRAWLYARD_TOKEN" \\
@@ -17,8 +27,28 @@ _EXAMPLE = """curl -H "Authorization: Bearer $CRAWLYARD_TOKEN" \\
   {server}/api/v1/jobs"""
 
 
-def page_of(document: Schema, *, css: str, server: str) -> str:
-    """Return the page of *document*; *css* is where its style sheet is, *server* who is asked."""
+async def _document(_request: Request) -> Response:
+    return Response(msgspec.json.encode(document()), media_type="application/json")
+
+
+async def _page(request: Request) -> Response:
+    page = page_of(document(), server=f"{request.url.scheme}://{request.url.netloc}")
+    return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
+
+
+async def _css(_request: Request) -> Response:
+    return Response(_CSS, media_type="text/css", headers={"Cache-Control": _DAY})
+
+
+ROUTES = (
+    OneMethod(f"{API}/openapi.json", _document, "GET"),
+    OneMethod(f"{API}/docs", _page, "GET"),
+    OneMethod(f"{API}/docs.css", _css, "GET"),
+)
+
+
+def page_of(document: Schema, *, server: str) -> str:
+    """Return the page of an OpenAPI document; *server* is its URL, for the example."""
     tags = _by_tag(document)
     links = "".join(f'<li><a href="#{_slug(tag)}">{escape(tag)}</a></li>' for tag in tags)
     parts = "".join(_section(document, tag, found) for tag, found in tags.items())
@@ -27,7 +57,7 @@ def page_of(document: Schema, *, css: str, server: str) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{title}</title><link rel="stylesheet" href="{escape(css)}"></head>\n<body>'
+        f'<title>{title}</title><link rel="stylesheet" href="docs.css"></head>\n<body>'
         f'<nav aria-label="Things"><ul>{links}</ul></nav>\n<main><h1>{title}</h1>'
         f"<p>{escape(document['info'].get('summary', ''))}. "
         'The same as <a href="openapi.json">OpenAPI</a>. Every error is a '

@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from crawlyard.core.endpoint import reply
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
-from crawlyard.web.asking import proved, site_of
-from crawlyard.web.errors.problems import Problem
+from crawlyard.web.auth import proved, site_of
+from crawlyard.web.problems import Problem
 
 DEEPEST = 32
 """Levels of a JSON body."""
@@ -50,12 +51,15 @@ class OneMethod(Route):
         self.methods = {method}
 
 
-async def answered(request: Request, handler: Handler) -> Response:
-    """Return the answer of *handler*, with what all routes have in common."""
+async def answered(request: Request, handler: Handler, *, signed_in: bool = True) -> Response:
+    """Return the answer of *handler*, with what all routes have in common.
+
+    An Idempotency-Key belongs to whoever is *signed_in*; otherwise it is ignored.
+    """
     if request.method == "GET":
         return _trimmed(request, await handler(request))
     await _check_body(request)
-    once = request.method == "POST" and "idempotency-key" in request.headers
+    once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
     answer = await (_once(request, handler) if once else handler(request))
     await site_of(request).yard.progress.happened()  # there may be an event of it
     return answer
@@ -148,10 +152,10 @@ async def _once(request: Request, handler: Handler) -> Response:
     except BaseException:
         await replies.drop(asked.asker, asked.key)  # refused: it may be sent again, mended
         raise
-    body = bytes(getattr(answer, "body", b""))
-    if _is_dry(body):
-        await replies.drop(asked.asker, asked.key)  # nothing was done: the key is still free
+    if reply().dry_run:
+        await replies.drop(asked.asker, asked.key)
         return answer
+    body = bytes(getattr(answer, "body", b""))
     kept = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
     done = Reply(
         asker=asked.asker,
@@ -170,14 +174,6 @@ async def _digest(request: Request) -> str:
     hashed = hashlib.sha256(f"{request.method} {request.url.path}?{request.url.query}\0".encode())
     hashed.update(await request.body())
     return hashed.hexdigest()
-
-
-def _is_dry(body: bytes) -> bool:
-    """Tell whether an answer is that of a dry run."""
-    if b'"dry_run":true' not in body:
-        return False
-    data = json.loads(body)
-    return isinstance(data, dict) and data.get("dry_run") is True
 
 
 def _without_secrets(body: bytes) -> bytes:

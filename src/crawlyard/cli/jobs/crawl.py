@@ -3,11 +3,10 @@
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from crawlyard.cli.jobs.crawl_options import (
     Output,
     SpecOptions,
+    Urls,
     form_of,
     options_named,
 )
@@ -26,14 +25,6 @@ else:
     exports = lazily("crawlyard.cli.jobs.exports")
     run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
 
-Urls = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="URL",
-        help="Start URLs; '-' reads them from stdin, '@FILE' from a file.",
-        show_default=False,
-    ),
-]
 FromFile = Annotated[
     str, option(str, "--from-file", "FILE", "Read start URLs from FILE, one a line.")
 ]
@@ -61,7 +52,7 @@ def crawl(
 
     What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
     """
-    seeds = read_seeds([*(urls or ()), *([f"@{from_file}"] if from_file else ())])
+    seeds = [*(urls or ()), *(read_seeds([f"@{from_file}"]) if from_file else ())]
     form = form_of(seeds, asked)
     export = exports.Export.wished(output.out, output.format)
     if detach and export is not None:
@@ -73,4 +64,4 @@ def crawl(
         if export is not None:
             export.check_kept(html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, export=export)
-    invoke.run(basics, partial(doing, detach=detach, json=basics.json), creates=True)
+    invoke.run(basics, partial(doing, detach=detach), creates=True)

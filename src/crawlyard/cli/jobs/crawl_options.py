@@ -11,10 +11,12 @@ from datetime import timedelta
 from enum import Enum, StrEnum, auto
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from msgspec import Struct, defstruct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import choice, flag, option
+from crawlyard.cli.options import Together, choice, flag, option
+from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.core.fields import Field, Panel, fields_of
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.spec import JobSpec
@@ -108,6 +110,17 @@ else:
     )
 
 
+Urls = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="URL",
+        help="Start URLs; '-' reads them from stdin, '@FILE' from a file.",
+        show_default=False,
+    ),
+    Together(read_seeds),
+]
+
+
 class Output(Struct, frozen=True, kw_only=True):
     """Where the pages go when the job ends."""
 
@@ -130,6 +143,18 @@ def form_of(urls: Sequence[str], asked: SpecOptions) -> dict[str, object]:
         place = form.setdefault(field.group, {}) if field.group else form
         place[field.name] = _json(field, value)
     return form
+
+
+def form_over(old: Mapping[str, Any], form: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form *old* with *form* over it; "none" there takes a field away."""
+    both = dict(old)
+    for name, value in form.items():
+        inner = form_over(both.get(name) or {}, value) if isinstance(value, Mapping) else value
+        if inner in (None, [], {}):
+            both.pop(name, None)
+        else:
+            both[name] = inner
+    return both
 
 
 def _json(field: Field, value: Any) -> object:
@@ -176,5 +201,8 @@ def options_named(**own: str) -> Iterator[None]:
         yield
     except Invalid as error:
         path = error.field.removeprefix("overrides.").removeprefix("spec.")
+        beside, dot, rest = error.field.partition(".")
         named = own.get(error.field) or option_of_field(path)
+        if dot and beside in own:
+            named = f"{own[beside]} {rest}"
         raise Invalid(named, error.message, error.position) from None

@@ -1,72 +1,72 @@
 """`crawlyard jobs …`: find jobs and act on them."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.jobs import job_looks, job_results
-from crawlyard.cli.jobs.lookup import JobFilter
-from crawlyard.cli.options import Basics, Common, Id, Ids, Watch, choice, flag, flat, option
-from crawlyard.cli.stdin_args import read_ids
-from crawlyard.cli.stdout import write_line
-from crawlyard.cli.when import When
+from crawlyard.cli.failures import DECLINED, MIXED
+from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs import results
+from crawlyard.cli.jobs.lookup import JobFilter, job_id_of, tell_damaged
+from crawlyard.cli.options import (
+    Basics,
+    Id,
+    Ids,
+    Limit,
+    Style,
+    Watch,
+    Yes,
+    choice,
+    flag,
+    group,
+    option,
+)
+from crawlyard.cli.render.output import View
+from crawlyard.cli.render.words import amount
 from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.errors import Invalid
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import invoke
-    from crawlyard.cli.jobs import actions, reports, run_and_watch
+    from crawlyard.cli.jobs import edits, run_and_watch, summary, views
+    from crawlyard.cli.render import job_display
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.fleet.upkeep import FreedOut
+    from crawlyard.core.answers.jobs.job_looks import CountsOut
+    from crawlyard.core.answers.jobs.jobs import JobOut
+    from crawlyard.core.jobs import bulk
+    from crawlyard.store import queries
 else:
-    actions, run_and_watch = (
-        lazily("crawlyard.cli.jobs.actions"),
-        lazily("crawlyard.cli.jobs.run_and_watch"),
-    )
-    reports, invoke = lazily("crawlyard.cli.jobs.reports"), lazily("crawlyard.cli.invoke")
+    bulk = lazily("crawlyard.core.jobs.bulk")
+    edits = lazily("crawlyard.cli.jobs.edits")
+    job_display = lazily("crawlyard.cli.render.job_display")
+    queries = lazily("crawlyard.store.queries")
+    run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
+    summary, views = lazily("crawlyard.cli.jobs.summary"), lazily("crawlyard.cli.jobs.views")
 
-app = typer.Typer()
-
-
-@app.callback(invoke_without_command=True)
-def root(context: typer.Context) -> None:
+app = group(
     """Find jobs, act on them, read what they brought.
 
     crawlyard jobs list --state running
     crawlyard jobs pause last
     crawlyard jobs export last --out pages.jsonl
     """
-    if context.invoked_subcommand is None:
-        write_line(context.get_help())
+)
 
+TIMED_OUT = 124
+_LONGEST_WAIT_S = 25.0  # of one request; below what proxies put up with
 
-States = Annotated[list[State] | None, choice("--state", of=State, text="Only these; repeatable")]
-Priorities = Annotated[
-    list[Priority] | None,
-    option(Priority.of, "--priority", "WORD", "Only urgent, high, normal or low ones. Repeatable."),
-]
 Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
-Hosts = Annotated[
-    list[str] | None, option(str, "--host", "HOST", "Only with a start URL there. Repeatable.")
-]
-Templates = Annotated[
-    list[str] | None, option(str, "--template", "NAME", "Only those made from it. Repeatable.")
-]
-Schedules = Annotated[
-    list[str] | None, option(str, "--schedule", "NAME", "Only runs of this schedule. Repeatable.")
-]
-Since = Annotated[
-    When | None,
-    option(When.of, "--since", "WHEN", "Created from then on: 2h, 7d, or 2026-11-24T16:30."),
-]
-Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Created before then: the same.")]
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where name or URL has this in it.")]
-Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 Most = Annotated[int, option(values.queue_limit, "--limit", "N", "How many at most, to 200.")]
 Failed = Annotated[
     bool,
@@ -80,24 +80,19 @@ Assignments = Annotated[
     list[str],
     typer.Argument(metavar="FIELD=VALUE", help="What to change.", show_default=False),
 ]
-Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
+Timeout = Annotated[
+    timedelta | None,
+    option(values.duration, "--timeout", "DURATION", "Give up after it; the job goes on."),
+]
 
 
 @app.command("list")
-@flat
-def list_(
+@action(empty=True)
+async def list_(
+    session: "Session",
     *,
-    state: States = None,
-    priority: Priorities = None,
-    tag: Tags = None,
-    host: Hosts = None,
-    template: Templates = None,
-    schedule: Schedules = None,
-    since: Since = None,
-    until: Until = None,
-    query: Query = "",
+    asked: JobFilter,
     limit: Limit = 50,
-    common: Common,
 ) -> None:
     """List jobs, newest first.
 
@@ -105,24 +100,17 @@ def list_(
     crawlyard jobs list -q --state failed | crawlyard jobs retry --failed -
     crawlyard jobs list --schedule nightly --since 7d --json
     """
-    asked = JobFilter(
-        states=tuple(state or ()),
-        priorities=tuple(priority or ()),
-        tags=tuple(tag or ()),
-        hosts=tuple(host or ()),
-        templates=tuple(template or ()),
-        schedules=tuple(schedule or ()),
-        since=since,
-        until=until,
-        text=query,
-    )
-    doing = partial(reports.jobs, asked=asked, limit=limit, common=common)
-    invoke.run(common, doing, absent=partial(reports.no_jobs, common))
+    terms = asked.terms(session.clock.now())
+    found = [job async for job in every(session.surface.jobs.list, limit=limit or None, **terms)]
+    await session.listed(found, views.jobs_view(session.clock.now()))
+    tell_damaged(session, [job.id for job in found if job.damaged])
+    none = "no job is like that" if asked != JobFilter() else "there is no job yet"
+    session.tell_rest(len(found), limit, none, "newest")
 
 
 @app.command()
-@flat
-def queue(*, limit: Most = 50, common: Common) -> None:
+@action(empty=True)
+async def queue(session: "Session", *, limit: Most = 50) -> None:
     """List the jobs that wait, in the order that workers take them, and what each waits for.
 
     crawlyard jobs queue
@@ -130,24 +118,43 @@ def queue(*, limit: Most = 50, common: Common) -> None:
 
     Your own, as an admin all; a place counts the jobs of all users.
     """
-    doing = partial(reports.queue, limit=limit, common=common)
-    invoke.run(common, doing, absent=partial(reports.no_jobs, common))
+    found = await session.surface.jobs.queue(limit=limit)
+    await session.listed(found.items, views.queue_view(session.clock.now()))
+    waiting = {name: count for name, count in found.priorities.items() if count}
+    told = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
+    jobs = f"{counted(sum(waiting.values()), 'job')} waiting: {told}"
+    session.tell(jobs if told else "no job is waiting")
 
 
 @app.command()
-@flat
-def show(job: Id, *, common: Common) -> None:
+@action()
+async def show(session: "Session", job: Id) -> None:
     """Show all there is to know of one job.
 
     crawlyard jobs show last
     crawlyard jobs show 7f3a91c2 --json
     """
-    invoke.run(common, partial(reports.job, word=job, common=common))
+    found = await session.surface.jobs.get(await job_id_of(session, job))
+    unread = session.common.quiet or session.whole
+    template = "" if unread else await _template_of(session, found)
+    await session.show(found, views.jobs_view(session.clock.now(), template))
+
+
+async def _template_of(session: "Session", found: "JobOut") -> str:
+    """Return the template that a job was made of, by its name if it is still there to see."""
+    origin = found.origin
+    if origin.template_id is None:
+        return ""
+    try:
+        name = (await session.surface.templates.get(origin.template_id)).name
+    except NotFound:
+        name = origin.template_id
+    return f"{name} v{origin.template_version}"
 
 
 @app.command()
-@flat
-def watch(job: Id, *, basics: Basics) -> None:
+@action(basics=Basics)
+async def watch(session: "Session", job: Id) -> int:
     """Watch a job until it ends; Ctrl-C leaves it running.
 
     crawlyard jobs watch last
@@ -155,56 +162,61 @@ def watch(job: Id, *, basics: Basics) -> None:
 
     Exits with 10 if it failed, 11 if it was cancelled, 12 if it had too many errors.
     """
-    wish = run_and_watch.Wish(works=False, json=basics.json)
-    invoke.run(basics, partial(run_and_watch.watch, word=job, wish=wish))
+    wish = run_and_watch.Wish(works=False)
+    return await run_and_watch.attend(session, await job_id_of(session, job), wish)
 
 
 @app.command()
-@flat
-def pause(jobs: Ids, *, common: Common) -> None:
+@action()
+async def pause(session: "Session", jobs: Ids) -> int:
     """Hold jobs; what is left to fetch is kept.
 
     crawlyard jobs pause last
     crawlyard jobs list -q --state running | crawlyard jobs pause -
     """
-    invoke.run(common, partial(actions.pause, words=read_ids(jobs), common=common))
+    return await _each(session, jobs, session.surface.jobs.pause, "paused")
 
 
 @app.command()
-@flat
-def resume(jobs: Ids, *, here: Watch, common: Common) -> None:
+@action()
+async def resume(session: "Session", jobs: Ids, *, here: Watch) -> int:
     """Queue paused jobs again, or ended ones that have URLs left.
 
     crawlyard jobs resume last --watch
     crawlyard jobs set last limits.pages=5000 && crawlyard jobs resume last
     """
-    wish = run_and_watch.Wish.of(here, json=common.json)
-    doing = partial(actions.resume, words=read_ids(jobs), common=common, wish=wish)
-    invoke.run(common, doing)
+
+    async def unless_under_way(job_id: str) -> "JobOut":
+        job: JobOut = await session.surface.jobs.get(job_id)
+        # it may be under way: perhaps its crawl was killed, and nobody has taken it yet
+        return await session.surface.jobs.resume(job_id) if job.state in summary.STILL else job
+
+    act = unless_under_way if here.watch else session.surface.jobs.resume
+    return await _queue(session, jobs, act, "queued", here)
 
 
 @app.command()
-@flat
-def cancel(jobs: Ids, *, common: Common) -> None:
+@action()
+async def cancel(session: "Session", jobs: Ids) -> int:
     """End jobs; their pages are kept.
 
     crawlyard jobs cancel 7f3a91c2
     crawlyard jobs list -q --tag trial | crawlyard jobs cancel -
     """
-    invoke.run(common, partial(actions.cancel, words=read_ids(jobs), common=common))
+    return await _each(session, jobs, session.surface.jobs.cancel, "cancelled")
 
 
 @app.command()
-@flat
-def retry(
+@action()
+async def retry(
+    session: "Session",
     jobs: Ids,
     *,
     failed: Failed = False,
     kind: Kinds = None,
     now: Now = False,
     here: Watch,
-    common: Common,
-) -> None:
+) -> int:
     """Run ended jobs again as new ones, or only their failed URLs; or end a wait.
 
     crawlyard jobs retry last
@@ -212,22 +224,28 @@ def retry(
     crawlyard jobs retry last --kind timeout --kind http_5xx
     crawlyard jobs retry last --now
     """
-    wish = run_and_watch.Wish.of(here, json=common.json)
-    ids = read_ids(jobs)
-    doing = partial(actions.retry, words=ids, common=common, wish=wish)
+    again = session.surface.jobs.retry
+
+    async def failed_ones(job_id: str) -> "JobOut":
+        kinds = tuple(frozenset(kind or ()))
+        job = await again(job_id, scope=bulk.RetryScope.FAILED, kinds=kinds)
+        session.tell(f"{counted(job.urls or 0, 'failed URL')} of {job_id} queued again")
+        return job
+
     if now and (failed or kind):
         raise Invalid("--now", "a job that waits has no failed URLs to choose from; leave it out")
     if now:
-        doing = partial(actions.retry_now, words=ids, common=common, wish=wish)
-    elif failed or kind:
-        kinds = frozenset(kind or ())
-        doing = partial(actions.retry_failed, words=ids, common=common, wish=wish, kinds=kinds)
-    invoke.run(common, doing)
+        return await _queue(
+            session, jobs, partial(again, scope=bulk.RetryScope.NOW), "due now", here
+        )
+    if failed or kind:
+        return await _queue(session, jobs, failed_ones, "queued", here)
+    return await _queue(session, jobs, again, "queued as a new job", here)
 
 
 @app.command("set")
-@flat
-def set_(job: Id, changes: Assignments, *, common: Common) -> None:
+@action()
+async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     """Change a job while it waits, runs or is paused; it takes effect at once.
 
     crawlyard jobs set last priority=high limits.pages=20000
@@ -238,29 +256,159 @@ def set_(job: Id, changes: Assignments, *, common: Common) -> None:
     concurrency, limits.pages, limits.bytes, limits.duration, limits.errors.
     In a list, +VALUE adds and -VALUE takes away; 'none' clears.
     """
-    invoke.run(common, partial(actions.edit, word=job, assignments=changes, common=common))
+
+    async def change(job_id: str) -> "JobOut":
+        found = await session.surface.jobs.get(job_id)
+        return await session.surface.jobs.edit(job_id, edits.changes_of(changes, found))
+
+    return await _each(session, (job,), change, "changed")
 
 
-app.command("pages")(job_results.pages)
-app.command("errors")(job_results.errors)
-app.command("events")(job_results.events)
-app.command("export")(job_results.export)
-app.command("frontier")(job_looks.frontier)
-app.command("shards")(job_looks.shards)
-app.command("log")(job_looks.log)
-app.command("config")(job_looks.config)
-app.command("why")(job_looks.why)
-app.command("exclude")(job_looks.exclude)
-app.command("counts")(job_looks.counts)
-app.command("wait")(job_looks.wait)
+app.registered_commands += results.app.registered_commands
 
 
 @app.command()
-@flat
-def delete(jobs: Ids, *, yes: Yes = False, basics: Basics) -> None:
+@action()
+async def counts(session: "Session", *, tag: Tags = None, query: Query = "") -> None:
+    """Count jobs by state.
+
+    crawlyard jobs counts
+    crawlyard jobs counts --tag nightly --json
+
+    With --tag or --query, counts stop at 10,000.
+    """
+    asked = JobFilter(tag=tag, text=query)
+    found = await session.surface.jobs.counts(**asked.terms(session.clock.now()))
+    told: list[tuple[str, object]] = [*found.states.items(), ("total", found.total)]
+    if session.style is Style.TABLE:
+        stopped = found.total == queries.COUNTED_TO and asked != JobFilter()
+        told = [(name, f"{n:,}+" if stopped else n) for name, n in told]
+    view: View[CountsOut] = View(key=lambda f: str(f.total), columns=(), more=lambda _: told)
+    await session.show(found, view)
+
+
+@app.command()
+@action()
+async def wait(session: "Session", jobs: Ids, *, timeout: Timeout = None) -> int:  # noqa: ASYNC109 - the name of the option
+    """Wait until jobs have ended or are paused.
+
+    crawlyard jobs wait last --timeout 10m
+    crawlyard jobs list -q --state running | crawlyard jobs wait -
+
+    Exits with 10 if one failed, 11 if one was cancelled, 124 if the time ran out.
+    """
+    end = None if timeout is None else session.clock.monotonic() + timeout.total_seconds()
+    job_ids = [await job_id_of(session, word) for word in jobs]
+    codes = [0]
+
+    async def still() -> "AsyncIterator[JobOut]":
+        for word, job_id in zip(jobs, job_ids, strict=True):
+            job = await _stands_still(session, job_id, end)
+            if job is None:
+                session.tell(f"it goes on: {session.hint(f'jobs watch {word}')}")
+                codes.append(TIMED_OUT)
+                return
+            session.tell(f"{job_display.state_words(job)}: {job.id}")
+            codes.append(summary.exit_code(job))
+            yield job
+
+    if session.common.asked and not (len(jobs) == 1 and session.whole):
+        await session.listed(still(), views.jobs_view(session.clock.now()))
+        return max(codes)
+    async for job in still():
+        if session.common.asked:
+            session.write(job)  # one was named: one comes back
+    return max(codes)
+
+
+async def _stands_still(session: "Session", job_id: str, end: float | None) -> "JobOut | None":
+    """Return a job once it has ended or is paused, ``None`` at the instant *end*."""
+    while True:
+        left_s = _LONGEST_WAIT_S
+        if end is not None:
+            left_s = min(left_s, max(0.0, end - session.clock.monotonic()))
+        job: JobOut = await session.surface.jobs.wait(
+            job_id, timeout_s=left_s, states=(State.PAUSED,)
+        )
+        if job.state in summary.STILL:
+            return job
+        if end is not None and session.clock.monotonic() >= end:
+            return None
+
+
+@app.command()
+@action(basics=Basics)
+async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     """Delete ended or paused jobs with all their pages.
 
     crawlyard jobs delete 7f3a91c2
     crawlyard jobs list -q --state cancelled | crawlyard jobs delete --yes -
     """
-    invoke.run(basics, partial(actions.delete, words=read_ids(jobs), yes=yes))
+    found = [await session.surface.jobs.get(await job_id_of(session, word)) for word in jobs]
+    if not found:
+        return 0
+    about = [
+        f"{job.id}  {job.state}  {counted(job.usage.pages, 'page')}  {job_display.title(job)}"
+        for job in found
+    ]
+    count = "this job" if len(found) == 1 else f"these {len(found):,} jobs"
+    if not yes and not session.agreed(f"Delete {count} and all pages?", about):
+        session.tell("nothing was deleted")
+        return DECLINED
+    rooms: list[FreedOut] = []
+
+    async def deleted(job_id: str) -> str:
+        await session.surface.jobs.delete(job_id)
+        if session.purge is not None:
+            rooms.append(await session.purge())
+        return f"deleted: {job_id}"
+
+    code, _ = await session.each([job.id for job in found], deleted, str, kind="job")
+    if rooms:
+        session.tell(_freed(rooms))
+    elif session.worker is None:
+        session.tell("the server frees their space in a while")
+    return code
+
+
+def _freed(rooms: "Sequence[FreedOut]") -> str:
+    """Return how many jobs were deleted, and how much room that freed where."""
+    count = counted(len(rooms), "job")
+    on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)
+    if reusable:
+        return f"deleted {count}, about {amount(reusable)} of the database can be used again"
+    return f"deleted {count}, freed {amount(on_disk)} on disk"
+
+
+async def _queue(
+    session: "Session",
+    words: Sequence[str],
+    act: "Callable[[str], Awaitable[JobOut]]",
+    done: str,
+    here: Watch,
+) -> int:
+    """Act on jobs so that they wait for a worker; attend to the only one, or say who takes them."""
+    wish = run_and_watch.Wish.of(here)
+    if wish is not None:
+        if len(words) != 1:
+            raise Invalid("--watch", f"expected one job, got {len(words)}")
+        job = await act(await job_id_of(session, words[0]))
+        return await run_and_watch.attend(session, job.id, wish)
+    code = await _each(session, words, act, done)
+    if code in (0, MIXED):
+        session.tell(session.by_worker("a worker runs what is queued"))
+    return code
+
+
+async def _each(
+    session: "Session", words: Sequence[str], act: "Callable[[str], Awaitable[JobOut]]", done: str
+) -> int:
+    """Act on the jobs that *words* mean; then write what they are now, if that was asked for."""
+    find = partial(job_id_of, session)
+    code, changed = await session.each(
+        words, act, lambda job: f"{done}: {job.id}", find=find, kind="job"
+    )
+    if changed or not code:
+        one = len(words) == 1
+        await session.changed(changed, views.jobs_view(session.clock.now()), one=one)
+    return code

@@ -1,13 +1,15 @@
 """Which jobs a command is about: by a word for one, or by a filter."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
-from msgspec import Struct
+from msgspec import Struct, defstruct
 
+from crawlyard.cli import values
+from crawlyard.cli.options import choice, option
 from crawlyard.cli.when import When
-from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.filter import MEANINGS, FilterKey
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Invalid, NotFound
 
@@ -46,39 +48,64 @@ async def job_id_of(session: "Session", word: str) -> str:
     return found[0].id
 
 
-class JobFilter(Struct, frozen=True, kw_only=True):
-    """Which jobs the options of a list ask for: those that match all of them."""
-
-    states: tuple[State, ...] = ()
-    priorities: tuple[Priority, ...] = ()
-    tags: tuple[str, ...] = ()  # a job has all of them
-    hosts: tuple[str, ...] = ()
-    templates: tuple[str, ...] = ()
-    schedules: tuple[str, ...] = ()
-    since: When | None = None
-    until: When | None = None
-    text: str = ""
-
+class _JobFilter(Struct, frozen=True, kw_only=True):
     def terms(self, now: datetime) -> "JobTerms":
         """Return the filter of the list of jobs."""
-        words = [*(f"tag:{_quoted(tag)}" for tag in self.tags)]
-        if self.text:
-            words.append(_quoted(self.text))
-        terms: JobTerms = {
-            "state": self.states,
-            "priority": self.priorities,
-            "host": self.hosts,
-            "template": self.templates,
-            "schedule": self.schedules,
-            "q": " ".join(words),
-        }
-        if self.since is not None:
-            terms["created_after"] = self.since.instant(now).isoformat()
-        if self.until is not None:
-            terms["created_before"] = self.until.instant(now).isoformat()
-        return terms
+        terms: dict[str, Any] = {}
+        words: list[str] = []
+        for name in self.__struct_fields__:
+            given = getattr(self, name)
+            if name == FilterKey.TAG:  # a job has all of them
+                words += [f"tag:{_quoted(tag)}" for tag in given or ()]
+            elif name == FilterKey.TEXT:
+                words += [_quoted(given)] if given else []
+            elif isinstance(given, When):
+                terms[name] = given.instant(now).isoformat()
+            elif given:
+                terms[name] = tuple(given)
+        return cast("JobTerms", terms | {"q": " ".join(words)})
+
+
+def _fields() -> Iterator[tuple[str, Any, Any]]:
+    """Yield a field for each key of the filter that has an option."""
+    for key, meaning in MEANINGS.items():
+        if not meaning.help:
+            continue
+        flag = f"--{meaning.flag or key.replace('_', '-')}"
+        if meaning.choices is not None:
+            made = choice(flag, of=meaning.choices, text=meaning.help)
+            yield key.value, Annotated[list[meaning.choices] | None, made], None  # type: ignore[name-defined]  # known at run time
+        elif meaning.instant:
+            made = option(When.of, flag, "WHEN", meaning.help)
+            yield key.value, Annotated[When | None, made], None
+        elif key is FilterKey.TEXT:
+            yield key.value, Annotated[str, option(str, flag, meaning.metavar, meaning.help)], ""
+        else:
+            read = values.line if key is FilterKey.TAG else meaning.read
+            made = option(read, flag, meaning.metavar, meaning.help)
+            yield key.value, Annotated[list[str] | None, made], None
+
+
+if TYPE_CHECKING:
+
+    class JobFilter(_JobFilter, frozen=True, kw_only=True):
+        """Which jobs the options of a list ask for: those that match all of them."""
+
+        tag: list[str] | None = None
+        text: str = ""
+else:
+    JobFilter = defstruct(
+        "JobFilter", list(_fields()), bases=(_JobFilter,), kw_only=True, frozen=True
+    )
 
 
 def _quoted(word: str) -> str:
     escaped = word.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def tell_damaged(session: "Session", ids: Iterable[str]) -> None:
+    """Say which jobs are damaged, and what to do about it."""
+    for job_id in ids:
+        delete = session.hint(f"jobs delete {job_id}")
+        session.tell(f"job {job_id} is damaged and cannot run; delete it with: {delete}")

@@ -11,7 +11,6 @@ from msgspec import Struct
 
 from crawlyard.cli.jobs.crawl_options import options_named
 from crawlyard.cli.jobs.exports import Export, save
-from crawlyard.cli.jobs.lookup import job_id_of
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
 from crawlyard.cli.render import output
@@ -39,10 +38,9 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     works: bool  # by a worker of its own, if no other has the job
     export: Export | None = None
-    json: bool = False
 
     @classmethod
-    def of(cls, here: Watch, *, json: bool) -> "Wish | None":
+    def of(cls, here: Watch) -> "Wish | None":
         """Return what ``--watch`` and its companions ask for, ``None`` without it.
 
         Raises:
@@ -52,7 +50,7 @@ class Wish(Struct, frozen=True, kw_only=True):
             if here.out:
                 raise Invalid("--out", "goes with --watch; or use `crawlyard jobs export`")
             return None
-        return cls(works=True, export=Export.wished(here.out, here.format), json=json)
+        return cls(works=True, export=Export.wished(here.out, here.format))
 
 
 class Hand:
@@ -106,7 +104,6 @@ async def crawl(
     template: "Asked",
     export: Export | None,
     detach: bool,
-    json: bool,
 ) -> int:
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*.
 
@@ -117,19 +114,14 @@ async def crawl(
     with options_named():
         job = await session.surface.jobs.create(form, **template)
     if not detach:
-        return await attend(session, job.id, Wish(works=True, export=export, json=json))
-    if json:
+        return await attend(session, job.id, Wish(works=True, export=export))
+    if session.common.json:
         output.write_one(job, Style.JSON)
     else:
         write_line(job.id)
     session.tell(session.by_worker("queued; a worker runs it"))
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
-
-
-async def watch(session: Session, word: str, wish: Wish) -> int:
-    """Watch the job that *word* means, wherever it runs."""
-    return await attend(session, await job_id_of(session, word), wish)
 
 
 async def attend(session: Session, job_id: str, wish: Wish) -> int:
@@ -139,7 +131,7 @@ async def attend(session: Session, job_id: str, wish: Wish) -> int:
     """
     session.tell(f"job {job_id}")
     now = session.clock.monotonic
-    display = display_on(session.stderr, now, quiet=session.quiet)
+    display = display_on(session.stderr, now, quiet=session.common.quiet)
     with interrupts(display.close) as stop:
         try:
             async with asyncio.TaskGroup() as group:
@@ -235,7 +227,7 @@ def _resume(session: Session, job_id: str, wish: Wish) -> str:
 def _write(session: Session, job: JobOut, wish: Wish) -> None:
     if wish.export is not None and wish.export.to_stdout:
         return  # stdout has the pages
-    if wish.json:
+    if session.common.json:
         output.write_one(job, Style.JSON)
-    elif session.quiet:
+    elif session.common.quiet:
         write_line(job.id)

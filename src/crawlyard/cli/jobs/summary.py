@@ -7,7 +7,8 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.job_display import state_words
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text, size_text
-from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, JobOut, LimitsOut
+from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut
+from crawlyard.core.answers.jobs.pages import ErrorGroupOut
 from crawlyard.core.quantity import counted
 
 ENDED = frozenset({"completed", "failed", "cancelled"})

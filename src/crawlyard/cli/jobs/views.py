@@ -1,40 +1,31 @@
-"""Which columns each kind of thing is listed with; their names and order are part of the API."""
+"""How jobs, their pages, errors, events and settings are shown; the columns are part of the API."""
 
-from collections.abc import Callable
-from datetime import datetime
-from typing import Any, TypeVar
-
-from msgspec import Struct
+from datetime import datetime, timedelta
 
 from crawlyard.cli.render import words
-from crawlyard.cli.render.output import Column, View
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, EventOut, JobOut, PageOut, SkippedOut
+from crawlyard.cli.render.job_display import (
+    left,
+    limits_words,
+    numbers,
+    outlook,
+    state_words,
+    title,
+)
+from crawlyard.cli.render.output import Column, View, at, counted, fields_of, id_of, instant
+from crawlyard.cli.templates.views import Value, told
+from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.job_looks import DifferenceOut, ShardOut
+from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
+from crawlyard.core.answers.jobs.pages import (
+    ErrorGroupOut,
+    FateOut,
+    PageOut,
+    SkippedOut,
+    WaitingOut,
+)
 from crawlyard.core.jobs.waiting import WaitReason
-
-M = TypeVar("M", bound=Struct)
-
-STATE_STYLES = {
-    "running": "cyan",
-    "paused": "yellow",
-    "completed": "green",
-    "failed": "red",
-    "cancelled": "magenta",
-}
-
-
-def left(job: JobOut) -> str:
-    """Return the time left as a range, or nothing where it is unknown."""
-    eta = job.progress.eta
-    if eta is None:
-        return ""
-    return words.span_range(eta.p10_s, eta.p90_s)
-
-
-def title(job: JobOut) -> str:
-    """Return the name of a job, or what it starts from."""
-    first = (*job.spec.urls, *job.spec.sitemaps)[0]
-    return str(job.spec.name) or first
+from crawlyard.core.quantity import counted as counted_words
+from crawlyard.core.quantity import duration_text
 
 
 def _until(job: JobOut) -> str:
@@ -44,39 +35,112 @@ def _until(job: JobOut) -> str:
     return left(job)
 
 
-def jobs_view(now: datetime) -> View[JobOut]:
-    """Return the view of jobs at *now*."""
+def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
+    """Return the view of jobs at *now*; *template* is what the only one was made of."""
     return View(
         key=lambda job: job.id,
+        table=(
+            *("STATE", "ID", "NAME", "DONE", "FOUND", "FAILED", "RATE", "LEFT", "REASON"),
+            *("PRIORITY", "AGE"),
+        ),
         columns=(
-            Column(name="STATE", value=lambda j: "damaged" if j.damaged else j.state),
-            Column(name="ID", value=lambda j: j.id, shown=lambda j: words.short(j.id)),
-            Column(name="NAME", value=title, wide=True),
-            _count("DONE", lambda j: j.progress.done),
-            _count("FOUND", lambda j: j.progress.discovered),
-            _count("FAILED", lambda j: j.progress.failed),
+            id_of(lambda j: j.id),
+            Column(name="NAME", value=title, fact=lambda j: j.spec.name, wide=True),
             Column(
-                name="RATE",
-                value=lambda j: f"{j.progress.rate:.1f}",
-                shown=lambda j: words.rate(j.progress.rate) if j.progress.rate else "",
-                right=True,
+                name="STATE",
+                value=lambda j: "damaged" if j.damaged else j.state,
+                fact=lambda j: "damaged" if j.damaged else state_words(j),
             ),
-            Column(
-                name="LEFT",
-                value=lambda j: j.progress.eta and j.progress.eta.p50_s,
-                shown=_until,
-                right=True,
-            ),
-            Column(name="REASON", value=lambda j: j.state_reason, least=110),
-            Column(name="PRIORITY", value=lambda j: j.spec.priority, least=90),
+            *_progress(),
+            *_settings(),
             Column(
                 name="AGE",
-                value=lambda j: _rfc3339(j, "created_at"),
+                value=lambda j: instant(j, "created_at"),
                 shown=lambda j: words.ago(j.created_at, now),
                 right=True,
                 least=100,
+                sheet=False,
+            ),
+            Column(name="WORKER", value=lambda j: j.worker),
+            Column(name="WORKERS", value=lambda j: j.workers or None if j.worker is None else None),
+            Column(name="RETRY OF", value=lambda j: j.retry_of),
+            Column(name="TEMPLATE", value=lambda _: template),
+            Column(name="CREATED AT", value=lambda j: instant(j, "created_at")),
+            Column(name="DUE AT", value=lambda j: instant(j, "due_at")),
+            Column(name="STARTED AT", value=lambda j: instant(j, "started_at")),
+            Column(name="ENDED AT", value=lambda j: instant(j, "ended_at")),
+            Column(name="UPDATED AT", value=lambda j: instant(j, "updated_at")),
+        ),
+    )
+
+
+def _progress() -> tuple[Column[JobOut], ...]:
+    """Return the columns of what a job does, and has done."""
+    return (
+        Column(name="DETAIL", value=lambda j: j.detail),
+        Column(
+            name="WAITS FOR",
+            value=lambda j: "" if j.damaged else "; ".join(wait.detail for wait in j.waits_for),
+        ),
+        Column(
+            name="URLS",
+            value=lambda j: (
+                ", ".join(j.spec.urls[:3])
+                + (f" … ({len(j.spec.urls):,})" if j.spec.urls[3:] else "")
             ),
         ),
+        Column(name="SITEMAPS", value=lambda j: ", ".join(j.spec.sitemaps)),
+        counted("DONE", lambda j: j.progress.done, sheet=False),
+        counted("FOUND", lambda j: j.progress.discovered, sheet=False),
+        counted("FAILED", lambda j: j.progress.failed, sheet=False),
+        Column(
+            name="RATE",
+            value=lambda j: f"{j.progress.rate:.1f}",
+            shown=lambda j: words.rate(j.progress.rate) if j.progress.rate else "",
+            right=True,
+            sheet=False,
+        ),
+        Column(
+            name="LEFT",
+            value=lambda j: j.progress.eta and j.progress.eta.p50_s,
+            shown=_until,
+            right=True,
+            sheet=False,
+        ),
+        Column(name="REASON", value=lambda j: j.state_reason, least=110, sheet=False),
+        Column(name="PROGRESS", value=lambda j: " · ".join(numbers(j))),
+        Column(
+            name="OUTLOOK",
+            value=lambda j: " · ".join(outlook(j)) if j.state == "running" or j.due_in_s else "",
+        ),
+        Column(name="CURRENT URL", value=lambda j: j.current_url),
+        Column(name="LIMITS", value=lambda j: limits_words(j.spec.limits)),
+        Column(name="SKIPPED", value=lambda j: f"{j.usage.skipped:,}" if j.usage.skipped else ""),
+        Column(
+            name="REDIRECTS", value=lambda j: f"{j.usage.redirects:,}" if j.usage.redirects else ""
+        ),
+        Column(
+            name="NEED SCRIPTS",
+            value=lambda j: counted_words(n, "page") if (n := j.usage.needs_scripts) else "",
+        ),
+    )
+
+
+def _settings() -> tuple[Column[JobOut], ...]:
+    """Return the columns of what a job was told to do."""
+    return (
+        Column(name="SCOPE", value=lambda j: j.spec.scope),
+        Column(name="INCLUDE", value=lambda j: ", ".join(j.spec.include)),
+        Column(name="EXCLUDE", value=lambda j: ", ".join(j.spec.exclude)),
+        Column(
+            name="PACE",
+            value=lambda j: (
+                f"delay {duration_text(timedelta(seconds=j.spec.delay_s))}, "
+                f"{j.spec.per_host} at once to a host, {j.spec.concurrency} in all"
+            ),
+        ),
+        Column(name="PRIORITY", value=lambda j: j.spec.priority, least=90),
+        Column(name="TAGS", value=lambda j: ", ".join(j.spec.tags)),
     )
 
 
@@ -87,12 +151,12 @@ def queue_view(now: datetime) -> View[JobOut]:
         columns=(
             Column(name="PLACE", value=_place, right=True),
             Column(name="PRIORITY", value=lambda j: j.spec.priority),
-            Column(name="ID", value=lambda j: j.id, shown=lambda j: words.short(j.id)),
+            id_of(lambda j: j.id),
             Column(name="NAME", value=title, wide=True),
             Column(name="WAITS FOR", value=_waits_for, wide=True),
             Column(
                 name="QUEUED",
-                value=lambda j: _rfc3339(j, "queued_at"),
+                value=lambda j: instant(j, "queued_at"),
                 shown=lambda j: words.ago(j.queued_at, now),
                 right=True,
             ),
@@ -107,8 +171,7 @@ def _place(job: JobOut) -> int | None:
 
 def _waits_for(job: JobOut) -> str:
     """Return what holds a job back; its place alone says that nothing does."""
-    told = [wait.detail for wait in job.waits_for if wait.reason != WaitReason.QUEUE]
-    return "; ".join(told)
+    return "; ".join(w.detail for w in job.waits_for if w.reason != WaitReason.QUEUE)
 
 
 PAGES: View[PageOut] = View(
@@ -148,9 +211,9 @@ def errors_view(now: datetime) -> View[ErrorGroupOut]:
         key=lambda group: group.kind,
         columns=(
             Column(name="KIND", value=lambda g: g.kind),
-            _count("COUNT", lambda g: g.count),
-            _time("FIRST", "first_at", now),
-            _time("LAST", "last_at", now),
+            counted("COUNT", lambda g: g.count),
+            at("FIRST", "first_at", now),
+            at("LAST", "last_at", now),
             Column(name="EXAMPLE", value=lambda g: g.samples[0] if g.samples else "", wide=True),
         ),
     )
@@ -161,7 +224,7 @@ def events_view(now: datetime) -> View[EventOut]:
     return View(
         key=lambda event: str(event.seq),
         columns=(
-            _time("AT", "at", now),
+            at("AT", "at", now),
             Column(name="EVENT", value=lambda e: e.name),
             Column(name="REASON", value=lambda e: e.data.get("reason", "")),
             Column(name="ACTOR", value=lambda e: e.actor, least=100),
@@ -170,18 +233,50 @@ def events_view(now: datetime) -> View[EventOut]:
     )
 
 
-def _count(name: str, value: Callable[[M], int]) -> Column[M]:
-    return Column(name=name, value=value, shown=lambda i: words.number(value(i)), right=True)
-
-
-def _time(name: str, field: str, now: datetime) -> Column[Any]:
-    return Column(
-        name=name,
-        value=lambda item: _rfc3339(item, field),
-        shown=lambda item: words.clock(getattr(item, field), now),
-    )
-
-
-def _rfc3339(item: Struct, field: str) -> str:
-    """Return an instant as the API writes it."""
-    return str(as_dict(item, {field})[field])
+LOG: View[LineOut] = View(
+    key=lambda line: str(line.n),
+    columns=(
+        Column(name="AT", value=lambda line: instant(line, "at")),
+        Column(name="LEVEL", value=lambda i: i.level),
+        Column(name="MESSAGE", value=lambda i: i.message, wide=True),
+        Column(name="URL", value=lambda i: i.url, wide=True),
+    ),
+)
+FRONTIER: View[WaitingOut] = View(
+    key=lambda waiting: waiting.url,
+    columns=(
+        Column(name="DEPTH", value=lambda w: w.depth, right=True),
+        Column(name="VIA", value=lambda w: w.via),
+        Column(name="TRIES", value=lambda w: w.tries, right=True),
+        Column(name="URL", value=lambda w: w.url, wide=True),
+    ),
+)
+SHARDS: View[ShardOut] = View(
+    key=lambda shard: str(shard.number),
+    columns=(
+        Column(name="SHARD", value=lambda s: s.number, right=True),
+        Column(name="WORKER", value=lambda s: s.worker),
+        Column(name="PAGES", value=lambda s: s.pages, right=True),
+        Column(name="ERRORS", value=lambda s: s.errors, right=True),
+        Column(name="FREE SINCE", value=lambda s: instant(s, "free_since")),
+        Column(name="UPDATED", value=lambda s: instant(s, "updated_at")),
+        Column(name="URL", value=lambda s: s.current_url, wide=True),
+    ),
+)
+CONFIG: View[Value] = View(
+    key=lambda setting: setting.field,
+    columns=(
+        Column(name="FIELD", value=lambda s: s.field),
+        Column(name="VALUE", value=lambda s: told(s.value), wide=True),
+        Column(name="FROM", value=lambda s: s.source),
+    ),
+)
+DIFFERENCES: View[DifferenceOut] = View(
+    key=lambda difference: difference.path,
+    columns=(
+        Column(name="FIELD", value=lambda d: d.path),
+        Column(name="TEMPLATE", value=lambda d: told(d.template), wide=True),
+        Column(name="JOB", value=lambda d: told(d.job), wide=True),
+    ),
+)
+WHY: View[FateOut] = View(key=lambda why: why.outcome, columns=(), more=fields_of)

@@ -4,7 +4,6 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from crawlyard.cli.jobs.views import STATE_STYLES, left, title
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Screen
 from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut
@@ -27,6 +26,14 @@ else:  # lines need nothing of it
 LINE_EVERY_S = 10.0
 _BAR = 24  # columns
 _DOT = " · "
+
+STATE_STYLES = {
+    "running": "cyan",
+    "paused": "yellow",
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "magenta",
+}
 
 
 class Display(Protocol):
@@ -120,6 +127,20 @@ def panel(job: JobOut, spinner: "rich_console.RenderableType") -> "rich_console.
         words.printable(job.current_url), style="dim", no_wrap=True, overflow="ellipsis"
     )
     return rich_console.Group(head, middle, rich_text.Text(_DOT.join(outlook(job)) or " "), url)
+
+
+def left(job: JobOut) -> str:
+    """Return the time left as a range, or nothing where it is unknown."""
+    eta = job.progress.eta
+    if eta is None:
+        return ""
+    return words.span_range(eta.p10_s, eta.p90_s)
+
+
+def title(job: JobOut) -> str:
+    """Return the name of a job, or what it starts from."""
+    first = (*job.spec.urls, *job.spec.sitemaps)[0]
+    return str(job.spec.name) or first
 
 
 def state_words(job: JobOut) -> str:

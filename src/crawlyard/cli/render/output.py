@@ -1,14 +1,15 @@
 """What a command found, written as people or programs read it."""
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
+from datetime import datetime
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
-from crawlyard.cli.options import OBJECTS, Style
+from crawlyard.cli.options import OBJECTS, Common, Style
 from crawlyard.cli.render.fields import Fields
-from crawlyard.cli.render.words import printable
+from crawlyard.cli.render.words import clock, number, printable, short
 from crawlyard.cli.stdout import write
 from crawlyard.core.answers.base import as_dict
 from crawlyard.export.csv import cell, row
@@ -27,6 +28,7 @@ else:  # a crawl whose stderr is no terminal does without Rich, and takes 0.015 
     rich_text = lazily("rich.text")
 
 M = TypeVar("M", bound=Struct)
+Facts: TypeAlias = Sequence[tuple[str, object]]
 
 _GAP = 2  # blanks between two columns
 _LEAST = 8  # columns for what is cut; a terminal too narrow for that gets no table
@@ -41,6 +43,8 @@ class Column(Struct, Generic[M], frozen=True, kw_only=True):
     right: bool = False  # numbers
     wide: bool = False  # takes the room that is left, and is cut at its end
     least: int = 0  # the width of a terminal below which a table does without
+    fact: Callable[[M], object] | None = None  # what a sheet says, where that is not `value`
+    sheet: bool = True  # whether a sheet has it
 
     def text(self, item: M) -> "rich_text.Text":
         """Return what a person sees, safe on a terminal."""
@@ -49,10 +53,84 @@ class Column(Struct, Generic[M], frozen=True, kw_only=True):
 
 
 class View(Struct, Generic[M], frozen=True, kw_only=True):
-    """How things of one kind are listed; *key* is what ``--quiet`` writes."""
+    """How things of one kind are listed, and how one of them is shown: as a sheet of facts."""
 
-    columns: Sequence[Column[M]]
-    key: Callable[[M], str]
+    columns: Sequence[Column[M]]  # in the order of a sheet, if there is a table
+    key: Callable[[M], str]  # what ``--quiet`` writes
+    table: Sequence[str] = ()
+    """The names of the columns of a list, in order; empty: all, and a sheet has none of them."""
+    more: Callable[[M], Facts] | None = None  # facts beside those of the columns
+
+    @property
+    def listed(self) -> Sequence[Column[M]]:
+        """Return the columns of a list."""
+        named = {column.name: column for column in self.columns}
+        return [named[name] for name in self.table] or self.columns
+
+    def facts(self, item: M) -> Facts:
+        """Return what there is to know of *item*, without what is empty."""
+        told = [
+            (column.name.lower(), (column.fact or column.value)(item))
+            for column in self.columns
+            if self.table and column.sheet
+        ]
+        more = self.more(item) if self.more is not None else ()
+        return [(name, value) for name, value in (*told, *more) if value not in (None, "", ())]
+
+
+def fields_of(item: Struct, only: Collection[str] = (), without: Collection[str] = ()) -> Facts:
+    """Return fields of *item* as facts, in the words of the API."""
+    told = as_dict(item, only, {"object", "links", *without})
+    return [(name.replace("_", " "), _joined(value)) for name, value in told.items()]
+
+
+def _joined(value: object) -> object:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {inner}" for name, inner in value.items())
+    return value
+
+
+def instant(item: Struct, field: str) -> str | None:
+    """Return an instant of *item* as the API writes it."""
+    told: str | None = as_dict(item, {field})[field]
+    return told
+
+
+def at(
+    name: str, field: str, now: datetime, *, right: bool = False, least: int = 0, sheet: bool = True
+) -> Column[Any]:
+    """Return a column of instants; people see the time of day, or the date as well."""
+
+    def shown(item: Any) -> str:
+        told = getattr(item, field)
+        return "" if told is None else clock(told, now)
+
+    return Column(
+        name=name,
+        value=lambda item: instant(item, field),
+        shown=shown,
+        right=right,
+        least=least,
+        sheet=sheet,
+    )
+
+
+def counted(name: str, value: Callable[[M], float], *, sheet: bool = True) -> Column[M]:
+    """Return a column of numbers; people see thousands set apart."""
+    return Column(
+        name=name, value=value, shown=lambda item: number(value(item)), right=True, sheet=sheet
+    )
+
+
+def id_of(value: Callable[[M], str | None], name: str = "ID", *, least: int = 0) -> Column[M]:
+    """Return a column of ids; people see their ends."""
+
+    def shown(item: M) -> str:
+        return short(value(item) or "")
+
+    return Column(name=name, value=value, shown=shown, least=least)
 
 
 class Screen:
@@ -95,30 +173,49 @@ async def each(items: Iterable[M]) -> AsyncIterator[M]:
 
 
 async def write_all(
-    items: AsyncIterable[M],
+    items: AsyncIterable[M] | Iterable[M],
     view: View[M],
     style: Style,
     out: "rich_console.Console",
-    *,
-    quiet: bool,
-    fields: Fields | None = None,
+    common: Common,
 ) -> int:
     """Write *items* to stdout and return how many there were; only a table waits for the last.
 
+    Of *common*, ``quiet`` and the fields to write count.
+
     Raises:
-        Invalid: they have not all of *fields*.
+        Invalid: they have not all of these fields.
     """
-    if quiet:
-        return await _lines(items, lambda item: printable(view.key(item)))
+    found = items if isinstance(items, AsyncIterable) else each(items)
+    if common.quiet:
+        return await _lines(found, lambda item: printable(view.key(item)))
     if style in OBJECTS:
-        return await _objects(items, style, fields)
-    if fields is not None:
-        return await write_all(_picked(items, fields), _view_of(fields), style, out, quiet=False)
+        return await _objects(found, style, common.fields)
+    if common.fields is not None:
+        picked, fields = _picked(found, common.fields), common.fields
+        return await write_all(picked, _view_of(fields), style, out, Common())
+    columns = view.listed
     if style is Style.TABLE:
-        return await _table(items, view, out)
+        return await _table(found, columns, out)
     if style is Style.CSV:
-        return await _csv(items, view.columns)
-    return await _lines(items, lambda item: plain(column.value(item) for column in view.columns))
+        return await _csv(found, columns)
+    return await _lines(found, lambda item: plain(column.value(item) for column in columns))
+
+
+def write_facts(facts: Facts, style: Style, out: "rich_console.Console") -> None:
+    """Write names and values: for people, as CSV, or separated by tabs."""
+    if style is Style.TABLE:
+        sheet = rich_table.Table.grid(padding=(0, _GAP))
+        for name, value in facts:
+            said = cell(value) if value is None or isinstance(value, bool) else str(value)
+            sheet.add_row(
+                rich_text.Text(name, style="bold"), rich_text.Text(printable(said), overflow="fold")
+            )
+        out.print(sheet)
+    elif style is Style.CSV:
+        write(row([name for name, _ in facts]) + row([cell(value) for _, value in facts]))
+    else:
+        write("".join(f"{plain(fact)}\n" for fact in facts).encode(errors="backslashreplace"))
 
 
 def write_one(item: Struct, style: Style, fields: Fields | None = None) -> None:
@@ -223,8 +320,10 @@ def _view_of(fields: Fields) -> View[Any]:
     )
 
 
-async def _table(items: AsyncIterable[M], view: View[M], out: "rich_console.Console") -> int:
-    columns = [column for column in view.columns if out.width >= column.least]
+async def _table(
+    items: AsyncIterable[M], listed: Sequence[Column[M]], out: "rich_console.Console"
+) -> int:
+    columns = [column for column in listed if out.width >= column.least]
     rows = [[column.text(item) for column in columns] async for item in items]
     if not rows:
         return 0
@@ -257,8 +356,8 @@ def _stack(
     out: "rich_console.Console",
 ) -> None:
     """Write each row as lines of a name and a value, which is wrapped and never cut."""
-    for number, cells in enumerate(rows):
-        if number:
+    for place, cells in enumerate(rows):
+        if place:
             out.print()
         sheet = rich_table.Table.grid(padding=(0, _GAP, 0, 0))
         sheet.add_column(style="bold", no_wrap=True)

@@ -12,11 +12,11 @@ import typer
 from msgspec import Struct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import choice, option
+from crawlyard.cli.options import Together, choice, option
+from crawlyard.cli.stdin_args import read_ids
 from crawlyard.cli.templates.options import TEMPLATE, Params
 from crawlyard.cli.when import instant_of
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.schedules.schedule import Misfire, Overlap, ScheduleDraft
 from crawlyard.core.schedules.timetable import zone_of
 from crawlyard.errors import Invalid
 
@@ -35,6 +35,7 @@ Refs = Annotated[
         help="Names, ids, or '-' to read them from stdin.",
         show_default=False,
     ),
+    Together(read_ids),
 ]
 
 

@@ -1,13 +1,29 @@
 """`crawlyard schedules …`: run crawls again and again, at their times."""
 
-from functools import partial
+import asyncio
+import sys
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crawlyard.cli import values
-from crawlyard.cli.jobs.crawl_options import SpecOptions, form_of
-from crawlyard.cli.options import Basics, Common, Style, choice, flag, flat, option
+from crawlyard.cli.failures import DECLINED
+from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, options_named
+from crawlyard.cli.options import (
+    Basics,
+    Common,
+    Limit,
+    Style,
+    Yes,
+    choice,
+    flag,
+    group,
+    option,
+)
+from crawlyard.cli.render import output
+from crawlyard.cli.render.words import printable
 from crawlyard.cli.schedules.options import (
     TIMES,
     NewUse,
@@ -16,36 +32,48 @@ from crawlyard.cli.schedules.options import (
     Refs,
     Times,
     given,
+    range_named,
     version_of,
 )
-from crawlyard.cli.stdin_args import read_ids, read_seeds
+from crawlyard.cli.schedules.unsetting import beside, without
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
+from crawlyard.cli.when import instant_of
+from crawlyard.core.endpoint import every
+from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
+from crawlyard.core.merge_patch import patch_between
+from crawlyard.core.quantity import counted
+from crawlyard.core.schedules.timetable import timetable, zone_of
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import invoke
-    from crawlyard.cli.schedules import actions, explain, reports
+    from crawlyard import clock as clocks
+    from crawlyard.cli.schedules import views
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers import schedules as timetables
+    from crawlyard.core.answers.schedules import ScheduleOut
 else:
-    invoke = lazily("crawlyard.cli.invoke")
-    explain = lazily("crawlyard.cli.schedules.explain")
-    actions = lazily("crawlyard.cli.schedules.actions")
-    reports = lazily("crawlyard.cli.schedules.reports")
+    clocks = lazily("crawlyard.clock")
+    views = lazily("crawlyard.cli.schedules.views")
+    timetables = lazily("crawlyard.core.answers.schedules")
 
-app = typer.Typer()
-
-
-@app.callback(invoke_without_command=True)
-def root(context: typer.Context) -> None:
+app = group(
     """Run crawls again and again, at their times.
 
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin https://example.org
     crawlyard schedules runs nightly
     crawlyard schedules explain '0 3 * * MON-FRI' --tz Europe/Berlin
     """
-    if context.invoked_subcommand is None:
-        write_line(context.get_help())
+)
 
+_MOST = 1000
+"""The most instants that are told at once."""
+
+_NO_DRY_RUN = "it submits jobs; --dry-run shows what would run"
+
+_OWN: Mapping[str, str] = {"name": "name", "grace_s": "--grace", "jitter_s": "--jitter"}
+"""Names of a schedule's own fields in errors; `options_named` names those of a spec."""
 
 When = Annotated[
     str,
@@ -62,8 +90,8 @@ Number = Annotated[int, option(values.count, "-n", "N", "How many instants; else
 From = Annotated[str, option(str, "--from", "INSTANT", "Those after this instant; else after now.")]
 
 
-@app.command("explain")
-def explain_(
+@app.command()
+def explain(
     when: When,
     *,
     tz: Zone = "UTC",
@@ -82,19 +110,31 @@ def explain_(
     crawlyard schedules explain 'every 6h' -n 3 --json
     """
     common = Common(json=json, quiet=quiet, style=style)
-    explain.explain(when, tz, since, number, common)
+    _check_number(number)
+    told_as = common.style_on(terminal=sys.stdout.isatty())
+    place = zone_of(tz)
+    now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
+    told = timetables.TimetableOut.of(timetable(when, tz, now), when, place, now, number)
+    if told_as in (Style.JSON, Style.YAML) and not quiet:
+        output.write_one(told, told_as)
+        return
+    if not quiet:
+        sys.stderr.write(f"{printable(told.text)}\n")
+    out = output.console_on(sys.stdout)
+    # without a session: that loads all of an instance, which takes longer than all else here
+    asyncio.run(output.write_all(told.next, views.COMING, told_as, out, common))
+    if number and not told.next and not quiet:
+        last = views.shown(now.astimezone(place))
+        sys.stderr.write(f"it is not due any more after {last}\n")
+
+
+def _check_number(count: int) -> None:
+    if count > _MOST:
+        raise Invalid("-n", f"expected at most {_MOST:,}, got {count:,}")
 
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Its name, one of a kind.", show_default=False)
-]
-Urls = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="URL",
-        help="Start URLs; '-' reads them from stdin, '@FILE' from a file.",
-        show_default=False,
-    ),
 ]
 WHEN_HELP = "A cron expression, '@daily', 'every 6h' or 'at INSTANT'."
 Due = Annotated[str, option(str, "--when", "WHEN", WHEN_HELP, TIMES)]
@@ -106,7 +146,6 @@ Query = Annotated[
 ]
 Paused = Annotated[bool, flag("--paused", text="Only paused ones.")]
 On = Annotated[bool, flag("--on", text="Only those that are not paused.")]
-Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 Reason = Annotated[str, option(str, "--reason", "TEXT", "Why; the ledger repeats it.")]
 Owner = Annotated[str, option(str, "--owner", "USER", "Only those of this user.")]
 OfTemplate = Annotated[str, option(str, "--template", "T", "Only those of this template.")]
@@ -117,12 +156,12 @@ Start = Annotated[str, option(str, "--from", "INSTANT", "From this instant on; e
 Until = Annotated[str, option(str, "--until", "INSTANT", "Up to and without this; else now.")]
 End = Annotated[str, option(str, "--until", "INSTANT", "Up to this; else a week.")]
 DryRun = Annotated[bool, flag("--dry-run", text="Only say what would run.")]
-Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 
 @app.command("list")
-@flat
-def list_(
+@action(empty=True)
+async def list_(
+    session: "Session",
     *,
     query: Query = "",
     paused: Paused = False,
@@ -130,7 +169,6 @@ def list_(
     template: OfTemplate = "",
     owner: Owner = "",
     limit: Limit = 50,
-    common: Common,
 ) -> None:
     """List schedules by name.
 
@@ -139,25 +177,36 @@ def list_(
     crawlyard schedules list --template news
     """
     state = None if paused == on else paused
-    doing = partial(reports.schedules, query=query, paused=state, template=template, owner=owner)
-    doing = partial(doing, limit=limit, common=common)
-    invoke.run(common, doing, absent=partial(reports.no_schedules, common))
+    surface = session.surface
+    found = every(
+        surface.schedules.list,
+        paused=state,
+        template=(await surface.templates.get(template)).id if template else None,
+        owner=owner or None,
+        q=query,
+        limit=limit or None,
+    )
+    shown = await session.listed(found, views.SCHEDULES)
+    asked = query or state is not None or template or owner
+    none = "no schedule is like that" if asked else "there is no schedule yet"
+    session.tell_rest(shown, limit, none)
 
 
 @app.command()
-@flat
-def show(schedule: Ref, *, common: Common) -> None:
+@action()
+async def show(session: "Session", schedule: Ref) -> None:
     """Show all there is to know of one schedule; credentials are hidden.
 
     crawlyard schedules show nightly
     crawlyard schedules show nightly --json
     """
-    invoke.run(common, partial(reports.schedule, ref=schedule, common=common))
+    await session.show(await session.surface.schedules.get(schedule), views.SCHEDULES)
 
 
 @app.command()
-@flat
-def create(
+@action(creates=True)
+async def create(
+    session: "Session",
     schedule: Name,
     urls: Urls = None,
     *,
@@ -167,23 +216,23 @@ def create(
     policies: Policies,
     use: Use,
     asked: SpecOptions,
-    common: Common,
 ) -> None:
     """Run a crawl again and again: of a template, or by the options of `crawl`.
 
     crawlyard schedules create nightly --when '0 3 * * *' --tz Europe/Berlin --template news
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
     """
-    form = form_of(read_seeds(urls or ()), asked)
     made = given(times, policies, zone="UTC", description=description, **use.asked())
-    fields = {"name": schedule, "when": when, "overrides": form, **made}
-    doing = partial(actions.create, fields=fields, common=common)
-    invoke.run(common, doing, creates=True)
+    fields = {"name": schedule, "when": when, "overrides": form_of(urls or (), asked), **made}
+    with options_named(**_OWN):
+        created = await session.surface.schedules.create(**fields)
+    await _told(session, "created", [created])
 
 
 @app.command()
-@flat
-def edit(
+@action()
+async def edit(
+    session: "Session",
     schedule: Ref,
     urls: Urls = None,
     *,
@@ -194,7 +243,6 @@ def edit(
     policies: Policies,
     use: NewUse,
     asked: SpecOptions,
-    common: Common,
 ) -> None:
     """Change a schedule: only what is given; another time holds at once.
 
@@ -202,114 +250,211 @@ def edit(
     crawlyard schedules edit nightly --overlap queue --max-pages 1000
     crawlyard schedules edit nightly --ends none --unset limits.pages --unset params.site
     """
-    form = form_of(read_seeds(urls or ()), asked)
     others = {"when": when, "name": rename, "description": description, "template": use.template}
+    params: Mapping[str, object] = params_of(use.param or ())
+    overrides = form_of(urls or (), asked)
+    found = await session.surface.schedules.get(schedule)
+    changes = given(times, policies, zone=found.zone, **others)
+    if use.template_version is not None:
+        changes["template_version"] = version_of(use.template_version)
+    if not changes and not params and not overrides and not use.unset:
+        raise Invalid("schedule", "expected something to change, such as --when '0 4 * * *'")
+    overrides = _in_words(overrides)
+    if use.unset:
+        more = {**found.params, **params}, beside(found.overrides, overrides)
+        objects = without(*more, use.unset)
+        params, overrides = map(patch_between, (found.params, found.overrides), objects)
+    changes |= {n: v for n, v in (("params", params), ("overrides", overrides)) if v}
+    with options_named(**_OWN):
+        changed = await session.surface.schedules.edit(found.id, version=found.version, **changes)
+    await _told(session, "changed", [changed])
 
-    def changes(zone: str) -> dict[str, object]:
-        version = use.template_version
-        also = {} if version is None else {"template_version": version_of(version)}
-        return given(times, policies, zone=zone, **others) | also
 
-    doing = partial(actions.edit, ref=schedule, changes=changes, overrides=form)
-    doing = partial(doing, params=params_of(use.param or ()), unset=use.unset or ())
-    invoke.run(common, partial(doing, common=common))
+def _in_words(form: Form) -> dict[str, object]:
+    """Return *form* with a word for null, which would take away an override in a change."""
+    said: dict[str, object] = {}
+    for name, value in form.items():
+        inner = _in_words(value) if isinstance(value, Mapping) else value
+        said[name] = NO_LIMIT if inner is None else inner
+    return said
 
 
 @app.command()
-@flat
-def pause(schedules: Refs, *, reason: Reason = "", common: Common) -> None:
+@action()
+async def pause(session: "Session", schedules: Refs, *, reason: Reason = "") -> None:
     """Run schedules no more until they are resumed; their instants are noted as skipped.
 
     crawlyard schedules pause nightly --reason 'the site is being moved'
     crawlyard schedules list -q | crawlyard schedules pause -
     """
-    doing = partial(actions.toggle, refs=read_ids(schedules), enabled=False)
-    invoke.run(common, partial(doing, reason=reason, common=common))
+    known = session.surface.schedules
+    found = [await known.get(ref) for ref in schedules]  # all exist, or none is paused
+    await _told(session, "paused", [await known.pause(one.id, reason) for one in found])
 
 
 @app.command()
-@flat
-def resume(schedules: Refs, *, common: Common) -> None:
+@action()
+async def resume(session: "Session", schedules: Refs) -> None:
     """Let paused schedules go on; what was skipped is made up for only with run_all.
 
     crawlyard schedules resume nightly
     """
-    doing = partial(actions.toggle, refs=read_ids(schedules), enabled=True)
-    invoke.run(common, partial(doing, reason="", common=common))
+    known = session.surface.schedules
+    found = [await known.get(ref) for ref in schedules]
+    await _told(session, "resumed", [await known.resume(one.id) for one in found])
 
 
 @app.command()
-@flat
-def run(schedule: Ref, *, common: Common) -> None:
+@action()
+async def run(session: "Session", schedule: Ref) -> None:
     """Submit a job of a schedule now, and print its id.
 
     crawlyard schedules run nightly
     crawlyard jobs watch "$(crawlyard schedules run nightly -q)"
     """
-    invoke.run(common, partial(actions.run, ref=schedule, common=common))
+    job = await session.surface.schedules.run(schedule)
+    if session.whole:
+        session.write(job)
+    else:
+        write_line(job.id)
+    session.tell(session.by_worker("a worker runs what is queued"))
 
 
 @app.command()
-@flat
-def runs(schedule: Ref, *, before: Before = "", limit: Limit = 50, common: Common) -> None:
+@action()
+async def runs(
+    session: "Session", schedule: Ref, *, before: Before = "", limit: Limit = 50
+) -> None:
     """List what became of each time a schedule was due, the latest first.
 
     crawlyard schedules runs nightly
     crawlyard schedules runs nightly --before 2026-11-24 -o csv
     """
-    doing = partial(reports.runs, ref=schedule, before=before, limit=limit)
-    invoke.run(common, partial(doing, common=common))
+    found = await session.surface.schedules.get(schedule)
+    instant = instant_of("--before", before, zone_of(found.zone)) if before else None
+    asked = session.surface.schedules.runs
+    ticks = every(asked, found.id, before=instant, limit=limit or None)
+    shown = await session.listed(ticks, views.ledger_view(found.zone))
+    session.tell_rest(shown, limit, f"schedule {found.name} has not been due yet", "latest")
 
 
 @app.command("next")
-@flat
-def next_(schedule: Ref, *, number: Number = 5, common: Common) -> None:
+@action()
+async def next_(session: "Session", schedule: Ref, *, number: Number = 5) -> None:
     """List when a schedule will be due, and what clock changes do to that.
 
     crawlyard schedules next nightly -n 10
     """
-    doing = partial(reports.next_runs, ref=schedule, count=number, common=common)
-    invoke.run(common, doing)
+    _check_number(number)
+    found = await session.surface.schedules.get(schedule)
+    ahead = await session.surface.schedules.next(found.id, max(number, 1))
+    await session.listed(ahead.next[:number], views.COMING)
+    if ahead.overdue_at is not None:
+        at = views.local(ahead.overdue_at, found.zone)
+        session.tell(f"schedule {found.name} is overdue since {at}: no scheduler runs")
+    if not found.enabled:
+        session.tell(f"schedule {found.name} is paused; it runs again after a resume")
+    elif number and not ahead.next:
+        session.tell(f"schedule {found.name} is not due any more")
 
 
 @app.command()
-@flat
-def backfill(
+@action()
+async def backfill(
+    session: "Session",
     schedule: Ref,
     *,
     since: Since,
     until: Until = "",
     dry_run: DryRun = False,
     yes: Yes = False,
-    common: Common,
-) -> None:
+) -> int:
     """Make up for the runs of a range that were missed or skipped.
 
     crawlyard schedules backfill nightly --from 2026-11-01 --until 2026-11-08 --dry-run
     crawlyard schedules backfill nightly --from 2026-11-01 --yes
     """
-    doing = partial(actions.backfill, ref=schedule, since=since, until=until)
-    invoke.run(common, partial(doing, dry_run=dry_run, yes=yes, common=common))
+    schedules = session.surface.schedules
+    found = await schedules.get(schedule)
+    zone = zone_of(found.zone)
+    start = instant_of("--from", since, zone)
+    end = instant_of("--until", until, zone) if until else None
+    with range_named():
+        would = await schedules.backfill(found.id, start, end, dry_run=True)
+    done = would
+    if not dry_run and would.runs:
+        jobs = counted(len(would.runs), "job")
+        question = f"Submit {jobs} of {found.name} for these instants?"
+        about = [views.local(tick.due_at, found.zone) for tick in would.runs]
+        if not yes and not session.agreed(question, about, _NO_DRY_RUN):
+            session.tell("nothing was submitted")
+            return DECLINED
+        done = await schedules.backfill(found.id, start, would.until, dry_run=False)
+    if session.whole:
+        session.write(done)
+    else:
+        await session.listed(done.runs, views.ledger_view(found.zone))
+    if done.operation_id is not None:  # there are many
+        doing = f"operation {done.operation_id} submits {counted(len(would.runs), 'job')}"
+        session.tell(session.by_worker(f"{doing}; a worker runs it"))
+        return 0
+    verb = "would be submitted" if done.dry_run else "submitted"
+    session.tell(
+        f"{counted(len(done.runs), 'job')} {verb}; "
+        f"{counted(done.kept, 'instant')} had run, wait or are to come"
+    )
+    return 0
 
 
 @app.command()
-@flat
-def calendar(*, since: Start = "", until: End = "", tz: Zone = "UTC", common: Common) -> None:
+@action()
+async def calendar(
+    session: "Session", *, since: Start = "", until: End = "", tz: Zone = "UTC"
+) -> None:
     """List when all schedules are due, in their order.
 
     crawlyard schedules calendar --tz Europe/Berlin
     crawlyard schedules calendar --from 2026-12-01 --until 2027-01-01 --json
     """
-    doing = partial(reports.calendar, since=since, until=until, zone=tz, common=common)
-    invoke.run(common, doing)
+    place = zone_of(tz)
+    start = instant_of("--from", since, place) if since else None
+    end = instant_of("--until", until, place) if until else None
+    with range_named():
+        found = await session.surface.schedules.calendar(start, end)
+    await session.listed(found.occurrences, views.calendar_view(tz))
+    if not found.occurrences:
+        session.tell("nothing is due in that time")
+    for schedule_id in found.unreadable:
+        session.tell(f"left out, its time table means nothing any more: {schedule_id}")
+    if not found.whole and not found.unreadable:
+        session.tell(f"only the first {len(found.occurrences):,} are shown; ask for less time")
 
 
 @app.command()
-@flat
-def delete(schedules: Refs, *, yes: Yes = False, basics: Basics) -> None:
+@action(basics=Basics)
+async def delete(session: "Session", schedules: Refs, *, yes: Yes = False) -> int:
     """Delete schedules and what is known of their past runs; their jobs stay.
 
     crawlyard schedules delete nightly
     crawlyard schedules list --paused -q | crawlyard schedules delete --yes -
     """
-    invoke.run(basics, partial(actions.delete, refs=read_ids(schedules), yes=yes))
+    found = [await session.surface.schedules.get(ref) for ref in schedules]
+    about = [f"{one.name}  {one.when}  {one.id}" for one in found]
+    count = "this schedule" if len(found) == 1 else f"these {len(found):,} schedules"
+    question = f"Delete {count} and what is known of past runs?"
+    if not yes and not session.agreed(question, about):
+        session.tell("nothing was deleted")
+        return DECLINED
+    for one in found:
+        await session.surface.schedules.delete(one.id, version=one.version)
+        session.tell(f"deleted: {one.name}")
+    return 0
+
+
+async def _told(session: "Session", done: str, schedules: "Sequence[ScheduleOut]") -> None:
+    """Say what was done to schedules, and write them as they are now if that was asked for."""
+    for schedule in schedules:
+        at = schedule.next_at
+        due = f"next {views.local(at, schedule.zone)}" if at is not None else "not due any more"
+        session.tell(f"{done}: {schedule.name}  {due}  {schedule.id}")
+    await session.changed(schedules, views.SCHEDULES, one=len(schedules) == 1)

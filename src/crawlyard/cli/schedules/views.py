@@ -1,17 +1,17 @@
-"""Tables and facts of schedules, their ledgers and the calendar."""
+"""How schedules, their ledgers, their next instants and the calendar are shown."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crawlyard.cli.render import words
-from crawlyard.cli.render.output import Column, View
-from crawlyard.core.answers.schedules.schedules import OccurrenceOut, ScheduleOut, TickOut
+from crawlyard.cli.render.output import Column, View, id_of
+from crawlyard.core.answers.schedules import ComingOut, ScheduleOut, TickOut
 from crawlyard.core.quantity import counted, duration_text
 from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,
     OVERLAP_HELP,
     Misfire,
+    Occurrence,
     Overlap,
     TickReason,
 )
@@ -54,102 +54,6 @@ def status(schedule: ScheduleOut) -> str:
     return "ended" if schedule.next_at is None else "on"
 
 
-SCHEDULES: View[ScheduleOut] = View(
-    key=lambda schedule: schedule.id,
-    columns=(
-        Column(name="STATE", value=status),
-        Column(name="NAME", value=lambda s: s.name, wide=True),
-        Column(name="WHEN", value=lambda s: s.when, wide=True),
-        Column(name="ZONE", value=lambda s: s.zone, least=100),
-        Column(
-            name="NEXT",
-            value=lambda s: _rfc3339(s.next_at),
-            shown=lambda s: local(s.next_at, s.zone) if s.next_at else "",
-        ),
-        Column(name="OVERLAP", value=lambda s: s.overlap, least=120),
-        Column(name="MISFIRE", value=lambda s: s.misfire, least=120),
-        Column(name="ID", value=lambda s: s.id, shown=lambda s: words.short(s.id), least=110),
-    ),
-)
-
-
-def ledger_view(zone: str) -> View[TickOut]:
-    """Return the view of a ledger whose schedule is in *zone*."""
-    return View(
-        key=lambda tick: tick.job_id or _rfc3339(tick.due_at),
-        columns=(
-            _time("DUE", lambda t: t.due_at, zone),
-            Column(name="OUTCOME", value=lambda t: t.outcome, shown=_outcome),
-            Column(name="REASON", value=lambda t: t.reason, shown=lambda t: REASONS[t.reason]),
-            Column(
-                name="JOB",
-                value=lambda t: t.job_id,
-                shown=lambda t: words.short(t.job_id) if t.job_id else "",
-            ),
-            Column(name="DETAIL", value=lambda t: t.detail, wide=True),
-        ),
-    )
-
-
-def calendar_view(zone: str) -> View[OccurrenceOut]:
-    """Return the view of a calendar whose reader is in *zone*."""
-    return View(
-        key=lambda occurrence: _rfc3339(occurrence.due_at),
-        columns=(
-            _time("DUE", lambda o: o.due_at, zone),
-            Column(name="SCHEDULE", value=lambda o: o.schedule_name, wide=True),
-            Column(name="STATE", value=lambda o: "on" if o.enabled else "paused"),
-            Column(
-                name="ID",
-                value=lambda o: o.schedule_id,
-                shown=lambda o: words.short(o.schedule_id),
-                least=100,
-            ),
-        ),
-    )
-
-
-def facts(schedule: ScheduleOut) -> list[tuple[str, str]]:
-    """Return the facts about a schedule that are not empty, the most interesting first."""
-    zone = schedule.zone
-
-    def at(instant: datetime | None) -> str:
-        return local(instant, zone) if instant is not None else ""
-
-    def numbered(value: int | None) -> str:
-        return "" if value is None else f"{value:,}"
-
-    waits = schedule.waiting_at
-    told = {
-        "name": schedule.name,
-        "id": schedule.id,
-        "description": schedule.description,
-        "state": status(schedule),
-        "paused": "" if schedule.enabled else f"by {schedule.paused_by}, {at(schedule.paused_at)}",
-        "pause reason": schedule.pause_reason,
-        "when": schedule.when,
-        "in words": schedule.when_text,
-        "next": at(schedule.next_at),
-        "waits": f"the run of {at(waits)} for the job before it" if waits else "",
-        "template": _template(schedule),
-        "params": _pairs(schedule.params),
-        "overrides": _pairs(schedule.overrides),
-        "overlap": f"{schedule.overlap}: {OVERLAP_HELP[Overlap(schedule.overlap)]}",
-        "misfire": f"{_misfire(schedule)}: {MISFIRE_HELP[Misfire(schedule.misfire)]}",
-        "grace": duration_text(timedelta(seconds=schedule.grace_s)),
-        "jitter": duration_text(timedelta(seconds=schedule.jitter_s)) if schedule.jitter_s else "",
-        "starts": at(schedule.starts_at),
-        "ends": at(schedule.ends_at),
-        "runs left": numbered(schedule.runs_left),
-        "pause after": counted(schedule.pause_after, "failure", "failures in a row")
-        if schedule.pause_after
-        else "",
-        "owner": schedule.owner,
-        "version": str(schedule.version),
-    }
-    return [(name, value) for name, value in told.items() if value]
-
-
 def _template(schedule: ScheduleOut) -> str:
     if schedule.template_id is None:
         return ""
@@ -164,6 +68,121 @@ def _misfire(schedule: ScheduleOut) -> str:
 
 def _pairs(values: Mapping[str, Any]) -> str:
     return dumps(values) if values else ""
+
+
+def _at(schedule: ScheduleOut, instant: datetime | None) -> str:
+    return "" if instant is None else local(instant, schedule.zone)
+
+
+SCHEDULES: View[ScheduleOut] = View(
+    key=lambda schedule: schedule.id,
+    table=("STATE", "NAME", "WHEN", "ZONE", "NEXT", "OVERLAP", "MISFIRE", "ID"),
+    columns=(
+        Column(name="NAME", value=lambda s: s.name, wide=True),
+        id_of(lambda s: s.id, least=110),
+        Column(name="DESCRIPTION", value=lambda s: s.description),
+        Column(name="STATE", value=status),
+        Column(
+            name="PAUSED",
+            value=lambda s: "" if s.enabled else f"by {s.paused_by}, {_at(s, s.paused_at)}",
+        ),
+        Column(name="PAUSE REASON", value=lambda s: s.pause_reason),
+        Column(name="WHEN", value=lambda s: s.when, wide=True),
+        Column(name="ZONE", value=lambda s: s.zone, least=100, sheet=False),
+        Column(name="IN WORDS", value=lambda s: s.when_text),
+        Column(
+            name="NEXT",
+            value=lambda s: _rfc3339(s.next_at),
+            shown=lambda s: _at(s, s.next_at),
+            fact=lambda s: _at(s, s.next_at),
+        ),
+        Column(
+            name="WAITS",
+            value=lambda s: (
+                s.waiting_at and f"the run of {_at(s, s.waiting_at)} for the job before it"
+            ),
+        ),
+        Column(name="TEMPLATE", value=_template),
+        Column(name="PARAMS", value=lambda s: _pairs(s.params)),
+        Column(name="OVERRIDES", value=lambda s: _pairs(s.overrides)),
+        Column(
+            name="OVERLAP",
+            value=lambda s: s.overlap,
+            fact=lambda s: f"{s.overlap}: {OVERLAP_HELP[Overlap(s.overlap)]}",
+            least=120,
+        ),
+        Column(
+            name="MISFIRE",
+            value=lambda s: s.misfire,
+            fact=lambda s: f"{_misfire(s)}: {MISFIRE_HELP[Misfire(s.misfire)]}",
+            least=120,
+        ),
+        Column(name="GRACE", value=lambda s: duration_text(timedelta(seconds=s.grace_s))),
+        Column(
+            name="JITTER",
+            value=lambda s: duration_text(timedelta(seconds=s.jitter_s)) if s.jitter_s else "",
+        ),
+        Column(name="STARTS", value=lambda s: _at(s, s.starts_at)),
+        Column(name="ENDS", value=lambda s: _at(s, s.ends_at)),
+        Column(name="RUNS LEFT", value=lambda s: "" if s.runs_left is None else f"{s.runs_left:,}"),
+        Column(
+            name="PAUSE AFTER",
+            value=lambda s: (
+                s.pause_after and counted(s.pause_after, "failure", "failures in a row")
+            ),
+        ),
+        Column(name="OWNER", value=lambda s: s.owner),
+        Column(name="VERSION", value=lambda s: s.version),
+    ),
+)
+
+
+def ledger_view(zone: str) -> View[TickOut]:
+    """Return the view of a ledger whose schedule is in *zone*."""
+    return View(
+        key=lambda tick: tick.job_id or _rfc3339(tick.due_at),
+        columns=(
+            _time("DUE", lambda t: t.due_at, zone),
+            Column(name="OUTCOME", value=lambda t: t.outcome, shown=_outcome),
+            Column(name="REASON", value=lambda t: t.reason, shown=lambda t: REASONS[t.reason]),
+            id_of(lambda t: t.job_id, "JOB"),
+            Column(name="DETAIL", value=lambda t: t.detail, wide=True),
+        ),
+    )
+
+
+def calendar_view(zone: str) -> View[Occurrence]:
+    """Return the view of a calendar whose reader is in *zone*."""
+    return View(
+        key=lambda occurrence: _rfc3339(occurrence.due_at),
+        columns=(
+            _time("DUE", lambda o: o.due_at, zone),
+            Column(name="SCHEDULE", value=lambda o: o.schedule_name, wide=True),
+            Column(name="STATE", value=lambda o: "on" if o.enabled else "paused"),
+            id_of(lambda o: o.schedule_id, least=100),
+        ),
+    )
+
+
+COMING: View[ComingOut] = View(
+    key=lambda coming: coming.local,
+    columns=(
+        Column(
+            name="LOCAL TIME",
+            value=lambda c: c.local,
+            shown=lambda c: shown(datetime.fromisoformat(c.local)),
+        ),
+        Column(name="ZONE", value=lambda c: c.zone),
+        Column(
+            name="UTC",
+            value=lambda c: _rfc3339(c.at),
+            shown=lambda c: f"{c.at.astimezone(UTC):%m-%d %H:%M}",
+            least=100,
+        ),
+        Column(name="IN", value=lambda c: c.in_s, shown=lambda c: _in(c.in_s), right=True),
+        Column(name="REMARK", value=lambda c: c.remark, wide=True),
+    ),
+)
 
 
 def _outcome(tick: TickOut) -> str:
@@ -181,3 +200,16 @@ def _time(name: str, instant: Callable[[Any], datetime], zone: str) -> Column[An
 def _rfc3339(instant: datetime | None) -> str:
     """Return an instant as the API writes it, nothing for none."""
     return "" if instant is None else f"{instant.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def shown(local: datetime) -> str:
+    """Return a local time, to the second only where it has some."""
+    return f"{local:%a %Y-%m-%d %H:%M:%S}" if local.second else f"{local:%a %Y-%m-%d %H:%M}"
+
+
+def _in(seconds: float) -> str:
+    """Return a duration to the second, the minute or the hour, the longer the rougher."""
+    length = abs(seconds)
+    grain_s = 1 if length < 60 else 60 if length < 86_400 else 3600
+    told = duration_text(timedelta(seconds=length // grain_s * grain_s))
+    return f"{told} ago" if seconds < 0 else told

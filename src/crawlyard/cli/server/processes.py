@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from functools import partial
 from typing import TypeAlias
 
-from crawlyard.cli.here import LocalSession
 from crawlyard.cli.server.deadline import PARENT_S
+from crawlyard.cli.session import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.config import Settings
 from crawlyard.core.quantity import counted

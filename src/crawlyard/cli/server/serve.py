@@ -1,18 +1,51 @@
-"""`crawlyard serve`: the API, and beside it all that keeps a yard going."""
+"""`crawlyard serve`: the API, and beside it all that keeps an instance going."""
 
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Callable
 from functools import partial
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
 
-from crawlyard.cli import values
+from msgspec import Struct
+
+from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.errors import Forbidden, Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import here
-    from crawlyard.cli.server import serving, working
-else:
-    serving, here = lazily("crawlyard.cli.server.serving"), lazily("crawlyard.cli.here")
-    working = lazily("crawlyard.cli.server.working")
+    from crawlyard.cli import signals
+    from crawlyard.cli.server import deadline as deadlines
+    from crawlyard.cli.server import processes, work
+    from crawlyard.cli.server.deadline import Deadline
+    from crawlyard.cli.session import LocalSession
+    from crawlyard.core.access import user
+    from crawlyard.services.access import credentials
+    from crawlyard.services.worker import worker as workers
+    from crawlyard.services.worker.worker import Worker
+    from crawlyard.web import app as web
+    from crawlyard.web import server as servers
+    from crawlyard.web import site as sites
+    from crawlyard.yard import Yard
+else:  # help needs none of them
+    signals, user = lazily("crawlyard.cli.signals"), lazily("crawlyard.core.access.user")
+    deadlines = lazily("crawlyard.cli.server.deadline")
+    processes, work = (
+        lazily("crawlyard.cli.server.processes"),
+        lazily("crawlyard.cli.server.work"),
+    )
+    credentials = lazily("crawlyard.services.access.credentials")
+    workers = lazily("crawlyard.services.worker.worker")
+    web, servers = lazily("crawlyard.web.app"), lazily("crawlyard.web.server")
+    sites = lazily("crawlyard.web.site")
+
+_log = logging.getLogger(__name__)
+
+_ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
+
 
 Host = Annotated[str, option(values.line, "--host", "ADDR", "Where to listen; else 127.0.0.1.")]
 Port = Annotated[
@@ -48,11 +81,150 @@ def serve(
     Jobs, schedules, webhooks and clean-up run beside the API. On another address than
     loopback, a token must exist first: crawlyard tokens create NAME
     """
-    wish = serving.Wish(
+    wish = Wish(
         host=host,
         port=port,
         workers=0 if no_worker else workers,
         allow_hosts=tuple(allow_host or ()),
     )
-    doing = partial(serving.serve, wish=wish)
-    here.run(basics, doing, log_level="info")
+    invoke.run_here(basics, partial(_serve, wish=wish), log_level="info")
+
+
+class Wish(Struct, frozen=True, kw_only=True):
+    """How to serve."""
+
+    host: str
+    port: int
+    workers: int | None  # processes; None: one, in this process
+    allow_hosts: tuple[str, ...] = ()
+
+
+async def _serve(session: "LocalSession", *, wish: Wish) -> int:
+    """Serve until a signal; then close streams, give leases back, and end."""
+    if wish.workers is not None and wish.workers > processes.MOST_PROCESSES:
+        raise Invalid(
+            "--workers", f"expected at most {processes.MOST_PROCESSES}, got {wish.workers}"
+        )
+    yard = session.yard
+    access = credentials.Credentials(yard.store, yard.clock)
+    local = _is_loopback(wish.host)
+    if not local and not await access.any_token():
+        raise Forbidden(
+            f"{wish.host} can be reached by others, and there is no token yet: "
+            f"{session.hint('tokens create NAME')}"
+        )
+    site = await sites.open_site(yard, _options(wish, local=local))
+    with servers.listening(wish.host, wish.port) as sock:
+        port = sock.getsockname()[1]
+        url = f"http://{_in_url(wish.host)}:{port}"
+        app, live = web.create_app(site), site.live
+        async with servers.serving(app, sock, live.close) as end, _processes(wish, session):
+            session.tell(f"serving {url}/api/v1")
+            if local:
+                link = await access.link(user.LOCAL.id)
+                session.tell(f"sign in, once, within 15 minutes: {url}/signin#{link.secret}")
+            return await _beside(session, wish, end)
+
+
+async def _beside(session: "LocalSession", wish: Wish, end: Callable[[], None]) -> int:
+    """Run what keeps a yard going, and a worker unless others do, until a signal.
+
+    Then the server begins to *end* while jobs are given back.
+    """
+    yard = session.yard
+    begin = partial(session.deadline.begin, deadlines.PARENT_S if wish.workers else 0.0)
+    with signals.interrupts(lambda: None, begin) as stop:
+        worker = session.deadline.of(yard.worker()) if wish.workers is None else None
+        services, newer = work.Beside().services(yard), None
+        if worker is None:  # else it ends for newer tables, and all of this with it
+            newer = asyncio.create_task(_newer(yard))
+            services = {n: partial(while_current, run, newer) for n, run in services.items()}
+
+        def let_go() -> None:
+            session.tell("stopping; jobs go back to the queue; once more quits at once")
+            begin()
+            end()
+            if worker is not None:
+                worker.stop()
+            idle.set()
+
+        idle = asyncio.Event()
+        try:
+            await work.run_together(
+                partial(_jobs, worker, idle, session.deadline), services, stop, let_go
+            )
+        finally:
+            if newer is not None:
+                newer.cancel()
+    return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+async def while_current(run: "work.Service", newer: "asyncio.Task[None]") -> None:
+    """Do *run* until the tables are *newer* than this program, and nothing from then on.
+
+    Raises:
+        Exception: that of *run*.
+    """
+    doing = asyncio.ensure_future(run())
+    try:
+        await asyncio.wait((doing, newer), return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            await doing
+            return
+    finally:
+        doing.cancel()
+        await asyncio.wait((doing,))
+    await asyncio.Event().wait()
+
+
+async def _newer(yard: "Yard") -> None:
+    error = await workers.outdated(yard.store, yard.clock)
+    _log.error("this server only answers from now on: %s", error)
+
+
+async def _jobs(worker: "Worker | None", idle: asyncio.Event, deadline: "Deadline") -> None:
+    """Run the worker of this process, if it has one, and wait: the server outlives it."""
+    if worker is not None:
+        await worker.run()
+        if not idle.is_set():
+            deadline.met()  # of a stop of the worker alone
+    await idle.wait()
+
+
+@contextlib.asynccontextmanager
+async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]:
+    """Run the worker processes for the block; one that dies is started again.
+
+    One that was told to stop is not.
+    """
+    if not wish.workers:
+        yield
+        return
+    crew = processes.Crew(session)
+    session.deadline.before_the_end(crew.kill)
+    working = asyncio.create_task(crew.work([processes.NOTHING_BESIDE] * wish.workers))
+    try:
+        yield
+    finally:
+        working.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await working
+
+
+def _options(wish: Wish, *, local: bool) -> "sites.SiteOptions":
+    names = ("127.0.0.1", "localhost", "::1") if local else ()
+    own = () if wish.host in _ANYWHERE else (wish.host,)
+    return sites.SiteOptions(hosts=(*names, *own, *wish.allow_hosts), rate_limits=not local)
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host

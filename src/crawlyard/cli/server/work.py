@@ -1,17 +1,38 @@
-"""`crawlyard work`: a worker, until it is stopped."""
+"""`crawlyard work`: a worker and what runs beside it, until it is stopped."""
 
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from crawlyard.cli import values
+from msgspec import Struct
+
+from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import here
-    from crawlyard.cli.server import working
-else:
-    here, working = lazily("crawlyard.cli.here"), lazily("crawlyard.cli.server.working")
+    from crawlyard.cli import signals
+    from crawlyard.cli.server import processes
+    from crawlyard.cli.session import LocalSession
+    from crawlyard.cli.signals import Interrupts
+    from crawlyard.services.worker.worker import Worker
+    from crawlyard.yard import Yard
+else:  # help needs neither
+    processes = lazily("crawlyard.cli.server.processes")
+    signals = lazily("crawlyard.cli.signals")
+
+_MOST = 256  # as the setting `jobs`
+
+_log = logging.getLogger(__name__)
+
+Service: TypeAlias = Callable[[], Coroutine[Any, Any, object]]
+"""What runs until it is cancelled."""
+
 
 Slots = Annotated[
     int | None, option(values.count, "--jobs", "N", "How many jobs at once; else by the settings.")
@@ -24,7 +45,7 @@ Reserved = Annotated[
     int | None,
     option(values.count, "--reserve-urgent", "N", "Keep so many slots for urgent jobs."),
 ]
-Processes = Annotated[
+Count = Annotated[
     int | None,
     option(values.count, "--processes", "M", "Run as many workers, a process each; else one."),
 ]
@@ -38,7 +59,7 @@ NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete what has ha
 def work(
     *,
     jobs: Slots = None,
-    processes: Processes = None,
+    count: Count = None,
     tag: Tags = None,
     reserve_urgent: Reserved = None,
     drain: Drain = False,
@@ -61,11 +82,210 @@ def work(
     (--worker-tag) are left to workers that have it. Of several processes, the first alone
     fires schedules, delivers and cleans; one that dies is started again.
     """
-    beside = working.Beside(
+    beside = Beside(
         scheduler=not no_scheduler,
         webhooks=not no_webhooks,
         janitor=not no_janitor,
     )
-    doing = partial(working.work, slots=jobs, drain=drain, beside=beside, processes=processes)
+    doing = partial(run_worker, slots=jobs, drain=drain, beside=beside, count=count)
     flags = {"worker_tags": tag, "reserve_urgent": reserve_urgent}
-    here.run(basics, doing, log_level="info", flags=flags)
+    invoke.run_here(basics, doing, log_level="info", flags=flags)
+
+
+class Beside(Struct, frozen=True, kw_only=True):
+    """What a worker does beside its jobs."""
+
+    scheduler: bool = True
+    webhooks: bool = True
+    janitor: bool = True
+
+    def services(self, yard: "Yard") -> Mapping[str, Service]:
+        """Return what is to run, by its name; operations always are, as jobs are."""
+        every: tuple[tuple[bool, str, Service], ...] = (
+            (self.scheduler, "scheduler", yard.scheduler.run),
+            (self.webhooks, "webhooks", yard.deliverer.run),
+            (self.janitor, "janitor", yard.janitor.run),
+            (True, "operations", yard.operations.run),
+        )
+        return {name: run for wanted, name, run in every if wanted}
+
+    @property
+    def any(self) -> bool:
+        """Tell whether it does anything that not every worker does."""
+        return self.scheduler or self.webhooks or self.janitor
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """Return what says so on the command line."""
+        kept = (self.scheduler, self.webhooks, self.janitor)
+        return tuple(
+            word for word, wanted in zip(processes.NOTHING_BESIDE, kept, strict=True) if not wanted
+        )
+
+
+async def run_worker(
+    session: "LocalSession",
+    *,
+    slots: int | None,
+    drain: bool,
+    beside: Beside,
+    count: int | None = None,
+) -> int:
+    """Run a worker until a signal or, with *drain*, until nothing is left to do.
+
+    With a *count*, as many workers, each in a process of its own.
+    """
+    if slots is not None and not 1 <= slots <= _MOST:
+        raise Invalid("--jobs", f"expected 1 to {_MOST}, got {slots}")
+    if count is not None:
+        given = () if slots is None else ("--jobs", str(slots))
+        own = (*given, *(("--drain",) if drain else ()))
+        stand_in = partial(_beside_alone, session.yard, beside)
+        alone = stand_in if beside.any and not drain else None
+        return await processes.supervise(session, count, own, beside.words, alone)
+    yard = session.yard
+    worker, deadline = session.deadline.of(yard.worker(slots=slots)), session.deadline
+    with signals.interrupts(lambda: None, deadline.begin) as stop:
+        jobs = counted(slots or session.settings.jobs, "job")
+        session.tell(f"worker {worker.id} runs up to {jobs} at once")
+        if drain:
+            await _drain(session, worker, beside, stop)
+        else:
+            services = beside.services(yard)
+            await run_together(worker.run, services, stop, partial(_let_go, session, worker))
+    deadline.begin()  # of the end that all have: what is open is closed
+    # SIGTERM is how a worker is meant to be stopped; Ctrl-C breaks off what somebody began
+    return stop.exit_code if stop.first is signal.SIGINT else 0
+
+
+async def _beside_alone(yard: "Yard", beside: Beside) -> None:
+    """Run what one worker process of several does beside its jobs, until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for name, run in beside.services(yard).items():
+            if name != "operations":  # all of them do that
+                group.create_task(run())
+
+
+async def run_together(
+    jobs: Service, services: Mapping[str, Service], stop: "Interrupts", let_go: Callable[[], None]
+) -> None:
+    """Run *jobs* to their end, and *services* until then.
+
+    At a signal, and when a service fails, *let_go* is called, which makes *jobs* end.
+
+    Raises:
+        Exception: that of the service that failed; it is logged as well.
+    """
+    failures: list[Exception] = []
+    async with asyncio.TaskGroup() as group:
+        working = group.create_task(jobs(), name="jobs")
+        beside = [
+            group.create_task(_watched(name, run, failures), name=name)
+            for name, run in services.items()
+        ]
+        beside.append(group.create_task(_stopped(stop)))
+        await asyncio.wait((working, *beside), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            let_go()
+        for task in beside:
+            task.cancel()
+    if failures:
+        raise failures[0]
+
+
+async def _drain(
+    session: "LocalSession", worker: "Worker", beside: Beside, stop: "Interrupts"
+) -> None:
+    """Do what is due now: ticks, operations and jobs, then what is to be told and cleaned.
+
+    What is deleted takes its own webhooks with it, so that all is told before; and what is
+    told of a deletion comes after it.
+    """
+    yard = session.yard
+    if beside.scheduler:
+        await _unless_stopped(yard.scheduler.round(), stop)
+    jobs, let_go = partial(worker.run, drain=True), partial(_let_go, session, worker)
+    await run_dry(yard, jobs, stop, let_go, lambda: worker.stopped, worker.waits)
+    if worker.stopped:
+        return
+    if beside.webhooks and stop.first is None:
+        await _unless_stopped(yard.deliverer.run(drain=True), stop)
+    if beside.janitor and stop.first is None:
+        await _unless_stopped(_sweep(session), stop)
+    if beside.janitor and beside.webhooks and stop.first is None:
+        await _unless_stopped(yard.deliverer.run(drain=True), stop)
+
+
+async def run_dry(
+    yard: "Yard",
+    jobs: Service,
+    stop: "Interrupts",
+    let_go: Callable[[], None],
+    stopped: Callable[[], bool] = lambda: False,
+    waits: Callable[[], Awaitable[bool]] | None = None,
+) -> None:
+    """Do operations and *jobs* until there are neither: each may make more of the other.
+
+    *waits* tells whether there are jobs, by default any that a worker without tags takes.
+    At a signal, *let_go* is called, which makes *jobs* end. So does an operator, as *stopped*
+    tells then.
+    """
+    operations = yard.operations
+    await _unless_stopped(operations.drain(), stop)
+    more = True
+    while more and stop.first is None:
+        # beside: what is asked meanwhile need not wait for the last job
+        await run_together(jobs, {"operations": operations.run}, stop, let_go)
+        if stopped():
+            return
+        await _unless_stopped(operations.drain(), stop)
+        # an operation may have made some after the worker had seen that there was none
+        more = await waits() if waits else await yard.store.queue.waiting(()) > 0
+
+
+async def _sweep(session: "LocalSession") -> None:
+    """Do what the janitor does, and tell of it if that was anything."""
+    swept = await session.yard.janitor.sweep()
+    if swept:
+        session.tell(str(swept))
+
+
+async def _unless_stopped(work: Coroutine[Any, Any, object], stop: "Interrupts") -> None:
+    """Do *work*, broken off at a signal; not at all if one came before."""
+    if stop.first is not None:
+        work.close()
+        return
+    async with asyncio.TaskGroup() as group:
+        tasks = group.create_task(work), group.create_task(_stopped(stop))
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+
+async def _watched(name: str, run: Service, failures: list[Exception]) -> None:
+    try:
+        await run()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the jobs are given back first
+        _log.exception("the %s has failed, so the worker stops", name)
+        failures.append(error)
+
+
+def _let_go(session: "LocalSession", worker: "Worker") -> None:
+    session.tell("stopping; jobs go back to the queue; once more quits at once")
+    worker.stop()
+
+
+async def _stopped(stop: "Interrupts") -> None:
+    """Return at a signal, or when the process that supervises this one is gone."""
+    watch = asyncio.create_task(_unless_orphaned(stop))
+    try:
+        while stop.first is None:
+            await stop.wait(3600)
+    finally:
+        watch.cancel()
+
+
+async def _unless_orphaned(stop: "Interrupts") -> None:
+    await processes.orphaned()
+    if stop.first is None:
+        stop.receive(signal.SIGTERM)

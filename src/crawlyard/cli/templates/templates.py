@@ -1,63 +1,61 @@
 """`crawlyard templates …`: keep crawls under a name, with open places, in versions."""
 
 import sys
-from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from crawlyard.cli import values
-from crawlyard.cli.failures import exit_code_of, failure_lines
-from crawlyard.cli.jobs.crawl_options import SpecOptions, form_of
-from crawlyard.cli.options import Basics, Common, choice, flag, flat, option
-from crawlyard.cli.stdin_args import read_seeds
-from crawlyard.cli.stdout import write_line
+from crawlyard.cli.failures import DECLINED, exit_code_of, failure_lines
+from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, form_over, options_named
+from crawlyard.cli.options import Basics, Limit, Yes, choice, flag, flat, group, option
+from crawlyard.cli.stdin_args import STDIN
+from crawlyard.cli.stdout import write
 from crawlyard.cli.templates.options import (
     TEMPLATE,
     Params,
     Ref,
     Version,
-    Yes,
     parameter_of,
     params_of,
 )
+from crawlyard.core.answers.base import as_dict
+from crawlyard.core.endpoint import every
+from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.templates.template import FileFormat, TemplateDraft
-from crawlyard.errors import Invalid
+from crawlyard.errors import Invalid, NotFound, Unconfirmed
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.cli import invoke
-    from crawlyard.cli.templates import actions, drafts, reports
+    from crawlyard.cli.session import Session
+    from crawlyard.cli.templates import drafts, views
+    from crawlyard.core.answers.templates import SavedTemplateOut, TemplateOut
+    from crawlyard.core.templates import secrets
+    from crawlyard.export import files
+    from crawlyard.services.templates import files as forms
 else:
-    invoke = lazily("crawlyard.cli.invoke")
-    actions = lazily("crawlyard.cli.templates.actions")
     drafts = lazily("crawlyard.cli.templates.drafts")
-    reports = lazily("crawlyard.cli.templates.reports")
+    views = lazily("crawlyard.cli.templates.views")
+    secrets = lazily("crawlyard.core.templates.secrets")
+    files = lazily("crawlyard.export.files")
+    forms = lazily("crawlyard.services.templates.files")
 
-app = typer.Typer()
-
-
-@app.callback(invoke_without_command=True)
-def root(context: typer.Context) -> None:
+app = group(
     """Keep crawls under a name, with open places, and run them again.
 
     crawlyard templates create news '{{start_url}}' --param start_url:url --max-pages 200
     crawlyard crawl --template news -p start_url=https://example.org
     crawlyard templates list
     """
-    if context.invoked_subcommand is None:
-        write_line(context.get_help())
+)
 
+_OURS_ALONE = 0o600  # there may be credentials in a file
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name.", show_default=False)]
-Urls = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="URL",
-        help="Start URLs; '-' reads them from stdin, '@FILE' from a file.",
-        show_default=False,
-    ),
-]
 Refs = Annotated[
     list[str],
     typer.Argument(metavar="TEMPLATE", help="Names or ids.", show_default=False),
@@ -71,7 +69,6 @@ Query = Annotated[
 ]
 Public = Annotated[bool, flag("--public", text="Only public ones.")]
 Mine = Annotated[bool, flag("--mine", text="Only your own.")]
-Limit = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 50.")]
 NewName = Annotated[str | None, option(values.line, "--name", "TEXT", "Its name; else NAME copy.")]
 Description = Annotated[str, option(str, "--description", "TEXT", "What it is for.", TEMPLATE)]
 Declared = Annotated[
@@ -93,8 +90,10 @@ Files = Annotated[
 File = Annotated[
     str, option(str, "--file", "FILE", "Take it from this YAML or JSON; '-' is stdin.")
 ]
-OtherName = Annotated[str | None, option(values.line, "--name", "TEXT", "Another name.")]
-About = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.")]
+OtherName = Annotated[
+    str | None, option(values.line, "--rename", "NAME", "Another name for it.", TEMPLATE)
+]
+About = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.", TEMPLATE)]
 Update = Annotated[
     bool, flag("--update", text="Where there is one of that name, make its next version.")
 ]
@@ -105,46 +104,56 @@ OutFormat = Annotated[
 
 
 @app.command("list")
-@flat
-def list_(
+@action(empty=True)
+async def list_(
+    session: "Session",
     *,
     query: Query = "",
     public: Public = False,
     mine: Mine = False,
     limit: Limit = 50,
-    common: Common,
 ) -> None:
     """List your templates and the public ones, by name.
 
     crawlyard templates list
     crawlyard templates list --query news --json
     """
-    doing = partial(reports.templates, query=query, public=public, mine=mine, limit=limit)
-    doing = partial(doing, common=common)
-    invoke.run(common, doing, absent=partial(reports.no_templates, common))
+    found = every(
+        session.surface.templates.list,
+        visibility="public" if public else None,
+        owner="me" if mine else None,
+        q=query,
+        limit=limit or None,
+    )
+    shown = await session.listed(found, views.templates_view(session.clock.now()))
+    asked = query or public or mine
+    none = "no template is like that" if asked else "there is no template yet"
+    session.tell_rest(shown, limit, none)
 
 
 @app.command()
-@flat
-def show(template: Ref, *, version: Version = None, common: Common) -> None:
+@action()
+async def show(session: "Session", template: Ref, *, version: Version = None) -> None:
     """Show all there is to know of one template; credentials are hidden.
 
     crawlyard templates show news
     crawlyard templates show ada/news --version 3 --json
     """
-    invoke.run(common, partial(reports.template, ref=template, version=version, common=common))
+    known = session.surface.templates
+    found = await (known.get(template) if version is None else known.version(template, version))
+    await session.show(found, views.templates_view(session.clock.now()))
 
 
 @app.command()
-@flat
-def create(
+@action(creates=True)
+async def create(
+    session: "Session",
     template: Name,
     urls: Urls = None,
     *,
     description: Description = "",
     param: Declared = None,
     asked: SpecOptions,
-    common: Common,
 ) -> None:
     """Keep a crawl as a template, with the options of `crawlyard crawl`.
 
@@ -157,38 +166,65 @@ def create(
     draft = TemplateDraft(
         name=template,
         description=description,
-        spec=form_of(read_seeds(urls or ()), asked),
+        spec=form_of(urls or (), asked),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
-    doing = partial(actions.create, draft=draft, common=common)
-    invoke.run(common, doing, creates=True)
+    with options_named(name="name", parameters="--param"):
+        made = await session.surface.templates.create(forms.data_of(draft))
+    await _told(session, "created", made)
 
 
 @app.command()
-@flat
-def edit(
+@action()
+async def edit(
+    session: "Session",
     template: Ref,
+    urls: Urls = None,
     *,
     file: File = "",
-    name: OtherName = None,
+    rename: OtherName = None,
     description: About = None,
-    common: Common,
+    asked: SpecOptions,
 ) -> None:
-    """Make a next version of a template: in $EDITOR, from a file, or by an option.
+    """Make the next version of a template: by options, from a file, or in $EDITOR.
 
     crawlyard templates edit news
+    crawlyard templates edit news --max-pages 500 --exclude '*/print/*'
+    crawlyard templates edit news --max-duration none --rename headlines
     crawlyard templates edit news --file news.yaml
-    crawlyard templates edit news --name headlines --description 'All front pages'
+
+    Options of `crawl` change these fields of its spec alone: a list replaces the one before,
+    'none' takes a limit or a list away.
     """
-    doing = partial(
-        actions.edit,
-        ref=template,
-        file=file,
-        name=name,
-        description=description,
-        common=common,
-    )
-    invoke.run(common, doing)
+    form = form_of(urls or (), asked)
+    if file and form:
+        raise Invalid("--file", "has the whole spec: expected it, or options of `crawl`, not both")
+    before = await session.surface.templates.get(template)
+    old = await drafts.exported(session, before.id, before.version)
+    said = {"name": rename, "description": description}
+    given: dict[str, Any] = {field: v for field, v in said.items() if v is not None}
+    if form:
+        given["spec"] = form_over(old.spec, form)
+    if file or given:
+        draft = replace(drafts.draft_from(file) if file else old, **given)
+        with options_named(name="--rename", parameters="parameter"):
+            saved = await _saved(session, before, old, draft)
+    else:
+        with drafts.edited(old) as draft:
+            saved = await _saved(session, before, old, draft)
+    await _changed(session, before, saved)
+
+
+async def _saved(
+    session: "Session", before: "TemplateOut", old: TemplateDraft, new: TemplateDraft
+) -> "SavedTemplateOut":
+    """Save *new* as the version of a template after *before*, whose draft is *old*."""
+    patch = patch_between(forms.data_of(old), forms.data_of(new))
+    if new.parameters != old.parameters:
+        # a list replaces the old ones; an object would be merged into them, in the old order
+        parameters: Any = forms.data_of(new).get("parameters", {})
+        patch["parameters"] = [{"name": name, **fields} for name, fields in parameters.items()]
+    return await session.surface.templates.edit(before.id, patch, version=before.version)
 
 
 @app.command()
@@ -217,29 +253,40 @@ def validate(files: Files, *, basics: Basics) -> None:
 
 
 @app.command()
-@flat
-def render(
+@action()
+async def render(
+    session: "Session",
     template: Ref,
     urls: Urls = None,
     *,
     param: Params = None,
     version: Version = None,
     asked: SpecOptions,
-    common: Common,
 ) -> None:
     """Show the whole spec that a job would have, and where each value comes from.
 
     crawlyard templates render news -p start_url=https://example.org
     crawlyard templates render news -p start_url=https://example.org --max-pages 10 --json
     """
-    overrides = form_of(read_seeds(urls or ()), asked)
-    doing = partial(reports.render, ref=template, overrides=overrides, version=version)
-    invoke.run(common, partial(doing, params=params_of(param or ()), common=common))
+    with options_named():
+        rendered = await session.surface.templates.render(
+            template,
+            params=params_of(param or ()),
+            overrides=form_of(urls or (), asked),
+            version=version,
+        )
+    if session.common.quiet:
+        write(f"{rendered.template_id}\n".encode())
+    elif session.whole:
+        session.write(rendered)
+    else:
+        await session.listed(views.values_of(rendered.spec, rendered.sources), views.VALUES)
+    session.tell(f"template {rendered.template_name} v{rendered.template_version}")
 
 
 @app.command()
-@flat
-def publish(template: Ref, *, yes: Yes = False, common: Common) -> None:
+@action()
+async def publish(session: "Session", template: Ref, *, yes: Yes = False) -> int:
     """Let others see and use a template, from a version on that has no credentials.
 
     crawlyard templates publish news
@@ -248,95 +295,161 @@ def publish(template: Ref, *, yes: Yes = False, common: Common) -> None:
     Your schedules that use the credentials keep them as values of their own; the command
     lists them and asks first.
     """
-    doing = partial(actions.publish, ref=template, yes=yes, common=common)
-    invoke.run(common, doing)
+    try:
+        saved = await session.surface.templates.publish(template, confirm=yes)
+    except Unconfirmed as error:
+        about = "These schedules use credentials that will be removed from the template:"
+        lines = [about, *(f"  {_keeping(one)}" for one in error.schedules)]
+        question = "Publish, and keep them in these schedules?"
+        if not session.agreed(question, lines, str(error)):
+            session.tell("nothing was published")
+            return DECLINED
+        saved = await session.surface.templates.publish(template, confirm=True)
+    await _told(session, "public", saved)
+    if saved.kept:
+        kept = ", ".join(_keeping(as_dict(one)) for one in saved.kept)
+        session.tell(f"  credentials kept by schedules: {kept}")
+    others = f"{saved.owner}/{saved.name}"
+    session.tell(f"others use it as {others}, without its earlier private versions")
+    return 0
+
+
+def _keeping(kept: Mapping[str, Any]) -> str:
+    return f"{kept['name']} ({', '.join(kept['fields'])})"
 
 
 @app.command()
-@flat
-def unpublish(template: Ref, *, common: Common) -> None:
+@action()
+async def unpublish(session: "Session", template: Ref) -> None:
     """Let nobody else see or use a template any more.
 
     crawlyard templates unpublish news
     crawlyard templates unpublish news --json
     """
-    invoke.run(common, partial(actions.unpublish, ref=template, common=common))
+    await _told(session, "private", await session.surface.templates.unpublish(template))
 
 
 @app.command()
-@flat
-def duplicate(
-    template: Ref, *, name: NewName = None, version: Version = None, common: Common
+@action()
+async def duplicate(
+    session: "Session", template: Ref, *, name: NewName = None, version: Version = None
 ) -> None:
     """Make a private template of your own that says the same.
 
     crawlyard templates duplicate ada/news --name news
     crawlyard templates duplicate news --version 2
     """
-    doing = partial(actions.duplicate, ref=template, name=name, version=version, common=common)
-    invoke.run(common, doing)
+    copy = await session.surface.templates.duplicate(template, name=name, version=version)
+    await _told(session, "created", copy)
 
 
 @app.command()
-@flat
-def versions(template: Ref, *, common: Common) -> None:
+@action()
+async def versions(session: "Session", template: Ref) -> None:
     """List the versions of a template, the newest first.
 
     crawlyard templates versions news
     crawlyard templates versions news -o jsonl
     """
-    invoke.run(common, partial(reports.versions, ref=template, common=common))
+    found = every(session.surface.templates.versions, template)
+    await session.listed(found, views.versions_view(session.clock.now()))
 
 
 @app.command()
-@flat
-def restore(template: Ref, version: Number, *, common: Common) -> None:
+@action()
+async def restore(session: "Session", template: Ref, version: Number) -> None:
     """Make what an earlier version said the next one.
 
     crawlyard templates restore news 2
     crawlyard templates versions news && crawlyard templates restore news 5
     """
-    doing = partial(actions.restore, ref=template, version=version, common=common)
-    invoke.run(common, doing)
+    before = await session.surface.templates.get(template)
+    saved = await session.surface.templates.restore(before.id, version)
+    await _changed(session, before, saved)
 
 
 @app.command("import")
-@flat
-def import_(files: Files, *, update: Update = False, common: Common) -> None:
+@action(creates=True)
+async def import_(session: "Session", paths: Files, *, update: Update = False) -> None:
     """Make templates of files.
 
     crawlyard templates import news.yaml docs.json
     crawlyard templates import --update news.yaml
     """
-    doing = partial(actions.take_in, paths=files, update=update, common=common)
-    invoke.run(common, doing, creates=True)
+    found = [drafts.draft_from(path) for path in paths]  # all can be read, or nothing is changed
+    for draft in found:
+        there = await _named(session, draft.name) if update else None
+        if there is None:
+            made = await session.surface.templates.create(forms.data_of(draft))
+            await _told(session, "created", made)
+        else:
+            old = await drafts.exported(session, there.id, there.version)
+            await _changed(session, there, await _saved(session, there, old, draft))
+
+
+async def _named(session: "Session", name: str) -> "TemplateOut | None":
+    try:
+        return await session.surface.templates.get(name)
+    except NotFound:
+        return None
 
 
 @app.command()
-@flat
-def export(
+@action(basics=Basics)
+async def export(
+    session: "Session",
     template: Ref,
     *,
     version: Version = None,
-    out: Out = "-",
+    out: Out = STDIN,
     format: OutFormat = None,  # noqa: A002 - the name of the option
-    basics: Basics,
 ) -> None:
     """Write the file of a template, credentials and all.
 
     crawlyard templates export news --out news.yaml
     crawlyard templates export news --version 2 --format json | jq .spec
     """
-    doing = partial(reports.export, ref=template, version=version, out=out, form=format)
-    invoke.run(basics, doing)
+    draft = await drafts.exported(session, template, version)
+    text = forms.written(draft, drafts.format_for(out, format)).encode()
+    if out == STDIN:
+        write(text)
+    else:
+        files.check_writable(Path(out))
+        with files.whole_file(Path(out), _OURS_ALONE) as sink:
+            sink(text)
+        session.tell(f"template {draft.name} written to {out}")
+    secret = secrets.credentials(draft)
+    if secret:
+        session.tell(f"there are credentials in it: {', '.join(secret)}")
 
 
 @app.command()
-@flat
-def delete(templates: Refs, *, yes: Yes = False, basics: Basics) -> None:
+@action(basics=Basics)
+async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> int:
     """Delete templates with all their versions; their jobs stay.
 
     crawlyard templates delete news
     crawlyard templates list --mine --query trial -q | xargs crawlyard templates delete --yes
     """
-    invoke.run(basics, partial(actions.delete, refs=templates, yes=yes))
+    found = [await session.surface.templates.get(ref) for ref in templates]
+    about = [f"{one.name}  v{one.version}  {one.id}" for one in found]
+    count = "this template" if len(found) == 1 else f"these {len(found):,} templates"
+    if not yes and not session.agreed(f"Delete {count} and all versions?", about):
+        session.tell("nothing was deleted")
+        return DECLINED
+    for template in found:
+        await session.surface.templates.delete(template.id, version=template.version)
+        session.tell(f"deleted: {template.name}")
+    return 0
+
+
+async def _changed(session: "Session", before: "TemplateOut", after: "SavedTemplateOut") -> None:
+    await _told(session, "unchanged" if after.version == before.version else "changed", after)
+
+
+async def _told(session: "Session", done: str, template: "TemplateOut") -> None:
+    """Say what a template is now, and write it if that was asked for."""
+    session.tell(f"{done}: {template.name} v{template.version}  {template.id}")
+    if stripped := getattr(template, "stripped", ()):
+        session.tell(f"  without its credentials: {', '.join(stripped)}")
+    await session.changed([template], views.templates_view(session.clock.now()))

@@ -1,31 +1,28 @@
-"""Tables and facts of templates, their versions and rendered specs."""
+"""How templates, their versions and rendered specs are shown."""
 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from crawlyard.cli.render import words
-from crawlyard.cli.render.output import Column, View
-from crawlyard.core.answers.base import Wire, as_dict
-from crawlyard.core.answers.templates.templates import ParameterOut, RenderedOut, TemplateOut
-from crawlyard.core.jobs.spec_json import FIELDS, at
+from crawlyard.cli.render import output
+from crawlyard.cli.render.output import Column, Facts, View, id_of, instant
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.answers.templates import ParameterOut, TemplateOut
+from crawlyard.core.jobs.spec_json import at
 from crawlyard.export.jsonl import dumps
 
 
 class Value(Wire, frozen=True, kw_only=True):
-    """One field of a filled template, as a line of a table."""
+    """One field of a spec and where its value comes from, as a line of a table."""
 
     field: str
     value: Any
     source: str
 
 
-def values_of(rendered: RenderedOut) -> list[Value]:
-    """Return the fields of *rendered*, in the order of the form."""
-    return [
-        Value(field=path, value=at(rendered.spec, path), source=rendered.sources[path])
-        for path in FIELDS
-    ]
+def values_of(form: Mapping[str, Any], sources: Mapping[str, str]) -> list[Value]:
+    """Return the fields of a form that *sources* names, in their order."""
+    return [Value(field=path, value=at(form, path), source=sources[path]) for path in sources]
 
 
 VALUES: View[Value] = View(
@@ -38,21 +35,51 @@ VALUES: View[Value] = View(
 )
 
 
+def _yes(template: TemplateOut) -> str:
+    return "yes" if template.public else "no"
+
+
+_PUBLIC: Column[TemplateOut] = Column(
+    name="PUBLIC", value=lambda t: t.public, shown=_yes, fact=_yes
+)
+
+
 def templates_view(now: datetime) -> View[TemplateOut]:
     """Return the view of templates at *now*."""
     return View(
         key=lambda template: template.id,
+        table=("NAME", "VERSION", "PUBLIC", "PARAMETERS", "OWNER", "ID", "CHANGED", "DESCRIPTION"),
         columns=(
             Column(name="NAME", value=lambda t: t.name, wide=True),
-            Column(name="VERSION", value=lambda t: t.version, right=True),
-            Column(name="PUBLIC", value=lambda t: t.public, shown=lambda t: _yes(t.public)),
-            Column(name="PARAMETERS", value=lambda t: ", ".join(p.name for p in t.parameters)),
-            Column(name="OWNER", value=lambda t: t.owner, least=90),
-            Column(name="ID", value=lambda t: t.id, shown=lambda t: words.short(t.id), least=100),
-            _changed(now),
+            id_of(lambda t: t.id, least=100),
             Column(name="DESCRIPTION", value=lambda t: t.description, wide=True, least=100),
+            Column(name="OWNER", value=lambda t: t.owner, least=90),
+            _PUBLIC,
+            Column(
+                name="VERSION",
+                value=lambda t: t.version,
+                fact=lambda t: f"{t.version}, by {t.actor}",
+                right=True,
+            ),
+            Column(
+                name="PARAMETERS",
+                value=lambda t: ", ".join(p.name for p in t.parameters),
+                sheet=False,
+            ),
+            output.at("CHANGED", "updated_at", now, sheet=False),
+            Column(name="CREATED AT", value=lambda t: instant(t, "created_at")),
+            Column(name="UPDATED AT", value=lambda t: instant(t, "updated_at")),
         ),
+        more=_content,
     )
+
+
+def _content(template: TemplateOut) -> Facts:
+    """Return the parameters of a template and the fields of its spec."""
+    return [
+        *((f"parameter {p.name}", _parameter(p)) for p in template.parameters),
+        *((f"spec {path}", told(value)) for path, value in _flat(template.spec)),
+    ]
 
 
 def versions_view(now: datetime) -> View[TemplateOut]:
@@ -61,31 +88,13 @@ def versions_view(now: datetime) -> View[TemplateOut]:
         key=lambda template: str(template.version),
         columns=(
             Column(name="VERSION", value=lambda t: t.version, right=True),
-            Column(name="PUBLIC", value=lambda t: t.public, shown=lambda t: _yes(t.public)),
-            _changed(now),
+            _PUBLIC,
+            output.at("CHANGED", "updated_at", now),
             Column(name="BY", value=lambda t: t.actor),
             Column(name="NAME", value=lambda t: t.name, wide=True),
             Column(name="DESCRIPTION", value=lambda t: t.description, wide=True),
         ),
     )
-
-
-def facts(template: TemplateOut) -> list[tuple[str, str]]:
-    """Return the facts about a template that are not empty, the most interesting first."""
-    times = as_dict(template, {"created_at", "updated_at"})
-    known = {
-        "name": template.name,
-        "id": template.id,
-        "description": template.description,
-        "owner": template.owner,
-        "public": _yes(template.public),
-        "version": f"{template.version}, by {template.actor}",
-        "created at": times["created_at"],
-        "updated at": times["updated_at"],
-        **{f"parameter {p.name}": _parameter(p) for p in template.parameters},
-        **{f"spec {path}": told(value) for path, value in _flat(template.spec)},
-    }
-    return [(name, value) for name, value in known.items() if value]
 
 
 def told(value: object) -> str:
@@ -114,15 +123,3 @@ def _flat(spec: Mapping[str, object]) -> list[tuple[str, object]]:
         else:
             lines.append((name, value))
     return lines
-
-
-def _changed(now: datetime) -> Column[TemplateOut]:
-    return Column(
-        name="CHANGED",
-        value=lambda t: as_dict(t, {"updated_at"})["updated_at"],
-        shown=lambda t: words.clock(t.updated_at, now),
-    )
-
-
-def _yes(value: bool) -> str:  # noqa: FBT001 - what is told is all it takes
-    return "yes" if value else "no"

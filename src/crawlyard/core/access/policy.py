@@ -1,14 +1,16 @@
-"""Runtime settings: what each section may contain, and what it means.
+"""Runtime settings and grants: what each section may contain, and what it means.
 
 Admins change these settings while the server runs. A section is stored as a JSON object. A field
 that it leaves out falls back to the server's own settings, or to the built-in default.
 """
 
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Collection, Mapping
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct, field
 
 from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
@@ -46,6 +48,23 @@ class SectionName(StrEnum):
     CEILINGS = auto()  # of one job, whoever's it is: what it asks beyond is cut
     RETENTION = auto()  # how long things are kept
     DEFAULTS = auto()  # fields of a spec, laid under every job that is submitted over the API
+
+
+class Section(Struct, frozen=True, kw_only=True):
+    """One section of the settings, as stored."""
+
+    name: str
+    value: Mapping[str, object] = field(default_factory=dict)  # JSON
+    version: int = 0  # 0: never written
+    updated_at: datetime | None = None
+    actor: str = ""
+
+
+class Setting(Struct, frozen=True, kw_only=True):
+    """A section as written, and its effective values, with fallbacks for what it leaves out."""
+
+    section: Section
+    effective: Mapping[str, object]
 
 
 def section_read(name: SectionName, value: Mapping[str, object]) -> dict[str, object]:
@@ -180,3 +199,36 @@ def _read(name: str, read: Callable[[object], object], value: object) -> object:
         return read(value)
     except ValueError as error:
         raise Invalid(name, str(error)) from None
+
+
+# --- grants: open non-public addresses, or allow a job to ignore robots.txt
+
+FIELD_OF: Mapping[Grant, str] = {
+    Grant.ADDRESSES: "allow_addresses",
+    Grant.PRIVATE: "allow_private",
+    Grant.IGNORE_ROBOTS: "ignore_robots",
+}
+"""The spec field that needs each grant."""
+
+
+def needed_grants(spec: JobSpec) -> tuple[Grant, ...]:
+    """Return the grants that *spec* needs, in the order of `Grant`."""
+    return tuple(grant for grant, field in FIELD_OF.items() if getattr(spec, field))
+
+
+def withheld(needed: Collection[Grant], granted: Grants) -> tuple[Grant, ...]:
+    """Return which of *needed* are not granted, in the order of `Grant`."""
+    return tuple(g for g in Grant if g in needed and not getattr(granted, g.value))
+
+
+def how_to_grant(missing: Collection[Grant]) -> str:
+    """Return a sentence that says how an admin can grant what is missing."""
+    options = " ".join(f"--{grant.value.replace('_', '-')}" for grant in Grant if grant in missing)
+    return f"an admin can grant it: crawlyard settings grants {options}"
+
+
+def not_granted(missing: Collection[Grant]) -> str:
+    """Return a message that names the fields not granted; empty if none is missing."""
+    if not missing:
+        return ""
+    return f"{', '.join(FIELD_OF[grant] for grant in missing)}: not granted on this server"

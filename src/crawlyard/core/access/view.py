@@ -10,7 +10,7 @@ MAX_VIEW_NAME = 100
 MAX_VIEW_QUERY = 2_000
 
 
-class SavedView(Struct, frozen=True, kw_only=True):
+class SavedView(Struct, frozen=True, kw_only=True, tag_field="object", tag="view"):
     """A named filter of one user."""
 
     id: str

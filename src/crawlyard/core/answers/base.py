@@ -1,9 +1,14 @@
 """What all shapes share: how instants, durations and text from outside are written."""
 
 import re
-from collections.abc import Collection
+import types
+import typing
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Self
+from enum import Enum
+from functools import cache
+from operator import attrgetter
+from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Struct
@@ -13,7 +18,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def rfc3339(instant: datetime) -> str:
     """Return *instant* as it is written: in UTC, to the millisecond."""
-    return instant.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if instant.tzinfo is not UTC:
+        instant = instant.astimezone(UTC)
+    return f"{instant.isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def whole(text: str) -> str:
@@ -27,8 +34,38 @@ class Wire(Struct, frozen=True, kw_only=True):
     @classmethod
     def filled(cls, source: object, /, **other: Any) -> Self:
         """Return a shape with *other*, and from *source* the fields of the same names."""
-        same = {n: getattr(source, n) for n in cls.__struct_fields__ if n not in other}
-        return cls(**same, **other)
+        names, values = _copied(cls, tuple(other))
+        return cls(**dict(zip(names, values(source), strict=False)), **other)
+
+
+@cache
+def _copied(
+    shape: type[Struct], other: tuple[str, ...]
+) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
+    """Return the fields of a shape that are not *other*, and what reads them from a record."""
+    names = tuple(name for name in shape.__struct_fields__ if name not in other)
+    return names, attrgetter(*names, "__class__")  # of one name alone, it would return no tuple
+
+
+def fields_as(record: type[Struct], **otherwise: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the shape of a record, for `defstruct`: none of them has a default.
+
+    The values of an enumeration are text there, so that other versions may have more of them.
+    The fields that are shown *otherwise* have these types.
+    """
+    for name, hint in get_type_hints(record).items():
+        yield name, otherwise[name] if name in otherwise else _as_text(hint)
+
+
+def _as_text(hint: Any) -> Any:
+    inside = tuple(map(_as_text, get_args(hint)))
+    match get_origin(hint):
+        case None:
+            return str if isinstance(hint, type) and issubclass(hint, Enum) else hint
+        case types.UnionType | typing.Union:
+            return Union[inside]  # noqa: UP007 - it has any number of members
+        case origin:
+            return origin[inside]
 
 
 class Tagged(Wire, frozen=True, kw_only=True, dict=True):
@@ -50,7 +87,9 @@ def encoded(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
-        return msgspec.json.encode(_whole(msgspec.to_builtins(value, builtin_types=(datetime,))))
+        return msgspec.json.encode(
+            json_value(msgspec.to_builtins(value, builtin_types=(datetime,)))
+        )
 
 
 def as_dict(
@@ -58,25 +97,36 @@ def as_dict(
 ) -> dict[str, Any]:
     """Return *item* as JSON values: all its fields, or *only* some, or all *without* some."""
     told: dict[str, Any] = msgspec.to_builtins(item, builtin_types=(datetime,))
-    return {
-        name: _whole(value)
-        for name, value in told.items()
-        if (not only or name in only) and name not in without
-    }
+    for name in without:
+        told.pop(name, None)
+    if only:
+        told = {name: value for name, value in told.items() if name in only}
+    return {name: json_value(value) for name, value in told.items()}
 
 
-def _whole(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """Return a value as JSON has it, whatever text is in it."""
-    match value:
-        case str():
-            return whole(value)
-        case datetime():
-            return rfc3339(value)
-        case list() | tuple():
-            return [_whole(one) for one in value]
-        case dict():
-            return {whole(name): _whole(one) for name, one in value.items()}
-    return value
+    write = _WRITERS.get(type(value))
+    if write is not None:
+        return write(value)
+    return as_dict(value) if isinstance(value, Struct) else value
+
+
+def _whole_list(values: Iterable[Any]) -> list[Any]:
+    return [json_value(one) for one in values]
+
+
+def _whole_object(members: Mapping[str, Any]) -> dict[str, Any]:
+    return {whole(name): json_value(value) for name, value in members.items()}
+
+
+_WRITERS: Mapping[type, Callable[[Any], Any]] = {
+    str: whole,
+    datetime: rfc3339,
+    list: _whole_list,
+    tuple: _whole_list,
+    dict: _whole_object,
+}
 
 
 API = "/api/v1"

@@ -1,7 +1,7 @@
 """The shape of every error."""
 
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.templates.templates import KeptOut
+from crawlyard.core.templates.template import KeptTemplate
 
 
 class FieldErrorOut(Wire, frozen=True, kw_only=True):
@@ -28,5 +28,5 @@ class ProblemOut(Wire, frozen=True, kw_only=True):
     allowed_actions: tuple[str, ...] | None = None  # of invalid_transition
     quota: str | None = None  # of limit_exceeded
     current_version: int | None = None  # of precondition_failed
-    schedules: tuple[KeptOut, ...] | None = None  # of confirmation_required
+    schedules: tuple[KeptTemplate, ...] | None = None  # of confirmation_required
     violated_policies: tuple[str, ...] | None = None  # of rate_limited

@@ -76,8 +76,18 @@ class Target(Struct, frozen=True):
     due_at: datetime | None = None  # not before
 
 
+class PageError(Struct, frozen=True, kw_only=True):
+    """Why a URL failed: a kind from the closed list, and a sentence."""
+
+    kind: ErrorKind
+    detail: str = ""
+
+
 class Page(Struct, frozen=True, kw_only=True):
-    """The record of a target that got a final answer or was given up."""
+    """The record of a target that got a final answer or was given up.
+
+    Answers, exports and the columns of the store follow its fields, in their order.
+    """
 
     url: str  # as it was found, before redirects
     final_url: str
@@ -96,12 +106,11 @@ class Page(Struct, frozen=True, kw_only=True):
     etag: str = ""
     last_modified: str = ""
     links: int = 0  # distinct http(s) URLs that the page names
+    extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without them
-    extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    error: ErrorKind | None = None
-    error_detail: str = ""
+    error: PageError | None = None
 
 
 class Body(StrEnum):
@@ -129,7 +138,8 @@ class Outcome(Struct, frozen=True):
     def redirects(self) -> bool:
         """Return whether the answer was a redirect, wherever it led."""
         if self.page is not None:
-            return self.page.error is ErrorKind.BAD_REDIRECT
+            error = self.page.error
+            return error is not None and error.kind is ErrorKind.BAD_REDIRECT
         kept_out = self.state is TargetState.SKIPPED and self.rule.startswith(RuleKind.REDIRECT)
         return kept_out or self.state is TargetState.REDIRECTED
 

@@ -49,7 +49,7 @@ class FilterKey(StrEnum):
 class Source(StrEnum):
     """Where a job comes from, in one word."""
 
-    DIRECT = auto()  # somebody submitted a spec of his own
+    DIRECT = auto()  # someone submitted a spec of their own
     TEMPLATE = auto()
     SCHEDULE = auto()
     RETRY = auto()  # of another job
@@ -83,7 +83,7 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
     Raises:
         Invalid: a word is not what its *key* expects; the field is the key.
     """
-    read = _READ[key]
+    read = MEANINGS[key].read
     given = tuple(words)
     if len(given) > MOST_VALUES:
         raise Invalid(key.value, f"expected at most {MOST_VALUES} values, got {len(given)}")
@@ -97,7 +97,7 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
 
 def fits(asked: Condition, job: Job) -> bool:
     """Return whether *job* matches a condition."""
-    return asked.negated is not any(_IS[asked.key](job, word) for word in asked.words)
+    return asked.negated is not any(MEANINGS[asked.key].fits(job, word) for word in asked.words)
 
 
 def source_of(job: Job) -> Source:
@@ -168,37 +168,98 @@ def _any(word: str) -> str:
 
 _PRIORITIES = tuple(str(priority) for priority in reversed(Priority))
 
-_READ: Mapping[FilterKey, Callable[[str], str]] = {
-    FilterKey.STATE: _one_of(State),
-    FilterKey.PRIORITY: _one_of(_PRIORITIES),
-    FilterKey.PRIORITY_GTE: _one_of(_PRIORITIES),
-    FilterKey.TAG: _any,
-    FilterKey.HOST: str.lower,
-    FilterKey.TEMPLATE: _any,
-    FilterKey.SCHEDULE: _any,
-    FilterKey.OWNER: _any,
-    FilterKey.ORIGIN: _one_of(Source),
-    FilterKey.CREATED_AFTER: _instant,
-    FilterKey.CREATED_BEFORE: _instant,
-    FilterKey.TEXT: _any,
-}
 
-_IS: Mapping[FilterKey, Callable[[Job, str], bool]] = {
-    FilterKey.STATE: lambda job, word: job.state == word,
-    FilterKey.PRIORITY: lambda job, word: job.priority == Priority.of(word),
-    FilterKey.PRIORITY_GTE: lambda job, word: job.priority >= Priority.of(word),
-    FilterKey.TAG: lambda job, word: word in job.spec.tags,
-    FilterKey.HOST: lambda job, word: word in hosts_in(job.spec.urls),
-    FilterKey.TEMPLATE: lambda job, word: job.origin.template_id == word,
-    FilterKey.SCHEDULE: lambda job, word: job.origin.schedule_id == word,
-    FilterKey.OWNER: lambda job, word: job.owner == word,
-    FilterKey.ORIGIN: lambda job, word: source_of(job) == word,
-    FilterKey.CREATED_AFTER: lambda job, word: job.created_at >= datetime.fromisoformat(word),
-    FilterKey.CREATED_BEFORE: lambda job, word: job.created_at < datetime.fromisoformat(word),
-    FilterKey.TEXT: lambda job, word: (
-        word.casefold() in "\n".join((job.spec.name, *job.spec.urls)).casefold()
+class Meaning(Struct, frozen=True, kw_only=True):
+    """What the words of a key may be, which jobs they match, and what people are told of it."""
+
+    doc: str  # of the parameter of the API, a sentence
+    fits: Callable[[Job, str], bool]
+    read: Callable[[str], str] = _any  # `ValueError`: it is no such word
+    choices: type[StrEnum] | None = None  # of which they are all
+    instant: bool = False
+    help: str = ""  # of the option of the command line, a sentence; empty: there is none
+    flag: str = ""  # its name; by default that of the key
+    metavar: str = "NAME"
+
+
+MEANINGS: Mapping[FilterKey, Meaning] = {
+    FilterKey.STATE: Meaning(
+        doc="`pending`, `running`, `paused`, …",
+        read=_one_of(State),
+        choices=State,
+        fits=lambda job, word: job.state == word,
+        help="Only these; repeatable",
+    ),
+    FilterKey.PRIORITY: Meaning(
+        doc="`urgent`, `high`, `normal`, `low`.",
+        read=_one_of(_PRIORITIES),
+        fits=lambda job, word: job.priority == Priority.of(word),
+        help="Only urgent, high, normal or low ones. Repeatable.",
+        metavar="WORD",
+    ),
+    FilterKey.PRIORITY_GTE: Meaning(
+        doc="That priority or a higher one.",
+        read=_one_of(_PRIORITIES),
+        fits=lambda job, word: job.priority >= Priority.of(word),
+    ),
+    FilterKey.TAG: Meaning(
+        doc="A tag.",
+        fits=lambda job, word: word in job.spec.tags,
+        help="Only jobs with this tag. Repeatable.",
+        metavar="TEXT",
+    ),
+    FilterKey.HOST: Meaning(
+        doc="The host of a start URL, perhaps with its port.",
+        read=str.lower,
+        fits=lambda job, word: word in hosts_in(job.spec.urls),
+        help="Only with a start URL there. Repeatable.",
+        metavar="HOST",
+    ),
+    FilterKey.TEMPLATE: Meaning(
+        doc="The id of a template, its name, or OWNER/NAME.",
+        fits=lambda job, word: job.origin.template_id == word,
+        help="Only those made from it. Repeatable.",
+    ),
+    FilterKey.SCHEDULE: Meaning(
+        doc="The id of a schedule, its name, or OWNER/NAME.",
+        fits=lambda job, word: job.origin.schedule_id == word,
+        help="Only runs of this schedule. Repeatable.",
+    ),
+    FilterKey.OWNER: Meaning(
+        doc="A user; `me` is whoever asks.", fits=lambda job, word: job.owner == word
+    ),
+    FilterKey.ORIGIN: Meaning(
+        doc="`direct`, `template`, `schedule`, `retry`.",
+        read=_one_of(Source),
+        fits=lambda job, word: source_of(job) == word,
+    ),
+    FilterKey.CREATED_AFTER: Meaning(
+        doc="On this day or at this instant, or later.",
+        read=_instant,
+        instant=True,
+        fits=lambda job, word: job.created_at >= datetime.fromisoformat(word),
+        help="Created from then on: 2h, 7d, or 2026-11-24T16:30.",
+        flag="since",
+    ),
+    FilterKey.CREATED_BEFORE: Meaning(
+        doc="Before this day or instant.",
+        read=_instant,
+        instant=True,
+        fits=lambda job, word: job.created_at < datetime.fromisoformat(word),
+        help="Created before then: the same.",
+        flag="until",
+    ),
+    FilterKey.TEXT: Meaning(
+        doc="A part of the name or of a start URL.",
+        fits=lambda job, word: (
+            word.casefold() in "\n".join((job.spec.name, *job.spec.urls)).casefold()
+        ),
+        help="Only where name or URL has this in it.",
+        flag="query",
+        metavar="TEXT",
     ),
 }
+"""A parameter of the API and an option of the command line are made of each."""
 
 
 # --- the text

@@ -2,40 +2,31 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.overview.attention import Disk
 
 
-class StatsStep(Struct, frozen=True, kw_only=True):
-    """The jobs that ended in one time step."""
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """The current load, of one user's jobs or of all."""
 
-    at: datetime  # start of the step
-    ended: Mapping[State, int]  # jobs, by their current state
-
-
-class DayFigures(Struct, frozen=True, kw_only=True):
-    """What was fetched on one UTC day."""
-
-    day: date
-    usage: Usage  # pages, bytes and errors
+    slots: int = 0  # of all workers that take jobs, for any owner
+    slots_used: int = 0
+    oldest_wait: timedelta | None = None  # of the job that has been due longest; None: none waits
+    pages_per_s: float = 0.0
+    disk: Disk | None = None  # None: not shown, or there is none
 
 
 class FailingHost(Struct, frozen=True, kw_only=True):
-    """How often URLs of one host failed for good."""
+    """How often URLs of one host failed for good; of very many failures, the latest count."""
 
     host: str  # with its port if that is not the scheme's default
-    kinds: Mapping[ErrorKind, int]  # most frequent first
+    errors: int  # of all kinds
+    kinds: Mapping[str, int]  # most frequent first
     last_at: datetime
-
-    @property
-    def errors(self) -> int:
-        """Return the number of failures of all kinds."""
-        return sum(self.kinds.values())
 
 
 def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
@@ -51,24 +42,10 @@ def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list
     hosts = [
         FailingHost(
             host=host,
-            kinds=dict(sorted(own.items(), key=lambda pair: (-pair[1], pair[0]))),
+            errors=own.total(),
+            kinds={str(kind): n for kind, n in sorted(own.items(), key=lambda p: (-p[1], p[0]))},
             last_at=last[host],
         )
         for host, own in kinds.items()
     ]
     return sorted(hosts, key=lambda one: (-one.errors, one.host))
-
-
-class Figures(Struct, frozen=True, kw_only=True):
-    """Current counts, and what was done from *since* until *until*."""
-
-    since: datetime
-    until: datetime
-    step: timedelta
-    states: Mapping[State, int]  # jobs now, zeros included
-    workers: int  # alive now
-    ended: Mapping[State, int]  # jobs that ended in that time
-    today: Usage  # pages, bytes and errors
-    steps: tuple[StatsStep, ...]
-    days: tuple[DayFigures, ...]
-    failing: tuple[FailingHost, ...]  # those with the most failures first

@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from crawlyard.core.quantity import duration, duration_text
 from crawlyard.core.schedules.cron import Cron, parse_cron
-from crawlyard.core.time_range import FIRST_YEAR, LAST_YEAR
 from crawlyard.errors import Invalid
+
+FIRST_YEAR, LAST_YEAR = 1970, 9998  # one year less than datetime has: a zone shifts a time
 
 SHORTEST = timedelta(seconds=10)
 """The shortest interval of a schedule: each tick leaves a row and may start a crawl."""
@@ -35,6 +36,19 @@ _INSTANT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(:[0-9]{2})?(Z|[+-][0-9]{2}:[0-9]{2})?",
     re.IGNORECASE,
 )
+
+
+def check_instant(field: str, instant: datetime) -> None:
+    """Check a time that will be used in calculations.
+
+    Raises:
+        Invalid: it has no UTC offset, or is out of range.
+    """
+    if instant.tzinfo is None:
+        raise Invalid(field, f"expected an instant with its offset from UTC, got {instant}")
+    if not FIRST_YEAR <= instant.year <= LAST_YEAR:
+        expected = f"expected an instant of the years {FIRST_YEAR} to {LAST_YEAR}"
+        raise Invalid(field, f"{expected}, got {instant.isoformat()}")
 
 
 class TimetableKind(StrEnum):

@@ -33,6 +33,16 @@ class Wanted(Struct, frozen=True):
     follow_nofollow: bool = False
 
 
+class Source(Struct, frozen=True, kw_only=True):
+    """Where a page comes from, and what its site and its job say about reading it."""
+
+    url: str
+    charset: str | None = None  # as named by the server
+    robots_header: Sequence[str] = ()  # values of X-Robots-Tag
+    agent_token: str = ""  # the crawler's name in robots.txt (`robots.token_of`)
+    wanted: Wanted = Wanted()
+
+
 class Extracted(Struct, frozen=True, kw_only=True):
     """Data extracted from a page. Strings are trimmed and white space is collapsed."""
 
@@ -87,27 +97,18 @@ _VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-p
 _AGENT = re.compile(r"[\w.*-]+")
 
 
-def extract(
-    body: bytes,
-    charset: str | None,
-    url: str,
-    robots_header: Sequence[str],
-    agent_token: str,
-    wanted: Wanted,
-) -> Extracted:
-    """Extract the data of the HTML page *body* at *url*.
+def extract(body: bytes, source: Source) -> Extracted:
+    """Extract the data of the HTML page *body*.
 
-    The encoding is taken from a byte order mark, *charset* (as named by the server), the
-    page's <meta> or a guess, in this order. A label that no browser knows is ignored. XHTML
-    is read as HTML. *robots_header* has the values of X-Robots-Tag; *agent_token* is the
-    crawler's name in robots.txt (`robots.token_of`).
+    The encoding is taken from a byte order mark, the charset named by the server, the page's
+    <meta> or a guess, in this order. A label that no browser knows is ignored. XHTML is read
+    as HTML.
 
     Raises:
         ExtractError: the parser failed.
     """
     try:
-        document = _parsed(body, charset)
-        return _extracted(document, url, robots_header, agent_token, wanted)
+        return _extracted(_parsed(body, source.charset), source)
     except Exception as error:  # whatever the parser raises: one page must not end a crawl
         raise ExtractError(f"{type(error).__name__}: {error}") from error
 
@@ -196,21 +197,16 @@ def _href(document: turbohtml.Document, css: str) -> str | None:
     return None if node is None else node.attr("href")
 
 
-def _extracted(
-    document: turbohtml.Document,
-    url: str,
-    robots_header: Sequence[str],
-    agent_token: str,
-    wanted: Wanted,
-) -> Extracted:
+def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
+    wanted, agent_token = source.wanted, source.agent_token
     if document.select("template"):
         document.remove(_TEMPLATE)
-    base = Base(url, _href(document, "base[href]"))
+    base = Base(source.url, _href(document, "base[href]"))
     meta = _meta(document.select("meta[content]"))
     directives = {
         *_directives(meta.get("name=robots", ())),
         *_directives(meta.get(f"name={agent_token}", ())),
-        *_header_directives(robots_header, agent_token),
+        *_header_directives(source.robots_header, agent_token),
     }
     closed = bool(directives & {"nofollow", "none"})
     links, nofollow = _links(_found(document), base, closed=closed, follow=wanted.follow_nofollow)

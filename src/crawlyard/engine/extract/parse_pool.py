@@ -15,10 +15,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, BinaryIO
 
-from msgspec.structs import asdict
+import msgspec
 
 from crawlyard.core.jobs.spec import TextMode
-from crawlyard.engine.extract.page import Extracted, ExtractError, Wanted, extract
+from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted, extract
 
 LARGE = 2 * 1024 * 1024
 """Pages with more bytes are parsed in a child process."""
@@ -112,15 +112,7 @@ class ParsePool:
         self._idle: list[Process] = []
         self._closed = False
 
-    async def run(
-        self,
-        body: bytes,
-        charset: str | None,
-        url: str,
-        robots_header: Sequence[str],
-        agent_token: str,
-        wanted: Wanted,
-    ) -> Extracted:
+    async def run(self, body: bytes, source: Source) -> Extracted:
         """Call `extract` directly, or in a child process if the page `is_heavy`.
 
         A heavy page waits until there is room for it. Cancelling kills its process.
@@ -128,18 +120,10 @@ class ParsePool:
         Raises:
             ExtractError: the parser failed, took longer than the limit or crashed.
         """
-        if not is_heavy(len(body), wanted):
-            return extract(body, charset, url, robots_header, agent_token, wanted)
-        question = {
-            "charset": charset,
-            "url": url,
-            "robots_header": list(robots_header),
-            "agent_token": agent_token,
-            "text": wanted.text,
-            "css": wanted.css,
-            "follow_nofollow": wanted.follow_nofollow,
-            "limit_s": self._limit_s,
-        }
+        if not is_heavy(len(body), source.wanted):
+            return extract(body, source)
+        # not msgspec.json, which encodes no lone surrogates
+        question = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}
         head = _framed(json.dumps(question).encode()) + _length(body)
         async with self._room.taken(len(body)):
             for _ in range(_TRIES):
@@ -212,11 +196,7 @@ async def _killed(process: Process) -> None:
 def _extracted(answer: dict[str, Any]) -> Extracted:
     if "error" in answer:
         raise ExtractError(answer["error"])
-    page = answer["page"]
-    page["links"] = tuple(page["links"])
-    page["nofollow"] = tuple(page["nofollow"])
-    page["extracted"] = {name: tuple(values) for name, values in page["extracted"].items()}
-    return Extracted(**page)
+    return msgspec.convert(answer["page"], Extracted)
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
@@ -230,26 +210,14 @@ def _answer(question: dict[str, Any], body: bytes) -> dict[str, object]:
     if hasattr(signal, "setitimer"):
         # if the parent is killed meanwhile, nothing else would end a parse that hangs
         signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + 1)
-    wanted = Wanted(
-        text=TextMode(question["text"]),
-        css=tuple((name, css) for name, css in question["css"]),
-        follow_nofollow=question["follow_nofollow"],
-    )
     try:
-        page = extract(
-            body,
-            question["charset"],
-            question["url"],
-            question["robots_header"],
-            question["agent_token"],
-            wanted,
-        )
+        page = extract(body, msgspec.convert(question["source"], Source))
     except ExtractError as error:
         return {"error": str(error)}
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
-    return {"page": asdict(page)}
+    return {"page": msgspec.to_builtins(page)}
 
 
 def _framed(message: bytes) -> bytes:

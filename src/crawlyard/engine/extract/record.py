@@ -4,13 +4,20 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
-from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, Target, TargetState
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, PageError, Target, TargetState
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract.page import Extracted
 from crawlyard.engine.http.fetch import Response
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+
+_SAME = frozenset(Extracted.__struct_fields__) & frozenset(Page.__struct_fields__) - {"links"}
+"""What a record has as it was extracted; of links it has the number."""
+
+_SHOWN = frozenset({"lang", "canonical", "noindex", "needs_scripts"})
+"""Of these, what is kept of a page that asks not to be indexed."""
 
 
 def is_html(response: Response) -> bool:
@@ -21,14 +28,14 @@ def is_html(response: Response) -> bool:
     return response.body[:512].lstrip().startswith(b"<")
 
 
-def status_error(status: int) -> tuple[ErrorKind | None, str]:
-    """Return the error kind of a final *status* and a sentence; ``None`` and "" below 400."""
+def status_error(status: int) -> PageError | None:
+    """Return the error that a final *status* is; ``None`` below 400."""
     if status < 400:
-        return None, ""
+        return None
     if status == 429:
-        return ErrorKind.RATE_LIMITED, "answered 429 to the last"
+        return PageError(kind=ErrorKind.RATE_LIMITED, detail="answered 429 to the last")
     kind = ErrorKind.HTTP_4XX if status < 500 else ErrorKind.HTTP_5XX
-    return kind, f"answered {status}"
+    return PageError(kind=kind, detail=f"answered {status}")
 
 
 def answered(
@@ -43,18 +50,17 @@ def answered(
     *extracted* is the data from its markup, ``None`` if it is not HTML. Unless the spec stores
     noindex pages, their records are marked and have no title, text or body.
     """
-    error, detail = status_error(response.status)
+    error = status_error(response.status)
     found = extracted or Extracted()
     hidden = found.noindex and not spec.store_noindex
+    names = _SHOWN & _SAME if hidden else _SAME
+    copied: dict[str, Any] = {name: getattr(found, name) for name in names}
+    copied["needs_scripts"] = found.needs_scripts and error is None
     page = Page(
         url=target.origin or target.url,
         final_url=target.url,
         status=response.status,
         content_type=response.content_type,
-        title="" if hidden else found.title,
-        description="" if hidden else found.description,
-        lang=found.lang,
-        canonical=found.canonical,
         depth=target.depth,
         fetched_at=now,
         elapsed_ms=response.elapsed_ms,
@@ -64,11 +70,8 @@ def answered(
         last_modified=response.header("last-modified")[:100],
         links=len(found.links) + len(found.nofollow),
         truncated=response.truncated,
-        noindex=found.noindex,
-        needs_scripts=found.needs_scripts and error is None,
-        extracted={} if hidden else found.extracted,
         error=error,
-        error_detail=detail,
+        **copied,
     )
     state = TargetState.FAILED if error else TargetState.DONE
     bodies = {} if hidden else _bodies(response, extracted, spec)
@@ -85,8 +88,7 @@ def failed(
         status=status,
         depth=target.depth,
         fetched_at=now,
-        error=kind,
-        error_detail=detail,
+        error=PageError(kind=kind, detail=detail),
     )
     return Outcome(target, TargetState.FAILED, page)
 

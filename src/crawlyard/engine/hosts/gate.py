@@ -18,7 +18,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.rule import HostState
 from crawlyard.core.hosts.status import HostReport
 from crawlyard.engine.hosts.ledger import Host, HostLedger, Pacer
-from crawlyard.engine.http.errors import FetchFailed, NotSent
+from crawlyard.engine.http.fetch import FetchFailed, NotSent
 from crawlyard.ids import new_id
 
 NEVER = math.inf
@@ -153,23 +153,23 @@ class HostGate:
             return 0.0 if state.rule.state is HostState.BLOCKED else NEVER
         return self._seated_in(self._ledger, host, state, wait)
 
-    def _seated_in(self, seating: HostLedger, name: str, host: Host, wait: float) -> float:
+    def _seated_in(self, ledger: HostLedger, name: str, host: Host, wait: float) -> float:
         delay = host.delay_s
         if wait > delay:  # held: book only when the end is near
             return min(wait - delay, _LOOK_S)
         if not host.sat:  # it was held when its terms were requested
-            seating.meet(name, host)
+            ledger.meet(name, host)
             return NEVER
         if host.in_flight >= min(host.seats, host.at_once):
             host.short = True
             return NEVER
-        return self._booked_in(seating, name, host, wait) if delay else wait
+        return self._booked_in(ledger, name, host, wait) if delay else wait
 
-    def _booked_in(self, seating: HostLedger, name: str, host: Host, wait: float) -> float:
+    def _booked_in(self, ledger: HostLedger, name: str, host: Host, wait: float) -> float:
         now = self._clock.monotonic()
         host.drop_missed(now)
         if len(host.booked) <= host.preparing:
-            seating.book(name, host)  # book ahead while others are prepared for earlier ones
+            ledger.book(name, host)  # book ahead while others are prepared for earlier ones
             if not host.preparing:
                 return NEVER
         if host.booked:

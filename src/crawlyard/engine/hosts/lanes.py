@@ -79,7 +79,7 @@ class Lanes:
 
     def held(self) -> bool:
         """Return whether all waiting targets are held back, by refusals or until a retry."""
-        return all(self._gate.held_s(host) > 0 for host in self._turns.hosts())
+        return all(self._gate.held_s(host) > 0 for host in self._turns.frontier.hosts())
 
     def waited(self, since: float) -> None:
         """Add the time since *since*, in which everything was held back."""
@@ -129,7 +129,7 @@ class Lanes:
         """Return the hosts to consider: those with the most targets, cached for 1 s if many."""
         now = self._clock.monotonic()
         if len(self._looked_at) < _MOST_HOSTS or now - self._looked >= 1.0:
-            self._looked_at, self._looked = self._turns.largest(_MOST_HOSTS), now
+            self._looked_at, self._looked = self._turns.frontier.largest(_MOST_HOSTS), now
         return self._looked_at
 
     def _active_s(self) -> float:

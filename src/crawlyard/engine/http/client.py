@@ -9,10 +9,9 @@ from pathlib import Path
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.connect import Connector
-from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver
-from crawlyard.engine.http.errors import FetchFailed, plain
-from crawlyard.engine.http.fetch import Go, Response, at_once
+from crawlyard.engine.http.fetch import FetchFailed, Go, Response, at_once, plain
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from crawlyard.engine.urls import host_of, origin_of, path_of
@@ -31,8 +30,8 @@ class HttpFetcher:
     ) -> None:
         self._clock = clock
         self._timeout_s = timeout.total_seconds()
-        self._dialler = Connector(guard, names or Resolver(MOST_NAMES), ca_file)
-        self._kept = ConnectionPool()
+        self._connector = Connector(guard, names or Resolver(MOST_NAMES), ca_file)
+        self._pool = ConnectionPool()
 
     async def fetch(
         self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
@@ -47,7 +46,7 @@ class HttpFetcher:
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._kept.close()
+        await self._pool.close()
 
     async def _asked(
         self, url: str, request: bytes, max_body: int, go: Go
@@ -58,24 +57,24 @@ class HttpFetcher:
         origin = origin_of(url)
         again = False
         while True:
-            wire = self._kept.take(origin)
-            if wire is None:
+            connection = self._pool.take(origin)
+            if connection is None:
                 async with asyncio.timeout_at(until + waited_s):
-                    wire = await self._dialler.dial(url, self._kept.made)
+                    connection = await self._connector.dial(url, self._pool.made)
             before = loop.time()
             try:
                 await go()
             except BaseException:
-                self._kept.keep(origin, wire)
+                self._pool.keep(origin, connection)
                 raise
             waited_s += loop.time() - before
-            if wire.usable or again:
+            if connection.usable or again:
                 break
             again = True  # the connection was closed while it waited; twice is a failure
         incoming = ResponseParser(max_body)
-        await wire.ask(request, incoming, until + waited_s)
+        await connection.ask(request, incoming, until + waited_s)
         if incoming.reusable:
-            self._kept.keep(origin, wire)
+            self._pool.keep(origin, connection)
         return incoming, waited_s
 
 

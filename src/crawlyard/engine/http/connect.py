@@ -14,7 +14,7 @@ import aiohappyeyeballs
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.connection import HttpConnection
 from crawlyard.engine.http.dns import Crowded, Infos, Resolver
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.urls import hostname_of, port_of
 from crawlyard.trust import trusting
@@ -124,21 +124,21 @@ class Connector:
 
 async def _over(
     connected: socket.socket,
-    wire: HttpConnection,
+    connection: HttpConnection,
     context: ssl.SSLContext | None,
     server_name: str | None,
 ) -> HttpConnection:
-    """Set up *wire* on a connected socket and return it; forsake it if that fails."""
+    """Set up *connection* on a connected socket and return it; forsake it if that fails."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(_CONNECT_S):
             await loop.create_connection(
-                lambda: wire, sock=connected, ssl=context, server_hostname=server_name
+                lambda: connection, sock=connected, ssl=context, server_hostname=server_name
             )
     except BaseException:
-        wire.forsake()
+        connection.forsake()
         raise
-    return wire
+    return connection
 
 
 def _literal(name: str, port: int) -> AddrInfo | None:

@@ -1,12 +1,16 @@
-"""HTTP connection that carries one request at a time."""
+"""HTTP connections that carry one request at a time, and the pool of one fetcher."""
 
 import asyncio
 from collections.abc import Callable
 from typing import cast
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.engine.http.errors import FetchFailed
+from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.response_parser import ResponseParser
+
+LONGEST_IDLE_S = 15.0
+MOST_IDLE = 256
+"""Idle connections per job, since a crawl of a thousand hosts must not keep one to each."""
 
 
 class HttpConnection(asyncio.Protocol):
@@ -20,7 +24,7 @@ class HttpConnection(asyncio.Protocol):
         self, opened: Callable[["HttpConnection"], None], lost: Callable[["HttpConnection"], None]
     ) -> None:
         self._opened = opened
-        self._told_lost = lost
+        self._on_lost = lost
         self._transport: asyncio.Transport | None = None
         self._incoming: ResponseParser | None = None
         self._answered: asyncio.Future[None] | None = None
@@ -113,7 +117,97 @@ class HttpConnection(asyncio.Protocol):
             return
         self._lost = True
         self._error = exc or self._error
-        self._told_lost(self)
+        self._on_lost(self)
         if self._incoming is not None:
             self._incoming.end(self._error)
             self._settle()
+
+
+class ConnectionPool:
+    """Pool of connections by origin; the most recently used is reused first.
+
+    At most *most* connections stay idle, each for up to *idle_s* seconds.
+    """
+
+    def __init__(self, idle_s: float = LONGEST_IDLE_S, most: int = MOST_IDLE) -> None:
+        self._idle_s = idle_s
+        self._most = most
+        self._open: set[HttpConnection] = set()
+        self._idle: dict[HttpConnection, tuple[str, float]] = {}  # longest idle first
+        self._by_origin: dict[str, list[HttpConnection]] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Future[None] | None = None
+
+    def made(self) -> HttpConnection:
+        """Return a new connection, not yet opened, that belongs to the pool."""
+        return HttpConnection(self._opened, self._lost)
+
+    def take(self, origin: str) -> HttpConnection | None:
+        """Remove and return an idle connection to *origin*, ``None`` if there is none."""
+        connections = self._by_origin.get(origin, ())
+        while connections:
+            connection = connections[-1]
+            _, since = self._idle[connection]
+            self._forget(connection)
+            if connection.usable and asyncio.get_running_loop().time() - since < self._idle_s:
+                return connection
+            connection.abort()
+        return None
+
+    def keep(self, origin: str, connection: HttpConnection) -> None:
+        """Keep a connection idle for the next request to *origin*."""
+        if self._closing is not None or not connection.usable:
+            connection.abort()
+            return
+        loop = asyncio.get_running_loop()
+        self._idle[connection] = (origin, loop.time())
+        self._by_origin.setdefault(origin, []).append(connection)
+        if len(self._idle) > self._most:
+            self._drop(next(iter(self._idle)))
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._idle_s, self._sweep)
+
+    async def close(self) -> None:
+        """Close all connections and wait for that; those opened later are closed at once."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self._closing is None:
+            self._closing = asyncio.get_running_loop().create_future()
+        for connection in tuple(self._open):
+            connection.abort()
+        if self._open:
+            await asyncio.shield(self._closing)
+
+    def _opened(self, connection: HttpConnection) -> None:
+        self._open.add(connection)
+        if self._closing is not None:
+            connection.abort()
+
+    def _lost(self, connection: HttpConnection) -> None:
+        self._open.discard(connection)
+        if connection in self._idle:
+            self._forget(connection)
+        if self._closing is not None and not self._open and not self._closing.done():
+            self._closing.set_result(None)
+
+    def _sweep(self) -> None:
+        """Close connections that have been idle for too long."""
+        loop = asyncio.get_running_loop()
+        self._sweeper = None
+        while self._idle:
+            connection, (_, since) = next(iter(self._idle.items()))
+            if loop.time() - since < self._idle_s:
+                self._sweeper = loop.call_at(since + self._idle_s, self._sweep)
+                return
+            self._drop(connection)
+
+    def _drop(self, connection: HttpConnection) -> None:
+        self._forget(connection)
+        connection.abort()
+
+    def _forget(self, connection: HttpConnection) -> None:
+        origin, _ = self._idle.pop(connection)
+        connections = self._by_origin[origin]
+        connections.remove(connection)
+        if not connections:
+            del self._by_origin[origin]

@@ -1,21 +1,46 @@
-"""Fetcher interface and response record.
+"""Fetcher interface, response record, and what a request can fail with.
 
 A fetcher sends exactly one request per call, to an address that the guard allows, and returns
 the response or raises. It does not handle redirects, retries, politeness or robots.txt.
 """
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
 from msgspec.structs import force_setattr
 
 from crawlyard.clock import Clock
-from crawlyard.engine.http.content_type import charset_of
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.guard import Guard
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
+
+
+class FetchFailed(Exception):
+    """There was no usable response; *transient* says whether a retry may get one."""
+
+    def __init__(self, kind: ErrorKind, detail: str, *, transient: bool = False) -> None:
+        super().__init__(detail)
+        self.kind = kind
+        self.detail = detail
+        self.transient = transient
+
+
+class NotSent(Exception):
+    """A prepared request was not sent because its host isn't ready; it is sent later."""
+
+
+class NotAsked(Exception):
+    """The receiver was not contacted, for reasons on our side; don't count it as its failure."""
+
+
+def plain(error: BaseException) -> str:
+    """Return the message of an error in one line of at most 200 characters."""
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return " ".join(text.split())[:200] or type(error).__name__
 
 
 class Response(Struct, frozen=True):
@@ -55,6 +80,32 @@ class Response(Struct, frozen=True):
         return charset_of(self.header("content-type"))
 
 
+def charset_of(content_type: str) -> str | None:
+    """Return the charset of a Content-Type, ``None`` if it names none."""
+    for part in content_type.split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            return value.strip().strip("\"'") or None
+    return None
+
+
+def retry_after_s(value: str, now: datetime) -> float | None:
+    """Return the delay in seconds that a Retry-After asks for, ``None`` if it cannot be parsed.
+
+    Source: RFC 9110, section 10.2.3.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value[:9])
+    try:
+        at = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):  # for example a year of twenty digits
+        return None
+    if at.tzinfo is None:  # "-0000": UTC, without a known time zone
+        at = at.replace(tzinfo=UTC)
+    return max(0.0, (at - now).total_seconds())
+
+
 Go: TypeAlias = Callable[[], Awaitable[None]]
 """Awaited when the connection is open, directly before the request is written."""
 
@@ -88,22 +139,3 @@ MakeFetcher: TypeAlias = Callable[[Guard, timedelta, Clock], Fetcher]
 
 Fetchers share neither connections nor DNS look-ups, because their guards differ.
 """
-
-
-class Metered(Struct, frozen=True):
-    """Fetcher that reports the wire size of each body to *spend*."""
-
-    fetcher: Fetcher
-    spend: Callable[[int], None]
-
-    async def fetch(
-        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
-    ) -> Response:
-        """Return the response of the wrapped fetcher; see `Fetcher`."""
-        response = await self.fetcher.fetch(url, headers, max_body, go)
-        self.spend(response.wire_bytes)
-        return response
-
-    async def close(self) -> None:
-        """Close the wrapped fetcher."""
-        await self.fetcher.close()

@@ -16,8 +16,7 @@ from httptools import (
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.decode import DecodeError, Decoder
-from crawlyard.engine.http.errors import FetchFailed, plain
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.fetch import FetchFailed, Response, plain
 
 LONGEST_FIELD = 64 * 1024
 LONGEST_HEAD = 256 * 1024

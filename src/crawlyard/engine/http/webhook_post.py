@@ -10,9 +10,9 @@ from msgspec import Struct
 from crawlyard.core.webhooks.webhook import EXCERPT
 from crawlyard.engine.http.client import failure_of, request_of
 from crawlyard.engine.http.connect import Connector
-from crawlyard.engine.http.connection_pool import ConnectionPool
+from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import Crowded, Resolver
-from crawlyard.engine.http.errors import NotAsked
+from crawlyard.engine.http.fetch import NotAsked
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
 from crawlyard.engine.urls import canonical
@@ -87,10 +87,10 @@ class Poster:
     async def _send(self, url: str, request: bytes, guard: Guard, incoming: ResponseParser) -> None:
         """Send *request*; return when its response is over and the connection is closed."""
         until = asyncio.get_running_loop().time() + self._timeout_s
-        kept = ConnectionPool()
+        pool = ConnectionPool()
         try:
             async with asyncio.timeout_at(until):
-                wire = await Connector(guard, self._names, self._ca_file).dial(url, kept.made)
-            await wire.ask(request, incoming, until)
+                connection = await Connector(guard, self._names, self._ca_file).dial(url, pool.made)
+            await connection.ask(request, incoming, until)
         finally:
-            await kept.close()
+            await pool.close()

@@ -14,8 +14,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.robots_file import RobotsFile
 from crawlyard.core.quantity import counted
-from crawlyard.engine.http.errors import FetchFailed
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.robots.rules import ALLOW_ALL, RobotsRules, parse
 from crawlyard.engine.urls import Base
 from crawlyard.errors import Unavailable
@@ -187,7 +186,9 @@ class RobotsAccess:
         if known is not None:
             return known
         try:
-            answer = await self._follow(f"{origin}/robots.txt")
+            # a chain that is too long counts as "there is no robots.txt", like a 4xx; the rules
+            # that a redirect leads to, perhaps on another host, apply to this origin
+            answer = await followed(self._ask, f"{origin}/robots.txt")
         except FetchFailed as failure:
             return self._closed(origin, failure)
         if answer.status >= 500 or answer.status == 429:
@@ -199,24 +200,6 @@ class RobotsAccess:
         self._cache.keep(origin, answer.status, answer.body)
         self._tries.pop(origin, None)
         return rules
-
-    async def _follow(self, url: str) -> Response:
-        """Return the response after up to five redirects, which may lead to other hosts.
-
-        Rules found elsewhere apply to the first origin. A longer chain, or one without a
-        usable Location, counts as "there is no robots.txt", like a 4xx.
-        """
-        answer = await self._ask(url)
-        for _ in range(MAX_HOPS):
-            location = answer.header("location")
-            if not 300 <= answer.status < 400 or not location:
-                break
-            target = Base(url).join(location)
-            if target is None:
-                break
-            url = target
-            answer = await self._ask(url)
-        return answer
 
     def _closed(self, origin: str, failure: FetchFailed) -> RobotsRules | Closed:
         older = self._cache.get(origin, self._agent)
@@ -234,6 +217,19 @@ class RobotsAccess:
             closed = self._given_up[origin] = Closed(kind, detail + tried, None)
             return closed
         return Closed(kind, detail, float(2**tries))
+
+
+async def followed(ask: Callable[[str], Awaitable[Response]], url: str) -> Response:
+    """Return the response after up to five redirects, or the one that leads no further."""
+    answer = await ask(url)
+    for _ in range(MAX_HOPS):
+        location = answer.header("location")
+        target = Base(url).join(location) if location else None
+        if not 300 <= answer.status < 400 or target is None:
+            break
+        url = target
+        answer = await ask(url)
+    return answer
 
 
 def _rules_in(status: int, body: bytes, agent: str) -> RobotsRules:

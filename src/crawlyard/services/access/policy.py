@@ -5,8 +5,15 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.access.grant import how_to_grant, needed_grants, not_granted, withheld
-from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
+from crawlyard.core.access.policy import (
+    SectionName,
+    ceilings_of,
+    grants_of,
+    how_to_grant,
+    needed_grants,
+    not_granted,
+    withheld,
+)
 from crawlyard.core.access.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Origin

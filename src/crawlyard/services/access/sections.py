@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.access.settings import SectionOut
+from crawlyard.core.answers.access import SectionOut
 from crawlyard.core.endpoint import ANYBODY, MustMatch, Rest, Slice, endpoint
 from crawlyard.services.noun import Noun
 

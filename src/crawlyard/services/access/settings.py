@@ -7,8 +7,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.policy import RETENTIONS, SectionName, defaults_of, section_read
-from crawlyard.core.access.setting import Section, Setting
+from crawlyard.core.access.policy import (
+    RETENTIONS,
+    Section,
+    SectionName,
+    Setting,
+    defaults_of,
+    section_read,
+)
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.spec import JobSpec

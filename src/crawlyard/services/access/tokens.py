@@ -12,7 +12,7 @@ from crawlyard.core.access.credential import (
     permits_named,
 )
 from crawlyard.core.access.user import MAX_USER_ID
-from crawlyard.core.answers.access.access import NewTokenOut, TokenOut
+from crawlyard.core.answers.access import NewTokenOut, TokenOut
 from crawlyard.core.endpoint import (
     ANYBODY,
     OWN_ACCOUNT,

@@ -1,122 +1,135 @@
-"""User service: accounts with roles and quotas."""
+"""Users and their quotas; admins see and change all of them, others see themselves."""
 
-from collections.abc import Callable, Sequence
+from typing import Annotated
 
+from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.clock import Clock
-from crawlyard.core.access.user import LOCAL, NO_QUOTA, Actor, Quota, Role, User
+from crawlyard.core.access.quota import QuotaAsk
+from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, Role, User
+from crawlyard.core.answers.access import MeOut, UserOut
+from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, Version, check_version
-from crawlyard.store.store import Store
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version
+from crawlyard.services.noun import Noun
+
+UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
 
 _TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
-class Users:
-    """Creates, finds and changes accounts; users who are not admins only see their own."""
+class Account(Noun):
+    """The account of the actor."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    @endpoint("GET /auth/me", ANYBODY, noun="account", group="auth")
+    async def me(self) -> MeOut:
+        """Return who asks, and what they may do."""
+        if self._caller is not None:
+            return MeOut.of(self._caller.user, self._permits, self._caller.credential)
+        user = await self._services.store.users.get(self._actor.id)
+        return MeOut.of(user, self._permits)
 
+
+class Users(Noun):
+    """Finds users, and for admins creates and changes them."""
+
+    @endpoint("GET /users", ANYBODY)
+    async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[UserOut]:
+        """List users by id; users who are not admins see themselves."""
+        users, after = self._services.store.users, cursor or ""
+        if self._actor.role is Role.ADMIN:
+            found = [*await users.find(after, limit + 1)]
+        else:
+            own = await users.get(self._actor.id)
+            found = [own] if own.id > after else []
+        return sliced(found, limit, UserOut.of, lambda user: user.id)
+
+    @endpoint(
+        "POST /users",
+        Permit.ADMIN,
+        status=201,
+        example={"id": "grace", "role": "operator", "quota": {"running": 4}},
+    )
     async def create(
-        self, actor: Actor, user_id: str, role: Role = Role.OPERATOR, quota: Quota = NO_QUOTA
-    ) -> User:
-        """Create a user.
+        self,
+        id: UserId,  # noqa: A002 - the name of the member
+        role: Role = Role.OPERATOR,
+        quota: QuotaAsk = QuotaAsk(),  # noqa: B008 - it cannot change
+    ) -> UserOut:
+        """Create a user; `POST /tokens` makes a token for them.
 
         Raises:
-            Invalid: the id is not valid.
-            Forbidden: the actor is not an admin.
             Conflict: a user has that id already.
         """
-        self._check_admin(actor)
-        now = self._clock.now()
-        user = User(id=user_id, role=role, quota=quota, created_at=now, updated_at=now)
-        await self._store.users.add(user, _told(EventName.USER_CREATED, user, actor))
-        return user
+        self._check_admin()
+        now = self._services.clock.now()
+        user = User(id=id, role=role, quota=quota.quota, created_at=now, updated_at=now)
+        event = _event(EventName.USER_CREATED, user, self._actor)
+        await self._services.store.users.add(user, event)
+        return UserOut.of(user)
 
-    async def get(self, actor: Actor, user_id: str) -> User:
-        """Return a user.
-
-        Raises:
-            NotFound: no such user, or the actor may not see them.
-        """
-        if not actor.may_see(user_id):
+    @endpoint("GET /users/{user_id}", ANYBODY)
+    async def get(self, user_id: str) -> UserOut:
+        """Return a user."""
+        if not self._actor.may_see(user_id):
             raise NotFound(f"no user {user_id}")
-        return await self._store.users.get(user_id)
+        return UserOut.of(await self._services.store.users.get(user_id))
 
-    async def list(self, actor: Actor, *, after: str = "", limit: int = 50) -> Sequence[User]:
-        """Return users with ids above *after*, by id; the actor alone unless an admin."""
-        if actor.role is not Role.ADMIN:
-            own = await self._store.users.get(actor.id)
-            return [own] if own.id > after else []
-        return await self._store.users.find(after, limit)
-
-    async def update(
+    @endpoint("PATCH /users/{user_id}", Permit.ADMIN, example={"role": "viewer"})
+    async def edit(
         self,
-        actor: Actor,
         user_id: str,
         *,
         role: Role | None = None,
-        quota: Quota | None = None,
+        quota: Annotated[QuotaAsk | None, Meta(description="It replaces the one before.")] = None,
         disabled: bool | None = None,
-        version: Version = None,
-    ) -> User:
-        """Change the given fields of a user, and return the user.
-
-        The credentials of a disabled user are not accepted.
+        version: IfMatch = None,
+    ) -> UserOut:
+        """Change role or quota of a user, or disable them: their credentials are refused then.
 
         Raises:
-            NotFound: no such user.
-            Forbidden: the actor is not an admin.
-            IllegalMove: an admin would disable or demote themselves, so that nobody might be
-                left to change users; or it is the user `local`, whom access to the store's
-                files makes an admin in any case.
-            Stale: the user is not at *version*.
+            IllegalMove: admins would disable or demote themselves, so that nobody might be left
+                to change users; or it is the user `local`, whom access to the store's files
+                makes an admin in any case.
         """
-        self._check_admin(actor)
-
-        def change(old: User) -> User:
-            now = self._clock.now()
+        self._check_admin()
+        if disabled or role not in (None, Role.ADMIN):
+            _check_may_lose_rights(self._actor, user_id)
+        users = self._services.store.users
+        for _ in range(_TRIES):
+            old, now = await users.get(user_id), self._services.clock.now()
+            check_version(f"user {user_id}", old.version, version)
             since = old.disabled_at
             if disabled is not None:
                 since = (since or now) if disabled else None
-            return replace(
+            new = replace(
                 old,
-                role=old.role if role is None else role,
-                quota=old.quota if quota is None else quota,
+                role=role or old.role,
+                quota=old.quota if quota is None else quota.quota,
                 disabled_at=since,
                 version=old.version + 1,
                 updated_at=now,
             )
-
-        if user_id == LOCAL.id and (disabled or role not in (None, Role.ADMIN)):
-            raise IllegalMove("the user local is always an admin: who reads the store's files is")
-        if user_id == actor.id and (disabled or role not in (None, Role.ADMIN)):
-            raise IllegalMove("an admin cannot take his own rights away; let another admin do it")
-        return await self._change(actor, user_id, change, version)
-
-    async def _change(
-        self, actor: Actor, user_id: str, change: Callable[[User], User], version: Version
-    ) -> User:
-        for _ in range(_TRIES):
-            old = await self._store.users.get(user_id)
-            check_version(f"user {user_id}", old.version, version)
-            new = change(old)
             try:
-                await self._store.users.save(new, _told(EventName.USER_UPDATED, new, actor))
+                await users.save(new, _event(EventName.USER_UPDATED, new, self._actor))
             except Conflict:
                 continue
-            return new
+            return UserOut.of(new)
         raise Conflict(f"user {user_id} keeps changing; try again")
 
-    def _check_admin(self, actor: Actor) -> None:
-        if actor.role is not Role.ADMIN:
-            raise Forbidden(f"{actor.id} is no admin")
+    def _check_admin(self) -> None:
+        if self._actor.role is not Role.ADMIN:
+            raise Forbidden(f"{self._actor.id} is no admin")
 
 
-def _told(name: EventName, user: User, actor: Actor) -> Event:
+def _check_may_lose_rights(actor: Actor, user_id: str) -> None:
+    if user_id == LOCAL.id:
+        raise IllegalMove("the user local is always an admin: who reads the store's files is")
+    if user_id == actor.id:
+        raise IllegalMove("admins cannot take their own rights away; let another admin do it")
+
+
+def _event(name: EventName, user: User, actor: Actor) -> Event:
     return Event(
         name=name,
         subject=user.id,

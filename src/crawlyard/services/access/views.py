@@ -1,114 +1,107 @@
-"""Saved views: named filters of each user."""
+"""Saved views: filters under names, each user's own."""
 
 from contextlib import suppress
+from typing import Annotated
 
+from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor
-from crawlyard.core.access.view import SavedView
+from crawlyard.core.access.view import MAX_VIEW_NAME, MAX_VIEW_QUERY, SavedView
+from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IfMatch, Slice, endpoint
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
-from crawlyard.store.store import Store
+from crawlyard.services.noun import Noun
 
 MOST_VIEWS = 200
 """The most views of one user."""
 
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
+Query = Annotated[str, Meta(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]
+Page = Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$", description="Of the dashboard.")]
+
 _TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
-class Views:
-    """Stores views. Everyone, admins included, sees and changes only their own."""
+class Views(Noun):
+    """Keeps and finds the views of one user; nobody else sees them, not even admins.
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    A view of another user raises `NotFound`. With *version*, only that version is changed: else
+    `Stale` is raised and nothing is written.
+    """
 
-    async def list(self, actor: Actor, page: str | None = None) -> list[SavedView]:
-        """Return the actor's views, of one dashboard page or of all, ordered by (page, name)."""
-        return await self._store.views.find(actor.id, page)
+    @endpoint("GET /views", ANYBODY)
+    async def list(
+        self, *, page: Annotated[str, Meta(max_length=32)] | None = None
+    ) -> Slice[SavedView]:
+        """List your views by page and name."""
+        return Slice(items=await self._services.store.views.find(self._actor.id, page))
 
-    async def get(self, actor: Actor, view_id: str) -> SavedView:
-        """Return a view.
-
-        Raises:
-            NotFound: no such view, or it belongs to another user.
-        """
-        view = await self._store.views.get(view_id)
-        if view.owner != actor.id:
-            raise NotFound(f"no view {view_id}")
-        return view
-
-    async def create(self, actor: Actor, name: str, page: str, query: str) -> SavedView:
-        """Create a view owned by the actor, and return it.
-
-        Raises:
-            Invalid: *name* or *query* is not valid.
-            Conflict: the actor already has a view with that name on that page.
-            QuotaExceeded: the actor has `MOST_VIEWS` views.
-        """
-        if len(await self.list(actor)) >= MOST_VIEWS:
-            raise QuotaExceeded("views", f"{actor.id} has {MOST_VIEWS} views; delete one first")
-        now = self._clock.now()
+    @endpoint(
+        "POST /views",
+        OWN_ACCOUNT,
+        status=201,
+        example={"name": "failed today", "query": "state:failed owner:me"},
+    )
+    async def create(self, name: Name, query: Query = "", *, page: Page = "jobs") -> SavedView:
+        """Save a filter under a name."""
+        owner, views = self._actor.id, self._services.store.views
+        if len(await views.find(owner, None)) >= MOST_VIEWS:
+            raise QuotaExceeded("views", f"{owner} has {MOST_VIEWS} views; delete one first")
+        now = self._services.clock.now()
         view = SavedView(
             id=new_id(),
-            owner=actor.id,
+            owner=owner,
             name=name,
             page=page,
             query=query,
             created_at=now,
             updated_at=now,
         )
-        await self._store.views.add(view)
+        await views.add(view)
         return view
 
-    async def update(
+    @endpoint("GET /views/{view_id}", ANYBODY)
+    async def get(self, view_id: str) -> SavedView:
+        """Return a view."""
+        return await self._at(view_id)
+
+    @endpoint("PATCH /views/{view_id}", OWN_ACCOUNT, example={"query": "state:failed -tag:test"})
+    async def edit(
         self,
-        actor: Actor,
         view_id: str,
         *,
-        name: str | None = None,
-        query: str | None = None,
-        version: Version = None,
+        name: Name | None = None,
+        query: Query | None = None,
+        version: IfMatch = None,
     ) -> SavedView:
-        """Change the given fields of a view, and return it.
-
-        Raises:
-            NotFound: no such view, or it belongs to another user.
-            Invalid: *name* or *query* is not valid.
-            Stale: the view is not at *version*.
-            Conflict: it changed concurrently, or the name is taken.
-        """
-        old = await self._at(actor, view_id, version)
+        """Change the name or the filter of a view."""
+        old = await self._at(view_id, version)
         new = replace(
             old,
             name=old.name if name is None else name,
             query=old.query if query is None else query,
             version=old.version + 1,
-            updated_at=self._clock.now(),
+            updated_at=self._services.clock.now(),
         )
         try:
-            await self._store.views.save(new)
-        except Conflict:
-            await self._at(actor, view_id, version)
+            await self._services.store.views.save(new)
+        except Conflict:  # it changed concurrently, or the name is taken
+            await self._at(view_id, version)
             raise
         return new
 
-    async def delete(self, actor: Actor, view_id: str, *, version: Version = None) -> None:
-        """Delete a view.
-
-        Raises:
-            NotFound: no such view, or it belongs to another user.
-            Stale: the view is not at *version*.
-            Conflict: the view keeps changing.
-        """
+    @endpoint("DELETE /views/{view_id}", OWN_ACCOUNT, status=204)
+    async def delete(self, view_id: str, *, version: IfMatch = None) -> None:
+        """Delete a view."""
         for _ in range(_TRIES):
-            old = await self._at(actor, view_id, version)
+            old = await self._at(view_id, version)
             with suppress(Conflict):
-                return await self._store.views.delete(view_id, old.version)
+                return await self._services.store.views.delete(view_id, old.version)
         raise Conflict(f"view {view_id} keeps changing; try again")
 
-    async def _at(self, actor: Actor, view_id: str, version: Version) -> SavedView:
-        view = await self.get(actor, view_id)
+    async def _at(self, view_id: str, version: Version = None) -> SavedView:
+        view = await self._services.store.views.get(view_id)
+        if view.owner != self._actor.id:
+            raise NotFound(f"no view {view_id}")
         check_version(f"view {view_id}", view.version, version)
         return view

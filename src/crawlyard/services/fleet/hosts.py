@@ -1,22 +1,42 @@
-"""Hosts, as one user looks at them and says how each is to be asked."""
+"""Hosts: the current load on each, and the rules that admins set."""
 
-from typing import Annotated, TypedDict, Unpack
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
 
 from msgspec import Meta
+from msgspec.structs import replace
 
-from crawlyard.core.access.user import Permit
+from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
 from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, sliced
-from crawlyard.core.hosts.rule import LONGEST_DELAY_S, MAX_NOTE, MOST_AT_ONCE
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.hosts.rule import (
+    LONGEST_DELAY_S,
+    MAX_NOTE,
+    MOST_AT_ONCE,
+    HostRule,
+    HostState,
+)
+from crawlyard.core.hosts.status import HostStanding
+from crawlyard.errors import Conflict, Forbidden, NotFound, Version, check_version
+from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
+if TYPE_CHECKING:
+    from crawlyard.engine import urls
+else:  # it loads the parser of URLs
+    urls = lazily("crawlyard.engine.urls")
+
 READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
+
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 Note = Annotated[str, Meta(max_length=MAX_NOTE)]
 
 
 class HostChanges(TypedDict, total=False):
-    """What is to be said of a host from now on; ``None`` takes it away."""
+    """What a rule says from now on; ``None`` removes a value."""
 
     delay_s: Annotated[
         Annotated[float, Meta(ge=0, le=LONGEST_DELAY_S)] | None,
@@ -30,24 +50,32 @@ class HostChanges(TypedDict, total=False):
 
 
 class Hosts(Noun):
-    """What is done to each host, and what operators say of it.
+    """Shows hosts, and for admins sets their rules; users see the hosts of their own jobs.
 
-    With *version*, only a rule of that version is changed (0: where there is none): else `Stale`
-    is raised and nothing is written.
+    A host is named as in a URL, in any spelling. With *version*, only a rule of that version is
+    changed (0: where there is none): else `Stale` is raised and nothing is written. Setting what
+    a rule already says changes nothing and writes no event.
     """
 
     @endpoint("GET /hosts", READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[HostOut]:
-        """List the hosts that are asked now or have a rule, by name; a user sees their own."""
-        found = await self._services.host_rules.list(
-            self._actor, after=cursor or "", limit=limit + 1
-        )
-        return sliced(found, limit, HostOut.of, lambda one: one.host)
+        """List the hosts that are being crawled or have a rule, by name; users see their own."""
+        after = cursor or ""
+        loads = {one.host: one for one in await self._loads() if one.host > after}
+        if self._actor.role is Role.ADMIN:
+            found = await self._services.store.host_rules.find(after, limit + 1)
+            rules: dict[str, HostRule | None] = {rule.host: rule for rule in found}
+            names = sorted(loads.keys() | rules.keys())[: limit + 1]
+        else:
+            names = sorted(loads)[: limit + 1]
+            rules = {name: await self._rule(name) for name in names}
+        shown = [_ruled(loads.get(name), name, rules.get(name)) for name in names]
+        return sliced(shown, limit, HostOut.of, lambda one: one.host)
 
     @endpoint("GET /hosts/{host}", READ, "live")
     async def get(self, host: str) -> HostOut:
-        """Return what is done to one host, and its rule; the ETag is the rule's."""
-        return HostOut.of(await self._services.host_rules.get(self._actor, host))
+        """Return the load on one host, and its rule; the ETag is the rule's."""
+        return await self._shown(urls.host_named(host))
 
     @endpoint(
         "PATCH /hosts/{host}",
@@ -57,10 +85,12 @@ class Hosts(Noun):
     async def set(
         self, host: str, *, version: IfMatch = None, **changes: Unpack[HostChanges]
     ) -> HostOut:
-        """Say how gently a host is to be asked by all jobs together; they may be gentler still."""
-        return HostOut.of(
-            await self._services.host_rules.set(self._actor, host, changes, version=version)
-        )
+        """Limit the requests of all jobs together to a host; a job may be gentler still."""
+        said = {
+            name: "" if (name, value) == ("note", None) else value
+            for name, value in changes.items()
+        }
+        return await self._change(host, said, EventName.HOST_UPDATED, version)
 
     @endpoint(
         "POST /hosts/{host}/pause", WRITE, example={"note": "Down for maintenance until Friday"}
@@ -68,13 +98,12 @@ class Hosts(Noun):
     async def pause(
         self, host: str, note: Note | None = None, *, version: IfMatch = None
     ) -> HostOut:
-        """Let nobody ask a host until it is resumed; its URLs wait.
+        """Stop requests to a host until it is resumed; its URLs wait.
 
         Without a note, that of its rule stays.
         """
-        return HostOut.of(
-            await self._services.host_rules.pause(self._actor, host, note, version=version)
-        )
+        changes = _moved(HostState.PAUSED, note)
+        return await self._change(host, changes, EventName.HOST_PAUSED, version)
 
     @endpoint(
         "POST /hosts/{host}/block", WRITE, example={"note": "Down for maintenance until Friday"}
@@ -82,29 +111,119 @@ class Hosts(Noun):
     async def block(
         self, host: str, note: Note | None = None, *, version: IfMatch = None
     ) -> HostOut:
-        """Let nobody ask a host; its URLs are skipped, in running jobs as well.
+        """Stop requests to a host; its URLs are skipped, in running jobs as well.
 
         Without a note, that of its rule stays.
         """
-        return HostOut.of(
-            await self._services.host_rules.block(self._actor, host, note, version=version)
-        )
+        changes = _moved(HostState.BLOCKED, note)
+        return await self._change(host, changes, EventName.HOST_BLOCKED, version)
 
     @endpoint("POST /hosts/{host}/resume", WRITE)
     async def resume(self, host: str, *, version: IfMatch = None) -> HostOut:
-        """Let a host be asked again, at the pace that its rule says."""
-        return HostOut.of(
-            await self._services.host_rules.resume(self._actor, host, version=version)
-        )
+        """Allow requests to a host again, at the rate that its rule sets."""
+        changes = _moved(HostState.OPEN, None)
+        return await self._change(host, changes, EventName.HOST_RESUMED, version)
 
     @endpoint("DELETE /hosts/{host}", WRITE, status=204)
     async def unset(self, host: str, *, version: IfMatch = None) -> None:
-        """Delete the rule of a host: it is asked as its jobs wish."""
-        await self._services.host_rules.unset(self._actor, host, version=version)
+        """Delete the rule of a host: the settings of each job apply again."""
+        for _ in range(_TRIES):
+            old = await self._guarded(host, version)
+            now = self._services.clock.now()
+            event = host_event(
+                EventName.HOST_UNSET, replace(old, actor=self._actor.id, updated_at=now)
+            )
+            with suppress(Conflict):
+                return await self._services.store.host_rules.delete(old.host, old.version, event)
+        raise _keeps_changing(host)
 
     @endpoint("GET /hosts/{host}/deletion", WRITE)
     async def deletable(self, host: str, *, version: IfMatch = None) -> HostRuleOut:
         """Return the rule that deleting it would delete, or refuse as that would be."""
-        return HostRuleOut.of(
-            await self._services.host_rules.unset(self._actor, host, version=version, dry_run=True)
-        )
+        return HostRuleOut.of(await self._guarded(host, version))
+
+    async def _guarded(self, host: str, version: Version) -> HostRule:
+        name = urls.host_named(host)
+        self._check_admin()
+        rule = await self._services.store.host_rules.get(name)
+        check_version(f"the rule of host {name}", rule.version, version)
+        return rule
+
+    async def _change(
+        self, host: str, changes: Mapping[str, Any], event: EventName, version: Version
+    ) -> HostOut:
+        name = urls.host_named(host)
+        self._check_admin()
+        for _ in range(_TRIES):
+            now = self._services.clock.now()
+            old = await self._rule(name) or HostRule(host=name, version=0, updated_at=now)
+            check_version(f"the rule of host {name}", old.version, version)
+            if all(getattr(old, field) == value for field, value in changes.items()):
+                return await self._shown(name)
+            new = replace(
+                old, **changes, actor=self._actor.id, updated_at=now, version=old.version + 1
+            )
+            with suppress(Conflict):
+                await self._services.store.host_rules.put(new, host_event(event, new))
+                load = next((one for one in await self._loads() if one.host == name), None)
+                return HostOut.of(_ruled(load, name, new))
+        raise _keeps_changing(name)
+
+    async def _shown(self, name: str) -> HostOut:
+        load = next((one for one in await self._loads() if one.host == name), None)
+        seen = load is not None or self._actor.role is Role.ADMIN
+        rule = await self._rule(name) if seen else None
+        if load is None and rule is None:
+            raise NotFound(f"host {name} is not asked now, and nothing is said of it")
+        return HostOut.of(_ruled(load, name, rule))
+
+    async def _loads(self) -> Sequence[HostStanding]:
+        return await self._services.watching.hosts(self._actor)
+
+    async def _rule(self, name: str) -> HostRule | None:
+        try:
+            return await self._services.store.host_rules.get(name)
+        except NotFound:
+            return None
+
+    def _check_admin(self) -> None:
+        if self._actor.role is not Role.ADMIN:
+            raise Forbidden(f"{self._actor.id} is no admin: only one says how hosts are asked")
+
+
+def _keeps_changing(name: str) -> Conflict:
+    return Conflict(f"the rule of host {name} keeps changing; try again")
+
+
+def _moved(state: HostState, note: str | None) -> Mapping[str, Any]:
+    return {"state": state} | ({} if note is None else {"note": note})
+
+
+def _ruled(load: HostStanding | None, name: str, rule: HostRule | None) -> HostStanding:
+    """Return a host with its rule; if it is not being crawled, with the limits of the rule."""
+    if load is not None:
+        return replace(load, rule=rule)
+    return HostStanding(
+        host=name,
+        at_once=rule.at_once or 0 if rule is not None else 0,
+        delay_s=rule.slowed(0.0) if rule is not None else 0.0,
+        rule=rule,
+    )
+
+
+def host_event(name: EventName, rule: HostRule) -> Event:
+    """Return the event of a change to a host's rule; *rule* is the new one."""
+    return Event(
+        name=name,
+        subject=rule.host,
+        owner=rule.actor,
+        at=rule.updated_at,
+        actor=rule.actor,
+        data={
+            "state": rule.state.value,
+            "delay_s": rule.delay_s,
+            "at_once": rule.at_once,
+            "note": rule.note,
+            "version": rule.version,
+        },
+    )

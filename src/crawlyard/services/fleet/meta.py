@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crawlyard.about import VERSION
-from crawlyard.core.answers.fleet.meta import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.endpoint import ANYBODY, endpoint, endpoints_of
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
 from crawlyard.lazy import lazily
+from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
 from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.schedules import Schedules
@@ -17,12 +18,10 @@ from crawlyard.services.webhooks.hooks import Hooks
 
 if TYPE_CHECKING:
     from crawlyard.core import endpoint_schema
-    from crawlyard.services.access import views
     from crawlyard.services.fleet import enum_docs
     from crawlyard.services.jobs import bulk, preview
 else:  # few ask for what they know
     endpoint_schema = lazily("crawlyard.core.endpoint_schema")
-    views = lazily("crawlyard.services.access.views")
     enum_docs = lazily("crawlyard.services.fleet.enum_docs")
     bulk = lazily("crawlyard.services.jobs.bulk")
     preview = lazily("crawlyard.services.jobs.preview")
@@ -90,5 +89,5 @@ def _limits() -> Mapping[str, int]:
         "bulk_at_once": bulk.AT_ONCE,
         "preview_s": int(preview.LONGEST.total_seconds()),
         "preview_test_urls": MOST_TESTED,
-        "views": views.MOST_VIEWS,
+        "views": MOST_VIEWS,
     }

@@ -27,7 +27,7 @@ from crawlyard.core.overview.attention import (
     streak,
     suspects,
 )
-from crawlyard.core.overview.snapshot import Snapshot
+from crawlyard.core.overview.stats import Snapshot
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching

@@ -13,7 +13,7 @@ from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines, dumps
 from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.body_text import readable
+from crawlyard.services.jobs.exporting import readable
 from crawlyard.services.jobs.page_search import Archive
 from crawlyard.store.queries import ArchiveQuery
 

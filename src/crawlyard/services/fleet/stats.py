@@ -1,18 +1,42 @@
-"""Figures for a dashboard, as one user sees them."""
+"""Figures of an instance: for its dashboard, and what needs a person."""
 
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.fleet.stats import StatsOut
+from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.answers.base import seconds
+from crawlyard.core.answers.fleet.attention import AttentionOut
+from crawlyard.core.answers.fleet.stats import CardsOut, DayOut, StatsOut, StepOut
 from crawlyard.core.endpoint import Instant, endpoint
+from crawlyard.core.jobs.lifecycle import ENDED, State
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.errors import Invalid
 from crawlyard.services.noun import Noun
+from crawlyard.store.queries import JobQuery
+
+MOST_STEPS = 1_000
+LONGEST = timedelta(days=400)
+SHORTEST_STEP = timedelta(minutes=1)
+MOST_HOSTS = 10
+"""The most failing hosts in a response."""
+
+MOST_FAILURES = 20_000
+"""The most failures counted to find them, latest first: about 0.1 s."""
+
+DEFAULT_SPAN = timedelta(days=1)
+HOURLY = timedelta(days=30)
+"""The longest range whose default step is an hour; for a longer one it is a day."""
+
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 class Stats(Noun):
-    """Counts jobs, pages and bytes."""
+    """Counts jobs, pages and bytes: all for an admin, those of their own jobs for other users."""
 
     @endpoint("GET /stats", Permit.JOBS_READ)
     async def get(
@@ -31,14 +55,108 @@ class Stats(Noun):
             Literal["me"] | None, Meta(description="An admin's own; others see no more anyway.")
         ] = None,
     ) -> StatsOut:
-        """Count jobs now, jobs that ended in each step, pages of each day, and failures by host."""
+        """Count jobs now, jobs that ended in each step, pages of each day, and failures by host.
+
+        The first step begins at *since*. Days are UTC days, and the first and the last of them are
+        counted whole.
+
+        Raises:
+            Invalid: the range is empty or too long, or has too many steps.
+        """
         own = owner is not None
-        figures = await self._services.statistics.figures(
-            self._actor,
+        whose = None if self._actor.role is Role.ADMIN and not own else self._actor.id
+        now, store = self._services.clock.now(), self._services.store
+        until = until or now
+        if until < _EARLIEST:
+            raise Invalid("until", f"expected an instant after {_EARLIEST:%Y-%m-%d}")
+        since = since or until - DEFAULT_SPAN
+        step = timedelta(hours=1 if until - since <= HOURLY else 24)
+        step = step if step_s is None else timedelta(seconds=step_s)
+        count = _steps(since, until, step)
+        ended = await store.inquiries.ended(whose, since, until, step)
+        used = await store.users.days(whose, day_of(since))
+        failing = await store.inquiries.failing(whose, since, until, MOST_FAILURES)
+        days = [DayOut.of(day, used.get(day, Usage())) for day in _days(since, until)]
+        return StatsOut(
             since=since,
             until=until,
-            step=None if step_s is None else timedelta(seconds=step_s),
-            own=own,
+            step_s=seconds(step),
+            cards=await self._cards(whose, now, ended, days, own=own),
+            finished=tuple(
+                StepOut(
+                    at=since + n * step,
+                    ended={str(state): ended.get((n, state), 0) for state in sorted(ENDED)},
+                )
+                for n in range(count)
+            ),
+            days=tuple(days),
+            failing_hosts=tuple(failing[:MOST_HOSTS]),
         )
-        moment = await self._services.overview.moment(self._actor, self._permits, own=own)
-        return StatsOut.of(figures, moment)
+
+    async def _cards(
+        self,
+        whose: str | None,
+        now: datetime,
+        ended: Mapping[tuple[int, State], int],
+        days: Sequence[DayOut],
+        *,
+        own: bool,
+    ) -> CardsOut:
+        services, today = self._services, day_of(now)
+        moment = await services.overview.moment(self._actor, self._permits, own=own)
+        states = Counter(dict.fromkeys(map(str, State), 0))
+        for (state, _), count in (await services.store.jobs.counts(JobQuery(owner=whose))).items():
+            states[str(state)] += count
+        sums = Counter(dict.fromkeys(map(str, sorted(ENDED)), 0))
+        for (_, state), count in ended.items():
+            sums[str(state)] += count
+        used = (await services.store.users.days(whose, today)).get(today, Usage())
+        reports = await services.store.workers.find()
+        return CardsOut(
+            jobs=states,
+            workers=sum(map(services.watching.is_alive, reports)),
+            ended=sums,
+            pages_today=used.pages,
+            bytes_today=used.bytes,
+            errors_today=used.errors,
+            pages=sum(day.pages for day in days),
+            bytes=sum(day.bytes for day in days),
+            errors=sum(day.errors for day in days),
+            slots=moment.slots,
+            slots_used=moment.slots_used,
+            oldest_wait_s=None if moment.oldest_wait is None else seconds(moment.oldest_wait),
+            pages_per_s=round(moment.pages_per_s, 2),
+            disk_free_bytes=None if moment.disk is None else moment.disk.free,
+            disk_total_bytes=None if moment.disk is None else moment.disk.total,
+        )
+
+
+class Attention(Noun):
+    """Lists problems that need a person."""
+
+    @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
+    async def get(self) -> AttentionOut:
+        """Tell what needs a person, since when, and which endpoint helps.
+
+        Of what is yours, an admin of all; what your token may not read is left out.
+        """
+        return AttentionOut.of(await self._services.overview.attention(self._actor, self._permits))
+
+
+def _steps(since: datetime, until: datetime, step: timedelta) -> int:
+    if since >= until:
+        raise Invalid("until", "expected a range that ends after it begins")
+    if until - since > LONGEST:
+        raise Invalid("since", f"expected a range of at most {LONGEST.days} days")
+    if step < SHORTEST_STEP:
+        shortest = f"{SHORTEST_STEP.total_seconds():g}"
+        raise Invalid("step_s", f"expected at least {shortest}, got {step.total_seconds():g}")
+    count = -((since - until) // step)
+    if count > MOST_STEPS:
+        raise Invalid("step_s", f"expected at most {MOST_STEPS:,} steps, got {count:,}")
+    return count
+
+
+def _days(since: datetime, until: datetime) -> list[date]:
+    first, last = day_of(since), day_of(until - timedelta(microseconds=1))
+    return [first + timedelta(days=n) for n in range((last - first).days + 1)]

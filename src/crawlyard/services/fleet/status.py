@@ -9,7 +9,7 @@ from crawlyard.core.hosts.status import HostBooking, HostReport, HostStanding
 from crawlyard.core.jobs.job_log import Course, Level, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
-from crawlyard.errors import Forbidden, IllegalMove, NotFound
+from crawlyard.errors import NotFound
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.worker.reporting import ALIVE
 from crawlyard.store.queries import JobQuery
@@ -47,21 +47,6 @@ class Watching:
             if report.id == worker_id:
                 return report
         raise NotFound(f"no worker {worker_id}")
-
-    async def forget(self, actor: Actor, worker_id: str) -> None:
-        """Delete the report of a worker that is gone.
-
-        Raises:
-            NotFound: no such worker.
-            Forbidden: the actor is not an admin.
-            IllegalMove: the worker is alive.
-        """
-        report = await self.worker(actor, worker_id)
-        if actor.role is not Role.ADMIN:
-            raise Forbidden(f"{actor.id} is no admin")
-        if self.is_alive(report):
-            raise IllegalMove(f"worker {worker_id} is alive: stop it first")
-        await self._store.workers.forget(worker_id)
 
     def is_alive(self, report: WorkerReport) -> bool:
         """Return whether the last heartbeat of a worker is recent enough."""

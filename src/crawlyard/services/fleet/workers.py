@@ -1,19 +1,31 @@
-"""Workers, as one user looks at them and says what is wanted of each."""
+"""Workers: what each does, and orders to drain, resume or stop."""
 
-from crawlyard.core.access.user import Permit
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.answers.fleet.watch import WorkerOut
 from crawlyard.core.endpoint import Slice, endpoint, reply
-from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerState, WorkerWish
+from crawlyard.errors import Conflict, Forbidden, IllegalMove
 from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.WORKERS_READ, Permit.WORKERS_WRITE
 
+_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
+
+_EVENTS = {
+    WorkerWish.NONE: EventName.WORKER_RESUMED,
+    WorkerWish.QUIET: EventName.WORKER_QUIETED,
+    WorkerWish.STOP: EventName.WORKER_STOPPING,
+}
+
 
 class Workers(Noun):
-    """Who runs jobs, and what is wanted of each.
+    """Shows workers, and for admins drains, resumes and stops them; they notice within a second.
 
-    A worker that there is not raises `NotFound`, and one that cannot do what is wanted
-    `IllegalMove`.
+    A worker that does not exist raises `NotFound`, one that cannot do what is asked
+    `IllegalMove`. Repeating an order changes nothing and writes no event.
     """
 
     @endpoint("GET /workers", READ, "seq")
@@ -30,29 +42,62 @@ class Workers(Noun):
     @endpoint("DELETE /workers/{worker_id}", WRITE, status=204)
     async def forget(self, worker_id: str) -> None:
         """Forget a worker that is gone."""
-        await self._services.watching.forget(self._actor, worker_id)
+        watching = self._services.watching
+        report = await watching.worker(self._actor, worker_id)
+        self._check_admin()
+        if watching.is_alive(report):
+            raise IllegalMove(f"worker {worker_id} is alive: stop it first")
+        await self._services.store.workers.forget(worker_id)
 
     @endpoint("POST /workers/{worker_id}/quiet", WRITE, status=202)
     async def quiet(self, worker_id: str) -> WorkerOut:
-        """Let a worker claim no more jobs, and go on with those it has."""
-        before = await self._services.watching.worker(self._actor, worker_id)
-        return self._wanted(before, await self._services.fleet.quiet(self._actor, worker_id))
+        """Drain a worker: it claims no more jobs, and continues those that it has."""
+        return await self._order(worker_id, WorkerWish.QUIET)
 
     @endpoint("POST /workers/{worker_id}/resume", WRITE, status=202)
     async def resume(self, worker_id: str) -> WorkerOut:
-        """Let a quiet worker claim jobs again."""
-        before = await self._services.watching.worker(self._actor, worker_id)
-        return self._wanted(before, await self._services.fleet.resume(self._actor, worker_id))
+        """Let a draining worker claim jobs again."""
+        return await self._order(worker_id, WorkerWish.NONE)
 
     @endpoint("POST /workers/{worker_id}/stop", WRITE, status=202)
     async def stop(self, worker_id: str) -> WorkerOut:
-        """Let a worker give its jobs back and end; others go on with them where they stand."""
-        before = await self._services.watching.worker(self._actor, worker_id)
-        return self._wanted(before, await self._services.fleet.stop(self._actor, worker_id))
+        """Make a worker release its jobs and exit; other workers continue them."""
+        return await self._order(worker_id, WorkerWish.STOP)
 
-    def _wanted(self, before: WorkerReport, after: WorkerReport) -> WorkerOut:
-        reply().unchanged = before.wish is after.wish
-        return self._shown(after)
+    async def _order(self, worker_id: str, wish: WorkerWish) -> WorkerOut:
+        watching = self._services.watching
+        for _ in range(_TRIES):
+            report = await watching.worker(self._actor, worker_id)
+            self._check_admin()
+            _check(report, watching.state(report), wish)
+            if report.wish is wish or (wish is WorkerWish.STOP and report.stopping):
+                reply().unchanged = True
+                return self._shown(report)
+            event = Event(
+                name=_EVENTS[wish],
+                subject=report.id,
+                owner=self._actor.id,
+                at=self._services.clock.now(),
+                actor=self._actor.id,
+                data={"host": report.host, "pid": report.pid},
+            )
+            try:
+                await self._services.store.workers.ask(worker_id, wish, report.wish, event)
+            except Conflict:
+                continue
+            return self._shown(replace(report, wish=wish))
+        raise Conflict(f"what is wanted of worker {worker_id} keeps changing; try again")
+
+    def _check_admin(self) -> None:
+        if self._actor.role is not Role.ADMIN:
+            raise Forbidden(f"{self._actor.id} is no admin")
 
     def _shown(self, report: WorkerReport) -> WorkerOut:
         return WorkerOut.of(report, alive=self._services.watching.is_alive(report))
+
+
+def _check(report: WorkerReport, state: WorkerState, wish: WorkerWish) -> None:
+    if state is WorkerState.GONE:
+        raise IllegalMove(f"worker {report.id} is gone")
+    if state is WorkerState.STOPPING and wish is not WorkerWish.STOP:
+        raise IllegalMove(f"worker {report.id} is stopping")

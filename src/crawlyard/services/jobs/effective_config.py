@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.jobs.job_looks import ConfigOut, DifferenceOut, MadeOfOut
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.provenance import Config, Difference
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
 from crawlyard.core.templates.secrets import hidden
@@ -37,7 +37,7 @@ class Configs:
         self._settings = settings
         self._events = events
 
-    async def of(self, actor: Actor, job_id: str) -> Config:
+    async def of(self, actor: Actor, job_id: str) -> ConfigOut:
         """Return the settings of a job and their sources.
 
         Raises:
@@ -63,11 +63,11 @@ class Configs:
                 sources[path] = DEFAULT
             else:
                 sources[path] = _unless_gone(job, template)
-        return Config(
-            job=job,
-            form=hidden(form),
+        return ConfigOut(
+            job_id=job.id,
+            config=hidden(form),
             sources=sources,
-            template=template,
+            template=None if template is None else MadeOfOut.filled(template),
             differences=() if template is None else _differences(form, template.spec),
         )
 
@@ -132,12 +132,12 @@ def _is_open(value: object) -> bool:
 
 def _differences(
     form: Mapping[str, object], template: Mapping[str, object]
-) -> tuple[Difference, ...]:
+) -> tuple[DifferenceOut, ...]:
     said = {path: at(_DEFAULTS, path) for path in FIELDS} | _flat(template)
     told = {_BY_NAME[name].path: value for name, value in _pairs(hidden(template))}
     shown = hidden(form)
     return tuple(
-        Difference(path=path, template=told.get(path, said[path]), job=at(shown, path))
+        DifferenceOut(path=path, template=told.get(path, said[path]), job=at(shown, path))
         for path in FIELDS
         if said[path] != at(form, path)
     )

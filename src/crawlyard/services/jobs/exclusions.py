@@ -3,8 +3,9 @@
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.jobs.job_looks import ExclusionOut
 from crawlyard.core.crawl.page import TargetState, Via
-from crawlyard.core.jobs.exclusion import Excluded
+from crawlyard.core.endpoint import reply
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.jobs.spec import Scope
@@ -28,7 +29,7 @@ class Exclusions:
 
     async def add(
         self, actor: Actor, job_id: str, pattern: str, *, dry_run: bool, version: Version = None
-    ) -> Excluded:
+    ) -> ExclusionOut:
         """Exclude URLs that match *pattern* from a job; count the waiting ones.
 
         Raises:
@@ -50,7 +51,16 @@ class Exclusions:
                     job = await self._jobs.edit(actor, job_id, {"exclude": patterns}, job.version)
                 except Conflict:
                     continue
-            return Excluded(job=job, pattern=pattern, count=count, samples=samples, changed=changed)
+            reply().unchanged, reply().dry_run = not changed, dry_run
+            return ExclusionOut(
+                job_id=job.id,
+                version=job.version,
+                pattern=pattern,
+                dry_run=dry_run,
+                pending_removed=count,
+                samples=samples,
+                exclude=job.spec.exclude,
+            )
         raise Conflict(f"job {job_id} keeps changing; try again")
 
     async def _waiting(self, job_id: str, boundary: Boundary) -> tuple[int, tuple[str, ...]]:

@@ -1,14 +1,16 @@
 """The pages of a job as one file of any format, as they come."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.records import record_of
+from crawlyard.core.answers.jobs.pages import record_of
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
+from crawlyard.engine.extract.page import decoded
+from crawlyard.engine.http.fetch import charset_of
 from crawlyard.export.base import Format, Record
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
@@ -17,10 +19,8 @@ from crawlyard.store.queries import PageQuery
 
 if TYPE_CHECKING:
     from crawlyard.export import warc
-    from crawlyard.services.jobs import body_text
-else:  # the one needs an extra, the other loads the parser
+else:  # it needs an extra
     warc = lazily("crawlyard.export.warc")
-    body_text = lazily("crawlyard.services.jobs.body_text")
 
 
 def exported(
@@ -47,7 +47,7 @@ async def records(
     """Yield the pages of a job that are *asked* for, as *plan* writes them."""
     async with aclosing(results.records(actor, job_id, asked, plan.kept)) as found:
         async for stored, bodies in found:
-            kept = body_text.readable(bodies) if bodies else {}
+            kept = readable(bodies) if bodies else {}
             yield record_of(stored.page, kept, plan.left_out)
 
 
@@ -71,3 +71,20 @@ async def _captures(
                 body=bodies[Body.HTML],
                 truncated=bool(page.truncated),
             )
+
+
+def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
+    """Return the stored bodies of a page as JSON values: text, html, and headers as pairs.
+
+    HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself.
+    """
+    told: dict[str, object] = {}
+    if Body.TEXT in bodies:
+        told["text"] = bodies[Body.TEXT].decode(errors="replace")
+    if Body.HEADERS in bodies:
+        told["headers"] = json.loads(bodies[Body.HEADERS])
+    if Body.HTML in bodies:
+        headers: Sequence[tuple[str, str]] = json.loads(bodies.get(Body.HEADERS, b"[]"))
+        types = (value for name, value in headers if name.lower() == "content-type")
+        told["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))
+    return told

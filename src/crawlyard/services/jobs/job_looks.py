@@ -9,18 +9,19 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
-from crawlyard.core.answers.jobs.exclusions import ExclusionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedJobOut, JobTiesOut
-from crawlyard.core.answers.jobs.fate import FateOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
+    ExclusionOut,
+    ExpandedJobOut,
     JobProgressOut,
+    JobTiesOut,
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.answers.schedules.schedules import ScheduleOut
-from crawlyard.core.answers.templates.templates import TemplateOut
+from crawlyard.core.answers.jobs.pages import FateOut
+from crawlyard.core.answers.schedules import ScheduleOut
+from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.endpoint import (
     Cursor,
     Header,
@@ -40,9 +41,8 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.expanding import expanded_by
 from crawlyard.services.jobs.terms import words_of
-from crawlyard.services.noun import Noun
+from crawlyard.services.noun import Noun, expanded_by
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
@@ -127,7 +127,7 @@ class JobLooks(Noun):
     @endpoint("GET /jobs/{job_id}/config", READ)
     async def config(self, job_id: str) -> ConfigOut:
         """Return the settings of a job in force, where each comes from, and its template's."""
-        return ConfigOut.of(await self._services.configs.of(self._actor, job_id))
+        return await self._services.configs.of(self._actor, job_id)
 
     @endpoint("GET /jobs/{job_id}/attempts", READ)
     async def attempts(self, job_id: str) -> Slice[AttemptOut]:
@@ -228,11 +228,9 @@ class JobLooks(Noun):
 
         A dry run only counts; it and a pattern that the job has already are answered with 200.
         """
-        excluded = await self._services.exclusions.add(
+        return await self._services.exclusions.add(
             self._actor, job_id, pattern, dry_run=dry_run, version=version
         )
-        reply().unchanged = not excluded.changed
-        return ExclusionOut.of(excluded, dry_run=dry_run)
 
     async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:
         """Return what *job* belongs to, as far as it is named and visible; ``None``: no names."""

@@ -7,10 +7,10 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.jobs import SkippedOut
 from crawlyard.core.answers.jobs.pages import (
     ErrorsOut,
     SkippedGroupOut,
+    SkippedOut,
     StoredPageOut,
     WaitingOut,
 )
@@ -25,9 +25,8 @@ from crawlyard.services.jobs.terms import SearchTerms, error_kind, page_query, w
 from crawlyard.store.queries import PageQuery
 
 if TYPE_CHECKING:
-    from crawlyard.services.jobs import body_text, exporting
-else:  # they load the parser
-    body_text = lazily("crawlyard.services.jobs.body_text")
+    from crawlyard.services.jobs import exporting
+else:  # it loads the parser
     exporting = lazily("crawlyard.services.jobs.exporting")
 
 READ = Permit.RESULTS_READ
@@ -60,7 +59,7 @@ class JobResults(JobLooks):
         stored, kept = await self._services.results.page(
             self._actor, job_id, page_id, [Body.HEADERS]
         )
-        return StoredPageOut.stored(job_id, stored, **body_text.readable(kept))
+        return StoredPageOut.stored(job_id, stored, **exporting.readable(kept))
 
     @endpoint("GET /jobs/{job_id}/pages/{page_id}", READ, "same", group="results")
     async def part(
@@ -80,7 +79,7 @@ class JobResults(JobLooks):
         _, kept = await self._services.results.page(
             self._actor, job_id, page_id, [part, Body.HEADERS]
         )
-        told = body_text.readable(kept)
+        told = exporting.readable(kept)
         if part.value not in told:
             said = f"nothing is kept of page {page_id} as {part}: the spec of its job says so"
             raise NotFound(said)
@@ -117,13 +116,13 @@ class JobResults(JobLooks):
         found = await self._services.results.some_skipped(
             self._actor, job_id, kinds, int(cursor or 0), limit + 1
         )
-        return sliced(found, limit, lambda one: SkippedOut.of(one[1]), lambda one: one[0])
+        return sliced(found, limit, lambda one: SkippedOut.filled(one[1]), lambda one: one[0])
 
     @endpoint("GET /jobs/{job_id}/skipped/rules", READ, group="results")
     async def skipped_rules(self, job_id: str) -> Slice[SkippedGroupOut]:
         """Count the URLs that rules kept out, by kinds of rules, the most frequent first."""
         found = await self._services.results.skipped_by(self._actor, job_id)
-        return Slice(items=[SkippedGroupOut.of(group) for group in found])
+        return Slice(items=[SkippedGroupOut.filled(group) for group in found])
 
     @endpoint("GET /jobs/{job_id}/frontier", READ, group="results")
     async def frontier(

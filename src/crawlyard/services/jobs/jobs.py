@@ -1,18 +1,15 @@
 """Jobs, as one user submits, finds and changes them."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
-from crawlyard.core.answers.jobs.batch import BatchOut
-from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
-from crawlyard.core.answers.jobs.job_plan import JobPlanOut
-from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
-from crawlyard.core.answers.jobs.preview import PreviewOut
+from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, PreviewOut, QueueOut
+from crawlyard.core.answers.jobs.jobs import BatchOut, JobOut, JobPlanOut, RetriedOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import (
     LONGEST_REF,
@@ -32,18 +29,14 @@ from crawlyard.core.jobs.edits import changes_of
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.core.jobs.spec_json import JobRequest, read_request
+from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Invalid, Refused
-from crawlyard.lazy import lazily
 from crawlyard.services.jobs.job_results import JobResults
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
 from crawlyard.store.queries import COUNTED_TO, JobQuery
-
-if TYPE_CHECKING:
-    from crawlyard.services.jobs import preview
-else:  # it loads the engine
-    preview = lazily("crawlyard.services.jobs.preview")
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
@@ -175,8 +168,13 @@ class Jobs(JobResults):
         A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
         *template*, it has only what differs from it.
         """
-        request = _request(form, asked)
-        return await self._new(await self._services.requests.submit(self._actor, request))
+        services, now = self._services, self._services.clock.now()
+        draft = await services.requests.draft(self._actor, _request(form, asked))
+        # read before it is stored: no failure after that may turn a stored job into an error
+        waits = await self._waits_of_new(draft.unstored(now))
+        job = await services.jobs.enter(draft)
+        new = Standing(job=job, shard=Shard())
+        return JobOut.of(new, progress_of_standing(new), now, waits)
 
     @endpoint("POST /jobs/plan", WRITE)
     async def plan(
@@ -190,8 +188,8 @@ class Jobs(JobResults):
         """
         request = _request(form, asked)
         plan = await self._services.requests.plan(self._actor, request)
-        new = Standing(job=plan.job, shard=Shard())
-        waits = (await self._services.why.waits([new])).get(plan.job.id, ())
+        waits = await self._waits_of_new(plan.job)
+        reply().dry_run = True
         return JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
 
     @endpoint("POST /jobs/preview", WRITE)
@@ -213,8 +211,7 @@ class Jobs(JobResults):
         Takes ten seconds at most; no page is fetched, and nothing is written.
         """
         request = _request(form, asked)
-        seen = await self._services.preview.of(self._actor, request, test_urls)
-        return preview.preview_out(seen)
+        return await self._services.preview.of(self._actor, request, test_urls)
 
     @endpoint(
         "POST /jobs/batch", WRITE, example={"jobs": [{"urls": ["https://docs.example.org/"]}]}
@@ -236,6 +233,7 @@ class Jobs(JobResults):
     @endpoint(
         "POST /jobs/bulk",
         WRITE,
+        "202",  # an operation does it
         example={
             "action": "cancel",
             "filter": {"state": ["pending"], "tag": ["news"]},
@@ -272,6 +270,7 @@ class Jobs(JobResults):
         if done.operation is not None:
             reply().status = 202
             reply().location = f"/api/v1/operations/{done.operation.id}"
+        reply().dry_run = dry_run
         return BulkOut.of(done)
 
     @endpoint("PATCH /jobs/{job_id}", WRITE)
@@ -348,9 +347,10 @@ class Jobs(JobResults):
         shown = await self._now(job)
         return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
 
-    async def _new(self, job: Job) -> JobOut:
-        """Return a job that was just made; its row is not read back."""
-        return (await self._shown([Standing(job=job, shard=Shard())]))[0]
+    async def _waits_of_new(self, job: Job) -> Sequence[Wait]:
+        """Return what *job* waits for once it is stored."""
+        new = Standing(job=job, shard=Shard())
+        return (await self._services.why.waits([new], new=True)).get(job.id, ())
 
 
 def _request(form: Mapping[str, Any], asked: Asked) -> JobRequest:

@@ -91,9 +91,9 @@ class JobManager(JobSubmitter):
                 allowed = tuple(LIFECYCLE[old.state])
                 raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
             owner = actor if actor.id == old.owner else Actor(id=old.owner)
-            draft = await self._drafted(owner, old.spec, origin=old.origin, by=actor.id, like=old)
+            draft = await self.draft(owner, old.spec, origin=old.origin, by=actor.id, like=old)
             with suppress(Conflict):
-                return await self._enter(draft)
+                return await self.enter(draft)
         raise _keeps_changing(job_id)
 
     async def retry_failed(

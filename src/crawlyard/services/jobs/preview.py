@@ -6,22 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 
-from msgspec import Struct
-
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.preview import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
+from crawlyard.core.answers.jobs.job_looks import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import spec_guard
-from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, Probe, SeenOrigin, SeenSitemap
+from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, Probe, SeenOrigin
 from crawlyard.engine.urls import canonical, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
-from crawlyard.services.jobs.submission import Requests
+from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.why import boundary_of
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.services.worker.run import WorkerContext
@@ -36,28 +34,6 @@ _MOST_NAMED = 50  # sitemaps that one robots.txt names
 _AT_ONCE = 4  # previews at once in a process; others wait
 
 
-class TestedURL(Struct, frozen=True, kw_only=True):
-    """Whether a URL would be fetched if a page linked to it, or else the rule against it."""
-
-    url: str  # canonical if it has a canonical form
-    inside: bool
-    rule: str = ""
-
-
-class Previewed(Struct, frozen=True, kw_only=True):
-    """What a job would do."""
-
-    form: Mapping[str, object]  # the whole spec, credentials hidden
-    sources: Mapping[str, str]  # where each field comes from
-    start_urls: tuple[TestedURL, ...]  # the first `MOST_SHOWN`
-    start_count: int
-    origins: tuple[SeenOrigin, ...]
-    sitemaps: tuple[SeenSitemap, ...]
-    tested: tuple[TestedURL, ...]
-    missing: tuple[str, ...]  # what could not be fetched, in sentences
-    agent: str
-
-
 class Preview:
     """Previews job requests; nothing is written, and no page is fetched."""
 
@@ -68,7 +44,7 @@ class Preview:
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._parser = ThreadPoolExecutor(1, "crawlyard-preview")
 
-    async def of(self, actor: Actor, request: JobRequest, urls: Sequence[str] = ()) -> Previewed:
+    async def of(self, actor: Actor, request: JobRequest, urls: Sequence[str] = ()) -> PreviewOut:
         """Return what a job would do, and whether each of *urls* would be fetched.
 
         Fetches robots.txt and sitemaps, for at most `LONGEST`.
@@ -85,16 +61,16 @@ class Preview:
         scout, missing = await self._looked(within.spec)
         judge = _Judge(within.spec, scout.origins)
         starts = list(dict.fromkeys(map(canonical, within.spec.urls)))
-        return Previewed(
-            form=hidden(form_of(within.spec)),
+        return PreviewOut(
+            config=hidden(form_of(within.spec)),
             sources={**ready.sources, **dict.fromkeys(within.cut, CEILING)},
             start_urls=tuple(judge.judged(url) for url in starts[:MOST_SHOWN]),
             start_count=len(starts),
-            origins=tuple(scout.origins.values()),
-            sitemaps=tuple(scout.sitemaps.values()),
+            origins=tuple(map(_origin, scout.origins.values())),
+            sitemaps=tuple(map(SitemapOut.filled, scout.sitemaps.values())),
             tested=tuple(judge.judged(url) for url in urls),
             missing=missing,
-            agent=scout.agent,
+            user_agent=scout.agent,
         )
 
     async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
@@ -131,14 +107,14 @@ class _Judge:
         self._origins = origins
         self._boundary = boundary_of(spec)
 
-    def judged(self, url: str) -> TestedURL:
+    def judged(self, url: str) -> TestedOut:
         """Return whether *url* would be fetched at depth 0."""
         try:
             url = canonical(url)
         except Invalid as error:
-            return TestedURL(url=url[:500], inside=False, rule=str(error))
+            return TestedOut(url=url[:500], inside=False, rule=str(error))
         rule = self._boundary.verdict(url, 0) or self._robots(url)
-        return TestedURL(url=url, inside=not rule, rule=rule or "")
+        return TestedOut(url=url, inside=not rule, rule=rule or "")
 
     def _robots(self, url: str) -> str | None:
         seen = self._origins.get(origin_of(url))
@@ -156,29 +132,6 @@ def _missing(scout: Probe, origins: Sequence[str]) -> tuple[str, ...]:
     if len(scout.sitemaps) >= MOST_SITEMAPS:
         said.append(f"at most {MOST_SITEMAPS} sitemaps were read")
     return tuple(said)
-
-
-def preview_out(seen: Previewed) -> PreviewOut:
-    """Return the shape of what was seen."""
-    return PreviewOut(
-        config=seen.form,
-        sources=seen.sources,
-        user_agent=seen.agent,
-        start_urls=tuple(map(_tested, seen.start_urls)),
-        start_count=seen.start_count,
-        origins=tuple(map(_origin, seen.origins)),
-        sitemaps=tuple(map(_sitemap, seen.sitemaps)),
-        tested=tuple(map(_tested, seen.tested)),
-        missing=seen.missing,
-    )
-
-
-def _tested(tested: TestedURL) -> TestedOut:
-    return TestedOut.filled(tested)
-
-
-def _sitemap(seen: SeenSitemap) -> SitemapOut:
-    return SitemapOut.filled(seen)
 
 
 def _origin(seen: SeenOrigin) -> SeenOriginOut:

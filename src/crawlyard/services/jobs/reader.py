@@ -1,18 +1,25 @@
 """Job reader: finds and counts jobs, and returns their progress."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from typing import TypeAlias
+
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.core.templates.template import is_id
-from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.jobs.filter_names import meant
-from crawlyard.store.queries import EVERY_JOB, JobQuery
+from crawlyard.errors import NotFound
+from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
 from crawlyard.store.store import Store
+
+_Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
+
+_MOST_NAMED = 2  # names are unique per owner
 
 
 class JobReader:
@@ -57,25 +64,6 @@ class JobReader:
         owner = None if actor.role is Role.ADMIN else actor.id
         return await self._store.queue.pending(now, limit, owner)
 
-    async def resolve(self, actor: Actor, word: str) -> str:
-        """Return the id of the job that *word* means: an id, its beginning or end, or "last".
-
-        Raises:
-            NotFound: no job that the actor may see matches.
-            Invalid: more than one matches.
-        """
-        if word == "last":
-            found = await self.find(actor, limit=1)
-            if not found:
-                raise NotFound("there is no job yet")
-            return found[0].job.id
-        found = await self.find(actor, JobQuery(id_part=word.lower()), limit=2)
-        if not found:
-            raise NotFound(f"there is no job {word}")
-        if len(found) > 1:
-            raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
-        return found[0].job.id
-
     async def counts(
         self, actor: Actor, query: JobQuery = EVERY_JOB, most: int | None = None
     ) -> Mapping[tuple[State, Priority], int]:
@@ -86,3 +74,51 @@ class JobReader:
         *most* bounds how many are read: see `JobStore.counts`.
         """
         return await self._store.jobs.counts(await meant(self._store, actor, query), most)
+
+
+async def meant(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
+    """Return *query* as a store takes it, narrowed to what the actor may see.
+
+    In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
+    replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
+    """
+    where = tuple([await _resolved(store, actor, one) for one in query.where])
+    owner = query.owner if actor.role is Role.ADMIN else actor.id
+    return replace(query, owner=owner, where=where)
+
+
+async def _resolved(store: Store, actor: Actor, asked: Condition) -> Condition:
+    find = _FIND.get(asked.key)
+    if find is None:
+        return asked
+    words = [word for name in asked.words for word in await find(store, actor, name)]
+    return replace(asked, words=tuple(words))
+
+
+async def _owner(_store: Store, actor: Actor, word: str) -> list[str]:
+    return [actor.id if word == ME else word]
+
+
+async def _templates(store: Store, actor: Actor, word: str) -> list[str]:
+    if is_id(word):
+        return [word.lower()]
+    owner, slash, name = word.rpartition("/")
+    seen_by = None if actor.role is Role.ADMIN else actor.id
+    query = TemplateQuery(owner=owner if slash else actor.id, seen_by=seen_by, name=name)
+    return [template.id for template in await store.templates.find(query, _MOST_NAMED)]
+
+
+async def _schedules(store: Store, actor: Actor, word: str) -> list[str]:
+    if is_id(word):
+        return [word.lower()]
+    owner, slash, name = word.rpartition("/")
+    query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
+    found = await store.schedules.find(query, _MOST_NAMED)
+    return [schedule.id for schedule in found if actor.may_see(schedule.owner)]
+
+
+_FIND: Mapping[FilterKey, _Finder] = {
+    FilterKey.OWNER: _owner,
+    FilterKey.TEMPLATE: _templates,
+    FilterKey.SCHEDULE: _schedules,
+}

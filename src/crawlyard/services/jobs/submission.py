@@ -16,26 +16,21 @@ from crawlyard.core.access.user import Actor, Grant, Quota
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, values_of
-from crawlyard.core.templates.secrets import hidden
 from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
-from crawlyard.errors import Forbidden, Invalid, Refused, StoreUnavailable
+from crawlyard.errors import Forbidden, Refused, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import (
-    CEILING,
     Clamped,
     Policy,
     check_grants,
     check_waiting,
-    cut_of,
     within_ceilings,
 )
-from crawlyard.services.access.settings import SiteSettings, underlaid
 from crawlyard.services.jobs.reader import JobReader
-from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
+from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.services.webhooks.receivers import Resolve, check_names, with_webhooks
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
@@ -180,6 +175,10 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         )
         retry_of = self.like.id if self.like else None
         return (replace(job, retry_of=retry_of) if retry_of else job), within.told(event)
+
+    def unstored(self, now: datetime) -> Job:
+        """Return the job as it would be without ceilings for its limits."""
+        return self.made(Clamped(spec=self.spec), now)[0]
 
     def judged(self, rules: IntakeRules, now: datetime) -> tuple[Job, Event]:
         """Return the job and its event if *rules* admit it.
@@ -364,8 +363,8 @@ class JobSubmitter(JobReader):
             Forbidden: the actor may not submit, or asks for something the settings do not grant.
             QuotaExceeded: the actor already has as many jobs waiting as the quota allows.
         """
-        draft = await self._drafted(actor, spec, start_at=start_at, origin=origin)
-        return await self._enter(draft)
+        draft = await self.draft(actor, spec, start_at=start_at, origin=origin)
+        return await self.enter(draft)
 
     async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Submitted]:
         """Submit new jobs, many per transaction; return each job or the reason for its refusal.
@@ -403,7 +402,7 @@ class JobSubmitter(JobReader):
         await self._policy.check_room(job.owner)
         return job, event
 
-    async def _drafted(
+    async def draft(
         self,
         actor: Actor,
         spec: JobSpec,
@@ -413,6 +412,11 @@ class JobSubmitter(JobReader):
         by: str | None = None,
         like: Job | None = None,
     ) -> JobDraft:
+        """Return a checked draft of a new job, for `enter`; nothing is written.
+
+        Raises:
+            Invalid, Forbidden: as for `submit`.
+        """
         draft = await drafted(
             *(self._policy, actor, spec), start_at=start_at, origin=origin, by=by, like=like
         )
@@ -426,7 +430,7 @@ class JobSubmitter(JobReader):
         for one in wanted:
             try:
                 drafts.append(
-                    await self._drafted(actor, one.spec, start_at=one.start_at, origin=one.origin)
+                    await self.draft(actor, one.spec, start_at=one.start_at, origin=one.origin)
                 )
             except Refused as refusal:
                 drafts.append(refusal)
@@ -442,7 +446,13 @@ class JobSubmitter(JobReader):
         """
         await check_names(spec, self._resolve)
 
-    async def _enter(self, draft: JobDraft) -> Job:
+    async def enter(self, draft: JobDraft) -> Job:
+        """Store the job of a draft, and return it.
+
+        Raises:
+            Forbidden, QuotaExceeded: as for `submit`.
+            Conflict: it is a retry of a job that has changed meanwhile.
+        """
         [entered] = await self._intake.enter([draft.entrant(self._clock.now())])
         if isinstance(entered, Exception):
             raise entered
@@ -462,119 +472,3 @@ def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
         urls += weight
     if portion:
         yield portion
-
-
-class Prepared(Struct, frozen=True, kw_only=True):
-    """A request turned into a spec, before it is submitted."""
-
-    spec: JobSpec
-    origin: Origin
-    sources: Mapping[str, str]  # where each field comes from, by path of the form
-
-
-class JobPlan(Struct, frozen=True, kw_only=True):
-    """The job that a request would create, and where its settings would come from."""
-
-    job: Job
-    form: Mapping[str, object]  # the whole spec, credentials hidden
-    sources: Mapping[str, str]  # where each field comes from
-    cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
-
-
-class Requests:
-    """Turns requests into jobs."""
-
-    def __init__(
-        self, jobs: JobSubmitter, templates: TemplateManager, settings: SiteSettings
-    ) -> None:
-        self._jobs = jobs
-        self._templates = templates
-        self._settings = settings
-
-    async def submit(self, actor: Actor, request: JobRequest) -> Job:
-        """Submit a request.
-
-        Raises:
-            Invalid, NotFound, Forbidden, QuotaExceeded: it was refused.
-        """
-        ready = await self.prepare(actor, request)
-        return await self._jobs.submit(
-            actor, ready.spec, start_at=request.start_at, origin=ready.origin
-        )
-
-    async def submit_many(
-        self, actor: Actor, requests: Sequence[JobRequest | Refused]
-    ) -> list[Submitted]:
-        """Submit many requests; return the job of each, or why it was refused.
-
-        An entry that could not be parsed as a request is passed as its error, and returned.
-
-        Raises:
-            Forbidden: the actor may only view.
-            StoreUnavailable: the store cannot be written, or it is unknown whether it was.
-        """
-        answers: dict[int, Submitted] = {}
-        wanted: dict[int, Submission] = {}
-        defaults = await self._settings.defaults()
-        for number, request in enumerate(requests):
-            if isinstance(request, Refused):
-                answers[number] = request
-                continue
-            try:
-                ready = await self._prepared(actor, request, defaults)
-            except Refused as refusal:
-                answers[number] = refusal
-            else:
-                wanted[number] = Submission(
-                    spec=ready.spec, start_at=request.start_at, origin=ready.origin
-                )
-        submitted = await self._jobs.submit_many(actor, list(wanted.values()))
-        answers |= dict(zip(wanted, submitted, strict=True))
-        return [answers[number] for number in range(len(requests))]
-
-    async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
-        """Return the job that `submit` would create now; nothing is written.
-
-        Raises:
-            Invalid, NotFound, Forbidden, QuotaExceeded: as for `submit`.
-        """
-        ready = await self.prepare(actor, request)
-        job, event = await self._jobs.rehearsed(
-            actor, ready.spec, start_at=request.start_at, origin=ready.origin
-        )
-        cut = tuple(path for path in FIELDS if path in cut_of(event))
-        return JobPlan(
-            job=job,
-            form=hidden(form_of(job.spec)),
-            sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
-            cut=cut,
-        )
-
-    async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
-        """Turn a request into a spec, on top of the defaults in the settings; nothing is written.
-
-        Raises:
-            Invalid, NotFound, Forbidden: as for `submit`.
-        """
-        return await self._prepared(actor, request, await self._settings.defaults())
-
-    async def _prepared(
-        self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
-    ) -> Prepared:
-        if request.template is None:
-            if request.params:
-                raise Invalid("params", "expected a template that has them")
-            spec, given = spec_of(request.form), values_of(request.form)
-            sources = {path: THIS_JOB if path in given else DEFAULT for path in FIELDS}
-            return _over(defaults, spec, sources, DIRECT)
-        rendered = await self._templates.render(
-            actor, request.template, request.params, request.form, request.template_version
-        )
-        return _over(defaults, rendered.spec, rendered.sources, rendered.origin)
-
-
-def _over(
-    defaults: Mapping[str, object], spec: JobSpec, sources: Mapping[str, str], origin: Origin
-) -> Prepared:
-    under = underlaid(defaults, spec, sources, DEFAULT)
-    return Prepared(spec=under.spec, origin=origin, sources=under.sources)

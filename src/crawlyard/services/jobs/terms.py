@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
-from crawlyard.core.jobs.filter import Condition, FilterKey, condition, parse
+from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.errors import Invalid
 from crawlyard.store.queries import PageQuery
 
@@ -18,26 +18,25 @@ Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
 _ANY = "Several: any of them."
 
 
+def _of(key: FilterKey) -> Meta:
+    meaning = MEANINGS[key]
+    return Meta(description=meaning.doc if meaning.instant else f"{meaning.doc} {_ANY}")
+
+
 class JobTerms(TypedDict, total=False):
     """Each narrows the jobs that are found; jobs match all of them."""
 
-    state: Annotated[Words, Meta(description=f"`pending`, `running`, `paused`, … {_ANY}")]
-    priority: Annotated[Words, Meta(description=f"`urgent`, `high`, `normal`, `low`. {_ANY}")]
-    priority_gte: Annotated[Words, Meta(description=f"That priority or a higher one. {_ANY}")]
-    tag: Annotated[Words, Meta(description=f"A tag. {_ANY}")]
-    host: Annotated[
-        Words, Meta(description=f"The host of a start URL, perhaps with its port. {_ANY}")
-    ]
-    template: Annotated[
-        Words, Meta(description=f"The id of a template, its name, or OWNER/NAME. {_ANY}")
-    ]
-    schedule: Annotated[
-        Words, Meta(description=f"The id of a schedule, its name, or OWNER/NAME. {_ANY}")
-    ]
-    owner: Annotated[Words, Meta(description=f"A user; `me` is whoever asks. {_ANY}")]
-    origin: Annotated[Words, Meta(description=f"`direct`, `template`, `schedule`, `retry`. {_ANY}")]
-    created_after: Annotated[Words, Meta(description="On this day or at this instant, or later.")]
-    created_before: Annotated[Words, Meta(description="Before this day or instant.")]
+    state: Annotated[Words, _of(FilterKey.STATE)]
+    priority: Annotated[Words, _of(FilterKey.PRIORITY)]
+    priority_gte: Annotated[Words, _of(FilterKey.PRIORITY_GTE)]
+    tag: Annotated[Words, _of(FilterKey.TAG)]
+    host: Annotated[Words, _of(FilterKey.HOST)]
+    template: Annotated[Words, _of(FilterKey.TEMPLATE)]
+    schedule: Annotated[Words, _of(FilterKey.SCHEDULE)]
+    owner: Annotated[Words, _of(FilterKey.OWNER)]
+    origin: Annotated[Words, _of(FilterKey.ORIGIN)]
+    created_after: Annotated[Words, _of(FilterKey.CREATED_AFTER)]
+    created_before: Annotated[Words, _of(FilterKey.CREATED_BEFORE)]
     q: Annotated[
         str,
         Meta(

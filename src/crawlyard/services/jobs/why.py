@@ -37,11 +37,13 @@ class Why:
         self._jobs = jobs
         self._clock = clock
 
-    async def waits(self, standings: Sequence[Standing]) -> Mapping[str, tuple[Wait, ...]]:
+    async def waits(
+        self, standings: Sequence[Standing], *, new: bool = False
+    ) -> Mapping[str, tuple[Wait, ...]]:
         """Return what jobs wait for, by job id; jobs that wait for nothing are left out.
 
         Takes three reads, however many jobs there are. For a single pending job, more places
-        in the queue are counted.
+        in the queue are counted. A *new* job, which is the only one, is not stored yet.
         """
         now = self._clock.now()
         live = [one for one in standings if one.job.state in (State.PENDING, State.RUNNING)]
@@ -53,7 +55,7 @@ class Why:
         counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
         among = Surroundings(workers=alive, counted=counted)
         held_back = await self._store.inquiries.held_back(now) if pending else {}
-        places = await self._places(pending, held_back, now)
+        places = await self._places(pending, held_back, now, new=new)
         told: dict[str, tuple[Wait, ...]] = {}
         for one in live:
             job, until = one.job, one.shard.lease_until
@@ -88,13 +90,19 @@ class Why:
                 return _kept_out(known)
 
     async def _places(
-        self, pending: Sequence[Standing], held_back: Mapping[str, str], now: datetime
+        self,
+        pending: Sequence[Standing],
+        held_back: Mapping[str, str],
+        now: datetime,
+        *,
+        new: bool,
     ) -> dict[str, int]:
         """Return the number of jobs ahead of each job that may start now, as far as counted."""
         able = [s.job for s in pending if s.job.due_at <= now and s.job.owner not in held_back]
         if len(able) == 1:
             (job,) = able
-            count = await self._store.inquiries.ahead(job, now, MOST_AHEAD + 1, held_back)
+            most = MOST_AHEAD + 1
+            count = await self._store.inquiries.ahead(job, now, most, held_back, new=new)
             return {job.id: count} if count <= MOST_AHEAD else {}
         if not able:
             return {}
@@ -105,8 +113,9 @@ class Why:
         page = await self._store.inquiries.page_of(job_id, fingerprint(known.url))
         failed = known.state is TargetState.FAILED
         status = page.page.status if page is not None else None
-        if failed and page is not None:
-            detail = f"it failed: {page.page.error} ({page.page.error_detail})"
+        error = page.page.error if page is not None else None
+        if failed and error is not None:
+            detail = f"it failed: {error.kind} ({error.detail})"
         else:
             detail = f"it was fetched and answered {status}"
         kind = UrlOutcomeKind.FAILED if failed else UrlOutcomeKind.FETCHED

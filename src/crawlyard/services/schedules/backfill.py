@@ -6,19 +6,27 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
+from crawlyard.core.operation import Operation, OperationKind
 from crawlyard.core.schedules.decision import foreseen
-from crawlyard.core.schedules.records import Backfilled
-from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
-from crawlyard.core.time_range import check_instant
-from crawlyard.errors import Invalid, check_version
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.timetable import check_instant
+from crawlyard.errors import Invalid, Version, check_version
+from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.schedules.events import backfilled, is_open, ticked
-from crawlyard.services.schedules.reader import instants_of
+from crawlyard.services.schedules.reader import ScheduleReader, instants_of
 from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
 MOST_BACKFILLED = 1000
-"""The most instants that the range of one backfill may contain."""
+"""The most instants of a backfill within a request of the library."""
+
+AT_ONCE = 200
+"""The most instants that are backfilled within a request; more start an operation."""
+
+MOST_INSTANTS = 10_000
+"""The most instants of one operation."""
 
 _PORTION = 200  # jobs in one transaction
 _MICROSECOND = timedelta(microseconds=1)
@@ -62,7 +70,7 @@ class Backfiller:
         since: datetime,
         until: datetime | None,
         by: str,
-        version: int | None = None,
+        version: Version = None,
     ) -> Backfilled:
         """Fire what is due, then submit a job for each instant that still has none.
 
@@ -96,7 +104,7 @@ class Backfiller:
         return end, instants
 
     async def _portion(
-        self, schedule_id: str, instants: Sequence[datetime], by: str, version: int | None
+        self, schedule_id: str, instants: Sequence[datetime], by: str, version: Version
     ) -> Sequence[Tick]:
         for _ in range(TRIES):
             schedule = await self._store.schedules.get(schedule_id)
@@ -128,6 +136,55 @@ class Backfiller:
             jobs=tuple(new for _, new in made),
             events=tuple(ticked(schedule, tick, by) for tick in ticks),
         )
+
+
+class BackfillOperations:
+    """Starts operations that backfill the missed instants of schedules."""
+
+    def __init__(self, schedules: ScheduleReader, operations: Operations, clock: Clock) -> None:
+        self._schedules = schedules
+        self._operations = operations
+        self._clock = clock
+
+    async def start(
+        self,
+        actor: Actor,
+        ref: str,
+        since: datetime,
+        until: datetime,
+        *,
+        version: Version = None,
+    ) -> Operation | None:
+        """Start an operation for a range with many instants.
+
+        Return ``None`` if the range has at most `AT_ONCE` instants or is not valid: call
+        `Scheduler.backfill`, which does the work or reports the error. If *version* is
+        given, the operation fails once the schedule is no longer at it.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+            Invalid: the range has more than `MOST_INSTANTS` instants, or is outside of the
+                supported years.
+        """
+        schedule = await self._schedules.changeable(actor, ref, version)
+        check_instant("since", since)
+        check_instant("until", until)
+        if not since < until <= self._clock.wall():
+            return None  # `Scheduler.backfill` reports what is wrong
+        most = MOST_INSTANTS + 1
+        due = await self._schedules.due_between(actor, schedule.id, since, until, most)
+        if len(due) <= AT_ONCE:
+            return None
+        if len(due) > MOST_INSTANTS:
+            raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
+        request: dict[str, object] = {
+            "schedule_id": schedule.id,
+            "since": since.isoformat(),
+            "until": until.isoformat(),
+        }
+        if version is not None:
+            request["version"] = schedule.version
+        return await self._operations.start(actor, OperationKind.BACKFILL, request, len(due))
 
 
 def _decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:

@@ -10,13 +10,17 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.jobs.spec import is_secret
-from crawlyard.core.schedules.records import Calendar, Occurrence, RecentTick
-from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
-from crawlyard.core.schedules.timetable import timetable
+from crawlyard.core.schedules.schedule import (
+    Calendar,
+    CrawlSchedule,
+    Occurrence,
+    RecentTick,
+    Tick,
+)
+from crawlyard.core.schedules.timetable import check_instant, timetable
 from crawlyard.core.templates.secrets import secret_names
 from crawlyard.core.templates.template import is_id
-from crawlyard.core.time_range import check_instant
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Forbidden, Invalid, NotFound, Version, check_version
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.store import Store
 
@@ -36,21 +40,43 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class ScheduleReader:
-    """Finds schedules; one that the actor may not see is `NotFound`."""
+    """Finds schedules; one that the actor may not see is `NotFound`.
+
+    A *ref* is an id, the name of one of the actor's schedules, or OWNER/NAME.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
-    async def get(self, actor: Actor, schedule_id: str) -> CrawlSchedule:
+    async def get(self, actor: Actor, ref: str) -> CrawlSchedule:
         """Return a schedule.
 
         Raises:
-            NotFound: no such schedule, or it belongs to another user.
+            NotFound: no such schedule that the actor may see.
         """
-        schedule = await self._store.schedules.get(schedule_id)
-        if not actor.may_see(schedule.owner):
-            raise NotFound(f"no schedule {schedule_id}")
+        if is_id(ref):
+            schedule = await self._store.schedules.get(ref.lower())
+            if not actor.may_see(schedule.owner):
+                raise NotFound(f"no schedule {ref.lower()}")
+            return schedule
+        owner, slash, name = ref.rpartition("/")
+        query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
+        if actor.may_see(query.owner or ""):
+            for schedule in await self._store.schedules.find(query, 1):
+                return schedule
+        raise NotFound(f"there is no schedule {ref}")
+
+    async def changeable(self, actor: Actor, ref: str, version: Version = None) -> CrawlSchedule:
+        """Return a schedule that the actor may change.
+
+        Raises:
+            NotFound, Forbidden, Stale: as the names say.
+        """
+        schedule = await self.get(actor, ref)
+        if not actor.may_change(schedule.owner):
+            raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
+        check_version(f"schedule {schedule.name}", schedule.version, version)
         return schedule
 
     async def list(
@@ -85,22 +111,7 @@ class ScheduleReader:
         except NotFound:
             return frozenset()
 
-    async def resolve(self, actor: Actor, word: str) -> str:
-        """Return the id for *word*: an id, the name of one of the actor's schedules, or OWNER/NAME.
-
-        Raises:
-            NotFound: no such schedule that the actor may see.
-        """
-        if is_id(word):
-            return (await self.get(actor, word.lower())).id
-        owner, slash, name = word.rpartition("/")
-        query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
-        if actor.may_see(query.owner or ""):
-            for schedule in await self._store.schedules.find(query, 1):
-                return schedule.id
-        raise NotFound(f"there is no schedule {word}")
-
-    async def next_runs(self, actor: Actor, schedule_id: str, count: int = 5) -> Sequence[datetime]:
+    async def next_runs(self, actor: Actor, ref: str, count: int = 5) -> Sequence[datetime]:
         """Return the next instants, from now on, at which a schedule is due, at most *count*.
 
         A paused schedule is treated as active, and jitter is left out. An overdue instant
@@ -112,7 +123,7 @@ class ScheduleReader:
         """
         if not 0 <= count <= MOST_NEXT:
             raise Invalid("count", f"expected 0 to {MOST_NEXT:,}, got {count:,}")
-        schedule = await self.get(actor, schedule_id)
+        schedule = await self.get(actor, ref)
         timetable(schedule.when, schedule.zone, schedule.anchor)
         if schedule.next_at is None:
             return ()
@@ -130,7 +141,7 @@ class ScheduleReader:
         return None
 
     async def runs(
-        self, actor: Actor, schedule_id: str, before: datetime | None = None, limit: int = 100
+        self, actor: Actor, ref: str, before: datetime | None = None, limit: int = 100
     ) -> Sequence[Tick]:
         """Return the ticks of a schedule that were due before an instant, latest first.
 
@@ -138,10 +149,10 @@ class ScheduleReader:
             NotFound: no such schedule, or it belongs to another user.
             Invalid: *before* is not a valid instant.
         """
-        await self.get(actor, schedule_id)
+        schedule = await self.get(actor, ref)
         if before is not None:
             check_instant("before", before)
-        return await self._store.ticks.ticks(schedule_id, before, limit)
+        return await self._store.ticks.ticks(schedule.id, before, limit)
 
     async def recent(
         self, actor: Actor, schedules: Iterable[CrawlSchedule]
@@ -155,14 +166,14 @@ class ScheduleReader:
         return await self._store.overview.recent(ids, MOST_RECENT)
 
     async def due_between(
-        self, actor: Actor, schedule_id: str, since: datetime, until: datetime, most: int
+        self, actor: Actor, ref: str, since: datetime, until: datetime, most: int
     ) -> Sequence[datetime]:
         """Return the instants in [*since*, *until*) at which a schedule is due, at most *most*.
 
         Raises:
             NotFound: no such schedule, or it belongs to another user.
         """
-        schedule = await self.get(actor, schedule_id)
+        schedule = await self.get(actor, ref)
         return tuple(instants_of(schedule, since, until, most))
 
     async def calendar(
@@ -186,9 +197,9 @@ class ScheduleReader:
             raise Invalid("until", "expected a range that ends after it begins")
         found = await self.list(actor, limit=_MOST_SCHEDULES + 1)
         looked_at = [(s, _readable(s)) for s in found[:_MOST_SCHEDULES]]
-        unreadable = tuple(s for s, readable in looked_at if not readable)
+        unreadable = tuple(s.id for s, readable in looked_at if not readable)
         each = [_occurrences(s, start, end, now) for s, readable in looked_at if readable]
-        merged = heapq.merge(*each, key=lambda o: (o.due_at, o.schedule.name))
+        merged = heapq.merge(*each, key=lambda o: (o.due_at, o.schedule_name))
         shown = tuple(islice(merged, MOST_OCCURRENCES + 1))
         whole = len(shown) <= MOST_OCCURRENCES and len(found) <= _MOST_SCHEDULES and not unreadable
         return Calendar(occurrences=shown[:MOST_OCCURRENCES], whole=whole, unreadable=unreadable)
@@ -237,4 +248,9 @@ def _occurrences(
             if left == 0:
                 return
             left -= 1
-        yield Occurrence(due_at=at, schedule=schedule)
+        yield Occurrence(
+            due_at=at,
+            schedule_id=schedule.id,
+            schedule_name=schedule.name,
+            enabled=schedule.paused_at is None,
+        )

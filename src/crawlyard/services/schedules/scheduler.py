@@ -1,27 +1,38 @@
-"""Schedule service, shared by the library, the command line and the API."""
+"""Schedule service: creates, changes and fires schedules."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
+from crawlyard.core.endpoint import reply
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.parse import shown
+from crawlyard.core.parse import is_list, shown
 from crawlyard.core.schedules.decision import requested_run, resumed
 from crawlyard.core.schedules.planning import never_due, planned
-from crawlyard.core.schedules.records import Backfilled, ScheduleDraft
-from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick
+from crawlyard.core.schedules.schedule import (
+    EDITABLE,
+    Backfilled,
+    CrawlSchedule,
+    Misfire,
+    Overlap,
+    ScheduleDraft,
+    Tick,
+)
+from crawlyard.core.templates.secrets import HIDDEN
+from crawlyard.core.templates.template import check_name
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, check_version
+from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.schedules.backfill import Backfiller
-from crawlyard.services.schedules.edits import Edit, check_editable, check_object, check_words
 from crawlyard.services.schedules.events import cancelled, ticked, told
 from crawlyard.services.schedules.reader import ScheduleReader
 from crawlyard.services.schedules.rounds import Rounds
@@ -30,7 +41,9 @@ from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
-_NOTHING: Mapping[str, object] = {}
+_REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
+_WHAT = frozenset({"template_id", "template_version", "params", "overrides"})
+_DEEPEST = 10  # levels of nested objects and lists
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -71,11 +84,9 @@ class Scheduler(ScheduleReader):
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at schedules, not create them")
-        check_words("name", draft.name)
-        check_object("params", draft.params)
-        check_object("overrides", draft.overrides)
+        said = _checked(asdict(draft))
+        del said["template"]
         now, wall = self._clock.now(), self._clock.wall()
-        said = {n: getattr(draft, n) for n in draft.__struct_fields__ if n != "template"}
         schedule = CrawlSchedule(
             id=new_id(),
             owner=actor.id,
@@ -96,49 +107,48 @@ class Scheduler(ScheduleReader):
     async def update(
         self,
         actor: Actor,
-        schedule_id: str,
+        ref: str,
         changes: Mapping[str, object],
         *,
-        params: Mapping[str, object] = _NOTHING,
-        overrides: Mapping[str, object] = _NOTHING,
-        unset: Collection[str] = (),
-        version: int | None = None,
+        version: Version = None,
     ) -> CrawlSchedule:
         """Change fields of a schedule (those of `ScheduleDraft`) and return it.
 
-        *params* and *overrides* are merged into the current ones; *unset* lists paths to
-        remove, ``params.NAME`` or a field of the spec. Before a new timetable takes effect,
-        every instant that has come by the old one is decided, regardless of jitter.
+        Before a new timetable takes effect, every instant that has come by the old one is
+        decided, regardless of jitter.
 
         Raises:
             Invalid, NotFound, Forbidden, Conflict: as for `create`.
             Stale: as the name says.
         """
-        check_editable(changes)
-        given = dict(changes)
+        given = _checked(changes)
         if "template" in given:
             given["template_id"] = await self._template_id(actor, given.pop("template"))
-        old = await self._changeable(actor, schedule_id, version)
-        trusted = actor.vouches_for(old.owner)
-        edit = Edit(changes=given, params=params, overrides=overrides, unset=unset, trusted=trusted)
+        schedule = await self.changeable(actor, ref, version)
+        replans, says_what = bool(given.keys() & _REPLANS), bool(given.keys() & _WHAT)
+        vouched = actor.vouches_for(schedule.owner) or not says_what
 
         def change(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
-            new = edit.of(old)
-            return _planned(new, wall) if edit.replans else new
+            fresh_beat = old.fresh_beat
+            if given.get("pause_after", old.pause_after) != old.pause_after:
+                fresh_beat = old.beat + 1  # restart the count of failures
+            trusted = old.trusted and vouched
+            new = replace(old, **given, trusted=trusted, fresh_beat=fresh_beat)
+            return _planned(new, wall) if replans else new
 
         wall = self._clock.wall()
-        await self._ticker.tried(change(old, wall), wall, actor, anew=edit.says_what)
-        asked = _Change(EventName.SCHEDULE_UPDATED, change, version, replans=edit.replans)
-        return await self._change(actor, schedule_id, asked, changed=edit.changed)
+        await self._ticker.tried(change(schedule, wall), wall, actor, anew=says_what)
+        asked = _Change(EventName.SCHEDULE_UPDATED, change, version, replans=replans)
+        return await self._change(actor, schedule.id, asked, changed=sorted(changes))
 
     async def toggle(
         self,
         actor: Actor,
-        schedule_id: str,
+        ref: str,
         *,
         enabled: bool,
         reason: str = "",
-        version: int | None = None,
+        version: Version = None,
     ) -> CrawlSchedule:
         """Pause a schedule with a *reason*, or resume it; return it.
 
@@ -151,20 +161,21 @@ class Scheduler(ScheduleReader):
         """
         if not isinstance(reason, str):
             raise Invalid("reason", f"expected text, got {shown(reason)}")
-        schedule = await self._changeable(actor, schedule_id, version)
+        schedule = await self.changeable(actor, ref, version)
         if enabled is (schedule.paused_at is None):
+            reply().unchanged = True
             return schedule
-        if not enabled:
+        if enabled:
+            return await self._resume(actor, schedule.id, version)
 
-            def pause(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
-                # wall clock, because it is compared with the instants of ticks
-                return replace(old, paused_at=wall, paused_by=actor.id, pause_reason=reason)
+        def pause(old: CrawlSchedule, wall: datetime) -> CrawlSchedule:
+            # wall clock, because it is compared with the instants of ticks
+            return replace(old, paused_at=wall, paused_by=actor.id, pause_reason=reason)
 
-            asked = _Change(EventName.SCHEDULE_PAUSED, pause, version)
-            return await self._change(actor, schedule_id, asked, reason=reason)
-        return await self._resume(actor, schedule_id, version)
+        asked = _Change(EventName.SCHEDULE_PAUSED, pause, version)
+        return await self._change(actor, schedule.id, asked, reason=reason)
 
-    async def run_now(self, actor: Actor, schedule_id: str, *, version: int | None = None) -> Job:
+    async def run_now(self, actor: Actor, ref: str, *, version: Version = None) -> Job:
         """Submit a job of a schedule at once, even if it is paused, and return the job.
 
         This is recorded as a tick at the current instant. `runs_left` stays as it is, and so
@@ -177,8 +188,8 @@ class Scheduler(ScheduleReader):
                 at a time; `cancel_previous` cancels that job instead.
         """
         for _ in range(TRIES):
-            schedule = await self._changeable(actor, schedule_id, version)
-            active = (await self._store.ticks.active([schedule_id])).get(schedule_id, ())
+            schedule = await self.changeable(actor, ref, version)
+            active = (await self._store.ticks.active([schedule.id])).get(schedule.id, ())
             if active and schedule.overlap in {Overlap.SKIP, Overlap.QUEUE}:
                 raise IllegalMove(
                     f"job {active[0].id} of schedule {schedule.name} has not ended; "
@@ -187,17 +198,17 @@ class Scheduler(ScheduleReader):
             firing = await self._running(schedule, active, actor.id)
             if await self._ticker.write([firing]):
                 return firing.jobs[0][0]
-        raise keeps_changing(schedule_id)
+        raise keeps_changing(ref)
 
     async def backfill(
         self,
         actor: Actor,
-        schedule_id: str,
+        ref: str,
         since: datetime,
         until: datetime | None = None,
         *,
         dry_run: bool = True,
-        version: int | None = None,
+        version: Version = None,
     ) -> Backfilled:
         """Submit jobs for the instants in [*since*, *until*) that did not run.
 
@@ -214,36 +225,36 @@ class Scheduler(ScheduleReader):
                 `MOST_BACKFILLED` instants; or a job cannot be submitted.
             Conflict: the schedule keeps changing.
         """
-        schedule = await self._changeable(actor, schedule_id, version)
+        schedule = await self.changeable(actor, ref, version)
         if dry_run:
             return await self._backfills.look(schedule, since, until)
         done = await self._backfills.make(schedule, since, until, actor.id, version)
         self.nudge()
         return done
 
-    async def delete(self, actor: Actor, schedule_id: str, *, version: int | None = None) -> None:
+    async def delete(self, actor: Actor, ref: str, *, version: Version = None) -> None:
         """Delete a schedule with its ledger; the jobs that it submitted are kept.
 
         Raises:
             NotFound, Forbidden, Stale: as the names say.
         """
         for _ in range(TRIES):
-            schedule = await self._changeable(actor, schedule_id, version)
+            schedule = await self.changeable(actor, ref, version)
             event = told(schedule, EventName.SCHEDULE_DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
-                return await self._store.schedules.delete(schedule_id, schedule.version, event)
-        raise keeps_changing(schedule_id)
+                return await self._store.schedules.delete(schedule.id, schedule.version, event)
+        raise keeps_changing(ref)
 
     async def deletable(
-        self, actor: Actor, schedule_id: str, *, version: int | None = None
+        self, actor: Actor, ref: str, *, version: Version = None
     ) -> tuple[CrawlSchedule, int]:
         """Return the schedule that `delete` would delete, and how many rows its ledger has.
 
         Raises:
             NotFound, Forbidden, Stale: as for `delete`.
         """
-        schedule = await self._changeable(actor, schedule_id, version)
-        return schedule, await self._store.schedules.runs(schedule_id)
+        schedule = await self.changeable(actor, ref, version)
+        return schedule, await self._store.schedules.runs(schedule.id)
 
     async def after_run(self, job: Job) -> None:
         """React to the end of a schedule's job; may be called more than once.
@@ -274,12 +285,13 @@ class Scheduler(ScheduleReader):
         """
         await self._rounds.run()
 
-    async def _resume(self, actor: Actor, schedule_id: str, version: int | None) -> CrawlSchedule:
+    async def _resume(self, actor: Actor, schedule_id: str, version: Version) -> CrawlSchedule:
         for _ in range(TRIES):
-            await self._changeable(actor, schedule_id, version)
+            await self.changeable(actor, schedule_id, version)
             await self._ticker.fire(schedule_id)  # anything due by now is skipped as paused
-            schedule = await self._changeable(actor, schedule_id, version)
+            schedule = await self.changeable(actor, schedule_id, version)
             if schedule.paused_at is None:
+                reply().unchanged = True
                 return schedule
             wall, now = self._clock.wall(), self._clock.now()
             skipped: Mapping[datetime, Tick] = {}
@@ -335,10 +347,10 @@ class Scheduler(ScheduleReader):
         If *asked* replans, all instants up to the moment of the change are decided first.
         """
         for tries in reversed(range(TRIES)):
-            old = await self._changeable(actor, schedule_id, asked.version)
+            old = await self.changeable(actor, schedule_id, asked.version)
             if asked.replans:
                 await self._ticker.fire(schedule_id, early=True)
-                old = await self._changeable(actor, schedule_id, asked.version)
+                old = await self.changeable(actor, schedule_id, asked.version)
             now, wall = self._clock.now(), self._clock.wall()
             if asked.replans and old.next_at is not None and old.next_at <= wall:
                 continue  # another instant has come since
@@ -354,15 +366,6 @@ class Scheduler(ScheduleReader):
             return new
         raise keeps_changing(schedule_id)
 
-    async def _changeable(
-        self, actor: Actor, schedule_id: str, version: int | None = None
-    ) -> CrawlSchedule:
-        schedule = await self.get(actor, schedule_id)
-        if not actor.may_change(schedule.owner):
-            raise Forbidden(f"{actor.id} may look at schedule {schedule.name}, not change it")
-        check_version(f"schedule {schedule.name}", schedule.version, version)
-        return schedule
-
     async def _template_id(self, actor: Actor, ref: object) -> str | None:
         if ref is None:
             return None
@@ -376,7 +379,7 @@ class _Change(Struct, frozen=True):
 
     name: EventName
     made_of: Callable[[CrawlSchedule, datetime], CrawlSchedule]
-    version: int | None  # the only version to change; None: any
+    version: Version  # the only version to change; None: any
     replans: bool = False  # decide everything due by the old timetable first
 
 
@@ -390,3 +393,46 @@ def _planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     if new.next_at is None:
         raise never_due(schedule, now)
     return new
+
+
+def _checked(fields: Mapping[str, object]) -> dict[str, Any]:
+    """Return *fields* of a `ScheduleDraft`, which may have values of any type.
+
+    Raises:
+        Invalid: a name is not such a field, or a value cannot be stored; the field is the path
+            of the offending value.
+    """
+    for part in sorted(fields.keys() - EDITABLE):
+        known = ", ".join(sorted(EDITABLE))
+        raise Invalid(part, f"cannot be changed in a schedule; what can: {known}")
+    if "name" in fields:
+        name = fields["name"]
+        if not isinstance(name, str):
+            raise Invalid("name", f"expected text, got {shown(name)}")
+        check_name(name)
+    for part in ("params", "overrides"):
+        value = fields.get(part, {})
+        if not isinstance(value, Mapping):
+            raise Invalid(part, f"expected an object, got {shown(value)}")
+        _check(part, value, _DEEPEST)
+    return dict(fields)
+
+
+def _check(path: str, value: object, deep: int) -> None:
+    if not deep:
+        raise Invalid(path, f"expected at most {_DEEPEST} levels")
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise Invalid(path, f"expected names that are text, got {shown(name)}")
+            _check(f"{path}.{name}", inner, deep - 1)
+    elif is_list(value):
+        for index, inner in enumerate(value):
+            _check(f"{path}.{index}", inner, deep - 1)
+    elif value == HIDDEN:
+        expected = f"{HIDDEN} stands for a value that was hidden; give the value itself"
+        raise Invalid(path, expected)
+    elif not (value is None or isinstance(value, (str, int, float))):
+        raise Invalid(path, f"expected what JSON can hold, got {shown(value)}")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise Invalid(path, f"expected a finite number, got {value}")

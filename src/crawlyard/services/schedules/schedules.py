@@ -2,23 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
-from msgspec import Meta
+from msgspec import NODEFAULT, Meta
+from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.deletions import ScheduleDeletionOut
-from crawlyard.core.answers.jobs.expanded import ExpandedScheduleOut
+from crawlyard.core.answers.jobs.job_looks import ExpandedScheduleOut
 from crawlyard.core.answers.jobs.jobs import JobOut
-from crawlyard.core.answers.schedules.schedule_looks import TimetablePreviewOut
-from crawlyard.core.answers.schedules.schedules import (
+from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
-    CalendarOut,
+    ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
+    TimetablePreviewOut,
 )
-from crawlyard.core.blame import blaming
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -34,37 +33,90 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.schedules.forecast import ForecastBounds, forecast_of
-from crawlyard.core.schedules.records import ScheduleDraft
-from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.core.schedules.timetable import timetable
-from crawlyard.core.templates.template import is_id
-from crawlyard.core.time_range import check_instant
-from crawlyard.errors import NotFound, Version, check_version
-from crawlyard.services.expanding import expanded_by
-from crawlyard.services.jobs.job_looks import JobLooks
-from crawlyard.services.jobs.jobs import Reason, TemplateRef
-from crawlyard.services.noun import Noun
-from crawlyard.services.schedules.terms import (
-    MOST_NEXT,
-    PARTS,
-    SECONDS,
-    CatchUp,
-    Description,
-    Failures,
-    Grace,
-    Jitter,
-    Name,
-    Runs,
-    ScheduleChanges,
-    TemplateVersion,
-    When,
-    Zone,
-    changed,
+from crawlyard.core.faults import blaming
+from crawlyard.core.merge_patch import merged_object
+from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
+from crawlyard.core.schedules.schedule import (
+    LONGEST_GRACE,
+    LONGEST_JITTER,
+    MOST_CATCH_UP,
+    MOST_FAILURES,
+    MOST_RUNS,
+    Calendar,
+    CrawlSchedule,
+    Misfire,
+    Overlap,
+    ScheduleDraft,
 )
+from crawlyard.core.schedules.timetable import check_instant, timetable
+from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.job_looks import JobLooks
+from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
+from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.store.queries import ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
+
+MOST_NEXT = 100
+"""Runs that are told at once."""
+
+_LONGEST_WHEN = 200
+_LONGEST_ZONE = 64
+
+_SECONDS: Mapping[str, str] = {"grace": "grace_s", "jitter": "jitter_s"}
+"""Fields of a draft that are parameters in seconds."""
+
+Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, examples=["nightly"])]
+When = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=_LONGEST_WHEN,
+        description="A cron expression, `@daily`, `every 6h`, or `at 2027-01-01T08:00`.",
+        examples=["0 3 * * *"],
+    ),
+]
+Zone = Annotated[
+    str, Meta(max_length=_LONGEST_ZONE, description="IANA.", examples=["Europe/Berlin"])
+]
+TemplateVersion = Annotated[
+    int, Meta(ge=1, le=MAX_VERSION, description="Null: the latest at each run.")
+]
+Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
+Grace = Annotated[float, Meta(ge=0, le=LONGEST_GRACE.total_seconds())]
+Jitter = Annotated[float, Meta(ge=0, le=LONGEST_JITTER.total_seconds())]
+CatchUp = Annotated[int, Meta(ge=1, le=MOST_CATCH_UP)]
+Runs = Annotated[int, Meta(ge=0, le=MOST_RUNS, description="Null: no end.")]
+Failures = Annotated[int, Meta(ge=1, le=MOST_FAILURES, description="Null: never.")]
+
+
+class ScheduleChanges(TypedDict, total=False):
+    """What is to be changed of a schedule: absent stays, ``None`` is the default or none."""
+
+    name: Name | None
+    when: When | None
+    zone: Zone | None
+    description: Description | None
+    template: TemplateRef | None
+    template_version: TemplateVersion | None
+    params: Annotated[Mapping[str, Any] | None, Meta(description="A null takes one away.")]
+    overrides: Annotated[Mapping[str, Any] | None, Meta(description="The same.")]
+    overlap: Overlap | None
+    misfire: Misfire | None
+    grace_s: Grace | None
+    catch_up: CatchUp | None
+    jitter_s: Jitter | None
+    starts_at: Instant | None
+    ends_at: Instant | None
+    runs_left: Runs | None
+    pause_after: Failures | None
+
+
+_PARTS = frozenset(ScheduleChanges.__annotations__)
+"""What a schedule is made of."""
+
+_DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDraft)}
 
 Expand = Annotated[Words, Meta(description="Adds `expanded` with what is named: `recent`.")]
 
@@ -169,7 +221,7 @@ class Schedules(Noun):
             runs_left=runs_left,
             pause_after=pause_after,
         )
-        with blaming(PARTS, "overrides", SECONDS):
+        with blaming(_PARTS, "overrides", _SECONDS):
             return await self._shown(await self._services.scheduler.create(self._actor, draft))
 
     @endpoint(
@@ -204,20 +256,19 @@ class Schedules(Noun):
         self,
         from_: Annotated[Instant | None, Meta(description="Null: now.")] = None,
         to: Annotated[Instant | None, Meta(description="Without it; null: a week on.")] = None,
-    ) -> CalendarOut:
+    ) -> Calendar:
         """Tell when all your schedules are due in a range: at most 2,000 instants, or not `whole`.
 
         By default from now on, and for a week.
         """
         with blaming((), "", _RANGE):
-            found = await self._services.scheduler.calendar(self._actor, from_, to)
-        return CalendarOut.of(found)
+            return await self._services.scheduler.calendar(self._actor, from_, to)
 
     @endpoint("GET /schedules/{ref}", READ)
     async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
         """Return a schedule."""
         expanded = expanded_by(expand, _EXPANSIONS, self._permits)
-        schedule = await self._found(ref)
+        schedule = await self._services.scheduler.get(self._actor, ref)
         return (await self._expanded([schedule], expanded))[schedule.id]
 
     @endpoint("PATCH /schedules/{ref}", WRITE, example={"when": "every 6h", "pause_after": None})
@@ -228,24 +279,25 @@ class Schedules(Noun):
 
         With another time table it is due next at the first instant from now on.
         """
-        old, meant = await self._guarded(ref, version)
-        with blaming(PARTS, "overrides", SECONDS):
-            new = await self._services.scheduler.update(
-                self._actor, old.id, changed(old, changes), version=meant
+        scheduler = self._services.scheduler
+        old = await scheduler.changeable(self._actor, ref, version)
+        # params and overrides are merged into those of this version
+        version = None if version is None else old.version
+        with blaming(_PARTS, "overrides", _SECONDS):
+            new = await scheduler.update(
+                self._actor, old.id, _changed(old, changes), version=version
             )
         return await self._shown(new)
 
     @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
         """Delete a schedule with its ledger; jobs that it has submitted stay."""
-        schedule, meant = await self._guarded(ref, version)
-        await self._services.scheduler.delete(self._actor, schedule.id, version=meant)
+        await self._services.scheduler.delete(self._actor, ref, version=version)
 
     @endpoint("GET /schedules/{ref}/deletion", WRITE)
     async def deletable(self, ref: Ref, *, version: IfMatch = None) -> ScheduleDeletionOut:
         """Return what deleting a schedule would delete, or refuse as that would be."""
-        schedule, meant = await self._guarded(ref, version)
-        found = await self._services.scheduler.deletable(self._actor, schedule.id, version=meant)
+        found = await self._services.scheduler.deletable(self._actor, ref, version=version)
         return ScheduleDeletionOut.of(*found)
 
     @endpoint(
@@ -256,27 +308,24 @@ class Schedules(Noun):
     )
     async def pause(self, ref: Ref, reason: Reason = "", *, version: IfMatch = None) -> ScheduleOut:
         """Hold a schedule: its instants are skipped until it is resumed."""
-        old, meant = await self._guarded(ref, version)
-        new = await self._services.scheduler.toggle(
-            self._actor, old.id, enabled=False, reason=reason, version=meant
+        schedule = await self._services.scheduler.toggle(
+            self._actor, ref, enabled=False, reason=reason, version=version
         )
-        return await self._moved(old, new)
+        return await self._shown(schedule)
 
     @endpoint("POST /schedules/{ref}/resume", WRITE, status=202)
     async def resume(self, ref: Ref, *, version: IfMatch = None) -> ScheduleOut:
         """Let a paused schedule go on with its next instant."""
-        old, meant = await self._guarded(ref, version)
-        new = await self._services.scheduler.toggle(
-            self._actor, old.id, enabled=True, version=meant
+        schedule = await self._services.scheduler.toggle(
+            self._actor, ref, enabled=True, version=version
         )
-        return await self._moved(old, new)
+        return await self._shown(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, status=201)
     async def run(self, ref: Ref, *, version: IfMatch = None) -> JobOut:
         """Submit a job of a schedule now, of a paused one too; its time table stays as it is."""
-        schedule, meant = await self._guarded(ref, version)
-        with blaming(PARTS, "overrides", SECONDS):
-            job = await self._services.scheduler.run_now(self._actor, schedule.id, version=meant)
+        with blaming(_PARTS, "overrides", _SECONDS):
+            job = await self._services.scheduler.run_now(self._actor, ref, version=version)
         reply().location = f"/api/v1/jobs/{job.id}"
         return await JobLooks(self._services, self._actor, self._permits).get(job.id)
 
@@ -300,12 +349,11 @@ class Schedules(Noun):
         All jobs are submitted at once; the queue holds them apart. More than 200 instants are
         made up for by an operation.
         """
-        schedule, meant = await self._guarded(ref, version)
         until = to or self._services.clock.wall()
-        with blaming(PARTS, "overrides", {**SECONDS, **_RANGE}):
+        with blaming(_PARTS, "overrides", {**_SECONDS, **_RANGE}):
             if not dry_run:
                 many = await self._services.backfills.start(
-                    self._actor, schedule.id, from_, until, version=meant
+                    self._actor, ref, from_, until, version=version
                 )
                 if many is not None:
                     reply().location = f"/api/v1/operations/{many.id}"
@@ -318,9 +366,9 @@ class Schedules(Noun):
                         operation_id=many.id,
                     )
             done = await self._services.scheduler.backfill(
-                self._actor, schedule.id, from_, until, dry_run=dry_run, version=meant
+                self._actor, ref, from_, until, dry_run=dry_run, version=version
             )
-        reply().unchanged = dry_run or not done.runs
+        reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
         return BackfillOut.of(done)
 
     @endpoint("GET /schedules/{ref}/runs", READ)
@@ -333,33 +381,18 @@ class Schedules(Noun):
         cursor: Cursor = None,
     ) -> Slice[TickOut]:
         """List what became of the instants at which a schedule was due, the latest first."""
-        schedule = await self._found(ref)
         before = datetime.fromisoformat(cursor) if cursor else before
-        found = await self._services.scheduler.runs(self._actor, schedule.id, before, limit + 1)
+        found = await self._services.scheduler.runs(self._actor, ref, before, limit + 1)
         return sliced(found, limit, TickOut.of, lambda tick: tick.due_at.isoformat())
 
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:
         """Tell the next instants at which a schedule is due, of a paused one as if it were on."""
         scheduler = self._services.scheduler
-        schedule = await self._found(ref)
+        schedule = await scheduler.get(self._actor, ref)
         instants = await scheduler.next_runs(self._actor, schedule.id, count)
         now = self._services.clock.wall()
         return AheadOut.of(schedule, scheduler.overdue(schedule), instants, now)
-
-    async def _found(self, ref: str) -> CrawlSchedule:
-        scheduler = self._services.scheduler
-        return await scheduler.get(self._actor, await scheduler.resolve(self._actor, ref))
-
-    async def _guarded(self, ref: str, version: Version) -> tuple[CrawlSchedule, int | None]:
-        """Return a schedule, and the version that a change may be made to, if it may at this one.
-
-        Raises:
-            Stale: it is at none of *version*.
-        """
-        schedule = await self._found(ref)
-        check_version(f"schedule {schedule.name}", schedule.version, version)
-        return schedule, None if version is None else schedule.version
 
     async def _template_id(self, ref: str | None) -> str | None:
         """Return the id that a filter means; of a template that is not there, no schedule is."""
@@ -373,10 +406,6 @@ class Schedules(Noun):
     async def _shown(self, schedule: CrawlSchedule) -> ScheduleOut:
         secret = await self._services.scheduler.secret_params([schedule])
         return ScheduleOut.of(schedule, secret[schedule.id])
-
-    async def _moved(self, old: CrawlSchedule, new: CrawlSchedule) -> ScheduleOut:
-        reply().unchanged = (old.paused_at is None) is (new.paused_at is None)
-        return await self._shown(new)
 
     async def _expanded(
         self, schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
@@ -392,3 +421,29 @@ class Schedules(Noun):
             key: ExpandedScheduleOut.with_recent(one, recent.get(key, ()))
             for key, one in shown.items()
         }
+
+
+def _changed(old: CrawlSchedule, changes: ScheduleChanges) -> Mapping[str, object]:
+    """Return the fields of a draft that are to be otherwise, with their values.
+
+    Raises:
+        Invalid: what has no default is taken away.
+    """
+    found: dict[str, object] = {}
+    given: Mapping[str, Any] = {**changes}
+    for part, value in given.items():
+        name = part.removesuffix("_s")
+        if name in {"params", "overrides"}:
+            found[name] = {} if value is None else merged_object(getattr(old, name), value)
+        elif value is None:
+            found[name] = _default_of(name, part)
+        else:
+            found[name] = value if name == part else timedelta(seconds=value)
+    return found
+
+
+def _default_of(name: str, part: str) -> object:
+    default = _DEFAULTS[name]
+    if default is NODEFAULT:
+        raise Invalid(part, "expected a value: a schedule always has one")
+    return default

@@ -1,7 +1,9 @@
 """Ticker: fires due schedules, submits their jobs and writes ticks to the ledger."""
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -21,15 +23,14 @@ from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.submission import Making, prepared
-from crawlyard.services.schedules.backlog import Backlog
 from crawlyard.services.schedules.events import BY, cancelled, ticked, told
-from crawlyard.services.schedules.failures import Failures
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
 TRIES = 8
 """Attempts per change: after a lost race it is reread and retried; more losses mean a bug."""
 
+_RECOUNT_S = 10.0  # a count reads all jobs of an owner
 _MICROSECOND = timedelta(microseconds=1)
 
 _log = logging.getLogger(__name__)
@@ -60,8 +61,8 @@ class Ticker:
         self._clock = clock
         self._options = options
         self._policy = Policy(store)
-        self._backlog = Backlog(self._policy, clock, options.backlog)
-        self._failures = Failures(store, clock)
+        self._backlog = _Backlog(self._policy, clock, options.backlog)
+        self._failures = _Failures(store, clock)
 
     async def job(
         self,
@@ -301,6 +302,93 @@ class Ticker:
         for firing in fired:
             if any(tick.reason is TickReason.REFUSED for tick in firing.ticks):
                 await self.after_run(firing.after.id)
+
+
+class _Backlog:
+    """Counts the pending jobs of each owner, from the store at most every `_RECOUNT_S` seconds."""
+
+    def __init__(self, policy: Policy, clock: Clock, most: int) -> None:
+        self._policy = policy
+        self._clock = clock
+        self._most = most
+        self._quotas: dict[str, int] = {}  # limit of each owner, as of the last count
+        self._waiting: dict[str, tuple[float, int]] = {}  # when counted, and the count
+
+    def most(self, owner: str) -> int:
+        """Return how many jobs of *owner* may wait: the general limit, or their quota if lower."""
+        return min(self._most, self._quotas.get(owner, self._most))
+
+    async def has_room(self, owner: str) -> bool:
+        """Return whether one more job of *owner* may wait; the count may be some seconds old."""
+        now = self._clock.monotonic()
+        counted_at, waiting = self._waiting.get(owner, (-_RECOUNT_S, 0))
+        if now - counted_at >= _RECOUNT_S:
+            waiting = await self._policy.waiting(owner)
+            self._waiting[owner] = (now, waiting)
+            quota = (await self._policy.quota(owner)).pending
+            self._quotas[owner] = self._most if quota is None else quota
+        return waiting < self.most(owner)
+
+    def add(self, owner: str) -> None:
+        """Count one more job of *owner*."""
+        counted_at, waiting = self._waiting[owner]
+        self._waiting[owner] = (counted_at, waiting + 1)
+
+
+class _Failures:
+    """Pauses a schedule once its last `pause_after` jobs have all failed."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def passed(self, schedules: Sequence[CrawlSchedule]) -> list[CrawlSchedule]:
+        """Pause those of *schedules* that fail too often; return the others."""
+        failing = await self._failing(schedules)
+        for schedule in schedules:
+            if schedule.id in failing:
+                # it changed concurrently: it is no longer due, or is checked again
+                with suppress(Conflict):
+                    await self._pause(schedule)
+        return [schedule for schedule in schedules if schedule.id not in failing]
+
+    async def pause_if_failing(self, schedule: CrawlSchedule) -> bool:
+        """Pause a schedule if its last jobs all failed; return whether it was paused.
+
+        Raises:
+            Conflict: it changed concurrently.
+        """
+        failing = await self._failing([schedule])
+        if failing:
+            await self._pause(schedule)
+        return bool(failing)
+
+    async def _failing(self, schedules: Sequence[CrawlSchedule]) -> set[str]:
+        """Return the ids of the schedules to pause; one query per distinct `pause_after`."""
+        asked: defaultdict[int, list[str]] = defaultdict(list)
+        for schedule in schedules:
+            if schedule.pause_after is not None and schedule.paused_at is None:
+                asked[schedule.pause_after].append(schedule.id)
+        failing: set[str] = set()
+        for most, ids in asked.items():
+            found = await self._store.ticks.failures(ids, most)
+            failing |= {schedule_id for schedule_id, failures in found.items() if failures >= most}
+        return failing
+
+    async def _pause(self, schedule: CrawlSchedule) -> None:
+        now = self._clock.now()
+        why = counted(schedule.pause_after or 0, "run has failed", "runs in a row have failed")
+        paused = replace(
+            schedule,
+            paused_at=self._clock.wall(),
+            paused_by=BY,
+            pause_reason=why,
+            version=schedule.version + 1,
+            beat=schedule.beat + 1,
+            updated_at=now,
+        )
+        event = told(paused, EventName.SCHEDULE_PAUSED, now, BY, reason=why)
+        await self._store.schedules.save(paused, event)
 
 
 class _Refusal(Struct, frozen=True):

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.deletions import TemplateDeletionOut
-from crawlyard.core.answers.templates.templates import (
+from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
     RenderedOut,
     SavedTemplateOut,
+    TemplateDeletionOut,
     TemplateOut,
 )
-from crawlyard.core.blame import blaming
 from crawlyard.core.endpoint import (
     Cursor,
     IfMatch,
@@ -26,6 +25,7 @@ from crawlyard.core.endpoint import (
     endpoint,
     sliced,
 )
+from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.parse import unknown
 from crawlyard.core.templates.secrets import stripped

@@ -20,10 +20,9 @@ from crawlyard.core.webhooks.webhook import (
     encoded,
     message,
 )
-from crawlyard.engine.http.errors import FetchFailed, NotAsked
+from crawlyard.engine.http.fetch import FetchFailed, NotAsked, retry_after_s
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.webhook_post import TIMEOUT, Poster
-from crawlyard.engine.visit import retry_after_s
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.webhooks.signing import signed

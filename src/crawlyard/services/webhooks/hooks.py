@@ -5,8 +5,12 @@ from typing import Annotated, Any
 from msgspec import UNSET, Meta, UnsetType
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.deletions import WebhookDeletionOut
-from crawlyard.core.answers.webhooks.webhooks import DeliveryOut, NewSecretOut, WebhookOut
+from crawlyard.core.answers.webhooks import (
+    DeliveryOut,
+    NewSecretOut,
+    WebhookDeletionOut,
+    WebhookOut,
+)
 from crawlyard.core.endpoint import (
     Cursor,
     IfMatch,

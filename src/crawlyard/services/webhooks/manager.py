@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.grant import not_granted, withheld
+from crawlyard.core.access.policy import not_granted, withheld
 from crawlyard.core.access.user import Actor, Grant, Grants, Role
 from crawlyard.core.event import EventName
 from crawlyard.core.webhooks.webhook import (

@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import timedelta
-from typing import Protocol
 
 from msgspec import Struct
 
@@ -62,81 +61,76 @@ def listener_of(worker: str, store: Store, clock: Clock, rules: ClaimRules) -> L
     )
 
 
-class Slots(Protocol):
-    """The slots of a worker, as `Claiming` fills them."""
-
-    @property
-    def taken(self) -> int:
-        """Return how many jobs the worker runs."""
-        ...
-
-    @property
-    def takes_more(self) -> bool:
-        """Return whether it claims jobs at all: not once it stops."""
-        ...
-
-    def begin(self, claim: Claim) -> None:
-        """Start running a claimed job."""
-        ...
-
-    def give_up(self, job_id: str, shard: int) -> None:
-        """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
-        ...
-
-
 class Claiming:
-    """Fills the slots of one worker."""
+    """Fills the slots of one worker.
 
-    def __init__(self, worker: str, store: Store, clock: Clock, rules: ClaimRules) -> None:
+    *free* returns how many slots are free, ``None`` while the worker claims nothing. *begin* starts
+    a claimed job; *give_up* stops a preempted one, or a shard of it, whose results in flight are
+    still stored.
+    """
+
+    def __init__(
+        self,
+        worker: str,
+        store: Store,
+        clock: Clock,
+        rules: ClaimRules,
+        *,
+        free: Callable[[], int | None],
+        begin: Callable[[Claim], object],
+        give_up: Callable[[str, int], object],
+    ) -> None:
         self._worker = worker
         self._store = store
         self._clock = clock
         self._rules = rules
+        self._free = free
+        self._begin = begin
+        self._give_up = give_up
         self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
         self._joins_at = clock.monotonic()
         self._aged_at = clock.monotonic()
 
-    async def fill(self, slots: Slots) -> None:
+    async def fill(self) -> None:
         """Claim jobs for the free slots; if none is free, let an urgent job preempt a low one.
 
         Raises:
             StoreUnavailable: the store is unavailable.
         """
         await self._age()
-        rules = self._rules
-        while slots.takes_more and (free := rules.slots - slots.taken) > 0:
+        while free := self._free():
             # claiming one by one, a worker with many slots would spend its time on round trips;
             # once nothing is found, one claim at a time is enough again
             askers = [self._asker(free - n) for n in range(min(free, self._at_once))]
-            got = await _together([self._next(asker, slots) for asker in askers])
+            got = await _together([self._next(asker) for asker in askers])
             self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
             if None in got:
                 return
-        if slots.takes_more:
-            await self._preempt(slots)
+        if free is not None:
+            await self._preempt()
 
     def _asker(self, free: int) -> Asker:
         """Return the asker for the next job while *free* slots are free."""
         rules = self._rules
         return Asker(self._worker, rules.tags, rules.least(free), rules.only)
 
-    async def _next(self, asker: Asker, slots: Slots) -> Claim | None:
+    async def _next(self, asker: Asker) -> Claim | None:
         """Claim a job, or a shard of a running one, whichever is first in the queue."""
         lease, store = self._rules.lease, self._store
         now, instant = self._clock.now(), self._clock.monotonic()
         if instant >= self._joins_at:  # usually no shard is free: don't look before every claim
             self._joins_at = instant + LOOK_EVERY_S
             first = store.spread.join(asker, now, lease, in_turn=True)
-            if (claim := await _kept(first, slots)) is not None:
+            if (claim := await self._started(first)) is not None:
                 self._joins_at = instant
                 return claim
-        claim = await _kept(store.leases.claim(asker, now, lease), slots)
+        claim = await self._started(store.leases.claim(asker, now, lease))
         if claim is not None:
             return claim
-        return await _kept(store.spread.join(asker, now, lease, in_turn=False), slots)
+        return await self._started(store.spread.join(asker, now, lease, in_turn=False))
 
-    async def _preempt(self, slots: Slots) -> None:
+    async def _preempt(self) -> None:
         """Let an urgent job that has waited preempt a low one, at most once a second."""
         rules, instant = self._rules, self._clock.monotonic()
         if rules.patience is None or rules.only is not None:
@@ -146,7 +140,7 @@ class Claiming:
         self._looked_at = instant
         asker = Asker(self._worker, rules.tags, Priority.URGENT)
         now = self._clock.now()
-        await _kept(self._store.queue.preempt(asker, now, rules.lease, rules.patience), slots)
+        await self._started(self._store.queue.preempt(asker, now, rules.lease, rules.patience))
 
     async def _age(self) -> None:
         """Raise the level of jobs that have waited for long."""
@@ -161,6 +155,21 @@ class Claiming:
             if not await self._store.queue.age(self._clock.now(), step):
                 return
 
+    async def _started(self, asking: Awaitable[Claim | Preemption | None]) -> Claim | None:
+        """Start what is claimed and return it, even if cancelled: a claim must not be dropped."""
+        asked = asyncio.ensure_future(asking)
+        try:
+            await asyncio.shield(asked)
+        finally:
+            got = await asked
+            if isinstance(got, Preemption):
+                _log.info("job %s makes room for job %s", got.yielded.id, got.claim.job.id)
+                self._give_up(got.yielded.id, got.shard)
+                got = got.claim
+            if got is not None:
+                self._begin(got)
+        return got
+
 
 async def _together(asking: Sequence[Awaitable[Claim | None]]) -> list[Claim | None]:
     """Return the results of all; a failure or cancellation is raised once all have finished."""
@@ -171,24 +180,3 @@ async def _together(asking: Sequence[Awaitable[Claim | None]]) -> list[Claim | N
             raise one
         claims.append(one)
     return claims
-
-
-async def _kept(asking: Awaitable[Claim | Preemption | None], slots: Slots) -> Claim | None:
-    """Start what was claimed and return it, even if cancelled: a claim must not be dropped."""
-    asked = asyncio.ensure_future(asking)
-    try:
-        got = await asyncio.shield(asked)
-    except asyncio.CancelledError:
-        _begin(await asked, slots)
-        raise
-    return _begin(got, slots)
-
-
-def _begin(got: Claim | Preemption | None, slots: Slots) -> Claim | None:
-    if isinstance(got, Preemption):
-        _log.info("job %s makes room for job %s", got.yielded.id, got.claim.job.id)
-        slots.give_up(got.yielded.id, got.shard)
-        got = got.claim
-    if got is not None:
-        slots.begin(got)
-    return got

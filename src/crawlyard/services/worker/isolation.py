@@ -23,10 +23,10 @@ from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.engine.crawl import HEARTBEAT_S
-from crawlyard.errors import Conflict, NotFound, StoreUnavailable
-from crawlyard.services.worker.leased_moves import leased
+from crawlyard.errors import Conflict, StoreUnavailable
+from crawlyard.services.worker.leased_moves import held, yield_to
 from crawlyard.services.worker.reclaim import LATE
-from crawlyard.services.worker.run import WorkerContext, yield_to
+from crawlyard.services.worker.run import WorkerContext
 
 STORE_AWAY = os.EX_TEMPFAIL
 """Exit code of a child that ended because the store was unavailable: not its job's fault."""
@@ -56,9 +56,10 @@ class Isolation(Struct, frozen=True):
 class IsolatedRun:
     """One claimed job, run by a child process."""
 
-    def __init__(self, claim: Claim, shop: WorkerContext, isolation: Isolation) -> None:
+    def __init__(self, claim: Claim, context: WorkerContext, isolation: Isolation) -> None:
         self.lease = claim.lease
-        self._shop = shop
+        self._context = context
+        self._store, self._clock = context.store, context.clock
         self._isolation = isolation
         self._child: asyncio.subprocess.Process | None = None
         self._begun = False  # the child has its job
@@ -76,7 +77,7 @@ class IsolatedRun:
 
     def drain(self, within_s: float) -> None:
         """Ask the child to stop as a worker would; it is killed if it does not stop in time."""
-        self._kill_at = self._shop.clock.monotonic() + within_s + _GRACE_S
+        self._kill_at = self._clock.monotonic() + within_s + _GRACE_S
         if self._child is not None and self._child.returncode is None:
             self._child.send_signal(signal.SIGTERM if within_s else signal.SIGKILL)
 
@@ -108,7 +109,7 @@ class IsolatedRun:
         else:
             # the child settled the job; the lease is left only if an operator moved the job
             # before the child began
-            await self._shop.store.leases.free(self.lease)
+            await self._store.leases.free(self.lease)
 
     async def _its_turn(self) -> bool:
         """Wait for a turn to start, keeping the lease; return whether to still start the child."""
@@ -136,7 +137,7 @@ class IsolatedRun:
         if ready is None or not ready.result():
             return False  # it is dead
         self._begun = True
-        await _tell(child, asdict(self.lease) | {MAY_SEND: self._shop.permit.good})
+        await _tell(child, asdict(self.lease) | {MAY_SEND: self._context.permit.good})
         return True
 
     async def _kept(self) -> bool:
@@ -147,7 +148,7 @@ class IsolatedRun:
         return True
 
     async def _renewed(self) -> Checkpoint:
-        answer = await self._shop.recorder.record(self.lease, Batch())
+        answer = await self._context.recorder.record(self.lease, Batch())
         self.lease = answer.lease
         return answer
 
@@ -157,31 +158,31 @@ class IsolatedRun:
         A child hangs if it does not renew its lease in time while this process and the store
         are healthy. Others that find the lease lapsed cannot know that and do not blame the job.
         """
-        patience = self._shop.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
-        looked = renewed = self._shop.clock.monotonic()
-        held: datetime | None = None
+        patience = self._context.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
+        looked = renewed = self._clock.monotonic()
+        lapses_at: datetime | None = None
         late = warned = False
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_EVERY_S):
                     await child.wait()
                 return
-            now = self._shop.clock.monotonic()
+            now = self._clock.monotonic()
             if self._kill_at is not None and now >= self._kill_at:
                 return
             try:
                 until = await self._held_until()
             except StoreUnavailable:
                 # the child cannot renew its lease either, which is not its job's fault
-                renewed = self._shop.clock.monotonic()
+                renewed = self._clock.monotonic()
                 continue
             if until is None:
                 return
-            now = self._shop.clock.monotonic()
+            now = self._clock.monotonic()
             was_late, late, looked = late, now - looked > LATE.total_seconds(), now
             # being late once is an excuse; being late again may be the child's doing
-            if until != held or (late and not was_late):
-                held, renewed, warned = until, now, False
+            if until != lapses_at or (late and not was_late):
+                lapses_at, renewed, warned = until, now, False
             elif now - renewed >= patience:
                 if warned:
                     return
@@ -189,36 +190,28 @@ class IsolatedRun:
                 # keep it waiting
                 warned = await self._can_write()
                 with suppress(StoreUnavailable):
-                    held = await self._held_until()  # as just renewed by this process
-                renewed = self._shop.clock.monotonic() - patience + _GRACE_S
+                    lapses_at = await self._held_until()  # as just renewed by this process
+                renewed = self._clock.monotonic() - patience + _GRACE_S
 
     async def _can_write(self) -> bool:
         """Write an empty checkpoint; return whether that succeeded in time."""
-        began = self._shop.clock.monotonic()
+        began = self._clock.monotonic()
         try:
             await self._renewed()
         except StoreUnavailable:
             return False
-        return self._shop.clock.monotonic() - began < LATE.total_seconds()
+        return self._clock.monotonic() - began < LATE.total_seconds()
 
     async def _held_until(self) -> datetime | None:
         """Return the instant at which the lease lapses, or ``None`` if it is no longer ours."""
-        try:
-            shard = (await leased(self._shop.store, self.lease)).shard
-        except NotFound:
-            return None
-        ours = (shard.worker, shard.attempt) == (self.lease.worker, self.lease.attempt)
-        return shard.lease_until if ours else None
+        standing = await held(self._store, self.lease)
+        return standing.shard.lease_until if standing is not None else None
 
     async def _lost(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or no longer running."""
-        store, now = self._shop.store, self._shop.clock.now()
-        try:
-            standing = await leased(store, self.lease)
-        except NotFound:
-            return
-        shard = standing.shard
-        if (shard.worker, shard.attempt) != (self.lease.worker, self.lease.attempt):
+        store, now = self._store, self._clock.now()
+        standing = await held(store, self.lease)
+        if standing is None:
             return  # the child was done with its job and died while cleaning up
         _log.warning("a child died of job %s (exit code %d)", self.job_id, code)
         if standing.job.state is not State.RUNNING:
@@ -238,7 +231,7 @@ class IsolatedRun:
         try:
             await store.leases.settle(self.lease, job, event)
         except Conflict:
-            await yield_to(self._shop, self.lease)
+            await yield_to(store, self._clock, self.lease)
 
 
 async def _tell(child: asyncio.subprocess.Process, said: object) -> None:

@@ -1,4 +1,4 @@
-"""Job log: the log lines of a running job, and its course over time."""
+"""Job log: log lines of a running job, and its course over time."""
 
 from collections import Counter
 from datetime import datetime, timedelta
@@ -20,23 +20,14 @@ def lines_of(batch: Batch, now: datetime) -> tuple[LogLine, ...]:
 
     Fetched pages are not logged, as they have a list of their own.
     """
-    lines = [_noted(now, str(note.get("note", ""))) for note in batch.notes]
-    told = (_line(outcome, now) for outcome in batch.outcomes)
-    lines += [line for line in told if line is not None]
+    lines = [_line(now, Level.WARNING, str(note.get("note", ""))) for note in batch.notes]
+    fates = (_line_about(outcome, now) for outcome in batch.outcomes)
+    lines += [line for line in fates if line is not None]
     left = len(lines) - MOST_PER_BATCH
     if left > 0:
-        rest = LogLine(
-            at=now,
-            level=Level.INFO,
-            message=f"{counted(left, 'more line was', 'more lines were')} left out",
-        )
-        lines = [*lines[:MOST_PER_BATCH], rest]
+        rest = f"{counted(left, 'more line was', 'more lines were')} left out"
+        lines = [*lines[:MOST_PER_BATCH], _line(now, Level.INFO, rest)]
     return tuple(lines)
-
-
-def told(now: datetime, level: Level, message: str) -> LogLine:
-    """Return a log line about the job as a whole."""
-    return LogLine(at=now, level=level, message=message[:MAX_MESSAGE])
 
 
 def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
@@ -58,10 +49,21 @@ def point_of(batch: Batch, waiting: int, began: datetime) -> Point:
 
 
 class JobLog:
-    """The course of one job while it runs; it is written whenever a point is complete."""
+    """Log and course of one job while it runs.
 
-    def __init__(self, course: Course) -> None:
+    The log begins with *begun*. The course is written whenever a point is complete.
+    """
+
+    def __init__(self, course: Course, begun: str) -> None:
         self._course = course
+        self._begun = begun  # empty once it is written
+
+    def lines(self, batch: Batch, now: datetime, ended: str) -> tuple[LogLine, ...]:
+        """Return the lines to write with a batch; *ended* is the last one, if not empty."""
+        first = (_line(now, Level.INFO, self._begun),) if self._begun else ()
+        last = (_line(now, Level.INFO, ended),) if ended else ()
+        self._begun = ""
+        return (*first, *lines_of(batch, now), *last)
 
     def follow(self, batch: Batch, usage: Usage, now: datetime) -> Course | None:
         """Add a batch to the course; return the course if it is to be written with the batch."""
@@ -73,17 +75,17 @@ class JobLog:
         return self._course if batch.last or self._course.at_a_step else None
 
 
-def _noted(now: datetime, text: str) -> LogLine:
-    return told(now, Level.WARNING, text)
+def _line(now: datetime, level: Level, message: str, url: str = "") -> LogLine:
+    return LogLine(at=now, level=level, message=message[:MAX_MESSAGE], url=url[:_UNREAD])
 
 
-def _line(outcome: Outcome, now: datetime) -> LogLine | None:
+def _line_about(outcome: Outcome, now: datetime) -> LogLine | None:
     target, page = outcome.target, outcome.page
     level, message = Level.INFO, ""
     match outcome.state:
-        case TargetState.FAILED if page is not None:
+        case TargetState.FAILED if page is not None and page.error is not None:
             level = Level.ERROR if page.status is None else Level.WARNING
-            message = f"{page.error}: {page.error_detail}"
+            message = f"{page.error.kind}: {page.error.detail}"
         case TargetState.WAITING:
             message = _again(target.tries, target.due_at, now)
         case TargetState.SKIPPED:
@@ -92,7 +94,7 @@ def _line(outcome: Outcome, now: datetime) -> LogLine | None:
             level, message = Level.DEBUG, f"redirected: {outcome.rule}"
         case _:
             return None
-    return LogLine(at=now, level=level, message=message[:MAX_MESSAGE], url=target.url[:_UNREAD])
+    return _line(now, level, message, target.url)
 
 
 def _again(tries: int, due_at: datetime | None, now: datetime) -> str:

@@ -56,7 +56,7 @@ class LeaseGuard:
     def __init__(
         self, permit: SendPermit, clock: Clock, until: datetime | None, asked_at: datetime
     ) -> None:
-        self._licence = permit
+        self._permit = permit
         self._clock = clock
         self._until = until
         self._asked_at = asked_at
@@ -64,9 +64,9 @@ class LeaseGuard:
     def good(self) -> bool:
         """Return whether a request may be sent now."""
         now = self._clock.now()
-        if self._until is None or now >= self._until or not self._licence.good:
+        if self._until is None or now >= self._until or not self._permit.good:
             return False
-        return now < self._asked_at + self._licence.round_trip.oldest
+        return now < self._asked_at + self._permit.round_trip.oldest
 
     def renew(self, until: datetime, asked_at: datetime) -> None:
         """Record that the lease lasts at least until *until*; *asked_at* is as for `hear`."""

@@ -1,70 +1,54 @@
-"""Leased moves: a worker moves a job that it runs itself, for lack of a grant or of quota."""
+"""Leased moves: how a worker moves jobs that it runs itself, and releases their leases."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from functools import partial
 
 from msgspec.structs import replace
 
+from crawlyard.clock import Clock
+from crawlyard.core.access.policy import not_granted
+from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.checkpoint import Claim, Lease, Standing
+from crawlyard.core.jobs.checkpoint import Claim, Lease, Shard, Standing
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.spread import Share
 from crawlyard.errors import Conflict, NotFound
+from crawlyard.services.access.policy import Policy
 from crawlyard.store.store import Store
 
 _TRIES = 8  # a move that loses a race is retried on a fresh read
 
 
-async def hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, Event]]) -> None:
-    """Save a job under our lease as *decide* says, unless it stopped running or was taken over.
-
-    The crawl learns of it as of any pause, and what it has in flight is still stored.
+async def held(store: Store, lease: Lease) -> Standing | None:
+    """Return the job of a lease and the shard it covers, or ``None`` if the lease is lost.
 
     Raises:
         StoreUnavailable: the store is unavailable.
     """
-    for _ in range(_TRIES):
-        try:
-            standing = await leased(store, lease)
-        except NotFound:
-            return
-        job, shard = standing.job, standing.shard
-        if job.state is not State.RUNNING or shard.attempt != lease.attempt:
-            return  # someone else moved the job or holds it now
-        try:
-            await store.jobs.save(*decide(job))
-        except Conflict:
-            continue
-        return
-
-
-async def leased(store: Store, lease: Lease) -> Standing:
-    """Return the job of a lease, with the shard that the lease covers.
-
-    Raises:
-        NotFound: the job is gone.
-        StoreUnavailable: the store is unavailable.
-    """
-    standing = await store.jobs.get(lease.job_id)
-    if not lease.shard:
-        return standing
-    shards = await store.spread.shards(lease.job_id)
-    shard = shards.get(lease.shard)
-    return standing if shard is None else replace(standing, shard=shard)
+    try:
+        standing = await store.jobs.get(lease.job_id)
+    except NotFound:
+        return None
+    if lease.shard:
+        shards = await store.spread.shards(lease.job_id)
+        standing = replace(standing, shard=shards.get(lease.shard, Shard()))
+    shard = standing.shard
+    return standing if (shard.worker, shard.attempt) == (lease.worker, lease.attempt) else None
 
 
 async def reclaimed(store: Store, lease: Lease) -> Claim | None:
-    """Return the claim for a lease, or ``None`` if it is no longer held or the job not running.
+    """Return the claim for a lease, or ``None`` if it is lost or the job not running.
 
     Raises:
-        NotFound: the job is gone.
         StoreUnavailable: the store is unavailable.
     """
-    standing = await leased(store, lease)
-    job, mine = standing.job, standing.shard
-    ours = (mine.worker, mine.attempt) == (lease.worker, lease.attempt)
-    if not ours or job.state is not State.RUNNING:
+    standing = await held(store, lease)
+    if standing is None or standing.job.state is not State.RUNNING:
         return None
+    job, mine = standing.job, standing.shard
     now_held = replace(lease, seq=mine.seq, version=job.version)
     if not lease.shard:
         return Claim(lease=now_held, job=job, shard=mine)
@@ -73,3 +57,83 @@ async def reclaimed(store: Store, lease: Lease) -> Claim | None:
     share = Share(budget=mine.budget, left_s=left_s)
     total = replace(total, lease_until=mine.lease_until)
     return Claim(lease=now_held, job=job, shard=total, share=share)
+
+
+async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:
+    """Release the lease of a whole job after someone else changed the job; their change wins.
+
+    A job that was only edited is still marked as running, but nobody would run it, so it is
+    queued again.
+
+    Raises:
+        StoreUnavailable: the store is unavailable.
+    """
+    actor, reason = f"worker:{lease.worker}", StateReason.WAITING_SLOT
+    for _ in range(_TRIES):
+        standing = await held(store, lease)
+        if standing is None or standing.job.state is not State.RUNNING:
+            break
+        moved = standing.job.moved(Move.REQUEUE, clock.now(), actor=actor, reason=reason)
+        with suppress(Conflict):
+            await store.leases.settle(lease, *moved)
+            return
+    await store.leases.free(lease)
+
+
+def ungranted(job: Job, missing: Sequence[Grant], now: datetime, actor: str) -> tuple[Job, Event]:
+    """Return the job, paused because grants are *missing*, and its event.
+
+    Raises:
+        IllegalMove: it cannot be paused.
+    """
+    detail = f"{not_granted(missing)} any more; once it is, resume the job"
+    reason = StateReason.NOT_GRANTED
+    return job.moved(Move.PAUSE, now, actor=actor, reason=reason, detail=detail)
+
+
+async def hold_ungranted(store: Store, clock: Clock, running: Sequence[tuple[Lease, Job]]) -> None:
+    """Pause the jobs under our leases that need a grant that was withdrawn.
+
+    Reads the settings once for all jobs, and not at all if no job needs a grant.
+
+    Raises:
+        StoreUnavailable: the store is unavailable.
+    """
+    needing = [(lease, job.by_grant) for lease, job in running if job.by_grant]
+    needed = {grant for _, by_grant in needing for grant in by_grant}
+    missing = set(await Policy(store).withheld(tuple(needed)))
+    for lease, by_grant in needing:
+        if lost := [grant for grant in by_grant if grant in missing]:
+            actor = f"worker:{lease.worker}"
+            decide = partial(ungranted, missing=lost, now=clock.now(), actor=actor)
+            await _hold(store, lease, decide)
+
+
+async def hold_spent(store: Store, clock: Clock, running: Sequence[tuple[Lease, Job]]) -> None:
+    """Requeue the jobs under our leases whose owners have used up their quota for today.
+
+    One read for all jobs. Claims skip these jobs until the next day.
+
+    Raises:
+        StoreUnavailable: the store is unavailable.
+    """
+    spent = await store.queue.spent(clock.now())
+    for lease, job in running:
+        if (part := spent.get(job.owner)) is not None:
+            actor = f"worker:{lease.worker}"
+            decide = partial(Job.spent, now=clock.now(), actor=actor, part=part)
+            await _hold(store, lease, decide)
+
+
+async def _hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, Event]]) -> None:
+    """Save a job under our lease as *decide* says, unless it stopped running or was taken over.
+
+    The crawl learns of it as of any pause, and what it has in flight is still stored.
+    """
+    for _ in range(_TRIES):
+        standing = await held(store, lease)
+        if standing is None or standing.job.state is not State.RUNNING:
+            return
+        with suppress(Conflict):
+            await store.jobs.save(*decide(standing.job))
+            return

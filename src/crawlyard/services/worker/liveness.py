@@ -1,10 +1,79 @@
-"""Liveness: shows that this worker is alive, and finds out which others are."""
+"""Liveness: shows that this worker is alive, and finds out which others are.
 
+A pid can be reused by another process. A file lock is reliable: the kernel releases it the moment
+its holder dies, however it dies.
+"""
+
+import fcntl
+import os
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from crawlyard.dispatch.base import Dispatcher, Presence
-from crawlyard.services.worker.host_locks import HostLocks
+
+
+class HostLocks:
+    """The file lock of one worker, and checks of the locks of others on its host."""
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self._folder = folder
+        self._file = folder / f"{worker}.lock"
+        self._fd = -1
+
+    def __enter__(self) -> Self:
+        """Take the lock and hold it until the block or the process ends."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            self._fd = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)  # waits if a sweep holds it for a moment
+            if self._file.exists():
+                break
+            os.close(self._fd)  # a sweep removed the file between `open` and `flock`
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release the lock and remove its file."""
+        self._file.unlink(missing_ok=True)
+        os.close(self._fd)
+
+    def known(self, workers: Collection[str]) -> set[str]:
+        """Return those of *workers* that have or had their lock on this host."""
+        return {worker for worker in workers if (self._folder / f"{worker}.lock").exists()}
+
+    def dead(self, workers: Collection[str]) -> set[str]:
+        """Return those of *workers* that ran on this host and are dead."""
+        return {w for w in self.known(workers) if _is_free(self._folder / f"{w}.lock")}
+
+    def sweep(self, holders: Collection[str]) -> None:
+        """Remove the files of dead workers, except for *holders*, which still own leases."""
+        kept = {self._file, *(self._folder / f"{worker}.lock" for worker in holders)}
+        for file in self._folder.glob("*.lock"):
+            if file not in kept and _is_free(file):
+                file.unlink(missing_ok=True)
+
+
+def _is_free(file: Path) -> bool:
+    try:
+        fd = os.open(file, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except PermissionError:
+        return False  # it belongs to another user; if that worker is dead, its leases lapse
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 class Liveness:

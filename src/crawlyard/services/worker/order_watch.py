@@ -7,9 +7,8 @@ from datetime import timedelta
 
 from crawlyard.clock import Clock
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.daily_quota import hold_spent
-from crawlyard.services.worker.grant_watch import hold_ungranted
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
+from crawlyard.services.worker.leased_moves import hold_spent, hold_ungranted
 from crawlyard.services.worker.run import JobRun, WorkerContext
 
 _log = logging.getLogger(__name__)
@@ -17,7 +16,7 @@ _log = logging.getLogger(__name__)
 _PAUSE = timedelta(milliseconds=10)  # the shortest pause between two rounds
 
 
-async def watch_orders(shop: WorkerContext, runs: Callable[[], Sequence[JobRun]]) -> None:
+async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[JobRun]]) -> None:
     """Read the orders of all running jobs, with one query each time, until cancelled.
 
     Also pauses jobs whose grant was withdrawn and requeues jobs whose owner has used up the
@@ -25,17 +24,17 @@ async def watch_orders(shop: WorkerContext, runs: Callable[[], Sequence[JobRun]]
     """
 
     async def read() -> None:
-        await read_orders(shop, runs())
+        await read_orders(context, runs())
 
     async def hold() -> None:
         held = [(run.lease, run.job) for run in runs()]
         if held:
-            await hold_ungranted(shop.store, shop.clock, held)
-            await hold_spent(shop.store, shop.clock, held)
+            await hold_ungranted(context.store, context.clock, held)
+            await hold_spent(context.store, context.clock, held)
 
     async with asyncio.TaskGroup() as group:
         for look in (read, hold):
-            group.create_task(_repeated(look, shop.clock))
+            group.create_task(_repeated(look, context.clock))
 
 
 async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
@@ -52,7 +51,7 @@ async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
         await clock.sleep(max(ORDERS_EVERY - took, _PAUSE))
 
 
-async def read_orders(shop: WorkerContext, runs: Sequence[JobRun]) -> None:
+async def read_orders(context: WorkerContext, runs: Sequence[JobRun]) -> None:
     """Read the orders of some runs and make the runs obey them.
 
     Raises:
@@ -60,10 +59,10 @@ async def read_orders(shop: WorkerContext, runs: Sequence[JobRun]) -> None:
     """
     if not runs:
         return
-    asked_at, began = shop.clock.now(), shop.clock.monotonic()
+    asked_at, began = context.clock.now(), context.clock.monotonic()
     leases = [run.lease for run in runs]
-    orders = await shop.store.leases.orders(leases)
-    shop.permit.round_trip.took(shop.clock.monotonic() - began)
+    orders = await context.store.leases.orders(leases)
+    context.permit.round_trip.took(context.clock.monotonic() - began)
     for run, lease, order in zip(runs, leases, orders, strict=True):
         if (run.lease.shard, run.lease.attempt) == (lease.shard, lease.attempt):
             run.obey(order, asked_at)  # otherwise it has moved on to another shard

@@ -26,11 +26,11 @@ _log = logging.getLogger(__name__)
 class Reclaimer:
     """Queues the jobs of dead workers again, on behalf of the worker *name*."""
 
-    def __init__(self, name: str, store: Store, clock: Clock, signs: Liveness) -> None:
+    def __init__(self, name: str, store: Store, clock: Clock, liveness: Liveness) -> None:
         self._name = name
         self._store = store
         self._clock = clock
-        self._liveness = signs
+        self._liveness = liveness
         self._looked_at = -LOOK_EVERY.total_seconds()
         self._came_at: datetime | None = None
         self._late = False

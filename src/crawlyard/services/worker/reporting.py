@@ -3,17 +3,16 @@
 import itertools
 import logging
 import os
-import socket
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
@@ -55,24 +54,13 @@ class Counters(Struct):
         self.pages += batch.usage.pages
         self.bytes += batch.usage.bytes
         pages = (outcome.page for outcome in batch.outcomes)
-        self.errors.update(str(p.error) for p in pages if p is not None and p.error is not None)
+        self.errors.update(str(p.error.kind) for p in pages if p is not None and p.error)
 
     def began(self, job: Job, now: datetime) -> None:
         """Count a claimed job and how long it was due before it was claimed."""
         wait_s = max(0.0, (now - job.due_at).total_seconds())
         self.waits[bisect_left(WAIT_BOUNDS_S, wait_s)] += 1
         self.waited_s += wait_s
-
-
-class WorkerStanding(Struct, frozen=True, kw_only=True):
-    """The current state of a worker."""
-
-    slots: int
-    reserved: int = 0  # the last free slots, for urgent jobs only
-    running: Collection[str]
-    tags: tuple[str, ...] = ()
-    quiet: bool = False
-    stopping: bool = False
 
 
 class _Mark(NamedTuple):
@@ -92,26 +80,26 @@ class Reporter:
         self._name = name
         self._store = store
         self._gate = gate
-        self._deeds = counters
+        self._counters = counters
         self._clock = clock
-        self._began = clock.now()
         self._lately: deque[_Mark] = deque()
 
     async def run(
-        self, standing: Callable[[], WorkerStanding], heed: Callable[[WorkerWish], bool]
+        self, report: Callable[[], WorkerReport], heed: Callable[[WorkerWish], bool]
     ) -> None:
         """Report until cancelled, and pass each wish to *heed*, which returns whether it is new.
 
-        A new wish is reported at once, so that the operator sees it take effect.
+        *report* returns a report without what is measured here. A new wish is reported at once, so
+        that the operator sees it take effect.
         """
         for look in itertools.count():
             try:
                 if look % _LOOKS_A_BEAT == 0:
-                    wish = await self._store.beat(self.report(standing()))
+                    wish = await self._store.beat(self.measured(report()))
                 else:
                     wish = await self._store.wish(self._name)
                 if heed(wish):
-                    await self._store.beat(self.report(standing()))
+                    await self._store.beat(self.measured(report()))
             except StoreUnavailable as error:
                 _log.debug("no report was written: %s", error)
             await self._clock.sleep(LOOK_EVERY)
@@ -123,18 +111,11 @@ class Reporter:
         except StoreUnavailable as error:
             _log.debug("the report stays: %s", error)
 
-    def report(self, standing: WorkerStanding) -> WorkerReport:
-        """Return the current report."""
-        counters, (pages_per_s, cpu) = self._deeds, self._pace()
-        return WorkerReport(
-            id=self._name,
-            host=socket.gethostname(),
-            pid=os.getpid(),
-            version=VERSION,
-            slots=standing.slots,
-            reserved=standing.reserved,
-            tags=standing.tags,
-            running=tuple(standing.running),
+    def measured(self, report: WorkerReport) -> WorkerReport:
+        """Return a report with what the worker has done, its load and its hosts."""
+        counters, (pages_per_s, cpu) = self._counters, self._pace()
+        return replace(
+            report,
             pages=counters.pages,
             bytes=counters.bytes,
             errors=dict(counters.errors),
@@ -144,16 +125,12 @@ class Reporter:
             memory_bytes=_memory(),
             cpu=round(cpu, 2),
             load=round(os.getloadavg()[0], 2),
-            quiet=standing.quiet,
-            stopping=standing.stopping,
             hosts=tuple(self._gate.reports()),
-            started_at=self._began,
-            beat_at=self._clock.now(),
         )
 
     def _pace(self) -> tuple[float, float]:
         """Return pages per second and CPU seconds per second over about the last ten seconds."""
-        now = _Mark(self._clock.monotonic(), self._deeds.pages, _worked())
+        now = _Mark(self._clock.monotonic(), self._counters.pages, _worked())
         self._lately.append(now)
         while len(self._lately) > 2 and now.at - self._lately[0].at > _LATELY_S:
             self._lately.popleft()

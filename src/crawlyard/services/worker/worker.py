@@ -7,28 +7,29 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from msgspec import Struct
-
+from crawlyard.about import VERSION
+from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.overview.worker_status import WorkerWish
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.worker.claiming import Claiming, ClaimRules, listener_of
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
+from crawlyard.services.worker.leased_moves import yield_to
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.services.worker.order_watch import read_orders, watch_orders
 from crawlyard.services.worker.reclaim import Reclaimer
-from crawlyard.services.worker.reporting import Reporter, WorkerStanding
-from crawlyard.services.worker.run import JobRun, WorkerContext, yield_to
-from crawlyard.services.worker.schema_watch import outdated
-from crawlyard.services.worker.shard_run import run_of
+from crawlyard.services.worker.reporting import Reporter
+from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.store.store import Store
 
 POLL_EVERY = timedelta(seconds=1)  # finds work that no wake-up announced
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
+_CHECK_EVERY = timedelta(seconds=2)  # of the schema's version
 PATIENCE_ALONE_S = 5.0
 """How long a single-job worker with nothing running waits for an unavailable store."""
 
@@ -41,12 +42,16 @@ def worker_id() -> str:
     return f"{host}-{os.getpid()}-{new_id()[-6:]}"
 
 
-class WorkerOptions(Struct, frozen=True, kw_only=True):
-    """Options of a worker."""
-
-    rules: ClaimRules
-    shutdown_s: float  # how long requests in flight may take once the worker stops
-    run_over: Callable[[], None] | None = None  # called when the run of a scheduled job ends
+async def outdated(store: Store, clock: Clock) -> SchemaMismatch:
+    """Wait until the schema is newer than this program, and return the error that says so."""
+    while True:
+        await clock.sleep(_CHECK_EVERY)
+        try:
+            await store.check()
+        except SchemaMismatch as error:
+            return error
+        except StoreUnavailable:
+            continue
 
 
 class Worker:
@@ -59,24 +64,38 @@ class Worker:
 
     def __init__(
         self,
-        shop: WorkerContext,
+        context: WorkerContext,
         dispatcher: Dispatcher,
-        signs: Liveness,
+        liveness: Liveness,
         isolation: Isolation | None,
-        options: WorkerOptions,
+        rules: ClaimRules,
         name: str,
+        *,
+        shutdown_s: float,
+        run_over: Callable[[], None],
     ) -> None:
         self.id = name
-        self._shop = shop
+        self._context = context
+        self._store, self._clock = context.store, context.clock
         self._dispatcher = dispatcher
-        self._liveness = signs
+        self._liveness = liveness
         self._bell: Bell | None = None  # set while it runs
-        self._reclaimer = Reclaimer(name, shop.store, shop.clock, signs)
+        self._reclaimer = Reclaimer(name, context.store, context.clock, liveness)
         self._isolation = isolation
-        self._options = options
-        self._rules = options.rules
-        self._claiming = Claiming(name, shop.store, shop.clock, options.rules)
+        self._rules = rules
+        self._shutdown_s = shutdown_s  # for requests in flight once the worker stops
+        self._run_over = run_over  # called when the run of a scheduled job ends
+        self._claiming = Claiming(
+            name,
+            context.store,
+            context.clock,
+            rules,
+            free=self._free,
+            begin=self._begin,
+            give_up=self._give_up,
+        )
         self._runs: dict[asyncio.Task[None], JobRun | IsolatedRun] = {}
+        self._began_at = context.clock.now()
         self._stopping = False
         self._quiet = False
         self._outdated: SchemaMismatch | None = None
@@ -89,7 +108,7 @@ class Worker:
 
     def stop(self) -> None:
         """Stop claiming, give requests in flight `shutdown_s` seconds, then release the leases."""
-        self._begin_to_stop(self._options.shutdown_s)
+        self._begin_to_stop(self._shutdown_s)
         self._wake()
 
     def _begin_to_stop(self, within_s: float) -> None:
@@ -139,12 +158,14 @@ class Worker:
             SchemaMismatch: a newer Crawlyard has changed the store; the jobs were given back.
             StoreUnavailable: the store of a single-job worker was unavailable for too long.
         """
-        shop = self._shop
-        shop.permit.good = self._liveness.holding
-        reporter = Reporter(self.id, shop.store.workers, shop.tools.gate, shop.counters, shop.clock)
+        context = self._context
+        context.permit.good = self._liveness.holding
+        reporter = Reporter(
+            self.id, self._store.workers, context.tools.gate, context.counters, self._clock
+        )
         beside = (
-            asyncio.create_task(watch_orders(shop, self._direct)),
-            asyncio.create_task(reporter.run(self._standing, self.heed)),
+            asyncio.create_task(watch_orders(context, self._direct)),
+            asyncio.create_task(reporter.run(self._report, self.heed)),
             asyncio.create_task(self._until_outdated()),
         )
         try:
@@ -166,20 +187,25 @@ class Worker:
 
     async def _until_outdated(self) -> None:
         """Stop when the schema is newer than this program, which could write wrong data."""
-        self._outdated = await outdated(self._shop.store, self._shop.clock)
+        self._outdated = await outdated(self._store, self._clock)
         _log.error("this worker stops: %s", self._outdated)
         self.stop()
 
-    def _standing(self) -> WorkerStanding:
-        """Return the current state of this worker, for its report."""
-        running = [run.job_id for run in self._runs.values()]
-        return WorkerStanding(
+    def _report(self) -> WorkerReport:
+        """Return what this worker reports about itself, apart from what is measured."""
+        return WorkerReport(
+            id=self.id,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=VERSION,
             slots=self._rules.slots,
             reserved=self._rules.reserved,
             tags=tuple(sorted(self._rules.tags)),
-            running=running,
+            running=tuple(run.job_id for run in self._runs.values()),
             quiet=self._quiet,
             stopping=self._stopping,
+            started_at=self._began_at,
+            beat_at=self._clock.now(),
         )
 
     def _direct(self) -> list[JobRun]:
@@ -188,13 +214,19 @@ class Worker:
 
     @property
     def _listener(self) -> Listener:
-        return listener_of(self.id, self._shop.store, self._shop.clock, self._rules)
+        return listener_of(self.id, self._store, self._clock, self._rules)
 
     @property
     def _least(self) -> Priority | None:
         """Return the lowest priority level the worker takes now, or ``None`` if it takes no job."""
-        free = self._rules.slots - self.taken
-        return self._rules.least(free) if self.takes_more and free > 0 else None
+        free = self._free()
+        return self._rules.least(free) if free else None
+
+    def _free(self) -> int | None:
+        """Return how many slots are free, ``None`` while it claims nothing."""
+        if self._stopping or self._quiet or not self._context.permit.good:
+            return None
+        return max(0, self._rules.slots - len(self._runs))
 
     def _wake(self) -> None:
         if self._bell is not None:
@@ -205,7 +237,7 @@ class Worker:
         self._reclaimer.hasten()
         if not self._liveness.holding:
             self._license(good=False)
-        elif not self._shop.permit.good and (self._regaining is None or self._regaining.done()):
+        elif not self._context.permit.good and (self._regaining is None or self._regaining.done()):
             self._regaining = asyncio.create_task(self._regain())
         self._wake()
 
@@ -213,18 +245,18 @@ class Worker:
         """Resume sending now that others see us alive, but not for jobs they have taken."""
         while self._liveness.holding:
             try:
-                await read_orders(self._shop, self._direct())
+                await read_orders(self._context, self._direct())
             except StoreUnavailable:
-                await self._shop.clock.sleep(ORDERS_EVERY)
+                await self._clock.sleep(ORDERS_EVERY)
                 continue
             if self._liveness.holding:
                 self._license(good=True)
             return
 
     def _license(self, *, good: bool) -> None:
-        if self._shop.permit.good == good:
+        if self._context.permit.good == good:
             return
-        self._shop.permit.good = good
+        self._context.permit.good = good
         if not good:
             _log.warning("this worker's lock is lost: no request is sent until it is held again")
         elif self._runs:
@@ -251,55 +283,44 @@ class Worker:
         """Claim what can be claimed; return whether this worker has nothing left to do."""
         try:
             await self._give_back()
-            await self._claiming.fill(self)  # first, as a new job should start in milliseconds
+            await self._claiming.fill()  # first, as a new job should start in milliseconds
             if await self._reclaimer.take_back():
-                await self._claiming.fill(self)
+                await self._claiming.fill()
             through = not (self._runs or self._left) and await self._through(drain=drain)
         except StoreUnavailable as error:
-            now = self._shop.clock.monotonic()
+            now = self._clock.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
             self._reclaimer.excuse()
             alone = self._rules.only is not None and not self._runs
             if alone and now - self._away_since >= PATIENCE_ALONE_S:
                 raise
             _log.warning("the store is away, trying again: %s", error)
-            await self._shop.clock.sleep(_RETRY_EVERY)
+            await self._clock.sleep(_RETRY_EVERY)
             return False
         self._away_since = None
         return through
 
-    @property
-    def taken(self) -> int:
-        """Return how many jobs the worker runs."""
-        return len(self._runs)
-
-    @property
-    def takes_more(self) -> bool:
-        """Return whether it claims jobs: not while stopping, quiet or not allowed to send."""
-        return self._shop.permit.good and not (self._stopping or self._quiet)
-
-    def give_up(self, job_id: str, shard: int) -> None:
+    def _give_up(self, job_id: str, shard: int) -> None:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
         for run in self._direct():
             if run.job_id == job_id and shard in {0, run.lease.shard}:
-                run.obey(Order.STOP, self._shop.clock.now())
+                run.obey(Order.STOP, self._clock.now())
 
-    def begin(self, claim: Claim) -> None:
+    def _begin(self, claim: Claim) -> None:
         """Start running a claimed job."""
-        self._shop.counters.began(claim.job, self._shop.clock.now())
+        self._context.counters.began(claim.job, self._clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
-            run = IsolatedRun(claim, self._shop, self._isolation)
+            run = IsolatedRun(claim, self._context, self._isolation)
         else:
-            run = run_of(claim, self._shop)
+            run = JobRun(claim, self._context)
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
-        if claim.job.origin.schedule_id is not None and self._options.run_over is not None:
-            run_over = self._options.run_over
-            task.add_done_callback(lambda _: run_over())
+        if claim.job.origin.schedule_id is not None:
+            task.add_done_callback(lambda _: self._run_over())
         if self._stopping:  # the stop came while it was being claimed
-            run.drain(self._options.shutdown_s)
+            run.drain(self._shutdown_s)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         run = self._runs.pop(task)
@@ -313,7 +334,7 @@ class Worker:
     async def _give_back(self) -> None:
         """Requeue jobs let go while the store was unavailable; none of them counts as lost."""
         while self._left:
-            await yield_to(self._shop, self._left[0])
+            await yield_to(self._store, self._clock, self._left[0])
             del self._left[0]
 
     async def _through(self, *, drain: bool) -> bool:
@@ -326,7 +347,7 @@ class Worker:
 
     async def _only_is_over(self, job_id: str) -> bool:
         try:
-            standing = await self._shop.store.jobs.get(job_id)
+            standing = await self._store.jobs.get(job_id)
         except NotFound:
             return True
         if standing.job.state is State.RUNNING:
@@ -336,7 +357,7 @@ class Worker:
 
     async def waits(self) -> bool:
         """Return whether a job that this worker takes is pending, due or not."""
-        waiting = self._shop.store.queue.waiting(self._rules.tags, self._rules.least())
+        waiting = self._store.queue.waiting(self._rules.tags, self._rules.least())
         return await waiting > 0
 
     async def _is_drained(self) -> bool:

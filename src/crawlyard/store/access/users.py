@@ -2,9 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import date, datetime
-from functools import partial
 
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
 
 from crawlyard.core.access.credential import Credential, CredentialKind
@@ -12,181 +10,181 @@ from crawlyard.core.access.user import User
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.access import credential_of, credential_row, user_of, user_row
+from crawlyard.store.codec.records import CREDENTIALS, USERS
 from crawlyard.store.db.bulk_rows import delete_first, insert_new
-from crawlyard.store.db.database import Database
-from crawlyard.store.db.name_order import plainly
+from crawlyard.store.db.rows import add_row, equal, plainly, put_version
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Proof
 from crawlyard.store.tables.access import credentials, days, users
 
 
-class UserStore(Struct, frozen=True):
+class UserStore(StorePart):
     """User accounts and their daily usage."""
 
-    _database: Database
-
-    async def add(self, user: User, event: Event) -> None:
+    @writes
+    def add(self, conn: Connection, user: User, event: Event) -> None:
         """Add a new user and the event.
 
         Raises:
             Conflict: the id is taken.
         """
-        await self._database.write(partial(_add_user, user=user, event=event))
+        add_row(conn, users, USERS.row(user), "a user")
+        tell(conn, [event])
 
-    async def get(self, user_id: str) -> User:
+    @reads
+    def get(self, conn: Connection, user_id: str) -> User:
         """Return a user.
 
         Raises:
             NotFound: no user has that id.
         """
-        return await self._database.read(partial(_user, user_id=user_id))
+        return USERS.one(conn, select(users).where(users.c.id == user_id), f"user {user_id}")
 
-    async def save(self, user: User, event: Event) -> None:
+    @writes
+    def save(self, conn: Connection, user: User, event: Event) -> None:
         """Replace version ``user.version - 1`` and add the event.
 
         Raises:
             Conflict: the stored version is another.
         """
-        await self._database.write(partial(_save_user, user=user, event=event))
+        put_version(conn, users, USERS.row(user), f"user {user.id} is")
+        tell(conn, [event])
 
-    async def find(self, after: str, limit: int) -> list[User]:
+    @reads
+    def find(self, conn: Connection, after: str, limit: int) -> list[User]:
         """Return at most *limit* users with an id above *after*, sorted by id."""
-        return await self._database.read(partial(_users, after=after, limit=limit))
+        id_ = plainly(conn, users.c.id)
+        return USERS.all(conn, select(users).where(id_ > after).order_by(id_).limit(limit))
 
-    async def day(self, owner: str, day: date) -> Usage:
+    @reads
+    def day(self, conn: Connection, owner: str, day: date) -> Usage:
         """Return the pages, bytes and errors that the jobs of *owner* used on *day* (UTC)."""
-        return await self._database.read(partial(_day, owner=owner, day=day))
+        same = (days.c.owner == owner, days.c.day == day)
+        row = conn.execute(select(days).where(*same)).first()
+        return Usage(pages=row.pages, bytes=row.bytes, errors=row.errors) if row else Usage()
 
-    async def days(self, owner: str | None, since: date) -> Mapping[date, Usage]:
+    @reads
+    def days(self, conn: Connection, owner: str | None, since: date) -> Mapping[date, Usage]:
         """Return the usage of each day from *since* on, of *owner* or of all users together.
 
         Days without usage are left out.
         """
-        return await self._database.read(partial(_days, owner=owner, since=since))
+        counted = (func.sum(c).label(c.name) for c in (days.c.pages, days.c.bytes, days.c.errors))
+        found = select(days.c.day, *counted).where(days.c.day >= since)
+        if owner is not None:
+            found = found.where(days.c.owner == owner)
+        rows = conn.execute(found.group_by(days.c.day).order_by(days.c.day))
+        return {
+            # Postgres returns the sum of a BIGINT column as NUMERIC
+            row.day: Usage(pages=int(row.pages), bytes=int(row.bytes), errors=int(row.errors))
+            for row in rows
+        }
 
-    async def forget_days(self, before: date, rows: int = 1000) -> int:
+    @writes
+    def forget_days(self, conn: Connection, before: date, rows: int = 1000) -> int:
         """Delete up to *rows* daily usage rows of days before *before*; return how many."""
-        return await self._database.write(partial(_forget_days, before=before, rows=rows))
+        return delete_first(conn, (days.c.owner, days.c.day), days.c.day < before, rows)
 
 
-def _add_user(conn: Connection, user: User, event: Event) -> None:
-    if not insert_new(conn, users, [user_row(user)]):
-        raise Conflict(f"there is a user {user.id} already")
-    tell(conn, [event])
-
-
-def _user(conn: Connection, user_id: str) -> User:
-    row = conn.execute(select(users).where(users.c.id == user_id)).mappings().first()
-    if row is None:
-        raise NotFound(f"no user {user_id}")
-    return user_of(row)
-
-
-def _save_user(conn: Connection, user: User, event: Event) -> None:
-    row = user_row(user)
-    del row["id"], row["created_at"]
-    same = (users.c.id == user.id, users.c.version == user.version - 1)
-    if not conn.execute(update(users).where(*same).values(row)).rowcount:
-        raise Conflict(f"user {user.id} is not at version {user.version - 1} any more")
-    tell(conn, [event])
-
-
-def _users(conn: Connection, after: str, limit: int) -> list[User]:
-    id_ = plainly(conn, users.c.id)
-    found = select(users).where(id_ > after).order_by(id_).limit(limit)
-    return [user_of(row) for row in conn.execute(found).mappings()]
-
-
-def _day(conn: Connection, owner: str, day: date) -> Usage:
-    same = (days.c.owner == owner, days.c.day == day)
-    row = conn.execute(select(days).where(*same)).first()
-    return Usage(pages=row.pages, bytes=row.bytes, errors=row.errors) if row else Usage()
-
-
-def _days(conn: Connection, owner: str | None, since: date) -> Mapping[date, Usage]:
-    counted = (func.sum(c).label(c.name) for c in (days.c.pages, days.c.bytes, days.c.errors))
-    found = select(days.c.day, *counted).where(days.c.day >= since)
-    if owner is not None:
-        found = found.where(days.c.owner == owner)
-    rows = conn.execute(found.group_by(days.c.day).order_by(days.c.day))
-    return {
-        # Postgres returns the sum of a BIGINT column as NUMERIC
-        row.day: Usage(pages=int(row.pages), bytes=int(row.bytes), errors=int(row.errors))
-        for row in rows
-    }
-
-
-def _forget_days(conn: Connection, before: date, rows: int) -> int:
-    return delete_first(conn, (days.c.owner, days.c.day), days.c.day < before, rows)
-
-
-class CredentialStore(Struct, frozen=True):
+class CredentialStore(StorePart):
     """Issued credentials, found by the digest of their secret."""
 
-    _database: Database
-
-    async def add(self, credential: Credential, event: Event | None = None) -> None:
+    @writes
+    def add(self, conn: Connection, credential: Credential, event: Event | None = None) -> None:
         """Add a new credential, and the event if one is given.
 
         Raises:
             Conflict: the id or digest is taken, or the credential it was created with is revoked.
             NotFound: the user is gone.
         """
-        await self._database.write(partial(_add, credential=credential, event=event))
+        if credential.parent_id is not None:
+            _check_parent(conn, credential.parent_id)
+        _insert(conn, credential)
+        tell(conn, [event] if event else [])
 
-    async def shown(self, digest: str) -> Proof | None:
+    @reads
+    def shown(self, conn: Connection, digest: str) -> Proof | None:
         """Return the credential with this digest, valid or not, and its user, if there is one."""
-        return await self._database.read(partial(_shown, digest=digest))
+        # both tables have columns of the same names: label those of the user
+        theirs = [c.label(f"its_{c.name}") for c in users.c]
+        found = select(*credentials.c, *theirs).join_from(credentials, users)
+        row = conn.execute(found.where(credentials.c.digest == digest)).mappings().first()
+        if row is None:
+            return None
+        user = USERS.record({c.name: row[f"its_{c.name}"] for c in users.c})
+        return Proof(credential=CREDENTIALS.record(row), user=user)
 
-    async def get(self, credential_id: str) -> Credential:
+    @reads
+    def get(self, conn: Connection, credential_id: str) -> Credential:
         """Return a credential.
 
         Raises:
             NotFound: no credential has that id.
         """
-        return await self._database.read(partial(_get, credential_id=credential_id))
+        found = select(credentials).where(credentials.c.id == credential_id)
+        return CREDENTIALS.one(conn, found, f"credential {credential_id}")
 
-    async def find(
-        self, user_id: str | None, kind: CredentialKind, before: str | None, limit: int
+    @reads
+    def find(
+        self,
+        conn: Connection,
+        user_id: str | None,
+        kind: CredentialKind,
+        before: str | None,
+        limit: int,
     ) -> list[Credential]:
         """Return at most *limit* credentials of *kind* with ids below *before*, newest first.
 
         *user_id* ``None`` means all users, *before* ``None`` the newest credentials.
         """
-        asked = [credentials.c.kind == kind.value]
-        if user_id is not None:
-            asked.append(credentials.c.user_id == user_id)
+        asked = equal((credentials.c.kind, kind.value), (credentials.c.user_id, user_id))
+        found = select(credentials).where(*asked)
         if before is not None:
-            asked.append(credentials.c.id < before)
-        return await self._database.read(partial(_find, asked=asked, limit=limit))
+            found = found.where(credentials.c.id < before)
+        return CREDENTIALS.all(conn, found.order_by(credentials.c.id.desc()).limit(limit))
 
-    async def touch(self, credential_id: str, now: datetime) -> None:
+    @writes
+    def touch(self, conn: Connection, credential_id: str, now: datetime) -> None:
         """Record that a credential was used at *now*; an earlier instant changes nothing."""
-        await self._database.write(partial(_touch, credential_id=credential_id, now=now))
+        earlier = or_(credentials.c.used_at.is_(None), credentials.c.used_at < now)
+        same = (credentials.c.id == credential_id, earlier)
+        conn.execute(update(credentials).where(*same).values(used_at=now))
 
-    async def revoke(self, credential_id: str, now: datetime, event: Event | None = None) -> None:
+    @writes
+    def revoke(
+        self, conn: Connection, credential_id: str, now: datetime, event: Event | None = None
+    ) -> None:
         """Permanently revoke a credential and all credentials that were created with it."""
-        work = partial(_revoke, credential_id=credential_id, now=now, event=event)
-        await self._database.write(work)
+        # Its own row first: a transaction that adds a child credential either has ended by then, so
+        # that its row is seen below, or finds the parent revoked.
+        first = _revoked(conn, credentials.c.id == credential_id, now)
+        _revoked(conn, credentials.c.parent_id == credential_id, now)
+        if event is not None and first:
+            tell(conn, [event])
 
-    async def spend(self, link: str, session: Credential) -> bool:
+    @writes
+    def spend(self, conn: Connection, link: str, session: Credential) -> bool:
         """Revoke a login link and add *session*, in one transaction.
 
         Return ``False``, and add nothing, if the link was already used or has expired.
         """
-        return await self._database.write(partial(_spend, link=link, session=session))
+        now, ends = session.created_at, credentials.c.expires_at
+        good = and_(
+            credentials.c.id == link,
+            credentials.c.kind == CredentialKind.LINK.value,
+            or_(ends.is_(None), ends > now),
+        )
+        if not _revoked(conn, good, now):
+            return False
+        _insert(conn, session)
+        return True
 
-    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+    @writes
+    def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
         """Delete up to *rows* credentials revoked or expired before *before*; return how many."""
-        return await self._database.write(partial(_sweep, before=before, rows=rows))
-
-
-def _add(conn: Connection, credential: Credential, event: Event | None) -> None:
-    if credential.parent_id is not None:
-        _check_parent(conn, credential.parent_id)
-    _insert(conn, credential)
-    tell(conn, [event] if event else [])
+        over = or_(credentials.c.revoked_at < before, credentials.c.expires_at < before)
+        return delete_first(conn, (credentials.c.id,), over, rows)
 
 
 def _check_parent(conn: Connection, parent_id: str) -> None:
@@ -207,68 +205,11 @@ def _insert(conn: Connection, credential: Credential) -> None:
     user = select(users.c.id).where(users.c.id == credential.user_id)  # none is ever deleted
     if conn.scalar(user) is None:
         raise NotFound(f"no user {credential.user_id}")
-    if not insert_new(conn, credentials, [credential_row(credential)]):
+    if not insert_new(conn, credentials, [CREDENTIALS.row(credential)]):
         raise Conflict(f"there is a credential {credential.id} already, or one of its digest")
-
-
-def _shown(conn: Connection, digest: str) -> Proof | None:
-    # both tables have columns of the same names: label those of the user
-    theirs = [c.label(f"its_{c.name}") for c in users.c]
-    found = select(*credentials.c, *theirs).join_from(credentials, users)
-    row = conn.execute(found.where(credentials.c.digest == digest)).mappings().first()
-    if row is None:
-        return None
-    user = user_of({c.name: row[f"its_{c.name}"] for c in users.c})
-    return Proof(credential=credential_of(row), user=user)
-
-
-def _get(conn: Connection, credential_id: str) -> Credential:
-    found = select(credentials).where(credentials.c.id == credential_id)
-    row = conn.execute(found).mappings().first()
-    if row is None:
-        raise NotFound(f"no credential {credential_id}")
-    return credential_of(row)
-
-
-def _find(conn: Connection, asked: list[ColumnElement[bool]], limit: int) -> list[Credential]:
-    found = select(credentials).where(*asked).order_by(credentials.c.id.desc()).limit(limit)
-    return [credential_of(row) for row in conn.execute(found).mappings()]
-
-
-def _touch(conn: Connection, credential_id: str, now: datetime) -> None:
-    earlier = or_(credentials.c.used_at.is_(None), credentials.c.used_at < now)
-    same = (credentials.c.id == credential_id, earlier)
-    conn.execute(update(credentials).where(*same).values(used_at=now))
-
-
-def _revoke(conn: Connection, credential_id: str, now: datetime, event: Event | None) -> None:
-    # Its own row first: a transaction that adds a child credential either has ended by then, so
-    # that its row is seen below, or finds the parent revoked.
-    first = _revoked(conn, credentials.c.id == credential_id, now)
-    _revoked(conn, credentials.c.parent_id == credential_id, now)
-    if event is not None and first:
-        tell(conn, [event])
 
 
 def _revoked(conn: Connection, which: ColumnElement[bool], now: datetime) -> int:
     """Revoke the credentials that are not revoked yet; return how many."""
     good = credentials.c.revoked_at.is_(None)
     return conn.execute(update(credentials).where(which, good).values(revoked_at=now)).rowcount
-
-
-def _spend(conn: Connection, link: str, session: Credential) -> bool:
-    now, ends = session.created_at, credentials.c.expires_at
-    good = and_(
-        credentials.c.id == link,
-        credentials.c.kind == CredentialKind.LINK.value,
-        or_(ends.is_(None), ends > now),
-    )
-    if not _revoked(conn, good, now):
-        return False
-    _insert(conn, session)
-    return True
-
-
-def _sweep(conn: Connection, before: datetime, rows: int) -> int:
-    over = or_(credentials.c.revoked_at < before, credentials.c.expires_at < before)
-    return delete_first(conn, (credentials.c.id,), over, rows)

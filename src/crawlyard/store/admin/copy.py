@@ -6,18 +6,22 @@ key. What was copied before may have changed since, so everything is compared in
 table that differs is copied once more.
 """
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, column, delete, func, insert, select, text, update
+from sqlalchemy import table as sql_table
 
-from crawlyard.errors import Conflict
+from crawlyard.errors import Conflict, SchemaMismatch
 from crawlyard.store.admin.content import STORED, Row, Stored, Sum, size
-from crawlyard.store.admin.counters import counters, set_counters
-from crawlyard.store.admin.marks import BEGUN, MARKS, unmark
-from crawlyard.store.admin.place import Opened
+from crawlyard.store.admin.marks import BEGUN, MARKS, Terms, mark, unmark
+from crawlyard.store.admin.place import BUSY_S, DatabaseLocation, Opened, reading, telling, writing
 from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import create_file, is_postgres
+from crawlyard.store.db.schema import mismatch, version_of
+from crawlyard.store.tables import SCHEMA
 
 MOST_ROWS = 2000
 MOST_BYTES = 4 * 2**20
@@ -182,3 +186,118 @@ def _with_what_refers_to(wrong: Sequence[Stored]) -> list[Stored]:
         if any(key.column.table.name in names for key in table.of.foreign_keys):
             names.add(table.name)
     return [table for table in STORED.values() if table.name in names]
+
+
+_GIVEN = sql_table("sqlite_sequence", column("name"), column("seq"))
+
+_LAST = text("SELECT pg_sequence_last_value(CAST(pg_get_serial_sequence(:name, :key) AS regclass))")
+
+
+def counters(conn: Connection) -> Mapping[str, int]:
+    """Return the last generated key by name of each auto-incrementing table; 0: none yet."""
+    return {name: _given(conn, of) for name, of in STORED.items() if _counts(of)}
+
+
+def set_counters(conn: Connection, last: Mapping[str, int]) -> None:
+    """Set the counters of tables, so that they continue after the keys in *last*."""
+    for name, given in last.items():
+        if is_postgres(conn):
+            key = STORED[name].key[0].name
+            sequence = func.pg_get_serial_sequence(name, key)
+            # no effect without a sequence; (1, false): no key has been generated yet
+            conn.execute(select(func.setval(sequence, max(1, given), given > 0)))
+        elif STORED[name].of.dialect_options["sqlite"]["autoincrement"]:
+            conn.execute(delete(_GIVEN).where(_GIVEN.c.name == name))
+            conn.execute(insert(_GIVEN).values(name=name, seq=given))
+
+
+def _counts(of: Stored) -> bool:
+    return of.of.autoincrement_column is not None
+
+
+def _given(conn: Connection, of: Stored) -> int:
+    key = of.key[0]
+    highest = conn.scalar(select(func.max(key))) or 0
+    if is_postgres(conn):
+        last = conn.scalar(_LAST, {"name": of.name, "key": key.name})
+    else:
+        last = conn.scalar(select(_GIVEN.c.seq).where(_GIVEN.c.name == of.name))
+    return max(int(highest), int(last or 0))
+
+
+def copy(
+    source: DatabaseLocation,
+    target: DatabaseLocation,
+    terms: Terms,
+    tell: Tell,
+    *,
+    most_rows: int = MOST_ROWS,
+) -> Sequence[CopiedTable]:
+    """Copy all content of *source* as of now to *target*; return the tables copied.
+
+    If it is interrupted, the same call resumes it.
+
+    Raises:
+        NotFound: there is no source.
+        Invalid: the target has other content.
+        SchemaMismatch: one of them does not have the tables of this program.
+        StoreUnavailable: one of them cannot be used.
+    """
+    return _copied(source, target, source.label, terms, tell, most_rows=most_rows)
+
+
+def copy_of(
+    file: DatabaseLocation, called: str, target: DatabaseLocation, terms: Terms, tell: Tell
+) -> Sequence[CopiedTable]:
+    """Copy a backup, upgraded to the current schema, under the source label *called*."""
+    return _copied(file, target, called, terms, tell, most_rows=MOST_ROWS)
+
+
+def save(source: DatabaseLocation, part: DatabaseLocation, tell: Tell) -> None:
+    """Copy *source* to a new file, which is discarded if this fails.
+
+    Raises:
+        SchemaMismatch, StoreUnavailable: as for `copy`.
+    """
+    _copied(source, part, source.label, Terms(field="FILE"), tell, kept=False)
+
+
+def _copied(
+    source: DatabaseLocation,
+    target: DatabaseLocation,
+    called: str,
+    terms: Terms,
+    tell: Tell,
+    *,
+    most_rows: int = MOST_ROWS,
+    kept: bool = True,
+) -> Sequence[CopiedTable]:
+    with reading(source) as here, here.transaction() as read:
+        version = version_of(read)
+        if version != SCHEMA:
+            raise SchemaMismatch(mismatch(here.name, version))
+        made(target)
+        with writing(target, kept=kept) as there:
+            with there.transaction() as write:
+                mark(write, there.name, called, terms)
+            copied = Copier(read, there, tell, most_rows).run()
+            if target.file is None:
+                _analyze(there)
+    return copied
+
+
+def made(place: DatabaseLocation) -> None:
+    """Create the file of a SQLite database if there is none.
+
+    Raises:
+        StoreUnavailable: it cannot be created.
+    """
+    if place.file is not None:
+        with telling(place.name):
+            create_file(place.file, timedelta(seconds=BUSY_S))
+
+
+def _analyze(there: Opened) -> None:
+    """Update the statistics of Postgres: until then, it plans queries as for empty tables."""
+    with there.transaction() as write:
+        write.execute(text("ANALYZE"))

@@ -1,4 +1,4 @@
-"""Rows of jobs, their shards, targets and pages, and of events."""
+"""Rows of jobs, their shards, targets and pages."""
 
 import json
 import sys
@@ -11,8 +11,15 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
-from crawlyard.core.crawl.page import ErrorKind, Page, StoredPage, Target, TargetState, Via
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.crawl.page import (
+    ErrorKind,
+    Page,
+    PageError,
+    StoredPage,
+    Target,
+    TargetState,
+    Via,
+)
 from crawlyard.core.fields import as_stored
 from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job, Origin
@@ -320,11 +327,12 @@ def target_of(row: Row) -> Target:
     )
 
 
-_COPIED = tuple(n for n in Page.__struct_fields__ if n not in {"parent", "extracted", "error"})
+_OTHERWISE = ("parent", "extracted", "error")  # what its columns do not hold as it is
+_COPIED = tuple(name for name in Page.__struct_fields__ if name not in _OTHERWISE)
 
 _copied = attrgetter(*_COPIED)
 
-PAGE_READ = ("id", *_COPIED, "parent", "extracted", "error")
+PAGE_READ = ("id", *_COPIED, *_OTHERWISE, "error_detail")
 """The columns that `page_of` takes, in this order."""
 
 
@@ -335,43 +343,17 @@ def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
     row["fp"] = target.fp
     row["parent_fp"] = target.parent
     row["extracted"] = to_json(page.extracted) if page.extracted else None
-    row["error"] = page.error.value if page.error else None
+    row["error"] = page.error.kind.value if page.error else None
+    row["error_detail"] = page.error.detail if page.error else ""
     return row
 
 
 def page_of(found: Sequence[Any]) -> StoredPage:
     """Return the page of a row of the columns `PAGE_READ`; `parent` is the URL of its parent."""
-    key, *copied, parent, extracted, error = found
+    row = dict(zip(PAGE_READ, found, strict=True))
+    key, extracted, detail = row.pop("id"), row["extracted"], row.pop("error_detail")
     given: dict[str, list[str]] = json.loads(extracted) if extracted else {}
-    page = Page(
-        **dict(zip(_COPIED, copied, strict=True)),
-        parent=parent,
-        extracted={name: tuple(values) for name, values in given.items()},
-        error=ErrorKind(error) if error else None,
-    )
-    return StoredPage(id=key, page=page)
-
-
-def event_row(event: Event) -> dict[str, Any]:
-    """Return all columns of a row of `events` except its key."""
-    return {
-        "subject": event.subject,
-        "owner": event.owner,
-        "name": event.name.value,
-        "at": event.at,
-        "actor": event.actor,
-        "data": to_json(event.data),
-    }
-
-
-def event_of(row: Row) -> Event:
-    """Return the event of a row of `events`."""
-    return Event(
-        name=EventName(row["name"]),
-        subject=row["subject"],
-        owner=row["owner"],
-        at=row["at"],
-        actor=row["actor"],
-        data=json.loads(row["data"]),
-        seq=row["seq"],
-    )
+    row["extracted"] = {name: tuple(values) for name, values in given.items()}
+    if row["error"]:
+        row["error"] = PageError(kind=ErrorKind(row["error"]), detail=detail)
+    return StoredPage(id=key, page=Page(**row))

@@ -1,17 +1,11 @@
-"""Rows of schedules and their ticks."""
+"""Rows of schedules."""
 
 import json
 from typing import Any
 
 from msgspec import convert
 
-from crawlyard.core.schedules.schedule import (
-    BY_ITSELF,
-    CrawlSchedule,
-    Tick,
-    TickOutcome,
-    TickReason,
-)
+from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, flaws, object_of, to_json
 
@@ -75,31 +69,3 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
             if error.field not in values:
                 raise
             del values[error.field]
-
-
-def tick_row(tick: Tick) -> dict[str, Any]:
-    """Return all columns of a row of `ticks`."""
-    return {
-        "schedule_id": tick.schedule_id,
-        "due_at": tick.due_at,
-        "outcome": tick.outcome.value,
-        "reason": tick.reason.value,
-        "detail": tick.detail,
-        "job_id": tick.job_id,
-        "decided_at": tick.decided_at,
-        "beat": tick.beat,
-    }
-
-
-def tick_of(row: Row) -> Tick:
-    """Return the tick of a row of `ticks`."""
-    return Tick(
-        schedule_id=row["schedule_id"],
-        due_at=row["due_at"],
-        outcome=TickOutcome(row["outcome"]),
-        reason=TickReason(row["reason"]),
-        detail=row["detail"],
-        job_id=row["job_id"],
-        decided_at=row["decided_at"],
-        beat=row["beat"],
-    )

@@ -1,11 +1,13 @@
 """Rows of templates and their versions."""
 
-import json
 from typing import Any
 
-from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
+from crawlyard.core.templates.template import CrawlTemplate, Parameter
 from crawlyard.errors import Invalid
-from crawlyard.store.codec.base import Row, object_of, to_json
+from crawlyard.store.codec.base import Row, decoder_of, object_of, to_json
+
+_PARAMETERS = decoder_of(tuple[Parameter, ...])
+_OF_VERSION = ("version", "name", "description", "public", "updated_at", "actor", "trusted")
 
 
 def template_row(template: CrawlTemplate) -> dict[str, Any]:
@@ -23,17 +25,11 @@ def template_row(template: CrawlTemplate) -> dict[str, Any]:
 
 def version_row(template: CrawlTemplate) -> dict[str, Any]:
     """Return all columns of a row of `template_versions`."""
-    return {
+    row = {name: getattr(template, name) for name in _OF_VERSION}
+    return row | {
         "template_id": template.id,
-        "version": template.version,
-        "name": template.name,
-        "description": template.description,
-        "public": template.public,
         "spec": to_json(template.spec),
-        "parameters": to_json([_parameter_json(p) for p in template.parameters]),
-        "updated_at": template.updated_at,
-        "actor": template.actor,
-        "trusted": template.trusted,
+        "parameters": to_json(template.parameters),
     }
 
 
@@ -45,23 +41,16 @@ def template_of(row: Row) -> CrawlTemplate:
     """
     try:
         spec, description = _spec_of(row["spec"]), row["description"]
-        parameters = tuple(_parameter_of(p) for p in json.loads(row["parameters"]))
-    except (ValueError, TypeError, KeyError, AttributeError, Invalid) as error:
+        parameters = _PARAMETERS.decode(row["parameters"])
+    except (ValueError, TypeError, Invalid) as error:
         spec, parameters = {}, ()
         description = f"damaged: its row cannot be read ({error}); delete it, or give it a spec"
     return CrawlTemplate(
+        **{name: row[name] for name in (*_OF_VERSION, "owner", "created_at")}
+        | {"description": description},
         id=row["template_id"],
-        owner=row["owner"],
-        name=row["name"],
-        description=description,
-        public=row["public"],
-        version=row["version"],
         spec=spec,
         parameters=parameters,
-        created_at=row["created_at"],
-        updated_at=row["updated_at"],
-        actor=row["actor"],
-        trusted=row["trusted"],
     )
 
 
@@ -75,19 +64,3 @@ def _spec_of(text: str) -> dict[str, Any]:
 def search_of(template: CrawlTemplate) -> str:
     """Return the text that `TemplateQuery.text` is searched in."""
     return f"{template.name}\n{template.description}".casefold()
-
-
-def _parameter_json(parameter: Parameter) -> dict[str, object]:
-    return {
-        "name": parameter.name,
-        "type": parameter.type.value,
-        "description": parameter.description,
-        "required": parameter.required,
-        "default": parameter.default,
-        "allowed": list(parameter.allowed),
-    }
-
-
-def _parameter_of(stored: dict[str, Any]) -> Parameter:
-    kind, allowed = ParameterType(stored["type"]), tuple(stored["allowed"])
-    return Parameter(**(stored | {"type": kind, "allowed": allowed}))

@@ -4,25 +4,32 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from msgspec import Struct
-from sqlalchemy import Connection, exists, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, select, update
 
-from crawlyard.core.crawl.page import Target
-from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.core.crawl.page import ErrorKind, Target, TargetState
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
+from crawlyard.core.jobs.limits import given_back
 from crawlyard.store.codec.jobs import target_of
-from crawlyard.store.crawl.checkpoint import record
-from crawlyard.store.crawl.record import packed
-from crawlyard.store.db.database import Database
-from crawlyard.store.tables.jobs import PRESENT, SEED_HOP, WAITING, frontier, jobs
+from crawlyard.store.crawl.record import packed, record
+from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.tables.jobs import (
+    FAILED,
+    PRESENT,
+    SEED_HOP,
+    WAITING,
+    bodies,
+    frontier,
+    jobs,
+    pages,
+)
 
 CHUNK = 50_000
 """Number of fingerprints read at once: 0.1 s and 4 MB."""
 
 
-class FrontierStore(Struct, frozen=True):
+class FrontierStore(StorePart):
     """The URLs of a job, and the checkpoints that update them."""
-
-    _database: Database
 
     async def record(
         self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
@@ -47,18 +54,23 @@ class FrontierStore(Struct, frozen=True):
         work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
         return await self._database.write(work)
 
-    async def load(
-        self, job_no: int, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    @reads
+    def load(
+        self,
+        conn: Connection,
+        job_no: int,
+        limit: int,
+        *,
+        depth_first: bool,
+        without: Collection[str] = (),
     ) -> list[Target]:
         """Return at most *limit* waiting targets in the order of the crawl strategy.
 
         Breadth first: smallest depth first, then oldest first. Depth first: largest depth first,
         then newest first. Hosts in *without* are left out.
         """
-        return await self._database.read(
-            partial(
-                _load, job_no=job_no, limit=limit, depth_first=depth_first, without=sorted(without)
-            )
+        return waiting_targets(
+            conn, job_no, limit, WAITING, depth_first=depth_first, without=without
         )
 
     async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
@@ -72,28 +84,42 @@ class FrontierStore(Struct, frozen=True):
                 return
             after = fps[-1]
 
-    async def roots(self, job_no: int) -> list[str]:
+    @reads
+    def roots(self, conn: Connection, job_no: int) -> list[str]:
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
-        return await self._database.read(partial(_roots, job_no=job_no))
+        return roots(conn, select(jobs.c.no).where(jobs.c.no == job_no, PRESENT))
 
 
-def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
-    return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
-
-
-def _load(
-    conn: Connection, job_no: int, limit: int, *, depth_first: bool, without: Sequence[str]
+def waiting_targets(
+    conn: Connection,
+    job_no: int,
+    limit: int,
+    which: ColumnElement[bool],
+    *,
+    depth_first: bool,
+    without: Collection[str],
 ) -> list[Target]:
+    """Return targets of a job that *which* holds for; see `FrontierStore.load`."""
     order = (frontier.c.depth, frontier.c.id)
     statement = (
         select(frontier)
-        .where(frontier.c.job_no == job_no, WAITING, exists().where(jobs.c.no == job_no, PRESENT))
+        .where(frontier.c.job_no == job_no, which, exists().where(jobs.c.no == job_no, PRESENT))
         .order_by(*((c.desc() for c in order) if depth_first else order))
         .limit(limit)
     )
     if without:
-        statement = statement.where(frontier.c.host.not_in(without))
+        statement = statement.where(frontier.c.host.not_in(sorted(without)))
     return [target_of(row) for row in conn.execute(statement).mappings()]
+
+
+def roots(conn: Connection, job_no: Select[int]) -> list[str]:
+    """Return the URLs that seeds of a job redirected to, in the order they were found."""
+    found = select(frontier.c.url).where(frontier.c.job_no == job_no.scalar_subquery(), SEED_HOP)
+    return list(conn.scalars(found.order_by(frontier.c.id)))
+
+
+def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
+    return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
 
 
 def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
@@ -109,10 +135,31 @@ def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
     return conn.scalars(statement).all()
 
 
-def _roots(conn: Connection, job_no: int) -> list[str]:
-    statement = (
-        select(frontier.c.url)
-        .where(frontier.c.job_no == job_no, SEED_HOP, exists().where(jobs.c.no == job_no, PRESENT))
-        .order_by(frontier.c.id)
+def reopen(
+    conn: Connection, no: int, shard: Shard, kinds: Collection[ErrorKind]
+) -> tuple[Shard, int]:
+    """Requeue the failed targets of *kinds* (empty: all), and delete their pages.
+
+    Return the shard without the usage of these targets, and their number.
+    """
+    failed: list[ColumnElement[bool]] = [pages.c.job_no == no, FAILED]
+    if kinds:
+        failed.append(pages.c.error.in_([k.value for k in kinds]))
+    targets, answered = conn.execute(
+        select(func.count(), func.count(pages.c.status)).where(*failed)
+    ).one()
+    _reopen(conn, no, and_(*failed))
+    usage = given_back(shard.usage, targets=targets, pages=answered, errors=targets)
+    return replace(shard, usage=usage), targets
+
+
+def _reopen(conn: Connection, no: int, failed: ColumnElement[bool]) -> None:
+    fps: Select[int] = select(pages.c.fp).where(failed)
+    conn.execute(
+        update(frontier)
+        .where(frontier.c.job_no == no, frontier.c.fp.in_(fps))
+        .values(state=int(TargetState.WAITING), tries=0, due_at=None, rule="")
     )
-    return list(conn.scalars(statement))
+    ids: Select[int] = select(pages.c.id).where(failed)
+    conn.execute(delete(bodies).where(bodies.c.page_id.in_(ids)))
+    conn.execute(delete(pages).where(failed))

@@ -9,7 +9,8 @@ from sqlalchemy import BigInteger, Connection, bindparam, delete, func, literal_
 from crawlyard.core.jobs.checkpoint import Batch, Lease
 from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.store.codec.watch import course_row, line_row
+from crawlyard.store.codec.base import to_json
+from crawlyard.store.codec.records import LOG_LINES
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import one_row
@@ -38,11 +39,12 @@ def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> N
         rows = []
         for no, line in logging:
             newest[no] += 1
-            rows.append(line_row(no, newest[no], line))
+            rows.append(LOG_LINES.row(line) | {"job_no": no, "n": newest[no]})
         insert_new(conn, log_lines, rows)
         _trim(conn, before, newest)
-    courses_of = {lease.job_no: b.course for lease, b in written if b.course is not None}
-    put_rows(conn, courses, [course_row(no, courses_of[no]) for no in sorted(courses_of)])
+    latest = {lease.job_no: b.course for lease, b in written if b.course is not None}
+    rows = [{"job_no": no, "course": to_json(course)} for no, course in sorted(latest.items())]
+    put_rows(conn, courses, rows)
 
 
 def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:

@@ -2,52 +2,45 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, Select, func, select, union_all
 
 from crawlyard.core.crawl.page_search import FoundPage, SearchStep
 from crawlyard.store.codec.jobs import page_of
-from crawlyard.store.crawl.pages import asked_of, page_columns
-from crawlyard.store.db.database import Database
+from crawlyard.store.crawl.pages import PAGES, asked_of
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING
 from crawlyard.store.jobs.where import conditions
 from crawlyard.store.queries import ArchiveQuery
-from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages, shards
+from crawlyard.store.tables.jobs import PRESENT, jobs, pages, shards
 
 _SOURCES = 50  # jobs whose pages one step searches: SQLite takes at most 500 in a UNION
 _APART = timedelta(minutes=1)  # allowed difference between the clocks of two machines
 _BEYOND = 2**63 - 1  # above every id
 
 
-class ArchiveStore(Struct, frozen=True):
+class ArchiveStore(StorePart):
     """Search in the pages of all jobs, the last stored first."""
 
-    _database: Database
-
-    async def look(self, query: ArchiveQuery, rows: int) -> SearchStep:
+    @reads
+    def look(self, conn: Connection, query: ArchiveQuery, rows: int) -> SearchStep:
         """Search the next *rows* pages of the jobs that match *query*, newest first.
 
         The time grows with *rows* and with the number of these jobs, not with the number of
         stored pages; pages of other jobs are not read.
         """
-        return await self._database.read(partial(_look, query=query, rows=rows))
-
-
-def _look(conn: Connection, query: ArchiveQuery, rows: int) -> SearchStep:
-    ids, beyond = _next_ids(conn, query, rows + 1)
-    looked, more = ids[:rows], len(ids) > rows
-    if not looked:
-        return SearchStep()
-    last = conn.scalar(select(pages.c.fetched_at).where(pages.c.id == looked[-1]))
-    return SearchStep(
-        pages=tuple(_fitting(conn, query, looked)),
-        looked_at=len(looked),
-        reached=looked[-1] if more else beyond,
-        reached_at=last,
-    )
+        ids, beyond = _next_ids(conn, query, rows + 1)
+        looked, more = ids[:rows], len(ids) > rows
+        if not looked:
+            return SearchStep()
+        last = conn.scalar(select(pages.c.fetched_at).where(pages.c.id == looked[-1]))
+        return SearchStep(
+            pages=tuple(_fitting(conn, query, looked)),
+            looked_at=len(looked),
+            reached=looked[-1] if more else beyond,
+            reached_at=last,
+        )
 
 
 def _next_ids(conn: Connection, query: ArchiveQuery, rows: int) -> tuple[Sequence[int], int | None]:
@@ -101,20 +94,14 @@ def _sources(conn: Connection, query: ArchiveQuery, before: int) -> list[tuple[i
 
 
 def _fitting(conn: Connection, query: ArchiveQuery, ids: Sequence[int]) -> list[FoundPage]:
-    parent = frontier.alias("parent")
-    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
     asked = [PRESENT, pages.c.id.in_(ids), *asked_of(query.pages)]
     if query.since is not None:
         asked.append(pages.c.fetched_at >= query.since)
     if query.until is not None:
         asked.append(pages.c.fetched_at < query.until)
     statement: Select[Any] = (
-        select(
-            *page_columns(parent),
-            jobs.c.id.label("job_id"),
-            jobs.c.name.label("job_name"),
-        )
-        .select_from(pages.join(jobs, jobs.c.no == pages.c.job_no).outerjoin(parent, named_by))
+        PAGES.add_columns(jobs.c.id.label("job_id"), jobs.c.name.label("job_name"))
+        .join(jobs, jobs.c.no == pages.c.job_no)
         .where(*asked)
         .order_by(pages.c.id.desc())
     )

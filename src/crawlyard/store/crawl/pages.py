@@ -5,8 +5,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, FromClause, Row, Select, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
 
 from crawlyard.core.crawl.page import (
     Body,
@@ -20,7 +19,7 @@ from crawlyard.core.crawl.page import (
 )
 from crawlyard.store.codec.jobs import PAGE_READ, decompressed, page_of
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
@@ -29,14 +28,24 @@ SAMPLES = 5
 """Number of sample URLs for each kind of error or skip rule."""
 
 
-class PageStore(Struct, frozen=True):
+class PageStore(StorePart):
     """Page records and bodies of jobs, and the URLs that failed or were skipped."""
 
-    _database: Database
-
-    async def pages(self, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
+    @reads
+    def pages(
+        self, conn: Connection, job_id: str, query: PageQuery, limit: int
+    ) -> list[StoredPage]:
         """Return at most *limit* page records in the order they were stored."""
-        return await self._database.read(partial(_pages, job_id=job_id, query=query, limit=limit))
+        statement = (
+            PAGES.where(
+                pages.c.job_no == no_of(job_id).scalar_subquery(),
+                pages.c.id > query.after,
+                *asked_of(query),
+            )
+            .order_by(pages.c.id)
+            .limit(limit)
+        )
+        return [page_of(row) for row in conn.execute(statement).all()]
 
     async def bodies(
         self, page_ids: Sequence[int], kinds: Collection[Body]
@@ -47,47 +56,82 @@ class PageStore(Struct, frozen=True):
             lambda: {key: decompressed(data) for key, data in found.items()}
         )
 
-    async def errors(self, job_id: str) -> list[ErrorGroup]:
+    @reads
+    def errors(self, conn: Connection, job_id: str) -> list[ErrorGroup]:
         """Return the failed URLs grouped by kind of error, the most frequent first."""
-        return await self._database.read(partial(_errors, job_id=job_id))
+        oldest_first = (pages.c.fetched_at, pages.c.id)
+        of_kind = pages.c.error
+        ranked = (
+            select(
+                pages.c.error,
+                pages.c.url,
+                func.row_number().over(partition_by=of_kind, order_by=oldest_first).label("rank"),
+                func.count().over(partition_by=of_kind).label("count_"),
+                func.count(pages.c.status).over(partition_by=of_kind).label("answered"),
+                func.min(pages.c.fetched_at).over(partition_by=of_kind).label("first_at"),
+                func.max(pages.c.fetched_at).over(partition_by=of_kind).label("last_at"),
+            )
+            .where(pages.c.job_no == no_of(job_id).scalar_subquery(), FAILED)
+            .subquery()
+        )
+        rows = conn.execute(
+            select(ranked)
+            .where(ranked.c.rank <= SAMPLES)
+            .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.rank)
+        )
+        kinds = groupby(rows, key=lambda row: row.error)
+        return [_group(ErrorKind(kind), list(found)) for kind, found in kinds]
 
-    async def skipped(
-        self, job_id: str, after: int, limit: int, kinds: Collection[RuleKind] = ()
+    @reads
+    def skipped(
+        self,
+        conn: Connection,
+        job_id: str,
+        after: int,
+        limit: int,
+        kinds: Collection[RuleKind] = (),
     ) -> list[tuple[int, SkippedURL]]:
         """Return URLs that rules of *kinds* (empty: all) excluded, with their keys.
 
         At most *limit* URLs with keys above *after*, in the order they were found.
         """
-        return await self._database.read(
-            partial(_skipped, job_id=job_id, after=after, limit=limit, kinds=kinds)
-        )
+        return _skipped(conn, job_id=job_id, after=after, limit=limit, kinds=kinds)
 
-    async def skipped_by(self, job_id: str) -> list[SkippedGroup]:
+    @reads
+    def skipped_by(self, conn: Connection, job_id: str) -> list[SkippedGroup]:
         """Return the excluded URLs grouped by kind of rule, the most frequent first."""
-        return await self._database.read(partial(_skipped_by, job_id=job_id))
+        kind_of = case(
+            *((frontier.c.rule.startswith(kind.value), kind.value) for kind in RuleKind), else_=None
+        ).label("kind")
+        counted = (
+            select(kind_of, func.count())
+            .where(frontier.c.job_no == no_of(job_id).scalar_subquery(), SKIPPED)
+            .group_by(kind_of)
+        )
+        counts = {
+            RuleKind(kind): count for kind, count in conn.execute(counted) if kind is not None
+        }
+        return [
+            SkippedGroup(
+                kind=kind,
+                count=counts[kind],
+                # walks the index: the first matches are usually near its beginning
+                samples=tuple(url.url for _, url in _skipped(conn, job_id, 0, SAMPLES, [kind])),
+            )
+            for kind in sorted(counts, key=lambda kind: (-counts[kind], kind))
+        ]
 
 
-def _number(job_id: str) -> ColumnElement[int]:
-    return no_of(job_id).scalar_subquery()
+_PARENT = frontier.alias("parent")
 
-
-def _pages(conn: Connection, job_id: str, query: PageQuery, limit: int) -> list[StoredPage]:
-    parent = frontier.alias("parent")
-    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
-    statement: Select[Any] = (
-        select(*page_columns(parent))
-        .select_from(pages.outerjoin(parent, named_by))
-        .where(pages.c.job_no == _number(job_id), pages.c.id > query.after, *asked_of(query))
-        .order_by(pages.c.id)
-        .limit(limit)
+PAGES: Select[Any] = select(
+    *(_PARENT.c.url.label(name) if name == "parent" else pages.c[name] for name in PAGE_READ)
+).select_from(
+    pages.outerjoin(
+        _PARENT, (_PARENT.c.job_no == pages.c.job_no) & (_PARENT.c.fp == pages.c.parent_fp)
     )
-    return [page_of(row) for row in conn.execute(statement).all()]
-
-
-def page_columns(parent: FromClause) -> Iterator[ColumnElement[Any]]:
-    """Yield the columns that `page_of` takes; *parent* is the `frontier` row of the parent page."""
-    for name in PAGE_READ:
-        yield parent.c.url.label(name) if name == "parent" else pages.c[name]
+)
+"""Query for all pages, with the columns that `page_of` takes."""
 
 
 def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
@@ -155,31 +199,6 @@ def _bodies(
     return {(page_id, Body(kind)): data for page_id, kind, data in conn.execute(statement)}
 
 
-def _errors(conn: Connection, job_id: str) -> list[ErrorGroup]:
-    oldest_first = (pages.c.fetched_at, pages.c.id)
-    of_kind = pages.c.error
-    ranked = (
-        select(
-            pages.c.error,
-            pages.c.url,
-            func.row_number().over(partition_by=of_kind, order_by=oldest_first).label("rank"),
-            func.count().over(partition_by=of_kind).label("count_"),
-            func.count(pages.c.status).over(partition_by=of_kind).label("answered"),
-            func.min(pages.c.fetched_at).over(partition_by=of_kind).label("first_at"),
-            func.max(pages.c.fetched_at).over(partition_by=of_kind).label("last_at"),
-        )
-        .where(pages.c.job_no == _number(job_id), FAILED)
-        .subquery()
-    )
-    rows = conn.execute(
-        select(ranked)
-        .where(ranked.c.rank <= SAMPLES)
-        .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.rank)
-    )
-    kinds = groupby(rows, key=lambda row: row.error)
-    return [_group(ErrorKind(kind), list(found)) for kind, found in kinds]
-
-
 def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
     first = oldest[0]
     return ErrorGroup(
@@ -198,29 +217,13 @@ def _skipped(
     of_kinds = [or_(*(frontier.c.rule.startswith(kind.value) for kind in kinds))] if kinds else []
     rows = conn.execute(
         select(frontier.c.id, frontier.c.url, frontier.c.depth, frontier.c.rule)
-        .where(frontier.c.job_no == _number(job_id), SKIPPED, frontier.c.id > after, *of_kinds)
+        .where(
+            frontier.c.job_no == no_of(job_id).scalar_subquery(),
+            SKIPPED,
+            frontier.c.id > after,
+            *of_kinds,
+        )
         .order_by(frontier.c.id)
         .limit(limit)
     )
     return [(id_, SkippedURL(url=url, depth=depth, rule=rule)) for id_, url, depth, rule in rows]
-
-
-def _skipped_by(conn: Connection, job_id: str) -> list[SkippedGroup]:
-    kind_of = case(
-        *((frontier.c.rule.startswith(kind.value), kind.value) for kind in RuleKind), else_=None
-    ).label("kind")
-    counted = (
-        select(kind_of, func.count())
-        .where(frontier.c.job_no == _number(job_id), SKIPPED)
-        .group_by(kind_of)
-    )
-    counts = {RuleKind(kind): count for kind, count in conn.execute(counted) if kind is not None}
-    return [
-        SkippedGroup(
-            kind=kind,
-            count=counts[kind],
-            # walks the index: the first matches are usually near its beginning
-            samples=tuple(url.url for _, url in _skipped(conn, job_id, 0, SAMPLES, [kind])),
-        )
-        for kind in sorted(counts, key=lambda kind: (-counts[kind], kind))
-    ]

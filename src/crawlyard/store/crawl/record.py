@@ -1,32 +1,66 @@
-"""Checkpoints of whole jobs, written with few statements.
+"""Checkpoints: batches of jobs and shards, written in one transaction.
 
-This is the hot path: all jobs of a call share each statement. A batch of 200 pages and 1,000
+This is the hot path: all whole jobs of a call share each statement. A batch of 200 pages and 1,000
 links takes 15 ms on SQLite and 25 ms on Postgres, a heartbeat of 100 jobs 6 ms and 8 ms.
+
+The shards of a spread job lock the job's row one after the other: their total usage is exact, and
+a URL found by two of them is counted once. Each checkpoint tops up the shard's portion of the
+job's limits.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import (
+    JSON,
+    ColumnElement,
+    Connection,
+    Text,
+    bindparam,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 
-from crawlyard.core.crawl.page import Body, Outcome, Target, TargetState
+from crawlyard.core.access.quota import day_of
+from crawlyard.core.crawl.page import Body, Outcome, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.spread import Share, bucket_of
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import (
     compressed,
+    job_of,
+    limits_of,
     page_row,
     shard_of,
-    shard_row,
     target_row,
 )
+from crawlyard.store.crawl.job_log import write_days, write_journal
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
-from crawlyard.store.jobs.job_rows import STANDING, locked
-from crawlyard.store.jobs.lease_rules import Worth, carried, order_of, worth
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.wakeups import gather_due
+from crawlyard.store.jobs import lease_rules, shard_rules
+from crawlyard.store.jobs.job_rows import STANDING, locked, standing, tell
+from crawlyard.store.jobs.lease_rules import Worth, order_of, worth
+from crawlyard.store.jobs.shard_rules import Parts
+from crawlyard.store.jobs.shards import (
+    FOR_JOINING,
+    dry_shards,
+    first_waiting,
+    parts_of,
+    shard_due,
+    waiting_shards,
+    waits,
+    write_parts,
+)
 from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
 
 Entry = tuple[Lease, Batch]
@@ -34,8 +68,7 @@ Entry = tuple[Lease, Batch]
 Packed = Mapping[tuple[int, int], Mapping[Body, bytes]]
 """Compressed bodies by the key of the job and the fp of the target."""
 
-
-_OF_JOB = (jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses)
+_OF_JOB = (jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses, jobs.c.spread)
 
 
 class _Job(Struct):
@@ -45,7 +78,13 @@ class _Job(Struct):
     state: State
     version: int
     losses: int
-    shard: Shard
+    parts: Parts  # with the shards besides 0 only if one of them has a batch
+    limits: Limits  # likewise
+    free_shard: Wakeup
+
+    def shard(self, number: int) -> Shard | None:
+        """Return a shard; number 0 is the shard of the job as a whole."""
+        return self.parts.by.get(number) if number else self.parts.total
 
 
 def packed(entries: Sequence[Entry]) -> Packed:
@@ -60,103 +99,165 @@ def packed(entries: Sequence[Entry]) -> Packed:
     }
 
 
-class RecordedBatch(Struct):
-    """The result of recording batches."""
-
-    answers: list[Checkpoint]  # one for each entry, in their order
-    entries: list[Entry]  # those that were written
-    used: list[tuple[str, Usage]]  # owner and usage of each written entry
-    events: list[Event]
-
-
-def record_jobs(
+def record(
     conn: Connection, entries: Sequence[Entry], given: Packed, now: datetime, until: datetime
-) -> RecordedBatch:
-    """Write batches of whole jobs; see `FrontierStore.record`."""
-    found = _locked_jobs(conn, {lease.job_no for lease, _ in entries})
+) -> list[Checkpoint]:
+    """Write batches of several jobs and shards; see `FrontierStore.record`."""
+    found = _locked_jobs(conn, entries)
     answers: list[Checkpoint] = []
     written: list[Entry] = []
+    told: list[Event] = []
     for lease, batch in entries:
         job = found.get(lease.job_no)
-        verdict = worth(lease, job.shard if job else None)
-        if job is None or verdict is Worth.REFUSE:
-            usage = job.shard.usage if job else Usage()
+        mine = job.shard(lease.shard) if job else None
+        verdict = worth(lease, mine)
+        if job is None or mine is None or verdict is Worth.REFUSE:
+            usage = job.parts.total.usage if job else Usage()
             answers.append(Checkpoint(order=Order.LOST, lease=lease, usage=usage))
             continue
-        free = job.shard.worker is None
-        order = order_of(lease, job.shard.attempt, job.state, job.version, free=free)
         if verdict is Worth.WRITE:
             written.append((lease, batch))
-            job.shard = carried(job.shard, lease, batch, job.state, now, until)
-        renewed = replace(lease, seq=job.shard.seq, version=job.version)
-        answers.append(Checkpoint(order=order, lease=renewed, usage=job.shard.usage))
-    _write(conn, written, given)
-    _write_jobs(conn, written, found)
+            told += _carry(conn, job, lease, batch, given, now, until)
+        answers.append(_answer(conn, job, lease, batch, mine))
+    _write(conn, [entry for entry in written if not entry[0].shard], given)
+    _write_jobs(conn, found, written)
+    write_journal(conn, written)
+    answers = _with_jobs(conn, answers)
+    # late, because from here to the commit other transactions can't add to these owners' days
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
-    events = [event for _, batch in written for event in batch.events]
-    return RecordedBatch(answers, written, used, events)
+    write_days(conn, used, day_of(now))
+    tell(conn, told)
+    return answers
 
 
 # Built once: building it at each checkpoint takes four times as long as running it.
 _LOCKED = locked(
-    select(*_OF_JOB, *shards.c)
+    select(*_OF_JOB, *FOR_JOINING, *shards.c)
     .select_from(STANDING)
     .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
     .order_by(jobs.c.no)  # all workers lock in the same order
 )
 
 
-def _locked_jobs(conn: Connection, numbers: Iterable[int]) -> dict[int, _Job]:
-    return {
+def _locked_jobs(conn: Connection, entries: Sequence[Entry]) -> dict[int, _Job]:
+    numbers = sorted({lease.job_no for lease, _ in entries})
+    found = {
         row["no"]: _Job(
-            row["owner"], State(row["state"]), row["version"], row["losses"], shard_of(row)
+            owner=row["owner"],
+            state=State(row["state"]),
+            version=row["version"],
+            losses=row["losses"],
+            parts=Parts(no=row["no"], total=shard_of(row), of=row["spread"]),
+            limits=Limits(),
+            free_shard=shard_due(row),
         )
-        for row in conn.execute(_LOCKED, {"numbers": sorted(numbers)}).mappings()
+        for row in conn.execute(_LOCKED, {"numbers": numbers}).mappings()
     }
+    for no in sorted({lease.job_no for lease, _ in entries if lease.shard} & found.keys()):
+        job = found[no]
+        job.parts = parts_of(conn, no, job.parts.of)
+        job.limits = limits_of(conn.scalar(select(_limits(conn)).where(jobs.c.no == no)) or "")
+    return found
 
 
-def _write(conn: Connection, written: Sequence[Entry], given: Packed) -> None:
-    """Write targets and pages."""
+def _limits(conn: Connection) -> ColumnElement[str]:
+    """Return the expression for the limits in a job's spec, as text; the spec may be megabytes."""
+    if is_postgres(conn):
+        return cast(cast(jobs.c.spec, JSON)["limits"], Text)
+    return func.json_extract(jobs.c.spec, "$.limits")
+
+
+def _carry(
+    conn: Connection,
+    job: _Job,
+    lease: Lease,
+    batch: Batch,
+    given: Packed,
+    now: datetime,
+    until: datetime,
+) -> Sequence[Event]:
+    """Apply a batch to the job's totals and to a shard, and return the events to tell.
+
+    That of a shard is written here, since its totals depend on what is new to the store.
+    """
+    parts = job.parts
+    if not lease.shard:
+        shard = lease_rules.carried(parts.total, lease, batch, job.state, now, until)
+        parts.put(0, shard)
+        return batch.events
+    told = shard_rules.untold(batch.events, parts.total.pulse.milestone)
+    dry = dry_shards(conn, parts, batch.found) if job.state is State.RUNNING else set()
+    found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
+    if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
+        gather_due(conn, job.free_shard)
+    shard_rules.carried(parts, lease, batch, found, skipped, now)
+    shard_rules.renewed(parts, lease, batch, job.state, now, until)
+    return told
+
+
+def _answer(conn: Connection, job: _Job, lease: Lease, batch: Batch, before: Shard) -> Checkpoint:
+    """Return the answer to a batch; *before* is its shard as it was stored."""
+    share = _share(conn, job, lease, batch) if lease.shard else None
+    free = not lease.shard and before.worker is None
+    order = order_of(lease, before.attempt, job.state, job.version, yields=before.yields, free=free)
+    after = job.shard(lease.shard) or before
+    renewed = replace(lease, seq=after.seq, version=job.version)
+    return Checkpoint(order=order, lease=renewed, usage=job.parts.total.usage, share=share)
+
+
+def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
+    """Return the share for the holder of a shard, with its next portion of the limits."""
+    parts, no = job.parts, lease.job_no
+    if parts.by[lease.shard].worker is None:
+        return Share()
+    share = parts.grant(lease.shard, job.limits)
+    if batch.outcomes or batch.found:
+        return share  # it has enough to do
+    others = any(n != lease.shard for n, _ in parts.leased())
+    stay = others and first_waiting(conn, no, parts.free(), parts.of) is None
+    return replace(share, waiting=waits(conn, no), stay=stay)
+
+
+def _write(
+    conn: Connection, written: Sequence[Entry], given: Packed, *, dealt: bool = False
+) -> tuple[int, int]:
+    """Write targets and pages; return how many found and skipped targets were new to the store.
+
+    With *dealt*, the targets of a spread job are assigned to its shards.
+    """
     fresh: list[dict[str, Any]] = []
+    shut: list[dict[str, Any]] = []
     closed: list[dict[str, Any]] = []
-    late: list[dict[str, Any]] = []
+    late: list[dict[str, Any]] = []  # ends of fresh targets
     kept: list[dict[str, Any]] = []
     for lease, batch in written:
-        no, ends = lease.job_no, ends_of(batch.outcomes)
+        no, ends = lease.job_no, _ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
-        fresh.extend(found_row(no, target, ends.get(target.fp)) for target in batch.found)
-        fresh.extend(target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped)
-        for fp, outcome in ends.items():
-            (late if fp in new else closed).append(end_row(no, outcome) | {"fp": fp})
-        kept.extend(page_row(no, o.target, o.page) for o in batch.outcomes if o.page is not None)
-    _write_targets(conn, written, fresh, closed, late)
-    write_pages(conn, kept, given)
-
-
-def _write_targets(
-    conn: Connection,
-    written: Sequence[Entry],
-    fresh: Sequence[dict[str, Any]],
-    closed: list[dict[str, Any]],
-    late: Sequence[dict[str, Any]],
-) -> None:
-    """Add *fresh* targets and close others; *late* are fresh targets that are already closed."""
-    if insert_new(conn, frontier, fresh) < len(fresh):
-        closed.extend(late)  # some were known, so their outcomes were not inserted
+        for target in batch.found:
+            row = target_row(no, target, TargetState.WAITING, "")
+            if (end := ends.get(target.fp)) is not None:
+                row |= _end_row(no, end)
+            fresh.append(row | {"bucket": bucket_of(target.host)} if dealt else row)
+        shut += [target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
+        for fp, end in ends.items():
+            (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
+        kept += [page_row(no, o.target, o.page) for o in batch.outcomes if o.page is not None]
+    found, skipped = insert_new(conn, frontier, fresh), insert_new(conn, frontier, shut)
+    if found < len(fresh):
+        closed += late  # some were known, so their outcomes were not inserted
     if update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING) < len(closed):
         # some targets were never reported as found, or were closed before and stay unchanged
-        insert_new(
-            conn,
-            frontier,
-            [
-                target_row(lease.job_no, o.target, o.state, o.rule)
-                for lease, batch in written
-                for o in ends_of(batch.outcomes).values()
-            ],
-        )
+        rest = [
+            target_row(lease.job_no, end.target, end.state, end.rule)
+            for lease, batch in written
+            for end in _ends_of(batch.outcomes).values()
+        ]
+        insert_new(conn, frontier, rest)
+    _write_pages(conn, kept, given)
+    return found, skipped
 
 
-def ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
+def _ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
     """Return the final outcome of each target: a failed attempt may be followed by another."""
     ends: dict[int, Outcome] = {}
     for outcome in outcomes:
@@ -166,15 +267,7 @@ def ends_of(outcomes: Sequence[Outcome]) -> dict[int, Outcome]:
     return ends
 
 
-def found_row(no: int, target: Target, outcome: Outcome | None) -> dict[str, Any]:
-    """Return all columns of a new target, with its *outcome* if it already has one."""
-    row = target_row(no, target, TargetState.WAITING, "")
-    if outcome is not None:
-        row.update(end_row(no, outcome))
-    return row
-
-
-def end_row(no: int, outcome: Outcome) -> dict[str, Any]:
+def _end_row(no: int, outcome: Outcome) -> dict[str, Any]:
     """Return the columns of a target that its *outcome* changes, and the key of its job."""
     return {
         "job_no": no,
@@ -185,7 +278,7 @@ def end_row(no: int, outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
+def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
     """Write page records, and their bodies from *given*."""
     if not given:
         insert_new(conn, pages, kept)
@@ -207,12 +300,24 @@ def write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed)
         conn.execute(insert(bodies), rows)
 
 
-def _write_jobs(conn: Connection, written: Sequence[Entry], found: Mapping[int, _Job]) -> None:
-    numbers = {lease.job_no for lease, _ in written}
-    rows = [{"job_no": no, "shard": 0} | shard_row(found[no].shard) for no in sorted(numbers)]
-    update_rows(conn, shards, rows, ("job_no", "shard"))
+def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[Entry]) -> None:
+    """Write the shards of jobs, and reset the losses of those that have stored a page."""
+    write_parts(conn, *(job.parts for job in found.values()))
     proven = {
         lease.job_no for lease, batch in written if batch.pages and found[lease.job_no].losses
     }
     if proven:
         conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
+
+
+def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:
+    """Return the answers, with the job added to those that order the holder to reload it."""
+    asked = {a.lease.job_no for a in answers if a.order in {Order.CHANGED, Order.STOP}}
+    if not asked:
+        return list(answers)
+    rows = conn.execute(standing(jobs.c.no.in_(sorted(asked)))).mappings()
+    read = {row["no"]: job_of(row) for row in rows}
+    return [
+        a if a.order in {Order.GO_ON, Order.LOST} else replace(a, job=read[a.lease.job_no])
+        for a in answers
+    ]

@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.change_stamp import Unchanged
-from crawlyard.store.db.driver import driver_of
+from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.group_commit import GroupWriter
 from crawlyard.store.db.wakeups import NOBODY, Heralds

@@ -18,7 +18,7 @@ from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
 from crawlyard.core.wakeup import Wakeup
-from crawlyard.store.db.driver import driver_of
+from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.wakeups import gathered
 
 T = TypeVar("T")

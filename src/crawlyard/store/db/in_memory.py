@@ -13,10 +13,9 @@ from sqlalchemy.util import LRUCache
 
 from crawlyard.store.db.creation import create_tables
 from crawlyard.store.db.database import Work, lower
-from crawlyard.store.db.driver import driver_of
+from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered
-from crawlyard.store.open import store_on
 from crawlyard.store.store import Store
 
 T = TypeVar("T")
@@ -24,7 +23,7 @@ T = TypeVar("T")
 
 def open_in_memory(heralds: Heralds = NOBODY) -> Store:
     """Return a new, empty store; this takes about half a millisecond."""
-    return store_on(MemoryDatabase(heralds))
+    return Store.on(MemoryDatabase(heralds))
 
 
 class MemoryDatabase:

@@ -10,19 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
-from crawlyard.clock import SystemClock
+from crawlyard.clock import Clock, SystemClock
 from crawlyard.core.wakeup import Wakeup
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT
 from crawlyard.store.db.database import Work, heard
 from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
-from crawlyard.store.db.pinging import ping_rested
 from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered, noted_receipt
 
 T = TypeVar("T")
@@ -206,3 +205,32 @@ def _prepare(connection: Any, _record: object) -> None:
     cursor.execute(_HANGING)
     cursor.close()
     connection.commit()
+
+
+RESTED_S = 5.0
+"""A connection that has been idle for longer than this is pinged first."""
+
+_LEFT_AT = "crawlyard_left_at"
+
+
+def ping_rested(engine: Engine, clock: Clock) -> None:
+    """Make *engine* ping idle connections at checkout, and replace those that are dead."""
+
+    @event.listens_for(engine, "checkin")
+    def leave(_: object, record: Any) -> None:
+        record.info[_LEFT_AT] = clock.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def take(connection: Any, record: Any, _: object) -> None:
+        left_at = record.info.get(_LEFT_AT)
+        if left_at is None or clock.monotonic() - left_at < RESTED_S:
+            return
+        if not _answers(engine, connection):
+            raise DisconnectionError  # makes the pool reconnect
+
+
+def _answers(engine: Engine, connection: Any) -> bool:
+    try:
+        return bool(engine.dialect.do_ping(connection))
+    except engine.dialect.loaded_dbapi.Error:
+        return False

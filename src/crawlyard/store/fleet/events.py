@@ -1,41 +1,33 @@
 """Event log in commit order."""
 
-from functools import partial
-
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from crawlyard.core.event import Event
-from crawlyard.store.codec.jobs import event_of
-from crawlyard.store.db.database import Database
+from crawlyard.store.codec.records import EVENTS
+from crawlyard.store.db.rows import equal
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.tables.jobs import events
 
 
-class EventLog(Struct, frozen=True):
+class EventLog(StorePart):
     """Stored events, in commit order."""
 
-    _database: Database
-
-    async def events(
-        self, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    @reads
+    def events(
+        self, conn: Connection, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
     ) -> list[Event]:
         """Return at most *limit* events that match *query*, with a seq above *after*.
 
         Oldest first, unless *query* asks for the newest first: then the *limit* newest.
         """
-        return await self._database.read(partial(_events, query=query, after=after, limit=limit))
+        statement = select(events).where(events.c.seq > after, *_conditions(query))
+        order = events.c.seq.desc() if query.newest_first else events.c.seq
+        return EVENTS.all(conn, statement.order_by(order).limit(limit))
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
         return await self._database.known(_last)
-
-
-def _events(conn: Connection, query: EventQuery, after: int, limit: int) -> list[Event]:
-    statement = select(events).where(events.c.seq > after, *_conditions(query))
-    order = events.c.seq.desc() if query.newest_first else events.c.seq
-    rows = conn.execute(statement.order_by(order).limit(limit)).mappings()
-    return [event_of(row) for row in rows]
 
 
 _LAST = select(func.max(events.c.seq))
@@ -46,15 +38,13 @@ def _last(conn: Connection) -> int:
 
 
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = []
-    if query.subject is not None:
-        asked.append(events.c.subject == query.subject)
-    if query.owner is not None:
-        asked.append(events.c.owner == query.owner)
+    asked = equal(
+        (events.c.subject, query.subject),
+        (events.c.owner, query.owner),
+        (events.c.actor, query.actor),
+    )
     if query.names:
         asked.append(events.c.name.in_(sorted(query.names)))
-    if query.actor is not None:
-        asked.append(events.c.actor == query.actor)
     if query.since is not None:
         asked.append(events.c.at >= query.since)
     if query.before is not None:

@@ -5,7 +5,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -20,13 +19,13 @@ from sqlalchemy import (
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
-from crawlyard.core.schedules.records import RecentTick
-from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.schedules.schedule import CrawlSchedule, RecentTick
 from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.store.codec.jobs import job_of
-from crawlyard.store.codec.schedules import schedule_of, tick_of
-from crawlyard.store.codec.webhooks import webhook_of
-from crawlyard.store.db.database import Database
+from crawlyard.store.codec.records import TICKS, WEBHOOKS
+from crawlyard.store.codec.schedules import schedule_of
+from crawlyard.store.db.rows import equal
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.tables.jobs import GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs
 from crawlyard.store.tables.schedules import FIRES, schedules, ticks
 from crawlyard.store.tables.webhooks import webhooks
@@ -45,22 +44,45 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
 """For each kind of line, the column with its key and the columns that must be NULL."""
 
 
-class OverviewStore(Struct, frozen=True):
+class OverviewStore(StorePart):
     """What needs attention, for the things of one owner, or of all if *owner* is ``None``."""
 
-    _database: Database
-
-    async def recent(
-        self, schedule_ids: Collection[str], limit: int
+    @reads
+    def recent(
+        self, conn: Connection, schedule_ids: Collection[str], limit: int
     ) -> Mapping[str, Sequence[RecentTick]]:
         """Return the last *limit* ticks of each schedule with their jobs' states, latest first.
 
         The states are from a single snapshot. Schedules without ticks are left out.
         """
-        work = partial(_recent, schedule_ids=sorted(set(schedule_ids)), limit=limit)
-        return await self._database.read(work)
+        found: dict[str, list[RecentTick]] = {}
+        for part in _parts(sorted(set(schedule_ids))):
+            # reads only the returned ticks of each schedule, along the primary key
+            last = [
+                select(ticks)
+                .where(ticks.c.schedule_id == schedule_id)
+                .order_by(ticks.c.due_at.desc())
+                .limit(limit)
+                .subquery()
+                for schedule_id in part
+            ]
+            every = union_all(*(select(one) for one in last)).subquery()
+            its_job = (jobs.c.id == every.c.job_id) & PRESENT
+            asked = (
+                select(every, jobs.c.state)
+                .select_from(every.outerjoin(jobs, its_job))
+                .order_by(every.c.schedule_id, every.c.due_at.desc())
+            )
+            for row in conn.execute(asked).mappings():
+                state = None if row["state"] is None else State(row["state"])
+                recent = RecentTick(tick=TICKS.record(row), state=state)
+                found.setdefault(recent.tick.schedule_id, []).append(recent)
+        return found
 
-    async def overdue(self, owner: str | None, before: datetime, limit: int) -> list[CrawlSchedule]:
+    @reads
+    def overdue(
+        self, conn: Connection, owner: str | None, before: datetime, limit: int
+    ) -> list[CrawlSchedule]:
         """Return at most *limit* schedules that should have fired before *before*, earliest first.
 
         Paused schedules are never overdue.
@@ -71,16 +93,17 @@ class OverviewStore(Struct, frozen=True):
                 FIRES,
                 schedules.c.paused_at.is_(None),
                 schedules.c.fire_at < before,
-                *_of(schedules.c.owner, owner),
+                *equal((schedules.c.owner, owner)),
             )
             .order_by(schedules.c.fire_at, schedules.c.id)
             .limit(limit)
         )
-        rows = await self._rows(late)
-        return [schedule_of(row) for row in rows]
+        return [schedule_of(row) for row in conn.execute(late).mappings()]
 
-    async def paused(
+    @reads
+    def paused(
         self,
+        conn: Connection,
         owner: str | None,
         before: datetime,
         reasons: Collection[StateReason],
@@ -90,42 +113,55 @@ class OverviewStore(Struct, frozen=True):
         short = jobs.c.state_reason.in_([reason.value for reason in reasons])
         held = (
             select(jobs)
-            .where(HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *_of(jobs.c.owner, owner))
+            .where(
+                HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *equal((jobs.c.owner, owner))
+            )
             .order_by(jobs.c.since, jobs.c.id)
             .limit(limit)
         )
-        return [job_of(row) for row in await self._rows(held)]
+        return [job_of(row) for row in conn.execute(held).mappings()]
 
-    async def failures(
-        self, owner: str | None, since: datetime, limit: int
+    @reads
+    def failures(
+        self, conn: Connection, owner: str | None, since: datetime, limit: int
     ) -> Sequence[tuple[NoticeLine | None, JobEnd]]:
         """Return at most *limit* jobs that failed since *since*, with their lines, latest first."""
         failed = (
             select(*_END, *_LINE)
-            .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *_of(jobs.c.owner, owner))
+            .where(GIVEN_UP, PRESENT, jobs.c.ended_at >= since, *equal((jobs.c.owner, owner)))
             .order_by(jobs.c.ended_at.desc(), jobs.c.id.desc())
             .limit(limit)
         )
-        return [(_line_of(row), _end_of(row)) for row in await self._rows(failed)]
+        return [(_line_of(row), _end_of(row)) for row in conn.execute(failed).mappings()]
 
-    async def ends(
-        self, lines: Mapping[NoticeLine, datetime], last: int
+    @reads
+    def ends(
+        self, conn: Connection, lines: Mapping[NoticeLine, datetime], last: int
     ) -> Mapping[NoticeLine, Sequence[JobEnd]]:
         """Return how the jobs of each line ended since the instant given for it, latest first.
 
         At most *last* jobs of each line; cancelled jobs are left out.
         """
-        return await self._database.read(partial(_ends, lines=lines, last=last))
+        found: dict[NoticeLine, list[JobEnd]] = {}
+        for kind in _KEYS:
+            asked = {line: since for line, since in lines.items() if line.kind is kind}
+            for part in _parts(list(asked)):
+                since = min(asked[line] for line in part)
+                for line, end in _ends_of(conn, kind, part, since, last):
+                    if line in asked and end.ended_at >= asked[line]:
+                        found.setdefault(line, []).append(end)
+        return found
 
-    async def backlog(self, owner: str | None, now: datetime) -> OwnerBacklog:
+    @reads
+    def backlog(self, conn: Connection, owner: str | None, now: datetime) -> OwnerBacklog:
         """Return the number of pending jobs that are due at *now*, and the one due longest."""
         due = (
             select(jobs.c.id, jobs.c.due_at, func.count().over().label("count_"))
-            .where(PENDING, PRESENT, jobs.c.due_at <= now, *_of(jobs.c.owner, owner))
+            .where(PENDING, PRESENT, jobs.c.due_at <= now, *equal((jobs.c.owner, owner)))
             .order_by(jobs.c.due_at, jobs.c.id)
             .limit(1)
         )
-        for row in await self._rows(due):
+        for row in conn.execute(due).mappings():
             return OwnerBacklog(count=row["count_"], oldest=row["id"], since=row["due_at"])
         return OwnerBacklog()
 
@@ -138,70 +174,32 @@ class OverviewStore(Struct, frozen=True):
         newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
         part = newest
         while among > 0 and len(found) < limit:
-            rows = await self._rows(part.limit(min(among, _AT_ONCE)))
+            asked = part.limit(min(among, _AT_ONCE))
+            rows = await self._database.read(partial(_rows, query=asked))
             if not rows:
                 break
             found += [job for job in map(job_of, rows) if job.damaged]
             part, among = newest.where(jobs.c.no < rows[-1]["no"]), among - len(rows)
         return found[:limit]
 
-    async def off(self, owner: str | None, limit: int) -> list[Webhook]:
+    @reads
+    def off(self, conn: Connection, owner: str | None, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that are switched off, most recently changed first."""
         found = (
             select(webhooks)
-            .where(~webhooks.c.active, *_of(webhooks.c.owner, owner))
+            .where(~webhooks.c.active, *equal((webhooks.c.owner, owner)))
             .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
             .limit(limit)
         )
-        return [webhook_of(row) for row in await self._rows(found)]
+        return WEBHOOKS.all(conn, found)
 
-    async def _rows(self, query: Select[Any]) -> Sequence[RowMapping]:
-        return await self._database.read(lambda conn: conn.execute(query).mappings().all())
-
-
-def _of(column: ColumnElement[str], owner: str | None) -> list[ColumnElement[bool]]:
-    return [] if owner is None else [column == owner]
+    @reads
+    def _rows(self, conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
+        return conn.execute(query).mappings().all()
 
 
-def _recent(
-    conn: Connection, schedule_ids: Sequence[str], limit: int
-) -> Mapping[str, Sequence[RecentTick]]:
-    found: dict[str, list[RecentTick]] = {}
-    for part in _parts(schedule_ids):
-        # reads only the returned ticks of each schedule, along the primary key
-        last = [
-            select(ticks)
-            .where(ticks.c.schedule_id == schedule_id)
-            .order_by(ticks.c.due_at.desc())
-            .limit(limit)
-            .subquery()
-            for schedule_id in part
-        ]
-        every = union_all(*(select(one) for one in last)).subquery()
-        its_job = (jobs.c.id == every.c.job_id) & PRESENT
-        asked = (
-            select(every, jobs.c.state)
-            .select_from(every.outerjoin(jobs, its_job))
-            .order_by(every.c.schedule_id, every.c.due_at.desc())
-        )
-        for row in conn.execute(asked).mappings():
-            state = None if row["state"] is None else State(row["state"])
-            recent = RecentTick(tick=tick_of(row), state=state)
-            found.setdefault(recent.tick.schedule_id, []).append(recent)
-    return found
-
-
-def _ends(
-    conn: Connection, lines: Mapping[NoticeLine, datetime], last: int
-) -> Mapping[NoticeLine, Sequence[JobEnd]]:
-    found: dict[NoticeLine, list[JobEnd]] = {}
-    for kind in _KEYS:
-        asked = {line: since for line, since in lines.items() if line.kind is kind}
-        for part in _parts(list(asked)):
-            for line, end in _ends_of(conn, kind, part, min(asked[line] for line in part), last):
-                if line in asked and end.ended_at >= asked[line]:
-                    found.setdefault(line, []).append(end)
-    return found
+def _rows(conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
+    return conn.execute(query).mappings().all()
 
 
 def _ends_of(

@@ -2,15 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import partial
 from typing import Any
 
-from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    Update,
     bindparam,
     delete,
     func,
@@ -21,38 +19,47 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.crawl.page import KnownURL, TargetState
+from crawlyard.core.crawl.page import KnownURL, TargetState, Via
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.watch import course_of, known_of, line_of, worker_of, worker_row
+from crawlyard.store.codec.base import Row, decoder_of, to_json
+from crawlyard.store.codec.records import LOG_LINES
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import STANDING, no_of, tell
 from crawlyard.store.tables.jobs import PENDING, PRESENT, frontier, jobs, shards
 from crawlyard.store.tables.watch import courses, log_lines, workers
 
+_REPORT = decoder_of(WorkerReport)
+_COURSE = decoder_of(Course)
 
-class WorkerStore(Struct, frozen=True):
+
+class WorkerStore(StorePart):
     """Reports of workers, and what operators request of them."""
 
-    _database: Database
-
-    async def beat(self, report: WorkerReport) -> WorkerWish:
+    @writes
+    def beat(self, conn: Connection, report: WorkerReport) -> WorkerWish:
         """Store the report of a worker in place of its last one; return what is requested of it.
 
         The wish in *report* itself is not stored.
         """
-        return await self._database.write(partial(_beat, report=report))
+        said = to_json(replace(report, wish=WorkerWish.NONE))
+        row = {"id": report.id, "report": said, "beat_at": report.beat_at}
+        put_rows(conn, workers, [row])  # leaves the `wish` column unchanged
+        return _wish(conn, report.id)
 
     async def wish(self, worker_id: str) -> WorkerWish:
         """Return what is requested of a worker: nothing if it has no report."""
         return await self._database.known(_wish, worker_id)
 
-    async def ask(self, worker_id: str, wish: WorkerWish, was: WorkerWish, event: Event) -> None:
+    @writes
+    def ask(
+        self, conn: Connection, worker_id: str, wish: WorkerWish, was: WorkerWish, event: Event
+    ) -> None:
         """Change what is requested of a worker from *was* to *wish*, and add the event.
 
         Raises:
@@ -60,53 +67,44 @@ class WorkerStore(Struct, frozen=True):
         """
         of_it = (workers.c.id == worker_id, workers.c.wish == was.value)
         asked = update(workers).where(*of_it).values(wish=wish.value)
-        await self._database.write(partial(_ask, asked=asked, worker_id=worker_id, event=event))
+        if not conn.execute(asked).rowcount:
+            raise Conflict(f"of worker {worker_id} something else is wanted by now")
+        tell(conn, [event])
 
-    async def find(self) -> list[WorkerReport]:
+    @reads
+    def find(self, conn: Connection) -> list[WorkerReport]:
         """Return all reports, sorted by the start of the worker."""
-        found = await self._database.read(_workers)
+        found = [_worker_of(row) for row in conn.execute(select(workers)).mappings()]
         return sorted(found, key=lambda r: (r.started_at, r.id))
 
-    async def forget(self, worker_id: str) -> bool:
+    @writes
+    def forget(self, conn: Connection, worker_id: str) -> bool:
         """Delete a report; return whether there was one."""
-        gone = delete(workers).where(workers.c.id == worker_id)
-        return bool(await self._database.write(lambda conn: conn.execute(gone).rowcount))
+        return bool(conn.execute(delete(workers).where(workers.c.id == worker_id)).rowcount)
 
-    async def sweep(self, before: datetime) -> int:
+    @writes
+    def sweep(self, conn: Connection, before: datetime) -> int:
         """Delete reports whose last heartbeat is before *before*; return how many."""
-        gone = delete(workers).where(workers.c.beat_at < before)
-        return await self._database.write(lambda conn: conn.execute(gone).rowcount)
+        return conn.execute(delete(workers).where(workers.c.beat_at < before)).rowcount
 
 
 _WISH = select(workers.c.wish).where(workers.c.id == bindparam("worker"))
 
 
-def _beat(conn: Connection, report: WorkerReport) -> WorkerWish:
-    put_rows(conn, workers, [worker_row(report)])  # leaves the `wish` column unchanged
-    return _wish(conn, report.id)
+def _worker_of(row: Row) -> WorkerReport:
+    return replace(_REPORT.decode(row["report"]), wish=WorkerWish(row["wish"]))
 
 
 def _wish(conn: Connection, worker_id: str) -> WorkerWish:
     return WorkerWish(conn.scalar(_WISH, {"worker": worker_id}) or "")
 
 
-def _ask(conn: Connection, asked: Update, worker_id: str, event: Event) -> None:
-    if not conn.execute(asked).rowcount:
-        raise Conflict(f"of worker {worker_id} something else is wanted by now")
-    tell(conn, [event])
-
-
-def _workers(conn: Connection) -> list[WorkerReport]:
-    return [worker_of(row) for row in conn.execute(select(workers)).mappings()]
-
-
-class JournalStore(Struct, frozen=True):
+class JournalStore(StorePart):
     """Log, course and known URLs of jobs, as written by `FrontierStore.record`."""
 
-    _database: Database
-
-    async def lines(
-        self, job_id: str, least: Level, after: int, limit: int, text: str = ""
+    @reads
+    def lines(
+        self, conn: Connection, job_id: str, least: Level, after: int, limit: int, text: str = ""
     ) -> list[LogLine]:
         """Return at most *limit* log lines with an *n* above *after*, oldest first.
 
@@ -120,92 +118,87 @@ class JournalStore(Struct, frozen=True):
         ]
         if text:
             asked.append(_has(clean(text).lower()))
-        return await self._database.read(partial(_lines, job_id=job_id, asked=asked, limit=limit))
+        found = select(log_lines).where(
+            log_lines.c.job_no == no_of(job_id).scalar_subquery(), *asked
+        )
+        return LOG_LINES.all(conn, found.order_by(log_lines.c.n).limit(limit))
 
-    async def last(self, job_id: str) -> int:
+    @reads
+    def last(self, conn: Connection, job_id: str) -> int:
         """Return the *n* of the newest line, 0 if there is none."""
-        return await self._database.read(lambda conn: conn.scalar(_newest(job_id)) or 0)
+        return conn.scalar(_newest(job_id)) or 0
 
-    async def ends(self, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+    @reads
+    def ends(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
         """Return where the logs of jobs end, by job id; jobs that don't exist are left out.
 
         Line number and state of each job are from the same snapshot.
         """
-        if not job_ids:
-            return {}
-        return await self._database.read(partial(_ends, job_ids=job_ids))
+        newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
+        part = shards.alias()  # the shards of a spread job have their own leases
+        held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
+        found = (
+            select(
+                *(jobs.c.id, jobs.c.state),
+                held.scalar_subquery().label("held_until"),
+                newest.scalar_subquery().label("n"),
+            )
+            .select_from(STANDING)
+            .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
+        )
+        return {
+            row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.held_until)
+            for row in conn.execute(found)
+        }
 
-    async def course(self, job_id: str) -> Course:
+    @reads
+    def course(self, conn: Connection, job_id: str) -> Course:
         """Return the course of a job, empty if it has not started."""
-        return await self._database.read(partial(_course, job_id=job_id))
+        text = conn.scalar(
+            select(courses.c.course).where(courses.c.job_no == no_of(job_id).scalar_subquery())
+        )
+        return _COURSE.decode(text) if text else Course()
 
-    async def known(self, job_id: str, fp: int) -> KnownURL | None:
+    @reads
+    def known(self, conn: Connection, job_id: str, fp: int) -> KnownURL | None:
         """Return what became of the URL with this fingerprint, ``None`` if the job never found it.
 
         *fp* is the `engine.urls.fingerprint` of the URL: URLs themselves have no index.
         """
-        query = _known().where(frontier.c.job_no == _number(job_id), frontier.c.fp == fp)
-        found = await self._database.read(partial(_found, query=query))
-        return found[0] if found else None
+        query = _known().where(
+            frontier.c.job_no == no_of(job_id).scalar_subquery(), frontier.c.fp == fp
+        )
+        row = conn.execute(query).mappings().first()
+        return None if row is None else _known_of(row)
 
-    async def upcoming(
-        self, job_id: str, after: int, limit: int, states: Sequence[TargetState]
+    @reads
+    def upcoming(
+        self, conn: Connection, job_id: str, after: int, limit: int, states: Sequence[TargetState]
     ) -> list[KnownURL]:
         """Return at most *limit* URLs in *states* with a key above *after*, sorted by key."""
         if not states:
             return []
         ids = union_all(*(_first(job_id, state, after, limit) for state in set(states)))
         query = _known().where(frontier.c.id.in_(ids)).order_by(frontier.c.id).limit(limit)
-        return await self._database.read(partial(_found, query=query))
+        return [_known_of(row) for row in conn.execute(query).mappings()]
 
-    async def waits(self, now: datetime) -> timedelta:
+    @reads
+    def waits(self, conn: Connection, now: datetime) -> timedelta:
         """Return how long the pending job that is due longest has waited, zero if none is due."""
-        return await self._database.read(partial(_waits, now=now))
+        due = select(func.min(jobs.c.due_at)).where(PENDING, PRESENT, jobs.c.due_at <= now)
+        first: datetime | None = conn.scalar(due)
+        return now - (first or now)
 
 
 def _newest(job_id: str) -> Select[Any]:
-    return select(func.max(log_lines.c.n)).where(log_lines.c.job_no == _number(job_id))
-
-
-def _number(job_id: str) -> ColumnElement[int]:
-    return no_of(job_id).scalar_subquery()
+    return select(func.max(log_lines.c.n)).where(
+        log_lines.c.job_no == no_of(job_id).scalar_subquery()
+    )
 
 
 def _has(part: str) -> ColumnElement[bool]:
     shown = (log_lines.c.message, log_lines.c.url)
     return or_(*(func.lower(c).contains(part, autoescape=True) for c in shown))
-
-
-def _lines(
-    conn: Connection, job_id: str, asked: Sequence[ColumnElement[bool]], limit: int
-) -> list[LogLine]:
-    found = select(log_lines).where(log_lines.c.job_no == _number(job_id), *asked)
-    rows = conn.execute(found.order_by(log_lines.c.n).limit(limit)).mappings()
-    return [line_of(row) for row in rows]
-
-
-def _ends(conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
-    newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
-    part = shards.alias()  # the shards of a spread job have their own leases
-    held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
-    found = (
-        select(
-            *(jobs.c.id, jobs.c.state),
-            held.scalar_subquery().label("held_until"),
-            newest.scalar_subquery().label("n"),
-        )
-        .select_from(STANDING)
-        .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
-    )
-    return {
-        row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.held_until)
-        for row in conn.execute(found)
-    }
-
-
-def _course(conn: Connection, job_id: str) -> Course:
-    text = conn.scalar(select(courses.c.course).where(courses.c.job_no == _number(job_id)))
-    return course_of(text) if text else Course()
 
 
 def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[int]:
@@ -217,7 +210,9 @@ def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[in
         # `+ 0` makes SQLite walk the keys: with the index on fp, it looks up and sorts every row
         # of the job, which takes 3.7 s for a million rows instead of 0.15 s
         no = no + 0
-    found = select(frontier.c.id).where(no == _number(job_id), same, frontier.c.id > after)
+    found = select(frontier.c.id).where(
+        no == no_of(job_id).scalar_subquery(), same, frontier.c.id > after
+    )
     return select(found.order_by(frontier.c.id).limit(limit).subquery())
 
 
@@ -230,11 +225,16 @@ def _known() -> Select[Any]:
     )
 
 
-def _found(conn: Connection, query: Select[Any]) -> list[KnownURL]:
-    return [known_of(row) for row in conn.execute(query).mappings()]
-
-
-def _waits(conn: Connection, now: datetime) -> timedelta:
-    due = select(func.min(jobs.c.due_at)).where(PENDING, PRESENT, jobs.c.due_at <= now)
-    first: datetime | None = conn.scalar(due)
-    return now - (first or now)
+def _known_of(row: Row) -> KnownURL:
+    return KnownURL(
+        key=row["id"],
+        url=row["url"],
+        host=row["host"],
+        depth=row["depth"],
+        via=Via(row["via"]),
+        state=TargetState(row["state"]),
+        rule=row["rule"],
+        tries=row["tries"],
+        due_at=row["due_at"],
+        parent=row["parent"],
+    )

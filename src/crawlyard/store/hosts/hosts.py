@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
-from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
@@ -18,12 +17,11 @@ from crawlyard.core.hosts.rule import HostRule
 from crawlyard.core.hosts.slots import HostTerms, SlotHolder, SlotRequest
 from crawlyard.core.hosts.status import HostBooking
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.store.codec.hosts import rule_of
+from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.database import Database
-from crawlyard.store.hosts.booking import slots
-from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled
+from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled, slots
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
 
@@ -37,10 +35,8 @@ _LIVE = select(host_seats).where(
 )
 
 
-class HostStore(Struct, frozen=True):
+class HostStore(StorePart):
     """Bookings, holds and slots of hosts, shared by all processes on one store."""
-
-    _database: Database
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
         """Book requests; return when the first request of each booking may be sent, in order.
@@ -65,36 +61,63 @@ class HostStore(Struct, frozen=True):
         work = partial(_sit, asker=asker, wishes=wishes, now=now, until=until)
         return await self._database.write(work)
 
-    async def leave(self, asker: str) -> None:
+    @writes
+    def leave(self, conn: Connection, asker: str) -> None:
         """Release all slots of a process."""
-        await self._database.write(partial(_leave, asker=asker))
+        conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
 
-    async def hold(
-        self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
+    @writes
+    def hold(
+        self,
+        conn: Connection,
+        host: str,
+        until: datetime,
+        strikes: int = 0,
+        struck_at: datetime | None = None,
     ) -> None:
         """Let no booking of *host* start before *until*; an earlier hold changes nothing.
 
         *strikes* is the number of consecutive refusals that led to it, the last of them at
         *struck_at*. A number lower than the one that still counts changes nothing.
         """
-        work = partial(_hold, host=clean(host), until=until, strikes=strikes, struck_at=struck_at)
-        await self._database.write(work)
+        host = clean(host)
+        kept = _locked(conn, [host])[host].held(until, strikes, struck_at)
+        conn.execute(
+            update(hosts)
+            .where(hosts.c.host == host)
+            .values(held_until=kept.held_until, strikes=kept.strikes, struck_at=kept.struck_at)
+        )
 
-    async def forgive(self, host: str) -> None:
+    @writes
+    def forgive(self, conn: Connection, host: str) -> None:
         """Reset the consecutive refusals of *host*: it has answered."""
-        await self._database.write(partial(_forgive, host=clean(host)))
+        host = clean(host)
+        struck = (hosts.c.host == host, hosts.c.strikes > 0)
+        conn.execute(update(hosts).where(*struck).values(strikes=0))
 
-    async def booked(self, hosts: Collection[str]) -> Mapping[str, HostBooking]:
+    @reads
+    def booked(self, conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
         """Return how far ahead these hosts are booked or held; hosts without a row are left out."""
-        return await self._database.read(partial(_booked, names=hosts)) if hosts else {}
+        rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
+        return {
+            row.host: HostBooking(booked_until=row.booked_until, held_until=row.held_until)
+            for row in rows
+        }
 
-    async def sweep(self, before: datetime, rows: int = 1000) -> int:
+    @writes
+    def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
         """Delete up to *rows* rows of hosts and slots that ended before *before*; return how many.
 
         That is, hosts whose bookings and holds are over, and expired slots. The next
         process that requests such a host starts from scratch.
         """
-        return await self._database.write(partial(_sweep, before=before, rows=rows))
+        ends = (hosts.c.booked_until, hosts.c.held_until)
+        over = and_(*(or_(end.is_(None), end < before) for end in ends))
+        gone = delete_first(conn, (hosts.c.host,), over, rows)
+        if gone == rows:
+            return gone
+        seat = (host_seats.c.host, host_seats.c.worker)
+        return gone + delete_first(conn, seat, host_seats.c.until < before, rows - gone)
 
 
 def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
@@ -149,8 +172,8 @@ def _sit(
 
 
 def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
-    found = conn.execute(_RULES, {"names": names})
-    return {row["host"]: rule_of(row) for row in found.mappings()}
+    found = conn.execute(_RULES, {"names": names}).mappings()
+    return {row["host"]: HOST_RULES.record(row) for row in found}
 
 
 def _sitters(
@@ -194,41 +217,3 @@ def _keep_seats(
     if gone:
         own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
         conn.execute(delete(host_seats).where(*own))
-
-
-def _leave(conn: Connection, asker: str) -> None:
-    conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
-
-
-def _hold(
-    conn: Connection, host: str, until: datetime, strikes: int, struck_at: datetime | None
-) -> None:
-    kept = _locked(conn, [host])[host].held(until, strikes, struck_at)
-    conn.execute(
-        update(hosts)
-        .where(hosts.c.host == host)
-        .values(held_until=kept.held_until, strikes=kept.strikes, struck_at=kept.struck_at)
-    )
-
-
-def _forgive(conn: Connection, host: str) -> None:
-    struck = (hosts.c.host == host, hosts.c.strikes > 0)
-    conn.execute(update(hosts).where(*struck).values(strikes=0))
-
-
-def _sweep(conn: Connection, before: datetime, rows: int) -> int:
-    ends = (hosts.c.booked_until, hosts.c.held_until)
-    over = and_(*(or_(end.is_(None), end < before) for end in ends))
-    gone = delete_first(conn, (hosts.c.host,), over, rows)
-    if gone == rows:
-        return gone
-    seat = (host_seats.c.host, host_seats.c.worker)
-    return gone + delete_first(conn, seat, host_seats.c.until < before, rows - gone)
-
-
-def _booked(conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
-    rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
-    return {
-        row.host: HostBooking(booked_until=row.booked_until, held_until=row.held_until)
-        for row in rows
-    }

@@ -1,7 +1,7 @@
-"""Slot rule: the terms under which a process may request a host, shared by all stores."""
+"""Slot and booking rules: the terms under which a process may request a host."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +16,14 @@ from crawlyard.core.hosts.slots import (
     strikes_at,
 )
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.store.hosts.booking import slots
+from crawlyard.core.jobs.limits import Pace, reserve
+
+
+def slots(booking: Booking, earliest: datetime, now: datetime) -> tuple[datetime, datetime]:
+    """Return when the first request of *booking* may be sent, and when the host is free again."""
+    pace = Pace(every=timedelta(seconds=booking.every_s))
+    start, booked = reserve(pace, earliest, now)
+    return start, booked + pace.every * (booking.count - 1)
 
 
 class HostKept(Struct, frozen=True, kw_only=True):

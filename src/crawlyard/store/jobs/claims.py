@@ -1,24 +1,232 @@
-"""Claims: pick the first job in the queue for a worker and lease it."""
+"""Claims: which pending job a worker takes next, and its lease."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import Enum, auto
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Select, bindparam, select
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    RowMapping,
+    Select,
+    SmallInteger,
+    String,
+    bindparam,
+    func,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
 from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.raw_sqlite import one_row
-from crawlyard.store.jobs.claim_candidates import ClaimKind, asked_by, first_of_others, on_offer
-from crawlyard.store.jobs.job_rows import change, locked, standing
+from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
 from crawlyard.store.jobs.lease_rules import leased
+from crawlyard.store.jobs.queue_position import PLACE, UNNEEDY, met
 from crawlyard.store.jobs.quotas import ANY_LIMITED, users_held_back
+from crawlyard.store.jobs.shards import untouched
 from crawlyard.store.jobs.spread import begin
-from crawlyard.store.jobs.wakeups import ANY_RIPE, ripen
-from crawlyard.store.tables.jobs import CLAIM_ORDER, PENDING, READY, jobs
+from crawlyard.store.tables.base import CleanText, Instant
+from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
+    HELD,
+    PENDING,
+    PRESENT,
+    READY,
+    UNREADY,
+    jobs,
+    shards,
+)
+
+NEAR = 200
+"""Number of jobs at the head of the queue to scan before querying the owners one by one."""
+
+
+_LEVELS = sorted(Priority, reverse=True)
+
+
+class ClaimKind(NamedTuple):
+    """The conditions of a claim. The values they compare with are query parameters."""
+
+    only: bool  # restricted to one job
+    least: Priority
+    needs: bool  # some pending jobs need tags, and the worker has them
+    out: bool  # some users have used up their quota
+    waited: bool = False  # restricted to jobs that have waited since a given instant
+
+
+def asked_by(
+    conn: Connection, asker: Asker, now: datetime, out: Collection[str]
+) -> tuple[ClaimKind, Mapping[str, object]]:
+    """Return the conditions of a claim by *asker* that skips owners in *out*, and their values."""
+    needs = met(conn, asker.tags)
+    kind = ClaimKind(asker.only is not None, asker.least, bool(needs), bool(out))
+    return kind, {"now": now, "only": asker.only, "needs": needs, "out": list(out)}
+
+
+def on_offer(kind: ClaimKind) -> list[ColumnElement[bool]]:
+    """Return the SQL conditions for claimable jobs, in agreement with `core.jobs.queue.takes`."""
+    now = bindparam("now", type_=Instant)
+    free = or_(~HELD, shards.c.lease_until <= now)
+    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free, untouched(now)]
+    if kind.waited:
+        waited = bindparam("waited", type_=Instant)
+        asked += [jobs.c.since <= waited, jobs.c.due_at <= waited]
+    if kind.out:
+        asked.append(jobs.c.owner.not_in(_out()))
+    if kind.only:
+        return [*asked, jobs.c.id == bindparam("only", type_=String)]
+    if kind.least > Priority.LOW:
+        asked.append(_least(kind))
+    if kind.needs:
+        had = jobs.c.needs.in_(bindparam("needs", type_=CleanText, expanding=True))
+        return [*asked, or_(UNNEEDY, had)]
+    return [*asked, UNNEEDY]
+
+
+def first_of_others(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> int | None:
+    """Return the key of the first job in the queue whose owner isn't skipped.
+
+    The skipped owners may have a hundred thousand jobs, all at a higher level than the rest, and
+    no claim may walk them all. So only the head of the queue is scanned. If it holds nothing but
+    their jobs, the first job of each other owner is looked up, level by level.
+    """
+    found: int | None = conn.scalar(near(kind), given)
+    for level in _LEVELS:
+        if found is not None or level < kind.least:
+            break
+        heads = conn.scalars(_heads(kind), {**given, "level": level.rank}).all()
+        # A second statement, by key: in a single statement Postgres would read all jobs.
+        mine = jobs.c.no.in_([no for no in heads if no is not None])
+        found = conn.scalar(select(jobs.c.no).where(mine).order_by(*CLAIM_ORDER).limit(1))
+    return found
+
+
+@cache
+def near(kind: ClaimKind) -> Select[int]:
+    """Return a query for the first claimable job among the `NEAR` jobs at the head of the queue."""
+    there = _marked(kind)
+    if kind.least > Priority.LOW:
+        there &= _least(kind)
+    # No condition on deletion: it leaves SQLite only the indexes of the claim order to choose from.
+    ahead = select(jobs.c.no, *PLACE).where(there).order_by(*CLAIM_ORDER).limit(NEAR).subquery()
+    level, *rest = (ahead.c[column.name] for column in PLACE)
+    return (
+        select(ahead.c.no)
+        .select_from(STANDING.join(ahead, ahead.c.no == jobs.c.no))
+        .where(*on_offer(kind))
+        .order_by(level.desc(), *rest)
+        .limit(1)
+    )
+
+
+@cache
+def _heads(kind: ClaimKind) -> Select[Any]:
+    """Return a query for each owner's first claimable job in a level, ``None`` if there is none."""
+    owners = _owners()
+    own = (
+        select(jobs.c.no)
+        .select_from(STANDING)
+        .where(
+            *_of_owner(kind),
+            *on_offer(kind._replace(out=False)),
+            jobs.c.level == bindparam("level", type_=SmallInteger),
+            jobs.c.owner == owners.c.owner,
+        )
+        .order_by(*CLAIM_ORDER[1:])
+        .limit(1)
+        .correlate(owners)
+        .scalar_subquery()
+    )
+    return select(own).where(owners.c.owner.not_in(_out()))
+
+
+def _owners() -> CTE:
+    """Return the owners of pending jobs.
+
+    A recursive query hops from owner to owner in an index, however many jobs each has.
+    """
+    other = jobs.alias("other")
+    waits = other.c.state == literal_column("'pending'")
+    first: Select[Any] = select(func.min(jobs.c.owner).label("owner")).where(PENDING)
+    found = first.cte("owners", recursive=True)
+    after = select(func.min(other.c.owner)).where(waits, other.c.owner > found.c.owner)
+    return found.union_all(select(after.scalar_subquery()).where(found.c.owner.is_not(None)))
+
+
+def _marked(kind: ClaimKind) -> ColumnElement[bool]:
+    # `preempt` looks at all pending jobs: a worker without a free slot marks no job as due
+    return PENDING if kind.waited else READY
+
+
+def _of_owner(kind: ClaimKind) -> list[ColumnElement[bool]]:
+    # Written as `ready + 0` so that no database walks the whole queue for one owner's jobs.
+    ready = jobs.c.ready.op("+")(literal_column("0")) == literal_column("1")
+    return [PENDING] if kind.waited else [PENDING, ready]
+
+
+def _least(kind: ClaimKind) -> ColumnElement[bool]:
+    return jobs.c.level >= literal_column(str(kind.least.rank))
+
+
+def _out() -> BindParameter[Any]:
+    return bindparam("out", type_=CleanText, expanding=True)
+
+
+PORTION = 500
+"""Number of jobs that one claim marks: marking 50,000 that become due at once takes seconds."""
+
+_RIPE = (UNREADY, jobs.c.due_at <= bindparam("now", type_=Instant))
+# ORDER BY makes Postgres use the index even when it expects many rows.
+ANY_RIPE = select(jobs.c.no).where(*_RIPE).order_by(jobs.c.due_at).limit(1)
+"""Query for a job that is due but not marked; almost always there is none."""
+
+_DUE = (
+    select(jobs.c.no)
+    .where(*_RIPE, jobs.c.level == bindparam("of_level", type_=SmallInteger))
+    .order_by(jobs.c.due_at)
+    .limit(bindparam("rows", type_=Integer))
+    # the transaction that has locked a row changes or marks it itself
+    .with_for_update(skip_locked=True, key_share=True)
+)
+# Postgres may run the inner query more than once and mark more jobs, which does no harm.
+_RIPEN = update(jobs).where(jobs.c.no.in_(_DUE)).values(ready=1)
+_SOONEST = select(
+    select(jobs.c.no).where(READY).exists(),
+    select(jobs.c.due_at).where(UNREADY).order_by(jobs.c.due_at).limit(1).scalar_subquery(),
+)
+
+
+def soonest(conn: Connection) -> tuple[bool, datetime | None]:
+    """Return whether a pending job is marked as due, and when the first of the others is due."""
+    marked, first = conn.execute(_SOONEST).one()
+    return bool(marked), first
+
+
+def ripen(conn: Connection, now: datetime) -> Priority | None:
+    """Mark pending jobs that are due at *now*, up to `PORTION`.
+
+    The highest level comes first, and within a level the jobs that became due first. Return the
+    level that may have more due jobs (lower levels have not been searched), ``None`` if all due
+    jobs are marked.
+    """
+    room = PORTION
+    for level in _LEVELS:
+        given = {"now": now, "of_level": level.rank, "rows": room}
+        room -= conn.execute(_RIPEN, given).rowcount
+        if room <= 0:
+            return level
+    return None
 
 
 class ClaimAgain(Enum):

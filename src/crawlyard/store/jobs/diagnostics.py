@@ -2,9 +2,8 @@
 
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
-from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -21,9 +20,11 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
-from crawlyard.store.crawl.pages import page_columns
-from crawlyard.store.db.database import Database
+from crawlyard.store.crawl.frontier import roots
+from crawlyard.store.crawl.pages import PAGES
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.jobs.queue_position import OwnerTurns
 from crawlyard.store.jobs.quotas import parts_held_back
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
@@ -31,7 +32,6 @@ from crawlyard.store.tables.jobs import (
     HELD,
     PENDING,
     PRESENT,
-    SEED_HOP,
     WAITING,
     frontier,
     jobs,
@@ -43,12 +43,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class InquiryStore(Struct, frozen=True):
+class InquiryStore(StorePart):
     """Queries that explain why jobs and URLs wait, and how many jobs and URLs ended or failed."""
 
-    _database: Database
-
-    async def front(self, now: datetime, limit: int, without: Collection[str] = ()) -> list[str]:
+    @reads
+    def front(
+        self, conn: Connection, now: datetime, limit: int, without: Collection[str] = ()
+    ) -> list[str]:
         """Return the ids of the jobs that claims take next, in claim order.
 
         Jobs of users in *without* are skipped.
@@ -60,36 +61,51 @@ class InquiryStore(Struct, frozen=True):
             .order_by(*CLAIM_ORDER)
             .limit(limit)
         )
-        return await self._database.read(lambda conn: list(conn.scalars(asked)))
+        return list(conn.scalars(asked))
 
-    async def ahead(
-        self, job: Job, now: datetime, limit: int, without: Collection[str] = ()
+    @reads
+    def ahead(
+        self,
+        conn: Connection,
+        job: Job,
+        now: datetime,
+        limit: int,
+        without: Collection[str] = (),
+        *,
+        new: bool = False,
     ) -> int:
         """Return how many jobs are claimed before *job*, counting up to *limit*.
 
-        Jobs of users in *without* are not counted.
+        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
+        where it would be stored now.
         """
+        turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
         counted = (
             select(jobs.c.no)
             .select_from(STANDING)
-            .where(*_claimable(now, without), _comes_before(job))
+            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
             .limit(limit)
         )
         asked = select(func.count()).select_from(counted.subquery())
-        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+        return conn.scalar(asked) or 0
 
-    async def held_back(self, now: datetime) -> Mapping[str, str]:
+    @reads
+    def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that keeps their jobs from starting.
 
         Decided by `core.access.quota.held_back`; other users are left out.
         """
-        return await self._database.read(partial(parts_held_back, now=now))
+        return parts_held_back(conn, now)
 
-    async def page_of(self, job_id: str, fp: int) -> StoredPage | None:
+    @reads
+    def page_of(self, conn: Connection, job_id: str, fp: int) -> StoredPage | None:
         """Return the page record of a target, ``None`` if it has none."""
-        return await self._database.read(partial(_page_of, job_id=job_id, fp=fp))
+        asked = PAGES.where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.fp == fp)
+        row = conn.execute(asked).first()
+        return None if row is None else page_of(row)
 
-    async def before(self, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
+    @reads
+    def before(self, conn: Connection, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
         """Return how many URLs of a job `FrontierStore.load` returns before a waiting one."""
         depth, key = frontier.c.depth, frontier.c.id
         if depth_first:
@@ -99,45 +115,65 @@ class InquiryStore(Struct, frozen=True):
         asked = (
             select(func.count())
             .select_from(frontier)
-            .where(frontier.c.job_no == _number(job_id), WAITING, first)
+            .where(frontier.c.job_no == no_of(job_id).scalar_subquery(), WAITING, first)
         )
-        return await self._database.read(lambda conn: conn.scalar(asked) or 0)
+        return conn.scalar(asked) or 0
 
-    async def roots(self, job_id: str) -> list[str]:
+    @reads
+    def roots(self, conn: Connection, job_id: str) -> list[str]:
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
-        asked = (
-            select(frontier.c.url)
-            .where(frontier.c.job_no == _number(job_id), SEED_HOP)
-            .order_by(frontier.c.id)
-        )
-        return await self._database.read(lambda conn: list(conn.scalars(asked)))
+        return roots(conn, no_of(job_id))
 
-    async def ended(
-        self, owner: str | None, since: datetime, until: datetime, step: timedelta
+    @reads
+    def ended(
+        self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
     ) -> Mapping[tuple[int, State], int]:
         """Return how many jobs of *owner* ended in each step from *since* to *until*.
 
         *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
         current state of the jobs; zeros are left out.
         """
-        return await self._database.read(
-            partial(_ended, owner=owner, since=since, until=until, step=step)
+        # Instants are stored as microseconds, so an integer division gives the number of the step.
+        # Literals, not parameters: no planner sees that `/ $1` is the same in SELECT and GROUP BY.
+        first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
+        number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
+        asked = (
+            select(number, jobs.c.state, func.count())
+            .where(PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
+            .group_by(number, jobs.c.state)
         )
+        if owner is not None:
+            asked = asked.where(jobs.c.owner == owner)
+        return {(row[0], State(row[1])): row[2] for row in conn.execute(asked)}
 
-    async def failing(
-        self, owner: str | None, since: datetime, until: datetime, most: int
+    @reads
+    def failing(
+        self, conn: Connection, owner: str | None, since: datetime, until: datetime, most: int
     ) -> list[FailingHost]:
         """Return the hosts whose URLs failed from *since* up to but excluding *until*.
 
         Covers the current pages of the jobs of *owner*, or of all users if it is ``None``, in the
         order of `core.overview.stats.failing_hosts`. Only the latest *most* failures count.
         """
-        work = partial(_failing, owner=owner, since=since, until=until, most=most)
-        return await self._database.read(work)
-
-
-def _number(job_id: str) -> ColumnElement[int]:
-    return no_of(job_id).scalar_subquery()
+        when = pages.c.fetched_at
+        failed = (
+            select(pages.c.job_no, pages.c.fp, pages.c.error, when)
+            .join(jobs, jobs.c.no == pages.c.job_no)
+            .where(FAILED, when >= since, when < until, PRESENT)
+            .order_by(when.desc())
+            .limit(most)
+        )
+        if owner is not None:
+            failed = failed.where(jobs.c.owner == owner)
+        latest = failed.subquery()
+        target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
+        asked = (
+            select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
+            .select_from(latest.join(frontier, target))
+            .group_by(frontier.c.host, latest.c.error)
+        )
+        rows = conn.execute(asked)
+        return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
 
 
 def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
@@ -160,56 +196,3 @@ def _comes_before(job: Job) -> ColumnElement[bool]:
             ),
         ),
     )
-
-
-def _page_of(conn: Connection, job_id: str, fp: int) -> StoredPage | None:
-    parent = frontier.alias("parent")
-    named_by = (parent.c.job_no == pages.c.job_no) & (parent.c.fp == pages.c.parent_fp)
-    asked = (
-        select(*page_columns(parent))
-        .select_from(pages.outerjoin(parent, named_by))
-        .where(pages.c.job_no == _number(job_id), pages.c.fp == fp)
-    )
-    row = conn.execute(asked).first()
-    return None if row is None else page_of(row)
-
-
-def _ended(
-    conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
-) -> Mapping[tuple[int, State], int]:
-    # Instants are stored as microseconds, so an integer division gives the number of the step.
-    # Literals, not parameters: no planner sees that `/ $1` is the same in SELECT and GROUP BY.
-    first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
-    number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
-    asked = (
-        select(number, jobs.c.state, func.count())
-        .where(PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
-        .group_by(number, jobs.c.state)
-    )
-    if owner is not None:
-        asked = asked.where(jobs.c.owner == owner)
-    return {(row[0], State(row[1])): row[2] for row in conn.execute(asked)}
-
-
-def _failing(
-    conn: Connection, owner: str | None, since: datetime, until: datetime, most: int
-) -> list[FailingHost]:
-    when = pages.c.fetched_at
-    failed = (
-        select(pages.c.job_no, pages.c.fp, pages.c.error, when)
-        .join(jobs, jobs.c.no == pages.c.job_no)
-        .where(FAILED, when >= since, when < until, PRESENT)
-        .order_by(when.desc())
-        .limit(most)
-    )
-    if owner is not None:
-        failed = failed.where(jobs.c.owner == owner)
-    latest = failed.subquery()
-    target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
-    asked = (
-        select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
-        .select_from(latest.join(frontier, target))
-        .group_by(frontier.c.host, latest.c.error)
-    )
-    rows = conn.execute(asked)
-    return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)

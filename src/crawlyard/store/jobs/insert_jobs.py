@@ -26,8 +26,8 @@ from crawlyard.core.jobs.filter import hosts_in
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import event_row, new_job_row, shard_row, text_of
-from crawlyard.store.codec.webhooks import webhook_row
+from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
+from crawlyard.store.codec.records import EVENTS, WEBHOOKS
 from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.commit_fate import receipt
@@ -69,7 +69,7 @@ def add_jobs(
     turns = turns or OwnerTurns(conn)
     rows = [new_job_row(job) | {"turn": turns.next(job.owner, job.level)} for job in new]
     # since_seq 0: a job's own webhook receives every event of its job, from the first on
-    asked = [webhook_row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()]
+    asked = [WEBHOOKS.row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()]
     at_once: Sequence[Event] = ()
     if is_postgres(conn):
         at_once = () if asked else told
@@ -113,7 +113,7 @@ def _arrived_at_once(
         given[table.name] = as_json(conn, table, theirs)
     given[tally_steps.name] = as_json(conn, tally_steps, came(new))
     if told:
-        given[events.name] = as_json(conn, events, [event_row(event) for event in told])
+        given[events.name] = as_json(conn, events, [EVENTS.row(event) for event in told])
     row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
     if told:
         note_receipt(conn, row.receipt)

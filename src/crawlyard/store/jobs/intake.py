@@ -2,10 +2,9 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 from sqlalchemy import Connection, ScalarSelect, bindparam, func, literal_column, select
 
@@ -16,9 +15,10 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import QueueEntry
 from crawlyard.errors import Conflict, Refused
-from crawlyard.store.codec.access import quota_of
-from crawlyard.store.db.database import Database, is_postgres
+from crawlyard.store.codec.records import quota_of
+from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import one_row
+from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.jobs.insert_jobs import add_jobs
 from crawlyard.store.jobs.job_rows import versions
 from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
@@ -31,12 +31,11 @@ from crawlyard.store.tables.jobs import PENDING, PRESENT, jobs
 _ITS_OWNER = bindparam("owner", type_=CleanText)
 
 
-class IntakeStore(Struct, frozen=True):
+class IntakeStore(StorePart):
     """Admission of new jobs."""
 
-    _database: Database
-
-    async def enter(self, entrants: Sequence[Entrant]) -> list[Entered]:
+    @writes
+    def enter(self, conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
         """Admit jobs in order, in ONE transaction; return an answer for each.
 
         Each job is checked against the rules as that transaction sees them; earlier jobs of the
@@ -47,21 +46,17 @@ class IntakeStore(Struct, frozen=True):
         Raises:
             Conflict: an id is taken; nothing is written.
         """
-        return await self._database.write(partial(_enter, entrants=entrants))
-
-
-def _enter(conn: Connection, entrants: Sequence[Entrant]) -> list[Entered]:
-    # Lock order, to avoid deadlocks: jobs by key, then users by key, then the lock of the events.
-    there = _versions(conn, entrants)
-    lines, rules = _first_look(conn, entrants)
-    limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
-    if limited:
-        rules |= _counted(conn, limited, rules)
-    answers, made = _judged(entrants, there, rules)
-    if made:
-        new, told = [job for job, _ in made], [event for _, event in made]
-        add_jobs(conn, new, OwnerTurns(conn, lines), told)
-    return answers
+        # Lock order, to avoid deadlocks: jobs by key, then users by key, then the events.
+        there = _versions(conn, entrants)
+        lines, rules = _first_look(conn, entrants)
+        limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
+        if limited:
+            rules |= _counted(conn, limited, rules)
+        answers, made = _judged(entrants, there, rules)
+        if made:
+            new, told = [job for job, _ in made], [event for _, event in made]
+            add_jobs(conn, new, OwnerTurns(conn, lines), told)
+        return answers
 
 
 def _judged(

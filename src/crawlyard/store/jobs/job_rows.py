@@ -37,7 +37,8 @@ from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.filter import hosts_in
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import event_row, job_row, shard_row, spec_row, text_of
+from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
+from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.bulk_rows import Rows, arrays, as_json, insert_new, rows_of, unnested
 from crawlyard.store.db.commit_fate import receipt
 from crawlyard.store.db.database import is_postgres
@@ -148,7 +149,7 @@ def _changed_at_once(
         given["its_no"] = shard[0]
     given[tally_steps.name] = as_json(conn, tally_steps, steps)
     if told:
-        given[events.name] = as_json(conn, events, [event_row(event) for event in told])
+        given[events.name] = as_json(conn, events, [EVENTS.row(event) for event in told])
     statement = _change_at_once(tuple(row), tuple(of_shard), telling=bool(told))
     found = conn.execute(statement, given).one()
     if told:
@@ -233,7 +234,7 @@ def tell(conn: Connection, happened: Sequence[Event]) -> None:
     """Add events. It must be the last thing a transaction does."""
     if not happened:
         return
-    rows = [event_row(e) for e in happened]
+    rows = [EVENTS.row(e) for e in happened]
     if is_postgres(conn):
         told = conn.execute(_tell_in_turn(tuple(rows[0])), arrays(conn, events, rows))
         note_receipt(conn, told.scalars().all()[0])

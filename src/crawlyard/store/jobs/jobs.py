@@ -5,7 +5,6 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import partial
 
-from msgspec import Struct
 from sqlalchemy import Connection, RowMapping, func, select, update
 
 from crawlyard.core.crawl.page import ErrorKind
@@ -16,8 +15,8 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
-from crawlyard.store.crawl.reopen import reopen
-from crawlyard.store.db.database import Database
+from crawlyard.store.crawl.frontier import reopen
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
 from crawlyard.store.jobs.insert_jobs import add_jobs
 from crawlyard.store.jobs.job_rows import (
@@ -39,41 +38,52 @@ _FEW_TO_COUNT = 50_000
 _Counts = Mapping[tuple[State, Priority], int]
 
 
-class JobStore(Struct, frozen=True):
+class JobStore(StorePart):
     """Stored jobs. Deleted jobs are invisible to every method except `UpkeepStore.purge`."""
 
-    _database: Database
-
-    async def add(self, job: Job, event: Event, like: Job | None = None) -> None:
+    @writes
+    def add(self, conn: Connection, job: Job, event: Event, like: Job | None = None) -> None:
         """Add a new job and its event; *like* is the job it was copied from, if any.
 
         Raises:
             Conflict: the id is taken, or the version of *like* has changed, or *like* is gone.
         """
-        await self._database.write(partial(_add, job=job, event=event, like=like))
+        if like is not None:
+            _at(conn, like.id, like.version)
+        add_jobs(conn, [job], told=[event])
 
-    async def get(self, job_id: str) -> Standing:
+    @reads
+    def get(self, conn: Connection, job_id: str) -> Standing:
         """Return a job and its progress.
 
         Raises:
             NotFound: no job has that id.
         """
-        return await self._database.read(partial(_get, job_id=job_id))
+        found = standing(jobs.c.id == job_id).add_columns(SHARERS)
+        row = conn.execute(found).mappings().first()
+        if row is None:
+            raise NotFound(f"no job {job_id}")
+        return _seen(row)
 
-    async def save(self, job: Job, *events: Event) -> None:
+    @writes
+    def save(self, conn: Connection, job: Job, *events: Event) -> None:
         """Replace version ``job.version - 1`` of the job and add the events.
 
         Raises:
             Conflict: the stored version is another, or the job is gone.
         """
-        await self._database.write(lambda conn: change(conn, job, *events))
+        change(conn, job, *events)
 
-    async def find(self, query: JobQuery, limit: int) -> list[Standing]:
+    @reads
+    def find(self, conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
         """Return at most *limit* jobs that match *query*, newest first unless it asks otherwise.
 
         Jobs are ordered by id: a job that is added later is newer.
         """
-        return await self._database.read(partial(_find, query=query, limit=limit))
+        order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
+        these = jobs.c.no.in_(picked(conn, query, limit))
+        found = standing(these).add_columns(SHARERS).order_by(order).limit(limit)
+        return [_seen(row) for row in conn.execute(found).mappings()]
 
     async def counts(
         self, query: JobQuery = EVERY_JOB, most: int | None = None
@@ -91,7 +101,10 @@ class JobStore(Struct, frozen=True):
                 await self._database.write(sum_up)
         return found
 
-    async def retry_failed(self, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
+    @writes
+    def retry_failed(
+        self, conn: Connection, job: Job, event: Event, kinds: Collection[ErrorKind]
+    ) -> int:
         """Save the job and requeue its failed targets of *kinds* (empty: all).
 
         Their page records are deleted, the pages and errors they used are given back, and
@@ -100,38 +113,34 @@ class JobStore(Struct, frozen=True):
         Raises:
             Conflict: as for `save`, or its lease is still held: try again.
         """
-        return await self._database.write(
-            partial(_retry_failed, job=job, event=event, kinds=frozenset(kinds))
-        )
+        row = conn.execute(locked(standing(jobs.c.id == job.id))).mappings().first()
+        if row is None:
+            raise Conflict(f"job {job.id} is gone")
+        shard = shard_of(row)
+        if held(shard, event.at) or parts_of(conn, row["no"], row["spread"]).held(event.at):
+            who = shard.worker or "workers of its shards"
+            raise Conflict(f"job {job.id} is still held by {who}")
+        reopened, targets = reopen(conn, row["no"], shard, kinds)
+        change(conn, job, event, shard=(row["no"], reopened))
+        return targets
 
-    async def delete(self, job_id: str, version: int, event: Event) -> None:
+    @writes
+    def delete(self, conn: Connection, job_id: str, version: int, event: Event) -> None:
         """Hide a job immediately and permanently; `UpkeepStore.purge` frees its space.
 
         Raises:
             Conflict: the stored version is another.
         """
-        await self._database.write(partial(_delete, job_id=job_id, version=version, event=event))
-
-
-def _add(conn: Connection, job: Job, event: Event, like: Job | None = None) -> None:
-    if like is not None:
-        _at(conn, like.id, like.version)
-    add_jobs(conn, [job], told=[event])
-
-
-def _get(conn: Connection, job_id: str) -> Standing:
-    found = standing(jobs.c.id == job_id).add_columns(SHARERS)
-    row = conn.execute(found).mappings().first()
-    if row is None:
-        raise NotFound(f"no job {job_id}")
-    return _seen(row)
-
-
-def _find(conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
-    order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
-    these = jobs.c.no.in_(picked(conn, query, limit))
-    found = standing(these).add_columns(SHARERS).order_by(order).limit(limit)
-    return [_seen(row) for row in conn.execute(found).mappings()]
+        row = _at(conn, job_id, version)
+        conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
+        went(conn, job_of(row))
+        parts = parts_of(conn, row["no"], row["spread"])
+        parts.put(0, fenced(parts.total))
+        for number, shard in parts.leased():
+            # otherwise its holder seems to work on it until the purge
+            parts.put(number, fenced(shard))
+        write_parts(conn, parts)
+        tell(conn, [event])
 
 
 def _seen(row: RowMapping) -> Standing:
@@ -156,31 +165,6 @@ def _counted(conn: Connection, query: JobQuery, most: int | None) -> _Counts:
             {(State(state), Priority.ranked(level)): count for state, level, count in rows}
         )
     return counts
-
-
-def _retry_failed(conn: Connection, job: Job, event: Event, kinds: Collection[ErrorKind]) -> int:
-    row = conn.execute(locked(standing(jobs.c.id == job.id))).mappings().first()
-    if row is None:
-        raise Conflict(f"job {job.id} is gone")
-    shard = shard_of(row)
-    if held(shard, event.at) or parts_of(conn, row["no"], row["spread"]).held(event.at):
-        who = shard.worker or "workers of its shards"
-        raise Conflict(f"job {job.id} is still held by {who}")
-    reopened, targets = reopen(conn, row["no"], shard, kinds)
-    change(conn, job, event, shard=(row["no"], reopened))
-    return targets
-
-
-def _delete(conn: Connection, job_id: str, version: int, event: Event) -> None:
-    row = _at(conn, job_id, version)
-    conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
-    went(conn, job_of(row))
-    parts = parts_of(conn, row["no"], row["spread"])
-    parts.put(0, fenced(parts.total))
-    for number, shard in parts.leased():
-        parts.put(number, fenced(shard))  # otherwise its holder seems to work on it until the purge
-    write_parts(conn, parts)
-    tell(conn, [event])
 
 
 def _at(conn: Connection, job_id: str, version: int) -> RowMapping:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 
-from msgspec import Struct, field
 from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
@@ -24,14 +23,14 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, shard_of
-from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.database import Database
-from crawlyard.store.jobs.claims import ClaimAgain, claim
+from crawlyard.store.db.transactions import StorePart, writes
+from crawlyard.store.jobs.claims import ClaimAgain, claim, soonest
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
 from crawlyard.store.jobs.lease_rules import freed, order_of
 from crawlyard.store.jobs.shards import others_hold
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
-from crawlyard.store.jobs.wakeups import soonest
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
 
 _LOOKS = 20
@@ -44,17 +43,12 @@ FORGOTTEN = RUNNING & ~HELD & ~others_hold()
 """Jobs that run without a lease: the holder released it too early, so no lease would expire."""
 
 
-class _LastClaim(Struct):
-    """Result of the last claim of this process."""
-
-    in_vain: bool = False
-
-
-class LeaseStore(Struct, frozen=True):
+class LeaseStore(StorePart):
     """Leases: which worker crawls which job, and until when."""
 
-    _database: Database
-    _last: _LastClaim = field(default_factory=_LastClaim)
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._in_vain = False  # the last claim of this process found nothing
 
     async def claim(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
         # An idle worker claims every second: it reads first, so that it doesn't block writers.
@@ -64,12 +58,12 @@ class LeaseStore(Struct, frozen=True):
         may take. Two callers never get the same job. Jobs of users whose quota is used up are
         skipped, as decided by `core.access.quota.held_back`.
         """
-        if self._last.in_vain:
+        if self._in_vain:
             marked, first = await self._database.known(soonest)
             if not marked and (first is None or first > now):
                 return None
         got = await self._claimed(asker, now, lease)
-        self._last.in_vain = got is None
+        self._in_vain = got is None
         return got
 
     async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
@@ -84,8 +78,14 @@ class LeaseStore(Struct, frozen=True):
         """Return the order to the holder of each lease, in the given sequence; writes nothing."""
         return await self._database.read(partial(_orders, leases=leases)) if leases else []
 
-    async def settle(
-        self, lease: Lease, job: Job, *events: Event, again: Collection[ErrorKind] = ()
+    @writes
+    def settle(
+        self,
+        conn: Connection,
+        lease: Lease,
+        job: Job,
+        *events: Event,
+        again: Collection[ErrorKind] = (),
     ) -> None:
         """Save the job as `JobStore.save` does and release the lease, in one transaction.
 
@@ -95,12 +95,28 @@ class LeaseStore(Struct, frozen=True):
         Raises:
             Conflict: another attempt has the lease, or the job has a newer version.
         """
-        work = partial(_settle, lease=lease, job=job, events=events, again=again)
-        await self._database.write(work)
+        if lease.shard:
+            settle_part(conn, lease, job, events, again)
+            return
+        found = _mine(conn, lease)
+        if found is None:
+            raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
+        state, shard = found
+        if again:
+            shard, _ = reopen(conn, lease.job_no, shard, again)
+        # the same spec object, so that it isn't written again: that took a third of the time
+        before = replace(job, state=state, version=job.version - 1)
+        change(conn, job, *events, before=before, shard=(lease.job_no, freed(shard)))
 
-    async def free(self, lease: Lease) -> None:
+    @writes
+    def free(self, conn: Connection, lease: Lease) -> None:
         """Release a lease; do nothing if another attempt has the job."""
-        await self._database.write(partial(_free, lease=lease))
+        if lease.shard:
+            free_part(conn, lease)
+            return
+        if (found := _mine(conn, lease)) is not None:
+            _, shard = found
+            set_shard(conn, lease.job_no, freed(shard))
 
     async def take_back(
         self,
@@ -163,36 +179,6 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
         else order_of(lease, r.attempt, State(r.state), r.version, yields=r.yields, free=r.free)
         for lease, r in told
     ]
-
-
-def _settle(
-    conn: Connection,
-    lease: Lease,
-    job: Job,
-    events: Sequence[Event],
-    again: Collection[ErrorKind],
-) -> None:
-    if lease.shard:
-        settle_part(conn, lease, job, events, again)
-        return
-    found = _mine(conn, lease)
-    if found is None:
-        raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
-    state, shard = found
-    if again:
-        shard, _ = reopen(conn, lease.job_no, shard, again)
-    # the same spec object, so that it isn't written again: spec and tags took a third of the time
-    before = replace(job, state=state, version=job.version - 1)
-    change(conn, job, *events, before=before, shard=(lease.job_no, freed(shard)))
-
-
-def _free(conn: Connection, lease: Lease) -> None:
-    if lease.shard:
-        free_part(conn, lease)
-        return
-    if (found := _mine(conn, lease)) is not None:
-        _, shard = found
-        set_shard(conn, lease.job_no, freed(shard))
 
 
 def _mine(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:

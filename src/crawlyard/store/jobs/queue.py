@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -24,9 +23,8 @@ from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, t
 from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
-from crawlyard.store.db.database import Database
-from crawlyard.store.jobs.claim_candidates import ClaimKind, asked_by, first_of_others, on_offer
-from crawlyard.store.jobs.claims import take
+from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.jobs.claims import ClaimKind, asked_by, first_of_others, on_offer, take
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
 from crawlyard.store.jobs.lease_rules import held
 from crawlyard.store.jobs.queue_position import OwnerTurns, runnable
@@ -49,10 +47,8 @@ _LEVELS = Priority.HIGH.rank - Priority.LOW.rank
 _URGENT: ColumnElement[int] = literal_column(str(Priority.URGENT.rank))
 
 
-class QueueStore(Struct, frozen=True):
+class QueueStore(StorePart):
     """Preemption and aging of jobs in the queue, and queries about due and waiting jobs."""
-
-    _database: Database
 
     async def preempt(
         self, asker: Asker, now: datetime, lease: timedelta, patience: timedelta
@@ -85,45 +81,63 @@ class QueueStore(Struct, frozen=True):
             return 0
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
 
-    async def due(self, now: datetime) -> Collection[Wakeup]:
+    @reads
+    def due(self, conn: Connection, now: datetime) -> Collection[Wakeup]:
         """Return wakeups for the pending jobs due at *now*, one per distinct requirements.
 
         Leases and quotas are not considered.
         """
-        return await self._database.read(partial(_due, now=now))
+        # jobs that need tags have their own index; of the others, one of each kind is enough
+        due = (PRESENT, jobs.c.due_at <= now)
+        kind = select(jobs.c.needs, (jobs.c.level >= _URGENT).label("urgent"))
+        plain = kind.where(READY, *due, jobs.c.needs == "").order_by(*CLAIM_ORDER).limit(1)
+        asked = [
+            kind.where(NEEDY, *due).distinct(),
+            kind.where(UNREADY, *due).distinct(),
+            plain,  # LIMIT 1, otherwise SQLite also reads jobs that are due tomorrow
+            plain.where(jobs.c.level < _URGENT),
+        ]
+        return {
+            Wakeup(now, r.needs, urgent=bool(r.urgent)) for one in asked for r in conn.execute(one)
+        }
 
-    async def spent(self, now: datetime) -> Mapping[str, str]:
+    @reads
+    def spent(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that is used up for the day.
 
         Decided by `core.access.quota.spent`; only users who have fetched something today.
         """
-        return await self._database.read(partial(parts_spent, now=now))
+        return parts_spent(conn, now)
 
-    async def pending(self, now: datetime, limit: int, owner: str | None = None) -> list[Standing]:
+    @reads
+    def pending(
+        self, conn: Connection, now: datetime, limit: int, owner: str | None = None
+    ) -> list[Standing]:
         """Return the first *limit* pending jobs of *owner*; ``None``: of all users.
 
         Those that are due come first, in the order of claims, then the others by when they are due.
         """
-        return await self._database.read(partial(_first, now=now, limit=limit, owner=owner))
+        own = [PRESENT] if owner is None else [PRESENT, jobs.c.owner == owner]
+        ready = select(jobs.c.no).where(READY, *own).order_by(*CLAIM_ORDER).limit(limit)
+        unready = select(jobs.c.no).where(UNREADY, *own).order_by(jobs.c.due_at).limit(limit)
+        keys = [*conn.scalars(ready), *conn.scalars(unready)]
+        rows = conn.execute(standing(jobs.c.no.in_(keys))).mappings()
+        found = [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
+        due = sorted((s for s in found if s.job.due_at <= now), key=lambda s: claim_key(s.job))
+        later = sorted((s for s in found if s.job.due_at > now), key=lambda s: s.job.due_at)
+        return [*due, *later][:limit]
 
-    async def waiting(self, tags: Collection[str], least: Priority = Priority.LOW) -> int:
+    @reads
+    def waiting(
+        self, conn: Connection, tags: Collection[str], least: Priority = Priority.LOW
+    ) -> int:
         """Return how many pending jobs, due or not, a worker with *tags* may take.
 
         Jobs of a level below *least* are not counted.
         """
-        return await self._database.read(partial(_waiting, tags=frozenset(tags), least=least))
-
-
-def _first(conn: Connection, now: datetime, limit: int, owner: str | None) -> list[Standing]:
-    own = [PRESENT] if owner is None else [PRESENT, jobs.c.owner == owner]
-    ready = select(jobs.c.no).where(READY, *own).order_by(*CLAIM_ORDER).limit(limit)
-    unready = select(jobs.c.no).where(UNREADY, *own).order_by(jobs.c.due_at).limit(limit)
-    keys = [*conn.scalars(ready), *conn.scalars(unready)]
-    rows = conn.execute(standing(jobs.c.no.in_(keys))).mappings()
-    found = [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
-    due = sorted((s for s in found if s.job.due_at <= now), key=lambda s: claim_key(s.job))
-    later = sorted((s for s in found if s.job.due_at > now), key=lambda s: s.job.due_at)
-    return [*due, *later][:limit]
+        tags = frozenset(tags)
+        able = (PENDING, PRESENT, jobs.c.level >= least.rank, runnable(conn, tags))
+        return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0
 
 
 def _pair(
@@ -235,22 +249,3 @@ def _ripe(now: datetime, step: timedelta, rows: int) -> Select[Any]:
 
 def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
     return and_(there, jobs.c.since <= since, jobs.c.due_at <= since)
-
-
-def _due(conn: Connection, now: datetime) -> Collection[Wakeup]:
-    # jobs that need tags have their own index; of the others, one of each kind is enough
-    due = (PRESENT, jobs.c.due_at <= now)
-    kind = select(jobs.c.needs, (jobs.c.level >= _URGENT).label("urgent"))
-    plain = kind.where(READY, *due, jobs.c.needs == "").order_by(*CLAIM_ORDER).limit(1)
-    asked = [
-        kind.where(NEEDY, *due).distinct(),
-        kind.where(UNREADY, *due).distinct(),
-        plain,  # LIMIT 1, otherwise SQLite also reads jobs that are due tomorrow
-        plain.where(jobs.c.level < _URGENT),
-    ]
-    return {Wakeup(now, r.needs, urgent=bool(r.urgent)) for one in asked for r in conn.execute(one)}
-
-
-def _waiting(conn: Connection, tags: frozenset[str], least: Priority) -> int:
-    able = (PENDING, PRESENT, jobs.c.level >= least.rank, runnable(conn, tags))
-    return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0

@@ -26,6 +26,9 @@ from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
 
+PLACE = (jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id)
+"""The columns that decide when a pending job is claimed."""
+
 UNNEEDY = jobs.c.needs == literal_column("''")
 """Condition: the job needs no tags, so any worker may take it."""
 

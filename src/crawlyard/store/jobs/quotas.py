@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, func, select
 
 from crawlyard.core.access.quota import day_of, held_back, spent
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.store.codec.access import quota_of
+from crawlyard.store.codec.records import quota_of
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.tables.access import LIMITED, days, users
 from crawlyard.store.tables.jobs import PRESENT, RUNNING, jobs

@@ -1,6 +1,6 @@
 """Shard rows of a job: reading, locking and writing them, and finding their waiting targets."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -10,9 +10,11 @@ from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    RowMapping,
     Select,
     bindparam,
     case,
+    exists,
     func,
     literal_column,
     or_,
@@ -20,12 +22,25 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.crawl.page import Target
+from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
+from crawlyard.core.jobs.spread import shard_of as shard_of_host
+from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
-from crawlyard.store.jobs.shard_rules import Parts, to_yield
-from crawlyard.store.tables.jobs import DEALT, PRESENT, WAITING, frontier, jobs, shards
+from crawlyard.store.db.wakeups import gather_due
+from crawlyard.store.jobs.shard_rules import Parts, resting, to_yield
+from crawlyard.store.tables.jobs import (
+    DEALT,
+    HELD,
+    PRESENT,
+    RUNNING,
+    WAITING,
+    frontier,
+    jobs,
+    shards,
+)
 
 DEAL_AT_ONCE = 10_000
 """Number of frontier rows that one statement assigns to buckets."""
@@ -56,19 +71,17 @@ def parts_of(conn: Connection, no: int, of: int) -> Parts:
     return Parts(no=no, total=by.pop(0), by=by, of=of)
 
 
-def write_parts(conn: Connection, parts: Parts) -> None:
-    """Write the changed shards, and insert new ones."""
+def write_parts(conn: Connection, *written: Parts) -> None:
+    """Write the changed shards of jobs, and insert new ones."""
     rows = [
-        {"job_no": parts.no, "shard": number} | shard_row(_numbered(parts, number))
-        for number in sorted(parts.touched)
+        {"job_no": parts.no, "shard": n} | shard_row(parts.by[n] if n else parts.total)
+        for parts in written
+        for n in sorted(parts.touched)
     ]
     if update_rows(conn, shards, rows, ("job_no", "shard")) < len(rows):
         insert_new(conn, shards, rows)
-    parts.touched.clear()
-
-
-def _numbered(parts: Parts, number: int) -> Shard:
-    return parts.by[number] if number else parts.total
+    for parts in written:
+        parts.touched.clear()
 
 
 def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
@@ -152,9 +165,9 @@ def waiting_buckets() -> Select[Any]:
     return select(buckets.c.bucket).where(first.is_not(None))
 
 
-def dealt_to(no: int, shard: int, of: int) -> tuple[ColumnElement[bool], ...]:
-    """Return the conditions for the waiting targets of a shard."""
-    return (frontier.c.job_no == no, DEALT, frontier.c.bucket.in_(buckets_of(shard, of)))
+def dealt_to(shard: int, of: int) -> ColumnElement[bool]:
+    """Return the condition for the waiting targets of a shard, among those of its job."""
+    return DEALT & frontier.c.bucket.in_(buckets_of(shard, of))
 
 
 def others_hold() -> ColumnElement[bool]:
@@ -193,3 +206,58 @@ SHARERS = case(
     else_=0,
 ).label("sharers")
 """Column for queries on `STANDING`: the number of workers that have shards of the job."""
+
+
+FOR_JOINING = (jobs.c.needs, jobs.c.level, jobs.c.due_at)
+"""Columns of a running job that determine which workers may join it."""
+
+
+def shard_due(row: Mapping[str, Any] | RowMapping) -> Wakeup:
+    """Return the wakeup for a free shard of the running job *row*."""
+    urgent = row["level"] >= Priority.URGENT.rank
+    return Wakeup(at=row["due_at"], needs=row["needs"], urgent=urgent, shard=True)
+
+
+def tell_open(
+    conn: Connection,
+    row: Mapping[str, Any] | RowMapping,
+    parts: Parts,
+    numbers: Collection[int] | None = None,
+) -> None:
+    """Add a wakeup if a free shard of the running job *row* has waiting targets.
+
+    With *numbers*, only those shards are considered.
+    """
+    free = {n for n in parts.free() if numbers is None or n in numbers}
+    if free and free & waiting_shards(conn, parts.no, parts.of):
+        gather_due(conn, shard_due(row))
+
+
+def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target]) -> set[int]:
+    """Return the free shards without waiting targets that get their first ones from *found*.
+
+    Assumes that the targets in *found* are new.
+    """
+    free = set(parts.free())
+    hit = {shard_of_host(target.host, parts.of) for target in found} & free if free else set()
+    return hit - waiting_shards(conn, parts.no, parts.of) if hit else hit
+
+
+def joinable(conn: Connection, now: datetime, besides: str | None) -> Collection[Wakeup]:
+    """Return wakeups for shards that wait for a worker; see `SpreadStore.joinable`."""
+    mine = (shards.c.job_no == jobs.c.no, PART)
+    free = exists().where(*mine, shards.c.shard <= jobs.c.spread, ~HELD)
+    statement = select(jobs.c.no, jobs.c.spread, *FOR_JOINING)
+    statement = statement.where(RUNNING, PRESENT, jobs.c.spread > 0, free)
+    if besides is not None:
+        statement = statement.where(exists().where(*mine, shards.c.worker == besides))
+    found: set[Wakeup] = set()
+    for row in conn.execute(statement.order_by(jobs.c.no)).mappings().all():
+        due = replace(shard_due(row), at=now)
+        if due in found:
+            continue
+        parts = parts_of(conn, row["no"], row["spread"])
+        wanted = set(parts.free() if besides is None else resting(parts, besides, now))
+        if wanted and wanted & waiting_shards(conn, row["no"], row["spread"]):
+            found.add(due)
+    return found

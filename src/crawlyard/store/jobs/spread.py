@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, RowMapping, exists, or_, select
+from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event
@@ -15,54 +14,60 @@ from crawlyard.core.jobs.filter import hosts_in
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
+from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.shard_end import Decide, ShardEnd
 from crawlyard.core.jobs.spread import Extent, Spread, shards_for
 from crawlyard.core.wakeup import Wakeup
 from crawlyard.errors import Conflict
-from crawlyard.store.codec.jobs import job_of, target_of
-from crawlyard.store.crawl.reopen import reopen
+from crawlyard.store.codec.jobs import job_of, needs_of
+from crawlyard.store.crawl.frontier import reopen, waiting_targets
 from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
 from crawlyard.store.jobs.lease_rules import fenced
-from crawlyard.store.jobs.shard_claims import is_any_spread, join
+from crawlyard.store.jobs.queue_position import PLACE, runnable
+from crawlyard.store.jobs.quotas import parts_spent
 from crawlyard.store.jobs.shard_rules import (
     Parts,
     after_loss,
     back,
     cut,
     lost,
+    takeable,
     taken,
 )
-from crawlyard.store.jobs.shard_wakeups import joinable, tell_open
 from crawlyard.store.jobs.shards import (
     PART,
     deal,
     dealt_to,
     extent_of,
     first_waiting,
+    joinable,
     locked_parts,
     parts_of,
     recut,
+    tell_open,
     waits,
     write_parts,
 )
 from crawlyard.store.tables.jobs import (
+    CLAIM_ORDER,
     HELD,
     PRESENT,
-    frontier,
+    READY,
+    RUNNING,
+    UNREADY,
     jobs,
     shards,
 )
 
 
-class SpreadStore(Struct, frozen=True):
+class SpreadStore(StorePart):
     """The shards of running jobs. `LeaseStore.claim` starts a job with one of its shards.
 
     A running job that is spread has at least one shard with a lease. Its totals are kept
     in shard 0. The budgets of its shards plus its usage never exceed its limits.
     """
-
-    _database: Database
 
     async def join(
         self, asker: Asker, now: datetime, lease: timedelta, *, in_turn: bool
@@ -74,10 +79,29 @@ class SpreadStore(Struct, frozen=True):
         per day left, and each limit of the job must leave something to use. A worker that has a
         shard of the job takes another one only if it was free for `REST`.
         """
-        return await join(self._database, asker, now, lease, in_turn=in_turn)
+        # Usually there is nothing to join: find that out without blocking writers.
+        if not await self._database.known(_is_any_spread):
+            return None
+        passed: int | None = 0
+        while passed is not None:
+            look = partial(_open, asker=asker, now=now, in_turn=in_turn, passed=passed)
+            found, passed = await self._database.read(look)
+            for no in found:
+                work = partial(_join, no=no, asker=asker, now=now, until=now + lease)
+                if (claim := await self._database.write(work)) is not None:
+                    return claim
+        return None
 
-    async def leave(
-        self, lease: Lease, now: datetime, until: datetime, decide: Decide, *, further: bool
+    @writes
+    def leave(
+        self,
+        conn: Connection,
+        lease: Lease,
+        now: datetime,
+        until: datetime,
+        decide: Decide,
+        *,
+        further: bool,
     ) -> Claim | None:
         """Release a shard and its unused budget, in one transaction.
 
@@ -86,11 +110,33 @@ class SpreadStore(Struct, frozen=True):
         a lease any more, the job is saved as *decide* returns it. Does nothing if another
         attempt has the shard.
         """
-        work = partial(_leave, lease=lease, now=now, until=until, decide=decide, further=further)
-        return await self._database.write(work)
+        found = _mine(conn, lease)
+        if found is None:
+            return None
+        row, parts = found
+        if parts.by[lease.shard].worker is None:
+            return None  # released by its last batch already: the job may run again by now
+        # if it yields, the slot belongs to an urgent job: take no other shard
+        yields = parts.by[lease.shard].yields
+        parts.put(lease.shard, back(parts.by[lease.shard], now))
+        claim: Claim | None = None
+        if State(row["state"]) is State.RUNNING:
+            job = job_of(row)
+            if further and not yields and breach(job.limits, parts.total.usage) is None:
+                claim = _further(conn, job, parts, lease, until)
+            if claim is None and not any(parts.leased()):
+                _end(conn, job, parts, decide, yields=yields)
+        write_parts(conn, parts)
+        _tell_if_freed(conn, row, parts, [lease.shard])
+        return claim
 
-    async def lose(
-        self, lease: Lease, now: datetime, decide: Callable[[Job], tuple[Job, Event]]
+    @writes
+    def lose(
+        self,
+        conn: Connection,
+        lease: Lease,
+        now: datetime,
+        decide: Callable[[Job], tuple[Job, Event]],
     ) -> Job | None:
         """Take a shard from its holder, whose process it killed: see `LeaseStore.take_back`.
 
@@ -98,15 +144,23 @@ class SpreadStore(Struct, frozen=True):
         shard or the shard has killed too many workers; otherwise ``None``.
         """
         mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
-        work = partial(_take, no=lease.job_no, gone=mine, now=now, decide=decide)
-        return await self._database.write(work)
+        return _take(conn, lease.job_no, mine, now, decide)
 
-    async def load(
-        self, lease: Lease, limit: int, *, depth_first: bool, without: Collection[str] = ()
+    @reads
+    def load(
+        self,
+        conn: Connection,
+        lease: Lease,
+        limit: int,
+        *,
+        depth_first: bool,
+        without: Collection[str] = (),
     ) -> list[Target]:
         """Return waiting targets of the hosts of a shard, like `FrontierStore.load`."""
-        work = partial(_load, lease=lease, limit=limit, deep=depth_first, without=sorted(without))
-        return await self._database.read(work)
+        mine = dealt_to(lease.shard, lease.of)
+        return waiting_targets(
+            conn, lease.job_no, limit, mine, depth_first=depth_first, without=without
+        )
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
         """Return wakeups for shards that a worker could `join`, one per distinct requirements.
@@ -114,16 +168,18 @@ class SpreadStore(Struct, frozen=True):
         With *besides*, a worker, only the shards that it must leave to others until they were
         free for `REST`. Remaining limits and quotas are not considered.
         """
-        if not await self._database.known(is_any_spread):
+        if not await self._database.known(_is_any_spread):
             return ()
         return await self._database.read(partial(joinable, now=now, besides=besides))
 
-    async def shards(self, job_id: str) -> Mapping[int, Shard]:
+    @reads
+    def shards(self, conn: Connection, job_id: str) -> Mapping[int, Shard]:
         """Return the shards of a job by number, none if it isn't spread or doesn't exist."""
-        return await self._database.read(partial(_shards, job_id=job_id))
-
-
-# -- beginning ---------------------------------------------------------------------------
+        no = conn.scalar(no_of(job_id))
+        if no is None:
+            return {}
+        of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
+        return dict(parts_of(conn, no, of).in_use())
 
 
 def begin(
@@ -177,38 +233,6 @@ def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
         return shards_for(asked, Extent(hosts=0, waiting=0))  # counting a large frontier takes long
     hosts = hosts_in(job.spec.urls)
     return shards_for(asked, extent_of(conn, no, hosts, parts.total.pulse.rate))
-
-
-# -- leaving -----------------------------------------------------------------------------
-
-
-def _leave(
-    conn: Connection,
-    lease: Lease,
-    now: datetime,
-    until: datetime,
-    decide: Decide,
-    *,
-    further: bool,
-) -> Claim | None:
-    found = _mine(conn, lease)
-    if found is None:
-        return None
-    row, parts = found
-    if parts.by[lease.shard].worker is None:
-        return None  # released by its last batch already: the job may run again by now
-    yields = parts.by[lease.shard].yields  # the slot belongs to an urgent job: take no other shard
-    parts.put(lease.shard, back(parts.by[lease.shard], now))
-    claim: Claim | None = None
-    if State(row["state"]) is State.RUNNING:
-        job = job_of(row)
-        if further and not yields and breach(job.limits, parts.total.usage) is None:
-            claim = _further(conn, job, parts, lease, until)
-        if claim is None and not any(parts.leased()):
-            _end(conn, job, parts, decide, yields=yields)
-    write_parts(conn, parts)
-    _tell_if_freed(conn, row, parts, [lease.shard])
-    return claim
 
 
 def _tell_if_freed(
@@ -281,9 +305,6 @@ def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | N
     return found if mine is not None and mine.attempt == lease.attempt else None
 
 
-# -- losing ------------------------------------------------------------------------------
-
-
 async def take_parts_back(
     database: Database,
     now: datetime,
@@ -330,28 +351,90 @@ def _take(
     return None if after is None else after[0]
 
 
-# -- reading -----------------------------------------------------------------------------
+JOBS_AT_ONCE = 20
+"""Number of running jobs with a free shard that one statement reads: usually the first fits."""
+
+_ANY_SPREAD = select(jobs.c.no).where(RUNNING, PRESENT, jobs.c.spread > 0).limit(1)
 
 
-def _load(
-    conn: Connection, lease: Lease, limit: int, *, deep: bool, without: Sequence[str]
-) -> list[Target]:
-    order = (frontier.c.depth, frontier.c.id)
-    statement = (
-        select(frontier)
-        .where(*dealt_to(lease.job_no, lease.shard, lease.of))
-        .where(exists().where(jobs.c.no == lease.job_no, PRESENT))
-        .order_by(*((c.desc() for c in order) if deep else order))
-        .limit(limit)
+def _is_any_spread(conn: Connection) -> bool:
+    return conn.scalar(_ANY_SPREAD) is not None
+
+
+def _open(
+    conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passed: int
+) -> tuple[list[int], int | None]:
+    """Return the running jobs with a free shard that *asker* may take, in claim order.
+
+    Reads `JOBS_AT_ONCE` jobs after the first *passed* ones. Also return the next value for
+    *passed*, ``None`` if there are no more jobs.
+    """
+    free = exists().where(
+        shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread, ~HELD
     )
-    if without:
-        statement = statement.where(frontier.c.host.not_in(without))
-    return [target_of(row) for row in conn.execute(statement).mappings()]
+    statement = (
+        select(jobs.c.no, jobs.c.owner, jobs.c.needs, *PLACE)
+        .where(RUNNING, PRESENT, jobs.c.spread > 0, free)
+        .order_by(*CLAIM_ORDER)
+        .limit(JOBS_AT_ONCE)
+        .offset(passed)
+    )
+    if asker.only is not None:
+        statement = statement.where(jobs.c.id == asker.only)
+    else:
+        statement = statement.where(jobs.c.level >= asker.least.rank)
+    rows = conn.execute(statement).all()
+    head = _head(conn, asker, now) if rows and in_turn else None
+    before = [row for row in rows if head is None or _key(row) < head]
+    found = [r.no for r in before if (asker.only or _has(asker, r)) and _may(conn, r, asker, now)]
+    return found, passed + JOBS_AT_ONCE if len(before) == JOBS_AT_ONCE else None
 
 
-def _shards(conn: Connection, job_id: str) -> Mapping[int, Shard]:
-    no = conn.scalar(no_of(job_id))
-    if no is None:
-        return {}
-    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == no)) or 0
-    return dict(parts_of(conn, no, of).in_use())
+def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
+    return (-row.level, row.turn, row.queued_at, row.id)
+
+
+def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, datetime, str] | None:
+    """Return the queue position of the first job that *asker* could claim instead."""
+    mine = runnable(conn, asker.tags) if asker.only is None else jobs.c.id == asker.only
+    due = select(*PLACE).where(PRESENT, jobs.c.due_at <= now, mine)
+    # READY and UNREADY each have an index; due jobs not marked yet are seldom more than one row
+    firsts = (due.where(marked).order_by(*CLAIM_ORDER).limit(1) for marked in (READY, UNREADY))
+    rows = [row for first in firsts if (row := conn.execute(first).first()) is not None]
+    return min(map(_key, rows), default=None)
+
+
+def _has(asker: Asker, row: Row[*tuple[Any, ...]]) -> bool:
+    return can_run(asker.tags, needs_of(row.needs))
+
+
+def _may(conn: Connection, row: Row[*tuple[Any, ...]], asker: Asker, now: datetime) -> bool:
+    """Return whether the owner's quota allows it and a free shard has waiting targets."""
+    if row.owner in parts_spent(conn, now):
+        return False
+    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == row.no)) or 0
+    parts = parts_of(conn, row.no, of)
+    return first_waiting(conn, row.no, takeable(parts, asker.worker, now), of) is not None
+
+
+def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
+    found = locked_parts(conn, no)
+    if found is None or State(found[0]["state"]) is not State.RUNNING:
+        return None
+    row, parts = found
+    claim = _first(conn, job_of(row), parts, asker.worker, now, until)
+    if claim is not None:
+        tell_open(conn, row, parts)  # wake another worker: this one takes no second shard yet
+    return claim
+
+
+def _first(
+    conn: Connection, job: Job, parts: Parts, worker: str, now: datetime, until: datetime
+) -> Claim | None:
+    """Lease the first free shard that has waiting targets; ``None`` if there is none."""
+    number = first_waiting(conn, parts.no, takeable(parts, worker, now), parts.of)
+    if number is None:
+        return None
+    claim = taken(parts, number, job, worker, until)
+    write_parts(conn, parts)
+    return claim

@@ -1,8 +1,5 @@
 """Schedule store: add, read, list, save and delete schedules."""
 
-from functools import partial
-
-from msgspec import Struct
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -10,104 +7,99 @@ from crawlyard.core.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.database import Database
-from crawlyard.store.db.name_conflicts import taken
-from crawlyard.store.db.name_order import behind, by_name
+from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.tables.schedules import schedules, ticks
 from crawlyard.store.tables.templates import templates
 
 
-class ScheduleStore(Struct, frozen=True):
+class ScheduleStore(StorePart):
     """Schedules. Names are unique per owner; deleting a schedule deletes its ledger of ticks.
 
     A schedule with an unreadable part is returned without that part, paused, and with a `flaw`.
     """
 
-    _database: Database
-
-    async def add(self, schedule: CrawlSchedule, event: Event) -> None:
+    @writes
+    def add(self, conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
         """Add a new schedule and the event.
 
         Raises:
             Conflict: the id is taken, or the owner has a schedule of that name.
             NotFound: the template is gone.
         """
-        await self._database.write(partial(_add, schedule=schedule, event=event))
+        _hold_template(conn, schedule)
+        add_row(conn, schedules, schedule_row(schedule), "a schedule")
+        tell(conn, [event])
 
-    async def get(self, schedule_id: str) -> CrawlSchedule:
+    @reads
+    def get(self, conn: Connection, schedule_id: str) -> CrawlSchedule:
         """Return a schedule.
 
         Raises:
             NotFound: no schedule has that id.
         """
-        return await self._database.read(partial(_get, schedule_id=schedule_id))
+        row = (
+            conn.execute(select(schedules).where(schedules.c.id == schedule_id)).mappings().first()
+        )
+        if row is None:
+            raise NotFound(f"no schedule {schedule_id}")
+        return schedule_of(row)
 
-    async def save(self, schedule: CrawlSchedule, event: Event) -> None:
+    @writes
+    def save(self, conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
         """Replace version ``version - 1`` at beat ``beat - 1`` of the schedule and add the event.
 
         Raises:
             Conflict: the schedule was edited or fired meanwhile, is gone, or the name is taken.
             NotFound: the template is gone.
         """
-        await self._database.write(partial(_save, schedule=schedule, event=event))
+        _hold_template(conn, schedule)
+        statement = (
+            update(schedules)
+            .where(
+                schedules.c.id == schedule.id,
+                schedules.c.version == schedule.version - 1,
+                schedules.c.beat == schedule.beat - 1,
+            )
+            .values(schedule_row(schedule))
+        )
+        try:
+            saved = conn.execute(statement).rowcount
+        except IntegrityError:  # the name is the only unique value that can change
+            raise taken("a schedule", schedule.name) from None
+        if not saved:
+            raise Conflict(
+                f"schedule {schedule.id} is not at version {schedule.version - 1} any more"
+            )
+        tell(conn, [event])
 
-    async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
+    @reads
+    def find(self, conn: Connection, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
         """Return at most *limit* schedules that match *query*, sorted by name and id."""
-        return await self._database.read(partial(_find, query=query, limit=limit))
+        found = select(schedules).where(*_conditions(conn, query))
+        rows = conn.execute(found.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
+        return [schedule_of(row) for row in rows]
 
-    async def runs(self, schedule_id: str) -> int:
+    @reads
+    def runs(self, conn: Connection, schedule_id: str) -> int:
         """Return the number of ticks in the ledger of a schedule."""
         counted = select(func.count()).where(ticks.c.schedule_id == schedule_id)
-        return await self._database.read(lambda conn: conn.scalar(counted) or 0)
+        return conn.scalar(counted) or 0
 
-    async def delete(self, schedule_id: str, version: int, event: Event) -> None:
+    @writes
+    def delete(self, conn: Connection, schedule_id: str, version: int, event: Event) -> None:
         """Delete a schedule and its ledger of ticks; its jobs stay.
 
         Raises:
             Conflict: the stored version is another.
         """
-        work = partial(_delete, schedule_id=schedule_id, version=version, event=event)
-        await self._database.write(work)
-
-
-def _add(conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
-    _hold_template(conn, schedule)
-    if not insert_new(conn, schedules, [schedule_row(schedule)]):
-        same = select(schedules.c.id).where(schedules.c.id == schedule.id)
-        if conn.scalar(same) is not None:
-            raise Conflict(f"there is a schedule {schedule.id} already")
-        raise taken("schedule", schedule.name)
-    tell(conn, [event])
-
-
-def _get(conn: Connection, schedule_id: str) -> CrawlSchedule:
-    row = conn.execute(select(schedules).where(schedules.c.id == schedule_id)).mappings().first()
-    if row is None:
-        raise NotFound(f"no schedule {schedule_id}")
-    return schedule_of(row)
-
-
-def _save(conn: Connection, schedule: CrawlSchedule, event: Event) -> None:
-    _hold_template(conn, schedule)
-    statement = (
-        update(schedules)
-        .where(
-            schedules.c.id == schedule.id,
-            schedules.c.version == schedule.version - 1,
-            schedules.c.beat == schedule.beat - 1,
-        )
-        .values(schedule_row(schedule))
-    )
-    try:
-        saved = conn.execute(statement).rowcount
-    except IntegrityError:  # the name is the only unique value that can change
-        raise taken("schedule", schedule.name) from None
-    if not saved:
-        raise Conflict(f"schedule {schedule.id} is not at version {schedule.version - 1} any more")
-    tell(conn, [event])
+        same = (schedules.c.id == schedule_id, schedules.c.version == version)
+        if not conn.execute(delete(schedules).where(*same)).rowcount:
+            raise Conflict(f"schedule {schedule_id} is not at version {version} any more")
+        conn.execute(delete(ticks).where(ticks.c.schedule_id == schedule_id))
+        tell(conn, [event])
 
 
 def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
@@ -119,33 +111,17 @@ def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
         raise NotFound(f"no template {schedule.template_id}")
 
 
-def _find(conn: Connection, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
-    found = select(schedules).where(*_conditions(conn, query))
-    rows = conn.execute(found.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
-    return [schedule_of(row) for row in rows]
-
-
 def _conditions(conn: Connection, query: ScheduleQuery) -> list[ColumnElement[bool]]:
-    asked: list[ColumnElement[bool]] = []
-    if query.owner is not None:
-        asked.append(schedules.c.owner == query.owner)
-    if query.template_id is not None:
-        asked.append(schedules.c.template_id == query.template_id)
+    asked = equal(
+        (schedules.c.owner, query.owner),
+        (schedules.c.template_id, query.template_id),
+        (schedules.c.name, query.name),
+    )
     if query.paused is not None:
         paused = schedules.c.paused_at
         asked.append(paused.is_not(None) if query.paused else paused.is_(None))
-    if query.name is not None:
-        asked.append(schedules.c.name == query.name)
     if query.text:
         asked.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:
         asked.append(behind(conn, schedules, query.after))
     return asked
-
-
-def _delete(conn: Connection, schedule_id: str, version: int, event: Event) -> None:
-    same = (schedules.c.id == schedule_id, schedules.c.version == version)
-    if not conn.execute(delete(schedules).where(*same)).rowcount:
-        raise Conflict(f"schedule {schedule_id} is not at version {version} any more")
-    conn.execute(delete(ticks).where(ticks.c.schedule_id == schedule_id))
-    tell(conn, [event])

@@ -5,7 +5,6 @@ from datetime import datetime
 from functools import partial
 from itertools import groupby
 
-from msgspec import Struct
 from sqlalchemy import Connection, exists, func, or_, select, tuple_
 
 from crawlyard.core.event import Event
@@ -13,9 +12,10 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.store.codec.jobs import job_of
-from crawlyard.store.codec.schedules import schedule_of, state_row, tick_of, tick_row
+from crawlyard.store.codec.records import TICKS
+from crawlyard.store.codec.schedules import schedule_of, state_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
-from crawlyard.store.db.database import Database
+from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.insert_jobs import add_jobs
 from crawlyard.store.jobs.job_rows import change, tell, versions
 from crawlyard.store.queries import Firing
@@ -35,35 +35,55 @@ REFUSED = ticks.c.reason == TickReason.REFUSED.value
 _PORTION = 1000  # ledger keys in one statement
 
 
-class TickStore(Struct, frozen=True):
+class TickStore(StorePart):
     """Firing of schedules, and the ledger with the outcome of each tick."""
 
-    _database: Database
-
-    async def due(self, now: datetime, limit: int) -> list[CrawlSchedule]:
+    @reads
+    def due(self, conn: Connection, now: datetime, limit: int) -> list[CrawlSchedule]:
         """Return at most *limit* schedules whose `fire_at` has come, earliest first.
 
         A schedule with an unreadable part is returned without that part, and with a `flaw`.
         """
-        return await self._database.read(partial(_due, now=now, limit=limit))
+        # by the indexed column alone: with all of 100,000 due at midnight, nothing is sorted
+        due = select(schedules).where(FIRES, schedules.c.fire_at <= now)
+        rows = conn.execute(due.order_by(schedules.c.fire_at).limit(limit)).mappings()
+        return [schedule_of(row) for row in rows]
 
-    async def waiting(self, limit: int) -> list[CrawlSchedule]:
+    @reads
+    def waiting(self, conn: Connection, limit: int) -> list[CrawlSchedule]:
         """Return at most *limit* schedules without an active job and with a tick waiting to run."""
-        return await self._database.read(partial(_waiting, limit=limit))
+        busy = exists().where(jobs.c.schedule_id == schedules.c.id, ACTIVE)
+        free = select(schedules).where(WAITS, ~busy).order_by(schedules.c.waiting_at).limit(limit)
+        return [schedule_of(row) for row in conn.execute(free).mappings()]
 
-    async def next_at(self) -> datetime | None:
+    @reads
+    def next_at(self, conn: Connection) -> datetime | None:
         """Return the earliest `fire_at` of all schedules, ``None`` if none will fire."""
-        return await self._database.read(_next_at)
+        first = select(schedules.c.fire_at).where(FIRES).order_by(schedules.c.fire_at).limit(1)
+        return conn.scalar(first)
 
-    async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
+    @reads
+    def active(
+        self, conn: Connection, schedule_ids: Collection[str]
+    ) -> Mapping[str, Sequence[Job]]:
         """Return the jobs of each schedule that have not ended, oldest first.
 
         Jobs of backfilled ticks are left out, as they don't block other runs. Schedules
         without active jobs are left out.
         """
-        return await self._database.read(partial(_active, schedule_ids=schedule_ids))
+        found = (
+            select(jobs)
+            .where(jobs.c.schedule_id.in_(sorted(schedule_ids)), ACTIVE)
+            .order_by(jobs.c.schedule_id, jobs.c.id)
+        )
+        rows = conn.execute(found).mappings()
+        by_schedule = groupby(rows, key=lambda row: str(row["schedule_id"]))
+        return {schedule_id: [job_of(row) for row in own] for schedule_id, own in by_schedule}
 
-    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
+    @reads
+    def failures(
+        self, conn: Connection, schedule_ids: Collection[str], last: int
+    ) -> Mapping[str, int]:
         """Return how many of the *last* jobs of each schedule failed.
 
         Only ticks since its `fresh_beat` count, latest first. A tick whose job was refused counts
@@ -71,8 +91,27 @@ class TickStore(Struct, frozen=True):
         are backfilled ticks: a failure there says nothing about the present. Schedules without
         failures may be left out.
         """
-        work = partial(_failures, schedule_ids=schedule_ids, last=last)
-        return await self._database.read(work)
+        # reads only the newest ticks of each schedule, along the primary key of the ledger
+        ended = jobs.c.ended_at.is_not(None) & (jobs.c.state != State.CANCELLED.value) & PRESENT
+        latest = (
+            select(jobs.c.state)
+            .select_from(ticks.outerjoin(jobs, jobs.c.id == ticks.c.job_id))
+            .where(
+                ticks.c.schedule_id == schedules.c.id,
+                ticks.c.beat >= schedules.c.fresh_beat,
+                ticks.c.reason != TickReason.BACKFILL.value,
+                or_(REFUSED, ended),
+            )
+            .order_by(ticks.c.due_at.desc())
+            .limit(last)
+            .correlate(schedules)
+            .subquery()
+        )
+        failed = or_(latest.c.state.is_(None), latest.c.state == State.FAILED.value)
+        count = select(func.count()).select_from(latest).where(failed).scalar_subquery()
+        of = schedules.c.id.in_(sorted(schedule_ids))
+        found = select(schedules.c.id, count.label("failures")).where(of)
+        return {row.id: row.failures for row in conn.execute(found)}
 
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
         """Write firings in ONE transaction; return for each whether it was written.
@@ -83,90 +122,25 @@ class TickStore(Struct, frozen=True):
         """
         return await self._database.write(partial(_fire, firings=firings)) if firings else []
 
-    async def ticks(
-        self, schedule_id: str, before: datetime | None = None, limit: int = 100
+    @reads
+    def ticks(
+        self, conn: Connection, schedule_id: str, before: datetime | None = None, limit: int = 100
     ) -> list[Tick]:
         """Return at most *limit* ticks due before *before* (``None``: all), latest first."""
-        work = partial(_ticks, schedule_id=schedule_id, before=before, limit=limit)
-        return await self._database.read(work)
+        found = select(ticks).where(ticks.c.schedule_id == schedule_id)
+        if before is not None:
+            found = found.where(ticks.c.due_at < before)
+        return TICKS.all(conn, found.order_by(ticks.c.due_at.desc()).limit(limit))
 
-    async def ticks_between(
-        self, schedule_id: str, since: datetime, until: datetime
+    @reads
+    def ticks_between(
+        self, conn: Connection, schedule_id: str, since: datetime, until: datetime
     ) -> Mapping[datetime, Tick]:
         """Return the ticks due from *since* up to but excluding *until*, by due time."""
-        work = partial(_between, schedule_id=schedule_id, since=since, until=until)
-        return await self._database.read(work)
-
-
-def _due(conn: Connection, now: datetime, limit: int) -> list[CrawlSchedule]:
-    # ordered by the indexed column alone: with all of 100,000 due at midnight, nothing is sorted
-    due = select(schedules).where(FIRES, schedules.c.fire_at <= now)
-    rows = conn.execute(due.order_by(schedules.c.fire_at).limit(limit)).mappings()
-    return [schedule_of(row) for row in rows]
-
-
-def _waiting(conn: Connection, limit: int) -> list[CrawlSchedule]:
-    busy = exists().where(jobs.c.schedule_id == schedules.c.id, ACTIVE)
-    free = select(schedules).where(WAITS, ~busy).order_by(schedules.c.waiting_at).limit(limit)
-    return [schedule_of(row) for row in conn.execute(free).mappings()]
-
-
-def _next_at(conn: Connection) -> datetime | None:
-    first = select(schedules.c.fire_at).where(FIRES).order_by(schedules.c.fire_at).limit(1)
-    return conn.scalar(first)
-
-
-def _active(conn: Connection, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
-    found = (
-        select(jobs)
-        .where(jobs.c.schedule_id.in_(sorted(schedule_ids)), ACTIVE)
-        .order_by(jobs.c.schedule_id, jobs.c.id)
-    )
-    rows = conn.execute(found).mappings()
-    by_schedule = groupby(rows, key=lambda row: str(row["schedule_id"]))
-    return {schedule_id: [job_of(row) for row in own] for schedule_id, own in by_schedule}
-
-
-def _failures(conn: Connection, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
-    # reads only the newest ticks of each schedule, along the primary key of the ledger
-    ended = jobs.c.ended_at.is_not(None) & (jobs.c.state != State.CANCELLED.value) & PRESENT
-    latest = (
-        select(jobs.c.state)
-        .select_from(ticks.outerjoin(jobs, jobs.c.id == ticks.c.job_id))
-        .where(
-            ticks.c.schedule_id == schedules.c.id,
-            ticks.c.beat >= schedules.c.fresh_beat,
-            ticks.c.reason != TickReason.BACKFILL.value,
-            or_(REFUSED, ended),
+        found = select(ticks).where(
+            ticks.c.schedule_id == schedule_id, ticks.c.due_at >= since, ticks.c.due_at < until
         )
-        .order_by(ticks.c.due_at.desc())
-        .limit(last)
-        .correlate(schedules)
-        .subquery()
-    )
-    failed = or_(latest.c.state.is_(None), latest.c.state == State.FAILED.value)
-    count = select(func.count()).select_from(latest).where(failed).scalar_subquery()
-    of = schedules.c.id.in_(sorted(schedule_ids))
-    found = select(schedules.c.id, count.label("failures")).where(of)
-    return {row.id: row.failures for row in conn.execute(found)}
-
-
-def _ticks(conn: Connection, schedule_id: str, before: datetime | None, limit: int) -> list[Tick]:
-    found = select(ticks).where(ticks.c.schedule_id == schedule_id)
-    if before is not None:
-        found = found.where(ticks.c.due_at < before)
-    rows = conn.execute(found.order_by(ticks.c.due_at.desc()).limit(limit)).mappings()
-    return [tick_of(row) for row in rows]
-
-
-def _between(
-    conn: Connection, schedule_id: str, since: datetime, until: datetime
-) -> Mapping[datetime, Tick]:
-    found = select(ticks).where(
-        ticks.c.schedule_id == schedule_id, ticks.c.due_at >= since, ticks.c.due_at < until
-    )
-    rows = conn.execute(found.order_by(ticks.c.due_at)).mappings()
-    return {row["due_at"]: tick_of(row) for row in rows}
+        return {tick.due_at: tick for tick in TICKS.all(conn, found.order_by(ticks.c.due_at))}
 
 
 def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
@@ -227,7 +201,7 @@ def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, date
 
 def _write_ticks(conn: Connection, new: Sequence[Tick]) -> None:
     """Write ticks; a stored tick of the same due time is replaced unless it has another job."""
-    rows = [tick_row(tick) for tick in new]
+    rows = [TICKS.row(tick) for tick in new]
     if insert_new(conn, ticks, rows) == len(rows):
         return
     update_rows(conn, ticks, rows, ("schedule_id", "due_at"), only=ticks.c.job_id.is_(None))

@@ -245,16 +245,18 @@ _PAGE_TYPES: Mapping[str, Any] = {
     "bytes": BigInteger,
     "sha256": String(64),
     "extracted": CleanText,  # JSON; NULL: nothing
-    "error": String(32),
 }
 _TYPES: Mapping[Any, Any] = {int: Integer, bool: Boolean, str: CleanText, datetime: Instant}
 
 
 def _page_columns() -> Iterator[Column[Any]]:
-    """Yield a column for each field of a page record; its parent is in the frontier."""
+    """Yield the columns of each field of a page record; its parent is in the frontier."""
     kinds = fields_of(Page)
     for field in fields(Page):
-        if field.name != "parent":
+        if field.name == "error":
+            yield Column("error", String(32))
+            yield Column("error_detail", CleanText, nullable=False)
+        elif field.name != "parent":
             may_be_null = field.default is None or field.default_factory is not NODEFAULT
             kind = _PAGE_TYPES.get(field.name) or _TYPES[kinds[field.name].kind]
             yield Column(field.name, kind, nullable=may_be_null)

@@ -3,55 +3,91 @@
 Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries, the events.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, update
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhooks.delivery_limits import Traffic
-from crawlyard.core.webhooks.subscribers import Subscribers
-from crawlyard.core.webhooks.webhook import Delivery, DeliveryState, Webhook, message_id
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.jobs import event_of
-from crawlyard.store.codec.webhooks import delivery_of, delivery_row, webhook_of, webhook_row
+from crawlyard.core.webhooks.webhook import (
+    Delivery,
+    DeliveryState,
+    Subscribers,
+    Webhook,
+    message_id,
+)
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import DELIVERIES, EVENTS, WEBHOOKS
 from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import Database
+from crawlyard.store.db.rows import equal
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
-from crawlyard.store.webhooks.outbox import give_up, give_up_all, locked
 
 _CURSOR = "webhooks"
 
 
-class DeliveryStore(Struct, frozen=True):
+class DeliveryStore(StorePart):
     """Webhook deliveries, pending and finished."""
 
-    _database: Database
-
-    async def fan_out(self, now: datetime, limit: int = 500) -> int:
+    @writes
+    def fan_out(self, conn: Connection, now: datetime, limit: int = 500) -> int:
         """Create deliveries, due at *now*, for the next unprocessed events.
 
         One transaction processes at most *limit* events. Each event is processed once, no matter
         how many callers there are; an active webhook gets each event that it `wants` once. Return
         the number of processed events; events that concern no active webhook are skipped.
         """
-        return await self._database.write(partial(_fan_out, now=now, limit=limit))
+        seen = _locked_cursor(conn)
+        # Read the events first: webhooks that an event is meant for were committed before it, so
+        # the query of webhooks below sees them.
+        last = conn.scalar(select(func.max(events.c.seq))) or 0
+        if last <= seen:
+            return 0
+        looked_at = _events_between(conn, seen, last, limit)
+        audience = Subscribers(_endpoints(conn, looked_at))
+        new = [
+            _new_row(webhook.id, event, now)
+            for event in looked_at
+            for webhook in audience.of(event)
+        ]
+        insert_new(conn, deliveries, new)
+        through = looked_at[-1].seq if len(looked_at) == limit else last
+        conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
+        return len(looked_at)
 
-    async def claim(self, now: datetime, lease: timedelta, traffic: Traffic) -> list[Claimed]:
+    @writes
+    def claim(
+        self, conn: Connection, now: datetime, lease: timedelta, traffic: Traffic
+    ) -> list[Claimed]:
         """Lease due deliveries, earliest first, as far as *traffic* has room for them.
 
         Only deliveries of active webhooks that their receiver has not put on hold. They are
         counted in *traffic*. Two callers never get the same delivery until its lease expires.
         """
-        work = partial(_claim, now=now, until=now + lease, traffic=traffic)
-        return await self._database.write(work)
+        claimed: list[Claimed] = []
+        # another round if some deliveries did not fit, to use the remaining room
+        while traffic.free:
+            found = DELIVERIES.all(conn, _due(now, traffic))
+            hooks = _webhooks_of(conn, found)
+            fitting = [
+                Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
+                for delivery in found
+                if delivery.webhook_id in hooks and traffic.take(hooks[delivery.webhook_id])
+            ]
+            mine = deliveries.c.no.in_([each.delivery.no for each in fitting])
+            conn.execute(update(deliveries).where(mine).values(leased_until=now + lease))
+            claimed += fitting
+            if len(fitting) == len(found):
+                break
+        return claimed
 
     async def settle(
         self, claimed: Delivery, after: Delivery, held_until: datetime | None = None
@@ -68,29 +104,38 @@ class DeliveryStore(Struct, frozen=True):
             await give_up_all(self._database, claimed.webhook_id, event.at)
         return event
 
-    async def get(self, delivery_id: str) -> Delivery:
+    @reads
+    def get(self, conn: Connection, delivery_id: str) -> Delivery:
         """Return a delivery.
 
         Raises:
             NotFound: no delivery has that id.
         """
-        return await self._database.read(partial(_get, delivery_id=delivery_id))
+        return _get(conn, delivery_id)
 
-    async def find(
-        self, webhook_id: str, state: DeliveryState | None, before: int | None, limit: int
+    @reads
+    def find(
+        self,
+        conn: Connection,
+        webhook_id: str,
+        state: DeliveryState | None,
+        before: int | None,
+        limit: int,
     ) -> list[Delivery]:
         """Return at most *limit* deliveries with a key below *before*, newest first.
 
         *state* ``None`` means all states, *before* ``None`` the newest deliveries.
         """
-        asked = [deliveries.c.webhook_id == webhook_id]
-        if state is not None:
-            asked.append(deliveries.c.state == state.value)
+        asked = equal(
+            (deliveries.c.webhook_id, webhook_id), (deliveries.c.state, state and state.value)
+        )
         if before is not None:
             asked.append(deliveries.c.no < before)
-        return await self._database.read(partial(_find, asked=asked, limit=limit))
+        found = select(deliveries).where(*asked).order_by(deliveries.c.no.desc()).limit(limit)
+        return DELIVERIES.all(conn, found)
 
-    async def again(self, delivery_id: str, now: datetime) -> Delivery:
+    @writes
+    def again(self, conn: Connection, delivery_id: str, now: datetime) -> Delivery:
         """Make a delivery due again at *now*, whatever its state; its attempts start from zero.
 
         A hold that its receiver asked for is lifted.
@@ -99,7 +144,18 @@ class DeliveryStore(Struct, frozen=True):
             NotFound: no delivery has that id.
             Conflict: the webhook is switched off.
         """
-        return await self._database.write(partial(_again, delivery_id=delivery_id, now=now))
+        webhook = locked(conn, _get(conn, delivery_id).webhook_id)
+        before = _get(conn, delivery_id, lock=True)
+        if webhook is None or not webhook.active:
+            raise Conflict(f"webhook {before.webhook_id} is switched off")
+        after = replace(before, state=DeliveryState.PENDING, attempts=(), due_at=now, ended_at=None)
+        conn.execute(
+            update(deliveries)
+            .where(deliveries.c.id == delivery_id)
+            .values(DELIVERIES.row(after) | {"leased_until": None})
+        )
+        conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(held_until=None))
+        return after
 
     async def next_at(self, now: datetime, traffic: Traffic) -> datetime | None:
         # Called every second, usually with nothing to deliver: then at most one short query runs.
@@ -111,28 +167,13 @@ class DeliveryStore(Struct, frozen=True):
             return None
         return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
-    async def events(self, deliveries: Sequence[Delivery]) -> list[Event | None]:
+    @reads
+    def events(self, conn: Connection, sent: Sequence[Delivery]) -> list[Event | None]:
         """Return the event of each delivery, ``None`` if it was deleted by retention."""
-        seqs = [delivery.seq for delivery in deliveries]
-        return await self._database.read(partial(_events, seqs=seqs)) if seqs else []
-
-
-def _fan_out(conn: Connection, now: datetime, limit: int) -> int:
-    seen = _locked_cursor(conn)
-    # Read the events first: webhooks that an event is meant for were committed before it, so the
-    # query of webhooks below sees them.
-    last = conn.scalar(select(func.max(events.c.seq))) or 0
-    if last <= seen:
-        return 0
-    looked_at = _events_between(conn, seen, last, limit)
-    audience = Subscribers(_endpoints(conn, looked_at))
-    new = [
-        _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
-    ]
-    insert_new(conn, deliveries, new)
-    through = looked_at[-1].seq if len(looked_at) == limit else last
-    conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
-    return len(looked_at)
+        seqs = [delivery.seq for delivery in sent]
+        found = EVENTS.all(conn, select(events).where(events.c.seq.in_(seqs)))
+        of_seq = {event.seq: event for event in found}
+        return [of_seq.get(seq) for seq in seqs]
 
 
 def _locked_cursor(conn: Connection) -> int:
@@ -150,17 +191,9 @@ def _events_between(conn: Connection, seen: int, last: int, limit: int) -> list[
         webhooks.c.job_id == events.c.subject,
         webhooks.c.id == events.c.subject,
     )
-    rows = conn.execute(
-        select(events)
-        .where(
-            events.c.seq > seen,
-            events.c.seq <= last,
-            select(webhooks.c.id).where(webhooks.c.active, concerned).exists(),
-        )
-        .order_by(events.c.seq)
-        .limit(limit)
-    )
-    return [event_of(row) for row in rows.mappings()]
+    heard = select(webhooks.c.id).where(webhooks.c.active, concerned).exists()
+    found = select(events).where(events.c.seq > seen, events.c.seq <= last, heard)
+    return EVENTS.all(conn, found.order_by(events.c.seq).limit(limit))
 
 
 def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhook, int]]:
@@ -174,7 +207,7 @@ def _endpoints(conn: Connection, happened: Sequence[Event]) -> list[tuple[Webhoo
     # shared locks, so that a webhook being deleted gets no new deliveries
     query = select(webhooks).where(webhooks.c.active, concerned).order_by(webhooks.c.id)
     rows = conn.execute(query.with_for_update(read=True, key_share=True)).mappings()
-    return [(webhook_of(row), row["since_seq"]) for row in rows]
+    return [(WEBHOOKS.record(row), row["since_seq"]) for row in rows]
 
 
 def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
@@ -187,26 +220,7 @@ def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
         due_at=now,
         created_at=now,
     )
-    return delivery_row(delivery)
-
-
-def _claim(conn: Connection, now: datetime, until: datetime, traffic: Traffic) -> list[Claimed]:
-    claimed: list[Claimed] = []
-    # another round if some deliveries did not fit, to use the remaining room
-    while traffic.free:
-        found = [delivery_of(row) for row in conn.execute(_due(now, traffic)).mappings()]
-        hooks = _webhooks_of(conn, found)
-        fitting = [
-            Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
-            for delivery in found
-            if delivery.webhook_id in hooks and traffic.take(hooks[delivery.webhook_id])
-        ]
-        mine = deliveries.c.no.in_([each.delivery.no for each in fitting])
-        conn.execute(update(deliveries).where(mine).values(leased_until=until))
-        claimed += fitting
-        if len(fitting) == len(found):
-            break
-    return claimed
+    return DELIVERIES.row(delivery)
 
 
 _SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
@@ -240,8 +254,8 @@ def _waiting(traffic: Traffic) -> ColumnElement[bool]:
 
 def _webhooks_of(conn: Connection, found: Sequence[Delivery]) -> dict[str, Webhook]:
     ids = sorted({delivery.webhook_id for delivery in found})
-    rows = conn.execute(select(webhooks).where(webhooks.c.id.in_(ids))).mappings()
-    return {row["id"]: webhook_of(row) for row in rows}
+    theirs = WEBHOOKS.all(conn, select(webhooks).where(webhooks.c.id.in_(ids)))
+    return {webhook.id: webhook for webhook in theirs}
 
 
 def _settle(
@@ -249,20 +263,19 @@ def _settle(
 ) -> Event | None:
     webhook = locked(conn, claimed.webhook_id)
     mine = select(deliveries).where(deliveries.c.id == claimed.id)
-    row = conn.execute(mine.with_for_update()).mappings().first()
-    if webhook is None or row is None or delivery_of(row) != claimed:
+    if webhook is None or DELIVERIES.first(conn, mine.with_for_update()) != claimed:
         return None
     conn.execute(
         update(deliveries)
         .where(deliveries.c.id == claimed.id)
-        .values(delivery_row(after) | {"leased_until": None})
+        .values(DELIVERIES.row(after) | {"leased_until": None})
     )
     if len(after.attempts) == len(claimed.attempts):
         return None
     heard, event = webhook.heard(after, held_until)
     if heard != webhook:
         changed = update(webhooks).where(webhooks.c.id == webhook.id)
-        conn.execute(changed.values(webhook_row(heard)))
+        conn.execute(changed.values(WEBHOOKS.row(heard)))
     if event is not None:
         give_up(conn, webhook.id, event.at)
         tell(conn, [event])
@@ -271,30 +284,8 @@ def _settle(
 
 def _get(conn: Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
     mine = select(deliveries).where(deliveries.c.id == delivery_id)
-    row = conn.execute(mine.with_for_update() if lock else mine).mappings().first()
-    if row is None:
-        raise NotFound(f"no delivery {delivery_id}")
-    return delivery_of(row)
-
-
-def _find(conn: Connection, asked: Sequence[ColumnElement[bool]], limit: int) -> list[Delivery]:
-    found = select(deliveries).where(*asked).order_by(deliveries.c.no.desc()).limit(limit)
-    return [delivery_of(row) for row in conn.execute(found).mappings()]
-
-
-def _again(conn: Connection, delivery_id: str, now: datetime) -> Delivery:
-    webhook = locked(conn, _get(conn, delivery_id).webhook_id)
-    before = _get(conn, delivery_id, lock=True)
-    if webhook is None or not webhook.active:
-        raise Conflict(f"webhook {before.webhook_id} is switched off")
-    after = replace(before, state=DeliveryState.PENDING, attempts=(), due_at=now, ended_at=None)
-    conn.execute(
-        update(deliveries)
-        .where(deliveries.c.id == delivery_id)
-        .values(delivery_row(after) | {"leased_until": None})
-    )
-    conn.execute(update(webhooks).where(webhooks.c.id == webhook.id).values(held_until=None))
-    return after
+    mine = mine.with_for_update() if lock else mine
+    return DELIVERIES.one(conn, mine, f"delivery {delivery_id}")
 
 
 _ANY_UNDELIVERED = select(deliveries.c.no).where(UNDELIVERED).limit(1)
@@ -320,7 +311,49 @@ def _next_at(conn: Connection, now: datetime, traffic: Traffic) -> datetime | No
     return min((at for at in instants if at is not None), default=None)
 
 
-def _events(conn: Connection, seqs: Collection[int]) -> list[Event | None]:
-    rows = conn.execute(select(events).where(events.c.seq.in_(seqs))).mappings()
-    of_seq = {row["seq"]: event_of(row) for row in rows}
-    return [of_seq.get(seq) for seq in seqs]
+AT_ONCE = 1000
+"""Number of deliveries that one transaction gives up or deletes: 10 ms on SQLite."""
+
+
+def locked(conn: Connection, webhook_id: str, *, to_delete: bool = False) -> Webhook | None:
+    """Return a webhook, locked until the transaction ends; ``None`` if it is gone.
+
+    A transaction that also changes its deliveries locks the webhook first. Only with *to_delete*
+    does the lock prevent new deliveries.
+    """
+    mine = select(webhooks).where(webhooks.c.id == webhook_id)
+    return WEBHOOKS.first(conn, mine.with_for_update(key_share=not to_delete))
+
+
+def give_up(conn: Connection, webhook_id: str, at: datetime) -> bool:
+    """Mark up to `AT_ONCE` waiting deliveries as failed; return whether there may be more."""
+    waiting = select(deliveries.c.no).where(deliveries.c.webhook_id == webhook_id, UNDELIVERED)
+    given_up = conn.execute(
+        update(deliveries)
+        .where(deliveries.c.no.in_(waiting.order_by(deliveries.c.no).limit(AT_ONCE)))
+        .values(state=DeliveryState.FAILED.value, ended_at=at, leased_until=None)
+    )
+    return given_up.rowcount == AT_ONCE
+
+
+def drop(conn: Connection, webhook_id: str) -> bool:
+    """Delete up to `AT_ONCE` deliveries of a webhook; return whether there may be more."""
+    own = select(deliveries.c.no).where(deliveries.c.webhook_id == webhook_id)
+    first = own.order_by(deliveries.c.no).limit(AT_ONCE)
+    dropped = conn.execute(delete(deliveries).where(deliveries.c.no.in_(first)))
+    return dropped.rowcount == AT_ONCE
+
+
+async def give_up_all(database: Database, webhook_id: str, at: datetime) -> None:
+    """Mark all waiting deliveries of a switched-off webhook as failed, in small transactions."""
+    step = partial(_give_up_if_off, webhook_id=webhook_id, at=at)
+    while await database.write(step):
+        pass
+
+
+def _give_up_if_off(conn: Connection, webhook_id: str, at: datetime) -> bool:
+    """Give up waiting deliveries of a webhook if it is off; return whether there may be more."""
+    webhook = locked(conn, webhook_id)
+    # if it was switched on meanwhile, that transaction has given up the rest
+    off = webhook is not None and not webhook.active
+    return off and give_up(conn, webhook_id, at)

@@ -3,42 +3,44 @@
 from collections.abc import Mapping
 from functools import partial
 
-from msgspec import Struct
-from sqlalchemy import ColumnElement, Connection, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
-from crawlyard.errors import Conflict, NotFound
-from crawlyard.store.codec.webhooks import webhook_of, webhook_row
-from crawlyard.store.db.bulk_rows import insert_new
-from crawlyard.store.db.database import Database
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import WEBHOOKS
+from crawlyard.store.db.rows import add_row, equal
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import deliveries, webhooks
-from crawlyard.store.webhooks.outbox import drop, give_up, give_up_all, locked
+from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, locked
 
 
-class WebhookStore(Struct, frozen=True):
+class WebhookStore(StorePart):
     """Webhooks: the endpoints that events are delivered to."""
 
-    _database: Database
-
-    async def add(self, webhook: Webhook, event: Event) -> None:
+    @writes
+    def add(self, conn: Connection, webhook: Webhook, event: Event) -> None:
         """Add a new webhook and the event; it gets the events that are written after that one.
 
         Raises:
             Conflict: the id is taken.
         """
-        await self._database.write(partial(_add, webhook=webhook, event=event))
+        add_row(conn, webhooks, WEBHOOKS.row(webhook) | {"since_seq": 0}, "a webhook")
+        tell(conn, [event])
+        _from_now_on(conn, webhook.id)
 
-    async def get(self, webhook_id: str) -> Webhook:
+    @reads
+    def get(self, conn: Connection, webhook_id: str) -> Webhook:
         """Return a webhook.
 
         Raises:
             NotFound: no webhook has that id.
         """
-        return await self._database.read(partial(_get, webhook_id=webhook_id))
+        found = select(webhooks).where(webhooks.c.id == webhook_id)
+        return WEBHOOKS.one(conn, found, f"webhook {webhook_id}")
 
     async def save(self, webhook: Webhook, event: Event) -> None:
         """Replace version ``webhook.version - 1`` and add the event.
@@ -57,9 +59,21 @@ class WebhookStore(Struct, frozen=True):
         if await self._database.write(partial(_save, webhook=webhook, event=event)):
             await give_up_all(self._database, webhook.id, webhook.updated_at)
 
-    async def find(self, query: WebhookQuery, limit: int) -> list[Webhook]:
+    @reads
+    def find(self, conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that match *query*, newest first."""
-        return await self._database.read(partial(_find, query=query, limit=limit))
+        asked = equal((webhooks.c.owner, query.owner))
+        if query.job_id is not None:
+            none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
+            asked.append(of_job if query.job_id else none)
+        if query.id_part:
+            part = query.id_part.lower()
+            begins = webhooks.c.id.startswith(part, autoescape=True)
+            asked.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
+        if query.before is not None:
+            asked.append(webhooks.c.id < query.before)
+        found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
+        return WEBHOOKS.all(conn, found)
 
     async def deliveries(self, webhook_id: str) -> Mapping[DeliveryState, int]:
         """Return the number of deliveries of a webhook in each state, without zeros."""
@@ -85,13 +99,6 @@ class WebhookStore(Struct, frozen=True):
         )
 
 
-def _add(conn: Connection, webhook: Webhook, event: Event) -> None:
-    if not insert_new(conn, webhooks, [webhook_row(webhook) | {"since_seq": 0}]):
-        raise Conflict(f"there is a webhook {webhook.id} already")
-    tell(conn, [event])
-    _from_now_on(conn, webhook.id)
-
-
 def _from_now_on(conn: Connection, webhook_id: str) -> None:
     """Let a webhook receive only the events that follow this transaction's own event.
 
@@ -102,18 +109,11 @@ def _from_now_on(conn: Connection, webhook_id: str) -> None:
     conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(since_seq=last))
 
 
-def _get(conn: Connection, webhook_id: str) -> Webhook:
-    row = conn.execute(select(webhooks).where(webhooks.c.id == webhook_id)).mappings().first()
-    if row is None:
-        raise NotFound(f"no webhook {webhook_id}")
-    return webhook_of(row)
-
-
 def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
     """Replace a webhook; return whether there may be more waiting deliveries to give up."""
     before = _at(conn, webhook.id, webhook.version - 1)
     begins = webhook.active and not before.active
-    row = webhook_row(webhook) | {"held_until": None}
+    row = WEBHOOKS.row(webhook) | {"held_until": None}
     for name in _SETTLED:
         if begins:
             row[name] = _ANEW[name]
@@ -135,23 +135,6 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
 
 _ANEW = {"failing_since": None, "failures": 0}
 _SETTLED = tuple(_ANEW)  # written by `settle`, which doesn't change the version
-
-
-def _find(conn: Connection, query: WebhookQuery, limit: int) -> list[Webhook]:
-    asked: list[ColumnElement[bool]] = []
-    if query.owner is not None:
-        asked.append(webhooks.c.owner == query.owner)
-    if query.job_id is not None:
-        none, of_job = webhooks.c.job_id.is_(None), webhooks.c.job_id == query.job_id
-        asked.append(of_job if query.job_id else none)
-    if query.id_part:
-        part = query.id_part.lower()
-        begins = webhooks.c.id.startswith(part, autoescape=True)
-        asked.append(or_(begins, webhooks.c.id.endswith(part, autoescape=True)))
-    if query.before is not None:
-        asked.append(webhooks.c.id < query.before)
-    found = select(webhooks).where(*asked).order_by(webhooks.c.id.desc()).limit(limit)
-    return [webhook_of(row) for row in conn.execute(found).mappings()]
 
 
 def _emptied(conn: Connection, webhook_id: str, version: int) -> bool:

@@ -1,4 +1,4 @@
-"""What happens, told to those who listen: server-sent events.
+"""Live updates as server-sent events.
 
 Source: the HTML standard, "Server-sent events".
 """

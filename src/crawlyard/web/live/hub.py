@@ -1,19 +1,20 @@
-"""All who listen at this server: who they are, and what they are told.
+"""Hub of all event streams of this server.
 
-The events come from the table, so that those of other processes are told alike. While
-nobody listens, nothing is read.
+Events are read from their table, so that those of other processes are sent as well. While
+there is no stream, nothing is read.
 """
 
 import asyncio
 import itertools
 import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 from crawlyard.about import VERSION
-from crawlyard.bus.base import BusReach
+from crawlyard.bus.base import Bus, BusReach
+from crawlyard.clock import Clock
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.fleet.live import CountsOut, HelloOut, PingOut, WorkersOut
@@ -27,11 +28,10 @@ from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.fleet.status import Watching
 from crawlyard.store.queries import JobQuery
-from crawlyard.web.live.ahead import HEAR_EVERY, Ahead
-from crawlyard.web.live.boards import Board, ProgressBoard
-from crawlyard.web.live.frames import Frame, Teller, beginning, frame
+from crawlyard.web.live.catch_up import CatchUp
 from crawlyard.web.live.logs import Logs
-from crawlyard.web.live.past import Past
+from crawlyard.web.live.snapshots import Board, ProgressBoard
+from crawlyard.web.live.sse import Frame, Teller, beginning, frame
 from crawlyard.web.live.stream import Stream, Wish
 from crawlyard.yard import Yard
 
@@ -41,11 +41,14 @@ MOST_OF_ONE = 20
 MOST = 1_000
 """Streams of this server."""
 
+HEAR_EVERY = timedelta(milliseconds=100)
+"""News are taken from the bus at most this often; the first do not wait."""
+
 LOOK_EVERY = timedelta(milliseconds=200)
-"""Between two looks at the table of events and at the logs that are followed."""
+"""Between two looks at the events and at the logs that are followed."""
 
 PULSE_EVERY = timedelta(milliseconds=500)
-"""Between two words on how far the running jobs have come."""
+"""Between two messages on the progress of running jobs."""
 
 PING_EVERY = timedelta(seconds=15)
 
@@ -62,7 +65,7 @@ _RUNNING = JobQuery(states=frozenset({State.RUNNING}))
 
 
 class Hub:
-    """Lets clients listen, and tells them what happens."""
+    """Opens streams, and sends them what happens."""
 
     def __init__(self, yard: Yard, access: Credentials, watching: Watching) -> None:
         self._yard = yard
@@ -71,12 +74,12 @@ class Hub:
         self._access = access
         self._watching = watching
         self._teller = Teller(yard.store, yard.clock)
-        self._past = Past(yard.store.events, self._teller, yard.clock)
+        self._past = CatchUp(yard.store.events, self._teller, yard.clock)
         self._logs = Logs(yard.store.journal, yard.clock, PING_EVERY.total_seconds())
         self._streams: set[Stream] = set()
         self._seq = 0  # events up to this one were told
         self._work: asyncio.Task[None] | None = None
-        self._ahead = Ahead(yard.bus, yard.clock)
+        self._relay = _Relay(yard.bus, yard.clock)
         self._progress = ProgressBoard()
         self._counts = Board("counts", Topic.JOBS, self._read_counts)
         self._workers = Board("workers", Topic.WORKERS, self._read_workers)
@@ -85,20 +88,20 @@ class Hub:
 
     @property
     def closed(self) -> bool:
-        """Tell whether the server is to end."""
+        """Return whether the server is shutting down."""
         return self._closed
 
     @property
     def streams(self) -> Collection[Stream]:
-        """Return who listens now, in no order."""
+        """Return the open streams, in no order."""
         return frozenset(self._streams)
 
     async def open(self, caller: Caller, wish: Wish) -> Stream:
-        """Let *caller* listen from now on; he leaves by `leave`.
+        """Open a stream for *caller*, until `leave`.
 
         Raises:
-            QuotaExceeded: what he showed has as many streams as it may have.
-            Unavailable: the server has, or it is to end.
+            QuotaExceeded: their credential has as many streams as it may have.
+            Unavailable: the server has as many as it may have, or is shutting down.
         """
         self._check_room(caller)
         last = await self._events.last()
@@ -120,7 +123,7 @@ class Hub:
         return stream
 
     def leave(self, stream: Stream) -> None:
-        """Take note that nobody listens there any more."""
+        """Remove a stream whose client is gone."""
         stream.end()
         self._streams.discard(stream)
         self._logs.leave(stream)
@@ -128,20 +131,20 @@ class Hub:
             self._rest()
 
     def close(self) -> None:
-        """End all streams, and let nobody listen any more."""
+        """End all streams, and open no more."""
         self._closed = True
         for stream in self._streams:
             stream.end()
         self._rest()
 
     def drop(self, credential_id: str) -> None:
-        """End the streams of a token or session that proves nothing any more."""
+        """End the streams of a token or session that is no longer valid."""
         for stream in self._streams:
             if stream.caller.credential.id == credential_id:
                 stream.end(because_of_auth=True)
 
     async def messages(self, stream: Stream) -> AsyncIterator[bytes]:
-        """Yield what *stream* is told, from its first message to its last, in portions."""
+        """Yield the messages of *stream*, from the first to the last, in portions."""
         if stream.wish.log is not None:
             async for portion in self._logs.of(stream, stream.wish.log):
                 yield portion
@@ -168,7 +171,7 @@ class Hub:
         if own[caller.credential.id] >= MOST_OF_ONE:
             raise QuotaExceeded("streams", f"expected at most {MOST_OF_ONE} streams at once")
 
-    # --- what goes on while somebody listens
+    # --- while there are streams
 
     def _rest(self) -> None:
         if self._work is not None:
@@ -191,13 +194,13 @@ class Hub:
         def tell(progress: Mapping[str, Progress]) -> None:
             self._progress.hear(progress, self._streams, self._clock.now())
 
-        await self._ahead.hear(tell)
+        await self._relay.hear(tell)
 
     async def _follow(self) -> None:
         while True:
             await _unless_away(self._look())
             await _unless_away(self._logs.look())
-            await self._ahead.until_events(LOOK_EVERY)
+            await self._relay.until_events(LOOK_EVERY)
 
     async def _look(self) -> None:
         last = await self._events.last()
@@ -230,7 +233,7 @@ class Hub:
             self._counts.stain(*owners)
 
     async def _recheck(self, found: Sequence[Event]) -> None:
-        """End the streams of those whom one of these events has cost their rights."""
+        """End the streams of users who lost their rights by one of these events."""
         users = {event.owner for event in found if event.name.kind in {"token", "user"}}
         await self._check([s for s in self._streams if s.caller.user.id in users])
 
@@ -244,7 +247,7 @@ class Hub:
             await self._clock.sleep(PULSE_EVERY)
 
     async def _check(self, suspects: Collection[Stream]) -> None:
-        """End the streams of those who have lost the right to listen; each is asked for once."""
+        """End the streams whose credentials are no longer good; each is checked once."""
         proofs = {(s.caller.credential.id, s.caller.user.role): s.caller for s in suspects}
         for (credential, role), caller in proofs.items():
             if not await self._access.still_good(caller):
@@ -254,9 +257,9 @@ class Hub:
                         stream.end(because_of_auth=True)
 
     async def _stand(self, *, look: bool, behind: bool) -> None:
-        """Tell how things stand: to who is fresh all of it, to the others what has changed.
+        """Send the current state: all of it to fresh streams, what has changed to the others.
 
-        Without *behind*, progress is looked at only if somebody is fresh or a job is new.
+        Without *behind*, progress is read only if a stream is fresh or a job is new.
         """
         streams = list(self._streams)
         fresh = {stream for stream in streams if stream.fresh}
@@ -276,7 +279,7 @@ class Hub:
             raise
 
     async def _running(self, streams: Collection[Stream]) -> Sequence[Standing]:
-        """Return the jobs that run now, if anybody wants to know."""
+        """Return the running jobs, if a stream wants to know."""
         if not any(Topic.JOBS in stream.wish.topics for stream in streams):
             return ()
         return await self._yard.store.jobs.find(_RUNNING, _MOST_RUNNING)
@@ -311,8 +314,42 @@ class Hub:
                 stream.put(message)
 
 
+class _Relay:
+    """Takes news from the bus, ahead of the next look at the store."""
+
+    def __init__(self, bus: Bus, clock: Clock) -> None:
+        self._bus = bus
+        self._clock = clock
+        self._prompt = asyncio.Event()
+
+    async def hear(self, tell: Callable[[Mapping[str, Progress]], None]) -> None:
+        """Pass the progress of jobs, by id, to *tell* as it arrives, until cancelled."""
+        with self._bus.listen() as ear:
+            while True:
+                await ear.news()
+                progress, happened = ear.take()
+                if progress:
+                    tell(progress)
+                if happened:
+                    self._prompt.set()
+                await self._clock.sleep(HEAR_EVERY)
+
+    async def until_events(self, at_most: timedelta) -> None:
+        """Return when the bus says that events were stored, or after *at_most*."""
+        waits = (
+            asyncio.ensure_future(self._clock.sleep(at_most)),
+            asyncio.ensure_future(self._prompt.wait()),
+        )
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+        self._prompt.clear()
+
+
 async def _unless_away(work: Coroutine[Any, Any, None]) -> None:
-    """Do *work*; where the store is away, leave it to the next time."""
+    """Do *work*; if the store is away, leave it to the next time."""
     try:
         await work
     except StoreUnavailable as error:

@@ -14,7 +14,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.stream_topic import Topic, names_of
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.live.frames import Frame, frame
+from crawlyard.web.live.sse import Frame, frame
 
 ROOM = 256
 """Messages that may wait for a client that reads slowly."""

@@ -8,19 +8,6 @@ from crawlyard.core.jobs.bulk import BulkDone, Result
 from crawlyard.core.operation import Failure, Operation
 
 
-class FailureOut(Wire, frozen=True, kw_only=True):
-    """One thing that could not be done."""
-
-    id: str
-    code: str
-    detail: str
-
-    @classmethod
-    def of(cls, failure: Failure) -> "FailureOut":
-        """Return the shape of *failure*."""
-        return cls.filled(failure)
-
-
 class OperationOut(Wire, frozen=True, kw_only=True):
     """Something done to many things, in the background."""
 
@@ -33,7 +20,7 @@ class OperationOut(Wire, frozen=True, kw_only=True):
     total: int
     done: int  # failed ones too
     failed: int
-    failures: tuple[FailureOut, ...]  # the first hundred
+    failures: tuple[Failure, ...]  # the first hundred
     detail: str
     version: int
     created_at: datetime
@@ -51,7 +38,6 @@ class OperationOut(Wire, frozen=True, kw_only=True):
             operation,
             object="operation",
             request=shown,
-            failures=tuple(map(FailureOut.of, operation.failures)),
             links={"self": own, "cancel": f"{own}/cancel"},
         )
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from datetime import date, datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Wire, seconds
-from crawlyard.core.overview.snapshot import Snapshot
-from crawlyard.core.overview.stats import DayFigures, FailingHost, Figures, StatsStep
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.overview.stats import FailingHost
 
 
 class StepOut(Wire, frozen=True, kw_only=True):
@@ -14,11 +14,6 @@ class StepOut(Wire, frozen=True, kw_only=True):
 
     at: datetime  # its beginning
     ended: Mapping[str, int]
-
-    @classmethod
-    def of(cls, step: StatsStep) -> "StepOut":
-        """Return the shape of *step*."""
-        return cls(at=step.at, ended={str(state): n for state, n in step.ended.items()})
 
 
 class DayOut(Wire, frozen=True, kw_only=True):
@@ -30,25 +25,9 @@ class DayOut(Wire, frozen=True, kw_only=True):
     errors: int
 
     @classmethod
-    def of(cls, figures: DayFigures) -> "DayOut":
-        """Return the shape of *figures*."""
-        usage = figures.usage
-        return cls(day=figures.day, pages=usage.pages, bytes=usage.bytes, errors=usage.errors)
-
-
-class FailingHostOut(Wire, frozen=True, kw_only=True):
-    """How often URLs of one host failed for good in the range; of very many, the latest count."""
-
-    host: str  # with a port that is not its scheme's own
-    errors: int
-    kinds: Mapping[str, int]  # the most frequent first
-    last_at: datetime
-
-    @classmethod
-    def of(cls, failing: FailingHost) -> "FailingHostOut":
-        """Return the shape of *failing*."""
-        kinds = {str(kind): count for kind, count in failing.kinds.items()}
-        return cls.filled(failing, kinds=kinds)
+    def of(cls, day: date, usage: Usage) -> "DayOut":
+        """Return what *usage* says of *day*."""
+        return cls(day=day, pages=usage.pages, bytes=usage.bytes, errors=usage.errors)
 
 
 class CardsOut(Wire, frozen=True, kw_only=True):
@@ -70,29 +49,6 @@ class CardsOut(Wire, frozen=True, kw_only=True):
     disk_free_bytes: int | None  # of the data directory; null: for admins alone
     disk_total_bytes: int | None
 
-    @classmethod
-    def of(cls, figures: Figures, moment: Snapshot) -> "CardsOut":
-        """Return the shape of *figures* and of the *moment* at which they were asked for."""
-        today, disk, wait = figures.today, moment.disk, moment.oldest_wait
-        every = [day.usage for day in figures.days]
-        return cls(
-            jobs={str(state): n for state, n in figures.states.items()},
-            workers=figures.workers,
-            ended={str(state): n for state, n in figures.ended.items()},
-            pages_today=today.pages,
-            bytes_today=today.bytes,
-            errors_today=today.errors,
-            pages=sum(usage.pages for usage in every),
-            bytes=sum(usage.bytes for usage in every),
-            errors=sum(usage.errors for usage in every),
-            slots=moment.slots,
-            slots_used=moment.slots_used,
-            oldest_wait_s=None if wait is None else seconds(wait),
-            pages_per_s=round(moment.pages_per_s, 2),
-            disk_free_bytes=None if disk is None else disk.free,
-            disk_total_bytes=None if disk is None else disk.total,
-        )
-
 
 class StatsOut(Wire, frozen=True, kw_only=True):
     """Figures for a dashboard."""
@@ -104,17 +60,4 @@ class StatsOut(Wire, frozen=True, kw_only=True):
     cards: CardsOut
     finished: tuple[StepOut, ...]  # the earliest first
     days: tuple[DayOut, ...]  # the same
-    failing_hosts: tuple[FailingHostOut, ...]  # at most ten: those that failed most often first
-
-    @classmethod
-    def of(cls, figures: Figures, moment: Snapshot) -> "StatsOut":
-        """Return the shape of *figures* and of the *moment* at which they were asked for."""
-        return cls(
-            since=figures.since,
-            until=figures.until,
-            step_s=seconds(figures.step),
-            cards=CardsOut.of(figures, moment),
-            finished=tuple(map(StepOut.of, figures.steps)),
-            days=tuple(map(DayOut.of, figures.days)),
-            failing_hosts=tuple(map(FailingHostOut.of, figures.failing)),
-        )
+    failing_hosts: tuple[FailingHost, ...]  # at most ten: those that failed most often first

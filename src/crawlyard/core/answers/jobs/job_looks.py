@@ -1,18 +1,23 @@
-"""The shapes of what there is to know about a job beside what it has brought."""
+"""What there is to know about jobs beside their pages: counts, progress, settings, previews."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
+from zlib import crc32
+
+from msgspec import UNSET, UnsetType
 
 from crawlyard.core.answers.base import Tagged, Wire
 from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut, ProgressOut
+from crawlyard.core.answers.schedules import ScheduleOut
+from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.core.jobs.provenance import Config
+from crawlyard.core.schedules.schedule import RecentTick
 
 
 class CountsOut(Wire, frozen=True, kw_only=True):
@@ -71,7 +76,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             state_reason=job.state_reason,
             version=job.version,
             updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
-            limits=LimitsOut.of(job.limits),
+            limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
         )
         return made.at_beat(shard.seq)
@@ -153,17 +158,6 @@ class ConfigOut(Wire, frozen=True, kw_only=True):
     template: MadeOfOut | None  # null: there was none, or it cannot be seen any more
     differences: tuple[DifferenceOut, ...]  # from the template
 
-    @classmethod
-    def of(cls, config: Config) -> "ConfigOut":
-        """Return the shape of *config*."""
-        return cls(
-            job_id=config.job.id,
-            config=config.form,
-            sources=config.sources,
-            template=None if config.template is None else MadeOfOut.filled(config.template),
-            differences=tuple(DifferenceOut.filled(one) for one in config.differences),
-        )
-
 
 class DeletionOut(Wire, frozen=True, kw_only=True):
     """What a deletion would delete."""
@@ -181,3 +175,130 @@ class DeletionOut(Wire, frozen=True, kw_only=True):
         usage = standing.shard.usage
         found = usage.discovered + usage.skipped
         return cls(job_id=standing.job.id, pages=usage.pages, bytes=usage.bytes, urls=found)
+
+
+class ExclusionOut(Wire, frozen=True, kw_only=True):
+    """Which waiting URLs of a job will be skipped because of a pattern, or would be."""
+
+    object: Literal["exclusion"] = "exclusion"
+    job_id: str
+    version: int  # of the job
+    pattern: str
+    dry_run: bool
+    pending_removed: int  # waiting URLs that match: they will be skipped
+    samples: tuple[str, ...]  # the first of them
+    exclude: tuple[str, ...]  # all patterns of the job now
+
+
+class TestedOut(Wire, frozen=True, kw_only=True):
+    """Whether a URL would be fetched if a page named it; *rule* says what keeps it out."""
+
+    url: str
+    inside: bool
+    rule: str
+
+
+class SeenOriginOut(Wire, frozen=True, kw_only=True):
+    """What robots.txt of an origin says to us."""
+
+    origin: str
+    robots: str  # had, or missing: `problem` says why
+    crawl_delay_s: float | None
+    start_allowed: bool | None  # of `/`; null: not known
+    rule: str  # the line that forbids it
+    sitemaps: tuple[str, ...]  # that it names
+    problem: str
+
+
+class SitemapOut(Wire, frozen=True, kw_only=True):
+    """What a sitemap names."""
+
+    url: str
+    urls: int | None  # null: it could not be read
+    sitemaps: int
+    sample: tuple[str, ...]
+    problem: str
+
+
+class PreviewOut(Wire, frozen=True, kw_only=True):
+    """What a job would do: no page was fetched, and nothing was written."""
+
+    object: Literal["preview"] = "preview"
+    config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
+    sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
+    user_agent: str
+    start_urls: tuple[TestedOut, ...]  # the first hundred, in canonical spelling
+    start_count: int
+    origins: tuple[SeenOriginOut, ...]
+    sitemaps: tuple[SitemapOut, ...]
+    tested: tuple[TestedOut, ...]  # `test_urls`, in their order
+    missing: tuple[str, ...]  # what could not be had, in sentences
+
+
+class RecentTickOut(Wire, frozen=True, kw_only=True):
+    """What became of one instant at which a schedule was due, and of its job."""
+
+    due_at: datetime
+    outcome: str
+    reason: str
+    job_id: str | None
+    job_state: str | None  # now; null: there is no job, or it has been deleted
+
+    @classmethod
+    def of(cls, recent: RecentTick) -> "RecentTickOut":
+        """Return the shape of *recent*."""
+        return cls.filled(recent.tick, job_state=recent.state)
+
+
+class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
+    """What is added to a schedule."""
+
+    recent: tuple[RecentTickOut, ...]  # its last 60 ticks, the latest first
+
+
+class JobTiesOut(Wire, frozen=True, kw_only=True):
+    """What a job belongs to; null: nothing, not asked for, or not for you to see.
+
+    The template is that of the version which the job was made of.
+    """
+
+    template: TemplateOut | None = None
+    schedule: ScheduleOut | None = None
+
+    @property
+    def versions(self) -> tuple[object, ...]:
+        """Return what changes when one of them does."""
+        template, schedule = self.template, self.schedule
+        return template and template.version, schedule and (schedule.version, schedule.beat)
+
+
+class ExpandedJobOut(JobOut, frozen=True, kw_only=True, dict=True):
+    """One job, how far it has come, and what it belongs to if that was asked for."""
+
+    expanded: JobTiesOut | UnsetType = UNSET
+
+    @classmethod
+    def with_ties(cls, shape: JobOut, ties: JobTiesOut | None) -> "ExpandedJobOut":
+        """Return *shape* with what its job belongs to."""
+        made = cls.filled(shape, expanded=UNSET if ties is None else ties)
+        # its tag is another whenever one of them changes
+        beat = shape.beat if ties is None else crc32(repr((shape.beat, ties.versions)).encode())
+        return made.at_beat(beat)
+
+
+class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
+    """One schedule, and what became of its last instants if that was asked for."""
+
+    expanded: ScheduleTiesOut | UnsetType = UNSET
+
+    @classmethod
+    def with_recent(
+        cls, shape: ScheduleOut, recent: Sequence[RecentTick] | None
+    ) -> "ExpandedScheduleOut":
+        """Return *shape* with the last ticks of its schedule, if there are to be any."""
+        if recent is None:
+            return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
+        ties = ScheduleTiesOut(recent=tuple(map(RecentTickOut.of, recent)))
+        # its tag is another whenever one of them changes
+        beat = crc32(repr((shape.beat, ties)).encode())
+        return cls.filled(shape, expanded=ties).at_beat(beat)

@@ -1,4 +1,4 @@
-"""The shapes of jobs, their pages and what happened to them."""
+"""Jobs as answers show them: their spec, progress, waits and events."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -8,23 +8,22 @@ from zlib import crc32
 from msgspec import defstruct
 
 from crawlyard.core.answers.base import API, Tagged, Wire, seconds
-from crawlyard.core.answers.jobs.why import WaitOut
-from crawlyard.core.crawl.page import ErrorGroup, Page, SkippedURL
 from crawlyard.core.event import Event
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.actions import actions_on
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.eta import Eta
 from crawlyard.core.jobs.filter import source_of
-from crawlyard.core.jobs.job import Job, Origin, damage_of
-from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spread import Spread
 from crawlyard.core.jobs.waiting import Wait, reason_shown
 from crawlyard.core.templates.secrets import hidden, hidden_urls
-from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
+from crawlyard.errors import Conflict, Invalid, Refused
 
 
 class LimitsOut(Wire, frozen=True, kw_only=True):
@@ -34,11 +33,6 @@ class LimitsOut(Wire, frozen=True, kw_only=True):
     bytes: int | None
     duration_s: float | None
     errors: int | None
-
-    @classmethod
-    def of(cls, limits: Limits) -> "LimitsOut":
-        """Return the shape of *limits*."""
-        return cls.filled(limits)
 
 
 class UsageOut(Wire, frozen=True, kw_only=True):
@@ -125,11 +119,6 @@ class JobWebhookOut(Wire, frozen=True, kw_only=True):
     url: str
     events: tuple[str, ...]
 
-    @classmethod
-    def of(cls, webhook: JobWebhook) -> "JobWebhookOut":
-        """Return the shape of *webhook*."""
-        return cls.filled(webhook)
-
 
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
 
@@ -143,10 +132,10 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
         return cls.filled(
             spec,
             name=hidden_urls(spec.name),
-            limits=LimitsOut.of(spec.limits),
+            limits=LimitsOut.filled(spec.limits),
             retry=RetryOut.of(spec.retry),
             spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
-            webhooks=tuple(JobWebhookOut.of(webhook) for webhook in spec.webhooks),
+            webhooks=tuple(JobWebhookOut.filled(webhook) for webhook in spec.webhooks),
             **shown,
         )
 
@@ -196,10 +185,16 @@ class OriginOut(Wire, frozen=True, kw_only=True):
     tick_at: datetime | None  # the instant at which the schedule was due
     given: tuple[str, ...]  # paths of the spec's form that the job sets over its template
 
-    @classmethod
-    def of(cls, origin: Origin) -> "OriginOut":
-        """Return the shape of *origin*."""
-        return cls.filled(origin)
+
+class WaitOut(Wire, frozen=True, kw_only=True):
+    """One thing that a job waits for."""
+
+    reason: str  # due_time, quota, lease, no_worker, worker_tags, slot, queue, host
+    detail: str
+    until: datetime | None  # when it is over, where that is known
+    quota: str | None  # of quota: running, pages_per_day or bytes_per_day
+    position: int | None  # of queue, from 1; null: too far back to be counted for a list
+    hosts: tuple[str, ...]  # of host
 
 
 _ABOUT = (
@@ -263,7 +258,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             allowed_actions=actions_on(job, shard.usage),
             url=first_url(job),
             source=str(source_of(job)),
-            waits_for=tuple(map(WaitOut.of, waits)),
+            waits_for=tuple(map(WaitOut.filled, waits)),
             due_in_s=seconds(due_in),
             updated_at=changed_at(standing),
             usage=UsageOut.of(shard.usage),
@@ -272,7 +267,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             worker=shard.worker,
             workers=standing.workers,
             spec=SpecOut.of(job.spec),
-            origin=OriginOut.of(job.origin),
+            origin=OriginOut.filled(job.origin),
             links=links_of(job.id),
         )
         # while it waits there are no checkpoints that would count `seq` up
@@ -302,77 +297,86 @@ def changed_at(standing: Standing) -> datetime:
     return max(job.updated_at, shard.updated_at or job.updated_at)
 
 
-class PageErrorOut(Wire, frozen=True, kw_only=True):
-    """Why a URL failed: a kind from the closed list, and a sentence."""
+class JobPlanOut(Wire, frozen=True, kw_only=True):
+    """The job that would be made, were it asked for now; nothing was written."""
 
-    kind: str
+    object: Literal["job_plan"] = "job_plan"
+    dry_run: bool = True
+    owner: str
+    name: str
+    state: str
+    state_reason: str
+    priority: str
+    tags: tuple[str, ...]
+    due_at: datetime
+    waits_for: tuple[WaitOut, ...]  # what is over first in front
+    limits: LimitsOut  # within the ceilings
+    cut: tuple[str, ...]  # limits that were above them, by their paths
+    config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
+    sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
+    origin: OriginOut
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        waits: Sequence[Wait],
+        form: Mapping[str, Any],
+        sources: Mapping[str, str],
+        cut: Sequence[str],
+    ) -> "JobPlanOut":
+        """Return the shape of a *job* that is not there, and of where its settings come from."""
+        return cls(
+            owner=job.owner,
+            name=hidden_urls(job.spec.name),
+            state=job.state,
+            state_reason=reason_shown(job, waits),
+            priority=str(job.priority),
+            tags=job.spec.tags,
+            due_at=job.due_at,
+            waits_for=tuple(map(WaitOut.filled, waits)),
+            limits=LimitsOut.filled(job.limits),
+            cut=tuple(cut),
+            config=form,
+            sources=sources,
+            origin=OriginOut.filled(job.origin),
+        )
+
+
+class SubmittedOut(Wire, frozen=True, kw_only=True):
+    """What became of one of them; *code* is that of a problem, null: the job is there."""
+
+    ok: bool
+    id: str | None
+    state: str | None
+    code: str | None
+    field: str | None  # of the job that was asked for, where one is to blame
     detail: str
 
-
-class PageOut(Wire, frozen=True, kw_only=True):
-    """What is kept of one URL that was answered for good, or given up."""
-
-    url: str
-    final_url: str
-    status: int | None
-    content_type: str
-    title: str
-    description: str
-    lang: str
-    canonical: str
-    depth: int
-    parent: str | None
-    fetched_at: datetime
-    elapsed_ms: int
-    bytes: int
-    sha256: str
-    etag: str
-    last_modified: str
-    links: int
-    text: str | None  # null: not kept, or not asked for
-    html: str | None  # the same
-    headers: tuple[tuple[str, str], ...] | None  # the same; of the response, in its order
-    extracted: Mapping[str, tuple[str, ...]]
-    truncated: str
-    noindex: bool
-    needs_scripts: bool
-    error: PageErrorOut | None
-
     @classmethod
-    def of(cls, page: Page, **kept: object) -> Self:
-        """Return the shape of a page record; *kept* is its text, html and headers, if at hand."""
-        error = page.error
-        told = None if error is None else PageErrorOut(kind=error, detail=page.error_detail)
-        bodies: dict[str, Any] = {"text": None, "html": None, "headers": None}
-        return cls.filled(page, error=told, **(bodies | kept))
+    def of(cls, answer: Job | Refused | Conflict) -> "SubmittedOut":
+        """Return the shape of *answer*."""
+        if isinstance(answer, Job):
+            return cls(ok=True, id=answer.id, state=answer.state, code=None, field=None, detail="")
+        field = answer.field if isinstance(answer, Invalid) else None
+        return cls(ok=False, id=None, state=None, code=answer.code, field=field, detail=str(answer))
 
 
-class ErrorGroupOut(Wire, frozen=True, kw_only=True):
-    """The failed URLs of one kind, with at most five of them."""
+class BatchOut(Wire, frozen=True, kw_only=True):
+    """What became of jobs that were wanted, in the order asked."""
 
-    kind: str
+    object: Literal["batch"] = "batch"
     count: int
-    first_at: datetime
-    last_at: datetime
-    samples: tuple[str, ...]
+    succeeded: int
+    failed: int
+    results: tuple[SubmittedOut, ...]
 
     @classmethod
-    def of(cls, group: ErrorGroup) -> "ErrorGroupOut":
-        """Return the shape of *group*."""
-        return cls.filled(group)
-
-
-class SkippedOut(Wire, frozen=True, kw_only=True):
-    """A URL that was not fetched, and the rule that kept it out."""
-
-    url: str
-    depth: int
-    rule: str
-
-    @classmethod
-    def of(cls, skipped: SkippedURL) -> "SkippedOut":
-        """Return the shape of *skipped*."""
-        return cls.filled(skipped)
+    def of(cls, answers: Sequence[Job | Refused | Conflict]) -> "BatchOut":
+        """Return the shape of *answers*."""
+        results = tuple(map(SubmittedOut.of, answers))
+        good = sum(result.ok for result in results)
+        return cls(count=len(results), succeeded=good, failed=len(results) - good, results=results)
 
 
 class EventOut(Wire, frozen=True, kw_only=True):

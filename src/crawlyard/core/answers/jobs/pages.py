@@ -1,12 +1,96 @@
-"""The shapes of what a job has brought, as lists show it."""
+"""Pages of a job, and what happened to its other URLs, as answers show them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from crawlyard.core.answers.base import API, Wire
-from crawlyard.core.answers.jobs.jobs import ErrorGroupOut, PageOut
-from crawlyard.core.crawl.page import Body, ErrorGroup, KnownURL, SkippedGroup, StoredPage
+from msgspec import defstruct
+from msgspec.structs import asdict
+
+from crawlyard.core.answers.base import API, Wire, fields_as, json_value
+from crawlyard.core.crawl.page import (
+    Body,
+    ErrorGroup,
+    KnownURL,
+    Page,
+    PageError,
+    SkippedGroup,
+    SkippedURL,
+    StoredPage,
+)
+from crawlyard.core.crawl.url_outcome import UrlOutcome
+
+PageErrorOut = defstruct(
+    "PageErrorOut",
+    list(fields_as(PageError)),
+    bases=(Wire,),
+    namespace={"__doc__": PageError.__doc__},
+    kw_only=True,
+    frozen=True,
+)
+
+_BODIES = {"text": str | None, "html": str | None, "headers": tuple[tuple[str, str], ...] | None}
+"""What is stored beside a record; null: not stored, or not asked for."""
+
+
+class _PageOut(Wire, frozen=True, kw_only=True):
+    @classmethod
+    def of(cls, page: Page, **bodies: Any) -> Self:
+        """Return the shape of a page record; *bodies* are its text, html and headers, if read."""
+        error = page.error
+        shown = None if error is None else PageErrorOut(kind=error.kind, detail=error.detail)
+        return cls.filled(page, error=shown, **(dict.fromkeys(_BODIES) | bodies))
+
+
+def _fields() -> Iterator[tuple[str, Any]]:
+    """Yield the fields of a page record, with those of its bodies before what is extracted."""
+    for field in fields_as(Page, error=PageErrorOut | None):
+        if field[0] == "extracted":
+            yield from _BODIES.items()
+        yield field
+
+
+if TYPE_CHECKING:
+
+    class PageOut(_PageOut, Page, frozen=True, kw_only=True):
+        """A page record as answers and exports have it."""
+
+        text: str | None
+        html: str | None
+        headers: tuple[tuple[str, str], ...] | None
+else:
+    PageOut = defstruct(
+        "PageOut",
+        list(_fields()),
+        bases=(_PageOut,),
+        namespace={"__doc__": "What is kept of one URL that was answered for good, or given up."},
+        kw_only=True,
+        frozen=True,
+    )
+
+
+_READY = frozenset({int, int | None, bool})  # JSON has them as they are
+_TO_WRITE = tuple(name for name, kind in fields_as(Page) if kind not in _READY)
+_EMPTY = dict.fromkeys(PageOut.__struct_fields__)
+
+
+def record_of(
+    page: Page, bodies: Mapping[str, Any], left_out: Collection[str] = ()
+) -> dict[str, Any]:
+    """Return a page record for an export: `as_dict` of its `PageOut`, in a third of the time.
+
+    The fields *left_out* are not in it.
+    """
+    record = _EMPTY | asdict(page)
+    for name in _TO_WRITE:
+        value = record[name]
+        if value and not (type(value) is str and value.isascii()):
+            record[name] = json_value(value)
+    for name, value in bodies.items():
+        record[name] = json_value(value)
+    for name in left_out:
+        del record[name]
+    return record
 
 
 class StoredPageOut(PageOut, frozen=True, kw_only=True):
@@ -24,17 +108,26 @@ class StoredPageOut(PageOut, frozen=True, kw_only=True):
         return cls.of(stored.page, id=stored.id, object="page", parts=parts, **kept)
 
 
+class ErrorGroupOut(Wire, frozen=True, kw_only=True):
+    """The failed URLs of one kind, with at most five of them."""
+
+    kind: str
+    count: int
+    first_at: datetime
+    last_at: datetime
+    samples: tuple[str, ...]
+
+
+class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):
+    """A URL that was not fetched, and the rule that kept it out."""
+
+
 class SkippedGroupOut(Wire, frozen=True, kw_only=True):
     """The URLs that rules of one kind kept out, with at most five of them."""
 
     kind: str
     count: int
     samples: tuple[str, ...]
-
-    @classmethod
-    def of(cls, group: SkippedGroup) -> "SkippedGroupOut":
-        """Return the shape of *group*."""
-        return cls.filled(group)
 
 
 class BlockedOut(Wire, frozen=True, kw_only=True):
@@ -58,7 +151,7 @@ class ErrorsOut(Wire, frozen=True, kw_only=True):
         blocked = BlockedOut(count=0, samples=()) if robots is None else BlockedOut.filled(robots)
         return cls(
             total=sum(group.count for group in groups),
-            items=tuple(ErrorGroupOut.of(group) for group in groups),
+            items=tuple(ErrorGroupOut.filled(group) for group in groups),
             robots_blocked=blocked,
         )
 
@@ -78,3 +171,44 @@ class WaitingOut(Wire, frozen=True, kw_only=True):
     def of(cls, known: KnownURL) -> "WaitingOut":
         """Return the shape of *known*."""
         return cls.filled(known, via=known.via.value)
+
+
+class FateOut(Wire, frozen=True, kw_only=True):
+    """What became of a URL in a job, or what would."""
+
+    object: Literal["fate"] = "fate"
+    url: str
+    outcome: str  # fetched, failed, redirected, waiting, skipped or never_found
+    detail: str
+    depth: int | None
+    via: str | None  # seed, sitemap, listed, link or refresh
+    parent: str | None  # the page that named it
+    page_id: int | None  # of its record, where there is one
+    status: int | None
+    fetched_at: datetime | None
+    error: str | None  # the kind of failure
+    redirected_to: str | None
+    rule: str  # that keeps it out, or would; empty: none
+    position: int | None  # of a waiting URL that will be requested, from 1
+    tries: int | None  # requests that failed
+    due_at: datetime | None  # of one that is tried again: not before
+
+    @classmethod
+    def of(cls, fate: UrlOutcome) -> "FateOut":
+        """Return the shape of *fate*."""
+        known, stored = fate.known, fate.page
+        page = stored.page if stored is not None else None
+        return cls.filled(
+            fate,
+            object="fate",
+            outcome=fate.kind,
+            depth=known.depth if known else None,
+            via=known.via if known else None,
+            parent=known.parent if known else None,
+            page_id=stored.id if stored else None,
+            status=page.status if page else None,
+            fetched_at=page.fetched_at if page else None,
+            error=page.error.kind if page and page.error else None,
+            tries=known.tries if known else None,
+            due_at=known.due_at if known else None,
+        )

@@ -1,0 +1,383 @@
+"""`crawlyard db …`: the database as a whole, on the machine that reaches it."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from msgspec import Struct
+
+from crawlyard.cli.invoke import check_here
+from crawlyard.cli.options import OBJECTS, Common, flag, flat, group, option
+from crawlyard.cli.render import output, words
+from crawlyard.cli.render.output import Column, M, View
+from crawlyard.cli.render.output import counted as numbers
+from crawlyard.cli.stdout import whole_stdout
+from crawlyard.core.quantity import counted
+from crawlyard.errors import SchemaMismatch, StoreUnavailable
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard import clock as clocks
+    from crawlyard import databases
+    from crawlyard.cli import loop, session
+    from crawlyard.cli.render import progress
+    from crawlyard.config import Settings
+else:  # help needs none of them
+    clocks, databases = lazily("crawlyard.clock"), lazily("crawlyard.databases")
+    loop, session = lazily("crawlyard.cli.loop"), lazily("crawlyard.cli.session")
+    progress = lazily("crawlyard.cli.render.progress")
+
+app = group(
+    """Copy the database, back it up, restore it, look after it.
+
+    crawlyard db backup yard.backup
+    crawlyard db copy --to postgresql://crawlyard@db.example.org/crawlyard
+    """
+)
+
+From = Annotated[
+    str, option(str, "--from", "WHERE", "A data directory, file or URL; else that of this yard.")
+]
+To = Annotated[str, option(str, "--to", "WHERE", "A data directory, file or URL; empty as yet.")]
+File = Annotated[
+    Path, typer.Argument(metavar="FILE", help="One file with everything.", show_default=False)
+]
+Restart = Annotated[bool, flag("--restart", text="Throw away what an unfinished copy has left.")]
+AnyWay = Annotated[bool, flag("--force", text="Also while workers are alive: copy this moment.")]
+Replace = Annotated[bool, flag("--force", text="Replace FILE if it exists.")]
+GiveUp = Annotated[bool, flag("--force", text="Give up what the yard holds now.")]
+
+
+class TableCopied(Struct, frozen=True, kw_only=True):
+    """One table that is the same on both sides."""
+
+    table: str
+    rows: int
+    digest: str  # of all rows, in whatever order
+
+
+class Saved(Struct, frozen=True, kw_only=True):
+    """A backup that was made or put back."""
+
+    file: str
+    bytes: int
+    database: str
+    schema_version: str
+    seconds: float
+
+
+class Upgraded(Struct, frozen=True, kw_only=True):
+    """The tables, before and after."""
+
+    database: str
+    before: str | None  # null: there were none
+    after: str
+
+
+class TableTaken(Struct, frozen=True, kw_only=True):
+    """How much one table takes."""
+
+    table: str
+    rows: int
+    bytes: int | None  # with its indexes; null: nobody counts
+
+
+class Checked(Struct, frozen=True, kw_only=True):
+    """What a database is like."""
+
+    database: str
+    schema_version: str | None  # null: it has no tables
+    current: bool  # it is that of this program
+    bytes: int
+    damage: list[str]
+    tables: list[TableTaken]
+
+
+class Vacuumed(Struct, frozen=True, kw_only=True):
+    """How much room a database took, and takes."""
+
+    database: str
+    bytes_before: int
+    bytes: int
+
+
+_COPIED: View[TableCopied] = View(
+    key=lambda t: t.table,
+    columns=[
+        Column(name="TABLE", value=lambda t: t.table),
+        numbers("ROWS", lambda t: t.rows),
+        Column(name="DIGEST", value=lambda t: t.digest, least=70),
+    ],
+)
+_TAKEN: View[TableTaken] = View(
+    key=lambda t: t.table,
+    columns=[
+        Column(name="TABLE", value=lambda t: t.table),
+        numbers("ROWS", lambda t: t.rows),
+        Column(
+            name="BYTES",
+            value=lambda t: t.bytes,
+            shown=lambda t: "" if t.bytes is None else words.amount(t.bytes),
+            right=True,
+        ),
+    ],
+)
+_SAVED: View[Saved] = View(
+    key=lambda s: s.file,
+    columns=[
+        Column(name="FILE", value=lambda s: s.file, wide=True),
+        Column(name="BYTES", value=lambda s: s.bytes, right=True),
+        Column(name="SCHEMA", value=lambda s: s.schema_version),
+        Column(name="SECONDS", value=lambda s: s.seconds, right=True),
+    ],
+)
+_UPGRADED: View[Upgraded] = View(
+    key=lambda u: u.after,
+    columns=[
+        Column(name="DATABASE", value=lambda u: u.database, wide=True),
+        Column(name="BEFORE", value=lambda u: u.before),
+        Column(name="AFTER", value=lambda u: u.after),
+    ],
+)
+_VACUUMED: View[Vacuumed] = View(
+    key=lambda v: str(v.bytes),
+    columns=[
+        Column(name="DATABASE", value=lambda v: v.database, wide=True),
+        Column(name="BYTES BEFORE", value=lambda v: v.bytes_before, right=True),
+        Column(name="BYTES", value=lambda v: v.bytes, right=True),
+    ],
+)
+
+
+@app.command()
+@flat
+def copy(
+    *,
+    to: To,
+    from_: From = "",
+    restart: Restart = False,
+    force: AnyWay = False,
+    common: Common,
+) -> None:
+    """Copy everything to an empty database, of SQLite or Postgres; then compare the two.
+
+    crawlyard db copy --to postgresql://crawlyard@db.example.org/crawlyard
+    crawlyard db copy --from postgresql://crawlyard@db.example.org/crawlyard --to yard.db
+
+    Killed or stopped, the same command goes on where it was. Until it is complete, no
+    Crawlyard opens the copy. Stop the workers first: what is written after the beginning
+    is not copied.
+    """
+    with _opened(common) as settings:
+        here = _place(from_, "--from") if from_ else databases.place_of(settings)
+        there = _place(to, "--to")
+        clock = clocks.SystemClock()
+        began = clock.monotonic()
+        now = databases.now_at(here, clock)
+        with _gauged(common) as gauge:
+            try:
+                done = databases.copy_database(
+                    here, there, now, gauge.show, restart=restart, force=force
+                )
+            except KeyboardInterrupt:
+                _tell(common, "stopped; the same command goes on where it was")
+                raise
+        rows, took = sum(t.rows for t in done), clock.monotonic() - began
+        copied = [TableCopied(table=str(t.table), rows=t.rows, digest=t.digest) for t in done]
+        _write(copied, _COPIED, common)
+        _tell(
+            common,
+            f"copied {counted(rows, 'row')} of {counted(len(done), 'table')} "
+            f"in {words.span(took)}; "
+            f"{here.name} and {there.name} hold the same",
+        )
+
+
+@app.command()
+@flat
+def backup(file: File, *, force: Replace = False, common: Common) -> None:
+    """Save the whole database, as it is at this moment, to one file; work goes on meanwhile.
+
+    crawlyard db backup yard.backup
+    crawlyard db backup /backups/yard.backup --force
+
+    The file is a SQLite database, also where the yard is on Postgres. Keep it as you keep
+    a password: it holds the secrets of webhooks.
+    """
+    with _opened(common) as settings:
+        place, clock = databases.place_of(settings), clocks.SystemClock()
+        began = clock.monotonic()
+        with _gauged(common) as gauge:
+            saved = databases.backup(place, file, gauge.show, force=force)
+        took = clock.monotonic() - began
+        _tell(common, f"saved {place.name} to {file}: {words.amount(saved.bytes)}")
+        _write_one(_saved(file, saved, place, took), _SAVED, common)
+
+
+@app.command()
+@flat
+def restore(file: File, *, force: GiveUp = False, common: Common) -> None:
+    """Make the yard what it was when it was saved, on SQLite or Postgres.
+
+    crawlyard db restore yard.backup
+    crawlyard db restore yard.backup --data-dir other-data
+    crawlyard db restore yard.backup --force
+    """
+    with _opened(common) as settings:
+        place, clock = databases.place_of(settings), clocks.SystemClock()
+        began = clock.monotonic()
+        now = databases.now_at(place, clock)
+        with _gauged(common) as gauge:
+            saved = databases.restore(file, place, now, gauge.show, force=force)
+        took = clock.monotonic() - began
+        _tell(common, f"restored {place.name} from {file}")
+        _write_one(_saved(file, saved, place, took), _SAVED, common)
+
+
+@app.command()
+@flat
+def upgrade(*, common: Common) -> None:
+    """Bring the tables up to date now, rather than when the next command opens them.
+
+    crawlyard db upgrade
+    crawlyard db upgrade --json
+    """
+    with _opened(common) as settings:
+        place = databases.place_of(settings)
+        done = databases.upgrade(place)
+        was = done.before or "nothing"
+        same = done.before == done.after
+        said = f"is up to date: {done.after}" if same else f"went from {was} to {done.after}"
+        _tell(common, f"the schema of {place.name} {said}")
+        _write_one(
+            Upgraded(database=place.label, before=done.before, after=done.after),
+            _UPGRADED,
+            common,
+        )
+
+
+@app.command()
+@flat
+def check(*, common: Common) -> None:
+    """Look whether the database is whole and up to date, and how much its tables take.
+
+    crawlyard db check
+    crawlyard db check -o json
+    """
+    with _opened(common) as settings:
+        place = databases.place_of(settings)
+        found = databases.look(place)
+        current = found.version == databases.SCHEMA
+        tables = [TableTaken(table=str(t.table), rows=t.rows, bytes=t.bytes) for t in found.tables]
+        checked = Checked(
+            database=place.label,
+            schema_version=found.version,
+            current=current,
+            bytes=found.bytes,
+            damage=list(found.damage),
+            tables=tables,
+        )
+        if common.style_on(terminal=sys.stdout.isatty()) in OBJECTS and not common.quiet:
+            output.write_one(checked, common.style_on(terminal=False), common.fields)
+        else:
+            _write(tables, _TAKEN, common)
+        _tell(common, f"{place.name}: schema {found.version}, {words.amount(found.bytes)}")
+        if found.damage:
+            raise StoreUnavailable(f"{place.name} is damaged: {'; '.join(found.damage)}")
+        if not current:
+            raise SchemaMismatch(databases.mismatch(place.name, found.version))
+
+
+@app.command()
+@flat
+def vacuum(*, common: Common) -> None:
+    """Give free room of the database back to the disk; work goes on meanwhile.
+
+    crawlyard db vacuum
+    crawlyard db vacuum --json
+    """
+    with _opened(common) as settings:
+        place = databases.place_of(settings)
+        before, after = databases.vacuum(place)
+        _tell(common, f"{place.name} gave back {words.amount(max(0, before - after))}")
+        _write_one(
+            Vacuumed(database=place.label, bytes_before=before, bytes=after),
+            _VACUUMED,
+            common,
+        )
+
+
+def _saved(
+    file: Path, saved: "databases.SavedDatabase", place: "databases.DatabaseLocation", took: float
+) -> Saved:
+    return Saved(
+        file=str(file),
+        bytes=saved.bytes,
+        database=place.label,
+        schema_version=saved.version,
+        seconds=round(took, 3),
+    )
+
+
+def _place(word: str, option: str) -> "databases.DatabaseLocation":
+    """Return what a word names: what has no suffix and is no file is a data directory."""
+    path = Path(word)
+    if word and "://" not in word and not path.suffix and not path.is_file():
+        return databases.DatabaseLocation.of(path / databases.DATABASE, option)
+    return databases.DatabaseLocation.of(word, option)
+
+
+@contextmanager
+def _opened(common: Common) -> Iterator["Settings"]:
+    """Yield the settings of the yard that is reached from here.
+
+    Raises:
+        Invalid: a server is named: its database is elsewhere.
+    """
+    with loop.traced(debug=common.debug), whole_stdout():
+        check_here(common)
+        yield session.settings_of(common)
+
+
+@contextmanager
+def _gauged(common: Common) -> Iterator["progress.Gauge"]:
+    err = output.console_on(sys.stderr)
+    gauge = progress.gauge_on(err, clocks.SystemClock().monotonic, quiet=common.quiet)
+    try:
+        yield gauge
+    finally:
+        gauge.close()
+
+
+def _tell(common: Common, sentence: str) -> None:
+    if not common.quiet:
+        output.Screen(sys.stderr).say(words.printable(sentence))
+
+
+def _write(items: Sequence[M], view: View[M], common: Common) -> None:
+    """Write a list as it was asked for.
+
+    Raises:
+        Invalid: they have not all of the fields that are asked for.
+    """
+    style = common.style_on(terminal=sys.stdout.isatty())
+    asyncio.run(output.write_all(items, view, style, output.console_on(sys.stdout), common))
+
+
+def _write_one(item: M, view: View[M], common: Common) -> None:
+    """Write one thing where that was asked for: stderr has said it already.
+
+    Raises:
+        Invalid: it has not all of the fields that are asked for.
+    """
+    if not common.asked:
+        return
+    style = common.style_on(terminal=sys.stdout.isatty())
+    if style in OBJECTS and not common.quiet:
+        output.write_one(item, style, common.fields)
+    else:
+        _write([item], view, common)

@@ -1,1 +1,0 @@
-"""`crawlyard db`."""

@@ -1,0 +1,184 @@
+"""`crawlyard events`: what has happened, and what happens."""
+
+import sys
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from itertools import count
+from typing import TYPE_CHECKING, Annotated, Any
+
+from crawlyard.cli import values
+from crawlyard.cli.invoke import action
+from crawlyard.cli.options import Style, flag, option
+from crawlyard.cli.render import output, words
+from crawlyard.cli.render.output import Column, View, at, id_of
+from crawlyard.cli.stdout import write_line
+from crawlyard.cli.when import When
+from crawlyard.core.endpoint import every
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli.jobs import lookup
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.jobs.jobs import EventOut
+    from crawlyard.core.event import EventName
+    from crawlyard.services.fleet import events as feeds
+else:
+    lookup = lazily("crawlyard.cli.jobs.lookup")
+    feeds = lazily("crawlyard.services.fleet.events")
+
+_SHOWN = 50
+_NAME_WIDTH = 18  # of the longest name of an event, and one more
+
+Follow = Annotated[bool, flag("--follow", "-f", text="Go on with what happens, until Ctrl-C.")]
+Types = Annotated[
+    list[str] | None,
+    option(str, "--type", "NAME", "Only these: a name, or a pattern such as job.*. Repeatable."),
+]
+Since = Annotated[
+    When | None,
+    option(When.of, "--since", "WHEN", "From then on: 2h, 7d, or 2026-11-24T16:30 (local time)."),
+]
+Job = Annotated[
+    str, option(str, "--job", "ID", "Only of this job: an id, or a part of it, or last")
+]
+Limit = Annotated[
+    int | None,
+    option(values.count, "--limit", "N", "How many at most; 0 is all; else 50, or all to follow."),
+]
+
+
+@action(creates=lambda given: given["follow"], empty=True)
+async def events(
+    session: "Session",
+    *,
+    follow: Follow = False,
+    type: Types = None,  # noqa: A002 - the name of the option
+    since: Since = None,
+    job: Job = "",
+    limit: Limit = None,
+) -> None:
+    """List what has happened, oldest first; with --follow, also as it happens.
+
+    crawlyard events --since 24h --type job.failed
+    crawlyard events --follow --type 'job.*' --json
+    crawlyard events --follow --job last
+
+    --json writes JSON Lines: one event each.
+    """
+    style = _style(session, follow=follow)
+    names: frozenset[EventName] = feeds.named(type) if type else frozenset()
+    terms: dict[str, Any] = {"type": tuple(sorted(names))} if names else {}
+    if job:
+        terms["subject"] = await _subject(session, job)
+    if since is not None:
+        terms["since"] = since.instant(session.clock.now())
+    if follow:
+        await _follow(session, _followed(session, terms, names), limit or 0, style)
+        return
+    most = _SHOWN if limit is None else limit
+    feed = session.surface.events
+    found = every(feed.list, sort="seq", **terms)
+    if most:
+        newest = [event async for event in every(feed.list, limit=most, **terms)]
+        found = output.each(newest[::-1])
+    view = _view(session.clock.now())
+    shown = await output.write_all(found, view, style, session.out, session.common)
+    asked = bool(terms)
+    none = "nothing like that has happened" if asked else "nothing has happened yet"
+    session.tell_rest(shown, most, none, "newest")
+
+
+def line(event: "EventOut", now: datetime) -> str:
+    """Return an event in one line for people."""
+    parts = (
+        words.clock(event.at, now),
+        event.name.ljust(_NAME_WIDTH),
+        words.short(event.subject).ljust(8),
+        _told(event),
+    )
+    return words.printable("  ".join(parts).rstrip())
+
+
+def _told(event: "EventOut") -> str:
+    """Return what is worth knowing of an event beside its name."""
+    data = event.data
+    percent = f"{data['percent']} %" if "percent" in data else ""
+    parts = (data.get("name"), percent, _reason(event), data.get("detail"))
+    return " · ".join(str(part) for part in parts if part)
+
+
+def _reason(event: "EventOut") -> object:
+    """Return why something is as it is; of a tick, what became of it first."""
+    reason, outcome = event.data.get("reason", ""), event.data.get("outcome")
+    return f"{outcome} ({reason})" if outcome else reason
+
+
+async def _followed(
+    session: "Session", terms: Mapping[str, Any], names: "frozenset[EventName]"
+) -> AsyncIterator["EventOut"]:
+    """Yield events as they happen; those that happened since an instant come first."""
+    feed = session.surface.events
+    after = None
+    if "since" in terms:
+        newest = (await feed.list(limit=1)).items
+        after = newest[0].seq if newest else 0
+        async for event in every(feed.list, sort="seq", **terms):
+            yield event
+            after = max(after, event.seq)
+    async for event in feed.stream(job=terms.get("subject"), after=after):
+        if not names or event.name in names:
+            yield event
+
+
+async def _follow(
+    session: "Session", events: AsyncIterator["EventOut"], limit: int, style: Style
+) -> None:
+    """Write events as they happen, each at once."""
+    numbered = count(1)
+    view, common = _view(session.clock.now()), session.common
+    if style is Style.TABLE and common.fields is not None:
+        style = Style.PLAIN  # a table would wait for the last
+    async for event in events:
+        if style is Style.TABLE and not common.quiet:
+            write_line(line(event, session.clock.now()))
+        else:
+            await output.write_all([event], view, style, session.out, common)
+        sys.stdout.flush()
+        if next(numbered) == limit:
+            break
+
+
+def _style(session: "Session", *, follow: bool) -> Style:
+    style = session.style
+    if session.common.json:
+        return Style.JSONL
+    if follow and style in (Style.JSON, Style.CSV):
+        expected = "expected jsonl, plain or table with --follow"
+        raise Invalid("--output", f"{expected}: {style} is written as a whole")
+    return style
+
+
+async def _subject(session: "Session", word: str) -> str:
+    """Return the id of the job that *word* means; a deleted one goes by its whole id."""
+    try:
+        return await lookup.job_id_of(session, word)
+    except NotFound:
+        if (await session.surface.events.list(subject=word, limit=1)).items:
+            return word
+        raise
+
+
+def _view(now: datetime) -> "View[EventOut]":
+    return View(
+        key=lambda event: str(event.seq),
+        columns=(
+            at("AT", "at", now),
+            Column(name="EVENT", value=lambda e: e.name),
+            id_of(lambda e: e.subject, "SUBJECT"),
+            Column(name="NAME", value=lambda e: e.data.get("name", ""), wide=True),
+            Column(name="REASON", value=_reason),
+            Column(name="ACTOR", value=lambda e: e.actor, least=110),
+            Column(name="DETAIL", value=lambda e: e.data.get("detail", ""), wide=True),
+        ),
+    )

@@ -1,1 +1,0 @@
-"""`crawlyard workers | hosts`."""

@@ -1,0 +1,291 @@
+"""`crawlyard jobs pages | errors | log | export | …`: what a job has brought, looked at closely."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crawlyard.cli import values
+from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs.lookup import job_id_of
+from crawlyard.cli.options import Basics, Id, Limit, MaybeId, Only, Style, choice, flag, option
+from crawlyard.cli.render import output, words
+from crawlyard.cli.stdout import write_line
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.endpoint import every
+from crawlyard.core.jobs.job_log import LevelWord
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.export.base import Format
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, AsyncIterator
+
+    from crawlyard.cli.jobs import exports, views
+    from crawlyard.cli.session import Session
+    from crawlyard.cli.templates import views as template_views
+    from crawlyard.core.answers.fleet.watch import LineOut
+    from crawlyard.services.jobs.terms import SearchTerms
+else:
+    exports, views = lazily("crawlyard.cli.jobs.exports"), lazily("crawlyard.cli.jobs.views")
+    template_views = lazily("crawlyard.cli.templates.views")
+
+app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
+
+OnlyRecords = Annotated[
+    Only | None, choice("--only", of=Only, text="Without an error, or with one")
+]
+Kinds = Annotated[
+    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
+]
+Query = Annotated[str, option(str, "--query", "TEXT", "Only where URL or title has this in it.")]
+Skipped = Annotated[bool, flag("--skipped", text="The URLs that a rule kept out, and which.")]
+NeedsScripts = Annotated[
+    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
+]
+Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
+Schedule = Annotated[str, option(str, "--schedule", "NAME", "The runs of this schedule.")]
+Last = Annotated[
+    int | None, option(values.run_count, "--last", "N", "How many of them, the newest; else 1.")
+]
+OutFormat = Annotated[
+    Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
+]
+
+Follow = Annotated[bool, flag("--follow", "-f", text="Go on until the job has ended.")]
+AtLeast = Annotated[
+    LevelWord, choice("--level", of=LevelWord, text="At least this", default=LevelWord.INFO)
+]
+Diff = Annotated[bool, flag("--diff", text="Only what is not as its template says.")]
+Pattern = Annotated[
+    str, typer.Argument(metavar="PATTERN", help="A glob, or re:REGEX.", show_default=False)
+]
+Url = Annotated[str, typer.Argument(metavar="URL", help="Which URL.", show_default=False)]
+DryRun = Annotated[bool, flag("--dry-run", text="Only say what would go.")]
+
+
+@app.command()
+@action()
+async def pages(
+    session: "Session",
+    job: Id,
+    *,
+    only: OnlyRecords = None,
+    kind: Kinds = None,
+    query: Query = "",
+    needs_scripts: NeedsScripts = False,
+    skipped: Skipped = False,
+    limit: Limit = 50,
+) -> None:
+    """List a job's pages in the order they came; also while it runs.
+
+    crawlyard jobs pages last --only failed
+    crawlyard jobs pages last --limit 0 -o csv > pages.csv
+    crawlyard jobs pages last --skipped
+    """
+    if skipped and (only or kind or query or needs_scripts):
+        raise Invalid("--skipped", "lists URLs that were never fetched: no other filter fits")
+    terms: SearchTerms = {
+        "failed": None if only is None else only is Only.FAILED,
+        "needs_scripts": needs_scripts or None,
+        "kind": tuple(kind or ()),
+        "q": query,
+    }
+    jobs, most = session.surface.jobs, limit or None
+    job_id = await job_id_of(session, job)
+    if skipped:
+        shown = await session.listed(every(jobs.skipped, job_id, limit=most), views.SKIPPED)
+    else:
+        found = every(jobs.pages, job_id, limit=most, **terms)
+        shown = await session.listed(found, views.PAGES)
+    session.tell_rest(shown, limit, "")
+
+
+@app.command()
+@action()
+async def errors(session: "Session", job: Id) -> None:
+    """List a job's failed URLs by kind, the most frequent first.
+
+    crawlyard jobs errors last
+    crawlyard jobs errors last --json
+    """
+    job_id = await job_id_of(session, job)
+    found = (await session.surface.jobs.errors(job_id)).items
+    await session.listed(found, views.errors_view(session.clock.now()))
+    if found:
+        session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
+
+
+@app.command()
+@action()
+async def events(session: "Session", job: Id) -> None:
+    """List what happened to a job, oldest first.
+
+    crawlyard jobs events last
+    crawlyard jobs events last -o jsonl
+    """
+    found = every(session.surface.jobs.events, await job_id_of(session, job))
+    await session.listed(found, views.events_view(session.clock.now()))
+
+
+@app.command()
+@action(basics=Basics)
+async def export(
+    session: "Session",
+    job: MaybeId = None,
+    *,
+    out: Out = "-",
+    format: OutFormat = None,  # noqa: A002 - the name of the option
+    only: OnlyRecords = None,
+    schedule: Schedule = "",
+    last: Last = None,
+) -> None:
+    """Export a job's page records, also while it runs; or those of the last runs of a schedule.
+
+    crawlyard jobs export last --out pages.jsonl
+    crawlyard jobs export last --format csv --only ok > pages.csv
+    crawlyard jobs export last --out pages.parquet
+    crawlyard jobs export last --out site.warc.gz
+    crawlyard jobs export last | jq -r .title
+    crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
+
+    Of several runs, each URL is written once, as the newest run has it.
+    """
+    if bool(job) is bool(schedule):
+        raise Invalid("--schedule", "expected a job or a schedule, one of them")
+    if last is not None and not schedule:
+        raise Invalid("--last", "says how many runs of a --schedule, which is missing")
+    where = exports.Export.of(out, format)
+    failed = None if only is None else only is Only.FAILED
+    jobs = session.surface.jobs
+    if schedule:
+        where.check_text()
+        found = await session.surface.schedules.get(schedule)
+        runs = [run async for run in every(jobs.list, schedule=found.id, limit=last or 1)]
+        if not runs:
+            raise NotFound(f"schedule {found.name} has no job yet")
+        session.tell(f"{counted(len(runs), 'run')} of {found.name}")
+        written = await exports.save_runs(session, runs, where, failed=failed)
+    else:
+        one = await jobs.get(await job_id_of(session, job or ""))
+        written = await exports.save(session, one, where, failed=failed)
+    target = "stdout" if where.to_stdout else where.where
+    size = words.amount(written.bytes)
+    count = "" if written.records is None else f"{counted(written.records, 'record')}, "
+    session.tell(f"{count}{size}, written to {target}")
+
+
+@app.command()
+@action()
+async def frontier(session: "Session", job: Id, *, limit: Limit = 50) -> None:
+    """List the URLs of a job that wait to be fetched.
+
+    crawlyard jobs frontier last
+    crawlyard jobs frontier last --limit 0 -q > waiting.txt
+    """
+    job_id = await job_id_of(session, job)
+    found = every(session.surface.jobs.frontier, job_id, limit=limit or None)
+    session.tell_rest(await session.listed(found, views.FRONTIER), limit, "no URL waits")
+
+
+@app.command()
+@action()
+async def shards(session: "Session", job: Id) -> None:
+    """List the parts that a job is spread over, and who has each.
+
+    crawlyard jobs shards last
+    crawlyard jobs shards last --json
+    """
+    found = await session.surface.jobs.shards(await job_id_of(session, job))
+    if not await session.listed(found.items, views.SHARDS):
+        session.tell("it is not spread: one worker has it all")
+
+
+@app.command()
+@action()
+async def log(
+    session: "Session", job: Id, *, level: AtLeast = LevelWord.INFO, follow: Follow = False
+) -> None:
+    """Write what a job says while it runs, oldest first.
+
+    crawlyard jobs log last
+    crawlyard jobs log last -f --level warning
+    """
+    job_id = await job_id_of(session, job)
+    jobs, common, style = session.surface.jobs, session.common, session.style
+    if follow and style is Style.JSON:
+        style = Style.JSONL
+    if follow and style is Style.TABLE and common.fields is not None:
+        style = Style.PLAIN  # a table would wait for the last
+    if follow:
+        lines = _flushed(jobs.log_stream(job_id, level=level))
+    else:
+        lines = every(jobs.log, job_id, level=level)
+    if style is not Style.TABLE or common.quiet or common.fields is not None:
+        await output.write_all(lines, views.LOG, style, session.out, common)
+        return
+    async for line in lines:  # a table would wait for the last, and cut what is said
+        at = words.clock(line.at, session.clock.now())
+        told = f"{at}  {line.level.ljust(7)}  {line.message}  {line.url}"
+        write_line(words.printable(told.rstrip()))
+
+
+async def _flushed(lines: "AsyncIterable[LineOut]") -> "AsyncIterator[LineOut]":
+    """Yield *lines*; what was written of one is seen before the next is waited for."""
+    async for line in lines:
+        yield line
+        sys.stdout.flush()
+
+
+@app.command()
+@action()
+async def config(session: "Session", job: Id, *, diff: Diff = False) -> None:
+    """Show the settings of a job in force, and where each comes from.
+
+    crawlyard jobs config last
+    crawlyard jobs config last --diff
+    """
+    found = await session.surface.jobs.config(await job_id_of(session, job))
+    if session.whole:
+        session.write(found)
+    elif diff:
+        if found.template is None:
+            session.tell("it was made of no template that can be seen")
+        await session.listed(found.differences, views.DIFFERENCES)
+    else:
+        settings = template_views.values_of(found.config, found.sources)
+        await session.listed(settings, views.CONFIG)
+
+
+@app.command()
+@action()
+async def why(session: "Session", job: Id, url: Url) -> None:
+    """Tell why a URL was fetched, or was not.
+
+    crawlyard jobs why last https://docs.example.org/private/
+    crawlyard jobs why last https://docs.example.org/ --json
+    """
+    found = await session.surface.jobs.why(await job_id_of(session, job), url)
+    await session.show(found, views.WHY)
+
+
+@app.command()
+@action()
+async def exclude(
+    session: "Session", job: Id, pattern: Pattern, *, dry_run: DryRun = False
+) -> None:
+    """Exclude URLs that match a pattern from a job, those that are waiting too.
+
+    crawlyard jobs exclude last '*/print/*' --dry-run
+    crawlyard jobs exclude last '*/print/*'
+    """
+    job_id = await job_id_of(session, job)
+    done = await session.surface.jobs.exclude(job_id, pattern, dry_run=dry_run)
+    if session.whole:
+        session.write(done)
+    else:
+        for url in done.samples:
+            write_line(words.printable(url))
+    will = "would" if dry_run else "will"
+    session.tell(f"{counted(done.pending_removed, 'waiting URL')} {will} be skipped: {pattern}")

@@ -1,0 +1,142 @@
+"""`crawlyard ops | stats | health`: what goes on in a yard."""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crawlyard.cli.invoke import action
+from crawlyard.cli.options import Basics, Limit, group, option
+from crawlyard.cli.render.output import Column, Facts, View, fields_of
+from crawlyard.cli.when import When
+from crawlyard.core.endpoint import every
+from crawlyard.errors import Refused
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli.jobs import lookup
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.fleet.operations import OperationOut
+    from crawlyard.core.answers.fleet.stats import StatsOut
+    from crawlyard.core.overview import attention
+else:
+    attention = lazily("crawlyard.core.overview.attention")
+    lookup = lazily("crawlyard.cli.jobs.lookup")
+
+ops_app = group(
+    """See what is done to many things in the background, and end it.
+
+    crawlyard ops list
+    crawlyard ops cancel ID
+    """
+)
+
+Operation = Annotated[
+    str, typer.Argument(metavar="ID", help="An operation's id.", show_default=False)
+]
+Since = Annotated[
+    When | None,
+    option(When.of, "--since", "WHEN", "What ended from then on: 7d, or 2026-11-24; else 24h."),
+]
+
+_OPERATIONS: "View[OperationOut]" = View(
+    key=lambda operation: operation.id,
+    more=fields_of,
+    columns=(
+        Column(name="STATE", value=lambda o: o.state),
+        Column(name="ID", value=lambda o: o.id),
+        Column(name="KIND", value=lambda o: o.kind),
+        Column(name="DONE", value=lambda o: o.done, right=True),
+        Column(name="TOTAL", value=lambda o: o.total, right=True),
+        Column(name="FAILED", value=lambda o: o.failed, right=True),
+        Column(name="DETAIL", value=lambda o: o.detail, wide=True),
+    ),
+)
+
+
+def _figures(found: "StatsOut") -> Facts:
+    cards = found.cards
+    return [
+        ("workers", cards.workers),
+        *((f"jobs {state}", count) for state, count in cards.jobs.items()),
+        *((f"ended {state}", count) for state, count in cards.ended.items()),
+        ("pages today", cards.pages_today),
+        ("bytes today", cards.bytes_today),
+        ("errors today", cards.errors_today),
+        *fields_of(found, {"since", "until"}),
+    ]
+
+
+_STATS: "View[StatsOut]" = View(
+    key=lambda found: str(sum(found.cards.jobs.values())), columns=(), more=_figures
+)
+_REDIS = {
+    None: "ok",
+    "well": "ok, with Redis",
+    "away": "ok, but Redis is away: live progress is slower",
+}
+
+
+@ops_app.command("list")
+@action()
+async def list_operations(session: "Session", *, limit: Limit = 50) -> None:
+    """List operations, newest first.
+
+    crawlyard ops list
+    crawlyard ops list --json
+    """
+    found = every(session.surface.operations.list, limit=limit or None)
+    if not await session.listed(found, _OPERATIONS):
+        session.tell("there is no operation yet")
+
+
+@ops_app.command("show")
+@action()
+async def show_operation(session: "Session", operation: Operation) -> None:
+    """Show how far an operation is, and what could not be done.
+
+    crawlyard ops show ID
+    """
+    await session.show(await session.surface.operations.get(operation), _OPERATIONS)
+
+
+@ops_app.command("cancel")
+@action()
+async def cancel_operation(session: "Session", operation: Operation) -> None:
+    """End an operation; what it has done stays done.
+
+    crawlyard ops cancel ID
+    """
+    found = await session.surface.operations.cancel(operation)
+    session.tell(f"{found.state}: {found.id}, {found.done:,} of {found.total:,} done")
+    if session.common.asked:
+        await session.show(found, _OPERATIONS)
+
+
+@action()
+async def stats(session: "Session", *, since: Since = None) -> None:
+    """Count jobs, workers, and the pages of today.
+
+    crawlyard stats
+    crawlyard stats --since 7d --json
+
+    Your own jobs, as an admin all; days are of UTC. JSON has hours and days as well.
+    """
+    begin = None if since is None else since.instant(session.clock.now())
+    await session.show(await session.surface.stats.get(since=begin), _STATS)
+
+
+@action(basics=Basics)
+async def health(session: "Session") -> None:
+    """Check that a yard can work: its store answers, and is as it must be.
+
+    crawlyard health
+    crawlyard health --server http://127.0.0.1:8700
+
+    Names jobs whose rows are damaged. Exits with 6 if the yard cannot work.
+    """
+    session.tell(_REDIS[(await session.ready()).redis])
+    with suppress(Refused):  # a server answers this only if one is signed in
+        damaged = attention.Trouble.JOB_DAMAGED
+        notices = (await session.surface.attention.get()).items
+        lookup.tell_damaged(session, [n.job_id for n in notices if n.kind == damaged and n.job_id])

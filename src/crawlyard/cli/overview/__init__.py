@@ -1,1 +1,0 @@
-"""`crawlyard events | stats | health | ops | pages | attention`."""

@@ -1,0 +1,173 @@
+"""`crawlyard pages | attention`: over all jobs, what they have brought, and what needs a person."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crawlyard.cli.invoke import action
+from crawlyard.cli.options import Limit, Only, choice, flag, option
+from crawlyard.cli.render.output import Column, View, at, id_of
+from crawlyard.cli.when import When
+from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.endpoint import every
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli.jobs import lookup
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.fleet.archive import FoundPageOut
+    from crawlyard.core.answers.fleet.attention import AttentionOut, NoticeOut
+    from crawlyard.core.crawl import page_search
+    from crawlyard.services.jobs.terms import ArchiveTerms
+else:
+    lookup = lazily("crawlyard.cli.jobs.lookup")
+    page_search = lazily("crawlyard.core.crawl.page_search")
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[WORD]...",
+        help="Words that are in URL, title or text, all of them; 'two words' stay together.",
+        show_default=False,
+    ),
+]
+Jobs = Annotated[
+    list[str] | None,
+    option(str, "--job", "ID", "Only of this job: an id, a part of it, or last. Repeatable."),
+]
+Templates = Annotated[
+    list[str] | None,
+    option(str, "--template", "NAME", "Only of jobs made from it. Repeatable."),
+]
+Hosts = Annotated[list[str] | None, option(str, "--host", "HOST", "Only of this host. Repeatable.")]
+Statuses = Annotated[
+    list[int] | None,
+    option(status_asked, "--status", "CODE", "Only such as 404, or 4xx. Repeatable."),
+]
+Types = Annotated[
+    list[str] | None,
+    option(str.lower, "--type", "TYPE", "Only such as text/html, or image/*. Repeatable."),
+]
+OnlyRecords = Annotated[
+    Only | None, choice("--only", of=Only, text="Without an error, or with one")
+]
+Kinds = Annotated[
+    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
+]
+NeedsScripts = Annotated[
+    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
+]
+Since = Annotated[
+    When | None,
+    option(When.of, "--since", "WHEN", "Fetched from then on: 2h, 7d, or 2026-11-24T16:30."),
+]
+Until = Annotated[When | None, option(When.of, "--until", "WHEN", "Fetched before then: the same.")]
+
+
+@action(empty=True)
+async def pages(
+    session: "Session",
+    words: Words = None,
+    *,
+    job: Jobs = None,
+    template: Templates = None,
+    host: Hosts = None,
+    status: Statuses = None,
+    type: Types = None,  # noqa: A002 - the name of the option
+    only: OnlyRecords = None,
+    kind: Kinds = None,
+    needs_scripts: NeedsScripts = False,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+) -> None:
+    """List the pages of all jobs, the last that was stored first; with words, search them.
+
+    crawlyard pages --host docs.example.org --status 4xx
+    crawlyard pages 'getting started' install --since 7d
+    crawlyard pages --limit 0 -o jsonl > pages.jsonl
+
+    Nothing is indexed for words: what is rare in many pages takes a while.
+    """
+    text = " ".join(map(_together, words or ()))
+    page_search.words_of(text)  # better to know before anything is read
+    now = session.clock.now()
+    terms: ArchiveTerms = {
+        "job": tuple([await lookup.job_id_of(session, word) for word in job or ()]),
+        "template": tuple(template or ()),
+        "failed": None if only is None else only is Only.FAILED,
+        "needs_scripts": needs_scripts or None,
+        "kind": tuple(kind or ()),
+        "status": tuple(f"{code}xx" if code < 10 else str(code) for code in status or ()),
+        "content_type": tuple(type or ()),
+        "host": tuple(host or ()),
+        "since": None if since is None else since.instant(now),
+        "until": None if until is None else until.instant(now),
+    }
+    found = every(session.surface.pages.find, text, limit=limit or None, **terms)
+    shown = await session.listed(found, _pages_view(now))
+    asked = text or any(terms.values())
+    none = "no page is like that" if asked else "there is no page yet"
+    session.tell_rest(shown, limit, none, "newest")
+
+
+def _together(word: str) -> str:
+    """Return the words of one argument as the API takes those that stay together."""
+    return f'"{word}"' if " " in word and '"' not in word else word
+
+
+@action()
+async def attention(session: "Session") -> None:
+    """List what needs a person: what is late, held up or failing, and what helps.
+
+    crawlyard attention
+    crawlyard attention --json
+
+    Your own things, as an admin all; of each kind at most 20.
+    """
+    found = await session.surface.attention.get()
+    await session.listed(found.items, _notices_view(session.clock.now()))
+    if not found.items:
+        session.tell("nothing needs you")
+    for sentence in left_out(found):
+        session.tell(sentence)
+
+
+def left_out(found: "AttentionOut") -> list[str]:
+    """Return a sentence for each kind of which there is more than is listed."""
+    told = []
+    for kind, number in found.counts.items():
+        shown = sum(notice.kind == kind for notice in found.items)
+        more = "at least " if kind in found.at_least else ""
+        if number > shown:
+            told.append(f"{kind}: {shown} of {more}{number:,} are shown")
+    return told
+
+
+def _pages_view(now: datetime) -> "View[FoundPageOut]":
+    return View(
+        key=lambda page: page.url,
+        columns=(
+            Column(name="STATUS", value=lambda p: p.status, right=True),
+            Column(name="ERROR", value=lambda p: p.error and p.error.kind),
+            id_of(lambda p: p.job_id, "JOB"),
+            at("FETCHED", "fetched_at", now),
+            Column(name="URL", value=lambda p: p.url, wide=True),
+            Column(name="TITLE", value=lambda p: p.title, wide=True, least=100),
+            Column(name="TEXT", value=lambda p: p.excerpt, wide=True, least=140),
+        ),
+    )
+
+
+def _notices_view(now: datetime) -> "View[NoticeOut]":
+    return View(
+        key=lambda notice: notice.subject.id if notice.subject else notice.kind,
+        columns=(
+            Column(name="KIND", value=lambda n: n.kind),
+            Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
+            at("SINCE", "since", now),
+            Column(name="DETAIL", value=lambda n: n.detail, wide=True),
+            Column(name="HELPS", value=lambda n: n.help and n.help.endpoint, least=120),
+        ),
+    )

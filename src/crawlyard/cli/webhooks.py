@@ -1,0 +1,416 @@
+"""`crawlyard webhooks …`: let other programs hear of what happens."""
+
+import os
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crawlyard.cli import values
+from crawlyard.cli.failures import DECLINED
+from crawlyard.cli.invoke import action
+from crawlyard.cli.options import Basics, Limit, Together, Yes, an_id, choice, group, option
+from crawlyard.cli.render import words
+from crawlyard.cli.render.output import Column, View, at, id_of, instant
+from crawlyard.cli.stdin_args import read_ids
+from crawlyard.core.endpoint import every
+from crawlyard.core.webhooks.webhook import EVERYTHING, DeliveryState
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli.jobs import lookup
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.webhooks import DeliveryOut, WebhookOut
+    from crawlyard.services.webhooks import signing
+else:
+    lookup = lazily("crawlyard.cli.jobs.lookup")
+    signing = lazily("crawlyard.services.webhooks.signing")
+
+app = group(
+    """Let other programs hear of what happens, by signed messages.
+
+    crawlyard webhooks create https://hooks.example.org/crawls --event 'job.*'
+    crawlyard webhooks test 7f3a91c2
+    crawlyard webhooks deliveries 7f3a91c2 --state failed
+    """
+)
+
+_SECRET = "CRAWLYARD_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
+_WHICHEVER = "-"  # in place of a webhook's id: the delivery says which
+
+_ID = "An id, or its unique beginning or end"
+Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=f"{_ID}.", show_default=False)]
+Ids = Annotated[
+    list[str],
+    typer.Argument(
+        parser=an_id,
+        metavar="ID",
+        help=f"{_ID}s, or '-' to read them from stdin.",
+        show_default=False,
+    ),
+    Together(read_ids),
+]
+DeliveryIds = Annotated[
+    list[str],
+    typer.Argument(
+        parser=an_id,
+        metavar="ID",
+        help="Ids of deliveries, or '-' to read them from stdin.",
+        show_default=False,
+    ),
+    Together(read_ids),
+]
+Url = Annotated[
+    str, typer.Argument(metavar="URL", help="Where to post messages.", show_default=False)
+]
+NewUrl = Annotated[str | None, option(values.line, "--url", "URL", "Where to post messages.")]
+Events = Annotated[
+    list[str] | None,
+    option(values.line, "--event", "NAME", "What to hear of, such as 'job.*'. Repeatable."),
+]
+Description = Annotated[str | None, option(str, "--description", "TEXT", "What it is for.")]
+Allowed = Annotated[
+    list[str] | None,
+    option(
+        values.line,
+        "--allow-address",
+        "ADDR",
+        "Open an address that is not public: HOST, IP or CIDR, with :PORT or not. Repeatable.",
+    ),
+]
+NewAllowed = Annotated[
+    list[str] | None,
+    option(
+        values.line,
+        "--allow-address",
+        "ADDR",
+        "Open an address that is not public, in place of those before; none opens none. "
+        "Repeatable.",
+    ),
+]
+OfJob = Annotated[str, option(str, "--job", "ID", "Those of this job; else those of none.")]
+OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
+SecretFile = Annotated[
+    Path | None,
+    option(Path, "--secret-file", "FILE", f"A file with the secret in it; else {_SECRET}."),
+]
+MessageId = Annotated[str, option(str, "--id", "TEXT", "The header webhook-id.")]
+Timestamp = Annotated[str, option(str, "--timestamp", "TEXT", "The header webhook-timestamp.")]
+Signature = Annotated[str, option(str, "--signature", "TEXT", "The header webhook-signature.")]
+
+
+def state(webhook: "WebhookOut") -> str:
+    """Return whether a webhook is on, and whether it works."""
+    if not webhook.active:
+        return "off"
+    return "on" if webhook.failing_since is None else "failing"
+
+
+def webhooks_view(now: datetime) -> "View[WebhookOut]":
+    """Return the view of webhooks at *now*."""
+    return View(
+        key=lambda webhook: webhook.id,
+        table=("STATE", "ID", "URL", "EVENTS", "OWNER", "AGE", "DESCRIPTION"),
+        columns=(
+            id_of(lambda w: w.id),
+            Column(name="SECRET", value=lambda w: getattr(w, "secret", "")),  # of a new one
+            Column(name="STATE", value=state),
+            Column(name="REASON", value=lambda w: w.disabled_reason),
+            Column(name="FAILING SINCE", value=lambda w: instant(w, "failing_since")),
+            Column(name="URL", value=lambda w: w.url, wide=True),
+            Column(name="EVENTS", value=lambda w: ", ".join(w.events), wide=True),
+            Column(name="DESCRIPTION", value=lambda w: w.description, wide=True, least=110),
+            Column(name="OPENED", value=lambda w: ", ".join(w.allow_addresses)),
+            Column(name="OF JOB", value=lambda w: w.job_id),
+            Column(name="OWNER", value=lambda w: w.owner, least=110),
+            Column(
+                name="AGE",
+                value=lambda w: instant(w, "created_at"),
+                shown=lambda w: words.ago(w.created_at, now),
+                right=True,
+                least=90,
+                sheet=False,
+            ),
+            Column(name="TWO SECRETS UNTIL", value=lambda w: instant(w, "rotated_until")),
+            Column(name="CREATED AT", value=lambda w: instant(w, "created_at")),
+            Column(name="UPDATED AT", value=lambda w: instant(w, "updated_at")),
+        ),
+    )
+
+
+def deliveries_view(now: datetime) -> "View[DeliveryOut]":
+    """Return the view of deliveries at *now*."""
+    return View(
+        key=lambda delivery: delivery.id,
+        columns=(
+            Column(name="STATE", value=lambda d: d.state),
+            at("AT", "created_at", now),
+            Column(name="EVENT", value=lambda d: d.event),
+            Column(name="TRIES", value=lambda d: len(d.attempts), right=True),
+            Column(name="STATUS", value=lambda d: d.attempts[-1].status if d.attempts else None),
+            Column(
+                name="TIME",
+                value=lambda d: d.attempts[-1].latency_s if d.attempts else None,
+                shown=lambda d: words.span(d.attempts[-1].latency_s) if d.attempts else "",
+                right=True,
+                least=90,
+            ),
+            at("NEXT", "due_at", now),
+            Column(name="ID", value=lambda d: d.id, least=110),
+            Column(name="SAID", value=_said, wide=True),
+        ),
+    )
+
+
+def _said(delivery: "DeliveryOut") -> str:
+    if not delivery.attempts:
+        return ""
+    last = delivery.attempts[-1]
+    return " · ".join(part for part in (last.error, last.excerpt) if part)
+
+
+@app.command("list")
+@action(empty=True)
+async def list_(session: "Session", *, job: OfJob = "", limit: Limit = 50) -> None:
+    """List webhooks, newest first.
+
+    crawlyard webhooks list
+    crawlyard webhooks list --job last --json
+    """
+    job_id = await lookup.job_id_of(session, job) if job else ""
+    found = every(session.surface.webhooks.list, job=job_id, limit=limit or None)
+    if not await session.listed(found, webhooks_view(session.clock.now())):
+        session.tell(f"job {job_id} has no webhook" if job else "there is no webhook yet")
+
+
+@app.command()
+@action()
+async def show(session: "Session", webhook: Id) -> None:
+    """Show a webhook, but not its secret.
+
+    crawlyard webhooks show 7f3a91c2
+    crawlyard webhooks show 7f3a91c2 --json
+    """
+    await _show(session, await meant(session, webhook))
+
+
+@app.command()
+@action(creates=True)
+async def create(
+    session: "Session",
+    url: Url,
+    *,
+    event: Events = None,
+    description: Description = None,
+    allow_address: Allowed = None,
+) -> None:
+    """Add a webhook, and show its secret this once.
+
+    crawlyard webhooks create https://hooks.example.org/crawls --event job.completed
+    crawlyard webhooks create http://127.0.0.1:9000/ --allow-address 127.0.0.1:9000
+    """
+    made = await session.surface.webhooks.create(
+        url,
+        events=tuple(event or (EVERYTHING,)),
+        description=description or "",
+        allow_addresses=tuple(allow_address or ()),
+    )
+    session.tell("keep the secret: it is not shown again")
+    session.tell(f"  try it: {session.hint(f'webhooks test {made.id}')}")
+    await _show(session, made)
+
+
+@app.command()
+@action()
+async def edit(
+    session: "Session",
+    webhook: Id,
+    *,
+    url: NewUrl = None,
+    event: Events = None,
+    description: Description = None,
+    allow_address: NewAllowed = None,
+) -> None:
+    """Change a webhook; a list that is given replaces the one before.
+
+    crawlyard webhooks edit 7f3a91c2 --event 'job.*' --event schedule.paused
+    crawlyard webhooks edit 7f3a91c2 --url https://new.example.org/ --allow-address none
+    """
+    said = {
+        "url": url,
+        "events": event,
+        "description": description,
+        "allow_addresses": () if allow_address == [values.NONE] else allow_address,
+    }
+    given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    if not given:
+        raise Invalid("edit", "expected something to change: --url, --event, --description, …")
+    found = await meant(session, webhook)
+    await _tell(session, "changed", await session.surface.webhooks.edit(found.id, **given))
+
+
+@app.command()
+@action()
+async def test(session: "Session", webhook: Id) -> None:
+    """Send a test event to a webhook, whatever it wants to hear of.
+
+    crawlyard webhooks test 7f3a91c2
+    """
+    tested = await session.surface.webhooks.test((await meant(session, webhook)).id)
+    await _tell(session, "a test is on its way to", tested)
+    session.tell(session.by_worker("  a worker delivers it"))
+    session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")
+
+
+@app.command()
+@action()
+async def deliveries(
+    session: "Session", webhook: Id, *, state: OfState = None, limit: Limit = 50
+) -> None:
+    """List what was delivered to a webhook, newest first.
+
+    crawlyard webhooks deliveries 7f3a91c2
+    crawlyard webhooks deliveries 7f3a91c2 --state failed -q | crawlyard webhooks replay -
+    """
+    webhook_id = (await meant(session, webhook)).id
+    ask = session.surface.webhooks.deliveries
+    found = every(ask, webhook_id, state=state, limit=limit or None)
+    count = await session.listed(found, deliveries_view(session.clock.now()))
+    none = "no delivery is like that" if state else "nothing was to be delivered yet"
+    session.tell_rest(count, limit, none, "newest")
+
+
+@app.command()
+@action()
+async def replay(session: "Session", delivery: DeliveryIds) -> None:
+    """Deliver messages once more, under the same ids.
+
+    crawlyard webhooks replay msg_6d1c4f0f3c1f4c0d9a55f7a0c2f3b1aa
+    """
+    replay_one = session.surface.webhooks.replay
+    again = [await replay_one(_WHICHEVER, delivery_id) for delivery_id in delivery]
+    for one in again:
+        session.tell(f"due again: {one.id}")
+    session.tell(session.by_worker("  a worker delivers it"))
+    await session.changed(again, deliveries_view(session.clock.now()), one=False)
+
+
+@app.command()
+@action()
+async def rotate(session: "Session", webhook: Id) -> None:
+    """Make a new secret, and show it this once; the old one signs for a day more.
+
+    crawlyard webhooks rotate 7f3a91c2
+    crawlyard webhooks rotate 7f3a91c2 --json
+    """
+    made = await session.surface.webhooks.rotate((await meant(session, webhook)).id)
+    session.tell("keep the secret: it is not shown again; the old one signs for a day more")
+    await _show(session, made)
+
+
+@app.command()
+@action()
+async def enable(session: "Session", webhook: Ids) -> None:
+    """Switch webhooks on; they hear of what happens from now on.
+
+    crawlyard webhooks enable 7f3a91c2
+    """
+    for word in webhook:
+        found = await meant(session, word)
+        await _tell(session, "on", await session.surface.webhooks.enable(found.id))
+
+
+@app.command()
+@action()
+async def disable(session: "Session", webhook: Ids) -> None:
+    """Switch webhooks off; what waits for them is given up.
+
+    crawlyard webhooks disable 7f3a91c2
+    """
+    for word in webhook:
+        found = await meant(session, word)
+        await _tell(session, "off", await session.surface.webhooks.disable(found.id))
+
+
+@app.command()
+@action(basics=Basics)
+async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
+    """Delete webhooks with their deliveries, also those that wait.
+
+    crawlyard webhooks delete 7f3a91c2
+    crawlyard webhooks list -q | crawlyard webhooks delete --yes -
+    """
+    found = [await meant(session, word) for word in webhook]
+    about = [f"{each.id}  {state(each)}  {each.url}" for each in found]
+    count = "this webhook" if len(found) == 1 else f"these {len(found):,} webhooks"
+    if not yes and not session.agreed(f"Delete {count} and what waits?", about):
+        session.tell("nothing was deleted")
+        return DECLINED
+    for each in found:
+        await session.surface.webhooks.delete(each.id)
+        session.tell(f"deleted: {each.id}")
+    return 0
+
+
+async def meant(session: "Session", word: str) -> "WebhookOut":
+    """Return the webhook that *word* means: a whole id, or the unique beginning or end of one.
+
+    Raises:
+        NotFound: no webhook is meant.
+        Invalid: more than one webhook is meant.
+    """
+    found = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
+    if not found:
+        raise NotFound(f"there is no webhook {word}")
+    if len(found) > 1:
+        raise Invalid("id", f"more than one webhook begins or ends with {word!r}; give more of it")
+    return found[0]
+
+
+async def _tell(session: "Session", done: str, changed: "WebhookOut") -> None:
+    """Say what was done, and write the webhook if that was asked for."""
+    session.tell(f"{done}: {changed.id}")
+    if session.common.asked:
+        await _show(session, changed)
+
+
+async def _show(session: "Session", found: "WebhookOut") -> None:
+    await session.show(found, webhooks_view(session.clock.now()))
+
+
+@app.command()
+def verify(
+    *, secret_file: SecretFile = None, id_: MessageId, timestamp: Timestamp, signature: Signature
+) -> None:
+    """Check the signature of a message, whose body is on stdin; ask nobody.
+
+    crawlyard webhooks verify --secret-file hook.secret --id msg_1 --timestamp 1767323045 \
+--signature 'v1,Kz…=' < body.json
+
+    Exits with 0 if it is right and its timestamp within five minutes of now, else with 1.
+    """
+    headers = {
+        "webhook-id": id_,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signature,
+    }
+    why = signing.why_unverified(_secret(secret_file), headers, sys.stdin.buffer.read())
+    sys.stderr.write(f"not verified: {why[:1].lower()}{why[1:]}\n" if why else "verified\n")
+    raise typer.Exit(1 if why else 0)
+
+
+def _secret(file: Path | None) -> str:
+    """Return the secret: never a flag, which other users of a machine can read."""
+    if file is None:
+        given = os.environ.get(_SECRET, "")
+    else:
+        try:
+            given = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise Invalid("--secret-file", f"cannot read {file}: {error}") from error
+    if not given.strip():
+        raise Invalid("--secret-file", f"expected a file with the secret in it, or {_SECRET}")
+    return given.strip()

@@ -1,1 +1,0 @@
-"""Shapes of users, tokens, settings and saved views."""

@@ -1,0 +1,227 @@
+"""Answers about schedules, their ledger and their next runs."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+from zoneinfo import ZoneInfo
+
+from crawlyard.core.answers.base import Tagged, Wire, seconds
+from crawlyard.core.schedules.planning import Forecast
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
+from crawlyard.core.templates.secrets import hidden, hidden_params
+from crawlyard.errors import Invalid
+
+
+class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
+    """One schedule; credentials in its params and overrides show no value."""
+
+    id: str
+    object: Literal["schedule"] = "schedule"
+    owner: str
+    name: str
+    description: str
+    enabled: bool
+    paused_at: datetime | None
+    paused_by: str
+    pause_reason: str
+    when: str
+    when_text: str  # the same as a person would say it
+    zone: str
+    next_at: datetime | None  # null: no instant comes any more
+    fire_at: datetime | None  # the same with its jitter
+    waiting_at: datetime | None  # of a tick that waits for the job before it
+    template_id: str | None
+    template_version: int | None  # null: the latest when it runs
+    params: Mapping[str, Any]
+    overrides: Mapping[str, Any]
+    overlap: str
+    misfire: str
+    grace_s: float
+    catch_up: int
+    jitter_s: float
+    starts_at: datetime | None
+    ends_at: datetime | None
+    runs_left: int | None
+    pause_after: int | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, schedule: CrawlSchedule, secret: Collection[str] | None = None) -> "ScheduleOut":
+        """Return the shape of *schedule*; *secret* is as for `hidden_params`."""
+        made = cls.filled(
+            schedule,
+            object="schedule",
+            enabled=schedule.paused_at is None,
+            when_text=_said(schedule),
+            grace_s=seconds(schedule.grace),
+            jitter_s=seconds(schedule.jitter),
+            params=hidden_params(schedule.params, secret),
+            overrides=hidden(schedule.overrides),
+        )
+        return made.at_beat(schedule.beat)
+
+
+class TickOut(Wire, frozen=True, kw_only=True):
+    """What became of one instant at which a schedule was due."""
+
+    object: Literal["tick"] = "tick"
+    schedule_id: str
+    due_at: datetime
+    outcome: str
+    reason: str
+    detail: str
+    job_id: str | None
+    decided_at: datetime
+
+    @classmethod
+    def of(cls, tick: Tick) -> "TickOut":
+        """Return the shape of *tick*."""
+        return cls.filled(tick, object="tick")
+
+
+class ComingOut(Wire, frozen=True, kw_only=True):
+    """One instant at which something is due."""
+
+    at: datetime
+    local: str  # RFC 3339 with the offset of the zone at that instant
+    zone: str  # how the zone is called then: CET, CEST
+    in_s: float
+    remark: str  # what a clock change does to it, mostly nothing
+
+    @classmethod
+    def of(cls, table: Timetable, zone: ZoneInfo, at: datetime, now: datetime) -> "ComingOut":
+        """Return the shape of an instant of *table*, seen at *now*."""
+        local = at.astimezone(zone)
+        return cls(
+            at=at,
+            local=local.isoformat(timespec="seconds"),
+            zone=local.tzname() or "",
+            in_s=seconds(at - now),
+            remark=table.remark(at),
+        )
+
+
+class AheadOut(Wire, frozen=True, kw_only=True):
+    """What is to come of one schedule."""
+
+    object: Literal["ahead"] = "ahead"
+    schedule_id: str
+    overdue_at: datetime | None  # should have been fired, were a scheduler there
+    next: tuple[ComingOut, ...]
+
+    @classmethod
+    def of(
+        cls,
+        schedule: CrawlSchedule,
+        overdue_at: datetime | None,
+        instants: Sequence[datetime],
+        now: datetime,
+    ) -> "AheadOut":
+        """Return the shape of *instants* at which *schedule* will be due, seen at *now*."""
+        table = timetable(schedule.when, schedule.zone, schedule.anchor)
+        zone = zone_of(schedule.zone)
+        coming = tuple(ComingOut.of(table, zone, at, now) for at in instants)
+        return cls(schedule_id=schedule.id, overdue_at=overdue_at, next=coming)
+
+
+class BackfillOut(Wire, frozen=True, kw_only=True):
+    """What a backfill did, or would do; *kept* instants had run, wait, or are still to come."""
+
+    object: Literal["backfill"] = "backfill"
+    dry_run: bool
+    since: datetime
+    until: datetime  # without this instant
+    runs: tuple[TickOut, ...]
+    kept: int
+    operation_id: str | None = None  # of the operation that does it, where there are many
+
+    @classmethod
+    def of(cls, backfilled: Backfilled) -> "BackfillOut":
+        """Return the shape of *backfilled*."""
+        return cls(
+            dry_run=backfilled.dry_run,
+            since=backfilled.since,
+            until=backfilled.until,
+            runs=tuple(TickOut.of(tick) for tick in backfilled.runs),
+            kept=backfilled.kept,
+        )
+
+
+class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
+    """What the deletion of a schedule would delete; jobs that it has submitted stay."""
+
+    object: Literal["schedule_deletion"] = "schedule_deletion"
+    schedule_id: str
+    name: str
+    dry_run: bool = True
+    runs: int  # rows of its ledger
+
+    @classmethod
+    def of(cls, schedule: CrawlSchedule, runs: int) -> "ScheduleDeletionOut":
+        """Return what deleting a schedule with so many rows in its ledger would delete."""
+        return cls(schedule_id=schedule.id, name=schedule.name, runs=runs)
+
+
+def _said(schedule: CrawlSchedule) -> str:
+    try:
+        return timetable(schedule.when, schedule.zone, schedule.anchor).text
+    except Invalid as error:  # its zone is no more: it must not keep the others from being shown
+        return str(error)
+
+
+class TimetableOut(Wire, frozen=True, kw_only=True):
+    """What a timetable means, and the next instants at which it is due."""
+
+    object: Literal["timetable"] = "timetable"
+    when: str
+    zone: str
+    kind: str
+    text: str
+    next: list[ComingOut]
+
+    @staticmethod
+    def of(
+        table: Timetable, when: str, zone: ZoneInfo, now: datetime, count: int
+    ) -> "TimetableOut":
+        """Return what *table* means at *now*, with at most *count* instants after that."""
+        coming: list[ComingOut] = []
+        at = table.after(now) if count else None
+        while at is not None:
+            coming.append(ComingOut.of(table, zone, at, now))
+            at = table.after(at) if len(coming) < count else None
+        return TimetableOut(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming)
+
+
+class TimetableWarningOut(Wire, frozen=True, kw_only=True):
+    """One thing to know before a time table is kept: *code* is for programs."""
+
+    code: str  # never, too_often, clock_change, wide_jitter
+    detail: str
+    at: datetime | None  # the run that it is about
+
+
+class TimetablePreviewOut(TimetableOut, frozen=True, kw_only=True):
+    """What a time table means, its next runs, and what is to be known of them."""
+
+    warnings: tuple[TimetableWarningOut, ...]
+
+    @classmethod
+    def looked(
+        cls, table: Timetable, when: str, zone: str, found: Forecast, now: datetime
+    ) -> "TimetablePreviewOut":
+        """Return the shape of what was *found* of *table* at *now*."""
+        place = zone_of(zone)
+        return cls(
+            when=when,
+            zone=place.key,
+            kind=table.kind,
+            text=table.text,
+            next=[ComingOut.of(table, place, at, now) for at in found.instants],
+            warnings=tuple(
+                TimetableWarningOut(code=w.concern, detail=w.detail, at=w.at)
+                for w in found.warnings
+            ),
+        )

@@ -1,0 +1,147 @@
+"""Answers about templates."""
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.templates.render import Rendered
+from crawlyard.core.templates.secrets import credentials, hidden, hidden_params, secret_names
+from crawlyard.core.templates.template import (
+    CrawlTemplate,
+    KeptTemplate,
+    Parameter,
+    SavedTemplate,
+    TemplateDraft,
+)
+
+
+class ParameterOut(Wire, frozen=True, kw_only=True):
+    """An open place of a template; a null default is none, and no allowed values are all."""
+
+    name: str
+    type: str
+    description: str
+    required: bool
+    default: Any
+    allowed: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, parameter: Parameter) -> "ParameterOut":
+        """Return the shape of *parameter*, its values as they are."""
+        return cls.filled(parameter, type=parameter.type.value)
+
+    @classmethod
+    def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
+        """Return its shape without credentials: it is one if *secret* has its name."""
+        values = [parameter.default, *parameter.allowed]
+        default, *allowed = (hidden_params({parameter.name: v}, secret) for v in values)
+        return cls.filled(
+            parameter,
+            type=parameter.type.value,
+            default=default[parameter.name],
+            allowed=tuple(value[parameter.name] for value in allowed),
+        )
+
+
+class TemplateOut(Wire, frozen=True, kw_only=True):
+    """One version of a template; credentials in its spec and parameters show no value."""
+
+    id: str
+    object: Literal["template"] = "template"
+    owner: str
+    name: str
+    description: str
+    public: bool
+    version: int
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+    created_at: datetime  # of the first version
+    updated_at: datetime  # of this one
+    actor: str  # who made this one
+
+    @classmethod
+    def of(cls, template: CrawlTemplate) -> "TemplateOut":
+        """Return the shape of *template*."""
+        secret = secret_names(template.spec)
+        return cls.filled(
+            template,
+            object="template",
+            parameters=tuple(ParameterOut.shown(p, secret) for p in template.parameters),
+            spec=hidden(template.spec),
+        )
+
+
+class SavedTemplateOut(TemplateOut, frozen=True, kw_only=True):
+    """A template after a change, and the paths of the credentials that it is kept without."""
+
+    stripped: tuple[str, ...]
+    kept: tuple[KeptTemplate, ...] = ()  # of publishing
+
+    @classmethod
+    def saved(cls, saved: SavedTemplate) -> "SavedTemplateOut":
+        """Return the shape of *saved*."""
+        return cls.filled(
+            TemplateOut.of(saved.template),
+            stripped=saved.stripped,
+            kept=saved.kept,
+        )
+
+
+class RenderedOut(Wire, frozen=True, kw_only=True):
+    """A template filled for a job: every field of its spec, and where each value comes from."""
+
+    object: Literal["rendered_template"] = "rendered_template"
+    template_id: str
+    template_name: str
+    template_version: int
+    spec: Mapping[str, Any]
+    sources: Mapping[str, str]  # "default", "template v3" or "this job", by path: "limits.pages"
+
+    @classmethod
+    def of(cls, rendered: Rendered) -> "RenderedOut":
+        """Return the shape of *rendered*; credentials show no value."""
+        return cls(
+            template_id=rendered.template.id,
+            template_name=rendered.template.name,
+            template_version=rendered.template.version,
+            spec=hidden(rendered.form),
+            sources=rendered.sources,
+        )
+
+
+class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
+    """A template that is well formed and was not kept; credentials show no value."""
+
+    object: Literal["checked_template"] = "checked_template"
+    name: str
+    description: str
+    parameters: tuple[ParameterOut, ...]
+    spec: Mapping[str, Any]
+    credentials: tuple[str, ...]  # the paths of what publishing takes out
+
+    @classmethod
+    def of(cls, draft: TemplateDraft) -> "CheckedTemplateOut":
+        """Return the shape of *draft*."""
+        return cls(
+            name=draft.name,
+            description=draft.description,
+            parameters=tuple(ParameterOut.of(parameter) for parameter in draft.parameters),
+            spec=hidden(draft.spec),
+            credentials=credentials(draft),
+        )
+
+
+class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
+    """What the deletion of a template would delete; jobs that were made of it stay."""
+
+    object: Literal["template_deletion"] = "template_deletion"
+    template_id: str
+    name: str
+    dry_run: bool = True
+    versions: int
+
+    @classmethod
+    def of(cls, template: CrawlTemplate, versions: int) -> "TemplateDeletionOut":
+        """Return what deleting a template of so many versions would delete."""
+        return cls(template_id=template.id, name=template.name, versions=versions)

@@ -1,0 +1,37 @@
+"""Records whose rows follow their fields."""
+
+from operator import attrgetter
+
+from crawlyard.core.access.credential import Credential
+from crawlyard.core.access.policy import Section
+from crawlyard.core.access.quota import limited
+from crawlyard.core.access.user import Quota, User
+from crawlyard.core.access.view import SavedView
+from crawlyard.core.event import Event
+from crawlyard.core.hosts.rule import HostRule
+from crawlyard.core.idempotency import Reply
+from crawlyard.core.jobs.job_log import LogLine
+from crawlyard.core.operation import Operation
+from crawlyard.core.schedules.schedule import Tick
+from crawlyard.core.webhooks.webhook import Delivery, Webhook
+from crawlyard.store.codec.base import RecordCodec, Row, decoder_of
+
+USERS = RecordCodec(User, limited=lambda user: limited(user.quota))
+CREDENTIALS = RecordCodec(Credential)
+SECTIONS = RecordCodec(Section)
+VIEWS = RecordCodec(SavedView)
+REPLIES = RecordCodec(Reply)
+OPERATIONS = RecordCodec(Operation)
+HOST_RULES = RecordCodec(HostRule)
+LOG_LINES = RecordCodec(LogLine, generated="n")
+TICKS = RecordCodec(Tick)
+WEBHOOKS = RecordCodec(Webhook, receiver=attrgetter("receiver"))
+DELIVERIES = RecordCodec(Delivery, generated="no")
+EVENTS = RecordCodec(Event, generated="seq")
+
+_QUOTA = decoder_of(Quota)
+
+
+def quota_of(row: Row) -> Quota:
+    """Return the quota in a row of `users`, which may have no other column."""
+    return _QUOTA.decode(row["quota"])

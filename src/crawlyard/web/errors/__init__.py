@@ -1,1 +1,0 @@
-"""Answers that are errors, and the pages that explain them."""

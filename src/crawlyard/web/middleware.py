@@ -1,0 +1,172 @@
+"""Middleware: request ids, the names of the server, size limits, security headers."""
+
+import re
+from collections.abc import Callable, MutableMapping
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from crawlyard.ids import new_id
+from crawlyard.web import problems
+from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
+
+_FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
+"""Paths that take whole files, as text in JSON."""
+
+_VERSIONS = frozenset({"1.0", "1.1", "2", "3"})
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+_ALWAYS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_CLOSE = {"Connection": "close"}  # where its body ends, and the next request begins, is not sure
+_STRICT = "default-src 'none'; frame-ancestors 'none'"
+
+
+_SLASH = re.compile(rb"%(2f|25)", re.IGNORECASE)
+_MARK = "crawlyard.undivided"  # of a request whose path still has its encoded slashes
+
+
+class _TooLarge(Exception):
+    """The body has more bytes than allowed."""
+
+
+class Gate:
+    """Gives requests an id, refuses foreign hosts and large bodies, adds headers to answers."""
+
+    def __init__(self, app: ASGIApp, site: Callable[[], Site]) -> None:
+        self._app = app
+        self._site = site
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = undivided(scope)
+        site, headers = self._site(), Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        scope.setdefault("state", {})["request_id"] = (
+            given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"
+        )
+        request = Request(scope, receive)
+        begun = False
+
+        async def told(message: Message) -> None:
+            nonlocal begun
+            if message["type"] == "http.response.start":
+                begun = True
+                _close_up(request, MutableHeaders(scope=message))
+            await send(message)
+
+        if (refusal := _refusal(scope, headers, site)) is not None:
+            code, said = refusal
+            closing = _CLOSE if code == "malformed" else None
+            await problems.answer(request, code, said, headers=closing)(scope, receive, told)
+            return
+        most = _most(scope["path"], site.options)
+        try:
+            _check_length(headers, most)
+            await self._app(scope, _bounded(receive, most), told)
+        except ClientDisconnect:
+            return  # in the middle of its body: nobody is there to be answered
+        except _TooLarge:
+            if begun:
+                raise
+            said = f"expected at most {most:,} bytes"
+            await problems.answer(request, "payload_too_large", said)(scope, receive, told)
+
+
+def _refusal(scope: Scope, headers: Headers, site: Site) -> tuple[str, str] | None:
+    """Return the problem of a request that no route should see; ``None`` if there is none."""
+    url = (scope.get("raw_path") or b"") + scope.get("query_string", b"")
+    size = len(url) + sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if size > MAX_HEAD_BYTES:
+        said = f"expected a URL and headers of at most {MAX_HEAD_BYTES:,} bytes"
+        return "head_too_large", said
+    if (spoken := scope.get("http_version", "1.1")) not in _VERSIONS:
+        return "malformed", f"HTTP/{spoken[:10]} is not spoken here"
+    if "transfer-encoding" in headers and "content-length" in headers:
+        return "malformed", "expected Transfer-Encoding or Content-Length, not both"
+    host = headers.get("host", "")
+    if not _is_known(host, site):
+        return "misdirected", f"{host!r} is not a name of this server (--allow-host adds one)"
+    if b"%00" in url:
+        return "malformed", "expected a URL without NUL (%00)"  # Postgres has no text with it
+    return None
+
+
+def _is_known(host: str, site: Site) -> bool:
+    """Tell whether a Host header names this server: a page elsewhere may rebind its own name.
+
+    Source: "DNS rebinding", Jackson et al., 2007.
+    """
+    if site.options.any_host:
+        return True
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    return name.lower() in {known.strip("[]").lower() for known in site.options.hosts}
+
+
+def _most(path: str, options: SiteOptions) -> int:
+    """Return the bytes that a body may have."""
+    return options.max_file_bytes if _FILES.fullmatch(path) else options.max_body_bytes
+
+
+def _check_length(headers: Headers, most: int) -> None:
+    length = headers.get("content-length", "")
+    if length.isdigit() and int(length[:20]) > most:
+        raise _TooLarge
+
+
+def _bounded(receive: Receive, most: int) -> Receive:
+    """Return *receive*, which fails once more than *most* bytes have come."""
+    came = 0
+
+    async def counted() -> Message:
+        nonlocal came
+        message = await receive()
+        came += len(message.get("body", b""))
+        if came > most:
+            raise _TooLarge
+        return message
+
+    return counted
+
+
+def _close_up(request: Request, headers: MutableHeaders) -> None:
+    headers["X-Request-Id"] = request.state.request_id
+    for name, value in _ALWAYS.items():
+        headers.setdefault(name, value)
+    headers.setdefault("Content-Security-Policy", _STRICT)
+    headers.setdefault("Cache-Control", "no-store")
+    for name, value in getattr(request.state, "rate_headers", {}).items():
+        headers.setdefault(name, value)
+
+
+# --- paths with encoded slashes: ``OWNER%2FNAME``
+
+
+def undivided(scope: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Return *scope* with a path in which encoded slashes don't separate segments.
+
+    Source: RFC 3986, section 2.2: ``%2F`` is data, ``/`` parts segments.
+    """
+    raw: bytes = scope.get("raw_path") or b""
+    if b"%2f" not in raw.lower():
+        return scope
+    path = unquote(_SLASH.sub(rb"%25\1", raw).decode("ascii", "replace"))
+    return {**scope, "path": path, _MARK: True}
+
+
+def was_undivided(request: Request) -> bool:
+    """Return whether the path of a request still has its encoded slashes."""
+    return bool(request.scope.get(_MARK))

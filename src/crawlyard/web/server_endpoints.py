@@ -1,0 +1,138 @@
+"""Endpoints of the server itself: signing in and out, health, the pages of problems."""
+
+import asyncio
+import logging
+from typing import Annotated, Any
+
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
+from crawlyard.core.answers.access import MeOut
+from crawlyard.core.answers.base import encoded
+from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
+from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
+from crawlyard.errors import NotFound, Unavailable
+from crawlyard.services.fleet.monitoring import ready
+from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of
+from crawlyard.web.endpoints import answer
+from crawlyard.web.problems import KINDS, kind_of, page_of
+from crawlyard.web.rates import Bucket
+
+Code = Annotated[str, Meta(min_length=1, max_length=200, examples=["cyl_…"])]
+
+_READY_WITHIN_S = 5
+
+_log = logging.getLogger(__name__)
+
+
+class SigningIn:
+    """Starts and ends the session of a browser; programs send their token with each request."""
+
+    def __init__(self, request: Request) -> None:
+        self._request = request
+        self._site = site_of(request)
+        self._secret: str | None = None  # of the session that was started
+        self._ended = False
+
+    @endpoint(
+        "POST /auth/login",
+        NOBODY,
+        "401",
+        "429",
+        noun="account",
+        group="auth",
+        example={"code": "cyl_…"},
+    )
+    async def login(self, code: Code) -> MeOut:
+        """Sign in with a token, or once with the code of a sign-in link: sets a session cookie."""
+        count(self._request, self._site, address_of(self._request), Bucket.LOGIN)
+        given = await self._site.yard.services.access.sign_in(code)
+        self._secret = given.secret
+        caller = await self._site.yard.services.access.caller(given.secret, CredentialKind.SESSION)
+        return MeOut.of(caller.user, caller.permits, caller.credential)
+
+    @endpoint("POST /auth/logout", ANYBODY, status=204, noun="account", group="auth")
+    async def logout(self) -> None:
+        """End the session; a token stays good."""
+        caller = await proved(self._request, self._site)
+        if caller.credential.kind is CredentialKind.SESSION:
+            await self._site.yard.services.access.sign_out(caller)
+            self._site.live.drop(caller.credential.id)
+        self._ended = True
+
+    def mark(self, response: Response) -> None:
+        """Set the cookie of a new session on *response*, or delete that of an ended one."""
+        name = cookie_name(self._request)
+        if self._ended:
+            response.delete_cookie(name, path="/")
+        if self._secret is not None:
+            response.set_cookie(
+                name,
+                self._secret,
+                max_age=int(SESSION_LASTS.total_seconds()),
+                path="/",
+                secure=self._request.url.scheme == "https",
+                httponly=True,
+                samesite="lax",
+            )
+
+
+class ServerStatus:
+    """Health of the server, and what its problems mean: for everybody, signed in or not."""
+
+    def __init__(self, request: Request) -> None:
+        self._site = site_of(request)
+
+    @endpoint("GET /healthz", NOBODY, "root", noun="monitoring")
+    async def healthz(self) -> HealthOut:
+        """Tell that the process lives."""
+        return HealthOut()
+
+    @endpoint("GET /readyz", NOBODY, "root", noun="monitoring")
+    async def readyz(self) -> ReadyOut:
+        """Tell that requests can be answered: the store is there, with the tables that it needs.
+
+        Without its Redis, a server is slower but ready.
+        """
+        if self._site.live.closed:
+            raise Unavailable("the server is to end")
+        try:
+            async with asyncio.timeout(_READY_WITHIN_S):
+                await self._site.yard.store.check()
+        except (Unavailable, TimeoutError) as error:
+            # anybody may ask: the name of the store is not for everybody
+            _log.warning("not ready: %s", str(error) or "the store does not answer in time")
+            raise Unavailable("the store does not answer, or is not as it must be") from None
+        return ready(self._site.yard.bus.reach)
+
+    @endpoint("GET /problems/{kind}", NOBODY, "root", "html", noun="problems", name="get")
+    async def problem(self, kind: str) -> ProblemKindOut:
+        """Return what a type of problem means and what to do: a page, or JSON by Accept."""
+        code = kind.replace("-", "_")
+        if code not in KINDS:
+            raise NotFound(f"no problem {kind[:64]}")
+        return kind_of(code)
+
+
+async def answer_with_cookie(request: Request, one: Endpoint, _service: Any) -> Response:
+    """Answer a browser that signs in or out."""
+    signing = SigningIn(request)
+    response = await answer(request, one, signing)
+    signing.mark(response)
+    return response
+
+
+async def answer_health(request: Request, one: Endpoint, _service: Any) -> Response:
+    """Answer a monitor, whatever it adds to the URL."""
+    return Response(encoded(await one.call(ServerStatus(request))), media_type="application/json")
+
+
+async def answer_problem(request: Request, _one: Endpoint, _service: Any) -> Response:
+    """Answer with an explanation as JSON, or as a page."""
+    told = await ServerStatus(request).problem(str(request.path_params["kind"]))
+    accept = request.headers.get("accept", "")
+    if "json" in accept and "text/html" not in accept:
+        return Response(encoded(told), media_type="application/json")
+    return HTMLResponse(page_of(told), headers={"Vary": "Accept"})
