@@ -173,17 +173,15 @@ class TestMany:
         assert [type(answer) for answer in answers] == [Job, Invalid, Job, Forbidden, QuotaExceeded]
         assert await yard.stored() == [answers[0], answers[2]]
 
-    async def test_who_may_only_look_hears_so_once(self, yard: Yard) -> None:
+    async def test_of_what_is_refused_or_empty_the_store_hears_nothing(self, yard: Yard) -> None:
         viewer = Actor(id="eve", role=Role.VIEWER)
         with pytest.raises(Forbidden, match="eve may look at jobs, not submit them"):
             await yard.jobs.submit_many(viewer, [Submission(spec=GOOD)] * 2)
         assert yard.door.came == []
 
-    async def test_of_those_that_are_all_refused_the_store_hears_nothing(self, yard: Yard) -> None:
         answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
         assert [type(answer) for answer in answers] == [Invalid, Invalid]
         assert (yard.door.came, yard.told) == ([], [])
 
-    async def test_none_are_asked_for_and_none_are_made(self, yard: Yard) -> None:
         assert await yard.jobs.submit_many(LOCAL, []) == []
         assert (yard.door.came, yard.told) == ([], [])

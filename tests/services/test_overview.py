@@ -211,13 +211,11 @@ class TestMoment:
 
 
 class TestDisk:
-    async def test_its_room_is_told(self, tmp_path: Path) -> None:
+    async def test_its_room_is_told_unless_there_is_no_folder(self, tmp_path: Path) -> None:
         found = await DataDisk(Settings(data_dir=tmp_path)).room()
         assert found is not None
         assert found.folder == str(tmp_path)
         assert 0 < found.free <= found.total
-
-    async def test_of_a_folder_that_is_not_there_nobody_can_say(self, tmp_path: Path) -> None:
         assert await DataDisk(Settings(data_dir=tmp_path / "none")).room() is None
         assert await DataDisk(Settings(database_url="memory://")).room() is None
 

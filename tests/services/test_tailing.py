@@ -179,11 +179,9 @@ class Away:
 class TestTheEnd:
     """When nothing more follows."""
 
-    def test_it_is_that_of_a_job_that_has_ended_and_is_free(self) -> None:
+    def test_it_ends_with_a_job_that_has_ended_and_the_lease_of_its_writer(self) -> None:
         for state in State:
             assert LogEnd(n=1, state=state, held_until=None).over(NOW) is state.ended, state
-
-    def test_who_writes_the_last_batch_is_waited_for_as_long_as_his_lease(self) -> None:
         end = LogEnd(n=1, state=State.CANCELLED, held_until=NOW + LEASE)
         assert not end.over(NOW)
         assert end.over(NOW + LEASE)

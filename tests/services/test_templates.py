@@ -310,12 +310,10 @@ async def test_what_cannot_be_crawled_is_not_kept(
         assert len((await everything(store))[0]) == 1, spec
 
 
-def test_a_private_address_may_be_opened_by_the_job() -> None:
+def test_a_job_may_open_a_private_address_and_a_webhook_may_be_left_open() -> None:
     spec = {"urls": ["http://127.0.0.1:8000/"], "webhooks": ["http://127.0.0.1:9000/"]}
     check_draft(a_plain_draft(spec=spec))
 
-
-def test_what_a_webhook_will_be_told_may_be_left_open() -> None:
     hook = {"url": "https://{{p}}/", "events": ["{{p}}"], "secret": "{{p}}"}
     check_draft(
         a_plain_draft(

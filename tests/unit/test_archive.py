@@ -49,15 +49,11 @@ def test_what_is_in_url_or_title_is_not_missing() -> None:
 
 
 class TestExcerpt:
-    def test_a_text_without_a_word_that_is_sought_has_none(self) -> None:
+    def test_words_are_found_in_a_text_or_elsewhere_and_belong_together_over_lines(self) -> None:
         assert excerpt("one two", ("one", "three"), ("three",)) is None
         assert excerpt("", ("one",), ("one",)) is None
-
-    def test_words_that_stand_elsewhere_need_not_be_in_it(self) -> None:
         assert excerpt("", ("one",), ()) == ""
         assert excerpt("two", ("one", "two"), ("two",)) == "two"
-
-    def test_words_that_belong_together_may_be_on_two_lines(self) -> None:
         assert excerpt("a Big\n   cat", ("big cat",), ("big cat",)) == "a Big cat"
         assert excerpt("a big, cat", ("big cat",), ("big cat",)) is None
 

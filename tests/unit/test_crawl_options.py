@@ -48,9 +48,10 @@ def asked(**given: Any) -> SpecOptions:
     return SpecOptions(**given)
 
 
-def test_what_was_not_given_is_not_in_the_form() -> None:
+def test_what_was_not_given_is_not_in_the_form_and_no_delay_is_a_wish() -> None:
     assert form_of((), asked()) == {}
     assert form_of((), asked(include=[], exclude=[])) == {}
+    assert form_of((), asked(delay_s=0.0)) == {"delay_s": 0}
 
 
 def test_each_option_that_is_given_sets_its_field_and_no_other() -> None:
@@ -141,10 +142,6 @@ def test_a_limit_or_a_header_is_a_value_or_the_word_none() -> None:
     assert or_none(header)("none") == NO_PAIR
     with pytest.raises(ValueError, match="got 'many'; or 'none'"):
         ceiling(count)("many")
-
-
-def test_no_delay_at_all_is_a_wish() -> None:
-    assert form_of((), asked(delay_s=0.0)) == {"delay_s": 0}
 
 
 def test_a_parameter_that_is_given_twice_is_a_list() -> None:

@@ -21,10 +21,7 @@ def test_all_of_an_ids_milliseconds_count() -> None:
     assert is_dated(least_id(NOW + SLACK), NOW)
 
 
-def test_one_made_now_is_of_now() -> None:
+def test_an_id_says_of_when_it_is_and_another_shape_nothing() -> None:
     assert is_dated(new_id(), datetime.now(UTC))
-
-
-def test_what_has_another_shape_says_nothing() -> None:
     for other in ["", "job-1", most_id(NOW).upper(), most_id(NOW)[:-1]]:
         assert not is_dated(other, NOW), other

@@ -143,17 +143,11 @@ def test_an_article_links_to_home_parent_siblings_and_neighbours() -> None:
     assert {"/", parent, site.pages[at - 1], site.pages[at + 1], *siblings} - {path} <= linked
 
 
-def test_the_site_is_the_same_every_time() -> None:
+def test_the_site_is_the_same_every_time_and_with_any_query() -> None:
     one, other = DemoSite(pages=50), DemoSite(pages=50)
     assert [get(one, p) for p in one.pages] == [get(other, p) for p in other.pages]
-
-
-def test_a_query_changes_nothing() -> None:
     site = DemoSite()
     assert get(site, f"{site.pages[5]}?print=1") == get(site, site.pages[5])
-
-
-def test_a_site_without_pages_is_refused() -> None:
     with pytest.raises(Invalid, match="at least 1, got 0"):
         DemoSite(pages=0)
 

@@ -181,11 +181,8 @@ def test_a_value_is_found_by_its_path() -> None:
     assert (found["limits.pages"], found["scope"]) == (5, "host")
 
 
-def test_forever_is_written_as_a_word() -> None:
+def test_forever_is_a_word_and_a_webhook_may_be_a_url_alone() -> None:
     assert form_of(a_spec(retention_s=FOREVER_S))["retention_s"] == "forever"
-
-
-def test_a_webhook_may_be_a_url_alone() -> None:
     [hook] = spec_of({"urls": ["http://h/"], "webhooks": ["https://h/hook"]}).webhooks
     assert hook == JobWebhook(url="https://h/hook")
 
@@ -211,9 +208,6 @@ EXAMPLES: list[tuple[object, object, object]] = [
 def test_a_patch_is_put_over_what_is_there_as_the_standard_shows() -> None:
     for target, patch, expected in EXAMPLES:
         assert merged(target, patch) == expected, (target, patch)
-
-
-def test_what_was_there_stays_as_it_is() -> None:
     before = {"a": {"b": 1}}
     merged(before, {"a": {"b": 2}})
     assert before == {"a": {"b": 1}}

@@ -116,13 +116,10 @@ def test_a_host_is_taken_as_it_stands_in_a_url() -> None:
         assert HostRule(host=host, delay_s=0, at_once=256, updated_at=NOW).host == host, host
 
 
-def test_a_rule_makes_gentler_and_never_rougher() -> None:
+def test_a_rule_makes_gentler_and_never_rougher_and_may_say_nothing() -> None:
     rule = HostRule(host="example.org", delay_s=2, at_once=3, updated_at=NOW)
     assert [rule.slowed(delay_s) for delay_s in (0.0, 5.0)] == [2, 5]
     assert [rule.narrowed(at_once) for at_once in (1, 8)] == [1, 3]
-
-
-def test_a_rule_that_says_nothing_of_the_pace_leaves_it_to_the_jobs() -> None:
     rule = HostRule(host="example.org", updated_at=NOW)
     assert (rule.slowed(0.5), rule.narrowed(8)) == (0.5, 8)
 
@@ -141,12 +138,9 @@ def detail(hosts: Sequence[HostReport]) -> str:
     return "".join(wait.detail for wait in waits)
 
 
-def test_hosts_that_an_operator_has_paused_are_waited_for() -> None:
+def test_hosts_that_are_paused_or_held_are_waited_for() -> None:
     shut = [asked(host, state=HostState.PAUSED) for host in ("b", "a")]
     assert detail(shut) == "an operator has paused a, b"
-
-
-def test_some_may_be_paused_and_the_others_held() -> None:
     paused, held = asked("a", state=HostState.PAUSED), asked("b", held_until=SOON)
     told = "an operator has paused a; b refused requests; asked again in 30s"
     assert detail([paused, held]) == told
@@ -154,14 +148,10 @@ def test_some_may_be_paused_and_the_others_held() -> None:
     assert (wait.hosts, wait.until) == (("a", "b"), SOON)
 
 
-def test_a_job_that_may_ask_one_of_its_hosts_waits_for_none() -> None:
+def test_a_job_waits_for_no_host_while_it_may_ask_one_or_nothing_waits_there() -> None:
     paused = asked("a", state=HostState.PAUSED)
     assert detail([paused, asked("b")]) == ""
     assert detail([paused, asked("b", state=HostState.BLOCKED)]) == ""
     assert detail([asked("a", state=HostState.PAUSED, in_flight=1)]) == ""
-
-
-def test_hosts_for_which_nothing_waits_do_not_matter() -> None:
-    paused = asked("a", state=HostState.PAUSED)
     assert detail([paused, asked("b", idle=True)]) == "an operator has paused a"
     assert detail([asked("b", idle=True)]) == ""

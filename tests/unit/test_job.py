@@ -18,10 +18,8 @@ from crawlyard import (
     Priority,
     State,
     StateReason,
-    Usage,
 )
 from crawlyard.core.crawl.page import Outcome, TargetState
-from crawlyard.core.jobs.checkpoint import Batch, Shard
 from crawlyard.core.jobs.job import EVENT_OF, LOSSES_ALLOWED
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.errors import IllegalMove
@@ -59,12 +57,9 @@ def test_a_new_job_waits_for_a_slot_and_says_so() -> None:
     )
 
 
-def test_a_new_job_of_later_is_scheduled() -> None:
+def test_a_new_job_is_scheduled_for_later_or_due_now() -> None:
     job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=LATER)
     assert (job.state_reason, job.due_at, job.queued_at) == (StateReason.SCHEDULED, LATER, NOW)
-
-
-def test_a_new_job_that_should_have_begun_before_is_due_now() -> None:
     job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=NOW - timedelta(days=1))
     assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
 
@@ -279,7 +274,7 @@ def test_every_name_says_what_it_is_about() -> None:
     }
 
 
-def test_an_event_of_a_job_says_where_the_job_stands() -> None:
+def test_an_event_of_a_job_says_where_the_job_stands_and_is_json() -> None:
     job = a_job(state=State.RUNNING, detail="so far", version=5)
     event = job.event(EventName.NOTED, NOW, "worker:w", note="a crawl-delay is capped")
     assert event == Event(
@@ -298,19 +293,8 @@ def test_an_event_of_a_job_says_where_the_job_stands() -> None:
         },
     )
 
-
-def test_what_an_event_tells_can_be_written_as_json() -> None:
     event = a_job().event(EventName.CREATED, NOW, "local")
     assert json.loads(json.dumps(event.data)) == event.data
-
-
-def test_an_event_has_no_place_in_the_log_until_the_store_gives_it_one() -> None:
-    assert a_job().event(EventName.CREATED, NOW, "local").seq == 0
-
-
-def test_a_heartbeat_says_nothing() -> None:
-    assert Batch() == a_batch()
-    assert Batch().usage == Usage(duration_s=0)
 
 
 def test_a_batch_counts_the_page_records_that_it_brings() -> None:
@@ -319,9 +303,3 @@ def test_a_batch_counts_the_page_records_that_it_brings() -> None:
     skipped = Outcome(targets[3], TargetState.SKIPPED, rule="robots: Disallow: /d")
     batch = a_batch(targets, [done(targets[0]), failed(targets[1]), again, skipped])
     assert batch.pages == 2
-
-
-def test_a_shard_that_nobody_claimed_yet_is_free_and_of_no_attempt() -> None:
-    shard = Shard()
-    assert (shard.worker, shard.attempt, shard.lease_until, shard.seq) == (None, 0, None, 0)
-    assert shard.usage == Usage()

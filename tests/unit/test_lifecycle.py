@@ -11,7 +11,7 @@ from crawlyard import LIFECYCLE, Move, State, StateReason
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED, after
 from crawlyard.core.jobs.pausing import PausingStep, due_step, ends_at, notice
-from crawlyard.errors import IllegalMove, Refused
+from crawlyard.errors import IllegalMove
 from tests.builders import NOW
 
 ALL = [(state, move) for state in State for move in Move]
@@ -28,9 +28,15 @@ def test_the_states_are_these_six_words() -> None:
     ]
 
 
-def test_every_state_has_a_row_and_at_least_one_way_out() -> None:
+def test_every_state_has_a_way_out_and_back_to_pending_and_only_a_claim_runs_a_job() -> None:
     assert set(LIFECYCLE) == set(State)
     assert all(LIFECYCLE.values())
+    back = {state for state, moves in LIFECYCLE.items() if State.PENDING in moves.values()}
+    assert back == set(State)
+    staying = [move for move, to in LIFECYCLE[State.PENDING].items() if to is State.PENDING]
+    assert staying == [Move.RETRY_NOW]
+    into = [(state, move) for state, move in ALL if LIFECYCLE[state].get(move) is State.RUNNING]
+    assert into == [(State.PENDING, Move.CLAIM)]
 
 
 @pytest.mark.parametrize(("state", "move"), ALL)
@@ -46,10 +52,6 @@ def test_a_move_leads_where_the_table_says_or_nowhere(state: State, move: Move) 
     assert str(refused.value) == f"cannot {move.replace('_', ' ')} a job that is {state}"
 
 
-def test_an_illegal_move_is_refused_for_good() -> None:
-    assert issubclass(IllegalMove, Refused)
-
-
 def test_every_state_can_be_reached_from_pending() -> None:
     reached, todo = {State.PENDING}, [State.PENDING]
     while todo:
@@ -59,40 +61,19 @@ def test_every_state_can_be_reached_from_pending() -> None:
     assert reached == set(State)
 
 
-def test_a_job_can_be_pending_again_after_every_state() -> None:
-    back = {state for state, moves in LIFECYCLE.items() if State.PENDING in moves.values()}
-    assert back == set(State)
-
-
-def test_a_pending_job_stays_pending_only_by_the_end_of_a_wait() -> None:
-    staying = [move for move, to in LIFECYCLE[State.PENDING].items() if to is State.PENDING]
-    assert staying == [Move.RETRY_NOW]
-
-
-def test_only_a_claim_makes_a_job_run() -> None:
-    into = [(state, move) for state, move in ALL if LIFECYCLE[state].get(move) is State.RUNNING]
-    assert into == [(State.PENDING, Move.CLAIM)]
-
-
-def test_only_completed_failed_and_cancelled_jobs_have_ended() -> None:
+def test_ended_states_events_of_moves_and_reasons_of_limits_are_complete() -> None:
     ended = {state for state in State if state.ended}
     assert ended == ENDED == {State.COMPLETED, State.FAILED, State.CANCELLED}
+    assert set(EVENT_OF) == set(Move)
+    assert Counter(EVENT_OF.values()).most_common(1)[0][1] == 1
+    limits = {reason for reason in StateReason if reason.startswith("limit_")}
+    assert limits == {"limit_pages", "limit_bytes", "limit_duration", "limit_errors"}
 
 
 def test_an_ended_job_moves_only_back_into_the_queue() -> None:
     assert {LIFECYCLE[state][move] for state in ENDED for move in LIFECYCLE[state]} == {
         State.PENDING
     }
-
-
-def test_each_move_has_an_event_of_its_own() -> None:
-    assert set(EVENT_OF) == set(Move)
-    assert Counter(EVENT_OF.values()).most_common(1)[0][1] == 1
-
-
-def test_every_limit_has_its_reason() -> None:
-    limits = {reason for reason in StateReason if reason.startswith("limit_")}
-    assert limits == {"limit_pages", "limit_bytes", "limit_duration", "limit_errors"}
 
 
 @settings(max_examples=50, deadline=None)

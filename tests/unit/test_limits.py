@@ -44,10 +44,6 @@ def used(*names: str, amount: int) -> Usage:
 # --- what a job may use
 
 
-def test_a_job_is_bounded_in_pages_bytes_duration_and_errors() -> None:
-    assert LIMIT_NAMES == ("pages", "bytes", "duration_s", "errors")
-
-
 @pytest.mark.parametrize("name", LIMIT_NAMES)
 @pytest.mark.parametrize("ceiling", [0, -1])
 def test_a_ceiling_that_lets_nothing_through_is_refused_by_name(name: str, ceiling: int) -> None:
@@ -58,8 +54,9 @@ def test_a_ceiling_that_lets_nothing_through_is_refused_by_name(name: str, ceili
     assert refused.value.field == f"limits.{name}"
 
 
-def test_no_ceiling_is_no_breach() -> None:
+def test_without_a_ceiling_there_is_no_breach_and_of_two_the_first_is_named() -> None:
     assert breach(Limits(), Usage(pages=10**9, bytes=10**15, errors=10**9)) is None
+    assert breach(Limits(errors=1, bytes=1), Usage(errors=1, bytes=1)) == "bytes"
 
 
 def test_a_limit_is_breached_when_it_is_reached_not_before() -> None:
@@ -67,10 +64,6 @@ def test_a_limit_is_breached_when_it_is_reached_not_before() -> None:
         assert breach(a_limit(name, 3), used(name, amount=2)) is None
         assert breach(a_limit(name, 3), used(name, amount=3)) == word
         assert breach(a_limit(name, 3), used(name, amount=4)) == word
-
-
-def test_of_two_breached_limits_the_first_is_named() -> None:
-    assert breach(Limits(errors=1, bytes=1), Usage(errors=1, bytes=1)) == "bytes"
 
 
 def test_a_limit_that_ends_a_job_is_its_reason() -> None:
@@ -171,20 +164,11 @@ def sent(pace: Pace, arrivals: list[datetime]) -> list[datetime]:
     return leaves
 
 
-def test_the_first_request_leaves_at_once() -> None:
+def test_requests_leave_one_every_so_often_a_burst_together_and_nothing_is_saved_up() -> None:
     assert reserve(Pace(every=SECOND), None, NOW) == (NOW, NOW + SECOND)
-
-
-def test_requests_leave_one_every_so_often() -> None:
     assert sent(Pace(every=SECOND), [NOW] * 3) == [NOW, NOW + SECOND, NOW + 2 * SECOND]
-
-
-def test_a_burst_leaves_together_and_is_paid_for_afterwards() -> None:
     leaves = sent(Pace(every=SECOND, burst=3), [NOW] * 5)
     assert leaves == [NOW, NOW, NOW, NOW + SECOND, NOW + 2 * SECOND]
-
-
-def test_a_host_that_was_left_alone_saves_nothing_up() -> None:
     leaves = sent(Pace(every=SECOND), [NOW, NOW + 60 * SECOND, NOW + 60 * SECOND])
     assert leaves == [NOW, NOW + 60 * SECOND, NOW + 61 * SECOND]
 

@@ -124,16 +124,8 @@ def test_what_eve_may_depends_on_her_role_and_on_whose_it_is() -> None:
         assert (eve.may_see(owner), eve.may_change(owner)) == rights, (role, owner)
 
 
-def test_a_user_acts_on_what_is_hers_unless_said_otherwise() -> None:
-    assert Actor(id="eve").role is Role.OPERATOR
-
-
 def test_the_user_of_the_embedded_store_may_do_everything() -> None:
     assert (LOCAL.id, LOCAL.role) == ("local", Role.ADMIN)
-
-
-def test_the_embedded_store_grants_what_a_spec_asks_for() -> None:
-    assert Grants() == Grants(addresses=True, private=True, ignore_robots=True)
 
 
 def test_each_grant_is_a_field_of_the_grants_and_of_a_spec() -> None:
@@ -174,15 +166,12 @@ def test_who_works_on_the_stores_files_vouches_for_his_own_things_alone() -> Non
 MOMENT = timedelta(microseconds=1)
 
 
-def test_it_is_good_until_it_expires_or_is_revoked() -> None:
+def test_it_is_good_until_it_expires_or_is_revoked_once() -> None:
     ends = NOW + timedelta(hours=1)
     assert a_credential().good(NOW + timedelta(days=3650))
     assert a_credential(expires_at=ends).good(ends - MOMENT)
     assert not a_credential(expires_at=ends).good(ends)
     assert not a_credential().revoked(NOW).good(NOW)
-
-
-def test_it_is_revoked_once() -> None:
     first = a_credential().revoked(NOW)
     assert first.revoked(NOW + MOMENT).revoked_at == NOW
 
@@ -248,13 +237,10 @@ def test_a_job_waits_while_a_part_of_the_quota_is_used_up() -> None:
         )
 
 
-def test_how_many_run_says_nothing_of_the_day() -> None:
+def test_a_quota_is_spent_by_the_day_and_only_what_holds_back_is_asked_at_a_claim() -> None:
     quota = Quota(running=0, pages_per_day=10)
     assert spent(quota, Usage(pages=9)) is None
     assert spent(quota, Usage(pages=10)) == "pages_per_day"
-
-
-def test_a_quota_that_holds_nothing_back_is_not_asked_at_a_claim() -> None:
     assert not limited(NO_QUOTA)
     assert not limited(Quota(pending=1))
     assert limited(Quota(running=0))
@@ -282,11 +268,8 @@ def test_what_is_no_quota_is_refused_by_name(subtests: pytest.Subtests) -> None:
         assert refused.value.field == field, asked
 
 
-def test_a_quota_is_refused_in_the_words_of_the_api() -> None:
+def test_a_quota_is_read_and_refused_in_the_words_of_the_api() -> None:
     with pytest.raises(Invalid, match="pages: expected a whole number of at least 1, got 0"):
         quota_asked({"ceilings": {"pages": 0}})
-
-
-def test_a_quota_that_is_asked_for_is_one() -> None:
     asked = {"running": 2, "bytes_per_day": None, "ceilings": {"duration_s": 60}}
     assert quota_asked(asked).quota == Quota(running=2, ceilings=Limits(duration_s=60))

@@ -169,28 +169,27 @@ def test_a_job_that_does_not_run_has_neither_rate_nor_time_left() -> None:
 # --- until the frontier runs out
 
 
-def test_a_steady_crawl_ends_when_its_queue_is_worked_off() -> None:
+def test_a_steady_crawl_ends_when_its_queue_is_worked_off_and_its_range_narrows() -> None:
     estimate = eta(steady(40))
     assert estimate.p10_s < 60 < estimate.p90_s
     assert estimate.p50_s == pytest.approx(60, rel=0.05)
     assert width(estimate) < 0.5
     assert (estimate.limit, estimate.confidence) == (None, Confidence.HIGH)
 
-
-def test_an_estimate_narrows_as_a_crawl_goes_on() -> None:
     early, late = eta(steady(3)), eta(steady(60))
     assert width(early) > 2 * width(late)
     assert early.p10_s < 97 < early.p90_s
 
+    estimate = eta(steady(100))
+    assert (estimate.p10_s, estimate.p50_s) == (0.0, 0.0)
+    assert estimate.p90_s <= 1.0
 
-def test_there_is_a_wide_range_as_soon_as_one_url_is_done() -> None:
+
+def test_the_range_is_wide_when_one_url_is_done_and_unknown_before() -> None:
     usage = Usage(duration_s=1, done=1, pages=1, discovered=11)
     estimate = eta((usage, pulse_of([sample_of(usage, Workload())])))
     assert estimate.p90_s > 5 * estimate.p10_s
     assert estimate.confidence is Confidence.LOW
-
-
-def test_before_one_is_done_the_time_left_is_still_estimated() -> None:
     progress = running((Usage(discovered=1), Pulse()))
     assert progress.eta is None
     assert progress.eta_unknown == "estimating… (no URL finished yet)"
@@ -241,35 +240,22 @@ def test_a_pace_that_falls_is_expected_to_fall_further() -> None:
     assert estimate.p10_s < 40 < estimate.p90_s  # 100² seconds · 10⁻², less the 60
 
 
-def test_an_unsteady_pace_widens_the_range() -> None:
+def test_an_unsteady_pace_and_a_standstill_widen_the_range() -> None:
     wild = a_crawl(40, lambda at_s: 10 * (at_s - at_s % 8), lambda _: 1000)
     assert width(eta(wild)) > 1.2 * width(eta(steady(40)))
-
-
-def test_a_crawl_that_stands_still_has_a_wide_range() -> None:
     stuck = a_crawl(60, lambda at_s: min(200, 10 * at_s), lambda _: 1000)
     estimate = eta(stuck)
     assert estimate.p90_s > 4 * estimate.p10_s
     assert estimate.confidence is Confidence.LOW
 
 
-def test_what_is_through_ends_at_once() -> None:
-    estimate = eta(steady(100))
-    assert (estimate.p10_s, estimate.p50_s) == (0.0, 0.0)
-    assert estimate.p90_s <= 1.0
-
-
 # --- hosts that wait, retries
 
 
-def test_a_slow_host_outlasts_the_others() -> None:
-    """Ten a second are done in all, but those that wait are of a host that does two."""
+def test_a_slow_host_outlasts_the_others_unless_it_only_waits_for_room() -> None:
     estimate = eta(steady(40, lane_waiting=500, lane_rate=2.0))
     assert estimate.p50_s == pytest.approx(250, rel=0.05)
     assert estimate.p10_s > 200
-
-
-def test_a_host_that_only_waits_for_room_need_not_outlast_the_others() -> None:
     estimate = eta(steady(40, lane_waiting=500, lane_rate=2.0, lane_full=False))
     assert estimate.p50_s == pytest.approx(60, rel=0.05)
     assert estimate.p90_s > 250
@@ -305,35 +291,29 @@ def test_urls_that_are_tried_again_take_longer_than_the_rest() -> None:
 # --- which limit will stop it, and when
 
 
-def test_the_limit_that_comes_before_the_end_of_the_frontier_is_named() -> None:
+def test_the_limit_that_comes_first_is_named() -> None:
     estimate = eta(steady(40), Limits(pages=450))
     assert estimate.limit == "pages"
     assert estimate.p50_s == pytest.approx(5, rel=0.05)
     assert estimate.p10_s <= 5 <= estimate.p90_s < 8
 
-
-def test_a_limit_that_comes_after_the_end_of_the_frontier_is_not_named() -> None:
     assert eta(steady(40), Limits(pages=2000)).limit is None
 
-
-def test_the_nearest_of_several_limits_is_named() -> None:
     limits = Limits(pages=900, bytes=420_000, duration_s=60)
     estimate = eta(steady(40, 10**6), limits)
     assert estimate.limit == "bytes"
     assert estimate.p50_s == pytest.approx(2, rel=0.05)
 
 
-def test_a_limit_of_time_stops_a_job_to_the_second() -> None:
+def test_a_limit_of_time_is_exact_from_the_start_and_a_passed_one_stops_now() -> None:
     wild = a_crawl(40, lambda at_s: 10 * (at_s - at_s % 8), lambda _: 10**6)
     estimate = eta(wild, Limits(duration_s=60))
     assert (estimate.limit, estimate.p50_s) == ("duration", 20.0)
     assert estimate.p10_s > 19
     assert estimate.p90_s <= 21
-
-
-def test_a_limit_of_time_is_known_before_any_url_is_done() -> None:
     estimate = eta((Usage(discovered=1), Pulse()), Limits(duration_s=60))
     assert (estimate.limit, estimate.p50_s) == ("duration", 60.0)
+    assert eta(steady(40), Limits(pages=100)).p50_s == 0.0
 
 
 def test_a_limit_bounds_a_crawl_whose_frontier_grows() -> None:
@@ -342,10 +322,6 @@ def test_a_limit_bounds_a_crawl_whose_frontier_grows() -> None:
     assert estimate.limit == "pages"
     assert estimate.p10_s < 70 < estimate.p90_s
     assert estimate.confidence is not Confidence.LOW
-
-
-def test_a_limit_that_was_passed_stops_a_job_now() -> None:
-    assert eta(steady(40), Limits(pages=100)).p50_s == 0.0
 
 
 @settings(max_examples=300, deadline=None)
@@ -407,9 +383,13 @@ def test_a_pace_is_what_was_done_over_running_time() -> None:
     )
 
 
-def test_the_spread_of_a_pace_is_that_from_sample_to_sample() -> None:
+def test_a_pace_has_a_spread_and_is_never_negative() -> None:
     pulse = pulse_of(a_history(0, 0, 20, 20, 40))
     assert (pulse.rate, pulse.spread) == (10.0, 10.0)
+    for history in ([], [Sample(at_s=1.0, done=5)], a_history(0, 5, every_s=0.0)):
+        assert pulse_of(history) == Pulse()
+    pulse = pulse_of(a_history(20, 10))
+    assert (pulse.rate, pulse.pages_rate, pulse.done) == (0.0, 0.0, (0, 0))
 
 
 def test_time_in_which_everything_is_held_back_is_no_pace() -> None:
@@ -433,16 +413,6 @@ def test_a_lull_between_two_discoveries_is_remembered() -> None:
     assert (pulse.quiet, pulse.lull) == (40, 40)
 
 
-def test_no_pace_can_be_told_from_one_sample_or_no_time() -> None:
-    for history in ([], [Sample(at_s=1.0, done=5)], a_history(0, 5, every_s=0.0)):
-        assert pulse_of(history) == Pulse()
-
-
-def test_what_is_retried_is_no_negative_pace() -> None:
-    pulse = pulse_of(a_history(20, 10))
-    assert (pulse.rate, pulse.pages_rate, pulse.done) == (0.0, 0.0, (0, 0))
-
-
 @settings(max_examples=50, deadline=None)
 @given(history=st.lists(samples, max_size=8))
 def test_no_pace_is_ever_negative(history: list[Sample]) -> None:
@@ -459,14 +429,11 @@ def passed(stands: tuple[Usage, Pulse], told: int = 0, **limits: Any) -> tuple[i
     return milestones(Limits(**limits), *stands, told)
 
 
-def test_each_milestone_that_is_passed_is_told() -> None:
+def test_each_milestone_that_is_passed_is_told_once() -> None:
     for seconds, marks in [(24, ()), (26, (25,)), (51, (25, 50)), (99, (25, 50, 75)), (100, ())]:
         assert passed(steady(seconds)) == marks
         assert passed(steady(seconds, 10**6), pages=1000) == marks
         assert passed(steady(seconds), pages=10_000, errors=1) == marks
-
-
-def test_each_milestone_is_told_once() -> None:
     assert passed(steady(80), told=25) == (50, 75)
     assert passed(steady(80), told=75) == ()
     assert passed(steady(30), told=50) == ()

@@ -97,9 +97,11 @@ def test_what_is_no_size_is_refused_with_its_text(subtests: pytest.Subtests) -> 
         assert repr(text) in str(error.value), text
 
 
-def test_a_size_that_no_database_holds_is_refused() -> None:
+def test_sizes_and_seconds_have_bounds_and_no_needless_fraction() -> None:
     with pytest.raises(ValueError, match="at most 9223372036854775807 bytes"):
         quantity.size("99999999TB")
+    assert str(quantity.seconds(timedelta(seconds=90))) == "90"
+    assert str(quantity.seconds(timedelta(milliseconds=1500))) == "1.5"
 
 
 @given(st.integers(0, 2**63 - 1))
@@ -132,11 +134,6 @@ def test_what_is_no_count_is_refused_with_its_text(subtests: pytest.Subtests) ->
 def test_seconds_are_exact_to_the_microsecond_for_a_hundred_years(microseconds: int) -> None:
     length = timedelta(microseconds=microseconds)
     assert timedelta(seconds=quantity.seconds(length)) == length
-
-
-def test_whole_seconds_are_written_without_a_fraction() -> None:
-    assert str(quantity.seconds(timedelta(seconds=90))) == "90"
-    assert str(quantity.seconds(timedelta(milliseconds=1500))) == "1.5"
 
 
 SOURCE = Path(__file__).parents[2] / "src" / "crawlyard"

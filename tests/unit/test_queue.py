@@ -50,14 +50,13 @@ def test_the_higher_priority_is_first_whoever_waited_longer() -> None:
     assert PriorityQueue([old, new]).next(NOW) is new
 
 
-def test_of_one_priority_the_oldest_is_first() -> None:
+def test_within_a_priority_the_earlier_turn_is_first_and_then_the_oldest() -> None:
     young, old = a_job(), a_job(queued_at=NOW - SECOND)
     assert PriorityQueue([young, old]).next(NOW) is old
-
-
-def test_an_owner_whose_turn_is_earlier_is_first() -> None:
     first, second = a_job(turn=0), a_job(turn=1, queued_at=NOW - SECOND)
     assert PriorityQueue([second, first]).next(NOW) is first
+    assert PriorityQueue([]).next(NOW) is None
+    assert PriorityQueue([a_job(due_at=NOW + SECOND)]).next(NOW) is None
 
 
 def test_a_job_that_is_not_due_yet_lets_others_pass() -> None:
@@ -66,11 +65,6 @@ def test_a_job_that_is_not_due_yet_lets_others_pass() -> None:
     queue = PriorityQueue([later, due])
     assert queue.next(NOW) is due
     assert queue.next(NOW + SECOND) is later
-
-
-def test_nothing_is_next_where_nothing_is_due() -> None:
-    assert PriorityQueue([]).next(NOW) is None
-    assert PriorityQueue([a_job(due_at=NOW + SECOND)]).next(NOW) is None
 
 
 def test_only_pending_jobs_are_claimable() -> None:

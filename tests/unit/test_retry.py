@@ -17,11 +17,15 @@ from tests.builders import NOW, a_job
 SECOND, HOUR = timedelta(seconds=1), timedelta(hours=1)
 
 
-def test_a_job_is_tried_once_unless_asked_otherwise() -> None:
+def test_a_job_is_tried_as_often_as_asked_and_once_by_default() -> None:
     assert RetryPolicy().wait(1, chance=0) is None
+    policy = RetryPolicy(attempts=3)
+    assert policy.wait(2, chance=0) is not None
+    assert policy.wait(3, chance=0) is None
+    assert policy.wait(4, chance=0) is None
 
 
-def test_waits_double_up_to_the_cap() -> None:
+def test_waits_double_up_to_the_cap_unless_the_first_is_beyond_it() -> None:
     policy = RetryPolicy(
         attempts=7,
         first_s=1,
@@ -32,8 +36,6 @@ def test_waits_double_up_to_the_cap() -> None:
     waits = [policy.wait(failures, chance=0.5) for failures in range(1, 7)]
     assert waits == [SECOND * n for n in (1, 2, 4, 8, 10, 10)]
 
-
-def test_a_first_wait_beyond_the_cap_is_kept_and_does_not_grow() -> None:
     policy = RetryPolicy(attempts=4, first_s=(2 * HOUR).total_seconds(), jitter=0)
     assert [policy.wait(failures, chance=0) for failures in (1, 2, 3)] == [2 * HOUR] * 3
 
@@ -44,21 +46,11 @@ def test_there_is_a_second_at_least_between_attempts() -> None:
     assert RetryPolicy(attempts=1, first_s=0).wait(1, chance=0) is None
 
 
-def test_the_last_attempt_has_no_wait_after_it() -> None:
-    policy = RetryPolicy(attempts=3)
-    assert policy.wait(2, chance=0) is not None
-    assert policy.wait(3, chance=0) is None
-    assert policy.wait(4, chance=0) is None
-
-
-def test_jitter_only_ever_shortens_a_wait() -> None:
+def test_jitter_only_shortens_a_wait_and_no_failure_counts_as_one() -> None:
     policy = RetryPolicy(attempts=2, first_s=100, jitter=0.2)
     assert policy.wait(1, chance=0) == 100 * SECOND
     assert policy.wait(1, chance=0.5) == 90 * SECOND
     assert policy.wait(1, chance=1) == 80 * SECOND
-
-
-def test_what_never_failed_waits_as_after_the_first_failure() -> None:
     policy = RetryPolicy(attempts=2, first_s=1, jitter=0)
     assert policy.wait(0, chance=0) == SECOND
 

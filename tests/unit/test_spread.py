@@ -90,15 +90,12 @@ def test_no_portion_takes_what_others_have_or_what_was_used(
     assert 0 <= got["pages"] <= max(0, ceiling - used - sum(others))
 
 
-def test_portions_get_smaller_near_the_end() -> None:
+def test_portions_get_smaller_near_the_end_and_follow_only_limits() -> None:
     limits = Limits(pages=10_000)
     portions = [
         granted(limits, Usage(pages=used), {}, (), 4)["pages"] for used in (0, 5_000, 9_900, 9_999)
     ]
     assert portions == [1_000, 625, 12, 1]
-
-
-def test_what_has_no_limit_has_no_portion() -> None:
     got = granted(Limits(errors=10), Usage(), {}, (), 2)
     assert got == {"errors": 2}
 

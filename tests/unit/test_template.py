@@ -83,12 +83,11 @@ class TestParameter:
             assert field == "params.p", (kind, raw)
             assert sentence.startswith(said), (kind, raw)
 
-    def test_only_allowed_values_are_taken_however_they_are_written(self) -> None:
+    def test_only_allowed_values_are_taken_also_as_items_of_a_list(self) -> None:
         wait = Parameter(name="p", type=ParameterType.DURATION, allowed=("1h", 60))
         assert [wait.value(given) for given in ("60m", "1m")] == [3600, 60]
         assert refused(wait.value, "2h") == ("params.p", "expected one of '1h', 60, got 7200")
 
-    def test_each_item_of_a_list_is_one_of_the_allowed(self) -> None:
         sections = Parameter(name="p", type=LIST, allowed=("world", "sport"))
         assert sections.value(["sport", "world"]) == ["sport", "world"]
         assert refused(sections.value, ["sport", "art"]) == (
@@ -96,7 +95,9 @@ class TestParameter:
             "expected one of 'world', 'sport', got 'art'",
         )
 
-    def test_its_default_and_its_allowed_values_fit_its_type(self) -> None:
+    def test_its_default_and_allowed_values_fit_its_type_and_a_required_one_has_none(
+        self,
+    ) -> None:
         whole = ParameterType.INTEGER
         assert refused(Parameter, name="p", type=whole, default="x")[0] == "parameters.p.default"
         assert refused(Parameter, name="p", type=whole, allowed=(1, "x"))[0] == (
@@ -106,17 +107,14 @@ class TestParameter:
             "parameters.p.default"
         )
 
-    def test_a_required_one_has_no_default(self) -> None:
         field, _ = refused(Parameter, name="p", required=True, default="x")
         assert field == "parameters.p.default"
 
 
 class TestFill:
-    def test_a_text_that_is_a_place_becomes_the_value_with_its_type(self) -> None:
+    def test_a_place_becomes_the_value_with_its_type_or_the_default(self) -> None:
         filled = fill(a_draft(), {"start_url": "https://a.example/", "pages": "5"})
         assert filled == {"urls": ["https://a.example/"], "limits": {"pages": 5}}
-
-    def test_a_default_stands_where_nothing_is_given(self) -> None:
         filled = fill(a_draft(), {"start_url": "https://a.example/"})
         assert filled["limits"] == {"pages": 200}
 
@@ -187,13 +185,11 @@ class TestFill:
             "template plain has no parameters",
         )
 
-    def test_a_missing_value_names_the_parameter_and_its_type(self) -> None:
+    def test_a_missing_value_or_null_names_the_parameter_and_its_type(self) -> None:
         assert refused(fill, a_draft(), {}) == (
             "params.start_url",
             "expected a value of type url, got none",
         )
-
-    def test_null_is_no_value(self) -> None:
         assert refused(fill, a_draft(), {"start_url": None})[0] == "params.start_url"
 
 
@@ -272,11 +268,9 @@ class TestBlame:
         parameters=(Parameter(name="p"), Parameter(name="q")),
     )
 
-    def test_a_wrong_field_is_told_of_the_parameter_that_alone_filled_it(self) -> None:
+    def test_a_wrong_field_names_the_parameter_that_alone_filled_it(self) -> None:
         for field, blames in [("scope", "params.p"), ("delay", "params.q"), ("urls", "urls")]:
             assert blamed(Invalid(field, "expected more"), self.template).field == blames, field
-
-    def test_the_field_is_told_as_well(self) -> None:
         told = str(blamed(Invalid("scope", "expected more"), self.template))
         assert told == "params.p: expected more, as scope of the spec"
 

@@ -56,14 +56,13 @@ def test_parameters_may_be_a_list_and_have_no_fields() -> None:
     assert by_name.spec == {}
 
 
-def test_a_date_without_quotes_is_text_as_in_json() -> None:
+def test_yaml_and_json_are_read_as_text_where_text_is_meant() -> None:
     draft = read(b"name: t\nspec: {name: 2026-01-02}", "t")
     assert draft.spec == {"name": "2026-01-02"}
-
-
-def test_json_may_be_indented_by_tabs_and_have_a_byte_order_mark() -> None:
     draft = read('\ufeff{\n\t"name": "\\ud83d\\ude00",\n\t"spec": {}\n}'.encode(), "t.json")
     assert draft.name == "😀"
+    draft = read(b"name: t\nspec: {extract: {on: .a, 5: .b, ~: .c}}", "t")
+    assert draft.spec == {"extract": {"on": ".a", "5": ".b", "~": ".c"}}
 
 
 def test_what_is_wrong_is_told_with_its_place() -> None:
@@ -152,11 +151,6 @@ def test_without_quotes_there_is_null_true_false_decimal_numbers_and_text() -> N
         ("2026-01-02", "2026-01-02"),
     ]:
         assert read(f"name: t\nspec:\n  x: {word}".encode(), "t").spec == {"x": value}, word
-
-
-def test_names_of_fields_are_text() -> None:
-    draft = read(b"name: t\nspec: {extract: {on: .a, 5: .b, ~: .c}}", "t")
-    assert draft.spec == {"extract": {"on": ".a", "5": ".b", "~": ".c"}}
 
 
 @given(

@@ -35,9 +35,11 @@ from tests.unit.ticking_rig import (
 # --- planning
 
 
-def test_a_schedule_is_due_next_at_the_first_instant_after_now() -> None:
+def test_a_plan_is_due_at_the_first_instant_after_now_and_refuses_no_timetable() -> None:
     schedule = planned_one()
     assert (schedule.next_at, schedule.fire_at) == (at(1), at(1))
+    with pytest.raises(Invalid, match="minute 61"):
+        planned_one(when="61 * * * *")
 
 
 def test_a_plan_keeps_to_start_end_and_runs() -> None:
@@ -56,11 +58,6 @@ def test_a_plan_keeps_to_start_end_and_runs() -> None:
     ]
     for fields, next_at in cases:
         assert planned_one(**fields).next_at == next_at, fields
-
-
-def test_a_plan_refuses_what_is_no_timetable() -> None:
-    with pytest.raises(Invalid, match="minute 61"):
-        planned_one(when="61 * * * *")
 
 
 # --- jitter

@@ -20,19 +20,11 @@ def at(seconds: float, done: int) -> Usage:
     return Usage(done=done, pages=done, discovered=1000, duration_s=seconds)
 
 
-def test_one_look_tells_no_pace() -> None:
-    assert a_tracker().observe("a", at(0, 0)) == Pulse()
-
-
-def test_the_pace_is_what_was_done_between_looks() -> None:
+def test_the_pace_and_the_backlog_are_those_between_looks() -> None:
     tracker = a_tracker()
     tracker.observe("a", at(0, 0))
     pulse = tracker.observe("a", at(2, 10))
     assert (pulse.rate, pulse.samples) == (5.0, 1)
-
-
-def test_the_backlog_of_the_last_look_is_part_of_the_pace() -> None:
-    tracker = a_tracker()
     tracker.observe("a", at(0, 0), Workload(hold_s=9.0))
     assert tracker.observe("a", at(2, 10), Workload(hold_s=7.0)).workload.hold_s == 7.0
 

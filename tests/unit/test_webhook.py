@@ -148,8 +148,10 @@ class TestTries:
         assert (before.state, after.state) == (DeliveryState.PENDING, DeliveryState.FAILED)
         assert after.ended_at == before.due_at + SECOND
 
-    def test_gone_is_final(self) -> None:
+    def test_gone_is_final_and_switches_off(self) -> None:
         assert tried(a_delivery(), 410).state is DeliveryState.FAILED
+        assert "410" in why_off(a_webhook(), tried(a_delivery(), 410))
+        assert why_off(a_webhook(failing_since=NOW), a_delivery().given_up(NOW)) == ""
 
     def test_a_receiver_may_ask_for_more_time(self) -> None:
         for asked, wait in [
@@ -175,9 +177,6 @@ class TestTries:
 
 
 class TestOff:
-    def test_gone_switches_off(self) -> None:
-        assert "410" in why_off(a_webhook(), tried(a_delivery(), 410))
-
     def test_a_delivery_that_was_given_up_does_if_nothing_else_arrived(self) -> None:
         given_up = tried(a_delivery(), *[500] * 9)
         assert "9 attempts failed" in why_off(a_webhook(failing_since=NOW, failures=9), given_up)
@@ -193,9 +192,6 @@ class TestOff:
         for statuses in [(), (500,), (500, 204), (204,)]:
             webhook = a_webhook(failing_since=NOW - timedelta(days=1), failures=100)
             assert why_off(webhook, tried(a_delivery(), *statuses)) == "", statuses
-
-    def test_one_that_was_never_tried_says_nothing(self) -> None:
-        assert why_off(a_webhook(failing_since=NOW), a_delivery().given_up(NOW)) == ""
 
     def test_switched_on_its_failures_are_forgotten(self) -> None:
         failing = a_webhook(failing_since=NOW)

@@ -17,13 +17,10 @@ async def signed_in(rig: Rig, code: str) -> str:
     return cookie
 
 
-async def test_nobody_is_told_how_to_sign_in(rig: Rig) -> None:
+async def test_what_proves_nothing_is_refused_and_told_how_to(rig: Rig) -> None:
     answer = await rig.get("jobs", by=None)
     assert problem(answer) == (401, "unauthenticated")
     assert answer.headers["www-authenticate"].startswith("Bearer")
-
-
-async def test_what_proves_nothing_is_refused(rig: Rig) -> None:
     for shown in ["Bearer cyt_wrong", "Basic abc", "Bearer", "cyt_x"]:
         answer = await rig.get("jobs", by=None, headers={"Authorization": shown})
         assert problem(answer) == (401, "unauthenticated"), shown

@@ -38,7 +38,7 @@ async def test_parquet_has_the_records_of_json_lines(rig: Rig, asked: str) -> No
     assert frame["error_kind"].tolist()[1:] == ["timeout", "http_4xx"]
 
 
-async def test_filters_hold_for_every_format(rig: Rig) -> None:
+async def test_filters_hold_for_every_format_and_warc_is_cut_into_records(rig: Rig) -> None:
     job_id, _ = await crawled(rig, keep_html=True)
     told = await rig.get(f"jobs/{job_id}/export?format=parquet&failed=true")
     archived = await rig.get(f"jobs/{job_id}/export?format=warc&failed=true")
@@ -46,6 +46,11 @@ async def test_filters_hold_for_every_format(rig: Rig) -> None:
     assert [record.rec_type for record in ArchiveIterator(io.BytesIO(archived.content))] == [
         "warcinfo"
     ]
+
+    job = (await rig.yard.jobs.get(LOCAL, job_id)).job
+    stream = exported(rig.yard.results, LOCAL, job, PageQuery(), Format.WARC)
+    portions = [portion async for portion in stream]
+    assert len(portions) == 2  # what the file is, and the page that was answered
 
 
 @pytest.mark.parametrize("asked", ["format=warc", WARC])
@@ -92,11 +97,3 @@ async def test_there_is_no_warc_of_all_jobs(rig: Rig) -> None:
     assert problem(asked) == (422, "validation_failed")
     assert problem(accepted) == (406, "not_acceptable")
     assert PARQUET in accepted.json()["detail"]
-
-
-async def test_pages_of_which_nothing_was_kept_break_no_warc_off(rig: Rig) -> None:
-    job_id, _ = await crawled(rig, keep_html=True)
-    job = (await rig.yard.jobs.get(LOCAL, job_id)).job
-    stream = exported(rig.yard.results, LOCAL, job, PageQuery(), Format.WARC)
-    portions = [portion async for portion in stream]
-    assert len(portions) == 2  # what the file is, and the page that was answered

@@ -415,13 +415,9 @@ class TestRoom:
 
 
 class TestTopics:
-    def test_every_event_has_one(self) -> None:
+    def test_every_event_has_a_topic_and_a_role_hears_what_it_may_read(self) -> None:
         assert {name.kind for name in EventName} <= set(TOPIC_OF)
-
-    def test_every_role_may_hear_what_is_its_own(self) -> None:
         for role in Role:
             assert topics_for(PERMITS_OF[role], limited=False) == EVERY, role
-
-    def test_a_limited_token_hears_what_it_may_read(self) -> None:
         permits = frozenset({Permit.JOBS_READ, Permit.SCHEDULES_READ})
         assert topics_for(permits, limited=True) == {Topic.JOBS, Topic.SCHEDULES}

@@ -142,12 +142,9 @@ async def test_a_body_that_is_none_is_told_so(rig: Rig) -> None:
         assert problem(answer) == expected, content
 
 
-async def test_a_name_that_is_not_ours_is_refused(rig: Rig) -> None:
+async def test_a_foreign_host_and_an_unknown_path_are_problems(rig: Rig) -> None:
     answer = await rig.get("jobs", headers={"Host": "evil.example"})
     assert problem(answer) == (421, "misdirected")
-
-
-async def test_what_is_not_there_is_a_problem_as_well(rig: Rig) -> None:
     assert problem(await rig.get("nothing")) == (404, "not_found")
     assert problem(await rig.ask("PUT", "jobs")) == (405, "method_not_allowed")
 

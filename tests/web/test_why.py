@@ -305,14 +305,11 @@ class TestURLs:
         told = await self.told(rig, job["id"], "https://www.example.com/x")
         assert (told["outcome"], told["rule"]) == ("never_found", "")
 
-    async def test_a_url_is_known_in_any_spelling(self, rig: Rig) -> None:
+    async def test_a_url_is_known_in_any_spelling_and_refused_if_it_is_none(self, rig: Rig) -> None:
         job = await rig.job()
         await crawled(rig, job["id"], a_batch([a_target()], [done(a_target())]))
         told = await self.told(rig, job["id"], "HTTPS://Example.com:443/a/..#top")
         assert (told["url"], told["outcome"]) == (URL, "fetched")
-
-    async def test_what_is_no_url_is_refused(self, rig: Rig) -> None:
-        job = await rig.job()
         for url in ["ftp://a.example/", "nothing", "", "x" * 9000]:
             answer = await rig.get(f"jobs/{job['id']}/why", params={"url": url})
             assert problem(answer) == (422, "validation_failed"), url
