@@ -32,7 +32,7 @@ from crawlyard.export.jsonl import JsonLines
 from crawlyard.export.parquet import COLUMNS, Parquet
 from crawlyard.store.codec.jobs import PAGE_READ, page_of, page_row
 from crawlyard.store.tables.jobs import pages
-from crawlyard.web.documenting import document
+from crawlyard.web.openapi import document
 
 page = Page(url="u", final_url="u", fetched_at=datetime.now(UTC), shoe_sizes=43)
 record = record_of(page, {})
