@@ -98,12 +98,15 @@ async def test_work_that_stands_in_the_way_of_other_work_is_done_again(
     database: PostgresDatabase,
 ) -> None:
     runs: list[str] = []
+    held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objid = {}"
 
     def locking(first: int, second: int, name: str) -> Callable[[Connection], None]:
         def work(conn: Connection) -> None:
             runs.append(name)
             conn.execute(text("SET LOCAL deadlock_timeout = '10ms'"))
-            conn.execute(text(f"SELECT pg_advisory_xact_lock({first}), pg_sleep(0.1)"))
+            conn.execute(text(f"SELECT pg_advisory_xact_lock({first})"))
+            while runs.count(name) == 1 and not conn.scalar(text(held.format(second))):
+                conn.execute(text("SELECT pg_sleep(0.01)"))  # until both have their first
             conn.execute(text(f"SELECT pg_advisory_xact_lock({second})"))
 
         return work

@@ -91,10 +91,10 @@ async def test_an_error_stream_that_nobody_reads_does_not_keep_the_deadline_from
 
 async def test_a_stop_that_ends_in_time_ends_nothing() -> None:
     codes: list[int] = []
-    deadline = Deadline(0.02, end=codes.append)
+    deadline = Deadline(0.4, end=codes.append)
     deadline.begin()
     deadline.met()
-    await asyncio.to_thread(time.sleep, 0.1)
+    await asyncio.to_thread(time.sleep, 0.6)
     assert codes == []
 
 
