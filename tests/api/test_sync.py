@@ -17,7 +17,9 @@ def test_its_types_are_made_of_the_endpoints() -> None:
 
 def test_an_instance_of_this_process_is_used_without_a_loop(tmp_path: Path) -> None:
     with sync.open(Settings(data_dir=tmp_path)) as yard:
-        made = [yard.jobs.create({"urls": [URL]}).id for _ in range(3)]
+        jobs = [yard.jobs.create({"urls": [URL]}) for _ in range(3)]
+        assert {job.due_in_s for job in jobs} == {0}  # they are due by now
+        made = [job.id for job in jobs]
         yard.jobs.cancel(made[0])
 
         found = [job.id for job in sync.every(yard.jobs.list, limit=2)]

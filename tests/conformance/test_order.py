@@ -104,6 +104,17 @@ async def test_the_queue_is_listed_in_the_order_of_claims(store: Store) -> None:
     assert PriorityQueue(every).next(NOW) == every[0]
 
 
+async def test_the_queue_has_those_first_that_are_due_and_not_marked_yet(store: Store) -> None:
+    low = [a_job(priority=Priority.LOW, due_at=NOW + timedelta(seconds=1)) for _ in range(5)]
+    urgent = a_job(priority=Priority.URGENT, due_at=NOW + timedelta(seconds=2))
+    for job in (*low, urgent):
+        await store.jobs.add(job, its_event(job))
+
+    found = await store.queue.pending(NOW + timedelta(minutes=5), 3)
+
+    assert [one.job.id for one in found] == [urgent.id, *(job.id for job in low[:2])]
+
+
 def test_a_claim_that_was_passed_over_is_an_inversion() -> None:
     first, second = a_job(turn=0), a_job(turn=1)
 

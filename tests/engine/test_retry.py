@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -30,6 +31,7 @@ from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.robots.rules import RobotsRules
 from crawlyard.errors import IllegalMove
 from crawlyard.services.worker.run import JobRun
+from crawlyard.store.crawl.frontier import FrontierStore
 from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, outcome
 from tests.site import GraphSite, Serve
@@ -326,3 +328,26 @@ async def test_waits_are_lessened_by_chance(yard: Yard) -> None:
 
     assert len(waits) == 3
     assert all(timedelta(0) <= wait < FIRST for wait in waits)
+
+
+async def test_a_job_that_is_edited_as_its_errors_end_it_is_tried_again(
+    yard: Yard, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"http://127.0.0.1:{unused_tcp_port}/"
+    few = Limits(errors=1)
+    spec = a_spec(url, f"{url}b", retry=PATIENT, limits=few, ignore_robots=True)
+    job = await yard.jobs.submit(LOCAL, spec)
+    record = FrontierStore.record
+    edited: list[str] = []
+
+    async def recorded(self: FrontierStore, entries: Any, *args: Any) -> Any:
+        if not edited and any(each.page for _, batch in entries for each in batch.outcomes):
+            edited.append(job.id)
+            await yard.jobs.edit(LOCAL, job.id, {"name": "other"})
+        return await record(self, entries, *args)
+
+    monkeypatch.setattr(FrontierStore, "record", recorded)
+    job = await attempted(yard, job.id)
+
+    assert edited == [job.id]
+    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WAITING_RETRY)

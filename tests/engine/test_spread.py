@@ -13,10 +13,12 @@ import pytest
 
 from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.event import EventName
+from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.spread import Spread, shard_of
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.services.worker.worker import Worker
+from crawlyard.store.jobs.spread import SpreadStore
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
@@ -125,6 +127,30 @@ async def test_a_worker_that_stops_leaves_its_shard_to_the_others(
     assert found.ok == site.urls(server.port)
     assert site.twice() == set()
     assert (await told(yard, job))[EventName.REQUEUED] == 0
+
+
+async def test_a_stop_between_two_shards_is_a_stop(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = ManyHosts(20, 10)
+    server = await site_server(site, host="0.0.0.0", latency_s=0.02)
+    job = await spread(yard, server, site, concurrency=2)
+    worker, leave = yard.worker(slots=1), SpreadStore.leave
+    asked: list[int] = []
+
+    async def left(self: SpreadStore, *args: Any, **kwargs: Any) -> Claim | None:
+        further = await leave(self, *args, **kwargs)
+        if further is not None and not asked:
+            asked.append(sum(site.asked.values()))
+            worker.stop()
+        return further
+
+    monkeypatch.setattr(SpreadStore, "leave", left)
+    async with asyncio.timeout(60):
+        await worker.run()
+
+    assert asked == [sum(site.asked.values())]
+    assert (await outcome(yard, job.id)).job.state is State.PENDING
 
 
 async def test_a_paused_job_stops_in_all_workers_and_goes_on_where_it_stood(

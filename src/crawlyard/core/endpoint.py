@@ -159,8 +159,8 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     call: Callable[..., Any]
     marks: frozenset[str] = frozenset()
     """``seq``: its answer tells the seq of the last event; ``root``: it stands beside the API;
-    ``404``: it may also be answered with that status; ``live``: it changes while its version
-    stays; ``file``: it is a file; ``same``: its route is another's."""
+    ``live``: it changes while its version stays; ``file``: it is a file; ``html``: also a page;
+    ``same``: its route is another's. A number, such as ``404``: that may be the status as well."""
 
     example: Mapping[str, Any] | None = None  # of a body
 

@@ -1,4 +1,4 @@
-"""End of a spread job: its next state when its last shard is released."""
+"""End of an attempt: the next state of a job when no worker crawls it any more."""
 
 from collections.abc import Callable
 from datetime import datetime
@@ -14,12 +14,12 @@ from crawlyard.core.jobs.retry import RetryReason
 
 
 class ShardEnd(Struct, frozen=True, kw_only=True):
-    """A running job without a leased shard."""
+    """A running job that no worker crawls any more."""
 
     job: Job
     usage: Usage  # total of the job
     waiting: bool  # whether it has waiting URLs
-    yields: bool = False  # whether its last shard was given up for an urgent job
+    yields: bool = False  # whether it was given up for an urgent job
 
 
 class Verdict(Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ Decide = Callable[[ShardEnd], Verdict]
 
 
 class Last(Struct, frozen=True, kw_only=True):
-    """What the worker that releases the last shard knows about the job."""
+    """What the worker that had the job last knows about it."""
 
     actor: str
     stopped: bool = False  # whether the worker was stopped

@@ -38,10 +38,7 @@ Lifetime = Annotated[float, Meta(gt=0, le=3650 * 86_400)]
 
 
 class Tokens(Noun):
-    """Makes tokens, and lists and revokes those that exist; their secrets are not kept.
-
-    *caller* has what the actor has shown, ``None``: nothing had to be.
-    """
+    """Makes tokens, and lists and revokes those that exist; their secrets are not kept."""
 
     @endpoint("GET /tokens", ANYBODY)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TokenOut]:

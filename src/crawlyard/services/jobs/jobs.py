@@ -145,7 +145,8 @@ class Jobs(JobResults):
         Jobs that are due come first, in the order of claims: by priority (risen by waiting), then
         in turn between users, then by age. The others follow by when they are due. `waits_for` has
         the place in the queue of all users and what holds a job back, such as a quota, worker tags
-        or its time; what is held back is passed over.
+        or its time; what is held back is passed over. There are no further parts of the list:
+        200 jobs are the most.
         """
         now = self._services.clock.now()
         found = await self._services.jobs.queue(self._actor, now, limit + 1)
@@ -168,13 +169,13 @@ class Jobs(JobResults):
         A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
         *template*, it has only what differs from it.
         """
-        services, now = self._services, self._services.clock.now()
+        services = self._services
         draft = await services.requests.draft(self._actor, _request(form, asked))
         # read before it is stored: no failure after that may turn a stored job into an error
-        waits = await self._waits_of_new(draft.unstored(now))
+        waits = await self._waits_of_new(draft.unstored(services.clock.now()))
         job = await services.jobs.enter(draft)
         new = Standing(job=job, shard=Shard())
-        return JobOut.of(new, progress_of_standing(new), now, waits)
+        return JobOut.of(new, progress_of_standing(new), services.clock.now(), waits)
 
     @endpoint("POST /jobs/plan", WRITE)
     async def plan(

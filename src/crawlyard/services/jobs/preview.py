@@ -37,10 +37,10 @@ _AT_ONCE = 4  # previews at once in a process; others wait
 class Preview:
     """Previews job requests; nothing is written, and no page is fetched."""
 
-    def __init__(self, requests: Requests, policy: Policy, shop: WorkerContext) -> None:
+    def __init__(self, requests: Requests, policy: Policy, context: WorkerContext) -> None:
         self._requests = requests
         self._policy = policy
-        self._shop = shop
+        self._context = context
         self._turns = asyncio.Semaphore(_AT_ONCE)
         self._parser = ThreadPoolExecutor(1, "crawlyard-preview")
 
@@ -74,16 +74,16 @@ class Preview:
         )
 
     async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
-        shop = self._shop
-        fetcher = shop.fetcher(
-            spec_guard(spec), min(timedelta(seconds=spec.timeout_s), LONGEST), shop.clock
+        context = self._context
+        fetcher = context.fetcher(
+            spec_guard(spec), min(timedelta(seconds=spec.timeout_s), LONGEST), context.clock
         )
         scout = Probe(
             spec=spec,
-            agent=spec.user_agent or shop.agent,
+            agent=spec.user_agent or context.agent,
             fetcher=fetcher,
-            gate=shop.tools.gate,
-            robots=shop.robots,
+            gate=context.tools.gate,
+            robots=context.robots,
             key=f"preview:{new_id()}",
             parser=self._parser,
         )

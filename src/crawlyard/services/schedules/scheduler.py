@@ -187,8 +187,10 @@ class Scheduler(ScheduleReader):
             IllegalMove: another of its jobs has not ended, and the overlap policy allows one
                 at a time; `cancel_previous` cancels that job instead.
         """
+        schedule_id = ref
         for _ in range(TRIES):
-            schedule = await self.changeable(actor, ref, version)
+            schedule = await self.changeable(actor, schedule_id, version)
+            schedule_id = schedule.id  # its name may become another's
             active = (await self._store.ticks.active([schedule.id])).get(schedule.id, ())
             if active and schedule.overlap in {Overlap.SKIP, Overlap.QUEUE}:
                 raise IllegalMove(
@@ -238,8 +240,10 @@ class Scheduler(ScheduleReader):
         Raises:
             NotFound, Forbidden, Stale: as the names say.
         """
+        schedule_id = ref
         for _ in range(TRIES):
-            schedule = await self.changeable(actor, ref, version)
+            schedule = await self.changeable(actor, schedule_id, version)
+            schedule_id = schedule.id  # its name may become another's
             event = told(schedule, EventName.SCHEDULE_DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
                 return await self._store.schedules.delete(schedule.id, schedule.version, event)
@@ -379,7 +383,7 @@ class _Change(Struct, frozen=True):
 
     name: EventName
     made_of: Callable[[CrawlSchedule, datetime], CrawlSchedule]
-    version: Version  # the only version to change; None: any
+    version: Version  # those that may be changed; None: any
     replans: bool = False  # decide everything due by the old timetable first
 
 

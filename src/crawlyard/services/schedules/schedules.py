@@ -350,10 +350,11 @@ class Schedules(Noun):
         made up for by an operation.
         """
         until = to or self._services.clock.wall()
+        schedule = await self._services.scheduler.changeable(self._actor, ref, version)
         with blaming(_PARTS, "overrides", {**_SECONDS, **_RANGE}):
             if not dry_run:
                 many = await self._services.backfills.start(
-                    self._actor, ref, from_, until, version=version
+                    self._actor, schedule.id, from_, until, version=version
                 )
                 if many is not None:
                     reply().location = f"/api/v1/operations/{many.id}"
@@ -366,7 +367,7 @@ class Schedules(Noun):
                         operation_id=many.id,
                     )
             done = await self._services.scheduler.backfill(
-                self._actor, ref, from_, until, dry_run=dry_run, version=version
+                self._actor, schedule.id, from_, until, dry_run=dry_run, version=version
             )
         reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
         return BackfillOut.of(done)

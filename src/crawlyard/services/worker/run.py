@@ -180,7 +180,9 @@ class JobRun:
             if await self._is_damaged() or await self._is_ungranted():
                 return
             while (claim := await self._crawled()) is not None:
+                drained = self._state.stop & Stop.DRAINED  # the worker stops, whatever it crawls
                 self._state = _claimed(claim, self._context)
+                self._state.stop = drained
             pages, end = self._state.answer.usage.pages, self._state.end
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
@@ -433,6 +435,8 @@ class JobRun:
         trouble, failed = NO_START, frozenset[ErrorKind]()
         if end is not None and end.reason is StateReason.START_FAILED:
             trouble = end.detail
+        # without an end the errors may have used up their limit with the last batch
+        if end is None or end.reason in {StateReason.START_FAILED, StateReason.LIMIT_ERRORS}:
             groups = await self._patiently(lambda: pages.errors(self.job_id))
             failed = frozenset(group.kind for group in groups)
         return Last(

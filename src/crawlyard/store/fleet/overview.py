@@ -193,10 +193,6 @@ class OverviewStore(StorePart):
         )
         return WEBHOOKS.all(conn, found)
 
-    @reads
-    def _rows(self, conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
-        return conn.execute(query).mappings().all()
-
 
 def _rows(conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
     return conn.execute(query).mappings().all()

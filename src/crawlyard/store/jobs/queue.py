@@ -119,12 +119,17 @@ class QueueStore(StorePart):
         """
         own = [PRESENT] if owner is None else [PRESENT, jobs.c.owner == owner]
         ready = select(jobs.c.no).where(READY, *own).order_by(*CLAIM_ORDER).limit(limit)
-        unready = select(jobs.c.no).where(UNREADY, *own).order_by(jobs.c.due_at).limit(limit)
-        keys = [*conn.scalars(ready), *conn.scalars(unready)]
-        rows = conn.execute(standing(jobs.c.no.in_(keys))).mappings()
-        found = [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
-        due = sorted((s for s in found if s.job.due_at <= now), key=lambda s: claim_key(s.job))
-        later = sorted((s for s in found if s.job.due_at > now), key=lambda s: s.job.due_at)
+        unready = select(jobs.c.no).where(UNREADY, *own).limit(limit)
+        unmarked = unready.where(jobs.c.due_at <= now).order_by(*CLAIM_ORDER)  # by the next claim
+        early = unready.where(jobs.c.due_at > now).order_by(jobs.c.due_at, jobs.c.id)
+
+        def found(*asked: Select[int]) -> list[Standing]:
+            keys = [key for one in asked for key in conn.scalars(one)]
+            rows = conn.execute(standing(jobs.c.no.in_(keys))).mappings()
+            return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
+
+        due = sorted(found(ready, unmarked), key=lambda one: claim_key(one.job))
+        later = sorted(found(early), key=lambda one: (one.job.due_at, one.job.id))
         return [*due, *later][:limit]
 
     @reads

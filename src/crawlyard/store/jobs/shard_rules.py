@@ -10,7 +10,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Shard
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.limits import Limits, Usage, breach
+from crawlyard.core.jobs.limits import Limits, breach
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.jobs.spread import REST, Share, granted, once, spent, usable
 from crawlyard.store.jobs.lease_rules import fenced, held
@@ -143,8 +143,8 @@ def lost(shard: Shard, now: datetime) -> Shard:
 
 def carried(
     parts: Parts, lease: Lease, batch: Batch, found: int, skipped: int, now: datetime
-) -> Usage:
-    """Apply *batch* to the job's totals and to a shard; return what it adds to the job's usage.
+) -> None:
+    """Apply *batch* to the job's totals and to a shard.
 
     *found* and *skipped* count the URLs of the batch that were new to the store: two
     shards may find the same URL.
@@ -182,7 +182,6 @@ def carried(
             deaths=0 if batch.pages else mine.deaths,
         ),
     )
-    return used
 
 
 def renewed(

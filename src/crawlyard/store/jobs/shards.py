@@ -48,17 +48,13 @@ DEAL_AT_ONCE = 10_000
 PART = shards.c.shard > 0
 
 
-def locked_parts(
-    conn: Connection, no: int, *columns: ColumnElement[Any]
-) -> tuple[Mapping[str, Any], Parts] | None:
+def locked_parts(conn: Connection, no: int) -> tuple[Mapping[str, Any], Parts] | None:
     """Return the row of a job and its shards, locked until the transaction ends.
 
-    With *columns*, only those (and `spread`) are read of the row: the spec may be megabytes.
     ``None``: there is no such job, or it is deleted.
     """
     # the job's row first: every transaction that changes a shard has locked it
-    read = (*columns, jobs.c.spread) if columns else tuple(jobs.c)
-    statement = select(*read).where(jobs.c.no == no, PRESENT)
+    statement = select(jobs).where(jobs.c.no == no, PRESENT)
     statement = statement.with_for_update(of=jobs, key_share=True)
     row = conn.execute(statement).mappings().first()
     return None if row is None else (dict(row), parts_of(conn, no, row["spread"]))

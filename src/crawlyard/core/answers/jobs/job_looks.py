@@ -11,7 +11,6 @@ from crawlyard.core.answers.base import Tagged, Wire
 from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut, ProgressOut
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
-from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
@@ -46,9 +45,12 @@ class CountsOut(Wire, frozen=True, kw_only=True):
         return cls(total=min(most or total, total), states=states, priorities=priorities)
 
 
-class QueueOut(Slice[JobOut], frozen=True, kw_only=True):
+class QueueOut(Wire, frozen=True, kw_only=True):
     """Jobs that wait, in the order that they are claimed."""
 
+    object: Literal["job_queue"] = "job_queue"
+    items: Sequence[JobOut]
+    has_more: bool  # than were asked for
     priorities: Mapping[str, int]  # how many wait in all, the highest priority first
 
 
