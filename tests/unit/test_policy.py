@@ -163,6 +163,11 @@ def test_who_works_on_the_stores_files_vouches_for_his_own_things_alone() -> Non
     assert not Actor(id="local", role=Role.ADMIN).vouches_for("local")
 
 
+def test_who_is_named_without_a_role_is_no_admin_and_what_nobody_withheld_is_granted() -> None:
+    assert Actor(id="ada").role is Role.OPERATOR
+    assert Grants() == Grants(addresses=True, private=True, ignore_robots=True)
+
+
 MOMENT = timedelta(microseconds=1)
 
 

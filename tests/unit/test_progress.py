@@ -387,7 +387,7 @@ def test_a_pace_has_a_spread_and_is_never_negative() -> None:
     pulse = pulse_of(a_history(0, 0, 20, 20, 40))
     assert (pulse.rate, pulse.spread) == (10.0, 10.0)
     for history in ([], [Sample(at_s=1.0, done=5)], a_history(0, 5, every_s=0.0)):
-        assert pulse_of(history) == Pulse()
+        assert pulse_of(history) == Pulse(), history
     pulse = pulse_of(a_history(20, 10))
     assert (pulse.rate, pulse.pages_rate, pulse.done) == (0.0, 0.0, (0, 0))
 
@@ -431,9 +431,9 @@ def passed(stands: tuple[Usage, Pulse], told: int = 0, **limits: Any) -> tuple[i
 
 def test_each_milestone_that_is_passed_is_told_once() -> None:
     for seconds, marks in [(24, ()), (26, (25,)), (51, (25, 50)), (99, (25, 50, 75)), (100, ())]:
-        assert passed(steady(seconds)) == marks
-        assert passed(steady(seconds, 10**6), pages=1000) == marks
-        assert passed(steady(seconds), pages=10_000, errors=1) == marks
+        assert passed(steady(seconds)) == marks, seconds
+        assert passed(steady(seconds, 10**6), pages=1000) == marks, seconds
+        assert passed(steady(seconds), pages=10_000, errors=1) == marks, seconds
     assert passed(steady(80), told=25) == (50, 75)
     assert passed(steady(80), told=75) == ()
     assert passed(steady(30), told=50) == ()

@@ -271,4 +271,4 @@ def test_an_at_sign_or_a_bad_url_never_shows_a_password() -> None:
     for url in ("http://ada:s3cret@h:x/", "ftp://ada:s3cret@h/", "http://ada:s3cret@a..b/"):
         with pytest.raises(Invalid, match=r"//\*\*\*@") as refused:
             check_spec(JobSpec(urls=(url,)))
-        assert "s3cret" not in str(refused.value)
+        assert "s3cret" not in str(refused.value), url

@@ -81,9 +81,9 @@ async def test_signing_in_takes_no_heed_of_an_idempotency_key(rig: Rig) -> None:
 
     for by in (None, LOCAL.id, None):
         answer = await rig.post("auth/login", body, by=by, headers={"Idempotency-Key": "k1"})
-        assert answer.status_code == 200
-        assert "set-cookie" in answer.headers
-        assert "idempotency-replayed" not in answer.headers
+        assert answer.status_code == 200, by
+        assert "set-cookie" in answer.headers, by
+        assert "idempotency-replayed" not in answer.headers, by
 
 
 async def test_a_session_is_no_token_and_a_link_neither(rig: Rig) -> None:

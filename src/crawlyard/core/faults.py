@@ -139,9 +139,9 @@ def blaming(
             field = error.field if head in own else f"{inside}.{error.field}"
         if field == error.field:
             raise
-        raise Invalid(field, said(error), error.position) from None
+        raise Invalid(field, without_field(error), error.position) from None
 
 
-def said(error: Invalid) -> str:
+def without_field(error: Invalid) -> str:
     """Return what is wrong, without the name of the field."""
     return str(error).removeprefix(f"{error.field}: ")

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
-from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names
+from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names, without_field
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.errors import Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
@@ -114,7 +114,7 @@ def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exceptio
         return error
     if any(name in given.get(each.name, ()) for each in one.at("rest")):
         return error  # a member of the body has that name too
-    said = str(error).removeprefix(f"{error.field}: ")
+    said = without_field(error)
     fault = FieldErrorOut(
         parameter=error.field, code="invalid", detail=said, position=error.position
     )

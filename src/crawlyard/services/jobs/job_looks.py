@@ -33,6 +33,7 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
+from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
@@ -269,4 +270,4 @@ def _states(words: Sequence[str]) -> Sequence[str]:
     try:
         return condition(FilterKey.STATE, words).words
     except Invalid as error:
-        raise Invalid("states", str(error).removeprefix(f"{error.field}: ")) from None
+        raise Invalid("states", without_field(error)) from None

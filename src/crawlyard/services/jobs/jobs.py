@@ -23,6 +23,7 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
+from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.edits import changes_of
@@ -379,5 +380,5 @@ def _chosen(ids: Sequence[str] | None, terms: JobTerms | None) -> Chosen:
     try:
         return Chosen(where=conditions_of(terms))
     except Invalid as error:
-        said = str(error).removeprefix(f"{error.field}: ")
+        said = without_field(error)
         raise Invalid(f"filter.{error.field}", said, error.position) from None

@@ -7,6 +7,7 @@ from msgspec import Meta
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
+from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.errors import Invalid
 from crawlyard.store.queries import PageQuery
@@ -107,7 +108,7 @@ def _parsed(text: str) -> tuple[Condition, ...]:
     try:
         return parse(text)
     except Invalid as error:
-        said = str(error).removeprefix(f"{error.field}: ")
+        said = without_field(error)
         raise Invalid("q", said, error.position) from None
 
 
