@@ -323,7 +323,7 @@ def test_selectors_give_texts_or_attributes() -> None:
     )
     assert page.extracted == {
         "price": ("1 EUR", "2 EUR"),
-        "link": ("/a",),
+        "link": ("http://h.example/a",),
         "id": ("7",),
         "none": (),
         "class": ("price", "price"),

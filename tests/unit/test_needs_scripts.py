@@ -119,7 +119,7 @@ def test_a_page_that_says_something_needs_none(mode: TextMode) -> None:
 def test_looking_for_it_changes_nothing_that_is_extracted() -> None:
     body = page('<div id="root"></div><script id="d">one</script><noscript>two</noscript>').encode()
 
-    wanted = Wanted(css=(("s", "#d"), ("n", "noscript")))
+    wanted = Wanted(TextMode.TEXT, (("s", "#d"), ("n", "noscript")))
     found = extract(body, Source(url="http://h/", charset="utf-8", wanted=wanted))
 
     assert found.needs_scripts

@@ -97,7 +97,7 @@ def test_a_crawl_is_polite_and_stays_on_its_host_unless_asked_otherwise() -> Non
 def test_a_crawl_is_unbounded_and_of_normal_priority_unless_asked_otherwise() -> None:
     spec = a_spec()
     assert (spec.limits, spec.max_depth, spec.priority) == (Limits(), None, Priority.NORMAL)
-    assert spec.text is TextMode.TEXT
+    assert spec.text is TextMode.MARKDOWN
 
 
 WRONG_TYPES: list[tuple[str, Any, str]] = [
@@ -125,7 +125,7 @@ WRONG_TYPES: list[tuple[str, Any, str]] = [
     ("max_body", "8MB", "expected a whole number, got '8MB'"),
     ("headers", {"Accept": "*/*"}, "expected a tuple of pairs of strings, got {'Accept'"),
     ("headers", (("Accept",),), "expected a tuple of pairs of strings, got (('Accept',),)"),
-    ("text", "md", "expected TextMode.NONE, TEXT, MAIN or MARKDOWN, got 'md'"),
+    ("text", "md", "expected TextMode.NONE, TEXT, MAIN, MARKDOWN or PAGE_MARKDOWN, got 'md'"),
     ("retention_s", "7d", "expected a number or None, got '7d'"),
     ("webhooks", ("https://a.example/",), "expected a tuple of JobWebhook, got ('https://a"),
 ]

@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.page import Outcome, Skipped, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.quantity import counted
 
 MOST_NOTES = 100  # per crawl, so that thousands of closed hosts don't flood the events
 
@@ -56,6 +57,7 @@ class BatchDraft(Struct):
     current_url: str = ""
     notes_made: int = 0
     credentials: int = 0  # links whose user name or password was dropped
+    nearly_empty: int = 0  # pages whose main content is next to nothing
 
     @property
     def news(self) -> bool:
@@ -92,14 +94,18 @@ class BatchDraft(Struct):
             tally.pages += page.status is not None
             tally.errors += page.error is not None
             tally.needs_scripts += page.needs_scripts
+            self.nearly_empty += page.nearly_empty
             tally.bad_redirects += outcome.redirects
 
     def batch(self, *, last: bool) -> Batch:
         """Return the draft as a batch and start the next one."""
         if last and self.credentials:
-            many = f"{self.credentials:,} links" if self.credentials > 1 else "1 link"
+            many = counted(self.credentials, "link")
             told = f"{many} had a user name or password: they were followed without it"
             self.notes.append({"note": told})
+        if last and self.nearly_empty:
+            told = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
+            self.notes.append({"note": f"{told}: --text page-markdown keeps all of a page"})
         batch = Batch(
             found=tuple(self.found),
             skipped=tuple(self.skipped),

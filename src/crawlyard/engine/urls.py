@@ -152,6 +152,19 @@ class Base:
         if base.protocol not in {"data:", "javascript:"}:
             self._base = base
 
+    @property
+    def href(self) -> str:
+        """Return the base URL itself."""
+        return str(self._base.href)
+
+    def absolute(self, href: str) -> str | None:
+        """Resolve *href* with its fragment; return ``None`` if a browser would not load it."""
+        try:
+            url = self._base + href
+        except (ValueError, TypeError):
+            return None
+        return None if url.protocol in {"javascript:", "vbscript:", "data:"} else str(url.href)
+
     def join(self, href: str) -> str | None:
         """Resolve *href* to a canonical URL; return ``None`` if it is not an http(s) URL."""
         try:

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
 from crawlyard.engine.discovery import Discovery
@@ -154,12 +154,15 @@ class Visitor:
 
     async def _read(self, target: Target, response: Response) -> Outcome:
         now = self._tools.clock.now()
-        if not record.is_html(response):
+        is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
+        if not (is_pdf or record.is_html(response)):
             return record.answered(target, response, None, self._spec, now)
         try:
             source = Source(
                 url=target.url,
+                is_pdf=is_pdf,
                 charset=response.charset,
+                language=response.header("content-language"),
                 robots_header=response.all_headers("x-robots-tag"),
                 agent_token=self._token,
                 wanted=self._wanted,

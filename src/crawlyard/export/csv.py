@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from crawlyard.core.crawl.page import Page
 from crawlyard.core.fields import fields_of
 from crawlyard.export.base import Record
+from crawlyard.export.jsonl import dumps
 
 COLUMNS = tuple(path.replace(".", "_") for path in fields_of(Page) if path != "extracted")
 """The columns of every export; one `extracted.NAME` per extraction and `text` may follow."""
@@ -65,6 +66,8 @@ def cell(value: object) -> str:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, dict):
+        value = dumps(value) if value else ""
     if not isinstance(value, str):
         return str(value)
     plain = value.isascii() and "\0" not in value  # ten times faster than a search in vain

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no type
 from crawlyard.core.crawl.page import Page
 from crawlyard.core.fields import fields_of
 from crawlyard.export.base import Record
+from crawlyard.export.jsonl import dumps
 
 MOST_ROWS = 20_000
 MOST_CHARACTERS = 8 << 20
@@ -74,6 +75,7 @@ class Parquet:
         error = record["error"] or {"kind": None, "detail": None}
         row = {name: record[name] for name in (*self._before, *_PLAIN)}
         row |= {"error_kind": error["kind"], "error_detail": error["detail"]}
+        row |= {name: dumps(row[name]) if row[name] else None for name in _JSON}
         row["fetched_at"] = datetime.fromisoformat(record["fetched_at"])
         found = record["extracted"]
         row |= {f"extracted.{n}": list(found.get(n, ())) for n in self._extracted}
@@ -106,6 +108,9 @@ async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncItera
                 yield await asyncio.to_thread(writer.group)
     yield await asyncio.to_thread(writer.end)
 
+
+_JSON = ("structured",)
+"""Objects whose fields differ from page to page, as text."""
 
 _PLAIN = tuple(n for n in COLUMNS if n not in {"fetched_at", "error_kind", "error_detail"})
 

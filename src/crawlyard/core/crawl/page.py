@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum, auto
+from typing import Any
 
 from msgspec import Struct, field
 
@@ -106,7 +107,10 @@ class Page(Struct, frozen=True, kw_only=True):
     etag: str = ""
     last_modified: str = ""
     links: int = 0  # distinct http(s) URLs that the page names
+    content_rule: str = ""  # how the main content was found; empty: it was not looked for
+    nearly_empty: bool = False  # its main content is next to nothing, unlike the page
     extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    structured: Mapping[str, Any] = field(default_factory=dict)  # JSON-LD and Open Graph
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without them
@@ -116,7 +120,7 @@ class Page(Struct, frozen=True, kw_only=True):
 class Body(StrEnum):
     """Page content that is stored beside the record, compressed."""
 
-    TEXT = auto()  # text, main content or Markdown, as asked
+    TEXT = auto()  # text or Markdown, as asked
     HTML = auto()  # the decoded body, byte for byte
     HEADERS = auto()  # the response headers, a JSON list of pairs
 

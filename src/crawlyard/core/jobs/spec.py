@@ -41,7 +41,8 @@ class TextMode(StrEnum):
     NONE = auto()
     TEXT = auto()  # all that a reader sees
     MAIN = auto()  # the main content alone
-    MARKDOWN = auto()  # all of it, as Markdown
+    MARKDOWN = auto()  # the main content, as Markdown
+    PAGE_MARKDOWN = "page-markdown"  # all that a reader sees, as Markdown
 
 
 MAX_SEEDS = 100_000
@@ -295,7 +296,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         about("open all private addresses", panel=Panel.ACCESS),
     ] = False
 
-    text: Annotated[TextMode, about("what text is kept", panel=Panel.PAGES)] = TextMode.TEXT
+    text: Annotated[TextMode, about("what text is kept", panel=Panel.PAGES)] = TextMode.MARKDOWN
     extract: Annotated[
         tuple[tuple[str, str], ...],
         about(

@@ -43,7 +43,7 @@ def is_heavy(size: int, wanted: Wanted) -> bool:
     Starting a process costs 35 MB and as much CPU as 500 pages. For pages of 1 to 2 MiB, which
     many sites have a few of, that is worth it only if their parse time has no bound.
     """
-    slow = wanted.text in {TextMode.MAIN, TextMode.MARKDOWN} or bool(wanted.css)
+    slow = wanted.text not in {TextMode.NONE, TextMode.TEXT} or bool(wanted.css)
     return size > (LARGE_IF_SLOW if slow else LARGE)
 
 
@@ -113,14 +113,14 @@ class ParsePool:
         self._closed = False
 
     async def run(self, body: bytes, source: Source) -> Extracted:
-        """Call `extract` directly, or in a child process if the page `is_heavy`.
+        """Call `extract` directly, or in a child process for a PDF or a page that `is_heavy`.
 
-        A heavy page waits until there is room for it. Cancelling kills its process.
+        Such a page waits until there is room for it. Cancelling kills its process.
 
         Raises:
             ExtractError: the parser failed, took longer than the limit or crashed.
         """
-        if not is_heavy(len(body), source.wanted):
+        if not (source.is_pdf or is_heavy(len(body), source.wanted)):
             return extract(body, source)
         # not msgspec.json, which encodes no lone surrogates
         question = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}

@@ -10,11 +10,17 @@ from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, PageError,
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract.page import Extracted
 from crawlyard.engine.http.fetch import Response
+from crawlyard.lazy import installed
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
 _SAME = frozenset(Extracted.__struct_fields__) & frozenset(Page.__struct_fields__) - {"links"}
 """What a record has as it was extracted; of links it has the number."""
+
+_READS_PDF = installed("pypdf")
+
+_OF_CONTENT = ("needs_scripts", "nearly_empty")
+"""What is said of pages, but not of errors."""
 
 _SHOWN = frozenset({"lang", "canonical", "noindex", "needs_scripts"})
 """Of these, what is kept of a page that asks not to be indexed."""
@@ -26,6 +32,11 @@ def is_html(response: Response) -> bool:
     if kind:
         return kind in HTML_TYPES
     return response.body[:512].lstrip().startswith(b"<")
+
+
+def is_pdf(response: Response) -> bool:
+    """Return whether a body is a PDF document; its text is read if pypdf is installed."""
+    return response.content_type == "application/pdf" and _READS_PDF
 
 
 def status_error(status: int) -> PageError | None:
@@ -47,7 +58,7 @@ def answered(
 ) -> Outcome:
     """Return the outcome of a target that got its final response.
 
-    *extracted* is the data from its markup, ``None`` if it is not HTML. Unless the spec stores
+    *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF. Unless the spec stores
     noindex pages, their records are marked and have no title, text or body.
     """
     error = status_error(response.status)
@@ -55,7 +66,8 @@ def answered(
     hidden = found.noindex and not spec.store_noindex
     names = _SHOWN & _SAME if hidden else _SAME
     copied: dict[str, Any] = {name: getattr(found, name) for name in names}
-    copied["needs_scripts"] = found.needs_scripts and error is None
+    for name in _OF_CONTENT:
+        copied[name] = copied.get(name, False) and error is None
     page = Page(
         url=target.origin or target.url,
         final_url=target.url,
@@ -98,7 +110,7 @@ def _bodies(response: Response, extracted: Extracted | None, spec: JobSpec) -> M
     text = extracted.text if extracted is not None else _plain_text(response, spec)
     if text is not None:
         bodies[Body.TEXT] = text.encode("utf-8", "replace")
-    if spec.keep_html and extracted is not None:
+    if spec.keep_html and extracted is not None and not is_pdf(response):
         bodies[Body.HTML] = response.body
         bodies[Body.HEADERS] = json.dumps(list(response.headers)).encode()
     return bodies

@@ -327,7 +327,7 @@ def target_of(row: Row) -> Target:
     )
 
 
-_OTHERWISE = ("parent", "extracted", "error")  # what its columns do not hold as it is
+_OTHERWISE = ("parent", "extracted", "structured", "error")  # what its columns do not hold as it is
 _COPIED = tuple(name for name in Page.__struct_fields__ if name not in _OTHERWISE)
 
 _copied = attrgetter(*_COPIED)
@@ -343,6 +343,7 @@ def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
     row["fp"] = target.fp
     row["parent_fp"] = target.parent
     row["extracted"] = to_json(page.extracted) if page.extracted else None
+    row["structured"] = to_json(page.structured) if page.structured else None
     row["error"] = page.error.kind.value if page.error else None
     row["error_detail"] = page.error.detail if page.error else ""
     return row
@@ -354,6 +355,7 @@ def page_of(found: Sequence[Any]) -> StoredPage:
     key, extracted, detail = row.pop("id"), row["extracted"], row.pop("error_detail")
     given: dict[str, list[str]] = json.loads(extracted) if extracted else {}
     row["extracted"] = {name: tuple(values) for name, values in given.items()}
+    row["structured"] = json.loads(row["structured"]) if row["structured"] else {}
     if row["error"]:
         row["error"] = PageError(kind=ErrorKind(row["error"]), detail=detail)
     return StoredPage(id=key, page=Page(**row))

@@ -245,6 +245,7 @@ _PAGE_TYPES: Mapping[str, Any] = {
     "bytes": BigInteger,
     "sha256": String(64),
     "extracted": CleanText,  # JSON; NULL: nothing
+    "structured": CleanText,  # likewise
 }
 _TYPES: Mapping[Any, Any] = {int: Integer, bool: Boolean, str: CleanText, datetime: Instant}
 

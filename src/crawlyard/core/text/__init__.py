@@ -1,0 +1,1 @@
+"""Text of pages: pure functions on it."""

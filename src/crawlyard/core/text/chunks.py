@@ -1,0 +1,133 @@
+"""Chunks of Markdown, for search and retrieval: by heading, with ids that stay."""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+_HEADING = re.compile(r"(#{1,6}) +(.*?)(?: +#+)?$")
+_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+
+
+class Chunk(Struct, frozen=True, kw_only=True):
+    """A part of a page's text below one heading.
+
+    The id comes from the page's URL, the headings and the number of the chunk below them. It stays
+    when the text changes, so that a new version replaces the old one in an index.
+    """
+
+    id: str  # 32 hex digits
+    headings: tuple[str, ...]  # from the page's title down, in plain text
+    text: str  # without the headings
+    words: int
+
+
+def chunks(url: str, markdown: str, most: int) -> Iterator[Chunk]:
+    """Yield the chunks of a page's *markdown* in order, of at most *most* words each.
+
+    A chunk has whole paragraphs, lists, tables and blocks of code of one section. Only a block of
+    more than *most* words is split, between lines where it can be. Text without headings (of a job
+    that keeps plain text) is one section.
+    """
+    seen: Counter[tuple[str, ...]] = Counter()
+    for headings, blocks in _sections(markdown):
+        for text in _packed(blocks, most):
+            number = seen[headings]
+            seen[headings] += 1
+            key = "\0".join((url, *headings, str(number)))
+            digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
+            yield Chunk(id=digest, headings=headings, text=text, words=len(text.split()))
+
+
+def _sections(markdown: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
+    """Yield the headings above each section, and its blocks."""
+    path: list[tuple[int, str]] = []
+    blocks: list[str] = []
+    for block in _blocks(markdown):
+        heading = _HEADING.fullmatch(block)
+        if heading is None:
+            blocks.append(block)
+            continue
+        if blocks:
+            yield tuple(title for _, title in path), blocks
+            blocks = []
+        level = len(heading[1])
+        path = [one for one in path if one[0] < level]
+        path.append((level, plain(heading[2])))
+    if blocks:
+        yield tuple(title for _, title in path), blocks
+
+
+def _blocks(markdown: str) -> Iterator[str]:
+    """Yield the blocks between blank lines; headings and fenced code are blocks of their own."""
+    lines: list[str] = []
+    fence = ""
+    for line in markdown.splitlines():
+        mark = _FENCE.match(line)
+        if fence:
+            lines.append(line)
+            if mark and mark[1].startswith(fence) and not line.strip(" `~"):
+                fence = ""
+        elif mark:
+            lines.append(line)
+            fence = mark[1]
+        elif line.strip() and not _HEADING.fullmatch(line):
+            lines.append(line)
+        else:
+            if lines:
+                yield "\n".join(lines)
+                lines = []
+            if line.strip():
+                yield line
+    if lines:
+        yield "\n".join(lines)
+
+
+def _packed(blocks: Sequence[str], most: int) -> Iterator[str]:
+    """Yield texts of as many whole blocks as fit."""
+    taken: list[str] = []
+    words = 0
+    for block in blocks:
+        size = len(block.split())
+        if taken and words + size > most:
+            yield "\n\n".join(taken)
+            taken, words = [], 0
+        if size > most:
+            yield from _split(block, most)
+        else:
+            taken.append(block)
+            words += size
+    if taken:
+        yield "\n\n".join(taken)
+
+
+def _split(block: str, most: int) -> Iterator[str]:
+    """Yield parts of a block that is too long: whole lines, or words of a line that is too long."""
+    taken: list[str] = []
+    words = 0
+    for line in block.splitlines():
+        found = line.split()
+        if taken and words + len(found) > most:
+            yield "\n".join(taken)
+            taken, words = [], 0
+        if len(found) > most:
+            for start in range(0, len(found), most):
+                yield " ".join(found[start : start + most])
+        else:
+            taken.append(line)
+            words += len(found)
+    if taken:
+        yield "\n".join(taken)
+
+
+_LINK = re.compile(r"!?\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
+_MARK = re.compile(r"(?<!\\)[*`]+|</?su[bp]>")
+_ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
+
+
+def plain(inline: str) -> str:
+    """Return inline Markdown without its marks: the text of a link, no emphasis."""
+    text = _MARK.sub("", _LINK.sub(r"\1", inline))
+    return " ".join(_ESCAPE.sub(r"\1", text).split())

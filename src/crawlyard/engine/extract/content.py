@@ -1,0 +1,344 @@
+"""Main content of a page: the element that holds it, without what is navigation in it.
+
+It works on the tree that links and metadata were read from, and changes it. All of it takes
+linear time on hostile input.
+"""
+
+import re
+from collections.abc import Iterable
+from functools import lru_cache
+
+from msgspec import Struct
+from turbohtml import Document, Element
+
+VERSION = 1
+"""Raise it with each change of the rules: hashes of different versions are not comparable."""
+
+DENSITY = "density"
+"""The rule for pages on which no selector finds the content."""
+
+NO_BODY = "none"
+"""The rule for pages without a <body>."""
+
+# Content elements of known themes, named behind them. Navigation is already outside of them. Each
+# begins with a tag: the parser keeps an index by tag, which any change of the tree throws away.
+_THEMES = (
+    "article.bd-article",  # PyData Sphinx
+    "div.body[role=main]",  # Sphinx: basic, alabaster, python.org
+    "div.rst-content div[itemprop=articleBody]",  # Read the Docs
+    "article.md-content__inner",  # Material for MkDocs
+    "div.theme-doc-markdown",  # Docusaurus
+    "div.vp-doc",  # VitePress
+    "div.sl-markdown-content",  # Starlight
+    "section#main-content.content",  # rustdoc
+    "#content > main",  # mdBook
+    "div#apicontent",  # Node.js
+    "div#yui-main",  # Django
+    "div#doc-content",  # Doxygen
+    "div#main-content.wiki-content",  # Confluence
+    "div#mw-content-text",  # MediaWiki
+    "article.markdown-body",  # GitHub
+)
+# Bodies of posts and news. They may hold related stories and the like.
+_BODIES = (
+    "div[itemprop=articleBody]",
+    "section[itemprop=articleBody]",
+    "div.article-body",
+    "div.article__body",
+    "div.entry-content",
+    "div.post-content",
+    "div.article-content",
+)
+_GENERIC = ("main", "div[role=main]", "article")
+
+# Queried one by one: the parser keeps an index by tag, a list of tags is a walk.
+_DEAD = ("script", "style", "noscript", "template", "iframe", "object", "svg", "canvas", "button")
+_DEAD += ("select", "input", "textarea")
+_MENUS = ("nav", "dialog")
+_FRAMES = ("header", "footer", "aside")  # of the page, unless they are inside of its content
+_CONTENT = "main,article,h1"
+_ROLES = frozenset({"navigation", "search", "dialog", "banner", "contentinfo", "menu"})
+_ITEMS = ("article", "main", "div", "section", "body", "html")
+_BLOCKS = frozenset({"div", "section", "ul", "ol", "dl", "table", "aside", "header", "footer"})
+_BLOCKS |= {"form", "p", "figure", "article"}
+_UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden")
+_CONTENT_ASIDE = re.compile(r"footnote|topic|admonition|note")  # of docutils
+
+
+def _names(words: str) -> re.Pattern[str]:
+    # whole, or between hyphens: "nav-bar" has "nav", "naval" has not
+    return re.compile(rf"(?:^|[-_])(?:{words})(?=$|[-_])", re.IGNORECASE)
+
+
+# Class names that are never content,
+_NEVER_NAMES = _names(
+    r"nav|navbar|footer|navigation|nav(?:header|footer)|menu|menubar|breadcrumbs?|crumbs|"
+    r"sphinxsidebar|copyright|cookies?|consent|gdpr|pager|pagination|prevnext|skip|docnav|"
+    r"nosearch|sr-only|visually-hidden|screen-reader-text|editsection|jump-link|printfooter|"
+    r"catlinks|navbox|linenos?|gutter|copybtn|headerlink|anchor-link|header-anchor|hash-link|"
+    r"id_link|edit-page|back-to-top"
+)
+# that are none outside of the element of a theme,
+_AROUND_NAMES = _names(
+    r"share|sharing|sharedaddy|socials?|addtoany|related|recommend(?:ed|ations)|more-stories|"
+    r"read-?more|newsletter|subscri(?:be|ption)|signup|promo|promotion|sponsored|advert\w*|ads?|"
+    r"popup|modal|overlay|paywall|trending|most-read|popular|teasers?|outbrain|taboola|comments|"
+    r"comment-?list|reviews|disqus\w*|respond"
+)
+# and that are none on a page that calls itself an article, or with many links or little text.
+_MAYBE_NAMES = _names(
+    r"sidebars?|side|masthead|banner|comment|widgets?|tags?|tagcloud|rating|author|bio|byline|"
+    r"latest|meta|toolbar|tools|actions|credit"
+)
+_SPARED = re.compile(
+    r"^(?:has|with|no|is|not)-|content|article|post-|entry|body|wrap|layout|page|code|highlight",
+    re.IGNORECASE,
+)
+_IDS = frozenset({"comments", "sidebar", "footer", "header", "related", "disqus_thread"})
+_IDS |= {"respond", "secondary", "colophon"}
+_NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
+_ARTICLE = re.compile(r'"@type"\s*:\s*\[?\s*"\w*(?:Article|BlogPosting)"')
+
+
+class Main(Struct, frozen=True):
+    """How the main content of a page was found."""
+
+    rule: str  # the selector of its element, or "density"
+    heading: str = ""  # the page's heading, where it stood outside of the content
+    dropped: int = 0  # characters of text that are not in it
+
+
+def keep_main(document: Document, title: str) -> Main | None:
+    """Reduce the body of *document* to its main content; return ``None`` if it has no body.
+
+    *title* is the text of the <title>: a heading outside of the content belongs to it only if
+    the title repeats it.
+    """
+    body = document.select_one("body")
+    if body is None:
+        return None
+    article = _says_article(document)
+    headings = [_folded(node.text) for node in document.select("h1")]
+    around = _navigation(document)
+    drop_unseen(document)
+    whole = _size(body.text)
+    for node in around:
+        _drop(node, unless=_CONTENT)
+    element, rule = _container(document, body)
+    theme = rule in _THEMES
+    _drop_named(element, theme=theme, article=article)
+    if not theme:
+        if rule == DENSITY:
+            _drop_bars(element)
+        element = _tightened(element, article=article)
+    if element is not body:
+        body.clear()
+        body.append(element)
+    alone = headings[0] if len(headings) == 1 and not document.select("h1") else ""
+    return Main(rule, alone if alone in _folded(title) else "", whole - _size(element.text))
+
+
+def _says_article(document: Document) -> bool:
+    """Return whether the page calls itself an article, in Open Graph, microdata or JSON-LD."""
+    for node in document.select("meta[property]"):
+        name = node.attr("property") or ""
+        if name.startswith("article:") or (name, node.attr("content")) == ("og:type", "article"):
+            return True
+    items = (node for tag in _ITEMS for node in document.select(f"{tag}[itemtype]"))
+    if any((node.attr("itemtype") or "").endswith(("Article", "BlogPosting")) for node in items):
+        return True
+    scripts = (s for s in document.select("script") if s.attr("type") == "application/ld+json")
+    return any(_ARTICLE.search(script.text) for script in scripts)
+
+
+# -- what is no content, wherever it stands --------------------------------------------------
+
+
+def drop_unseen(document: Document) -> None:
+    """Drop what a reader never sees: scripts, form controls, hidden elements."""
+    dead = [node for tag in _DEAD for node in document.select(tag)]
+    styled = document.select("[hidden],[style]")  # all is found before the tree is changed
+    for node in dead:
+        node.decompose()
+    for node in styled:
+        if _is_hidden(node):
+            node.decompose()
+        elif _UNSEEN.search(node.attr("style") or ""):
+            _drop(node, unless=_CONTENT)
+
+
+def _navigation(document: Document) -> list[Element]:
+    """Return what is navigation unless it holds the content."""
+    found = [node for tag in _MENUS for node in document.select(tag)]
+    found += [node for node in document.select("[role]") if node.attr("role") in _ROLES]
+    for tag in _FRAMES:
+        for node in document.select(tag):
+            docutils = tag == "aside" and _CONTENT_ASIDE.search(node.attr("class") or "")
+            if not docutils and not node.closest("main,article,[role=main]"):
+                found.append(node)
+    return found
+
+
+def _is_hidden(node: Element) -> bool:
+    """Return whether a reader never sees *node*: panels of tabs are one click away."""
+    hidden = node.attr("hidden")
+    return hidden is not None and hidden != "until-found" and node.attr("role") != "tabpanel"
+
+
+# -- the element that holds the content ------------------------------------------------------
+
+
+def _container(document: Document, body: Element) -> tuple[Element, str]:
+    whole, free = _size(body.text), _free(body)
+    for css in _THEMES:
+        found = document.select(css)
+        if len(found) == 1 and 4 * _size(found[0].text) >= whole:
+            return found[0], css
+    for css in _BODIES:
+        found = document.select(css)
+        if len(found) == 1 and 2 * _free(found[0]) >= free:
+            return found[0], css
+    for css in _GENERIC:
+        best = _largest(document.select(css), css)
+        if best is not None and _free(best) >= 0.4 * free:
+            return _only_article(best, css), css
+    return body, DENSITY
+
+
+def _largest(nodes: Iterable[Element], css: str) -> Element | None:
+    """Return the largest of the outermost *nodes*; ``None`` if the second is nearly as large.
+
+    Elements of a size are posts or teasers: what holds them all is the content.
+    """
+    outer = [one for one in nodes if one.parent is None or one.parent.closest(css) is None]
+    sizes = sorted(((_free(one), place) for place, one in enumerate(outer)), reverse=True)
+    if not sizes or (len(sizes) > 1 and sizes[1][0] > 0.3 * sizes[0][0]):
+        return None
+    return outer[sizes[0][1]]
+
+
+def _only_article(element: Element, css: str) -> Element:
+    inner = element.select("article") if css != "article" else []
+    if len(inner) == 1 and _free(inner[0]) >= 0.8 * _free(element):
+        return inner[0]
+    return element
+
+
+# -- what is no content in it ----------------------------------------------------------------
+
+
+@lru_cache(maxsize=20_000)
+def _verdict(names: str) -> int:
+    words = [word for word in names.split()[:12] if not _SPARED.search(word)]
+    for verdict, pattern in ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES)):
+        if any(map(pattern.search, words)):
+            return verdict
+    return 0
+
+
+def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
+    whole = _size(root.text)
+    for node in root.select("[class],[id]"):
+        verdict = _verdict(node.attr("class") or "")
+        if theme and verdict != _NEVER:
+            continue
+        if (verdict == _MAYBE and article) or (verdict < _AROUND and node.attr("id") in _IDS):
+            verdict = _AROUND
+        if not verdict or node.parent is None or node is root:
+            continue
+        block = node.tag in _BLOCKS
+        if verdict == _NEVER:
+            _drop(node, unless=_CONTENT if block else "")
+        elif block and (size := _size(node.text)) <= (0.2 + 0.2 * verdict) * whole:
+            if verdict == _AROUND or size < 80 or 5 * _linked(node) > size:
+                _drop(node, unless="h1")
+
+
+def _drop_bars(body: Element) -> None:
+    """Drop bars of links before the first heading and after the last line."""
+    whole = _size(body.text)
+    children = [child for child in body.children if isinstance(child, Element)]
+    for row in (children, children[::-1]):
+        for child in row:
+            size = _size(child.text)
+            if child.tag in {"h1", "h2", "p"} or child.select("h1,h2,h3"):
+                break
+            if child.tag in _BLOCKS and size < max(200, whole // 10) and 5 * _free(child) <= size:
+                _drop(child)
+
+
+def _tightened(root: Element, *, article: bool) -> Element:
+    """Return the part of *root* with its prose; of an article, without blocks of links."""
+    free = _free(root)
+    if free < 400 or (4 if article else 2) * _prose(root) < free:
+        return root  # a reference, a table, a hub
+    whole = _size(root.text)
+    best = _around_prose(root, article=article)
+    if article:
+        _drop_link_blocks(best, whole)
+    return best
+
+
+def _around_prose(root: Element, *, article: bool) -> Element:
+    """Return the element with the prose, and what is of a piece with it.
+
+    The parser's score is right on news, but takes one section for the whole of a manual. So it
+    must hold most paragraphs, and but for an article it is widened for as long as what is won
+    has few links: sections beside each other, not columns of teasers.
+    """
+    best = root.main_content()
+    if best is None or _prose(best) < 0.7 * _prose(root):
+        return root
+    size, linked = _size(best.text), _linked(best)
+    while not article and best is not root and best.parent is not None:
+        more, links = _size(best.parent.text), _linked(best.parent)
+        if links - linked > 0.2 * (more - size):
+            break
+        best, size, linked = best.parent, more, links
+    return best
+
+
+def _drop_link_blocks(root: Element, whole: int) -> None:
+    inside: dict[Element, list[int]] = {}
+    for link in root.select("a"):
+        up = link.parent
+        for _ in range(6):
+            if up is None or up is root:
+                break
+            if up.tag in _BLOCKS:
+                inside.setdefault(up, []).append(_size(link.text))
+            up = up.parent
+    for node, sizes in inside.items():
+        if len(sizes) > 1 and sum(sizes) > 30 and node.parent is not None:
+            size = _size(node.text)
+            if 2 * sum(sizes) > size and size < 0.4 * whole:
+                _drop(node, unless="h1")
+
+
+def _drop(node: Element, *, unless: str = "") -> None:
+    """Drop *node*, unless it holds what the selector *unless* matches."""
+    if node.parent is not None and not (unless and node.select_one(unless)):
+        node.decompose()
+
+
+# -- measures, in characters other than white space ------------------------------------------
+
+
+def _size(text: str) -> int:
+    return len(text) - text.count(" ") - text.count("\n") - text.count("\t")
+
+
+def _linked(node: Element) -> int:
+    return sum(_size(link.text) for link in node.select("a"))
+
+
+def _free(node: Element) -> int:
+    return max(_size(node.text) - _linked(node), 0)  # outside of links
+
+
+def _prose(node: Element) -> int:
+    return sum(_size(paragraph.text) for paragraph in node.select("p"))
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,185 @@
+"""Markdown of an element: absolute links, tables as grids, code with its language."""
+
+import re
+from collections.abc import Callable, Iterable
+
+from turbohtml import Document, Element, Markdown, Text
+
+from crawlyard.engine.urls import Base
+
+MAX_CELLS = 2_000
+"""Cells that spans of one table may unfold to: 40 kB of markup can ask for a million."""
+
+_MAX_SPANS = 200  # of one table
+_MAX_SPAN = 50
+
+_SIGNS = frozenset({"", "¶", "#", "§", "🔗", "permalink", "link", "anchor"})
+_HEADINGS = "h1,h2,h3,h4,h5,h6,dt"
+_LANGUAGE = re.compile(
+    r"(?:^|\s)(?:language-|lang-|highlight-source-|highlight-|brush:\s*)([\w+#.-]+)"
+)
+_NO_LANGUAGE = frozenset({"default", "none", "text", "plain", "plaintext", "notranslate"})
+_NO_LANGUAGE |= {"highlight", "nohighlight"}
+_NOT_IN_CODE = ("code > a[href]", "code > br")
+_NOT_FOLLOWED = ("javascript:", "data:", "vbscript:")
+_INVISIBLE = re.compile("[\u200b\u00ad\u2060\ufeff]")  # within words: they hide them from a search
+
+
+def to_text(document: Document) -> str:
+    """Return the body of *document* as text; the tree is changed."""
+    body = _tidied(document)
+    return "" if body is None else _searchable(body.to_text())
+
+
+def to_markdown(document: Document, base: Base) -> str:
+    """Return the body of *document* as Markdown with absolute links; the tree is changed."""
+    pictures, links = document.select("img"), document.select("a[href]")
+    body = _tidied(document)
+    if body is None:
+        return ""
+    _drop_empty(pictures, links)
+    body.resolve_links(base.href)
+    text = body.to_markdown(_OPTIONS)
+    if "&#160;" in text and "&#160;" not in body.text:  # the renderer's own, not the page's
+        text = text.replace("&#160;", " ")
+    return _searchable(text)
+
+
+def _searchable(text: str) -> str:
+    if text.isascii():
+        return text
+    return _INVISIBLE.sub("", text.replace("\u00a0", " "))
+
+
+def _tidied(document: Document) -> Element | None:
+    """Drop permalinks, name the language of code, unfold tables; return the body."""
+    permalinks, blocks = document.select('a[href^="#"]'), document.select("pre")
+    codes = {part.closest("code") for css in _NOT_IN_CODE for part in document.select(css)}
+    tables, marks = document.select("table"), document.select("dt span.classifier")
+    body = document.select_one("body")
+    for link in permalinks:  # all is found before the tree is changed: then the index is gone
+        if link.text.strip().lower() in _SIGNS and not link.select_one("img"):
+            link.decompose()
+        elif link.closest(_HEADINGS):
+            link.unwrap()
+    for block in blocks:
+        code = block.select_one("code")
+        above = block.parent.parent if block.parent is not None else None
+        near = (one for one in (block, code, block.parent, above) if isinstance(one, Element))
+        if language := next(filter(None, map(_language, near)), ""):
+            block.attrs["class"] = f"language-{language}"
+    for table in tables:
+        _unfold(table)
+    for code in codes:
+        _split(code)
+    for mark in marks:
+        mark.insert_before(Text(" : "))  # Sphinx draws it with CSS
+    return body
+
+
+def _split(code: Element | None) -> None:
+    """Split inline code at its links and line breaks: in Markdown it has none."""
+    if code is None or code.parent is None or code.closest("pre"):
+        return
+    for child in code.children:
+        if isinstance(child, Element) and child.tag == "a":
+            child.wrap_children(Element("code"))
+        elif child.text.strip():
+            child.wrap(Element("code"))
+    code.unwrap()
+
+
+def _language(node: Element) -> str:
+    names = node.attr("class") or ""
+    named = node.attr("data-lang") or node.attr("data-language")
+    if named:
+        return named
+    found = (one for one in _LANGUAGE.findall(names) if one.lower() not in _NO_LANGUAGE)
+    if language := next(found, ""):
+        return language
+    words = names.split()
+    if "sourceCode" in words or "hljs" in words or words[:1] == ["rust"]:  # Pandoc, mdBook
+        left = (word for word in words if word not in {"sourceCode", "hljs", "nohighlight"})
+        return next(left, "")
+    return ""
+
+
+def _drop_empty(pictures: Iterable[Element], links: Iterable[Element]) -> None:
+    for picture in pictures:
+        if (picture.attr("src") or "data:").startswith("data:"):  # loaded by a script later
+            picture.attrs["src"] = picture.attr("data-src") or picture.attr("data-lazy-src") or ""
+            if not picture.attr("src"):
+                picture.decompose()
+    for link in links:
+        if link.parent is None:  # a permalink
+            continue
+        if not link.text.strip() and not link.select_one("img"):
+            link.decompose()
+        elif (link.attr("href") or "").strip().lower().startswith(_NOT_FOLLOWED):
+            link.unwrap()
+
+
+def _unfold(table: Element) -> None:
+    """Unfold spans, so that the table is a grid; a table that only lays out becomes blocks."""
+    layout = table.attr("role") == "presentation" or len(table.select("td,th")) == 1
+    if layout or table.select_one("table,h1,h2,h3,pre"):
+        for part in [*table.select("tbody,thead,tfoot,tr,td,th,colgroup"), table]:
+            part.tag = "div"
+        return
+    _flatten_lists(table)
+    spanned = table.select("[colspan],[rowspan]")
+    left = MAX_CELLS if len(spanned) <= _MAX_SPANS else 0
+    for cell in spanned:
+        wide, tall = _span(cell, "colspan"), _span(cell, "rowspan")
+        left -= wide * tall
+        if left >= 0 and isinstance(cell.parent, Element):
+            _spread(cell, cell.parent, wide, tall)
+        for name in ("colspan", "rowspan"):
+            if cell.attr(name) is not None:
+                del cell.attrs[name]
+
+
+def _flatten_lists(table: Element) -> None:
+    """Turn the lists in a table into lines, as a cell holds no list."""
+    lists = table.select("ul,ol")
+    for item in table.select("li"):
+        if item.previous_sibling is not None or item.parent.previous_sibling is not None:
+            item.insert_before(Element("br"))
+        item.insert_before(Text("- "))
+        item.unwrap()
+    for one in lists:
+        if one.next_sibling is not None:
+            one.insert_after(Element("br"))
+        one.unwrap()
+
+
+def _span(cell: Element, name: str) -> int:
+    value = cell.attr(name) or ""
+    return max(1, min(int(value), _MAX_SPAN)) if value.isdecimal() and value.isascii() else 1
+
+
+def _spread(cell: Element, row: Element, wide: int, tall: int) -> None:
+    """Add the empty cells that *cell* covers."""
+    place = _elements(row).index(cell)
+    below = [one for one in row.next_siblings if isinstance(one, Element)]
+    for number, one in enumerate([row, *below][:tall]):
+        cells = _elements(one)
+        at = place + (number == 0)
+        for _ in range(wide - (number == 0)):
+            if at < len(cells):
+                cells[at].insert_before(Element("td"))
+            else:
+                one.append(Element("td"))
+
+
+def _elements(node: Element) -> list[Element]:
+    return [child for child in node.children if isinstance(child, Element)]
+
+
+def _raised(tag: str) -> Callable[[Element, str], str]:
+    return lambda _, inner: f"<{tag}>{inner}</{tag}>" if inner.strip() else inner
+
+
+_OPTIONS = Markdown(
+    converters={"sup": _raised("sup"), "sub": _raised("sub")},
+)

@@ -1,0 +1,79 @@
+"""Chunks of Markdown by heading."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crawlyard.core.text.chunks import Chunk, chunks, plain
+
+URL = "http://h.example/a"
+PAGE = """\
+Before.
+
+# The *title* [of](http://x/(y)) `it`
+
+One two three.
+
+- four
+- five
+
+## Under
+
+```python
+# no heading
+
+six
+```
+
+## Under
+
+seven
+
+# Next
+"""
+
+
+def cut(text: str, most: int = 100) -> list[Chunk]:
+    return list(chunks(URL, text, most))
+
+
+def test_a_chunk_has_the_headings_above_it() -> None:
+    assert [(one.headings, one.text) for one in cut(PAGE)] == [
+        ((), "Before."),
+        (("The title of it",), "One two three.\n\n- four\n- five"),
+        (("The title of it", "Under"), "```python\n# no heading\n\nsix\n```"),
+        (("The title of it", "Under"), "seven"),
+    ]
+
+
+def test_ids_stay_when_a_text_or_another_section_changes() -> None:
+    before = cut(PAGE)
+    after = cut(PAGE.replace("One two", "1, 2").replace("Before.", "Before.\n\n# New\n\nnew"))
+    kept = {one.id for one in before} & {one.id for one in after}
+    assert kept == {one.id for one in before}
+    assert len({one.id for one in after}) == 5
+    assert not kept & {one.id for one in chunks(URL + "/b", PAGE, 100)}
+
+
+def test_a_chunk_has_whole_blocks_as_long_as_they_fit() -> None:
+    assert [one.text for one in cut("a b\n\nc d\n\ne", 3)] == ["a b", "c d\n\ne"]
+    assert [one.text for one in cut("a b\nc d\ne", 4)] == ["a b\nc d", "e"]
+    assert [one.text for one in cut("a b c d e\nf", 2)] == ["a b", "c d", "e", "f"]
+
+
+words = st.sampled_from(["a", "b c", "# h", "## i", "```", "~~~", "", " ", "- x", "d " * 9])
+
+
+@given(lines=st.lists(words, max_size=30), most=st.integers(1, 12))
+def test_no_word_is_lost_and_no_chunk_too_long(lines: list[str], most: int) -> None:
+    found = cut("\n".join(lines), most)
+    assert all(0 < one.words <= most for one in found)
+    assert all(one.words == len(one.text.split()) for one in found)
+    kept = [word for one in found for word in one.text.split()]
+    assert [w for w in kept if w in {"a", "b", "c", "d", "x"}] == [
+        w for line in lines for w in line.split() if w in {"a", "b", "c", "d", "x"}
+    ]
+    assert len({one.id for one in found}) == len(found)
+
+
+def test_inline_markdown_is_plain_text() -> None:
+    assert plain(r"**a** \[b\] ![c](d) x<sup>2</sup> `e_f` g\*") == "a [b] c x2 e_f g*"

@@ -1,0 +1,105 @@
+"""Markdown of main content: what a reader of the page sees survives, and nothing else comes in."""
+
+import pytest
+
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.page import Source, Wanted, extract
+
+URL = "http://h.example/dir/page"
+
+
+def markdown(html: str, mode: TextMode = TextMode.MARKDOWN) -> str:
+    source = Source(url=URL, charset="utf-8", wanted=Wanted(text=mode))
+    return extract(f"<title>t</title><main>{html}</main>".encode(), source).text or ""
+
+
+CASES = {
+    "headings lose their permalinks": (
+        '<h2 id=t>Title<a class=headerlink href="#t">¶</a></h2><h3><a href="#u">Under</a></h3>',
+        "## Title\n\n### Under",
+    ),
+    "links are absolute": (
+        '<a href="../x#y">x</a> <a href="?q=1">q</a> <img src="p.png" alt=P>',
+        "[x](http://h.example/x#y) [q](http://h.example/dir/page?q=1) "
+        "![P](http://h.example/dir/p.png)",
+    ),
+    "a link that runs a script is text": ('<a href="javascript:x()">click</a>', "click"),
+    "an image that a script loads later is found": (
+        '<img src="data:image/gif;base64,R0" data-src="/p.png" alt=P><img src="data:x">',
+        "![P](http://h.example/p.png)",
+    ),
+    "links inside code stay": (
+        '<code><a href="/s">str</a></code>, <code>dict[<a href="/i">int</a>]</code>',
+        "[`str`](http://h.example/s), `dict[`[`int`](http://h.example/i)`]`",
+    ),
+    "code has its language, wherever the page names it": (
+        '<pre><code class="language-python">a = 1\n  b &lt; 2</code></pre>'
+        '<div class="highlight-rust notranslate"><div class="highlight"><pre>fn x</pre></div></div>'
+        '<pre class="brush: sql">SELECT</pre><pre data-lang=go>func</pre><pre>none</pre>',
+        "```python\na = 1\n  b < 2\n```\n\n```rust\nfn x\n```\n\n```sql\nSELECT\n```\n\n"
+        "```go\nfunc\n```\n\n```\nnone\n```",
+    ),
+    "code keeps its line breaks": (
+        "<pre>one<br>two</pre><p><code>three<br>four</code></p>",
+        "```\none\ntwo\n```\n\n`three`  \n`four`",
+    ),
+    "tables are grids": (
+        "<table><tr><th colspan=2>A<tr><td rowspan=2>1<td>2<tr><td>3</table>",
+        "| A |  |\n| --- | --- |\n| 1 | 2 |\n|  | 3 |",
+    ),
+    "cells keep lines, lists and code": (
+        "<table><tr><th>A<th>B<tr><td><code>a|b<br>c</code><td>of<ul><li>x<li>y</ul>z</table>",
+        "| A | B |\n| --- | --- |\n| `a\\|b`<br>`c` | of<br>- x<br>- y<br>z |",
+    ),
+    "a table with blocks of code is taken apart": (
+        "<table><tr><th>A<th>B<tr><td><pre>x\n y</pre><td>2</table>",
+        "A\n\nB\n\n```\nx\n y\n```\n\n2",
+    ),
+    "a table for layout is none": (
+        "<table role=presentation><tr><td>a<td>b</table><table><tr><td>c</table>",
+        "a\n\nb\n\nc",
+    ),
+    "lists are nested": (
+        "<ul><li>a<ul><li>b<ol><li>c<li>d</ol></ul><li>e</ul>",
+        "- a\n  - b\n    1. c\n    2. d\n- e",
+    ),
+    "powers and indexes are marked": (
+        "mc<sup>2</sup> H<sub>2</sub>O<sup> </sup>",
+        "mc<sup>2</sup> H<sub>2</sub>O",
+    ),
+    "there are no entities": ("a&nbsp;b &amp; c &lt; d &copy;", "a b & c < d ©"),
+    "but those that the page writes about": ("<code>&amp;#160;</code>", "`&#160;`"),
+    "words have nothing invisible in them": ("do\u00adcu\u200bment", "document"),
+    "what is hidden is not there": (
+        "<p hidden>1</p><p style='display: none'>2</p><noscript>3</noscript><p>seen</p>"
+        "<template>4</template><div role=tabpanel hidden>tab</div>",
+        "seen\n\ntab",
+    ),
+    "a type stands apart from its name": (
+        "<dl><dt>x<span class=classifier>int</span><dd>how many</dl>",
+        "x : int\n\nhow many",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_markdown(name: str) -> None:
+    html, expected = CASES[name]
+    assert markdown(html) == expected
+
+
+def test_the_whole_page_has_its_navigation_too_but_nothing_hidden() -> None:
+    html = "<nav><a href=/a>A</a></nav><h1>H<a href='#h'>#</a></h1><p hidden>no</p><noscript>no"
+    assert markdown(html, TextMode.PAGE_MARKDOWN) == "[A](http://h.example/a)\n\n# H"
+
+
+def test_a_base_counts_for_links_in_text() -> None:
+    html = "<base href='http://b.example/c/'><a href=x>x</a>"
+    assert markdown(html) == "[x](http://b.example/c/x)"
+
+
+@pytest.mark.parametrize(
+    "cell", ["<td colspan=50 rowspan=50>x", "<tr><td colspan=1000000>x", "<td rowspan=65534>x"]
+)
+def test_spans_cannot_blow_a_table_up(cell: str) -> None:
+    assert len(markdown("<table><tr>" + cell * 2_000 + "</table>")) < 100_000

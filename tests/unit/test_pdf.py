@@ -1,0 +1,86 @@
+"""Text of PDF documents, and what bounds it."""
+
+import asyncio
+import zlib
+
+import pytest
+
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
+from crawlyard.engine.extract.parse_pool import ParsePool
+
+SOURCE = Source(url="http://h.example/a.pdf", is_pdf=True, wanted=Wanted(text=TextMode.MAIN))
+
+
+def document(*pages: bytes, title: str = "A title") -> bytes:
+    """Return a PDF whose pages have these content streams, packed."""
+    kids = " ".join(f"{4 + 2 * n} 0 R" for n in range(len(pages)))
+    objects = [
+        b"<< /Type /Catalog /Pages 2 0 R /Lang (en-GB) >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>".encode(),
+        f"<< /Title ({title}) >>".encode(),
+    ]
+    for number, content in enumerate(pages):
+        font = "/Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >>"
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {5 + 2 * number} 0 R "
+            f"/Resources << {font} >> >>".encode()
+        )
+        packed = zlib.compress(content)
+        head = f"<< /Length {len(packed)} /Filter /FlateDecode >>\nstream\n".encode()
+        objects.append(head + packed + b"\nendstream")
+    body, places = b"%PDF-1.7\n", []
+    for number, one in enumerate(objects, 1):
+        places.append(len(body))
+        body += f"{number} 0 obj\n".encode() + one + b"\nendobj\n"
+    table = "".join(f"{place:010} 00000 n \n" for place in places)
+    size = len(objects) + 1
+    end = f"trailer << /Size {size} /Root 1 0 R /Info 3 0 R >>\nstartxref\n{len(body)}\n%%EOF"
+    return body + f"xref\n0 {size}\n0000000000 65535 f \n{table}{end}".encode()
+
+
+def said(text: str) -> bytes:
+    return f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode()
+
+
+async def read(body: bytes, limit_s: float = 30) -> Extracted:
+    pool = ParsePool(1, limit_s=limit_s)
+    try:
+        return await pool.run(body, SOURCE)
+    finally:
+        await pool.close()
+
+
+async def test_a_pdf_has_its_text_title_and_language() -> None:
+    page = await read(document(said("First page"), b"", said("Second page")))
+    assert (page.text, page.title, page.lang) == ("First page\n\nSecond page", "A title", "en-GB")
+
+
+@pytest.mark.parametrize("body", [b"", b"%PDF-1.7\n", document(said("x"))[:200], b"\0" * 5_000])
+async def test_what_is_no_pdf_is_an_error(body: bytes) -> None:
+    with pytest.raises(ExtractError):
+        await read(body)
+
+
+async def test_a_stream_that_unpacks_to_gigabytes_is_an_error_or_cut_short() -> None:
+    bomb = document(said("x") + b" " * (1 << 28), said("y"))
+    assert len(bomb) < 1 << 20
+    try:
+        page = await read(bomb)
+    except ExtractError as error:
+        assert "memory" in str(error) or "Limit" in str(error)  # noqa: PT017
+    else:
+        assert len(page.text or "") < 100
+
+
+async def test_a_pdf_that_takes_too_long_is_an_error_and_holds_nobody_up() -> None:
+    slow = document(said("x") * 200_000)
+    pool = ParsePool(2, limit_s=0.3)
+    try:
+        async with asyncio.timeout(20):
+            with pytest.raises(ExtractError, match=r"took longer than 0\.3 s"):
+                await pool.run(slow, SOURCE)
+            small = Source(url="http://h.example/")
+            assert (await pool.run(b"<title>t", small)).title == "t"
+    finally:
+        await pool.close()
