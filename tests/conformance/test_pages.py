@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from crawlyard.core.crawl.link import Link, decoded, encoded
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -15,6 +16,7 @@ from crawlyard.core.crawl.page import (
     TargetState,
 )
 from crawlyard.core.jobs.checkpoint import Claim
+from crawlyard.engine.urls import fingerprint, packed_fingerprints
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_page, a_target, done, failed
@@ -49,7 +51,12 @@ async def test_a_page_comes_back_as_it_was_stored(store: Store) -> None:
         truncated="max_body",
         noindex=True,
         needs_scripts=True,
+        content_rule="main",
+        content_hash="0f" * 16,
+        content_version=3,
+        nearly_empty=True,
         extracted={"price": ("1", "2"), "none": ()},
+        structured={"jsonld": [{"@type": "Thing", "n": [1, None]}]},
         error=PageError(kind=ErrorKind.HTTP_4XX, detail="answered 404"),
     )
 
@@ -59,6 +66,38 @@ async def test_a_page_comes_back_as_it_was_stored(store: Store) -> None:
 
     [stored] = await store.pages.pages(claim.job.id, PageQuery(), 10)
     assert stored.page == page
+
+
+async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
+    claim = await claimed(store)
+    one, two, three = (a_target(name) for name in ("one", "two", "three"))
+    links = {
+        one: encoded([(two.url, "x", "a", "", "Two"), ("https://other.example/", "", "a", "", "")]),
+        two: encoded([(three.url, "", "a", "nofollow", "")]),
+    }
+    outcomes = [
+        Outcome(
+            target,
+            TargetState.DONE,
+            a_page(target),
+            {Body.LINKS: links[target]} if target in links else {},
+            packed_fingerprints(link.url for link in decoded(links[target]))
+            if target in links
+            else b"",
+        )
+        for target in (one, two, three)
+    ]
+
+    await recorded(store, claim.lease, a_batch([one, two, three], outcomes))
+
+    assert await found(store, claim, links_to=two.fp) == [one.url]
+    assert await found(store, claim, links_to=three.fp) == [two.url]
+    assert await found(store, claim, links_to=one.fp) == []
+    other = fingerprint("https://other.example/")
+    assert await found(store, claim, links_to=other, failed=False) == [one.url]
+    [stored, _, _] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    kept = await store.pages.bodies([stored.id], [Body.LINKS])
+    assert decoded(kept[stored.id, Body.LINKS])[0] == Link(two.url, "x", text="Two")
 
 
 async def test_the_parent_is_the_page_that_named_it(store: Store) -> None:

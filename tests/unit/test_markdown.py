@@ -20,8 +20,10 @@ CASES = {
     ),
     "links are absolute": (
         '<a href="../x#y">x</a> <a href="?q=1">q</a> <img src="p.png" alt=P>',
-        "[x](http://h.example/x#y) [q](http://h.example/dir/page?q=1) "
-        "![P](http://h.example/dir/p.png)",
+        (
+            "[x](http://h.example/x#y) [q](http://h.example/dir/page?q=1) "
+            "![P](http://h.example/dir/p.png)"
+        ),
     ),
     "a link that runs a script is text": ('<a href="javascript:x()">click</a>', "click"),
     "an image that a script loads later is found": (
@@ -33,11 +35,15 @@ CASES = {
         "[`str`](http://h.example/s), `dict[`[`int`](http://h.example/i)`]`",
     ),
     "code has its language, wherever the page names it": (
-        '<pre><code class="language-python">a = 1\n  b &lt; 2</code></pre>'
-        '<div class="highlight-rust notranslate"><div class="highlight"><pre>fn x</pre></div></div>'
-        '<pre class="brush: sql">SELECT</pre><pre data-lang=go>func</pre><pre>none</pre>',
-        "```python\na = 1\n  b < 2\n```\n\n```rust\nfn x\n```\n\n```sql\nSELECT\n```\n\n"
-        "```go\nfunc\n```\n\n```\nnone\n```",
+        (
+            '<pre><code class="language-python">a = 1\n  b &lt; 2</code></pre>'
+            '<div class="highlight-rust notranslate"><div><pre>fn x</pre></div></div>'
+            '<pre class="brush: sql">SELECT</pre><pre data-lang=go>func</pre><pre>none</pre>'
+        ),
+        (
+            "```python\na = 1\n  b < 2\n```\n\n```rust\nfn x\n```\n\n```sql\nSELECT\n```\n\n"
+            "```go\nfunc\n```\n\n```\nnone\n```"
+        ),
     ),
     "code keeps its line breaks": (
         "<pre>one<br>two</pre><p><code>three<br>four</code></p>",
@@ -71,8 +77,10 @@ CASES = {
     "but those that the page writes about": ("<code>&amp;#160;</code>", "`&#160;`"),
     "words have nothing invisible in them": ("do\u00adcu\u200bment", "document"),
     "what is hidden is not there": (
-        "<p hidden>1</p><p style='display: none'>2</p><noscript>3</noscript><p>seen</p>"
-        "<template>4</template><div role=tabpanel hidden>tab</div>",
+        (
+            "<p hidden>1</p><p style='display: none'>2</p><noscript>3</noscript><p>seen</p>"
+            "<template>4</template><div role=tabpanel hidden>tab</div>"
+        ),
         "seen\n\ntab",
     ),
     "a type stands apart from its name": (

@@ -1,6 +1,7 @@
 """URL canonicalization, the links of a page, and the parts of a canonical URL."""
 
 import re
+import struct
 from collections.abc import Iterable, Mapping
 
 import can_ada
@@ -176,10 +177,11 @@ class Base:
         self.credentials += named and kept is not None
         return kept
 
-    def joined(self, hrefs: Iterable[str]) -> tuple[str, ...]:
-        """Resolve *hrefs* as `join` does; return the http(s) URLs in order, without duplicates."""
+    def each(self, hrefs: Iterable[str]) -> list[str]:
+        """Resolve each of *hrefs* as `join` does; "" stands for what is not an http(s) URL."""
         # drop fragments first: two thirds of all links differ from another only by fragment
-        bare = dict.fromkeys([h if "#" not in h else h[: h.index("#")] for h in hrefs])
+        stems = [h if "#" not in h else h[: h.index("#")] for h in hrefs]
+        bare = dict.fromkeys(stems)
         folder = folder_of(self._base.href)
         known, before = _JOINS.of(folder)
         had = len(known)
@@ -195,7 +197,12 @@ class Base:
                         known[href] = url
                     urls[place] = url
             _JOINS.took(len(known) - had)
-        return tuple(filter(None, dict.fromkeys(urls)))
+        found = dict(zip(bare, urls, strict=True))
+        return [found[stem] or "" for stem in stems]
+
+    def joined(self, hrefs: Iterable[str]) -> tuple[str, ...]:
+        """Resolve *hrefs* as `join` does; return the http(s) URLs in order, without duplicates."""
+        return tuple(filter(None, dict.fromkeys(self.each(hrefs))))
 
 
 def fingerprint(url: str) -> int:
@@ -208,6 +215,13 @@ def fingerprints(urls: Iterable[str]) -> list[int]:
     """Return the `fingerprint` of each of *urls*, in half the time when there are many."""
     digest = xxhash.xxh3_64_intdigest
     return [(digest(url.encode()) ^ _SIGN) - _SIGN for url in urls]
+
+
+def packed_fingerprints(urls: Iterable[str]) -> bytes:
+    """Return the distinct fingerprints of *urls*, 8 bytes each, as the store searches them."""
+    return (
+        struct.pack(f"<{len(keys)}q", *keys) if (keys := dict.fromkeys(fingerprints(urls))) else b""
+    )
 
 
 def host_of(url: str) -> str:

@@ -74,6 +74,7 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     min_depth: int | None = None
     max_depth: int | None = None
     hosts: frozenset[str] = frozenset()  # of the URL; without a port: any port
+    links_to: int | None = None  # fp of a target that they link to
     after: int = 0  # ids above this one
 
 

@@ -107,7 +107,9 @@ class Page(Struct, frozen=True, kw_only=True):
     etag: str = ""
     last_modified: str = ""
     links: int = 0  # distinct http(s) URLs that the page names
-    content_rule: str = ""  # how the main content was found; empty: it was not looked for
+    content_rule: str = ""  # how its text was found; empty: there is none
+    content_hash: str = ""  # of its text, hex; empty: there is none
+    content_version: int = 0  # of the rules: with others, hashes are not comparable
     nearly_empty: bool = False  # its main content is next to nothing, unlike the page
     extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     structured: Mapping[str, Any] = field(default_factory=dict)  # JSON-LD and Open Graph
@@ -123,6 +125,7 @@ class Body(StrEnum):
     TEXT = auto()  # text or Markdown, as asked
     HTML = auto()  # the decoded body, byte for byte
     HEADERS = auto()  # the response headers, a JSON list of pairs
+    LINKS = auto()  # its links, as `link.encoded` returns them
 
 
 class Outcome(Struct, frozen=True):
@@ -136,6 +139,7 @@ class Outcome(Struct, frozen=True):
     state: TargetState
     page: Page | None = None
     bodies: Mapping[Body, bytes] = field(default_factory=dict)
+    targets: bytes = b""  # keys of the targets of its links, 8 bytes each
     rule: str = ""
 
     @property

@@ -4,7 +4,9 @@ It works on the tree that links and metadata were read from, and changes it. All
 linear time on hostile input.
 """
 
+import hashlib
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
@@ -19,6 +21,9 @@ DENSITY = "density"
 
 NO_BODY = "none"
 """The rule for pages without a <body>."""
+
+WHOLE = "page"
+"""The rule for pages of which all text is kept."""
 
 # Content elements of known themes, named behind them. Navigation is already outside of them. Each
 # begins with a tag: the parser keeps an index by tag, which any change of the tree throws away.
@@ -52,8 +57,8 @@ _BODIES = (
 _GENERIC = ("main", "div[role=main]", "article")
 
 # Queried one by one: the parser keeps an index by tag, a list of tags is a walk.
-_DEAD = ("script", "style", "noscript", "template", "iframe", "object", "svg", "canvas", "button")
-_DEAD += ("select", "input", "textarea")
+_SCRIPTS = ("script", "style", "noscript", "template", "iframe", "object", "svg", "canvas")
+_CONTROLS = ("button", "select", "input", "textarea")
 _MENUS = ("nav", "dialog")
 _FRAMES = ("header", "footer", "aside")  # of the page, unless they are inside of its content
 _CONTENT = "main,article,h1"
@@ -87,17 +92,36 @@ _AROUND_NAMES = _names(
 )
 # and that are none on a page that calls itself an article, or with many links or little text.
 _MAYBE_NAMES = _names(
-    r"sidebars?|side|masthead|banner|comment|widgets?|tags?|tagcloud|rating|author|bio|byline|"
+    r"sidebars?|side|masthead|banner|widgets?|tags?|tagcloud|rating|author|bio|byline|"
     r"latest|meta|toolbar|tools|actions|credit"
 )
+_MAYBE_NAMES = re.compile(rf"{_MAYBE_NAMES.pattern}|^comment(?=$|[-_])", re.IGNORECASE)
 _SPARED = re.compile(
     r"^(?:has|with|no|is|not)-|content|article|post-|entry|body|wrap|layout|page|code|highlight",
     re.IGNORECASE,
 )
 _IDS = frozenset({"comments", "sidebar", "footer", "header", "related", "disqus_thread"})
 _IDS |= {"respond", "secondary", "colophon"}
+_ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
+_VERDICTS = ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES))
 _ARTICLE = re.compile(r'"@type"\s*:\s*\[?\s*"\w*(?:Article|BlogPosting)"')
+
+
+def content_hash(text: str) -> str:
+    """Return what tells whether a text has changed: 32 hex digits, empty for an empty text.
+
+    White space does not count, as markup may have any between two blocks, nor does the composition
+    of characters. Hashes can be compared if they are of one `VERSION`, and found by the same rule.
+
+    Source: Unicode Standard Annex #15, form NFC.
+    """
+    bare = "".join(text.split())
+    if not bare:
+        return ""
+    if not bare.isascii():
+        bare = unicodedata.normalize("NFC", bare)
+    return hashlib.blake2b(bare.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 class Main(Struct, frozen=True):
@@ -106,6 +130,7 @@ class Main(Struct, frozen=True):
     rule: str  # the selector of its element, or "density"
     heading: str = ""  # the page's heading, where it stood outside of the content
     dropped: int = 0  # characters of text that are not in it
+    hash: str = ""  # its `content_hash`
 
 
 def keep_main(document: Document, title: str) -> Main | None:
@@ -130,12 +155,15 @@ def keep_main(document: Document, title: str) -> Main | None:
     if not theme:
         if rule == DENSITY:
             _drop_bars(element)
-        element = _tightened(element, article=article)
+        if rule == DENSITY or article:
+            element = _tightened(element, article=article)
     if element is not body:
         body.clear()
         body.append(element)
     alone = headings[0] if len(headings) == 1 and not document.select("h1") else ""
-    return Main(rule, alone if alone in _folded(title) else "", whole - _size(element.text))
+    text = element.text
+    heading = alone if alone in _folded(title) else ""
+    return Main(rule, heading, whole - _size(text), content_hash(f"{heading} {text}"))
 
 
 def _says_article(document: Document) -> bool:
@@ -155,8 +183,8 @@ def _says_article(document: Document) -> bool:
 
 
 def drop_unseen(document: Document) -> None:
-    """Drop what a reader never sees: scripts, form controls, hidden elements."""
-    dead = [node for tag in _DEAD for node in document.select(tag)]
+    """Drop what a reader never sees, and form controls."""
+    dead = [node for tag in (*_SCRIPTS, *_CONTROLS) for node in document.select(tag)]
     styled = document.select("[hidden],[style]")  # all is found before the tree is changed
     for node in dead:
         node.decompose()
@@ -230,14 +258,19 @@ def _only_article(element: Element, css: str) -> Element:
 @lru_cache(maxsize=20_000)
 def _verdict(names: str) -> int:
     words = [word for word in names.split()[:12] if not _SPARED.search(word)]
-    for verdict, pattern in ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES)):
+    for verdict, pattern in (
+        (_NEVER, _NEVER_NAMES),
+        (_AROUND, _AROUND_NAMES),
+        (_MAYBE, _MAYBE_NAMES),
+    ):
         if any(map(pattern.search, words)):
             return verdict
     return 0
 
 
 def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
-    whole = _size(root.text)
+    """Drop what its class names, or its id, call something else than content."""
+    whole, headings = _size(root.text), len(root.select("h1"))
     for node in root.select("[class],[id]"):
         verdict = _verdict(node.attr("class") or "")
         if theme and verdict != _NEVER:
@@ -249,9 +282,21 @@ def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
         block = node.tag in _BLOCKS
         if verdict == _NEVER:
             _drop(node, unless=_CONTENT if block else "")
-        elif block and (size := _size(node.text)) <= (0.2 + 0.2 * verdict) * whole:
-            if verdict == _AROUND or size < 80 or 5 * _linked(node) > size:
-                _drop(node, unless="h1")
+        elif block and _is_beside(node, verdict, whole):
+            if not headings or len(node.select("h1")) < headings:
+                _drop(node)
+
+
+def _is_beside(node: Element, verdict: int, whole: int) -> bool:
+    """Return whether a block that may be content is small beside it, or mostly links."""
+    size = _size(node.text)
+    small = size <= (0.2 + 0.2 * verdict) * whole
+    if small and (verdict == _AROUND or size < 80):
+        return True
+    linked = _linked(node)
+    if 10 * linked > 9 * size and whole - size >= _ENOUGH:
+        return True  # a list of links, however long
+    return small and 5 * linked > size
 
 
 def _drop_bars(body: Element) -> None:
@@ -290,11 +335,11 @@ def _around_prose(root: Element, *, article: bool) -> Element:
     if best is None or _prose(best) < 0.7 * _prose(root):
         return root
     size, linked = _size(best.text), _linked(best)
-    while not article and best is not root and best.parent is not None:
-        more, links = _size(best.parent.text), _linked(best.parent)
-        if links - linked > 0.2 * (more - size):
+    while not article and best is not root and isinstance(above := best.parent, Element):
+        more, links = _size(above.text), _linked(above)
+        if links - linked > max(200, 0.5 * (more - size)):
             break
-        best, size, linked = best.parent, more, links
+        best, size, linked = above, more, links
     return best
 
 
@@ -303,7 +348,7 @@ def _drop_link_blocks(root: Element, whole: int) -> None:
     for link in root.select("a"):
         up = link.parent
         for _ in range(6):
-            if up is None or up is root:
+            if not isinstance(up, Element) or up is root:
                 break
             if up.tag in _BLOCKS:
                 inside.setdefault(up, []).append(_size(link.text))

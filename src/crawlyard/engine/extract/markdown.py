@@ -123,7 +123,8 @@ def _unfold(table: Element) -> None:
     """Unfold spans, so that the table is a grid; a table that only lays out becomes blocks."""
     layout = table.attr("role") == "presentation" or len(table.select("td,th")) == 1
     if layout or table.select_one("table,h1,h2,h3,pre"):
-        for part in [*table.select("tbody,thead,tfoot,tr,td,th,colgroup"), table]:
+        parts = table.select("tbody,thead,tfoot,tr,td,th,colgroup")
+        for part in [*(one for one in parts if one.closest("table") is table), table]:
             part.tag = "div"
         return
     _flatten_lists(table)
@@ -143,7 +144,8 @@ def _flatten_lists(table: Element) -> None:
     """Turn the lists in a table into lines, as a cell holds no list."""
     lists = table.select("ul,ol")
     for item in table.select("li"):
-        if item.previous_sibling is not None or item.parent.previous_sibling is not None:
+        before = (item.previous_sibling, item.parent and item.parent.previous_sibling)
+        if any(one is not None for one in before):
             item.insert_before(Element("br"))
         item.insert_before(Text("- "))
         item.unwrap()

@@ -6,15 +6,17 @@ a page of 35 kB, 1 ms with its main content; 0.1 s for 6 MB).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, repeat
 from typing import TYPE_CHECKING, Any
 
 import turbohtml
 from msgspec import Struct, field
 
+from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded
+from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.engine.extract import content, markdown, structured
-from crawlyard.engine.urls import Base
+from crawlyard.engine.urls import Base, packed_fingerprints
 from crawlyard.errors import Invalid
 from crawlyard.lazy import installed, lazily
 
@@ -63,12 +65,16 @@ class Extracted(Struct, frozen=True, kw_only=True):
     canonical: str = ""  # a canonical URL
     links: tuple[str, ...] = ()  # to follow: canonical URLs in document order, no duplicates
     nofollow: tuple[str, ...] = ()  # the same, but not to be followed
+    outgoing: bytes = b""  # all links with their texts, as `link.encoded` returns them
+    targets: bytes = b""  # their fingerprints, packed
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
     credentials: int = 0  # links whose user name or password was dropped
     text: str | None = None  # None if no text was wanted
-    content_rule: str = ""  # how the main content was found; empty if it was not looked for
+    content_rule: str = ""  # how the text was found; empty: there is none
+    content_hash: str = ""
+    content_version: int = 0
     nearly_empty: bool = False  # hardly anything of its text is main content
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +86,7 @@ _LINKS = "a[href]"
 _RARE = ("area[href]", "iframe[src]", "frame[src]")  # these link to pages as well
 _ALL_LINKS = ",".join((_LINKS, *_RARE))
 _ATTRIBUTES = {"a": "href", "area": "href", "iframe": "src", "frame": "src"}
-_NOFOLLOW = 'a[rel*="nofollow" i]'  # also matches longer words, so it is only a pre-check
+_KINDS = {"area": LinkKind.AREA, "iframe": LinkKind.FRAME, "frame": LinkKind.FRAME}
 _TEMPLATE = "template:not([shadowrootmode])"  # its content is not part of the page
 
 # Source: WHATWG HTML §4.2.5.3, «shared declarative refresh steps».
@@ -137,7 +143,14 @@ def extract(body: bytes, source: Source) -> Extracted:
 
 def _of_pdf(body: bytes) -> Extracted:
     text, title, lang = pdf.read(body)
-    return Extracted(text=text, title=_line(title, MAX_TITLE), lang=_line(lang, MAX_LANG))
+    return Extracted(
+        text=text,
+        title=_line(title, MAX_TITLE),
+        lang=_line(lang, MAX_LANG),
+        content_rule="pdf",
+        content_hash=content.content_hash(text),
+        content_version=content.VERSION,
+    )
 
 
 def parse_css(expression: str) -> tuple[str, str | None]:
@@ -203,20 +216,39 @@ def decoded(body: bytes, charset: str | None) -> str:
 class _Found(Struct):
     """Links of a page in document order."""
 
-    hrefs: list[str]
-    nofollow: set[int]  # indexes of those with rel=nofollow
+    nodes: Sequence[turbohtml.Element]
+    hrefs: Sequence[str]
+    rels: Sequence[str]  # empty: no link has any
 
 
 def _found(document: turbohtml.Document) -> _Found:
     rare = any(document.select(one) for one in _RARE)
     nodes = document.select(_ALL_LINKS if rare else _LINKS)
-    nofollow: set[int] = set()
-    if rare or document.select(_NOFOLLOW):
-        rels = [node.attr("rel") or "" for node in nodes]
-        nofollow = {n for n, rel in enumerate(rels) if "nofollow" in rel.lower().split()}
+    rels: Sequence[str] = ()
+    if rare or document.select("a[rel]"):
+        rels = [" ".join((node.attr("rel") or "").lower().split()) for node in nodes]
     if rare:
-        return _Found([node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes], nofollow)
-    return _Found([node.attr("href") or "" for node in nodes], nofollow)
+        hrefs = [node.attr(_ATTRIBUTES[node.tag]) or "" for node in nodes]
+    else:
+        hrefs = [node.attr("href") or "" for node in nodes]
+    return _Found(nodes, hrefs, rels)
+
+
+def _outgoing(found: _Found, urls: Sequence[str]) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets."""
+    rels = found.rels or repeat("")
+    for node, href, url, rel in zip(found.nodes, found.hrefs, urls, rels, strict=False):
+        if url:
+            fragment = href.partition("#")[2] if "#" in href else ""
+            yield url, fragment, _KINDS.get(node.tag, LinkKind.A), rel, _words_of(node)
+
+
+def _words_of(link: turbohtml.Element) -> str:
+    """Return the text of a link, or the alt text of its first picture."""
+    text = " ".join(link.text[:1_000].split())[:MAX_LINK_TEXT]
+    if not text and (picture := link.select_one("img")) is not None:
+        return _line(picture.attr("alt"), MAX_LINK_TEXT)
+    return text
 
 
 def _title(document: turbohtml.Document) -> str | None:
@@ -241,20 +273,26 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         *_header_directives(source.robots_header, agent_token),
     }
     closed = bool(directives & {"nofollow", "none"})
-    links, nofollow = _links(_found(document), base, closed=closed, follow=wanted.follow_nofollow)
+    found = _found(document)
+    urls = base.each(found.hrefs)
+    links, nofollow = _links(urls, found.rels, closed=closed, follow=wanted.follow_nofollow)
+    outgoing = dict.fromkeys(islice(_outgoing(found, urls), MAX_LINKS))
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
     named = _href(document, "link[rel~=canonical i][href]")
     after = None if refresh is None else base.join(refresh)
     data = structured.data(document, meta)
-    title, heading = _title(document), document.select_one("h1")
+    title, heading = _title(document), document.select("h1")[:1]
     root = document.root
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
     whole = document.to_text() if wanted.text is TextMode.TEXT else None
     scripted = after is None and _needs_scripts(document, whole or "", len(links) + len(nofollow))
-    read = _read(document, title or "", base, wanted.text) if whole is None else _Text(whole)
+    if whole is None:
+        read = _read(document, title or "", base, wanted.text)
+    else:
+        read = _Text(whole, content.WHOLE, content.content_hash(whole))
     return Extracted(
-        title=_first((title, *_said(meta, "og:title"), heading and heading.text), MAX_TITLE),
+        title=_first((title, *_said(meta, "og:title"), *(h.text for h in heading)), MAX_TITLE),
         description=_first(
             (*meta.get("name=description", ()), *_said(meta, "og:description")), MAX_DESCRIPTION
         ),
@@ -262,11 +300,15 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         canonical=(named and base.join(named)) or "",
         links=links,
         nofollow=nofollow,
+        outgoing=encoded(outgoing) if outgoing else b"",
+        targets=packed_fingerprints(link[0] for link in outgoing),
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
         credentials=base.credentials,
         text=read.text,
         content_rule=read.rule,
+        content_hash=read.hash,
+        content_version=content.VERSION if read.rule else 0,
         nearly_empty=read.nearly_empty,
         extracted=extracted,
         structured=data,
@@ -275,20 +317,17 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
 
 
 def _links(
-    found: _Found, base: Base, *, closed: bool, follow: bool
+    urls: Sequence[str], rels: Sequence[str], *, closed: bool, follow: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the URLs to follow, and the others; *closed* if the whole page says nofollow."""
-    if follow or not (closed or found.nofollow):
-        return base.joined(found.hrefs), ()
-    if closed:
-        return (), base.joined(found.hrefs)
-    open_: list[str] = []
-    shut: list[str] = []
-    for place, href in enumerate(found.hrefs):
-        (shut if place in found.nofollow else open_).append(href)
-    followed = base.joined(open_)
-    left = set(followed)
-    return followed, tuple(url for url in base.joined(shut) if url not in left)
+    distinct = tuple(filter(None, dict.fromkeys(urls)))
+    if closed and not follow:
+        return (), distinct
+    if follow or not any("nofollow" in rel for rel in rels):
+        return distinct, ()
+    shut = ["nofollow" in rel.split() for rel in rels]
+    followed = dict.fromkeys(url for url, no in zip(urls, shut, strict=True) if url and not no)
+    return tuple(followed), tuple(url for url in distinct if url not in followed)
 
 
 def _meta(nodes: Iterable[turbohtml.Element]) -> dict[str, list[str]]:
@@ -313,9 +352,7 @@ def _first(texts: Iterable[str | None], most: int) -> str:
     return next(filter(None, (_line(text, most) for text in texts)), "")
 
 
-def _lang(
-    root: turbohtml.Element | None, meta: Mapping[str, Sequence[str]], header: str
-) -> str:
+def _lang(root: turbohtml.Element | None, meta: Mapping[str, Sequence[str]], header: str) -> str:
     """Return the language that the page names, else its server; a list of several names none.
 
     Source: WHATWG HTML §4.2.5.3, «content language state».
@@ -359,18 +396,20 @@ def _refresh_target(content: str) -> str | None:
 class _Text(Struct, frozen=True):
     """Text of a page, and how it was found."""
 
-    text: str | None
+    text: str | None = None
     rule: str = ""
+    hash: str = ""
     nearly_empty: bool = False
 
 
 def _read(document: turbohtml.Document, title: str, base: Base, mode: TextMode) -> _Text:
     """Return the text in any mode but ``text``; the document is changed."""
     if mode is TextMode.NONE:
-        return _Text(None)
+        return _Text()
     if mode is TextMode.PAGE_MARKDOWN:
         content.drop_unseen(document)
-        return _Text(markdown.to_markdown(document, base))
+        digest = content.content_hash(document.text)
+        return _Text(markdown.to_markdown(document, base), content.WHOLE, digest)
     main = content.keep_main(document, title)
     if main is None:
         return _Text("", content.NO_BODY)
@@ -380,7 +419,8 @@ def _read(document: turbohtml.Document, title: str, base: Base, mode: TextMode) 
         text, sign = markdown.to_markdown(document, base), "# "
     if main.heading:
         text = f"{sign}{main.heading}\n\n{text}"
-    return _Text(text, main.rule, _length(text[:_FULL]) < _EMPTY and main.dropped > _FULL)
+    nearly_empty = main.dropped > _FULL and _length(text[:_FULL]) < _EMPTY
+    return _Text(text, main.rule, main.hash, nearly_empty)
 
 
 def _needs_scripts(document: turbohtml.Document, text: str, links: int) -> bool:

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, PageError, Target, TargetState
 from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.engine.extract import content
 from crawlyard.engine.extract.page import Extracted
 from crawlyard.engine.http.fetch import Response
 from crawlyard.lazy import installed
@@ -58,11 +58,11 @@ def answered(
 ) -> Outcome:
     """Return the outcome of a target that got its final response.
 
-    *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF. Unless the spec stores
-    noindex pages, their records are marked and have no title, text or body.
+    *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF. Unless the
+    spec stores noindex pages, their records are marked and have no title, text or body.
     """
     error = status_error(response.status)
-    found = extracted or Extracted()
+    found = extracted or _plain(response, spec)
     hidden = found.noindex and not spec.store_noindex
     names = _SHOWN & _SAME if hidden else _SAME
     copied: dict[str, Any] = {name: getattr(found, name) for name in names}
@@ -86,8 +86,10 @@ def answered(
         **copied,
     )
     state = TargetState.FAILED if error else TargetState.DONE
-    bodies = {} if hidden else _bodies(response, extracted, spec)
-    return Outcome(target, state, page, bodies)
+    bodies = {} if hidden else _bodies(response, found, spec)
+    if hidden or error is not None or not found.outgoing:
+        return Outcome(target, state, page, bodies)
+    return Outcome(target, state, page, bodies | {Body.LINKS: found.outgoing}, found.targets)
 
 
 def failed(
@@ -105,22 +107,27 @@ def failed(
     return Outcome(target, TargetState.FAILED, page)
 
 
-def _bodies(response: Response, extracted: Extracted | None, spec: JobSpec) -> Mapping[Body, bytes]:
+def _bodies(response: Response, found: Extracted, spec: JobSpec) -> dict[Body, bytes]:
     bodies: dict[Body, bytes] = {}
-    text = extracted.text if extracted is not None else _plain_text(response, spec)
-    if text is not None:
-        bodies[Body.TEXT] = text.encode("utf-8", "replace")
-    if spec.keep_html and extracted is not None and not is_pdf(response):
+    if found.text is not None:
+        bodies[Body.TEXT] = found.text.encode("utf-8", "replace")
+    if spec.keep_html and is_html(response):
         bodies[Body.HTML] = response.body
         bodies[Body.HEADERS] = json.dumps(list(response.headers)).encode()
     return bodies
 
 
-def _plain_text(response: Response, spec: JobSpec) -> str | None:
-    """Return the text of text/plain, text/markdown and other text types, else ``None``."""
+def _plain(response: Response, spec: JobSpec) -> Extracted:
+    """Return the text of text/plain, text/markdown and other text types, else nothing."""
     if spec.text is TextMode.NONE or not response.content_type.startswith("text/"):
-        return None
+        return Extracted()
     try:
-        return response.body.decode(response.charset or "utf-8", "replace")
+        text = response.body.decode(response.charset or "utf-8", "replace")
     except LookupError:  # an unknown charset
-        return response.body.decode("utf-8", "replace")
+        text = response.body.decode("utf-8", "replace")
+    return Extracted(
+        text=text,
+        content_rule="plain",
+        content_hash=content.content_hash(text),
+        content_version=content.VERSION,
+    )

@@ -1,11 +1,29 @@
 """Page store: page records, bodies, errors and skipped URLs of a job."""
 
+import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Integer,
+    LargeBinary,
+    Row,
+    Select,
+    case,
+    exists,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+)
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from crawlyard.core.crawl.page import (
     Body,
@@ -22,7 +40,16 @@ from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
-from crawlyard.store.tables.jobs import FAILED, PRESENT, SKIPPED, bodies, frontier, jobs, pages
+from crawlyard.store.tables.jobs import (
+    FAILED,
+    PRESENT,
+    SKIPPED,
+    TARGETS,
+    bodies,
+    frontier,
+    jobs,
+    pages,
+)
 
 SAMPLES = 5
 """Number of sample URLs for each kind of error or skip rule."""
@@ -149,6 +176,8 @@ def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
                 )
             )
         )
+    if query.links_to is not None:
+        asked.append(_linking(query.links_to))
     if query.depths:
         asked.append(pages.c.depth.in_(sorted(query.depths)))
     if query.min_depth is not None:
@@ -163,6 +192,36 @@ def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
     if query.content_types:
         asked.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
     return asked
+
+
+class _Place(FunctionElement[int]):
+    """The place of some bytes in others, from 1; 0: they are not there."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(_Place)
+def _place(element: _Place, compiler: SQLCompiler, **how: Any) -> str:
+    part, whole = element.clauses
+    return f"position({compiler.process(part, **how)} IN {compiler.process(whole, **how)})"
+
+
+@compiles(_Place, "sqlite")
+def _place_on_sqlite(element: _Place, compiler: SQLCompiler, **how: Any) -> str:
+    part, whole = element.clauses
+    return f"instr({compiler.process(whole, **how)}, {compiler.process(part, **how)})"
+
+
+def _linking(fp: int) -> ColumnElement[bool]:
+    """Return the condition for pages with a link to a target.
+
+    It reads the keys of all links of the job, so that links need no index of their own.
+    """
+    key = literal(struct.pack("<q", fp), LargeBinary)
+    found = _Place(key, bodies.c.data) > literal_column("0")
+    own = (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS)
+    return exists().where(own, found)
 
 
 def _flagged(query: PageQuery) -> Iterator[ColumnElement[bool]]:

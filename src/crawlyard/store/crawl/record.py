@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.access.quota import day_of
-from crawlyard.core.crawl.page import Body, Outcome, TargetState
+from crawlyard.core.crawl.page import Outcome, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.lifecycle import State
@@ -61,12 +61,21 @@ from crawlyard.store.jobs.shards import (
     waits,
     write_parts,
 )
-from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
+from crawlyard.store.tables.jobs import (
+    PRESENT,
+    TARGETS,
+    WAITING,
+    bodies,
+    frontier,
+    jobs,
+    pages,
+    shards,
+)
 
 Entry = tuple[Lease, Batch]
 
-Packed = Mapping[tuple[int, int], Mapping[Body, bytes]]
-"""Compressed bodies by the key of the job and the fp of the target."""
+Packed = Mapping[tuple[int, int], Mapping[str, bytes]]
+"""Compressed bodies by the key of the job and the fp of the target, and `TARGETS` as they are."""
 
 _OF_JOB = (jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses, jobs.c.spread)
 
@@ -91,8 +100,9 @@ def packed(entries: Sequence[Entry]) -> Packed:
     """Return the compressed bodies of all pages."""
     return {
         (lease.job_no, outcome.target.fp): {
-            kind: compressed(data) for kind, data in outcome.bodies.items()
+            kind.value: compressed(data) for kind, data in outcome.bodies.items()
         }
+        | ({TARGETS: outcome.targets} if outcome.targets else {})
         for lease, batch in entries
         for outcome in batch.outcomes
         if outcome.bodies
@@ -292,7 +302,7 @@ def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed
         )
     )
     rows = [
-        {"page_id": page_id, "kind": kind.value, "data": data}
+        {"page_id": page_id, "kind": kind, "data": data}
         for page_id, no, fp in inserted
         for kind, data in given.get((no, fp), {}).items()
     ]

@@ -286,9 +286,12 @@ bodies = Table(
     metadata,
     Column("page_id", BigInteger, nullable=False),
     Column("kind", String(16), nullable=False),
-    Column("data", LargeBinary, nullable=False),  # zstd
+    Column("data", LargeBinary, nullable=False),  # zstd; of `TARGETS` as it is
     PrimaryKeyConstraint("page_id", "kind"),
 )
+
+TARGETS = "targets"
+"""The kind of body that finds the pages with a link to a URL: the fps of a page's links, packed."""
 
 events = Table(
     "events",

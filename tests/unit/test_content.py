@@ -1,0 +1,141 @@
+"""Main content: what is chosen, and what is cut out of it."""
+
+import pytest
+
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.content import content_hash
+from crawlyard.engine.extract.page import Extracted, Source, Wanted, extract
+
+PROSE = "<p>This is a paragraph that says something, at some length, as paragraphs do.</p>"
+LINKS = "".join(f"<li><a href=/{n}>A link to page {n}</a></li>" for n in range(20))
+SHELL = f"<nav>Top menu</nav><div class=sidebar><ul>{LINKS}</ul></div>"
+
+
+def read(
+    html: str, mode: TextMode = TextMode.MAIN, head: str = "<title>Title</title>"
+) -> Extracted:
+    source = Source(url="http://h.example/", charset="utf-8", wanted=Wanted(text=mode))
+    return extract(f"{head}<body>{html}".encode(), source)
+
+
+def text(html: str, **how: str) -> str:
+    return read(html, **how).text or ""
+
+
+@pytest.mark.parametrize(
+    ("html", "rule"),
+    [
+        (f"<div class=body role=main>{PROSE}</div>", "div.body[role=main]"),
+        (f"<article class='md-content__inner'>{PROSE}</article>", "article.md-content__inner"),
+        (f"<div class=entry-content>{PROSE}</div>", "div.entry-content"),
+        (f"<main>{PROSE}</main>", "main"),
+        (f"<article>{PROSE}</article>", "article"),
+        (f"<article>{PROSE}</article><article>{PROSE}</article>", "density"),
+        (PROSE, "density"),
+    ],
+)
+def test_the_rule_says_how_content_was_found(html: str, rule: str) -> None:
+    page = read(SHELL + html.replace(PROSE, PROSE * 5))
+    assert page.content_rule == rule
+    assert page.content_version > 0
+    assert "paragraph" in (page.text or "")
+    assert "Top menu" not in (page.text or "")
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "<nav>gone</nav>",
+        "<header><p>gone</header>",
+        "<footer>gone</footer>",
+        "<aside>gone</aside>",
+        "<div role=search>gone</div>",
+        "<div hidden>gone</div>",
+        "<div style='display:none'>gone</div>",
+        "<div class=breadcrumbs>gone</div>",
+        "<div class='site-footer'>gone</div>",
+        "<div class=related><p>gone</div>",
+        "<div id=sidebar>gone</div>",
+        "<button>gone</button>",
+        "<noscript>gone</noscript>",
+        f"<div class=sidebar><h1>Project</h1>gone<ul>{LINKS * 3}</ul></div>",
+        "<ul><li><a href=/1>gone</a><li><a href=/2>A link</a></ul>",
+    ],
+)
+def test_what_is_around_the_content_is_cut(around: str) -> None:
+    said = text(f"{around}<h1>Head</h1>{PROSE * 5}")
+    assert "gone" not in said
+    assert said.count("paragraph") == 10
+    assert "Head" in said
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<nav><h1>kept</h1></nav>",
+        "<article><header><p>kept</header></article>",
+        "<aside class=footnote>kept</aside>",
+        "<div class=naval>kept</div>",
+        "<div class='has-sidebar'>kept</div>",
+        "<div class=deprecation-comment>kept</div>",
+        "<div role=tabpanel hidden>kept</div>",
+        "<div hidden=until-found>kept</div>",
+        "<table><tr><td>kept</table>",
+        "<dl><dt>kept<dd>it</dl>",
+        "<div id=navigation-of-ships>kept</div>",
+    ],
+)
+def test_what_belongs_to_the_content_is_kept(part: str) -> None:
+    assert "kept" in text(f"<main>{PROSE}{part}{PROSE}</main>")
+
+
+def test_a_table_in_a_table_is_kept() -> None:
+    inner = "<table><tr><td>one<td>two</table>"
+    assert text(f"<main>{PROSE}<table><tr><td>{inner}</table></main>").split()[-2:] == [
+        "one",
+        "two",
+    ]
+
+
+def test_a_heading_outside_of_the_content_is_put_in_front_if_the_title_repeats_it() -> None:
+    html = f"<header><h1>Head</h1></header><main>{PROSE}</main>"
+    assert text(html, head="<title>Head - Site</title>").startswith("Head\n\nThis is")
+    assert text(html, head="<title>Else</title>").startswith("This is")
+    assert (read(html, TextMode.MARKDOWN, "<title>Head</title>").text or "").startswith("# Head\n")
+
+
+def test_an_article_loses_its_blocks_of_links_and_a_manual_does_not() -> None:
+    html = f"<main>{PROSE * 8}<div><ul>{LINKS}</ul></div>{PROSE}</main>"
+    article = "<title>T</title><meta property=og:type content=article>"
+    assert "A link to page 3" in text(html)
+    assert "A link to page 3" not in text(html, head=article)
+    assert text(html, head=article).count("paragraph") == 18
+
+
+def test_a_page_whose_content_is_nowhere_is_nearly_empty() -> None:
+    menu = f"<nav>{LINKS * 3}</nav>"
+    assert read(f"{menu}<main>Nothing</main>").nearly_empty
+    assert not read(f"{menu}<main>{PROSE}</main>").nearly_empty
+    assert not read("<main>Nothing</main>").nearly_empty
+    assert not read(f"{menu}<main>Nothing</main>", TextMode.TEXT).nearly_empty
+
+
+def test_the_hash_is_that_of_the_content_alone() -> None:
+    page = f"<nav>1</nav><main><h2>H</h2>{PROSE}</main><footer>2</footer>"
+    same = f"<nav>9</nav><main><h2>H</h2>\n\n {PROSE}</main><footer>8</footer>"
+    other = page.replace("something", "something else")
+    for mode in (TextMode.MAIN, TextMode.MARKDOWN):
+        first, second, third = (read(html, mode).content_hash for html in (page, same, other))
+        assert first == second != third
+        assert len(first) == 32
+    main, markdown = (read(page, mode) for mode in (TextMode.MAIN, TextMode.MARKDOWN))
+    assert main.content_hash == markdown.content_hash
+    assert read(page, TextMode.TEXT).content_rule == "page"
+    assert read(page, TextMode.NONE).content_hash == read("", TextMode.MAIN).content_hash == ""
+
+
+def test_white_space_and_composition_do_not_count() -> None:
+    assert content_hash(" a \n\tb ") == content_hash("ab") != content_hash("ac")
+    assert content_hash("e\u0301") == content_hash("\u00e9")
+    assert content_hash(" \n") == ""
+    assert content_hash("\ud800")
