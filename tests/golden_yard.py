@@ -23,8 +23,8 @@ from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic

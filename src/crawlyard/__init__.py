@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from crawlyard.core.crawl.page import ErrorKind, Page
     from crawlyard.core.endpoint import every
     from crawlyard.core.event import Event, EventName
-    from crawlyard.core.jobs.eta import Eta
     from crawlyard.core.jobs.job import Job
     from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason
     from crawlyard.core.jobs.limits import Decision, Limits, ResourceLimiter, Usage
-    from crawlyard.core.jobs.priority import Priority
-    from crawlyard.core.jobs.progress import Progress
+    from crawlyard.core.jobs.progress import Eta, Progress
     from crawlyard.core.jobs.queue import PriorityQueue
     from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-    from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
+    from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Strategy, TextMode
     from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, ScheduleDraft
     from crawlyard.core.templates.template import (
         CrawlTemplate,
@@ -110,7 +108,6 @@ __all__ = [
 
 _HOME = {
     "crawlyard.config": ("Settings",),
-    "crawlyard.core.jobs.eta": ("Eta",),
     "crawlyard.core.event": (
         "Event",
         "EventName",
@@ -132,8 +129,10 @@ _HOME = {
         "ErrorKind",
         "Page",
     ),
-    "crawlyard.core.jobs.priority": ("Priority",),
-    "crawlyard.core.jobs.progress": ("Progress",),
+    "crawlyard.core.jobs.progress": (
+        "Eta",
+        "Progress",
+    ),
     "crawlyard.core.jobs.queue": ("PriorityQueue",),
     "crawlyard.core.jobs.retry": (
         "RetryPolicy",
@@ -147,6 +146,7 @@ _HOME = {
     ),
     "crawlyard.core.jobs.spec": (
         "JobSpec",
+        "Priority",
         "Scope",
         "Strategy",
         "TextMode",

@@ -9,7 +9,7 @@ from enum import StrEnum, auto
 
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

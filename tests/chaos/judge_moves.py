@@ -5,7 +5,7 @@ from itertools import pairwise
 
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from tests.chaos.history import Asked, Fault, History, Told
 
 OBEYED_S = 0.5 + 0.25

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.filter import fits, parse
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.jobs import counts
 from crawlyard.store.jobs import jobs as counting
 from crawlyard.store.jobs.counts import agrees, sum_up

@@ -10,8 +10,8 @@ from crawlyard.core.crawl.page import ErrorKind, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Lease
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import claim_key, claimable
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.stats import FailingHost
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event

@@ -13,9 +13,8 @@ from crawlyard.core.jobs.filter import Condition, FilterKey, condition, fits, pa
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Strategy, TextMode
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
 from crawlyard.store.store import Store

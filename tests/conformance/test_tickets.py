@@ -19,8 +19,8 @@ from psycopg.rows import dict_row
 from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch import procrastinate
 from crawlyard.dispatch.base import Bell, Listener
 from crawlyard.dispatch.procrastinate import TicketBell, TicketDispatcher

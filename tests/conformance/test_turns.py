@@ -13,8 +13,8 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import PriorityQueue, takes
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event

@@ -14,7 +14,8 @@ import pytest
 from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Claim
-from crawlyard.core.jobs.spread import Spread, shard_of
+from crawlyard.core.jobs.spec import Spread
+from crawlyard.core.jobs.spread import shard_of
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.services.worker.worker import Worker

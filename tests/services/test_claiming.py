@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.claiming import Claiming, ClaimRules
 from crawlyard.store.db.in_memory import open_in_memory

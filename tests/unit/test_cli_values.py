@@ -10,10 +10,10 @@ from crawlyard.cli.jobs.edits import FIELDS, changes_of
 from crawlyard.cli.render import words
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec_json import EDITABLE
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec

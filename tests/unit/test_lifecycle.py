@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from crawlyard import LIFECYCLE, Move, State, StateReason
 from crawlyard.core.jobs.job import EVENT_OF
-from crawlyard.core.jobs.lifecycle import ENDED, after
-from crawlyard.core.jobs.pausing import PausingStep, due_step, ends_at, notice
+from crawlyard.core.jobs.lifecycle import ENDED, PausingStep, after, due_step, ends_at, notice
 from crawlyard.errors import IllegalMove
 from tests.builders import NOW
 

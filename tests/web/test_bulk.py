@@ -11,7 +11,7 @@ from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.operation import OperationState
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.ids import new_id
-from crawlyard.services.jobs import bulk, bulk_steps
+from crawlyard.services.jobs import bulk
 from crawlyard.services.jobs.operations import LEASE
 from tests.web.rig import URL, Rig, problem
 
@@ -31,7 +31,7 @@ async def states(rig: Rig, ids: Sequence[str]) -> list[str]:
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let three jobs be many."""
     monkeypatch.setattr(bulk, "AT_ONCE", 3)
-    monkeypatch.setattr(bulk_steps, "_JOBS", 2)
+    monkeypatch.setattr(bulk, "_JOBS", 2)
 
 
 class TestAtOnce:

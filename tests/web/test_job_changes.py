@@ -6,7 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.jobs.actions import actions_of
+from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from tests.clock import settle
 from tests.web.crawled import crawled, in_state

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from crawlyard.core.endpoint import LARGEST_PART
+from crawlyard.core.jobs.spec import Spread, SpreadOver
 from crawlyard.core.jobs.spec_json import ENDLESS
-from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.quantity import FOREVER_S, count, duration, duration_text, size, size_text
 
 __all__ = [
@@ -174,7 +174,7 @@ def line(text: str) -> str:
     return text.strip()
 
 
-def spread(text: str) -> Asked:
+def spread(text: str) -> SpreadOver:
     """Return over how many workers a job is to be spread.
 
     Raises:

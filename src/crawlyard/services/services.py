@@ -12,7 +12,7 @@ from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.access.settings import SiteSettings
 from crawlyard.services.fleet.events import Events
-from crawlyard.services.jobs.bulk_steps import workers_of
+from crawlyard.services.jobs.bulk import workers_of
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.jobs.requests import Requests

@@ -17,7 +17,7 @@ from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.errors import Conflict, Refused

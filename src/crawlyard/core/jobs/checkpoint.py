@@ -11,8 +11,8 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Course, LogLine
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.pulse import Pulse, Workload
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import Budget, Share
 
 

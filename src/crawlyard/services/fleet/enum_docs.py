@@ -8,15 +8,14 @@ from functools import cache
 
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Permit, Role
-from crawlyard.core.crawl.page import ErrorKind, RuleKind, Via
-from crawlyard.core.crawl.url_outcome import UrlOutcomeKind
+from crawlyard.core.crawl.page import ErrorKind, RuleKind, UrlOutcomeKind, Via
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
-from crawlyard.core.jobs.filter import FilterKey, Source
+from crawlyard.core.jobs.filter import FilterKey
+from crawlyard.core.jobs.job import Source
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryReason
-from crawlyard.core.jobs.spec import Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.operation import OperationKind, OperationState
 from crawlyard.core.schedules.schedule import (

@@ -24,7 +24,7 @@ from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.errors import Forbidden

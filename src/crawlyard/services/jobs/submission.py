@@ -29,7 +29,6 @@ from crawlyard.services.access.policy import (
     check_waiting,
     within_ceilings,
 )
-from crawlyard.services.jobs.reader import JobReader
 from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.services.webhooks.receivers import Resolve, check_names, with_webhooks
 from crawlyard.store.jobs.intake import IntakeStore
@@ -330,7 +329,7 @@ Submitted: TypeAlias = Entered
 """A stored job, or the reason why it was refused."""
 
 
-class JobSubmitter(JobReader):
+class JobSubmitter:
     """Submits jobs: the first half of `JobManager`."""
 
     def __init__(
@@ -341,7 +340,7 @@ class JobSubmitter(JobReader):
         policy: Policy | None = None,
         resolve: Resolve = addresses_of,
     ) -> None:
-        super().__init__(store)
+        self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._policy = policy or Policy(store)

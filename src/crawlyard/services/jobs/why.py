@@ -5,8 +5,7 @@ from datetime import datetime
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.crawl.page import KnownURL, TargetState, Via
-from crawlyard.core.crawl.url_outcome import UrlOutcome, UrlOutcomeKind
+from crawlyard.core.crawl.page import KnownURL, TargetState, UrlOutcome, UrlOutcomeKind, Via
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State

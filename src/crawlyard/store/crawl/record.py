@@ -33,8 +33,8 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
-from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import (
     compressed,
     job_of,
@@ -47,10 +47,9 @@ from crawlyard.store.crawl.job_log import write_days, write_journal
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
-from crawlyard.store.jobs import lease_rules, shard_rules
+from crawlyard.store.jobs import shard_rules
 from crawlyard.store.jobs.job_rows import STANDING, locked, standing, tell
-from crawlyard.store.jobs.lease_rules import Worth, order_of, worth
-from crawlyard.store.jobs.shard_rules import Parts
+from crawlyard.store.jobs.shard_rules import Parts, Worth, order_of, worth
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
     dry_shards,
@@ -182,7 +181,7 @@ def _carry(
     """
     parts = job.parts
     if not lease.shard:
-        shard = lease_rules.carried(parts.total, lease, batch, job.state, now, until)
+        shard = shard_rules.carried(parts.total, lease, batch, job.state, now, until)
         parts.put(0, shard)
         return batch.events
     told = shard_rules.untold(batch.events, parts.total.pulse.milestone)
@@ -190,7 +189,7 @@ def _carry(
     found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
     if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
         gather_due(conn, job.free_shard)
-    shard_rules.carried(parts, lease, batch, found, skipped, now)
+    shard_rules.carry(parts, lease, batch, found, skipped, now)
     shard_rules.renewed(parts, lease, batch, job.state, now, until)
     return told
 

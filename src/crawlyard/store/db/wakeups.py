@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.wakeup import Wakeup, due_of
+from crawlyard.core.jobs.queue import Wakeup, due_of
 
 _GATHERED = "crawlyard_due"
 _RECEIPT = "crawlyard_receipt"

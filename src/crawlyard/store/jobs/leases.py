@@ -28,7 +28,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.jobs.claims import ClaimAgain, claim, soonest
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
-from crawlyard.store.jobs.lease_rules import freed, order_of
+from crawlyard.store.jobs.shard_rules import freed, order_of
 from crawlyard.store.jobs.shards import others_hold
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards

@@ -18,17 +18,16 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, takes, yields
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup, aged, claim_key, claimable, may_preempt, takes, yields
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.claims import ClaimKind, asked_by, first_of_others, on_offer, take
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
-from crawlyard.store.jobs.lease_rules import held
 from crawlyard.store.jobs.queue_position import OwnerTurns, runnable
 from crawlyard.store.jobs.quotas import parts_held_back, parts_spent, users_held_back
+from crawlyard.store.jobs.shard_rules import held
 from crawlyard.store.jobs.shards import give_up_part, worked_at_by
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,

@@ -19,8 +19,8 @@ from sqlalchemy import (
 
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import QueueEntry, can_run, turn_of_new, turn_of_returned
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import needs_of
 from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.tables.base import CleanText

@@ -16,7 +16,7 @@ from crawlyard.store.codec.records import TICKS
 from crawlyard.store.codec.schedules import schedule_of, state_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.insert_jobs import add_jobs
+from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import change, tell, versions
 from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, jobs

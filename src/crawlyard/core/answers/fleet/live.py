@@ -10,9 +10,8 @@ from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
 from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.actions import actions_on
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.filter import source_of
+from crawlyard.core.jobs.job import actions_on
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.templates.secrets import hidden_urls
@@ -128,7 +127,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             allowed_actions=actions_on(job, standing.shard.usage),
             priority=str(job.priority),
             tags=job.spec.tags,
-            source=str(source_of(job)),
+            source=str(job.source),
             origin=OriginOut.filled(job.origin),
             updated_at=changed_at(standing),
             limits=LimitsOut.filled(job.limits),

@@ -14,8 +14,8 @@ from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.schedules.schedule import RecentTick
 
 

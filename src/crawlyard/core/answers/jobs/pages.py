@@ -17,8 +17,8 @@ from crawlyard.core.crawl.page import (
     SkippedGroup,
     SkippedURL,
     StoredPage,
+    UrlOutcome,
 )
-from crawlyard.core.crawl.url_outcome import UrlOutcome
 
 PageErrorOut = defstruct(
     "PageErrorOut",
