@@ -15,8 +15,8 @@ from crawlyard.services.fleet.events import Events
 from crawlyard.services.jobs.bulk import workers_of
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.operations import Operations
-from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.results import Results
+from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.services.schedules.ticker import TickerOptions
 from crawlyard.services.templates.manager import TemplateManager

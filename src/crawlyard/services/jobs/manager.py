@@ -31,7 +31,7 @@ from crawlyard.errors import (
     Version,
     check_version,
 )
-from crawlyard.services.jobs.submission import JobSubmitter
+from crawlyard.services.jobs.submission import JobSubmitter, Submission
 from crawlyard.services.worker.janitor import purged
 from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
 from crawlyard.store.store import Store
@@ -154,7 +154,8 @@ class JobManager(JobSubmitter):
                 allowed = tuple(LIFECYCLE[old.state])
                 raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
             owner = actor if actor.id == old.owner else Actor(id=old.owner)
-            draft = await self.draft(owner, old.spec, origin=old.origin, by=actor.id, like=old)
+            asked = Submission(spec=old.spec, origin=old.origin)
+            draft = await self.draft(owner, asked, by=actor.id, like=old)
             with suppress(Conflict):
                 return await self.enter(draft)
         raise _keeps_changing(job_id)

@@ -19,7 +19,7 @@ from crawlyard.engine.urls import canonical, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
-from crawlyard.services.jobs.requests import Requests
+from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.why import boundary_of
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.services.worker.run import WorkerContext

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -10,20 +10,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.jobs.job import DIRECT, Job
+from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.decision import Run, TickDecision, decide, released
 from crawlyard.core.schedules.planning import planned
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickReason
+from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.submission import Making, prepared
+from crawlyard.services.jobs.submission import Submission, prepared
 from crawlyard.services.schedules.events import BY, cancelled, ticked, told
+from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
@@ -34,6 +37,66 @@ _RECOUNT_S = 10.0  # a count reads all jobs of an owner
 _MICROSECOND = timedelta(microseconds=1)
 
 _log = logging.getLogger(__name__)
+
+
+class _SteadyPolicy(Policy):
+    """A policy that reads everything once and caches it."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._sections: dict[SectionName, Mapping[str, object]] = {}
+        self._quotas: dict[str, Quota] = {}
+        self._trusted: dict[tuple[str | None, int | None], bool] = {}
+
+    async def section(self, name: SectionName) -> Mapping[str, object]:
+        """Return a section of the settings, as first read."""
+        if name not in self._sections:
+            self._sections[name] = await super().section(name)
+        return self._sections[name]
+
+    async def quota(self, owner: str) -> Quota:
+        """Return the quota of a user, as first read."""
+        if owner not in self._quotas:
+            self._quotas[owner] = await super().quota(owner)
+        return self._quotas[owner]
+
+    async def is_trusted(self, origin: Origin) -> bool:
+        """Return whether a template is trusted, as first read."""
+        key = (origin.template_id, origin.template_version)
+        if key not in self._trusted:
+            self._trusted[key] = await super().is_trusted(origin)
+        return self._trusted[key]
+
+
+class _SteadyTemplates(TemplateManager):
+    """A template manager that reads each template once and caches it."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        super().__init__(store, clock)
+        self._read: dict[tuple[str, str, int | None], CrawlTemplate] = {}
+
+    async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template, as first read; see `TemplateManager.get`."""
+        key = (actor.id, ref, version)
+        if key not in self._read:
+            self._read[key] = await super().get(actor, ref, version)
+        return self._read[key]
+
+
+class Making(Struct, frozen=True):
+    """The policy and templates for a batch of new jobs, each read once.
+
+    A thousand schedules of one template that fire in the same second read the template once,
+    not a thousand times.
+    """
+
+    policy: Policy
+    templates: TemplateManager
+
+    @staticmethod
+    def of(store: Store, clock: Clock) -> "Making":
+        """Return the two for *store*; each value is read when it is first needed."""
+        return Making(_SteadyPolicy(store), _SteadyTemplates(store, clock))
 
 
 class TickerOptions(Struct, frozen=True, kw_only=True):
@@ -97,7 +160,9 @@ class Ticker:
             spec, origin = rendered.spec, rendered.origin
         origin = replace(origin, schedule_id=schedule.id, tick_at=tick_at)
         named = replace(spec, name=spec.name or schedule.name)
-        return await prepared(making.policy, self._clock, owner, named, origin=origin, by=by)
+        return await prepared(
+            making.policy, self._clock, owner, Submission(spec=named, origin=origin), by=by
+        )
 
     async def tried(
         self, schedule: CrawlSchedule, at: datetime, actor: Actor, *, anew: bool = True

@@ -44,7 +44,7 @@ from crawlyard.store.db.wakeups import gather, note_receipt
 from crawlyard.store.jobs.counts import came, counting
 from crawlyard.store.jobs.job_rows import tell, telling_of, versions
 from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
-from crawlyard.store.queries import Entered, Entrant, IntakeRules, check_like
+from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.desk import settings
@@ -80,7 +80,7 @@ class IntakeStore(StorePart):
             Conflict: an id is taken; nothing is written.
         """
         # Lock order, to avoid deadlocks: jobs by key, then users by key, then the events.
-        there = _versions(conn, entrants)
+        there = versions(conn, {one.like.id for one in entrants if one.like is not None})
         lines, rules = _first_look(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
         if limited:
@@ -99,22 +99,19 @@ def _judged(
     answers: list[Entered] = []
     made: list[tuple[Job, Event]] = []
     for entrant in entrants:
-        held = rules[entrant.owner]
+        held, like = rules[entrant.owner], entrant.like
+        if like is not None and there.get(like.id) != like.version:
+            answers.append(Conflict(f"job {like.id} is not at version {like.version} any more"))
+            continue
         try:
-            check_like(entrant, there)
             job, event = entrant.judge(held)
-        except (Refused, Conflict) as refusal:
+        except Refused as refusal:
             answers.append(refusal)
         else:
             rules[entrant.owner] = replace(held, waiting=held.waiting + 1)
             made.append((job, event))
             answers.append(job)
     return answers, made
-
-
-def _versions(conn: Connection, entrants: Sequence[Entrant]) -> Mapping[str, int]:
-    """Return the versions of the jobs that entrants are copied from, and lock those jobs."""
-    return versions(conn, {one.like.id for one in entrants if one.like is not None})
 
 
 def _first_look(
