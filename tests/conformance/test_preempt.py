@@ -47,8 +47,8 @@ async def test_the_urgent_job_runs_and_the_low_one_waits_where_it_was(store: Sto
     assert left.job == made.yielded
     assert (left.job.state, left.job.state_reason) == (State.PENDING, StateReason.PREEMPTED)
     assert left.job.queued_at == low.queued_at
-    assert await store.inquiries.ahead(left.job, LATER, 10) == 0
-    assert await store.inquiries.ahead(behind, LATER, 10) == 0  # the low one is still held
+    assert await store.queue.ahead(left.job, LATER, 10) == 0
+    assert await store.queue.ahead(behind, LATER, 10) == 0  # the low one is still held
     assert await names(store, low.id) == ["created", "started", "requeued"]
     assert await names(store, wanted.id) == ["created", "started"]
 

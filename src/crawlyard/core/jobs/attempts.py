@@ -107,9 +107,7 @@ def verdict_on(left: AttemptEnd, last: Last, now: datetime) -> Verdict:
     """Return what a job becomes: completed by a limit or for lack of URLs, failed, or queued."""
     job, usage, actor = left.job, left.usage, last.actor
     limit = breach(job.limits, usage)
-    good_redirects = usage.redirects - usage.bad_redirects
-    fruitless = not usage.pages or usage.done == usage.errors + good_redirects
-    if limit is not None and not (limit == "errors" and fruitless):
+    if limit is not None and not (limit == "errors" and usage.fruitless):
         detail = ResourceLimiter(job.limits).describe(limit, usage)
         told = job.event(EventName.LIMIT_REACHED, now, actor, limit=limit, detail=detail)
         reason = reason_of(limit)
@@ -122,7 +120,7 @@ def verdict_on(left: AttemptEnd, last: Last, now: datetime) -> Verdict:
         reason = StateReason.WORKER_STOPPED if last.stopped else StateReason.WAITING_SLOT
         after, event = job.moved(Move.REQUEUE, now, actor=actor, reason=reason)
         return Verdict(job=after, events=(event,))
-    if fruitless:
+    if usage.fruitless:
         return _start_failed(job, last, now)
     reason = StateReason.EXHAUSTED
     after, event = job.moved(Move.COMPLETE, now, actor=actor, reason=reason)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from msgspec import Struct, field
 
-from crawlyard.core.jobs.limits import Decision, Limits, Usage, Used
+from crawlyard.core.jobs.limits import Counters, Decision, Limits, Usage
 from crawlyard.core.jobs.spec import MOST_SHARDS, Spread, SpreadOver
 
 BUCKETS = MOST_SHARDS
@@ -126,7 +126,7 @@ class Allowance(Struct, frozen=True):
     told: Usage
     share: Share
 
-    def decide(self, usage: Used, in_flight: int = 0) -> Decision:
+    def decide(self, usage: Counters, in_flight: int = 0) -> Decision:
         """Return whether a fetch may start while *in_flight* others are under way.
 
         A used-up budget does not end the crawl: the next checkpoint may extend it.

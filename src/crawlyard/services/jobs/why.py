@@ -53,7 +53,7 @@ class Why:
         pending = [one for one in live if one.job.state is State.PENDING]
         counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
         among = Surroundings(workers=alive, counted=counted)
-        held_back = await self._store.inquiries.held_back(now) if pending else {}
+        held_back = await self._store.queue.held_back(now) if pending else {}
         places = await self._places(pending, held_back, now, new=new)
         told: dict[str, tuple[Wait, ...]] = {}
         for one in live:
@@ -101,11 +101,11 @@ class Why:
         if len(able) == 1:
             (job,) = able
             most = MOST_AHEAD + 1
-            count = await self._store.inquiries.ahead(job, now, most, held_back, new=new)
+            count = await self._store.queue.ahead(job, now, most, held_back, new=new)
             return {job.id: count} if count <= MOST_AHEAD else {}
         if not able:
             return {}
-        front = await self._store.inquiries.front(now, MOST_PLACES, held_back)
+        front = await self._store.queue.front(now, MOST_PLACES, held_back)
         return {job_id: place for place, job_id in enumerate(front)}
 
     async def _answered(self, job_id: str, known: KnownURL) -> UrlOutcome:

@@ -31,8 +31,7 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
-from crawlyard.store.jobs.queue_position import PLACE, UNNEEDY, met
-from crawlyard.store.jobs.quotas import ANY_LIMITED, users_held_back
+from crawlyard.store.jobs.queue_position import ANY_LIMITED, PLACE, UNNEEDY, met, users_held_back
 from crawlyard.store.jobs.shard_rules import leased
 from crawlyard.store.jobs.shards import untouched
 from crawlyard.store.jobs.spread import begin

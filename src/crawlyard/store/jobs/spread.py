@@ -23,8 +23,7 @@ from crawlyard.store.crawl.frontier import reopen, waiting_targets
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
-from crawlyard.store.jobs.queue_position import PLACE, runnable
-from crawlyard.store.jobs.quotas import parts_spent
+from crawlyard.store.jobs.queue_position import PLACE, parts_spent, runnable
 from crawlyard.store.jobs.shard_rules import (
     Parts,
     after_loss,
