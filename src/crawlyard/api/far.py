@@ -16,7 +16,7 @@ from crawlyard.api.server import server_of
 from crawlyard.core.answers.fleet.health import ReadyOut
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of
-from crawlyard.core.faults import strange_names
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import N, Surface
 

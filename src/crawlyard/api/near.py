@@ -11,7 +11,8 @@ import msgspec
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of
-from crawlyard.core.faults import faults_of, strange_names
+from crawlyard.core.faults import faults_of
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid
 from crawlyard.services.surface import N, Surface
 from crawlyard.yard import Yard

@@ -15,8 +15,9 @@ from starlette.responses import Response
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
-from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names, without_field
+from crawlyard.core.faults import choices_of, faults_of, in_words, without_field
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
 from crawlyard.web.auth import admitted, site_of

@@ -7,8 +7,7 @@ from typing import Annotated, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.field_types import check_types
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.quantity import LARGEST, counted
 

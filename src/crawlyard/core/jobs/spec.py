@@ -8,8 +8,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from crawlyard.core.field_types import check_types
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.quantity import FOREVER_S, LARGEST
