@@ -19,7 +19,7 @@ from crawlyard.core.answers.fleet.live import (
 )
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job_log import MOST_LINES
-from crawlyard.services.jobs.log_follow import PORTION
+from crawlyard.services.jobs.follow import PORTION
 from crawlyard.web.live.catch_up import MOST_REPLAYED, REPLAYED_FOR
 from crawlyard.web.live.hub import (
     HEAR_EVERY,

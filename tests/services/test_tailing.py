@@ -13,7 +13,7 @@ from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import NotFound, StoreUnavailable
-from crawlyard.services.jobs.log_follow import LOOK_EVERY, PORTION, Tailing, stretch
+from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, Tailing, stretch
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store

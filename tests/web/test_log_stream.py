@@ -16,7 +16,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.log_follow import PORTION
+from crawlyard.services.jobs.follow import PORTION
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.store.open import open_sql_store

@@ -35,10 +35,9 @@ if TYPE_CHECKING:
         bulk,
         effective_config,
         exclusions,
-        log_follow,
+        follow,
         page_search,
         preview,
-        wait,
         why,
     )
     from crawlyard.services.schedules import backfill
@@ -53,10 +52,9 @@ else:  # a command needs few of them
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
-    log_follow = lazily("crawlyard.services.jobs.log_follow")
+    follow = lazily("crawlyard.services.jobs.follow")
     page_search = lazily("crawlyard.services.jobs.page_search")
     preview = lazily("crawlyard.services.jobs.preview")
-    wait = lazily("crawlyard.services.jobs.wait")
     why = lazily("crawlyard.services.jobs.why")
     backfill = lazily("crawlyard.services.schedules.backfill")
     intake = lazily("crawlyard.services.templates.intake")
@@ -113,9 +111,9 @@ class Services:
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
-    def waiting(self) -> "wait.Waiting":
+    def waiting(self) -> "follow.Waiting":
         """Return what waits for jobs."""
-        return wait.Waiting(self.jobs, self.store.events, self.clock)
+        return follow.Waiting(self.jobs, self.store.events, self.clock)
 
     @cached_property
     def configs(self) -> "effective_config.Configs":
@@ -160,9 +158,9 @@ class Services:
         return status.Watching(self.store, self.jobs, self.clock)
 
     @cached_property
-    def tailing(self) -> "log_follow.Tailing":
+    def tailing(self) -> "follow.Tailing":
         """Return what follows the logs of jobs."""
-        return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
+        return follow.Tailing(self.store.journal, self.jobs, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":

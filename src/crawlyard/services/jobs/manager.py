@@ -27,10 +27,10 @@ from crawlyard.errors import (
     Forbidden,
     IllegalMove,
     Invalid,
-    NotFound,
     Version,
     check_version,
 )
+from crawlyard.services.jobs.results import visible
 from crawlyard.services.jobs.submission import JobSubmitter, Submission
 from crawlyard.services.worker.janitor import purged
 from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
@@ -62,12 +62,7 @@ class JobManager(JobSubmitter):
         Raises:
             NotFound: there is none of that id, or it belongs to another user.
         """
-        if not is_id(job_id):
-            raise NotFound(f"there is no job {job_id[:100]}")
-        standing = await self._store.jobs.get(job_id.lower())
-        if not actor.may_see(standing.job.owner):
-            raise NotFound(f"there is no job {job_id}")
-        return standing
+        return await visible(self._store, actor, job_id)
 
     async def progress(self, actor: Actor, job_id: str) -> Progress:
         """Return the progress of a job, its pace and the time left.
