@@ -33,7 +33,7 @@ from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
 from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Invalid, Refused
-from crawlyard.services.jobs.job_results import JobResults
+from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
 from crawlyard.store.queries import COUNTED_TO, JobQuery
 
@@ -75,7 +75,7 @@ class Asked(TypedDict, total=False):
     start_at: Instant | None
 
 
-class Jobs(JobResults):
+class Jobs(JobLooks):
     """Makes, finds, moves, changes and deletes jobs, as far as one user may.
 
     A job that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
