@@ -8,7 +8,7 @@ from msgspec import Struct, convert, to_builtins
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.filter import Condition
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import DELETABLE, Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.operation import Operation
@@ -129,7 +129,7 @@ def check_possible(asked: BulkAction, job: Job) -> None:
 def _allowed(asked: BulkAction, state: State) -> bool:
     match asked.action:
         case JobAction.DELETE:
-            return state.ended or state is State.PAUSED
+            return state in DELETABLE
         case JobAction.SET_PRIORITY:
             return state is not State.CANCELLED
         case JobAction.RETRY if asked.scope is RetryScope.NOW:

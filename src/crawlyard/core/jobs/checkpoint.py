@@ -53,6 +53,11 @@ class Standing(Struct, frozen=True, kw_only=True):
         """Return how many workers run it, or a part of it."""
         return self.sharers + (self.shard.worker is not None)
 
+    @property
+    def changed_at(self) -> datetime:
+        """Return when something of it was written last: the job itself, or its progress."""
+        return max(self.job.updated_at, self.shard.updated_at or self.job.updated_at)
+
 
 class Asker(Struct, frozen=True):
     """A worker that asks for a job, and which jobs it accepts."""

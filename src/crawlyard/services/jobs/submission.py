@@ -5,7 +5,6 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -250,10 +249,6 @@ PORTION = 250
 the process does nothing else; larger portions are hardly faster."""
 
 
-Submitted: TypeAlias = Entered
-"""A stored job, or the reason why it was refused."""
-
-
 class JobSubmitter:
     """Submits jobs: the first half of `JobManager`."""
 
@@ -290,7 +285,7 @@ class JobSubmitter:
         asked = Submission(spec=spec, start_at=start_at, origin=origin)
         return await self.enter(await self.draft(actor, asked))
 
-    async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Submitted]:
+    async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         """Submit new jobs, many per transaction; return each job or the reason for its refusal.
 
         The results are in the order of *wanted*. Each job is checked as by `submit`, and a
@@ -301,7 +296,7 @@ class JobSubmitter:
             StoreUnavailable: the store cannot be written, or it is unknown whether it was.
         """
         check_maker(actor)
-        answers: list[Submitted] = []
+        answers: list[Entered] = []
         for portion in _portions(wanted):
             answers += await self._submitted(actor, portion)
         return answers
@@ -331,7 +326,7 @@ class JobSubmitter:
             await self.check_receivers(draft.asked.spec)
         return draft
 
-    async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Submitted]:
+    async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         drafts: list[JobDraft | Refused] = []
         for one in wanted:
             try:
@@ -416,7 +411,7 @@ class Requests:
 
     async def submit_many(
         self, actor: Actor, requests: Sequence[JobRequest | Refused]
-    ) -> list[Submitted]:
+    ) -> list[Entered]:
         """Submit many requests; return the job of each, or why it was refused.
 
         An entry that could not be parsed as a request is passed as its error, and returned.
@@ -425,7 +420,7 @@ class Requests:
             Forbidden: the actor may only view.
             StoreUnavailable: the store cannot be written, or it is unknown whether it was.
         """
-        answers: dict[int, Submitted] = {}
+        answers: dict[int, Entered] = {}
         wanted: dict[int, Submission] = {}
         defaults = await self._settings.defaults()
         for number, request in enumerate(requests):

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
-from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
+from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, detail_of, first_url
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import actions_on
@@ -129,7 +129,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             tags=job.spec.tags,
             source=str(job.source),
             origin=OriginOut.filled(job.origin),
-            updated_at=changed_at(standing),
+            updated_at=standing.changed_at,
             limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
             worker=standing.shard.worker,

@@ -77,7 +77,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             state=job.state,
             state_reason=job.state_reason,
             version=job.version,
-            updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
+            updated_at=standing.changed_at,
             limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
         )

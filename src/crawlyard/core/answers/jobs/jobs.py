@@ -256,7 +256,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             source=str(job.source),
             waits_for=tuple(map(WaitOut.filled, waits)),
             due_in_s=seconds(due_in),
-            updated_at=changed_at(standing),
+            updated_at=standing.changed_at,
             usage=UsageOut.of(shard.usage),
             progress=ProgressOut.of(progress),
             current_url=progress.current_url,
@@ -285,12 +285,6 @@ def first_url(job: Job) -> str:
     """Return the first URL that a job begins with, without user and password."""
     spec = job.spec
     return str(hidden_urls(next(iter(spec.urls + spec.sitemaps), "")))
-
-
-def changed_at(standing: Standing) -> datetime:
-    """Return when something of a job was written last: itself, or how far it has come."""
-    job, shard = standing.job, standing.shard
-    return max(job.updated_at, shard.updated_at or job.updated_at)
 
 
 class JobPlanOut(Wire, frozen=True, kw_only=True):
