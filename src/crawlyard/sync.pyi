@@ -399,7 +399,7 @@ class _Schedules:
     ) -> Slice[TickOut]: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
 
-class _Hooks:
+class _Webhooks:
     def list(
         self,
         *,
@@ -570,7 +570,7 @@ class Surface:
     pages: _Pages
     templates: _Templates
     schedules: _Schedules
-    webhooks: _Hooks
+    webhooks: _Webhooks
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed

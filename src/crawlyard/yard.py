@@ -72,7 +72,6 @@ class Yard:
         self.janitor = self.services.janitor
         self.site_settings = self.services.site_settings
         self.templates = self.services.templates
-        self.webhooks = self.services.webhooks
         self.scheduler = self.services.scheduler
         self.operations = self.services.operations
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.core.event import EventName
+from crawlyard.services.surface import Surface
 from crawlyard.services.webhooks.signing import new_secret, signed
 from tests.acceptance.shell import Shell
 from tests.builders import a_job, its_event
@@ -88,8 +89,7 @@ async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
     async with Receiver(answer(500, b"oops"), answer(200)) as receiver:
         settings = Settings(data_dir=shell.folder / "crawlyard-data")
         async with Yard.open(settings) as yard:
-            webhook = await yard.webhooks.create(
-                LOCAL,
+            webhook = await Surface(yard.services, LOCAL).webhooks.create(
                 receiver.url,
                 events=("job.created",),
                 allow_addresses=(receiver.authority,),

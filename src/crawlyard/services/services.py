@@ -8,6 +8,7 @@ from crawlyard.bus.base import Bus
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.dispatch.base import Dispatcher
+from crawlyard.engine.http.dns import addresses_of
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.access.settings import SiteSettings
@@ -20,7 +21,6 @@ from crawlyard.services.jobs.results import Results
 from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.services.schedules.ticker import TickerOptions
 from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.services.webhooks.manager import Webhooks
 from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     )
     from crawlyard.services.schedules import backfill
     from crawlyard.services.templates import intake
+    from crawlyard.services.webhooks.receivers import Resolve
     from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
@@ -95,7 +96,7 @@ class Services:
         self.janitor = Janitor(store, clock, keeping)
         self.site_settings = SiteSettings(store, clock, keeping)
         self.templates = TemplateManager(store, clock)
-        self.webhooks = Webhooks(store, clock)
+        self.resolve: Resolve = addresses_of  # of the receivers of webhooks
         self.scheduler = Scheduler(
             store,
             self.jobs,
