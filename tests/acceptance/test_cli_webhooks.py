@@ -44,6 +44,7 @@ def test_a_secret_is_shown_when_it_is_made_and_never_again(either: Shell) -> Non
 def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
     webhook_id = made(either)["id"]
 
+    unsaid = either.run("webhooks", "edit", webhook_id)
     edited = either.json("webhooks", "edit", webhook_id, "--event", "job.failed")
     off = either.json("webhooks", "disable", webhook_id)
     refused = either.run("webhooks", "test", webhook_id)
@@ -52,6 +53,8 @@ def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
     gone = either.run("webhooks", "delete", "--yes", webhook_id)
     missing = either.run("webhooks", "show", webhook_id)
 
+    assert unsaid.returncode == 2
+    assert unsaid.stderr.startswith("error: webhooks edit: expected something to change: --url")
     assert isinstance(edited, dict)
     assert isinstance(off, dict)
     assert isinstance(on, dict)

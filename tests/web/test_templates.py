@@ -1,11 +1,17 @@
 """Templates over HTTP: versions, sharing, filling, files."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from msgspec import structs
 
 from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.event import Event
+from crawlyard.core.templates.template import CrawlTemplate
+from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.store.queries import Carry
+from crawlyard.store.store import Store
 from tests.web.rig import URL, Rig, problem
 
 ANY = {"If-Match": "*"}
@@ -115,6 +121,40 @@ async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> N
     assert await names("?visibility=public&q=BOB") == ["bob public"]
     assert len(await names("", LOCAL.id)) == 4
     assert problem(await rig.get("templates?visibility=all")) == (422, "validation_failed")
+
+
+class Overtaken:
+    """Templates that somebody else describes anew just before they are first saved."""
+
+    def __init__(self, store: Store) -> None:
+        self._templates = store.templates
+        self._begun = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._templates, name)
+
+    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None) -> None:
+        if not self._begun:
+            self._begun = True
+            before = await self._templates.get(template.id)
+            other = structs.replace(before, description="theirs", version=template.version)
+            await self._templates.save(other, event)
+        await self._templates.save(template, event, carry)
+
+
+async def test_a_change_of_any_version_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
+    made = await a_template(rig)
+    for version, status, depth in (('"v1"', 412, None), ("*", 200, 3)):
+        store = rig.yard.store
+        overtaken = structs.replace(store, templates=cast("Any", Overtaken(store)))
+        racing = rig.with_services(templates=TemplateManager(overtaken, rig.clock))
+        change = {"spec": {"max_depth": 3}}
+
+        answer = await patched(racing, made["id"], change, headers={"If-Match": version})
+
+        assert answer.status_code == status, answer.text
+        kept = (await rig.get(f"templates/{made['id']}")).json()
+        assert (kept["description"], kept["spec"].get("max_depth")) == ("theirs", depth)
 
 
 async def test_a_change_says_what_it_was_made_from(rig: Rig) -> None:

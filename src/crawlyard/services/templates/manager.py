@@ -37,6 +37,7 @@ from crawlyard.errors import (
     check_version,
 )
 from crawlyard.ids import new_id
+from crawlyard.services.races import TRIES
 from crawlyard.services.schedules.events import told
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.store.queries import TemplateQuery
@@ -46,7 +47,6 @@ DEFAULT, THIS_JOB = "default", "this job"
 """Sources of values in a rendered spec, besides the template."""
 
 _NOTHING: Form = {}
-_TRIES = 8  # attempts to find a free name: a concurrent call may take it
 _NAMED = 20  # schedules listed in a message
 
 
@@ -209,7 +209,7 @@ class TemplateManager:
         trusted = source.trusted and actor.trusted
         if name is not None:
             return await self._created(actor, replace(source.draft, name=name), trusted=trusted)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             free = await self._free_name(actor, source.name)
             try:
                 return await self._created(actor, replace(source.draft, name=free), trusted=trusted)

@@ -35,10 +35,11 @@ from crawlyard.core.templates.template import (
     FileFormat,
     TemplateDraft,
 )
-from crawlyard.errors import Invalid
+from crawlyard.errors import Conflict, Invalid, Stale
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateVersion
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import TRIES
 from crawlyard.store.queries import TemplateQuery
 
 if TYPE_CHECKING:
@@ -145,12 +146,18 @@ class Templates(Noun):
         A public one is kept without credentials; `stripped` names those that were in it.
         """
         templates, actor = self._services.templates, self._actor
-        old = await templates.changeable(actor, ref, version)
-        draft = files.draft_of(merged_object(files.data_of(old.draft), changes))
-        with blaming(_OWN, "spec"):
-            # of what was merged with what: of no other version, whatever may be changed
-            saved = await templates.update(actor, old.id, draft, version=old.version)
-        return SavedTemplateOut.saved(saved)
+        for _ in range(TRIES):
+            old = await templates.changeable(actor, ref, version)
+            draft = files.draft_of(merged_object(files.data_of(old.draft), changes))
+            try:
+                with blaming(_OWN, "spec"):
+                    saved = await templates.update(actor, old.id, draft, version=old.version)
+            except Stale:  # it was merged with an older version
+                if version is not None:
+                    raise
+                continue
+            return SavedTemplateOut.saved(saved)
+        raise Conflict(f"template {ref} keeps changing; try again")
 
     @endpoint("DELETE /templates/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch) -> None:
