@@ -511,7 +511,7 @@ class _EventFeed:
         self, job_id: str, *, after: int | None = None, last_event_id: int | None = None
     ) -> Iterator[EventOut]: ...
 
-class _Sections:
+class _SiteSettings:
     def list(self) -> Slice[SectionOut]: ...
     def get(self, section: str) -> SectionOut: ...
     def put(
@@ -574,7 +574,7 @@ class Surface:
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed
-    settings: _Sections
+    settings: _SiteSettings
     operations: _OperationReader
     views: _Views
     stats: _Stats

@@ -70,7 +70,6 @@ class Yard:
         self.results = self.services.results
         self.events = self.services.events
         self.janitor = self.services.janitor
-        self.site_settings = self.services.site_settings
         self.templates = self.services.templates
         self.scheduler = self.services.scheduler
         self.operations = self.services.operations

@@ -131,9 +131,14 @@ def webhooks_of(
     store: Store, clock: Clock, actor: Actor, resolve: Resolve = addresses_of
 ) -> Webhooks:
     """Return the webhooks of a store, for one actor."""
-    yard = Yard(Settings(database_url=IN_MEMORY), store, clock)
-    yard.services.resolve = resolve
-    return Webhooks(yard.services, actor)
+    services = yard_of(store, clock).services
+    services.resolve = resolve
+    return Webhooks(services, actor)
+
+
+def yard_of(store: Store, clock: Clock) -> Yard:
+    """Return a yard on a store."""
+    return Yard(Settings(database_url=IN_MEMORY), store, clock)
 
 
 async def until(true: Callable[[], bool]) -> None:

@@ -21,7 +21,6 @@ from crawlyard.core.access.policy import (
     SectionName,
     ceilings_of,
     days_of,
-    defaults_of,
     grants_of,
     needed_grants,
     not_granted,
@@ -92,13 +91,6 @@ def test_a_section_says_what_holds() -> None:
     assert days_of({"events_days": 0.5}, "events_days", None) == timedelta(hours=12)
     ceilings = ceilings_of(section_read(SectionName.CEILINGS, {"duration_s": "2m"}))
     assert ceilings == Limits(duration_s=120)
-
-
-def test_defaults_lie_where_nothing_else_is_said() -> None:
-    spec = JobSpec(urls=("https://a.example/",), per_host=7, limits=Limits(errors=3))
-    value = section_read(SectionName.DEFAULTS, {"per_host": 1, "limits": {"pages": 5}})
-    under = defaults_of(value, spec, lambda path: path != "per_host")
-    assert (under.per_host, under.limits) == (7, Limits(pages=5, errors=3))
 
 
 def test_what_is_one_jobs_own_is_no_default(subtests: pytest.Subtests) -> None:

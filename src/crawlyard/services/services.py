@@ -11,7 +11,6 @@ from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.access.settings import SiteSettings
 from crawlyard.services.fleet.events import Events
 from crawlyard.services.jobs.bulk_steps import workers_of
 from crawlyard.services.jobs.manager import JobManager
@@ -81,7 +80,7 @@ class Services:
         self.settings = settings
         self.bus = bus
         self._worker_context = worker_context
-        keeping = JanitorOptions(
+        self.keeping = JanitorOptions(
             paused_ttl=settings.paused_ttl,
             retention=settings.retention,
             events=settings.events_kept,
@@ -93,8 +92,7 @@ class Services:
         self.jobs = JobManager(store, dispatcher, clock, self.policy)
         self.results = Results(store)
         self.events = Events(store.events, clock)
-        self.janitor = Janitor(store, clock, keeping)
-        self.site_settings = SiteSettings(store, clock, keeping)
+        self.janitor = Janitor(store, clock, self.keeping)
         self.templates = TemplateManager(store, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
         self.scheduler = Scheduler(
@@ -106,7 +104,7 @@ class Services:
             TickerOptions(backlog=settings.schedule_backlog),
         )
         self.operations = Operations(store, clock, workers_of(self.jobs, self.scheduler))
-        self.requests = Requests(self.jobs, self.templates, self.site_settings)
+        self.requests = Requests(self.jobs, self.templates, self.policy)
 
     @cached_property
     def access(self) -> "credentials.Credentials":
@@ -121,9 +119,7 @@ class Services:
     @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(
-            self.jobs, self.templates, self.site_settings, self.store.events
-        )
+        return effective_config.Configs(self.jobs, self.templates, self.policy, self.store.events)
 
     @cached_property
     def why(self) -> "why.Why":

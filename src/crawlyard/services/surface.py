@@ -11,7 +11,7 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import sections, tokens, users, views
+    from crawlyard.services.access import settings, tokens, users, views
     from crawlyard.services.fleet import (
         event_feed,
         hosts,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from crawlyard.services.templates import templates
     from crawlyard.services.webhooks import webhooks
 else:  # a command asks for one or two of them
-    sections = lazily("crawlyard.services.access.sections")
+    settings = lazily("crawlyard.services.access.settings")
     tokens = lazily("crawlyard.services.access.tokens")
     users = lazily("crawlyard.services.access.users")
     views = lazily("crawlyard.services.access.views")
@@ -119,9 +119,9 @@ class Surface:
         return self._made(event_feed.EventFeed)
 
     @cached_property
-    def settings(self) -> "sections.Sections":
+    def settings(self) -> "settings.SiteSettings":
         """Return settings of the whole instance."""
-        return self._made(sections.Sections)
+        return self._made(settings.SiteSettings)
 
     @cached_property
     def operations(self) -> "operations.OperationReader":

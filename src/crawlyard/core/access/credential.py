@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -135,3 +136,32 @@ class Given(Struct, frozen=True, kw_only=True):
 
     credential: Credential
     secret: str
+
+    @classmethod
+    def made(
+        cls,
+        kind: CredentialKind,
+        random: bytes,
+        now: datetime,
+        lasts: timedelta | None,
+        **fields: Any,
+    ) -> "Given":
+        """Return a credential with a secret of *random* bytes, good for *lasts*.
+
+        Raises:
+            Invalid: the label is not valid, or there is no such end.
+        """
+        secret = spelled(kind, random)
+        try:
+            ends = None if lasts is None else now + lasts
+        except OverflowError:
+            raise Invalid("expires_in_s", "expected an end before the year 10000") from None
+        credential = Credential(
+            kind=kind,
+            prefix=prefix_of(secret),
+            digest=digest_of(secret),
+            created_at=now,
+            expires_at=ends,
+            **fields,
+        )
+        return cls(credential=credential, secret=secret)

@@ -29,6 +29,9 @@ from crawlyard.store.store import Store
 CEILING = "ceiling"
 """The source of a limit that was cut to a ceiling."""
 
+SETTINGS = "settings"
+"""The source of a field of a spec that is set by neither its job nor a template."""
+
 
 class Clamped(Struct, frozen=True, kw_only=True):
     """A spec with its limits within the ceilings, and the limits that were cut."""

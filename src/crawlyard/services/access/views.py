@@ -1,6 +1,5 @@
 """Saved views: filters under names, each user's own."""
 
-from contextlib import suppress
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,6 +10,7 @@ from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IfMatch, Slice, endpoi
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import insisted
 
 MOST_VIEWS = 200
 """The most views of one user."""
@@ -18,8 +18,6 @@ MOST_VIEWS = 200
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
 Query = Annotated[str, Meta(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]
 Page = Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$", description="Of the dashboard.")]
-
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
 class Views(Noun):
@@ -93,11 +91,12 @@ class Views(Noun):
     @endpoint("DELETE /views/{view_id}", OWN_ACCOUNT, status=204)
     async def delete(self, view_id: str, *, version: IfMatch = None) -> None:
         """Delete a view."""
-        for _ in range(_TRIES):
+
+        async def delete() -> None:
             old = await self._at(view_id, version)
-            with suppress(Conflict):
-                return await self._services.store.views.delete(view_id, old.version)
-        raise Conflict(f"view {view_id} keeps changing; try again")
+            await self._services.store.views.delete(view_id, old.version)
+
+        await insisted(delete, f"view {view_id} keeps changing")
 
     async def _at(self, view_id: str, version: Version = None) -> SavedView:
         view = await self._services.store.views.get(view_id)

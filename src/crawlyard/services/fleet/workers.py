@@ -2,12 +2,12 @@
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import WorkerOut
 from crawlyard.core.endpoint import Slice, endpoint, reply
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState, WorkerWish
-from crawlyard.errors import Conflict, Forbidden, IllegalMove
+from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.WORKERS_READ, Permit.WORKERS_WRITE
@@ -87,10 +87,6 @@ class Workers(Noun):
                 continue
             return self._shown(replace(report, wish=wish))
         raise Conflict(f"what is wanted of worker {worker_id} keeps changing; try again")
-
-    def _check_admin(self) -> None:
-        if self._actor.role is not Role.ADMIN:
-            raise Forbidden(f"{self._actor.id} is no admin")
 
     def _shown(self, report: WorkerReport) -> WorkerOut:
         return WorkerOut.of(report, alive=self._services.watching.is_alive(report))

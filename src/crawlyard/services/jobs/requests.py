@@ -4,17 +4,14 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
+from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, values_of
+from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.errors import Invalid, Refused
-from crawlyard.services.access.policy import (
-    CEILING,
-    cut_of,
-)
-from crawlyard.services.access.settings import SiteSettings, underlaid
+from crawlyard.services.access.policy import CEILING, SETTINGS, Policy, cut_of
 from crawlyard.services.jobs.submission import JobDraft, JobSubmitter, Submission, Submitted
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
 
@@ -39,12 +36,10 @@ class JobPlan(Struct, frozen=True, kw_only=True):
 class Requests:
     """Turns requests into jobs."""
 
-    def __init__(
-        self, jobs: JobSubmitter, templates: TemplateManager, settings: SiteSettings
-    ) -> None:
+    def __init__(self, jobs: JobSubmitter, templates: TemplateManager, policy: Policy) -> None:
         self._jobs = jobs
         self._templates = templates
-        self._settings = settings
+        self._policy = policy
 
     async def submit(self, actor: Actor, request: JobRequest) -> Job:
         """Submit a request.
@@ -78,7 +73,7 @@ class Requests:
         """
         answers: dict[int, Submitted] = {}
         wanted: dict[int, Submission] = {}
-        defaults = await self._settings.defaults()
+        defaults = await self._policy.section(SectionName.DEFAULTS)
         for number, request in enumerate(requests):
             if isinstance(request, Refused):
                 answers[number] = request
@@ -119,7 +114,8 @@ class Requests:
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.
         """
-        return await self._prepared(actor, request, await self._settings.defaults())
+        defaults = await self._policy.section(SectionName.DEFAULTS)
+        return await self._prepared(actor, request, defaults)
 
     async def _prepared(
         self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
@@ -139,5 +135,10 @@ class Requests:
 def _over(
     defaults: Mapping[str, object], spec: JobSpec, sources: Mapping[str, str], origin: Origin
 ) -> Prepared:
-    under = underlaid(defaults, spec, sources, DEFAULT)
-    return Prepared(spec=under.spec, origin=origin, sources=under.sources)
+    """Complete a spec with the defaults of the settings, in the fields that nothing has set."""
+    under = {p: value for p, value in values_of(defaults).items() if sources[p] == DEFAULT}
+    return Prepared(
+        spec=spec_with(under, spec) if under else spec,
+        origin=origin,
+        sources={**sources, **dict.fromkeys(under, SETTINGS)},
+    )
