@@ -9,10 +9,10 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState, WorkerWish
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import TRIES
 
 READ, WRITE = Permit.WORKERS_READ, Permit.WORKERS_WRITE
 
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 _EVENTS = {
     WorkerWish.NONE: EventName.WORKER_RESUMED,
@@ -66,7 +66,7 @@ class Workers(Noun):
 
     async def _order(self, worker_id: str, wish: WorkerWish) -> WorkerOut:
         watching = self._services.watching
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             report = await watching.worker(self._actor, worker_id)
             self._check_admin()
             _check(report, watching.state(report), wish)

@@ -18,9 +18,8 @@ from crawlyard.core.purge_result import PurgeResult
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
 from crawlyard.services.jobs.submission import JobSubmitter
+from crawlyard.services.races import TRIES
 from crawlyard.services.worker.janitor import purged
-
-_TRIES = 8  # a move that loses a race is retried on a fresh read; more losses mean a bug
 
 _A_MOMENT = timedelta(milliseconds=250)
 
@@ -84,7 +83,7 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, QuotaExceeded, Stale: as the names say.
             IllegalMove: the job has not ended.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             _check_sound(old)
             if not old.state.ended:
@@ -113,7 +112,7 @@ class JobManager(JobSubmitter):
             IllegalMove: the job has not ended, nothing in it failed that way, or a
                 limit that is used up would end it before its first request.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             _check_sound(old)
@@ -165,7 +164,7 @@ class JobManager(JobSubmitter):
         if unknown:
             known = ", ".join(sorted(EDITABLE))
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             _check_sound(old)
             spec = edited(old.spec, changes)
@@ -192,7 +191,7 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, Stale: as the names say.
             IllegalMove: the job is pending or running.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self.deletable(actor, job_id, version)).job
             event = old.event(EventName.DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
@@ -224,7 +223,7 @@ class JobManager(JobSubmitter):
         return await purged(self._store.upkeep, self._clock)
 
     async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             if move is not Move.CANCEL:
