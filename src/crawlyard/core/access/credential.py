@@ -12,7 +12,6 @@ from enum import StrEnum, auto
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
 from crawlyard.errors import Invalid
@@ -75,10 +74,6 @@ class Credential(Struct, frozen=True, kw_only=True):
     def stale(self, now: datetime) -> bool:
         """Return whether `used_at` should be updated for a use at *now*."""
         return self.used_at is None or now - self.used_at >= TOUCH_EVERY
-
-    def revoked(self, now: datetime) -> "Credential":
-        """Return it revoked, at *now* unless it already was."""
-        return replace(self, revoked_at=self.revoked_at or now)
 
 
 def spelled(kind: CredentialKind, random: bytes) -> str:

@@ -22,7 +22,7 @@ class Role(StrEnum):
     """What a user may do."""
 
     VIEWER = auto()  # looks
-    OPERATOR = auto()  # looks and acts on what is his
+    OPERATOR = auto()  # looks and acts on what is theirs
     ADMIN = auto()  # acts on everything
 
 
@@ -145,7 +145,3 @@ class Grants(Struct, frozen=True, kw_only=True):
     addresses: bool = True  # --allow-address
     private: bool = True  # --allow-private
     ignore_robots: bool = True  # --ignore-robots
-
-
-NO_GRANTS = Grants(addresses=False, private=False, ignore_robots=False)
-"""What a server that others can reach grants until its admin changes it."""
