@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta, Struct
+from msgspec.structs import asdict
 
 from crawlyard.core.access.user import Quota
-from crawlyard.core.faults import faults_of
 from crawlyard.core.jobs.limits import Limits, Usage
-from crawlyard.errors import Invalid
 
 DAILY: Mapping[str, str] = {"pages_per_day": "pages", "bytes_per_day": "bytes"}
 """The daily parts of a quota, and the usage that each one counts."""
@@ -67,13 +65,6 @@ class CeilingsAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     duration_s: _Seconds | None = None
     errors: _Many | None = None
 
-    @property
-    def limits(self) -> Limits:
-        """Return what is asked for."""
-        return Limits(
-            pages=self.pages, bytes=self.bytes, duration_s=self.duration_s, errors=self.errors
-        )
-
 
 class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a user may have at most; null is as much as they like."""
@@ -87,23 +78,4 @@ class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     @property
     def quota(self) -> Quota:
         """Return what is asked for."""
-        return Quota(
-            running=self.running,
-            pending=self.pending,
-            pages_per_day=self.pages_per_day,
-            bytes_per_day=self.bytes_per_day,
-            ceilings=self.ceilings.limits,
-        )
-
-
-def quota_asked(value: Mapping[str, object]) -> QuotaAsk:
-    """Return *value* as a quota that is asked for.
-
-    Raises:
-        Invalid: it is not a quota; the first field that is wrong is named.
-    """
-    try:
-        return msgspec.convert(dict(value), QuotaAsk)
-    except msgspec.ValidationError as error:
-        path, _, said = next(faults_of(value, QuotaAsk, error))
-        raise Invalid(f"quota.{path}" if path else "quota", said) from None
+        return Quota(**asdict(self) | {"ceilings": Limits(**asdict(self.ceilings))})
