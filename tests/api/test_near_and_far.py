@@ -12,7 +12,7 @@ import pytest
 from crawlyard import LOCAL, Role, every
 from crawlyard.about import VERSION
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.quota import QuotaAsk
+from crawlyard.core.access.user import QuotaAsk
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import Overlap

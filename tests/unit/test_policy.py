@@ -28,7 +28,6 @@ from crawlyard.core.access.policy import (
     section_read,
     withheld,
 )
-from crawlyard.core.access.quota import QuotaAsk, day_of, held_back, limited, spent
 from crawlyard.core.access.user import (
     LOCAL,
     NO_QUOTA,
@@ -38,7 +37,12 @@ from crawlyard.core.access.user import (
     Grants,
     Permit,
     Quota,
+    QuotaAsk,
     Role,
+    day_of,
+    held_back,
+    limited,
+    spent,
 )
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, Usage, clamped
 from crawlyard.core.jobs.spec import JobSpec

@@ -5,8 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.access.quota import QuotaAsk
-from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, Role, User
+from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, QuotaAsk, Role, User
 from crawlyard.core.answers.access import MeOut, UserOut
 from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName

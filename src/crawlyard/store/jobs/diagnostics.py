@@ -93,7 +93,7 @@ class InquiryStore(StorePart):
     def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that keeps their jobs from starting.
 
-        Decided by `core.access.quota.held_back`; other users are left out.
+        Decided by `core.access.user.held_back`; other users are left out.
         """
         return parts_held_back(conn, now)
 

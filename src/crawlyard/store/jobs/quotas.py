@@ -6,7 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, func, select
 
-from crawlyard.core.access.quota import day_of, held_back, spent
+from crawlyard.core.access.user import day_of, held_back, spent
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.store.codec.records import quota_of
 from crawlyard.store.db.database import is_postgres
