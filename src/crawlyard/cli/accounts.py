@@ -5,7 +5,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import Struct, structs
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
@@ -106,7 +107,7 @@ class Quota(Struct, frozen=True, kw_only=True):
         """Return what was said, as the API writes a quota."""
         said = {
             name: None if value == values.NONE else value
-            for name, value in structs.asdict(self).items()
+            for name, value in asdict(self).items()
             if value is not None
         }
         if isinstance(length := said.get("duration"), timedelta):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         why,
     )
     from crawlyard.services.schedules import backfill
-    from crawlyard.services.templates import intake
+    from crawlyard.services.templates import files
     from crawlyard.services.webhooks.receivers import Resolve
     from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
@@ -59,7 +59,7 @@ else:  # a command needs few of them
     wait = lazily("crawlyard.services.jobs.wait")
     why = lazily("crawlyard.services.jobs.why")
     backfill = lazily("crawlyard.services.schedules.backfill")
-    intake = lazily("crawlyard.services.templates.intake")
+    files = lazily("crawlyard.services.templates.files")
     disk = lazily("crawlyard.services.worker.disk")
 
 
@@ -173,6 +173,6 @@ class Services:
         return metrics.Metrics(self.store, self.bus, self.clock)
 
     @cached_property
-    def intake(self) -> "intake.TemplateIntake":
+    def intake(self) -> "files.TemplateIntake":
         """Return the reader of template files."""
-        return intake.TemplateIntake()
+        return files.TemplateIntake()

@@ -16,7 +16,7 @@ from crawlyard.core.jobs.spec_json import FIELDS, Form, form_of, spec_with, valu
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.templates.publication import Takeover, takeover
-from crawlyard.core.templates.render import Rendered, blamed, check, fill
+from crawlyard.core.templates.render import Rendered, blamed, fill
 from crawlyard.core.templates.secrets import stripped
 from crawlyard.core.templates.template import (
     MAX_NAME,
@@ -39,6 +39,7 @@ from crawlyard.errors import (
 from crawlyard.ids import new_id
 from crawlyard.services.races import TRIES
 from crawlyard.services.schedules.events import told
+from crawlyard.services.templates.files import check_draft
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.store.store import Store
@@ -385,18 +386,6 @@ def _unconfirmed(template: CrawlTemplate, kept: Sequence[KeptTemplate]) -> Uncon
         f"confirm to keep them there: {named}{more}",
         [asdict(one) for one in kept],
     )
-
-
-def check_draft(draft: TemplateDraft) -> None:
-    """Check everything in a template that does not depend on the values of its parameters.
-
-    Raises:
-        Invalid: a field is not valid; the message names it.
-    """
-    # addresses are checked on submission: the job may set `allow_private` itself
-    outline = replace(check(draft), allow_private=True)
-    check_spec(outline)
-    with_webhooks(outline)
 
 
 def _seeing(actor: Actor) -> str | None:

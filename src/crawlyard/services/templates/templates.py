@@ -43,10 +43,9 @@ from crawlyard.services.races import TRIES
 from crawlyard.store.queries import TemplateQuery
 
 if TYPE_CHECKING:
-    from crawlyard.services.templates import files, manager
+    from crawlyard.services.templates import files
 else:  # they load YAML and the engine
     files = lazily("crawlyard.services.templates.files")
-    manager = lazily("crawlyard.services.templates.manager")
 
 READ, WRITE = Permit.TEMPLATES_READ, Permit.TEMPLATES_WRITE
 
@@ -131,7 +130,7 @@ class Templates(Noun):
             raise Invalid("format", "expected the content of a file beside it")
         draft = files.draft_of(template)
         with blaming(_OWN, "spec"):
-            manager.check_draft(draft)
+            files.check_draft(draft)
         return CheckedTemplateOut.of(draft)
 
     @endpoint("GET /templates/{ref}", READ)
