@@ -10,7 +10,7 @@ from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IfMatch, Slice, endpoi
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun
-from crawlyard.services.races import insisted
+from crawlyard.services.races import TRIES, insisted
 
 MOST_VIEWS = 200
 """The most views of one user."""
@@ -73,20 +73,23 @@ class Views(Noun):
         version: IfMatch = None,
     ) -> SavedView:
         """Change the name or the filter of a view."""
-        old = await self._at(view_id, version)
-        new = replace(
-            old,
-            name=old.name if name is None else name,
-            query=old.query if query is None else query,
-            version=old.version + 1,
-            updated_at=self._services.clock.now(),
-        )
-        try:
-            await self._services.store.views.save(new)
-        except Conflict:  # it changed concurrently, or the name is taken
-            await self._at(view_id, version)
-            raise
-        return new
+        for _ in range(TRIES):
+            old = await self._at(view_id, version)
+            new = replace(
+                old,
+                name=old.name if name is None else name,
+                query=old.query if query is None else query,
+                version=old.version + 1,
+                updated_at=self._services.clock.now(),
+            )
+            try:
+                await self._services.store.views.save(new)
+            except Conflict:
+                if (await self._at(view_id, version)).version == old.version:
+                    raise  # the name is taken
+                continue
+            return new
+        raise Conflict(f"view {view_id} keeps changing; try again")
 
     @endpoint("DELETE /views/{view_id}", OWN_ACCOUNT, status=204)
     async def delete(self, view_id: str, *, version: IfMatch = None) -> None:
