@@ -1,7 +1,7 @@
 """Templates over HTTP: versions, sharing, filling, files."""
 
 import json
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -134,23 +134,41 @@ class Overtaken:
         return getattr(self._templates, name)
 
     async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None) -> None:
+        await self._overtake(template.id, event)
+        await self._templates.save(template, event, carry)
+
+    async def delete(self, template_id: str, version: int, event: Event, seen_by: str) -> None:
+        await self._overtake(template_id, event)
+        await self._templates.delete(template_id, version, event, seen_by)
+
+    async def _overtake(self, template_id: str, event: Event) -> None:
         if not self._begun:
             self._begun = True
-            before = await self._templates.get(template.id)
-            other = structs.replace(before, description="theirs", version=template.version)
-            await self._templates.save(other, event)
-        await self._templates.save(template, event, carry)
+            old = await self._templates.get(template_id)
+            new = structs.replace(old, description="theirs", version=old.version + 1)
+            await self._templates.save(new, event)
+
+
+def overtaken(rig: Rig) -> Rig:
+    templates: Any = Overtaken(rig.yard.store)
+    store = structs.replace(rig.yard.store, templates=templates)
+    return rig.with_services(templates=TemplateManager(store, rig.clock))
+
+
+async def test_any_version_is_deleted_although_it_was_changed_meanwhile(rig: Rig) -> None:
+    path = f"templates/{(await a_template(rig))['id']}"
+    late = await overtaken(rig).ask("DELETE", path, headers={"If-Match": '"v1"'})
+    any_version = await overtaken(rig).ask("DELETE", path, headers=ANY)
+    assert (late.status_code, any_version.status_code) == (412, 204)
+    assert problem(await rig.get(path)) == (404, "not_found")
 
 
 async def test_a_change_of_any_version_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
     made = await a_template(rig)
     for version, status, depth in (('"v1"', 412, None), ("*", 200, 3)):
-        store = rig.yard.store
-        overtaken = structs.replace(store, templates=cast("Any", Overtaken(store)))
-        racing = rig.with_services(templates=TemplateManager(overtaken, rig.clock))
         change = {"spec": {"max_depth": 3}}
 
-        answer = await patched(racing, made["id"], change, headers={"If-Match": version})
+        answer = await patched(overtaken(rig), made["id"], change, headers={"If-Match": version})
 
         assert answer.status_code == status, answer.text
         kept = (await rig.get(f"templates/{made['id']}")).json()

@@ -260,13 +260,17 @@ class TemplateManager:
         Raises:
             Conflict: schedules use it, which the message names.
         """
-        latest = await self.changeable(actor, ref, version)
-        event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
-        try:
-            await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
-        except Conflict:
-            await self.changeable(actor, latest.id, version)
-            raise
+        for _ in range(TRIES):
+            latest = await self.changeable(actor, ref, version)
+            event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
+            try:
+                await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
+            except Conflict:
+                if (await self.changeable(actor, latest.id, version)).version == latest.version:
+                    raise
+                continue
+            return
+        raise Conflict(f"template {ref} keeps changing; try again")
 
     async def deletable(
         self, actor: Actor, ref: str, *, version: Version = None
