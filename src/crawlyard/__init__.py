@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from crawlyard.services.jobs.submission import Submission
     from crawlyard.services.schedules.scheduler import Scheduler
     from crawlyard.services.templates.manager import TemplateManager
-    from crawlyard.services.webhooks.manager import Webhooks
+    from crawlyard.services.webhooks.webhooks import Webhooks
     from crawlyard.services.worker.progress import ProgressTracker
     from crawlyard.services.worker.worker import Worker
     from crawlyard.store.queries import JobQuery, PageQuery, ScheduleQuery, TemplateQuery
@@ -173,7 +173,7 @@ _HOME = {
     "crawlyard.services.schedules.scheduler": ("Scheduler",),
     "crawlyard.services.jobs.submission": ("Submission",),
     "crawlyard.services.templates.manager": ("TemplateManager",),
-    "crawlyard.services.webhooks.manager": ("Webhooks",),
+    "crawlyard.services.webhooks.webhooks": ("Webhooks",),
     "crawlyard.services.worker.worker": ("Worker",),
     "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
     "crawlyard.yard": ("Yard",),

@@ -8,8 +8,7 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
-from crawlyard.core.access.quota import QuotaAsk
-from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
@@ -399,7 +398,7 @@ class _Schedules:
     ) -> Slice[TickOut]: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
 
-class _Hooks:
+class _Webhooks:
     def list(
         self,
         *,
@@ -511,7 +510,7 @@ class _EventFeed:
         self, job_id: str, *, after: int | None = None, last_event_id: int | None = None
     ) -> Iterator[EventOut]: ...
 
-class _Sections:
+class _SiteSettings:
     def list(self) -> Slice[SectionOut]: ...
     def get(self, section: str) -> SectionOut: ...
     def put(
@@ -570,11 +569,11 @@ class Surface:
     pages: _Pages
     templates: _Templates
     schedules: _Schedules
-    webhooks: _Hooks
+    webhooks: _Webhooks
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed
-    settings: _Sections
+    settings: _SiteSettings
     operations: _OperationReader
     views: _Views
     stats: _Stats

@@ -70,9 +70,7 @@ class Yard:
         self.results = self.services.results
         self.events = self.services.events
         self.janitor = self.services.janitor
-        self.site_settings = self.services.site_settings
         self.templates = self.services.templates
-        self.webhooks = self.services.webhooks
         self.scheduler = self.services.scheduler
         self.operations = self.services.operations
 

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, func, make_url, select
 
-from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import KnownURL, Outcome, Skipped, TargetState, Via
 from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.checkpoint import Batch, Claim

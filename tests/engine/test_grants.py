@@ -10,6 +10,7 @@ import pytest
 from crawlyard import LOCAL, Actor, Role, State, StateReason, Yard
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Forbidden
+from crawlyard.services.surface import Surface
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_control import SOON_S, running
 from tests.engine.test_crawl import paths, tree
@@ -32,7 +33,7 @@ async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
 
 
 async def granted(yard: Yard, **grants: bool) -> None:
-    await yard.site_settings.update(LOCAL, "grants", grants)
+    await Surface(yard.services, LOCAL).settings.put("grants", grants)
 
 
 async def job_of(yard: Yard, job_id: str) -> Job:

@@ -16,7 +16,8 @@ from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound
 from crawlyard.ids import new_id
-from crawlyard.services.templates.manager import TemplateManager, check_draft
+from crawlyard.services.templates.files import check_draft
+from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import EVERY_EVENT, TemplateQuery
 from crawlyard.store.store import Store

@@ -46,11 +46,11 @@ class Rig:
 
     async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:
         """Return the secret of a new token of a user's; the first is his from now on."""
-        given = await self.site.yard.services.access.create_token(
-            LOCAL, "test", user_id=name, permits=permits
-        )
-        self.secrets.setdefault(name, given.secret)
-        return given.secret
+        tokens = Surface(self.yard.services, LOCAL).tokens
+        made = await tokens.create("test", user=name, scopes=tuple(permits or ()))
+        assert made.token is not None
+        self.secrets.setdefault(name, made.token)
+        return made.token
 
     async def ask(
         self,

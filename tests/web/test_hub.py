@@ -227,10 +227,8 @@ async def test_with_nobody_listening_nothing_is_read(rig: Rig) -> None:
 
 
 async def test_a_token_that_expires_ends_its_streams_within_a_second(rig: Rig) -> None:
-    given = await rig.site.yard.services.access.create_token(
-        LOCAL, "short", lasts=timedelta(seconds=30)
-    )
-    rig.secrets["short"] = given.secret
+    given = await Surface(rig.yard.services, LOCAL).tokens.create("short", expires_in_s=30)
+    rig.secrets["short"] = given.token or ""
     async with listening(rig, "short") as ear, listening(rig) as other:
         await rig.clock.advance(timedelta(seconds=29))
         before = [name for name, _ in ear.told]
@@ -247,7 +245,7 @@ async def test_what_costs_a_right_ends_streams_within_a_second(rig: Rig) -> None
         await rig.user(name)
     async with listening(rig, "ada") as ada, listening(rig, "bob") as bob, listening(rig) as admin:
         token = ada.stream.caller.credential.id
-        await rig.site.yard.services.access.revoke_token(ada.stream.caller.actor, token)
+        await Surface(rig.yard.services, ada.stream.caller.actor).tokens.revoke(token)
         await Surface(rig.yard.services, LOCAL).users.edit("bob", disabled=True)
         await rig.clock.advance(timedelta(seconds=1))
 

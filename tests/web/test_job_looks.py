@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from crawlyard.api.follow import stands_still
-from crawlyard.core.access.user import LOCAL, Actor, Role
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.services.surface import Surface
 from tests.builders import LEASE, a_batch, a_target, done
 from tests.clock import FakeClock
 from tests.conformance.steps import recorded
@@ -242,9 +243,9 @@ class TestConfig:
         assert told["sources"]["per_host"] == "default"
 
     async def test_settings_and_ceilings_are_sources_as_well(self, rig: Rig) -> None:
-        admin = Actor(id="root", role=Role.ADMIN)
-        await rig.yard.site_settings.update(admin, "defaults", {"per_host": 4})
-        await rig.yard.site_settings.update(admin, "ceilings", {"pages": 100})
+        settings = Surface(rig.yard.services, LOCAL).settings
+        await settings.put("defaults", {"per_host": 4})
+        await settings.put("ceilings", {"pages": 100})
         job = await rig.job(limits={"pages": 500})
 
         told = (await rig.get(f"jobs/{job['id']}/config")).json()

@@ -4,8 +4,14 @@ import json
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.event import Event
+from crawlyard.core.templates.template import CrawlTemplate
+from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.store.queries import Carry
+from crawlyard.store.store import Store
 from tests.web.rig import URL, Rig, problem
 
 ANY = {"If-Match": "*"}
@@ -115,6 +121,58 @@ async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> N
     assert await names("?visibility=public&q=BOB") == ["bob public"]
     assert len(await names("", LOCAL.id)) == 4
     assert problem(await rig.get("templates?visibility=all")) == (422, "validation_failed")
+
+
+class Overtaken:
+    """Templates that somebody else describes anew just before they are first saved."""
+
+    def __init__(self, store: Store) -> None:
+        self._templates = store.templates
+        self._begun = False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._templates, name)
+
+    async def save(self, template: CrawlTemplate, event: Event, carry: Carry | None) -> None:
+        await self._overtake(template.id, event)
+        await self._templates.save(template, event, carry)
+
+    async def delete(self, template_id: str, version: int, event: Event, seen_by: str) -> None:
+        await self._overtake(template_id, event)
+        await self._templates.delete(template_id, version, event, seen_by)
+
+    async def _overtake(self, template_id: str, event: Event) -> None:
+        if not self._begun:
+            self._begun = True
+            old = await self._templates.get(template_id)
+            new = structs.replace(old, description="theirs", version=old.version + 1)
+            await self._templates.save(new, event)
+
+
+def overtaken(rig: Rig) -> Rig:
+    templates: Any = Overtaken(rig.yard.store)
+    store = structs.replace(rig.yard.store, templates=templates)
+    return rig.with_services(templates=TemplateManager(store, rig.clock))
+
+
+async def test_any_version_is_deleted_although_it_was_changed_meanwhile(rig: Rig) -> None:
+    path = f"templates/{(await a_template(rig))['id']}"
+    late = await overtaken(rig).ask("DELETE", path, headers={"If-Match": '"v1"'})
+    any_version = await overtaken(rig).ask("DELETE", path, headers=ANY)
+    assert (late.status_code, any_version.status_code) == (412, 204)
+    assert problem(await rig.get(path)) == (404, "not_found")
+
+
+async def test_a_change_of_any_version_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
+    made = await a_template(rig)
+    for version, status, depth in (('"v1"', 412, None), ("*", 200, 3)):
+        change = {"spec": {"max_depth": 3}}
+
+        answer = await patched(overtaken(rig), made["id"], change, headers={"If-Match": version})
+
+        assert answer.status_code == status, answer.text
+        kept = (await rig.get(f"templates/{made['id']}")).json()
+        assert (kept["description"], kept["spec"].get("max_depth")) == ("theirs", depth)
 
 
 async def test_a_change_says_what_it_was_made_from(rig: Rig) -> None:

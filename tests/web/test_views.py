@@ -1,6 +1,12 @@
 """Saved views: filters under names, each user's own."""
 
+from typing import Any
+
+from msgspec import structs
+
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.access.view import SavedView
+from crawlyard.store.store import Store
 from tests.web.rig import Rig, problem
 
 FAILED = {"name": "failed", "query": "state:failed"}
@@ -29,6 +35,40 @@ async def test_a_view_is_kept_changed_and_deleted(rig: Rig) -> None:
     assert (deleted.status_code, deleted.content) == (204, b"")
     assert problem(await rig.get(path)) == (404, "not_found")
     assert problem(await rig.ask("DELETE", path)) == (404, "not_found")
+
+
+class Overtaken:
+    """Views that another page of the dashboard changes just before they are first saved."""
+
+    def __init__(self, store: Store, **change: str) -> None:
+        self._views = store.views
+        self._change = change
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._views, name)
+
+    async def save(self, view: SavedView) -> None:
+        change, self._change = self._change, {}
+        if change:
+            before = await self._views.get(view.id)
+            await self._views.save(structs.replace(before, version=view.version, **change))
+        await self._views.save(view)
+
+
+async def test_a_change_keeps_what_was_changed_meanwhile(rig: Rig) -> None:
+    path = f"views/{await kept(rig)}"
+    for headers, name, status in (({"If-Match": '"v1"'}, "mine", 412), ({}, "ours", 200)):
+        views: Any = Overtaken(rig.yard.store, query="state:lost")
+        racing = rig.with_services(store=structs.replace(rig.yard.store, views=views))
+
+        answer = await racing.ask("PATCH", path, json={"name": name}, headers=headers)
+
+        assert answer.status_code == status, answer.text
+    view = (await rig.get(path)).json()
+    assert (view["name"], view["query"], view["version"]) == ("ours", "state:lost", 4)
+    await kept(rig, name="taken")
+    taken = await rig.ask("PATCH", path, json={"name": "taken"})
+    assert problem(taken) == (409, "conflict")
 
 
 async def test_they_are_listed_by_page_and_name(rig: Rig) -> None:

@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.access.user import LOCAL, NO_GRANTS, Grants
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
-from crawlyard.services.webhooks.manager import Webhooks
 from tests.web.rig import Rig, problem
 
 HOOK = "https://hooks.example.org/crawls"
@@ -25,15 +24,11 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [INSIDE.get(host, "93.184.216.34")]
 
 
-def granting(rig: Rig, grants: Grants) -> Rig:
-    """Return *rig* with a yard that grants its users no more than that, and asks no DNS."""
-    rig.yard.services.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
-    return rig
-
-
 @pytest.fixture
 def yard(rig: Rig) -> Rig:
-    return granting(rig, NO_GRANTS)
+    """Return a server that asks no DNS."""
+    rig.yard.services.resolve = resolve
+    return rig
 
 
 async def a_webhook(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
@@ -138,12 +133,12 @@ async def test_no_way_leads_inside(yard: Rig) -> None:
         assert (await yard.get(f"webhooks/{kept['id']}")).json()["url"] == HOOK, url
 
 
-async def test_an_address_is_opened_where_the_yard_grants_it(rig: Rig) -> None:
-    granting(rig, Grants())
-    opened = await rig.post(
+async def test_an_address_is_opened_where_the_yard_grants_it(yard: Rig) -> None:
+    await yard.ask("PUT", "settings/grants", json={"addresses": True}, headers={"If-Match": "*"})
+    opened = await yard.post(
         "webhooks", {"url": "http://10.0.0.7/", "allow_addresses": ["10.0.0.7"]}
     )
-    beside = await rig.post(
+    beside = await yard.post(
         "webhooks", {"url": "http://10.0.0.8/", "allow_addresses": ["10.0.0.7"]}
     )
     assert (opened.status_code, opened.json()["allow_addresses"]) == (201, ["10.0.0.7"])

@@ -8,9 +8,9 @@ from crawlyard.bus.base import Bus
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.dispatch.base import Dispatcher
+from crawlyard.engine.http.dns import addresses_of
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.access.settings import SiteSettings
 from crawlyard.services.fleet.events import Events
 from crawlyard.services.jobs.bulk import workers_of
 from crawlyard.services.jobs.manager import JobManager
@@ -20,7 +20,6 @@ from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.services.schedules.ticker import TickerOptions
 from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.services.webhooks.manager import Webhooks
 from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
@@ -41,7 +40,8 @@ if TYPE_CHECKING:
         why,
     )
     from crawlyard.services.schedules import backfill
-    from crawlyard.services.templates import intake
+    from crawlyard.services.templates import files
+    from crawlyard.services.webhooks.receivers import Resolve
     from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
@@ -57,7 +57,7 @@ else:  # a command needs few of them
     preview = lazily("crawlyard.services.jobs.preview")
     why = lazily("crawlyard.services.jobs.why")
     backfill = lazily("crawlyard.services.schedules.backfill")
-    intake = lazily("crawlyard.services.templates.intake")
+    files = lazily("crawlyard.services.templates.files")
     disk = lazily("crawlyard.services.worker.disk")
 
 
@@ -78,7 +78,7 @@ class Services:
         self.settings = settings
         self.bus = bus
         self._worker_context = worker_context
-        keeping = JanitorOptions(
+        self.keeping = JanitorOptions(
             paused_ttl=settings.paused_ttl,
             retention=settings.retention,
             events=settings.events_kept,
@@ -90,10 +90,9 @@ class Services:
         self.jobs = JobManager(store, dispatcher, clock, self.policy)
         self.results = Results(store)
         self.events = Events(store.events, clock)
-        self.janitor = Janitor(store, clock, keeping)
-        self.site_settings = SiteSettings(store, clock, keeping)
+        self.janitor = Janitor(store, clock, self.keeping)
         self.templates = TemplateManager(store, clock)
-        self.webhooks = Webhooks(store, clock)
+        self.resolve: Resolve = addresses_of  # of the receivers of webhooks
         self.scheduler = Scheduler(
             store,
             self.jobs,
@@ -103,7 +102,7 @@ class Services:
             TickerOptions(backlog=settings.schedule_backlog),
         )
         self.operations = Operations(store, clock, workers_of(self.jobs, self.scheduler))
-        self.requests = Requests(self.jobs, self.templates, self.site_settings)
+        self.requests = Requests(self.jobs, self.templates, self.policy)
 
     @cached_property
     def access(self) -> "credentials.Credentials":
@@ -118,9 +117,7 @@ class Services:
     @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(
-            self.jobs, self.templates, self.site_settings, self.store.events
-        )
+        return effective_config.Configs(self.jobs, self.templates, self.policy, self.store.events)
 
     @cached_property
     def why(self) -> "why.Why":
@@ -174,6 +171,6 @@ class Services:
         return metrics.Metrics(self.store, self.bus, self.clock)
 
     @cached_property
-    def intake(self) -> "intake.TemplateIntake":
+    def intake(self) -> "files.TemplateIntake":
         """Return the reader of template files."""
-        return intake.TemplateIntake()
+        return files.TemplateIntake()

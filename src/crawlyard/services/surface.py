@@ -11,7 +11,7 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import sections, tokens, users, views
+    from crawlyard.services.access import settings, tokens, users, views
     from crawlyard.services.fleet import (
         event_feed,
         hosts,
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from crawlyard.services.schedules import schedules
     from crawlyard.services.services import Services
     from crawlyard.services.templates import templates
-    from crawlyard.services.webhooks import hooks
+    from crawlyard.services.webhooks import webhooks
 else:  # a command asks for one or two of them
-    sections = lazily("crawlyard.services.access.sections")
+    settings = lazily("crawlyard.services.access.settings")
     tokens = lazily("crawlyard.services.access.tokens")
     users = lazily("crawlyard.services.access.users")
     views = lazily("crawlyard.services.access.views")
@@ -43,7 +43,7 @@ else:  # a command asks for one or two of them
     jobs = lazily("crawlyard.services.jobs.jobs")
     schedules = lazily("crawlyard.services.schedules.schedules")
     templates = lazily("crawlyard.services.templates.templates")
-    hooks = lazily("crawlyard.services.webhooks.hooks")
+    webhooks = lazily("crawlyard.services.webhooks.webhooks")
 
 N = TypeVar("N", bound=Noun)
 
@@ -99,9 +99,9 @@ class Surface:
         return self._made(schedules.Schedules)
 
     @cached_property
-    def webhooks(self) -> "hooks.Hooks":
+    def webhooks(self) -> "webhooks.Webhooks":
         """Return webhooks and what was delivered to them."""
-        return self._made(hooks.Hooks)
+        return self._made(webhooks.Webhooks)
 
     @cached_property
     def workers(self) -> "workers.Workers":
@@ -119,9 +119,9 @@ class Surface:
         return self._made(event_feed.EventFeed)
 
     @cached_property
-    def settings(self) -> "sections.Sections":
+    def settings(self) -> "settings.SiteSettings":
         """Return settings of the whole instance."""
-        return self._made(sections.Sections)
+        return self._made(settings.SiteSettings)
 
     @cached_property
     def operations(self) -> "operations.OperationReader":

@@ -7,7 +7,7 @@ from enum import StrEnum, auto
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crawlyard.core.access.quota import DAILY
+from crawlyard.core.access.user import DAILY
 from crawlyard.core.hosts.rule import HostState
 from crawlyard.core.hosts.status import HostReport
 from crawlyard.core.jobs.job import Job

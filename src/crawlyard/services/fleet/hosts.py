@@ -19,9 +19,10 @@ from crawlyard.core.hosts.rule import (
     HostState,
 )
 from crawlyard.core.hosts.status import HostStanding
-from crawlyard.errors import Conflict, Forbidden, NotFound, Version, check_version
+from crawlyard.errors import Conflict, NotFound, Version, check_version
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import TRIES
 
 if TYPE_CHECKING:
     from crawlyard.engine import urls
@@ -30,7 +31,6 @@ else:  # it loads the parser of URLs
 
 READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
 
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 Note = Annotated[str, Meta(max_length=MAX_NOTE)]
 
@@ -127,7 +127,7 @@ class Hosts(Noun):
     @endpoint("DELETE /hosts/{host}", WRITE, status=204)
     async def unset(self, host: str, *, version: IfMatch = None) -> None:
         """Delete the rule of a host: the settings of each job apply again."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = await self._guarded(host, version)
             now = self._services.clock.now()
             event = host_event(
@@ -144,7 +144,7 @@ class Hosts(Noun):
 
     async def _guarded(self, host: str, version: Version) -> HostRule:
         name = urls.host_named(host)
-        self._check_admin()
+        self._check_admin("only one says how hosts are asked")
         rule = await self._services.store.host_rules.get(name)
         check_version(f"the rule of host {name}", rule.version, version)
         return rule
@@ -153,8 +153,8 @@ class Hosts(Noun):
         self, host: str, changes: Mapping[str, Any], event: EventName, version: Version
     ) -> HostOut:
         name = urls.host_named(host)
-        self._check_admin()
-        for _ in range(_TRIES):
+        self._check_admin("only one says how hosts are asked")
+        for _ in range(TRIES):
             now = self._services.clock.now()
             old = await self._rule(name) or HostRule(host=name, version=0, updated_at=now)
             check_version(f"the rule of host {name}", old.version, version)
@@ -185,10 +185,6 @@ class Hosts(Noun):
             return await self._services.store.host_rules.get(name)
         except NotFound:
             return None
-
-    def _check_admin(self) -> None:
-        if self._actor.role is not Role.ADMIN:
-            raise Forbidden(f"{self._actor.id} is no admin: only one says how hosts are asked")
 
 
 def _keeps_changing(name: str) -> Conflict:

@@ -14,7 +14,7 @@ from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
 from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
-from crawlyard.services.webhooks.hooks import Hooks
+from crawlyard.services.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from crawlyard.core import endpoint_schema
@@ -48,7 +48,7 @@ _FORMS = {
     "job": _JOBS["create"],
     "template": endpoints_of(Templates)["create"],
     "schedule": endpoints_of(Schedules)["create"],
-    "webhook": endpoints_of(Hooks)["create"],
+    "webhook": endpoints_of(Webhooks)["create"],
     "bulk": _JOBS["bulk"],
 }
 

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.quota import day_of
-from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.access.user import Permit, Role, day_of
 from crawlyard.core.answers.base import seconds
 from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.core.answers.fleet.stats import CardsOut, DayOut, StatsOut, StepOut

@@ -32,11 +32,10 @@ from crawlyard.errors import (
 )
 from crawlyard.services.jobs.results import visible
 from crawlyard.services.jobs.submission import JobSubmitter, Submission
+from crawlyard.services.races import TRIES
 from crawlyard.services.worker.janitor import purged
 from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
 from crawlyard.store.store import Store
-
-_TRIES = 8  # a move that loses a race is retried on a fresh read; more losses mean a bug
 
 _A_MOMENT = timedelta(milliseconds=250)
 
@@ -142,7 +141,7 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, QuotaExceeded, Stale: as the names say.
             IllegalMove: the job has not ended.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             _check_sound(old)
             if not old.state.ended:
@@ -172,7 +171,7 @@ class JobManager(JobSubmitter):
             IllegalMove: the job has not ended, nothing in it failed that way, or a
                 limit that is used up would end it before its first request.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             _check_sound(old)
@@ -224,7 +223,7 @@ class JobManager(JobSubmitter):
         if unknown:
             known = ", ".join(sorted(EDITABLE))
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             _check_sound(old)
             spec = edited(old.spec, changes)
@@ -251,7 +250,7 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, Stale: as the names say.
             IllegalMove: the job is pending or running.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self.deletable(actor, job_id, version)).job
             event = old.event(EventName.DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
@@ -283,7 +282,7 @@ class JobManager(JobSubmitter):
         return await purged(self._store.upkeep, self._clock)
 
     async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             if move is not Move.CANCEL:

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor, Grant
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
@@ -30,7 +31,6 @@ from crawlyard.services.access.policy import (
     cut_of,
     within_ceilings,
 )
-from crawlyard.services.access.settings import SiteSettings, underlaid
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
 from crawlyard.services.webhooks.receivers import Resolve, check_names, with_webhooks
 from crawlyard.store.jobs.intake import IntakeStore
@@ -394,12 +394,10 @@ class JobPlan(Struct, frozen=True, kw_only=True):
 class Requests:
     """Turns requests into jobs."""
 
-    def __init__(
-        self, jobs: JobSubmitter, templates: TemplateManager, settings: SiteSettings
-    ) -> None:
+    def __init__(self, jobs: JobSubmitter, templates: TemplateManager, policy: Policy) -> None:
         self._jobs = jobs
         self._templates = templates
-        self._settings = settings
+        self._policy = policy
 
     async def draft(self, actor: Actor, request: JobRequest) -> JobDraft:
         """Turn a request into a checked draft, for `JobSubmitter.enter`; nothing is written.
@@ -422,7 +420,7 @@ class Requests:
         """
         answers: dict[int, Entered] = {}
         wanted: dict[int, Submission] = {}
-        defaults = await self._settings.defaults()
+        defaults = await self._policy.section(SectionName.DEFAULTS)
         for number, request in enumerate(requests):
             try:
                 if isinstance(request, Refused):
@@ -456,7 +454,9 @@ class Requests:
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.
         """
-        return await self._prepared(actor, request, await self._settings.defaults())
+        return await self._prepared(
+            actor, request, await self._policy.section(SectionName.DEFAULTS)
+        )
 
     async def _prepared(
         self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
@@ -474,7 +474,11 @@ class Requests:
                 actor, request.template, request.params, request.form, request.template_version
             )
             spec, sources, origin = rendered.spec, rendered.sources, rendered.origin
-        under = underlaid(defaults, spec, sources, DEFAULT)
+        # the settings complete it, in the fields that nothing has set
+        under = {p: value for p, value in values_of(defaults).items() if sources[p] == DEFAULT}
         return Prepared(
-            spec=under.spec, start_at=request.start_at, origin=origin, sources=under.sources
+            spec=spec_with(under, spec) if under else spec,
+            start_at=request.start_at,
+            origin=origin,
+            sources={**sources, **dict.fromkeys(under, SETTINGS)},
         )

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import RETENTIONS, SectionName, days_of
-from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import day_of
 from crawlyard.core.event import EventName
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.job import Job

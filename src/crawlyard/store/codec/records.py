@@ -4,8 +4,7 @@ from operator import attrgetter
 
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.policy import Section
-from crawlyard.core.access.quota import limited
-from crawlyard.core.access.user import Quota, User
+from crawlyard.core.access.user import Quota, User, limited
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event
 from crawlyard.core.hosts.rule import HostRule

@@ -27,7 +27,7 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import Body, Outcome, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard

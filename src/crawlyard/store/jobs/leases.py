@@ -56,7 +56,7 @@ class LeaseStore(StorePart):
 
         `core.jobs.queue.claim_key` defines the order, `core.jobs.queue.takes` which jobs *asker*
         may take. Two callers never get the same job. Jobs of users whose quota is used up are
-        skipped, as decided by `core.access.quota.held_back`.
+        skipped, as decided by `core.access.user.held_back`.
         """
         if self._in_vain:
             marked, first = await self._database.known(soonest)

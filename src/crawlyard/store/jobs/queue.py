@@ -164,7 +164,7 @@ class QueueStore(StorePart):
     def spent(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that is used up for the day.
 
-        Decided by `core.access.quota.spent`; only users who have fetched something today.
+        Decided by `core.access.user.spent`; only users who have fetched something today.
         """
         return parts_spent(conn, now)
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from crawlyard.core.access.quota import day_of, held_back, spent
+from crawlyard.core.access.user import day_of, held_back, spent
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
