@@ -15,7 +15,7 @@ from crawlyard.core.access.user import Actor, Grant
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, values_of
+from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
@@ -24,6 +24,7 @@ from crawlyard.errors import Forbidden, Invalid, Refused, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import (
     CEILING,
+    SETTINGS,
     Clamped,
     Policy,
     check_grants,
