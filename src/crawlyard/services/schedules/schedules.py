@@ -1,6 +1,7 @@
 """Schedules, as one user makes, finds, changes and runs them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypedDict, Unpack
 
@@ -50,10 +51,11 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.schedules.timetable import check_instant, timetable
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Invalid, NotFound, Stale
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
 from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.services.schedules.ticker import TRIES, keeps_changing
 from crawlyard.store.queries import ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
@@ -280,14 +282,16 @@ class Schedules(Noun):
         With another time table it is due next at the first instant from now on.
         """
         scheduler = self._services.scheduler
-        old = await scheduler.changeable(self._actor, ref, version)
-        # params and overrides are merged into those of this version
-        version = None if version is None else old.version
-        with blaming(_PARTS, "overrides", _SECONDS):
-            new = await scheduler.update(
-                self._actor, old.id, _changed(old, changes), version=version
-            )
-        return await self._shown(new)
+        for _ in range(TRIES):
+            old = await scheduler.changeable(self._actor, ref, version)
+            ref = old.id  # its name may become another's
+            # params and overrides are merged into those of this version: of no other
+            with suppress(Stale), blaming(_PARTS, "overrides", _SECONDS):
+                new = await scheduler.update(
+                    self._actor, ref, _changed(old, changes), version=old.version
+                )
+                return await self._shown(new)
+        raise keeps_changing(ref)
 
     @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
