@@ -12,15 +12,7 @@ from crawlyard.services.noun import Noun
 
 if TYPE_CHECKING:
     from crawlyard.services.access import sections, tokens, users, views
-    from crawlyard.services.fleet import (
-        event_feed,
-        hosts,
-        meta,
-        monitoring,
-        operations,
-        pages,
-        workers,
-    )
+    from crawlyard.services.fleet import event_feed, hosts, meta, operations, pages, workers
     from crawlyard.services.fleet import stats as figures
     from crawlyard.services.jobs import jobs
     from crawlyard.services.schedules import schedules
@@ -35,7 +27,6 @@ else:  # a command asks for one or two of them
     event_feed = lazily("crawlyard.services.fleet.event_feed")
     hosts = lazily("crawlyard.services.fleet.hosts")
     meta = lazily("crawlyard.services.fleet.meta")
-    monitoring = lazily("crawlyard.services.fleet.monitoring")
     operations = lazily("crawlyard.services.fleet.operations")
     pages = lazily("crawlyard.services.fleet.pages")
     figures = lazily("crawlyard.services.fleet.stats")
@@ -149,9 +140,9 @@ class Surface:
         return self._made(meta.Meta)
 
     @cached_property
-    def monitoring(self) -> "monitoring.Monitoring":
+    def monitoring(self) -> "figures.Monitoring":
         """Return figures of the whole instance."""
-        return self._made(monitoring.Monitoring)
+        return self._made(figures.Monitoring)
 
 
 @cache

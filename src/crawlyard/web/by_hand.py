@@ -22,8 +22,8 @@ from crawlyard.services import surface
 from crawlyard.services.fleet.event_feed import EventFeed
 from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.metrics import MEDIA_TYPE as EXPOSITION
-from crawlyard.services.fleet.monitoring import Monitoring
 from crawlyard.services.fleet.pages import Pages
+from crawlyard.services.fleet.stats import Monitoring
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.auth import count, proved, site_of

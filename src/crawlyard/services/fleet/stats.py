@@ -1,9 +1,9 @@
-"""Figures of an instance: for its dashboard, and what needs a person."""
+"""Figures of an instance: for its dashboard, for Prometheus, and what needs a person."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
@@ -16,8 +16,14 @@ from crawlyard.core.endpoint import Instant, endpoint
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import JobQuery
+
+if TYPE_CHECKING:
+    from crawlyard.services.fleet import metrics
+else:  # it loads the client of Prometheus
+    metrics = lazily("crawlyard.services.fleet.metrics")
 
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
@@ -141,6 +147,15 @@ class Attention(Noun):
         Of what is yours, an admin of all; what your token may not read is left out.
         """
         return AttentionOut.of(await self._services.overview.attention(self._actor, self._permits))
+
+
+class Monitoring(Noun):
+    """Shows figures of the whole instance."""
+
+    @endpoint("GET /metrics", Permit.ADMIN, "root", noun="monitoring")
+    async def metrics(self) -> str:
+        """Return the figures of the yard as Prometheus reads them; for a token of an admin."""
+        return metrics.exposed(await self._services.metrics.figures(self._actor))
 
 
 def _steps(since: datetime, until: datetime, step: timedelta) -> int:
