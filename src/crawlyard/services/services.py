@@ -37,7 +37,6 @@ if TYPE_CHECKING:
         wait,
         why,
     )
-    from crawlyard.services.schedules import backfill
     from crawlyard.services.templates import intake
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
@@ -53,7 +52,6 @@ else:  # a command needs few of them
     preview = lazily("crawlyard.services.jobs.preview")
     wait = lazily("crawlyard.services.jobs.wait")
     why = lazily("crawlyard.services.jobs.why")
-    backfill = lazily("crawlyard.services.schedules.backfill")
     intake = lazily("crawlyard.services.templates.intake")
 
 
@@ -142,11 +140,6 @@ class Services:
     def archive(self) -> "page_search.Archive":
         """Return the pages of all jobs."""
         return page_search.Archive(self.store, self.clock)
-
-    @cached_property
-    def backfills(self) -> "backfill.BackfillOperations":
-        """Return backfills in the background."""
-        return backfill.BackfillOperations(self.scheduler, self.operations, self.clock)
 
     @cached_property
     def watching(self) -> "status.Watching":

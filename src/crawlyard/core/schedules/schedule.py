@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct, field
 
+from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.parse import shown
 from crawlyard.core.schedules.timetable import check_instant
@@ -261,3 +262,35 @@ def _within(name: str, value: V | None, least: V, most: V | None = None) -> None
     if value is not None and (value < least or (most is not None and value > most)):
         span = f"at least {least}" if most is None else f"{least} to {most}"
         raise Invalid(name, f"expected {span}, got {value}")
+
+
+# --- events
+
+
+def told(
+    schedule: CrawlSchedule, name: EventName, now: datetime, actor: str, **data: object
+) -> Event:
+    """Return an event about a schedule."""
+    return Event(
+        name=name,
+        subject=schedule.id,
+        owner=schedule.owner,
+        at=now,
+        actor=actor,
+        data={"name": schedule.name, "version": schedule.version, **data},
+    )
+
+
+def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
+    """Return the event of a tick."""
+    return told(
+        schedule,
+        EventName.SCHEDULE_TICKED,
+        tick.decided_at,
+        actor,
+        due_at=tick.due_at.isoformat(),
+        outcome=tick.outcome.value,
+        reason=tick.reason.value,
+        detail=tick.detail,
+        job_id=tick.job_id,
+    )
