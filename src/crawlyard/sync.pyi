@@ -13,10 +13,8 @@ from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
-from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
-from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
@@ -66,6 +64,8 @@ from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.overview.attention import Attention
+from crawlyard.core.overview.stats import StatsOut
 from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
@@ -552,7 +552,7 @@ class _Stats:
     ) -> StatsOut: ...
 
 class _Attention:
-    def get(self) -> AttentionOut: ...
+    def get(self) -> Attention: ...
 
 class _Meta:
     def get(self) -> MetaOut: ...

@@ -26,7 +26,7 @@ from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials
-    from crawlyard.services.fleet import metrics, overview, status
+    from crawlyard.services.fleet import overview, status
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
-    metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
@@ -156,11 +155,6 @@ class Services:
         """Return what needs attention."""
         disk = partial(overview.room, overview.folder_of(self.settings))
         return overview.Overview(self.store, self.clock, self.watching, disk)
-
-    @cached_property
-    def metrics(self) -> "metrics.Metrics":
-        """Return figures for Prometheus."""
-        return metrics.Metrics(self.store, self.bus, self.clock)
 
     @cached_property
     def intake(self) -> "intake.TemplateIntake":

@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.core.event import Topic
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.job_log import Level, LevelWord
-from crawlyard.core.stream_topic import Topic
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export.base import Format, file_name
 from crawlyard.services import surface

@@ -50,7 +50,7 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
     ScheduleDraft,
 )
-from crawlyard.core.schedules.timetable import check_instant, timetable
+from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
 from crawlyard.errors import Invalid, NotFound, Stale, Version
 from crawlyard.services.jobs.job_looks import JobLooks
@@ -254,7 +254,10 @@ class Schedules(Noun):
             starts_at=starts_at, ends_at=ends_at, jitter=timedelta(seconds=jitter_s)
         )
         found = forecast_of(table, now, count, bounds)
-        return TimetablePreviewOut.looked(table, when, zone, found, now)
+        place = zone_of(zone)
+        return TimetablePreviewOut.of(
+            table, when, place, found.instants, now, warnings=found.warnings
+        )
 
     @endpoint("GET /schedules/calendar", READ)
     async def calendar(

@@ -8,7 +8,7 @@ from crawlyard.core.access.quota import limited
 from crawlyard.core.access.user import Quota, User
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event
-from crawlyard.core.hosts.rule import HostRule
+from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.core.idempotency import Reply
 from crawlyard.core.jobs.job_log import LogLine
 from crawlyard.core.operation import Operation
