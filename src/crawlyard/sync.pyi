@@ -23,7 +23,6 @@ from crawlyard.core.answers.jobs.job_looks import (
     DeletionOut,
     ExclusionOut,
     ExpandedJobOut,
-    ExpandedScheduleOut,
     JobProgressOut,
     PreviewOut,
     QueueOut,
@@ -41,6 +40,7 @@ from crawlyard.core.answers.jobs.pages import (
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ExpandedScheduleOut,
     ScheduleDeletionOut,
     ScheduleOut,
     TickOut,

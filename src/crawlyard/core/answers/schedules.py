@@ -3,11 +3,14 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Self
+from zlib import crc32
 from zoneinfo import ZoneInfo
+
+from msgspec import UNSET, UnsetType
 
 from crawlyard.core.answers.base import Tagged, Wire, seconds
 from crawlyard.core.schedules.planning import TimetableWarning
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, RecentTick, Tick
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
 from crawlyard.errors import Invalid
@@ -62,6 +65,30 @@ class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
             overrides=hidden(schedule.overrides),
         )
         return made.at_beat(schedule.beat)
+
+
+class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
+    """What is added to a schedule."""
+
+    recent: tuple[RecentTick, ...]  # its last 60 ticks, the latest first
+
+
+class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
+    """One schedule, and what became of its last instants if that was asked for."""
+
+    expanded: ScheduleTiesOut | UnsetType = UNSET
+
+    @classmethod
+    def with_recent(
+        cls, shape: ScheduleOut, recent: Sequence[RecentTick] | None
+    ) -> "ExpandedScheduleOut":
+        """Return *shape* with the last ticks of its schedule, if there are to be any."""
+        if recent is None:
+            return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
+        ties = ScheduleTiesOut(recent=tuple(recent))
+        # its tag is another whenever one of them changes
+        beat = crc32(repr((shape.beat, ties)).encode())
+        return cls.filled(shape, expanded=ties).at_beat(beat)
 
 
 class TickOut(Wire, frozen=True, kw_only=True):

@@ -8,7 +8,6 @@ from typing import Literal, TypeVar
 from msgspec import Struct, field
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.parse import shown
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION
@@ -102,7 +101,6 @@ class Tick(Struct, frozen=True, kw_only=True):
     detail: str = ""
     job_id: str | None = None
     decided_at: datetime
-    beat: int = 0  # of the schedule with which it was written: rows of one beat are of one moment
 
 
 class CrawlSchedule(Struct, frozen=True, kw_only=True):
@@ -204,10 +202,13 @@ EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
 
 
 class RecentTick(Struct, frozen=True, kw_only=True):
-    """A row of the ledger, with the current state of its job."""
+    """What became of one instant at which a schedule was due, and of its job."""
 
-    tick: Tick
-    state: State | None = None  # None: there is no job, or it has been deleted
+    due_at: datetime
+    outcome: str
+    reason: str
+    job_id: str | None
+    job_state: str | None  # now; null: there is no job, or it has been deleted
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):

@@ -67,7 +67,7 @@ class Watching:
                 for host in report.hosts:
                     asked[host.host].append((report.id, host))
         own = None if actor.role is Role.ADMIN else await self._running(actor)
-        booked = await self._store.hosts.booked(asked)
+        booked = await self._store.hosts.booked(asked) if asked else {}
         every = (_standing(name, asked[name], booked.get(name), own) for name in sorted(asked))
         return [host for host in every if own is None or host.jobs]
 

@@ -420,8 +420,8 @@ class Scheduler(ScheduleReader):
         await self._ticker.check_room(schedule, 1)
         run, decision = requested_run(schedule, at, active, by)
         job, created = await self._ticker.job(schedule, at, by=by)
-        replaced = (replace(tick, decided_at=now) for tick in decision.ticks)
-        ticks = (*replaced, run.tick(schedule.id, job.id, now))
+        decided = (*decision.ticks, replace(run, job_id=job.id))
+        ticks = tuple(replace(tick, decided_at=now) for tick in decided)
         return Firing(
             after=decision.schedule_after,
             ticks=ticks,

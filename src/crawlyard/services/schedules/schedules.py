@@ -9,11 +9,11 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.job_looks import ExpandedScheduleOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ExpandedScheduleOut,
     ScheduleDeletionOut,
     ScheduleOut,
     TickOut,

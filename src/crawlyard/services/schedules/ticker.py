@@ -16,7 +16,7 @@ from crawlyard.core.jobs.job import DIRECT, Job
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.decision import Run, TickDecision, decide, released
+from crawlyard.core.schedules.decision import TickDecision, decide, released
 from crawlyard.core.schedules.planning import planned
 from crawlyard.core.schedules.schedule import (
     BY_ITSELF,
@@ -193,11 +193,7 @@ class Ticker:
 
     async def write(self, firings: Sequence[Firing]) -> int:
         """Write firings and announce their jobs to workers; return how many won their race."""
-        stamped = [
-            replace(f, ticks=tuple(replace(tick, beat=f.after.beat) for tick in f.ticks))
-            for f in firings
-        ]
-        first = await self._store.ticks.fire(stamped)
+        first = await self._store.ticks.fire(firings)
         won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
         for firing in won:
             for job, _ in firing.jobs:
@@ -226,8 +222,8 @@ class Ticker:
                 decision = decision.refused(run, job.reason, job.detail, now)
             else:
                 made.append(job)
-                ticks.append(run.tick(schedule.id, job[0].id, now))
-        ticks += [replace(tick, decided_at=now) for tick in decision.ticks]
+                ticks.append(replace(run, job_id=job[0].id))
+        ticks = [replace(tick, decided_at=now) for tick in (*ticks, *decision.ticks)]
         ticks.sort(key=lambda tick: tick.due_at)
         after = decision.schedule_after
         events = [ticked(schedule, tick, BY_ITSELF) for tick in ticks]
@@ -286,7 +282,7 @@ class Ticker:
         return Firing(after=after, events=(event,))
 
     async def _made(
-        self, schedule: CrawlSchedule, run: Run, making: Making
+        self, schedule: CrawlSchedule, run: Tick, making: Making
     ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
