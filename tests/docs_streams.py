@@ -6,7 +6,6 @@ from datetime import timedelta
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.live import (
     ByeOut,
-    CountsOut,
     HappenedOut,
     HelloOut,
     JobsProgressOut,
@@ -15,6 +14,7 @@ from crawlyard.core.answers.fleet.live import (
     LogLinesOut,
     PingOut,
     ResyncOut,
+    StateCountsOut,
     WorkersOut,
 )
 from crawlyard.core.event import EventName
@@ -37,7 +37,7 @@ Table = Callable[[list[str], list[list[str]]], str]
 _EVENTS: Mapping[str, tuple[str, type[Wire]]] = {
     "hello": ("", HelloOut),
     "jobs.progress": ("", JobsProgressOut),
-    "counts": ("", CountsOut),
+    "counts": ("", StateCountsOut),
     "workers": ("", WorkersOut),
     "ping": ("", PingOut),
     "resync": ("where to go on", ResyncOut),

@@ -16,8 +16,7 @@ from crawlyard.core.access.credential import digest_of
 from crawlyard.core.access.user import Permit, Quota, Role
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
 from crawlyard.core.event import EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.job_log import Level

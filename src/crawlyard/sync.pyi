@@ -12,10 +12,8 @@ from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
-from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
-from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
@@ -24,7 +22,6 @@ from crawlyard.core.answers.jobs.job_looks import (
     DeletionOut,
     ExclusionOut,
     ExpandedJobOut,
-    ExpandedScheduleOut,
     JobProgressOut,
     PreviewOut,
     QueueOut,
@@ -42,6 +39,7 @@ from crawlyard.core.answers.jobs.pages import (
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ExpandedScheduleOut,
     ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
@@ -65,6 +63,8 @@ from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.overview.attention import Attention
+from crawlyard.core.overview.stats import StatsOut
 from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
@@ -551,7 +551,7 @@ class _Stats:
     ) -> StatsOut: ...
 
 class _Attention:
-    def get(self) -> AttentionOut: ...
+    def get(self) -> Attention: ...
 
 class _Meta:
     def get(self) -> MetaOut: ...

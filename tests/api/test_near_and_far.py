@@ -106,6 +106,7 @@ async def test_lists_are_walked_to_their_end(yard: Surface) -> None:
     rest = await yard.jobs.list(tag="x", limit=200, cursor=part.next_cursor)
     walked = [job.id async for job in every(yard.jobs.list, tag=("x", "y"))]
     assert walked == [job.id async for job in every(yard.jobs.list, tag="y, x")]
+    assert (await yard.jobs.list(tag='"y,x"')).items == []
     some = [job.id async for job in every(yard.jobs.list, limit=3)]
 
     assert (len(part.items), part.total, part.has_more) == (2, 5, True)

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.store import Store
 from tests.builders import NOW

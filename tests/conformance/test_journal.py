@@ -9,7 +9,7 @@ from sqlalchemy import create_engine, func, make_url, select
 
 from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import KnownURL, Outcome, Skipped, TargetState, Via
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Batch, Claim
 from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine, Point
 from crawlyard.core.jobs.lifecycle import Move, State

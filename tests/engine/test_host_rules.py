@@ -10,7 +10,7 @@ import pytest
 from crawlyard import LOCAL, Scope, State, StateReason, Yard
 from crawlyard.core.crawl.page import RuleKind
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.demo.site import Answer
 from crawlyard.errors import NotFound
 from tests.engine.rig import a_spec, crawled, opened, outcome

@@ -30,7 +30,7 @@ async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
         await yard.scheduler.run_now(LOCAL, schedule.id)
     else:
         await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
-    woken = yard.scheduler._rounds._nudged
+    woken = yard.scheduler._nudged
     woken.clear()
 
     await yard.worker().run(drain=True)

@@ -8,8 +8,8 @@ import pytest
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor, Permit
+from crawlyard.core.event import Topic
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.stream_topic import Topic
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.core.jobs.checkpoint import Batch, Booking
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason

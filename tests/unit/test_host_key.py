@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.hosts.rule import HostRule, HostState
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import JobSpec, Scope, hosts_in
 from crawlyard.core.jobs.waiting import WaitReason, running_waits

@@ -263,7 +263,7 @@ class Yard:
             job = its_job(self.schedule, run.due_at)
             self.jobs.append(job)
             self.runs.append(run.due_at)
-            self._row(run.tick(self.schedule.id, job.id, now))
+            self._row(replace(run, job_id=job.id, decided_at=now))
         for tick in decision.ticks:
             self._row(tick)
         self.schedule = decision.schedule_after

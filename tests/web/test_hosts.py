@@ -6,10 +6,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import EventName
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.event import EventName, Topic
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.stream_topic import Topic
 from crawlyard.store.queries import EventQuery
 from tests.builders import LEASE
 from tests.builders_serve import a_report

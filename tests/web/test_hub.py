@@ -12,11 +12,10 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
-from crawlyard.core.answers.fleet.live import CountsOut, PingOut
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.answers.fleet.live import PingOut, StateCountsOut
+from crawlyard.core.event import TOPIC_OF, Event, EventName, Topic, topics_for
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.stream_topic import TOPIC_OF, Topic, topics_for
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
@@ -180,7 +179,7 @@ async def test_counts_are_told_at_most_once_a_second_and_when_they_change(rig: R
 
 
 def test_counts_have_a_number_for_each_state() -> None:
-    assert list(CountsOut.__struct_fields__) == [state.value for state in State]
+    assert list(StateCountsOut.__struct_fields__) == [state.value for state in State]
 
 
 def shown(data: dict[str, object], name: str) -> list[object]:

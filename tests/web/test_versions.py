@@ -300,6 +300,30 @@ async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row:
     assert reads > 1  # whoever writes has read it
 
 
+async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_between(
+    store: Store, subtests: pytest.Subtests
+) -> None:
+    meddled = Meddled(store.schedules)
+    parts: dict[str, Any] = {"schedules": meddled}
+    rig = await a_rig(store)
+    slow = await a_rig(replace(store, **parts), clock=rig.clock)
+    for reads in (1, 2, 3):
+        path = f"schedules/{await a_schedule(rig)}"
+
+        async def rival(path: str = path) -> None:
+            limits = {"overrides": {"limits": {"pages": 7}}}
+            await rig.ask("PATCH", path, json=limits, headers=ANY)
+
+        meddled.let(rival, reads)
+        change = {"overrides": {"tags": ["nightly"]}}
+        answer = await slow.ask("PATCH", path, json=change, headers=ANY)
+
+        with subtests.test(reads=reads):
+            assert (answer.status_code, meddled.acted) == (200, True), answer.text
+            kept = (await rig.get(path)).json()["overrides"]
+            assert kept == {"urls": [URL], "limits": {"pages": 7}, "tags": ["nightly"]}
+
+
 SAME = (
     (JOB, a_job),
     (TEMPLATE, a_template),

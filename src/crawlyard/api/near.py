@@ -10,7 +10,7 @@ import msgspec
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of
+from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of, split_words
 from crawlyard.core.faults import faults_of
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid
@@ -77,6 +77,5 @@ def _converted(parameter: Parameter, value: Any) -> Any:
         path, _, said = next(faults_of(plain, parameter.hint, error))
         raise Invalid(f"{parameter.alias}.{path}" if path else parameter.alias, said) from None
     if parameter.many and given is not None:  # as in a query, where commas separate words too
-        words = (given,) if isinstance(given, str) else given
-        return tuple(filter(None, (part.strip() for word in words for part in word.split(","))))
+        return split_words((given,) if isinstance(given, str) else given)
     return given

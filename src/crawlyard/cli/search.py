@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from crawlyard.cli.jobs import lookup
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.archive import FoundPageOut
-    from crawlyard.core.answers.fleet.attention import AttentionOut, NoticeOut
     from crawlyard.core.crawl import page_search
+    from crawlyard.core.overview.attention import Attention, Notice
     from crawlyard.services.jobs.terms import ArchiveTerms
 else:
     lookup = lazily("crawlyard.cli.jobs.lookup")
@@ -134,7 +134,7 @@ async def attention(session: "Session") -> None:
         session.tell(sentence)
 
 
-def left_out(found: "AttentionOut") -> list[str]:
+def left_out(found: "Attention") -> list[str]:
     """Return a sentence for each kind of which there is more than is listed."""
     told = []
     for kind, number in found.counts.items():
@@ -160,7 +160,7 @@ def _pages_view(now: datetime) -> "View[FoundPageOut]":
     )
 
 
-def _notices_view(now: datetime) -> "View[NoticeOut]":
+def _notices_view(now: datetime) -> "View[Notice]":
     return View(
         key=lambda notice: notice.subject.id if notice.subject else notice.kind,
         columns=(

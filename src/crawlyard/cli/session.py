@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from crawlyard.cli.server.deadline import Deadline
     from crawlyard.core.answers.fleet.health import ReadyOut
-    from crawlyard.core.answers.fleet.upkeep import FreedOut
+    from crawlyard.core.purge_result import PurgeResult
     from crawlyard.services.surface import Surface
     from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard
@@ -53,7 +53,7 @@ class Session(Struct, frozen=True, kw_only=True):
     stderr: Screen = field(default_factory=lambda: Screen(sys.stderr))  # progress, hints, questions
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
     deadline: "Deadline | None" = None  # of the stops of such workers
-    purge: Callable[[], Awaitable["FreedOut"]] | None = None
+    purge: Callable[[], Awaitable["PurgeResult"]] | None = None
     """Frees the space of deleted jobs; ``None``: the server does so in a while."""
 
     @property

@@ -1,7 +1,7 @@
 """The services of one instance, each made when it is first needed."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from crawlyard.bus.base import Bus
@@ -25,11 +25,7 @@ from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials
-    from crawlyard.services.fleet import (
-        metrics,
-        overview,
-        status,
-    )
+    from crawlyard.services.fleet import overview, status
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
@@ -40,13 +36,12 @@ if TYPE_CHECKING:
         why,
     )
     from crawlyard.services.schedules import backfill
-    from crawlyard.services.templates import files
+    from crawlyard.services.templates import files, intake
     from crawlyard.services.webhooks.receivers import Resolve
     from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
-    metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
@@ -59,6 +54,7 @@ else:  # a command needs few of them
     backfill = lazily("crawlyard.services.schedules.backfill")
     files = lazily("crawlyard.services.templates.files")
     disk = lazily("crawlyard.services.worker.disk")
+    intake = lazily("crawlyard.services.templates.intake")
 
 
 class Services:
@@ -145,11 +141,6 @@ class Services:
         return page_search.Archive(self.store, self.clock)
 
     @cached_property
-    def backfills(self) -> "backfill.BackfillOperations":
-        """Return backfills in the background."""
-        return backfill.BackfillOperations(self.scheduler, self.operations, self.clock)
-
-    @cached_property
     def watching(self) -> "status.Watching":
         """Return what workers report."""
         return status.Watching(self.store, self.jobs, self.clock)
@@ -162,13 +153,8 @@ class Services:
     @cached_property
     def overview(self) -> "overview.Overview":
         """Return what needs attention."""
-        room = disk.DataDisk(self.settings).room
-        return overview.Overview(self.store, self.clock, self.watching, room)
-
-    @cached_property
-    def metrics(self) -> "metrics.Metrics":
-        """Return figures for Prometheus."""
-        return metrics.Metrics(self.store, self.bus, self.clock)
+        disk = partial(overview.room, overview.folder_of(self.settings))
+        return overview.Overview(self.store, self.clock, self.watching, disk)
 
     @cached_property
     def intake(self) -> "files.TemplateIntake":

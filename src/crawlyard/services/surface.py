@@ -16,7 +16,6 @@ if TYPE_CHECKING:
         event_feed,
         hosts,
         meta,
-        monitoring,
         operations,
         pages,
         workers,
@@ -35,7 +34,6 @@ else:  # a command asks for one or two of them
     event_feed = lazily("crawlyard.services.fleet.event_feed")
     hosts = lazily("crawlyard.services.fleet.hosts")
     meta = lazily("crawlyard.services.fleet.meta")
-    monitoring = lazily("crawlyard.services.fleet.monitoring")
     operations = lazily("crawlyard.services.fleet.operations")
     pages = lazily("crawlyard.services.fleet.pages")
     figures = lazily("crawlyard.services.fleet.stats")
@@ -149,9 +147,9 @@ class Surface:
         return self._made(meta.Meta)
 
     @cached_property
-    def monitoring(self) -> "monitoring.Monitoring":
+    def monitoring(self) -> "figures.Monitoring":
         """Return figures of the whole instance."""
-        return self._made(monitoring.Monitoring)
+        return self._made(figures.Monitoring)
 
 
 @cache

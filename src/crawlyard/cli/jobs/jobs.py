@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from crawlyard.cli.jobs import edits, run_and_watch, summary, views
     from crawlyard.cli.render import job_display
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.fleet.upkeep import FreedOut
     from crawlyard.core.answers.jobs.job_looks import CountsOut
     from crawlyard.core.answers.jobs.jobs import JobOut
     from crawlyard.core.jobs import bulk
+    from crawlyard.core.purge_result import PurgeResult
     from crawlyard.store import queries
 else:
     bulk = lazily("crawlyard.core.jobs.bulk")
@@ -355,7 +355,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     if not yes and not session.agreed(f"Delete {count} and all pages?", about):
         session.tell("nothing was deleted")
         return DECLINED
-    rooms: list[FreedOut] = []
+    rooms: list[PurgeResult] = []
 
     async def deleted(job_id: str) -> str:
         await session.surface.jobs.delete(job_id)
@@ -371,7 +371,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     return code
 
 
-def _freed(rooms: "Sequence[FreedOut]") -> str:
+def _freed(rooms: "Sequence[PurgeResult]") -> str:
     """Return how many jobs were deleted, and how much room that freed where."""
     count = counted(len(rooms), "job")
     on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)

@@ -8,8 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import DAILY
-from crawlyard.core.hosts.rule import HostState
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport, HostState
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.queue import can_run

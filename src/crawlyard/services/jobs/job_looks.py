@@ -185,13 +185,9 @@ class JobLooks(Noun):
         cursor: Cursor = None,
     ) -> Slice[LineOut]:
         """List lines of a job's log, the oldest first; the newest 2,000 are kept."""
-        found = await self._services.watching.lines(
-            self._actor,
-            job_id,
-            least=Level[level.name],
-            after=int(cursor or after),
-            text=q,
-            limit=limit + 1,
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        found = await self._services.store.journal.lines(
+            job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
         return sliced(found, limit, LineOut.of, lambda line: line.n)
 
@@ -222,7 +218,8 @@ class JobLooks(Noun):
     @endpoint("GET /jobs/{job_id}/metrics", READ)
     async def metrics(self, job_id: str) -> CourseOut:
         """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
-        return CourseOut.of(await self._services.watching.course(self._actor, job_id))
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        return CourseOut.of(await self._services.store.journal.course(job.id))
 
     @endpoint("GET /jobs/{job_id}/why", READ)
     async def why(self, job_id: str, url: AskedURL) -> FateOut:

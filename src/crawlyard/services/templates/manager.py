@@ -14,7 +14,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.schedules.schedule import CrawlSchedule, told
 from crawlyard.core.templates.publication import Takeover, takeover
 from crawlyard.core.templates.render import Rendered, blamed, fill
 from crawlyard.core.templates.secrets import stripped
@@ -38,7 +38,6 @@ from crawlyard.errors import (
 )
 from crawlyard.ids import new_id
 from crawlyard.services.races import TRIES
-from crawlyard.services.schedules.events import told
 from crawlyard.services.templates.files import check_draft
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.store.queries import TemplateQuery

@@ -7,7 +7,7 @@ from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import Quota, User, limited
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event
-from crawlyard.core.hosts.rule import HostRule
+from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.core.idempotency import Reply
 from crawlyard.core.jobs.job_log import LogLine
 from crawlyard.core.operation import Operation

@@ -138,11 +138,11 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
         )
 
 
-class JobProgressOut(_Progressing, frozen=True, kw_only=True):
+class RunningJobOut(_Progressing, frozen=True, kw_only=True):
     """How far a running job has come."""
 
     @classmethod
-    def of(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
+    def of(cls, standing: Standing, progress: Progress) -> "RunningJobOut":
         """Return the shape of *progress*."""
         return cls(
             id=standing.job.id,
@@ -156,10 +156,10 @@ class JobsProgressOut(Wire, frozen=True, kw_only=True):
     """The running jobs that have come further; at the beginning of a stream, all of them."""
 
     at: datetime
-    jobs: Sequence[JobProgressOut]
+    jobs: Sequence[RunningJobOut]
 
 
-class CountsOut(Wire, frozen=True, kw_only=True):
+class StateCountsOut(Wire, frozen=True, kw_only=True):
     """How many jobs are in each state."""
 
     pending: int = 0
