@@ -36,9 +36,8 @@ if TYPE_CHECKING:
         why,
     )
     from crawlyard.services.schedules import backfill
-    from crawlyard.services.templates import files, intake
+    from crawlyard.services.templates import files
     from crawlyard.services.webhooks.receivers import Resolve
-    from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
@@ -53,8 +52,6 @@ else:  # a command needs few of them
     why = lazily("crawlyard.services.jobs.why")
     backfill = lazily("crawlyard.services.schedules.backfill")
     files = lazily("crawlyard.services.templates.files")
-    disk = lazily("crawlyard.services.worker.disk")
-    intake = lazily("crawlyard.services.templates.intake")
 
 
 class Services:

@@ -12,15 +12,13 @@ from crawlyard.bus.base import BusReach
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, ReadyOut, SchemasOut
-from crawlyard.core.crawl.page import ErrorKind, RuleKind, Via
-from crawlyard.core.crawl.url_outcome import UrlOutcomeKind
+from crawlyard.core.crawl.page import ErrorKind, RuleKind, UrlOutcomeKind, Via
 from crawlyard.core.endpoint import ANYBODY, endpoint, endpoints_of
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.bulk import MOST_IDS, JobAction, RetryScope
 from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.core.jobs.job import Source
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import (
     MAX_PATTERN,
@@ -28,6 +26,7 @@ from crawlyard.core.jobs.spec import (
     MAX_SEEDS,
     MAX_URL,
     MAX_WEBHOOKS,
+    Priority,
     Scope,
     Strategy,
     TextMode,
