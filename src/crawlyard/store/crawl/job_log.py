@@ -1,22 +1,34 @@
-"""Job log, course and daily usage, as written by checkpoints."""
+"""Job log and course: written by checkpoints, and read while the job runs and afterwards."""
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from datetime import date
 
-from sqlalchemy import BigInteger, Connection, bindparam, delete, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+)
 
 from crawlyard.core.jobs.checkpoint import Batch, Lease
-from crawlyard.core.jobs.job_log import MOST_LINES
-from crawlyard.core.jobs.limits import Usage
-from crawlyard.store.codec.base import to_json
+from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.store.codec.base import decoder_of, to_json
 from crawlyard.store.codec.records import LOG_LINES
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
+from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import one_row
-from crawlyard.store.tables.access import days
-from crawlyard.store.tables.jobs import jobs
+from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.tables.jobs import PRESENT, jobs, shards
 from crawlyard.store.tables.watch import courses, log_lines
+
+_COURSE = decoder_of(Course)
 
 TRIM_EVERY = 250
 """Number of new log lines of a job after which lines beyond the newest `MOST_LINES` are deleted."""
@@ -62,14 +74,63 @@ def _trim(conn: Connection, before: Mapping[int, int], newest: Mapping[int, int]
             conn.execute(delete(log_lines).where(*old))
 
 
-def write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
-    """Add the usage of batches to the daily usage of the owners of their jobs."""
-    sums: dict[str, Usage] = defaultdict(Usage)
-    for owner, usage in used:
-        if usage.pages or usage.bytes or usage.errors:
-            sums[owner] = sums[owner].plus(usage)
-    rows = [
-        {"owner": owner, "day": today, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
-        for owner, u in sorted(sums.items())
-    ]
-    put_rows(conn, days, rows, adding=True)
+class JournalStore(StorePart):
+    """Logs and courses of jobs, as written by `FrontierStore.record`."""
+
+    @reads
+    def lines(
+        self, conn: Connection, job_id: str, least: Level, after: int, limit: int, text: str = ""
+    ) -> list[LogLine]:
+        """Return at most *limit* log lines with an *n* above *after*, oldest first.
+
+        Only lines of level *least* or above that contain *text* in their message or URL.
+        """
+        its_own = log_lines.c.job_no == no_of(job_id).scalar_subquery()
+        newest = select(func.max(log_lines.c.n)).where(its_own).scalar_subquery()
+        asked = [
+            its_own,
+            log_lines.c.n > after,
+            # more lines may be stored, until the next time that old ones are deleted
+            log_lines.c.n > newest - MOST_LINES,
+            log_lines.c.level >= int(least),
+        ]
+        if text:
+            asked.append(_has(clean(text).lower()))
+        found = select(log_lines).where(*asked).order_by(log_lines.c.n).limit(limit)
+        return LOG_LINES.all(conn, found)
+
+    @reads
+    def ends(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+        """Return where the logs of jobs end, by job id; jobs that don't exist are left out.
+
+        Line number and state of each job are from the same snapshot.
+        """
+        newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
+        part = shards.alias()  # the shards of a spread job have their own leases
+        held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
+        found = (
+            select(
+                *(jobs.c.id, jobs.c.state),
+                held.scalar_subquery().label("held_until"),
+                newest.scalar_subquery().label("n"),
+            )
+            .select_from(STANDING)
+            .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
+        )
+        return {
+            row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.held_until)
+            for row in conn.execute(found)
+        }
+
+    @reads
+    def course(self, conn: Connection, job_id: str) -> Course:
+        """Return the course of a job, empty if it has not started."""
+        text = conn.scalar(
+            select(courses.c.course).where(courses.c.job_no == no_of(job_id).scalar_subquery())
+        )
+        return _COURSE.decode(text) if text else Course()
+
+
+def _has(part: str) -> ColumnElement[bool]:
+    shown = (log_lines.c.message, log_lines.c.url)
+    return or_(*(func.lower(c).contains(part, autoescape=True) for c in shown))
