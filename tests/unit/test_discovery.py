@@ -3,10 +3,10 @@
 import pytest
 
 from crawlyard.core.crawl.page import Target, Via
-from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.limits import Tally, Usage
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine import discovery
-from crawlyard.engine.batch import BatchDraft, Tally
+from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.urls import fingerprint
 

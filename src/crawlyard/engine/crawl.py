@@ -22,15 +22,15 @@ from enum import Enum, auto
 from functools import partial
 
 from msgspec import Struct, field
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.lifecycle import StateReason
-from crawlyard.core.jobs.limits import Usage, reason_of
+from crawlyard.core.jobs.limits import Tally, Usage, reason_of
 from crawlyard.core.jobs.spec import JobSpec, Strategy
 from crawlyard.core.jobs.spread import Share
-from crawlyard.engine.batch import BatchDraft, Tally
+from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
@@ -128,7 +128,7 @@ class Crawl:
         now = tools.clock.monotonic()
         self._state = CrawlState(now, now, spilled=len(start.waiting) >= WINDOW)
         self._event = asyncio.Event()  # something has happened that the loop must look at
-        self._draft = BatchDraft(Tally.of(start.usage), start.usage)
+        self._draft = BatchDraft(Tally(**asdict(start.usage)), start.usage)
         self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
         self._visitor = Visitor(
             spec,
@@ -136,7 +136,7 @@ class Crawl:
             fetcher,
             tools,
             self._discovery,
-            spend=self._draft.tally.spend,
+            spend=self._draft.spend,
             may_send=start.may_send,
         )
         self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)

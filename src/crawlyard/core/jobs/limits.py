@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -76,8 +76,8 @@ LIMITS: Mapping[str, str] = {name.removesuffix("_s"): name for name in LIMIT_NAM
 """The fields by the words that reasons and events use for them."""
 
 
-class Usage(Struct, frozen=True, kw_only=True):
-    """What a job has used and done. Each field only grows, except when failures are retried."""
+class Tally(Struct, kw_only=True):
+    """Live counters of a crawl; a `Usage` is what they were at one time."""
 
     pages: int = 0
     bytes: int = 0
@@ -89,6 +89,19 @@ class Usage(Struct, frozen=True, kw_only=True):
     redirects: int = 0  # answers that were redirects, wherever they led
     bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
+
+    def since(self, before: "Usage") -> "Usage":
+        """Return the difference from *before*."""
+        return Usage(**{name: getattr(self, name) - getattr(before, name) for name in USAGE_NAMES})
+
+    @property
+    def fruitless(self) -> bool:
+        """Return whether there were no results except errors and redirects."""
+        return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
+
+
+class Usage(Tally, frozen=True, kw_only=True):  # type: ignore[misc]  # not frozen above
+    """What a job has used and done. Each field only grows, except when failures are retried."""
 
     def plus(self, other: "Usage") -> "Usage":
         """Return the sum, field by field."""
@@ -113,31 +126,7 @@ def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
     )
 
 
-class Used(Protocol):
-    """What a limit is compared with: a `Usage`, or live counters."""
-
-    @property
-    def pages(self) -> int:
-        """Return how many targets got a final HTTP answer."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """Return the size of the response bodies, on the wire."""
-        ...
-
-    @property
-    def duration_s(self) -> float:
-        """Return the running time."""
-        ...
-
-    @property
-    def errors(self) -> int:
-        """Return how many targets were given up."""
-        ...
-
-
-def breach(limits: Limits, usage: Used) -> str | None:
+def breach(limits: Limits, usage: Tally) -> str | None:
     """Return the word for the first limit that is used up; ``None`` if none is."""
     for word, name in LIMITS.items():
         ceiling = getattr(limits, name)
@@ -178,7 +167,7 @@ class ResourceLimiter(Struct, frozen=True):
 
     limits: Limits = field(default_factory=Limits)
 
-    def decide(self, usage: Used, in_flight: int = 0) -> Decision:
+    def decide(self, usage: Tally, in_flight: int = 0) -> Decision:
         """Return whether a fetch may start while *in_flight* others are under way."""
         name = breach(self.limits, usage)
         if name is not None:
@@ -194,7 +183,7 @@ class ResourceLimiter(Struct, frozen=True):
             )
         return _ALLOWED
 
-    def describe(self, name: str, usage: Used) -> str:
+    def describe(self, name: str, usage: Tally) -> str:
         """Return a sentence about the limit *name*: its value, and by how much it was exceeded."""
         ceiling, used = getattr(self.limits, LIMITS[name]), getattr(usage, LIMITS[name])
         over = used - ceiling

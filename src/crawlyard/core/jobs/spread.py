@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from crawlyard.core.jobs.limits import Decision, Limits, Usage, Used
+from crawlyard.core.jobs.limits import Decision, Limits, Tally, Usage
 from crawlyard.errors import Invalid
 
 BUCKETS = 64
@@ -148,7 +148,7 @@ class Allowance(Struct, frozen=True):
     told: Usage
     share: Share
 
-    def decide(self, usage: Used, in_flight: int = 0) -> Decision:
+    def decide(self, usage: Tally, in_flight: int = 0) -> Decision:
         """Return whether a fetch may start while *in_flight* others are under way.
 
         A used-up budget does not end the crawl: the next checkpoint may extend it.
