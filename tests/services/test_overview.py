@@ -17,10 +17,10 @@ from crawlyard.core.overview.stats import Snapshot
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
+from crawlyard.services.fleet import disk
 from crawlyard.services.fleet.overview import MOST, Overview
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.worker.disk import DataDisk, folder_of
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule
@@ -212,12 +212,12 @@ class TestMoment:
 
 class TestDisk:
     async def test_its_room_is_told_unless_there_is_no_folder(self, tmp_path: Path) -> None:
-        found = await DataDisk(Settings(data_dir=tmp_path)).room()
+        found = await disk.room(Settings(data_dir=tmp_path))
         assert found is not None
         assert found.folder == str(tmp_path)
         assert 0 < found.free <= found.total
-        assert await DataDisk(Settings(data_dir=tmp_path / "none")).room() is None
-        assert await DataDisk(Settings(database_url="memory://")).room() is None
+        assert await disk.room(Settings(data_dir=tmp_path / "none")) is None
+        assert await disk.room(Settings(database_url="memory://")) is None
 
     def test_it_is_where_the_data_are(self) -> None:
         for url, folder in [
@@ -228,4 +228,4 @@ class TestDisk:
             ("postgresql://there/yard", Path("/data")),
         ]:
             settings = Settings(data_dir=Path("/data"), database_url=url)
-            assert folder_of(settings) == folder, url
+            assert disk.folder_of(settings) == folder, url

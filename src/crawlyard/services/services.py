@@ -1,7 +1,7 @@
 """The services of one instance, each made when it is first needed."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from crawlyard.bus.base import Bus
@@ -26,11 +26,7 @@ from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials
-    from crawlyard.services.fleet import (
-        metrics,
-        overview,
-        status,
-    )
+    from crawlyard.services.fleet import disk, metrics, overview, status
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
@@ -43,10 +39,10 @@ if TYPE_CHECKING:
     )
     from crawlyard.services.schedules import backfill
     from crawlyard.services.templates import intake
-    from crawlyard.services.worker import disk
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
+    disk = lazily("crawlyard.services.fleet.disk")
     metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
@@ -60,7 +56,6 @@ else:  # a command needs few of them
     why = lazily("crawlyard.services.jobs.why")
     backfill = lazily("crawlyard.services.schedules.backfill")
     intake = lazily("crawlyard.services.templates.intake")
-    disk = lazily("crawlyard.services.worker.disk")
 
 
 class Services:
@@ -167,7 +162,7 @@ class Services:
     @cached_property
     def overview(self) -> "overview.Overview":
         """Return what needs attention."""
-        room = disk.DataDisk(self.settings).room
+        room = partial(disk.room, self.settings)
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property
