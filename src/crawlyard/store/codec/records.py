@@ -7,6 +7,7 @@ from crawlyard.core.access.policy import Section
 from crawlyard.core.access.quota import limited
 from crawlyard.core.access.user import Quota, User
 from crawlyard.core.access.view import SavedView
+from crawlyard.core.crawl.page import KnownURL
 from crawlyard.core.event import Event
 from crawlyard.core.hosts.rule import HostRule
 from crawlyard.core.idempotency import Reply
@@ -23,6 +24,7 @@ VIEWS = RecordCodec(SavedView)
 REPLIES = RecordCodec(Reply)
 OPERATIONS = RecordCodec(Operation)
 HOST_RULES = RecordCodec(HostRule)
+KNOWN_URLS = RecordCodec(KnownURL)
 LOG_LINES = RecordCodec(LogLine, generated="n")
 TICKS = RecordCodec(Tick)
 WEBHOOKS = RecordCodec(Webhook, receiver=attrgetter("receiver"))

@@ -19,11 +19,11 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState, Via
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
 from crawlyard.core.jobs.limits import given_back
-from crawlyard.store.codec.base import Row
 from crawlyard.store.codec.jobs import target_of
+from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
@@ -112,8 +112,7 @@ class FrontierStore(StorePart):
         query = _KNOWN.where(
             frontier.c.job_no == no_of(job_id).scalar_subquery(), frontier.c.fp == fp
         )
-        row = conn.execute(query).mappings().first()
-        return None if row is None else _known_of(row)
+        return KNOWN_URLS.first(conn, query)
 
     @reads
     def upcoming(
@@ -124,7 +123,7 @@ class FrontierStore(StorePart):
             return []
         ids = union_all(*(_first(job_id, state, after, limit) for state in set(states)))
         query = _KNOWN.where(frontier.c.id.in_(ids)).order_by(frontier.c.id).limit(limit)
-        return [_known_of(row) for row in conn.execute(query).mappings()]
+        return KNOWN_URLS.all(conn, query)
 
 
 def waiting_targets(
@@ -157,7 +156,7 @@ def roots(conn: Connection, job_no: Select[int]) -> list[str]:
 
 _PARENT = frontier.alias("parent")
 
-_KNOWN = select(*frontier.c, _PARENT.c.url.label("parent")).select_from(
+_KNOWN = select(*frontier.c, frontier.c.id.label("key"), _PARENT.c.url.label("parent")).select_from(
     frontier.outerjoin(
         _PARENT, (_PARENT.c.job_no == frontier.c.job_no) & (_PARENT.c.fp == frontier.c.parent_fp)
     )
@@ -178,21 +177,6 @@ def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[in
         no == no_of(job_id).scalar_subquery(), same, frontier.c.id > after
     )
     return select(found.order_by(frontier.c.id).limit(limit).subquery())
-
-
-def _known_of(row: Row) -> KnownURL:
-    return KnownURL(
-        key=row["id"],
-        url=row["url"],
-        host=row["host"],
-        depth=row["depth"],
-        via=Via(row["via"]),
-        state=TargetState(row["state"]),
-        rule=row["rule"],
-        tries=row["tries"],
-        due_at=row["due_at"],
-        parent=row["parent"],
-    )
 
 
 def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
