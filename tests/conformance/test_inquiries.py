@@ -133,7 +133,7 @@ class TestURLs:
 
         for deep in (False, True):
             order = await store.frontier.load(claim.lease.job_no, 10, depth_first=deep)
-            known = [await store.journal.known(claim.job.id, t.fp) for t in order]
+            known = [await store.frontier.find(claim.job.id, t.fp) for t in order]
             places = [
                 await store.inquiries.before(claim.job.id, one, depth_first=deep)
                 for one in known
@@ -149,7 +149,7 @@ class TestURLs:
         await recorded(store, claim.lease, a_batch([seed, hop, link]))
 
         assert await store.inquiries.roots(claim.job.id) == [hop.url]
-        known = await store.journal.known(claim.job.id, hop.fp)
+        known = await store.frontier.find(claim.job.id, hop.fp)
         assert known is not None
         assert known.state is TargetState.WAITING
 

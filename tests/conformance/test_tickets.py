@@ -27,7 +27,7 @@ from crawlyard.dispatch.procrastinate import TicketBell, TicketDispatcher
 from crawlyard.dispatch.tickets import CHORES, MOST_TAGS, QUEUE, TICKET, Queues, queue_of
 from crawlyard.errors import Conflict
 from crawlyard.services.worker.claiming import ClaimRules, listener_of
-from crawlyard.store.db.creation import TICKETS_STEP
+from crawlyard.store.db.schema import TICKETS_STEP
 from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store

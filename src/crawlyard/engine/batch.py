@@ -1,4 +1,4 @@
-"""Draft of the next checkpoint batch, and the running counters of a crawl."""
+"""Draft of the next checkpoint batch."""
 
 from collections.abc import Mapping
 
@@ -45,6 +45,10 @@ class BatchDraft(Struct):
     def news(self) -> bool:
         """Return whether the draft has found targets or outcomes."""
         return bool(self.found or self.outcomes)
+
+    def spend(self, wire_bytes: int) -> None:
+        """Count the bytes of a response body, whatever it was requested for."""
+        self.tally.bytes += wire_bytes
 
     def note(self, text: str) -> None:
         """Add a note for the job's events, up to `MOST_NOTES` per crawl."""

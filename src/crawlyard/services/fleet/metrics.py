@@ -59,7 +59,7 @@ async def figures(store: Store, bus: Bus, clock: Clock) -> MetricValues:
     none = timedelta(0)
     return MetricValues(
         jobs=await store.jobs.counts(),
-        longest_wait=await store.journal.waits(now),
+        longest_wait=await store.queue.longest_wait(now),
         used=_total(await store.users.days(None, _FIRST_DAY)),
         schedules_late=none if next_at is None else max(none, wall - next_at),
         undelivered=none if due_at is None else max(none, now - due_at),

@@ -69,7 +69,7 @@ class Exclusions:
         count, after = 0, 0
         samples: list[str] = []
         while True:
-            found = await self._store.journal.upcoming(
+            found = await self._store.frontier.upcoming(
                 job_id, after, _PORTION, (TargetState.WAITING,)
             )
             for known in found:

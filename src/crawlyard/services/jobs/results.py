@@ -139,7 +139,7 @@ class Results:
         """
         job_id = await self._visible(actor, job_id)
         waiting = [TargetState.WAITING]
-        return await self._store.journal.upcoming(job_id, after, limit, waiting)
+        return await self._store.frontier.upcoming(job_id, after, limit, waiting)
 
     async def attempts(self, actor: Actor, job_id: str) -> list[Attempt]:
         """Return the attempts of a job, one for each time a worker claimed it, oldest first."""

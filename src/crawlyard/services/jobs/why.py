@@ -77,7 +77,7 @@ class Why:
         """
         standing = await self._jobs.get(actor, job_id)
         job_id, url = standing.job.id, canonical(url)
-        known = await self._store.journal.known(job_id, fingerprint(url))
+        known = await self._store.frontier.find(job_id, fingerprint(url))
         if known is None:
             return await self._never_found(standing, url)
         match known.state:

@@ -8,8 +8,9 @@ a URL found by two of them is counted once. Each checkpoint tops up the shard's 
 job's limits.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -43,8 +44,8 @@ from crawlyard.store.codec.jobs import (
     shard_of,
     target_row,
 )
-from crawlyard.store.crawl.journal import write_days, write_journal
-from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.crawl.journal import write_journal
+from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
@@ -60,6 +61,7 @@ from crawlyard.store.jobs.shards import (
     waits,
     write_parts,
 )
+from crawlyard.store.tables.access import days
 from crawlyard.store.tables.jobs import PRESENT, WAITING, bodies, frontier, jobs, pages, shards
 
 Entry = tuple[Lease, Batch]
@@ -124,7 +126,7 @@ def record(
     answers = _with_jobs(conn, answers)
     # late, because from here to the commit other transactions can't add to these owners' days
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
-    write_days(conn, used, day_of(now))
+    _write_days(conn, used, day_of(now))
     tell(conn, told)
     return answers
 
@@ -307,6 +309,19 @@ def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[E
     }
     if proven:
         conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
+
+
+def _write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
+    """Add the usage of batches to the daily usage of the owners of their jobs."""
+    sums: dict[str, Usage] = defaultdict(Usage)
+    for owner, usage in used:
+        if usage.pages or usage.bytes or usage.errors:
+            sums[owner] = sums[owner].plus(usage)
+    rows = [
+        {"owner": owner, "day": today, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
+        for owner, u in sorted(sums.items())
+    ]
+    put_rows(conn, days, rows, adding=True)
 
 
 def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:

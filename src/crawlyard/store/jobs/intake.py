@@ -35,12 +35,12 @@ from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
 from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of
 from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.commit_fate import receipt
+from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import keys_of, one_row, run_each
 from crawlyard.store.db.transactions import StorePart, writes
-from crawlyard.store.db.wakeups import gather, note_receipt
+from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import came, counting
 from crawlyard.store.jobs.job_rows import tell, telling_of, versions
 from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in

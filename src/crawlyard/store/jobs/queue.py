@@ -203,6 +203,13 @@ class QueueStore(StorePart):
         able = (PENDING, PRESENT, jobs.c.level >= least.rank, runnable(conn, tags))
         return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0
 
+    @reads
+    def longest_wait(self, conn: Connection, now: datetime) -> timedelta:
+        """Return how long the pending job that is due longest has waited, zero if none is due."""
+        due = select(func.min(jobs.c.due_at)).where(PENDING, PRESENT, jobs.c.due_at <= now)
+        first: datetime | None = conn.scalar(due)
+        return now - (first or now)
+
 
 def _pair(
     conn: Connection, asker: Asker, now: datetime, patience: timedelta, *, lock: bool
