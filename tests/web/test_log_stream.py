@@ -17,8 +17,8 @@ from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.log_follow import PORTION
-from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.web.live import hub

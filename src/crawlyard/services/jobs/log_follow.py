@@ -11,7 +11,7 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.store.crawl.journal import JournalStore
+from crawlyard.store.fleet.workers import JournalStore
 
 LOOK_EVERY = timedelta(milliseconds=200)
 """How often to check for new lines."""

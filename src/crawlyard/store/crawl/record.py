@@ -43,7 +43,7 @@ from crawlyard.store.codec.jobs import (
     shard_of,
     target_row,
 )
-from crawlyard.store.crawl.journal import write_days, write_journal
+from crawlyard.store.crawl.job_log import write_days, write_journal
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due

@@ -18,7 +18,7 @@ from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.jobs.job_log import Level, LogEnd
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.log_follow import stretch
-from crawlyard.store.crawl.journal import JournalStore
+from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.web.live.sse import beginning, frame
 from crawlyard.web.live.stream import LogWish, Stream, missed
 
