@@ -16,7 +16,8 @@ from crawlyard.core.overview.attention import Attention, Disk, Notice, Subject, 
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
-from crawlyard.services.fleet.overview import MOST, Overview, Snapshot, folder_of, room
+from crawlyard.services.fleet import disk
+from crawlyard.services.fleet.overview import MOST, Overview, Snapshot
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.store import Store
@@ -34,7 +35,7 @@ ADA = Actor(id="ada")
 ROOM = Disk(folder="/data", free=1, total=100)
 
 
-async def looked() -> Disk | None:
+async def room() -> Disk | None:
     return ROOM
 
 
@@ -45,7 +46,7 @@ def clock() -> FakeClock:
 
 def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
     jobs = JobManager(store, LocalDispatcher(), clock)
-    return Overview(store, clock, Watching(store, jobs, clock), looked, most)
+    return Overview(store, clock, Watching(store, jobs, clock), room, most)
 
 
 @pytest.fixture
@@ -215,12 +216,12 @@ class TestMoment:
 
 class TestDisk:
     async def test_its_room_is_told_unless_there_is_no_folder(self, tmp_path: Path) -> None:
-        found = await room(tmp_path)
+        found = await disk.room(Settings(data_dir=tmp_path))
         assert found is not None
         assert found.folder == str(tmp_path)
         assert 0 < found.free <= found.total
-        assert await room(tmp_path / "none") is None
-        assert await room(None) is None
+        assert await disk.room(Settings(data_dir=tmp_path / "none")) is None
+        assert await disk.room(Settings(database_url="memory://")) is None
 
     def test_it_is_where_the_data_are(self) -> None:
         for url, folder in [
@@ -231,4 +232,4 @@ class TestDisk:
             ("postgresql://there/yard", Path("/data")),
         ]:
             settings = Settings(data_dir=Path("/data"), database_url=url)
-            assert folder_of(settings) == folder, url
+            assert disk.folder_of(settings) == folder, url

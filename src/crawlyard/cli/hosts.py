@@ -150,8 +150,7 @@ async def set_(
     """
     changes = _changes(delay, per_host, note)
     if not changes:
-        said = "expected something to change: --delay, --per-host or --note"
-        raise Invalid("hosts set", said)
+        raise Invalid("hosts set", "expected something to say: --delay, --per-host or --note")
     return await _rule_each(session, hosts, partial(session.surface.hosts.set, **changes), "set")
 
 

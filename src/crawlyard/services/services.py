@@ -25,7 +25,7 @@ from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials
-    from crawlyard.services.fleet import overview, status
+    from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
+    disk = lazily("crawlyard.services.fleet.disk")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
@@ -150,8 +151,8 @@ class Services:
     @cached_property
     def overview(self) -> "overview.Overview":
         """Return what needs attention."""
-        disk = partial(overview.room, overview.folder_of(self.settings))
-        return overview.Overview(self.store, self.clock, self.watching, disk)
+        room = partial(disk.room, self.settings)
+        return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property
     def intake(self) -> "files.TemplateIntake":

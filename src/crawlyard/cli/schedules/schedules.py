@@ -260,7 +260,7 @@ async def edit(
     if use.template_version is not None:
         changes["template_version"] = version_of(use.template_version)
     if not changes and not params and not overrides and not use.unset:
-        said = "expected something to change: --when, --max-pages, --unset, …"
+        said = "expected something to change, such as --when '0 4 * * *'"
         raise Invalid("schedules edit", said)
     overrides = _in_words(overrides)
     if use.unset:

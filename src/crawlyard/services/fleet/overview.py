@@ -1,16 +1,12 @@
 """Overview page: problems that need attention, and the current load."""
 
-import asyncio
-import shutil
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
-from pathlib import Path
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.config import Settings
 from crawlyard.core.access.user import Actor, Permit, Role
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
@@ -196,36 +192,3 @@ class Overview:
         except NotFound:
             return None
         return line.key
-
-
-# --- the disk
-
-_FILE = "sqlite:///"
-_NOWHERE = "memory://"
-
-
-async def room(folder: Path | None) -> Disk | None:
-    """Return the free space of the disk that holds *folder*; ``None`` if it cannot be measured."""
-    if folder is None:
-        return None
-    try:
-        # a network disk may be slow
-        usage = await asyncio.to_thread(shutil.disk_usage, folder)
-    except OSError:
-        return None
-    return Disk(folder=str(folder), free=usage.free, total=usage.total)
-
-
-def folder_of(settings: Settings) -> Path | None:
-    """Return the folder of an instance's data, or ``None`` if the data is in memory.
-
-    With Postgres, that is the folder in which the workers keep their own files.
-    """
-    url = settings.database_url
-    if url == _NOWHERE:
-        return None
-    if url.startswith(_FILE):
-        return Path(url.removeprefix(_FILE)).parent
-    if url and "://" not in url:
-        return Path(url).parent
-    return settings.data_dir
