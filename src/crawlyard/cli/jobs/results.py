@@ -223,7 +223,7 @@ async def log(
     else:
         lines = every(jobs.log, job_id, level=level)
     if style is not Style.TABLE or common.quiet or common.fields is not None:
-        await output.write_all(lines, views.LOG, style, session.out, common)
+        await output.write_all(lines, views.LOG, style, session.stdout, common)
         return
     async for line in lines:  # a table would wait for the last, and cut what is said
         at = words.clock(line.at, session.clock.now())
