@@ -10,22 +10,14 @@ from crawlyard.config import Settings
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.access.settings import SiteSettings
 from crawlyard.services.fleet.events import Events
-from crawlyard.services.jobs.bulk_steps import workers_of
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.operations import Operations
-from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.results import Results
-from crawlyard.services.schedules.scheduler import Scheduler
-from crawlyard.services.schedules.ticker import TickerOptions
-from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.services.webhooks.manager import Webhooks
-from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials
+    from crawlyard.services.access import settings as settings_
     from crawlyard.services.fleet import (
         metrics,
         overview,
@@ -33,34 +25,48 @@ if TYPE_CHECKING:
     )
     from crawlyard.services.jobs import (
         bulk,
+        bulk_steps,
         effective_config,
         exclusions,
         log_follow,
+        operations,
         page_search,
         preview,
+        requests,
         wait,
         why,
     )
-    from crawlyard.services.schedules import backfill
+    from crawlyard.services.schedules import backfill, scheduler, ticker
     from crawlyard.services.templates import intake
-    from crawlyard.services.worker import disk
+    from crawlyard.services.templates import manager as templates
+    from crawlyard.services.webhooks import manager as webhooks
+    from crawlyard.services.worker import disk, janitor
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
+    settings_ = lazily("crawlyard.services.access.settings")
     metrics = lazily("crawlyard.services.fleet.metrics")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
+    bulk_steps = lazily("crawlyard.services.jobs.bulk_steps")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
     log_follow = lazily("crawlyard.services.jobs.log_follow")
+    operations = lazily("crawlyard.services.jobs.operations")
     page_search = lazily("crawlyard.services.jobs.page_search")
     preview = lazily("crawlyard.services.jobs.preview")
+    requests = lazily("crawlyard.services.jobs.requests")
     wait = lazily("crawlyard.services.jobs.wait")
     why = lazily("crawlyard.services.jobs.why")
     backfill = lazily("crawlyard.services.schedules.backfill")
+    scheduler = lazily("crawlyard.services.schedules.scheduler")
+    ticker = lazily("crawlyard.services.schedules.ticker")
     intake = lazily("crawlyard.services.templates.intake")
+    templates = lazily("crawlyard.services.templates.manager")
+    webhooks = lazily("crawlyard.services.webhooks.manager")
     disk = lazily("crawlyard.services.worker.disk")
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 
 class Services:
@@ -79,33 +85,63 @@ class Services:
         self.clock = clock
         self.settings = settings
         self.bus = bus
+        self._dispatcher = dispatcher
         self._worker_context = worker_context
-        keeping = JanitorOptions(
-            paused_ttl=settings.paused_ttl,
-            retention=settings.retention,
-            events=settings.events_kept,
-            operations=settings.operations_kept,
-            credentials=settings.credentials_kept,
-            usage=settings.usage_kept,
-        )
         self.policy = Policy(store)
         self.jobs = JobManager(store, dispatcher, clock, self.policy)
         self.results = Results(store)
         self.events = Events(store.events, clock)
-        self.janitor = Janitor(store, clock, keeping)
-        self.site_settings = SiteSettings(store, clock, keeping)
-        self.templates = TemplateManager(store, clock)
-        self.webhooks = Webhooks(store, clock)
-        self.scheduler = Scheduler(
-            store,
-            self.jobs,
-            self.templates,
-            dispatcher,
-            clock,
-            TickerOptions(backlog=settings.schedule_backlog),
+
+    @cached_property
+    def keeping(self) -> "janitor.JanitorOptions":
+        """Return how long what is kept."""
+        return janitor.JanitorOptions(
+            paused_ttl=self.settings.paused_ttl,
+            retention=self.settings.retention,
+            events=self.settings.events_kept,
+            operations=self.settings.operations_kept,
+            credentials=self.settings.credentials_kept,
+            usage=self.settings.usage_kept,
         )
-        self.operations = Operations(store, clock, workers_of(self.jobs, self.scheduler))
-        self.requests = Requests(self.jobs, self.templates, self.site_settings)
+
+    @cached_property
+    def janitor(self) -> "janitor.Janitor":
+        """Return what clears up."""
+        return janitor.Janitor(self.store, self.clock, self.keeping)
+
+    @cached_property
+    def site_settings(self) -> "settings_.SiteSettings":
+        """Return the settings that an admin may change."""
+        return settings_.SiteSettings(self.store, self.clock, self.keeping)
+
+    @cached_property
+    def templates(self) -> "templates.TemplateManager":
+        """Return templates."""
+        return templates.TemplateManager(self.store, self.clock)
+
+    @cached_property
+    def webhooks(self) -> "webhooks.Webhooks":
+        """Return webhooks."""
+        return webhooks.Webhooks(self.store, self.clock)
+
+    @cached_property
+    def scheduler(self) -> "scheduler.Scheduler":
+        """Return schedules."""
+        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
+        return scheduler.Scheduler(
+            self.store, self.jobs, self.templates, self._dispatcher, self.clock, options
+        )
+
+    @cached_property
+    def operations(self) -> "operations.Operations":
+        """Return work in the background."""
+        workers = bulk_steps.workers_of(self.jobs, self.scheduler)
+        return operations.Operations(self.store, self.clock, workers)
+
+    @cached_property
+    def requests(self) -> "requests.Requests":
+        """Return what makes jobs of what is asked for."""
+        return requests.Requests(self.jobs, self.templates, self.site_settings)
 
     @cached_property
     def access(self) -> "credentials.Credentials":

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
@@ -17,8 +18,13 @@ from crawlyard.core.jobs.limits import Usage, breach, given_back
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
+from crawlyard.lazy import lazily
 from crawlyard.services.jobs.submission import JobSubmitter
-from crawlyard.services.worker.janitor import purged
+
+if TYPE_CHECKING:
+    from crawlyard.services.worker import janitor
+else:  # it loads much, and few delete jobs
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 _TRIES = 8  # a move that loses a race is retried on a fresh read; more losses mean a bug
 
@@ -221,7 +227,7 @@ class JobManager(JobSubmitter):
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not delete them")
-        return await purged(self._store.upkeep, self._clock)
+        return await janitor.purged(self._store.upkeep, self._clock)
 
     async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
         for _ in range(_TRIES):
