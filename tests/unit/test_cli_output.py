@@ -271,6 +271,10 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
         "error: job 1: cannot pause a job that is\\x1b completed",
         "  you can: resume, retry --failed",
     ]
+    assert failure_lines(IllegalMove("no", ["pause", "retry"]))[1:] == [
+        "  you can: pause, retry --now"  # as a server names what a job that waits allows
+    ]
+    assert failure_lines(IllegalMove("no", ["resume", "retry"]))[1:] == ["  you can: resume, retry"]
     assert failure_lines(OSError(28, "No space left on device", "a.csv")) == [
         "error: cannot write a.csv: No space left on device"
     ]
