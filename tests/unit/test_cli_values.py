@@ -192,6 +192,12 @@ def test_every_editable_field_can_be_set() -> None:
     assert {*told.replace("\n", " ").replace(",", " ").split()} == {*FIELDS}
 
 
+def test_a_spread_is_a_number_or_auto() -> None:
+    assert [values.spread(text) for text in ("4", " Auto ")] == [4, "auto"]
+    with pytest.raises(ValueError, match=r"whole number such as .* or 'auto'"):
+        values.spread("x")
+
+
 def test_a_retention_is_a_duration_or_for_ever() -> None:
     for text, meant in [("90d", 90 * 86_400.0), ("forever", FOREVER_S), (" Forever ", FOREVER_S)]:
         assert values.retention(text) == meant, text

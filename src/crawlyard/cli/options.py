@@ -50,7 +50,9 @@ def option(
             return word  # a default, which needs no reading
         try:
             return parser(word)
-        except (ValueError, Invalid) as error:
+        except Invalid as error:
+            raise typer.BadParameter(error.message) from error  # the option is named already
+        except ValueError as error:
             raise typer.BadParameter(str(error)) from error
 
     return typer.Option(
