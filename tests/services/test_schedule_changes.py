@@ -89,6 +89,17 @@ class Late:
         await self.inner.delete(schedule_id, version, event)
 
 
+class TestParams:
+    async def test_there_are_none_without_a_template(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
+
+        with pytest.raises(Invalid, match="params: expected a template that has them"):
+            await rig.create(name="other", params={"x": 1})
+        with pytest.raises(Invalid, match="params: expected a template that has them"):
+            await rig.scheduler.update(LOCAL, schedule_id, {"params": {"x": 1}})
+        assert (await rig.schedule(schedule_id)).params == {}
+
+
 class TestToggle:
     async def test_ticks_of_a_paused_schedule_are_skipped_with_the_reason(self, rig: Rig) -> None:
         schedule_id = await rig.create()

@@ -1,6 +1,5 @@
 """The near side: the surface of an instance in this process."""
 
-import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -43,12 +42,10 @@ class NearSurface(Surface):
 
 
 def _checked(one: Endpoint) -> Callable[..., Any]:
-    signature = inspect.signature(one.call)
-    known = {each.name: each for each in one.parameters}
-
     @wraps(one.call)
     def call(self: object, *args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(self, *args, **kwargs)
+        known = {each.name: each for each in one.parameters}  # of few endpoints is it asked
+        bound = one.signature.bind(self, *args, **kwargs)
         for name, value in list(bound.arguments.items())[1:]:
             if name in known:
                 bound.arguments[name] = _converted(known[name], value)

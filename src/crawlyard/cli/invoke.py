@@ -137,6 +137,7 @@ async def _near(
     stops = deadline.Deadline(settings.shutdown_s + deadline.GRACE_S)
     try:
         async with yards.Yard.open(settings) as yard:
+            loop.loaded()
             return await act(
                 session.LocalSession(
                     common=_common(basics),
@@ -173,6 +174,7 @@ async def _far(url: str, basics: Basics, act: "Action") -> int | None:
     """
     there = server.Server(url=url, token=login.token_for(url))
     async with connection.Connection(there) as connected:
+        loop.loaded()
         return await act(
             session.Session(
                 common=_common(basics),

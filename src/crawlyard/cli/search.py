@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Limit, Only, choice, flag, option
+from crawlyard.cli.options import Kinds, Limit, NeedsScripts, Only, OnlyRecords, option
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
-from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.crawl.page import status_asked
 from crawlyard.core.endpoint import every
 from crawlyard.lazy import lazily
 
@@ -27,7 +27,7 @@ else:
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[WORD]...",
+        metavar="WORD",
         help="Words that are in URL, title or text, all of them; 'two words' stay together.",
         show_default=False,
     ),
@@ -48,15 +48,6 @@ Statuses = Annotated[
 Types = Annotated[
     list[str] | None,
     option(str.lower, "--type", "TYPE", "Only such as text/html, or image/*. Repeatable."),
-]
-OnlyRecords = Annotated[
-    Only | None, choice("--only", of=Only, text="Without an error, or with one")
-]
-Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
-]
-NeedsScripts = Annotated[
-    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
 ]
 Since = Annotated[
     When | None,

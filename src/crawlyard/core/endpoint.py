@@ -187,6 +187,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         return f"{self.group}_{self.named or self.call.__name__.strip('_')}"
 
     @cached_property
+    def signature(self) -> inspect.Signature:
+        """Return how its method is called."""
+        return inspect.signature(self.call)
+
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Return its parameters, in their order."""
         return tuple(self._parameters())
@@ -213,7 +218,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
-        for name, one in inspect.signature(self.call).parameters.items():
+        for name, one in self.signature.parameters.items():
             if name == "self":
                 continue
             if one.kind is one.VAR_KEYWORD:

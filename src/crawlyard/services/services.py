@@ -12,15 +12,8 @@ from crawlyard.engine.http.dns import addresses_of
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.fleet.events import Events
-from crawlyard.services.jobs.bulk import workers_of
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.jobs.results import Results
-from crawlyard.services.jobs.submission import Requests
-from crawlyard.services.schedules.scheduler import Scheduler
-from crawlyard.services.schedules.ticker import TickerOptions
-from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
@@ -31,13 +24,17 @@ if TYPE_CHECKING:
         effective_config,
         exclusions,
         follow,
+        operations,
         page_search,
         preview,
+        submission,
         why,
     )
-    from crawlyard.services.schedules import backfill
+    from crawlyard.services.schedules import scheduler, ticker
     from crawlyard.services.templates import files
+    from crawlyard.services.templates import manager as templates
     from crawlyard.services.webhooks.receivers import Resolve
+    from crawlyard.services.worker import janitor
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
@@ -48,11 +45,16 @@ else:  # a command needs few of them
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
     follow = lazily("crawlyard.services.jobs.follow")
+    operations = lazily("crawlyard.services.jobs.operations")
     page_search = lazily("crawlyard.services.jobs.page_search")
     preview = lazily("crawlyard.services.jobs.preview")
+    submission = lazily("crawlyard.services.jobs.submission")
     why = lazily("crawlyard.services.jobs.why")
-    backfill = lazily("crawlyard.services.schedules.backfill")
+    scheduler = lazily("crawlyard.services.schedules.scheduler")
+    ticker = lazily("crawlyard.services.schedules.ticker")
     files = lazily("crawlyard.services.templates.files")
+    templates = lazily("crawlyard.services.templates.manager")
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 
 class Services:
@@ -71,32 +73,54 @@ class Services:
         self.clock = clock
         self.settings = settings
         self.bus = bus
+        self._dispatcher = dispatcher
         self._worker_context = worker_context
-        self.keeping = JanitorOptions(
-            paused_ttl=settings.paused_ttl,
-            retention=settings.retention,
-            events=settings.events_kept,
-            operations=settings.operations_kept,
-            credentials=settings.credentials_kept,
-            usage=settings.usage_kept,
-        )
         self.policy = Policy(store)
         self.jobs = JobManager(store, dispatcher, clock, self.policy)
         self.results = Results(store)
         self.events = Events(store.events, clock)
-        self.janitor = Janitor(store, clock, self.keeping)
-        self.templates = TemplateManager(store, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
-        self.scheduler = Scheduler(
-            store,
-            self.jobs,
-            self.templates,
-            dispatcher,
-            clock,
-            TickerOptions(backlog=settings.schedule_backlog),
+
+    @cached_property
+    def keeping(self) -> "janitor.JanitorOptions":
+        """Return how long what is kept."""
+        return janitor.JanitorOptions(
+            paused_ttl=self.settings.paused_ttl,
+            retention=self.settings.retention,
+            events=self.settings.events_kept,
+            operations=self.settings.operations_kept,
+            credentials=self.settings.credentials_kept,
+            usage=self.settings.usage_kept,
         )
-        self.operations = Operations(store, clock, workers_of(self.jobs, self.scheduler))
-        self.requests = Requests(self.jobs, self.templates, self.policy)
+
+    @cached_property
+    def janitor(self) -> "janitor.Janitor":
+        """Return what clears up."""
+        return janitor.Janitor(self.store, self.clock, self.keeping)
+
+    @cached_property
+    def templates(self) -> "templates.TemplateManager":
+        """Return templates."""
+        return templates.TemplateManager(self.store, self.clock)
+
+    @cached_property
+    def scheduler(self) -> "scheduler.Scheduler":
+        """Return schedules."""
+        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
+        return scheduler.Scheduler(
+            self.store, self.jobs, self.templates, self._dispatcher, self.clock, options
+        )
+
+    @cached_property
+    def operations(self) -> "operations.Operations":
+        """Return work in the background."""
+        workers = bulk.workers_of(self.jobs, self.scheduler)
+        return operations.Operations(self.store, self.clock, workers)
+
+    @cached_property
+    def requests(self) -> "submission.Requests":
+        """Return what makes jobs of what is asked for."""
+        return submission.Requests(self.jobs, self.templates, self.policy)
 
     @cached_property
     def access(self) -> "credentials.Credentials":

@@ -16,18 +16,17 @@ from crawlyard.cli.options import (
     Basics,
     Id,
     Ids,
+    Kinds,
     Limit,
     Style,
     Watch,
     Yes,
-    choice,
     flag,
     group,
     option,
 )
 from crawlyard.cli.render.output import View
 from crawlyard.cli.render.words import amount
-from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
@@ -71,9 +70,6 @@ Most = Annotated[int, option(values.queue_limit, "--limit", "N", "How many at mo
 Failed = Annotated[
     bool,
     flag("--failed", text="The same job, its failed URLs again and what is left; else a new job."),
-]
-Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
 ]
 Now = Annotated[bool, flag("--now", text="The same job at once, which waits for its time.")]
 Assignments = Annotated[
@@ -253,7 +249,8 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     crawlyard jobs set last exclude=+'*/print/*' tags=+nightly
 
     Fields: name, priority, tags, include, exclude, max_depth, delay, per_host,
-    concurrency, limits.pages, limits.bytes, limits.duration, limits.errors.
+    concurrency, limits.pages, limits.bytes, limits.duration, limits.errors,
+    retention, spread, worker_tags.
     In a list, +VALUE adds and -VALUE takes away; 'none' clears.
     """
 

@@ -123,7 +123,7 @@ def explain(
         return
     if not quiet:
         sys.stderr.write(f"{printable(told.text)}\n")
-    out = output.console_on(sys.stdout)
+    out = output.Screen(sys.stdout)
     # without a session: that loads all of an instance, which takes longer than all else here
     asyncio.run(output.write_all(told.next, views.COMING, told_as, out, common))
     if number and not told.next and not quiet:

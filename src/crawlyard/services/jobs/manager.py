@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
@@ -30,12 +30,17 @@ from crawlyard.errors import (
     Version,
     check_version,
 )
+from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import visible
 from crawlyard.services.jobs.submission import JobSubmitter, Submission
 from crawlyard.services.races import TRIES
-from crawlyard.services.worker.janitor import purged
 from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
 from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.services.worker import janitor
+else:  # it loads much, and few delete jobs
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 _A_MOMENT = timedelta(milliseconds=250)
 
@@ -279,7 +284,7 @@ class JobManager(JobSubmitter):
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not delete them")
-        return await purged(self._store.upkeep, self._clock)
+        return await janitor.purged(self._store.upkeep, self._clock)
 
     async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
         for _ in range(TRIES):

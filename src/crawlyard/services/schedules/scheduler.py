@@ -129,6 +129,7 @@ class Scheduler(ScheduleReader):
             updated_at=now,
             **said,
         )
+        _check_params(schedule)
         schedule = _planned(schedule, wall)
         await self._ticker.tried(schedule, wall, actor)
         event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
@@ -169,7 +170,10 @@ class Scheduler(ScheduleReader):
             return _planned(new, wall) if replans else new
 
         wall = self._clock.wall()
-        await self._ticker.tried(change(schedule, wall), wall, actor, anew=says_what)
+        changed = change(schedule, wall)
+        if "params" in given:  # older schedules may have some that mean nothing
+            _check_params(changed)
+        await self._ticker.tried(changed, wall, actor, anew=says_what)
         asked = _Change(EventName.SCHEDULE_UPDATED, change, version, replans=replans)
         return await self._change(actor, schedule.id, asked, changed=sorted(changes))
 
@@ -488,6 +492,16 @@ def _planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     if new.next_at is None:
         raise never_due(schedule, now)
     return new
+
+
+def _check_params(schedule: CrawlSchedule) -> None:
+    """Check that a schedule has no parameters without a template.
+
+    Raises:
+        Invalid: it has.
+    """
+    if schedule.params and schedule.template_id is None:
+        raise Invalid("params", "expected a template that has them")
 
 
 def _checked(fields: Mapping[str, object]) -> dict[str, Any]:
