@@ -136,11 +136,6 @@ async def test_a_job_is_made_like_one_that_has_not_changed_alone(store: Store) -
         await store.jobs.get(second.id)
 
 
-async def test_a_job_that_is_not_there_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFound, match="no job 0192"):
-        await store.jobs.get("0192")
-
-
 @pytest.mark.parametrize(("state", "move"), MOVES)
 async def test_every_move_and_its_event_are_stored_together(
     store: Store, state: State, move: Move
@@ -176,13 +171,6 @@ async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -
 
     assert [type(r) for r in results if r is not None] == [Conflict] * 19
     assert await names(store, job.id) == ["created", "paused"]
-
-
-async def test_a_job_that_never_was_cannot_be_saved(store: Store) -> None:
-    with pytest.raises(Conflict):
-        await store.jobs.save(*a_job().moved(Move.PAUSE, NOW, actor="ada"))
-
-    assert await store.events.events() == []
 
 
 async def test_a_tag_that_a_job_names_twice_is_one(store: Store) -> None:
@@ -344,15 +332,6 @@ class TestDelete:
             pass
 
         assert await names(store, job.id) == ["created", "deleted"]
-
-    async def test_a_job_that_has_moved_on_is_not_deleted(self, store: Store) -> None:
-        job = await added(store)
-        await store.jobs.save(*job.moved(Move.PAUSE, NOW, actor="ada"))
-
-        with pytest.raises(Conflict):
-            await deleted(store, job)
-
-        assert await names(store, job.id) == ["created", "paused"]
 
     async def test_its_id_is_not_given_again_before_it_is_purged(self, store: Store) -> None:
         job = await added(store)

@@ -11,7 +11,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.errors import Conflict, IllegalMove, Invalid
+from crawlyard.errors import IllegalMove, Invalid
 from crawlyard.ids import new_id
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.schedules.schedules import ScheduleStore
@@ -264,12 +264,6 @@ class TestUpdate:
 
             assert refused.value.field == field, changes
             assert (await rig.schedule(schedule_id)).version == 1, changes
-
-    async def test_a_name_that_is_taken_is_refused(self, rig: Rig) -> None:
-        await rig.create()
-        other = await rig.create(name="other")
-        with pytest.raises(Conflict, match="nightly"):
-            await rig.scheduler.update(LOCAL, other, {"name": "nightly"})
 
 
 class TestRunNow:

@@ -13,12 +13,10 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick
 from crawlyard.core.templates.template import TemplateDraft
-from crawlyard.errors import Conflict, Invalid, NotFound
-from crawlyard.ids import new_id
-from crawlyard.store.queries import EventQuery, Firing, ScheduleQuery
+from crawlyard.store.queries import EventQuery, Firing
 from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.store import Store
-from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
+from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, TO_ONE, Rig, a_rig, broken
 
 
 @pytest.fixture
@@ -70,60 +68,6 @@ class TestCreate:
         assert (schedule.owner, schedule.name, schedule.description) == ("local", "nightly", "all")
         assert schedule.next_at == schedule.fire_at == MIDNIGHT + 2 * HOUR
         assert await rig.told(schedule_id) == ["created"]
-
-    async def test_names_are_unique_for_each_owner(self, rig: Rig) -> None:
-        await rig.create()
-        await rig.create(actor=ADA)
-        with pytest.raises(Conflict, match="nightly"):
-            await rig.create()
-
-    async def test_what_could_never_run_is_refused(
-        self, rig: Rig, subtests: pytest.Subtests
-    ) -> None:
-        for field, fields in [
-            ("when", {"when": "61 * * * *"}),
-            ("when", {"when": "at 2020-01-01T00:00"}),
-            ("zone", {"zone": "Europe/Berlim"}),
-            ("name", {"name": "a/b"}),
-            ("name", {"name": new_id()}),
-            ("grace", {"grace": timedelta(seconds=-1)}),
-            ("urls", {"overrides": {}}),
-            ("urls", {"overrides": {"urls": ["ftp://example.com/"]}}),
-            ("max_pages", {"overrides": {"urls": ["https://example.com/"], "max_pages": 1}}),
-        ]:
-            with subtests.test(fields=fields), pytest.raises(Invalid) as refused:
-                await rig.create(**fields)  # type: ignore[arg-type]  # fields by name
-            assert refused.value.field == field, fields
-            assert await rig.scheduler.list(LOCAL) == [], fields
-
-    async def test_a_template_is_named_by_its_name_and_must_be_there(self, rig: Rig) -> None:
-        draft = TemplateDraft(name="news", spec={"urls": ["https://example.com/"]})
-        template = await rig.templates.create(LOCAL, draft)
-        schedule_id = await rig.create(template="news", overrides={})
-        assert (await rig.schedule(schedule_id)).template_id == template.id
-        with pytest.raises(NotFound):
-            await rig.create(name="other", template="olds")
-
-
-class TestFind:
-    async def test_an_id_or_a_name_means_a_schedule(self, rig: Rig) -> None:
-        schedule_id = await rig.create()
-        theirs = await rig.create(actor=ADA)
-
-        assert (await rig.scheduler.get(LOCAL, schedule_id.upper())).id == schedule_id
-        assert (await rig.scheduler.get(LOCAL, "nightly")).id == schedule_id
-        assert (await rig.scheduler.get(LOCAL, "ada/nightly")).id == theirs
-        with pytest.raises(NotFound):
-            await rig.scheduler.get(ADA, "local/nightly")
-
-    async def test_an_admin_sees_those_of_all(self, rig: Rig) -> None:
-        await rig.create()
-        theirs = await rig.create(actor=ADA)
-        assert len(await rig.scheduler.list(LOCAL)) == 2
-        assert [s.id for s in await rig.scheduler.list(ADA)] == [theirs]
-        assert await rig.scheduler.list(ADA, ScheduleQuery(owner="local")) == [
-            await rig.schedule(theirs)
-        ]
 
 
 class TestFire:
@@ -322,12 +266,6 @@ class TestOverlap:
         assert job.state is State.PENDING
         assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 skipped refused"]
 
-    async def test_allow_runs_beside(self, rig: Rig) -> None:
-        schedule_id = await rig.create(overlap=Overlap.ALLOW)
-        await rig.after(HOUR)
-        await rig.after(HOUR)
-        assert [j.state for j in await rig.submitted(schedule_id)] == [State.PENDING] * 2
-
 
 class TestMisfire:
     @pytest.mark.parametrize(
@@ -346,11 +284,6 @@ class TestMisfire:
         ledger = await rig.ledger(schedule_id)
         assert [r.split()[1] for r in ledger] == expected
         assert len(await rig.submitted(schedule_id)) == expected.count("caught_up")
-
-    async def test_a_tick_in_its_grace_is_on_time(self, rig: Rig) -> None:
-        schedule_id = await rig.create(misfire=Misfire.SKIP, grace=10 * MINUTE)
-        await rig.after(TO_ONE + 10 * MINUTE)
-        assert await rig.ledger(schedule_id) == ["1 ran on_time"]
 
     async def test_weeks_of_downtime_are_written_in_portions(self, store: Store) -> None:
         rig = a_rig(store, instants=10)

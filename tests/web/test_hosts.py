@@ -161,26 +161,6 @@ async def test_a_value_that_is_none_is_refused_by_its_name(rig: Rig) -> None:
         assert answer.json()["errors"][0]["pointer"] == f"/{field}", value
 
 
-async def test_a_change_meant_for_another_version_is_refused(rig: Rig) -> None:
-    first = {"If-Match": '"v0"'}
-    made = await rig.ask("PATCH", "hosts/a.example", json={"delay_s": 1}, headers=first)
-
-    for method, path in (
-        ("PATCH", "hosts/a.example"),
-        ("POST", "hosts/a.example/pause"),
-        ("POST", "hosts/a.example/block"),
-        ("POST", "hosts/a.example/resume"),
-        ("DELETE", "hosts/a.example"),
-    ):
-        body: dict[str, Any] = {} if method == "DELETE" else {"json": {}}
-        late = await rig.ask(method, path, headers=first, **body)
-        assert problem(late) == (412, "precondition_failed")
-        assert late.json()["current_version"] == 1
-
-    seen = {"If-Match": made.headers["ETag"]}
-    assert (await rig.post("hosts/a.example/pause", headers=seen)).json()["version"] == 2
-
-
 async def test_hosts_are_listed_in_pages_rules_and_all(rig: Rig) -> None:
     await asked(rig, *(HostReport(host=f"{name}.example") for name in "bdf"))
     for name in "aceg":

@@ -67,21 +67,6 @@ class TestSections:
         told = await rig.yard.store.events.events(query)
         assert [event.data["version"] for event in told] == [1, 2]
 
-    async def test_a_change_says_which_version_it_means(self, rig: Rig) -> None:
-        tag = (await rig.get("settings/grants")).headers["etag"]
-        body = {"private": True}
-
-        without = await rig.ask("PUT", "settings/grants", json=body)
-        first = await rig.ask("PUT", "settings/grants", json=body, headers={"If-Match": tag})
-        late = await rig.ask("PUT", "settings/grants", json={}, headers={"If-Match": tag})
-
-        assert problem(without) == (428, "precondition_required")
-        assert (first.status_code, first.headers["etag"]) == (200, '"v1"')
-        assert problem(late) == (412, "precondition_failed")
-        assert late.json()["current_version"] == 1
-        same = await rig.get("settings/grants", headers={"If-None-Match": '"v1"'})
-        assert same.status_code == 304
-
     async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
         for section, value, pointer in [
             ("grants", {"address": True}, "/address"),
