@@ -268,20 +268,6 @@ class TestFind:
         assert (standing.shard.worker, standing.shard.usage.discovered) == ("w1", 1)
 
 
-async def test_jobs_are_counted_by_state_and_priority(store: Store) -> None:
-    await added(store, in_state(State.PAUSED, owner="ada"))
-    await added(store, in_state(State.PAUSED, owner="bob"))
-    await added(store, in_state(State.FAILED, owner="ada", priority=Priority.LOW))
-
-    assert await store.jobs.counts() == {
-        (State.PAUSED, Priority.NORMAL): 2,
-        (State.FAILED, Priority.LOW): 1,
-    }
-    of_bob = JobQuery(owner="bob")
-    assert await store.jobs.counts(of_bob) == {(State.PAUSED, Priority.NORMAL): 1}
-    assert await store.jobs.counts(JobQuery(owner="eve")) == {}
-
-
 async def deleted(store: Store, job: Job) -> None:
     await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 

@@ -8,7 +8,6 @@ import pytest
 
 from crawlyard import LOCAL, Actor, Yard
 from crawlyard.core.jobs.job_log import Level
-from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching
 from tests.engine.rig import a_spec, crawled, opened, published
 from tests.engine.test_crawl import tree
@@ -44,15 +43,6 @@ async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve)
     assert course.points[-1].statuses == {"2xx": 2, "4xx": 1}
     warnings = await watching(yard).lines(LOCAL, found.job.id, least=Level.WARNING)
     assert [line.url for line in warnings] == [f"{server.url}/missing"]
-
-
-async def test_nobody_else_reads_it(yard: Yard, site_server: Serve) -> None:
-    server = await site_server(GraphSite({"/": []}))
-    found = await crawled(yard, a_spec(server.url))
-
-    for look in (watching(yard).lines, watching(yard).course):
-        with pytest.raises(NotFound):
-            await look(BOB, found.job.id)
 
 
 async def test_workers_and_hosts_are_seen_while_they_are_at_it(

@@ -42,11 +42,6 @@ HOUR = timedelta(hours=1)
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def janitor(store: Store, clock: FakeClock) -> Janitor:
     return Janitor(store, clock, JanitorOptions())
 

@@ -27,11 +27,6 @@ ADA = Actor(id="ada")
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def tailing(store: Store, clock: FakeClock) -> Tailing:
     return Tailing(store.journal, JobManager(store, LocalDispatcher(), clock), clock)
 

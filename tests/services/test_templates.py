@@ -35,11 +35,6 @@ def store() -> Store:
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def templates(store: Store, clock: FakeClock) -> TemplateManager:
     return TemplateManager(store, clock)
 

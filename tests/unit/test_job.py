@@ -115,11 +115,6 @@ def test_a_move_keeps_the_reason_that_it_is_given() -> None:
     assert job.state_reason is StateReason.LIMIT_PAGES
 
 
-def test_a_move_that_the_table_lacks_changes_nothing() -> None:
-    with pytest.raises(IllegalMove, match="cannot pause a job that is completed"):
-        a_job(state=State.COMPLETED).moved(Move.PAUSE, NOW, actor="local")
-
-
 def test_the_first_claim_is_when_it_started() -> None:
     first, _ = a_job().moved(Move.CLAIM, LATER, actor="worker:w")
     again, _ = moved(first, Move.REQUEUE).moved(Move.CLAIM, MUCH_LATER, actor="worker:w")

@@ -14,7 +14,7 @@ from crawlyard.store.queries import EventQuery
 from tests.builders import LEASE
 from tests.builders_serve import a_report
 from tests.docs import undocumented
-from tests.web.rig import Rig, a_rig, problem
+from tests.web.rig import Rig, a_rig, pointers, problem
 from tests.web.test_versions import Meddled
 
 
@@ -157,8 +157,7 @@ async def test_a_value_that_is_none_is_refused_by_its_name(rig: Rig) -> None:
         ("state", "paused"),
     ]:
         answer = await rig.ask("PATCH", "hosts/a.example", json={field: value})
-        assert problem(answer) == (422, "validation_failed"), value
-        assert answer.json()["errors"][0]["pointer"] == f"/{field}", value
+        assert pointers(answer) == [f"/{field}"], value
 
 
 async def test_hosts_are_listed_in_pages_rules_and_all(rig: Rig) -> None:

@@ -10,7 +10,7 @@ from crawlyard.core.jobs.actions import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from tests.clock import settle
 from tests.web.crawled import crawled, in_state
-from tests.web.rig import Rig, problem
+from tests.web.rig import Rig, pointers, problem
 
 
 async def patched(rig: Rig, job_id: str, change: object, **more: Any) -> httpx.Response:
@@ -145,8 +145,7 @@ async def test_what_is_wrong_in_a_change_is_named(rig: Rig) -> None:
         ({"urls": None}, "/urls"),
     ]:
         answer = await patched(rig, job["id"], change)
-        assert problem(answer) == (422, "validation_failed"), change
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], change
+        assert pointers(answer) == [pointer], change
         assert (await rig.get(f"jobs/{job['id']}")).json()["version"] == 1, change
 
 

@@ -20,6 +20,12 @@ from tests.web.crawled import crawled, in_state
 from tests.web.rig import URL, Rig, problem
 
 
+@pytest.mark.parametrize("path", ["", "/progress", "/events"])
+async def test_there_is_no_job_whose_id_is_none(rig: Rig, path: str) -> None:
+    for place in ("0192", "nonsense"):
+        assert problem(await rig.get(f"jobs/{place}{path}")) == (404, "not_found")
+
+
 async def test_the_links_of_a_job_lead_somewhere(rig: Rig) -> None:
     job = await rig.job()
     for name, path in job["links"].items():

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 
 async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
@@ -32,8 +32,7 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"urls": [URL], "concurrency": "many"}, "/concurrency"),
     ]:
         answer = await rig.post("jobs", body)
-        assert problem(answer) == (422, "validation_failed"), body
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+        assert pointers(answer) == [pointer], body
         assert (await rig.get("jobs")).json()["items"] == [], body
 
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from crawlyard.core.access.user import LOCAL
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 ANY = {"If-Match": "*"}
 HOURLY: dict[str, Any] = {"name": "nightly", "when": "@hourly", "overrides": {"urls": [URL]}}
@@ -22,11 +22,6 @@ async def a_schedule(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, A
 
 async def patched(rig: Rig, ref: str, change: object, **more: Any) -> httpx.Response:
     return await rig.ask("PATCH", f"schedules/{ref}", json=change, **({"headers": ANY} | more))
-
-
-def pointers(answer: httpx.Response) -> list[str]:
-    assert problem(answer) == (422, "validation_failed")
-    return [error["pointer"] for error in answer.json()["errors"]]
 
 
 async def test_a_schedule_is_made_and_found_by_id_and_name(rig: Rig) -> None:

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.errors import Forbidden, QuotaExceeded
 from crawlyard.store.queries import EventQuery
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 ADA = Actor(id="ada")
 
@@ -87,8 +87,7 @@ class TestSections:
             answer = await rig.ask(
                 "PUT", f"settings/{section}", json=value, headers={"If-Match": "*"}
             )
-            assert problem(answer) == (422, "validation_failed"), value
-            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], value
+            assert pointers(answer) == [pointer], value
             assert (await rig.get(f"settings/{section}")).json()["version"] == 0, value
 
     async def test_without_a_body_a_section_stays_as_it_is(self, rig: Rig) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 ANY = {"If-Match": "*"}
 SPEC: dict[str, Any] = {"urls": ["{{start_url}}"], "limits": {"pages": "{{pages}}"}}
@@ -80,8 +80,7 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         checked = await rig.post("templates/validate", body)
 
         for answer in (made, checked):
-            assert problem(answer) == (422, "validation_failed"), body
-            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+            assert pointers(answer) == [pointer], body
         assert (await rig.get("templates")).json()["items"] == [], body
 
 
@@ -133,8 +132,7 @@ async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
     assert changed["spec"] == {"urls": ["{{start_url}}"], "limits": {"bytes": 1000}}
     assert changed["stripped"] == []
     nameless = await patched(rig, "news", {"name": None})
-    assert problem(nameless) == (422, "validation_failed")
-    assert nameless.json()["errors"][0]["pointer"] == "/name"
+    assert pointers(nameless) == ["/name"]
 
 
 async def test_a_hidden_credential_is_kept_by_a_change_beside_it(rig: Rig) -> None:
@@ -287,8 +285,7 @@ async def test_what_a_template_cannot_be_filled_with_is_named(rig: Rig) -> None:
         ({"version": 0}, "/version"),
     ]:
         answer = await rig.post("templates/news/render", ask)
-        assert problem(answer) == (422, "validation_failed"), ask
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], ask
+        assert pointers(answer) == [pointer], ask
 
 
 @pytest.mark.parametrize("form", ["yaml", "json"])
@@ -340,8 +337,7 @@ async def test_a_file_that_is_none_is_told_so(rig: Rig) -> None:
         for path in ("templates/import", "templates/validate"):
             answer = await rig.post(path, {"content": content})
 
-            assert problem(answer) == (422, "validation_failed"), content
-            assert [error["pointer"] for error in answer.json()["errors"]] == ["/content"], content
+            assert pointers(answer) == ["/content"], content
             assert said in answer.json()["detail"], content
         assert (await rig.get("templates")).json()["items"] == [], content
 

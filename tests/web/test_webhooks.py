@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
 from crawlyard.core.access.user import LOCAL, NO_GRANTS, Grants
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
 from crawlyard.services.webhooks.manager import Webhooks
-from tests.web.rig import Rig, problem
+from tests.web.rig import Rig, pointers, problem
 
 HOOK = "https://hooks.example.org/crawls"
 INSIDE = {"inside.example.org": "10.0.0.7", "linked.example.org": "169.254.1.1"}
@@ -40,11 +39,6 @@ async def a_webhook(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, An
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     return made
-
-
-def pointers(answer: httpx.Response) -> list[str]:
-    assert problem(answer) == (422, "validation_failed")
-    return [error["pointer"] for error in answer.json()["errors"]]
 
 
 async def a_delivery(rig: Rig, webhook: Mapping[str, Any]) -> dict[str, Any]:
