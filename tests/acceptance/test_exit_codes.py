@@ -27,21 +27,16 @@ CODES: Mapping[str, int] = {
     f"jobs cancel {docs} no-such-id": 1,  # each for another reason
     # 2: it cannot be asked like that
     "jobs list --no-such-option": 2,
-    "jobs lst": 2,
     "jobs show": 2,
-    "jobs list --state asleep": 2,
-    "jobs list --json -o csv": 2,
     "jobs list --fields id,colour": 2,
     "jobs list --fields state.name": 2,
     "jobs list --fields id -q": 2,
-    "crawl not-a-url": 2,
     f"jobs set {held} limits.pages=0": 2,
     f"jobs delete {docs}": 2,  # no terminal to ask on
     "jobs show 0": 2,  # there are many
     "stats --since 1000d": 2,
     "users create a/b": 2,
     # 3: there is no such thing
-    "jobs show no-such-id": 3,
     "jobs pause no-such-id": 3,
     "templates show nothing": 3,
     "schedules run nothing": 3,

@@ -135,7 +135,7 @@ class TestChanging:
         third = await rig.webhooks.rotate(ADA, webhook.id)
 
         now = rig.clock.now()
-        assert second.signing(now)[1:] == (first,)
+        assert second.signing(now + ROTATION - timedelta(microseconds=1))[1:] == (first,)
         assert third.signing(now) == (third.secrets[0].value, second.secrets[0].value)
         assert second.signing(now + ROTATION) == (second.secrets[0].value,)
 

@@ -13,7 +13,6 @@ from crawlyard import (
     Event,
     EventName,
     Job,
-    Limits,
     Move,
     Priority,
     State,
@@ -62,17 +61,6 @@ def test_a_new_job_is_scheduled_for_later_or_due_now() -> None:
     assert (job.state_reason, job.due_at, job.queued_at) == (StateReason.SCHEDULED, LATER, NOW)
     job, _ = Job.new("an-id", "eve", a_spec(), NOW, due_at=NOW - timedelta(days=1))
     assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
-
-
-def test_priority_and_limits_are_those_of_its_spec() -> None:
-    job = a_job(spec=a_spec(priority=Priority.HIGH, limits=Limits(pages=3)))
-    assert job.priority is Priority.HIGH
-    assert job.limits == Limits(pages=3)
-
-
-def test_a_job_is_frozen() -> None:
-    with pytest.raises(AttributeError, match="immutable"):
-        a_job().state = State.FAILED  # type: ignore[misc]  # that it cannot be is the test
 
 
 def test_a_move_raises_the_version_and_tells_of_itself() -> None:

@@ -18,7 +18,6 @@ from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.stream_topic import TOPIC_OF, Topic, topics_for
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
@@ -240,19 +239,6 @@ async def test_a_token_that_expires_ends_its_streams_within_a_second(rig: Rig) -
         assert ear.told[-1] == ("bye", {"reason": "auth"})
         assert ear.stream.ended
         assert not other.stream.ended
-
-
-async def test_what_costs_a_right_ends_streams_within_a_second(rig: Rig) -> None:
-    for name in ("ada", "bob"):
-        await rig.user(name)
-    async with listening(rig, "ada") as ada, listening(rig, "bob") as bob, listening(rig) as admin:
-        token = ada.stream.caller.credential.id
-        await rig.site.yard.services.access.revoke_token(ada.stream.caller.actor, token)
-        await Surface(rig.yard.services, LOCAL).users.edit("bob", disabled=True)
-        await rig.clock.advance(timedelta(seconds=1))
-
-        assert ada.told[-1] == bob.told[-1] == ("bye", {"reason": "auth"})
-        assert not admin.stream.ended
 
 
 async def test_who_knows_more_than_the_hub_has_told_hears_none_of_it_again(rig: Rig) -> None:
