@@ -9,7 +9,7 @@ from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
-from tests.builders import LEASE, NOW, a_batch, a_target, done, failed
+from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed
 from tests.conformance.steps import (
     claimed,
     ended,
@@ -142,6 +142,13 @@ async def test_a_job_that_has_moved_on_is_left_as_it_is(store: Store) -> None:
 
     assert await waiting(store, claim.lease.job_no) == []
     assert (await shard_of(store, job.id)).usage.errors == 3
+
+
+async def test_a_job_that_is_not_there_cannot_be_retried(store: Store) -> None:
+    job = a_job(state=State.FAILED)
+
+    with pytest.raises(Conflict):
+        await store.jobs.retry_failed(*job.moved(Move.RETRY_FAILED, NOW, actor="ada"), [])
 
 
 async def test_a_job_that_is_still_held_is_refused_until_its_lease_lapses(store: Store) -> None:

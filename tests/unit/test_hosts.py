@@ -404,6 +404,19 @@ async def test_refusals_of_one_burst_count_once() -> None:
 # --- several processes on one store
 
 
+async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
+    clock, store = FakeClock(), open_in_memory()
+    refused, other = (a_gate(clock, delay_s=0.5, pacer=store.hosts) for _ in range(2))
+    requests = Requests(other, clock)
+    began_at = clock.monotonic()
+
+    refused.refused(HOST, 30.0)
+    await settle()
+    await within(clock, MINUTE, requests.send())
+
+    assert requests.began == [began_at + 30.0]
+
+
 async def test_a_fast_pace_is_booked_ahead_and_each_booking_is_used() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)

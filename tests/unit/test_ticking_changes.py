@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -30,6 +31,8 @@ from crawlyard.core.schedules.schedule import (
     TickReason,
 )
 from crawlyard.core.schedules.timetable import timetable
+from crawlyard.errors import Invalid
+from tests.builders_schedules import a_schedule
 from tests.unit.ticking_rig import (
     ALL,
     HOUR,
@@ -120,6 +123,11 @@ def test_resuming_makes_up_for_no_more_than_the_runs_that_are_left() -> None:
 
 
 # --- records
+
+
+def test_a_schedule_has_a_name() -> None:
+    with pytest.raises(Invalid, match="expected a name"):
+        a_schedule(name=" ")
 
 
 def test_every_policy_says_what_it_does() -> None:
