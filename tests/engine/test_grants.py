@@ -20,14 +20,10 @@ ADA = Actor(id="ada")
 TOLD = "allow_private: not granted on this server any more; once it is, resume the job"
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])]
-)
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
+@pytest.fixture
+async def yard(database_url: str, tmp_path: Path) -> AsyncIterator[Yard]:
     """A yard that grants what is not public."""
-    postgres = request.param == "postgres"
-    where = request.getfixturevalue("postgres_url") if postgres else ""
-    async with opened(tmp_path, database_url=where) as yard:
+    async with opened(tmp_path, database_url=database_url) as yard:
         await granted(yard, private=True)
         yield yard
 

@@ -1,21 +1,12 @@
 """Jobs of schedules, run by a worker beside their scheduler."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from crawlyard import LOCAL, Yard
 from crawlyard.core.schedules.schedule import ScheduleDraft
-from tests.engine.rig import a_spec, opened
+from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 @pytest.mark.parametrize("scheduled", [True, False])

@@ -39,11 +39,6 @@ async def room() -> Disk | None:
     return ROOM
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
     jobs = JobManager(store, LocalDispatcher(), clock)
     return Overview(store, clock, Watching(store, jobs, clock), room, most)

@@ -142,3 +142,9 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     told = answer.json()
     assert told["status"] == answer.status_code
     return answer.status_code, told["code"]
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    """Return the places in its body for which a request was refused."""
+    assert problem(answer) == (422, "validation_failed"), answer.text
+    return [error["pointer"] for error in answer.json()["errors"]]

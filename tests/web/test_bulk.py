@@ -13,7 +13,7 @@ from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.ids import new_id
 from crawlyard.services.jobs import bulk
 from crawlyard.services.jobs.operations import LEASE
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 ADA = Actor(id="ada")
 
@@ -151,8 +151,7 @@ class TestAtOnce:
             ({"action": "pause", "ids": ["a"] * 10_001}, "/ids"),
         ]:
             answer = await rig.post("jobs/bulk", body)
-            assert problem(answer) == (422, "validation_failed"), body
-            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+            assert pointers(answer) == [pointer], body
 
 
 @pytest.mark.usefixtures("few_at_once")

@@ -7,7 +7,7 @@ from msgspec import structs
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.access.view import SavedView
 from crawlyard.store.store import Store
-from tests.web.rig import Rig, problem
+from tests.web.rig import Rig, pointers, problem
 
 FAILED = {"name": "failed", "query": "state:failed"}
 
@@ -95,20 +95,6 @@ async def test_a_name_is_there_once_for_each_page(rig: Rig) -> None:
     await kept(rig, "ada")
 
 
-async def test_a_change_may_be_meant_for_one_version(rig: Rig) -> None:
-    path = f"views/{await kept(rig)}"
-    late = {"If-Match": '"v9"'}
-
-    changed = await rig.ask("PATCH", path, json={"query": "a"}, headers=late)
-    deleted = await rig.ask("DELETE", path, headers=late)
-    good = await rig.ask("PATCH", path, json={"query": "a"}, headers={"If-Match": '"v1"'})
-
-    assert problem(changed) == problem(deleted) == (412, "precondition_failed")
-    assert (good.status_code, good.headers["etag"]) == (200, '"v2"')
-    same = await rig.get(path, headers={"If-None-Match": '"v2"'})
-    assert same.status_code == 304
-
-
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
     for body, pointer in [
         ({}, "/name"),
@@ -121,8 +107,7 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"name": "a", "filter": ""}, "/filter"),
     ]:
         answer = await rig.post("views", body)
-        assert problem(answer) == (422, "validation_failed"), body
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+        assert pointers(answer) == [pointer], body
 
 
 async def test_a_user_has_only_so_many(rig: Rig) -> None:
