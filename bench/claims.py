@@ -25,8 +25,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.ids import new_id
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.postgres import PostgresDatabase

@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 import psutil
 
 from crawlyard import LOCAL, JobSpec, Settings, Yard
-from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.surface import Surface
 from crawlyard.web.live.hub import MOST_OF_ONE
 
 _ANSWERS_WITHIN_S = 60.0
@@ -121,9 +121,9 @@ async def _prepared(settings: Settings, streams: int, *, logs: bool) -> list[tup
     """Return path and token of each stream; what they need is made."""
     asked: list[tuple[str, str]] = []
     async with Yard.open(settings) as yard:
-        access = Credentials(yard.store, yard.clock)
+        tokens = Surface(yard.services, LOCAL).tokens
         while len(asked) < streams:
-            token = (await access.create_token(LOCAL, "bench")).secret
+            token = (await tokens.create("bench")).token or ""
             path = "events/stream"
             if logs:
                 path = f"jobs/{(await yard.jobs.submit(LOCAL, _SPEC)).id}/log/stream"

@@ -32,7 +32,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import DemoSite
-from crawlyard.services.access.credentials import Credentials
+from crawlyard.services.surface import Surface
 from crawlyard.store.db.database import Database
 from crawlyard.yard import Yard
 
@@ -174,9 +174,8 @@ async def _prepared(settings: Settings, database: Database, jobs: int) -> tuple[
             spec = JobSpec(urls=(f"{site.url}/",), allow_private=True, delay_s=0)
             job = await yard.jobs.submit(LOCAL, spec)
             await yard.worker(only=job.id).run()
-        return job.id, (
-            await Credentials(yard.store, yard.clock).create_token(LOCAL, "bench")
-        ).secret
+        made = await Surface(yard.services, LOCAL).tokens.create("bench")
+        return job.id, made.token or ""
 
 
 def _asks(job_id: str) -> Mapping[str, Ask]:

@@ -21,8 +21,7 @@ from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.ids import new_id
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678_901, tzinfo=UTC)

@@ -6,7 +6,6 @@ from datetime import timedelta
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.live import (
     ByeOut,
-    CountsOut,
     HappenedOut,
     HelloOut,
     JobsProgressOut,
@@ -15,11 +14,12 @@ from crawlyard.core.answers.fleet.live import (
     LogLinesOut,
     PingOut,
     ResyncOut,
+    StateCountsOut,
     WorkersOut,
 )
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job_log import MOST_LINES
-from crawlyard.services.jobs.log_follow import PORTION
+from crawlyard.services.jobs.follow import PORTION
 from crawlyard.web.live.catch_up import MOST_REPLAYED, REPLAYED_FOR
 from crawlyard.web.live.hub import (
     HEAR_EVERY,
@@ -37,7 +37,7 @@ Table = Callable[[list[str], list[list[str]]], str]
 _EVENTS: Mapping[str, tuple[str, type[Wire]]] = {
     "hello": ("", HelloOut),
     "jobs.progress": ("", JobsProgressOut),
-    "counts": ("", CountsOut),
+    "counts": ("", StateCountsOut),
     "workers": ("", WorkersOut),
     "ping": ("", PingOut),
     "resync": ("where to go on", ResyncOut),

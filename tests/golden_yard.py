@@ -16,15 +16,14 @@ from crawlyard.core.access.credential import digest_of
 from crawlyard.core.access.user import Permit, Quota, Role
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
 from crawlyard.core.event import EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic

@@ -4,7 +4,7 @@ import asyncio
 
 import psycopg
 
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.dispatch.tickets import RECONCILE, TICKET, queue_of
 from tests.builders import NOW
 

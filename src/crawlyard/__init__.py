@@ -21,15 +21,13 @@ if TYPE_CHECKING:
     from crawlyard.core.crawl.page import ErrorKind, Page
     from crawlyard.core.endpoint import every
     from crawlyard.core.event import Event, EventName
-    from crawlyard.core.jobs.eta import Eta
     from crawlyard.core.jobs.job import Job
     from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason
     from crawlyard.core.jobs.limits import Decision, Limits, ResourceLimiter, Usage
-    from crawlyard.core.jobs.priority import Priority
-    from crawlyard.core.jobs.progress import Progress
+    from crawlyard.core.jobs.progress import Eta, Progress
     from crawlyard.core.jobs.queue import PriorityQueue
     from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-    from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
+    from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Strategy, TextMode
     from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, ScheduleDraft
     from crawlyard.core.templates.template import (
         CrawlTemplate,
@@ -43,7 +41,7 @@ if TYPE_CHECKING:
     from crawlyard.services.jobs.submission import Submission
     from crawlyard.services.schedules.scheduler import Scheduler
     from crawlyard.services.templates.manager import TemplateManager
-    from crawlyard.services.webhooks.manager import Webhooks
+    from crawlyard.services.webhooks.webhooks import Webhooks
     from crawlyard.services.worker.progress import ProgressTracker
     from crawlyard.services.worker.worker import Worker
     from crawlyard.store.queries import JobQuery, PageQuery, ScheduleQuery, TemplateQuery
@@ -110,7 +108,6 @@ __all__ = [
 
 _HOME = {
     "crawlyard.config": ("Settings",),
-    "crawlyard.core.jobs.eta": ("Eta",),
     "crawlyard.core.event": (
         "Event",
         "EventName",
@@ -132,8 +129,10 @@ _HOME = {
         "ErrorKind",
         "Page",
     ),
-    "crawlyard.core.jobs.priority": ("Priority",),
-    "crawlyard.core.jobs.progress": ("Progress",),
+    "crawlyard.core.jobs.progress": (
+        "Eta",
+        "Progress",
+    ),
     "crawlyard.core.jobs.queue": ("PriorityQueue",),
     "crawlyard.core.jobs.retry": (
         "RetryPolicy",
@@ -147,6 +146,7 @@ _HOME = {
     ),
     "crawlyard.core.jobs.spec": (
         "JobSpec",
+        "Priority",
         "Scope",
         "Strategy",
         "TextMode",
@@ -173,7 +173,7 @@ _HOME = {
     "crawlyard.services.schedules.scheduler": ("Scheduler",),
     "crawlyard.services.jobs.submission": ("Submission",),
     "crawlyard.services.templates.manager": ("TemplateManager",),
-    "crawlyard.services.webhooks.manager": ("Webhooks",),
+    "crawlyard.services.webhooks.webhooks": ("Webhooks",),
     "crawlyard.services.worker.worker": ("Worker",),
     "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
     "crawlyard.yard": ("Yard",),

@@ -8,15 +8,12 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
-from crawlyard.core.access.quota import QuotaAsk
-from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
-from crawlyard.core.answers.fleet.attention import AttentionOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
-from crawlyard.core.answers.fleet.stats import StatsOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
@@ -25,7 +22,6 @@ from crawlyard.core.answers.jobs.job_looks import (
     DeletionOut,
     ExclusionOut,
     ExpandedJobOut,
-    ExpandedScheduleOut,
     JobProgressOut,
     PreviewOut,
     QueueOut,
@@ -43,6 +39,7 @@ from crawlyard.core.answers.jobs.pages import (
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ExpandedScheduleOut,
     ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
@@ -65,7 +62,9 @@ from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.overview.attention import Attention
+from crawlyard.core.overview.stats import StatsOut
 from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
@@ -399,7 +398,7 @@ class _Schedules:
     ) -> Slice[TickOut]: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
 
-class _Hooks:
+class _Webhooks:
     def list(
         self,
         *,
@@ -511,7 +510,7 @@ class _EventFeed:
         self, job_id: str, *, after: int | None = None, last_event_id: int | None = None
     ) -> Iterator[EventOut]: ...
 
-class _Sections:
+class _SiteSettings:
     def list(self) -> Slice[SectionOut]: ...
     def get(self, section: str) -> SectionOut: ...
     def put(
@@ -552,7 +551,7 @@ class _Stats:
     ) -> StatsOut: ...
 
 class _Attention:
-    def get(self) -> AttentionOut: ...
+    def get(self) -> Attention: ...
 
 class _Meta:
     def get(self) -> MetaOut: ...
@@ -570,11 +569,11 @@ class Surface:
     pages: _Pages
     templates: _Templates
     schedules: _Schedules
-    webhooks: _Hooks
+    webhooks: _Webhooks
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed
-    settings: _Sections
+    settings: _SiteSettings
     operations: _OperationReader
     views: _Views
     stats: _Stats

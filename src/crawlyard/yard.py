@@ -27,7 +27,11 @@ if TYPE_CHECKING:
     from crawlyard import worker_factory
     from crawlyard.bus import redis
     from crawlyard.dispatch import procrastinate
+    from crawlyard.services.jobs.operations import Operations
+    from crawlyard.services.schedules.scheduler import Scheduler
+    from crawlyard.services.templates.manager import TemplateManager
     from crawlyard.services.webhooks.delivery import Deliverer
+    from crawlyard.services.worker.janitor import Janitor
     from crawlyard.services.worker.run import WorkerContext
     from crawlyard.services.worker.worker import Worker
     from crawlyard.store.db import in_memory
@@ -69,12 +73,6 @@ class Yard:
         self.jobs = self.services.jobs
         self.results = self.services.results
         self.events = self.services.events
-        self.janitor = self.services.janitor
-        self.site_settings = self.services.site_settings
-        self.templates = self.services.templates
-        self.webhooks = self.services.webhooks
-        self.scheduler = self.services.scheduler
-        self.operations = self.services.operations
 
     @classmethod
     @asynccontextmanager
@@ -104,6 +102,26 @@ class Yard:
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
+
+    @property
+    def templates(self) -> "TemplateManager":
+        """Return the templates."""
+        return self.services.templates
+
+    @property
+    def scheduler(self) -> "Scheduler":
+        """Return the schedules."""
+        return self.services.scheduler
+
+    @property
+    def operations(self) -> "Operations":
+        """Return the work in the background."""
+        return self.services.operations
+
+    @property
+    def janitor(self) -> "Janitor":
+        """Return the service that deletes what is kept no longer."""
+        return self.services.janitor
 
     @property
     def deliverer(self) -> "Deliverer":

@@ -6,6 +6,7 @@ from typing import Any
 
 from crawlyard import LOCAL, Settings, Yard
 from crawlyard.core.event import EventName
+from crawlyard.services.surface import Surface
 from crawlyard.services.webhooks.signing import new_secret, signed
 from tests.acceptance.shell import Shell
 from tests.builders import a_job, its_event
@@ -43,6 +44,7 @@ def test_a_secret_is_shown_when_it_is_made_and_never_again(either: Shell) -> Non
 def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
     webhook_id = made(either)["id"]
 
+    unsaid = either.run("webhooks", "edit", webhook_id)
     edited = either.json("webhooks", "edit", webhook_id, "--event", "job.failed")
     off = either.json("webhooks", "disable", webhook_id)
     refused = either.run("webhooks", "test", webhook_id)
@@ -51,6 +53,8 @@ def test_it_is_changed_switched_and_deleted(either: Shell) -> None:
     gone = either.run("webhooks", "delete", "--yes", webhook_id)
     missing = either.run("webhooks", "show", webhook_id)
 
+    assert unsaid.returncode == 2
+    assert unsaid.stderr.startswith("error: webhooks edit: expected something to change: --url")
     assert isinstance(edited, dict)
     assert isinstance(off, dict)
     assert isinstance(on, dict)
@@ -88,8 +92,7 @@ async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
     async with Receiver(answer(500, b"oops"), answer(200)) as receiver:
         settings = Settings(data_dir=shell.folder / "crawlyard-data")
         async with Yard.open(settings) as yard:
-            webhook = await yard.webhooks.create(
-                LOCAL,
+            webhook = await Surface(yard.services, LOCAL).webhooks.create(
                 receiver.url,
                 events=("job.created",),
                 allow_addresses=(receiver.authority,),

@@ -54,7 +54,7 @@ print(json.dumps({
 """
 PYTHON = """
 import json
-from crawlyard.core.jobs.edits import EDITABLE
+from crawlyard.core.jobs.spec_json import EDITABLE
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json

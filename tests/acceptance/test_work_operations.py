@@ -11,6 +11,7 @@ from crawlyard import LOCAL, JobSpec, Settings, Yard
 from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
 from crawlyard.core.operation import OperationKind
 from crawlyard.services.jobs.bulk import AT_ONCE, Bulk
+from crawlyard.services.surface import Surface
 from tests.acceptance.shell import FAST, GRANTS, Shell
 from tests.builders_serve import a_retry
 
@@ -54,7 +55,7 @@ async def test_jobs_that_an_operation_makes_are_run_as_well(shell: Shell, site: 
     shell.run("crawl", site, *FAST, "--max-pages", "2", "-q")
     first = str(shell.job()["id"])
     async with its_yard(shell) as yard:
-        await yard.site_settings.update(LOCAL, "grants", json.loads(GRANTS))
+        await Surface(yard.services, LOCAL).settings.put("grants", json.loads(GRANTS))
         await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(first), 1)
 
     drained = shell.run("work", "--drain")

@@ -11,6 +11,7 @@ from crawlyard.api.connection import Connection
 from crawlyard.api.far import FarSurface
 from crawlyard.api.follow import parsed
 from crawlyard.api.server import Server, server_of
+from crawlyard.core.access.user import Permit
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, Unauthenticated, Unavailable
 from tests.api.conftest import far_side
@@ -43,7 +44,7 @@ async def test_any_request_can_be_made(rig: Rig) -> None:
 
 async def test_what_is_refused_is_raised_with_the_whole_problem(rig: Rig) -> None:
     done = await in_state(rig, State.COMPLETED)
-    viewer = await rig.token("local", frozenset())
+    viewer = await rig.token("local", frozenset({Permit.WORKERS_READ}))
     transport = httpx.ASGITransport(rig.app)
 
     async with far_side(rig) as yard:

@@ -114,7 +114,7 @@ async def test_who_may_not_listen_any_more_is_told(live: LiveRig) -> None:
     async with connect(base, secret) as yard, aclosing(yard.events.stream()) as events:
         waiting = asyncio.create_task(some(events, 1))
         await last(yard)
-        await site.yard.services.access.revoke_token(LOCAL, caller.credential.id)
+        await Surface(site.yard.services, LOCAL).tokens.revoke(caller.credential.id)
 
         with pytest.raises(Unauthenticated):
             await waiting

@@ -15,6 +15,7 @@ from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import NotFound, Unauthenticated
+from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.live import hub
 from tests.scribe import Scribe, scribe_of
@@ -142,7 +143,7 @@ async def test_who_may_not_listen_any_more_is_told(live: LiveRig, scribe: Scribe
     ):
         await scribe.say()
         await some(lines, 1)
-        await access.revoke_token(LOCAL, shown.credential.id)
+        await Surface(live.rig.yard.services, LOCAL).tokens.revoke(shown.credential.id)
         with pytest.raises(Unauthenticated):
             await rest(lines)
 

@@ -12,7 +12,7 @@ import pytest
 from crawlyard import LOCAL, Role, every
 from crawlyard.about import VERSION
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.quota import QuotaAsk
+from crawlyard.core.access.user import QuotaAsk
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import Overlap
@@ -106,6 +106,7 @@ async def test_lists_are_walked_to_their_end(yard: Surface) -> None:
     rest = await yard.jobs.list(tag="x", limit=200, cursor=part.next_cursor)
     walked = [job.id async for job in every(yard.jobs.list, tag=("x", "y"))]
     assert walked == [job.id async for job in every(yard.jobs.list, tag="y, x")]
+    assert (await yard.jobs.list(tag='"y,x"')).items == []
     some = [job.id async for job in every(yard.jobs.list, limit=3)]
 
     assert (len(part.items), part.total, part.has_more) == (2, 5, True)
@@ -177,6 +178,17 @@ async def test_schedules_and_webhooks_are_kept_and_run(yard: Surface) -> None:
 
 async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
     user = await yard.users.create("ada", Role.VIEWER, QuotaAsk(running=2))
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"running": -1}, "quota.running", "at least 0"),
+        ({"pending": "many"}, "quota.pending", "a whole number"),
+        ({"ceilings": {"pages": 0}}, "quota.ceilings.pages", "a whole number of at least 1, got 0"),
+        ({"paging": 1}, "quota.paging", "did you mean"),
+    ]
+    for quota, field, why in wrong:
+        asked: Any = quota
+        with pytest.raises(Invalid, match=why) as refused:
+            await yard.users.edit("ada", quota=asked)
+        assert refused.value.field == field
     token = await yard.tokens.create("laptop", user="ada", scopes=("jobs:read",))
     section = await yard.settings.put(SectionName.CEILINGS, {"pages": 10}, version=None)
     view = await yard.views.create("waits", "state:pending")

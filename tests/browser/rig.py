@@ -72,8 +72,8 @@ class Stage:
     async def user(self, name: str, role: Role = Role.OPERATOR) -> None:
         """Make a user, who can then look."""
         await Surface(self.site.yard.services, LOCAL).users.create(name, role)
-        given = await self.site.yard.services.access.create_token(LOCAL, "browser", user_id=name)
-        self.secrets[name] = given.secret
+        given = await Surface(self.site.yard.services, LOCAL).tokens.create("browser", user=name)
+        self.secrets[name] = given.token or ""
 
     async def ask(self, method: str, path: str, body: object = None, by: str = LOCAL.id) -> Any:
         """Return what the API answers to a user; it must be well."""
@@ -160,9 +160,7 @@ async def a_stage(
     given = Settings(data_dir=folder, **(settings or {}))
     yard = Yard(given, store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False))
-    secret = (
-        await site.yard.services.access.create_token(LOCAL, "browser", user_id=LOCAL.id)
-    ).secret
+    secret = (await Surface(yard.services, LOCAL).tokens.create("browser")).token or ""
     app = create_app(site)
     try:
         with listening("127.0.0.1", port) as sock:

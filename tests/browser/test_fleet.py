@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from crawlyard.core.access.user import Role
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.overview.worker_status import WorkerWish
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage

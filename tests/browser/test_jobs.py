@@ -58,7 +58,9 @@ async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list
     made = []
     for n in range(1, count + 1):
         asked = JobRequest(form={"urls": [_URL], "name": f"{name} {n}"} | form)
-        made.append({"id": (await stage.site.yard.services.requests.submit(LOCAL, asked)).id})
+        services = stage.site.yard.services
+        draft = await services.requests.draft(LOCAL, asked)
+        made.append({"id": (await services.jobs.enter(draft)).id})
     return made
 
 

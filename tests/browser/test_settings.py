@@ -6,6 +6,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.services.surface import Surface
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 
@@ -136,9 +137,9 @@ async def test_each_section_fits_a_phone(stage: Stage, section: str) -> None:
 
 
 async def test_signing_out_elsewhere_is_said_on_the_page(stage: Stage) -> None:
-    given = await stage.site.yard.services.access.create_token(LOCAL, "short", user_id=LOCAL.id)
-    stage.secrets["short"] = given.secret
+    given = await Surface(stage.site.yard.services, LOCAL).tokens.create("short")
+    stage.secrets["short"] = given.token or ""
     async with stage.page("/settings/profile", by="short") as page:
         await expect(page.locator("#live")).to_have_text("Live")
-        await stage.ask("DELETE", f"/tokens/{given.credential.id}")
+        await stage.ask("DELETE", f"/tokens/{given.id}")
         await expect(page.get_by_text("You are signed out")).to_be_visible(timeout=20_000)

@@ -5,10 +5,11 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ TICKER_STEP_S = 15
 """How far that of a scheduler is: one that is ahead is early, and there is to be more to decide."""
 
 _LOOK_EVERY_S = 0.1
+_LOCKED_S = 3.0
 _UNAVAILABLE = 6  # the exit code of a worker that cannot open the store
 _DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
 
@@ -154,12 +156,28 @@ class Fleet:
             return
         since = monotonic()
         place.process.send_signal(signal.SIGSTOP)
+        locks = False
         try:
-            await asyncio.sleep(LEASE_S + chance.uniform(1, 3))
+            locks = self.shared and await asyncio.to_thread(self._is_locked)
+            rest = since + LEASE_S + chance.uniform(1, 3) - monotonic()
+            await asyncio.sleep(max(0.0, rest))
         finally:
             self._note(Kind.STOP, since, place.worker)
+            if locks:  # what the others have meanwhile is in no checkpoint
+                self._note(Kind.LOCK, since, "")
             place.process.send_signal(signal.SIGCONT)
             place.busy = False
+
+    def _is_locked(self) -> bool:
+        """Tell whether the SQLite file stays locked for longer than by those who go on."""
+        file = self.folder / "data" / "crawlyard.db"
+        with closing(sqlite3.connect(file, timeout=_LOCKED_S, isolation_level=None)) as connection:
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError:
+                return True
+            connection.execute("ROLLBACK")
+            return False
 
     async def step(self, chance: random.Random) -> None:
         """Step the wall clock of a worker that has one of its own."""

@@ -9,7 +9,7 @@ from enum import StrEnum, auto
 
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,7 @@ class Kind(StrEnum):
 
     KILL = auto()  # SIGKILL; another process takes its place
     STOP = auto()  # SIGSTOP for longer than a lease, then SIGCONT
+    LOCK = auto()  # that, in a transaction: until SIGCONT, nobody else can write to the SQLite file
     RESTART = auto()  # of Postgres, immediate
     CUT = auto()  # all connections to Postgres, by pg_terminate_backend
     STEP = auto()  # of the wall clock of one process
@@ -62,7 +63,7 @@ class Kind(StrEnum):
     REDIS_STOP = auto()  # it hangs for some seconds
 
 
-HARMFUL = frozenset({Kind.KILL, Kind.STOP, Kind.RESTART, Kind.CUT})
+HARMFUL = frozenset({Kind.KILL, Kind.STOP, Kind.LOCK, Kind.RESTART, Kind.CUT})
 """What may cost a worker its jobs; clocks and Redis do not matter to them."""
 
 

@@ -5,8 +5,8 @@ from itertools import pairwise
 
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
-from tests.chaos.history import Asked, Fault, History, Told
+from crawlyard.core.jobs.spec import Priority
+from tests.chaos.history import Asked, Fault, History, Kind, Told
 
 OBEYED_S = 0.5 + 0.25
 """Half a second, and what one checkpoint takes: a worker hears of an order within it."""
@@ -27,11 +27,12 @@ CHANGES = 3
 def heard_at(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
     """Return when *worker* could at last hear of what became true at *since*.
 
-    Who is stopped, or has no store, hears of it afterwards.
+    Who is stopped, or has no store, hears of it afterwards. A lock keeps nobody from reading.
     """
     heard = since
     for fault in sorted(faults, key=lambda fault: fault.since):
-        if fault.befell(worker) and fault.since <= heard + within_s:
+        deaf = fault.befell(worker) and fault.kind is not Kind.LOCK
+        if deaf and fault.since <= heard + within_s:
             heard = max(heard, fault.until)
     return heard
 

@@ -85,6 +85,25 @@ def test_what_was_stopped_may_ask_until_a_checkpoint_after_it_went_on() -> None:
     assert found == [f"{A} asked {URLS[2]} for job j 21.0 s too late"]
 
 
+def test_what_was_answered_while_the_file_was_locked_is_in_no_checkpoint() -> None:
+    # stopped over its transaction, C keeps A from writing until just before A is killed
+    stopped = Fault(kind=Kind.STOP, worker="worker-c", since=12, until=19.9)
+    locked = replace(stopped, kind=Kind.LOCK, worker="")
+    twice = [*WELL.asked, asked("/j/2", A, 13)]
+    named = f"{URLS[2]} was asked for job j by {A} and again by {B}"
+
+    assert broken(replace(WELL, asked=twice, faults=[KILLED, stopped, locked])) == []
+    assert broken(replace(WELL, asked=twice, faults=[KILLED, stopped])) == [named]
+
+
+def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
+    locked = Fault(kind=Kind.LOCK, since=21, until=29)
+    late = [*WELL.asked, asked("/j/2", A, 26)]
+
+    found = broken(replace(WELL, asked=late, faults=[KILLED, locked]))
+    assert f"{A} asked {URLS[2]} for job j 4.0 s too late" in found
+
+
 def hits(*more: Asked) -> Sequence[Asked]:
     return [*WELL.asked, *more]
 

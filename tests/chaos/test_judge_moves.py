@@ -8,7 +8,7 @@ import pytest
 
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from tests.chaos.history import Asked, Fault, Found, History, Kind, Said, Told, Wanted
 from tests.chaos.judge import broken
 from tests.chaos.judge_moves import seen

@@ -6,9 +6,9 @@ from datetime import datetime
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, Target
+from crawlyard.core.jobs.attempts import AttemptEnd, Last, Verdict, verdict_on
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Claim, Lease
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.shard_end import Last, ShardEnd, Verdict, verdict_on
 from crawlyard.core.jobs.spread import shard_of
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_spec, a_target
@@ -53,7 +53,7 @@ async def left(
     """Give a shard back as a worker does, and return the one it goes on with."""
     last = Last(actor=f"worker:{lease.worker}", failed=frozenset({ErrorKind.HTTP_4XX}))
 
-    def decide(leaving: ShardEnd) -> Verdict:
+    def decide(leaving: AttemptEnd) -> Verdict:
         return verdict_on(leaving, last, now)
 
     return await store.spread.leave(lease, now, now + LEASE, decide, further=further)

@@ -525,25 +525,6 @@ def test_a_look_tells_what_is_damaged(yard: Path) -> None:
     assert list(found.tables) == []
 
 
-def test_a_look_tells_of_rows_whose_parents_are_not_there(yard: Path) -> None:
-    fill(yard, seed=9)
-    run_on(yard, "DELETE FROM users WHERE id != 'local'")
-
-    found = look(DatabaseLocation.of(yard))
-
-    assert any("of credentials refers to a row of users" in line for line in found.damage)
-
-
-def test_room_that_is_free_is_given_back(yard: Path) -> None:
-    large(yard)
-    run_on(yard, "DELETE FROM bodies")
-
-    before, after = vacuum(DatabaseLocation.of(yard))
-
-    assert before > 40 * 2**20
-    assert after < 2 * 2**20
-
-
 @pytest.mark.postgres
 def test_postgres_is_vacuumed_as_well(postgres_url: str) -> None:
     fill(postgres_url, seed=10)

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.filter import fits, parse
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.jobs import counts
 from crawlyard.store.jobs import jobs as counting
 from crawlyard.store.jobs.counts import agrees, sum_up
@@ -68,47 +68,6 @@ async def some_of_each(store: Store) -> None:
             for priority in list(Priority)[: n + 1]:
                 spec = a_spec(priority=priority)
                 await added(store, in_state(state, spec=spec, owner=owner))
-
-
-async def test_a_job_is_counted_in_the_state_that_each_of_its_moves_leads_to(store: Store) -> None:
-    claim = await claimed(store)
-    running = await store.jobs.counts()
-    await ended(store, claim.lease)
-    completed = await store.jobs.counts()
-    await moved(store, claim.job.id, Move.RESUME)
-
-    assert running == {(State.RUNNING, Priority.NORMAL): 1}
-    assert completed == {(State.COMPLETED, Priority.NORMAL): 1}
-    assert await store.jobs.counts() == {(State.PENDING, Priority.NORMAL): 1}
-
-
-async def test_a_job_that_is_taken_back_from_a_lost_worker_is_counted_as_waiting(
-    store: Store,
-) -> None:
-    await claimed(store)
-
-    await store.leases.take_back(LATER, (), requeued)
-
-    assert await store.jobs.counts() == {(State.PENDING, Priority.NORMAL): 1}
-
-
-async def test_a_job_of_another_priority_is_counted_there(store: Store) -> None:
-    job = await added(store)
-    spec = replace(job.spec, priority=Priority.URGENT)
-    edited = replace(job, spec=spec, version=job.version + 1)
-
-    await store.jobs.save(edited, its_event(edited, EventName.EDITED))
-
-    assert await store.jobs.counts() == {(State.PENDING, Priority.URGENT): 1}
-
-
-async def test_a_deleted_job_is_not_counted(store: Store) -> None:
-    job, other = await added(store), await added(store)
-
-    await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
-    await store.upkeep.purge()
-
-    assert await store.jobs.counts() == {(other.state, other.priority): 1}
 
 
 async def test_jobs_that_a_refused_transaction_would_have_made_are_not_counted(
@@ -294,24 +253,6 @@ async def test_counts_that_read_jobs_stop_at_the_bound(
         for bound in (10, 100, None):
             assert await store.jobs.counts(query, bound) == every
     assert sum((await store.jobs.counts(JobQuery(owner="ada"), 1)).values()) == 9
-
-
-async def test_counts_are_the_same_when_the_janitor_has_been_there(store: Store) -> None:
-    await some_of_each(store)
-    claim = await claimed(store, await added(store, owner="ada"))
-    before = await store.jobs.counts()
-
-    await store.upkeep.tidy()
-    first = await store.jobs.counts()
-    await ended(store, claim.lease)
-    await store.upkeep.tidy()
-    await store.upkeep.tidy()
-
-    assert first == before
-    assert await store.jobs.counts() == await counted(store)
-    assert await store.jobs.counts(JobQuery(owner="ada")) == await counted(
-        store, JobQuery(owner="ada")
-    )
 
 
 @pytest.mark.parametrize("backend", ["sqlite", "postgres"], indirect=True)

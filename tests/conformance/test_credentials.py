@@ -58,7 +58,7 @@ async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) ->
     proof = await store.credentials.shown(token.digest)
     none = await store.credentials.shown("ff" * 32)
 
-    assert proof == Proof(credential=token.revoked(NOW), user=user)
+    assert proof == Proof(credential=replace(token, revoked_at=NOW), user=user)
     assert none is None
 
 

@@ -12,8 +12,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.store.queries import JobQuery, TemplateQuery
 from crawlyard.store.store import Store

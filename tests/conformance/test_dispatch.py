@@ -15,7 +15,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher

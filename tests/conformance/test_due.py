@@ -3,8 +3,8 @@
 from datetime import timedelta
 
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
 

@@ -12,28 +12,19 @@ from tests.builders import NOW, a_batch, a_target, done, failed
 from tests.conformance.steps import claimed, fingerprints, recorded, waiting
 
 
-async def test_breadth_first_is_by_depth_then_by_what_was_found_first(store: Store) -> None:
+@pytest.mark.parametrize(("depth_first", "order"), [(False, "aebcd"), (True, "dcbea")])
+async def test_the_lowest_come_first_in_the_order_of_finding_or_all_the_other_way_round(
+    store: Store, depth_first: bool, order: str
+) -> None:
     claim = await claimed(store)
     first = [a_target("b", depth=1), a_target("a", depth=0), a_target("c", depth=1)]
     second = [a_target("e", depth=0), a_target("d", depth=1)]
     answer = await recorded(store, claim.lease, a_batch(first))
     await recorded(store, answer.lease, a_batch(second))
 
-    loaded = await store.frontier.load(claim.lease.job_no, 10, depth_first=False)
+    loaded = await store.frontier.load(claim.lease.job_no, 10, depth_first=depth_first)
 
-    assert [t.url[-1] for t in loaded] == list("aebcd")
-
-
-async def test_depth_first_is_the_deepest_then_what_was_found_last(store: Store) -> None:
-    claim = await claimed(store)
-    first = [a_target("b", depth=1), a_target("a", depth=0), a_target("c", depth=1)]
-    second = [a_target("e", depth=0), a_target("d", depth=1)]
-    answer = await recorded(store, claim.lease, a_batch(first))
-    await recorded(store, answer.lease, a_batch(second))
-
-    loaded = await store.frontier.load(claim.lease.job_no, 10, depth_first=True)
-
-    assert [t.url[-1] for t in loaded] == list("dcbea")
+    assert "".join(t.url[-1] for t in loaded) == order
 
 
 @pytest.mark.parametrize("depth_first", [False, True])

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
-from crawlyard.errors import Conflict, NotFound
+from crawlyard.core.hosts.hosts import HostRule, HostState
+from crawlyard.errors import Conflict
 from crawlyard.store.store import Store
 from tests.builders import NOW
 
@@ -35,13 +35,6 @@ async def test_a_rule_comes_back_as_it_was_put_with_its_event(store: Store) -> N
     assert await store.host_rules.get(rule.host) == rule
     assert await store.host_rules.get("example.org") == a_rule()
     assert [e.subject for e in await store.events.events()] == [rule.host, "example.org"]
-
-
-async def test_a_host_without_a_rule_is_not_found(store: Store) -> None:
-    await put(store, a_rule())
-
-    with pytest.raises(NotFound, match=r"no rule for host www\.example\.org"):
-        await store.host_rules.get("www.example.org")
 
 
 async def test_rules_are_found_by_host_from_one_on(store: Store) -> None:

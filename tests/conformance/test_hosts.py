@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.hosts.status import HostBooking
+from crawlyard.core.hosts.hosts import HostBooking
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

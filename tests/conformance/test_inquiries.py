@@ -10,8 +10,8 @@ from crawlyard.core.crawl.page import ErrorKind, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Lease
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import claim_key, claimable
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.stats import FailingHost
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
@@ -54,13 +54,13 @@ class TestTheQueue:
             ids = {job.id for job in made}
             made = [(await store.jobs.get(job.id)).job for job in made]  # with their turns
 
-            front = [i for i in await store.inquiries.front(NOW, 10_000) if i in ids]
+            front = [i for i in await store.queue.front(NOW, 10_000) if i in ids]
             waiting = sorted((j for j in made if claimable(j, NOW)), key=claim_key)
-            before = [await store.inquiries.ahead(job, NOW, 10_000) for job in waiting]
+            before = [await store.queue.ahead(job, NOW, 10_000) for job in waiting]
 
             assert front == [job.id for job in waiting]
             assert [n - before[0] for n in before] == sorted({n - before[0] for n in before})
-            without = await store.inquiries.front(NOW, 10_000, {"o0", "o1"})
+            without = await store.queue.front(NOW, 10_000, {"o0", "o1"})
             assert [i for i in without if i in ids] == [j.id for j in waiting if j.owner == "o2"]
             if backend.sql:
                 await store.close()
@@ -73,15 +73,15 @@ class TestTheQueue:
         normal = await added(store)
         await added(store, a_job(priority=Priority.URGENT, due_at=NOW + HOUR))
 
-        assert await store.inquiries.front(NOW, 10) == [urgent.id, normal.id, low.id]
-        assert await store.inquiries.front(NOW, 1) == [urgent.id]
-        assert [await store.inquiries.ahead(job, NOW, 10_000) for job in (urgent, normal, low)] == [
+        assert await store.queue.front(NOW, 10) == [urgent.id, normal.id, low.id]
+        assert await store.queue.front(NOW, 1) == [urgent.id]
+        assert [await store.queue.ahead(job, NOW, 10_000) for job in (urgent, normal, low)] == [
             0,
             1,
             2,
         ]
-        assert await store.inquiries.ahead(low, NOW, 9, {"ada"}) == 1
-        assert await store.inquiries.ahead(low, NOW, 1) == 1
+        assert await store.queue.ahead(low, NOW, 9, {"ada"}) == 1
+        assert await store.queue.ahead(low, NOW, 1) == 1
 
     async def test_a_job_that_is_still_held_is_not_in_it(self, store: Store) -> None:
         claim = await claimed(store)
@@ -90,8 +90,8 @@ class TestTheQueue:
         job, event = job.moved(Move.RESUME, NOW, actor="local")
         await store.jobs.save(job, event)
 
-        assert await store.inquiries.front(NOW, 10) == []
-        assert await store.inquiries.front(NOW + 2 * LEASE, 10) == [job.id]
+        assert await store.queue.front(NOW, 10) == []
+        assert await store.queue.front(NOW + 2 * LEASE, 10) == [job.id]
 
     async def test_whose_quota_is_used_up_is_told_with_its_part(self, store: Store) -> None:
         await quoted(store, "ada", running=1)
@@ -103,7 +103,7 @@ class TestTheQueue:
             answer = await recorded(store, claim.lease, Batch(usage=Usage(pages=pages)))
             await ended(store, answer.lease)
 
-        assert await store.inquiries.held_back(NOW) == {"ada": "running", "bob": "pages_per_day"}
+        assert await store.queue.held_back(NOW) == {"ada": "running", "bob": "pages_per_day"}
 
 
 class TestURLs:
@@ -133,7 +133,7 @@ class TestURLs:
 
         for deep in (False, True):
             order = await store.frontier.load(claim.lease.job_no, 10, depth_first=deep)
-            known = [await store.journal.known(claim.job.id, t.fp) for t in order]
+            known = [await store.frontier.find(claim.job.id, t.fp) for t in order]
             places = [
                 await store.inquiries.before(claim.job.id, one, depth_first=deep)
                 for one in known
@@ -149,7 +149,7 @@ class TestURLs:
         await recorded(store, claim.lease, a_batch([seed, hop, link]))
 
         assert await store.inquiries.roots(claim.job.id) == [hop.url]
-        known = await store.journal.known(claim.job.id, hop.fp)
+        known = await store.frontier.find(claim.job.id, hop.fp)
         assert known is not None
         assert known.state is TargetState.WAITING
 

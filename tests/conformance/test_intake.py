@@ -13,7 +13,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Conflict, Forbidden, QuotaExceeded
 from crawlyard.store.queries import Entered, Entrant, IntakeRules, JobQuery, WebhookQuery

@@ -13,9 +13,8 @@ from crawlyard.core.jobs.filter import Condition, FilterKey, condition, fits, pa
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Strategy, TextMode
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
 from crawlyard.store.store import Store
@@ -136,11 +135,6 @@ async def test_a_job_is_made_like_one_that_has_not_changed_alone(store: Store) -
         await store.jobs.get(second.id)
 
 
-async def test_a_job_that_is_not_there_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFound, match="no job 0192"):
-        await store.jobs.get("0192")
-
-
 @pytest.mark.parametrize(("state", "move"), MOVES)
 async def test_every_move_and_its_event_are_stored_together(
     store: Store, state: State, move: Move
@@ -176,13 +170,6 @@ async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -
 
     assert [type(r) for r in results if r is not None] == [Conflict] * 19
     assert await names(store, job.id) == ["created", "paused"]
-
-
-async def test_a_job_that_never_was_cannot_be_saved(store: Store) -> None:
-    with pytest.raises(Conflict):
-        await store.jobs.save(*a_job().moved(Move.PAUSE, NOW, actor="ada"))
-
-    assert await store.events.events() == []
 
 
 async def test_a_tag_that_a_job_names_twice_is_one(store: Store) -> None:
@@ -280,20 +267,6 @@ class TestFind:
         assert (standing.shard.worker, standing.shard.usage.discovered) == ("w1", 1)
 
 
-async def test_jobs_are_counted_by_state_and_priority(store: Store) -> None:
-    await added(store, in_state(State.PAUSED, owner="ada"))
-    await added(store, in_state(State.PAUSED, owner="bob"))
-    await added(store, in_state(State.FAILED, owner="ada", priority=Priority.LOW))
-
-    assert await store.jobs.counts() == {
-        (State.PAUSED, Priority.NORMAL): 2,
-        (State.FAILED, Priority.LOW): 1,
-    }
-    of_bob = JobQuery(owner="bob")
-    assert await store.jobs.counts(of_bob) == {(State.PAUSED, Priority.NORMAL): 1}
-    assert await store.jobs.counts(JobQuery(owner="eve")) == {}
-
-
 async def deleted(store: Store, job: Job) -> None:
     await store.jobs.delete(job.id, job.version, its_event(job, EventName.DELETED))
 
@@ -344,15 +317,6 @@ class TestDelete:
             pass
 
         assert await names(store, job.id) == ["created", "deleted"]
-
-    async def test_a_job_that_has_moved_on_is_not_deleted(self, store: Store) -> None:
-        job = await added(store)
-        await store.jobs.save(*job.moved(Move.PAUSE, NOW, actor="ada"))
-
-        with pytest.raises(Conflict):
-            await deleted(store, job)
-
-        assert await names(store, job.id) == ["created", "paused"]
 
     async def test_its_id_is_not_given_again_before_it_is_purged(self, store: Store) -> None:
         job = await added(store)

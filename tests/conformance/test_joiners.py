@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import create_engine, make_url
 
 from crawlyard.core.crawl.page import Target
+from crawlyard.core.jobs.attempts import AttemptEnd, Last, Verdict, verdict_on
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.shard_end import Last, ShardEnd, Verdict, verdict_on
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import REST, shard_of
-from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.jobs.shards import waiting_buckets
@@ -65,7 +65,7 @@ class Herald:
         """Give a shard back, as a worker that ends does."""
         last = Last(actor="worker:w1", stopped=True)
 
-        def decide(leaving: ShardEnd) -> Verdict:
+        def decide(leaving: AttemptEnd) -> Verdict:
             return verdict_on(leaving, last, NOW)
 
         lease, until = claim.lease, NOW + LEASE

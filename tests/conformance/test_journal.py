@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import create_engine, func, make_url, select
 
-from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import KnownURL, Outcome, Skipped, TargetState, Via
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Batch, Claim
 from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine, Point
 from crawlyard.core.jobs.lifecycle import Move, State
@@ -57,7 +57,6 @@ class TestTheLog:
         lines = await logged(store, claim.job.id)
         assert lines == [replace(first, n=1), a_line("2", n=2), a_line("3", n=3)]
         assert await logged(store, other.job.id) == [a_line("other", n=1)]
-        assert await store.journal.last(claim.job.id) == 3
 
     async def test_they_are_asked_for_by_level_text_and_number(self, store: Store) -> None:
         claim = await claimed(store)
@@ -87,7 +86,6 @@ class TestTheLog:
 
         for job_id in (job.id, "0192"):
             assert await logged(store, job_id) == []
-            assert await store.journal.last(job_id) == 0
             assert await store.journal.course(job_id) == Course()
 
     async def test_the_newest_are_kept_and_their_numbers_go_on(self, store: Store) -> None:
@@ -102,7 +100,6 @@ class TestTheLog:
             first = max(1, count - MOST_LINES + 1)
             assert [line.n for line in lines] == list(range(first, count + 1))
             assert all(line.message == str(line.n) for line in lines)
-            assert await store.journal.last(claim.job.id) == count
 
     async def test_what_is_too_old_leaves_the_database(
         self, store: Store, backend: Backend
@@ -348,7 +345,7 @@ class TestKnown:
     async def test_a_url_is_told_with_the_page_that_named_it(self, store: Store) -> None:
         claim = await with_urls(store)
 
-        known = await store.journal.known(claim.job.id, fp_of("https://example.com/a"))
+        known = await store.frontier.find(claim.job.id, fp_of("https://example.com/a"))
 
         assert known is not None
         assert known == KnownURL(
@@ -379,7 +376,7 @@ class TestKnown:
     ) -> None:
         claim = await with_urls(store)
 
-        known = await store.journal.known(claim.job.id, fp_of(f"https://example.com/{path}"))
+        known = await store.frontier.find(claim.job.id, fp_of(f"https://example.com/{path}"))
 
         assert known is not None
         assert (known.state, known.rule) == (state, rule)
@@ -387,9 +384,9 @@ class TestKnown:
     async def test_what_was_never_found_is_not_known(self, store: Store) -> None:
         claim, other = await with_urls(store), await claimed(store)
 
-        assert await store.journal.known(claim.job.id, fp_of("https://example.com/z")) is None
-        assert await store.journal.known(other.job.id, fp_of("https://example.com/a")) is None
-        assert await store.journal.known("0192", fp_of("https://example.com/a")) is None
+        assert await store.frontier.find(claim.job.id, fp_of("https://example.com/z")) is None
+        assert await store.frontier.find(other.job.id, fp_of("https://example.com/a")) is None
+        assert await store.frontier.find("0192", fp_of("https://example.com/a")) is None
 
 
 class TestUpcoming:
@@ -397,26 +394,26 @@ class TestUpcoming:
         claim = await with_urls(store)
         await with_urls(store)
 
-        every = await store.journal.upcoming(claim.job.id, 0, 10, ALL)
-        rest = await store.journal.upcoming(claim.job.id, every[1].key, 2, ALL)
-        waiting = await store.journal.upcoming(claim.job.id, 0, 10, [TargetState.WAITING])
+        every = await store.frontier.upcoming(claim.job.id, 0, 10, ALL)
+        rest = await store.frontier.upcoming(claim.job.id, every[1].key, 2, ALL)
+        waiting = await store.frontier.upcoming(claim.job.id, 0, 10, [TargetState.WAITING])
         ended = (TargetState.FAILED, TargetState.SKIPPED)
-        both = await store.journal.upcoming(claim.job.id, 0, 10, ended)
+        both = await store.frontier.upcoming(claim.job.id, 0, 10, ended)
 
         assert [k.url[-1] for k in every] == ["d", "a", "b", "c", "d", "e"]
         assert [k.parent for k in every][:2] == [None, "https://example.com/seed"]
         assert rest == every[2:4]
         assert [k.url[-1] for k in waiting] == ["a", "d"]
         assert [k.url[-1] for k in both] == ["b", "e"]
-        assert await store.journal.upcoming(claim.job.id, 0, 10, []) == []
+        assert await store.frontier.upcoming(claim.job.id, 0, 10, []) == []
 
     async def test_those_of_a_deleted_job_are_gone(self, store: Store) -> None:
         claim = await with_urls(store)
 
         await deleted(store, claim.job)
 
-        assert await store.journal.upcoming(claim.job.id, 0, 10, ALL) == []
-        assert await store.journal.known(claim.job.id, fp_of("https://example.com/a")) is None
+        assert await store.frontier.upcoming(claim.job.id, 0, 10, ALL) == []
+        assert await store.frontier.find(claim.job.id, fp_of("https://example.com/a")) is None
 
 
 class TestWaits:
@@ -426,12 +423,12 @@ class TestWaits:
         await claimed(store, await added(store, due_at=NOW - 5 * SECOND))
         await deleted(store, await added(store, due_at=NOW - 9 * SECOND))
 
-        assert await store.journal.waits(NOW) == 2 * SECOND
+        assert await store.queue.longest_wait(NOW) == 2 * SECOND
 
     async def test_it_is_nothing_where_no_job_is_due(self, store: Store) -> None:
         await added(store, due_at=NOW + SECOND)
 
-        assert await store.journal.waits(NOW) == timedelta(0)
+        assert await store.queue.longest_wait(NOW) == timedelta(0)
 
 
 class TestWorkers:

@@ -9,8 +9,8 @@ from random import Random
 
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import PriorityQueue, claim_key
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.builders_schedules import a_firing, a_schedule, told

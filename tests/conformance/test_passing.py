@@ -11,7 +11,7 @@ import pytest
 
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs import claims
 from crawlyard.store.open import open_sql_store

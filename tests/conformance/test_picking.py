@@ -11,7 +11,7 @@ from crawlyard.core.jobs.filter import fits, parse
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.store.jobs import jobs as counting
-from crawlyard.store.jobs import list_keys
+from crawlyard.store.jobs import where
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
@@ -78,7 +78,7 @@ async def test_states_of_a_query_and_words_of_its_filter_must_both_fit(store: St
 async def test_tags_that_few_jobs_have_are_found_among_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(list_keys, "RARE", 3)
+    monkeypatch.setattr(where, "RARE", 3)
     monkeypatch.setattr(counting, "_FEW_TO_COUNT", 3)
     jobs = []
     for n in range(8):
@@ -100,7 +100,7 @@ async def test_tags_that_few_jobs_have_are_found_among_many(
 async def test_hosts_and_words_that_few_jobs_have_are_found_among_many(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(list_keys, "RARE", 3)
+    monkeypatch.setattr(where, "RARE", 3)
     monkeypatch.setattr(counting, "_FEW_TO_COUNT", 3)
     jobs = []
     for n in range(8):

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Quota
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event

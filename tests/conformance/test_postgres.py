@@ -22,7 +22,7 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.postgres import PostgresDatabase
-from crawlyard.store.jobs.insert_jobs import add_jobs
+from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.open import clock_offset, open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store

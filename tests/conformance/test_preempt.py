@@ -9,7 +9,7 @@ import pytest
 from crawlyard.core.jobs.checkpoint import Asker, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done
@@ -47,8 +47,8 @@ async def test_the_urgent_job_runs_and_the_low_one_waits_where_it_was(store: Sto
     assert left.job == made.yielded
     assert (left.job.state, left.job.state_reason) == (State.PENDING, StateReason.PREEMPTED)
     assert left.job.queued_at == low.queued_at
-    assert await store.inquiries.ahead(left.job, LATER, 10) == 0
-    assert await store.inquiries.ahead(behind, LATER, 10) == 0  # the low one is still held
+    assert await store.queue.ahead(left.job, LATER, 10) == 0
+    assert await store.queue.ahead(behind, LATER, 10) == 0  # the low one is still held
     assert await names(store, low.id) == ["created", "started", "requeued"]
     assert await names(store, wanted.id) == ["created", "started"]
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from crawlyard.core.jobs.checkpoint import Asker, Lease, Order, Preemption
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import REST
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, done

@@ -13,7 +13,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
@@ -41,13 +41,6 @@ async def fetched(store: Store, owner: str, pages: int) -> None:
 
 
 class TestRunning:
-    async def test_as_many_run_as_the_quota_allows(self, store: Store) -> None:
-        await quoted(store, running=2)
-        for _ in range(4):
-            await added(store, owner="ada")
-
-        assert await taken(store) == ["ada", "ada"]
-
     async def test_another_owners_job_is_claimed_instead(self, store: Store) -> None:
         await quoted(store, running=1)
         await kept_user(store, id="bob")
@@ -96,12 +89,6 @@ class TestRunning:
         await claimed(store, first)
 
         assert await store.leases.claim(Asker("w1", only=second.id), NOW, LEASE) is None
-
-    async def test_none_run_under_a_quota_of_none(self, store: Store) -> None:
-        await quoted(store, running=0)
-        await added(store, owner="ada")
-
-        assert await taken(store) == []
 
     async def test_a_quota_that_is_lifted_holds_nothing_back(self, store: Store) -> None:
         user = await quoted(store, running=0)

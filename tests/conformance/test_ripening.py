@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, make_url
 
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.jobs.claims import FIRST_LOOK
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store

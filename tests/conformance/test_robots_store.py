@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.store.store import Store
 from tests.builders import NOW
 

@@ -95,18 +95,6 @@ class TestAdd:
 
         assert (kept.name, kept.params) == ("a\ufffdb", {"x": "\ufffd"})
 
-    async def test_what_is_not_there_is_not_found(self, store: Store) -> None:
-        with pytest.raises(NotFound):
-            await store.schedules.get(new_id())
-
-    async def test_an_id_is_taken_once(self, store: Store) -> None:
-        schedule = await added(store)
-
-        with pytest.raises(Conflict):
-            await store.schedules.add(replace(schedule, name="other"), told(schedule))
-
-        assert await names(store, schedule) == ["schedule.created"]
-
     async def test_names_are_unique_for_each_owner(self, store: Store) -> None:
         await added(store, name="nightly", owner="ada")
         await added(store, name="nightly", owner="bob")
@@ -136,17 +124,6 @@ class TestSave:
         assert await found(store, text="AFTER") == ["new"]
         assert await found(store, text="before") == []
         assert await names(store, schedule) == ["schedule.created", "schedule.updated"]
-
-    async def test_an_edit_of_an_older_version_is_refused(self, store: Store) -> None:
-        schedule = await added(store)
-        changed = edited(schedule, description="first")
-        await store.schedules.save(changed, told(changed))
-
-        with pytest.raises(Conflict):
-            await store.schedules.save(edited(schedule, description="second"), told(schedule))
-
-        assert await store.schedules.get(schedule.id) == changed
-        assert len(await names(store, schedule)) == 2
 
     async def test_an_edit_is_refused_after_the_schedule_has_fired(self, store: Store) -> None:
         schedule = await added(store)
@@ -239,41 +216,6 @@ class TestDelete:
 
         assert await store.schedules.runs(schedule.id) == 3
         assert await store.schedules.runs(other.id) == 0
-
-    async def test_one_that_was_edited_is_not_deleted(self, store: Store) -> None:
-        schedule = await added(store)
-        changed = edited(schedule)
-        await store.schedules.save(changed, told(changed))
-
-        with pytest.raises(Conflict):
-            await store.schedules.delete(schedule.id, 1, told(schedule))
-
-        assert await store.schedules.get(schedule.id) == changed
-
-    async def test_of_those_that_use_a_template_only_ones_own_are_named(self, store: Store) -> None:
-        template = await a_template(store)
-        for owner in ("ada", "bob", "bob"):
-            await added(store, owner=owner, template_id=template)
-        adas = (await found(store, owner="ada"))[0]
-        event = told(a_schedule(), EventName.TEMPLATE_DELETED)
-
-        with pytest.raises(Conflict) as refused:
-            await store.templates.delete(template, 1, event, "ada")
-
-        assert f"used by schedules {adas} and 2 of other users;" in str(refused.value)
-
-    async def test_its_template_may_go_then(self, store: Store) -> None:
-        template = await a_template(store)
-        schedule = await added(store, template_id=template)
-        event = told(schedule, EventName.TEMPLATE_DELETED)
-        with pytest.raises(Conflict, match=schedule.name):
-            await store.templates.delete(template, 1, event)
-
-        await store.schedules.delete(schedule.id, 1, told(schedule))
-        await store.templates.delete(template, 1, event)
-
-        with pytest.raises(NotFound):
-            await store.templates.get(template)
 
 
 BROKEN: list[tuple[str, str]] = [

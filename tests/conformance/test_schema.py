@@ -19,7 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
-from crawlyard.store.db import creation
+from crawlyard.store.db import schema
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.tables import FIRST, SCHEMA, jobs, metadata
 from tests.builders import a_job, its_event
@@ -196,7 +196,7 @@ async def test_a_creation_that_fails_leaves_nothing_behind(
     empty: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(creation, "create_tables", then_failing(creation.create_tables))
+        patch.setattr(schema, "create_tables", then_failing(schema.create_tables))
         with pytest.raises(MemoryError):
             await open_sql_store(empty)
 

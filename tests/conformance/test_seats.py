@@ -9,9 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.hosts import HostBooking, HostRule, HostState
 from crawlyard.core.hosts.slots import LAST, STRIKES_LAST, TURN, HostTerms, SlotRequest
-from crawlyard.core.hosts.status import HostBooking
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW

@@ -8,7 +8,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, its_event
 from tests.conformance.spread_rig import begun, left, sent, state, targets

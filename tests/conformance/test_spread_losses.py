@@ -12,8 +12,8 @@ from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spread import REST, Spread
+from crawlyard.core.jobs.spec import Priority, Spread
+from crawlyard.core.jobs.spread import REST
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store

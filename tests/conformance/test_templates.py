@@ -122,26 +122,6 @@ async def test_what_no_database_takes_is_replaced(store: Store) -> None:
     assert (kept.description, kept.spec) == ("a\ufffdb", {"name": "\ufffd"})
 
 
-async def test_a_template_that_is_not_there_is_not_found(store: Store) -> None:
-    template = await added(store)
-
-    with pytest.raises(NotFound, match="no template 0192"):
-        await store.templates.get("0192")
-    for version in (0, 2, -1):
-        with pytest.raises(NotFound, match=f"no version {version} of template {template.id}"):
-            await store.templates.get(template.id, version)
-    assert await store.templates.versions("0192") == []
-
-
-async def test_an_id_is_taken_once(store: Store) -> None:
-    template = await added(store)
-
-    with pytest.raises(Conflict, match=template.id):
-        await added(store, a_template(id=template.id, name="other"))
-
-    assert await told(store, template) == ["created"]
-
-
 async def test_a_name_is_taken_once_by_each_owner(store: Store) -> None:
     await added(store, owner="ada", name="news")
     await added(store, owner="bob", name="news")
@@ -165,25 +145,6 @@ class TestSave:
         assert await store.templates.get(first.id, 2) == second
         assert await told(store, first) == ["created", "updated", "updated"]
 
-    async def test_a_template_that_has_moved_on_is_not_overwritten(self, store: Store) -> None:
-        first = await added(store)
-        second = await saved(store, first, description="2")
-
-        with pytest.raises(Conflict, match="not at version 1"):
-            await saved(store, first, description="other")
-
-        assert await store.templates.versions(first.id) == [second, first]
-        assert await told(store, first) == ["created", "updated"]
-
-    async def test_of_ten_that_save_the_same_version_one_succeeds(self, store: Store) -> None:
-        first = await added(store)
-        saves = [saved(store, first, description=str(n)) for n in range(10)]
-
-        results = await asyncio.gather(*saves, return_exceptions=True)
-
-        assert sum(isinstance(result, Conflict) for result in results) == 9
-        assert len(await store.templates.versions(first.id)) == 2
-
     async def test_a_name_of_another_is_not_taken(self, store: Store) -> None:
         await added(store, name="one")
         two = await added(store, name="two")
@@ -200,12 +161,6 @@ class TestSave:
         await added(store, name="one")
 
         assert await found(store) == ["one", "two"]
-
-    async def test_a_template_that_never_was_cannot_be_saved(self, store: Store) -> None:
-        with pytest.raises(Conflict):
-            await saved(store, a_template())
-
-        assert await store.events.events() == []
 
 
 class TestFind:
@@ -292,22 +247,6 @@ class TestDelete:
         await added(store, name=template.name)
 
         assert await found(store) == [template.name]
-
-    async def test_a_template_that_has_moved_on_is_not_deleted(self, store: Store) -> None:
-        template = await added(store)
-        await saved(store, template)
-
-        with pytest.raises(Conflict, match="not at version 1"):
-            await store.templates.delete(template.id, 1, told_of(template, DELETED))
-
-        assert len(await store.templates.versions(template.id)) == 2
-        assert await told(store, template) == ["created", "updated"]
-
-    async def test_a_template_that_never_was_cannot_be_deleted(self, store: Store) -> None:
-        template = a_template()
-
-        with pytest.raises(Conflict):
-            await store.templates.delete(template.id, 1, told_of(template, DELETED))
 
     async def test_a_template_that_schedules_use_stays_and_they_are_named(
         self, store: Store

@@ -19,15 +19,15 @@ from psycopg.rows import dict_row
 from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch import procrastinate
 from crawlyard.dispatch.base import Bell, Listener
 from crawlyard.dispatch.procrastinate import TicketBell, TicketDispatcher
 from crawlyard.dispatch.tickets import CHORES, MOST_TAGS, QUEUE, TICKET, Queues, queue_of
 from crawlyard.errors import Conflict
 from crawlyard.services.worker.claiming import ClaimRules, listener_of
-from crawlyard.store.db.creation import TICKETS_STEP
+from crawlyard.store.db.schema import TICKETS_STEP
 from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store

@@ -171,10 +171,12 @@ class TestFailures:
         assert await store.ticks.failures([], 2) == {}
 
     async def test_what_was_written_before_the_last_resume_is_left_out(self, store: Store) -> None:
-        schedule = await added(store, fresh_beat=8)
-        old = a_tick(schedule, NOW + HOUR, reason=TickReason.REFUSED, beat=7)
-        new = a_tick(schedule, NOW, reason=TickReason.REFUSED, beat=8)
-        await store.ticks.fire([a_firing(schedule, [old, new])])
+        schedule = await added(store, fresh_beat=2)
+        for due_at in (NOW + HOUR, NOW):
+            tick = a_tick(schedule, due_at, reason=TickReason.REFUSED)
+            firing = a_firing(schedule, [tick])
+            assert await store.ticks.fire([firing]) == [True]
+            schedule = firing.after
 
         assert await store.ticks.failures([schedule.id], 10) == {schedule.id: 1}
 
@@ -417,7 +419,6 @@ class TestLedger:
             reason=TickReason.NO_SCHEDULER,
             detail="»why«",
             decided_at=NOW + HOUR,
-            beat=2**40,
         )
 
         await store.ticks.fire([replace(a_firing(schedule), ticks=(tick,))])

@@ -13,8 +13,8 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import PriorityQueue, takes
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
@@ -151,20 +151,6 @@ class TestTurns:
 
 
 class TestTags:
-    async def test_a_job_goes_to_a_worker_that_has_all_that_it_needs(self, store: Store) -> None:
-        await added(store, spec=a_spec(worker_tags=("gpu", "eu")))
-        some = Asker("w1", frozenset({"eu"}))
-        all_ = Asker("w2", frozenset({"eu", "gpu", "big"}))
-
-        assert await store.leases.claim(Asker("w0"), NOW, LEASE) is None
-        assert await store.leases.claim(some, NOW, LEASE) is None
-        assert await store.leases.claim(all_, NOW, LEASE) is not None
-
-    async def test_a_worker_with_tags_takes_jobs_that_need_none(self, store: Store) -> None:
-        await added(store)
-
-        assert await store.leases.claim(Asker("w", frozenset({"eu"})), NOW, LEASE) is not None
-
     async def test_a_worker_for_one_job_takes_it_whatever_it_needs(self, store: Store) -> None:
         job = await added(store, spec=a_spec(worker_tags=("eu",)))
 

@@ -1,6 +1,5 @@
 """`UserStore`: accounts are added, changed by one at a time, and found in order."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -9,7 +8,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import NO_QUOTA, Quota, Role, User
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.errors import Conflict, NotFound
+from crawlyard.errors import Conflict
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW
@@ -58,17 +57,6 @@ async def test_an_id_is_taken_once(store: Store) -> None:
     assert await told(store, user) == ["user.created"]
 
 
-async def test_a_user_that_is_not_there_is_not_found(store: Store) -> None:
-    user = a_user(version=2)
-
-    with pytest.raises(NotFound, match="no user ada"):
-        await store.users.get("ada")
-    with pytest.raises(Conflict):
-        await store.users.save(user, about(user, UPDATED))
-
-    assert await told(store, user) == []
-
-
 async def test_a_user_is_replaced_together_with_the_event(store: Store) -> None:
     before = await kept_user(store)
     after = replace(before, role=Role.ADMIN, quota=Quota(running=1), version=2, disabled_at=NOW)
@@ -77,18 +65,6 @@ async def test_a_user_is_replaced_together_with_the_event(store: Store) -> None:
 
     assert await store.users.get("ada") == after
     assert await told(store, before) == ["user.created", "user.updated"]
-
-
-async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -> None:
-    user = await kept_user(store)
-    others = [replace(user, quota=Quota(pending=n), version=2) for n in range(20)]
-
-    results = await asyncio.gather(
-        *(store.users.save(o, about(o, UPDATED)) for o in others), return_exceptions=True
-    )
-
-    assert [type(r) for r in results if r is not None] == [Conflict] * 19
-    assert await told(store, user) == ["user.created", "user.updated"]
 
 
 async def test_they_are_listed_by_the_code_points_of_their_ids(store: Store) -> None:

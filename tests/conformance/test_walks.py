@@ -29,7 +29,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Lease, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict
 from crawlyard.store.queries import EventQuery, JobQuery, PageQuery
 from crawlyard.store.tables import metadata

@@ -1,6 +1,5 @@
 """`WebhookStore`: endpoints are added, changed by one at a time, found, deleted."""
 
-import asyncio
 from datetime import timedelta
 
 import pytest
@@ -15,7 +14,7 @@ from crawlyard.core.webhooks.webhook import (
     Secret,
     Webhook,
 )
-from crawlyard.errors import Conflict, NotFound
+from crawlyard.errors import NotFound
 from crawlyard.store.queries import EventQuery, WebhookQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
@@ -54,20 +53,6 @@ async def test_a_webhook_comes_back_as_it_was_added(store: Store) -> None:
     assert await told(store, webhook) == ["webhook.created"]
 
 
-async def test_an_id_is_taken_once(store: Store) -> None:
-    webhook = await kept(store)
-
-    with pytest.raises(Conflict, match=webhook.id):
-        await kept(store, id=webhook.id)
-
-    assert await told(store, webhook) == ["webhook.created"]
-
-
-async def test_a_webhook_that_is_not_there_is_not_found(store: Store) -> None:
-    with pytest.raises(NotFound, match="no webhook 0192"):
-        await store.webhooks.get("0192")
-
-
 async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> None:
     before = await kept(store)
     after = replace(before, url="https://other.example/", events=("job.failed",), version=2)
@@ -76,19 +61,6 @@ async def test_a_webhook_is_replaced_together_with_its_event(store: Store) -> No
 
     assert await store.webhooks.get(before.id) == after
     assert await told(store, before) == ["webhook.created", "webhook.updated"]
-
-
-async def test_of_twenty_that_save_the_same_version_one_succeeds(store: Store) -> None:
-    webhook = await kept(store)
-    others = [replace(webhook, description=str(n), version=2) for n in range(20)]
-
-    results = await asyncio.gather(
-        *(store.webhooks.save(o, o.event(UPDATED, NOW, "local")) for o in others),
-        return_exceptions=True,
-    )
-
-    assert [type(r) for r in results if r is not None] == [Conflict] * 19
-    assert await told(store, webhook) == ["webhook.created", "webhook.updated"]
 
 
 async def test_the_newest_come_first_and_each_field_narrows(store: Store) -> None:
@@ -193,26 +165,6 @@ class TestDelete:
 
         assert counted == {DeliveryState.PENDING: 2, DeliveryState.DELIVERED: 1}
         assert await store.webhooks.deliveries(other.id) == {}
-
-    async def test_one_that_has_changed_meanwhile_is_not_deleted(self, store: Store) -> None:
-        webhook = await switched(store, await kept(store), on=False)
-
-        with pytest.raises(Conflict):
-            await store.webhooks.delete(
-                webhook.id, 1, webhook.event(EventName.WEBHOOK_DELETED, NOW, "local")
-            )
-
-        assert await store.webhooks.get(webhook.id) == webhook
-
-    async def test_one_that_never_was_cannot_be_saved_or_deleted(self, store: Store) -> None:
-        webhook = a_webhook(version=2)
-
-        with pytest.raises(Conflict):
-            await store.webhooks.save(webhook, webhook.event(UPDATED, NOW, "local"))
-        with pytest.raises(Conflict):
-            await store.webhooks.delete(webhook.id, 1, webhook.event(UPDATED, NOW, "local"))
-
-        assert await store.events.events() == []
 
 
 class TestSwitching:

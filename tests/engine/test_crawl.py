@@ -1,7 +1,5 @@
 """What a crawl finds, and where it stops: judged from the server's side where that can be."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,14 +22,8 @@ from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
 from crawlyard.services.worker import run as services_run
 from crawlyard.store.queries import PageQuery
-from tests.engine.rig import a_spec, crawled, opened, outcome, run
+from tests.engine.rig import a_spec, crawled, outcome, run
 from tests.site import GraphSite, Serve, refetched
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 def tree(width: int, depth: int) -> dict[str, list[str]]:

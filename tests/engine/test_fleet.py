@@ -1,25 +1,16 @@
 """Workers that are told to be quiet, to go on or to stop, while they crawl."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
-
-import pytest
+from collections.abc import Callable
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
 from crawlyard.services.fleet.workers import Workers
 from crawlyard.services.surface import Surface
 from crawlyard.services.worker.worker import Worker
-from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
+from tests.engine.rig import a_spec, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 def workers_of(yard: Yard) -> Workers:

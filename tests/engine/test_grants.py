@@ -10,6 +10,7 @@ import pytest
 from crawlyard import LOCAL, Actor, Role, State, StateReason, Yard
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Forbidden
+from crawlyard.services.surface import Surface
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_control import SOON_S, running
 from tests.engine.test_crawl import paths, tree
@@ -19,20 +20,16 @@ ADA = Actor(id="ada")
 TOLD = "allow_private: not granted on this server any more; once it is, resume the job"
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])]
-)
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
+@pytest.fixture
+async def yard(database_url: str, tmp_path: Path) -> AsyncIterator[Yard]:
     """A yard that grants what is not public."""
-    postgres = request.param == "postgres"
-    where = request.getfixturevalue("postgres_url") if postgres else ""
-    async with opened(tmp_path, database_url=where) as yard:
+    async with opened(tmp_path, database_url=database_url) as yard:
         await granted(yard, private=True)
         yield yard
 
 
 async def granted(yard: Yard, **grants: bool) -> None:
-    await yard.site_settings.update(LOCAL, "grants", grants)
+    await Surface(yard.services, LOCAL).settings.put("grants", grants)
 
 
 async def job_of(yard: Yard, job_id: str) -> Job:

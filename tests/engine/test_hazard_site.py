@@ -1,36 +1,28 @@
-"""The hazards are what they say: looked at byte by byte, without the engine."""
+"""The hazards are what they say, where a crawl of `test_hazards.py` could not tell."""
 
-import asyncio
 import gzip
 import sys
 import zlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
-from urllib.parse import urljoin
+from collections.abc import AsyncIterator
 
 import brotli  # type: ignore[import-untyped]  # it has no types of its own
 import pytest
 
-from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.demo.hits import Hit
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from tests.hazards import (
-    EXPECTED,
-    FOUND,
     GROUPS,
     HAZARDS,
-    TITLES,
     HazardSite,
     World,
-    duplicates,
     links,
     sitemaps,
     ssrf,
     trespasses,
 )
 from tests.hazards.bombs import BOMB_MIB, MIB
-from tests.site import Serve, ask, connected, links_of, site_server, talk, until, walk
+from tests.site import Serve, ask, site_server, talk, walk
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -40,7 +32,6 @@ else:
 __all__ = ["site_server"]
 
 HOST = "127.0.0.1:8000"
-QUIET = {"hang", "loris", "endless", "slow"}  # words in the paths of what does not end by itself
 
 
 @pytest.fixture
@@ -69,65 +60,12 @@ def test_every_url_is_one_hazard() -> None:
     assert sum(map(len, GROUPS.values())) == len(urls)
 
 
-def test_what_is_expected_is_a_known_word() -> None:
-    words = {"page", "truncated", "skipped", "endless"} | {f"failed:{kind}" for kind in ErrorKind}
-
-    assert {word for expected in EXPECTED.values() for word in expected} <= words
-
-
-def test_what_must_be_found_may_be_asked_for() -> None:
-    never = [path for paths in FOUND.values() for path in paths if path.startswith("/never/")]
-
-    assert never == []
-    assert set(FOUND) | set(TITLES) <= {hazard.url for hazard in HAZARDS}
-
-
-def test_what_must_be_found_is_there() -> None:
-    paths = {path for paths in FOUND.values() for path in paths}
-
-    missing = {path for path in paths if answer(path).status == 404}
-
-    assert missing == {"/sm/absent.xml"}  # the index lists one that is not there
-
-
-def test_the_home_page_leads_to_the_groups_and_they_to_their_hazards() -> None:
-    home = set(links_of(answer("/").body, "/"))
-
-    assert home == {f"/{group}/" for group in GROUPS}
-    for group in GROUPS.keys() - {"dup"}:  # /dup/ is a hazard itself
-        linked = links_of(answer(f"/{group}/").body, f"/{group}/")
-        assert {*GROUPS[group], f"/ok/{group}"} == set(linked)
-
-
 def test_trespasses_are_forbidden_paths_and_other_methods() -> None:
     paths = ("/found/x", "/never/x", "/private/x", "/canary/1", "/maybe/x")
     hits = [Hit(1, 1, 1, "GET", path, HOST, "", 1) for path in paths]
     hits.append(Hit(1, 1, 1, "POST", "/found/x", HOST, "", 1))
 
     assert [hit.path for hit in trespasses(hits)] == [*paths[1:4], "/found/x"]
-
-
-# --- every hazard
-
-
-@pytest.mark.slow
-async def test_a_hazard_harms_nobody_but_its_client(
-    server: SiteServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    for hazard in HAZARDS:
-        async with connected(server) as (reader, writer):
-            writer.write(f"GET {hazard.url} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
-            with suppress(TimeoutError, OSError):
-                async with asyncio.timeout(0.05 if QUIET & set(_words(hazard.path)) else 10):
-                    await reader.read(1024)
-        after = await ask(server, "/ok/after")
-
-        assert after.status == 200, hazard.url
-        assert caplog.text == "", hazard.url  # the site made no error
-
-
-def _words(path: str) -> list[str]:
-    return path.strip("/*").replace("/", "-").replace(".", "-").split("-")
 
 
 # --- redirects and traps
@@ -163,49 +101,7 @@ async def test_redirects_lead_to_the_other_host_and_back(site_server: Serve) -> 
     assert back == f"{server.url}/ok/via"
 
 
-def test_a_trap_leads_ever_deeper() -> None:
-    for start in GROUPS["trap"]:
-        site, seen, todo = HazardSite(), set[str](), [start]
-
-        while todo and len(seen) < 300:
-            path = todo.pop(0)
-            seen.add(path)
-            found = [urljoin(path, link) for link in links_of(answer(path, site).body, path)]
-            todo += [link for link in dict.fromkeys(found) if link not in seen and link not in todo]
-
-        assert len(seen) == 300, start
-        assert all(path.startswith("/trap/") for path in seen), start
-
-
 # --- bodies
-
-
-async def test_a_reset_is_one(server: SiteServer) -> None:
-    for path in ("/head/reset", "/body/reset"):
-        with pytest.raises(ConnectionResetError):
-            await ask(server, path)
-
-
-async def test_what_is_endless_ends_when_the_client_leaves(server: SiteServer) -> None:
-    site = server.site
-    assert isinstance(site, HazardSite)
-
-    for path in ("/body/endless", "/body/endless-chunks", "/head/endless"):
-        async with connected(server) as (reader, writer):
-            writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
-            await reader.readexactly(1_000_000)
-            writer.transport.abort()
-        await until(lambda: server.hits[-1].gone_at is not None)
-
-        assert 1_000_000 <= site.world.sent[path] < 50_000_000, path
-
-
-async def test_what_is_slow_comes_byte_by_byte(server: SiteServer) -> None:
-    async with connected(server) as (reader, writer):
-        writer.write(b"GET /head/loris HTTP/1.1\r\nHost: h\r\n\r\n")
-
-        assert await reader.readuntil(b"slowlyslowly")
-    await until(lambda: server.hits[0].gone_at is not None)
 
 
 async def test_sizes_are_what_they_say(server: SiteServer) -> None:
@@ -266,24 +162,6 @@ def test_the_bomb_among_the_sitemaps_is_a_file() -> None:
     assert len(bomb.body) < MIB
 
 
-def test_a_packed_page_can_be_unpacked() -> None:
-    unpackers: dict[str, Callable[[bytes], bytes]] = {
-        "gzip": gzip.decompress,
-        "deflate": zlib.decompress,
-        "raw-deflate": lambda data: zlib.decompress(data, -15),
-        "br": brotli.decompress,
-        "zstd": zstd.decompress,
-    }
-    for name, unpack in unpackers.items():
-        assert f"<title>enc/{name}</title>".encode() in unpack(answer(f"/enc/{name}").body)
-
-
-def test_a_broken_gzip_is_one() -> None:
-    for name in ("false-gzip", "cut-gzip", "bad-sum"):
-        with pytest.raises((OSError, EOFError)):
-            gzip.decompress(answer(f"/enc/{name}").body)
-
-
 # --- pages, duplicates, sitemaps
 
 
@@ -298,18 +176,6 @@ def test_what_asks_not_to_be_kept_is_named() -> None:
         got = answer(path)
         said = f"{dict(got.headers).get('X-Robots-Tag')} {got.body.decode()}".lower()
         assert "noindex" in said or "none" in said
-
-
-def test_spellings_are_many_and_the_distinct_ones_few() -> None:
-    spellings = duplicates.spellings(HOST)
-
-    assert len(set(spellings)) == len(spellings) == 26
-    assert len(set(duplicates.DISTINCT)) == len(duplicates.DISTINCT)
-    assert duplicates.ONE not in duplicates.DISTINCT
-
-
-def test_a_page_says_by_which_spelling_it_was_asked() -> None:
-    assert b"<title>/dup/Case?x=%20</title>" in answer("/dup/Case?x=%20").body
 
 
 def test_a_sitemap_has_one_url_too_many() -> None:

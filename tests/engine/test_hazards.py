@@ -1,14 +1,12 @@
 """Every hazard of the test site, crawled: what must come of it does, and nothing else."""
 
 import resource
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from crawlyard import LOCAL, Limits, Scope, StateReason, Yard
 from crawlyard.core.crawl.page import Page
-from tests.engine.rig import Outcome, a_spec, crawled, opened
+from tests.engine.rig import Outcome, a_spec, crawled
 from tests.hazards import (
     EXPECTED,
     FOUND,
@@ -22,12 +20,6 @@ from tests.hazards import (
     trespasses,
 )
 from tests.site import GraphSite, Serve, refetched
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 def verdict(found: Outcome, url: str) -> str:

@@ -1,27 +1,18 @@
 """What operators say of hosts reaches crawls that are under way, and robots.txt outlives them."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from crawlyard import LOCAL, Scope, State, StateReason, Yard
 from crawlyard.core.crawl.page import RuleKind
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.demo.site import Answer
 from crawlyard.errors import NotFound
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve, until
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 async def rule(yard: Yard, host: str, state: HostState = HostState.OPEN, **fields: Any) -> None:

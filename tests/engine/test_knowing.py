@@ -3,10 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
-import pytest
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
@@ -18,19 +16,13 @@ from crawlyard.services.worker.run import JobRun
 from tests.builders import its_event
 from tests.clock import LeapingClock
 from tests.conformance.steps import requeued
-from tests.engine.rig import a_spec, begun, opened, outcome
+from tests.engine.rig import a_spec, begun, outcome
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve
 
 LEASE = timedelta(seconds=5)
 A_CHUNK = timedelta(seconds=3)
 CHUNKS = 4
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as there:
-        yield there
 
 
 @dataclass

@@ -3,9 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,18 +23,12 @@ from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.run import JobRun, WorkerContext
 from tests.clock import FakeClock
 from tests.conformance.steps import requeued
-from tests.engine.rig import a_spec, opened, outcome, watched
+from tests.engine.rig import a_spec, outcome, watched
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
 from tests.site import JITTER_S, GraphSite, Serve
 
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as there:
-        yield there
 
 
 def a_leash(clock: FakeClock, permit: SendPermit | None = None) -> LeaseGuard:

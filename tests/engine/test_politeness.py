@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, Scope, State, StateReason, Yard
+from crawlyard import LOCAL, State, Yard
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.demo.site import Answer
@@ -23,12 +22,6 @@ from crawlyard.services.worker.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
 from tests.site import JITTER_S, GraphSite, Serve, after, hurried, most_at_once, refetched
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 async def test_requests_to_a_host_are_never_closer_than_the_delay(
@@ -264,48 +257,3 @@ async def test_a_transient_failure_is_tried_again_and_a_lasting_one_is_not(
     assert site.counts == {"/0": 2, "/1": 1}
     assert f"{server.url}/0" in found.ok
     assert found.errors == {f"{server.url}/1": "http_4xx"}
-
-
-@pytest.mark.parametrize("how", ["link", "redirect"])
-async def test_an_inner_address_is_never_connected_to(
-    yard: Yard, site_server: Serve, how: str
-) -> None:
-    canary = await site_server(GraphSite({"/": []}), host="127.0.0.2")
-
-    class Luring(GraphSite):
-        def answer(self, method: str, path: str, host: str) -> Answer:
-            if path == "/lure" and how == "redirect":
-                return Answer(302, (("Location", f"{canary.url}/"),))
-            return super().answer(method, path, host)
-
-    lure = f"{canary.url}/" if how == "link" else "/lure"
-    server = await site_server(Luring({"/": [lure]}))
-    spec = a_spec(
-        f"{server.url}/",
-        scope=Scope.ANY,
-        allow_private=False,
-        allow_addresses=(server.authority,),
-    )
-
-    found = await crawled(yard, spec)
-
-    assert not canary.hits
-    assert found.errors == {f"{canary.url}/": "blocked_address"}
-    assert found.job.state_reason is StateReason.EXHAUSTED
-    assert f"{server.url}/" in found.ok
-
-
-async def test_a_name_that_resolves_to_an_inner_address_is_blocked(
-    yard: Yard, site_server: Serve
-) -> None:
-    canary = await site_server(GraphSite({"/": []}))
-    inside = f"http://localhost:{canary.port}/"
-    server = await site_server(GraphSite({"/": [inside]}), host="127.0.0.2")
-    spec = a_spec(
-        f"{server.url}/", scope=Scope.ANY, allow_private=False, allow_addresses=("127.0.0.2",)
-    )
-
-    found = await crawled(yard, spec)
-
-    assert not canary.hits
-    assert found.errors == {inside: "blocked_address"}

@@ -1,24 +1,17 @@
 """Redirects that lead nowhere, and links with credentials: what is asked, and what is told."""
 
-from collections.abc import AsyncIterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
 from crawlyard import LOCAL, State, StateReason, Yard
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.demo.site import HTML, Answer
-from tests.engine.rig import Outcome, a_spec, crawled, opened
+from tests.engine.rig import Outcome, a_spec, crawled
 from tests.site import Serve
 
 COOKIE = ("Set-Cookie", "seen=1")
 COOKIE_FIRST = "redirect loop: the site sets a cookie first, and Crawlyard keeps none"
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 class Fixed:

@@ -1,51 +1,9 @@
-import asyncio
-from urllib.parse import urlsplit
-
 import pytest
 
-from crawlyard.demo.server import SiteServer
-from tests.hazards import VERDICTS, Kind, RobotsSite, robots
-from tests.site import Reply, Serve, ask, site_server, walk
+from tests.hazards import Kind, RobotsSite, robots
+from tests.site import Serve, ask, site_server, walk
 
 __all__ = ["site_server"]
-
-
-async def robots_of(server: SiteServer) -> Reply:
-    """Follow robots.txt as far as it leads, six hops at most."""
-    reply = await ask(server, "/robots.txt")
-    for _ in range(6):
-        if "location" not in reply.headers:
-            break
-        reply = await ask(server, urlsplit(reply.headers["location"]).path)
-    return reply
-
-
-def test_every_kind_of_robots_has_its_verdict() -> None:
-    assert set(VERDICTS) == set(Kind)
-
-
-@pytest.mark.parametrize("kind", sorted(set(Kind) - {Kind.SLOW, Kind.RESET, Kind.LOOP}))
-async def test_a_robots_txt_is_served(site_server: Serve, kind: Kind) -> None:
-    server = await site_server(RobotsSite(kind))
-    odd = {Kind.NOT_FOUND: 404, Kind.FORBIDDEN: 403, Kind.GONE: 410, Kind.UNAVAILABLE: 503}
-    odd[Kind.UNAVAILABLE_FIRST] = 503
-
-    reply = await robots_of(server)
-
-    assert reply.status == odd.get(kind, 200)
-    assert (await ask(server, "/")).status == 200
-
-
-async def test_robots_txt_may_not_come(site_server: Serve) -> None:
-    slow, dropped = (
-        await site_server(RobotsSite(Kind.SLOW)),
-        await site_server(RobotsSite(Kind.RESET)),
-    )
-
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(ask(slow, "/robots.txt"), 0.05)
-    with pytest.raises(ConnectionResetError):
-        await ask(dropped, "/robots.txt")
 
 
 async def test_robots_txt_may_be_away_once(site_server: Serve) -> None:

@@ -1,21 +1,12 @@
 """Jobs of schedules, run by a worker beside their scheduler."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from crawlyard import LOCAL, Yard
 from crawlyard.core.schedules.schedule import ScheduleDraft
-from tests.engine.rig import a_spec, opened
+from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 @pytest.mark.parametrize("scheduled", [True, False])
@@ -30,7 +21,7 @@ async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
         await yard.scheduler.run_now(LOCAL, schedule.id)
     else:
         await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
-    woken = yard.scheduler._rounds._nudged
+    woken = yard.scheduler._nudged
     woken.clear()
 
     await yard.worker().run(drain=True)

@@ -14,7 +14,8 @@ import pytest
 from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Claim
-from crawlyard.core.jobs.spread import Spread, shard_of
+from crawlyard.core.jobs.spec import Spread
+from crawlyard.core.jobs.spread import shard_of
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.services.worker.worker import Worker
@@ -24,13 +25,9 @@ from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
 
 
-@pytest.fixture(
-    params=["sqlite", pytest.param("postgres", marks=[pytest.mark.postgres, pytest.mark.slow])]
-)
-async def yard(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Yard]:
-    postgres = request.param == "postgres"
-    where = request.getfixturevalue("postgres_url") if postgres else ""
-    async with opened(tmp_path, database_url=where) as yard:
+@pytest.fixture
+async def yard(database_url: str, tmp_path: Path) -> AsyncIterator[Yard]:
+    async with opened(tmp_path, database_url=database_url) as yard:
         yield yard
 
 

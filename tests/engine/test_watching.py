@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Actor, Yard
-from crawlyard.core.jobs.job_log import Level
+from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching
+from crawlyard.services.surface import Surface
 from tests.engine.rig import a_spec, crawled, opened, published
 from tests.engine.test_crawl import tree
 from tests.site import GraphSite, Serve
@@ -32,27 +33,29 @@ async def test_a_crawl_leaves_a_log_and_a_course(yard: Yard, site_server: Serve)
 
     found = await crawled(yard, a_spec(server.url))
 
-    lines = await watching(yard).lines(LOCAL, found.job.id)
+    looks = Surface(yard.services, LOCAL).jobs
+    lines = (await looks.log(found.job.id)).items
     assert [line.message.partition(",")[0] for line in lines] == [
         lines[0].message.partition(",")[0],
         "http_4xx: answered 404",
         "ended: exhausted",
     ]
     assert lines[0].message.startswith("begun by ")
-    course = await watching(yard).course(LOCAL, found.job.id)
+    course = await looks.metrics(found.job.id)
     assert sum(point.pages for point in course.points) == found.usage.pages == 3
     assert course.points[-1].statuses == {"2xx": 2, "4xx": 1}
-    warnings = await watching(yard).lines(LOCAL, found.job.id, least=Level.WARNING)
-    assert [line.url for line in warnings] == [f"{server.url}/missing"]
+    warnings = await looks.log(found.job.id, level=LevelWord.WARNING)
+    assert [line.url for line in warnings.items] == [f"{server.url}/missing"]
 
 
 async def test_nobody_else_reads_it(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
     found = await crawled(yard, a_spec(server.url))
 
-    for look in (watching(yard).lines, watching(yard).course):
+    looks = Surface(yard.services, BOB).jobs
+    for look in (looks.log, looks.metrics):
         with pytest.raises(NotFound):
-            await look(BOB, found.job.id)
+            await look(found.job.id)
 
 
 async def test_workers_and_hosts_are_seen_while_they_are_at_it(

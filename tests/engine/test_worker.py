@@ -1,10 +1,9 @@
 """A worker's edges: stops, edits and store faults at the worst moment."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,15 +19,9 @@ from crawlyard.services.worker import worker as worker_module
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.services.worker.reclaim import LATE, LOOK_EVERY, Reclaimer
 from tests.clock import FakeClock
-from tests.engine.rig import a_spec, begun, crawled, opened, outcome, published, run
+from tests.engine.rig import a_spec, begun, crawled, outcome, published, run
 from tests.engine.test_crawl import paths, tree
 from tests.site import GraphSite, Serve
-
-
-@pytest.fixture
-async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
-    async with opened(tmp_path) as yard:
-        yield yard
 
 
 class Around:

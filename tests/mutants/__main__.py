@@ -158,6 +158,8 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="list them; see that they are found")
     options = parser.parse_args()
     defects = [d for d in listed() if re.search(options.k, str(d), re.IGNORECASE)]
+    if not defects:
+        parser.error(f"no defect is found by -k {options.k!r}")
     edits, errors = _edits_of(defects)
     if options.list:
         for each in defects:

@@ -8,18 +8,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from crawlyard.core.access.user import LOCAL, Actor, Grants
+from crawlyard.clock import Clock
+from crawlyard.config import Settings
+from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.engine.http.dns import Look, Resolver, addresses_of, look_up
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
-from crawlyard.services.webhooks.manager import Webhooks
 from crawlyard.services.webhooks.receivers import Resolve
+from crawlyard.services.webhooks.webhooks import Webhooks
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
+from crawlyard.yard import IN_MEMORY, Yard
 from tests.builders import a_job, its_event
 from tests.clock import FakeClock, settle
 from tests.receiver import Receiver
@@ -51,14 +54,12 @@ class Rig:
     clock: JumpingClock = field(default_factory=JumpingClock)
     timeout: timedelta = timedelta(seconds=5)
     options: DeliveryOptions = field(default_factory=DeliveryOptions)
-    grants: Grants = field(default_factory=Grants)
     lookup: Resolve = addresses_of
     look: Look = look_up  # up a name that is connected to
     most_names: int = 256
 
-    @property
-    def webhooks(self) -> Webhooks:
-        return Webhooks(self.store, self.clock, self.grants, self.lookup)
+    def webhooks(self, actor: Actor = LOCAL) -> Webhooks:
+        return webhooks_of(self.store, self.clock, actor, self.lookup)
 
     def deliverer(self) -> Deliverer:
         poster = Poster("Crawlyard/test", self.timeout, Resolver(self.most_names, self.look))
@@ -78,7 +79,8 @@ class Rig:
     async def hooked(self, receiver: Receiver, actor: Actor = LOCAL, **fields: Any) -> Webhook:
         """Return a webhook of a receiver on loopback that hears of new jobs."""
         asked = {"events": ("job.created",), "allow_addresses": (receiver.authority,)} | fields
-        return await self.webhooks.create(actor, receiver.url, **asked)
+        made = await self.webhooks(actor).create(receiver.url, **asked)
+        return await self.store.webhooks.get(made.id)
 
     async def happened(self, owner: str = "local", **fields: Any) -> Job:
         """Return a job that was just added."""
@@ -123,6 +125,20 @@ class Rig:
     async def told(self, name: EventName) -> list[Event]:
         """Return the events of that name."""
         return await self.store.events.events(EventQuery(names=frozenset({name})))
+
+
+def webhooks_of(
+    store: Store, clock: Clock, actor: Actor, resolve: Resolve = addresses_of
+) -> Webhooks:
+    """Return the webhooks of a store, for one actor."""
+    services = yard_of(store, clock).services
+    services.resolve = resolve
+    return Webhooks(services, actor)
+
+
+def yard_of(store: Store, clock: Clock) -> Yard:
+    """Return a yard on a store."""
+    return Yard(Settings(database_url=IN_MEMORY), store, clock)
 
 
 async def until(true: Callable[[], bool]) -> None:

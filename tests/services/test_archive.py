@@ -78,21 +78,6 @@ class TestWords:
         assert (by_none.pages, by_none.further, by_none.cut_short) == ((), None, False)
         assert by_none.looked_at == 12
 
-    async def test_of_what_belongs_to_others_nothing_is_found(
-        self, store: Store, archive: Archive
-    ) -> None:
-        mine = await filled(store, 2, "ada")
-        theirs = await filled(store, 5, "bob")
-
-        every = await archive.search(ADA, EVERY, 10, ("page-1;",))
-        asked = await archive.search(ADA, ArchiveQuery(job_ids=frozenset({theirs})), 10)
-
-        assert [(p.job_id, n) for p, n in zip(every.pages, numbers(every.pages), strict=True)] == [
-            (mine, 1)
-        ]
-        assert every.looked_at == 2  # nor is it counted
-        assert (asked.pages, asked.looked_at) == ((), 0)
-
 
 class TestBounds:
     async def test_a_page_is_filled_and_the_next_one_goes_on(

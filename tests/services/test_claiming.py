@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.claiming import Claiming, ClaimRules
 from crawlyard.store.db.in_memory import open_in_memory
@@ -64,11 +64,6 @@ def store() -> Store:
     return open_in_memory()
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def claiming(bench: Bench, store: Store, clock: FakeClock, **changes: Any) -> Claiming:
     rules = ClaimRules(lease=LEASE, **({"slots": 2} | changes))
 
@@ -94,15 +89,6 @@ async def waiting(store: Store, clock: FakeClock, *priorities: Priority, **spec:
     return jobs
 
 
-async def test_free_slots_are_filled_and_no_more(store: Store, clock: FakeClock) -> None:
-    first, second, _ = await waiting(store, clock, NORMAL, NORMAL, NORMAL)
-    bench = Bench()
-
-    await claiming(bench, store, clock).fill()
-
-    assert bench.running == [first.id, second.id]
-
-
 async def test_many_slots_are_filled_in_the_order_of_the_queue(
     store: Store, clock: FakeClock
 ) -> None:
@@ -112,17 +98,6 @@ async def test_many_slots_are_filled_in_the_order_of_the_queue(
     await claiming(bench, store, clock, slots=11).fill()
 
     assert bench.running == [job.id for job in jobs[:11]]
-
-
-async def test_of_many_slots_the_last_ones_take_what_is_urgent_alone(
-    store: Store, clock: FakeClock
-) -> None:
-    jobs = await waiting(store, clock, *[NORMAL] * 9)
-    bench = Bench()
-
-    await claiming(bench, store, clock, slots=8, reserved=2).fill()
-
-    assert bench.running == [job.id for job in jobs[:6]]
 
 
 async def test_once_nothing_is_found_one_question_is_asked_at_a_time(
@@ -175,16 +150,6 @@ async def test_the_last_slots_take_what_is_urgent_alone(store: Store, clock: Fak
     await filling.fill()
 
     assert bench.running == [first.id, urgent.id]
-
-
-async def test_a_worker_takes_what_it_has_the_tags_for(store: Store, clock: FakeClock) -> None:
-    await waiting(store, clock, URGENT, worker_tags=("gpu",))
-    [able] = await waiting(store, clock, LOW, worker_tags=("eu",))
-    bench = Bench()
-
-    await claiming(bench, store, clock, tags=frozenset({"eu"})).fill()
-
-    assert bench.running == [able.id]
 
 
 async def test_a_low_job_is_given_up_once_an_urgent_one_has_waited(

@@ -17,7 +17,6 @@ from crawlyard.core.webhooks.webhook import (
     DeliveryState,
     JobWebhook,
 )
-from crawlyard.services.webhooks.manager import Webhooks
 from tests.builders import NOW, a_spec
 from tests.builders_webhooks import SECRET
 from tests.receiver import (
@@ -71,7 +70,8 @@ class TestWhatArrives:
         rig = Rig()
         async with Receiver() as receiver, rig.delivering():
             old = await rig.hooked(receiver)
-            new = await rig.webhooks.rotate(LOCAL, old.id)
+            await rig.webhooks(LOCAL).rotate(old.id)
+            new = await rig.store.webhooks.get(old.id)
 
             await rig.happened()
             await rig.ended(old, 1)
@@ -289,7 +289,7 @@ class TestRetryAfter:
         assert second.due_at - second.attempts[1].at == timedelta(hours=24)
 
     async def test_nonsense_is_not_heard(self) -> None:
-        for value in ["soon", "-1", "", "1e9", "Mon, 01 Jan 9" + "9" * 19, LATE]:
+        for value in ["0", "soon", "-1", "", "1e9", "Mon, 01 Jan 9" + "9" * 19, LATE]:
             rig = Rig()
             async with Receiver(answer(503, Retry_After=value)) as receiver, rig.delivering():
                 webhook = await rig.hooked(receiver)
@@ -324,9 +324,9 @@ class TestRetryAfter:
             await rig.happened()
             delivery = await rig.attempts(webhook, 1)
 
-            await rig.webhooks.update(LOCAL, webhook.id, url=good.url)
-            await rig.webhooks.test(LOCAL, webhook.id)
-            await rig.webhooks.replay(LOCAL, delivery.id)
+            await rig.webhooks(LOCAL).edit(webhook.id, url=good.url)
+            await rig.webhooks(LOCAL).test(webhook.id)
+            await rig.webhooks(LOCAL).replay("-", delivery.id)
             await rig.clock.jump(timedelta(seconds=1))
             await rig.ended(webhook, 2)
 
@@ -352,16 +352,7 @@ class TestGrants:
         rig = Rig()
         await granted(rig, 1, addresses=True)
         async with Receiver() as receiver, rig.delivering():
-            webhooks = Webhooks(rig.store, rig.clock)
-            hers, ours = [
-                await webhooks.create(
-                    actor,
-                    receiver.url,
-                    events=["job.created"],
-                    allow_addresses=[receiver.authority],
-                )
-                for actor in (Actor(id="ada"), LOCAL)
-            ]
+            hers, ours = [await rig.hooked(receiver, actor) for actor in (Actor(id="ada"), LOCAL)]
             await granted(rig, 2, addresses=False)
 
             await rig.happened("ada")

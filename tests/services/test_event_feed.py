@@ -8,8 +8,8 @@ import pytest
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor, Permit
+from crawlyard.core.event import Topic
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.stream_topic import Topic
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
@@ -88,9 +88,3 @@ async def test_a_log_is_told_line_by_line_from_a_place_on(yard: Yard) -> None:
     assert await first(surface.jobs.log_stream(job.id), 3) == [1, 2, 3]
     assert await first(surface.jobs.log_stream(job.id, after=1), 2) == [2, 3]
     assert await first(surface.jobs.log_stream(job.id, after=1, last_event_id=2), 1) == [3]
-
-
-async def test_figures_are_told_as_prometheus_reads_them(yard: Yard) -> None:
-    assert "crawlyard_jobs{" in await Surface(yard.services, LOCAL).monitoring.metrics()
-    with pytest.raises(Forbidden):
-        await Surface(yard.services, Actor(id="ada")).monitoring.metrics()

@@ -25,11 +25,6 @@ ADA, BOB = Actor(id="ada"), Actor(id="bob")
 
 
 @pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
-@pytest.fixture
 def events(store: Store, clock: FakeClock) -> Events:
     return Events(store.events, clock)
 

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.core.jobs.checkpoint import Batch, Booking
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
@@ -39,11 +39,6 @@ T = TypeVar("T")
 
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 @pytest.fixture
@@ -421,26 +416,14 @@ class Frail:
         self.asked = 0
         self._inner = inner
 
-    async def expired(self, now: datetime, retention: timedelta | None, limit: int) -> list[Job]:
-        return await self._inner.expired(now, retention, limit)
-
-    async def paused(self, before: datetime, limit: int, after: Job | None = None) -> list[Job]:
-        return await self._inner.paused(before, limit, after)
-
-    async def forget(self, before: datetime, rows: int = 1000) -> int:
-        return await self._inner.forget(before, rows)
-
-    async def tidy(self) -> None:
-        await self._inner.tidy()
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._inner, name)
 
     async def purge(self, rows: int = 1000) -> PurgeResult:
         self.asked += 1
         if self.away:
             raise StoreUnavailable("the database is away")
         return await self._inner.purge(rows)
-
-    async def size(self) -> int:
-        return await self._inner.size()
 
 
 class Steps(Frail):

@@ -9,18 +9,17 @@ import pytest
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import Attention, Disk, Notice, Trouble
-from crawlyard.core.overview.stats import Snapshot
+from crawlyard.core.overview.attention import Attention, Disk, Notice, Subject, Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
-from crawlyard.services.fleet.overview import MOST, Overview
+from crawlyard.services.fleet import disk
+from crawlyard.services.fleet.overview import MOST, Overview, Snapshot
 from crawlyard.services.fleet.status import Watching
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.worker.disk import DataDisk, folder_of
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule
@@ -40,11 +39,6 @@ async def room() -> Disk | None:
     return ROOM
 
 
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
-
-
 def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
     jobs = JobManager(store, LocalDispatcher(), clock)
     return Overview(store, clock, Watching(store, jobs, clock), room, most)
@@ -60,7 +54,12 @@ async def seen(overview: Overview, actor: Actor) -> Attention:
 
 
 def told(found: Attention, kind: Trouble) -> Sequence[Notice]:
-    return [notice for notice in found.notices if notice.trouble is kind]
+    return [notice for notice in found.items if notice.kind == kind]
+
+
+def about(notice: Notice) -> Subject:
+    assert notice.subject is not None
+    return notice.subject
 
 
 async def ended(store: Store, state: State, minutes: int, **fields: Any) -> str:
@@ -92,7 +91,7 @@ async def test_each_is_told_of_his_own_and_an_admin_of_all(
     )
     assert own.counts == dict.fromkeys((Trouble.NO_WORKER, *of_all), 1)
     assert every.counts == {Trouble.NO_WORKER: 1, Trouble.DISK_FULL: 1} | dict.fromkeys(of_all, 2)
-    assert [n.key for n in told(own, Trouble.JOB_PAUSED)] == [paused["ada"]]
+    assert [about(n).id for n in told(own, Trouble.JOB_PAUSED)] == [paused["ada"]]
     assert told(own, Trouble.NO_WORKER)[0].detail.startswith("1 job waits")
     assert told(every, Trouble.NO_WORKER)[0].detail.startswith("2 jobs wait")
 
@@ -131,7 +130,7 @@ async def test_lines_that_fail_are_told_by_the_names_of_what_made_them(
 
     found = told(await seen(overview, ADA), Trouble.RUNS_FAILING)
 
-    assert sorted((n.name, str(n.subject)) for n in found) == [
+    assert sorted((about(n).name, about(n).type) for n in found) == [
         ("news", "job"),
         ("nightly", "schedule"),
         ("shop", "template"),
@@ -150,7 +149,7 @@ async def test_a_template_that_was_hidden_since_is_not_named(
 
     [found] = told(await seen(overview, ADA), Trouble.RUNS_FAILING)
 
-    assert (found.key, found.name) == (template.id, "")
+    assert (about(found).id, about(found).name) == (template.id, "")
 
 
 async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: Overview) -> None:
@@ -161,7 +160,7 @@ async def test_hosts_are_told_of_to_whose_jobs_ask_them(store: Store, overview: 
     own = told(await seen(overview, ADA), Trouble.HOST_REFUSING)
     others = told(await seen(overview, Actor(id="bob")), Trouble.HOST_REFUSING)
 
-    assert [(n.key, n.job_id) for n in own] == [("slow.example", claim.job.id)]
+    assert [(about(n).id, n.job_id) for n in own] == [("slow.example", claim.job.id)]
     assert others == []
 
 
@@ -176,9 +175,9 @@ async def test_where_not_all_could_be_looked_at_the_count_is_a_least_one(
 
     both = (Trouble.JOB_PAUSED, Trouble.WEBHOOK_OFF)
     assert hasty.counts == dict.fromkeys(both, 2)
-    assert hasty.cut == set(both)
+    assert set(hasty.at_least) == set(both)
     assert patient.counts == dict.fromkeys(both, 3)
-    assert not patient.cut
+    assert not patient.at_least
 
 
 class TestMoment:
@@ -212,12 +211,12 @@ class TestMoment:
 
 class TestDisk:
     async def test_its_room_is_told_unless_there_is_no_folder(self, tmp_path: Path) -> None:
-        found = await DataDisk(Settings(data_dir=tmp_path)).room()
+        found = await disk.room(Settings(data_dir=tmp_path))
         assert found is not None
         assert found.folder == str(tmp_path)
         assert 0 < found.free <= found.total
-        assert await DataDisk(Settings(data_dir=tmp_path / "none")).room() is None
-        assert await DataDisk(Settings(database_url="memory://")).room() is None
+        assert await disk.room(Settings(data_dir=tmp_path / "none")) is None
+        assert await disk.room(Settings(database_url="memory://")) is None
 
     def test_it_is_where_the_data_are(self) -> None:
         for url, folder in [
@@ -228,4 +227,4 @@ class TestDisk:
             ("postgresql://there/yard", Path("/data")),
         ]:
             settings = Settings(data_dir=Path("/data"), database_url=url)
-            assert folder_of(settings) == folder, url
+            assert disk.folder_of(settings) == folder, url

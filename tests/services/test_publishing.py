@@ -9,7 +9,6 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
-from crawlyard.errors import Unconfirmed
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import HOUR, Rig, a_rig
@@ -66,22 +65,6 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -
     assert after.spec.headers == (("Authorization", "Bearer s3cret"),)
     assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
     assert await rig.told(schedule_id) == ["created", "updated"]
-
-
-async def test_it_is_confirmed_before_anything_is_written(rig: Rig) -> None:
-    template = await with_token(rig)
-    schedule_id = await a_schedule(rig, template)
-    schedule, events = await rig.schedule(schedule_id), await rig.store.events.last()
-
-    with pytest.raises(Unconfirmed, match=r"nightly \(params\.token\)") as refused:
-        await rig.templates.publish(ADA, template.id)
-
-    [kept] = refused.value.schedules
-    assert kept == {"schedule_id": schedule_id, "name": "nightly", "fields": ("params.token",)}
-    assert "s3cret" not in str(refused.value)
-    assert not (await rig.templates.get(ADA, template.id)).public
-    assert await rig.schedule(schedule_id) == schedule
-    assert await rig.store.events.last() == events
 
 
 async def test_nothing_is_asked_where_no_schedule_changes(rig: Rig) -> None:

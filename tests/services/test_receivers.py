@@ -48,7 +48,7 @@ class TestOthers:
             await rig.clock.jump(timedelta(seconds=1))
             await until(lambda: slow.connections == DeliveryRoom().to_receiver)
 
-            webhook = await rig.hooked(quick, Actor(id="bob"))
+            webhook = await rig.hooked(quick, Actor(id="bob", trusted=True))
             await rig.happened("bob")
             await rig.ended(webhook, 1)
 
@@ -61,13 +61,13 @@ class TestOthers:
             slow = [await stack.enter_async_context(Receiver(silent)) for _ in range(10)]
             quick = await stack.enter_async_context(Receiver())
             for receiver in slow:
-                await rig.hooked(receiver, Actor(id="ada"))
+                await rig.hooked(receiver, Actor(id="ada", trusted=True))
             await stack.enter_async_context(rig.delivering())
             for _ in range(3):
                 await rig.happened("ada")
             await until(lambda: sum(r.connections for r in slow) == room.of_owner)
 
-            webhook = await rig.hooked(quick, Actor(id="bob"))
+            webhook = await rig.hooked(quick, Actor(id="bob", trusted=True))
             await rig.happened("bob")
             await rig.ended(webhook, 1)
 

@@ -8,12 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.event import Event
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
-from crawlyard.errors import Conflict, IllegalMove, Invalid
+from crawlyard.errors import IllegalMove, Invalid
 from crawlyard.ids import new_id
-from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
@@ -50,6 +48,16 @@ WRONG: list[dict[str, object]] = [
     {"runs_left": 2**70},
     {"pause_after": 2**70},
     {"pause_after": 0},
+    {"pause_after": 1001},
+    {"name": " "},
+    {"grace": timedelta(seconds=-1)},
+    {"grace": timedelta(days=32)},
+    {"jitter": timedelta(days=2)},
+    {"catch_up": 0},
+    {"catch_up": 1001},
+    {"runs_left": -1},
+    {"runs_left": True},
+    {"starts_at": datetime(1969, 12, 31, tzinfo=UTC)},
 ]
 
 
@@ -73,20 +81,19 @@ class Late:
         self.looks -= 1
         return await self.inner.get(schedule_id)
 
-    async def add(self, schedule: CrawlSchedule, event: Event) -> None:
-        await self.inner.add(schedule, event)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
 
-    async def save(self, schedule: CrawlSchedule, event: Event) -> None:
-        await self.inner.save(schedule, event)
 
-    async def find(self, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
-        return await self.inner.find(query, limit)
+class TestParams:
+    async def test_there_are_none_without_a_template(self, rig: Rig) -> None:
+        schedule_id = await rig.create()
 
-    async def runs(self, schedule_id: str) -> int:
-        return await self.inner.runs(schedule_id)
-
-    async def delete(self, schedule_id: str, version: int, event: Event) -> None:
-        await self.inner.delete(schedule_id, version, event)
+        with pytest.raises(Invalid, match="params: expected a template that has them"):
+            await rig.create(name="other", params={"x": 1})
+        with pytest.raises(Invalid, match="params: expected a template that has them"):
+            await rig.scheduler.update(LOCAL, schedule_id, {"params": {"x": 1}})
+        assert (await rig.schedule(schedule_id)).params == {}
 
 
 class TestToggle:
@@ -215,6 +222,7 @@ class TestUpdate:
         [
             ({}, {"runs_left": 0}, "runs_left"),
             ({}, {"ends_at": MIDNIGHT}, "ends_at"),
+            ({}, {"starts_at": FAR + MINUTE, "ends_at": FAR + 2 * MINUTE}, "ends_at"),
             ({}, {"when": "at 2027-01-01T08:00", "starts_at": FAR}, "starts_at"),
             ({"runs_left": 1}, {"when": "@daily"}, "runs_left"),
             ({}, {"when": "at 2020-01-01T08:00", "ends_at": FAR}, "when"),
@@ -256,6 +264,7 @@ class TestUpdate:
             ({"when": "* * * *"}, "when"),
             ({"overrides": {"urls": []}}, "urls"),
             ({"ends_at": MIDNIGHT}, "ends_at"),
+            ({"starts_at": FAR, "ends_at": FAR - HOUR}, "ends_at"),
             ({"name": "x/y"}, "name"),
         ]
         for changes, field in cases:
@@ -264,12 +273,6 @@ class TestUpdate:
 
             assert refused.value.field == field, changes
             assert (await rig.schedule(schedule_id)).version == 1, changes
-
-    async def test_a_name_that_is_taken_is_refused(self, rig: Rig) -> None:
-        await rig.create()
-        other = await rig.create(name="other")
-        with pytest.raises(Conflict, match="nightly"):
-            await rig.scheduler.update(LOCAL, other, {"name": "nightly"})
 
 
 class TestRunNow:

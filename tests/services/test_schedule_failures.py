@@ -11,7 +11,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.core.templates.template import TemplateDraft
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Invalid
 from crawlyard.services.schedules.backfill import MOST_BACKFILLED
 from crawlyard.store.store import Store
 from tests.services.schedule_rig import ADA, HOUR, MIDNIGHT, MINUTE, TO_ONE, Rig, a_rig, broken
@@ -408,22 +408,3 @@ class TestLooking:
         told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule_id) for o in calendar.occurrences]
         assert told == [(0, one), (0.5, two), (1, one), (2, one)]
         assert calendar.whole
-
-    async def test_a_calendar_that_is_too_full_says_so(self, rig: Rig) -> None:
-        await rig.create("every 10s")
-
-        calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT, MIDNIGHT + 24 * HOUR)
-
-        assert len(calendar.occurrences) == 2000
-        assert not calendar.whole
-
-    async def test_a_deleted_schedule_is_gone_and_its_jobs_stay(self, rig: Rig) -> None:
-        schedule_id = await rig.create()
-        await rig.after(HOUR)
-
-        await rig.scheduler.delete(LOCAL, schedule_id)
-        await rig.after(HOUR)
-
-        with pytest.raises(NotFound):
-            await rig.scheduler.get(LOCAL, schedule_id)
-        assert len(await rig.submitted(schedule_id)) == 1

@@ -3,22 +3,21 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, Tick, TickOutcome
+from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, TickOutcome
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
 from tests.conformance.conftest import Backend
@@ -158,27 +157,8 @@ class Flaky:
         self._there()
         return await self.store.ticks.waiting(limit)
 
-    async def next_at(self) -> datetime | None:
-        return await self.store.ticks.next_at()
-
-    async def active(self, schedule_ids: Collection[str]) -> Mapping[str, Sequence[Job]]:
-        return await self.store.ticks.active(schedule_ids)
-
-    async def failures(self, schedule_ids: Collection[str], last: int) -> Mapping[str, int]:
-        return await self.store.ticks.failures(schedule_ids, last)
-
-    async def fire(self, firings: Sequence[Firing]) -> list[bool]:
-        return await self.store.ticks.fire(firings)
-
-    async def ticks(
-        self, schedule_id: str, before: datetime | None = None, limit: int = 100
-    ) -> list[Tick]:
-        return await self.store.ticks.ticks(schedule_id, before, limit)
-
-    async def ticks_between(
-        self, schedule_id: str, since: datetime, until: datetime
-    ) -> Mapping[datetime, Tick]:
-        return await self.store.ticks.ticks_between(schedule_id, since, until)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store.ticks, name)
 
 
 JUMPS = (

@@ -12,8 +12,8 @@ from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.errors import NotFound, StoreUnavailable
-from crawlyard.services.jobs.log_follow import LOOK_EVERY, PORTION, Tailing, stretch
+from crawlyard.errors import StoreUnavailable
+from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, Tailing, stretch
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
@@ -25,11 +25,6 @@ from tests.scribe import Scribe, scribe_of
 
 ADA = Actor(id="ada")
 SECOND = timedelta(seconds=1)
-
-
-@pytest.fixture
-def clock() -> FakeClock:
-    return FakeClock()
 
 
 def tailing(store: Store, clock: FakeClock) -> Tailing:
@@ -131,14 +126,6 @@ async def test_a_job_that_is_deleted_is_followed_no_more(clock: FakeClock) -> No
     await deleted(store, (await store.jobs.get(scribe.lease.job_id)).job)
 
     assert await reader.through() == [1]
-
-
-async def test_a_job_of_another_cannot_be_followed(clock: FakeClock) -> None:
-    store = open_in_memory()
-    job = await added(store, owner="bob")
-    for actor, job_id in ((ADA, job.id), (LOCAL, "0192")):
-        with pytest.raises(NotFound):
-            await anext(tailing(store, clock).follow(actor, job_id))
 
 
 async def test_a_store_that_is_away_is_waited_for(

@@ -13,10 +13,9 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.schedules.schedule import Misfire, Overlap, TickReason
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Forbidden, Invalid
-from crawlyard.services.access.settings import SiteSettings
-from crawlyard.services.webhooks.manager import Webhooks
-from crawlyard.services.worker.janitor import JanitorOptions
+from crawlyard.services.surface import Surface
 from crawlyard.store.store import Store
+from tests.services.hooks import webhooks_of, yard_of
 from tests.services.schedule_rig import HOUR, TO_ONE, Rig, a_rig
 
 API = Actor(id=LOCAL.id, role=Role.ADMIN)
@@ -242,29 +241,32 @@ class TestWebhooks:
         assert await next_run(rig, schedule_id) is None
 
     async def test_another_target_or_secret_keeps_nothing_that_was_opened(self, rig: Rig) -> None:
-        webhooks = Webhooks(rig.store, rig.clock)
-        hook = await webhooks.create(LOCAL, "http://10.0.0.5/", allow_addresses=["10.0.0.5"])
+        local, api = (webhooks_of(rig.store, rig.clock, actor) for actor in (LOCAL, API))
+        hook = await local.create("http://10.0.0.5/", allow_addresses=("10.0.0.5",))
 
-        for change in ({"url": "http://10.0.0.5/other"}, {"allow_addresses": ["10.0.0.0/8"]}):
-            with pytest.raises(Forbidden, match=NOT_GRANTED):
-                await webhooks.update(API, hook.id, **change)
-        rotated = await webhooks.rotate(API, hook.id)
+        with pytest.raises(Forbidden, match=NOT_GRANTED):
+            await api.edit(hook.id, url="http://10.0.0.5/other")
+        with pytest.raises(Forbidden, match=NOT_GRANTED):
+            await api.edit(hook.id, allow_addresses=("10.0.0.0/8",))
+        rotated = await api.rotate(hook.id)
 
         assert (rotated.url, rotated.allow_addresses) == (hook.url, hook.allow_addresses)
-        assert rotated.by_grant == ()
+        assert (await rig.store.webhooks.get(hook.id)).by_grant == ()
 
     async def test_who_changes_anothers_webhook_does_not_vouch_for_him(self, rig: Rig) -> None:
-        webhooks = Webhooks(rig.store, rig.clock)
-        settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
-        await settings.update(API, "grants", {"addresses": True})
-        hook = await webhooks.create(ADA, "http://10.0.0.5/", allow_addresses=["10.0.0.5"])
+        local, adas = (webhooks_of(rig.store, rig.clock, actor) for actor in (LOCAL, ADA))
+        settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
+        await settings.put("grants", {"addresses": True})
+        hook = await adas.create("http://10.0.0.5/", allow_addresses=("10.0.0.5",))
+        made = await rig.store.webhooks.get(hook.id)
 
-        changed = await webhooks.update(LOCAL, hook.id, url="http://10.0.0.5/other")
-        await settings.update(API, "grants", {})
+        await local.edit(hook.id, url="http://10.0.0.5/other")
+        changed = await rig.store.webhooks.get(hook.id)
+        await settings.put("grants", {})
 
-        assert changed.by_grant == hook.by_grant == (Grant.ADDRESSES,)
+        assert changed.by_grant == made.by_grant == (Grant.ADDRESSES,)
         with pytest.raises(Forbidden, match=NOT_GRANTED):
-            await webhooks.update(LOCAL, hook.id, url="http://10.0.0.5/")
+            await local.edit(hook.id, url="http://10.0.0.5/")
 
     async def test_a_secret_that_is_hidden_signs_for_no_other_target(self, rig: Rig) -> None:
         kept = [{"url": "https://example.com/", "secret": "***"}]
@@ -276,25 +278,25 @@ class TestWebhooks:
 
 class TestSettings:
     async def test_defaults_of_the_site_open_nothing_for_a_schedule(self, rig: Rig) -> None:
-        settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
+        settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
         schedule_id = await rig.create()
-        await settings.update(API, "defaults", {"allow_private": True})
+        await settings.put("defaults", {"allow_private": True})
         job = await next_run(rig, schedule_id)
         assert job is not None
         assert (job.spec.allow_private, job.by_grant) == (False, ())
 
     async def test_only_an_admin_grants(self, rig: Rig) -> None:
-        settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
+        settings = Surface(yard_of(rig.store, rig.clock).services, ADA).settings
         with pytest.raises(Forbidden):
-            await settings.update(ADA, "grants", {"addresses": True})
+            await settings.put("grants", {"addresses": True})
 
     async def test_what_is_granted_to_all_is_remembered_as_such(self, rig: Rig) -> None:
-        settings = SiteSettings(rig.store, rig.clock, JanitorOptions())
-        await settings.update(API, "grants", {"addresses": True})
+        settings = Surface(yard_of(rig.store, rig.clock).services, API).settings
+        await settings.put("grants", {"addresses": True})
         schedule_id = await rig.create(actor=ADA, overrides=INSIDE, overlap=Overlap.ALLOW)
 
         job = await next_run(rig, schedule_id)
-        await settings.update(API, "grants", {})
+        await settings.put("grants", {})
 
         assert job is not None
         assert job.by_grant == (Grant.ADDRESSES,)

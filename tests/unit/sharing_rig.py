@@ -8,7 +8,7 @@ from itertools import repeat
 from typing import Any
 
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.core.hosts.slots import HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.engine.hosts.gate import HostGate, Slot

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from crawlyard import ErrorKind
-from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.robots.cache import FRESH_S, MAX_HOPS, Closed, RobotsAccess, RobotsCache
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
-from crawlyard.core.hosts.status import HostStanding
+from crawlyard.core.answers.fleet.watch import HostOut
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import (
     IN_A_ROW,
@@ -20,6 +20,7 @@ from crawlyard.core.overview.attention import (
     Notice,
     NoticeLine,
     OwnerBacklog,
+    Subject,
     SubjectKind,
     Trouble,
     attention,
@@ -42,7 +43,12 @@ NIGHTLY = NoticeLine(kind=SubjectKind.SCHEDULE, key="s1", owner="ada")
 
 
 def notices(**facts: Any) -> tuple[Notice, ...]:
-    return attention(replace(NOTHING, **facts), EVERY).notices
+    return attention(replace(NOTHING, **facts), EVERY).items
+
+
+def about(notice: Notice) -> Subject:
+    assert notice.subject is not None
+    return notice.subject
 
 
 def ends(*states: State) -> list[JobEnd]:
@@ -53,9 +59,12 @@ def ends(*states: State) -> list[JobEnd]:
     ]
 
 
-def a_host(**fields: Any) -> HostStanding:
+def a_host(**fields: Any) -> HostOut:
     defaults: dict[str, Any] = {
         "host": "example.com",
+        "state": "open",
+        "version": 0,
+        "rule": None,
         "in_flight": 0,
         "at_once": 1,
         "delay_s": 0.5,
@@ -64,8 +73,10 @@ def a_host(**fields: Any) -> HostStanding:
         "booked_until": None,
         "jobs": ("j1", "j2"),
         "others": 0,
+        "waiting": 0,
+        "workers": (),
     }
-    return HostStanding(**(defaults | fields))
+    return HostOut(**(defaults | fields))
 
 
 def a_paused_job(reason: StateReason, since: datetime, detail: str = "") -> Any:
@@ -93,7 +104,7 @@ def test_where_all_is_well_nobody_is_needed() -> None:
         webhooks=[a_webhook()],
     )
     found = attention(well, EVERY)
-    assert (found.notices, found.counts, found.cut) == ((), {}, frozenset())
+    assert (found.items, found.counts, found.at_least) == ((), {}, ())
 
 
 class TestNoWorker:
@@ -106,7 +117,7 @@ class TestNoWorker:
         ]:
             backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
             found = notices(workers=workers, backlog=backlog)
-            assert [(n.key, n.job_id, n.since) for n in found] == (
+            assert [(about(n).id, n.job_id, n.since) for n in found] == (
                 [("j1", "j1", NOW - MINUTE)] if told else []
             ), count
             assert all(n.detail.startswith(f"{told}, and no worker takes any") for n in found), (
@@ -125,7 +136,7 @@ class TestDisk:
             (10 * GIB - 1, 4000 * GIB, True),
         ]:
             found = notices(disk=Disk(folder="/data", free=free, total=total))
-            assert [n.trouble for n in found] == ([Trouble.DISK_FULL] if full else []), free
+            assert [n.kind for n in found] == ([Trouble.DISK_FULL] if full else []), free
             assert all("/data" in n.detail and n.subject is None for n in found), free
 
     def test_where_nobody_can_say_nothing_is_said(self) -> None:
@@ -144,7 +155,7 @@ class TestSchedules:
                 fire_at=fire_at, paused_at=NOW if paused else None, paused_by="ada", name="watch"
             )
             found = notices(schedules=[schedule])
-            assert [(n.trouble, n.key, n.name, n.since) for n in found] == (
+            assert [(n.kind, about(n).id, about(n).name, n.since) for n in found] == (
                 [(Trouble.SCHEDULE_OVERDUE, schedule.id, "watch", fire_at)] if late else []
             ), fire_at
 
@@ -160,7 +171,7 @@ class TestSchedules:
                 paused_at=NOW - MINUTE, paused_by=by, pause_reason="3 runs in a row have failed"
             )
             found = notices(schedules=[schedule])
-            assert [(n.trouble, n.since, n.detail) for n in found] == (
+            assert [(n.kind, n.since, n.detail) for n in found] == (
                 [
                     (
                         Trouble.SCHEDULE_PAUSED,
@@ -189,7 +200,7 @@ class TestLines:
             found = notices(lines={NIGHTLY: ends(*states)}, names={NIGHTLY: "nightly"})
 
             assert len(streak(ends(*states))) >= count, states
-            assert [(n.trouble, n.subject, n.key, n.name) for n in found] == (
+            assert [(n.kind, about(n).type, about(n).id, about(n).name) for n in found] == (
                 [(Trouble.RUNS_FAILING, SubjectKind.SCHEDULE, "s1", "nightly")] if count else []
             ), states
             for notice in found:
@@ -200,7 +211,7 @@ class TestLines:
     def test_jobs_of_a_name_are_told_by_the_last_of_them(self) -> None:
         line = NoticeLine(kind=SubjectKind.JOB, key="news", owner="ada")
         [found] = notices(lines={line: ends(*[self.F] * 3)}, names={line: "news"})
-        assert (found.subject, found.key, found.name) == (SubjectKind.JOB, "j0", "news")
+        assert found.subject == Subject(type="job", id="j0", name="news", path="/api/v1/jobs/j0")
 
     def test_of_what_is_gone_nothing_is_told(self) -> None:
         assert notices(lines={NIGHTLY: ends(*[self.F] * 3)}) == ()
@@ -235,7 +246,7 @@ class TestPausedJobs:
         ]:
             job = a_paused_job(reason, NOW - ago, "no room")
             found = notices(paused=[job])
-            assert [(n.trouble, n.key, n.job_id, n.name, n.since) for n in found] == (
+            assert [(n.kind, about(n).id, n.job_id, about(n).name, n.since) for n in found] == (
                 [(Trouble.JOB_PAUSED, job.id, job.id, "news", NOW - ago)] if told else []
             ), (reason, ago)
             assert all(n.detail.endswith(": no room") for n in found), (reason, ago)
@@ -248,7 +259,7 @@ class TestPausedJobs:
 def test_a_host_that_refuses_and_refuses_is_told_with_a_job() -> None:
     for refusals, told in [(2, False), (3, True)]:
         found = notices(hosts=[a_host(refusals=refusals)])
-        assert [(n.trouble, n.key, n.job_id) for n in found] == (
+        assert [(n.kind, about(n).id, n.job_id) for n in found] == (
             [(Trouble.HOST_REFUSING, "example.com", "j1")] if told else []
         ), refusals
         assert all("3 requests" in n.detail for n in found), refusals
@@ -262,7 +273,7 @@ def test_a_webhook_that_no_user_has_switched_off_is_told() -> None:
     ]:
         webhook = a_webhook(**fields)
         found = notices(webhooks=[webhook])
-        assert [(n.trouble, n.key, n.name) for n in found] == (
+        assert [(n.kind, about(n).id, about(n).name) for n in found] == (
             [(Trouble.WEBHOOK_OFF, webhook.id, "hooks.example.org")] if told else []
         ), fields
 
@@ -275,7 +286,7 @@ class TestTogether:
         schedules = [a_schedule(fire_at=NOW - ago, name=f"{ago}") for ago in hours]
         found = attention(replace(NOTHING, schedules=schedules), EVERY)
         assert found.counts == {Trouble.SCHEDULE_OVERDUE: self.MANY}
-        assert [n.since for n in found.notices] == [NOW - ago for ago in hours[:4:-1]]
+        assert [n.since for n in found.items] == [NOW - ago for ago in hours[:4:-1]]
 
     def test_kinds_come_in_the_order_of_their_urgency(self) -> None:
         found = notices(
@@ -283,7 +294,7 @@ class TestTogether:
             hosts=[a_host(refusals=9)],
             paused=[a_paused_job(StateReason.DISK_FULL, NOW - timedelta(days=9))],
         )
-        assert [n.trouble for n in found] == [
+        assert [n.kind for n in found] == [
             Trouble.NO_WORKER,
             Trouble.JOB_PAUSED,
             Trouble.HOST_REFUSING,
@@ -296,8 +307,8 @@ class TestTogether:
             cut=frozenset({Trouble.SCHEDULE_OVERDUE, Trouble.JOB_PAUSED}),
         )
         found = attention(facts, kinds_for({Permit.JOBS_READ}))
-        assert (found.notices, found.counts) == ((), {})
-        assert found.cut == {Trouble.JOB_PAUSED}
+        assert (found.items, found.counts) == ((), {})
+        assert found.at_least == (Trouble.JOB_PAUSED,)
 
     def test_what_one_may_read_is_what_one_is_told_of(self) -> None:
         for permits, kinds in [

@@ -14,19 +14,6 @@ def a_progress(done: int = 1) -> Progress:
     return progress_of(Limits(), Usage(done=done), Pulse(), State.RUNNING)
 
 
-async def test_the_last_progress_of_each_job_is_kept() -> None:
-    bus = MemoryBus(FakeClock())
-    await bus.publish("a", a_progress(1))
-    await bus.publish("b", a_progress(2))
-    await bus.publish("a", a_progress(3))
-    assert await bus.latest("a") == a_progress(3)
-    assert await bus.latest("b") == a_progress(2)
-
-
-async def test_nothing_is_known_of_a_job_that_never_told() -> None:
-    assert await MemoryBus(FakeClock()).latest("a") is None
-
-
 async def test_what_was_told_is_forgotten_after_24_hours() -> None:
     clock = FakeClock()
     bus = MemoryBus(clock)

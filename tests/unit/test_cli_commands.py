@@ -58,6 +58,12 @@ def test_a_port_out_of_range_is_refused_with_what_it_may_be(crawlyard: Crawlyard
         assert f"error: invalid value for '--port': {expected}\n" in said.err
 
 
+def test_an_option_that_cannot_be_read_is_named_once(crawlyard: Crawlyard) -> None:
+    said = crawlyard("crawl", "https://example.org/", "--priority", "most").err
+    expected = "expected one of urgent, high, normal, low, got 'most'"
+    assert said.startswith(f"error: invalid value for '--priority': {expected}\n")
+
+
 def test_a_server_that_is_no_url_is_refused_before_a_token_is_asked_for(
     crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,10 +1,10 @@
 """`--fields`: what can be named, what is picked, and what is refused."""
 
+import sys
 from typing import Any
 
 import pytest
 import yaml
-from rich.console import Console
 
 from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
@@ -45,7 +45,7 @@ NONE = Whole(id="b", on=False, parts=())
 async def written(
     capsysbinary: pytest.CaptureFixture[bytes], style: Style, fields: str, *items: Wire
 ) -> str:
-    out, common = Console(width=80, no_color=True), Common(fields=Fields.of(fields))
+    out, common = output.Screen(sys.stdout), Common(fields=Fields.of(fields))
     await output.write_all(items, VIEW, style, out, common)
     return capsysbinary.readouterr().out.decode()
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -124,6 +125,12 @@ def test_half_characters_do_not_stop_a_record() -> None:
     assert json.loads(encoded(out))["title"] == "a\ufffdb"
 
 
+def a_screen(width: int) -> Screen:
+    screen = Screen(sys.stdout)
+    screen.console = Console(width=width, no_color=True, highlight=False)
+    return screen
+
+
 async def shown(
     style: Style,
     capsysbinary: pytest.CaptureFixture[bytes],
@@ -135,7 +142,7 @@ async def shown(
         PageOut.of(a_page(title="tab\there \x1b[31m [bold]", bytes=1234)),
         PageOut.of(a_page(title="ü", status=None, error=PageError(kind=ErrorKind.DNS))),
     ]
-    out = Console(width=width, no_color=True, highlight=False)
+    out = a_screen(width)
     await output.write_all(pages, views.PAGES, style, out, Common(quiet=quiet))
     return capsysbinary.readouterr().out.decode()
 
@@ -184,7 +191,7 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
         (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timeout", "1,234", url}),
     ]
     for item, view, told in lists:
-        out = Console(width=30, no_color=True, highlight=False)
+        out = a_screen(30)
         await output.write_all([item, item], view, Style.TABLE, out, Common())
         written = capsysbinary.readouterr().out.decode()
 
@@ -215,7 +222,7 @@ async def test_quiet_output_is_ids_alone(capsysbinary: pytest.CaptureFixture[byt
 async def test_nothing_is_written_as_nothing(
     style: Style, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    await output.write_all([], views.SKIPPED, style, Console(), Common())
+    await output.write_all([], views.SKIPPED, style, a_screen(80), Common())
 
     expected = {Style.JSON: b"[]\n", Style.YAML: b"[]\n", Style.CSV: b"rule,depth,url\r\n"}
     assert capsysbinary.readouterr().out == expected.get(style, b"")
@@ -264,6 +271,10 @@ def test_an_error_is_a_sentence_and_what_can_be_done() -> None:
         "error: job 1: cannot pause a job that is\\x1b completed",
         "  you can: resume, retry --failed",
     ]
+    assert failure_lines(IllegalMove("no", ["pause", "retry"]))[1:] == [
+        "  you can: pause, retry --now"  # as a server names what a job that waits allows
+    ]
+    assert failure_lines(IllegalMove("no", ["resume", "retry"]))[1:] == ["  you can: resume, retry"]
     assert failure_lines(OSError(28, "No space left on device", "a.csv")) == [
         "error: cannot write a.csv: No space left on device"
     ]

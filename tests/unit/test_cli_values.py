@@ -6,14 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlyard.cli import values
+from crawlyard.cli.jobs import jobs
 from crawlyard.cli.jobs.edits import FIELDS, changes_of
 from crawlyard.cli.render import words
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.spec_json import EDITABLE
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
@@ -187,6 +188,14 @@ def test_a_bad_assignment_names_the_field(subtests: pytest.Subtests) -> None:
 
 def test_every_editable_field_can_be_set() -> None:
     assert {*(field.path for field in FIELDS.values()), "limits"} == EDITABLE
+    told = (jobs.set_.__doc__ or "").partition("Fields: ")[2].partition(".\n")[0]
+    assert {*told.replace("\n", " ").replace(",", " ").split()} == {*FIELDS}
+
+
+def test_a_spread_is_a_number_or_auto() -> None:
+    assert [values.spread(text) for text in ("4", " Auto ")] == [4, "auto"]
+    with pytest.raises(ValueError, match=r"whole number such as .* or 'auto'"):
+        values.spread("x")
 
 
 def test_a_retention_is_a_duration_or_for_ever() -> None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from crawlyard.ids import new_id
-from crawlyard.store.codec.dates import SLACK, is_dated, least_id, most_id
+from crawlyard.store.codec.jobs import SLACK, is_dated, least_id, most_id
 
 NOW = datetime(2026, 1, 1, 12, 30, 0, 123456, tzinfo=UTC)
 MS = timedelta(milliseconds=1)

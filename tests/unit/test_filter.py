@@ -13,12 +13,11 @@ from crawlyard.core.jobs.filter import (
     FilterKey,
     condition,
     fits,
-    hosts_in,
     parse,
 )
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority, hosts_in
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 

@@ -10,11 +10,9 @@ from msgspec.structs import replace
 
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import JobSpec, Scope, Strategy, TextMode
+from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Spread, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
-from crawlyard.core.jobs.spread import Spread
 from crawlyard.core.merge_patch import merged
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook

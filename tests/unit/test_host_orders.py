@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from crawlyard.core.hosts.rule import HostState
+from crawlyard.core.hosts.hosts import HostState
 from crawlyard.engine.hosts.gate import NEVER
 from crawlyard.engine.http.fetch import FetchFailed
 from tests.clock import settle

@@ -13,7 +13,6 @@ from crawlyard import (
     Event,
     EventName,
     Job,
-    Limits,
     Move,
     Priority,
     State,
@@ -64,17 +63,6 @@ def test_a_new_job_is_scheduled_for_later_or_due_now() -> None:
     assert (job.state_reason, job.due_at) == (StateReason.WAITING_SLOT, NOW)
 
 
-def test_priority_and_limits_are_those_of_its_spec() -> None:
-    job = a_job(spec=a_spec(priority=Priority.HIGH, limits=Limits(pages=3)))
-    assert job.priority is Priority.HIGH
-    assert job.limits == Limits(pages=3)
-
-
-def test_a_job_is_frozen() -> None:
-    with pytest.raises(AttributeError, match="immutable"):
-        a_job().state = State.FAILED  # type: ignore[misc]  # that it cannot be is the test
-
-
 def test_a_move_raises_the_version_and_tells_of_itself() -> None:
     for state, move in [(s, m) for s in State for m in LIFECYCLE[s]]:
         job, event = a_job(state=state, version=7).moved(move, LATER, actor="eve", detail="since")
@@ -113,11 +101,6 @@ def test_a_move_keeps_the_reason_that_it_is_given() -> None:
     running = a_job(state=State.RUNNING)
     job, _ = running.moved(Move.COMPLETE, NOW, actor="worker:w", reason=StateReason.LIMIT_PAGES)
     assert job.state_reason is StateReason.LIMIT_PAGES
-
-
-def test_a_move_that_the_table_lacks_changes_nothing() -> None:
-    with pytest.raises(IllegalMove, match="cannot pause a job that is completed"):
-        a_job(state=State.COMPLETED).moved(Move.PAUSE, NOW, actor="local")
 
 
 def test_the_first_claim_is_when_it_started() -> None:

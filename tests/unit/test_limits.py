@@ -59,13 +59,6 @@ def test_without_a_ceiling_there_is_no_breach_and_of_two_the_first_is_named() ->
     assert breach(Limits(errors=1, bytes=1), Usage(errors=1, bytes=1)) == "bytes"
 
 
-def test_a_limit_is_breached_when_it_is_reached_not_before() -> None:
-    for word, name in LIMITS.items():
-        assert breach(a_limit(name, 3), used(name, amount=2)) is None
-        assert breach(a_limit(name, 3), used(name, amount=3)) == word
-        assert breach(a_limit(name, 3), used(name, amount=4)) == word
-
-
 def test_a_limit_that_ends_a_job_is_its_reason() -> None:
     assert [reason_of(word) for word in LIMITS] == [
         StateReason.LIMIT_PAGES,

@@ -11,11 +11,9 @@ NOW = datetime(2027, 3, 26, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 
-def concerns(
-    when: str, count: int = 5, zone: str = "Europe/Berlin", **bounds: object
-) -> list[Concern]:
+def concerns(when: str, count: int = 5, zone: str = "Europe/Berlin", **bounds: object) -> list[str]:
     found = forecast_of(timetable(when, zone, NOW), NOW, count, ForecastBounds(**bounds))  # type: ignore[arg-type]  # of each field's own
-    return [warning.concern for warning in found.warnings]
+    return [warning.code for warning in found.warnings]
 
 
 def test_runs_come_in_their_order_within_their_bounds() -> None:

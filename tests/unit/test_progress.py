@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard import Eta, Limits, Progress, State, Usage
-from crawlyard.core.jobs.eta import Confidence
 from crawlyard.core.jobs.limits import LIMITS
-from crawlyard.core.jobs.progress import milestones, progress_of
+from crawlyard.core.jobs.progress import Confidence, milestones, progress_of
 from crawlyard.core.jobs.pulse import Pulse, Sample, Workload, pulse_of, sample_of
 
 SECOND = timedelta(seconds=1)

@@ -12,7 +12,6 @@ from crawlyard.core.jobs.queue import (
     QueueEntry,
     aged,
     claim_key,
-    claimable,
     may_preempt,
     takes,
     turn_of_new,
@@ -44,32 +43,12 @@ def claimed(waiting: list[Job]) -> list[Job]:
     return order
 
 
-def test_the_higher_priority_is_first_whoever_waited_longer() -> None:
-    old = a_job(priority=Priority.NORMAL, queued_at=NOW - timedelta(days=1))
-    new = a_job(priority=Priority.HIGH)
-    assert PriorityQueue([old, new]).next(NOW) is new
-
-
-def test_within_a_priority_the_earlier_turn_is_first_and_then_the_oldest() -> None:
-    young, old = a_job(), a_job(queued_at=NOW - SECOND)
-    assert PriorityQueue([young, old]).next(NOW) is old
-    first, second = a_job(turn=0), a_job(turn=1, queued_at=NOW - SECOND)
-    assert PriorityQueue([second, first]).next(NOW) is first
-    assert PriorityQueue([]).next(NOW) is None
-    assert PriorityQueue([a_job(due_at=NOW + SECOND)]).next(NOW) is None
-
-
 def test_a_job_that_is_not_due_yet_lets_others_pass() -> None:
     later = a_job(priority=Priority.URGENT, due_at=NOW + SECOND)
     due = a_job(priority=Priority.LOW)
     queue = PriorityQueue([later, due])
     assert queue.next(NOW) is due
     assert queue.next(NOW + SECOND) is later
-
-
-def test_only_pending_jobs_are_claimable() -> None:
-    for state in State:
-        assert claimable(a_job(state=state), NOW) == (state is State.PENDING), state
 
 
 def test_those_that_wait_are_listed_in_the_order_of_their_claim() -> None:
@@ -208,15 +187,6 @@ def test_priorities_are_words_in_the_order_of_their_ranks() -> None:
     assert [Priority.ranked(p.rank) for p in mixed] == mixed == ["high", "low", "urgent", "normal"]
     with pytest.raises(TypeError):
         sorted([Priority.LOW, "high"])
-
-
-def test_urgent_is_above_high_above_normal_above_low() -> None:
-    assert sorted(Priority, reverse=True) == [
-        Priority.URGENT,
-        Priority.HIGH,
-        Priority.NORMAL,
-        Priority.LOW,
-    ]
 
 
 def test_a_priority_is_found_by_the_word_that_it_is_shown_as() -> None:

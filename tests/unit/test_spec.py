@@ -10,12 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import Priority, Scope, Strategy, TextMode
-from crawlyard.core.jobs.edits import EDITABLE, changes_of, edited
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS, JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS
-from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS, JobSpec, Spread
+from crawlyard.core.jobs.spec_json import EDITABLE, FIELDS, changes_of, edited
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.engine.admission import check_spec

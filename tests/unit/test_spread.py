@@ -7,13 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.spec import MOST_SHARDS, Spread
 from crawlyard.core.jobs.spread import (
     BUCKETS,
-    MOST_SHARDS,
     Allowance,
     Extent,
     Share,
-    Spread,
     bucket_of,
     buckets_of,
     granted,

@@ -161,46 +161,6 @@ def test_many_ticks_are_decided_alike_however_few_at_a_time(misfire: Misfire, li
 # --- overlap
 
 
-def test_skip_runs_nothing_beside_an_active_job_and_names_it() -> None:
-    schedule = planned_one(overlap=Overlap.SKIP)
-    job = its_job(schedule, at(0))
-    decision = decide(schedule, at(1), [job], ALL)
-    assert rows(decision) == [(at(1), "skipped", "overlap")]
-    assert decision.ticks[0].detail == f"job {job.id} was pending"
-    assert not decision.cancels
-
-
-def test_allow_runs_beside_an_active_job() -> None:
-    schedule = planned_one(overlap=Overlap.ALLOW)
-    decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-    assert rows(decision) == [(at(1), "ran", "on_time")]
-    assert not decision.cancels
-
-
-def test_queue_lets_one_tick_wait_and_skips_the_next() -> None:
-    schedule = planned_one(overlap=Overlap.QUEUE)
-    job = its_job(schedule, at(0))
-
-    first = decide(schedule, at(1), [job], ALL)
-    second = decide(first.schedule_after, at(2), [job], ALL)
-
-    assert rows(first) == [(at(1), "waiting", "overlap")]
-    assert first.schedule_after.waiting_at == at(1)
-    assert rows(second) == [(at(2), "skipped", "overlap")]
-    assert second.schedule_after.waiting_at == at(1)
-    assert job.id in second.ticks[0].detail
-    assert "2027-03-27T01:00:00Z waits" in second.ticks[0].detail
-
-
-def test_a_waiting_tick_runs_when_the_job_before_has_ended() -> None:
-    schedule = planned_one(overlap=Overlap.QUEUE, waiting_at=at(0), runs_left=2)
-    decision = released(schedule, at(0.7))
-    assert rows(decision) == [(at(0), "ran", "overlap")]
-    after = decision.schedule_after
-    assert (after.waiting_at, after.runs_left, after.next_at) == (None, 1, at(1))
-    assert after.beat == schedule.beat + 1
-
-
 def test_a_waiting_tick_has_its_turn_before_one_that_is_due() -> None:
     schedule = planned_one(overlap=Overlap.QUEUE, waiting_at=at(0))
     decision = decide(schedule, at(1), [], ALL)
@@ -275,19 +235,6 @@ def test_runs_are_counted_and_the_last_one_ends_the_schedule() -> None:
     assert (decision.next_at, decision.fire_at) == (at(3), at(3))
 
 
-def test_a_tick_that_does_not_run_is_not_counted() -> None:
-    schedule = planned_one(runs_left=1)
-    decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-    assert (decision.schedule_after.runs_left, decision.schedule_after.next_at) == (1, at(2))
-
-
-def test_no_instant_comes_after_the_end_date() -> None:
-    schedule = planned_one(ends_at=at(2), overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL)
-    decision = decide(schedule, at(9), [], ALL)
-    assert [due_at for due_at, _, _ in rows(decision)] == [at(1), at(2)]
-    assert decision.schedule_after.next_at is None
-
-
 def test_a_refused_run_says_why_and_is_given_back() -> None:
     schedule = planned_one(overlap=Overlap.ALLOW, misfire=Misfire.RUN_ALL, runs_left=1)
     decision = decide(schedule, at(2.5), [], ALL)
@@ -299,15 +246,6 @@ def test_a_refused_run_says_why_and_is_given_back() -> None:
     assert without.ticks[0].job_id is None
     after = without.schedule_after
     assert (after.runs_left, after.next_at, after.fire_at) == (1, at(2), at(2))
-
-
-def test_a_refused_run_cancels_nothing() -> None:
-    schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS)
-    decision = decide(schedule, at(1), [its_job(schedule, at(0))], ALL)
-    without = decision.refused(decision.runs[0], TickReason.REFUSED, "no", at(1))
-    assert rows(without) == [(at(1), "skipped", "refused")]
-    assert not without.cancels
-    assert without.schedule_after.runs_left is None
 
 
 def test_of_two_runs_one_may_be_refused() -> None:
@@ -323,11 +261,3 @@ def test_a_tick_that_waited_still_does_when_the_run_it_made_room_for_is_refused(
     without = decision.refused(decision.runs[0], TickReason.REFUSED, "no", at(1))
     assert rows(without) == [(at(1), "skipped", "refused")]
     assert without.schedule_after.waiting_at == at(0.5)
-
-
-def test_of_a_job_that_was_submitted_again_the_row_is_the_first_ones() -> None:
-    schedule = planned_one(overlap=Overlap.CANCEL_PREVIOUS)
-    again = its_job(schedule, at(0), retry_of="the first")
-    decision = decide(schedule, at(1), [again], ALL)
-    assert decision.cancels == (again,)
-    assert rows(decision) == [(at(1), "ran", "on_time")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.cli.schedules.unsetting import beside, without
+from crawlyard.cli.schedules.options import beside, without
 from crawlyard.errors import Invalid
 
 PARAMS = {"site": "https://a.example/", "token": "x"}

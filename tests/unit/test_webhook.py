@@ -14,9 +14,7 @@ from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, 
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     JITTER,
-    LONGEST_HOLD,
     MAX_BODY,
-    ROTATION,
     WAITS,
     Delivery,
     DeliveryAttempt,
@@ -142,25 +140,10 @@ class TestTries:
             assert (after.state, after.ended_at) == (DeliveryState.PENDING, None), status
             assert after.due_at == NOW + SECOND + WAITS[0], status
 
-    def test_after_the_last_attempt_it_is_given_up(self) -> None:
-        before = tried(a_delivery(), *[500] * len(WAITS))
-        after = tried(before, 500)
-        assert (before.state, after.state) == (DeliveryState.PENDING, DeliveryState.FAILED)
-        assert after.ended_at == before.due_at + SECOND
-
     def test_gone_is_final_and_switches_off(self) -> None:
         assert tried(a_delivery(), 410).state is DeliveryState.FAILED
         assert "410" in why_off(a_webhook(), tried(a_delivery(), 410))
         assert why_off(a_webhook(failing_since=NOW), a_delivery().given_up(NOW)) == ""
-
-    def test_a_receiver_may_ask_for_more_time(self) -> None:
-        for asked, wait in [
-            (timedelta(hours=1), timedelta(hours=1)),
-            (timedelta(0), WAITS[0]),
-            (timedelta(days=9000), LONGEST_HOLD),
-        ]:
-            after = tried(a_delivery(), 503, retry_after=asked)
-            assert after.due_at == NOW + SECOND + wait, asked
 
     @given(statuses=st.lists(st.sampled_from([None, 204, 302, 410, 429, 500]), max_size=20))
     def test_any_history_ends_after_at_most_nine_attempts(self, statuses: list[int | None]) -> None:
@@ -260,14 +243,6 @@ class TestMessage:
         assert (event.data["job_id"], event.data["more"]) == ("j1", 1)
         assert "secret" not in repr(event)
         assert SECRET not in repr(event)
-
-
-def test_the_secret_before_the_current_one_signs_for_a_day_more() -> None:
-    rotated = a_webhook().rotated("whsec_new", NOW)
-    assert rotated.signing(NOW + ROTATION - timedelta(microseconds=1)) == ("whsec_new", SECRET)
-    assert rotated.signing(NOW + ROTATION) == ("whsec_new",)
-    again = rotated.rotated("whsec_newer", NOW + HOUR)
-    assert again.signing(NOW + HOUR) == ("whsec_newer", "whsec_new")
 
 
 def test_the_webhooks_of_a_job_have_its_id_owner_and_addresses() -> None:

@@ -5,7 +5,6 @@ from typing import Any
 
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.schedules.decision import (
-    Run,
     TickDecision,
 )
 from crawlyard.core.schedules.planning import planned
@@ -39,7 +38,7 @@ def its_job(schedule: CrawlSchedule, due_at: datetime | None = None, **fields: A
 
 def rows(decision: TickDecision) -> list[tuple[datetime, str, str]]:
     """Return instants with outcome and reason, jobs included, in order."""
-    every: list[Tick | Run] = [*decision.ticks, *decision.runs]
+    every: list[Tick] = [*decision.ticks, *decision.runs]
     return sorted((each.due_at, each.outcome.value, each.reason.value) for each in every)
 
 

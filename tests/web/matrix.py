@@ -13,7 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.operation import OperationKind
 from crawlyard.core.overview.worker_status import WorkerReport

@@ -46,11 +46,11 @@ class Rig:
 
     async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:
         """Return the secret of a new token of a user's; the first is his from now on."""
-        given = await self.site.yard.services.access.create_token(
-            LOCAL, "test", user_id=name, permits=permits
-        )
-        self.secrets.setdefault(name, given.secret)
-        return given.secret
+        tokens = Surface(self.yard.services, LOCAL).tokens
+        made = await tokens.create("test", user=name, scopes=tuple(permits or ()))
+        assert made.token is not None
+        self.secrets.setdefault(name, made.token)
+        return made.token
 
     async def ask(
         self,
@@ -142,3 +142,9 @@ def problem(answer: httpx.Response) -> tuple[int, str]:
     told = answer.json()
     assert told["status"] == answer.status_code
     return answer.status_code, told["code"]
+
+
+def pointers(answer: httpx.Response) -> list[str]:
+    """Return the places in its body for which a request was refused."""
+    assert problem(answer) == (422, "validation_failed"), answer.text
+    return [error["pointer"] for error in answer.json()["errors"]]

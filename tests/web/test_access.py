@@ -224,17 +224,3 @@ async def test_nobody_but_an_admin_makes_tokens_of_others(rig: Rig) -> None:
 
     assert (own.status_code, given.status_code) == (201, 201)
     assert (await rig.get("auth/me", secret=given.json()["token"])).json()["user"]["id"] == "bob"
-
-
-async def test_a_change_can_depend_on_the_version_that_was_seen(rig: Rig) -> None:
-    await rig.user("ada")
-    seen = (await rig.get("users/ada")).headers["etag"]
-
-    first = await rig.ask("PATCH", "users/ada", json={"role": "admin"}, headers={"If-Match": seen})
-    second = await rig.ask(
-        "PATCH", "users/ada", json={"role": "viewer"}, headers={"If-Match": seen}
-    )
-
-    assert first.status_code == 200
-    assert problem(second) == (412, "precondition_failed")
-    assert second.json()["current_version"] == 2

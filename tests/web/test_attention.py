@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.answers.fleet.attention import HELPS, NoticeOut
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import Disk, Notice, SubjectKind, Trouble
+from crawlyard.core.overview.attention import HELPS, Disk, SubjectKind, Trouble, notice
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
 from tests.builders import NOW, a_job, a_spec
@@ -104,10 +103,7 @@ def test_what_helps_is_an_endpoint() -> None:
 
 
 def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
-    notice = Notice(
-        trouble=Trouble.HOST_REFUSING, detail="", subject=SubjectKind.HOST, key="[::1]:80", name="x"
-    )
-    shape = NoticeOut.of(notice)
+    shape = notice(Trouble.HOST_REFUSING, "", SubjectKind.HOST, "[::1]:80", "x")
     assert shape.subject is not None
     assert shape.subject.path == "/api/v1/hosts/%5B%3A%3A1%5D%3A80"
     assert shape.help is None  # of no job of his

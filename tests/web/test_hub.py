@@ -12,11 +12,10 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
-from crawlyard.core.answers.fleet.live import CountsOut, PingOut
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.answers.fleet.live import PingOut, StateCountsOut
+from crawlyard.core.event import TOPIC_OF, Event, EventName, Topic, topics_for
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.stream_topic import TOPIC_OF, Topic, topics_for
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
@@ -180,7 +179,7 @@ async def test_counts_are_told_at_most_once_a_second_and_when_they_change(rig: R
 
 
 def test_counts_have_a_number_for_each_state() -> None:
-    assert list(CountsOut.__struct_fields__) == [state.value for state in State]
+    assert list(StateCountsOut.__struct_fields__) == [state.value for state in State]
 
 
 def shown(data: dict[str, object], name: str) -> list[object]:
@@ -227,10 +226,8 @@ async def test_with_nobody_listening_nothing_is_read(rig: Rig) -> None:
 
 
 async def test_a_token_that_expires_ends_its_streams_within_a_second(rig: Rig) -> None:
-    given = await rig.site.yard.services.access.create_token(
-        LOCAL, "short", lasts=timedelta(seconds=30)
-    )
-    rig.secrets["short"] = given.secret
+    given = await Surface(rig.yard.services, LOCAL).tokens.create("short", expires_in_s=30)
+    rig.secrets["short"] = given.token or ""
     async with listening(rig, "short") as ear, listening(rig) as other:
         await rig.clock.advance(timedelta(seconds=29))
         before = [name for name, _ in ear.told]
@@ -247,7 +244,7 @@ async def test_what_costs_a_right_ends_streams_within_a_second(rig: Rig) -> None
         await rig.user(name)
     async with listening(rig, "ada") as ada, listening(rig, "bob") as bob, listening(rig) as admin:
         token = ada.stream.caller.credential.id
-        await rig.site.yard.services.access.revoke_token(ada.stream.caller.actor, token)
+        await Surface(rig.yard.services, ada.stream.caller.actor).tokens.revoke(token)
         await Surface(rig.yard.services, LOCAL).users.edit("bob", disabled=True)
         await rig.clock.advance(timedelta(seconds=1))
 

@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from crawlyard.core.jobs.actions import actions_of
+from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from tests.clock import settle
 from tests.web.crawled import crawled, in_state
-from tests.web.rig import Rig, problem
+from tests.web.rig import Rig, pointers, problem
 
 
 async def patched(rig: Rig, job_id: str, change: object, **more: Any) -> httpx.Response:
@@ -145,8 +145,7 @@ async def test_what_is_wrong_in_a_change_is_named(rig: Rig) -> None:
         ({"urls": None}, "/urls"),
     ]:
         answer = await patched(rig, job["id"], change)
-        assert problem(answer) == (422, "validation_failed"), change
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], change
+        assert pointers(answer) == [pointer], change
         assert (await rig.get(f"jobs/{job['id']}")).json()["version"] == 1, change
 
 
@@ -157,31 +156,6 @@ async def test_a_change_may_be_a_merge_patch_and_nothing_else(rig: Rig) -> None:
     no = await patched(rig, job["id"], [{"op": "remove", "path": "/name"}])
     assert (ok.status_code, ok.json()["spec"]["name"]) == (200, "n")
     assert problem(no) == (422, "validation_failed")
-
-
-@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-async def test_a_change_may_depend_on_the_version_that_was_seen(rig: Rig, method: str) -> None:
-    job_id = await in_state(rig, State.COMPLETED)
-    seen = (await rig.get(f"jobs/{job_id}")).headers["etag"]
-    await patched(rig, job_id, {"name": "other"})
-    more: dict[str, Any] = {"json": {"name": "mine"}} if method == "PATCH" else {}
-
-    late = await rig.ask(method, f"jobs/{job_id}", headers={"If-Match": seen}, **more)
-    again = await rig.ask(method, f"jobs/{job_id}", headers={"If-Match": "*"}, **more)
-
-    assert problem(late) == (412, "precondition_failed")
-    assert late.json()["current_version"] > 1
-    assert again.status_code in (200, 204)
-
-
-async def test_of_twenty_changes_to_one_version_one_is_made(rig: Rig) -> None:
-    job = await rig.job()
-    seen = {"If-Match": (await rig.get(f"jobs/{job['id']}")).headers["etag"]}
-    answers = await asyncio.gather(
-        *(patched(rig, job["id"], {"name": f"n{n}"}, headers=seen) for n in range(20))
-    )
-    assert sorted(a.status_code for a in answers) == [200] + [412] * 19
-    assert (await rig.get(f"jobs/{job['id']}")).json()["version"] == 2
 
 
 class TestDelete:

@@ -28,7 +28,7 @@ async def various(rig: Rig) -> Rig:
     await rig.clock.advance(timedelta(days=1))
     paused = await rig.job(name="b", tags=["y"], priority="low", urls=["https://b.example:81/"])
     await rig.post(f"jobs/{paused['id']}/pause")
-    await rig.job("ada", name="c", priority="urgent")
+    await rig.job("ada", name="c", priority="urgent", tags=['"x", z'])
     return rig
 
 
@@ -42,6 +42,8 @@ async def test_a_filter_finds(various: Rig) -> None:
         ("state=", "abc"),
         ("priority_gte=high", "ac"),
         ("tag=x,z", "a"),
+        ('tag="x,z"', ""),
+        ('tag="\\"x\\", z",z', "c"),
         ("tag=y", "ab"),
         ("host=A.example", "a"),
         ("host=b.example", "b"),

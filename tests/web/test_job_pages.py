@@ -44,17 +44,6 @@ def paths_of(answer: Any) -> list[str]:
     return [page["url"].rpartition("/")[2] for page in answer.json()["items"]]
 
 
-async def test_others_and_nobody_are_told_nothing(rig: Rig) -> None:
-    await rig.user("ada")
-    await rig.user("bob")
-    job_id, _ = await crawled(rig, "ada")
-    for path in PATHS:
-        for place in (job_id, "0192", "nonsense"):
-            assert problem(await rig.get(f"jobs/{place}/{path}", by="bob")) == (404, "not_found"), (
-                path
-            )
-
-
 async def test_an_id_in_upper_case_is_the_same_id(rig: Rig) -> None:
     job_id, _ = await crawled(rig)
     for path in ("pages", "pages/1", "errors", "skipped", "frontier", "events", "attempts"):

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 
 async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
@@ -32,8 +32,7 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"urls": [URL], "concurrency": "many"}, "/concurrency"),
     ]:
         answer = await rig.post("jobs", body)
-        assert problem(answer) == (422, "validation_failed"), body
-        assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+        assert pointers(answer) == [pointer], body
         assert (await rig.get("jobs")).json()["items"] == [], body
 
 
@@ -59,18 +58,6 @@ async def test_a_cursor_holds_for_its_own_list_alone(rig: Rig) -> None:
 
     assert problem(other) == (400, "invalid_cursor")
     assert problem(made_up) == (400, "invalid_cursor")
-
-
-async def test_what_was_seen_is_not_sent_again(rig: Rig) -> None:
-    job = await rig.job()
-    tag = (await rig.get(f"jobs/{job['id']}")).headers["etag"]
-
-    same = await rig.get(f"jobs/{job['id']}", headers={"If-None-Match": tag})
-    await rig.post(f"jobs/{job['id']}/pause")
-    other = await rig.get(f"jobs/{job['id']}", headers={"If-None-Match": tag})
-
-    assert (same.status_code, same.content) == (304, b"")
-    assert other.status_code == 200
 
 
 async def test_a_job_is_paused_resumed_and_cancelled(rig: Rig) -> None:

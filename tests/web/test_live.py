@@ -287,14 +287,6 @@ async def test_one_job_can_be_followed_alone(live: LiveRig, path: str) -> None:
     assert "counts" not in {m.event for m in listener.heard}
 
 
-async def test_a_job_of_another_cannot_be_followed(live: LiveRig) -> None:
-    await live.rig.user("ada")
-    job_id = await live.job()
-    for path in (f"jobs/{job_id}/events/stream", f"events/stream?job={job_id}"):
-        async with live.listen(path, by="ada") as listener:
-            assert problem(listener.answer) == (404, "not_found")
-
-
 async def test_what_cannot_be_listened_to_is_refused(live: LiveRig) -> None:
     job_id = await live.job()
     for asked in ["topics=job", "topics=,", "after=-1", "after=x", "topics=workers&job={}"]:

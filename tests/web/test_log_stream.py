@@ -11,14 +11,13 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.log_follow import PORTION
+from crawlyard.services.jobs.follow import PORTION
+from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.fleet.workers import JournalStore
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.web.live import hub
@@ -301,23 +300,6 @@ async def test_a_place_that_is_none_is_named_as_the_header_that_it_is(live: Live
             assert problem(listener.answer) == (422, "validation_failed"), place
             [fault] = listener.answer.json()["errors"]
         assert (fault["parameter"], fault["pointer"]) == ("Last-Event-ID", None), place
-
-
-async def test_it_ends_when_its_token_is_revoked(live: LiveRig) -> None:
-    secret = await live.rig.token(LOCAL.id)
-    shown = await live.rig.site.yard.services.access.caller(secret, CredentialKind.TOKEN)
-    live.rig.secrets["ci"] = secret
-    scribe = await a_scribe(live)
-
-    async with live.listen(path(scribe), by="ci") as listener, live.listen(path(scribe)) as other:
-        await listener.until("hello")
-        await live.rig.ask("DELETE", f"tokens/{shown.credential.id}")
-        heard = await listener.ended()
-        await scribe.say()
-        await lines(other, 1)
-
-    assert (heard[-1].event, heard[-1].data) == ("bye", {"reason": "auth"})
-    assert told(heard) == []
 
 
 async def test_logs_and_events_share_the_streams_of_a_token(

@@ -9,7 +9,7 @@ from typing import Any
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.probe import MOST_SITEMAPS
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 XML = (("Content-Type", "application/xml"),)
 
@@ -264,8 +264,7 @@ class TestRequests:
             ({"urls": [URL], "nothing": 1}, "/nothing"),
         ]:
             answer = await rig.post("jobs/preview", body)
-            assert problem(answer) == (422, "validation_failed"), body
-            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], body
+            assert pointers(answer) == [pointer], body
 
     async def test_many_at_once_are_all_answered(self, rig: Rig) -> None:
         await granted(rig)

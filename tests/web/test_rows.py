@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.jobs.filter import Source
-from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.job import Origin, Source
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.pulse import Pulse

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from crawlyard.core.access.user import LOCAL
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 ANY = {"If-Match": "*"}
 HOURLY: dict[str, Any] = {"name": "nightly", "when": "@hourly", "overrides": {"urls": [URL]}}
@@ -22,11 +22,6 @@ async def a_schedule(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, A
 
 async def patched(rig: Rig, ref: str, change: object, **more: Any) -> httpx.Response:
     return await rig.ask("PATCH", f"schedules/{ref}", json=change, **({"headers": ANY} | more))
-
-
-def pointers(answer: httpx.Response) -> list[str]:
-    assert problem(answer) == (422, "validation_failed")
-    return [error["pointer"] for error in answer.json()["errors"]]
 
 
 async def test_a_schedule_is_made_and_found_by_id_and_name(rig: Rig) -> None:
@@ -134,27 +129,6 @@ async def test_a_list_comes_by_name_in_pages_and_narrows(rig: Rig) -> None:
     assert await names(q="A") == ["a"]
     assert await names("ada") == ["d"]
     assert await names("ada", owner="local") == []
-
-
-async def test_a_change_says_what_it_was_made_from(rig: Rig) -> None:
-    made = await a_schedule(rig)
-    seen = {"If-Match": (await rig.get(f"schedules/{made['id']}")).headers["etag"]}
-
-    without = await patched(rig, "nightly", {"description": "x"}, headers={})
-    first = await patched(rig, "nightly", {"description": "x"}, headers=seen)
-    late = await patched(rig, "nightly", {"description": "y"}, headers=seen)
-    undeleted = await rig.ask("DELETE", "schedules/nightly")
-    deleted_late = await rig.ask("DELETE", "schedules/nightly", headers=seen)
-
-    assert problem(without) == (428, "precondition_required")
-    assert (first.status_code, first.json()["version"]) == (200, 2)
-    assert problem(late) == (412, "precondition_failed")
-    assert late.json()["current_version"] == 2
-    assert problem(undeleted) == (428, "precondition_required")
-    assert problem(deleted_late) == (412, "precondition_failed")
-    deleted = await rig.ask("DELETE", "schedules/nightly", headers={"If-Match": '"v2"'})
-    assert deleted.status_code == 204
-    assert problem(await rig.get("schedules/nightly")) == (404, "not_found")
 
 
 async def test_absent_stays_and_null_takes_away(rig: Rig) -> None:
@@ -405,17 +379,3 @@ async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:
     ]:
         answer = await rig.get(f"schedules/calendar?{query}")
         assert problem(answer) == (422, "validation_failed"), query
-
-
-async def test_a_repeated_request_makes_one_schedule(rig: Rig) -> None:
-    key = {"Idempotency-Key": "k"}
-    answers = [await rig.post("schedules", HOURLY, headers=key) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [201] * 3
-    assert len({answer.text for answer in answers}) == 1
-
-
-async def test_what_an_admin_runs_is_a_job_of_the_owner(rig: Rig) -> None:
-    await rig.user("ada")
-    made = await a_schedule(rig, "ada")
-    assert (await rig.post(f"schedules/{made['id']}/run", by=LOCAL.id)).status_code == 201
-    assert len((await rig.get("jobs", by="ada")).json()["items"]) == 1

@@ -13,7 +13,7 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.errors import Forbidden, QuotaExceeded
 from crawlyard.store.queries import EventQuery
-from tests.web.rig import URL, Rig, problem
+from tests.web.rig import URL, Rig, pointers, problem
 
 ADA = Actor(id="ada")
 
@@ -67,21 +67,6 @@ class TestSections:
         told = await rig.yard.store.events.events(query)
         assert [event.data["version"] for event in told] == [1, 2]
 
-    async def test_a_change_says_which_version_it_means(self, rig: Rig) -> None:
-        tag = (await rig.get("settings/grants")).headers["etag"]
-        body = {"private": True}
-
-        without = await rig.ask("PUT", "settings/grants", json=body)
-        first = await rig.ask("PUT", "settings/grants", json=body, headers={"If-Match": tag})
-        late = await rig.ask("PUT", "settings/grants", json={}, headers={"If-Match": tag})
-
-        assert problem(without) == (428, "precondition_required")
-        assert (first.status_code, first.headers["etag"]) == (200, '"v1"')
-        assert problem(late) == (412, "precondition_failed")
-        assert late.json()["current_version"] == 1
-        same = await rig.get("settings/grants", headers={"If-None-Match": '"v1"'})
-        assert same.status_code == 304
-
     async def test_what_is_wrong_is_named(self, rig: Rig) -> None:
         for section, value, pointer in [
             ("grants", {"address": True}, "/address"),
@@ -102,8 +87,7 @@ class TestSections:
             answer = await rig.ask(
                 "PUT", f"settings/{section}", json=value, headers={"If-Match": "*"}
             )
-            assert problem(answer) == (422, "validation_failed"), value
-            assert [error["pointer"] for error in answer.json()["errors"]] == [pointer], value
+            assert pointers(answer) == [pointer], value
             assert (await rig.get(f"settings/{section}")).json()["version"] == 0, value
 
     async def test_without_a_body_a_section_stays_as_it_is(self, rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""`If-Match`: a change that comes between is never overwritten, whenever it comes."""
+"""Versions: a change that comes between is never overwritten, and what was seen is not sent."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -223,6 +223,16 @@ ROWS = (
 )
 
 
+NEEDING = {
+    "PATCH /templates/{ref}",
+    "DELETE /templates/{ref}",
+    "PATCH /schedules/{ref}",
+    "DELETE /schedules/{ref}",
+    "PUT /settings/{section}",
+}
+"""Operations that are refused without If-Match."""
+
+
 def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
     told = document()
     prefix = "/api/v1"
@@ -300,6 +310,50 @@ async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row:
     assert reads > 1  # whoever writes has read it
 
 
+async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_between(
+    store: Store, subtests: pytest.Subtests
+) -> None:
+    meddled = Meddled(store.schedules)
+    parts: dict[str, Any] = {"schedules": meddled}
+    rig = await a_rig(store)
+    slow = await a_rig(replace(store, **parts), clock=rig.clock)
+    for reads in (1, 2, 3):
+        path = f"schedules/{await a_schedule(rig)}"
+
+        async def rival(path: str = path) -> None:
+            limits = {"overrides": {"limits": {"pages": 7}}}
+            await rig.ask("PATCH", path, json=limits, headers=ANY)
+
+        meddled.let(rival, reads)
+        change = {"overrides": {"tags": ["nightly"]}}
+        answer = await slow.ask("PATCH", path, json=change, headers=ANY)
+
+        with subtests.test(reads=reads):
+            assert (answer.status_code, meddled.acted) == (200, True), answer.text
+            kept = (await rig.get(path)).json()["overrides"]
+            assert kept == {"urls": [URL], "limits": {"pages": 7}, "tags": ["nightly"]}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+async def test_a_change_to_what_has_changed_since_is_refused(rig: Rig, row: Row) -> None:
+    thing = await row.make(rig)
+    seen = (await rig.get(f"{row.kind.path}/{thing}")).headers["etag"]
+    other = await changed(rig, row.kind, thing, 1)
+
+    late = await row.ask(rig, thing, headers={"If-Match": seen})
+
+    assert problem(late) == (412, "precondition_failed")
+    assert late.json()["current_version"] == other.json()["version"]
+
+
+async def test_some_changes_have_to_say_what_they_were_made_from(rig: Rig) -> None:
+    answers = {row.name: await row.ask(rig, await row.make(rig)) for row in ROWS}
+    refused = {name for name, answer in answers.items() if answer.status_code == 428}
+
+    assert refused == {row.name for row in ROWS if row.operation in NEEDING}
+    assert problem(answers["DELETE /templates/{ref}"]) == (428, "precondition_required")
+
+
 SAME = (
     (JOB, a_job),
     (TEMPLATE, a_template),
@@ -327,3 +381,21 @@ async def test_of_many_changes_to_one_version_one_is_made(
     assert sorted(answer.status_code for answer in answers) == [200] + [412] * 7
     [won] = [answer.json() for answer in answers if answer.status_code == 200]
     assert (await rig.get(f"{kind.path}/{thing}")).json()["version"] == won["version"]
+
+
+@pytest.mark.parametrize(("kind", "make"), SAME, ids=lambda one: getattr(one, "path", ""))
+async def test_what_was_seen_is_not_sent_again(
+    rig: Rig, kind: Kind, make: Callable[[Rig], Awaitable[str]]
+) -> None:
+    path = f"{kind.path}/{await make(rig)}"
+    seen = {"If-None-Match": (await rig.get(path)).headers["etag"]}
+
+    same = await rig.get(path, headers=seen)
+    await rig.ask(kind.method, path, json=kind.change(1), headers=ANY)
+    other = await rig.get(path, headers=seen)
+
+    if kind is HOST:  # it shows what goes on at it as well
+        assert same.status_code == 200
+    else:
+        assert (same.status_code, same.content) == (304, b"")
+    assert other.status_code == 200

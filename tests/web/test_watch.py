@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job_log import Course, Level, LogLine, Point
 from crawlyard.core.overview.worker_status import WorkerReport

@@ -1,18 +1,15 @@
 """Webhooks over HTTP: made, changed, switched, tested; what was delivered, and once more."""
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-import httpx
 import pytest
 
-from crawlyard.core.access.user import LOCAL, NO_GRANTS, Grants
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
-from crawlyard.services.webhooks.manager import Webhooks
-from tests.web.rig import Rig, problem
+from tests.web.rig import Rig, pointers, problem
 
 HOOK = "https://hooks.example.org/crawls"
 INSIDE = {"inside.example.org": "10.0.0.7", "linked.example.org": "169.254.1.1"}
@@ -25,15 +22,11 @@ async def resolve(host: str, port: int) -> Sequence[str]:
     return [INSIDE.get(host, "93.184.216.34")]
 
 
-def granting(rig: Rig, grants: Grants) -> Rig:
-    """Return *rig* with a yard that grants its users no more than that, and asks no DNS."""
-    rig.yard.services.webhooks = Webhooks(rig.yard.store, rig.clock, grants, resolve)
-    return rig
-
-
 @pytest.fixture
 def yard(rig: Rig) -> Rig:
-    return granting(rig, NO_GRANTS)
+    """Return a server that asks no DNS."""
+    rig.yard.services.resolve = resolve
+    return rig
 
 
 async def a_webhook(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, Any]:
@@ -41,11 +34,6 @@ async def a_webhook(rig: Rig, by: str = LOCAL.id, **fields: Any) -> dict[str, An
     assert answer.status_code == 201, answer.text
     made: dict[str, Any] = answer.json()
     return made
-
-
-def pointers(answer: httpx.Response) -> list[str]:
-    assert problem(answer) == (422, "validation_failed")
-    return [error["pointer"] for error in answer.json()["errors"]]
 
 
 async def a_delivery(rig: Rig, webhook: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,22 +97,8 @@ async def test_what_is_wrong_is_named(yard: Rig) -> None:
 
 
 async def test_no_way_leads_inside(yard: Rig) -> None:
-    for url in [
-        "https://127.0.0.1/",
-        "https://localhost/",
-        "https://x.localhost/",
-        "https://[::1]/",
-        "https://10.1.2.3/",
-        "https://192.168.0.1:8443/",
-        "https://169.254.169.254/latest/meta-data",
-        "https://[fd00:ec2::254]/",
-        "https://[::ffff:127.0.0.1]/",
-        "https://0x7f000001/",
-        "https://2130706433/",
-        "https://0.0.0.0/",
-        "https://inside.example.org/",
-        "https://linked.example.org/",
-    ]:
+    for host in ("10.1.2.3", *INSIDE):  # all other spellings are in test_ssrf.py
+        url = f"https://{host}/"
         made = await yard.post("webhooks", {"url": url})
         kept = await a_webhook(yard)
         changed = await yard.ask("PATCH", f"webhooks/{kept['id']}", json={"url": url})
@@ -138,12 +112,12 @@ async def test_no_way_leads_inside(yard: Rig) -> None:
         assert (await yard.get(f"webhooks/{kept['id']}")).json()["url"] == HOOK, url
 
 
-async def test_an_address_is_opened_where_the_yard_grants_it(rig: Rig) -> None:
-    granting(rig, Grants())
-    opened = await rig.post(
+async def test_an_address_is_opened_where_the_yard_grants_it(yard: Rig) -> None:
+    await yard.ask("PUT", "settings/grants", json={"addresses": True}, headers={"If-Match": "*"})
+    opened = await yard.post(
         "webhooks", {"url": "http://10.0.0.7/", "allow_addresses": ["10.0.0.7"]}
     )
-    beside = await rig.post(
+    beside = await yard.post(
         "webhooks", {"url": "http://10.0.0.8/", "allow_addresses": ["10.0.0.7"]}
     )
     assert (opened.status_code, opened.json()["allow_addresses"]) == (201, ["10.0.0.7"])
@@ -204,27 +178,6 @@ async def test_a_change_without_a_body_is_none(yard: Rig) -> None:
     assert (await yard.get(f"webhooks/{made['id']}")).json()["version"] == 1
 
 
-async def test_a_change_can_depend_on_the_version_that_was_seen(yard: Rig) -> None:
-    made = await a_webhook(yard)
-    path = f"webhooks/{made['id']}"
-    seen = (await yard.get(path)).headers["etag"]
-
-    same = await yard.get(path, headers={"If-None-Match": seen})
-    await yard.ask("PATCH", path, json={"description": "y"}, headers={"If-Match": seen})
-    asks: list[tuple[str, str, Any]] = [
-        ("PATCH", path, {"description": "z"}),
-        ("DELETE", path, None),
-        *(("POST", f"{path}/{verb}", None) for verb in ("test", "rotate", "enable", "disable")),
-    ]
-    late = [
-        await yard.ask(m, p, headers={"If-Match": seen}, **({} if b is None else {"json": b}))
-        for m, p, b in asks
-    ]
-
-    assert same.status_code == 304
-    assert {problem(answer) for answer in late} == {(412, "precondition_failed")}
-
-
 async def test_a_webhook_is_switched_off_and_on(yard: Rig) -> None:
     made = await a_webhook(yard)
     path = f"webhooks/{made['id']}"
@@ -239,6 +192,8 @@ async def test_a_webhook_is_switched_off_and_on(yard: Rig) -> None:
     assert "local" in off.json()["disabled_reason"]
     assert problem(untested) == (409, "invalid_transition")
     assert (on.status_code, on.json()["active"], still_on.status_code) == (202, True, 200)
+    told = (await yard.get(f"events?subject={made['id']}")).json()["items"]
+    assert [one["name"] for one in told] == [*["webhook.updated"] * 2, "webhook.created"]
 
 
 async def test_deliveries_are_listed_by_state_in_pages(yard: Rig) -> None:
@@ -302,11 +257,3 @@ async def test_a_deleted_webhook_is_gone_with_its_deliveries(yard: Rig) -> None:
     for path in (f"webhooks/{made['id']}", f"webhooks/{made['id']}/deliveries"):
         assert problem(await yard.get(path)) == (404, "not_found")
     assert problem(await yard.ask("DELETE", f"webhooks/{made['id']}")) == (404, "not_found")
-
-
-async def test_a_repeated_request_makes_one_webhook(yard: Rig) -> None:
-    key = {"Idempotency-Key": "k"}
-    answers = [await yard.post("webhooks", {"url": HOOK}, headers=key) for _ in range(2)]
-    assert [answer.status_code for answer in answers] == [201, 201]
-    assert len((await yard.get("webhooks")).json()["items"]) == 1
-    assert json.loads(answers[0].text)["id"] == json.loads(answers[1].text)["id"]

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import Outcome, Skipped, TargetState, Via
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
 from crawlyard.core.jobs.limits import Usage
 from tests.builders import LEASE, a_batch, a_target, done, failed

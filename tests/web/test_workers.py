@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Role
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.event import Event, EventName, Topic
 from crawlyard.core.overview.worker_status import WorkerWish
-from crawlyard.core.stream_topic import Topic
 from crawlyard.store.queries import EventQuery
 from tests.builders_serve import a_report
 from tests.docs import undocumented

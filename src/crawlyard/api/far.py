@@ -1,6 +1,5 @@
 """The far side: the surface of an instance that is served elsewhere, asked over HTTP."""
 
-import inspect
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -16,7 +15,7 @@ from crawlyard.api.server import server_of
 from crawlyard.core.answers.fleet.health import ReadyOut
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of
-from crawlyard.core.faults import strange_names
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import N, Surface
 
@@ -56,10 +55,7 @@ class FarSurface(Surface):
 
     def _made(self, noun: type[N]) -> N:
         """Return a *noun* whose endpoints are requests."""
-        methods = {}
-        for name, one in endpoints_of(noun).items():
-            follows = one.yields not in (None, bytes)
-            methods[name] = (_follow if follows else _send)(one, self._connection)
+        methods = {n: _asked(one, self._connection) for n, one in endpoints_of(noun).items()}
         return cast("N", object.__new__(type(noun.__name__, (noun,), methods)))
 
 
@@ -73,47 +69,50 @@ async def ready(connection: Connection) -> ReadyOut:
     return msgspec.json.decode(answer.content, type=ReadyOut)
 
 
-def _send(one: Endpoint, connection: Connection) -> Callable[..., Any]:
-    patient = [each for each in one.parameters if each.name == _PATIENT]
-
+def _asked(one: Endpoint, connection: Connection) -> Callable[..., Any]:
     @wraps(one.call)
-    async def send(_self: object, *args: Any, **kwargs: Any) -> Any:
-        given = _given(one, args, kwargs)
-        request = _request(one, given)
-        if one.yields is bytes:
-            return _pieces(connection, request)
-        waits = [given.get(each.name, each.default) for each in patient]
-        silence = waits[0] + connection.server.timeout_s if waits else None
-        answer = await connection.send(one.method, **request, silence_s=silence)
-        if one.returns is str:
-            return answer.text
-        if one.returns in (None, type(None)):
-            return None
-        try:
-            return msgspec.json.decode(answer.content, type=one.returns)
-        except msgspec.DecodeError as error:
-            shape = getattr(one.returns, "__name__", str(one.returns))
-            said = f"{answer.request.url} answered with what is no {shape}: {error}"
-            raise Unavailable(said) from None
+    def ask(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if one.yields in (None, bytes):
+            return _sent(one, connection, args, kwargs)
+        return _followed(self, one, connection, _given(one, args, kwargs))
 
-    return send
+    return ask
 
 
-def _follow(one: Endpoint, connection: Connection) -> Callable[..., Any]:
-    @wraps(one.call)
-    def follow(self: Any, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
-        given = _given(one, args, kwargs)
-        after = next((given.pop(name) for name in sorted(_PLACE & given.keys())), None)
-        request = _request(one, given)
-        place: Place[Any]
-        if one.yields is EventOut:
-            job = given.get("job") or given.get("job_id")
-            place = EventPlace(self, after, job, given.get("topics"))
-        else:
-            place = LogPlace(self, after or 0, **given)
-        return followed(place, connection, request["path"], request["params"])
+async def _sent(
+    one: Endpoint, connection: Connection, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:
+    given = _given(one, args, kwargs)
+    request = _request(one, given)
+    if one.yields is bytes:
+        return _pieces(connection, request)
+    waits = [given.get(_PATIENT, each.default) for each in one.parameters if each.name == _PATIENT]
+    silence = waits[0] + connection.server.timeout_s if waits else None
+    answer = await connection.send(one.method, **request, silence_s=silence)
+    if one.returns is str:
+        return answer.text
+    if one.returns in (None, type(None)):
+        return None
+    try:
+        return msgspec.json.decode(answer.content, type=one.returns)
+    except msgspec.DecodeError as error:
+        shape = getattr(one.returns, "__name__", str(one.returns))
+        said = f"{answer.request.url} answered with what is no {shape}: {error}"
+        raise Unavailable(said) from None
 
-    return follow
+
+def _followed(
+    noun: Any, one: Endpoint, connection: Connection, given: dict[str, Any]
+) -> AsyncIterator[Any]:
+    after = next((given.pop(name) for name in sorted(_PLACE & given.keys())), None)
+    request = _request(one, given)
+    place: Place[Any]
+    if one.yields is EventOut:
+        job = given.get("job") or given.get("job_id")
+        place = EventPlace(noun, after, job, given.get("topics"))
+    else:
+        place = LogPlace(noun, after or 0, **given)
+    return followed(place, connection, request["path"], request["params"])
 
 
 def _request(one: Endpoint, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,10 +142,9 @@ def _request(one: Endpoint, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of a call that are not what they are anyway, by their names."""
-    signature = inspect.signature(one.call)
     known = {each.name: each for each in one.parameters}
     given: dict[str, Any] = {}
-    for name, value in list(signature.bind(None, *args, **kwargs).arguments.items())[1:]:
+    for name, value in list(one.signature.bind(None, *args, **kwargs).arguments.items())[1:]:
         if name not in known:  # what ``**terms`` collected: there, None is something to say
             for strange, _, said in strange_names(value, list(known), "parameter"):
                 raise Invalid(strange, said)

@@ -20,8 +20,8 @@ from crawlyard.core.answers.fleet.live import HappenedOut, HelloOut, LogLinesOut
 from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.endpoint import every
+from crawlyard.core.event import Topic, names_of
 from crawlyard.core.jobs.lifecycle import ENDED
-from crawlyard.core.stream_topic import Topic, names_of
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import CrawlyardError, QuotaExceeded, RateLimited, Unavailable
 from crawlyard.services.fleet.event_feed import EventFeed

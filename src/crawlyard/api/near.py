@@ -1,6 +1,5 @@
 """The near side: the surface of an instance in this process."""
 
-import inspect
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -10,8 +9,9 @@ import msgspec
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of
-from crawlyard.core.faults import faults_of, strange_names
+from crawlyard.core.endpoint import Endpoint, Parameter, endpoints_of, split_words
+from crawlyard.core.faults import faults_of
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid
 from crawlyard.services.surface import N, Surface
 from crawlyard.yard import Yard
@@ -42,12 +42,10 @@ class NearSurface(Surface):
 
 
 def _checked(one: Endpoint) -> Callable[..., Any]:
-    signature = inspect.signature(one.call)
-    known = {each.name: each for each in one.parameters}
-
     @wraps(one.call)
     def call(self: object, *args: Any, **kwargs: Any) -> Any:
-        bound = signature.bind(self, *args, **kwargs)
+        known = {each.name: each for each in one.parameters}  # of few endpoints is it asked
+        bound = one.signature.bind(self, *args, **kwargs)
         for name, value in list(bound.arguments.items())[1:]:
             if name in known:
                 bound.arguments[name] = _converted(known[name], value)
@@ -76,6 +74,5 @@ def _converted(parameter: Parameter, value: Any) -> Any:
         path, _, said = next(faults_of(plain, parameter.hint, error))
         raise Invalid(f"{parameter.alias}.{path}" if path else parameter.alias, said) from None
     if parameter.many and given is not None:  # as in a query, where commas separate words too
-        words = (given,) if isinstance(given, str) else given
-        return tuple(filter(None, (part.strip() for word in words for part in word.split(","))))
+        return split_words((given,) if isinstance(given, str) else given)
     return given

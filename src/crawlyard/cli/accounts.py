@@ -1,11 +1,12 @@
 """`crawlyard tokens | users | settings | whoami`: who may do what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
@@ -15,17 +16,17 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.endpoint import every
+from crawlyard.core.jobs.limits import LIMITS
+from crawlyard.core.merge_patch import merged_object
 from crawlyard.errors import Invalid, NotFound, Unavailable
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.access import policy
-    from crawlyard.core.access import quota as quotas
     from crawlyard.core.answers.access import NewTokenOut, QuotaOut, SectionOut, TokenOut, UserOut
 else:
     policy = lazily("crawlyard.core.access.policy")
-    quotas = lazily("crawlyard.core.access.quota")
 
 tokens_app = group(
     """Give out tokens, by which programs prove who they are, and take them back.
@@ -102,31 +103,17 @@ class Quota(Struct, frozen=True, kw_only=True):
         object, option(_or_none(values.count), "--max-errors", "N", "Of one job.")
     ] = None
 
-    def given(self) -> Mapping[str, object]:
+    def given(self) -> Any:
         """Return what was said, as the API writes a quota."""
-        own = {
-            "running": self.running,
-            "pending": self.pending,
-            "pages_per_day": self.pages_per_day,
-            "bytes_per_day": self.bytes_per_day,
+        said = {
+            name: None if value == values.NONE else value
+            for name, value in asdict(self).items()
+            if value is not None
         }
-        length = self.duration
-        ceilings = {
-            "pages": self.pages,
-            "bytes": self.bytes,
-            "duration_s": length.total_seconds() if isinstance(length, timedelta) else length,
-            "errors": self.errors,
-        }
-        told = _said(own)
-        return told | ({"ceilings": _said(ceilings)} if _said(ceilings) else {})
-
-
-def _said(given: Mapping[str, object]) -> dict[str, object]:
-    return {
-        n: None if value == values.NONE else value
-        for n, value in given.items()
-        if value is not None
-    }
+        if isinstance(length := said.get("duration"), timedelta):
+            said["duration"] = length.total_seconds()
+        ceilings = {field: said.pop(name) for name, field in LIMITS.items() if name in said}
+        return said | ({"ceilings": ceilings} if ceilings else {})
 
 
 Addresses = Annotated[
@@ -281,7 +268,7 @@ async def create_user(
     crawlyard users create guest --role viewer
     crawlyard users create bob --max-running 2 --max-pages-per-day 10000
     """
-    made = await session.surface.users.create(user, role, quotas.quota_asked(quota.given()))
+    made = await session.surface.users.create(user, role, quota.given())
     session.tell(f"made: {made.id}, {made.role}")
     session.tell(f"give them a token: {session.hint(f'tokens create NAME --user {made.id}')}")
     await _written(session, made)
@@ -307,19 +294,11 @@ async def change_user(
     changes: dict[str, Any] = {"role": role}
     if quota:
         old = await session.surface.users.get(user_id)
-        both = quotas.quota_asked(_over(as_dict(old.quota), quota))
-        changes |= {"quota": both, "version": old.version}
+        whole = merged_object(as_dict(old.quota), quota)
+        changes |= {"quota": whole, "version": old.version}
     changed = await session.surface.users.edit(user_id, **changes)
     session.tell(f"changed: {changed.id}, {changed.role}")
     await _written(session, changed)
-
-
-def _over(old: Mapping[str, object], new: Mapping[str, object]) -> dict[str, object]:
-    ceilings, own = old.get("ceilings"), new.get("ceilings")
-    both = {**old, **new}
-    if isinstance(ceilings, Mapping) and isinstance(own, Mapping):
-        both["ceilings"] = {**ceilings, **own}
-    return both
 
 
 @users_app.command("disable")
@@ -329,10 +308,7 @@ async def disable_users(session: "Session", users: UserIds) -> None:
 
     crawlyard users disable bob
     """
-    for user_id in users:
-        changed = await session.surface.users.edit(user_id, disabled=True)
-        session.tell(f"disabled: {changed.id}")
-        await _written(session, changed)
+    await _switched(session, users, "disabled")
 
 
 @users_app.command("enable")
@@ -342,9 +318,13 @@ async def enable_users(session: "Session", users: UserIds) -> None:
 
     crawlyard users enable bob
     """
+    await _switched(session, users, "enabled")
+
+
+async def _switched(session: "Session", users: Sequence[str], word: str) -> None:
     for user_id in users:
-        changed = await session.surface.users.edit(user_id, disabled=False)
-        session.tell(f"enabled: {changed.id}")
+        changed = await session.surface.users.edit(user_id, disabled=word == "disabled")
+        session.tell(f"{word}: {changed.id}")
         await _written(session, changed)
 
 

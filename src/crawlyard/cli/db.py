@@ -345,7 +345,7 @@ def _opened(common: Common) -> Iterator["Settings"]:
 
 @contextmanager
 def _gauged(common: Common) -> Iterator["progress.Gauge"]:
-    err = output.console_on(sys.stderr)
+    err = output.Screen(sys.stderr).console
     gauge = progress.gauge_on(err, clocks.SystemClock().monotonic, quiet=common.quiet)
     try:
         yield gauge
@@ -365,7 +365,7 @@ def _write(items: Sequence[M], view: View[M], common: Common) -> None:
         Invalid: they have not all of the fields that are asked for.
     """
     style = common.style_on(terminal=sys.stdout.isatty())
-    asyncio.run(output.write_all(items, view, style, output.console_on(sys.stdout), common))
+    asyncio.run(output.write_all(items, view, style, output.Screen(sys.stdout), common))
 
 
 def _write_one(item: M, view: View[M], common: Common) -> None:

@@ -83,7 +83,7 @@ async def events(
         newest = [event async for event in every(feed.list, limit=most, **terms)]
         found = output.each(newest[::-1])
     view = _view(session.clock.now())
-    shown = await output.write_all(found, view, style, session.out, session.common)
+    shown = await output.write_all(found, view, style, session.stdout, session.common)
     asked = bool(terms)
     none = "nothing like that has happened" if asked else "nothing has happened yet"
     session.tell_rest(shown, most, none, "newest")
@@ -143,7 +143,7 @@ async def _follow(
         if style is Style.TABLE and not common.quiet:
             write_line(line(event, session.clock.now()))
         else:
-            await output.write_all([event], view, style, session.out, common)
+            await output.write_all([event], view, style, session.stdout, common)
         sys.stdout.flush()
         if next(numbered) == limit:
             break

@@ -39,9 +39,10 @@ _VERBS = {
     "cancel": "cancel",
     "retry_failed": "retry --failed",
     "retry_now": "retry --now",
+    "retry": "retry",
     "edit": "set",
 }
-"""The moves that a user can make, as the commands are called."""
+"""The moves that a user can make, as the commands are called; a server names actions instead."""
 
 
 def exit_code_of(error: Exception) -> int:
@@ -59,7 +60,9 @@ def failure_lines(error: Exception, about: str = "") -> list[str]:
         said = f"{type(error).__name__}: {error} (a bug in crawlyard; --debug shows where)"
     lines = [f"error: {about}: {said}" if about else f"error: {said}"]
     if isinstance(error, IllegalMove):
-        verbs = [_VERBS[move] for move in error.allowed if move in _VERBS]
+        waits = "pause" in error.allowed  # the retry that a server allows is then that of a wait
+        moves = ["retry_now" if waits and m == "retry" else m for m in error.allowed]
+        verbs = [_VERBS[move] for move in moves if move in _VERBS]
         if verbs:
             lines.append(f"  you can: {', '.join(verbs)}")
     return [printable(line) for line in lines]

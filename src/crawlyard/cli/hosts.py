@@ -150,7 +150,7 @@ async def set_(
     """
     changes = _changes(delay, per_host, note)
     if not changes:
-        raise Invalid("set", "expected something to say: --delay, --per-host or --note")
+        raise Invalid("hosts set", "expected something to say: --delay, --per-host or --note")
     return await _rule_each(session, hosts, partial(session.surface.hosts.set, **changes), "set")
 
 

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings
     from crawlyard.core.access import user
-    from crawlyard.core.answers.fleet import upkeep
-    from crawlyard.services.fleet import monitoring
+    from crawlyard.services.fleet import meta
 else:  # each loads much, and a command needs some of them
     clocks, yards = lazily("crawlyard.clock"), lazily("crawlyard.yard")
     connection, far = lazily("crawlyard.api.connection"), lazily("crawlyard.api.far")
@@ -32,8 +31,7 @@ else:  # each loads much, and a command needs some of them
     loop, session = lazily("crawlyard.cli.loop"), lazily("crawlyard.cli.session")
     deadline = lazily("crawlyard.cli.server.deadline")
     user = lazily("crawlyard.core.access.user")
-    upkeep = lazily("crawlyard.core.answers.fleet.upkeep")
-    monitoring = lazily("crawlyard.services.fleet.monitoring")
+    meta = lazily("crawlyard.services.fleet.meta")
 
 
 def action(
@@ -139,6 +137,7 @@ async def _near(
     stops = deadline.Deadline(settings.shutdown_s + deadline.GRACE_S)
     try:
         async with yards.Yard.open(settings) as yard:
+            loop.loaded()
             return await act(
                 session.LocalSession(
                     common=_common(basics),
@@ -159,12 +158,12 @@ async def _near(
 
 async def _ready(yard: "yards.Yard") -> Any:
     await yard.store.check()
-    return monitoring.ready(await yard.bus.check())
+    return meta.ready(await yard.bus.check())
 
 
 async def _purge(yard: "yards.Yard") -> Any:
     """Free the space of deleted jobs now: nobody else may do it."""
-    return upkeep.FreedOut.of(await yard.jobs.purge(user.LOCAL))
+    return await yard.jobs.purge(user.LOCAL)
 
 
 async def _far(url: str, basics: Basics, act: "Action") -> int | None:
@@ -175,6 +174,7 @@ async def _far(url: str, basics: Basics, act: "Action") -> int | None:
     """
     there = server.Server(url=url, token=login.token_for(url))
     async with connection.Connection(there) as connected:
+        loop.loaded()
         return await act(
             session.Session(
                 common=_common(basics),

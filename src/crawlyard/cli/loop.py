@@ -22,15 +22,14 @@ def finish(work: Any) -> None:
     """Run what a command does to its end, and leave with its exit code."""
     code = 0  # also where whoever read stdout has gone
     with whole_stdout():
-        code = result_of(work) or 0
+        code = run_loop(work) or 0
     raise typer.Exit(code)
 
 
-def result_of(work: Any) -> Any:
-    """Run a coroutine as commands run theirs, and return what it returns."""
-    gc.freeze()  # what was imported stays
+def loaded() -> None:
+    """Leave what is loaded by now out of the search for cycles, which begins here."""
+    gc.freeze()
     gc.set_threshold(*LOOKS)
-    return run_loop(work)
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from crawlyard.cli.render.fields import Fields
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.cli.stdout import write_line
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.quantity import count
 from crawlyard.errors import Invalid
 from crawlyard.export.base import Format
@@ -49,7 +50,9 @@ def option(
             return word  # a default, which needs no reading
         try:
             return parser(word)
-        except (ValueError, Invalid) as error:
+        except Invalid as error:
+            raise typer.BadParameter(error.message) from error  # the option is named already
+        except ValueError as error:
             raise typer.BadParameter(str(error)) from error
 
     return typer.Option(
@@ -308,6 +311,20 @@ class Only(StrEnum):
     FAILED = auto()
 
 
+OutFormat = Annotated[
+    Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
+]
+OnlyRecords = Annotated[
+    Only | None, choice("--only", of=Only, text="Without an error, or with one")
+]
+Kinds = Annotated[
+    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
+]
+NeedsScripts = Annotated[
+    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
+]
+
+
 class Watch(Struct, frozen=True, kw_only=True):
     """Whether a job that is queued again is run and watched here, and what then."""
 
@@ -315,6 +332,4 @@ class Watch(Struct, frozen=True, kw_only=True):
     out: Annotated[
         str, option(str, "--out", "FILE", "With --watch: export when it ends; '-' is stdout.")
     ] = ""
-    format: Annotated[
-        Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
-    ] = None
+    format: OutFormat = None

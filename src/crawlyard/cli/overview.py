@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from crawlyard.cli.jobs import lookup
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.operations import OperationOut
-    from crawlyard.core.answers.fleet.stats import StatsOut
     from crawlyard.core.overview import attention
+    from crawlyard.core.overview.stats import StatsOut
 else:
     attention = lazily("crawlyard.core.overview.attention")
     lookup = lazily("crawlyard.cli.jobs.lookup")

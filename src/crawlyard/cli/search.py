@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Limit, Only, choice, flag, option
+from crawlyard.cli.options import Kinds, Limit, NeedsScripts, Only, OnlyRecords, option
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
-from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.crawl.page import status_asked
 from crawlyard.core.endpoint import every
 from crawlyard.lazy import lazily
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from crawlyard.cli.jobs import lookup
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.archive import FoundPageOut
-    from crawlyard.core.answers.fleet.attention import AttentionOut, NoticeOut
     from crawlyard.core.crawl import page_search
+    from crawlyard.core.overview.attention import Attention, Notice
     from crawlyard.services.jobs.terms import ArchiveTerms
 else:
     lookup = lazily("crawlyard.cli.jobs.lookup")
@@ -27,7 +27,7 @@ else:
 Words = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[WORD]...",
+        metavar="WORD",
         help="Words that are in URL, title or text, all of them; 'two words' stay together.",
         show_default=False,
     ),
@@ -48,15 +48,6 @@ Statuses = Annotated[
 Types = Annotated[
     list[str] | None,
     option(str.lower, "--type", "TYPE", "Only such as text/html, or image/*. Repeatable."),
-]
-OnlyRecords = Annotated[
-    Only | None, choice("--only", of=Only, text="Without an error, or with one")
-]
-Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
-]
-NeedsScripts = Annotated[
-    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
 ]
 Since = Annotated[
     When | None,
@@ -134,7 +125,7 @@ async def attention(session: "Session") -> None:
         session.tell(sentence)
 
 
-def left_out(found: "AttentionOut") -> list[str]:
+def left_out(found: "Attention") -> list[str]:
     """Return a sentence for each kind of which there is more than is listed."""
     told = []
     for kind, number in found.counts.items():
@@ -160,7 +151,7 @@ def _pages_view(now: datetime) -> "View[FoundPageOut]":
     )
 
 
-def _notices_view(now: datetime) -> "View[NoticeOut]":
+def _notices_view(now: datetime) -> "View[Notice]":
     return View(
         key=lambda notice: notice.subject.id if notice.subject else notice.kind,
         columns=(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from crawlyard.cli.server.deadline import Deadline
     from crawlyard.core.answers.fleet.health import ReadyOut
-    from crawlyard.core.answers.fleet.upkeep import FreedOut
+    from crawlyard.core.purge_result import PurgeResult
     from crawlyard.services.surface import Surface
     from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard
@@ -53,13 +53,8 @@ class Session(Struct, frozen=True, kw_only=True):
     stderr: Screen = field(default_factory=lambda: Screen(sys.stderr))  # progress, hints, questions
     worker: Callable[[str], "Worker"] | None = None  # for one job; None: workers are elsewhere
     deadline: "Deadline | None" = None  # of the stops of such workers
-    purge: Callable[[], Awaitable["FreedOut"]] | None = None
+    purge: Callable[[], Awaitable["PurgeResult"]] | None = None
     """Frees the space of deleted jobs; ``None``: the server does so in a while."""
-
-    @property
-    def out(self) -> "Console":
-        """Return what writes data to stdout."""
-        return self.stdout.console
 
     @property
     def err(self) -> "Console":
@@ -73,7 +68,7 @@ class Session(Struct, frozen=True, kw_only=True):
         Raises:
             Invalid: two different ones were asked for.
         """
-        return self.common.style_on(terminal=self.out.is_terminal)
+        return self.common.style_on(terminal=self.stdout.is_terminal)
 
     @property
     def whole(self) -> bool:
@@ -88,7 +83,7 @@ class Session(Struct, frozen=True, kw_only=True):
         Raises:
             Invalid: they have not all of the fields that are asked for.
         """
-        return await output.write_all(items, view, self.style, self.out, self.common)
+        return await output.write_all(items, view, self.style, self.stdout, self.common)
 
     async def show(self, found: M, view: View[M]) -> None:
         """Write one thing: all that *view* has of it, or as the API writes it.
@@ -103,7 +98,7 @@ class Session(Struct, frozen=True, kw_only=True):
         elif self.style is Style.CSV and view.table:
             await self.listed([found], view)
         else:
-            output.write_facts(view.facts(found), self.style, self.out)
+            output.write_facts(view.facts(found), self.style, self.stdout)
 
     def write(self, found: Struct) -> None:
         """Write one thing as the API does, or the fields of it that are asked for.
@@ -114,7 +109,7 @@ class Session(Struct, frozen=True, kw_only=True):
         if self.style in OBJECTS or self.common.fields is None:
             output.write_one(found, self.style, self.common.fields)
         else:
-            output.write_facts([*pairs(self.common.fields, found)], self.style, self.out)
+            output.write_facts([*pairs(self.common.fields, found)], self.style, self.stdout)
 
     async def changed(self, items: Sequence[M], view: View[M], *, one: bool = True) -> None:
         """Write what things are after a change, if that was asked for.

@@ -6,13 +6,13 @@ option or field that they are used for is put before it.
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
 from crawlyard.core.endpoint import LARGEST_PART
+from crawlyard.core.jobs.spec import Spread, SpreadOver
 from crawlyard.core.jobs.spec_json import ENDLESS
-from crawlyard.core.jobs.spread import Asked, Spread
 from crawlyard.core.quantity import FOREVER_S, count, duration, duration_text, size, size_text
 
 __all__ = [
@@ -37,6 +37,8 @@ __all__ = [
     "size_text",
     "spread",
 ]
+
+N = TypeVar("N", int, float)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -96,12 +98,17 @@ def ceiling(parser: Callable[[str], float]) -> Callable[[str], Ceiling]:
     def read(text: str) -> Ceiling:
         if text.strip().lower() == NONE:
             return Ceiling(None)
-        try:
-            return Ceiling(parser(text))
-        except ValueError as error:
-            raise ValueError(f"{error}; or {NONE!r}") from None
+        return Ceiling(_read(parser, text, NONE))
 
     return read
+
+
+def _read(parser: Callable[[str], N], text: str, word: str) -> N:
+    """Return what *parser* reads; where it cannot, its error names the *word* that does as well."""
+    try:
+        return parser(text)
+    except ValueError as error:
+        raise ValueError(f"{error}; or {word!r}") from None
 
 
 def or_none(parser: Callable[[str], Pair]) -> Callable[[str], Pair]:
@@ -161,10 +168,7 @@ def retention(text: str) -> float:
     """Return the seconds that *text* means, `FOREVER_S` for ``forever``."""
     if text.strip().lower() == ENDLESS:
         return FOREVER_S
-    try:
-        return span_s(text)
-    except ValueError as error:
-        raise ValueError(f"{error}; or {ENDLESS!r}") from None
+    return _read(span_s, text, ENDLESS)
 
 
 def line(text: str) -> str:
@@ -174,11 +178,12 @@ def line(text: str) -> str:
     return text.strip()
 
 
-def spread(text: str) -> Asked:
+def spread(text: str) -> SpreadOver:
     """Return over how many workers a job is to be spread.
 
     Raises:
         ValueError: it is neither a number nor ``auto``.
     """
-    word = text.strip().lower()
-    return Spread.AUTO if word == Spread.AUTO else count(word)
+    if text.strip().lower() == Spread.AUTO:
+        return Spread.AUTO
+    return _read(count, text, Spread.AUTO.value)

@@ -248,7 +248,9 @@ async def edit(
     }
     given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
     if not given:
-        raise Invalid("edit", "expected something to change: --url, --event, --description, …")
+        raise Invalid(
+            "webhooks edit", "expected something to change: --url, --event, --description, …"
+        )
     found = await meant(session, webhook)
     await _tell(session, "changed", await session.surface.webhooks.edit(found.id, **given))
 

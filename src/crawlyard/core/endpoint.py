@@ -15,6 +15,7 @@ from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
+    Iterable,
     Iterator,
     Mapping,
     Sequence,
@@ -75,7 +76,7 @@ MustMatch = Annotated[Version, Header("If-Match", required=True)]
 
 Word = Annotated[str, Meta(max_length=500)]
 Words = Annotated[Annotated[tuple[Word, ...], Meta(max_length=100)] | Word, "words"]
-"""Alternatives. In a query they may be repeated or separated by commas."""
+"""Alternatives. In a query they may be repeated or separated by commas: see `split_words`."""
 
 Instant = Annotated[datetime, Meta(tz=True, examples=["2027-01-01T08:00:00Z"])]
 
@@ -94,6 +95,22 @@ Limit = Annotated[int, Meta(ge=1, le=LARGEST_PART, description="Items of a page.
 Cursor = (
     Annotated[str, Meta(max_length=1000, description="`next_cursor` of the page before.")] | None
 )
+
+
+_PART = re.compile(r'\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"\s*|(?P<plain>[^,]*))(?:,|\Z)', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def split_words(texts: Iterable[str]) -> tuple[str, ...]:
+    r"""Return the words between the commas of *texts*; `"…"` keeps a word with commas together.
+
+    `\"` and `\\` in quotes stand for `"` and `\`.
+    """
+    found: list[str] = []
+    for part in (part for text in texts for part in _PART.finditer(text)):
+        plain = part["plain"]
+        found.append(_ESCAPED.sub(r"\1", part["quoted"]) if plain is None else plain.strip())
+    return tuple(filter(None, found))
 
 
 class Reply(Struct):
@@ -170,6 +187,11 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
         return f"{self.group}_{self.named or self.call.__name__.strip('_')}"
 
     @cached_property
+    def signature(self) -> inspect.Signature:
+        """Return how its method is called."""
+        return inspect.signature(self.call)
+
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Return its parameters, in their order."""
         return tuple(self._parameters())
@@ -196,7 +218,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
-        for name, one in inspect.signature(self.call).parameters.items():
+        for name, one in self.signature.parameters.items():
             if name == "self":
                 continue
             if one.kind is one.VAR_KEYWORD:

@@ -10,7 +10,6 @@ from msgspec import UNSET
 from crawlyard.core.answers.access import SECTION_EXAMPLES
 from crawlyard.core.endpoint import Endpoint, Parameter, Rest
 from crawlyard.core.fields import Field
-from crawlyard.core.jobs.edits import EDITABLE
 from crawlyard.core.jobs.spec import (
     MAX_PATTERN,
     MAX_PATTERNS,
@@ -18,7 +17,7 @@ from crawlyard.core.jobs.spec import (
     MAX_URL,
     MAX_WEBHOOKS,
 )
-from crawlyard.core.jobs.spec_json import FIELDS, FormField
+from crawlyard.core.jobs.spec_json import EDITABLE, FIELDS, FormField
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, MAX_PARAMETERS
 
 _BY_UNIT: Mapping[str | None, list[str]] = {

@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
-from crawlyard.core.parse import unknown
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid
 
 _NO_OTHER: Mapping[str, str] = {}
@@ -70,16 +70,6 @@ def choices_of(hint: Any) -> tuple[Any, ...]:
         return choices_of(typing.get_args(hint)[0])
     unions = (typing.Union, types.UnionType)
     return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
-
-
-def strange_names(
-    names: Iterable[str], known: list[str], what: str
-) -> Iterator[tuple[str, str, str]]:
-    """Yield name, code and sentence of each of *names* that is not known."""
-    for name in names:
-        if name not in known:
-            said = str(unknown(name, name, known, what)).removeprefix(f"{name}: ")
-            yield name, "unknown", said
 
 
 def _dotted(path: str) -> str:

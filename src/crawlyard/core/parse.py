@@ -3,7 +3,7 @@
 # ruff: noqa: TRY004  # every invalid value raises `ValueError`, as in `float`
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import TypeGuard
@@ -143,3 +143,13 @@ def _held(value: int) -> int:
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
     """Return whether *value* is a list; text is not a list."""
     return isinstance(value, Sequence) and not isinstance(value, (str, bytes))
+
+
+def strange_names(
+    names: Iterable[str], known: list[str], what: str
+) -> Iterator[tuple[str, str, str]]:
+    """Yield name, code and sentence of each of *names* that is not known."""
+    for name in names:
+        if name not in known:
+            said = str(unknown(name, name, known, what)).removeprefix(f"{name}: ")
+            yield name, "unknown", said

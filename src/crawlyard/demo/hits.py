@@ -30,6 +30,9 @@ class Hit(Struct):
     gone_at: float | None = None  # when the server noticed that the client left unanswered
 
 
+_LOGGED = ("seq", "at", "epoch", "method", "path", "host", "user_agent", "connection")
+
+
 class Journal:
     """The hits of one server, each written to *log* at once if there is one.
 
@@ -59,31 +62,19 @@ class Journal:
         )
         self.hits.append(hit)
         if self._file is not None:
-            self._write(
-                event="asked",
-                seq=hit.seq,
-                at=hit.at,
-                epoch=hit.epoch,
-                method=method,
-                path=path,
-                host=host,
-                user_agent=hit.user_agent,
-                connection=connection,
-            )
+            self._write(event="asked", **{name: getattr(hit, name) for name in _LOGGED})
         return hit
 
     def answered(self, hit: Hit, status: int | None) -> None:
         """Record that the answer to *hit* has been written completely."""
         hit.answered_at = time.monotonic()
         hit.status = status
-        if self._file is not None:
-            self._write(event="answered", seq=hit.seq, at=hit.answered_at, status=status)
+        self._write(event="answered", seq=hit.seq, at=hit.answered_at, status=status)
 
     def gone(self, hit: Hit) -> None:
         """Record that the client of *hit* left before its answer was written."""
         hit.gone_at = time.monotonic()
-        if self._file is not None:
-            self._write(event="gone", seq=hit.seq, at=hit.gone_at)
+        self._write(event="gone", seq=hit.seq, at=hit.gone_at)
 
     def close(self) -> None:
         """Close the log; the hits in memory stay available."""

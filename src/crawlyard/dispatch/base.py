@@ -10,8 +10,8 @@ from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
 
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 
 LookForDue: TypeAlias = Callable[[], Awaitable[Collection[Wakeup]]]
 """Returns the work that waits for a worker: due jobs, and free shards of running jobs."""

@@ -5,7 +5,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.dispatch.base import Bell, Listener, Presence
 
 if TYPE_CHECKING:

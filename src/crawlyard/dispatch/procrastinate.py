@@ -19,8 +19,8 @@ from psycopg import Error
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from crawlyard.clock import Clock
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Bell, Listener, LookForDue, Presence
 from crawlyard.dispatch.local import LocalBell, LocalDispatcher
 from crawlyard.dispatch.locks import LockPresence

@@ -14,8 +14,8 @@ from procrastinate.jobs import Job, Notification
 from procrastinate.manager import JobManager, NotificationCallback
 from psycopg import AsyncConnection
 
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 
 TICKET = "crawlyard.due"
 """Task deferred when work becomes due."""

@@ -1,6 +1,5 @@
 """Spec validation that needs the engine, done before a job is created."""
 
-import ipaddress
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import BlockedAddress, spec_guard
 from crawlyard.engine.scope import Boundary
-from crawlyard.engine.urls import canonical, has_credentials, hostname_of, port_of
+from crawlyard.engine.urls import address_in, canonical, has_credentials, hostname_of, port_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -49,15 +48,7 @@ def check_spec(spec: JobSpec) -> None:
         Boundary(spec, urls)
     if spec.extract:
         page.check_wanted(page.Wanted(spec.text, spec.extract, spec.follow_nofollow))
-    guard = spec_guard(spec)
-    for url in urls:
-        host = hostname_of(url)
-        address = _literal(host)
-        if address is not None:
-            try:
-                guard.check(host, address, port_of(url))
-            except BlockedAddress as blocked:
-                raise Invalid("urls", f"{url}: {blocked}") from None
+    _check_addresses(spec, urls)
     for name, value in spec.headers:
         _check_header(name, value)
     if not spec.user_agent.isprintable() or not spec.user_agent.isascii():
@@ -77,16 +68,17 @@ def _canonical(field: str, urls: Sequence[str]) -> list[str]:
     return spelled
 
 
-def _literal(hostname: str) -> str | None:
-    """Return the IP address that *hostname* spells, ``None`` for a name (checked on resolution)."""
-    if f".{hostname.removesuffix('.')}".endswith(".localhost"):
-        return "127.0.0.1"  # RFC 6761, section 6.3
-    if not hostname[-1:].isdigit() and ":" not in hostname:
-        return None  # ten times faster than letting ip_address() reject it
-    try:
-        return str(ipaddress.ip_address(hostname))
-    except ValueError:
-        return None
+def _check_addresses(spec: JobSpec, urls: Sequence[str]) -> None:
+    """Check the addresses that *spec* opens, and that it may connect to those *urls* spell."""
+    spelled = [(url, address) for url in urls if (address := address_in(hostname_of(url)))]
+    if not spelled and not spec.allow_addresses:
+        return
+    guard = spec_guard(spec)
+    for url, address in spelled:
+        try:
+            guard.check(hostname_of(url), address, port_of(url))
+        except BlockedAddress as blocked:
+            raise Invalid("urls", f"{url}: {blocked}") from None
 
 
 def _check_header(name: str, value: str) -> None:

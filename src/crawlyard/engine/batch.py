@@ -1,4 +1,4 @@
-"""Draft of the next checkpoint batch, and the running counters of a crawl."""
+"""Draft of the next checkpoint batch."""
 
 from collections.abc import Mapping
 
@@ -6,35 +6,19 @@ from msgspec import Struct, field
 
 from crawlyard.core.crawl.page import Outcome, Skipped, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
-from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.limits import USAGE_NAMES, Counters, Usage
 from crawlyard.core.quantity import counted
 
 MOST_NOTES = 100  # per crawl, so that thousands of closed hosts don't flood the events
 
 
-class Tally(Struct):
-    """Mutable counters, with the fields of `Usage`."""
-
-    pages: int = 0
-    bytes: int = 0
-    duration_s: float = 0.0
-    errors: int = 0
-    discovered: int = 0
-    done: int = 0
-    skipped: int = 0
-    redirects: int = 0
-    bad_redirects: int = 0
-    needs_scripts: int = 0
+class Tally(Counters, kw_only=True):
+    """The live counters of a crawl."""
 
     @classmethod
     def of(cls, usage: Usage) -> "Tally":
         """Return counters that continue from *usage*."""
-        return cls(**{name: getattr(usage, name) for name in cls.__struct_fields__})
-
-    @property
-    def fruitless(self) -> bool:
-        """Return whether there were no results except errors and redirects."""
-        return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
+        return cls(**{name: getattr(usage, name) for name in USAGE_NAMES})
 
     def spend(self, wire_bytes: int) -> None:
         """Count the bytes of a response body, whatever it was requested for."""
@@ -42,7 +26,7 @@ class Tally(Struct):
 
     def since(self, before: Usage) -> Usage:
         """Return the difference from *before*."""
-        return Usage(**{n: getattr(self, n) - getattr(before, n) for n in Tally.__struct_fields__})
+        return Usage(**{n: getattr(self, n) - getattr(before, n) for n in USAGE_NAMES})
 
 
 class BatchDraft(Struct):
@@ -63,6 +47,10 @@ class BatchDraft(Struct):
     def news(self) -> bool:
         """Return whether the draft has found targets or outcomes."""
         return bool(self.found or self.outcomes)
+
+    def spend(self, wire_bytes: int) -> None:
+        """Count the bytes of a response body, whatever it was requested for."""
+        self.tally.bytes += wire_bytes
 
     def note(self, text: str) -> None:
         """Add a note for the job's events, up to `MOST_NOTES` per crawl."""

@@ -136,7 +136,7 @@ class Crawl:
             fetcher,
             tools,
             self._discovery,
-            spend=self._draft.tally.spend,
+            spend=self._draft.spend,
             may_send=start.may_send,
         )
         self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)

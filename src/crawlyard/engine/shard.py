@@ -1,6 +1,6 @@
 """Part of a job that one crawl works on: all of it, or the hosts of one shard."""
 
-from crawlyard.core.jobs.limits import Decision, ResourceLimiter, Usage, Used
+from crawlyard.core.jobs.limits import Counters, Decision, ResourceLimiter, Usage
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spread import LINGER, Allowance, Share, shard_of
 
@@ -36,7 +36,7 @@ class Part:
         self._share = share
         self._allowance = Allowance(told, share)
 
-    def decide(self, usage: Used, in_flight: int) -> Decision:
+    def decide(self, usage: Counters, in_flight: int) -> Decision:
         """Return whether one more request may start while *in_flight* others are running.
 
         The store hands out what is left of the limits of a spread job.

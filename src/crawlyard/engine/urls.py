@@ -1,5 +1,6 @@
 """URL canonicalization, the links of a page, and the parts of a canonical URL."""
 
+import ipaddress
 import re
 import struct
 from collections.abc import Iterable, Mapping
@@ -293,6 +294,18 @@ def hostname_of(url: str) -> str:
     if host.startswith("["):
         return host[1 : host.index("]")]
     return host.partition(":")[0]
+
+
+def address_in(hostname: str) -> str | None:
+    """Return the IP address that *hostname* spells, ``None`` for a name (checked on resolution)."""
+    if f".{hostname.removesuffix('.')}".endswith(".localhost"):
+        return "127.0.0.1"  # RFC 6761, section 6.3
+    if not hostname[-1:].isdigit() and ":" not in hostname:
+        return None  # ten times faster than letting ip_address() reject it
+    try:
+        return str(ipaddress.ip_address(hostname))
+    except ValueError:
+        return None
 
 
 def port_of(url: str) -> int:

@@ -1,9 +1,11 @@
 """Parquet for analysis: typed columns, one row group at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
@@ -49,47 +51,44 @@ class Parquet:
         html: bool = False,
         before: Sequence[str] = (),
     ) -> None:
-        self._extracted = tuple(extracted)
-        self._before = tuple(before)  # text fields before all others
         asked = {"text": text, "html": html, "headers": html}
-        self._more = tuple(name for name, wanted in asked.items() if wanted)
-        self._rows: list[dict[str, Any]] = []
+        more = [name for name, wanted in asked.items() if wanted]
+        self._schema = pa.schema(
+            [
+                *((name, pa.string()) for name in before),
+                *COLUMNS.items(),
+                *((f"extracted.{name}", _TEXTS) for name in extracted),
+                *((name, _HEADERS if name == "headers" else pa.string()) for name in more),
+            ]
+        )
+        self._reads: dict[str, Callable[[Record], Any]] = {
+            **{name: itemgetter(name) for name in self._schema.names},
+            **_READS,
+            **{f"extracted.{name}": partial(_extracted, name) for name in extracted},
+        }
+        self._records: list[Record] = []
         self._characters = 0
         self._sink = _Sink()
-        self._schema = pa.schema(self._fields())
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression=_COMPRESSION)
-
-    def _fields(self) -> list[tuple[str, Any]]:
-        before = [(name, pa.string()) for name in self._before]
-        own = [(f"extracted.{name}", _TEXTS) for name in self._extracted]
-        kinds = {"text": pa.string(), "html": pa.string(), "headers": _HEADERS}
-        return [*before, *COLUMNS.items(), *own, *((name, kinds[name]) for name in self._more)]
 
     @property
     def full(self) -> bool:
         """Return whether a row group should be written."""
-        return len(self._rows) >= MOST_ROWS or self._characters >= MOST_CHARACTERS
+        return len(self._records) >= MOST_ROWS or self._characters >= MOST_CHARACTERS
 
     def add(self, record: Record) -> None:
         """Add one record."""
-        error = record["error"] or {"kind": None, "detail": None}
-        row = {name: record[name] for name in (*self._before, *_PLAIN)}
-        row |= {"error_kind": error["kind"], "error_detail": error["detail"]}
-        row |= {name: dumps(row[name]) if row[name] else None for name in _JSON}
-        row["fetched_at"] = datetime.fromisoformat(record["fetched_at"])
-        found = record["extracted"]
-        row |= {f"extracted.{n}": list(found.get(n, ())) for n in self._extracted}
-        for name in self._more:
-            row[name] = record[name] if name != "headers" else _pairs(record[name])
-        self._rows.append(row)
-        self._characters += _EVERY_ROW + _size(row.values())
+        self._records.append(record)
+        self._characters += _EVERY_ROW + _size(record.values())
 
     def group(self) -> bytes:
         """Return the bytes of the records added since the last call."""
-        if self._rows:
-            table = pa.Table.from_pylist(self._rows, schema=self._schema)
-            self._writer.write_table(table, row_group_size=len(self._rows))
-            self._rows, self._characters = [], 0
+        if self._records:
+            # by column: a dict for each row takes a fifth of the whole time
+            columns = {n: list(map(self._reads[n], self._records)) for n in self._schema.names}
+            table = pa.Table.from_pydict(columns, schema=self._schema)
+            self._writer.write_table(table, row_group_size=len(self._records))
+            self._records, self._characters = [], 0
         return self._sink.taken()
 
     def end(self) -> bytes:
@@ -109,12 +108,6 @@ async def chunks(records: AsyncGenerator[Record], writer: Parquet) -> AsyncItera
     yield await asyncio.to_thread(writer.end)
 
 
-_JSON = ("structured",)
-"""Objects whose fields differ from page to page, as text."""
-
-_PLAIN = tuple(n for n in COLUMNS if n not in {"fetched_at", "error_kind", "error_detail"})
-
-
 def _size(values: Iterable[Any]) -> int:
     """Return how many characters *values* contain, including nested ones."""
     size = 0
@@ -126,10 +119,25 @@ def _size(values: Iterable[Any]) -> int:
     return size
 
 
-def _pairs(headers: Sequence[tuple[str, str]] | None) -> list[dict[str, str]] | None:
-    if headers is None:
-        return None
-    return [{"name": name, "value": value} for name, value in headers]
+def _pairs(record: Record) -> list[dict[str, str]] | None:
+    headers = record["headers"]
+    return headers and [{"name": name, "value": value} for name, value in headers]
+
+
+def _extracted(name: str, record: Record) -> Sequence[str]:
+    found: Sequence[str] = record["extracted"].get(name, ())
+    return found
+
+
+_READS: Mapping[str, Callable[[Record], Any]] = {
+    "error_kind": lambda record: record["error"] and record["error"]["kind"],
+    "error_detail": lambda record: record["error"] and record["error"]["detail"],
+    "fetched_at": lambda record: datetime.fromisoformat(record["fetched_at"]),
+    "headers": _pairs,
+    # its fields differ from page to page
+    "structured": lambda record: dumps(record["structured"]) if record["structured"] else None,
+}
+"""How the columns are read that are no fields of a record."""
 
 
 class _Sink:

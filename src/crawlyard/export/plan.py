@@ -10,16 +10,15 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export import base
-from crawlyard.export.base import Format, Record, Writer, file_name
+from crawlyard.export.base import Format, Record, Writer
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines
 from crawlyard.lazy import installed, lazily
 
 if TYPE_CHECKING:
-    from crawlyard.export import parquet, warc
-else:  # each needs an optional dependency
+    from crawlyard.export import parquet
+else:  # it needs an extra
     parquet = lazily("crawlyard.export.parquet")
-    warc = lazily("crawlyard.export.warc")
 
 NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else to archive"
 
@@ -64,20 +63,11 @@ class Plan(Struct, frozen=True, kw_only=True):
         return JsonLines()
 
     def chunks(self, records: AsyncGenerator[Record]) -> AsyncIterator[bytes]:
-        """Yield *records* as they arrive; close them at the end. For WARC, use `captures`."""
+        """Yield *records* as they arrive; close them at the end. Not for WARC."""
         if self.format is Format.PARQUET:
             text, html = Body.TEXT in self.kept, Body.HTML in self.kept
             return parquet.chunks(records, parquet.Parquet(self.extracted, text=text, html=html))
         return base.chunks(records, self.writer())
-
-    @staticmethod
-    def captures(
-        found: "AsyncGenerator[warc.Capture]", title: str, key: str, *, robots: bool
-    ) -> AsyncIterator[bytes]:
-        """Yield a WARC file of the pages of the job *title* with the id *key*, as they arrive."""
-        return warc.chunks(
-            found, warc.Warc(title or key, file_name(title, key, Format.WARC), robots=robots)
-        )
 
 
 def check_installed(form: Format) -> None:

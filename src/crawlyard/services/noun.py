@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.credential import Caller
-from crawlyard.core.access.user import PERMITS_OF, Actor, Permit
+from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, Role
 from crawlyard.core.endpoint import Words
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.jobs.terms import words_of
@@ -32,6 +32,10 @@ class Noun:
         self._limited = permits is not None
         self._permits = PERMITS_OF[actor.role] if permits is None else permits
         self._caller = caller
+
+    def _check_admin(self, why: str = "") -> None:
+        if self._actor.role is not Role.ADMIN:
+            raise Forbidden(f"{self._actor.id} is no admin" + (f": {why}" if why else ""))
 
 
 def expanded_by(

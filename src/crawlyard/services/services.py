@@ -1,66 +1,60 @@
 """The services of one instance, each made when it is first needed."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from crawlyard.bus.base import Bus
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.dispatch.base import Dispatcher
+from crawlyard.engine.http.dns import addresses_of
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.access.settings import SiteSettings
 from crawlyard.services.fleet.events import Events
-from crawlyard.services.jobs.bulk_steps import workers_of
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.operations import Operations
-from crawlyard.services.jobs.requests import Requests
 from crawlyard.services.jobs.results import Results
-from crawlyard.services.schedules.scheduler import Scheduler
-from crawlyard.services.schedules.ticker import TickerOptions
-from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.services.webhooks.manager import Webhooks
-from crawlyard.services.worker.janitor import Janitor, JanitorOptions
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
     from crawlyard.services.access import credentials
-    from crawlyard.services.fleet import (
-        metrics,
-        overview,
-        status,
-    )
+    from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
         exclusions,
-        log_follow,
+        follow,
+        operations,
         page_search,
         preview,
-        wait,
+        submission,
         why,
     )
-    from crawlyard.services.schedules import backfill
-    from crawlyard.services.templates import intake
-    from crawlyard.services.worker import disk
+    from crawlyard.services.schedules import scheduler, ticker
+    from crawlyard.services.templates import files
+    from crawlyard.services.templates import manager as templates
+    from crawlyard.services.webhooks.receivers import Resolve
+    from crawlyard.services.worker import janitor
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
-    metrics = lazily("crawlyard.services.fleet.metrics")
+    disk = lazily("crawlyard.services.fleet.disk")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
-    log_follow = lazily("crawlyard.services.jobs.log_follow")
+    follow = lazily("crawlyard.services.jobs.follow")
+    operations = lazily("crawlyard.services.jobs.operations")
     page_search = lazily("crawlyard.services.jobs.page_search")
     preview = lazily("crawlyard.services.jobs.preview")
-    wait = lazily("crawlyard.services.jobs.wait")
+    submission = lazily("crawlyard.services.jobs.submission")
     why = lazily("crawlyard.services.jobs.why")
-    backfill = lazily("crawlyard.services.schedules.backfill")
-    intake = lazily("crawlyard.services.templates.intake")
-    disk = lazily("crawlyard.services.worker.disk")
+    scheduler = lazily("crawlyard.services.schedules.scheduler")
+    ticker = lazily("crawlyard.services.schedules.ticker")
+    files = lazily("crawlyard.services.templates.files")
+    templates = lazily("crawlyard.services.templates.manager")
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 
 class Services:
@@ -79,33 +73,54 @@ class Services:
         self.clock = clock
         self.settings = settings
         self.bus = bus
+        self._dispatcher = dispatcher
         self._worker_context = worker_context
-        keeping = JanitorOptions(
-            paused_ttl=settings.paused_ttl,
-            retention=settings.retention,
-            events=settings.events_kept,
-            operations=settings.operations_kept,
-            credentials=settings.credentials_kept,
-            usage=settings.usage_kept,
-        )
         self.policy = Policy(store)
         self.jobs = JobManager(store, dispatcher, clock, self.policy)
         self.results = Results(store)
         self.events = Events(store.events, clock)
-        self.janitor = Janitor(store, clock, keeping)
-        self.site_settings = SiteSettings(store, clock, keeping)
-        self.templates = TemplateManager(store, clock)
-        self.webhooks = Webhooks(store, clock)
-        self.scheduler = Scheduler(
-            store,
-            self.jobs,
-            self.templates,
-            dispatcher,
-            clock,
-            TickerOptions(backlog=settings.schedule_backlog),
+        self.resolve: Resolve = addresses_of  # of the receivers of webhooks
+
+    @cached_property
+    def keeping(self) -> "janitor.JanitorOptions":
+        """Return how long what is kept."""
+        return janitor.JanitorOptions(
+            paused_ttl=self.settings.paused_ttl,
+            retention=self.settings.retention,
+            events=self.settings.events_kept,
+            operations=self.settings.operations_kept,
+            credentials=self.settings.credentials_kept,
+            usage=self.settings.usage_kept,
         )
-        self.operations = Operations(store, clock, workers_of(self.jobs, self.scheduler))
-        self.requests = Requests(self.jobs, self.templates, self.site_settings)
+
+    @cached_property
+    def janitor(self) -> "janitor.Janitor":
+        """Return what clears up."""
+        return janitor.Janitor(self.store, self.clock, self.keeping)
+
+    @cached_property
+    def templates(self) -> "templates.TemplateManager":
+        """Return templates."""
+        return templates.TemplateManager(self.store, self.clock)
+
+    @cached_property
+    def scheduler(self) -> "scheduler.Scheduler":
+        """Return schedules."""
+        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
+        return scheduler.Scheduler(
+            self.store, self.jobs, self.templates, self._dispatcher, self.clock, options
+        )
+
+    @cached_property
+    def operations(self) -> "operations.Operations":
+        """Return work in the background."""
+        workers = bulk.workers_of(self.jobs, self.scheduler)
+        return operations.Operations(self.store, self.clock, workers)
+
+    @cached_property
+    def requests(self) -> "submission.Requests":
+        """Return what makes jobs of what is asked for."""
+        return submission.Requests(self.jobs, self.templates, self.policy)
 
     @cached_property
     def access(self) -> "credentials.Credentials":
@@ -113,16 +128,14 @@ class Services:
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
-    def waiting(self) -> "wait.Waiting":
+    def waiting(self) -> "follow.Waiting":
         """Return what waits for jobs."""
-        return wait.Waiting(self.jobs, self.store.events, self.clock)
+        return follow.Waiting(self.jobs, self.store.events, self.clock)
 
     @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(
-            self.jobs, self.templates, self.site_settings, self.store.events
-        )
+        return effective_config.Configs(self.jobs, self.templates, self.policy, self.store.events)
 
     @cached_property
     def why(self) -> "why.Why":
@@ -150,32 +163,22 @@ class Services:
         return page_search.Archive(self.store, self.clock)
 
     @cached_property
-    def backfills(self) -> "backfill.BackfillOperations":
-        """Return backfills in the background."""
-        return backfill.BackfillOperations(self.scheduler, self.operations, self.clock)
-
-    @cached_property
     def watching(self) -> "status.Watching":
         """Return what workers report."""
         return status.Watching(self.store, self.jobs, self.clock)
 
     @cached_property
-    def tailing(self) -> "log_follow.Tailing":
+    def tailing(self) -> "follow.Tailing":
         """Return what follows the logs of jobs."""
-        return log_follow.Tailing(self.store.journal, self.jobs, self.clock)
+        return follow.Tailing(self.store.journal, self.jobs, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":
         """Return what needs attention."""
-        room = disk.DataDisk(self.settings).room
+        room = partial(disk.room, self.settings)
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property
-    def metrics(self) -> "metrics.Metrics":
-        """Return figures for Prometheus."""
-        return metrics.Metrics(self.store, self.bus, self.clock)
-
-    @cached_property
-    def intake(self) -> "intake.TemplateIntake":
+    def intake(self) -> "files.TemplateIntake":
         """Return the reader of template files."""
-        return intake.TemplateIntake()
+        return files.TemplateIntake()

@@ -11,12 +11,11 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import sections, tokens, users, views
+    from crawlyard.services.access import settings, tokens, users, views
     from crawlyard.services.fleet import (
         event_feed,
         hosts,
         meta,
-        monitoring,
         operations,
         pages,
         workers,
@@ -26,16 +25,15 @@ if TYPE_CHECKING:
     from crawlyard.services.schedules import schedules
     from crawlyard.services.services import Services
     from crawlyard.services.templates import templates
-    from crawlyard.services.webhooks import hooks
+    from crawlyard.services.webhooks import webhooks
 else:  # a command asks for one or two of them
-    sections = lazily("crawlyard.services.access.sections")
+    settings = lazily("crawlyard.services.access.settings")
     tokens = lazily("crawlyard.services.access.tokens")
     users = lazily("crawlyard.services.access.users")
     views = lazily("crawlyard.services.access.views")
     event_feed = lazily("crawlyard.services.fleet.event_feed")
     hosts = lazily("crawlyard.services.fleet.hosts")
     meta = lazily("crawlyard.services.fleet.meta")
-    monitoring = lazily("crawlyard.services.fleet.monitoring")
     operations = lazily("crawlyard.services.fleet.operations")
     pages = lazily("crawlyard.services.fleet.pages")
     figures = lazily("crawlyard.services.fleet.stats")
@@ -43,7 +41,7 @@ else:  # a command asks for one or two of them
     jobs = lazily("crawlyard.services.jobs.jobs")
     schedules = lazily("crawlyard.services.schedules.schedules")
     templates = lazily("crawlyard.services.templates.templates")
-    hooks = lazily("crawlyard.services.webhooks.hooks")
+    webhooks = lazily("crawlyard.services.webhooks.webhooks")
 
 N = TypeVar("N", bound=Noun)
 
@@ -99,9 +97,9 @@ class Surface:
         return self._made(schedules.Schedules)
 
     @cached_property
-    def webhooks(self) -> "hooks.Hooks":
+    def webhooks(self) -> "webhooks.Webhooks":
         """Return webhooks and what was delivered to them."""
-        return self._made(hooks.Hooks)
+        return self._made(webhooks.Webhooks)
 
     @cached_property
     def workers(self) -> "workers.Workers":
@@ -119,9 +117,9 @@ class Surface:
         return self._made(event_feed.EventFeed)
 
     @cached_property
-    def settings(self) -> "sections.Sections":
+    def settings(self) -> "settings.SiteSettings":
         """Return settings of the whole instance."""
-        return self._made(sections.Sections)
+        return self._made(settings.SiteSettings)
 
     @cached_property
     def operations(self) -> "operations.OperationReader":
@@ -149,9 +147,9 @@ class Surface:
         return self._made(meta.Meta)
 
     @cached_property
-    def monitoring(self) -> "monitoring.Monitoring":
+    def monitoring(self) -> "figures.Monitoring":
         """Return figures of the whole instance."""
-        return self._made(monitoring.Monitoring)
+        return self._made(figures.Monitoring)
 
 
 @cache

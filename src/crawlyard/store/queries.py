@@ -1,6 +1,6 @@
 """Queries of the store, and the records that its methods take and return."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -17,7 +17,7 @@ from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.errors import Conflict, Refused
@@ -141,17 +141,6 @@ class Entrant(Struct, frozen=True, kw_only=True):
 
 Entered: TypeAlias = Job | Refused | Conflict
 """The stored job, or the reason why it was not stored."""
-
-
-def check_like(entrant: Entrant, versions: Mapping[str, int]) -> None:
-    """Check that the job that *entrant* copies is unchanged; *versions*: the current ones, by id.
-
-    Raises:
-        Conflict: it has another version by now, or is gone.
-    """
-    like = entrant.like
-    if like is not None and versions.get(like.id) != like.version:
-        raise Conflict(f"job {like.id} is not at version {like.version} any more")
 
 
 class ScheduleQuery(Struct, frozen=True, kw_only=True):

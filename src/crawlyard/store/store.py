@@ -15,6 +15,7 @@ from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.frontier import FrontierStore
+from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.database import Database
@@ -22,7 +23,7 @@ from crawlyard.store.db.schema import check
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.fleet.overview import OverviewStore
 from crawlyard.store.fleet.upkeep import UpkeepStore
-from crawlyard.store.fleet.workers import JournalStore, WorkerStore
+from crawlyard.store.fleet.workers import WorkerStore
 from crawlyard.store.hosts.hosts import HostStore
 from crawlyard.store.hosts.robots import RobotsStore
 from crawlyard.store.hosts.rules import HostRuleStore

@@ -8,10 +8,10 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.core.templates.template import CrawlTemplate
-from crawlyard.errors import Conflict, NotFound
+from crawlyard.core.templates.template import CrawlTemplate, Parameter
+from crawlyard.errors import Conflict, Invalid, NotFound
+from crawlyard.store.codec.base import Row, decoder_of, object_of, to_json
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.codec.templates import template_of, template_row, version_row
 from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
@@ -22,6 +22,8 @@ from crawlyard.store.tables.templates import template_versions, templates
 _OF_ITS_TEMPLATE = template_versions.c.template_id == templates.c.id
 _BEYOND = 2**31  # one more than the version column can hold
 _NAMED = 20  # most schedules that a message names
+_PARAMETERS = decoder_of(tuple[Parameter, ...])
+_OF_VERSION = ("version", "name", "description", "public", "updated_at", "actor", "trusted")
 _LATEST = _OF_ITS_TEMPLATE & (template_versions.c.version == templates.c.version)
 
 
@@ -35,8 +37,8 @@ class TemplateStore(StorePart):
         Raises:
             Conflict: its id is taken, or its owner has one of that name.
         """
-        add_row(conn, templates, template_row(template), "a template")
-        conn.execute(insert(template_versions).values(version_row(template)))
+        add_row(conn, templates, _row(template), "a template")
+        conn.execute(insert(template_versions).values(_version_row(template)))
         tell(conn, [event])
 
     @reads
@@ -53,7 +55,7 @@ class TemplateStore(StorePart):
             which = _OF_ITS_TEMPLATE & (template_versions.c.version == asked)
         row = conn.execute(_read(which).where(templates.c.id == template_id)).mappings().first()
         if row is not None:
-            return template_of(row)
+            return _template_of(row)
         there = conn.scalar(select(templates.c.id).where(templates.c.id == template_id))
         if there is None:
             raise NotFound(f"no template {template_id}")
@@ -74,13 +76,13 @@ class TemplateStore(StorePart):
         """
         _lock(conn, template.id, template.version - 1)
         carried = carry(_following(conn, template)) if carry else ()
-        row = template_row(template)
+        row = _row(template)
         del row["id"], row["created_at"]
         try:
             conn.execute(update(templates).where(templates.c.id == template.id).values(row))
         except IntegrityError:
             raise taken("a template", template.name) from None
-        conn.execute(insert(template_versions).values(version_row(template)))
+        conn.execute(insert(template_versions).values(_version_row(template)))
         for schedule, _ in carried:
             same = update(schedules).where(schedules.c.id == schedule.id)
             conn.execute(same.values(schedule_row(schedule)))
@@ -91,14 +93,14 @@ class TemplateStore(StorePart):
         """Return the latest versions that match *query*, by (name, id), at most *limit*."""
         found = _read(_LATEST).where(*_conditions(conn, query))
         rows = conn.execute(found.order_by(*by_name(conn, templates)).limit(limit)).mappings()
-        return [template_of(row) for row in rows]
+        return [_template_of(row) for row in rows]
 
     @reads
     def versions(self, conn: Connection, template_id: str) -> Sequence[CrawlTemplate]:
         """Return all versions of a template, newest first; empty if there is no template."""
         found = _read(_OF_ITS_TEMPLATE).where(templates.c.id == template_id)
         rows = conn.execute(found.order_by(template_versions.c.version.desc())).mappings()
-        return [template_of(row) for row in rows]
+        return [_template_of(row) for row in rows]
 
     @reads
     def check_unused(self, conn: Connection, template_id: str, seen_by: str | None = None) -> None:
@@ -199,3 +201,57 @@ def _lock(conn: Connection, template_id: str, version: int) -> None:
     )
     if conn.scalar(same.with_for_update()) is None:
         raise Conflict(f"template {template_id} is not at version {version} any more")
+
+
+# --- rows
+
+
+def _row(template: CrawlTemplate) -> dict[str, Any]:
+    """Return all columns of a row of `templates`: its state as of this version."""
+    return {
+        "id": template.id,
+        "owner": template.owner,
+        "name": template.name,
+        "search": f"{template.name}\n{template.description}".casefold(),
+        "public": template.public,
+        "version": template.version,
+        "created_at": template.created_at,
+    }
+
+
+def _version_row(template: CrawlTemplate) -> dict[str, Any]:
+    """Return all columns of a row of `template_versions`."""
+    row = {name: getattr(template, name) for name in _OF_VERSION}
+    return row | {
+        "template_id": template.id,
+        "spec": to_json(template.spec),
+        "parameters": to_json(template.parameters),
+    }
+
+
+def _template_of(row: Row) -> CrawlTemplate:
+    """Return the template of a row of `template_versions` with its `owner` and `created_at`.
+
+    A row that cannot be read gives a template with an empty spec, so that no job can be made
+    from it, whose description says why; it must not fail a whole list.
+    """
+    try:
+        spec, description = _spec_of(row["spec"]), row["description"]
+        parameters = _PARAMETERS.decode(row["parameters"])
+    except (ValueError, TypeError, Invalid) as error:
+        spec, parameters = {}, ()
+        description = f"damaged: its row cannot be read ({error}); delete it, or give it a spec"
+    return CrawlTemplate(
+        **{name: row[name] for name in (*_OF_VERSION, "owner", "created_at")}
+        | {"description": description},
+        id=row["template_id"],
+        spec=spec,
+        parameters=parameters,
+    )
+
+
+def _spec_of(text: str) -> dict[str, Any]:
+    spec = object_of(text)
+    if spec is None:
+        raise ValueError("spec: not a JSON object")
+    return spec

@@ -24,5 +24,5 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> Starlette:
     app.state.site = site
     problems.install(app)
     app.add_middleware(GZipMiddleware, minimum_size=1024)
-    app.add_middleware(Gate, site=lambda: app.state.site)
+    app.add_middleware(Gate)
     return app

@@ -1,4 +1,4 @@
-"""Who asks, and whether he may: the first thing that every route does."""
+"""Who asks, and whether they may: the first thing that every route does."""
 
 from urllib.parse import urlsplit
 
@@ -48,7 +48,9 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
         if caller.credential.permits is not None:
             why += " or this token"
         raise Forbidden(f"{request.method} {request.url.path} {why} does not have")
-    return _unnarrowed(caller) if OWN_ACCOUNT in who else caller
+    if OWN_ACCOUNT in who and caller.credential.permits is not None:
+        raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
+    return caller
 
 
 def count(request: Request, site: Site, asker: str, bucket: Bucket) -> None:
@@ -61,11 +63,11 @@ def count(request: Request, site: Site, asker: str, bucket: Bucket) -> None:
 
 
 async def proved(request: Request, site: Site) -> Caller:
-    """Return who asks, whatever he may do; looked up once for each request.
+    """Return who asks, whatever they may do; looked up once for each request.
 
     Raises:
         Unauthenticated: nobody has proved anything.
-        Problem: a page of another site asks in his name.
+        Problem: a page of another site asks in their name.
     """
     known: Caller | None = getattr(request.state, "caller", None)
     if known is None:
@@ -106,14 +108,3 @@ def check_same_origin(request: Request) -> None:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {"application/json", "application/merge-patch+json"}:
         raise Problem("unsupported_media_type", "with a cookie, expected application/json")
-
-
-def _unnarrowed(caller: Caller) -> Caller:
-    """Return who asks with all that his role permits: his account is not a narrow token's.
-
-    Raises:
-        Forbidden: what he showed was made for less.
-    """
-    if caller.credential.permits is not None:
-        raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
-    return caller

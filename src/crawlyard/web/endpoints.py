@@ -14,9 +14,18 @@ from starlette.responses import Response
 
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
-from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice, replying
-from crawlyard.core.faults import choices_of, faults_of, in_words, strange_names, without_field
+from crawlyard.core.endpoint import (
+    NOBODY,
+    Endpoint,
+    Header,
+    Parameter,
+    Slice,
+    replying,
+    split_words,
+)
+from crawlyard.core.faults import choices_of, faults_of, in_words, without_field
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
 from crawlyard.web.auth import admitted, site_of
@@ -186,8 +195,7 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
         if not one.many:
             values[name] = asked[name]
             continue
-        found = [part.strip() for item in asked.getlist(name) for part in item.split(",")]
-        values[name] = words = tuple(filter(None, found))
+        values[name] = words = split_words(asked.getlist(name))
         wrong = ""
         if len(words) > MOST_VALUES:
             wrong = f"expected at most {MOST_VALUES} values, got {len(words)}"

@@ -1,7 +1,7 @@
 """Middleware: request ids, the names of the server, size limits, security headers."""
 
 import re
-from collections.abc import Callable, MutableMapping
+from collections.abc import MutableMapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -40,9 +40,8 @@ class _TooLarge(Exception):
 class Gate:
     """Gives requests an id, refuses foreign hosts and large bodies, adds headers to answers."""
 
-    def __init__(self, app: ASGIApp, site: Callable[[], Site]) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._site = site
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -50,7 +49,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         scope = undivided(scope)
-        site, headers = self._site(), Headers(scope=scope)
+        site: Site = scope["app"].state.site
+        headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         scope.setdefault("state", {})["request_id"] = (
             given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"

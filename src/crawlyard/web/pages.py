@@ -17,7 +17,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.actions import actions_of
+from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.errors import NotFound, Unauthenticated

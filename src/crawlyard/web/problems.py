@@ -18,7 +18,7 @@ from starlette.routing import Match
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.fleet.health import ProblemKindOut
 from crawlyard.core.answers.problems import FieldErrorOut, ProblemOut
-from crawlyard.core.jobs.actions import actions_of
+from crawlyard.core.jobs.job import actions_of
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,

@@ -61,7 +61,7 @@ async def answered(request: Request, handler: Handler, *, signed_in: bool = True
     await _check_body(request)
     once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
     answer = await (_once(request, handler) if once else handler(request))
-    await site_of(request).yard.progress.happened()  # there may be an event of it
+    await site_of(request).yard.bus.happened()  # there may be an event of it
     return answer
 
 

@@ -14,7 +14,7 @@ from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
 from crawlyard.errors import NotFound, Unavailable
-from crawlyard.services.fleet.monitoring import ready
+from crawlyard.services.fleet.meta import ready
 from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of
 from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of

@@ -17,8 +17,7 @@ from crawlyard.cli import values
 from crawlyard.cli.options import Together, choice, flag, option
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.core.fields import Field, Panel, fields_of
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.jobs.spec_json import FIELDS
 from crawlyard.export.base import Format
 

@@ -16,18 +16,17 @@ from crawlyard.cli.options import (
     Basics,
     Id,
     Ids,
+    Kinds,
     Limit,
     Style,
     Watch,
     Yes,
-    choice,
     flag,
     group,
     option,
 )
 from crawlyard.cli.render.output import View
 from crawlyard.cli.render.words import amount
-from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
@@ -38,10 +37,10 @@ if TYPE_CHECKING:
     from crawlyard.cli.jobs import edits, run_and_watch, summary, views
     from crawlyard.cli.render import job_display
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.fleet.upkeep import FreedOut
     from crawlyard.core.answers.jobs.job_looks import CountsOut
     from crawlyard.core.answers.jobs.jobs import JobOut
     from crawlyard.core.jobs import bulk
+    from crawlyard.core.purge_result import PurgeResult
     from crawlyard.store import queries
 else:
     bulk = lazily("crawlyard.core.jobs.bulk")
@@ -71,9 +70,6 @@ Most = Annotated[int, option(values.queue_limit, "--limit", "N", "How many at mo
 Failed = Annotated[
     bool,
     flag("--failed", text="The same job, its failed URLs again and what is left; else a new job."),
-]
-Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
 ]
 Now = Annotated[bool, flag("--now", text="The same job at once, which waits for its time.")]
 Assignments = Annotated[
@@ -253,7 +249,8 @@ async def set_(session: "Session", job: Id, changes: Assignments) -> int:
     crawlyard jobs set last exclude=+'*/print/*' tags=+nightly
 
     Fields: name, priority, tags, include, exclude, max_depth, delay, per_host,
-    concurrency, limits.pages, limits.bytes, limits.duration, limits.errors.
+    concurrency, limits.pages, limits.bytes, limits.duration, limits.errors,
+    retention, spread, worker_tags.
     In a list, +VALUE adds and -VALUE takes away; 'none' clears.
     """
 
@@ -355,7 +352,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     if not yes and not session.agreed(f"Delete {count} and all pages?", about):
         session.tell("nothing was deleted")
         return DECLINED
-    rooms: list[FreedOut] = []
+    rooms: list[PurgeResult] = []
 
     async def deleted(job_id: str) -> str:
         await session.surface.jobs.delete(job_id)
@@ -371,7 +368,7 @@ async def delete(session: "Session", jobs: Ids, *, yes: Yes = False) -> int:
     return code
 
 
-def _freed(rooms: "Sequence[FreedOut]") -> str:
+def _freed(rooms: "Sequence[PurgeResult]") -> str:
     """Return how many jobs were deleted, and how much room that freed where."""
     count = counted(len(rooms), "job")
     on_disk, reusable = sum(r.bytes for r in rooms), sum(r.reusable for r in rooms)

@@ -8,15 +8,27 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.lookup import job_id_of
-from crawlyard.cli.options import Basics, Id, Limit, MaybeId, Only, Style, choice, flag, option
+from crawlyard.cli.options import (
+    Basics,
+    Id,
+    Kinds,
+    Limit,
+    MaybeId,
+    NeedsScripts,
+    Only,
+    OnlyRecords,
+    OutFormat,
+    Style,
+    choice,
+    flag,
+    option,
+)
 from crawlyard.cli.render import output, words
 from crawlyard.cli.stdout import write_line
-from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
@@ -33,26 +45,13 @@ else:
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 
-OnlyRecords = Annotated[
-    Only | None, choice("--only", of=Only, text="Without an error, or with one")
-]
-Kinds = Annotated[
-    list[ErrorKind] | None, choice("--kind", of=ErrorKind, text="Only such failures; repeatable")
-]
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where URL or title has this in it.")]
 Skipped = Annotated[bool, flag("--skipped", text="The URLs that a rule kept out, and which.")]
-NeedsScripts = Annotated[
-    bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
-]
 Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
 Schedule = Annotated[str, option(str, "--schedule", "NAME", "The runs of this schedule.")]
 Last = Annotated[
     int | None, option(values.run_count, "--last", "N", "How many of them, the newest; else 1.")
 ]
-OutFormat = Annotated[
-    Format | None, choice("--format", of=Format, text="Of --out, else by its suffix")
-]
-
 Follow = Annotated[bool, flag("--follow", "-f", text="Go on until the job has ended.")]
 AtLeast = Annotated[
     LevelWord, choice("--level", of=LevelWord, text="At least this", default=LevelWord.INFO)
@@ -223,7 +222,7 @@ async def log(
     else:
         lines = every(jobs.log, job_id, level=level)
     if style is not Style.TABLE or common.quiet or common.fields is not None:
-        await output.write_all(lines, views.LOG, style, session.out, common)
+        await output.write_all(lines, views.LOG, style, session.stdout, common)
         return
     async for line in lines:  # a table would wait for the last, and cut what is said
         at = words.clock(line.at, session.clock.now())

@@ -146,8 +146,12 @@ class Screen:
 
     @cached_property
     def console(self) -> "rich_console.Console":
-        """Return what writes as `console_on` says."""
-        return console_on(self._stream)
+        """Return what writes for people if it is a terminal, whatever FORCE_COLOR says.
+
+        Colours are left out where NO_COLOR or TERM=dumb asks for that.
+        """
+        terminal = self.is_terminal
+        return rich_console.Console(file=self._stream, force_terminal=terminal, highlight=False)
 
     def say(self, sentence: str) -> None:
         """Write a sentence on a line of its own, however long, as it is."""
@@ -156,14 +160,6 @@ class Screen:
         else:
             self._stream.write(f"{sentence}\n")
             self._stream.flush()
-
-
-def console_on(stream: IO[str]) -> "rich_console.Console":
-    """Return what writes to *stream*: for people if it is a terminal, whatever FORCE_COLOR says.
-
-    Colours are left out where NO_COLOR or TERM=dumb asks for that.
-    """
-    return rich_console.Console(file=stream, force_terminal=stream.isatty(), highlight=False)
 
 
 async def each(items: Iterable[M]) -> AsyncIterator[M]:
@@ -176,7 +172,7 @@ async def write_all(
     items: AsyncIterable[M] | Iterable[M],
     view: View[M],
     style: Style,
-    out: "rich_console.Console",
+    out: Screen,
     common: Common,
 ) -> int:
     """Write *items* to stdout and return how many there were; only a table waits for the last.
@@ -196,13 +192,13 @@ async def write_all(
         return await write_all(picked, _view_of(fields), style, out, Common())
     columns = view.listed
     if style is Style.TABLE:
-        return await _table(found, columns, out)
+        return await _table(found, columns, out.console)
     if style is Style.CSV:
         return await _csv(found, columns)
     return await _lines(found, lambda item: plain(column.value(item) for column in columns))
 
 
-def write_facts(facts: Facts, style: Style, out: "rich_console.Console") -> None:
+def write_facts(facts: Facts, style: Style, out: Screen) -> None:
     """Write names and values: for people, as CSV, or separated by tabs."""
     if style is Style.TABLE:
         sheet = rich_table.Table.grid(padding=(0, _GAP))
@@ -211,7 +207,7 @@ def write_facts(facts: Facts, style: Style, out: "rich_console.Console") -> None
             sheet.add_row(
                 rich_text.Text(name, style="bold"), rich_text.Text(printable(said), overflow="fold")
             )
-        out.print(sheet)
+        out.console.print(sheet)
     elif style is Style.CSV:
         write(row([name for name, _ in facts]) + row([cell(value) for _, value in facts]))
     else:

@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,10 +33,11 @@ from crawlyard.cli.schedules.options import (
     Ref,
     Refs,
     Times,
+    beside,
     given,
     version_of,
+    without,
 )
-from crawlyard.cli.schedules.unsetting import beside, without
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
 from crawlyard.cli.when import instant_of
@@ -43,7 +45,7 @@ from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.timetable import timetable, zone_of
+from crawlyard.core.schedules.timetable import instants, timetable, zone_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -113,13 +115,15 @@ def explain(
     told_as = common.style_on(terminal=sys.stdout.isatty())
     place = zone_of(tz)
     now = instant_of("--from", since, place) if since else clocks.SystemClock().wall()
-    told = timetables.TimetableOut.of(timetable(when, tz, now), when, place, now, number)
+    table = timetable(when, tz, now)
+    coming = islice(instants(table, now, least=None, most=None), number)
+    told = timetables.TimetableOut.of(table, when, place, coming, now)
     if told_as in (Style.JSON, Style.YAML) and not quiet:
         output.write_one(told, told_as)
         return
     if not quiet:
         sys.stderr.write(f"{printable(told.text)}\n")
-    out = output.console_on(sys.stdout)
+    out = output.Screen(sys.stdout)
     # without a session: that loads all of an instance, which takes longer than all else here
     asyncio.run(output.write_all(told.next, views.COMING, told_as, out, common))
     if number and not told.next and not quiet:
@@ -256,7 +260,8 @@ async def edit(
     if use.template_version is not None:
         changes["template_version"] = version_of(use.template_version)
     if not changes and not params and not overrides and not use.unset:
-        raise Invalid("schedule", "expected something to change, such as --when '0 4 * * *'")
+        said = "expected something to change, such as --when '0 4 * * *'"
+        raise Invalid("schedules edit", said)
     overrides = _in_words(overrides)
     if use.unset:
         more = {**found.params, **params}, beside(found.overrides, overrides)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 from crawlyard.cli.stdin_args import STDIN
 from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid
-from crawlyard.services.templates.files import read, written
-from crawlyard.services.templates.manager import check_draft
+from crawlyard.services.templates.files import check_draft, read, written
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session

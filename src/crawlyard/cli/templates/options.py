@@ -7,7 +7,7 @@ import typer
 from msgspec import Struct
 
 from crawlyard.cli import values
-from crawlyard.cli.options import flag, option
+from crawlyard.cli.options import option
 from crawlyard.core.parse import boolean, number
 from crawlyard.core.templates.template import Parameter, ParameterType
 from crawlyard.errors import Invalid
@@ -39,7 +39,6 @@ Params = Annotated[
 Version = Annotated[
     int | None, option(values.count, "--version", "N", "That version; else the latest.")
 ]
-Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 
 class Use(Struct, frozen=True, kw_only=True):

@@ -9,9 +9,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, User
 from crawlyard.errors import Invalid
@@ -75,10 +75,6 @@ class Credential(Struct, frozen=True, kw_only=True):
         """Return whether `used_at` should be updated for a use at *now*."""
         return self.used_at is None or now - self.used_at >= TOUCH_EVERY
 
-    def revoked(self, now: datetime) -> "Credential":
-        """Return it revoked, at *now* unless it already was."""
-        return replace(self, revoked_at=self.revoked_at or now)
-
 
 def spelled(kind: CredentialKind, random: bytes) -> str:
     """Return the secret made of *random* bytes, with the prefix of its kind."""
@@ -135,3 +131,32 @@ class Given(Struct, frozen=True, kw_only=True):
 
     credential: Credential
     secret: str
+
+    @classmethod
+    def made(
+        cls,
+        kind: CredentialKind,
+        random: bytes,
+        now: datetime,
+        lasts: timedelta | None,
+        **fields: Any,
+    ) -> "Given":
+        """Return a credential with a secret of *random* bytes, good for *lasts*.
+
+        Raises:
+            Invalid: the label is not valid, or there is no such end.
+        """
+        secret = spelled(kind, random)
+        try:
+            ends = None if lasts is None else now + lasts
+        except OverflowError:
+            raise Invalid("expires_in_s", "expected an end before the year 10000") from None
+        credential = Credential(
+            kind=kind,
+            prefix=prefix_of(secret),
+            digest=digest_of(secret),
+            created_at=now,
+            expires_at=ends,
+            **fields,
+        )
+        return cls(credential=credential, secret=secret)

@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.spec import JobSpec, is_secret
-from crawlyard.core.jobs.spec_json import FIELDS, Form, spec_with, values_of
+from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
 from crawlyard.core.parse import boolean, number, size, span, unknown, whole
 from crawlyard.core.quantity import seconds
 from crawlyard.errors import Invalid
@@ -60,13 +60,6 @@ class Section(Struct, frozen=True, kw_only=True):
     actor: str = ""
 
 
-class Setting(Struct, frozen=True, kw_only=True):
-    """A section as written, and its effective values, with fallbacks for what it leaves out."""
-
-    section: Section
-    effective: Mapping[str, object]
-
-
 def section_read(name: SectionName, value: Mapping[str, object]) -> dict[str, object]:
     """Return a section in canonical form.
 
@@ -97,18 +90,6 @@ def days_of(
     if not isinstance(days, (int, float)):
         return otherwise
     return timedelta(days=days) if days else None
-
-
-def defaults_of(value: Form, spec: JobSpec, free: Callable[[str], bool]) -> JobSpec:
-    """Return *spec* with the section's defaults applied to each path for which *free* returns true.
-
-    *free* tells whether nobody has set that path.
-
-    Raises:
-        Invalid: the resulting spec is out of range.
-    """
-    under = {path: found for path, found in values_of(value).items() if free(path)}
-    return spec_with(under, spec) if under else spec
 
 
 def _read_grants(value: Mapping[str, object]) -> dict[str, object]:

@@ -4,12 +4,14 @@ Every record has an owner, and every service method takes the actor.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from enum import StrEnum, auto
+from typing import Annotated
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
+from msgspec.structs import asdict
 
-from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Invalid
 
 MAX_USER_ID = 48
@@ -22,7 +24,7 @@ class Role(StrEnum):
     """What a user may do."""
 
     VIEWER = auto()  # looks
-    OPERATOR = auto()  # looks and acts on what is his
+    OPERATOR = auto()  # looks and acts on what is theirs
     ADMIN = auto()  # acts on everything
 
 
@@ -99,6 +101,68 @@ class Quota(Struct, frozen=True, kw_only=True):
 
 NO_QUOTA = Quota()
 
+DAILY: Mapping[str, str] = {"pages_per_day": "pages", "bytes_per_day": "bytes"}
+"""The daily parts of a quota, and the usage that each one counts."""
+
+
+def limited(quota: Quota) -> bool:
+    """Return whether *quota* can hold jobs back at all; only then is it checked at a claim."""
+    return any(getattr(quota, part) is not None for part in ("running", *DAILY))
+
+
+def held_back(quota: Quota, running: int, today: Usage) -> str | None:
+    """Return which part of *quota* prevents another job from starting; ``None`` if none does.
+
+    The user has *running* jobs already; *today* is their usage on the day `day_of` now.
+    """
+    if quota.running is not None and running >= quota.running:
+        return "running"
+    return spent(quota, today)
+
+
+def spent(quota: Quota, today: Usage) -> str | None:
+    """Return which daily part of *quota* is used up, so that running jobs must stop too.
+
+    ``None`` if none is.
+    """
+    for part, used in DAILY.items():
+        most: int | None = getattr(quota, part)
+        if most is not None and getattr(today, used) >= most:
+            return part
+    return None
+
+
+def day_of(now: datetime) -> date:
+    """Return the UTC day of *now*."""
+    return now.astimezone(UTC).date()
+
+
+_Many = Annotated[int, Meta(ge=1, le=10**15)]
+
+
+class CeilingsAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ceilings of one job, as they are asked for; null is none."""
+
+    pages: _Many | None = None
+    bytes: Annotated[int, Meta(ge=1, le=10**18)] | None = None
+    duration_s: Annotated[float, Meta(gt=0, le=10**9)] | None = None
+    errors: _Many | None = None
+
+
+class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A quota as it is asked for: with bounds, and unknown fields refused."""
+
+    running: Annotated[int, Meta(ge=0, le=10**6)] | None = None
+    pending: Annotated[int, Meta(ge=0, le=10**9)] | None = None
+    pages_per_day: Annotated[int, Meta(ge=0, le=10**15)] | None = None
+    bytes_per_day: Annotated[int, Meta(ge=0, le=10**18)] | None = None
+    ceilings: CeilingsAsk = CeilingsAsk()
+
+    @property
+    def quota(self) -> Quota:
+        """Return what is asked for."""
+        return Quota(**asdict(self) | {"ceilings": Limits(**asdict(self.ceilings))})
+
 
 class User(Struct, frozen=True, kw_only=True):
     """An account. Its id is also its name, by which owners and actors are referred to.
@@ -145,7 +209,3 @@ class Grants(Struct, frozen=True, kw_only=True):
     addresses: bool = True  # --allow-address
     private: bool = True  # --allow-private
     ignore_robots: bool = True  # --ignore-robots
-
-
-NO_GRANTS = Grants(addresses=False, private=False, ignore_robots=False)
-"""What a server that others can reach grants until its admin changes it."""

@@ -1,5 +1,5 @@
-"""The shapes that leave the yard: what the API answers and the command line prints as JSON.
+"""Answers: what the API sends and the command line prints as JSON, where no record is the answer.
 
-Plain Pydantic, so that the command line needs no web framework. Instants are RFC 3339
-in UTC, durations are seconds (``*_s``), sizes are bytes. Names only ever get added.
+Instants are RFC 3339 in UTC, durations are seconds (``*_s``), sizes are bytes. Names only ever get
+added.
 """

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from crawlyard.core.access.credential import Credential, Given
-from crawlyard.core.access.policy import Setting
+from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.jobs.jobs import LimitsOut
@@ -124,13 +124,12 @@ class SectionOut(Wire, frozen=True, kw_only=True):
     updated_by: str  # a user's id; empty: nobody has
 
     @classmethod
-    def of(cls, setting: Setting) -> "SectionOut":
-        """Return the shape of *setting*."""
-        section = setting.section
+    def of(cls, section: Section, effective: Mapping[str, Any]) -> "SectionOut":
+        """Return the shape of *section* with the values that hold."""
         return cls(
             section=section.name,
             value=section.value,
-            effective=setting.effective,
+            effective=effective,
             version=section.version,
             updated_at=section.updated_at,
             updated_by=section.actor,

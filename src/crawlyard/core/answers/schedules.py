@@ -1,13 +1,16 @@
 """Answers about schedules, their ledger and their next runs."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Literal, Self
+from zlib import crc32
 from zoneinfo import ZoneInfo
 
+from msgspec import UNSET, UnsetType
+
 from crawlyard.core.answers.base import Tagged, Wire, seconds
-from crawlyard.core.schedules.planning import Forecast
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.planning import TimetableWarning
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, RecentTick, Tick
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
 from crawlyard.errors import Invalid
@@ -62,6 +65,30 @@ class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
             overrides=hidden(schedule.overrides),
         )
         return made.at_beat(schedule.beat)
+
+
+class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
+    """What is added to a schedule."""
+
+    recent: tuple[RecentTick, ...]  # its last 60 ticks, the latest first
+
+
+class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
+    """One schedule, and what became of its last instants if that was asked for."""
+
+    expanded: ScheduleTiesOut | UnsetType = UNSET
+
+    @classmethod
+    def with_recent(
+        cls, shape: ScheduleOut, recent: Sequence[RecentTick] | None
+    ) -> "ExpandedScheduleOut":
+        """Return *shape* with the last ticks of its schedule, if there are to be any."""
+        if recent is None:
+            return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
+        ties = ScheduleTiesOut(recent=tuple(recent))
+        # its tag is another whenever one of them changes
+        beat = crc32(repr((shape.beat, ties)).encode())
+        return cls.filled(shape, expanded=ties).at_beat(beat)
 
 
 class TickOut(Wire, frozen=True, kw_only=True):
@@ -141,13 +168,8 @@ class BackfillOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, backfilled: Backfilled) -> "BackfillOut":
         """Return the shape of *backfilled*."""
-        return cls(
-            dry_run=backfilled.dry_run,
-            since=backfilled.since,
-            until=backfilled.until,
-            runs=tuple(TickOut.of(tick) for tick in backfilled.runs),
-            kept=backfilled.kept,
-        )
+        runs = tuple(map(TickOut.of, backfilled.runs))
+        return cls.filled(backfilled, object="backfill", runs=runs, operation_id=None)
 
 
 class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):
@@ -182,46 +204,22 @@ class TimetableOut(Wire, frozen=True, kw_only=True):
     text: str
     next: list[ComingOut]
 
-    @staticmethod
+    @classmethod
     def of(
-        table: Timetable, when: str, zone: ZoneInfo, now: datetime, count: int
-    ) -> "TimetableOut":
-        """Return what *table* means at *now*, with at most *count* instants after that."""
-        coming: list[ComingOut] = []
-        at = table.after(now) if count else None
-        while at is not None:
-            coming.append(ComingOut.of(table, zone, at, now))
-            at = table.after(at) if len(coming) < count else None
-        return TimetableOut(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming)
-
-
-class TimetableWarningOut(Wire, frozen=True, kw_only=True):
-    """One thing to know before a time table is kept: *code* is for programs."""
-
-    code: str  # never, too_often, clock_change, wide_jitter
-    detail: str
-    at: datetime | None  # the run that it is about
+        cls,
+        table: Timetable,
+        when: str,
+        zone: ZoneInfo,
+        instants: Iterable[datetime],
+        now: datetime,
+        **more: Any,
+    ) -> Self:
+        """Return what *table* means, with *instants* at which it is due, seen at *now*."""
+        coming = [ComingOut.of(table, zone, at, now) for at in instants]
+        return cls(when=when, zone=zone.key, kind=table.kind, text=table.text, next=coming, **more)
 
 
 class TimetablePreviewOut(TimetableOut, frozen=True, kw_only=True):
     """What a time table means, its next runs, and what is to be known of them."""
 
-    warnings: tuple[TimetableWarningOut, ...]
-
-    @classmethod
-    def looked(
-        cls, table: Timetable, when: str, zone: str, found: Forecast, now: datetime
-    ) -> "TimetablePreviewOut":
-        """Return the shape of what was *found* of *table* at *now*."""
-        place = zone_of(zone)
-        return cls(
-            when=when,
-            zone=place.key,
-            kind=table.kind,
-            text=table.text,
-            next=[ComingOut.of(table, place, at, now) for at in found.instants],
-            warnings=tuple(
-                TimetableWarningOut(code=w.concern, detail=w.detail, at=w.at)
-                for w in found.warnings
-            ),
-        )
+    warnings: tuple[TimetableWarning, ...]

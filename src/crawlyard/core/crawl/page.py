@@ -239,3 +239,27 @@ class KnownURL(Struct, frozen=True, kw_only=True):
     tries: int
     due_at: datetime | None
     parent: str | None  # the URL of the page that named it
+
+
+class UrlOutcomeKind(StrEnum):
+    """What happened to a URL."""
+
+    FETCHED = auto()
+    FAILED = auto()
+    REDIRECTED = auto()  # it led to another URL
+    WAITING = auto()
+    SKIPPED = auto()  # a rule kept it out, or it led to a URL that was kept out or known
+    NEVER_FOUND = auto()  # no page, seed or sitemap named it
+
+
+class UrlOutcome(Struct, frozen=True, kw_only=True):
+    """What happened to a URL in a job."""
+
+    url: str  # in its canonical spelling
+    kind: UrlOutcomeKind
+    detail: str  # a sentence
+    known: KnownURL | None = None
+    page: StoredPage | None = None  # of a URL that was fetched or failed
+    redirected_to: str | None = None
+    rule: str = ""  # the rule that excludes it, or would
+    position: int | None = None  # of a waiting URL that will be requested, from 1

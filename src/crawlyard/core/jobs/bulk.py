@@ -2,14 +2,15 @@
 
 from collections.abc import Mapping
 from enum import StrEnum, auto
+from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert, to_builtins
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.filter import Condition
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import DELETABLE, Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
 
@@ -87,6 +88,22 @@ class BulkDone(Struct, frozen=True, kw_only=True):
     operation: Operation | None = None  # does the rest in the background, if there are too many
 
 
+def request_of(asked: BulkAction, **jobs: object) -> Mapping[str, object]:
+    """Return the request of the operation that does this to *jobs*."""
+    request: dict[str, Any] = to_builtins(asked) | to_builtins(jobs)
+    return request
+
+
+def action_in(request: Mapping[str, object]) -> BulkAction:
+    """Return the action in the request of an operation."""
+    return convert(request, BulkAction)
+
+
+def conditions_in(request: Mapping[str, object]) -> tuple[Condition, ...]:
+    """Return the conditions in the request of an operation."""
+    return convert(request["where"], tuple[Condition, ...])
+
+
 _MOVES: Mapping[JobAction, Move] = {
     JobAction.PAUSE: Move.PAUSE,
     JobAction.RESUME: Move.RESUME,
@@ -112,7 +129,7 @@ def check_possible(asked: BulkAction, job: Job) -> None:
 def _allowed(asked: BulkAction, state: State) -> bool:
     match asked.action:
         case JobAction.DELETE:
-            return state.ended or state is State.PAUSED
+            return state in DELETABLE
         case JobAction.SET_PRIORITY:
             return state is not State.CANCELLED
         case JobAction.RETRY if asked.scope is RetryScope.NOW:

@@ -11,8 +11,8 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Course, LogLine
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.pulse import Pulse, Workload
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import Budget, Share
 
 
@@ -52,6 +52,11 @@ class Standing(Struct, frozen=True, kw_only=True):
     def workers(self) -> int:
         """Return how many workers run it, or a part of it."""
         return self.sharers + (self.shard.worker is not None)
+
+    @property
+    def changed_at(self) -> datetime:
+        """Return when something of it was written last: the job itself, or its progress."""
+        return max(self.job.updated_at, self.shard.updated_at or self.job.updated_at)
 
 
 class Asker(Struct, frozen=True):

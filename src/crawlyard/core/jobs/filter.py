@@ -5,17 +5,15 @@ the name or a start URL. A leading `-` negates it. Several values separated by c
 of them does. `"…"` keeps whitespace, commas and colons together.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum, auto
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import Job, Source
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority, hosts_in
 from crawlyard.errors import Invalid
 
 MOST_TERMS = 50
@@ -44,15 +42,6 @@ class FilterKey(StrEnum):
     CREATED_AFTER = auto()  # at that instant, or after it
     CREATED_BEFORE = auto()
     TEXT = auto()  # a part of the name or of a start URL, whatever its case
-
-
-class Source(StrEnum):
-    """Where a job comes from, in one word."""
-
-    DIRECT = auto()  # someone submitted a spec of their own
-    TEMPLATE = auto()
-    SCHEDULE = auto()
-    RETRY = auto()  # of another job
 
 
 class Condition(Struct, frozen=True, kw_only=True):
@@ -98,39 +87,6 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
 def fits(asked: Condition, job: Job) -> bool:
     """Return whether *job* matches a condition."""
     return asked.negated is not any(MEANINGS[asked.key].fits(job, word) for word in asked.words)
-
-
-def source_of(job: Job) -> Source:
-    """Return where *job* comes from."""
-    if job.retry_of is not None:
-        return Source.RETRY
-    if job.origin.schedule_id is not None:
-        return Source.SCHEDULE
-    return Source.DIRECT if job.origin.template_id is None else Source.TEMPLATE
-
-
-def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
-    found: dict[str, None] = {}
-    for url in urls:
-        plain = _PLAIN.match(url)
-        if plain is not None:  # matches nearly all URLs, in a tenth of the time
-            found[plain[1]] = None
-            continue
-        try:
-            parts = urlsplit(url.strip())
-            host, port = (parts.hostname or "").removesuffix("."), parts.port
-        except ValueError:
-            continue
-        found[host] = None
-        if port is not None and port != _PORTS.get(parts.scheme.lower()):
-            found[f"{host}:{port}"] = None
-    found.pop("", None)
-    return tuple(found)
-
-
-_PORTS = {"http": 80, "https": 443}
-_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # lower case, without a port
 
 
 # --- the words of each key
@@ -231,7 +187,7 @@ MEANINGS: Mapping[FilterKey, Meaning] = {
     FilterKey.ORIGIN: Meaning(
         doc="`direct`, `template`, `schedule`, `retry`.",
         read=_one_of(Source),
-        fits=lambda job, word: source_of(job) == word,
+        fits=lambda job, word: job.source == word,
     ),
     FilterKey.CREATED_AFTER: Meaning(
         doc="On this day or at this instant, or later.",

@@ -1,18 +1,18 @@
-"""Jobs: one crawl, and the moves of its lifecycle."""
+"""Jobs: one crawl, the moves of its lifecycle, and what can be done to it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from enum import StrEnum, auto
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason, after
-from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.lifecycle import ENDED, LIFECYCLE, Move, State, StateReason, after
+from crawlyard.core.jobs.limits import Limits, Usage, breach
 from crawlyard.core.jobs.retry import RetryReason
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.webhooks.webhook import Secret, Webhook
 from crawlyard.errors import IllegalMove
 
@@ -31,6 +31,15 @@ EVENT_OF: Mapping[Move, EventName] = {
     Move.RETRY_NOW: EventName.HURRIED,
 }
 """The event for each move; a lost worker has an event of its own."""
+
+
+class Source(StrEnum):
+    """Where a job comes from, in one word."""
+
+    DIRECT = auto()  # someone submitted a spec of their own
+    TEMPLATE = auto()
+    SCHEDULE = auto()
+    RETRY = auto()  # of another job
 
 
 class Origin(Struct, frozen=True, kw_only=True):
@@ -101,6 +110,15 @@ class Job(Struct, frozen=True, kw_only=True):
     def isolated(self) -> bool:
         """Return whether it must run alone in a child process, because a worker died running it."""
         return self.losses > 0
+
+    @property
+    def source(self) -> Source:
+        """Return where it comes from."""
+        if self.retry_of is not None:
+            return Source.RETRY
+        if self.origin.schedule_id is not None:
+            return Source.SCHEDULE
+        return Source.DIRECT if self.origin.template_id is None else Source.TEMPLATE
 
     def webhooks(self) -> list[Webhook]:
         """Return the webhooks in its spec, each with an id derived from the job's."""
@@ -290,3 +308,53 @@ _REASON_OF: Mapping[State, StateReason] = {
     State.FAILED: StateReason.INTERNAL_ERROR,
     State.CANCELLED: StateReason.BY_USER,
 }
+
+
+class Action(StrEnum):
+    """An action of the API on jobs, by the word that its paths and methods use."""
+
+    PAUSE = auto()
+    RESUME = auto()
+    CANCEL = auto()
+    RETRY = auto()  # as a new job, its failed URLs, or now what waits
+    EDIT = auto()
+    DELETE = auto()
+
+
+DELETABLE = ENDED | {State.PAUSED}
+
+_OF_MOVE: Mapping[str, Action] = {
+    Move.PAUSE: Action.PAUSE,
+    Move.RESUME: Action.RESUME,
+    Move.CANCEL: Action.CANCEL,
+    Move.RETRY_FAILED: Action.RETRY,
+    Move.RETRY_NOW: Action.RETRY,
+}
+
+
+def actions_of(allowed: Sequence[str]) -> list[str]:
+    """Return the API actions for these moves, in order; a word that is not a move is kept."""
+    named = (_OF_MOVE.get(word, "" if word in set(Move) else word) for word in allowed)
+    return list(dict.fromkeys(str(verb) for verb in named if verb))
+
+
+def has_rest(usage: Usage) -> bool:
+    """Return whether anything is left to fetch."""
+    # a job that ended before its first request has discovered nothing, and has all left to do
+    return not usage.discovered or bool(usage.waiting)
+
+
+def actions_on(job: Job, usage: Usage) -> tuple[str, ...]:
+    """Return the actions possible on a job with this usage, in the order of `Action`."""
+    moves = {Action(verb) for verb in actions_of(tuple(LIFECYCLE[job.state]))}
+    goes_on = has_rest(usage) and breach(job.limits, usage) is None
+    if job.damaged:
+        end = Action.CANCEL if job.state is State.RUNNING else Action.DELETE
+        return (str(end),)
+    if job.state.ended and not goes_on:
+        moves.discard(Action.RESUME)
+    if job.state is not State.CANCELLED:
+        moves.add(Action.EDIT)
+    if job.state in DELETABLE:
+        moves.add(Action.DELETE)
+    return tuple(str(action) for action in Action if action in moves)

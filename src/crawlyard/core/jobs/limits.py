@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.field_types import check_types
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.quantity import LARGEST, counted
 
@@ -76,13 +75,13 @@ LIMITS: Mapping[str, str] = {name.removesuffix("_s"): name for name in LIMIT_NAM
 """The fields by the words that reasons and events use for them."""
 
 
-class Usage(Struct, frozen=True, kw_only=True):
-    """What a job has used and done. Each field only grows, except when failures are retried."""
+class Counters(Struct, kw_only=True):
+    """What a job has used and done: a `Usage`, or the live counters of a crawl."""
 
-    pages: int = 0
-    bytes: int = 0
-    duration_s: float = 0.0
-    errors: int = 0
+    pages: int = 0  # targets with a final HTTP answer
+    bytes: int = 0  # of response bodies, on the wire
+    duration_s: float = 0.0  # running time
+    errors: int = 0  # targets that were given up
     discovered: int = 0  # URLs that were worth a fetch: in scope, each once
     done: int = 0  # of those, how many need no further fetch, whatever came of it
     skipped: int = 0  # URLs that a rule kept out: scope, patterns, depth, robots, duplicates
@@ -90,14 +89,23 @@ class Usage(Struct, frozen=True, kw_only=True):
     bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
 
-    def plus(self, other: "Usage") -> "Usage":
-        """Return the sum, field by field."""
-        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in USAGE_NAMES})
-
     @property
     def waiting(self) -> int:
         """Return how many discovered URLs are still to be fetched; never negative."""
         return max(0, self.discovered - self.done)
+
+    @property
+    def fruitless(self) -> bool:
+        """Return whether there were no results except errors and redirects."""
+        return not self.pages or self.done == self.errors + self.redirects - self.bad_redirects
+
+
+class Usage(Counters, frozen=True, kw_only=True):  # type: ignore[misc] # only a dataclass may not
+    """What a job has used and done. Each field only grows, except when failures are retried."""
+
+    def plus(self, other: "Usage") -> "Usage":
+        """Return the sum, field by field."""
+        return Usage(**{name: getattr(self, name) + getattr(other, name) for name in USAGE_NAMES})
 
 
 USAGE_NAMES = Usage.__struct_fields__
@@ -113,31 +121,7 @@ def given_back(usage: Usage, *, targets: int, pages: int, errors: int) -> Usage:
     )
 
 
-class Used(Protocol):
-    """What a limit is compared with: a `Usage`, or live counters."""
-
-    @property
-    def pages(self) -> int:
-        """Return how many targets got a final HTTP answer."""
-        ...
-
-    @property
-    def bytes(self) -> int:
-        """Return the size of the response bodies, on the wire."""
-        ...
-
-    @property
-    def duration_s(self) -> float:
-        """Return the running time."""
-        ...
-
-    @property
-    def errors(self) -> int:
-        """Return how many targets were given up."""
-        ...
-
-
-def breach(limits: Limits, usage: Used) -> str | None:
+def breach(limits: Limits, usage: Counters) -> str | None:
     """Return the word for the first limit that is used up; ``None`` if none is."""
     for word, name in LIMITS.items():
         ceiling = getattr(limits, name)
@@ -178,7 +162,7 @@ class ResourceLimiter(Struct, frozen=True):
 
     limits: Limits = field(default_factory=Limits)
 
-    def decide(self, usage: Used, in_flight: int = 0) -> Decision:
+    def decide(self, usage: Counters, in_flight: int = 0) -> Decision:
         """Return whether a fetch may start while *in_flight* others are under way."""
         name = breach(self.limits, usage)
         if name is not None:
@@ -194,7 +178,7 @@ class ResourceLimiter(Struct, frozen=True):
             )
         return _ALLOWED
 
-    def describe(self, name: str, usage: Used) -> str:
+    def describe(self, name: str, usage: Counters) -> str:
         """Return a sentence about the limit *name*: its value, and by how much it was exceeded."""
         ceiling, used = getattr(self.limits, LIMITS[name]), getattr(usage, LIMITS[name])
         over = used - ceiling

@@ -1,7 +1,7 @@
-"""Queue order: by level, then in turn between owners, then by waiting time."""
+"""Queue: its order (level, then turn between owners, then age), and wakeups when work is due."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 
 from msgspec import Struct
@@ -9,7 +9,7 @@ from msgspec import Struct
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 
 
 def claim_key(job: Job) -> tuple[int, int, datetime, str]:
@@ -112,3 +112,23 @@ class PriorityQueue:
         """Return how many jobs wait at each priority, highest first, zeros included."""
         waiting = Counter(j.priority for j in self._jobs if j.state is State.PENDING)
         return {p: waiting[p] for p in sorted(Priority, reverse=True)}
+
+
+class Wakeup(Struct, frozen=True, order=True):
+    """Work waits from *at* on. It names no job: a worker takes whatever is first by then."""
+
+    at: datetime
+    needs: str = ""  # required worker tags: sorted, one per line
+    urgent: bool = False  # reserved slots take it as well
+    shard: bool = False  # a shard of a running job: not every free worker may take it at once
+
+
+def due_of(job: Job) -> Wakeup:
+    """Return the wakeup for a pending job."""
+    needs = needs_text(job.spec.worker_tags)
+    return Wakeup(at=job.due_at, needs=needs, urgent=job.level is Priority.URGENT)
+
+
+def needs_text(tags: Collection[str]) -> str:
+    """Return the tags that a job requires, in the form used by `Wakeup` and in the store."""
+    return "\n".join(sorted(set(tags))) if tags else ""

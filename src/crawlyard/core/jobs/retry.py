@@ -6,8 +6,7 @@ from typing import Annotated
 
 from msgspec import Struct
 
-from crawlyard.core.field_types import check_types
-from crawlyard.core.fields import Count, Panel, Seconds, about, check_bounds
+from crawlyard.core.fields import Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 

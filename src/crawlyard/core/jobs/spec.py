@@ -1,21 +1,92 @@
 """Job spec: all options of one crawl."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum, auto
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from crawlyard.core.field_types import check_types
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.spread import Asked, check_spread
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
+
+
+class Priority(StrEnum):
+    """Words outside, ordered by rank: ``LOW < NORMAL < HIGH < URGENT``."""
+
+    LOW = auto()
+    NORMAL = auto()
+    HIGH = auto()
+    URGENT = auto()
+
+    @property
+    def rank(self) -> int:
+        """Return its number in the database: 0 for low to 3 for urgent."""
+        return _RANKS[self]
+
+    @staticmethod
+    def ranked(rank: int) -> "Priority":
+        """Return the priority of a rank.
+
+        Raises:
+            ValueError: there is none.
+        """
+        if rank not in _BY_RANK:
+            raise ValueError(f"{rank} is not the rank of a priority")
+        return _BY_RANK[rank]
+
+    def __lt__(self, other: str) -> bool:
+        return self.rank < _rank(other)
+
+    def __le__(self, other: str) -> bool:
+        return self.rank <= _rank(other)
+
+    def __gt__(self, other: str) -> bool:
+        return self.rank > _rank(other)
+
+    def __ge__(self, other: str) -> bool:
+        return self.rank >= _rank(other)
+
+    @classmethod
+    def of(cls, word: str) -> "Priority":
+        """Return the priority named *word*.
+
+        Raises:
+            Invalid: there is no priority of that name.
+        """
+        try:
+            return cls(word.lower())
+        except ValueError:
+            known = ", ".join(reversed(cls))
+            raise Invalid("priority", f"expected one of {known}, got {word!r}") from None
+
+
+_BY_RANK = dict(enumerate(Priority))
+
+_RANKS = {priority: rank for rank, priority in _BY_RANK.items()}
+
+
+def _rank(other: object) -> int:
+    if not isinstance(other, Priority):
+        raise TypeError(f"a priority has no order with {other!r}")
+    return other.rank
+
+
+class Spread(StrEnum):
+    """The word that, as a number of shards, lets the server choose."""
+
+    AUTO = "auto"
+
+
+SpreadOver = int | Spread
+"""How many shards a spec asks for; 0 and 1 both mean one worker."""
+
+MOST_SHARDS = 64
 
 
 class Scope(StrEnum):
@@ -135,7 +206,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     spread: Annotated[
-        Asked,
+        SpreadOver,
         about(
             "number of workers that crawl at once; 0 and 1: one worker",
             help="Over N workers at once, or auto.",
@@ -342,7 +413,9 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
         check_worker_tags("worker_tags", self.worker_tags)
-        check_spread(self.spread)
+        if not isinstance(self.spread, Spread) and not 0 <= self.spread <= MOST_SHARDS:
+            said = f'expected 0 to {MOST_SHARDS}, or "auto", got {self.spread}'
+            raise Invalid("spread", said)
 
 
 def check_worker_tags(name: str, tags: Sequence[str]) -> None:
@@ -356,3 +429,28 @@ def check_worker_tags(name: str, tags: Sequence[str]) -> None:
     for tag in tags:
         if not _WORKER_TAG.fullmatch(tag):
             raise Invalid(name, f"expected 1 to 64 letters, digits or . _ : - each, got {tag!r}")
+
+
+def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
+    """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
+    found: dict[str, None] = {}
+    for url in urls:
+        plain = _PLAIN.match(url)
+        if plain is not None:  # matches nearly all URLs, in a tenth of the time
+            found[plain[1]] = None
+            continue
+        try:
+            parts = urlsplit(url.strip())
+            host, port = (parts.hostname or "").removesuffix("."), parts.port
+        except ValueError:
+            continue
+        found[host] = None
+        if port is not None and port != _PORTS.get(parts.scheme.lower()):
+            found[f"{host}:{port}"] = None
+    found.pop("", None)
+    return tuple(found)
+
+
+_PORTS = {"http": 80, "https": 443}
+
+_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # lower case, without a port

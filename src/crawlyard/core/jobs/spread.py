@@ -3,17 +3,14 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from enum import StrEnum
 
 from msgspec import Struct, field
 
-from crawlyard.core.jobs.limits import Decision, Limits, Usage, Used
-from crawlyard.errors import Invalid
+from crawlyard.core.jobs.limits import Counters, Decision, Limits, Usage
+from crawlyard.core.jobs.spec import MOST_SHARDS, Spread, SpreadOver
 
-BUCKETS = 64
+BUCKETS = MOST_SHARDS
 """The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""
-
-MOST_SHARDS = BUCKETS
 
 REST = timedelta(seconds=2)
 """A worker that has a shard of a job takes a second one after that has been free for this long."""
@@ -31,27 +28,8 @@ _MOST_UNASKED = 8
 _WORTH_S = 60.0
 
 
-class Spread(StrEnum):
-    """The word that, as a number of shards, lets the server choose."""
-
-    AUTO = "auto"
-
-
-Asked = int | Spread
-"""How many shards a spec asks for; 0 and 1 both mean one worker."""
-
 Budget = Mapping[str, int]
 """What a shard may still use, by the names in `COUNTED`; a missing name means no limit."""
-
-
-def check_spread(asked: Asked) -> None:
-    """Check the number of shards in a spec.
-
-    Raises:
-        Invalid: it is out of range.
-    """
-    if not isinstance(asked, Spread) and not 0 <= asked <= MOST_SHARDS:
-        raise Invalid("spread", f'expected 0 to {MOST_SHARDS}, or "auto", got {asked}')
 
 
 def bucket_of(host: str) -> int:
@@ -77,7 +55,7 @@ class Extent(Struct, frozen=True, kw_only=True):
     rate: float = 0.0  # URLs done per second when it last ran; 0: unknown
 
 
-def shards_for(asked: Asked, extent: Extent) -> int:
+def shards_for(asked: SpreadOver, extent: Extent) -> int:
     """Return how many shards to split a job into; 0 means none: one worker runs all of it.
 
     *asked* is a number, or `Spread.AUTO`: one shard per eight hosts, at most eight, unless one
@@ -148,7 +126,7 @@ class Allowance(Struct, frozen=True):
     told: Usage
     share: Share
 
-    def decide(self, usage: Used, in_flight: int = 0) -> Decision:
+    def decide(self, usage: Counters, in_flight: int = 0) -> Decision:
         """Return whether a fetch may start while *in_flight* others are under way.
 
         A used-up budget does not end the crawl: the next checkpoint may extend it.

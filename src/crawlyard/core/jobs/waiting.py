@@ -7,13 +7,12 @@ from enum import StrEnum, auto
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crawlyard.core.access.quota import DAILY
-from crawlyard.core.hosts.rule import HostState
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.access.user import DAILY
+from crawlyard.core.hosts.hosts import HostReport, HostState
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import can_run
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.core.quantity import counted
 

@@ -3,15 +3,19 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+from typing import Literal
+from urllib.parse import quote
 
 from msgspec import Struct, field
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.hosts.status import HostStanding
+from crawlyard.core.answers.base import API, Wire
+from crawlyard.core.answers.fleet.watch import HostOut
 from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
+from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.core.webhooks.webhook import Webhook
 
 IN_A_ROW = 3
@@ -62,6 +66,27 @@ class SubjectKind(StrEnum):
     TEMPLATE = auto()
     HOST = auto()
     WEBHOOK = auto()
+
+
+HELPS: Mapping[Trouble, str] = {
+    Trouble.DISK_FULL: "PUT /settings/{section}",
+    Trouble.JOB_DAMAGED: "DELETE /jobs/{job_id}",
+    Trouble.SCHEDULE_OVERDUE: "POST /schedules/{ref}/run",
+    Trouble.SCHEDULE_PAUSED: "POST /schedules/{ref}/resume",
+    Trouble.RUNS_FAILING: "POST /jobs/{job_id}/retry",
+    Trouble.JOB_PAUSED: "POST /jobs/{job_id}/resume",
+    Trouble.HOST_REFUSING: "PATCH /jobs/{job_id}",
+    Trouble.WEBHOOK_OFF: "POST /webhooks/{webhook_id}/enable",
+}
+"""The endpoint that helps; where there is none, nothing of the API does."""
+
+_PATHS: Mapping[SubjectKind, str] = {
+    SubjectKind.JOB: "jobs",
+    SubjectKind.SCHEDULE: "schedules",
+    SubjectKind.TEMPLATE: "templates",
+    SubjectKind.HOST: "hosts",
+    SubjectKind.WEBHOOK: "webhooks",
+}
 
 
 class NoticeLine(Struct, frozen=True, kw_only=True):
@@ -132,30 +157,48 @@ class Facts(Struct, frozen=True, kw_only=True):
     names: Mapping[NoticeLine, str] = field(default_factory=dict)  # for lines whose subject exists
     paused: Sequence[Job] = ()
     damaged: Sequence[Job] = ()
-    hosts: Sequence[HostStanding] = ()
+    hosts: Sequence[HostOut] = ()
     webhooks: Sequence[Webhook] = ()
     cut: frozenset[Trouble] = frozenset()
 
 
-class Notice(Struct, frozen=True, kw_only=True):
-    """One problem that needs a person."""
+class Subject(Wire, frozen=True, kw_only=True):
+    """What a notice is about, and the path of it."""
 
-    trouble: Trouble
-    detail: str  # a sentence without the name of the subject
-    subject: SubjectKind | None = None
-    key: str = ""  # the id of the subject, or the host
-    name: str = ""
-    job_id: str | None = None  # a job on which the user can act
-    since: datetime | None = None  # None: unknown
+    type: str  # job, schedule, template, host or webhook
+    id: str  # of a host, its name
+    name: str
+    path: str
 
 
-class Attention(Struct, frozen=True, kw_only=True):
-    """All problems that need a person: most urgent kind first, and oldest first within a kind."""
+class Help(Wire, frozen=True, kw_only=True):
+    """What can be done about it: an endpoint as the document names it, and where that is."""
 
+    endpoint: str
+    method: str
+    path: str
+
+
+class Notice(Wire, frozen=True, kw_only=True):
+    """One thing that needs a person."""
+
+    object: Literal["notice"] = "notice"
+    kind: str
+    detail: str  # a sentence; its subject is not named in it
+    subject: Subject | None  # null: the yard itself
+    job_id: str | None  # the job to which something can be done
+    since: datetime | None  # null: nobody knows
+    help: Help | None
+
+
+class Attention(Wire, frozen=True, kw_only=True):
+    """What needs a person: the most urgent kind first, in each what lasts longest."""
+
+    object: Literal["attention"] = "attention"
     at: datetime
-    notices: tuple[Notice, ...] = ()  # at most `MOST_OF_KIND` of each kind
-    counts: Mapping[Trouble, int] = field(default_factory=dict)  # without zeros
-    cut: frozenset[Trouble] = frozenset()  # kinds that may have more than their count
+    items: tuple[Notice, ...]  # at most 20 of each kind
+    counts: Mapping[str, int]  # by kind, with those that are not among the items
+    at_least: tuple[str, ...]  # kinds of which there may be more than their count
 
 
 def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
@@ -166,14 +209,51 @@ def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
 def attention(facts: Facts, kinds: Collection[Trouble]) -> Attention:
     """Return the notices of these *kinds* that follow from *facts*."""
     shown: list[Notice] = []
-    counts: dict[Trouble, int] = {}
+    counts: dict[str, int] = {}
     for kind in Trouble:
         found = _FIND[kind](facts) if kind in kinds else []
         if found:
-            counts[kind] = len(found)
+            counts[str(kind)] = len(found)
             shown += sorted(found, key=lambda n: n.since or facts.now)[:MOST_OF_KIND]
-    cut = frozenset(facts.cut & set(kinds))
-    return Attention(at=facts.now, notices=tuple(shown), counts=counts, cut=cut)
+    cut = tuple(sorted(map(str, facts.cut & set(kinds))))
+    return Attention(at=facts.now, items=tuple(shown), counts=counts, at_least=cut)
+
+
+def notice(
+    kind: Trouble,
+    detail: str,
+    subject: SubjectKind | None = None,
+    key: str = "",
+    name: str = "",
+    *,
+    job_id: str | None = None,
+    since: datetime | None = None,
+) -> Notice:
+    """Return a notice about the thing *key*, without credentials in its texts.
+
+    The user can act on the job *job_id*.
+    """
+    about = None
+    if subject is not None:
+        path = f"{API}/{_PATHS[subject]}/{quote(key, safe='')}"
+        about = Subject(type=subject, id=key, name=hidden_urls(name), path=path)
+    return Notice(
+        kind=kind,
+        detail=hidden_urls(detail),
+        subject=about,
+        job_id=job_id,
+        since=since,
+        help=_help(kind, key, job_id),
+    )
+
+
+def _help(kind: Trouble, key: str, job_id: str | None) -> Help | None:
+    endpoint = HELPS.get(kind)
+    if endpoint is None or ("{job_id}" in endpoint and job_id is None):
+        return None
+    method, _, path = endpoint.partition(" ")
+    of = {"section": "retention", "job_id": job_id, "ref": key, "webhook_id": key}
+    return Help(endpoint=endpoint, method=method, path=f"{API}{path.format_map(of)}")
 
 
 def suspects(failures: Iterable[tuple[NoticeLine | None, JobEnd]]) -> Mapping[NoticeLine, datetime]:
@@ -204,11 +284,11 @@ def _no_worker(facts: Facts) -> list[Notice]:
         return []
     jobs = counted(waiting.count, "job waits", "jobs wait")
     return [
-        Notice(
-            trouble=Trouble.NO_WORKER,
-            detail=f"{jobs}, and no worker takes any (crawlyard work runs one)",
-            subject=SubjectKind.JOB,
-            key=waiting.oldest or "",
+        notice(
+            Trouble.NO_WORKER,
+            f"{jobs}, and no worker takes any (crawlyard work runs one)",
+            SubjectKind.JOB,
+            waiting.oldest or "",
             job_id=waiting.oldest,
             since=waiting.since,
         )
@@ -221,7 +301,7 @@ def _disk_full(facts: Facts) -> list[Notice]:
         return []
     free = f"{disk.free / (1 << 30):.1f} of {disk.total / (1 << 30):,.0f} GiB are free"
     detail = f"the disk of {disk.folder} is nearly full: {free}"
-    return [Notice(trouble=Trouble.DISK_FULL, detail=detail)]
+    return [notice(Trouble.DISK_FULL, detail)]
 
 
 def _overdue(facts: Facts) -> list[Notice]:
@@ -246,12 +326,12 @@ def _schedules_paused(facts: Facts) -> list[Notice]:
 def _of_schedule(
     trouble: Trouble, schedule: CrawlSchedule, detail: str, since: datetime | None
 ) -> Notice:
-    return Notice(
-        trouble=trouble,
-        detail=detail,
-        subject=SubjectKind.SCHEDULE,
-        key=schedule.id,
-        name=schedule.name,
+    return notice(
+        trouble,
+        detail,
+        SubjectKind.SCHEDULE,
+        schedule.id,
+        schedule.name,
         since=since,
     )
 
@@ -265,12 +345,12 @@ def _runs_failing(facts: Facts) -> list[Notice]:
             more = "at least " if len(failed) == len(ends) else ""
             named = line.kind is SubjectKind.JOB
             found.append(
-                Notice(
-                    trouble=Trouble.RUNS_FAILING,
-                    detail=f"its last jobs have failed, {more}{len(failed)} in a row",
-                    subject=line.kind,
-                    key=failed[0].job_id if named else line.key,
-                    name=facts.names[line],
+                notice(
+                    Trouble.RUNS_FAILING,
+                    f"its last jobs have failed, {more}{len(failed)} in a row",
+                    line.kind,
+                    failed[0].job_id if named else line.key,
+                    facts.names[line],
                     job_id=failed[0].job_id,
                     since=failed[-1].ended_at,
                 )
@@ -285,12 +365,12 @@ def _jobs_paused(facts: Facts) -> list[Notice]:
         if job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG):
             why = f": {job.detail}" if job.detail else ""
             found.append(
-                Notice(
-                    trouble=Trouble.JOB_PAUSED,
-                    detail=f"it is paused ({job.state_reason}){why}",
-                    subject=SubjectKind.JOB,
-                    key=job.id,
-                    name=job.spec.name,
+                notice(
+                    Trouble.JOB_PAUSED,
+                    f"it is paused ({job.state_reason}){why}",
+                    SubjectKind.JOB,
+                    job.id,
+                    job.spec.name,
                     job_id=job.id,
                     since=job.since,
                 )
@@ -300,12 +380,12 @@ def _jobs_paused(facts: Facts) -> list[Notice]:
 
 def _jobs_damaged(facts: Facts) -> list[Notice]:
     return [
-        Notice(
-            trouble=Trouble.JOB_DAMAGED,
-            detail=f"it is {damage_of(job)}",
-            subject=SubjectKind.JOB,
-            key=job.id,
-            name=job.spec.name,
+        notice(
+            Trouble.JOB_DAMAGED,
+            f"it is {damage_of(job)}",
+            SubjectKind.JOB,
+            job.id,
+            job.spec.name,
             job_id=job.id,
         )
         for job in facts.damaged
@@ -314,12 +394,12 @@ def _jobs_damaged(facts: Facts) -> list[Notice]:
 
 def _hosts_refusing(facts: Facts) -> list[Notice]:
     return [
-        Notice(
-            trouble=Trouble.HOST_REFUSING,
-            detail=f"it has refused the last {host.refusals} requests (429 or 503)",
-            subject=SubjectKind.HOST,
-            key=host.host,
-            name=host.host,
+        notice(
+            Trouble.HOST_REFUSING,
+            f"it has refused the last {host.refusals} requests (429 or 503)",
+            SubjectKind.HOST,
+            host.host,
+            host.host,
             job_id=next(iter(host.jobs), None),
         )
         for host in facts.hosts
@@ -329,12 +409,12 @@ def _hosts_refusing(facts: Facts) -> list[Notice]:
 
 def _webhooks_off(facts: Facts) -> list[Notice]:
     return [
-        Notice(
-            trouble=Trouble.WEBHOOK_OFF,
-            detail=f"it was switched off: {webhook.disabled_reason}",
-            subject=SubjectKind.WEBHOOK,
-            key=webhook.id,
-            name=webhook.receiver,
+        notice(
+            Trouble.WEBHOOK_OFF,
+            f"it was switched off: {webhook.disabled_reason}",
+            SubjectKind.WEBHOOK,
+            webhook.id,
+            webhook.receiver,
             since=webhook.failing_since or webhook.updated_at,
         )
         for webhook in facts.webhooks

@@ -6,7 +6,7 @@ from enum import StrEnum, auto
 
 from msgspec import Struct, field
 
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport
 
 
 class WorkerWish(StrEnum):

@@ -1,6 +1,6 @@
 """Decisions about due ticks: which run, which are skipped, and why.
 
-A scheduler reads a schedule, calls `decide`, creates a job for each `Run`, and writes everything in
+A scheduler reads a schedule, calls `decide`, creates a job for each run, and writes everything in
 one transaction. Until that commits, nothing has happened: whoever decides next starts from the same
 stored schedule, so a crash in between neither loses nor repeats a run.
 """
@@ -25,39 +25,18 @@ from crawlyard.core.schedules.schedule import (
 )
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """A tick for which to submit a job now, and the contents of its row."""
-
-    due_at: datetime
-    outcome: TickOutcome  # RAN or CAUGHT_UP
-    reason: TickReason
-    detail: str = ""
-
-    def tick(self, schedule_id: str, job_id: str, now: datetime) -> Tick:
-        """Return its row in the ledger, once its job exists."""
-        return Tick(
-            schedule_id=schedule_id,
-            due_at=self.due_at,
-            outcome=self.outcome,
-            reason=self.reason,
-            detail=self.detail,
-            job_id=job_id,
-            decided_at=now,
-        )
-
-
 class TickDecision(Struct, frozen=True, kw_only=True):
     """What to write for one schedule, in one transaction."""
 
     ticks: tuple[Tick, ...] = ()  # of ticks without a run, and of jobs that are replaced
-    runs: tuple[Run, ...] = ()  # earliest first
+    runs: tuple[Tick, ...] = ()  # for which to submit a job, whose id they get; earliest first
     cancels: tuple[Job, ...] = ()  # jobs to cancel, to make room for the runs
     schedule_after: CrawlSchedule  # with the next beat; the given object if nothing was decided
     next_at: datetime | None = None  # as it would be if runs were left
     fire_at: datetime | None = None  # as it would be if runs were left
     waited_at: datetime | None = None  # the due time of a waiting tick that was replaced
 
-    def refused(self, run: Run, reason: TickReason, detail: str, now: datetime) -> "TickDecision":
+    def refused(self, run: Tick, reason: TickReason, detail: str, now: datetime) -> "TickDecision":
         """Return the decision without *run*, whose job could not be submitted; its row says why.
 
         It does not use up one of the remaining runs. If it was the only run to submit, the jobs
@@ -67,13 +46,8 @@ class TickDecision(Struct, frozen=True, kw_only=True):
         if after.runs_left is not None:
             left = after.runs_left + 1
             after = replace(after, runs_left=left, next_at=self.next_at, fire_at=self.fire_at)
-        skipped = Tick(
-            schedule_id=after.id,
-            due_at=run.due_at,
-            outcome=TickOutcome.SKIPPED,
-            reason=reason,
-            detail=detail,
-            decided_at=now,
+        skipped = replace(
+            run, outcome=TickOutcome.SKIPPED, reason=reason, detail=detail, decided_at=now
         )
         runs = tuple(other for other in self.runs if other != run)
         if runs:
@@ -131,9 +105,9 @@ def decide(
         if not was_on:
             deciding.note(due_at, TickOutcome.SKIPPED, TickReason.PAUSED, schedule.pause_reason)
         elif index >= late:
-            deciding.run(Run(due_at=due_at, outcome=TickOutcome.RAN, reason=TickReason.ON_TIME))
+            deciding.run(deciding.tick(due_at, TickOutcome.RAN, TickReason.ON_TIME))
         elif index >= made_up_from and schedule.paused_at is None:
-            deciding.run(Run(due_at=due_at, outcome=TickOutcome.CAUGHT_UP, reason=TickReason.LATE))
+            deciding.run(deciding.tick(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
         else:
             deciding.note(due_at, TickOutcome.MISSED, TickReason.NO_SCHEDULER, _missed(schedule))
     return deciding.decision(upto)
@@ -147,20 +121,20 @@ def foreseen(
     The job id of rows with a run is empty, not ``None``, because the job does not exist yet.
     """
     decision = decide(schedule, now, active, maxsize >> 1)
-    rows = {run.due_at: run.tick(schedule.id, "", now) for run in decision.runs}
+    rows = {run.due_at: replace(run, job_id="") for run in decision.runs}
     return decision.schedule_after, rows | {tick.due_at: tick for tick in decision.ticks}
 
 
 def requested_run(
     schedule: CrawlSchedule, at: datetime, active: Sequence[Job], by: str
-) -> tuple[Run, TickDecision]:
+) -> tuple[Tick, TickDecision]:
     """Return the run that user *by* requests now, at *at*, and the decision that makes room for it.
 
     It does not use up one of the remaining runs.
     """
     detail = f"asked for by {by}"
-    run = Run(due_at=at, outcome=TickOutcome.RAN, reason=TickReason.BY_USER, detail=detail)
     deciding = _Deciding(schedule, active, at)
+    run = deciding.tick(at, TickOutcome.RAN, TickReason.BY_USER, detail)
     if schedule.overlap is Overlap.CANCEL_PREVIOUS:
         deciding.make_room(run)
     deciding.runs.append(run)
@@ -199,8 +173,7 @@ def resumed(
     for due_at in instants:
         if deciding.runs_left == 0:
             break
-        late = Run(due_at=due_at, outcome=TickOutcome.CAUGHT_UP, reason=TickReason.LATE)
-        deciding.run(late)
+        deciding.run(deciding.tick(due_at, TickOutcome.CAUGHT_UP, TickReason.LATE))
     decision = deciding.decision(None)
     if decision.schedule_after is on:
         return replace(decision, schedule_after=replace(on, beat=on.beat + 1))
@@ -217,11 +190,30 @@ class _Deciding(Struct):
     waiting_at: datetime | None = None
     waited_at: datetime | None = None
     ticks: list[Tick] = field(default_factory=list)
-    runs: list[Run] = field(default_factory=list)
+    runs: list[Tick] = field(default_factory=list)
     cancels: list[Job] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.runs_left, self.waiting_at = self.schedule.runs_left, self.schedule.waiting_at
+
+    def tick(
+        self,
+        due_at: datetime,
+        outcome: TickOutcome,
+        reason: TickReason,
+        detail: str = "",
+        job_id: str | None = None,
+    ) -> Tick:
+        """Return the row of a tick in the ledger."""
+        return Tick(
+            schedule_id=self.schedule.id,
+            due_at=due_at,
+            outcome=outcome,
+            reason=reason,
+            detail=detail,
+            job_id=job_id,
+            decided_at=self.now,
+        )
 
     def note(
         self,
@@ -232,19 +224,9 @@ class _Deciding(Struct):
         job_id: str | None = None,
     ) -> None:
         """Add a row to the ledger for a tick that does not run now."""
-        self.ticks.append(
-            Tick(
-                schedule_id=self.schedule.id,
-                due_at=due_at,
-                outcome=outcome,
-                reason=reason,
-                detail=detail,
-                job_id=job_id,
-                decided_at=self.now,
-            )
-        )
+        self.ticks.append(self.tick(due_at, outcome, reason, detail, job_id))
 
-    def run(self, run: Run) -> None:
+    def run(self, run: Tick) -> None:
         """Apply the overlap policy to a run."""
         busy, policy = self._busy(), self.schedule.overlap
         if not busy or policy is Overlap.ALLOW:
@@ -260,7 +242,7 @@ class _Deciding(Struct):
                 busy = f"{busy}, and the tick of {_said(self.waiting_at)} waits"
             self.note(run.due_at, TickOutcome.SKIPPED, TickReason.OVERLAP, busy)
 
-    def make_room(self, run: Run) -> None:
+    def make_room(self, run: Tick) -> None:
         """Cancel active jobs; runs and ticks that have not started never start."""
         why = f"for the tick of {_said(run.due_at)}"
         for job in self.active:
@@ -290,10 +272,7 @@ class _Deciding(Struct):
             self.note(due_at, TickOutcome.SKIPPED, TickReason.NO_RUNS, detail)
         else:
             detail = "it waited for the job before"
-            run = Run(
-                due_at=due_at, outcome=TickOutcome.RAN, reason=TickReason.OVERLAP, detail=detail
-            )
-            self._start(run)
+            self._start(self.tick(due_at, TickOutcome.RAN, TickReason.OVERLAP, detail))
 
     def decision(self, upto: datetime | None) -> TickDecision:
         """Return the decision, which covers ticks up to *upto* if there were any."""
@@ -331,7 +310,7 @@ class _Deciding(Struct):
             f"the tick of {_said(self.runs[-1].due_at)} ran at the same moment" if self.runs else ""
         )
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Tick) -> None:
         self.runs.append(run)
         if self.runs_left is not None:
             self.runs_left -= 1

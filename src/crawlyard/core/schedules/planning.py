@@ -1,17 +1,17 @@
 """Planning: when a schedule is due next, and what to know before its timetable is saved."""
 
 import hashlib
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crawlyard.core.answers.base import Wire
 from crawlyard.core.quantity import duration_text
 from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.core.schedules.timetable import Timetable, timetable
+from crawlyard.core.schedules.timetable import Timetable, instants, timetable
 from crawlyard.errors import Invalid
 
 OFTEN = timedelta(minutes=5)
@@ -92,19 +92,19 @@ class Concern(StrEnum):
     WIDE_JITTER = auto()  # the jitter is longer than the time between two runs
 
 
-class Warned(Struct, frozen=True, kw_only=True):
-    """A warning, and the run it is about, if any."""
+class TimetableWarning(Wire, frozen=True, kw_only=True):
+    """One thing to know before a time table is kept: *code* is for programs."""
 
-    concern: Concern
+    code: str  # never, too_often, clock_change, wide_jitter
     detail: str
-    at: datetime | None = None
+    at: datetime | None = None  # the run that it is about
 
 
 class Forecast(Struct, frozen=True, kw_only=True):
     """The next runs in order, and warnings about them."""
 
     instants: tuple[datetime, ...]
-    warnings: tuple[Warned, ...]
+    warnings: tuple[TimetableWarning, ...]
 
 
 class ForecastBounds(Struct, frozen=True, kw_only=True):
@@ -121,34 +121,21 @@ def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBou
     Warnings are based on the next `_LOOKED_AT` runs; those about clock changes, on the *count*
     runs.
     """
-    coming = _coming(table, now, max(count, _LOOKED_AT), bounds)
-    shown = tuple(coming[:count])
-    warnings: list[Warned] = []
+    every = instants(table, now, least=bounds.starts_at, most=bounds.ends_at)
+    coming = tuple(islice(every, max(count, _LOOKED_AT)))
+    shown = coming[:count]
+    warnings: list[TimetableWarning] = []
     if not coming:
-        warnings.append(Warned(concern=Concern.NEVER, detail="no run is to come"))
+        warnings.append(TimetableWarning(code=Concern.NEVER, detail="no run is to come"))
     gap = min((later - earlier for earlier, later in pairwise(coming)), default=None)
     if gap is not None and gap < OFTEN:
         said = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
-        warnings.append(Warned(concern=Concern.TOO_OFTEN, detail=said))
+        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=said))
     if gap is not None and bounds.jitter > gap:
         said = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
-        warnings.append(Warned(concern=Concern.WIDE_JITTER, detail=said))
+        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=said))
     for at in shown:
         remark = table.remark(at)
         if remark:
-            warnings.append(Warned(concern=Concern.CLOCK_CHANGE, detail=remark, at=at))
+            warnings.append(TimetableWarning(code=Concern.CLOCK_CHANGE, detail=remark, at=at))
     return Forecast(instants=shown, warnings=tuple(warnings))
-
-
-def _coming(
-    table: Timetable, now: datetime, most: int, bounds: ForecastBounds
-) -> Sequence[datetime]:
-    at = now if bounds.starts_at is None else max(now, bounds.starts_at - _MICROSECOND)
-    found: list[datetime] = []
-    while len(found) < most:
-        following = table.after(at)
-        if following is None or (bounds.ends_at is not None and following > bounds.ends_at):
-            break
-        found.append(following)
-        at = following
-    return found

@@ -7,7 +7,7 @@ from typing import Literal, TypeVar
 
 from msgspec import Struct, field
 
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.event import Event, EventName
 from crawlyard.core.parse import shown
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION
@@ -101,7 +101,6 @@ class Tick(Struct, frozen=True, kw_only=True):
     detail: str = ""
     job_id: str | None = None
     decided_at: datetime
-    beat: int = 0  # of the schedule with which it was written: rows of one beat are of one moment
 
 
 class CrawlSchedule(Struct, frozen=True, kw_only=True):
@@ -203,10 +202,13 @@ EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
 
 
 class RecentTick(Struct, frozen=True, kw_only=True):
-    """A row of the ledger, with the current state of its job."""
+    """What became of one instant at which a schedule was due, and of its job."""
 
-    tick: Tick
-    state: State | None = None  # None: there is no job, or it has been deleted
+    due_at: datetime
+    outcome: str
+    reason: str
+    job_id: str | None
+    job_state: str | None  # now; null: there is no job, or it has been deleted
 
 
 class Occurrence(Struct, frozen=True, kw_only=True):
@@ -261,3 +263,35 @@ def _within(name: str, value: V | None, least: V, most: V | None = None) -> None
     if value is not None and (value < least or (most is not None and value > most)):
         span = f"at least {least}" if most is None else f"{least} to {most}"
         raise Invalid(name, f"expected {span}, got {value}")
+
+
+# --- events
+
+
+def told(
+    schedule: CrawlSchedule, name: EventName, now: datetime, actor: str, **data: object
+) -> Event:
+    """Return an event about a schedule."""
+    return Event(
+        name=name,
+        subject=schedule.id,
+        owner=schedule.owner,
+        at=now,
+        actor=actor,
+        data={"name": schedule.name, "version": schedule.version, **data},
+    )
+
+
+def ticked(schedule: CrawlSchedule, tick: Tick, actor: str) -> Event:
+    """Return the event of a tick."""
+    return told(
+        schedule,
+        EventName.SCHEDULE_TICKED,
+        tick.decided_at,
+        actor,
+        due_at=tick.due_at.isoformat(),
+        outcome=tick.outcome.value,
+        reason=tick.reason.value,
+        detail=tick.detail,
+        job_id=tick.job_id,
+    )

@@ -26,6 +26,7 @@ HORIZON = timedelta(days=366 * 50)
 
 _CLOCKS_BACK = timedelta(hours=3)  # no zone sets its clocks back further; Debian's cron agrees
 _SECOND = timedelta(seconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 _START = datetime(
     2025, 1, 1, tzinfo=UTC
 )  # to find out whether it ever runs, with the zones as they are now
@@ -79,6 +80,16 @@ class Timetable(Protocol):
     def remark(self, instant: datetime) -> str:
         """Return how a clock change affects the run at *instant*; usually empty."""
         ...
+
+
+def instants(
+    table: Timetable, since: datetime, *, least: datetime | None, most: datetime | None
+) -> Iterator[datetime]:
+    """Yield the times of *table* after *since*, from *least* up to and including *most*."""
+    at = table.after(since if least is None else max(since, least - _MICROSECOND))
+    while at is not None and (most is None or at <= most):
+        yield at
+        at = table.after(at)
 
 
 def timetable(when: str, zone: str, anchor: datetime) -> Timetable:

@@ -53,9 +53,9 @@ class Traffic:
         """Return the ids of the webhooks to which no more may be sent if they are failing."""
         return _at_least(self._room.to_failing, self._to_webhook)
 
-    def fits(self, webhook: Webhook) -> bool:
-        """Return whether one more message to *webhook* may be sent."""
-        return (
+    def take(self, webhook: Webhook) -> bool:
+        """Count one more message to *webhook* if it may be sent; return whether it may."""
+        fits = (
             self.free > 0
             and self._of_owner[webhook.owner] < self._room.of_owner
             and self._to_receiver[webhook.receiver] < self._room.to_receiver
@@ -64,10 +64,6 @@ class Traffic:
                 or self._to_webhook[webhook.id] < self._room.to_failing
             )
         )
-
-    def take(self, webhook: Webhook) -> bool:
-        """Count one more message to *webhook* if it may be sent; return whether it may."""
-        fits = self.fits(webhook)
         if fits:
             self._count(webhook)
         return fits

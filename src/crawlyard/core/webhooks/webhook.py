@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.field_types import check_types
+from crawlyard.core.fields import check_types
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 

@@ -15,8 +15,7 @@ from typing import TypeAlias
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.hosts.rule import HostState
-from crawlyard.core.hosts.status import HostReport
+from crawlyard.core.hosts.hosts import HostReport, HostState
 from crawlyard.engine.hosts.ledger import Host, HostLedger, Pacer
 from crawlyard.engine.http.fetch import FetchFailed, NotSent
 from crawlyard.ids import new_id

@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from crawlyard.clock import Clock
-from crawlyard.core.hosts.rule import HostRule, HostState
+from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.core.hosts.slots import LAST, MARGIN, HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.errors import Unavailable

@@ -12,7 +12,7 @@ from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.core.quantity import counted
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.robots.rules import ALLOW_ALL, RobotsRules, parse

@@ -1,8 +1,8 @@
-"""Authentication: tokens, sessions and sign-in links."""
+"""Authentication: who shows a token or has a session, and how sessions begin and end."""
 
 import secrets
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
+from typing import Any
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.credential import (
@@ -15,27 +15,18 @@ from crawlyard.core.access.credential import (
     Given,
     digest_of,
     kind_of,
-    prefix_of,
-    spelled,
 )
-from crawlyard.core.access.user import Actor, Permit, Role
-from crawlyard.core.event import Event, EventName
-from crawlyard.errors import Conflict, Forbidden, Invalid, NotFound, Unauthenticated
+from crawlyard.errors import Conflict, Unauthenticated
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 
-Randomness = Callable[[int], bytes]
-
 
 class Credentials:
-    """Issues, checks and revokes tokens, sessions and sign-in links."""
+    """Checks what callers show, and issues sessions and sign-in links; `Tokens` makes tokens."""
 
-    def __init__(
-        self, store: Store, clock: Clock, randomness: Randomness = secrets.token_bytes
-    ) -> None:
+    def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
-        self._randomness = randomness
 
     async def caller(self, secret: str, kind: CredentialKind) -> Caller:
         """Return the caller who presents *secret*, which must be of *kind*.
@@ -83,8 +74,8 @@ class Credentials:
         given = self._made(
             CredentialKind.SESSION,
             caller.user.id,
-            label=own.label or f"by {kind}",
-            lasts=self._session_lasts(own),
+            own.label or f"by {kind}",
+            self._session_lasts(own),
             permits=own.permits,
             parent_id=own.id,
         )
@@ -115,74 +106,9 @@ class Credentials:
             NotFound: no such user.
         """
         await self._store.users.get(user_id)
-        given = self._made(CredentialKind.LINK, user_id, label="sign-in link", lasts=LINK_LASTS)
+        given = self._made(CredentialKind.LINK, user_id, "sign-in link", LINK_LASTS)
         await self._store.credentials.add(given.credential)
         return given
-
-    async def create_token(
-        self,
-        actor: Actor,
-        label: str,
-        *,
-        user_id: str | None = None,
-        permits: frozenset[Permit] | None = None,
-        lasts: timedelta | None = None,
-    ) -> Given:
-        """Issue a token for the actor, or, if they are an admin, for another user.
-
-        If *permits* is ``None``, the token has all permits of the user's role, as it is at
-        the time of each call.
-
-        Raises:
-            Invalid: the label is blank or not valid, or *lasts* is not positive or too long.
-            Forbidden: the token would be for another user, and the actor is not an admin.
-            NotFound: no such user.
-        """
-        owner = user_id or actor.id
-        if owner != actor.id and actor.role is not Role.ADMIN:
-            raise Forbidden(f"{actor.id} may make tokens of his own alone")
-        if not label.strip():
-            raise Invalid("name", "expected a name that says where the token is used, got nothing")
-        if lasts is not None and lasts <= timedelta(0):
-            raise Invalid("expires_in_s", f"expected more than 0, got {lasts.total_seconds():g}")
-        await self._store.users.get(owner)
-        given = self._made(CredentialKind.TOKEN, owner, label=label, lasts=lasts, permits=permits)
-        event = self._told(EventName.TOKEN_CREATED, given.credential, actor)
-        await self._store.credentials.add(given.credential, event)
-        return given
-
-    async def tokens(
-        self, actor: Actor, *, before: str | None = None, limit: int = 50
-    ) -> Sequence[Credential]:
-        """Return the tokens of the actor, or of all users for an admin, newest first."""
-        owner = None if actor.role is Role.ADMIN else actor.id
-        return await self._store.credentials.find(owner, CredentialKind.TOKEN, before, limit)
-
-    async def token(self, actor: Actor, token_id: str) -> Credential:
-        """Return a token.
-
-        Raises:
-            NotFound: no such token, or it belongs to another user.
-        """
-        token = await self._store.credentials.get(token_id)
-        if token.kind is not CredentialKind.TOKEN or not actor.may_see(token.user_id):
-            raise NotFound(f"no token {token_id}")
-        return token
-
-    async def revoke_token(self, actor: Actor, token_id: str) -> None:
-        """Revoke a token and the sessions that were started with it.
-
-        Viewers may revoke their own tokens as well.
-
-        Raises:
-            NotFound: no such token, it belongs to another user, or it is already revoked.
-        """
-        token = await self.token(actor, token_id)
-        if token.revoked_at is not None:
-            raise NotFound(f"no token {token_id}")
-        now = self._clock.now()
-        event = self._told(EventName.TOKEN_REVOKED, token, actor)
-        await self._store.credentials.revoke(token.id, now, event)
 
     async def any_token(self) -> bool:
         """Return whether any token is valid."""
@@ -196,43 +122,9 @@ class Credentials:
         return False
 
     def _made(
-        self,
-        kind: CredentialKind,
-        user_id: str,
-        *,
-        label: str,
-        lasts: timedelta | None,
-        permits: frozenset[Permit] | None = None,
-        parent_id: str | None = None,
+        self, kind: CredentialKind, user_id: str, label: str, lasts: timedelta, **fields: Any
     ) -> Given:
-        secret, now = spelled(kind, self._randomness(SECRET_BYTES)), self._clock.now()
-        credential = Credential(
-            id=new_id(),
-            kind=kind,
-            user_id=user_id,
-            label=label,
-            prefix=prefix_of(secret),
-            digest=digest_of(secret),
-            permits=permits,
-            parent_id=parent_id,
-            created_at=now,
-            expires_at=_end(now, lasts),
+        random, now = secrets.token_bytes(SECRET_BYTES), self._clock.now()
+        return Given.made(
+            kind, random, now, lasts, id=new_id(), user_id=user_id, label=label, **fields
         )
-        return Given(credential=credential, secret=secret)
-
-    def _told(self, name: EventName, token: Credential, actor: Actor) -> Event:
-        return Event(
-            name=name,
-            subject=token.id,
-            owner=token.user_id,
-            at=self._clock.now(),
-            actor=actor.id,
-            data={"name": token.label, "prefix": token.prefix},
-        )
-
-
-def _end(now: datetime, lasts: timedelta | None) -> datetime | None:
-    try:
-        return None if lasts is None else now + lasts
-    except OverflowError:
-        raise Invalid("expires_in_s", "expected an end before the year 10000") from None

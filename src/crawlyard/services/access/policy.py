@@ -16,7 +16,7 @@ from crawlyard.core.access.policy import (
 )
 from crawlyard.core.access.user import NO_QUOTA, Actor, Grant, Grants, Quota
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.job import DIRECT, Origin
+from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamped
 from crawlyard.core.jobs.spec import JobSpec
@@ -28,6 +28,9 @@ from crawlyard.store.store import Store
 
 CEILING = "ceiling"
 """The source of a limit that was cut to a ceiling."""
+
+SETTINGS = "settings"
+"""The source of a field of a spec that is set by neither its job nor a template."""
 
 
 class Clamped(Struct, frozen=True, kw_only=True):
@@ -53,38 +56,17 @@ class Policy:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    async def grants(self, actor: Actor) -> Grants:
-        """Return what *actor* may ask for: everything if they work on the store's own files."""
-        if actor.trusted:
-            return Grants()
-        return grants_of(await self.section(SectionName.GRANTS))
-
     async def section(self, name: SectionName) -> Mapping[str, object]:
         """Return the value of a section of the settings."""
         return (await self._store.settings.get(name)).value
 
-    async def check(
-        self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
-    ) -> tuple[Grant, ...]:
-        """Check that *actor* may use the restricted fields of *spec*.
-
-        Return the grants that the actor has only by the settings. Actors with access to the
-        store's own files need none, unless the template may have been changed by others.
-
-        Raises:
-            Forbidden: the settings do not grant it; the message names the fields.
-        """
-        asked, doubt = await self.needed(actor, spec, origin)
-        await self.check_granted(asked, doubt)
-        return asked
-
     async def needed(
-        self, actor: Actor, spec: JobSpec, origin: Origin = DIRECT
+        self, actor: Actor, spec: JobSpec, origin: Origin
     ) -> tuple[tuple[Grant, ...], str]:
-        """Return the grants that `check` requires of the settings, and a reason.
+        """Return the grants that *actor* needs of the settings for *spec*, and a reason.
 
-        The reason says why even a trusted actor needs them, and is added to a refusal; it
-        is empty otherwise.
+        Actors with access to the store's own files need none, unless the template may have
+        been changed by others: then the reason, else empty, says so, and is added to a refusal.
         """
         asked = needed_grants(spec)
         if not asked or not actor.trusted:

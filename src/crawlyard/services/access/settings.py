@@ -1,138 +1,93 @@
-"""Settings service: the sections that an admin can change at run time."""
+"""Settings that an admin changes while the yard runs, by their sections."""
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
-from msgspec import Struct
 from msgspec.structs import replace
 
-from crawlyard.clock import Clock
-from crawlyard.core.access.policy import (
-    RETENTIONS,
-    Section,
-    SectionName,
-    Setting,
-    defaults_of,
-    section_read,
-)
-from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.access.policy import RETENTIONS, Section, SectionName, section_read
+from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.access import SectionOut
+from crawlyard.core.endpoint import ANYBODY, MustMatch, Rest, Slice, endpoint
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import form_of, spec_of
-from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, NotFound, Version, check_version
-from crawlyard.services.worker.janitor import JanitorOptions, kept
-from crawlyard.store.store import Store
+from crawlyard.errors import NotFound, check_version
+from crawlyard.lazy import lazily
+from crawlyard.services.noun import Noun
+from crawlyard.services.races import insisted
 
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
-
-SETTINGS = "settings"
-"""The source of a field of a spec that is set by neither its job nor a template."""
+if TYPE_CHECKING:
+    from crawlyard.engine import admission
+    from crawlyard.services.worker import janitor
+else:  # they load the engine and the database
+    admission = lazily("crawlyard.engine.admission")
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 _SOMEWHERE = ("https://example.com/",)  # a spec cannot be checked without a URL
 
 
-class SiteSettings:
-    """Shows and changes the sections of the settings; everyone reads, only admins change."""
+class SiteSettings(Noun):
+    """Shows the sections of the settings, and for admins replaces them."""
 
-    def __init__(self, store: Store, clock: Clock, keeping: JanitorOptions) -> None:
-        self._store = store
-        self._clock = clock
-        self._keeping = keeping  # for what the section `retention` leaves unset
+    @endpoint("GET /settings", ANYBODY)
+    async def list(self) -> Slice[SectionOut]:
+        """List the sections: `grants`, `ceilings`, `retention` and `defaults`."""
+        return Slice(items=[await self.get(name) for name in SectionName])
 
-    async def list(self, actor: Actor) -> list[Setting]:
-        """Return all sections, in the order of `SectionName`."""
-        return [await self.get(actor, name) for name in SectionName]
+    @endpoint("GET /settings/{section}", ANYBODY)
+    async def get(self, section: str) -> SectionOut:
+        """Return a section: what was written, and what holds."""
+        return await self._shown(await self._services.store.settings.get(_named(section)))
 
-    async def get(self, _actor: Actor, name: str) -> Setting:
-        """Return a section; one that was never written is empty, at version 0.
-
-        Raises:
-            NotFound: no section has that name.
-        """
-        return await self._setting(await self._store.settings.get(_named(name)))
-
-    async def update(
+    @endpoint("PUT /settings/{section}", Permit.ADMIN)
+    async def put(
         self,
-        actor: Actor,
-        name: str,
-        value: Mapping[str, object],
+        section: str,
+        value: Annotated[Mapping[str, Any], Rest("section")],
         *,
-        version: Version = None,
-    ) -> Setting:
-        """Replace the value of a section; return the section.
+        version: MustMatch = None,
+    ) -> SectionOut:
+        """Let a section say this and nothing else.
 
-        Raises:
-            NotFound: no section has that name.
-            Forbidden: the actor is not an admin.
-            Invalid: a field is unknown, or its value is not valid.
-            Stale: the section is not at *version*.
+        Ceilings and defaults hold for what is submitted from now on; jobs that live by a grant
+        that is taken back are paused.
         """
-        if actor.role is not Role.ADMIN:
-            raise Forbidden(f"{actor.id} is no admin: only one changes settings")
-        word = _named(name)
-        read = section_read(word, value)
-        if word is SectionName.DEFAULTS:
-            check_spec(spec_of({"urls": list(_SOMEWHERE), **read}))
-        for _ in range(_TRIES):
-            old = await self._store.settings.get(word)
-            check_version(f"settings {word}", old.version, version)
-            now = self._clock.now()
-            new = replace(old, value=read, version=old.version + 1, updated_at=now, actor=actor.id)
+        self._check_admin("only one changes settings")
+        name, actor, settings = _named(section), self._actor.id, self._services.store.settings
+        read = section_read(name, value)
+        if name is SectionName.DEFAULTS:
+            admission.check_spec(spec_of({"urls": list(_SOMEWHERE), **read}))
+
+        async def put() -> Section:
+            old, now = await settings.get(name), self._services.clock.now()
+            check_version(f"settings {name}", old.version, version)
+            new = replace(old, value=read, version=old.version + 1, updated_at=now, actor=actor)
             event = Event(
                 name=EventName.SETTINGS_UPDATED,
-                subject=word.value,
-                owner=actor.id,
+                subject=name.value,
+                owner=actor,
                 at=now,
-                actor=actor.id,
-                data={"section": word.value, "version": new.version},
+                actor=actor,
+                data={"section": name.value, "version": new.version},
             )
-            try:
-                await self._store.settings.save(new, event)
-            except Conflict:
-                continue
-            return await self._setting(new)
-        raise Conflict(f"settings {word} keep changing; try again")
+            await settings.save(new, event)
+            return new
 
-    async def defaults(self) -> Mapping[str, object]:
-        """Return the value of the section `defaults`, for `underlaid`."""
-        return (await self._store.settings.get(SectionName.DEFAULTS)).value
+        return await self._shown(await insisted(put, f"settings {name} keep changing"))
 
-    async def _setting(self, section: Section) -> Setting:
+    async def _shown(self, section: Section) -> SectionOut:
         effective: dict[str, object] = dict(section.value)
         match SectionName(section.name):
             case SectionName.GRANTS | SectionName.CEILINGS as name:
                 effective = section_read(name, section.value)
             case SectionName.RETENTION:
-                holds = await kept(self._store, self._keeping)
+                holds = await janitor.kept(self._services.store, self._services.keeping)
                 effective = {name: _days(holds.of(name)) for name in RETENTIONS}
             case SectionName.DEFAULTS:
-                spec = spec_of({"urls": list(_SOMEWHERE), **section.value})
-                whole = form_of(spec)
+                whole = form_of(spec_of({"urls": list(_SOMEWHERE), **section.value}))
                 effective = {name: whole[name] for name in whole if name != "urls"}
-        return Setting(section=section, effective=effective)
-
-
-class Underlaid(Struct, frozen=True, kw_only=True):
-    """A spec completed with the defaults of the settings, and the source of each field."""
-
-    spec: JobSpec
-    sources: Mapping[str, str]
-
-
-def underlaid(
-    value: Mapping[str, object], spec: JobSpec, sources: Mapping[str, str], unsaid: str
-) -> Underlaid:
-    """Return *spec* completed with *value*, the defaults of the settings.
-
-    They replace the fields whose source is *unsaid*.
-
-    Raises:
-        Invalid: the resulting spec is not valid.
-    """
-    whole = defaults_of(value, spec, lambda path: sources.get(path, unsaid) == unsaid)
-    said = [path for path in _paths(value) if sources.get(path, unsaid) == unsaid]
-    return Underlaid(spec=whole, sources={**sources, **dict.fromkeys(said, SETTINGS)})
+        return SectionOut.of(section, effective)
 
 
 def _named(name: str) -> SectionName:
@@ -145,11 +100,3 @@ def _named(name: str) -> SectionName:
 def _days(length: timedelta | None) -> float:
     """Return a retention in days as the settings write it; 0 means forever."""
     return 0.0 if length is None else length / timedelta(days=1)
-
-
-def _paths(form: Mapping[str, object]) -> list[str]:
-    paths: list[str] = []
-    for key, value in form.items():
-        inner = [f"{key}.{name}" for name in value] if isinstance(value, Mapping) else [key]
-        paths += inner
-    return paths

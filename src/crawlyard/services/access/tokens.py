@@ -1,17 +1,20 @@
 """Tokens of programs: made, listed, revoked."""
 
-from datetime import datetime, timedelta
+import secrets
+from datetime import timedelta
 from typing import Annotated
 
 from msgspec import Meta
 
 from crawlyard.core.access.credential import (
     MAX_LABEL,
+    SECRET_BYTES,
     Credential,
     CredentialKind,
+    Given,
     permits_named,
 )
-from crawlyard.core.access.user import MAX_USER_ID
+from crawlyard.core.access.user import MAX_USER_ID, Role
 from crawlyard.core.answers.access import NewTokenOut, TokenOut
 from crawlyard.core.endpoint import (
     ANYBODY,
@@ -22,6 +25,9 @@ from crawlyard.core.endpoint import (
     endpoint,
     sliced,
 )
+from crawlyard.core.event import Event, EventName
+from crawlyard.errors import Forbidden, Invalid, NotFound
+from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun
 
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_LABEL, examples=["nightly import"])]
@@ -43,7 +49,9 @@ class Tokens(Noun):
     @endpoint("GET /tokens", ANYBODY)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TokenOut]:
         """List your tokens, an admin's all, newest first; their secrets are not kept."""
-        found = await self._services.access.tokens(self._actor, before=cursor, limit=limit + 1)
+        owner = None if self._actor.role is Role.ADMIN else self._actor.id
+        find = self._services.store.credentials.find
+        found = await find(owner, CredentialKind.TOKEN, cursor, limit + 1)
         return sliced(found, limit, TokenOut.of, lambda token: token.id)
 
     @endpoint(
@@ -72,35 +80,64 @@ class Tokens(Noun):
         What makes it must have no scopes of its own, and if it expires, so does the new one, no
         later.
         """
-        asked = None if expires_in_s is None else timedelta(seconds=expires_in_s)
-        given = await self._services.access.create_token(
-            self._actor,
-            name,
-            user_id=user,
-            permits=permits_named(scopes) if scopes else None,
-            lasts=self._lasts(asked),
+        permits = permits_named(scopes) if scopes else None
+        lasts = self._lasts(None if expires_in_s is None else timedelta(seconds=expires_in_s))
+        owner, store = user or self._actor.id, self._services.store
+        if owner != self._actor.id and self._actor.role is not Role.ADMIN:
+            raise Forbidden(f"{self._actor.id} may make tokens of their own alone")
+        if not name.strip():
+            raise Invalid("name", "expected a name that says where the token is used, got nothing")
+        if lasts is not None and lasts <= timedelta(0):
+            raise Invalid("expires_in_s", f"expected more than 0, got {lasts.total_seconds():g}")
+        await store.users.get(owner)
+        given = Given.made(
+            CredentialKind.TOKEN,
+            secrets.token_bytes(SECRET_BYTES),
+            self._services.clock.now(),
+            lasts,
+            id=new_id(),
+            user_id=owner,
+            label=name,
+            permits=permits,
         )
+        event = self._event(EventName.TOKEN_CREATED, given.credential)
+        await store.credentials.add(given.credential, event)
         return NewTokenOut.given(given)
 
     @endpoint("GET /tokens/{token_id}", ANYBODY)
     async def get(self, token_id: str) -> TokenOut:
         """Return a token without its secret."""
-        return TokenOut.of(await self._services.access.token(self._actor, token_id))
+        return TokenOut.of(await self._found(token_id))
 
     @endpoint("DELETE /tokens/{token_id}", ANYBODY, status=204)
     async def revoke(self, token_id: str) -> None:
         """Revoke a token at once, with the sessions that were had by it; streams of it end."""
-        await self._services.access.revoke_token(self._actor, token_id)
+        token = await self._found(token_id)  # also one's own as a viewer
+        if token.revoked_at is not None:
+            raise NotFound(f"no token {token_id}")
+        event = self._event(EventName.TOKEN_REVOKED, token)
+        await self._services.store.credentials.revoke(token.id, event.at, event)
+
+    async def _found(self, token_id: str) -> Credential:
+        token = await self._services.store.credentials.get(token_id)
+        if token.kind is not CredentialKind.TOKEN or not self._actor.may_see(token.user_id):
+            raise NotFound(f"no token {token_id}")
+        return token
 
     def _lasts(self, asked: timedelta | None) -> timedelta | None:
         """Return how long a new token lasts: one that makes another may not outlive itself so."""
-        if self._caller is None:
+        maker = None if self._caller is None else self._caller.credential
+        if maker is None or maker.kind is not CredentialKind.TOKEN or maker.expires_at is None:
             return asked
-        return _within(asked, self._caller.credential, self._services.clock.now())
+        left = maker.expires_at - self._services.clock.now()
+        return left if asked is None else min(asked, left)
 
-
-def _within(asked: timedelta | None, maker: Credential, now: datetime) -> timedelta | None:
-    if maker.kind is not CredentialKind.TOKEN or maker.expires_at is None:
-        return asked
-    left = maker.expires_at - now
-    return left if asked is None else min(asked, left)
+    def _event(self, name: EventName, token: Credential) -> Event:
+        return Event(
+            name=name,
+            subject=token.id,
+            owner=token.user_id,
+            at=self._services.clock.now(),
+            actor=self._actor.id,
+            data={"name": token.label, "prefix": token.prefix},
+        )

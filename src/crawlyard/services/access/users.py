@@ -5,17 +5,15 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.access.quota import QuotaAsk
-from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, Role, User
+from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, QuotaAsk, Role, User
 from crawlyard.core.answers.access import MeOut, UserOut
 from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, NotFound, check_version
+from crawlyard.errors import IllegalMove, NotFound, check_version
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import insisted
 
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
-
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
 class Account(Noun):
@@ -96,7 +94,8 @@ class Users(Noun):
         if disabled or role not in (None, Role.ADMIN):
             _check_may_lose_rights(self._actor, user_id)
         users = self._services.store.users
-        for _ in range(_TRIES):
+
+        async def edited() -> User:
             old, now = await users.get(user_id), self._services.clock.now()
             check_version(f"user {user_id}", old.version, version)
             since = old.disabled_at
@@ -110,16 +109,10 @@ class Users(Noun):
                 version=old.version + 1,
                 updated_at=now,
             )
-            try:
-                await users.save(new, _event(EventName.USER_UPDATED, new, self._actor))
-            except Conflict:
-                continue
-            return UserOut.of(new)
-        raise Conflict(f"user {user_id} keeps changing; try again")
+            await users.save(new, _event(EventName.USER_UPDATED, new, self._actor))
+            return new
 
-    def _check_admin(self) -> None:
-        if self._actor.role is not Role.ADMIN:
-            raise Forbidden(f"{self._actor.id} is no admin")
+        return UserOut.of(await insisted(edited, f"user {user_id} keeps changing"))
 
 
 def _check_may_lose_rights(actor: Actor, user_id: str) -> None:

@@ -1,6 +1,5 @@
 """Saved views: filters under names, each user's own."""
 
-from contextlib import suppress
 from typing import Annotated
 
 from msgspec import Meta
@@ -11,6 +10,7 @@ from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IfMatch, Slice, endpoi
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import TRIES, insisted
 
 MOST_VIEWS = 200
 """The most views of one user."""
@@ -18,8 +18,6 @@ MOST_VIEWS = 200
 Name = Annotated[str, Meta(min_length=1, max_length=MAX_VIEW_NAME, examples=["failed today"])]
 Query = Annotated[str, Meta(max_length=MAX_VIEW_QUERY, examples=["state:failed owner:me"])]
 Page = Annotated[str, Meta(pattern=r"^[a-z][a-z_]{0,31}$", description="Of the dashboard.")]
-
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 
 class Views(Noun):
@@ -75,29 +73,33 @@ class Views(Noun):
         version: IfMatch = None,
     ) -> SavedView:
         """Change the name or the filter of a view."""
-        old = await self._at(view_id, version)
-        new = replace(
-            old,
-            name=old.name if name is None else name,
-            query=old.query if query is None else query,
-            version=old.version + 1,
-            updated_at=self._services.clock.now(),
-        )
-        try:
-            await self._services.store.views.save(new)
-        except Conflict:  # it changed concurrently, or the name is taken
-            await self._at(view_id, version)
-            raise
-        return new
+        for _ in range(TRIES):
+            old = await self._at(view_id, version)
+            new = replace(
+                old,
+                name=old.name if name is None else name,
+                query=old.query if query is None else query,
+                version=old.version + 1,
+                updated_at=self._services.clock.now(),
+            )
+            try:
+                await self._services.store.views.save(new)
+            except Conflict:
+                if (await self._at(view_id, version)).version == old.version:
+                    raise  # the name is taken
+                continue
+            return new
+        raise Conflict(f"view {view_id} keeps changing; try again")
 
     @endpoint("DELETE /views/{view_id}", OWN_ACCOUNT, status=204)
     async def delete(self, view_id: str, *, version: IfMatch = None) -> None:
         """Delete a view."""
-        for _ in range(_TRIES):
+
+        async def delete() -> None:
             old = await self._at(view_id, version)
-            with suppress(Conflict):
-                return await self._services.store.views.delete(view_id, old.version)
-        raise Conflict(f"view {view_id} keeps changing; try again")
+            await self._services.store.views.delete(view_id, old.version)
+
+        await insisted(delete, f"view {view_id} keeps changing")
 
     async def _at(self, view_id: str, version: Version = None) -> SavedView:
         view = await self._services.store.views.get(view_id)

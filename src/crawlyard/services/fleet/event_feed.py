@@ -19,8 +19,7 @@ from crawlyard.core.endpoint import (
     endpoint,
     sliced,
 )
-from crawlyard.core.event import EventName
-from crawlyard.core.stream_topic import Topic, names_of, topics_for
+from crawlyard.core.event import EventName, Topic, names_of, topics_for
 from crawlyard.core.webhooks.webhook import EVERYTHING
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.fleet.events import named

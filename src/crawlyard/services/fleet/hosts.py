@@ -11,17 +11,17 @@ from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
 from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.hosts.rule import (
+from crawlyard.core.hosts.hosts import (
     LONGEST_DELAY_S,
     MAX_NOTE,
     MOST_AT_ONCE,
     HostRule,
     HostState,
 )
-from crawlyard.core.hosts.status import HostStanding
-from crawlyard.errors import Conflict, Forbidden, NotFound, Version, check_version
+from crawlyard.errors import Conflict, NotFound, Version, check_version
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import TRIES
 
 if TYPE_CHECKING:
     from crawlyard.engine import urls
@@ -30,7 +30,6 @@ else:  # it loads the parser of URLs
 
 READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
 
-_TRIES = 8  # attempts per change: after a lost race it is reread; more losses mean a bug
 
 Note = Annotated[str, Meta(max_length=MAX_NOTE)]
 
@@ -70,7 +69,7 @@ class Hosts(Noun):
             names = sorted(loads)[: limit + 1]
             rules = {name: await self._rule(name) for name in names}
         shown = [_ruled(loads.get(name), name, rules.get(name)) for name in names]
-        return sliced(shown, limit, HostOut.of, lambda one: one.host)
+        return sliced(shown, limit, lambda one: one, lambda one: one.host)
 
     @endpoint("GET /hosts/{host}", READ, "live")
     async def get(self, host: str) -> HostOut:
@@ -127,7 +126,7 @@ class Hosts(Noun):
     @endpoint("DELETE /hosts/{host}", WRITE, status=204)
     async def unset(self, host: str, *, version: IfMatch = None) -> None:
         """Delete the rule of a host: the settings of each job apply again."""
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = await self._guarded(host, version)
             now = self._services.clock.now()
             event = host_event(
@@ -144,7 +143,7 @@ class Hosts(Noun):
 
     async def _guarded(self, host: str, version: Version) -> HostRule:
         name = urls.host_named(host)
-        self._check_admin()
+        self._check_admin("only one says how hosts are asked")
         rule = await self._services.store.host_rules.get(name)
         check_version(f"the rule of host {name}", rule.version, version)
         return rule
@@ -153,8 +152,8 @@ class Hosts(Noun):
         self, host: str, changes: Mapping[str, Any], event: EventName, version: Version
     ) -> HostOut:
         name = urls.host_named(host)
-        self._check_admin()
-        for _ in range(_TRIES):
+        self._check_admin("only one says how hosts are asked")
+        for _ in range(TRIES):
             now = self._services.clock.now()
             old = await self._rule(name) or HostRule(host=name, version=0, updated_at=now)
             check_version(f"the rule of host {name}", old.version, version)
@@ -166,7 +165,7 @@ class Hosts(Noun):
             with suppress(Conflict):
                 await self._services.store.host_rules.put(new, host_event(event, new))
                 load = next((one for one in await self._loads() if one.host == name), None)
-                return HostOut.of(_ruled(load, name, new))
+                return _ruled(load, name, new)
         raise _keeps_changing(name)
 
     async def _shown(self, name: str) -> HostOut:
@@ -175,9 +174,9 @@ class Hosts(Noun):
         rule = await self._rule(name) if seen else None
         if load is None and rule is None:
             raise NotFound(f"host {name} is not asked now, and nothing is said of it")
-        return HostOut.of(_ruled(load, name, rule))
+        return _ruled(load, name, rule)
 
-    async def _loads(self) -> Sequence[HostStanding]:
+    async def _loads(self) -> Sequence[HostOut]:
         return await self._services.watching.hosts(self._actor)
 
     async def _rule(self, name: str) -> HostRule | None:
@@ -185,10 +184,6 @@ class Hosts(Noun):
             return await self._services.store.host_rules.get(name)
         except NotFound:
             return None
-
-    def _check_admin(self) -> None:
-        if self._actor.role is not Role.ADMIN:
-            raise Forbidden(f"{self._actor.id} is no admin: only one says how hosts are asked")
 
 
 def _keeps_changing(name: str) -> Conflict:
@@ -199,16 +194,25 @@ def _moved(state: HostState, note: str | None) -> Mapping[str, Any]:
     return {"state": state} | ({} if note is None else {"note": note})
 
 
-def _ruled(load: HostStanding | None, name: str, rule: HostRule | None) -> HostStanding:
+def _ruled(load: HostOut | None, name: str, rule: HostRule | None) -> HostOut:
     """Return a host with its rule; if it is not being crawled, with the limits of the rule."""
-    if load is not None:
-        return replace(load, rule=rule)
-    return HostStanding(
+    idle = HostOut(
         host=name,
+        state=HostState.OPEN.value,
+        version=0,
+        rule=None,
+        in_flight=0,
         at_once=rule.at_once or 0 if rule is not None else 0,
         delay_s=rule.slowed(0.0) if rule is not None else 0.0,
-        rule=rule,
+        refusals=0,
+        held_until=None,
+        booked_until=None,
+        waiting=0,
+        jobs=(),
+        others=0,
+        workers=(),
     )
+    return (load or idle).under(rule)
 
 
 def host_event(name: EventName, rule: HostRule) -> Event:

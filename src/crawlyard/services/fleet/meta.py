@@ -1,28 +1,60 @@
 """What an instance says of itself: its version, its words, the forms that it takes."""
 
+import inspect
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from enum import Enum
+from functools import cache
+from typing import TYPE_CHECKING, Literal
 
 from crawlyard.about import VERSION
-from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
+from crawlyard.bus.base import BusReach
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, ReadyOut, SchemasOut
+from crawlyard.core.crawl.page import ErrorKind, RuleKind, UrlOutcomeKind, Via
 from crawlyard.core.endpoint import ANYBODY, endpoint, endpoints_of
-from crawlyard.core.jobs.bulk import MOST_IDS
-from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.bulk import MOST_IDS, JobAction, RetryScope
+from crawlyard.core.jobs.filter import FilterKey
+from crawlyard.core.jobs.job import Source
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.retry import RetryReason
+from crawlyard.core.jobs.spec import (
+    MAX_PATTERN,
+    MAX_PATTERNS,
+    MAX_SEEDS,
+    MAX_URL,
+    MAX_WEBHOOKS,
+    Priority,
+    Scope,
+    Strategy,
+    TextMode,
+)
+from crawlyard.core.jobs.waiting import WaitReason
+from crawlyard.core.operation import OperationKind, OperationState
+from crawlyard.core.schedules.schedule import (
+    MISFIRE_HELP,
+    OVERLAP_HELP,
+    Misfire,
+    Overlap,
+    TickOutcome,
+    TickReason,
+)
+from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.lazy import lazily
 from crawlyard.services.access.views import MOST_VIEWS
 from crawlyard.services.jobs.jobs import MOST_TESTED, Jobs
 from crawlyard.services.noun import Noun
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
-from crawlyard.services.webhooks.hooks import Hooks
+from crawlyard.services.webhooks.webhooks import Webhooks
 
 if TYPE_CHECKING:
     from crawlyard.core import endpoint_schema
-    from crawlyard.services.fleet import enum_docs
     from crawlyard.services.jobs import bulk, preview
 else:  # few ask for what they know
     endpoint_schema = lazily("crawlyard.core.endpoint_schema")
-    enum_docs = lazily("crawlyard.services.fleet.enum_docs")
     bulk = lazily("crawlyard.services.jobs.bulk")
     preview = lazily("crawlyard.services.jobs.preview")
 
@@ -48,7 +80,7 @@ _FORMS = {
     "job": _JOBS["create"],
     "template": endpoints_of(Templates)["create"],
     "schedule": endpoints_of(Schedules)["create"],
-    "webhook": endpoints_of(Hooks)["create"],
+    "webhook": endpoints_of(Webhooks)["create"],
     "bulk": _JOBS["bulk"],
 }
 
@@ -69,7 +101,7 @@ class Meta(Noun):
     @endpoint("GET /meta/enums", ANYBODY)
     async def enums(self) -> EnumsOut:
         """Return the closed lists of words: states, reasons, kinds of errors, events, policies."""
-        return EnumsOut(enums=enum_docs.glossary())
+        return EnumsOut(enums=glossary())
 
     @endpoint("GET /meta/schemas", ANYBODY)
     async def schemas(self) -> SchemasOut:
@@ -91,3 +123,76 @@ def _limits() -> Mapping[str, int]:
         "preview_test_urls": MOST_TESTED,
         "views": MOST_VIEWS,
     }
+
+
+# --- whether it is ready
+
+_REDIS: Mapping[BusReach, Literal["well", "away"] | None] = {
+    BusReach.PROCESS: None,
+    BusReach.YARD: "well",
+    BusReach.AWAY: "away",
+}
+
+
+def ready(reach: BusReach) -> ReadyOut:
+    """Return that an instance is ready, with a bus of such a *reach*."""
+    return ReadyOut(redis=_REDIS[reach])
+
+
+# --- the closed lists of words
+
+_LISTS: Mapping[str, type[Enum]] = {
+    "states": State,
+    "state_reasons": StateReason,
+    "moves": Move,
+    "wait_reasons": WaitReason,
+    "priorities": Priority,
+    "error_kinds": ErrorKind,
+    "rule_kinds": RuleKind,
+    "url_outcomes": UrlOutcomeKind,
+    "found_via": Via,
+    "events": EventName,
+    "scopes": Scope,
+    "strategies": Strategy,
+    "text_modes": TextMode,
+    "retry_reasons": RetryReason,
+    "retry_scopes": RetryScope,
+    "bulk_actions": JobAction,
+    "overlaps": Overlap,
+    "misfires": Misfire,
+    "tick_outcomes": TickOutcome,
+    "tick_reasons": TickReason,
+    "delivery_states": DeliveryState,
+    "operation_kinds": OperationKind,
+    "operation_states": OperationState,
+    "filter_keys": FilterKey,
+    "origins": Source,
+    "roles": Role,
+    "permits": Permit,
+    "settings_sections": SectionName,
+}
+_HELPS: Mapping[type[Enum], Mapping[str, str]] = {
+    Overlap: {str(word): said for word, said in OVERLAP_HELP.items()},
+    Misfire: {str(word): said for word, said in MISFIRE_HELP.items()},
+}
+_MEMBER = re.compile(r"^    ([A-Z0-9_]+) = .*?  # (.+)$", re.MULTILINE)
+
+
+@cache
+def glossary() -> Mapping[str, Mapping[str, str]]:
+    """Return all enumerations: values in order, with meanings; empty if self-explanatory."""
+    return {name: _words(closed) for name, closed in _LISTS.items()}
+
+
+def _words(closed: type[Enum]) -> Mapping[str, str]:
+    said = _comments(closed)
+    helps = _HELPS.get(closed, {})
+    return {str(word): helps.get(str(word), said.get(word.name, "")) for word in closed}
+
+
+def _comments(closed: type[Enum]) -> Mapping[str, str]:
+    """Return the trailing comment of each member, by name: the meaning is written only there."""
+    try:
+        return dict(_MEMBER.findall(inspect.getsource(closed)))
+    except OSError:
+        return {}  # installed without source code

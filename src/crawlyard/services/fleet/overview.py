@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from datetime import timedelta
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
@@ -27,7 +28,6 @@ from crawlyard.core.overview.attention import (
     streak,
     suspects,
 )
-from crawlyard.core.overview.stats import Snapshot
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching
@@ -48,6 +48,16 @@ _LOOKED_AT = 50_000  # jobs searched for damaged ones: it takes about a second
 _LOOKING = 100  # that search takes at most 1/100 of the time
 
 LookAtDisk = Callable[[], Awaitable[Disk | None]]
+
+
+class Snapshot(Struct, frozen=True, kw_only=True):
+    """The current load, of one user's jobs or of all."""
+
+    slots: int = 0  # of all workers that take jobs, for any owner
+    slots_used: int = 0
+    oldest_wait: timedelta | None = None  # of the job that has been due longest; None: none waits
+    pages_per_s: float = 0.0
+    disk: Disk | None = None  # None: not shown, or there is none
 
 
 class Overview:

@@ -1,29 +1,40 @@
 """Pages over all jobs, as one user finds and exports them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.fleet.archive import FoundPageOut, FoundPagesOut, SearchedOut
+from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_search import MAX_TEXT
 from crawlyard.core.crawl.page_search import words_of as sought
 from crawlyard.core.endpoint import Cursor, Limit, endpoint
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.templates.template import is_id
-from crawlyard.export.base import Format
+from crawlyard.export.base import Format, Record, chunks
+from crawlyard.export.csv import Csv
+from crawlyard.export.jsonl import JsonLines, dumps
+from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.terms import ArchiveTerms, page_query, words_of
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 
 if TYPE_CHECKING:
-    from crawlyard.services.fleet import page_export
-else:  # it loads the parser
-    page_export = lazily("crawlyard.services.fleet.page_export")
+    from crawlyard.export import parquet
+    from crawlyard.services.jobs import exporting
+else:  # what an export alone needs: an extra, and the parser
+    parquet = lazily("crawlyard.export.parquet")
+    exporting = lazily("crawlyard.services.jobs.exporting")
 
 READ = Permit.RESULTS_READ
+
+_COLUMNS = ("job_id", "job_name", "extracted_json")
+_LEFT_OUT = frozenset({"object", "parts", "html", "headers"})
 
 Query = Annotated[
     str,
@@ -80,10 +91,26 @@ class Pages(Noun):
 
         The filters are those of the list; all that is stored is looked at, however long it takes.
         """
-        form, words = Format(format_ or Format.JSONL), sought(q)
-        return page_export.exported(
-            self._services.archive, self._actor, _query(terms), words, form, text=text
-        )
+        form = Format(format_ or Format.JSONL)
+        check_installed(form)
+        records = self._records(_query(terms), sought(q), form, text=text)
+        if form is Format.PARQUET:
+            return parquet.chunks(records, parquet.Parquet(text=text, before=_COLUMNS))
+        flat = form is Format.CSV
+        return chunks(records, Csv(text=text, before=_COLUMNS) if flat else JsonLines())
+
+    async def _records(
+        self, query: ArchiveQuery, words: tuple[str, ...], form: Format, *, text: bool
+    ) -> AsyncGenerator[Record]:
+        kinds = [Body.TEXT] if text else []
+        found = self._services.archive.records(self._actor, query, words, kinds)
+        async with aclosing(found) as pages:
+            async for page, bodies in pages:
+                shape = FoundPageOut.found(page, **exporting.readable(bodies))
+                record = as_dict(shape, without=_LEFT_OUT)
+                if form is not Format.JSONL:  # what is extracted has other names in each job
+                    record["extracted_json"] = dumps(record["extracted"])
+                yield record
 
 
 def _query(terms: ArchiveTerms, before: int | None = None) -> ArchiveQuery:

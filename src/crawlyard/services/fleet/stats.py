@@ -1,23 +1,28 @@
-"""Figures of an instance: for its dashboard, and what needs a person."""
+"""Figures of an instance: for its dashboard, for Prometheus, and what needs a person."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.access.quota import day_of
-from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.access.user import Permit, Role, day_of
 from crawlyard.core.answers.base import seconds
-from crawlyard.core.answers.fleet.attention import AttentionOut
-from crawlyard.core.answers.fleet.stats import CardsOut, DayOut, StatsOut, StepOut
 from crawlyard.core.endpoint import Instant, endpoint
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.errors import Invalid
+from crawlyard.core.overview import attention
+from crawlyard.core.overview.stats import CardsOut, DayOut, StatsOut, StepOut
+from crawlyard.errors import Forbidden, Invalid
+from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import JobQuery
+
+if TYPE_CHECKING:
+    from crawlyard.services.fleet import metrics
+else:  # it loads the client of Prometheus
+    metrics = lazily("crawlyard.services.fleet.metrics")
 
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
@@ -135,12 +140,25 @@ class Attention(Noun):
     """Lists problems that need a person."""
 
     @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
-    async def get(self) -> AttentionOut:
+    async def get(self) -> attention.Attention:
         """Tell what needs a person, since when, and which endpoint helps.
 
         Of what is yours, an admin of all; what your token may not read is left out.
         """
-        return AttentionOut.of(await self._services.overview.attention(self._actor, self._permits))
+        return await self._services.overview.attention(self._actor, self._permits)
+
+
+class Monitoring(Noun):
+    """Shows figures of the whole instance."""
+
+    @endpoint("GET /metrics", Permit.ADMIN, "root", noun="monitoring")
+    async def metrics(self) -> str:
+        """Return the figures of the yard as Prometheus reads them; for a token of an admin."""
+        if self._actor.role is not Role.ADMIN:  # they cover everyone's jobs
+            raise Forbidden(f"{self._actor.id} is no admin")
+        services = self._services
+        found = await metrics.figures(services.store, services.bus, services.clock)
+        return metrics.exposed(found)
 
 
 def _steps(since: datetime, until: datetime, step: timedelta) -> int:

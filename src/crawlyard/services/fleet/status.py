@@ -1,12 +1,12 @@
-"""Live status: workers, the hosts they crawl, and the logs and progress of jobs."""
+"""Live status: workers, and the hosts they crawl."""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.hosts.status import HostBooking, HostReport, HostStanding
-from crawlyard.core.jobs.job_log import Course, Level, LogLine
+from crawlyard.core.answers.fleet.watch import HostOut
+from crawlyard.core.hosts.hosts import HostBooking, HostReport, HostState
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
 from crawlyard.errors import NotFound
@@ -19,7 +19,7 @@ _MOST_JOBS = 10_000
 
 
 class Watching:
-    """Shows workers, hosts, logs and courses; jobs of other users are counted, not named."""
+    """Shows workers and hosts; jobs of other users are counted, not named."""
 
     def __init__(self, store: Store, jobs: JobManager, clock: Clock) -> None:
         self._store = store
@@ -56,44 +56,20 @@ class Watching:
         """Return the state of a worker."""
         return report.state(alive=self.is_alive(report))
 
-    async def hosts(self, actor: Actor) -> list[HostStanding]:
-        """Return the hosts being crawled for jobs of the actor, or all for an admin, by name."""
+    async def hosts(self, actor: Actor) -> list[HostOut]:
+        """Return the hosts being crawled for jobs of the actor, or all for an admin, by name.
+
+        Their rules are left out.
+        """
         asked: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
         for report in await self._store.workers.find():
             if self.is_alive(report):
                 for host in report.hosts:
                     asked[host.host].append((report.id, host))
         own = None if actor.role is Role.ADMIN else await self._running(actor)
-        booked = await self._store.hosts.booked(asked)
+        booked = await self._store.hosts.booked(asked) if asked else {}
         every = (_standing(name, asked[name], booked.get(name), own) for name in sorted(asked))
         return [host for host in every if own is None or host.jobs]
-
-    async def lines(
-        self,
-        actor: Actor,
-        job_id: str,
-        *,
-        least: Level = Level.INFO,
-        after: int = 0,
-        text: str = "",
-        limit: int = 200,
-    ) -> Sequence[LogLine]:
-        """Return lines of a job's log with an *n* above *after*, oldest first.
-
-        Raises:
-            NotFound: no such job, or it belongs to another user.
-        """
-        job_id = (await self._jobs.get(actor, job_id)).job.id
-        return await self._store.journal.lines(job_id, least, after, limit, text)
-
-    async def course(self, actor: Actor, job_id: str) -> Course:
-        """Return the course of a job so far.
-
-        Raises:
-            NotFound: no such job, or it belongs to another user.
-        """
-        job = (await self._jobs.get(actor, job_id)).job
-        return await self._store.journal.course(job.id)
 
     async def _running(self, actor: Actor) -> frozenset[str]:
         query = JobQuery(owner=actor.id, states=frozenset({State.RUNNING}))
@@ -125,13 +101,16 @@ def _standing(
     asked: Sequence[tuple[str, HostReport]],
     booking: HostBooking | None,
     own: frozenset[str] | None,
-) -> HostStanding:
+) -> HostOut:
     reports = [report for _, report in asked]
     jobs = sorted({job for report in reports for job in report.jobs})
     shown = jobs if own is None else [job for job in jobs if job in own]
     holds = [report.held_until for report in reports] + [booking.held_until if booking else None]
-    return HostStanding(
+    return HostOut(
         host=name,
+        state=HostState.OPEN.value,
+        version=0,
+        rule=None,
         in_flight=sum(report.in_flight for report in reports),
         at_once=min(report.at_once for report in reports),
         delay_s=max(report.delay_s for report in reports),

@@ -1,9 +1,10 @@
 """Bulk actions: one action on many jobs, done at once for a few, as an operation for many."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from datetime import datetime
+from functools import partial
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.bulk import (
     MOST_IDS,
     BulkAction,
@@ -12,19 +13,27 @@ from crawlyard.core.jobs.bulk import (
     JobAction,
     Result,
     RetryScope,
+    action_in,
     check_possible,
+    conditions_in,
+    request_of,
 )
-from crawlyard.core.jobs.filter import Condition, FilterKey
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.operation import OperationKind
+from crawlyard.core.operation import Failure, Operation, OperationKind
 from crawlyard.core.quantity import counted
-from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, Refused
+from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound, Refused
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.operations import Operations
+from crawlyard.services.jobs.operations import Operations, Portion, Worker
+from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.store.queries import JobQuery
 
 AT_ONCE = 200
 """Maximum number of jobs to handle before answering; more become an operation."""
+
+_JOBS = 20  # per portion: a cancelled operation still does up to that many
+
+_INSTANTS = 100
+
+_LOOKED_AT = 200  # jobs per read
 
 _TOLERANCE = 0.1  # how far the number of jobs may be off the expected one, as a fraction
 
@@ -63,11 +72,12 @@ class Bulk:
             results = [await self._judged(actor, asked, job_id) for job_id in ids[:AT_ONCE]]
             return BulkDone(count=count, dry_run=True, results=tuple(results))
         if count <= AT_ONCE:
-            done = [await result_of(self._jobs, actor, asked, job_id) for job_id in ids]
+            done = [await _result(self._jobs, actor, asked, job_id) for job_id in ids]
             return BulkDone(count=count, dry_run=False, results=tuple(done))
-        request = {**_written(asked), "ids": None if chosen.ids is None else list(ids)}
-        if chosen.ids is None:
-            request |= {"where": [_condition_written(one) for one in chosen.where], "upto": upto}
+        if chosen.ids is not None:
+            request = request_of(asked, ids=ids)
+        else:
+            request = request_of(asked, ids=None, where=chosen.where, upto=upto)
         operation = await self._operations.start(actor, OperationKind.JOBS, request, count)
         return BulkDone(count=count, dry_run=False, results=(), operation=operation)
 
@@ -101,7 +111,7 @@ class Bulk:
         return Result(id=job_id, state=job.state)
 
 
-async def result_of(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> Result:
+async def _result(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> Result:
     """Apply an action to one job and return the result; a refusal is a result, too."""
     try:
         new_id = await _done(jobs, actor, asked, job_id)
@@ -109,29 +119,6 @@ async def result_of(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: s
         state = await _state(jobs, actor, job_id)
         return Result(id=job_id, code=error.code, detail=str(error), state=state)
     return Result(id=job_id, state=await _state(jobs, actor, job_id), new_id=new_id)
-
-
-def asked_of(request: Mapping[str, object]) -> BulkAction:
-    """Return the action in an operation's request."""
-    priority, kinds = request["priority"], request["kinds"]
-    return BulkAction(
-        action=JobAction(str(request["action"])),
-        reason=str(request["reason"]),
-        priority=None if priority is None else Priority.of(str(priority)),
-        scope=RetryScope(str(request["scope"])),
-        kinds=frozenset(ErrorKind(str(kind)) for kind in _listed(kinds)),
-    )
-
-
-def where_of(request: Mapping[str, object]) -> tuple[Condition, ...]:
-    """Return the conditions in an operation's request."""
-    found = []
-    for one in _listed(request["where"]):
-        if isinstance(one, Mapping):
-            words = tuple(str(word) for word in _listed(one["words"]))
-            key = FilterKey(str(one["key"]))
-            found.append(Condition(key=key, words=words, negated=bool(one["negated"])))
-    return tuple(found)
 
 
 async def _done(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> str | None:
@@ -163,19 +150,89 @@ async def _state(jobs: JobManager, actor: Actor, job_id: str) -> str | None:
         return None
 
 
-def _written(asked: BulkAction) -> dict[str, object]:
+def workers_of(jobs: JobManager, scheduler: Scheduler) -> dict[OperationKind, Worker]:
+    """Return the function that does a portion, for each kind of operation."""
     return {
-        "action": asked.action.value,
-        "reason": asked.reason,
-        "priority": None if asked.priority is None else str(asked.priority),
-        "scope": asked.scope.value,
-        "kinds": sorted(asked.kinds),
+        OperationKind.JOBS: partial(_jobs_portion, jobs),
+        OperationKind.BACKFILL: partial(_backfill_portion, scheduler),
     }
 
 
-def _condition_written(one: Condition) -> dict[str, object]:
-    return {"key": one.key.value, "words": list(one.words), "negated": one.negated}
+async def _jobs_portion(
+    jobs: JobManager,
+    actor: Actor,
+    operation: Operation,
+    again: bool,  # noqa: FBT001 - a flag of `Worker`
+) -> Portion:
+    """Act on the next jobs: of a list in its order, of a filter from the newest to the oldest."""
+    asked = action_in(operation.request)
+    listed = operation.request["ids"]
+    # an action that must not be repeated is done one job per portion
+    size = 1 if asked.doubles else _JOBS
+    if isinstance(listed, list):
+        begin = int(operation.cursor or 0)
+        ids = [str(one) for one in listed[begin : begin + size]]
+        cursor, over = str(begin + len(ids)), begin + len(ids) >= len(listed)
+    else:
+        # the newest id with a character appended sorts just above it, so that it is included
+        before = operation.cursor or f"{operation.request['upto']}0"
+        query = JobQuery(where=conditions_in(operation.request), before=before)
+        ids = [one.job.id for one in await jobs.find(actor, query, size)]
+        cursor, over = ids[-1] if ids else operation.cursor, len(ids) < size
+    results: list[Result] = []
+    for job_id in ids:
+        if again and asked.doubles and await _retried(jobs, actor, job_id, operation.id):
+            results.append(Result(id=job_id))
+        else:
+            results.append(await _result(jobs, actor, asked, job_id))
+    failures = tuple(
+        Failure(id=one.id, code=one.code, detail=one.detail) for one in results if one.code
+    )
+    return Portion(done=len(results), failures=failures, cursor=cursor, over=over)
 
 
-def _listed(value: object) -> Iterable[object]:
-    return value if isinstance(value, (list, tuple)) else ()
+async def _retried(jobs: JobManager, actor: Actor, job_id: str, since: str) -> bool:
+    """Return whether a job with an id above *since* is a retry of *job_id*."""
+    try:
+        owner = (await jobs.get(actor, job_id)).job.owner
+    except NotFound:
+        return False
+    after = since
+    while True:
+        query = JobQuery(owner=owner, after=after, oldest_first=True)
+        found = await jobs.find(actor, query, _LOOKED_AT)
+        if any(one.job.retry_of == job_id for one in found):
+            return True
+        if len(found) < _LOOKED_AT:
+            return False
+        after = found[-1].job.id
+
+
+async def _backfill_portion(
+    scheduler: Scheduler,
+    actor: Actor,
+    operation: Operation,
+    again: bool,  # noqa: ARG001, FBT001 - part of `Worker`; instants that have a job are skipped
+) -> Portion:
+    """Backfill the next instants of a schedule."""
+    request = operation.request
+    schedule_id, until = str(request["schedule_id"]), datetime.fromisoformat(str(request["until"]))
+    begin = datetime.fromisoformat(operation.cursor or str(request["since"]))
+    version = request.get("version")
+    ahead = await scheduler.due_between(actor, schedule_id, begin, until, _INSTANTS + 1)
+    end = ahead[_INSTANTS] if len(ahead) > _INSTANTS else until
+    if ahead:
+        await scheduler.backfill(
+            actor,
+            schedule_id,
+            begin,
+            end,
+            dry_run=False,
+            version=version if isinstance(version, int) else None,
+        )
+    return Portion(
+        done=min(len(ahead), _INSTANTS),
+        failures=(),
+        cursor=end.isoformat(),
+        over=len(ahead) <= _INSTANTS,
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.jobs.job_looks import ConfigOut, DifferenceOut, MadeOfOut
 from crawlyard.core.event import Event, EventName
@@ -11,8 +12,7 @@ from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.core.templates.template import PLACE, CrawlTemplate
 from crawlyard.errors import NotFound
-from crawlyard.services.access.policy import CEILING
-from crawlyard.services.access.settings import SETTINGS, SiteSettings
+from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.results import every_event
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
@@ -29,12 +29,12 @@ class Configs:
         self,
         jobs: JobManager,
         templates: TemplateManager,
-        settings: SiteSettings,
+        policy: Policy,
         events: EventLog,
     ) -> None:
         self._jobs = jobs
         self._templates = templates
-        self._settings = settings
+        self._policy = policy
         self._events = events
 
     async def of(self, actor: Actor, job_id: str) -> ConfigOut:
@@ -46,7 +46,7 @@ class Configs:
         job = (await self._jobs.get(actor, job_id)).job
         template = await self._template(actor, job)
         own, cut = await self._changed(job)
-        form, defaults = form_of(job.spec), await self._defaults(actor)
+        form, defaults = form_of(job.spec), await self._defaults()
         said = {} if template is None else _flat(template.spec)
         sources: dict[str, str] = {}
         for path in FIELDS:
@@ -91,8 +91,8 @@ class Configs:
             cut = (cut - changed) | set(_names(event, "cut"))
         return frozenset(own), frozenset(cut)
 
-    async def _defaults(self, actor: Actor) -> Mapping[str, object]:
-        return _flat((await self._settings.get(actor, "defaults")).section.value)
+    async def _defaults(self) -> Mapping[str, object]:
+        return _flat(await self._policy.section(SectionName.DEFAULTS))
 
 
 def _unless_gone(job: Job, template: CrawlTemplate | None) -> str:

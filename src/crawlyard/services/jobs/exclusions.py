@@ -13,12 +13,12 @@ from crawlyard.core.jobs.spec import Scope
 from crawlyard.engine.scope import Boundary
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
 from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
 MOST_SAMPLES = 10
 
 _PORTION = 2_000  # URLs checked per read, which takes some milliseconds
-_TRIES = 8  # a change that loses a race is retried on a fresh read; more losses mean a bug
 
 
 class Exclusions:
@@ -39,7 +39,7 @@ class Exclusions:
             IllegalMove: the job has ended.
             Stale: the job is not at *version*.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             job = (await self._jobs.get(actor, job_id)).job
             _check(actor, job)
             boundary = _judge(job, pattern)
@@ -69,7 +69,7 @@ class Exclusions:
         count, after = 0, 0
         samples: list[str] = []
         while True:
-            found = await self._store.journal.upcoming(
+            found = await self._store.frontier.upcoming(
                 job_id, after, _PORTION, (TargetState.WAITING,)
             )
             for known in found:

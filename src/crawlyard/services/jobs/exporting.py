@@ -11,7 +11,7 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
-from crawlyard.export.base import Format, Record
+from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
@@ -36,8 +36,9 @@ def exported(
     plan = Plan(format=form, text=spec.text, html=spec.keep_html, extracted=names)
     plan.check()
     if form is Format.WARC:
-        captures = _captures(results, actor, job.id, asked)
-        return plan.captures(captures, spec.name, job.id, robots=not spec.ignore_robots)
+        name = file_name(spec.name, job.id, form)
+        writer = warc.Warc(spec.name or job.id, name, robots=not spec.ignore_robots)
+        return warc.chunks(_captures(results, actor, job.id, asked), writer)
     return plan.chunks(records(results, actor, job.id, asked, plan))
 
 

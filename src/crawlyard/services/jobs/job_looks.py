@@ -1,11 +1,12 @@
-"""What there is to know about a job: progress, settings, attempts, events, log, explanations."""
+"""What there is to know about a job: how it goes, its settings, events and log, its results."""
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Unpack
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
@@ -19,9 +20,17 @@ from crawlyard.core.answers.jobs.job_looks import (
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.answers.jobs.pages import FateOut
+from crawlyard.core.answers.jobs.pages import (
+    ErrorsOut,
+    FateOut,
+    SkippedGroupOut,
+    SkippedOut,
+    StoredPageOut,
+    WaitingOut,
+)
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
+from crawlyard.core.crawl.page import Body, RuleKind
 from crawlyard.core.endpoint import (
     Cursor,
     Header,
@@ -42,10 +51,21 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.services.jobs.terms import words_of
+from crawlyard.export.base import Format
+from crawlyard.export.jsonl import dumps
+from crawlyard.lazy import lazily
+from crawlyard.services.jobs.terms import SearchTerms, error_kind, page_query, words_of
 from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.store.queries import PageQuery
 
-READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
+if TYPE_CHECKING:
+    from crawlyard.services.jobs import exporting
+else:  # it loads the parser
+    exporting = lazily("crawlyard.services.jobs.exporting")
+
+READ, WRITE, RESULTS = Permit.JOBS_READ, Permit.JOBS_WRITE, Permit.RESULTS_READ
+
+PageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 LONGEST_WAIT_S = 60.0
 _MOST_LINE = 2**31 - 1
@@ -75,7 +95,7 @@ AskedURL = Annotated[
 
 
 class JobLooks(Noun):
-    """Tells about one job."""
+    """Tells about one job, and what it has brought, also while it runs."""
 
     @endpoint("GET /jobs/{job_id}", READ)
     async def get(
@@ -165,13 +185,9 @@ class JobLooks(Noun):
         cursor: Cursor = None,
     ) -> Slice[LineOut]:
         """List lines of a job's log, the oldest first; the newest 2,000 are kept."""
-        found = await self._services.watching.lines(
-            self._actor,
-            job_id,
-            least=Level[level.name],
-            after=int(cursor or after),
-            text=q,
-            limit=limit + 1,
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        found = await self._services.store.journal.lines(
+            job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
         return sliced(found, limit, LineOut.of, lambda line: line.n)
 
@@ -202,7 +218,8 @@ class JobLooks(Noun):
     @endpoint("GET /jobs/{job_id}/metrics", READ)
     async def metrics(self, job_id: str) -> CourseOut:
         """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
-        return CourseOut.of(await self._services.watching.course(self._actor, job_id))
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        return CourseOut.of(await self._services.store.journal.course(job.id))
 
     @endpoint("GET /jobs/{job_id}/why", READ)
     async def why(self, job_id: str, url: AskedURL) -> FateOut:
@@ -231,6 +248,134 @@ class JobLooks(Noun):
         """
         return await self._services.exclusions.add(
             self._actor, job_id, pattern, dry_run=dry_run, version=version
+        )
+
+    @endpoint("GET /jobs/{job_id}/pages", RESULTS, group="results")
+    async def pages(
+        self,
+        job_id: str,
+        *,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        **terms: Unpack[SearchTerms],
+    ) -> Slice[StoredPageOut]:
+        """List the pages of a job in the order they came; also while it runs."""
+        return await self._listed(job_id, page_query(terms, terms.get("q", "")), limit, cursor)
+
+    @endpoint("GET /jobs/{job_id}/pages/{page_id}", RESULTS, group="results")
+    async def page(self, job_id: str, page_id: PageId) -> StoredPageOut:
+        """Return a page with its response headers, or one part of it.
+
+        HTML comes as it is kept, for a frame with `sandbox` in a page of this server whose own
+        policy says `frame-src 'self'`: then a link that is followed in it leads nowhere.
+        """
+        stored, kept = await self._services.results.page(
+            self._actor, job_id, page_id, [Body.HEADERS]
+        )
+        return StoredPageOut.stored(job_id, stored, **exporting.readable(kept))
+
+    @endpoint("GET /jobs/{job_id}/pages/{page_id}", RESULTS, "same", group="results")
+    async def part(
+        self,
+        job_id: str,
+        page_id: PageId,
+        part: Annotated[
+            Body,
+            Meta(
+                description="One part of it in place of the record: text and headers as plain "
+                "text, html as a document that does nothing and loads nothing, for a frame of "
+                "this server's pages."
+            ),
+        ],
+    ) -> str:
+        """Return what is kept of a page: its text, html or headers."""
+        _, kept = await self._services.results.page(
+            self._actor, job_id, page_id, [part, Body.HEADERS]
+        )
+        told = exporting.readable(kept)
+        if part.value not in told:
+            said = f"nothing is kept of page {page_id} as {part}: the spec of its job says so"
+            raise NotFound(said)
+        text = told[part.value]
+        return text if isinstance(text, str) else dumps(text, indent=2)
+
+    @endpoint("GET /jobs/{job_id}/errors", RESULTS, group="results")
+    async def errors(self, job_id: str) -> ErrorsOut:
+        """Return the failed URLs of a job by kinds; what robots.txt forbids is told apart."""
+        groups = await self._services.results.errors(self._actor, job_id)
+        skipped = await self._services.results.skipped_by(self._actor, job_id)
+        robots = next((group for group in skipped if group.kind is RuleKind.ROBOTS), None)
+        return ErrorsOut.of(groups, robots)
+
+    @endpoint("GET /jobs/{job_id}/errors/{kind}/pages", RESULTS, group="results")
+    async def failed(
+        self, job_id: str, kind: str, *, limit: Limit = 50, cursor: Cursor = None
+    ) -> Slice[StoredPageOut]:
+        """List the pages that failed in one way."""
+        query = PageQuery(kinds=frozenset({error_kind("kind", kind)}))
+        return await self._listed(job_id, query, limit, cursor)
+
+    @endpoint("GET /jobs/{job_id}/skipped", RESULTS, group="results")
+    async def skipped(
+        self,
+        job_id: str,
+        *,
+        rule: Annotated[Words, Meta(description="Kinds of rules: `robots`, `scope`, …")] = (),
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[SkippedOut]:
+        """List the URLs that a rule kept out, in the order they were found."""
+        kinds = [_rule_kind(word) for word in words_of(rule)]
+        found = await self._services.results.some_skipped(
+            self._actor, job_id, kinds, int(cursor or 0), limit + 1
+        )
+        return sliced(found, limit, lambda one: SkippedOut.filled(one[1]), lambda one: one[0])
+
+    @endpoint("GET /jobs/{job_id}/skipped/rules", RESULTS, group="results")
+    async def skipped_rules(self, job_id: str) -> Slice[SkippedGroupOut]:
+        """Count the URLs that rules kept out, by kinds of rules, the most frequent first."""
+        found = await self._services.results.skipped_by(self._actor, job_id)
+        return Slice(items=[SkippedGroupOut.filled(group) for group in found])
+
+    @endpoint("GET /jobs/{job_id}/frontier", RESULTS, group="results")
+    async def frontier(
+        self, job_id: str, *, limit: Limit = 50, cursor: Cursor = None
+    ) -> Slice[WaitingOut]:
+        """List the URLs that wait to be fetched, in the order they were found."""
+        found = await self._services.results.upcoming(
+            self._actor, job_id, int(cursor or 0), limit + 1
+        )
+        return sliced(found, limit, WaitingOut.of, lambda known: known.key)
+
+    @endpoint("GET /jobs/{job_id}/export", RESULTS, "file", group="results")
+    async def export(
+        self,
+        job_id: str,
+        *,
+        format_: Annotated[
+            Format | None, Meta(description="Else as `Accept` says, else `jsonl`.")
+        ] = None,
+        **terms: Unpack[SearchTerms],
+    ) -> AsyncIterator[bytes]:
+        """Stream the pages of a job as JSON Lines, CSV, Parquet or WARC; also while it runs.
+
+        The filters are those of the list of pages. WARC has what was kept of HTML.
+        """
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        query = page_query(terms, terms.get("q", ""))
+        form = format_ or Format.JSONL
+        return exporting.exported(self._services.results, self._actor, job, query, form)
+
+    async def _listed(
+        self, job_id: str, query: PageQuery, limit: int, cursor: str | None
+    ) -> Slice[StoredPageOut]:
+        asked = replace(query, after=int(cursor or 0))
+        found = await self._services.results.some(self._actor, job_id, asked, limit + 1)
+        return sliced(
+            found,
+            limit,
+            lambda stored: StoredPageOut.stored(job_id, stored),
+            lambda stored: stored.id,
         )
 
     async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:
@@ -271,3 +416,9 @@ def _states(words: Sequence[str]) -> Sequence[str]:
         return condition(FilterKey.STATE, words).words
     except Invalid as error:
         raise Invalid("states", without_field(error)) from None
+
+
+def _rule_kind(word: str) -> RuleKind:
+    if word not in set(RuleKind):
+        raise Invalid("rule", f"expected one of {', '.join(RuleKind)}, got {word[:100]!r}")
+    return RuleKind(word)

@@ -26,16 +26,14 @@ from crawlyard.core.endpoint import (
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.edits import changes_of
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import progress_of_standing
-from crawlyard.core.jobs.spec import MAX_URL
-from crawlyard.core.jobs.spec_json import JobRequest, read_request
+from crawlyard.core.jobs.spec import MAX_URL, Priority
+from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
 from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Invalid, Refused
-from crawlyard.services.jobs.job_results import JobResults
+from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
 from crawlyard.store.queries import COUNTED_TO, JobQuery
 
@@ -77,7 +75,7 @@ class Asked(TypedDict, total=False):
     start_at: Instant | None
 
 
-class Jobs(JobResults):
+class Jobs(JobLooks):
     """Makes, finds, moves, changes and deletes jobs, as far as one user may.
 
     A job that they may not see raises `NotFound`, and one that they may not change `Forbidden`.

@@ -1,26 +1,46 @@
 """Job manager: the operations on jobs that the library, command line and API share."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, TypeAlias
 
-from crawlyard.core.access.user import Actor
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.endpoint import reply
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.actions import DELETABLE, Action, has_rest
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.edits import EDITABLE, edited
-from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.filter import ME, Condition, FilterKey
+from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.limits import Usage, breach, given_back
+from crawlyard.core.jobs.progress import Progress, progress_of_standing
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.spec_json import EDITABLE, edited
 from crawlyard.core.purge_result import PurgeResult
+from crawlyard.core.templates.template import is_id
 from crawlyard.engine.admission import check_spec
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
-from crawlyard.services.jobs.submission import JobSubmitter
-from crawlyard.services.worker.janitor import purged
+from crawlyard.errors import (
+    Conflict,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    Version,
+    check_version,
+)
+from crawlyard.lazy import lazily
+from crawlyard.services.jobs.results import visible
+from crawlyard.services.jobs.submission import JobSubmitter, Submission
+from crawlyard.services.races import TRIES
+from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
+from crawlyard.store.store import Store
 
-_TRIES = 8  # a move that loses a race is retried on a fresh read; more losses mean a bug
+if TYPE_CHECKING:
+    from crawlyard.services.worker import janitor
+else:  # it loads much, and few delete jobs
+    janitor = lazily("crawlyard.services.worker.janitor")
 
 _A_MOMENT = timedelta(milliseconds=250)
 
@@ -39,6 +59,48 @@ class JobManager(JobSubmitter):
     one that they may not change raises `Forbidden`. If *version* is given, only that version
     is changed: if the job has changed since, `Stale` is raised and nothing is written.
     """
+
+    async def get(self, actor: Actor, job_id: str) -> Standing:
+        """Return a job with its usage and lease.
+
+        Raises:
+            NotFound: there is none of that id, or it belongs to another user.
+        """
+        return await visible(self._store, actor, job_id)
+
+    async def progress(self, actor: Actor, job_id: str) -> Progress:
+        """Return the progress of a job, its pace and the time left.
+
+        Raises:
+            NotFound: there is none of that id, or it belongs to another user.
+        """
+        return progress_of_standing(await self.get(actor, job_id))
+
+    async def find(
+        self, actor: Actor, query: JobQuery | None = None, limit: int = 50
+    ) -> list[Standing]:
+        """Return at most *limit* jobs that match *query* and that the actor may see, newest first.
+
+        Conditions may refer to templates and schedules by name, and to the actor as ``me``.
+        """
+        asked = await meant(self._store, actor, query or EVERY_JOB)
+        return await self._store.jobs.find(asked, limit)
+
+    async def queue(self, actor: Actor, now: datetime, limit: int) -> list[Standing]:
+        """Return the first *limit* pending jobs that the actor may see, in the order of claims."""
+        owner = None if actor.role is Role.ADMIN else actor.id
+        return await self._store.queue.pending(now, limit, owner)
+
+    async def counts(
+        self, actor: Actor, query: JobQuery = EVERY_JOB, most: int | None = None
+    ) -> Mapping[tuple[State, Priority], int]:
+        """Return how many of the jobs that `find` matches are in each state and priority.
+
+        Zeros are left out.
+
+        *most* bounds how many are read: see `JobStore.counts`.
+        """
+        return await self._store.jobs.counts(await meant(self._store, actor, query), most)
 
     async def pause(
         self, actor: Actor, job_id: str, why: str = "", *, version: Version = None
@@ -84,14 +146,15 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, QuotaExceeded, Stale: as the names say.
             IllegalMove: the job has not ended.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             _check_sound(old)
             if not old.state.ended:
                 allowed = tuple(LIFECYCLE[old.state])
                 raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
             owner = actor if actor.id == old.owner else Actor(id=old.owner)
-            draft = await self.draft(owner, old.spec, origin=old.origin, by=actor.id, like=old)
+            asked = Submission(spec=old.spec, origin=old.origin)
+            draft = await self.draft(owner, asked, by=actor.id, like=old)
             with suppress(Conflict):
                 return await self.enter(draft)
         raise _keeps_changing(job_id)
@@ -113,7 +176,7 @@ class JobManager(JobSubmitter):
             IllegalMove: the job has not ended, nothing in it failed that way, or a
                 limit that is used up would end it before its first request.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             _check_sound(old)
@@ -165,7 +228,7 @@ class JobManager(JobSubmitter):
         if unknown:
             known = ", ".join(sorted(EDITABLE))
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             _check_sound(old)
             spec = edited(old.spec, changes)
@@ -192,7 +255,7 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, Stale: as the names say.
             IllegalMove: the job is pending or running.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = (await self.deletable(actor, job_id, version)).job
             event = old.event(EventName.DELETED, self._clock.now(), actor.id)
             with suppress(Conflict):
@@ -221,10 +284,10 @@ class JobManager(JobSubmitter):
         """
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not delete them")
-        return await purged(self._store.upkeep, self._clock)
+        return await janitor.purged(self._store.upkeep, self._clock)
 
     async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
             old = standing.job
             if move is not Move.CANCEL:
@@ -316,3 +379,58 @@ def _check_limits(job: Job, usage: Usage) -> None:
             f"(crawlyard jobs set {job.id} limits.{limit}=…)",
             allowed=("edit",),
         )
+
+
+# --- what a query means to an actor
+
+_Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
+
+_MOST_NAMED = 2  # names are unique per owner
+
+
+async def meant(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
+    """Return *query* as a store takes it, narrowed to what the actor may see.
+
+    In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
+    replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
+    """
+    where = tuple([await _resolved(store, actor, one) for one in query.where])
+    owner = query.owner if actor.role is Role.ADMIN else actor.id
+    return replace(query, owner=owner, where=where)
+
+
+async def _resolved(store: Store, actor: Actor, asked: Condition) -> Condition:
+    find = _FIND.get(asked.key)
+    if find is None:
+        return asked
+    words = [word for name in asked.words for word in await find(store, actor, name)]
+    return replace(asked, words=tuple(words))
+
+
+async def _owner(_store: Store, actor: Actor, word: str) -> list[str]:
+    return [actor.id if word == ME else word]
+
+
+async def _templates(store: Store, actor: Actor, word: str) -> list[str]:
+    if is_id(word):
+        return [word.lower()]
+    owner, slash, name = word.rpartition("/")
+    seen_by = None if actor.role is Role.ADMIN else actor.id
+    query = TemplateQuery(owner=owner if slash else actor.id, seen_by=seen_by, name=name)
+    return [template.id for template in await store.templates.find(query, _MOST_NAMED)]
+
+
+async def _schedules(store: Store, actor: Actor, word: str) -> list[str]:
+    if is_id(word):
+        return [word.lower()]
+    owner, slash, name = word.rpartition("/")
+    query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
+    found = await store.schedules.find(query, _MOST_NAMED)
+    return [schedule.id for schedule in found if actor.may_see(schedule.owner)]
+
+
+_FIND: Mapping[FilterKey, _Finder] = {
+    FilterKey.OWNER: _owner,
+    FilterKey.TEMPLATE: _templates,
+    FilterKey.SCHEDULE: _schedules,
+}

@@ -21,6 +21,7 @@ from crawlyard.core.operation import (
 )
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, NotFound, StoreUnavailable
 from crawlyard.ids import new_id
+from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
 
 LEASE = timedelta(seconds=30)
@@ -28,7 +29,6 @@ LEASE = timedelta(seconds=30)
 
 LOOK_EVERY = timedelta(seconds=1)
 _RETRY_EVERY = timedelta(seconds=5)  # while the store is unavailable
-_TRIES = 8  # a change that loses a race is retried on a fresh read; more losses mean a bug
 
 _log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Operations:
         Raises:
             NotFound, Forbidden: as the names say.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             old = await self.get(actor, operation_id)
             if not actor.may_change(old.owner):
                 raise Forbidden(f"{actor.id} may look at operation {operation_id}, not cancel it")

@@ -20,7 +20,7 @@ from crawlyard.core.crawl.page_search import (
     excerpt,
     missing,
 )
-from crawlyard.services.jobs.reader import meant
+from crawlyard.services.jobs.manager import meant
 from crawlyard.store.queries import ArchiveQuery, PageQuery
 from crawlyard.store.store import Store
 

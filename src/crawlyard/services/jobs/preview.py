@@ -19,7 +19,7 @@ from crawlyard.engine.urls import canonical, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
-from crawlyard.services.jobs.requests import Requests
+from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.why import boundary_of
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.services.worker.run import WorkerContext
@@ -56,7 +56,8 @@ class Preview:
             raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
         ready = await self._requests.prepare(actor, request)
         check_spec(with_webhooks(ready.spec))
-        await self._policy.check(actor, ready.spec, ready.origin)
+        needed = await self._policy.needed(actor, ready.spec, ready.origin)
+        await self._policy.check_granted(*needed)
         within = await self._policy.clamped(actor.id, ready.spec)
         scout, missing = await self._looked(within.spec)
         judge = _Judge(within.spec, scout.origins)

@@ -17,7 +17,7 @@ from crawlyard.core.crawl.page import (
 )
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.attempts import TELLING, Attempt, attempts_of
-from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import NotFound
 from crawlyard.store.fleet.events import EventLog
@@ -35,8 +35,25 @@ async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
     return found
 
 
+async def visible(store: Store, actor: Actor, job_id: str) -> Standing:
+    """Return a job with its usage and lease.
+
+    Raises:
+        NotFound: there is none of that id, or it belongs to another user.
+    """
+    if not is_id(job_id):
+        raise NotFound(f"there is no job {job_id[:100]}")
+    standing = await store.jobs.get(job_id.lower())
+    if not actor.may_see(standing.job.owner):
+        raise NotFound(f"there is no job {job_id}")
+    return standing
+
+
 class Results:
-    """Reads the results of jobs, including running ones: each checkpoint adds to them."""
+    """Reads the results of jobs, including running ones: each checkpoint adds to them.
+
+    A job that the actor may not see raises `NotFound`.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -44,11 +61,7 @@ class Results:
     async def pages(
         self, actor: Actor, job_id: str, query: PageQuery | None = None
     ) -> AsyncIterator[StoredPage]:
-        """Yield page records in the order they were stored.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Yield page records in the order they were stored."""
         job_id = await self._visible(actor, job_id)
         asked = query or PageQuery()
         while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
@@ -59,11 +72,7 @@ class Results:
     async def records(
         self, actor: Actor, job_id: str, query: PageQuery, kinds: Collection[Body]
     ) -> AsyncGenerator[tuple[StoredPage, Mapping[Body, bytes]]]:
-        """Yield page records as `pages` does, each with its stored bodies of these *kinds*.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Yield page records as `pages` does, each with its stored bodies of these *kinds*."""
         job_id = await self._visible(actor, job_id)
         asked = query
         while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
@@ -77,11 +86,7 @@ class Results:
     async def some(
         self, actor: Actor, job_id: str, query: PageQuery, limit: int
     ) -> list[StoredPage]:
-        """Return at most *limit* page records, in the order they were stored.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Return at most *limit* page records, in the order they were stored."""
         job_id = await self._visible(actor, job_id)
         return await self._store.pages.pages(job_id, query, limit)
 
@@ -100,20 +105,12 @@ class Results:
         return found[0], {kind: data for (_, kind), data in bodies.items()}
 
     async def errors(self, actor: Actor, job_id: str) -> list[ErrorGroup]:
-        """Return the failed URLs grouped by kind, the most frequent first.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Return the failed URLs grouped by kind, the most frequent first."""
         job_id = await self._visible(actor, job_id)
         return await self._store.pages.errors(job_id)
 
     async def skipped(self, actor: Actor, job_id: str) -> AsyncIterator[SkippedURL]:
-        """Yield the URLs that a rule excluded, in the order they were found.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Yield the URLs that a rule excluded, in the order they were found."""
         job_id = await self._visible(actor, job_id)
         after = 0
         while chunk := await self._store.pages.skipped(job_id, after, _CHUNK):
@@ -126,19 +123,12 @@ class Results:
         """Return the URLs that rules of *kinds* (empty: all) excluded, with their keys.
 
         At most *limit* with keys above *after*, in the order they were found.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
         """
         job_id = await self._visible(actor, job_id)
         return await self._store.pages.skipped(job_id, after, limit, kinds)
 
     async def skipped_by(self, actor: Actor, job_id: str) -> list[SkippedGroup]:
-        """Return the URLs that rules excluded, grouped by kind of rule, the most frequent first.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Return the URLs that rules excluded, grouped by kind of rule, the most frequent first."""
         job_id = await self._visible(actor, job_id)
         return await self._store.pages.skipped_by(job_id)
 
@@ -146,49 +136,29 @@ class Results:
         """Return the waiting URLs with keys above *after*, in the order they were found.
 
         At most *limit*. The crawl may fetch them in another order.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
         """
         job_id = await self._visible(actor, job_id)
         waiting = [TargetState.WAITING]
-        return await self._store.journal.upcoming(job_id, after, limit, waiting)
+        return await self._store.frontier.upcoming(job_id, after, limit, waiting)
 
     async def attempts(self, actor: Actor, job_id: str) -> list[Attempt]:
-        """Return the attempts of a job, one for each time a worker claimed it, oldest first.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Return the attempts of a job, one for each time a worker claimed it, oldest first."""
         job_id = await self._visible(actor, job_id)
         told = await every_event(self._store.events, EventQuery(subject=job_id, names=TELLING))
         return attempts_of(told)
 
     async def shards(self, actor: Actor, job_id: str) -> Mapping[int, Shard]:
-        """Return the shards of a job by number; empty if the job is not spread.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Return the shards of a job by number; empty if the job is not spread."""
         job_id = await self._visible(actor, job_id)
         return await self._store.spread.shards(job_id)
 
     async def events(
         self, actor: Actor, job_id: str, after: int = 0, limit: int = 1000
     ) -> list[Event]:
-        """Return the events of a job with a seq above *after*, oldest first.
-
-        Raises:
-            NotFound: there is no such job, or it belongs to another user.
-        """
+        """Return the events of a job with a seq above *after*, oldest first."""
         job_id = await self._visible(actor, job_id)
         return await self._store.events.events(EventQuery(subject=job_id), after, limit)
 
     async def _visible(self, actor: Actor, job_id: str) -> str:
         """Return the id as it is stored, in lower case, of a job that *actor* may see."""
-        if not is_id(job_id):
-            raise NotFound(f"there is no job {job_id[:100]}")
-        standing = await self._store.jobs.get(job_id.lower())
-        if not actor.may_see(standing.job.owner):
-            raise NotFound(f"there is no job {job_id}")
-        return standing.job.id
+        return (await visible(self._store, actor, job_id)).job.id

@@ -5,32 +5,34 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from typing import TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.access.user import Actor, Grant, Quota
+from crawlyard.core.access.user import Actor, Grant
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.templates.template import CrawlTemplate
+from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
+from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
-from crawlyard.errors import Forbidden, Refused, StoreUnavailable
+from crawlyard.errors import Forbidden, Invalid, Refused, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import (
+    CEILING,
+    SETTINGS,
     Clamped,
     Policy,
     check_grants,
     check_waiting,
+    cut_of,
     within_ceilings,
 )
-from crawlyard.services.jobs.reader import JobReader
-from crawlyard.services.templates.manager import TemplateManager
+from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
 from crawlyard.services.webhooks.receivers import Resolve, check_names, with_webhooks
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
@@ -127,15 +129,16 @@ class Intake:
             self._dispatcher.announce(min(dues))
 
 
+class Submission(Struct, frozen=True, kw_only=True):
+    """The arguments of one `JobManager.submit`."""
+
+    spec: JobSpec
+    start_at: datetime | None = None
+    origin: Origin = DIRECT
+
+
 async def prepared(
-    policy: Policy,
-    clock: Clock,
-    actor: Actor,
-    spec: JobSpec,
-    *,
-    start_at: datetime | None = None,
-    origin: Origin = DIRECT,
-    by: str | None = None,
+    policy: Policy, clock: Clock, actor: Actor, asked: Submission, *, by: str | None = None
 ) -> tuple[Job, Event]:
     """Return a new job owned by the actor, and its event.
 
@@ -146,9 +149,9 @@ async def prepared(
         Invalid: the spec cannot be crawled as it is; the message names the field.
         Forbidden: the actor may not submit, or asks for something the settings do not grant.
     """
-    draft = await drafted(policy, actor, spec, start_at=start_at, origin=origin, by=by)
+    draft = await drafted(policy, actor, asked, by=by)
     await policy.check_granted(draft.needs, draft.doubt)
-    return draft.made(await policy.clamped(draft.owner, draft.spec), clock.now())
+    return draft.made(await policy.clamped(draft.owner, draft.asked.spec), clock.now())
 
 
 class JobDraft(Struct, frozen=True, kw_only=True):
@@ -156,9 +159,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
 
     id: str
     owner: str
-    spec: JobSpec
-    start_at: datetime | None
-    origin: Origin
+    asked: Submission
     needs: tuple[Grant, ...]  # grants that it needs in the settings
     doubt: str = ""  # as for `Policy.needed`
     by: str | None = None  # who submits it, if not its owner
@@ -168,8 +169,8 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         """Return the job and its event, with the spec as cut to the ceilings."""
         job, event = Job.new(
             *(self.id, self.owner, within.spec, now),
-            due_at=self.start_at,
-            origin=self.origin,
+            due_at=self.asked.start_at,
+            origin=self.asked.origin,
             by_grant=self.needs,
             actor=self.by,
         )
@@ -178,7 +179,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
 
     def unstored(self, now: datetime) -> Job:
         """Return the job as it would be without ceilings for its limits."""
-        return self.made(Clamped(spec=self.spec), now)[0]
+        return self.made(Clamped(spec=self.asked.spec), now)[0]
 
     def judged(self, rules: IntakeRules, now: datetime) -> tuple[Job, Event]:
         """Return the job and its event if *rules* admit it.
@@ -190,17 +191,17 @@ class JobDraft(Struct, frozen=True, kw_only=True):
         if self.needs:
             check_grants(self.needs, rules.grants, self.doubt)
         check_waiting(self.owner, rules.quota, rules.waiting)
-        within = within_ceilings(self.spec, rules.quota.ceilings, rules.ceilings)
+        within = within_ceilings(self.asked.spec, rules.quota.ceilings, rules.ceilings)
         return self.made(within, now)
 
     def entrant(self, now: datetime) -> Entrant:
         """Return the entrant by which the store admits this job."""
         return Entrant(
             owner=self.owner,
-            level=self.spec.priority,
+            level=self.asked.spec.priority,
             judge=partial(self.judged, now=now),
             like=self.like,
-            urls=len(self.spec.urls),
+            urls=len(self.asked.spec.urls),
         )
 
 
@@ -217,100 +218,31 @@ def check_maker(actor: Actor) -> None:
 async def drafted(
     policy: Policy,
     actor: Actor,
-    spec: JobSpec,
+    asked: Submission,
     *,
-    start_at: datetime | None = None,
-    origin: Origin = DIRECT,
     by: str | None = None,
     like: Job | None = None,
 ) -> JobDraft:
     """Return the draft of a new job owned by the actor, checked without settings and quotas.
 
-    The arguments are as for `prepared`. With *like*, it is a retry of that job; if the actor
-    is trusted, it needs the same grants as that job.
+    *by* is as for `prepared`. With *like*, it is a retry of that job; if the actor is trusted,
+    it needs the same grants as that job.
 
     Raises:
         Invalid: the spec cannot be crawled as it is; the message names the field.
         Forbidden: the actor may not submit.
     """
     check_maker(actor)
-    spec = with_webhooks(spec)
-    check_spec(spec)
+    if asked.spec.webhooks:
+        asked = replace(asked, spec=with_webhooks(asked.spec))
+    check_spec(asked.spec)
     if like is not None and actor.trusted:
         needs, doubt = like.by_grant, ""
     else:
-        needs, doubt = await policy.needed(actor, spec, origin)
+        needs, doubt = await policy.needed(actor, asked.spec, asked.origin)
     return JobDraft(
-        id=new_id(),
-        owner=actor.id,
-        spec=spec,
-        start_at=start_at,
-        origin=origin,
-        needs=needs,
-        doubt=doubt,
-        by=by,
-        like=like,
+        id=new_id(), owner=actor.id, asked=asked, needs=needs, doubt=doubt, by=by, like=like
     )
-
-
-class _SteadyPolicy(Policy):
-    """A policy that reads everything once and caches it."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self._sections: dict[SectionName, Mapping[str, object]] = {}
-        self._quotas: dict[str, Quota] = {}
-        self._trusted: dict[tuple[str | None, int | None], bool] = {}
-
-    async def section(self, name: SectionName) -> Mapping[str, object]:
-        """Return a section of the settings, as first read."""
-        if name not in self._sections:
-            self._sections[name] = await super().section(name)
-        return self._sections[name]
-
-    async def quota(self, owner: str) -> Quota:
-        """Return the quota of a user, as first read."""
-        if owner not in self._quotas:
-            self._quotas[owner] = await super().quota(owner)
-        return self._quotas[owner]
-
-    async def is_trusted(self, origin: Origin) -> bool:
-        """Return whether a template is trusted, as first read."""
-        key = (origin.template_id, origin.template_version)
-        if key not in self._trusted:
-            self._trusted[key] = await super().is_trusted(origin)
-        return self._trusted[key]
-
-
-class _SteadyTemplates(TemplateManager):
-    """A template manager that reads each template once and caches it."""
-
-    def __init__(self, store: Store, clock: Clock) -> None:
-        super().__init__(store, clock)
-        self._read: dict[tuple[str, str, int | None], CrawlTemplate] = {}
-
-    async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
-        """Return a template, as first read; see `TemplateManager.get`."""
-        key = (actor.id, ref, version)
-        if key not in self._read:
-            self._read[key] = await super().get(actor, ref, version)
-        return self._read[key]
-
-
-class Making(Struct, frozen=True):
-    """The policy and templates for a batch of new jobs, each read once.
-
-    A thousand schedules of one template that fire in the same second read the template once,
-    not a thousand times.
-    """
-
-    policy: Policy
-    templates: TemplateManager
-
-    @staticmethod
-    def of(store: Store, clock: Clock) -> "Making":
-        """Return the two for *store*; each value is read when it is first needed."""
-        return Making(_SteadyPolicy(store), _SteadyTemplates(store, clock))
 
 
 PORTION = 250
@@ -318,19 +250,7 @@ PORTION = 250
 the process does nothing else; larger portions are hardly faster."""
 
 
-class Submission(Struct, frozen=True, kw_only=True):
-    """The arguments of one `JobManager.submit`."""
-
-    spec: JobSpec
-    start_at: datetime | None = None
-    origin: Origin = DIRECT
-
-
-Submitted: TypeAlias = Entered
-"""A stored job, or the reason why it was refused."""
-
-
-class JobSubmitter(JobReader):
+class JobSubmitter:
     """Submits jobs: the first half of `JobManager`."""
 
     def __init__(
@@ -341,7 +261,7 @@ class JobSubmitter(JobReader):
         policy: Policy | None = None,
         resolve: Resolve = addresses_of,
     ) -> None:
-        super().__init__(store)
+        self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._policy = policy or Policy(store)
@@ -363,10 +283,10 @@ class JobSubmitter(JobReader):
             Forbidden: the actor may not submit, or asks for something the settings do not grant.
             QuotaExceeded: the actor already has as many jobs waiting as the quota allows.
         """
-        draft = await self.draft(actor, spec, start_at=start_at, origin=origin)
-        return await self.enter(draft)
+        asked = Submission(spec=spec, start_at=start_at, origin=origin)
+        return await self.enter(await self.draft(actor, asked))
 
-    async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Submitted]:
+    async def submit_many(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         """Submit new jobs, many per transaction; return each job or the reason for its refusal.
 
         The results are in the order of *wanted*. Each job is checked as by `submit`, and a
@@ -377,61 +297,41 @@ class JobSubmitter(JobReader):
             StoreUnavailable: the store cannot be written, or it is unknown whether it was.
         """
         check_maker(actor)
-        answers: list[Submitted] = []
+        answers: list[Entered] = []
         for portion in _portions(wanted):
             answers += await self._submitted(actor, portion)
         return answers
 
-    async def rehearsed(
-        self,
-        actor: Actor,
-        spec: JobSpec,
-        *,
-        start_at: datetime | None = None,
-        origin: Origin = DIRECT,
-    ) -> tuple[Job, Event]:
+    async def rehearsed(self, actor: Actor, asked: Submission) -> tuple[Job, Event]:
         """Return the job that `submit` would store now, and its event; nothing is written.
 
         Raises:
             Invalid, Forbidden, QuotaExceeded: as for `submit`.
         """
-        job, event = await prepared(
-            self._policy, self._clock, actor, spec, start_at=start_at, origin=origin
-        )
+        job, event = await prepared(self._policy, self._clock, actor, asked)
         await self.check_receivers(job.spec)
         await self._policy.check_room(job.owner)
         return job, event
 
     async def draft(
-        self,
-        actor: Actor,
-        spec: JobSpec,
-        *,
-        start_at: datetime | None = None,
-        origin: Origin = DIRECT,
-        by: str | None = None,
-        like: Job | None = None,
+        self, actor: Actor, asked: Submission, *, by: str | None = None, like: Job | None = None
     ) -> JobDraft:
         """Return a checked draft of a new job, for `enter`; nothing is written.
 
         Raises:
             Invalid, Forbidden: as for `submit`.
         """
-        draft = await drafted(
-            *(self._policy, actor, spec), start_at=start_at, origin=origin, by=by, like=like
-        )
-        if draft.spec.webhooks:  # check the grants first: a refused job causes no DNS lookups
+        draft = await drafted(self._policy, actor, asked, by=by, like=like)
+        if asked.spec.webhooks:  # check the grants first: a refused job causes no DNS lookups
             await self._policy.check_granted(draft.needs, draft.doubt)
-            await self.check_receivers(draft.spec)
+            await self.check_receivers(draft.asked.spec)
         return draft
 
-    async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Submitted]:
+    async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         drafts: list[JobDraft | Refused] = []
         for one in wanted:
             try:
-                drafts.append(
-                    await self.draft(actor, one.spec, start_at=one.start_at, origin=one.origin)
-                )
+                drafts.append(await self.draft(actor, one))
             except Refused as refusal:
                 drafts.append(refusal)
         fit = [draft for draft in drafts if isinstance(draft, JobDraft)]
@@ -472,3 +372,114 @@ def _portions(wanted: Sequence[Submission]) -> Iterator[Sequence[Submission]]:
         urls += weight
     if portion:
         yield portion
+
+
+# --- requests: a form, perhaps over a template
+
+
+class Prepared(Submission, frozen=True, kw_only=True):
+    """A request turned into a submission."""
+
+    sources: Mapping[str, str]  # where each field of the spec comes from, by path of the form
+
+
+class JobPlan(Struct, frozen=True, kw_only=True):
+    """The job that a request would create, and where its settings would come from."""
+
+    job: Job
+    form: Mapping[str, object]  # the whole spec, credentials hidden
+    sources: Mapping[str, str]  # where each field comes from
+    cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
+
+
+class Requests:
+    """Turns requests into jobs."""
+
+    def __init__(self, jobs: JobSubmitter, templates: TemplateManager, policy: Policy) -> None:
+        self._jobs = jobs
+        self._templates = templates
+        self._policy = policy
+
+    async def draft(self, actor: Actor, request: JobRequest) -> JobDraft:
+        """Turn a request into a checked draft, for `JobSubmitter.enter`; nothing is written.
+
+        Raises:
+            Invalid, NotFound, Forbidden: it was refused.
+        """
+        return await self._jobs.draft(actor, await self.prepare(actor, request))
+
+    async def submit_many(
+        self, actor: Actor, requests: Sequence[JobRequest | Refused]
+    ) -> list[Entered]:
+        """Submit many requests; return the job of each, or why it was refused.
+
+        An entry that could not be parsed as a request is passed as its error, and returned.
+
+        Raises:
+            Forbidden: the actor may only view.
+            StoreUnavailable: the store cannot be written, or it is unknown whether it was.
+        """
+        answers: dict[int, Entered] = {}
+        wanted: dict[int, Submission] = {}
+        defaults = await self._policy.section(SectionName.DEFAULTS)
+        for number, request in enumerate(requests):
+            try:
+                if isinstance(request, Refused):
+                    raise request
+                wanted[number] = await self._prepared(actor, request, defaults)
+            except Refused as refusal:
+                answers[number] = refusal
+        submitted = await self._jobs.submit_many(actor, list(wanted.values()))
+        answers |= dict(zip(wanted, submitted, strict=True))
+        return [answers[number] for number in range(len(requests))]
+
+    async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
+        """Return the job that `submit` would create now; nothing is written.
+
+        Raises:
+            Invalid, NotFound, Forbidden, QuotaExceeded: as for `submit`.
+        """
+        ready = await self.prepare(actor, request)
+        job, event = await self._jobs.rehearsed(actor, ready)
+        cut = tuple(path for path in FIELDS if path in cut_of(event))
+        return JobPlan(
+            job=job,
+            form=hidden(form_of(job.spec)),
+            sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
+            cut=cut,
+        )
+
+    async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
+        """Turn a request into a spec, on top of the defaults in the settings; nothing is written.
+
+        Raises:
+            Invalid, NotFound, Forbidden: as for `submit`.
+        """
+        return await self._prepared(
+            actor, request, await self._policy.section(SectionName.DEFAULTS)
+        )
+
+    async def _prepared(
+        self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
+    ) -> Prepared:
+        if request.template is None:
+            if request.params:
+                raise Invalid("params", "expected a template that has them")
+            spec, given = spec_of(request.form), values_of(request.form)
+            sources: Mapping[str, str] = {
+                path: THIS_JOB if path in given else DEFAULT for path in FIELDS
+            }
+            origin = DIRECT
+        else:
+            rendered = await self._templates.render(
+                actor, request.template, request.params, request.form, request.template_version
+            )
+            spec, sources, origin = rendered.spec, rendered.sources, rendered.origin
+        # the settings complete it, in the fields that nothing has set
+        under = {p: value for p, value in values_of(defaults).items() if sources[p] == DEFAULT}
+        return Prepared(
+            spec=spec_with(under, spec) if under else spec,
+            start_at=request.start_at,
+            origin=origin,
+            sources={**sources, **dict.fromkeys(under, SETTINGS)},
+        )

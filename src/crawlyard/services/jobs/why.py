@@ -5,8 +5,7 @@ from datetime import datetime
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.crawl.page import KnownURL, TargetState, Via
-from crawlyard.core.crawl.url_outcome import UrlOutcome, UrlOutcomeKind
+from crawlyard.core.crawl.page import KnownURL, TargetState, UrlOutcome, UrlOutcomeKind, Via
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
@@ -54,7 +53,7 @@ class Why:
         pending = [one for one in live if one.job.state is State.PENDING]
         counted = MOST_AHEAD if len(pending) == 1 else MOST_PLACES
         among = Surroundings(workers=alive, counted=counted)
-        held_back = await self._store.inquiries.held_back(now) if pending else {}
+        held_back = await self._store.queue.held_back(now) if pending else {}
         places = await self._places(pending, held_back, now, new=new)
         told: dict[str, tuple[Wait, ...]] = {}
         for one in live:
@@ -78,7 +77,7 @@ class Why:
         """
         standing = await self._jobs.get(actor, job_id)
         job_id, url = standing.job.id, canonical(url)
-        known = await self._store.journal.known(job_id, fingerprint(url))
+        known = await self._store.frontier.find(job_id, fingerprint(url))
         if known is None:
             return await self._never_found(standing, url)
         match known.state:
@@ -102,11 +101,11 @@ class Why:
         if len(able) == 1:
             (job,) = able
             most = MOST_AHEAD + 1
-            count = await self._store.inquiries.ahead(job, now, most, held_back, new=new)
+            count = await self._store.queue.ahead(job, now, most, held_back, new=new)
             return {job.id: count} if count <= MOST_AHEAD else {}
         if not able:
             return {}
-        front = await self._store.inquiries.front(now, MOST_PLACES, held_back)
+        front = await self._store.queue.front(now, MOST_PLACES, held_back)
         return {job_id: place for place, job_id in enumerate(front)}
 
     async def _answered(self, job_id: str, known: KnownURL) -> UrlOutcome:

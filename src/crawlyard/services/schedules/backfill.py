@@ -6,15 +6,18 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor
-from crawlyard.core.operation import Operation, OperationKind
 from crawlyard.core.schedules.decision import foreseen
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.schedule import (
+    Backfilled,
+    CrawlSchedule,
+    Tick,
+    TickOutcome,
+    TickReason,
+    ticked,
+)
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.errors import Invalid, Version, check_version
-from crawlyard.services.jobs.operations import Operations
-from crawlyard.services.schedules.events import backfilled, is_open, ticked
-from crawlyard.services.schedules.reader import ScheduleReader, instants_of
+from crawlyard.services.schedules.reader import instants_of
 from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
@@ -57,9 +60,9 @@ class Backfiller:
             after, rows = foreseen(schedule, now, active.get(schedule.id, ()))
             known |= rows
         ticks = [
-            backfilled(schedule, at, self._clock.now())
+            _backfilled(schedule, at, self._clock.now())
             for at in _decided(after, instants)
-            if at not in known or is_open(known[at])
+            if at not in known or _is_open(known[at])
         ]
         kept = len(instants) - len(ticks)
         return Backfilled(dry_run=True, runs=tuple(ticks), kept=kept, since=since, until=end)
@@ -121,12 +124,12 @@ class Backfiller:
         until = instants[-1] + _MICROSECOND
         known = await self._store.ticks.ticks_between(schedule.id, instants[0], until)
         missing = [
-            at for at in _decided(schedule, instants) if at not in known or is_open(known[at])
+            at for at in _decided(schedule, instants) if at not in known or _is_open(known[at])
         ]
         await self._ticker.check_room(schedule, len(missing))
         made = [(at, await self._ticker.job(schedule, at, by)) for at in missing]
         now = self._clock.now()
-        ticks = tuple(backfilled(schedule, at, now, job.id) for at, (job, _) in made)
+        ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in made)
         # editing an ended schedule must not bring backfilled instants back
         latest = [tick.due_at for tick in ticks[-1:]]
         decided_to = max((*latest, *filter(None, [schedule.decided_to])), default=None)
@@ -138,55 +141,25 @@ class Backfiller:
         )
 
 
-class BackfillOperations:
-    """Starts operations that backfill the missed instants of schedules."""
-
-    def __init__(self, schedules: ScheduleReader, operations: Operations, clock: Clock) -> None:
-        self._schedules = schedules
-        self._operations = operations
-        self._clock = clock
-
-    async def start(
-        self,
-        actor: Actor,
-        ref: str,
-        since: datetime,
-        until: datetime,
-        *,
-        version: Version = None,
-    ) -> Operation | None:
-        """Start an operation for a range with many instants.
-
-        Return ``None`` if the range has at most `AT_ONCE` instants or is not valid: call
-        `Scheduler.backfill`, which does the work or reports the error. If *version* is
-        given, the operation fails once the schedule is no longer at it.
-
-        Raises:
-            NotFound, Forbidden, Stale: as the names say.
-            Invalid: the range has more than `MOST_INSTANTS` instants, or is outside of the
-                supported years.
-        """
-        schedule = await self._schedules.changeable(actor, ref, version)
-        check_instant("since", since)
-        check_instant("until", until)
-        if not since < until <= self._clock.wall():
-            return None  # `Scheduler.backfill` reports what is wrong
-        most = MOST_INSTANTS + 1
-        due = await self._schedules.due_between(actor, schedule.id, since, until, most)
-        if len(due) <= AT_ONCE:
-            return None
-        if len(due) > MOST_INSTANTS:
-            raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
-        request: dict[str, object] = {
-            "schedule_id": schedule.id,
-            "since": since.isoformat(),
-            "until": until.isoformat(),
-        }
-        if version is not None:
-            request["version"] = schedule.version
-        return await self._operations.start(actor, OperationKind.BACKFILL, request, len(due))
-
-
 def _decided(schedule: CrawlSchedule, instants: Sequence[datetime]) -> list[datetime]:
     """Return those of *instants* that the scheduler has already passed."""
     return [at for at in instants if schedule.next_at is None or at < schedule.next_at]
+
+
+def _backfilled(
+    schedule: CrawlSchedule, at: datetime, now: datetime, job_id: str | None = None
+) -> Tick:
+    """Return the ledger row of a backfilled instant."""
+    return Tick(
+        schedule_id=schedule.id,
+        due_at=at,
+        outcome=TickOutcome.CAUGHT_UP,
+        reason=TickReason.BACKFILL,
+        job_id=job_id,
+        decided_at=now,
+    )
+
+
+def _is_open(tick: Tick) -> bool:
+    """Return whether a tick neither has a job nor waits for one."""
+    return tick.job_id is None and tick.outcome is not TickOutcome.WAITING

@@ -3,7 +3,7 @@
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 
 from msgspec.structs import replace
 
@@ -17,7 +17,7 @@ from crawlyard.core.schedules.schedule import (
     RecentTick,
     Tick,
 )
-from crawlyard.core.schedules.timetable import check_instant, timetable
+from crawlyard.core.schedules.timetable import check_instant, instants, timetable
 from crawlyard.core.templates.secrets import secret_names
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Forbidden, Invalid, NotFound, Version, check_version
@@ -223,17 +223,11 @@ def _readable(schedule: CrawlSchedule) -> bool:
 def instants_of(
     schedule: CrawlSchedule, since: datetime, until: datetime | None, most: int
 ) -> Iterator[datetime]:
-    """Yield the instants in [*since*, *until*) at which a schedule is due, at most *most*."""
+    """Return the instants in [*since*, *until*) at which a schedule is due, at most *most*."""
     table = timetable(schedule.when, schedule.zone, schedule.anchor)
-    at = max(since, schedule.starts_at or since) - _MICROSECOND
-    for _ in range(most):
-        following = table.after(at)
-        if following is None or (until is not None and following >= until):
-            return
-        if schedule.ends_at is not None and following > schedule.ends_at:
-            return
-        yield following
-        at = following
+    after, least, last = since - _MICROSECOND, schedule.starts_at, schedule.ends_at
+    found = islice(instants(table, after, least=least, most=last), most)
+    return takewhile(lambda at: until is None or at < until, found)
 
 
 def _occurrences(

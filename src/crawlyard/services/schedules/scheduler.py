@@ -1,5 +1,7 @@
 """Schedule service: creates, changes and fires schedules."""
 
+import asyncio
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,26 +27,55 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
     ScheduleDraft,
     Tick,
+    ticked,
+    told,
 )
 from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.core.templates.template import check_name
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version
+from crawlyard.errors import (
+    Conflict,
+    Forbidden,
+    IllegalMove,
+    Invalid,
+    StoreUnavailable,
+    Version,
+)
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.schedules.backfill import Backfiller
-from crawlyard.services.schedules.events import cancelled, ticked, told
 from crawlyard.services.schedules.reader import ScheduleReader
-from crawlyard.services.schedules.rounds import Rounds
-from crawlyard.services.schedules.ticker import TRIES, Ticker, TickerOptions, keeps_changing
+from crawlyard.services.schedules.ticker import (
+    TRIES,
+    Ticker,
+    TickerOptions,
+    cancelled,
+    keeps_changing,
+)
 from crawlyard.services.templates.manager import TemplateManager
-from crawlyard.store.queries import Firing
+from crawlyard.store.queries import EventQuery, Firing
 from crawlyard.store.store import Store
+
+LOOK_EVERY = timedelta(seconds=5)
+"""How long a clock that was set forward, or a missed event, may go unnoticed."""
+
+PEEK_EVERY = timedelta(seconds=1)
+"""How long a change by another process may go unnoticed: each change writes an event.
+
+A peek is one query for the newest event number, 0.1 ms on SQLite; a whole round takes four.
+"""
+
+_BEHIND = timedelta(milliseconds=20)
+_RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+_ENDS = EventQuery(names=frozenset({EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED}))
+_PORTION = 1000
 
 _REPLANS = frozenset({"when", "zone", "jitter", "starts_at", "ends_at", "runs_left"})
 _WHAT = frozenset({"template_id", "template_version", "params", "overrides"})
 _DEEPEST = 10  # levels of nested objects and lists
 _MICROSECOND = timedelta(microseconds=1)
+
+_log = logging.getLogger(__name__)
 
 
 class Scheduler(ScheduleReader):
@@ -70,7 +101,8 @@ class Scheduler(ScheduleReader):
         options = options or TickerOptions()
         self._ticker = Ticker(store, jobs, dispatcher, clock, options)
         self._backfills = Backfiller(store, self._ticker, clock)
-        self._rounds = Rounds(store, self._ticker, clock)
+        self._nudged = asyncio.Event()
+        self._seen: int | None = None  # the seq of the last event that was handled
 
     async def create(self, actor: Actor, draft: ScheduleDraft) -> CrawlSchedule:
         """Create a schedule owned by the actor, and return it with its first instant.
@@ -97,6 +129,7 @@ class Scheduler(ScheduleReader):
             updated_at=now,
             **said,
         )
+        _check_params(schedule)
         schedule = _planned(schedule, wall)
         await self._ticker.tried(schedule, wall, actor)
         event = told(schedule, EventName.SCHEDULE_CREATED, now, actor.id)
@@ -137,7 +170,10 @@ class Scheduler(ScheduleReader):
             return _planned(new, wall) if replans else new
 
         wall = self._clock.wall()
-        await self._ticker.tried(change(schedule, wall), wall, actor, anew=says_what)
+        changed = change(schedule, wall)
+        if "params" in given:  # older schedules may have some that mean nothing
+            _check_params(changed)
+        await self._ticker.tried(changed, wall, actor, anew=says_what)
         asked = _Change(EventName.SCHEDULE_UPDATED, change, version, replans=replans)
         return await self._change(actor, schedule.id, asked, changed=sorted(changes))
 
@@ -271,7 +307,26 @@ class Scheduler(ScheduleReader):
 
     def nudge(self) -> None:
         """Wake `run` in this process after a change."""
-        self._rounds.nudge()
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Fire what is due, until cancelled. Any number may run at once, on any machines.
+
+        It sleeps until the next schedule fires, notices changes by other processes within
+        `PEEK_EVERY`, and retries while the store is unavailable.
+        """
+        away = False
+        while True:
+            # before the round, so that a change during it starts another one
+            self._nudged.clear()
+            try:
+                quiet = await self.round()
+                away = False
+            except StoreUnavailable as error:
+                if not away:
+                    _log.warning("the store is away, trying again every second: %s", error)
+                quiet, away = _RETRY_EVERY, True
+            await self._rest(quiet)
 
     async def round(self) -> timedelta:
         """Do everything that is due; return how long there is nothing to do, barring changes.
@@ -279,15 +334,55 @@ class Scheduler(ScheduleReader):
         Raises:
             StoreUnavailable: the store is away.
         """
-        return await self._rounds.round()
+        await self._follow()
+        while await self._ticker.release():
+            pass
+        while await self._ticker.fire_due():
+            pass
+        next_at = await self._store.ticks.next_at()
+        if next_at is None:
+            return LOOK_EVERY
+        quiet = next_at - self._clock.wall()
+        # anything still due is being fired by another scheduler; check again soon in case it dies
+        return min(LOOK_EVERY, quiet if quiet > timedelta(0) else _BEHIND)
 
-    async def run(self) -> None:
-        """Fire what is due, until cancelled. Any number may run at once, on any machines.
+    async def _follow(self) -> None:
+        """Handle the schedules whose jobs have ended since the last round."""
+        last = await self._store.events.last()
+        if self._seen is None:
+            # Events before the start can be ignored: waiting ticks are found without them, and
+            # failures in a row are counted again before the next run.
+            self._seen = last
+        ended: set[str] = set()
+        while self._seen < last:
+            portion = await self._store.events.events(_ENDS, self._seen, _PORTION)
+            ended |= {str(e.data["schedule_id"]) for e in portion if "schedule_id" in e.data}
+            self._seen = portion[-1].seq if len(portion) == _PORTION else last
+        for schedule_id in sorted(ended):
+            await self._ticker.after_run(schedule_id)
 
-        It sleeps until the next schedule fires, notices changes by other processes within
-        `rounds.PEEK_EVERY`, and retries while the store is unavailable.
-        """
-        await self._rounds.run()
+    async def _rest(self, quiet: timedelta) -> None:
+        """Return after *quiet*, or earlier on a nudge or a new event."""
+        end = self._clock.monotonic() + quiet.total_seconds()
+        while (left := timedelta(seconds=end - self._clock.monotonic())) > timedelta(0):
+            await self._wait(min(left, PEEK_EVERY))
+            if self._nudged.is_set() or await self._has_news():
+                return
+
+    async def _has_news(self) -> bool:
+        try:
+            return await self._store.events.last() != self._seen
+        except StoreUnavailable:
+            return True  # the round reports it
+
+    async def _wait(self, at_most: timedelta) -> None:
+        sleeping = asyncio.ensure_future(self._clock.sleep(at_most))
+        nudged = asyncio.ensure_future(self._nudged.wait())
+        try:
+            await asyncio.wait((sleeping, nudged), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            nudged.cancel()
 
     async def _resume(self, actor: Actor, schedule_id: str, version: Version) -> CrawlSchedule:
         for _ in range(TRIES):
@@ -329,13 +424,13 @@ class Scheduler(ScheduleReader):
         await self._ticker.check_room(schedule, 1)
         run, decision = requested_run(schedule, at, active, by)
         job, created = await self._ticker.job(schedule, at, by=by)
-        replaced = (replace(tick, decided_at=now) for tick in decision.ticks)
-        ticks = (*replaced, run.tick(schedule.id, job.id, now))
+        decided = (*decision.ticks, replace(run, job_id=job.id))
+        ticks = tuple(replace(tick, decided_at=now) for tick in decided)
         return Firing(
             after=decision.schedule_after,
             ticks=ticks,
             jobs=((job, created),),
-            moved=tuple(cancelled(old, now, by) for old in decision.cancels),
+            moved=cancelled(decision.cancels, now, by),
             events=tuple(ticked(schedule, tick, by) for tick in ticks),
         )
 
@@ -397,6 +492,16 @@ def _planned(schedule: CrawlSchedule, now: datetime) -> CrawlSchedule:
     if new.next_at is None:
         raise never_due(schedule, now)
     return new
+
+
+def _check_params(schedule: CrawlSchedule) -> None:
+    """Check that a schedule has no parameters without a template.
+
+    Raises:
+        Invalid: it has.
+    """
+    if schedule.params and schedule.template_id is None:
+        raise Invalid("params", "expected a template that has them")
 
 
 def _checked(fields: Mapping[str, object]) -> dict[str, Any]:

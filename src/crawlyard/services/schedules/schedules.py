@@ -1,6 +1,7 @@
 """Schedules, as one user makes, finds, changes and runs them."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypedDict, Unpack
 
@@ -8,11 +9,11 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.job_looks import ExpandedScheduleOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ExpandedScheduleOut,
     ScheduleDeletionOut,
     ScheduleOut,
     TickOut,
@@ -35,6 +36,7 @@ from crawlyard.core.endpoint import (
 )
 from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
+from crawlyard.core.operation import Operation, OperationKind
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import (
     LONGEST_GRACE,
@@ -48,12 +50,15 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
     ScheduleDraft,
 )
-from crawlyard.core.schedules.timetable import check_instant, timetable
+from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Invalid, NotFound, Stale, Version
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
 from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.services.schedules.backfill import AT_ONCE, MOST_INSTANTS
+from crawlyard.services.schedules.reader import instants_of
+from crawlyard.services.schedules.ticker import TRIES, keeps_changing
 from crawlyard.store.queries import ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
@@ -249,7 +254,10 @@ class Schedules(Noun):
             starts_at=starts_at, ends_at=ends_at, jitter=timedelta(seconds=jitter_s)
         )
         found = forecast_of(table, now, count, bounds)
-        return TimetablePreviewOut.looked(table, when, zone, found, now)
+        place = zone_of(zone)
+        return TimetablePreviewOut.of(
+            table, when, place, found.instants, now, warnings=found.warnings
+        )
 
     @endpoint("GET /schedules/calendar", READ)
     async def calendar(
@@ -280,14 +288,16 @@ class Schedules(Noun):
         With another time table it is due next at the first instant from now on.
         """
         scheduler = self._services.scheduler
-        old = await scheduler.changeable(self._actor, ref, version)
-        # params and overrides are merged into those of this version
-        version = None if version is None else old.version
-        with blaming(_PARTS, "overrides", _SECONDS):
-            new = await scheduler.update(
-                self._actor, old.id, _changed(old, changes), version=version
-            )
-        return await self._shown(new)
+        for _ in range(TRIES):
+            old = await scheduler.changeable(self._actor, ref, version)
+            ref = old.id  # its name may become another's
+            # params and overrides are merged into those of this version: of no other
+            with suppress(Stale), blaming(_PARTS, "overrides", _SECONDS):
+                new = await scheduler.update(
+                    self._actor, ref, _changed(old, changes), version=old.version
+                )
+                return await self._shown(new)
+        raise keeps_changing(ref)
 
     @endpoint("DELETE /schedules/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch = None) -> None:
@@ -353,9 +363,7 @@ class Schedules(Noun):
         schedule = await self._services.scheduler.changeable(self._actor, ref, version)
         with blaming(_PARTS, "overrides", {**_SECONDS, **_RANGE}):
             if not dry_run:
-                many = await self._services.backfills.start(
-                    self._actor, schedule.id, from_, until, version=version
-                )
+                many = await self._in_background(schedule, from_, until, version)
                 if many is not None:
                     reply().location = f"/api/v1/operations/{many.id}"
                     return BackfillOut(
@@ -394,6 +402,36 @@ class Schedules(Noun):
         instants = await scheduler.next_runs(self._actor, schedule.id, count)
         now = self._services.clock.wall()
         return AheadOut.of(schedule, scheduler.overdue(schedule), instants, now)
+
+    async def _in_background(
+        self, schedule: CrawlSchedule, since: datetime, until: datetime, version: Version
+    ) -> Operation | None:
+        """Start an operation that backfills a range with many instants.
+
+        It fails once the schedule is no longer at the *version* that was meant. Return ``None``
+        if `Scheduler.backfill` is to do it, or to say what is wrong.
+
+        Raises:
+            Invalid: there are more than `MOST_INSTANTS`, or they are outside of supported years.
+        """
+        check_instant("since", since)
+        check_instant("until", until)
+        if not since < until <= self._services.clock.wall():
+            return None
+        count = sum(1 for _ in instants_of(schedule, since, until, MOST_INSTANTS + 1))
+        if count <= AT_ONCE:
+            return None
+        if count > MOST_INSTANTS:
+            raise Invalid("since", f"expected at most {MOST_INSTANTS:,} instants; narrow it")
+        request: dict[str, object] = {
+            "schedule_id": schedule.id,
+            "since": since.isoformat(),
+            "until": until.isoformat(),
+        }
+        if version is not None:
+            request["version"] = schedule.version
+        start = self._services.operations.start
+        return await start(self._actor, OperationKind.BACKFILL, request, count)
 
     async def _template_id(self, ref: str | None) -> str | None:
         """Return the id that a filter means; of a template that is not there, no schedule is."""

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 
@@ -10,20 +10,30 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.access.user import Actor
+from crawlyard.core.access.policy import SectionName
+from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.jobs.job import DIRECT, Job
+from crawlyard.core.jobs.job import DIRECT, Job, Origin
+from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.decision import Run, TickDecision, decide, released
+from crawlyard.core.schedules.decision import TickDecision, decide, released
 from crawlyard.core.schedules.planning import planned
-from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickReason
+from crawlyard.core.schedules.schedule import (
+    BY_ITSELF,
+    CrawlSchedule,
+    Tick,
+    TickReason,
+    ticked,
+    told,
+)
+from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.submission import Making, prepared
-from crawlyard.services.schedules.events import BY, cancelled, ticked, told
+from crawlyard.services.jobs.submission import Submission, prepared
+from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
 
@@ -34,6 +44,66 @@ _RECOUNT_S = 10.0  # a count reads all jobs of an owner
 _MICROSECOND = timedelta(microseconds=1)
 
 _log = logging.getLogger(__name__)
+
+
+class _SteadyPolicy(Policy):
+    """A policy that reads everything once and caches it."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._sections: dict[SectionName, Mapping[str, object]] = {}
+        self._quotas: dict[str, Quota] = {}
+        self._trusted: dict[tuple[str | None, int | None], bool] = {}
+
+    async def section(self, name: SectionName) -> Mapping[str, object]:
+        """Return a section of the settings, as first read."""
+        if name not in self._sections:
+            self._sections[name] = await super().section(name)
+        return self._sections[name]
+
+    async def quota(self, owner: str) -> Quota:
+        """Return the quota of a user, as first read."""
+        if owner not in self._quotas:
+            self._quotas[owner] = await super().quota(owner)
+        return self._quotas[owner]
+
+    async def is_trusted(self, origin: Origin) -> bool:
+        """Return whether a template is trusted, as first read."""
+        key = (origin.template_id, origin.template_version)
+        if key not in self._trusted:
+            self._trusted[key] = await super().is_trusted(origin)
+        return self._trusted[key]
+
+
+class _SteadyTemplates(TemplateManager):
+    """A template manager that reads each template once and caches it."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        super().__init__(store, clock)
+        self._read: dict[tuple[str, str, int | None], CrawlTemplate] = {}
+
+    async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
+        """Return a template, as first read; see `TemplateManager.get`."""
+        key = (actor.id, ref, version)
+        if key not in self._read:
+            self._read[key] = await super().get(actor, ref, version)
+        return self._read[key]
+
+
+class Making(Struct, frozen=True):
+    """The policy and templates for a batch of new jobs, each read once.
+
+    A thousand schedules of one template that fire in the same second read the template once,
+    not a thousand times.
+    """
+
+    policy: Policy
+    templates: TemplateManager
+
+    @staticmethod
+    def of(store: Store, clock: Clock) -> "Making":
+        """Return the two for *store*; each value is read when it is first needed."""
+        return Making(_SteadyPolicy(store), _SteadyTemplates(store, clock))
 
 
 class TickerOptions(Struct, frozen=True, kw_only=True):
@@ -68,7 +138,7 @@ class Ticker:
         self,
         schedule: CrawlSchedule,
         tick_at: datetime,
-        by: str = BY,
+        by: str = BY_ITSELF,
         *,
         trusted: bool = True,
         making: Making | None = None,
@@ -97,7 +167,9 @@ class Ticker:
             spec, origin = rendered.spec, rendered.origin
         origin = replace(origin, schedule_id=schedule.id, tick_at=tick_at)
         named = replace(spec, name=spec.name or schedule.name)
-        return await prepared(making.policy, self._clock, owner, named, origin=origin, by=by)
+        return await prepared(
+            making.policy, self._clock, owner, Submission(spec=named, origin=origin), by=by
+        )
 
     async def tried(
         self, schedule: CrawlSchedule, at: datetime, actor: Actor, *, anew: bool = True
@@ -186,11 +258,7 @@ class Ticker:
 
     async def write(self, firings: Sequence[Firing]) -> int:
         """Write firings and announce their jobs to workers; return how many won their race."""
-        stamped = [
-            replace(f, ticks=tuple(replace(tick, beat=f.after.beat) for tick in f.ticks))
-            for f in firings
-        ]
-        first = await self._store.ticks.fire(stamped)
+        first = await self._store.ticks.fire(firings)
         won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
         for firing in won:
             for job, _ in firing.jobs:
@@ -219,18 +287,18 @@ class Ticker:
                 decision = decision.refused(run, job.reason, job.detail, now)
             else:
                 made.append(job)
-                ticks.append(run.tick(schedule.id, job[0].id, now))
-        ticks += [replace(tick, decided_at=now) for tick in decision.ticks]
+                ticks.append(replace(run, job_id=job[0].id))
+        ticks = [replace(tick, decided_at=now) for tick in (*ticks, *decision.ticks)]
         ticks.sort(key=lambda tick: tick.due_at)
         after = decision.schedule_after
-        events = [ticked(schedule, tick, BY) for tick in ticks]
+        events = [ticked(schedule, tick, BY_ITSELF) for tick in ticks]
         if after.next_at is None and schedule.next_at is not None:
-            events.append(told(after, EventName.SCHEDULE_ENDED, now, BY))
+            events.append(told(after, EventName.SCHEDULE_ENDED, now, BY_ITSELF))
         return Firing(
             after=after,
             ticks=tuple(ticks),
             jobs=tuple(made),
-            moved=tuple(cancelled(job, now, BY) for job in decision.cancels),
+            moved=cancelled(decision.cancels, now, BY_ITSELF),
             events=tuple(events),
         )
 
@@ -270,16 +338,16 @@ class Ticker:
             next_at=None,
             fire_at=None,
             paused_at=self._clock.wall(),
-            paused_by=BY,
+            paused_by=BY_ITSELF,
             pause_reason=why,
             flaw="",
             beat=schedule.beat + 1,
         )
-        event = told(after, EventName.SCHEDULE_PAUSED, self._clock.now(), BY, reason=why)
+        event = told(after, EventName.SCHEDULE_PAUSED, self._clock.now(), BY_ITSELF, reason=why)
         return Firing(after=after, events=(event,))
 
     async def _made(
-        self, schedule: CrawlSchedule, run: Run, making: Making
+        self, schedule: CrawlSchedule, run: Tick, making: Making
     ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
@@ -381,13 +449,13 @@ class _Failures:
         paused = replace(
             schedule,
             paused_at=self._clock.wall(),
-            paused_by=BY,
+            paused_by=BY_ITSELF,
             pause_reason=why,
             version=schedule.version + 1,
             beat=schedule.beat + 1,
             updated_at=now,
         )
-        event = told(paused, EventName.SCHEDULE_PAUSED, now, BY, reason=why)
+        event = told(paused, EventName.SCHEDULE_PAUSED, now, BY_ITSELF, reason=why)
         await self._store.schedules.save(paused, event)
 
 
@@ -396,6 +464,12 @@ class _Refusal(Struct, frozen=True):
 
     reason: TickReason
     detail: str
+
+
+def cancelled(jobs: Iterable[Job], now: datetime, by: str) -> tuple[tuple[Job, Event], ...]:
+    """Return jobs, cancelled to make room for the next one of their schedule, and the events."""
+    reason = StateReason.BY_SCHEDULE
+    return tuple(job.moved(Move.CANCEL, now, actor=by, reason=reason) for job in jobs)
 
 
 def keeps_changing(schedule_id: str) -> Conflict:

@@ -1,13 +1,31 @@
-"""Template files in YAML or JSON: a reader that locates errors, and a writer."""
+"""Templates as their authors write them, in forms or files: read, checked and written."""
 
+import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from crawlyard.core.parse import boolean, is_list, shown, text, unknown
-from crawlyard.core.templates.template import FileFormat, Parameter, ParameterType, TemplateDraft
+from crawlyard.core.templates.render import check
+from crawlyard.core.templates.template import (
+    MAX_CONTENT_BYTES,
+    FileFormat,
+    Parameter,
+    ParameterType,
+    TemplateDraft,
+)
+from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Invalid
-from crawlyard.services.templates.yaml import dumped, parsed
+from crawlyard.lazy import lazily
+from crawlyard.services.webhooks.receivers import with_webhooks
+
+if TYPE_CHECKING:
+    from crawlyard.services.templates import yaml
+else:  # it takes long to load
+    yaml = lazily("crawlyard.services.templates.yaml")
 
 MAX_BYTES = 20_000_000
 """The most bytes of a file: enough for the 100,000 start URLs of the largest template."""
@@ -31,7 +49,7 @@ def read(data: bytes, source: str) -> TemplateDraft:
         raise Invalid(source, f"expected UTF-8, got another byte at {error.start}") from None
     # JSON is nearly a subset of YAML, except for tabs and escaped surrogate pairs
     is_json = content.lstrip().startswith("{")
-    return draft_of((_from_json if is_json else parsed)(content, source))
+    return draft_of((_from_json if is_json else yaml.parsed)(content, source))
 
 
 def written(draft: TemplateDraft, form: FileFormat) -> str:
@@ -39,7 +57,19 @@ def written(draft: TemplateDraft, form: FileFormat) -> str:
     data = data_of(draft)
     if form is FileFormat.JSON:
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
-    return dumped(data)
+    return yaml.dumped(data)
+
+
+def check_draft(draft: TemplateDraft) -> None:
+    """Check everything in a template that does not depend on the values of its parameters.
+
+    Raises:
+        Invalid: a field is not valid; the message names it.
+    """
+    # addresses are checked on submission: the job may set `allow_private` itself
+    outline = replace(check(draft), allow_private=True)
+    check_spec(outline)
+    with_webhooks(outline)
 
 
 def draft_of(data: object) -> TemplateDraft:
@@ -168,3 +198,42 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _no_number(word: str) -> object:
     raise ValueError(f"{word} is no number")
+
+
+# --- of others, over the API
+
+_FILE = "file"
+
+
+class TemplateIntake:
+    """Reads and writes files, one at a time: a megabyte of YAML takes seconds of CPU time."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "crawlyard-templates")
+
+    async def read(self, content: str) -> TemplateDraft:
+        """Return the template in the text of a file, checked; no URL in it is fetched.
+
+        Raises:
+            Invalid: the text is too large, is not YAML or JSON, or has a value that is not
+                valid; the message says where.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._thread, _checked, content)
+
+    async def written(self, draft: TemplateDraft, form: FileFormat) -> str:
+        """Return the text of a file that `read` turns back into *draft*."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, written, draft, form)
+
+
+def _checked(content: str) -> TemplateDraft:
+    data = content.encode()
+    if len(data) > MAX_CONTENT_BYTES:
+        most = f"{MAX_CONTENT_BYTES:,}"
+        raise Invalid(_FILE, f"expected at most {most} bytes, got {len(data):,}")
+    draft = read(data, _FILE)
+    try:
+        json.dumps(data_of(draft), ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise Invalid(_FILE, "there is half a character (a lone surrogate) in it") from None
+    check_draft(draft)
+    return draft

@@ -14,9 +14,9 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.quantity import counted
-from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.core.schedules.schedule import CrawlSchedule, told
 from crawlyard.core.templates.publication import Takeover, takeover
-from crawlyard.core.templates.render import Rendered, blamed, check, fill
+from crawlyard.core.templates.render import Rendered, blamed, fill
 from crawlyard.core.templates.secrets import stripped
 from crawlyard.core.templates.template import (
     MAX_NAME,
@@ -37,7 +37,8 @@ from crawlyard.errors import (
     check_version,
 )
 from crawlyard.ids import new_id
-from crawlyard.services.schedules.events import told
+from crawlyard.services.races import TRIES
+from crawlyard.services.templates.files import check_draft
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.store.store import Store
@@ -46,7 +47,6 @@ DEFAULT, THIS_JOB = "default", "this job"
 """Sources of values in a rendered spec, besides the template."""
 
 _NOTHING: Form = {}
-_TRIES = 8  # attempts to find a free name: a concurrent call may take it
 _NAMED = 20  # schedules listed in a message
 
 
@@ -56,8 +56,9 @@ class TemplateManager:
     Every method takes its actor first. Actors see their own templates, and the public
     versions of other people's templates that are public now; anything else is `NotFound`.
     Only the owner or an admin may change a template (`Forbidden`), and if a version is
-    given, only while it is the latest (`Stale`). A *ref* is an id, the name of one of the
-    actor's templates, or OWNER/NAME.
+    given, only while it is the latest (`Stale`). Without one, a change that loses a race is a
+    `Conflict`, as is a name that the owner has already. A *ref* is an id, the name of one of
+    the actor's templates, or OWNER/NAME.
     """
 
     def __init__(self, store: Store, clock: Clock) -> None:
@@ -69,8 +70,6 @@ class TemplateManager:
 
         Raises:
             Invalid: a field is not valid; the message names it.
-            Forbidden: the actor is read-only.
-            Conflict: the actor already has a template with that name.
         """
         return await self._created(actor, draft, trusted=actor.trusted)
 
@@ -96,11 +95,7 @@ class TemplateManager:
         return template
 
     async def get(self, actor: Actor, ref: str, version: int | None = None) -> CrawlTemplate:
-        """Return *version* of a template, by default the latest.
-
-        Raises:
-            NotFound: no such template or version that the actor may see.
-        """
+        """Return *version* of a template, by default the latest."""
         latest = await self.resolve(actor, ref)
         if version is None or version == latest.version:
             return latest
@@ -119,11 +114,7 @@ class TemplateManager:
         return await self._store.templates.find(asked, limit)
 
     async def resolve(self, actor: Actor, ref: str) -> CrawlTemplate:
-        """Return the latest version of the template that *ref* refers to.
-
-        Raises:
-            NotFound: no such template that the actor may see.
-        """
+        """Return the latest version of the template that *ref* refers to."""
         if is_id(ref):
             found = await self._store.templates.get(ref.lower())
             if not _sees(actor, found):
@@ -138,11 +129,7 @@ class TemplateManager:
         raise NotFound(f"there is no template {ref}" + (f"; there is {hint}" if hint else ""))
 
     async def versions(self, actor: Actor, ref: str) -> Sequence[CrawlTemplate]:
-        """Return the versions that the actor may see, newest first.
-
-        Raises:
-            NotFound: no such template that the actor may see.
-        """
+        """Return the versions that the actor may see, newest first."""
         latest = await self.resolve(actor, ref)
         found = await self._store.templates.versions(latest.id)
         return [template for template in found if _sees(actor, template)]
@@ -156,14 +143,11 @@ class TemplateManager:
 
         Raises:
             Invalid: as for `create`.
-            NotFound, Forbidden, Stale: as the names say.
-            Conflict: it changed concurrently, or the owner has another template with that name.
         """
         latest = await self.changeable(actor, ref, version)
         check_draft(draft)
         trusted = latest.trusted and actor.vouches_for(latest.owner)
-        change = _Change(draft, latest.public, trusted, version)
-        return await self._changed(actor, latest, change)
+        return await self._changed(actor, latest, version, draft=draft, trusted=trusted)
 
     async def publish(
         self, actor: Actor, ref: str, *, version: Version = None, confirmed: bool = False
@@ -176,22 +160,19 @@ class TemplateManager:
 
         Raises:
             Unconfirmed: *confirmed* is not set but required; nothing was written.
-            NotFound, Forbidden, Stale, Conflict: as for `update`.
         """
         latest = await self.changeable(actor, ref, version)
-        change = _Change(latest.draft, trusted=latest.trusted, public=True, version=version)
         handover = None if latest.public else _Handover(latest, actor, confirmed)
-        return await self._changed(actor, latest, change, handover)
+        return await self._changed(
+            actor, latest, version, public=True, trusted=latest.trusted, handover=handover
+        )
 
     async def unpublish(self, actor: Actor, ref: str, *, version: Version = None) -> CrawlTemplate:
-        """Make a template private, with all its versions.
-
-        Raises:
-            NotFound, Forbidden, Stale, Conflict: as for `update`.
-        """
+        """Make a template private, with all its versions."""
         latest = await self.changeable(actor, ref, version)
-        change = _Change(latest.draft, trusted=latest.trusted, public=False, version=version)
-        return (await self._changed(actor, latest, change)).template
+        trusted = latest.trusted
+        saved = await self._changed(actor, latest, version, public=False, trusted=trusted)
+        return saved.template
 
     async def duplicate(
         self, actor: Actor, ref: str, *, name: str | None = None, version: int | None = None
@@ -201,15 +182,13 @@ class TemplateManager:
         Without *name*, it is named after the original: "news copy", "news copy 2".
 
         Raises:
-            NotFound, Forbidden: as the names say.
             Invalid: *name* is not a valid name.
-            Conflict: the actor already has a template with that name.
         """
         source = await self.get(actor, ref, version)
         trusted = source.trusted and actor.trusted
         if name is not None:
             return await self._created(actor, replace(source.draft, name=name), trusted=trusted)
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             free = await self._free_name(actor, source.name)
             try:
                 return await self._created(actor, replace(source.draft, name=free), trusted=trusted)
@@ -223,16 +202,12 @@ class TemplateManager:
         """Save the content of *version* as the next version; name and visibility stay the same.
 
         If *latest* is given, it must still be the latest version.
-
-        Raises:
-            NotFound: no such template or version.
-            Forbidden, Stale, Conflict: as for `update`.
         """
         last = await self.changeable(actor, ref, latest)
         old = await self._store.templates.get(last.id, version)
         draft = replace(old.draft, name=last.name)
         trusted = old.trusted and actor.vouches_for(last.owner)
-        return await self._changed(actor, last, _Change(draft, last.public, trusted, latest))
+        return await self._changed(actor, last, latest, draft=draft, trusted=trusted)
 
     async def render(
         self,
@@ -282,35 +257,30 @@ class TemplateManager:
         """Delete a template with all its versions; jobs created from it are kept.
 
         Raises:
-            NotFound, Forbidden, Stale: as the names say.
-            Conflict: schedules use it (the message names them), or it changed concurrently.
+            Conflict: schedules use it, which the message names.
         """
-        latest = await self.changeable(actor, ref, version)
-        event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
-        try:
-            await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
-        except Conflict:
-            await self.changeable(actor, latest.id, version)
-            raise
+        for _ in range(TRIES):
+            latest = await self.changeable(actor, ref, version)
+            event = _event(EventName.TEMPLATE_DELETED, latest, actor, self._clock.now())
+            try:
+                await self._store.templates.delete(latest.id, latest.version, event, _seeing(actor))
+            except Conflict:
+                if (await self.changeable(actor, latest.id, version)).version == latest.version:
+                    raise
+                continue
+            return
+        raise Conflict(f"template {ref} keeps changing; try again")
 
     async def deletable(
         self, actor: Actor, ref: str, *, version: Version = None
     ) -> tuple[CrawlTemplate, int]:
-        """Return the template that `delete` would delete, and how many versions it has.
-
-        Raises:
-            NotFound, Forbidden, Stale, Conflict: as for `delete`.
-        """
+        """Return the template that `delete` would delete, and how many versions it has."""
         latest = await self.changeable(actor, ref, version)
         await self._store.templates.check_unused(latest.id, _seeing(actor))
         return latest, len(await self._store.templates.versions(latest.id))
 
     async def changeable(self, actor: Actor, ref: str, version: Version = None) -> CrawlTemplate:
-        """Return the latest version of a template that the actor may change.
-
-        Raises:
-            NotFound, Forbidden, Stale: as the names say.
-        """
+        """Return the latest version of a template that the actor may change."""
         template = await self.resolve(actor, ref)
         if not actor.may_change(template.owner):
             raise Forbidden(f"{actor.id} may use template {ref}, not change it; duplicate it")
@@ -321,13 +291,22 @@ class TemplateManager:
         self,
         actor: Actor,
         latest: CrawlTemplate,
-        asked: "_Change",
+        version: Version,
+        *,
+        draft: TemplateDraft | None = None,
+        public: bool | None = None,
+        trusted: bool,
         handover: "_Handover | None" = None,
     ) -> SavedTemplate:
-        public = asked.public
-        draft, taken_out = stripped(asked.draft) if public else (asked.draft, ())
+        """Save what is given as the version after *latest*, if it differs.
+
+        It is trusted if *trusted*, and if it says the same as the latest, which is.
+        """
+        draft = latest.draft if draft is None else draft
+        public = latest.public if public is None else public
+        draft, taken_out = stripped(draft) if public else (draft, ())
         same = (draft.spec, draft.parameters) == (latest.spec, latest.parameters)
-        trusted = asked.trusted or (same and latest.trusted)
+        trusted = trusted or (same and latest.trusted)
         if (draft, public, trusted) == (latest.draft, latest.public, latest.trusted):
             reply().unchanged = True
             return SavedTemplate(template=latest, stripped=taken_out)
@@ -352,7 +331,7 @@ class TemplateManager:
             raise
         except Conflict:
             # the name is taken, or the template changed concurrently
-            await self.changeable(actor, latest.id, asked.version)
+            await self.changeable(actor, latest.id, version)
             raise
         return SavedTemplate(
             template=template, stripped=taken_out, kept=handover.kept if handover else ()
@@ -367,15 +346,6 @@ class TemplateManager:
             if not await self._store.templates.find(named, 1):
                 return free
             number += 1
-
-
-class _Change(Struct, frozen=True):
-    """The content of the next version of a template."""
-
-    draft: TemplateDraft
-    public: bool
-    trusted: bool  # even if the content differs from the latest version
-    version: Version  # that must still be the latest; None: any
 
 
 class _Handover(Struct):
@@ -419,18 +389,6 @@ def _unconfirmed(template: CrawlTemplate, kept: Sequence[KeptTemplate]) -> Uncon
         f"confirm to keep them there: {named}{more}",
         [asdict(one) for one in kept],
     )
-
-
-def check_draft(draft: TemplateDraft) -> None:
-    """Check everything in a template that does not depend on the values of its parameters.
-
-    Raises:
-        Invalid: a field is not valid; the message names it.
-    """
-    # addresses are checked on submission: the job may set `allow_private` itself
-    outline = replace(check(draft), allow_private=True)
-    check_spec(outline)
-    with_webhooks(outline)
 
 
 def _seeing(actor: Actor) -> str | None:

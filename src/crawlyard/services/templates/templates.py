@@ -35,17 +35,17 @@ from crawlyard.core.templates.template import (
     FileFormat,
     TemplateDraft,
 )
-from crawlyard.errors import Invalid
+from crawlyard.errors import Conflict, Invalid, Stale
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateVersion
 from crawlyard.services.noun import Noun
+from crawlyard.services.races import TRIES
 from crawlyard.store.queries import TemplateQuery
 
 if TYPE_CHECKING:
-    from crawlyard.services.templates import files, manager
+    from crawlyard.services.templates import files
 else:  # they load YAML and the engine
     files = lazily("crawlyard.services.templates.files")
-    manager = lazily("crawlyard.services.templates.manager")
 
 READ, WRITE = Permit.TEMPLATES_READ, Permit.TEMPLATES_WRITE
 
@@ -130,7 +130,7 @@ class Templates(Noun):
             raise Invalid("format", "expected the content of a file beside it")
         draft = files.draft_of(template)
         with blaming(_OWN, "spec"):
-            manager.check_draft(draft)
+            files.check_draft(draft)
         return CheckedTemplateOut.of(draft)
 
     @endpoint("GET /templates/{ref}", READ)
@@ -145,12 +145,18 @@ class Templates(Noun):
         A public one is kept without credentials; `stripped` names those that were in it.
         """
         templates, actor = self._services.templates, self._actor
-        old = await templates.changeable(actor, ref, version)
-        draft = files.draft_of(merged_object(files.data_of(old.draft), changes))
-        with blaming(_OWN, "spec"):
-            # of what was merged with what: of no other version, whatever may be changed
-            saved = await templates.update(actor, old.id, draft, version=old.version)
-        return SavedTemplateOut.saved(saved)
+        for _ in range(TRIES):
+            old = await templates.changeable(actor, ref, version)
+            draft = files.draft_of(merged_object(files.data_of(old.draft), changes))
+            try:
+                with blaming(_OWN, "spec"):
+                    saved = await templates.update(actor, old.id, draft, version=old.version)
+            except Stale:  # it was merged with an older version
+                if version is not None:
+                    raise
+                continue
+            return SavedTemplateOut.saved(saved)
+        raise Conflict(f"template {ref} keeps changing; try again")
 
     @endpoint("DELETE /templates/{ref}", WRITE, status=204)
     async def delete(self, ref: Ref, *, version: MustMatch) -> None:

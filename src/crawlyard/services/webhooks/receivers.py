@@ -1,7 +1,6 @@
 """Checks of webhook URLs, made when a webhook is saved, with the address guard of the crawler."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from ipaddress import ip_address
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -10,7 +9,7 @@ from msgspec.structs import replace
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.webhooks.webhook import JobWebhook, check_patterns
 from crawlyard.engine.http.guard import BlockedAddress, Guard, spec_guard
-from crawlyard.engine.urls import canonical, hostname_of, port_of
+from crawlyard.engine.urls import address_in, canonical, hostname_of, port_of
 from crawlyard.errors import Invalid
 from crawlyard.services.webhooks.signing import check_secret, new_secret
 
@@ -31,7 +30,7 @@ async def receiver(url: str, guard: Guard, resolve: Resolve) -> str:
     """
     url = _plain_url(url)
     host, port = hostname_of(url), port_of(url)
-    literal = _literal(host)
+    literal = address_in(host)
     try:
         addresses = [literal] if literal else await resolve(host, port)
     except (OSError, TimeoutError) as error:
@@ -82,7 +81,7 @@ def _checked(asked: JobWebhook, guard: Guard) -> JobWebhook:
     if asked.secret:
         check_secret(asked.secret)
     url = _plain_url(asked.url)
-    address = _literal(hostname_of(url))
+    address = address_in(hostname_of(url))
     if address:
         _check(url, address, guard)
     elif not guard.opens(hostname_of(url), _NOWHERE, port_of(url)):
@@ -118,13 +117,3 @@ def _check_https(url: str) -> None:
     if not url.startswith("https:"):
         host = hostname_of(url)
         raise Invalid("url", f"expected https://{host}…; --allow-address {host} lets http do")
-
-
-def _literal(host: str) -> str:
-    """Return the address that *host* spells out; empty if it has to be looked up."""
-    if f".{host.removesuffix('.')}".endswith(".localhost"):
-        return "127.0.0.1"  # RFC 6761, section 6.3
-    try:
-        return str(ip_address(host))
-    except ValueError:
-        return ""

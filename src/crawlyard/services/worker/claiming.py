@@ -9,8 +9,8 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Preemption
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Listener
 from crawlyard.store.store import Store
 

@@ -10,12 +10,11 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import RETENTIONS, SectionName, days_of
-from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import day_of
 from crawlyard.core.event import EventName
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import Move, StateReason
-from crawlyard.core.jobs.pausing import PausingStep, due_step, ends_at, notice
+from crawlyard.core.jobs.lifecycle import Move, PausingStep, StateReason, due_step, ends_at, notice
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Conflict, StoreUnavailable

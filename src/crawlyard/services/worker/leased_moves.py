@@ -17,9 +17,8 @@ from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.spread import Share
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.services.access.policy import Policy
+from crawlyard.services.races import TRIES
 from crawlyard.store.store import Store
-
-_TRIES = 8  # a move that loses a race is retried on a fresh read
 
 
 async def held(store: Store, lease: Lease) -> Standing | None:
@@ -69,7 +68,7 @@ async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:
         StoreUnavailable: the store is unavailable.
     """
     actor, reason = f"worker:{lease.worker}", StateReason.WAITING_SLOT
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         standing = await held(store, lease)
         if standing is None or standing.job.state is not State.RUNNING:
             break
@@ -130,7 +129,7 @@ async def _hold(store: Store, lease: Lease, decide: Callable[[Job], tuple[Job, E
 
     The crawl learns of it as of any pause, and what it has in flight is still stored.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         standing = await held(store, lease)
         if standing is None or standing.job.state is not State.RUNNING:
             return

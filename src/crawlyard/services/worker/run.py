@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.job_log import Course
@@ -21,7 +22,6 @@ from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import milestones
 from crawlyard.core.jobs.retry import RetryReason
-from crawlyard.core.jobs.shard_end import Last, ShardEnd, verdict_on
 from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.http.fetch import MakeFetcher
@@ -412,7 +412,7 @@ class JobRun:
         # if edited while its last pages were stored, it may no longer be at its end
         edited = state.answer.order is Order.CHANGED
         waiting = edited or state.end is None or state.end.reason not in _NOTHING_LEFT
-        left = ShardEnd(job=state.job, usage=state.answer.usage, waiting=waiting)
+        left = AttemptEnd(job=state.job, usage=state.answer.usage, waiting=waiting)
         verdict = verdict_on(left, await self._last(), self._clock.now())
         await self._save(verdict.job, *verdict.events, again=verdict.again)
         return None

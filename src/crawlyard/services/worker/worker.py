@@ -11,7 +11,7 @@ from crawlyard.about import VERSION
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable

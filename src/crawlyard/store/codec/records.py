@@ -4,11 +4,11 @@ from operator import attrgetter
 
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.policy import Section
-from crawlyard.core.access.quota import limited
-from crawlyard.core.access.user import Quota, User
+from crawlyard.core.access.user import Quota, User, limited
 from crawlyard.core.access.view import SavedView
+from crawlyard.core.crawl.page import KnownURL
 from crawlyard.core.event import Event
-from crawlyard.core.hosts.rule import HostRule
+from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.core.idempotency import Reply
 from crawlyard.core.jobs.job_log import LogLine
 from crawlyard.core.operation import Operation
@@ -23,6 +23,7 @@ VIEWS = RecordCodec(SavedView)
 REPLIES = RecordCodec(Reply)
 OPERATIONS = RecordCodec(Operation)
 HOST_RULES = RecordCodec(HostRule)
+KNOWN_URLS = RecordCodec(KnownURL)
 LOG_LINES = RecordCodec(LogLine, generated="n")
 TICKS = RecordCodec(Tick)
 WEBHOOKS = RecordCodec(Webhook, receiver=attrgetter("receiver"))

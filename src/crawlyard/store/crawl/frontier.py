@@ -5,14 +5,28 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, exists, func, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    func,
+    literal_column,
+    select,
+    union_all,
+    update,
+)
 
-from crawlyard.core.crawl.page import ErrorKind, Target, TargetState
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
 from crawlyard.core.jobs.limits import given_back
 from crawlyard.store.codec.jobs import target_of
+from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import (
     FAILED,
     PRESENT,
@@ -89,6 +103,28 @@ class FrontierStore(StorePart):
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
         return roots(conn, select(jobs.c.no).where(jobs.c.no == job_no, PRESENT))
 
+    @reads
+    def find(self, conn: Connection, job_id: str, fp: int) -> KnownURL | None:
+        """Return what became of the URL with this fingerprint, ``None`` if the job never found it.
+
+        *fp* is the `engine.urls.fingerprint` of the URL: URLs themselves have no index.
+        """
+        query = _KNOWN.where(
+            frontier.c.job_no == no_of(job_id).scalar_subquery(), frontier.c.fp == fp
+        )
+        return KNOWN_URLS.first(conn, query)
+
+    @reads
+    def upcoming(
+        self, conn: Connection, job_id: str, after: int, limit: int, states: Sequence[TargetState]
+    ) -> list[KnownURL]:
+        """Return at most *limit* URLs in *states* with a key above *after*, sorted by key."""
+        if not states:
+            return []
+        ids = union_all(*(_first(job_id, state, after, limit) for state in set(states)))
+        query = _KNOWN.where(frontier.c.id.in_(ids)).order_by(frontier.c.id).limit(limit)
+        return KNOWN_URLS.all(conn, query)
+
 
 def waiting_targets(
     conn: Connection,
@@ -116,6 +152,31 @@ def roots(conn: Connection, job_no: Select[int]) -> list[str]:
     """Return the URLs that seeds of a job redirected to, in the order they were found."""
     found = select(frontier.c.url).where(frontier.c.job_no == job_no.scalar_subquery(), SEED_HOP)
     return list(conn.scalars(found.order_by(frontier.c.id)))
+
+
+_PARENT = frontier.alias("parent")
+
+_KNOWN = select(*frontier.c, frontier.c.id.label("key"), _PARENT.c.url.label("parent")).select_from(
+    frontier.outerjoin(
+        _PARENT, (_PARENT.c.job_no == frontier.c.job_no) & (_PARENT.c.fp == frontier.c.parent_fp)
+    )
+)
+"""Query for URLs, each with the URL of the page that links to it."""
+
+
+def _first(job_id: str, state: TargetState, after: int, limit: int) -> Select[int]:
+    """Return a query for the keys of a job's first URLs in one state."""
+    # a literal, so that the partial indexes of waiting and skipped URLs are used
+    same = frontier.c.state == literal_column(str(int(state)))
+    no: ColumnElement[int] = frontier.c.job_no
+    if state not in {TargetState.WAITING, TargetState.SKIPPED}:
+        # `+ 0` makes SQLite walk the keys: with the index on fp, it looks up and sorts every row
+        # of the job, which takes 3.7 s for a million rows instead of 0.15 s
+        no = no + 0
+    found = select(frontier.c.id).where(
+        no == no_of(job_id).scalar_subquery(), same, frontier.c.id > after
+    )
+    return select(found.order_by(frontier.c.id).limit(limit).subquery())
 
 
 def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:

@@ -8,8 +8,9 @@ a URL found by two of them is counted once. Each checkpoint tops up the shard's 
 job's limits.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from msgspec import Struct
@@ -27,14 +28,14 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.access.quota import day_of
+from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import Outcome, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
-from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import (
     compressed,
     job_of,
@@ -43,14 +44,13 @@ from crawlyard.store.codec.jobs import (
     shard_of,
     target_row,
 )
-from crawlyard.store.crawl.job_log import write_days, write_journal
-from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.crawl.journal import write_journal
+from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
-from crawlyard.store.jobs import lease_rules, shard_rules
+from crawlyard.store.jobs import shard_rules
 from crawlyard.store.jobs.job_rows import STANDING, locked, standing, tell
-from crawlyard.store.jobs.lease_rules import Worth, order_of, worth
-from crawlyard.store.jobs.shard_rules import Parts
+from crawlyard.store.jobs.shard_rules import Parts, Worth, order_of, worth
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
     dry_shards,
@@ -61,6 +61,7 @@ from crawlyard.store.jobs.shards import (
     waits,
     write_parts,
 )
+from crawlyard.store.tables.access import days
 from crawlyard.store.tables.jobs import (
     PRESENT,
     TARGETS,
@@ -135,7 +136,7 @@ def record(
     answers = _with_jobs(conn, answers)
     # late, because from here to the commit other transactions can't add to these owners' days
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
-    write_days(conn, used, day_of(now))
+    _write_days(conn, used, day_of(now))
     tell(conn, told)
     return answers
 
@@ -192,7 +193,7 @@ def _carry(
     """
     parts = job.parts
     if not lease.shard:
-        shard = lease_rules.carried(parts.total, lease, batch, job.state, now, until)
+        shard = shard_rules.carried(parts.total, lease, batch, job.state, now, until)
         parts.put(0, shard)
         return batch.events
     told = shard_rules.untold(batch.events, parts.total.pulse.milestone)
@@ -200,7 +201,7 @@ def _carry(
     found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
     if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
         gather_due(conn, job.free_shard)
-    shard_rules.carried(parts, lease, batch, found, skipped, now)
+    shard_rules.carry(parts, lease, batch, found, skipped, now)
     shard_rules.renewed(parts, lease, batch, job.state, now, until)
     return told
 
@@ -318,6 +319,19 @@ def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[E
     }
     if proven:
         conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
+
+
+def _write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
+    """Add the usage of batches to the daily usage of the owners of their jobs."""
+    sums: dict[str, Usage] = defaultdict(Usage)
+    for owner, usage in used:
+        if usage.pages or usage.bytes or usage.errors:
+            sums[owner] = sums[owner].plus(usage)
+    rows = [
+        {"owner": owner, "day": today, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
+        for owner, u in sorted(sums.items())
+    ]
+    put_rows(conn, days, rows, adding=True)
 
 
 def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:

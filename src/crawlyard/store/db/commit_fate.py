@@ -6,7 +6,7 @@ another transaction. So a transaction notes where the log and its last checkpoin
 later checkpoint at an earlier position means that a crash cut the log off before that point.
 """
 
-from sqlalchemy import ColumnElement, Text, literal_column, text
+from sqlalchemy import ColumnElement, Connection, Text, literal_column, text
 
 # in this order: a checkpoint that ends between two of them must not look like a crash
 _RECEIPT = """
@@ -39,3 +39,17 @@ def receipt() -> ColumnElement[str]:
     It must be evaluated after the transaction has written something.
     """
     return literal_column(f"({_RECEIPT})", Text)  # in parentheses: once, whatever the rows
+
+
+_NOTED = "crawlyard_receipt"
+
+
+def note_receipt(conn: Connection, given: str) -> None:
+    """Note the receipt of the transaction, which Postgres returned with its last statement."""
+    conn.info[_NOTED] = given
+
+
+def noted_receipt(conn: Connection) -> str | None:
+    """Return the receipt noted since the last call, and forget it; ``None`` if there is none."""
+    found: str | None = conn.info.pop(_NOTED, None)
+    return found

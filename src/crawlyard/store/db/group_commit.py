@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from msgspec import Struct
 from sqlalchemy import Connection, Engine
 
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.wakeups import gathered
 

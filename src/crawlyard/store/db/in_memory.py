@@ -11,10 +11,10 @@ from sqlalchemy import Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import LRUCache
 
-from crawlyard.store.db.creation import create_tables
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
+from crawlyard.store.db.schema import create_tables
 from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered
 from crawlyard.store.store import Store
 

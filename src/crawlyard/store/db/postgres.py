@@ -17,12 +17,12 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 
 from crawlyard.clock import Clock, SystemClock
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT
+from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, noted_receipt
 from crawlyard.store.db.database import Work, heard
 from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
-from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered, noted_receipt
+from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered
 
 T = TypeVar("T")
 

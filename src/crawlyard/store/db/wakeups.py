@@ -1,4 +1,4 @@
-"""Notes that a transaction takes while it runs: the wakeups it causes, and its receipt."""
+"""Wakeups that a transaction causes, noted while it runs."""
 
 from collections.abc import Awaitable, Callable, Collection
 from typing import Any
@@ -8,10 +8,9 @@ from sqlalchemy import Connection
 
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.wakeup import Wakeup, due_of
+from crawlyard.core.jobs.queue import Wakeup, due_of
 
 _GATHERED = "crawlyard_due"
-_RECEIPT = "crawlyard_receipt"
 
 
 class Heralds(Struct, frozen=True):
@@ -44,15 +43,4 @@ def gather_due(conn: Connection, due: Wakeup) -> None:
 def gathered(conn: Connection) -> Collection[Wakeup]:
     """Return the distinct wakeups noted since the last call, and forget them."""
     found: Collection[Wakeup] = conn.info.pop(_GATHERED, frozenset())
-    return found
-
-
-def note_receipt(conn: Connection, given: str) -> None:
-    """Note the receipt of the transaction, which Postgres returned with its last statement."""
-    conn.info[_RECEIPT] = given
-
-
-def noted_receipt(conn: Connection) -> str | None:
-    """Return the receipt noted since the last call, and forget it; ``None`` if there is none."""
-    found: str | None = conn.info.pop(_RECEIPT, None)
     return found

@@ -22,7 +22,7 @@ from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, 
 from crawlyard.core.schedules.schedule import CrawlSchedule, RecentTick
 from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.store.codec.jobs import job_of
-from crawlyard.store.codec.records import TICKS, WEBHOOKS
+from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.codec.schedules import schedule_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
@@ -74,9 +74,14 @@ class OverviewStore(StorePart):
                 .order_by(every.c.schedule_id, every.c.due_at.desc())
             )
             for row in conn.execute(asked).mappings():
-                state = None if row["state"] is None else State(row["state"])
-                recent = RecentTick(tick=TICKS.record(row), state=state)
-                found.setdefault(recent.tick.schedule_id, []).append(recent)
+                recent = RecentTick(
+                    due_at=row["due_at"],
+                    outcome=row["outcome"],
+                    reason=row["reason"],
+                    job_id=row["job_id"],
+                    job_state=row["state"],
+                )
+                found.setdefault(row["schedule_id"], []).append(recent)
         return found
 
     @reads

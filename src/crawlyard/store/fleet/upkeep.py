@@ -78,7 +78,11 @@ class UpkeepStore(StorePart):
         while a webhook is active, events that `DeliveryStore.fan_out` has not processed. The newest
         event is always kept: readers continue from its seq.
         """
-        return forget(conn, before=before, rows=rows)
+        left = rows
+        left -= _deliveries(conn, before, left)
+        left -= _ticks(conn, before, left)
+        left -= _events(conn, before, left)
+        return rows - left
 
     async def tidy(self) -> None:
         """Sum up the job counts, and correct them if other SQL changed jobs."""
@@ -120,15 +124,6 @@ def _file(conn: Connection) -> Path | None:
     named = "SELECT file FROM pragma_database_list WHERE name = 'main'"
     file = conn.exec_driver_sql(named).scalar_one()
     return Path(file) if file else None
-
-
-def forget(conn: Connection, before: datetime, rows: int) -> int:
-    """Delete up to *rows* deliveries, ticks and events older than *before*; return how many."""
-    left = rows
-    left -= _deliveries(conn, before, left)
-    left -= _ticks(conn, before, left)
-    left -= _events(conn, before, left)
-    return rows - left
 
 
 def _deliveries(conn: Connection, before: datetime, most: int) -> int:

@@ -13,15 +13,21 @@ from functools import partial
 from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
-from crawlyard.core.hosts.rule import HostRule
-from crawlyard.core.hosts.slots import HostTerms, SlotHolder, SlotRequest
-from crawlyard.core.hosts.status import HostBooking
+from crawlyard.core.hosts.hosts import HostBooking, HostRule
+from crawlyard.core.hosts.slots import (
+    HostKept,
+    HostTerms,
+    Settled,
+    SlotHolder,
+    SlotRequest,
+    settled,
+    slots,
+)
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.hosts.slot_rules import HostKept, Settled, settled, slots
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
 
@@ -53,7 +59,7 @@ class HostStore(StorePart):
     ) -> list[HostTerms]:
         """Renew the slots of a process until *until*; return its terms for each host, in order.
 
-        `core.hosts.slots.seats_of` decides how many slots; requested bookings are made as well.
+        `core.hosts.slots.slots_of` decides how many slots; requested bookings are made as well.
         Each host may occur once. Slots that are not renewed are free from their *until* on.
         """
         if not wishes:

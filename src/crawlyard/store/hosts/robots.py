@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 from sqlalchemy import Connection, select
 
-from crawlyard.core.hosts.robots_file import RobotsFile
+from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.store.codec.base import RecordCodec
 from crawlyard.store.codec.jobs import compressed, decompressed
 from crawlyard.store.db.bulk_rows import delete_first

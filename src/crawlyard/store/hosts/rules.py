@@ -3,7 +3,7 @@
 from sqlalchemy import Connection, delete, select
 
 from crawlyard.core.event import Event
-from crawlyard.core.hosts.rule import HostRule
+from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.clean_text import clean

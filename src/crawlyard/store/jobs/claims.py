@@ -27,13 +27,12 @@ from sqlalchemy import (
 
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
-from crawlyard.store.jobs.lease_rules import leased
-from crawlyard.store.jobs.queue_position import PLACE, UNNEEDY, met
-from crawlyard.store.jobs.quotas import ANY_LIMITED, users_held_back
+from crawlyard.store.jobs.queue_position import ANY_LIMITED, PLACE, UNNEEDY, met, users_held_back
+from crawlyard.store.jobs.shard_rules import leased
 from crawlyard.store.jobs.shards import untouched
 from crawlyard.store.jobs.spread import begin
 from crawlyard.store.tables.base import CleanText, Instant

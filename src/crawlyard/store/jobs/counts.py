@@ -28,7 +28,7 @@ from sqlalchemy import (
 from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.db.bulk_rows import Rows, insert_new, put_rows, rows_of
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.queries import JobQuery

@@ -1,9 +1,8 @@
-"""Diagnostics: why jobs and URLs wait, and how many jobs and URLs ended or failed."""
+"""Diagnostics: what became of URLs, and how many jobs and URLs ended or failed."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from msgspec.structs import replace
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
@@ -16,27 +15,20 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, StoredPage
-from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.frontier import roots
 from crawlyard.store.crawl.pages import PAGES
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import STANDING, no_of
-from crawlyard.store.jobs.queue_position import OwnerTurns
-from crawlyard.store.jobs.quotas import parts_held_back
+from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import (
-    CLAIM_ORDER,
     FAILED,
-    HELD,
-    PENDING,
     PRESENT,
     WAITING,
     frontier,
     jobs,
     pages,
-    shards,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,58 +36,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class InquiryStore(StorePart):
-    """Queries that explain why jobs and URLs wait, and how many jobs and URLs ended or failed."""
-
-    @reads
-    def front(
-        self, conn: Connection, now: datetime, limit: int, without: Collection[str] = ()
-    ) -> list[str]:
-        """Return the ids of the jobs that claims take next, in claim order.
-
-        Jobs of users in *without* are skipped.
-        """
-        asked = (
-            select(jobs.c.id)
-            .select_from(STANDING)
-            .where(*_claimable(now, without))
-            .order_by(*CLAIM_ORDER)
-            .limit(limit)
-        )
-        return list(conn.scalars(asked))
-
-    @reads
-    def ahead(
-        self,
-        conn: Connection,
-        job: Job,
-        now: datetime,
-        limit: int,
-        without: Collection[str] = (),
-        *,
-        new: bool = False,
-    ) -> int:
-        """Return how many jobs are claimed before *job*, counting up to *limit*.
-
-        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
-        where it would be stored now.
-        """
-        turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
-        counted = (
-            select(jobs.c.no)
-            .select_from(STANDING)
-            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
-            .limit(limit)
-        )
-        asked = select(func.count()).select_from(counted.subquery())
-        return conn.scalar(asked) or 0
-
-    @reads
-    def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
-        """Return, by user, the part of their quota that keeps their jobs from starting.
-
-        Decided by `core.access.quota.held_back`; other users are left out.
-        """
-        return parts_held_back(conn, now)
+    """Queries that explain what became of URLs, and how many jobs and URLs ended or failed."""
 
     @reads
     def page_of(self, conn: Connection, job_id: str, fp: int) -> StoredPage | None:
@@ -174,25 +115,3 @@ class InquiryStore(StorePart):
         )
         rows = conn.execute(asked)
         return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
-
-
-def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
-    free = or_(~HELD, shards.c.lease_until <= now)
-    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free]
-    return [*asked, jobs.c.owner.not_in(sorted(without))] if without else asked
-
-
-def _comes_before(job: Job) -> ColumnElement[bool]:
-    """Return the condition that a job precedes *job* in `core.jobs.queue.claim_key` order."""
-    level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
-    return or_(
-        level > job.level.rank,
-        and_(
-            level == job.level.rank,
-            or_(
-                turn < job.turn,
-                and_(turn == job.turn, queued_at < job.queued_at),
-                and_(turn == job.turn, queued_at == job.queued_at, id_ < job.id),
-            ),
-        ),
-    )

@@ -1,32 +1,65 @@
 """Job intake: check new jobs against quotas and policies and insert them."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cache, lru_cache
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import Connection, ScalarSelect, bindparam, func, literal_column, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Insert,
+    ScalarSelect,
+    Select,
+    Table,
+    bindparam,
+    column,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+)
 
 from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
 from crawlyard.core.access.user import NO_QUOTA
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.queue import QueueEntry
+from crawlyard.core.jobs.spec import JobSpec, Priority, hosts_in
 from crawlyard.errors import Conflict, Refused
-from crawlyard.store.codec.records import quota_of
+from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
+from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of
+from crawlyard.store.db.bulk_rows import Rows, as_json, insert_new, rows_of
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.raw_sqlite import one_row
+from crawlyard.store.db.dialects import postgresql, sqlite
+from crawlyard.store.db.raw_sqlite import keys_of, one_row, run_each
 from crawlyard.store.db.transactions import StorePart, writes
-from crawlyard.store.jobs.insert_jobs import add_jobs
-from crawlyard.store.jobs.job_rows import versions
+from crawlyard.store.db.wakeups import gather
+from crawlyard.store.jobs.counts import came, counting
+from crawlyard.store.jobs.job_rows import tell, telling_of, versions
 from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
-from crawlyard.store.queries import Entered, Entrant, IntakeRules, check_like
+from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.desk import settings
-from crawlyard.store.tables.jobs import PENDING, PRESENT, jobs
+from crawlyard.store.tables.jobs import (
+    PENDING,
+    PRESENT,
+    events,
+    job_hosts,
+    job_tags,
+    job_texts,
+    jobs,
+    shards,
+)
+from crawlyard.store.tables.tallies import tally_steps
+from crawlyard.store.tables.webhooks import webhooks
 
 _ITS_OWNER = bindparam("owner", type_=CleanText)
 
@@ -47,7 +80,7 @@ class IntakeStore(StorePart):
             Conflict: an id is taken; nothing is written.
         """
         # Lock order, to avoid deadlocks: jobs by key, then users by key, then the events.
-        there = _versions(conn, entrants)
+        there = versions(conn, {one.like.id for one in entrants if one.like is not None})
         lines, rules = _first_look(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
         if limited:
@@ -66,22 +99,19 @@ def _judged(
     answers: list[Entered] = []
     made: list[tuple[Job, Event]] = []
     for entrant in entrants:
-        held = rules[entrant.owner]
+        held, like = rules[entrant.owner], entrant.like
+        if like is not None and there.get(like.id) != like.version:
+            answers.append(Conflict(f"job {like.id} is not at version {like.version} any more"))
+            continue
         try:
-            check_like(entrant, there)
             job, event = entrant.judge(held)
-        except (Refused, Conflict) as refusal:
+        except Refused as refusal:
             answers.append(refusal)
         else:
             rules[entrant.owner] = replace(held, waiting=held.waiting + 1)
             made.append((job, event))
             answers.append(job)
     return answers, made
-
-
-def _versions(conn: Connection, entrants: Sequence[Entrant]) -> Mapping[str, int]:
-    """Return the versions of the jobs that entrants are copied from, and lock those jobs."""
-    return versions(conn, {one.like.id for one in entrants if one.like is not None})
 
 
 def _first_look(
@@ -137,3 +167,128 @@ _FIRST_LOOK = LINE.add_columns(
     _section(SectionName.GRANTS).label("grants"),
     select(users.c.quota).where(users.c.id == _ITS_OWNER).scalar_subquery().label("quota"),
 )
+
+_ALL_COLUMNS: ColumnElement[Any] = literal_column("*")
+
+_JOB = "of_job"  # column with the id of a job, next to the value that belongs to it
+
+_HAS: tuple[tuple[Table, str, Callable[[JobSpec], Iterable[str]]], ...] = (
+    (job_hosts, "host", lambda spec: hosts_in(spec.urls)),
+    (job_texts, "text", lambda spec: (text_of(spec),)),
+    # without duplicates after cleaning: Postgres rejects a key that occurs twice
+    (job_tags, "tag", lambda spec: dict.fromkeys(map(clean, spec.tags))),
+)
+"""The child tables of jobs: table, column, and a function from a spec to the values."""
+
+
+def add_jobs(
+    conn: Connection,
+    new: Sequence[Job],
+    turns: OwnerTurns | None = None,
+    told: Sequence[Event] = (),
+) -> None:
+    """Insert new jobs with their shards, tags and webhooks, then add the events *told*.
+
+    Raises:
+        Conflict: an id is taken; the caller must roll the transaction back.
+    """
+    turns = turns or OwnerTurns(conn)
+    rows = [new_job_row(job) | {"turn": turns.next(job.owner, job.level)} for job in new]
+    # since_seq 0: a job's own webhook receives every event of its job, from the first on
+    asked = [WEBHOOKS.row(webhook) | {"since_seq": 0} for job in new for webhook in job.webhooks()]
+    at_once: Sequence[Event] = ()
+    if is_postgres(conn):
+        at_once = () if asked else told
+        count = _arrived_at_once(conn, rows, new, at_once)
+    else:
+        count = _arrived(conn, rows, new)
+    if count != len(new):
+        raise Conflict(f"there is a job {' or '.join(job.id for job in new)} already")
+    for job in new:
+        gather(conn, job)
+    insert_new(conn, webhooks, asked)
+    if not at_once:
+        tell(conn, told)
+
+
+def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:
+    """Insert jobs with their child rows and count them; return how many were new."""
+    keys = keys_of(conn, _insert_of(jobs), rows)
+    if len(keys) != len(rows):
+        return len(keys)
+    run_each(conn, _first_shard(), [{"its_no": no} for no in keys])
+    for table, name, has in _HAS:
+        theirs = [
+            {"job_no": no, name: value}
+            for no, job in zip(keys, new, strict=True)
+            for value in has(job.spec)
+        ]
+        if theirs:
+            run_each(conn, _insert_of(table), theirs)
+    insert_new(conn, tally_steps, came(new))
+    return len(keys)
+
+
+def _arrived_at_once(
+    conn: Connection, rows: Rows, new: Sequence[Job], told: Sequence[Event]
+) -> int:
+    """Do the same as `_arrived` and add events, in one statement to save round trips."""
+    given = {jobs.name: as_json(conn, jobs, rows)}
+    for table, name, has in _HAS:
+        theirs = [{_JOB: job.id, name: value} for job in new for value in has(job.spec)]
+        given[table.name] = as_json(conn, table, theirs)
+    given[tally_steps.name] = as_json(conn, tally_steps, came(new))
+    if told:
+        given[events.name] = as_json(conn, events, [EVENTS.row(event) for event in told])
+    row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
+    if told:
+        note_receipt(conn, row.receipt)
+    count: int = row.rows
+    return count
+
+
+@cache
+def _insert_of(table: Table) -> Insert:
+    return sqlite.insert(table).on_conflict_do_nothing()
+
+
+@cache
+def _first_shard() -> Insert:
+    no = bindparam("its_no", type_=BigInteger)
+    return insert(shards).from_select(_SHARD_NAMES, _shard_of(no))
+
+
+@cache
+def _arrival(names: tuple[str, ...], *, telling: bool) -> Select[Any]:
+    rows = rows_of(jobs, [jobs.c[name] for name in names])
+    given = select(_ALL_COLUMNS).select_from(rows)
+    putting = postgresql.insert(jobs).from_select(names, given).on_conflict_do_nothing()
+    new = putting.returning(jobs.c.no, jobs.c.id).cte("new")
+    first = insert(shards).from_select(_SHARD_NAMES, _shard_of(new.c.no)).cte("first")
+    parts = [first, counting().cte("steps")]
+    for table, name, _ in _HAS:
+        its = rows_of(table, [column(_JOB, CleanText), table.c[name]])
+        theirs = select(new.c.no, its.c[name]).join(new, new.c.id == its.c[_JOB])
+        parts.append(insert(table).from_select(["job_no", name], theirs).cte(f"its_{name}"))
+    count = select(func.count().label("rows")).select_from(new)
+    if not telling:
+        return count.add_cte(*parts)
+    told = telling_of(count.subquery("all_new")).cte("told")
+    return count.add_columns(receipt().label("receipt")).add_cte(*parts, told)
+
+
+def _said(name: str, value: object) -> ColumnElement[Any]:
+    # Literals instead of parameters: psycopg caches a parsed statement only if it has at most
+    # 50 parameters.
+    said = literal(value, shards.c[name].type)
+    words = said.compile(dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True})
+    return literal_column(str(words))
+
+
+_SHARD = {name: _said(name, v) for name, v in {"shard": 0, **shard_row(Shard())}.items()}
+
+_SHARD_NAMES = ["job_no", *_SHARD]
+
+
+def _shard_of(no: Any) -> Select[Any]:
+    return select(no, *_SHARD.values())

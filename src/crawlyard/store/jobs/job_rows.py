@@ -34,16 +34,16 @@ from sqlalchemy import (
 
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Shard
-from crawlyard.core.jobs.filter import hosts_in
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.spec import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.bulk_rows import Rows, arrays, as_json, insert_new, rows_of, unnested
-from crawlyard.store.db.commit_fate import receipt
+from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import changed, run_each
-from crawlyard.store.db.wakeups import gather, note_receipt
+from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import counted_as, counting, moved
 from crawlyard.store.jobs.queue_position import back_in_line
 from crawlyard.store.tables.jobs import (

@@ -12,23 +12,22 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict, NotFound, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
-from crawlyard.store.jobs.insert_jobs import add_jobs
+from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import (
     change,
     locked,
     standing,
     tell,
 )
-from crawlyard.store.jobs.lease_rules import fenced, held
-from crawlyard.store.jobs.list_keys import picked, rarely, when
+from crawlyard.store.jobs.shard_rules import fenced, held
 from crawlyard.store.jobs.shards import SHARERS, parts_of, write_parts
-from crawlyard.store.jobs.where import conditions
+from crawlyard.store.jobs.where import conditions, picked, rarely, when
 from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.tables.jobs import PRESENT, jobs
 

@@ -28,7 +28,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.jobs.claims import ClaimAgain, claim, soonest
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
-from crawlyard.store.jobs.lease_rules import freed, order_of
+from crawlyard.store.jobs.shard_rules import freed, order_of
 from crawlyard.store.jobs.shards import others_hold
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
@@ -56,7 +56,7 @@ class LeaseStore(StorePart):
 
         `core.jobs.queue.claim_key` defines the order, `core.jobs.queue.takes` which jobs *asker*
         may take. Two callers never get the same job. Jobs of users whose quota is used up are
-        skipped, as decided by `core.access.quota.held_back`.
+        skipped, as decided by `core.access.user.held_back`.
         """
         if self._in_vain:
             marked, first = await self._database.known(soonest)

@@ -1,10 +1,11 @@
-"""Queue maintenance: preemption, aging, and wakeups for due jobs."""
+"""Queue: preemption, aging, wakeups for due jobs, and how many are ahead of a job."""
 
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
     Connection,
@@ -18,20 +19,26 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
-from crawlyard.core.jobs.priority import Priority
-from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, takes, yields
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.queue import Wakeup, aged, claim_key, claimable, may_preempt, takes, yields
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.claims import ClaimKind, asked_by, first_of_others, on_offer, take
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
-from crawlyard.store.jobs.lease_rules import held
-from crawlyard.store.jobs.queue_position import OwnerTurns, runnable
-from crawlyard.store.jobs.quotas import parts_held_back, parts_spent, users_held_back
+from crawlyard.store.jobs.queue_position import (
+    OwnerTurns,
+    parts_held_back,
+    parts_spent,
+    runnable,
+    users_held_back,
+)
+from crawlyard.store.jobs.shard_rules import held
 from crawlyard.store.jobs.shards import give_up_part, worked_at_by
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
+    HELD,
     NEEDY,
     PENDING,
     PRESENT,
@@ -39,6 +46,7 @@ from crawlyard.store.tables.jobs import (
     RUNNING,
     UNREADY,
     jobs,
+    shards,
 )
 
 _LEVELS = Priority.HIGH.rank - Priority.LOW.rank
@@ -53,7 +61,6 @@ class QueueStore(StorePart):
     async def preempt(
         self, asker: Asker, now: datetime, lease: timedelta, patience: timedelta
     ) -> Preemption | None:
-        # Usually there is nothing to preempt: check that without a lock first.
         """Claim an urgent job in place of a low one that *asker* runs, in one transaction.
 
         `core.jobs.queue.may_preempt` and `core.jobs.queue.yields` decide. The urgent job is the
@@ -62,6 +69,7 @@ class QueueStore(StorePart):
         its worker keeps the lease until the last batch is recorded, as after a pause. Two
         workers never yield to the same urgent job. Return ``None`` if nothing was preempted.
         """
+        # Usually there is nothing to preempt: check that without a lock first.
         pair = await self._database.read(
             partial(_pair, asker=asker, now=now, patience=patience, lock=False)
         )
@@ -102,10 +110,61 @@ class QueueStore(StorePart):
         }
 
     @reads
+    def front(
+        self, conn: Connection, now: datetime, limit: int, without: Collection[str] = ()
+    ) -> list[str]:
+        """Return the ids of the jobs that claims take next, in claim order.
+
+        Jobs of users in *without* are skipped.
+        """
+        asked = (
+            select(jobs.c.id)
+            .select_from(STANDING)
+            .where(*_claimable(now, without))
+            .order_by(*CLAIM_ORDER)
+            .limit(limit)
+        )
+        return list(conn.scalars(asked))
+
+    @reads
+    def ahead(
+        self,
+        conn: Connection,
+        job: Job,
+        now: datetime,
+        limit: int,
+        without: Collection[str] = (),
+        *,
+        new: bool = False,
+    ) -> int:
+        """Return how many jobs are claimed before *job*, counting up to *limit*.
+
+        Jobs of users in *without* are not counted. A *new* job is not stored yet: it is placed
+        where it would be stored now.
+        """
+        turn = OwnerTurns(conn).next(job.owner, job.level) if new else job.turn
+        counted = (
+            select(jobs.c.no)
+            .select_from(STANDING)
+            .where(*_claimable(now, without), _comes_before(replace(job, turn=turn)))
+            .limit(limit)
+        )
+        asked = select(func.count()).select_from(counted.subquery())
+        return conn.scalar(asked) or 0
+
+    @reads
+    def held_back(self, conn: Connection, now: datetime) -> Mapping[str, str]:
+        """Return, by user, the part of their quota that keeps their jobs from starting.
+
+        Decided by `core.access.quota.held_back`; other users are left out.
+        """
+        return parts_held_back(conn, now)
+
+    @reads
     def spent(self, conn: Connection, now: datetime) -> Mapping[str, str]:
         """Return, by user, the part of their quota that is used up for the day.
 
-        Decided by `core.access.quota.spent`; only users who have fetched something today.
+        Decided by `core.access.user.spent`; only users who have fetched something today.
         """
         return parts_spent(conn, now)
 
@@ -143,6 +202,13 @@ class QueueStore(StorePart):
         tags = frozenset(tags)
         able = (PENDING, PRESENT, jobs.c.level >= least.rank, runnable(conn, tags))
         return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0
+
+    @reads
+    def longest_wait(self, conn: Connection, now: datetime) -> timedelta:
+        """Return how long the pending job that is due longest has waited, zero if none is due."""
+        due = select(func.min(jobs.c.due_at)).where(PENDING, PRESENT, jobs.c.due_at <= now)
+        first: datetime | None = conn.scalar(due)
+        return now - (first or now)
 
 
 def _pair(
@@ -254,3 +320,25 @@ def _ripe(now: datetime, step: timedelta, rows: int) -> Select[Any]:
 
 def _waited(there: ColumnElement[bool], since: datetime) -> ColumnElement[bool]:
     return and_(there, jobs.c.since <= since, jobs.c.due_at <= since)
+
+
+def _claimable(now: datetime, without: Collection[str]) -> list[ColumnElement[bool]]:
+    free = or_(~HELD, shards.c.lease_until <= now)
+    asked = [PENDING, PRESENT, jobs.c.due_at <= now, free]
+    return [*asked, jobs.c.owner.not_in(sorted(without))] if without else asked
+
+
+def _comes_before(job: Job) -> ColumnElement[bool]:
+    """Return the condition that a job precedes *job* in `core.jobs.queue.claim_key` order."""
+    level, turn, queued_at, id_ = jobs.c.level, jobs.c.turn, jobs.c.queued_at, jobs.c.id
+    return or_(
+        level > job.level.rank,
+        and_(
+            level == job.level.rank,
+            or_(
+                turn < job.turn,
+                and_(turn == job.turn, queued_at < job.queued_at),
+                and_(turn == job.turn, queued_at == job.queued_at, id_ < job.id),
+            ),
+        ),
+    )

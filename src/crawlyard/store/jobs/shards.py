@@ -23,10 +23,10 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.page import Target
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
 from crawlyard.core.jobs.spread import shard_of as shard_of_host
-from crawlyard.core.wakeup import Wakeup
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.wakeups import gather_due

@@ -9,29 +9,27 @@ from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, or_, 
 
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.attempts import AttemptEnd, Decide
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Shard
-from crawlyard.core.jobs.filter import hosts_in
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
-from crawlyard.core.jobs.queue import can_run
-from crawlyard.core.jobs.shard_end import Decide, ShardEnd
-from crawlyard.core.jobs.spread import Extent, Spread, shards_for
-from crawlyard.core.wakeup import Wakeup
+from crawlyard.core.jobs.queue import Wakeup, can_run
+from crawlyard.core.jobs.spec import Spread, hosts_in
+from crawlyard.core.jobs.spread import Extent, shards_for
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
 from crawlyard.store.crawl.frontier import reopen, waiting_targets
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
-from crawlyard.store.jobs.lease_rules import fenced
-from crawlyard.store.jobs.queue_position import PLACE, runnable
-from crawlyard.store.jobs.quotas import parts_spent
+from crawlyard.store.jobs.queue_position import PLACE, parts_spent, runnable
 from crawlyard.store.jobs.shard_rules import (
     Parts,
     after_loss,
     back,
     cut,
+    fenced,
     lost,
     takeable,
     taken,
@@ -254,7 +252,7 @@ def _further(
 def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
     """Save a job whose last shard was released, as *decide* returns it."""
     waiting, usage = waits(conn, parts.no), parts.total.usage
-    verdict = decide(ShardEnd(job=job, usage=usage, waiting=waiting, yields=yields))
+    verdict = decide(AttemptEnd(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
         total, _ = reopen(conn, parts.no, parts.total, verdict.again)
         parts.put(0, total)

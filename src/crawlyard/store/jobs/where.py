@@ -1,15 +1,49 @@
-"""SQL conditions of a job query; `core.jobs.filter.fits` defines their meaning."""
+"""Job queries in SQL; `core.jobs.filter.fits` defines what their conditions mean."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, ColumnElement, and_, exists, false, literal_column, not_, or_
+from msgspec.structs import replace
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    and_,
+    cast,
+    column,
+    exists,
+    false,
+    func,
+    literal,
+    literal_column,
+    not_,
+    or_,
+    select,
+    union_all,
+)
 
-from crawlyard.core.jobs.filter import Condition, FilterKey, Source
+from crawlyard.core.jobs.filter import Condition, FilterKey
+from crawlyard.core.jobs.job import Source
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.store.codec.jobs import TAIL, least_id, most_id, tail_of
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.dialects import postgresql
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.tables.jobs import UNUSUAL, job_hosts, job_tags, job_texts, jobs
+from crawlyard.store.tables.jobs import (
+    DATED,
+    LISTED,
+    PRESENT,
+    UNDATED,
+    UNUSUAL,
+    job_hosts,
+    job_tags,
+    job_texts,
+    jobs,
+)
 
 
 def conditions(query: JobQuery) -> list[ColumnElement[bool]]:
@@ -98,7 +132,7 @@ _FROM: Mapping[Source, ColumnElement[bool]] = {
     Source.TEMPLATE: and_(not_(_RETRIED), not_(_TIMED), _MADE),
     Source.DIRECT: and_(not_(_RETRIED), not_(_TIMED), not_(_MADE)),
 }
-"""The condition on `jobs` for each source, in agreement with `core.jobs.filter.source_of`."""
+"""The condition on `jobs` for each source, in agreement with `Job.source`."""
 
 _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.STATE: _in_state,
@@ -114,3 +148,131 @@ _SQL: Mapping[FilterKey, Callable[[Sequence[str]], ColumnElement[bool]]] = {
     FilterKey.CREATED_BEFORE: _each(lambda word: jobs.c.created_at < datetime.fromisoformat(word)),
     FilterKey.TEXT: _each(_has),
 }
+
+_SPLIT = frozenset({FilterKey.STATE, FilterKey.OWNER, FilterKey.TEMPLATE, FilterKey.SCHEDULE})
+"""Keys with an index that has the jobs of one value in order, but not those of several."""
+
+_DATES = frozenset({FilterKey.CREATED_AFTER, FilterKey.CREATED_BEFORE})
+
+_SHAPE = "00000000-0000-0000-0000-000000000000"
+
+RARE = 5_000
+"""If fewer jobs than this have a tag or host, all are read, in 20 ms; else the list is walked."""
+
+_BELONGING: Mapping[FilterKey, tuple[Column[int], Column[str]]] = {
+    FilterKey.TAG: (job_tags.c.job_no, job_tags.c.tag),
+    FilterKey.HOST: (job_hosts.c.job_no, job_hosts.c.host),
+}
+
+
+def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[ColumnElement[bool]]:
+    """Return a condition that *query* implies and fewer than *rare* jobs meet, or an empty list.
+
+    *rare* ``None`` means `RARE`.
+    """
+    rare = RARE if rare is None else rare
+    asked: list[tuple[FilterKey, tuple[str, ...]]] = [
+        (FilterKey.TAG, (tag,)) for tag in sorted(query.tags)
+    ]
+    asked += [(c.key, c.words) for c in query.where if c.key in _BELONGING and not c.negated]
+    for key, words in asked:
+        no, word = _BELONGING[key]
+        with_it = select(no).where(word.in_(words))
+        some = with_it.limit(rare).subquery()
+        if (conn.scalar(select(func.count()).select_from(some)) or 0) < rare:
+            return [jobs.c.no.in_(with_it)]
+    for words in _texts(query):
+        # run this only once: a search that finds nothing reads all texts
+        found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(rare)).all()
+        if len(found) < rare:
+            return [jobs.c.no.in_(_numbers(conn, found))]
+    return []
+
+
+def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
+    """Yield groups of words; the text of each job of *query* contains one word of each group."""
+    if query.text:
+        yield (query.text,)
+    for one in query.where:
+        if one.key is FilterKey.TEXT and not one.negated:
+            yield one.words
+
+
+def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
+    """Return a query for *numbers* that has a single parameter, however many there are."""
+    listed = ",".join(map(str, numbers))
+    if is_postgres(conn):
+        return select(func.unnest(cast(literal(f"{{{listed}}}"), postgresql.ARRAY(BigInteger))))
+    return select(func.json_each(f"[{listed}]").table_valued(column("value", Integer)).c.value)
+
+
+def picked(conn: Connection, query: JobQuery, limit: int, rare: int | None = None) -> Select[int]:
+    """Return a query for the keys of the first *limit* jobs of *query*, possibly of more.
+
+    If *query* implies a condition that fewer than *rare* jobs meet (`RARE` if it is ``None``),
+    only those jobs are read.
+    """
+    few = rarely(conn, query, rare)
+    order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
+    parts = [
+        select(jobs.c.no).where(PRESENT, *few, *asked, *dated).order_by(order).limit(limit)
+        for one in _split(query)
+        for asked in _with_part(one)
+        for dated in when(one)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return select(union_all(*(select(part.subquery().c.no) for part in parts)).subquery().c.no)
+
+
+def when(query: JobQuery) -> Sequence[list[ColumnElement[bool]]]:
+    """Return alternatives of conditions on the creation time; each job of *query* meets one.
+
+    Nearly all ids contain the creation time, so that jobs created before or after the range
+    are not read; jobs whose id doesn't contain it are the second alternative.
+    """
+    bounds: list[ColumnElement[bool]] = []
+    for one in query.where:
+        instants = [datetime.fromisoformat(word) for word in one.words if one.key in _DATES]
+        if instants and not one.negated:
+            if one.key is FilterKey.CREATED_AFTER:
+                bounds.append(jobs.c.id >= least_id(min(instants)))
+            else:
+                bounds.append(jobs.c.id <= most_id(max(instants)))
+    return [[DATED, *bounds], [UNDATED]] if bounds else [[]]
+
+
+def _split(query: JobQuery) -> Iterator[JobQuery]:
+    """Yield queries that together find what *query* does, split to one state or value each."""
+    if len(query.states) > 1:
+        for state in sorted(query.states):
+            yield replace(query, states=frozenset({state}))
+        return
+    for place, one in enumerate(query.where):
+        if one.key in _SPLIT and not one.negated and len(one.words) > 1:
+            before, behind = query.where[:place], query.where[place + 1 :]
+            for word in dict.fromkeys(one.words):
+                yield replace(query, where=(*before, replace(one, words=(word,)), *behind))
+            return
+    yield query
+
+
+def _with_part(query: JobQuery) -> Iterator[list[ColumnElement[bool]]]:
+    """Yield alternatives of conditions for *query*: the id begins or ends with its `id_part`."""
+    part, rest = query.id_part.lower(), conditions(replace(query, id_part=""))
+    keys = {one.key for one in query.where if not one.negated}
+    scheduled = query.schedule_id is not None or FilterKey.SCHEDULE in keys
+    # for a schedule, its own few jobs are walked, not all jobs in that state
+    if (query.states or FilterKey.STATE in keys) and not scheduled:
+        rest.append(LISTED)  # only here: Postgres expects few such rows, and sorts instead
+    if not part:
+        yield rest
+        return
+    least = part + _SHAPE[len(part) :]
+    most = part + _SHAPE[len(part) :].replace("0", "f")
+    begins = jobs.c.id.startswith(part, autoescape=True)
+    yield [*rest, jobs.c.id >= least, jobs.c.id <= most, begins]
+    ends = [jobs.c.id.endswith(part, autoescape=True)]
+    if len(part) >= TAIL:
+        ends.append(jobs.c.tail == tail_of(part))
+    yield [*rest, *ends]

@@ -16,7 +16,7 @@ from crawlyard.store.codec.records import TICKS
 from crawlyard.store.codec.schedules import schedule_of, state_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.insert_jobs import add_jobs
+from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import change, tell, versions
 from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, jobs
@@ -159,7 +159,7 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
     won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
     states = [{"id": f.after.id} | state_row(f.after) for f in won]
     update_rows(conn, schedules, states, by=("id",))
-    _write_ticks(conn, [tick for f in won for tick in f.ticks])
+    _write_ticks(conn, won)
     new = [job for f in won for job, _ in f.jobs]
     if new:
         add_jobs(conn, new)
@@ -199,9 +199,12 @@ def _jobs_of_rows(conn: Connection, new: Sequence[Tick]) -> dict[tuple[str, date
     return found
 
 
-def _write_ticks(conn: Connection, new: Sequence[Tick]) -> None:
-    """Write ticks; a stored tick of the same due time is replaced unless it has another job."""
-    rows = [TICKS.row(tick) for tick in new]
+def _write_ticks(conn: Connection, won: Sequence[Firing]) -> None:
+    """Write ticks, each with the beat of its schedule after it.
+
+    A stored tick of the same due time is replaced unless it has another job.
+    """
+    rows = [TICKS.row(tick) | {"beat": f.after.beat} for f in won for tick in f.ticks]
     if insert_new(conn, ticks, rows) == len(rows):
         return
     update_rows(conn, ticks, rows, ("schedule_id", "due_at"), only=ticks.c.job_id.is_(None))

@@ -17,13 +17,12 @@ from crawlyard.bus.base import Bus, BusReach
 from crawlyard.clock import Clock
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.fleet.live import CountsOut, HelloOut, PingOut, WorkersOut
+from crawlyard.core.answers.fleet.live import HelloOut, PingOut, StateCountsOut, WorkersOut
 from crawlyard.core.answers.fleet.watch import WorkerOut
-from crawlyard.core.event import Event
+from crawlyard.core.event import Event, Topic
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.core.stream_topic import Topic
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.fleet.status import Watching
@@ -292,11 +291,11 @@ class Hub:
             self._seen_workers = seen
             self._workers.stain()
 
-    async def _read_counts(self, actor: Actor) -> CountsOut:
+    async def _read_counts(self, actor: Actor) -> StateCountsOut:
         counted: Counter[str] = Counter()
         for (state, _), count in (await self._yard.jobs.counts(actor)).items():
             counted[state.value] += count
-        return CountsOut(**counted)
+        return StateCountsOut(**counted)
 
     async def _read_workers(self, actor: Actor) -> WorkersOut:
         found = await self._watching.workers(actor)

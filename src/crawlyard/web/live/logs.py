@@ -17,8 +17,8 @@ from crawlyard.core.answers.fleet.live import LogEndedOut, LogHelloOut, LogLines
 from crawlyard.core.answers.fleet.watch import LineOut
 from crawlyard.core.jobs.job_log import Level, LogEnd
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.log_follow import stretch
-from crawlyard.store.fleet.workers import JournalStore
+from crawlyard.services.jobs.follow import stretch
+from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.web.live.sse import beginning, frame
 from crawlyard.web.live.stream import LogWish, Stream, missed
 

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.fleet.live import JobProgressOut, JobsProgressOut
+from crawlyard.core.answers.fleet.live import JobsProgressOut, RunningJobOut
+from crawlyard.core.event import Topic
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
-from crawlyard.core.stream_topic import Topic
 from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 
@@ -121,7 +121,7 @@ def _progress(
     """
     group, job, whole = view
     shown = [
-        JobProgressOut.of(one, progress or progress_of_standing(one))
+        RunningJobOut.of(one, progress or progress_of_standing(one))
         for one, progress in found
         if group in (None, one.job.owner) and job in (None, one.job.id)
     ]

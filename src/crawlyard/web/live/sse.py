@@ -82,7 +82,7 @@ class Teller:
         """Return the rows of jobs by their ids; of all that wait, quotas are asked for once."""
         now = self._clock.now()
         waiting = any(s.job.state is State.PENDING for s in standings)
-        quotas = await self._store.inquiries.held_back(now) if waiting else {}
+        quotas = await self._store.queue.held_back(now) if waiting else {}
         return {
             one.job.id: JobRowOut.of(
                 one, progress_of_standing(one), reason_at(one.job, now, quotas.get(one.job.owner))

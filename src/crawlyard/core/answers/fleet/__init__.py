@@ -1,1 +1,1 @@
-"""Shapes of workers, hosts, operations and figures."""
+"""Answers about workers, hosts, operations, streams and the server."""

@@ -8,11 +8,10 @@ from msgspec import Meta
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
-from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, changed_at, detail_of, first_url
+from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, detail_of, first_url
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.actions import actions_on
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.filter import source_of
+from crawlyard.core.jobs.job import actions_on
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.templates.secrets import hidden_urls
@@ -128,9 +127,9 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             allowed_actions=actions_on(job, standing.shard.usage),
             priority=str(job.priority),
             tags=job.spec.tags,
-            source=str(source_of(job)),
+            source=str(job.source),
             origin=OriginOut.filled(job.origin),
-            updated_at=changed_at(standing),
+            updated_at=standing.changed_at,
             limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
             worker=standing.shard.worker,
@@ -139,11 +138,11 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
         )
 
 
-class JobProgressOut(_Progressing, frozen=True, kw_only=True):
+class RunningJobOut(_Progressing, frozen=True, kw_only=True):
     """How far a running job has come."""
 
     @classmethod
-    def of(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
+    def of(cls, standing: Standing, progress: Progress) -> "RunningJobOut":
         """Return the shape of *progress*."""
         return cls(
             id=standing.job.id,
@@ -157,10 +156,10 @@ class JobsProgressOut(Wire, frozen=True, kw_only=True):
     """The running jobs that have come further; at the beginning of a stream, all of them."""
 
     at: datetime
-    jobs: Sequence[JobProgressOut]
+    jobs: Sequence[RunningJobOut]
 
 
-class CountsOut(Wire, frozen=True, kw_only=True):
+class StateCountsOut(Wire, frozen=True, kw_only=True):
     """How many jobs are in each state."""
 
     pending: int = 0

@@ -4,12 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
+from msgspec.structs import replace
+
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.hosts.rule import (
-    HostRule,
-    HostState,
-)
-from crawlyard.core.hosts.status import HostStanding
+from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.core.jobs.job_log import Course, LogLine, Point
 from crawlyard.core.overview.worker_status import WorkerReport
 
@@ -83,16 +81,12 @@ class HostOut(Wire, frozen=True, kw_only=True):
     others: int  # jobs of others
     workers: tuple[str, ...]
 
-    @classmethod
-    def of(cls, standing: HostStanding) -> "HostOut":
-        """Return the shape of *standing*."""
-        rule = standing.rule
-        return cls.filled(
-            standing,
-            object="host",
-            state=(rule.state if rule else HostState.OPEN).value,
-            version=rule.version if rule else 0,
-            rule=HostRuleOut.of(rule) if rule else None,
+    def under(self, rule: HostRule | None) -> "HostOut":
+        """Return the host with its rule."""
+        if rule is None:
+            return self
+        return replace(
+            self, state=rule.state.value, version=rule.version, rule=HostRuleOut.of(rule)
         )
 
 

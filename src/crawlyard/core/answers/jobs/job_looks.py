@@ -14,9 +14,8 @@ from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.priority import Priority
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.core.schedules.schedule import RecentTick
+from crawlyard.core.jobs.spec import Priority
 
 
 class CountsOut(Wire, frozen=True, kw_only=True):
@@ -77,7 +76,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             state=job.state,
             state_reason=job.state_reason,
             version=job.version,
-            updated_at=max(job.updated_at, shard.updated_at or job.updated_at),
+            updated_at=standing.changed_at,
             limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
         )
@@ -237,27 +236,6 @@ class PreviewOut(Wire, frozen=True, kw_only=True):
     missing: tuple[str, ...]  # what could not be had, in sentences
 
 
-class RecentTickOut(Wire, frozen=True, kw_only=True):
-    """What became of one instant at which a schedule was due, and of its job."""
-
-    due_at: datetime
-    outcome: str
-    reason: str
-    job_id: str | None
-    job_state: str | None  # now; null: there is no job, or it has been deleted
-
-    @classmethod
-    def of(cls, recent: RecentTick) -> "RecentTickOut":
-        """Return the shape of *recent*."""
-        return cls.filled(recent.tick, job_state=recent.state)
-
-
-class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
-    """What is added to a schedule."""
-
-    recent: tuple[RecentTickOut, ...]  # its last 60 ticks, the latest first
-
-
 class JobTiesOut(Wire, frozen=True, kw_only=True):
     """What a job belongs to; null: nothing, not asked for, or not for you to see.
 
@@ -286,21 +264,3 @@ class ExpandedJobOut(JobOut, frozen=True, kw_only=True, dict=True):
         # its tag is another whenever one of them changes
         beat = shape.beat if ties is None else crc32(repr((shape.beat, ties.versions)).encode())
         return made.at_beat(beat)
-
-
-class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
-    """One schedule, and what became of its last instants if that was asked for."""
-
-    expanded: ScheduleTiesOut | UnsetType = UNSET
-
-    @classmethod
-    def with_recent(
-        cls, shape: ScheduleOut, recent: Sequence[RecentTick] | None
-    ) -> "ExpandedScheduleOut":
-        """Return *shape* with the last ticks of its schedule, if there are to be any."""
-        if recent is None:
-            return cls.filled(shape, expanded=UNSET).at_beat(shape.beat)
-        ties = ScheduleTiesOut(recent=tuple(map(RecentTickOut.of, recent)))
-        # its tag is another whenever one of them changes
-        beat = crc32(repr((shape.beat, ties)).encode())
-        return cls.filled(shape, expanded=ties).at_beat(beat)

@@ -10,16 +10,12 @@ from msgspec import defstruct
 from crawlyard.core.answers.base import API, Tagged, Wire, seconds
 from crawlyard.core.event import Event
 from crawlyard.core.fields import fields_of
-from crawlyard.core.jobs.actions import actions_on
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.eta import Eta
-from crawlyard.core.jobs.filter import source_of
-from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.job import Job, actions_on, damage_of
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.jobs.progress import Eta, Progress
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spread import Spread
+from crawlyard.core.jobs.spec import JobSpec, Spread
 from crawlyard.core.jobs.waiting import Wait, reason_shown
 from crawlyard.core.templates.secrets import hidden, hidden_urls
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
@@ -257,10 +253,10 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             detail=detail_of(job),
             allowed_actions=actions_on(job, shard.usage),
             url=first_url(job),
-            source=str(source_of(job)),
+            source=str(job.source),
             waits_for=tuple(map(WaitOut.filled, waits)),
             due_in_s=seconds(due_in),
-            updated_at=changed_at(standing),
+            updated_at=standing.changed_at,
             usage=UsageOut.of(shard.usage),
             progress=ProgressOut.of(progress),
             current_url=progress.current_url,
@@ -289,12 +285,6 @@ def first_url(job: Job) -> str:
     """Return the first URL that a job begins with, without user and password."""
     spec = job.spec
     return str(hidden_urls(next(iter(spec.urls + spec.sitemaps), "")))
-
-
-def changed_at(standing: Standing) -> datetime:
-    """Return when something of a job was written last: itself, or how far it has come."""
-    job, shard = standing.job, standing.shard
-    return max(job.updated_at, shard.updated_at or job.updated_at)
 
 
 class JobPlanOut(Wire, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from msgspec import defstruct
 from msgspec.structs import asdict
 
-from crawlyard.core.answers.base import API, Wire, fields_as, json_value
+from crawlyard.core.answers.base import API, Wire, fields_as, json_value, whole
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -17,8 +17,8 @@ from crawlyard.core.crawl.page import (
     SkippedGroup,
     SkippedURL,
     StoredPage,
+    UrlOutcome,
 )
-from crawlyard.core.crawl.url_outcome import UrlOutcome
 
 PageErrorOut = defstruct(
     "PageErrorOut",
@@ -70,7 +70,7 @@ else:
 
 
 _READY = frozenset({int, int | None, bool})  # JSON has them as they are
-_TO_WRITE = tuple(name for name, kind in fields_as(Page) if kind not in _READY)
+_TO_WRITE = ("text", "html", *(name for name, kind in fields_as(Page) if kind not in _READY))
 _EMPTY = dict.fromkeys(PageOut.__struct_fields__)
 
 
@@ -81,13 +81,13 @@ def record_of(
 
     The fields *left_out* are not in it.
     """
-    record = _EMPTY | asdict(page)
+    record: dict[str, Any] = {**_EMPTY, **asdict(page), **bodies}
     for name in _TO_WRITE:
         value = record[name]
         if value and not (type(value) is str and value.isascii()):
             record[name] = json_value(value)
-    for name, value in bodies.items():
-        record[name] = json_value(value)
+    if (pairs := record["headers"]) is not None:  # `json_value` takes three times as long
+        record["headers"] = [[whole(name), whole(value)] for name, value in pairs]
     for name in left_out:
         del record[name]
     return record

@@ -1,4 +1,4 @@
-"""Host rules: whether a host may be crawled, and how fast, as set by operators."""
+"""Hosts: the rules that operators set, what workers do there, cached robots.txt files."""
 
 import math
 import re
@@ -65,3 +65,45 @@ class HostRule(Struct, frozen=True, kw_only=True):
 
 def _told(number: float) -> str:
     return f"{number:g}" if math.isfinite(number) else str(number)
+
+
+# --- what workers do
+
+
+class HostReport(Struct, frozen=True, kw_only=True):
+    """What one worker does on one host."""
+
+    host: str
+    in_flight: int = 0
+    at_once: int = 1
+    delay_s: float = 0.0
+    held_until: datetime | None = None  # because of its last refusal
+    refusals: int = 0  # consecutive
+    state: HostState = HostState.OPEN
+    idle: bool = False  # no URLs wait for it
+    waiting: int = 0  # waiting URLs that its jobs have in memory
+    jobs: tuple[str, ...] = ()  # ids
+
+    def is_held(self, now: datetime) -> bool:
+        """Return whether requests are on hold because of a refusal."""
+        return self.held_until is not None and self.held_until > now
+
+
+class HostBooking(Struct, frozen=True, kw_only=True):
+    """How far ahead all workers together have booked a host."""
+
+    booked_until: datetime | None = None  # the first time that is not booked
+    held_until: datetime | None = None  # when the host accepts requests again
+
+
+# --- robots.txt
+
+
+class RobotsFile(Struct, frozen=True, kw_only=True):
+    """A cached robots.txt, shared by all jobs for a day: the last answer, after redirects."""
+
+    origin: str  # scheme, host and port
+    status: int
+    body: bytes = b""  # as received; empty unless the status is 2xx
+    fetched_at: datetime
+    expires_at: datetime

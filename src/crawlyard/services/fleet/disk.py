@@ -11,23 +11,20 @@ _FILE = "sqlite:///"
 _NOWHERE = "memory://"
 
 
-class DataDisk:
-    """Measures the free space where an instance keeps its data."""
+async def room(settings: Settings) -> Disk | None:
+    """Return the free space where an instance keeps its data.
 
-    def __init__(self, settings: Settings) -> None:
-        self._folder = folder_of(settings)
-
-    async def room(self) -> Disk | None:
-        """Return the free space, or ``None`` if data is kept in memory or it cannot be measured."""
-        folder = self._folder
-        if folder is None:
-            return None
-        try:
-            # a network disk may be slow
-            usage = await asyncio.to_thread(shutil.disk_usage, folder)
-        except OSError:
-            return None
-        return Disk(folder=str(folder), free=usage.free, total=usage.total)
+    ``None`` if that is in memory, or if it cannot be measured.
+    """
+    folder = folder_of(settings)
+    if folder is None:
+        return None
+    try:
+        # a network disk may be slow
+        usage = await asyncio.to_thread(shutil.disk_usage, folder)
+    except OSError:
+        return None
+    return Disk(folder=str(folder), free=usage.free, total=usage.total)
 
 
 def folder_of(settings: Settings) -> Path | None:

@@ -1,0 +1,343 @@
+"""Webhooks, as one user makes, finds, changes and tries them."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import UNSET, Meta, UnsetType
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Grant, Permit, Role
+from crawlyard.core.answers.webhooks import (
+    DeliveryOut,
+    NewSecretOut,
+    WebhookDeletionOut,
+    WebhookOut,
+)
+from crawlyard.core.endpoint import (
+    Cursor,
+    IfMatch,
+    Limit,
+    Owner,
+    Slice,
+    Word,
+    endpoint,
+    reply,
+    sliced,
+)
+from crawlyard.core.event import EventName
+from crawlyard.core.webhooks.webhook import (
+    BY_HAND,
+    EVERYTHING,
+    MAX_DESCRIPTION,
+    MAX_PATTERNS,
+    Delivery,
+    DeliveryState,
+    Secret,
+    Webhook,
+    check_patterns,
+)
+from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, Version, check_version
+from crawlyard.ids import new_id
+from crawlyard.lazy import lazily
+from crawlyard.services.noun import Noun
+from crawlyard.services.races import insisted
+from crawlyard.store.queries import WebhookQuery
+
+if TYPE_CHECKING:
+    from crawlyard.engine.http import guard
+    from crawlyard.services.webhooks import receivers, signing
+else:  # they load the engine
+    guard = lazily("crawlyard.engine.http.guard")
+    receivers = lazily("crawlyard.services.webhooks.receivers")
+    signing = lazily("crawlyard.services.webhooks.signing")
+
+READ, WRITE = Permit.WEBHOOKS_READ, Permit.WEBHOOKS_WRITE
+
+_WHICHEVER = "-"
+_EXAMPLE = {
+    "url": "https://hooks.example.org/crawls",
+    "events": ["job.completed", "job.failed"],
+}
+
+URL = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=2_000,
+        description="https, unless its address is opened.",
+        examples=["https://hooks.example.org/crawls"],
+    ),
+]
+Patterns = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=64)], ...],
+    Meta(
+        min_length=1,
+        max_length=MAX_PATTERNS,
+        description="Names, or patterns such as `job.*`.",
+        examples=[["job.completed", "job.failed"]],
+    ),
+]
+Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
+Addresses = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=300)], ...],
+    Meta(max_length=50, description="Opened beside public ones, where the yard grants it."),
+]
+
+
+class Webhooks(Noun):
+    """Makes, finds, changes, tries and deletes webhooks, as far as one user may.
+
+    A webhook that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
+    With *version*, only that version is changed: else `Stale` is raised and nothing is written. A
+    webhook hears of what its owner owns and of nothing else, even if the owner is an admin.
+    """
+
+    @endpoint("GET /webhooks", READ, "seq")
+    async def list(
+        self,
+        *,
+        job: Annotated[
+            str, Meta(max_length=64, description="Those of this job; empty: those of none.")
+        ] = "",
+        id: Annotated[  # noqa: A002 - the name of the parameter
+            Word,
+            Meta(
+                description="A whole id, or what one begins or ends with. Without `job`, webhooks "
+                "of jobs are found as well."
+            ),
+        ] = "",
+        owner: Owner | None = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[WebhookOut]:
+        """List your webhooks, an admin's all, newest first; their secrets are not shown."""
+        me = self._actor.id
+        if owner not in (None, "me", me) and self._actor.role is not Role.ADMIN:
+            return Slice(items=[])
+        query = WebhookQuery(
+            owner=me if owner == "me" or self._actor.role is not Role.ADMIN else owner,
+            job_id=None if id and not job else job,
+            before=cursor,
+            id_part=id,
+        )
+        found = await self._services.store.webhooks.find(query, limit + 1)
+        return sliced(found, limit, WebhookOut.of, lambda one: one.id)
+
+    @endpoint("POST /webhooks", WRITE, status=201, example=_EXAMPLE)
+    async def create(
+        self,
+        url: URL,
+        *,
+        events: Patterns = (EVERYTHING,),
+        description: Description = "",
+        allow_addresses: Addresses = (),
+    ) -> NewSecretOut:
+        """Make a webhook; the secret that signs its messages is in this answer and nowhere else."""
+        actor, now = self._actor, self._services.clock.now()
+        if not actor.may_change(actor.id):
+            raise Forbidden(f"{actor.id} may look at webhooks, not add them")
+        asked = Webhook(
+            id=new_id(),
+            owner=actor.id,
+            url=url,
+            description=description,
+            events=tuple(events),
+            secrets=(Secret(value=signing.new_secret()),),
+            allow_addresses=tuple(allow_addresses),
+            created_at=now,
+            updated_at=now,
+        )
+        webhook = await self._checked(asked)
+        event = webhook.event(EventName.WEBHOOK_CREATED, now, actor.id)
+        await self._services.store.webhooks.add(webhook, event)
+        return NewSecretOut.of(webhook)
+
+    @endpoint("GET /webhooks/{webhook_id}", READ)
+    async def get(self, webhook_id: str) -> WebhookOut:
+        """Return a webhook without its secrets."""
+        return WebhookOut.of(await self._found(webhook_id))
+
+    @endpoint("PATCH /webhooks/{webhook_id}", WRITE, example={"description": "to the team's chat"})
+    async def edit(
+        self,
+        webhook_id: str,
+        *,
+        url: URL | UnsetType = UNSET,
+        events: Patterns | UnsetType | None = UNSET,
+        description: Description | UnsetType | None = UNSET,
+        allow_addresses: Addresses | UnsetType | None = UNSET,
+        version: IfMatch = None,
+    ) -> WebhookOut:
+        """Change a webhook: what is absent stays, null sets the default."""
+        asked: dict[str, Any] = {
+            "url": url,
+            "events": (EVERYTHING,) if events is None else events,
+            "description": "" if description is None else description,
+            "allow_addresses": () if allow_addresses is None else allow_addresses,
+        }
+        given = {
+            name: value if isinstance(value, str) else tuple(value)
+            for name, value in asked.items()
+            if value is not UNSET
+        }
+
+        async def edited(old: Webhook, now: datetime) -> Webhook:
+            new = replace(old, **given, version=old.version + 1, updated_at=now)
+            return await self._checked(new, old)
+
+        return WebhookOut.of(await self._change(webhook_id, edited, version))
+
+    @endpoint("DELETE /webhooks/{webhook_id}", WRITE, status=204)
+    async def delete(self, webhook_id: str, *, version: IfMatch = None) -> None:
+        """Delete a webhook with its deliveries, also those that wait."""
+
+        async def delete() -> None:
+            old = await self._changeable(webhook_id, version)
+            now = self._services.clock.now()
+            event = old.event(EventName.WEBHOOK_DELETED, now, self._actor.id)
+            await self._services.store.webhooks.delete(webhook_id, old.version, event)
+
+        await insisted(delete, f"webhook {webhook_id} keeps changing")
+
+    @endpoint("GET /webhooks/{webhook_id}/deletion", WRITE)
+    async def deletable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookDeletionOut:
+        """Return what deleting a webhook would delete, or refuse as that would be."""
+        webhook = await self._changeable(webhook_id, version)
+        deliveries = await self._services.store.webhooks.deliveries(webhook.id)
+        return WebhookDeletionOut.of(webhook, deliveries)
+
+    @endpoint("POST /webhooks/{webhook_id}/test", WRITE, status=202)
+    async def test(self, webhook_id: str, *, version: IfMatch = None) -> WebhookOut:
+        """Let a test event be delivered to a webhook, and to no other."""
+
+        async def tested(old: Webhook, now: datetime) -> Webhook:
+            _check_active(old)
+            return replace(old, version=old.version + 1, updated_at=now)
+
+        name = EventName.WEBHOOK_TEST
+        return WebhookOut.of(await self._change(webhook_id, tested, version, name))
+
+    @endpoint("POST /webhooks/{webhook_id}/rotate", WRITE, status=202)
+    async def rotate(self, webhook_id: str, *, version: IfMatch = None) -> NewSecretOut:
+        """Make a new secret, shown in this answer alone; the one before signs for a day more."""
+        secret = signing.new_secret()
+
+        async def rotated(old: Webhook, now: datetime) -> Webhook:
+            return old.rotated(secret, now)
+
+        return NewSecretOut.of(await self._change(webhook_id, rotated, version))
+
+    @endpoint("POST /webhooks/{webhook_id}/enable", WRITE, status=202)
+    async def enable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookOut:
+        """Switch a webhook on: it hears of what happens from now on."""
+        return await self._switch(webhook_id, version, on=True)
+
+    @endpoint("POST /webhooks/{webhook_id}/disable", WRITE, status=202)
+    async def disable(self, webhook_id: str, *, version: IfMatch = None) -> WebhookOut:
+        """Switch a webhook off: what waits for it is given up."""
+        return await self._switch(webhook_id, version, on=False)
+
+    @endpoint("GET /webhooks/{webhook_id}/deliveries", READ)
+    async def deliveries(
+        self,
+        webhook_id: str,
+        *,
+        state: DeliveryState | None = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[DeliveryOut]:
+        """List deliveries of a webhook with their attempts, newest first."""
+        webhook, before = await self._found(webhook_id), int(cursor) if cursor else None
+        deliveries = self._services.store.deliveries
+        found = await deliveries.find(webhook.id, state, before, limit + 1)
+        return sliced(found, limit, DeliveryOut.of, lambda one: one.no)
+
+    @endpoint("POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay", WRITE, status=202)
+    async def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut:
+        """Let a delivery be made once more, under the same message id.
+
+        With `-` as the webhook, whichever it is of.
+        """
+        deliveries = self._services.store.deliveries
+
+        async def replay() -> Delivery:
+            delivery = await deliveries.get(delivery_id)
+            if webhook_id not in (_WHICHEVER, delivery.webhook_id):
+                raise NotFound(f"no delivery {delivery_id}")
+            try:
+                webhook = await self._changeable(delivery.webhook_id)
+            except NotFound:
+                raise NotFound(f"no delivery {delivery_id}") from None
+            _check_active(webhook)
+            if await deliveries.events([delivery]) == [None]:
+                told = f"the event of delivery {delivery_id} has been deleted: it is old"
+                raise IllegalMove(told)
+            return await deliveries.again(delivery_id, self._services.clock.now())
+
+        return DeliveryOut.of(await insisted(replay, f"delivery {delivery_id} keeps changing"))
+
+    async def _found(self, webhook_id: str) -> Webhook:
+        webhook = await self._services.store.webhooks.get(webhook_id)
+        if not self._actor.may_see(webhook.owner):
+            raise NotFound(f"no webhook {webhook_id}")
+        return webhook
+
+    async def _changeable(self, webhook_id: str, version: Version = None) -> Webhook:
+        webhook = await self._found(webhook_id)
+        if not self._actor.may_change(webhook.owner):
+            raise Forbidden(f"{self._actor.id} may look at webhook {webhook_id}, not change it")
+        check_version(f"webhook {webhook_id}", webhook.version, version)
+        return webhook
+
+    async def _switch(self, webhook_id: str, version: Version, *, on: bool) -> WebhookOut:
+        async def switched(old: Webhook, now: datetime) -> Webhook:
+            reply().unchanged = old.active is on
+            reason = "" if on else f"{BY_HAND}{self._actor.id}"
+            return old if old.active is on else old.switched(now, on=on, reason=reason)
+
+        return WebhookOut.of(await self._change(webhook_id, switched, version))
+
+    async def _change(
+        self,
+        webhook_id: str,
+        change: Callable[[Webhook, datetime], Awaitable[Webhook]],
+        version: Version,
+        name: EventName = EventName.WEBHOOK_UPDATED,
+    ) -> Webhook:
+        async def changed() -> Webhook:
+            old = await self._changeable(webhook_id, version)
+            new = await change(old, self._services.clock.now())
+            if new is not old:
+                event = new.event(name, new.updated_at, self._actor.id)
+                await self._services.store.webhooks.save(new, event)
+            return new
+
+        return await insisted(changed, f"webhook {webhook_id} keeps changing")
+
+    async def _checked(self, webhook: Webhook, before: Webhook | None = None) -> Webhook:
+        """Check a webhook; return it with its URL in canonical form.
+
+        Its URL and grants are checked only if the URL or addresses differ from *before*.
+        """
+        check_patterns(webhook.events, kind="" if webhook.job_id is None else "job")
+        if len(webhook.description) > MAX_DESCRIPTION:
+            got = len(webhook.description)
+            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} letters, got {got}")
+        if before is not None and _target(webhook) == _target(before):
+            return webhook
+        vouched = not webhook.allow_addresses or self._actor.vouches_for(webhook.owner)
+        needed = () if vouched else (Grant.ADDRESSES,)
+        await self._services.policy.check_granted(needed)
+        opened = guard.Guard(webhook.allow_addresses)
+        url = await receivers.receiver(webhook.url, opened, self._services.resolve)
+        return replace(webhook, url=url, by_grant=needed)
+
+
+def _target(webhook: Webhook) -> tuple[str, tuple[str, ...]]:
+    return webhook.url, webhook.allow_addresses
+
+
+def _check_active(webhook: Webhook) -> None:
+    if not webhook.active:
+        raise IllegalMove(f"webhook {webhook.id} is switched off; enable it first")

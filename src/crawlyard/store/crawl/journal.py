@@ -1,0 +1,138 @@
+"""Job log and course: written by checkpoints, and read while the job runs and afterwards."""
+
+from collections.abc import Collection, Mapping, Sequence
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    literal_column,
+    or_,
+    select,
+)
+
+from crawlyard.core.jobs.checkpoint import Batch, Lease
+from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.store.codec.base import decoder_of, to_json
+from crawlyard.store.codec.records import LOG_LINES
+from crawlyard.store.db.bulk_rows import insert_new, put_rows
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.raw_sqlite import one_row
+from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.tables.jobs import PRESENT, jobs, shards
+from crawlyard.store.tables.watch import courses, log_lines
+
+_COURSE = decoder_of(Course)
+
+TRIM_EVERY = 250
+"""Number of new log lines of a job after which lines beyond the newest `MOST_LINES` are deleted."""
+
+_NEWEST = select(
+    jobs.c.no,
+    select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no).scalar_subquery(),
+).where(jobs.c.no.in_(bindparam("numbers", expanding=True)))
+_LAST = select(func.coalesce(func.max(log_lines.c.n), literal_column("0")).label("n")).where(
+    log_lines.c.job_no == bindparam("its_no", type_=BigInteger)
+)
+
+
+def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
+    """Append to the logs of jobs, whose rows are locked, and replace their courses."""
+    logging = [(lease.job_no, line) for lease, batch in written for line in batch.log]
+    if logging:
+        newest = _newest(conn, {no for no, _ in logging})
+        before = dict(newest)
+        rows = []
+        for no, line in logging:
+            newest[no] += 1
+            rows.append(LOG_LINES.row(line) | {"job_no": no, "n": newest[no]})
+        insert_new(conn, log_lines, rows)
+        _trim(conn, before, newest)
+    latest = {lease.job_no: b.course for lease, b in written if b.course is not None}
+    rows = [{"job_no": no, "course": to_json(course)} for no, course in sorted(latest.items())]
+    put_rows(conn, courses, rows)
+
+
+def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:
+    """Return the number of the last log line of each job, 0 if it has none."""
+    if not is_postgres(conn):  # a SQLite query takes a tenth of the overhead of a list parameter
+        return {no: one_row(conn, _LAST, {"its_no": no}).n for no in numbers}
+    return {no: n or 0 for no, n in conn.execute(_NEWEST, {"numbers": sorted(numbers)})}
+
+
+def _trim(conn: Connection, before: Mapping[int, int], newest: Mapping[int, int]) -> None:
+    """Delete old lines of the logs that have passed another multiple of `TRIM_EVERY` lines."""
+    for no, last in newest.items():
+        if last // TRIM_EVERY > before[no] // TRIM_EVERY and last > MOST_LINES:
+            old = (log_lines.c.job_no == no, log_lines.c.n <= last - MOST_LINES)
+            conn.execute(delete(log_lines).where(*old))
+
+
+class JournalStore(StorePart):
+    """Logs and courses of jobs, as written by `FrontierStore.record`."""
+
+    @reads
+    def lines(
+        self, conn: Connection, job_id: str, least: Level, after: int, limit: int, text: str = ""
+    ) -> list[LogLine]:
+        """Return at most *limit* log lines with an *n* above *after*, oldest first.
+
+        Only lines of level *least* or above that contain *text* in their message or URL.
+        """
+        its_own = log_lines.c.job_no == no_of(job_id).scalar_subquery()
+        newest = select(func.max(log_lines.c.n)).where(its_own).scalar_subquery()
+        asked = [
+            its_own,
+            log_lines.c.n > after,
+            # more lines may be stored, until the next time that old ones are deleted
+            log_lines.c.n > newest - MOST_LINES,
+            log_lines.c.level >= int(least),
+        ]
+        if text:
+            asked.append(_has(clean(text).lower()))
+        found = select(log_lines).where(*asked).order_by(log_lines.c.n).limit(limit)
+        return LOG_LINES.all(conn, found)
+
+    @reads
+    def ends(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, LogEnd]:
+        """Return where the logs of jobs end, by job id; jobs that don't exist are left out.
+
+        Line number and state of each job are from the same snapshot.
+        """
+        if not job_ids:
+            return {}
+        newest = select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no)
+        part = shards.alias()  # the shards of a spread job have their own leases
+        held = select(func.max(part.c.lease_until)).where(part.c.job_no == jobs.c.no)
+        found = (
+            select(
+                *(jobs.c.id, jobs.c.state),
+                held.scalar_subquery().label("held_until"),
+                newest.scalar_subquery().label("n"),
+            )
+            .select_from(STANDING)
+            .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
+        )
+        return {
+            row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.held_until)
+            for row in conn.execute(found)
+        }
+
+    @reads
+    def course(self, conn: Connection, job_id: str) -> Course:
+        """Return the course of a job, empty if it has not started."""
+        text = conn.scalar(
+            select(courses.c.course).where(courses.c.job_no == no_of(job_id).scalar_subquery())
+        )
+        return _COURSE.decode(text) if text else Course()
+
+
+def _has(part: str) -> ColumnElement[bool]:
+    shown = (log_lines.c.message, log_lines.c.url)
+    return or_(*(func.lower(c).contains(part, autoescape=True) for c in shown))
