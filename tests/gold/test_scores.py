@@ -1,0 +1,46 @@
+"""The scores of our extractor against the gold: on our own pages, and on real documentation."""
+
+import os
+from pathlib import Path
+from statistics import fmean
+
+import pytest
+
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.engine.extract.page import Source, Wanted, extract
+from tests.gold.score import ThemeScore, score
+from tests.gold.themes import HALVES, Half
+
+ENOUGH = 10  # themes of a half
+DOCS = os.environ.get("CRAWLYARD_TEST_GOLD", "")
+"""The folder of packages that ``python -m tests.gold.fetch DIR`` makes."""
+
+
+def markdown(body: bytes, url: str) -> str:
+    source = Source(url=url, wanted=Wanted(text=TextMode.MARKDOWN))
+    return extract(body, source).text or ""
+
+
+def told(scores: list[ThemeScore]) -> str:
+    return ", ".join(f"{s.name} {s.recall:.3f} {s.precision:.3f}" for s in scores)
+
+
+@pytest.mark.parametrize(("half", "precision"), [("read", 0.95), ("unread", 0.82)])
+def test_our_own_pages_keep_their_words(half: Half, precision: float, tmp_path: Path) -> None:
+    [own] = score(markdown, tmp_path, half, markdown=True)
+    assert own.recall >= 0.95, told([own])
+    assert own.precision >= precision, told([own])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", HALVES)
+def test_documentation_keeps_its_words(half: Half) -> None:
+    if not DOCS:
+        pytest.skip("python -m tests.gold.fetch DIR, and CRAWLYARD_TEST_GOLD=DIR")
+    scores = score(markdown, Path(DOCS), half, markdown=True)
+    assert len(scores) > ENOUGH, told(scores)
+    assert fmean(one.recall for one in scores) >= 0.95, told(scores)
+    assert fmean(one.precision for one in scores) >= 0.90, told(scores)
+    least = (0.95, 0.90) if half == "read" else (0.80, 0.70)
+    low = [one for one in scores if one.recall < least[0] or one.precision < least[1]]
+    assert not low, told(low)
