@@ -1,5 +1,7 @@
 """Main content: what is chosen, and what is cut out of it."""
 
+from typing import Any
+
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
@@ -18,7 +20,7 @@ def read(
     return extract(f"{head}<body>{html}".encode(), source)
 
 
-def text(html: str, **how: str) -> str:
+def text(html: str, **how: Any) -> str:
     return read(html, **how).text or ""
 
 

@@ -282,9 +282,13 @@ def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
         block = node.tag in _BLOCKS
         if verdict == _NEVER:
             _drop(node, unless=_CONTENT if block else "")
-        elif block and _is_beside(node, verdict, whole):
-            if not headings or len(node.select("h1")) < headings:
-                _drop(node)
+        elif block and _is_beside(node, verdict, whole) and _holds_less(node, headings):
+            _drop(node)
+
+
+def _holds_less(node: Element, headings: int) -> bool:
+    """Return whether a heading of the first level is left without *node*, if there is any."""
+    return not headings or len(node.select("h1")) < headings
 
 
 def _is_beside(node: Element, verdict: int, whole: int) -> bool:

@@ -5,17 +5,28 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.base import json_value
 from crawlyard.core.answers.jobs.pages import record_of
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.spec import TextMode
+from crawlyard.core.text.chunks import chunks
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
+from crawlyard.errors import Invalid
+from crawlyard.export import base
 from crawlyard.export.base import Format, Record, file_name
+from crawlyard.export.csv import CsvTable
+from crawlyard.export.jsonl import JsonLines
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
 from crawlyard.store.queries import PageQuery
+
+CHUNK_FIELDS = ("id", "url", "title", "lang", "headings", "words", "text", "fetched_at")
 
 if TYPE_CHECKING:
     from crawlyard.export import warc
@@ -40,6 +51,39 @@ def exported(
         writer = warc.Warc(spec.name or job.id, name, robots=not spec.ignore_robots)
         return warc.chunks(_captures(results, actor, job.id, asked), writer)
     return plan.chunks(records(results, actor, job.id, asked, plan))
+
+
+def in_chunks(
+    results: Results, actor: Actor, job: Job, asked: PageQuery, form: Format, most: int
+) -> AsyncIterator[bytes]:
+    """Return the text of pages in chunks of at most *most* words, as JSON Lines or CSV.
+
+    Raises:
+        Invalid: the job keeps no text, or the format is none of the two; nothing was read.
+    """
+    if job.spec.text is TextMode.NONE:
+        raise Invalid("chunks", "expected a job that keeps text (--text)")
+    if not form.is_text:
+        raise Invalid("format", f"expected jsonl or csv of chunks, got {form}")
+    writer = CsvTable(CHUNK_FIELDS) if form is Format.CSV else JsonLines()
+    return base.chunks(chunk_records(results, actor, job.id, asked, most), writer)
+
+
+async def chunk_records(
+    results: Results, actor: Actor, job_id: str, asked: PageQuery, most: int
+) -> AsyncGenerator[Record]:
+    """Yield the chunks of a job's pages that are *asked* for, each with `CHUNK_FIELDS`."""
+    async with aclosing(results.records(actor, job_id, asked, [Body.TEXT])) as found:
+        async for stored, bodies in found:
+            page = stored.page
+            text = bodies.get(Body.TEXT, b"").decode(errors="replace")
+            for chunk in chunks(page.url, text, most):
+                yield asdict(chunk) | {
+                    "url": page.url,
+                    "title": page.title,
+                    "lang": page.lang,
+                    "fetched_at": json_value(page.fetched_at),
+                }
 
 
 async def records(

@@ -1,6 +1,6 @@
 """What there is to know about a job: how it goes, its settings, events and log, its results."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Unpack
@@ -65,6 +65,7 @@ else:  # it loads the parser
 
 READ, WRITE, RESULTS = Permit.JOBS_READ, Permit.JOBS_WRITE, Permit.RESULTS_READ
 
+ChunkSize = Annotated[int, Meta(ge=50, le=100_000)]
 PageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 LONGEST_WAIT_S = 60.0
@@ -255,12 +256,14 @@ class JobLooks(Noun):
         self,
         job_id: str,
         *,
+        include: Annotated[Words, Meta(description="`text`: with the text of each page.")] = (),
         limit: Limit = 50,
         cursor: Cursor = None,
         **terms: Unpack[SearchTerms],
     ) -> Slice[StoredPageOut]:
         """List the pages of a job in the order they came; also while it runs."""
-        return await self._listed(job_id, page_query(terms, terms.get("q", "")), limit, cursor)
+        query = page_query(terms, terms.get("q", ""))
+        return await self._listed(job_id, query, limit, cursor, _included(include))
 
     @endpoint("GET /jobs/{job_id}/pages/{page_id}", RESULTS, group="results")
     async def page(self, job_id: str, page_id: PageId) -> StoredPageOut:
@@ -355,6 +358,13 @@ class JobLooks(Noun):
         format_: Annotated[
             Format | None, Meta(description="Else as `Accept` says, else `jsonl`.")
         ] = None,
+        chunks: Annotated[
+            ChunkSize | None,
+            Meta(
+                description="Records of at most so many words of text below one heading, in "
+                "place of pages: JSON Lines or CSV."
+            ),
+        ] = None,
         **terms: Unpack[SearchTerms],
     ) -> AsyncIterator[bytes]:
         """Stream the pages of a job as JSON Lines, CSV, Parquet or WARC; also while it runs.
@@ -364,18 +374,26 @@ class JobLooks(Noun):
         job = (await self._services.jobs.get(self._actor, job_id)).job
         query = page_query(terms, terms.get("q", ""))
         form = format_ or Format.JSONL
+        if chunks is not None:
+            results = self._services.results
+            return exporting.in_chunks(results, self._actor, job, query, form, chunks)
         return exporting.exported(self._services.results, self._actor, job, query, form)
 
     async def _listed(
-        self, job_id: str, query: PageQuery, limit: int, cursor: str | None
+        self,
+        job_id: str,
+        query: PageQuery,
+        limit: int,
+        cursor: str | None,
+        kinds: Collection[Body] = (),
     ) -> Slice[StoredPageOut]:
         asked = replace(query, after=int(cursor or 0))
-        found = await self._services.results.some(self._actor, job_id, asked, limit + 1)
+        found = await self._services.results.some(self._actor, job_id, asked, limit + 1, kinds)
         return sliced(
             found,
             limit,
-            lambda stored: StoredPageOut.stored(job_id, stored),
-            lambda stored: stored.id,
+            lambda one: StoredPageOut.stored(job_id, one[0], **exporting.readable(one[1])),
+            lambda one: one[0].id,
         )
 
     async def _ties(self, job: Job, expand: Words) -> JobTiesOut | None:
@@ -416,6 +434,13 @@ def _states(words: Sequence[str]) -> Sequence[str]:
         return condition(FilterKey.STATE, words).words
     except Invalid as error:
         raise Invalid("states", without_field(error)) from None
+
+
+def _included(words: Words) -> Collection[Body]:
+    for word in words_of(words):
+        if word != Body.TEXT:
+            raise Invalid("include", f"expected text, got {word[:100]!r}")
+    return [Body.TEXT] if words_of(words) else ()
 
 
 def _rule_kind(word: str) -> RuleKind:

@@ -73,22 +73,29 @@ class Results:
         self, actor: Actor, job_id: str, query: PageQuery, kinds: Collection[Body]
     ) -> AsyncGenerator[tuple[StoredPage, Mapping[Body, bytes]]]:
         """Yield page records as `pages` does, each with its stored bodies of these *kinds*."""
-        job_id = await self._visible(actor, job_id)
         asked = query
-        while chunk := await self._store.pages.pages(job_id, asked, _CHUNK):
-            ids = [stored.id for stored in chunk]
-            bodies = await self._store.pages.bodies(ids, kinds) if kinds else {}
-            for stored in chunk:
-                own = {kind: bodies[key] for kind in kinds if (key := (stored.id, kind)) in bodies}
-                yield stored, own
-            asked = replace(asked, after=chunk[-1].id)
+        while chunk := await self.some(actor, job_id, asked, _CHUNK, kinds):
+            for one in chunk:
+                yield one
+            asked = replace(asked, after=chunk[-1][0].id)
 
     async def some(
-        self, actor: Actor, job_id: str, query: PageQuery, limit: int
-    ) -> list[StoredPage]:
-        """Return at most *limit* page records, in the order they were stored."""
+        self,
+        actor: Actor,
+        job_id: str,
+        query: PageQuery,
+        limit: int,
+        kinds: Collection[Body] = (),
+    ) -> list[tuple[StoredPage, Mapping[Body, bytes]]]:
+        """Return at most *limit* page records in the order they were stored, with their bodies."""
         job_id = await self._visible(actor, job_id)
-        return await self._store.pages.pages(job_id, query, limit)
+        found = await self._store.pages.pages(job_id, query, limit)
+        ids = [stored.id for stored in found]
+        bodies = await self._store.pages.bodies(ids, kinds) if kinds and ids else {}
+        return [
+            (one, {kind: bodies[key] for kind in kinds if (key := (one.id, kind)) in bodies})
+            for one in found
+        ]
 
     async def page(
         self, actor: Actor, job_id: str, page_id: int, kinds: Collection[Body] = ()
@@ -98,11 +105,10 @@ class Results:
         Raises:
             NotFound: the job has no such page, or belongs to another user.
         """
-        found = await self.some(actor, job_id, PageQuery(after=page_id - 1), 1)
-        if not found or found[0].id != page_id:
+        found = await self.some(actor, job_id, PageQuery(after=page_id - 1), 1, kinds)
+        if not found or found[0][0].id != page_id:
             raise NotFound(f"job {job_id} has no page {page_id}")
-        bodies = await self._store.pages.bodies([page_id], kinds)
-        return found[0], {kind: data for (_, kind), data in bodies.items()}
+        return found[0]
 
     async def errors(self, actor: Actor, job_id: str) -> list[ErrorGroup]:
         """Return the failed URLs grouped by kind, the most frequent first."""
