@@ -160,6 +160,7 @@ class _Jobs:
         self,
         job_id: str,
         *,
+        include: str | tuple[str, ...] = (),
         limit: int = 50,
         cursor: str | None = None,
         **terms: Unpack[SearchTerms],
@@ -183,7 +184,12 @@ class _Jobs:
         self, job_id: str, *, limit: int = 50, cursor: str | None = None
     ) -> Slice[WaitingOut]: ...
     def export(
-        self, job_id: str, *, format_: Format | None = None, **terms: Unpack[SearchTerms]
+        self,
+        job_id: str,
+        *,
+        format_: Format | None = None,
+        chunks: int | None = None,
+        **terms: Unpack[SearchTerms],
     ) -> Iterator[bytes]: ...
     def list(
         self,

@@ -1,6 +1,7 @@
 """Exports that are no text, by the command, here and over HTTP, and read back."""
 
 import io
+import json
 import os
 import pty
 import subprocess
@@ -45,6 +46,20 @@ def without(package: str, shell: Shell, *words: str, **env: str) -> Run:
         check=False,
         timeout=MINUTE,
     )
+
+
+def test_text_is_written_in_chunks(either: Shell, site: str) -> None:
+    assert either.run("crawl", site, *FAST).returncode == 0
+    ran = either.run("jobs", "export", "last", "--chunks", "50", "--out", "chunks.jsonl")
+    assert ran.returncode == 0, ran.stderr
+    lines = (either.folder / "chunks.jsonl").read_text().splitlines()
+    chunks = [json.loads(line) for line in lines]
+    assert len({chunk["id"] for chunk in chunks}) == len(chunks) > PAGES
+    assert all(0 < chunk["words"] <= 50 for chunk in chunks)
+    assert all(chunk["headings"] for chunk in chunks)
+
+    few = either.run("jobs", "export", "last", "--chunks", "20")
+    assert (few.returncode, "expected 50 to 100,000 words, got 20" in few.stderr) == (2, True)
 
 
 def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> None:

@@ -16,6 +16,7 @@ from crawlyard import (
     Yard,
 )
 from crawlyard.core.crawl.page import Body
+from crawlyard.core.jobs.job_log import Level
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer, DemoSite
 from crawlyard.engine import crawl
@@ -24,6 +25,7 @@ from crawlyard.services.worker import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
 from tests.site import GraphSite, Serve, refetched
+from tests.unit.test_pdf import document, said
 
 
 def tree(width: int, depth: int) -> dict[str, list[str]]:
@@ -320,6 +322,38 @@ async def test_pages_that_need_scripts_are_marked_and_counted(
     marked = {page.url for page in found.pages if page.needs_scripts}
     assert paths(server, marked) == {"/a", "/b"}  # what has failed is told by its error
     assert found.usage.needs_scripts == 2
+
+
+async def test_the_text_of_a_pdf_is_kept_and_a_menu_without_content_is_noted(
+    yard: Yard, site_server: Serve
+) -> None:
+    menu = b"<title>Menu</title><nav>" + b"<a href=/>Somewhere else</a> " * 100 + b"</nav>Nothing"
+
+    class Mixed(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path == "/a.pdf":
+                return Answer(200, (("Content-Type", "application/pdf"),), document(said("Hello")))
+            if path == "/bad.pdf":
+                return Answer(200, (("Content-Type", "application/pdf"),), b"%PDF-1.7")
+            if path == "/menu":
+                return Answer(200, (("Content-Type", "text/html"),), menu)
+            return super().answer(method, path, host)
+
+    server = await site_server(Mixed({"/": ["/a.pdf", "/bad.pdf", "/menu"]}))
+
+    found = await crawled(yard, a_spec(server.url, text=TextMode.MAIN, keep_html=True))
+
+    records = yard.results.records(LOCAL, found.job.id, PageQuery(), [Body.TEXT, Body.HTML])
+    kept = {stored.page.url: (stored.page, bodies) async for stored, bodies in records}
+    pdf, bodies = kept[f"{server.url}/a.pdf"]
+    assert (pdf.title, pdf.content_rule, bodies) == ("A title", "pdf", {Body.TEXT: b"Hello"})
+    bad, bodies = kept[f"{server.url}/bad.pdf"]
+    assert (bad.error, bad.truncated.partition(":")[0], bodies) == (None, "not readable", {})
+    assert kept[f"{server.url}/menu"][0].nearly_empty
+    lines = await yard.store.journal.lines(found.job.id, Level.INFO, 0, 100)
+    assert "main text is nearly empty on 1 page: --text page-markdown keeps all of a page" in [
+        line.message for line in lines
+    ]
 
 
 async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: Serve) -> None:

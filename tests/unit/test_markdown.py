@@ -73,6 +73,10 @@ CASES = {
         "mc<sup>2</sup> H<sub>2</sub>O<sup> </sup>",
         "mc<sup>2</sup> H<sub>2</sub>O",
     ),
+    "emphasis is marked, but for punctuation next to a letter outside": (
+        "<p><b>Note:</b> x <i><b>a.</b></i></p><p>x<em>a.</em>b<strong>&nbsp;y</strong><b></b> z",
+        "**Note:** x ***a.***\n\nx<em>a.</em>b **y** z",
+    ),
     "there are no entities": ("a&nbsp;b &amp; c &lt; d &copy;", "a b & c < d ©"),
     "but those that the page writes about": ("<code>&amp;#160;</code>", "`&#160;`"),
     "words have nothing invisible in them": ("do\u00adcu\u200bment", "document"),

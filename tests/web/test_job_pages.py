@@ -110,6 +110,18 @@ class TestPages:
             assert problem(answer) == (422, "validation_failed"), query
             assert answer.json()["errors"][0]["parameter"] == query.partition("=")[0], query
 
+    async def test_they_have_their_text_where_it_is_asked_for(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+        for query, texts in [
+            ("", [None, None, None]),
+            ("?include=text", [HOSTILE, None, None]),
+        ]:
+            pages = (await rig.get(f"jobs/{job_id}/pages{query}")).json()["items"]
+            assert [page["text"] for page in pages] == texts, query
+        answer = await rig.get(f"jobs/{job_id}/pages?include=html")
+        assert problem(answer) == (422, "validation_failed")
+        assert "include: expected text, got 'html'" in answer.text
+
 
 class TestPage:
     @pytest.fixture
@@ -265,6 +277,29 @@ async def test_what_waits_is_told_with_who_named_it(rig: Rig) -> None:
 
 
 class TestExport:
+    async def test_text_comes_in_chunks_by_heading(self, rig: Rig) -> None:
+        job_id, _ = await crawled(rig)
+        path = f"jobs/{job_id}/export?chunks=50"
+
+        [line] = (await rig.get(path)).text.splitlines()
+        header, row = (await rig.get(f"{path}&format=csv")).text.splitlines()
+
+        chunk = json.loads(line)
+        assert (chunk["url"], chunk["title"]) == (a_target("good").url, "=good")
+        assert (chunk["headings"], chunk["text"], chunk["words"]) == ([], HOSTILE, 2)
+        assert header == "id,url,title,lang,headings,words,text,fetched_at"
+        assert row.startswith(f"{chunk['id']},{chunk['url']},'=good,")
+        for query, said in [
+            ("chunks=49", "chunks"),
+            ("chunks=50&format=parquet", "expected jsonl or csv of chunks, got parquet"),
+        ]:
+            refused = await rig.get(f"jobs/{job_id}/export?{query}")
+            assert problem(refused) == (422, "validation_failed"), query
+            assert said in refused.text
+        other, _ = await crawled(rig, text="none")
+        refused = await rig.get(f"jobs/{other}/export?chunks=50")
+        assert "expected a job that keeps text" in refused.text
+
     async def test_json_lines_have_all_that_is_kept(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, name="Ünïcode / “Docs”\r\nX: 1", keep_html=True)
 

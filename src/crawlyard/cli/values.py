@@ -61,6 +61,18 @@ def run_count(word: str) -> int:
     return number
 
 
+def chunk_size(word: str) -> int:
+    """Return how many words a chunk has at most: from 50 to 100,000.
+
+    Raises:
+        ValueError: it is none such.
+    """
+    number = count(word)
+    if not 50 <= number <= 100_000:
+        raise ValueError(f"expected 50 to 100,000 words, got {number:,}")
+    return number
+
+
 def queue_limit(word: str) -> int:
     """Return how much of the queue is listed: from 1 to 200.
 

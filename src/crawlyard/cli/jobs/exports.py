@@ -137,20 +137,27 @@ async def save_runs(
 
 
 async def save(
-    session: Session, job: JobOut, export: Export, *, failed: bool | None = None
+    session: Session,
+    job: JobOut,
+    export: Export,
+    *,
+    failed: bool | None = None,
+    chunks: int | None = None,
 ) -> Written:
     """Write the page records of *job* where *export* says; *failed* picks those with an error.
 
-    What is no text is made where the pages are.
+    What is no text is made where the pages are, and so are *chunks* of so many words.
 
     Raises:
         Invalid: it needs an extra that is not installed there, or what the job does not keep.
         OSError: with the name of the file (disk full, say).
         BrokenPipeError: the reader of stdout has gone.
     """
-    form = export.format if not export.format.is_text else Format.JSONL
-    portions = await session.surface.jobs.export(job.id, format_=form, failed=failed)
-    if not export.format.is_text:
+    made = chunks is not None or not export.format.is_text
+    portions = await session.surface.jobs.export(
+        job.id, format_=export.format if made else Format.JSONL, chunks=chunks, failed=failed
+    )
+    if made:
         return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
     plan = _plan(job, export)
     with _opened(export) as sink:

@@ -48,6 +48,10 @@ app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of on
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where URL or title has this in it.")]
 Skipped = Annotated[bool, flag("--skipped", text="The URLs that a rule kept out, and which.")]
 Out = Annotated[str, option(str, "--out", "FILE", "Where to; '-' is stdout, and the default.")]
+Chunks = Annotated[
+    int | None,
+    option(values.chunk_size, "--chunks", "WORDS", "Text by heading, at most so many words each."),
+]
 Schedule = Annotated[str, option(str, "--schedule", "NAME", "The runs of this schedule.")]
 Last = Annotated[
     int | None, option(values.run_count, "--last", "N", "How many of them, the newest; else 1.")
@@ -139,6 +143,7 @@ async def export(
     only: OnlyRecords = None,
     schedule: Schedule = "",
     last: Last = None,
+    chunks: Chunks = None,
 ) -> None:
     """Export a job's page records, also while it runs; or those of the last runs of a schedule.
 
@@ -148,6 +153,7 @@ async def export(
     crawlyard jobs export last --out site.warc.gz
     crawlyard jobs export last | jq -r .title
     crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
+    crawlyard jobs export last --chunks 800 --out chunks.jsonl
 
     Of several runs, each URL is written once, as the newest run has it.
     """
@@ -155,6 +161,8 @@ async def export(
         raise Invalid("--schedule", "expected a job or a schedule, one of them")
     if last is not None and not schedule:
         raise Invalid("--last", "says how many runs of a --schedule, which is missing")
+    if chunks is not None and schedule:
+        raise Invalid("--chunks", "expected a job, not a --schedule")
     where = exports.Export.of(out, format)
     failed = None if only is None else only is Only.FAILED
     jobs = session.surface.jobs
@@ -168,7 +176,7 @@ async def export(
         written = await exports.save_runs(session, runs, where, failed=failed)
     else:
         one = await jobs.get(await job_id_of(session, job or ""))
-        written = await exports.save(session, one, where, failed=failed)
+        written = await exports.save(session, one, where, failed=failed, chunks=chunks)
     target = "stdout" if where.to_stdout else where.where
     size = words.amount(written.bytes)
     count = "" if written.records is None else f"{counted(written.records, 'record')}, "

@@ -182,6 +182,39 @@ def _raised(tag: str) -> Callable[[Element, str], str]:
     return lambda _, inner: f"<{tag}>{inner}</{tag}>" if inner.strip() else inner
 
 
+def _stressed(tag: str, mark: str) -> Callable[[Element, str], str]:
+    """Return the converter of an element for emphasis.
+
+    The renderer writes HTML wherever the text ends in punctuation; Markdown needs it only between
+    punctuation inside and a letter outside.
+
+    Source: CommonMark 0.31 §6.2, left- and right-flanking delimiter runs.
+    """
+
+    def rendered(element: Element, inner: str) -> str:
+        inner = inner.replace("&#160;", " ")
+        text = inner.strip()
+        nested = text.startswith(mark) and (mark == "**" or not text.startswith("**"))
+        if not text or nested:
+            return inner
+        head, tail = inner[: inner.index(text)], inner[inner.index(text) + len(text) :]
+        before, after = element.previous_sibling, element.next_sibling
+        beside = (head or (before.text if before is not None else ""))[-1:], text[0]
+        behind = (tail or (after.text if after is not None else ""))[:1], text[-1]
+        if any(letter.isalnum() and not edge.isalnum() for letter, edge in (beside, behind)):
+            return f"{head}<{tag}>{text}</{tag}>{tail}"
+        return f"{head}{mark}{text}{mark}{tail}"
+
+    return rendered
+
+
 _OPTIONS = Markdown(
-    converters={"sup": _raised("sup"), "sub": _raised("sub")},
+    converters={
+        "sup": _raised("sup"),
+        "sub": _raised("sub"),
+        "strong": _stressed("strong", "**"),
+        "b": _stressed("strong", "**"),
+        "em": _stressed("em", "*"),
+        "i": _stressed("em", "*"),
+    }
 )
