@@ -32,4 +32,7 @@ def lazily(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
+    package, _, last = name.rpartition(".")
+    if package:  # as an import does, which from now on finds the module and does nothing
+        setattr(sys.modules[package], last, module)
     return module

@@ -72,3 +72,9 @@ def test_the_package_is_imported_without_what_it_can_do() -> None:
     script = "import sys, crawlyard; print(*sorted(m for m in sys.modules if 'crawlyard' in m))"
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
     assert said.stdout.split() == [b"crawlyard"]
+
+
+def test_a_module_that_is_loaded_late_is_found_by_its_name() -> None:
+    said = "import crawlyard.sync, crawlyard.api.near; print(crawlyard.api.near.open.__name__)"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("open\n", "")
