@@ -21,9 +21,11 @@ from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
 from crawlyard.store.db import schema
 from crawlyard.store.open import open_sql_store
+from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables import FIRST, SCHEMA, jobs, metadata
-from tests.builders import a_job, its_event
+from tests.builders import a_batch, a_job, a_page, a_target, done, its_event
 from tests.conformance.older import OLDER, stamp
+from tests.conformance.steps import claimed, recorded
 
 T = TypeVar("T")
 
@@ -157,6 +159,32 @@ async def test_an_older_schema_is_upgraded_once_by_whoever_is_first(new: str) ->
         await store.close()
     assert rows(new, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     assert rows(new, "SELECT seq FROM cursors WHERE name = 'upgraded'") == [(7,)]
+    assert on(new, differences) == []
+
+
+SINCE_THE_FIRST = {
+    "pages": ("content_rule", "content_hash", "content_version", "nearly_empty", "structured"),
+}
+"""The columns that revisions have added to the first release's tables."""
+
+
+async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
+    store = await open_sql_store(new)
+    claim = await claimed(store)
+    target = a_target("page")
+    await recorded(store, claim.lease, a_batch([target], [done(target, title="kept")]))
+    await store.close()
+    for table, columns in SINCE_THE_FIRST.items():
+        for column in columns:
+            on(new, lambda conn, t=table, c=column: conn.execute(text(f"ALTER TABLE {t} DROP {c}")))
+    on(new, lambda conn: stamp(conn, FIRST))
+
+    store = await open_sql_store(new)
+
+    [stored] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    assert stored.page == a_page(target, title="kept")
+    await store.close()
+    assert rows(new, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     assert on(new, differences) == []
 
 

@@ -235,10 +235,13 @@ def _found(document: turbohtml.Document) -> _Found:
 
 
 def _outgoing(found: _Found, urls: Sequence[str]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets."""
+    """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets.
+
+    What leads to a place of the page itself is left out: every heading of a manual has such a link.
+    """
     rels = found.rels or repeat("")
     for node, href, url, rel in zip(found.nodes, found.hrefs, urls, rels, strict=False):
-        if url:
+        if url and not href.startswith("#"):
             fragment = href.partition("#")[2] if "#" in href else ""
             yield url, fragment, _KINDS.get(node.tag, LinkKind.A), rel, _words_of(node)
 

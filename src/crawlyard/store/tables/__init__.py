@@ -28,7 +28,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0102"
+SCHEMA = "0103"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"
