@@ -31,6 +31,7 @@ from crawlyard.core.answers.jobs.jobs import BatchOut, EventOut, JobOut, JobPlan
 from crawlyard.core.answers.jobs.pages import (
     ErrorsOut,
     FateOut,
+    LinkOut,
     SkippedGroupOut,
     SkippedOut,
     StoredPageOut,
@@ -166,7 +167,16 @@ class _Jobs:
     ) -> Slice[StoredPageOut]: ...
     def page(self, job_id: str, page_id: int) -> StoredPageOut: ...
     def part(self, job_id: str, page_id: int, part: Body) -> str: ...
-    def errors(self, job_id: str) -> ErrorsOut: ...
+    def links(
+        self,
+        job_id: str,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[LinkOut]: ...
+    def errors(self, job_id: str, *, referrers: bool = False) -> ErrorsOut: ...
     def failed(
         self, job_id: str, kind: str, *, limit: int = 50, cursor: str | None = None
     ) -> Slice[StoredPageOut]: ...
@@ -183,7 +193,12 @@ class _Jobs:
         self, job_id: str, *, limit: int = 50, cursor: str | None = None
     ) -> Slice[WaitingOut]: ...
     def export(
-        self, job_id: str, *, format_: Format | None = None, **terms: Unpack[SearchTerms]
+        self,
+        job_id: str,
+        *,
+        format_: Format | None = None,
+        links: bool = False,
+        **terms: Unpack[SearchTerms],
     ) -> Iterator[bytes]: ...
     def list(
         self,

@@ -41,6 +41,7 @@ ENDPOINTS: Mapping[str, str] = {
     "jobs set": "PATCH /jobs/{job_id}",
     "jobs pages": "GET /jobs/{job_id}/pages",
     "jobs errors": "GET /jobs/{job_id}/errors",
+    "jobs links": "GET /jobs/{job_id}/links",
     "jobs events": "GET /events",
     "jobs export": "GET /jobs/{job_id}/export",
     "jobs frontier": "GET /jobs/{job_id}/frontier",

@@ -27,6 +27,7 @@ PATHS = (
     "pages/1",
     "errors",
     "errors/timeout/pages",
+    "links",
     "skipped",
     "skipped/rules",
     "frontier",

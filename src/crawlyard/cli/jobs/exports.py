@@ -17,6 +17,7 @@ from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export.base import SUFFIXES, Format, Record, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
+from crawlyard.export.links import link_writer
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
 
 STDOUT = "-"
@@ -137,11 +138,17 @@ async def save_runs(
 
 
 async def save(
-    session: Session, job: JobOut, export: Export, *, failed: bool | None = None
+    session: Session,
+    job: JobOut,
+    export: Export,
+    *,
+    failed: bool | None = None,
+    links: bool = False,
 ) -> Written:
     """Write the page records of *job* where *export* says; *failed* picks those with an error.
 
-    What is no text is made where the pages are.
+    With *links*, the links of these pages are written in their place. What is no text is made
+    where the pages are.
 
     Raises:
         Invalid: it needs an extra that is not installed there, or what the job does not keep.
@@ -149,12 +156,13 @@ async def save(
         BrokenPipeError: the reader of stdout has gone.
     """
     form = export.format if not export.format.is_text else Format.JSONL
-    portions = await session.surface.jobs.export(job.id, format_=form, failed=failed)
+    writer = link_writer(export.format) if links else None
+    portions = await session.surface.jobs.export(job.id, format_=form, failed=failed, links=links)
     if not export.format.is_text:
         return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
     plan = _plan(job, export)
     with _opened(export) as sink:
-        return await write(_records(portions, plan), plan.writer(), sink)
+        return await write(_records(portions, plan), writer or plan.writer(), sink)
 
 
 def _plan(job: JobOut, export: Export) -> Plan:

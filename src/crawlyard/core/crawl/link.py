@@ -28,6 +28,29 @@ class Link(Struct, frozen=True, array_like=True):
     text: str = ""  # at most `MAX_TEXT` characters; of a picture its alt text
 
 
+class FoundLink(Struct, frozen=True, kw_only=True):
+    """A link of a job, and the page that it is on."""
+
+    source: str  # the URL of the page, after redirects
+    target: str
+    fragment: str
+    kind: str
+    rel: str
+    text: str
+
+    @classmethod
+    def of(cls, source: str, link: Link) -> "FoundLink":
+        """Return *link* as the page *source* has it."""
+        return cls(
+            source=source,
+            target=link.url,
+            fragment=link.fragment,
+            kind=link.kind.value,
+            rel=link.rel,
+            text=link.text,
+        )
+
+
 _decoder = msgspec.json.Decoder(tuple[Link, ...])
 
 

@@ -204,6 +204,7 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first
+    referrers: Mapping[str, tuple[str, ...]] = {}  # of these, if asked for: pages that link to them
 
 
 def starts_of(host: str) -> tuple[str, ...]:

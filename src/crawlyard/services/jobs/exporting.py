@@ -6,12 +6,16 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.jobs.pages import record_of
+from crawlyard.core.crawl.link import FoundLink
+from crawlyard.core.crawl.link import decoded as links_of
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
-from crawlyard.export.base import Format, Record, file_name
+from crawlyard.export.base import Format, Record, chunks, file_name
+from crawlyard.export.links import link_writer
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
@@ -21,6 +25,25 @@ if TYPE_CHECKING:
     from crawlyard.export import warc
 else:  # it needs an extra
     warc = lazily("crawlyard.export.warc")
+
+
+def exported_links(
+    results: Results, actor: Actor, job: Job, asked: PageQuery, form: Format
+) -> AsyncIterator[bytes]:
+    """Return the links of the pages of *job* that are *asked* for, in pieces that end anywhere.
+
+    Raises:
+        Invalid: the format is no text; nothing was read.
+    """
+    return chunks(_links(results, actor, job.id, asked), link_writer(form))
+
+
+async def _links(
+    results: Results, actor: Actor, job_id: str, asked: PageQuery
+) -> AsyncGenerator[Record]:
+    async with aclosing(results.links(actor, job_id, asked)) as found:
+        async for _, link in found:
+            yield as_dict(link)
 
 
 def exported(
@@ -75,13 +98,16 @@ async def _captures(
 
 
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
-    """Return the stored bodies of a page as JSON values: text, html, and headers as pairs.
+    """Return the stored bodies of a page as JSON values: headers as pairs, links as objects.
 
     HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself.
     """
     told: dict[str, object] = {}
     if Body.TEXT in bodies:
         told["text"] = bodies[Body.TEXT].decode(errors="replace")
+    if Body.LINKS in bodies:
+        found = [FoundLink.of("", link) for link in links_of(bodies[Body.LINKS])]
+        told["links"] = [as_dict(link, without={"source"}) for link in found]
     if Body.HEADERS in bodies:
         told["headers"] = json.loads(bodies[Body.HEADERS])
     if Body.HTML in bodies:
