@@ -15,6 +15,7 @@ from crawlyard.core.answers.fleet.archive import FoundPagesOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -176,6 +177,7 @@ class _Jobs:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[LinkOut]: ...
+    def check(self, job_id: str, *, since: str | None = None) -> CheckOut: ...
     def errors(self, job_id: str, *, referrers: bool = False) -> ErrorsOut: ...
     def failed(
         self, job_id: str, kind: str, *, limit: int = 50, cursor: str | None = None

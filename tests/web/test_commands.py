@@ -24,6 +24,7 @@ HERE: Mapping[str, str] = {
 
 ENDPOINTS: Mapping[str, str] = {
     "crawl": "POST /jobs",
+    "check": "GET /jobs/{job_id}/check",
     "events": "GET /events",
     "whoami": "GET /auth/me",
     "login": "GET /auth/me",

@@ -72,7 +72,8 @@ async def test_links_are_listed_from_a_page_and_to_a_url(rig: Rig) -> None:
 
 async def test_a_list_of_links_goes_on_within_a_page(rig: Rig) -> None:
     job_id = await linked(rig)
-    found, cursor = [], {}
+    found: list[tuple[str, str, str]] = []
+    cursor: dict[str, str] = {}
     for _ in range(len(ALL)):
         part = (await rig.get(f"jobs/{job_id}/links", params={"limit": 1} | cursor)).json()
         found += [(one["source"], one["target"], one["text"]) for one in part["items"]]

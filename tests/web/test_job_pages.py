@@ -28,6 +28,7 @@ PATHS = (
     "errors",
     "errors/timeout/pages",
     "links",
+    "check",
     "skipped",
     "skipped/rules",
     "frontier",

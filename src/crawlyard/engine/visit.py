@@ -85,7 +85,7 @@ class Visitor:
         """Switch to *spec*."""
         self._spec = spec
         self._token = token_of(self._agent)
-        self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow)
+        self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow, spec.keep_anchors)
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,

@@ -52,6 +52,7 @@ class FoundLink(Struct, frozen=True, kw_only=True):
 
 
 _decoder = msgspec.json.Decoder(tuple[Link, ...])
+_ids = msgspec.json.Decoder(tuple[str, ...])
 
 
 def encoded(links: Iterable[Sequence[str]]) -> bytes:
@@ -62,3 +63,13 @@ def encoded(links: Iterable[Sequence[str]]) -> bytes:
 def decoded(data: bytes) -> tuple[Link, ...]:
     """Return the links that `encoded` wrote, in the order of the page."""
     return _decoder.decode(data)
+
+
+def encoded_ids(ids: Iterable[str]) -> bytes:
+    """Return what the fragments of links to a page can name, for the store."""
+    return msgspec.json.encode(list(ids))
+
+
+def decoded_ids(data: bytes) -> tuple[str, ...]:
+    """Return what `encoded_ids` wrote."""
+    return _ids.decode(data)

@@ -126,6 +126,7 @@ class Body(StrEnum):
     HTML = auto()  # the decoded body, byte for byte
     HEADERS = auto()  # the response headers, a JSON list of pairs
     LINKS = auto()  # its links, as `link.encoded` returns them
+    ANCHORS = auto()  # what fragments can name: ids of its elements, a JSON list
 
 
 class Outcome(Struct, frozen=True):

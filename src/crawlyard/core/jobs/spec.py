@@ -383,6 +383,10 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         about("keep bodies and headers too", panel=Panel.PAGES, flag="--keep"),
     ] = False
 
+    keep_anchors: Annotated[
+        bool, about("keep the ids of elements, so that fragments of links can be checked")
+    ] = False
+
     retention_s: Annotated[
         Seconds | None,
         about(

@@ -108,6 +108,8 @@ def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
     if Body.LINKS in bodies:
         found = [FoundLink.of("", link) for link in links_of(bodies[Body.LINKS])]
         told["links"] = [as_dict(link, without={"source"}) for link in found]
+    if Body.ANCHORS in bodies:
+        told["anchors"] = json.loads(bodies[Body.ANCHORS])
     if Body.HEADERS in bodies:
         told["headers"] = json.loads(bodies[Body.HEADERS])
     if Body.HTML in bodies:

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -329,6 +330,26 @@ class JobLooks(Noun):
                 if len(some) > limit:
                     break
         return sliced(some, limit, lambda one: LinkOut.filled(one[1]), lambda one: one[0])
+
+    @endpoint("GET /jobs/{job_id}/check", RESULTS, group="results")
+    async def check(
+        self,
+        job_id: str,
+        *,
+        since: Annotated[
+            Annotated[str, Meta(max_length=36)] | None,
+            Meta(description="The id of an earlier job: say which findings are new."),
+        ] = None,
+    ) -> CheckOut:
+        """Check the links of a job's pages, their titles and canonical URLs.
+
+        Broken links come with all pages that link to them. Only URLs that the job has requested
+        are checked, and fragments if its spec says `keep_anchors`.
+        """
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        check, found = await self._services.checking.job(self._actor, job.id, since)
+        fragments = job.spec.keep_anchors
+        return CheckOut.of(job.id, since, check, found, fragments=fragments)
 
     @endpoint("GET /jobs/{job_id}/errors", RESULTS, group="results")
     async def errors(
