@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,15 +38,40 @@ class Site:
             "/leads-to-gone": "/gone",
         }
     )
+    no_head: frozenset[str] = frozenset()  # paths that refuse HEAD
     url: str = ""
+    asked: list[str] = field(default_factory=list)  # methods and paths
 
 
 @pytest.fixture
 def site() -> Iterator[Site]:
-    found = Site()
+    with served(Site()) as found:
+        yield found
 
+
+@pytest.fixture
+def elsewhere() -> Iterator[Site]:
+    """Another site, that the first may link to."""
+    pages = {"/robots.txt": "User-agent: *\nDisallow: /private", "/well": "<a href='/more'>x</a>"}
+    pages |= {"/get-only": "well", "/private": "not for us", "/not-asked": "excluded"}
+    moved, no_head = {"/moved": "/moved-on", "/moved-on": "/well"}, frozenset({"/get-only", "/no"})
+    with served(Site(pages, moved, no_head)) as found:
+        yield found
+
+
+@contextmanager
+def served(found: Site) -> Iterator[Site]:
     class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
         def do_GET(self) -> None:
+            found.asked.append(f"{self.command} {self.path}")
+            if self.command == "HEAD" and self.path in found.no_head:
+                self.send_response(405)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             to, page = found.redirects.get(self.path), found.pages.get(self.path)
             self.send_response(301 if to else 404 if page is None else 200)
             if to:
@@ -54,7 +80,8 @@ def site() -> Iterator[Site]:
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command == "GET":
+                self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
             pass
@@ -155,6 +182,72 @@ def test_only_what_is_new_since_the_last_check_fails(either: Shell, site: Site) 
     (case,) = [one for one in suite if one.find("failure") is not None]
     assert case.get("name") == f"{site.url}/lost"
     assert case.findtext("failure") == f"linked from {site.url}/: a new one"
+
+
+LINKED = ("well", "well", "gone", "get-only", "no", "moved", "private", "not-asked")
+
+
+def test_other_sites_are_asked_once_and_not_followed(
+    either: Shell, site: Site, elsewhere: Site
+) -> None:
+    links = "".join(f"<a href='{elsewhere.url}/{path}'>{path}</a>" for path in LINKED)
+    site.pages = {"/": f"{links}<a href='/two'>", "/two": f"<title>2</title>{links}"}
+    site.pages["/two"] += "<a href='/out'>out</a>"
+    site.redirects = {"/out": f"{elsewhere.url}/gone"}
+
+    found = checked(either, site, "--externals", "--exclude", "*/not-asked")
+
+    broken = {one["url"].replace(elsewhere.url, "E"): one for one in found["items"]}
+    assert sorted(broken) == ["/out", "E/gone", "E/no"]  # and no chain, as they are not ours
+    assert [by["url"] for by in broken["E/gone"]["linked_from"]] == ["/", "/two"]
+    assert broken["/out"]["chain"] == [f"{elsewhere.url}/gone"]
+    assert sorted(elsewhere.asked) == [
+        "GET /get-only",
+        "GET /no",
+        "GET /robots.txt",
+        "HEAD /get-only",
+        "HEAD /gone",
+        "HEAD /moved",
+        "HEAD /moved-on",
+        "HEAD /no",
+        "HEAD /well",
+    ]
+    assert found["unchecked"] == 2  # robots.txt forbids one, a pattern the other
+    pages = json.loads(either.run("jobs", "pages", "last", "--query", "well", "--json").stdout)
+    assert [(page["status"], page["links"], page["text"]) for page in pages] == [(200, 0, None)]
+
+
+def test_no_more_other_sites_are_asked_than_allowed(
+    shell: Shell, site: Site, elsewhere: Site
+) -> None:
+    links = "".join(f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9))
+    site.pages, site.redirects = {"/": links}, {}
+
+    found = checked(shell, site, "--externals", "--max-externals", "4")
+
+    assert (len(found["items"]), found["unchecked"]) == (4, 5)
+    assert len(elsewhere.asked) == 5  # with robots.txt
+    elsewhere.asked.clear()
+    checked(shell, site, code=0)
+    assert elsewhere.asked == []
+    alone = shell.run("check", f"{site.url}/", "--max-externals", "4")
+    assert (alone.returncode, "--max-externals" in alone.stderr) == (2, True)
+
+
+def test_a_check_that_goes_on_asks_no_more_other_sites_in_all(
+    shell: Shell, site: Site, elsewhere: Site
+) -> None:
+    links = [f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9)]
+    site.redirects = {}
+    site.pages = {"/": "".join([*links[:3], "<a href='/two'>"]), "/two": "".join(links[3:])}
+    limits = ("--max-externals", "4", "--max-pages", "1")
+
+    part = shell.run("check", f"{site.url}/", *FAST, "--externals", *limits, "--json")
+    assert json.loads(part.stdout)["pages"] == 1, part.stderr
+    assert shell.run("jobs", "set", "last", "limits.pages=none").returncode == 0
+    assert shell.run("jobs", "resume", "last", "--watch").returncode == 0
+
+    assert len([one for one in elsewhere.asked if "robots" not in one]) == 4
 
 
 def test_a_check_that_cannot_begin_says_so(shell: Shell, site: Site) -> None:

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 from msgspec import Struct
 
+from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
-from crawlyard.cli.options import choice, option
+from crawlyard.cli.options import choice, flag, option
 from crawlyard.cli.render.output import Column, View
 from crawlyard.core.endpoint import every
 from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
@@ -34,6 +36,7 @@ FOUND = 13
 TAG = "check"
 """Tag of the jobs that this command makes."""
 
+_MOST_EXTERNALS = 1_000
 _MOST_CHECKS = 200  # looked at to find the one before
 
 _CHECKS = {"text": "none", "store_noindex": True, "keep_anchors": True}
@@ -59,6 +62,15 @@ class FailOn(StrEnum):
 Fails = Annotated[
     FailOn, choice("--fail-on", of=FailOn, text="Exit with 13 on such findings", default=FailOn.ANY)
 ]
+Externals = Annotated[
+    bool, flag("--externals", text="Check links to other sites too, without following them.")
+]
+MaxExternals = Annotated[
+    int | None,
+    option(
+        values.count, "--max-externals", "N", f"So many of them at most; else {_MOST_EXTERNALS:,}."
+    ),
+]
 JUnit = Annotated[str, option(str, "--junit", "FILE", "Write the findings as JUnit XML as well.")]
 
 
@@ -69,22 +81,29 @@ async def check(
     *,
     fail_on: Fails = FailOn.ANY,
     junit: JUnit = "",
+    externals: Externals = False,
+    max_externals: MaxExternals = None,
     asked: CheckOptions,
 ) -> int:
     """Crawl a site and report broken links, with all pages that link to them.
 
     crawlyard check https://docs.example.org
     crawlyard check https://docs.example.org --fail-on new --junit links.xml
+    crawlyard check https://docs.example.org --externals --max-externals 200
     crawlyard check https://docs.example.org --max-pages 500 --json > links.json
 
     Also fragments without an element, redirects to redirects, titles of several pages, and
     canonical URLs that fail, redirect or name another. It is a job with the tag 'check'.
     """
+    if max_externals is not None and not externals:
+        raise Invalid("--max-externals", "says how many --externals, which is missing")
     if junit:
         files.check_writable(Path(junit))
     form = form_of(urls or (), asked)
     tags = getattr(asked, "tags", None) or []
     form |= {**_CHECKS, "tags": [*tags, *({TAG} - {*tags})]}
+    if externals:
+        form["max_externals"] = _MOST_EXTERNALS if max_externals is None else max_externals
     jobs = session.surface.jobs
     job = await jobs.create(form)
     code = await run_and_watch.attend(session, job.id, run_and_watch.Wish(works=True, silent=True))

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.link import Link
-from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, TargetState
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, TargetState, Via
 from crawlyard.core.quantity import counted
 
 MOST_PAGES = 100_000
@@ -93,6 +93,7 @@ class LinkCheck(Struct):
     targets: set[str] = field(default_factory=set)
     wanted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Fragments that links name, by the URL of the page that should have them."""
+    _external: set[str] = field(default_factory=set)  # whose redirects are not the site's
     _redirects: dict[str, str] = field(default_factory=dict)
     _referrers: dict[tuple[str, str], dict[Referrer, None]] = field(
         default_factory=lambda: defaultdict(dict)
@@ -101,6 +102,8 @@ class LinkCheck(Struct):
 
     def add_known(self, known: KnownURL) -> None:
         """Add a URL that was redirected or skipped."""
+        if known.via is Via.EXTERNAL:
+            self._external.add(known.url)
         redirected = known.state in {TargetState.REDIRECTED, TargetState.SKIPPED}
         if redirected and known.rule.startswith(_REDIRECT):
             # a canonical URL contains no space
@@ -191,7 +194,8 @@ class LinkCheck(Struct):
         for url, fragment in self._referrers:
             chain = self._chain(url)
             seen = self.pages[chain[-1]]
-            if not fragment and len(chain) > 2 and not seen.error:
+            alien = url in self._external
+            if not (fragment or seen.error or alien) and len(chain) > 2:
                 yield Finding(
                     kind=FindingKind.REDIRECT_CHAIN,
                     url=url,

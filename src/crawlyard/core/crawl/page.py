@@ -16,6 +16,7 @@ class Via(StrEnum):
     LISTED = auto()  # by a sitemap
     LINK = auto()
     REFRESH = auto()  # a meta refresh
+    EXTERNAL = auto()  # a link out of scope: checked, not followed
 
 
 class TargetState(IntEnum):
