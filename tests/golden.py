@@ -86,6 +86,7 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "jobs counts": [Look("jobs counts", "total,states")],
     "jobs pages": [Look(f"jobs pages {fixed(DOCS)}", "url,status,error.kind")],
     "jobs errors": [Look(f"jobs errors {fixed(DOCS)}", "kind,samples")],
+    "jobs links": [Look(f"jobs links {fixed(DOCS)}", "source,target")],
     "jobs events": [Look(f"jobs events {fixed(DOCS)}", "name,data.reason")],
     "jobs shards": [
         Look(f"jobs shards {fixed(SHOP)}", "number,worker"),

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from crawlyard import Settings, Yard
 from crawlyard.core.access.credential import digest_of
 from crawlyard.core.access.user import Permit, Quota, Role
+from crawlyard.core.crawl.link import encoded
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
 from crawlyard.core.event import EventName
 from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
@@ -28,6 +29,7 @@ from crawlyard.core.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import DeliveryAttempt
+from crawlyard.engine.urls import packed_fingerprints
 from crawlyard.services.fleet.hosts import host_event
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
@@ -371,8 +373,19 @@ def _origin(schedule_id: str, at: datetime) -> Origin:
 
 def _docs_outcomes(at: datetime) -> list[Outcome]:
     host, text = "docs.example.org", {Body.TEXT: b"Welcome, and \xc3\xbc"}
+    links = [
+        (f"https://{host}/a", "", "a", "", "The first part"),
+        (f"https://{host}/gone", "end", "a", "nofollow", "What is gone"),
+    ]
+    home = done(
+        a_target(host=host),
+        text | {Body.LINKS: encoded(links)},
+        title='=The "handbook", ü',
+        fetched_at=at,
+        elapsed_ms=120,
+    )
     return [
-        done(a_target(host=host), text, title='=The "handbook", ü', fetched_at=at, elapsed_ms=120),
+        replace(home, targets=packed_fingerprints(link[0] for link in links)),
         done(a_target("a", host=host, depth=1), fetched_at=at, content_type="text/plain", title=""),
         failed(a_target("slow", host=host, depth=1), fetched_at=at, detail="no answer in time"),
         failed(a_target("gone", host=host, depth=1), ErrorKind.HTTP_4XX, status=404, fetched_at=at),

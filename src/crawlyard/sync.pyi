@@ -15,6 +15,7 @@ from crawlyard.core.answers.fleet.archive import FoundPagesOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -31,6 +32,7 @@ from crawlyard.core.answers.jobs.jobs import BatchOut, EventOut, JobOut, JobPlan
 from crawlyard.core.answers.jobs.pages import (
     ErrorsOut,
     FateOut,
+    LinkOut,
     SkippedGroupOut,
     SkippedOut,
     StoredPageOut,
@@ -167,7 +169,17 @@ class _Jobs:
     ) -> Slice[StoredPageOut]: ...
     def page(self, job_id: str, page_id: int) -> StoredPageOut: ...
     def part(self, job_id: str, page_id: int, part: Body) -> str: ...
-    def errors(self, job_id: str) -> ErrorsOut: ...
+    def links(
+        self,
+        job_id: str,
+        *,
+        from_: str | None = None,
+        to: str | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[LinkOut]: ...
+    def check(self, job_id: str, *, since: str | None = None) -> CheckOut: ...
+    def errors(self, job_id: str, *, referrers: bool = False) -> ErrorsOut: ...
     def failed(
         self, job_id: str, kind: str, *, limit: int = 50, cursor: str | None = None
     ) -> Slice[StoredPageOut]: ...
@@ -189,6 +201,7 @@ class _Jobs:
         *,
         format_: Format | None = None,
         chunks: int | None = None,
+        links: bool = False,
         **terms: Unpack[SearchTerms],
     ) -> Iterator[bytes]: ...
     def list(

@@ -73,6 +73,15 @@ async def test_hosts_are_left_out_that_are_named(store: Store) -> None:
     assert left == ["https://b.example/"]
 
 
+async def test_links_out_of_scope_are_counted_if_they_were_taken(store: Store) -> None:
+    claim = await claimed(store)
+    targets = [a_target(str(n), via=Via.EXTERNAL) for n in range(3)]
+    skipped = [Skipped(a_target("x", via=Via.LINK), "scope: other host")]
+    await recorded(store, claim.lease, a_batch([*targets, a_target()], [done(targets[0])], skipped))
+
+    assert await store.frontier.externals(claim.lease.job_no) == 3
+
+
 async def test_jobs_do_not_see_each_others_targets(store: Store) -> None:
     one, two = await claimed(store), await claimed(store)
     await recorded(store, one.lease, a_batch([a_target("1", via=Via.SEED, hops=1)]))

@@ -176,7 +176,10 @@ async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
     await store.close()
     for table, columns in SINCE_THE_FIRST.items():
         for column in columns:
-            on(new, lambda conn, t=table, c=column: conn.execute(text(f"ALTER TABLE {t} DROP {c}")))
+            on(
+                new,
+                partial(Connection.execute, statement=text(f"ALTER TABLE {table} DROP {column}")),
+            )
     on(new, lambda conn: stamp(conn, FIRST))
 
     store = await open_sql_store(new)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from crawlyard.engine.http.decode import DecodeError, Decoder
 from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.response_parser import ResponseParser
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -24,6 +25,16 @@ else:
 
 CAP = 1 << 18
 PAGE = b"<p>" + b"".join(b"%d little pages went to market, " % n for n in range(3_000))
+
+
+def test_the_answer_to_head_has_no_body_whatever_it_announces() -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 5\r\n\r\n"
+    for sent in (head, head + b"hello"):
+        parser = ResponseParser(CAP, decodes=False, head=True)
+        assert parser.feed(sent)
+        answer = parser.response(1)
+        assert (answer.status, answer.body, answer.truncated) == (200, b"", "")
+        assert not parser.reusable
 
 
 def bare_deflate(data: bytes) -> bytes:

@@ -64,3 +64,27 @@ def test_to_forget_the_links_that_are_held_as_text_changes_nothing(
     for _ in range(3):
         assert finds.unknown(LINKS) == []
         assert finds.unknown([*LINKS, "http://h/4"]) == ["http://h/4"]
+
+
+def test_links_out_of_scope_are_taken_up_to_a_number_and_lead_back_into_the_scope() -> None:
+    taken: list[Target] = []
+    finds = Discovery(set(), (), BatchDraft(Tally(), Usage()), taken.append, externals=1)
+    finds.adopt(JobSpec(urls=(START,), max_externals=3, exclude=("*/no",)))
+    start = Target(START, fingerprint(START), "h")
+
+    assert finds.offer("http://a/", start, Via.LINK) == ""
+    assert finds.offer("http://a/", start, Via.LINK) == "known already"
+    assert finds.offer("http://listed/", start, Via.LISTED) == "scope: other host"
+    assert finds.offer("http://b/no", start, Via.LINK) == "scope: other host"
+    assert finds.offer("http://c/", start, Via.LINK) == ""  # the third, with one of before
+    assert finds.offer("http://d/", start, Via.LINK) == "scope: other host"
+    assert finds.offer("http://a/on", taken[0], Via.EXTERNAL, hop=True) == ""  # no link of its own
+    assert finds.offer("http://h/back", taken[1], Via.EXTERNAL, hop=True) == ""
+
+    assert [(target.url, target.via) for target in taken] == [
+        ("http://a/", Via.EXTERNAL),
+        ("http://c/", Via.EXTERNAL),
+        ("http://a/on", Via.EXTERNAL),
+        ("http://h/back", Via.LINK),
+    ]
+    assert finds.verdict(taken[0]) is None

@@ -136,6 +136,16 @@ def test_a_value_of_another_type_is_refused_by_name_with_what_is_accepted() -> N
         assert (refused.value.field, refused.value.message[: len(message)]) == (name, message)
 
 
+def test_links_out_of_scope_are_not_checked_by_a_spread_job() -> None:
+    assert a_spec(max_externals=3).max_externals == 3
+    with pytest.raises(Invalid) as refused:
+        a_spec(max_externals=3, spread=2)
+    assert (refused.value.field, refused.value.message) == (
+        "max_externals",
+        "expected 0 for a job that is spread",
+    )
+
+
 OF_PARTS: list[tuple[Callable[..., object], str, Any, str]] = [
     (Limits, "limits.pages", "3", "expected a whole number or None, got '3'"),
     (Limits, "limits.pages", 10**30, "expected at most 9,223,372,036,854,775,807, got 1"),

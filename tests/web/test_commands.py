@@ -24,6 +24,7 @@ HERE: Mapping[str, str] = {
 
 ENDPOINTS: Mapping[str, str] = {
     "crawl": "POST /jobs",
+    "check": "GET /jobs/{job_id}/check",
     "events": "GET /events",
     "whoami": "GET /auth/me",
     "login": "GET /auth/me",
@@ -41,6 +42,7 @@ ENDPOINTS: Mapping[str, str] = {
     "jobs set": "PATCH /jobs/{job_id}",
     "jobs pages": "GET /jobs/{job_id}/pages",
     "jobs errors": "GET /jobs/{job_id}/errors",
+    "jobs links": "GET /jobs/{job_id}/links",
     "jobs events": "GET /events",
     "jobs export": "GET /jobs/{job_id}/export",
     "jobs frontier": "GET /jobs/{job_id}/frontier",

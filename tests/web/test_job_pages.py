@@ -27,6 +27,8 @@ PATHS = (
     "pages/1",
     "errors",
     "errors/timeout/pages",
+    "links",
+    "check",
     "skipped",
     "skipped/rules",
     "frontier",

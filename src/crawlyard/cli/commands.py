@@ -27,13 +27,14 @@ if TYPE_CHECKING:
         webhooks,
         workers,
     )
-    from crawlyard.cli.jobs import crawl, jobs
+    from crawlyard.cli.jobs import check, crawl, jobs
     from crawlyard.cli.schedules import schedules
     from crawlyard.cli.server import demo, serve, work
     from crawlyard.cli.templates import templates
 else:  # a command line names one of them
     accounts, api = lazily("crawlyard.cli.accounts"), lazily("crawlyard.cli.api")
     crawl, jobs = lazily("crawlyard.cli.jobs.crawl"), lazily("crawlyard.cli.jobs.jobs")
+    check = lazily("crawlyard.cli.jobs.check")
     db, demo = lazily("crawlyard.cli.db"), lazily("crawlyard.cli.server.demo")
     events, hosts = lazily("crawlyard.cli.events"), lazily("crawlyard.cli.hosts")
     login, overview = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.overview")
@@ -46,6 +47,7 @@ else:  # a command line names one of them
 BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "version": lambda: version_,
     "crawl": lambda: crawl.crawl,
+    "check": lambda: check.check,
     "work": lambda: work.work,
     "serve": lambda: serve.serve,
     "jobs": lambda: jobs.app,

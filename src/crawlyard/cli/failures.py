@@ -25,7 +25,7 @@ EXIT_CODES: tuple[tuple[type[Exception], int], ...] = (
     (RateLimited, 7),
     (QuotaExceeded, 5),
 )
-"""The first that fits holds; 1 for everything else. 10 to 12 tell how a watched job ended."""
+"""The first that fits holds; 1 for everything else. 10 to 13 tell how a job or check ended."""
 
 MIXED = 1
 """Exit code when some of several things could not be acted on for different reasons."""

@@ -230,7 +230,9 @@ def flattened(
             if isinstance(found, Together):
                 readers[each.name] = found.read
 
-    labels = Labels({each.name: label for each in shown if (label := _label(each))}, own)
+    labels = Labels(
+        {each.name.rstrip("_"): label for each in shown if (label := _label(each))}, own
+    )
 
     @functools.wraps(command)
     def taken(**given: Any) -> None:
@@ -323,6 +325,9 @@ Kinds = Annotated[
 NeedsScripts = Annotated[
     bool, flag("--needs-scripts", text="Only pages whose text is empty or partial without scripts.")
 ]
+
+
+LinksTo = Annotated[str, option(str, "--links-to", "URL", "Only pages with a link to this URL.")]
 
 
 class Watch(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Kinds, Limit, NeedsScripts, Only, OnlyRecords, option
+from crawlyard.cli.options import Kinds, Limit, LinksTo, NeedsScripts, Only, OnlyRecords, option
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import status_asked
@@ -69,6 +69,7 @@ async def pages(
     only: OnlyRecords = None,
     kind: Kinds = None,
     needs_scripts: NeedsScripts = False,
+    links_to: LinksTo = "",
     since: Since = None,
     until: Until = None,
     limit: Limit = 50,
@@ -89,6 +90,7 @@ async def pages(
         "template": tuple(template or ()),
         "failed": None if only is None else only is Only.FAILED,
         "needs_scripts": needs_scripts or None,
+        "links_to": links_to or None,
         "kind": tuple(kind or ()),
         "status": tuple(f"{code}xx" if code < 10 else str(code) for code in status or ()),
         "content_type": tuple(type or ()),

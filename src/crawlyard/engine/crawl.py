@@ -66,6 +66,7 @@ class Start(Struct, frozen=True):
     known: set[int] = field(default_factory=set)  # fingerprints of all found URLs; mutated
     waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
     roots: Sequence[str] = ()  # targets of redirects from start URLs
+    externals: int = 0  # links out of scope that were taken so far
     load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
     part: Part = field(default_factory=Part)
     may_send: Callable[[], bool] = lambda: True  # while false, no request starts
@@ -129,7 +130,9 @@ class Crawl:
         self._state = CrawlState(now, now, spilled=len(start.waiting) >= WINDOW)
         self._event = asyncio.Event()  # something has happened that the loop must look at
         self._draft = BatchDraft(Tally.of(start.usage), start.usage)
-        self._discovery = Discovery(start.known, start.roots, self._draft, self._found)
+        self._discovery = Discovery(
+            start.known, start.roots, self._draft, self._found, start.externals
+        )
         self._visitor = Visitor(
             spec,
             agent,

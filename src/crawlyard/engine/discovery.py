@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Sequence
 
-from crawlyard.core.crawl.page import Target, Via
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.page import RuleKind, Target, Via
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.scope import Boundary
@@ -24,11 +26,13 @@ class Discovery:
         roots: Sequence[str],
         draft: BatchDraft,
         admit: Callable[[Target], None],
+        externals: int = 0,
     ) -> None:
         self._known = known
         self._roots = dict.fromkeys(roots)  # targets of redirects from start URLs
         self._draft = draft
         self._admit = admit
+        self._externals = externals  # links out of scope that were taken
         self._recent: set[str] = set()  # known URLs, faster to find than by fingerprint
         self.trouble = ""  # why a start URL was excluded
 
@@ -71,9 +75,7 @@ class Discovery:
 
     def verdict(self, target: Target) -> str | None:
         """Return the rule of the current spec that excludes a known target, else ``None``."""
-        if target.via is Via.SITEMAP:
-            return None  # requested explicitly, so it is in scope anywhere
-        return self._boundary.verdict(target.url, target.depth)
+        return self._boundary.verdict_as(target.via, target.url, target.depth)
 
     def unknown(self, urls: Sequence[str]) -> list[str]:
         """Return the *urls* that were not offered before, or may be offered again."""
@@ -107,10 +109,23 @@ class Discovery:
             self.add_roots([url])
         rule = self._boundary.verdict(url, 0 if via is Via.SITEMAP else target.depth)
         if rule is None:
-            return self._take(target)
+            # a link that leads back into the scope is a link of the site
+            return self._take(replace(target, via=Via.LINK) if via is Via.EXTERNAL else target)
         if rule.startswith("depth"):
             return rule  # not final: a shorter path may lead to it later
+        if rule.startswith(RuleKind.SCOPE) and self._is_checked(url, via):
+            return self._take(replace(target, via=Via.EXTERNAL))
         return self._keep_out(target, rule)
+
+    def _is_checked(self, url: str, via: Via) -> bool:
+        """Return whether to request a URL out of scope; count the links among them."""
+        if via not in {Via.LINK, Via.EXTERNAL} or self._boundary.excluded(url):
+            return False
+        if via is Via.LINK:  # else it is where such a link redirects to
+            if self._externals >= self._spec.max_externals:
+                return False
+            self._externals += 1
+        return True
 
     def lost_credentials(self, count: int) -> None:
         """Count links whose user name or password was dropped."""

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import re2  # type: ignore[import-untyped]  # it ships no types
 from publicsuffixlist import PublicSuffixList
 
+from crawlyard.core.crawl.page import Via
 from crawlyard.core.jobs.spec import MAX_PATTERN, JobSpec, Scope
 from crawlyard.engine import urls
 from crawlyard.errors import Invalid
@@ -53,14 +54,27 @@ class Boundary:
         rule = self._outside(url)
         if rule is not None:
             return rule
-        pattern = self._exclude.first(url)
-        if pattern is not None:
-            return f"exclude: {pattern}"
+        rule = self.excluded(url)
+        if rule is not None:
+            return rule
         if self._include and url not in self._seeds and not self._include.match(url):
             return "include: no pattern matches"
         if self._max_depth is not None and depth > self._max_depth:
             return f"depth: beyond {self._max_depth}"
         return None
+
+    def verdict_as(self, via: Via, url: str, depth: int) -> str | None:
+        """Return the rule that excludes a URL that was found *via* something; see `verdict`."""
+        if via is Via.SITEMAP:
+            return None  # requested explicitly, so it is in scope anywhere
+        if via is Via.EXTERNAL:
+            return self.excluded(url)
+        return self.verdict(url, depth)
+
+    def excluded(self, url: str) -> str | None:
+        """Return the exclude rule that matches *url*, ``None`` if none does."""
+        pattern = self._exclude.first(urls.judged(url))
+        return None if pattern is None else f"exclude: {pattern}"
 
     def _outside(self, url: str) -> str | None:
         match self._scope:

@@ -36,6 +36,8 @@ MAX_NESTING = 2
 """Levels of nested sitemaps. The protocol lets an index name only sitemaps; one level of
 nested indexes is accepted too. No other limit applies, because sitemaps are not pages."""
 MOST_CHAINS = 10_000  # remembered redirect chains; for older ones only the origin is known
+_CAPS = {Via.SITEMAP: MAX_SITEMAP_BYTES, Via.EXTERNAL: 64 * 1024}
+_NO_HEAD = frozenset({403, 405, 501})  # how servers refuse HEAD
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
@@ -85,7 +87,7 @@ class Visitor:
         """Switch to *spec*."""
         self._spec = spec
         self._token = token_of(self._agent)
-        self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow)
+        self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow, spec.keep_anchors)
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
@@ -105,7 +107,12 @@ class Visitor:
         self._secret_headers = left | dict(own.values())
 
     async def ask(
-        self, url: str, go: Callable[[Allowed], Awaitable[None]], max_body: int | None = None
+        self,
+        url: str,
+        go: Callable[[Allowed], Awaitable[None]],
+        max_body: int | None = None,
+        *,
+        head: bool = False,
     ) -> Response:
         """Send one request when *go*, a method of its slot, returns; return the response.
 
@@ -117,6 +124,7 @@ class Visitor:
             self._headers_for(url),
             max_body or self._spec.max_body,
             partial(go, self._may_send),
+            head=head,
         )
         self._spend(response.wire_bytes)
         return response
@@ -135,8 +143,9 @@ class Visitor:
     async def _outcome(self, target: Target, slot: Slot) -> Outcome:
         gate = self._tools.gate
         try:
-            cap = MAX_SITEMAP_BYTES if target.via is Via.SITEMAP else None
-            response = await self.ask(target.url, slot.go_soon, cap)
+            head = target.via is Via.EXTERNAL and not target.tries
+            cap = _CAPS.get(target.via)
+            response = await self.ask(target.url, slot.go_soon, cap, head=head)
         except FetchFailed as failure:
             return self._after_failure(target, failure)
         finally:
@@ -152,7 +161,18 @@ class Visitor:
             return self._read_sitemap(target, response)
         return await self._read(target, response)
 
+    def _checked(self, target: Target, response: Response) -> Outcome:
+        """Return the outcome of a link out of scope; of its page, nothing is kept."""
+        if response.status in _NO_HEAD and not target.tries:
+            return self._try_again(target, timedelta(0))  # by GET
+        answer = replace(response, body=b"", truncated="")
+        now = self._tools.clock.now()
+        outcome = record.answered(target, answer, Extracted(), self._spec, now)
+        return replace(outcome, bodies={})
+
     async def _read(self, target: Target, response: Response) -> Outcome:
+        if target.via is Via.EXTERNAL:
+            return self._checked(target, response)
         now = self._tools.clock.now()
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):

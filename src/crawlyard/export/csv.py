@@ -60,22 +60,6 @@ class Csv:
         return row(cells)
 
 
-class CsvTable:
-    """Writes records with the same fields as rows, under a header; lists are joined by " > "."""
-
-    def __init__(self, columns: Sequence[str]) -> None:
-        self._columns = tuple(columns)
-
-    def head(self) -> bytes:
-        """Return the header row."""
-        return row(self._columns)
-
-    def record(self, record: Record) -> bytes:
-        """Return the record as one row."""
-        values = (record[name] for name in self._columns)
-        return row([cell(" > ".join(v) if isinstance(v, list | tuple) else v) for v in values])
-
-
 def cell(value: object) -> str:
     """Return *value* as cell text that no spreadsheet executes."""
     if value is None:

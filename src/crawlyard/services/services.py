@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
+        checking,
         effective_config,
         exclusions,
         follow,
@@ -42,6 +43,7 @@ else:  # a command needs few of them
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
+    checking = lazily("crawlyard.services.jobs.checking")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
     follow = lazily("crawlyard.services.jobs.follow")
@@ -156,6 +158,11 @@ class Services:
     def preview(self) -> "preview.Preview":
         """Return what tries a spec before there is a job."""
         return preview.Preview(self.requests, self.policy, self._worker_context())
+
+    @cached_property
+    def checking(self) -> "checking.Checking":
+        """Return what checks the links of jobs."""
+        return checking.Checking(self.store, self.results)
 
     @cached_property
     def archive(self) -> "page_search.Archive":

@@ -68,6 +68,7 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     needs_scripts: bool | None = None
     kinds: frozenset[ErrorKind] = frozenset()
     text: str = ""  # a part of the URL or title, case-insensitive
+    page: tuple[int, str] | None = None  # the one page of this fp, or found under this URL
     statuses: frozenset[int] = frozenset()  # HTTP: 404, or a whole class: 4 is 400 to 499
     content_types: frozenset[str] = frozenset()  # text/html, parameters ignored, or text/*
     depths: frozenset[int] = frozenset()

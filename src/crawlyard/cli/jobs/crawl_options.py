@@ -97,13 +97,28 @@ SHOWN: Sequence[Field] = sorted(
 )
 """The fields of a spec that have an option, in the order of the help."""
 
+_NOT_OF_CHECKS = frozenset({"spread", "retention_s", "webhooks"})
+
 if TYPE_CHECKING:
 
     class SpecOptions(Struct, frozen=True, kw_only=True):
         """Options of a spec that were given, one field for each of `SHOWN`."""
+
+    class CheckOptions(SpecOptions, frozen=True, kw_only=True):
+        """Those of them that make sense for a check of links."""
 else:
     SpecOptions = defstruct(
         "SpecOptions", [_option(field) for field in SHOWN], frozen=True, kw_only=True
+    )
+    CheckOptions = defstruct(
+        "CheckOptions",
+        [
+            _option(field)
+            for field in SHOWN
+            if field.about.panel is not Panel.PAGES and field.path not in _NOT_OF_CHECKS
+        ],
+        frozen=True,
+        kw_only=True,
     )
 
 
@@ -134,7 +149,7 @@ def form_of(urls: Sequence[str], asked: SpecOptions) -> dict[str, object]:
     """Return the form of a spec with what was given, and nothing else."""
     form: dict[str, Any] = {"urls": list(urls)} if urls else {}
     for field in SHOWN:
-        value = getattr(asked, _name(field))
+        value = getattr(asked, _name(field), None)
         if value is None or value == []:
             continue
         place = form.setdefault(field.group, {}) if field.group else form

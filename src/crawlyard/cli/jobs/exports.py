@@ -15,9 +15,10 @@ from crawlyard.cli.session import Session
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import SUFFIXES, Format, Record, Written, format_of, write
+from crawlyard.export.base import SUFFIXES, Format, Record, Writer, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
+from crawlyard.export.tables import chunk_writer, link_writer
 
 STDOUT = "-"
 _GZIP = 16  # added to the bits of the window, it makes zlib read gzip
@@ -143,25 +144,30 @@ async def save(
     *,
     failed: bool | None = None,
     chunks: int | None = None,
+    links: bool = False,
 ) -> Written:
     """Write the page records of *job* where *export* says; *failed* picks those with an error.
 
-    What is no text is made where the pages are, and so are *chunks* of so many words.
+    With *chunks* of so many words, or *links*, these are written in place of the pages. What
+    is no text is made where the pages are.
 
     Raises:
         Invalid: it needs an extra that is not installed there, or what the job does not keep.
         OSError: with the name of the file (disk full, say).
         BrokenPipeError: the reader of stdout has gone.
     """
-    made = chunks is not None or not export.format.is_text
+    writer: Writer | None = None
+    if chunks is not None or links:
+        writer = (link_writer if links else chunk_writer)(export.format)
+    form = export.format if not export.format.is_text else Format.JSONL
     portions = await session.surface.jobs.export(
-        job.id, format_=export.format if made else Format.JSONL, chunks=chunks, failed=failed
+        job.id, format_=form, chunks=chunks, links=links, failed=failed
     )
-    if made:
+    if not export.format.is_text:
         return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
     plan = _plan(job, export)
     with _opened(export) as sink:
-        return await write(_records(portions, plan), plan.writer(), sink)
+        return await write(_records(portions, plan), writer or plan.writer(), sink)
 
 
 def _plan(job: JobOut, export: Export) -> Plan:

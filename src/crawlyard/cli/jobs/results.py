@@ -13,6 +13,7 @@ from crawlyard.cli.options import (
     Id,
     Kinds,
     Limit,
+    LinksTo,
     MaybeId,
     NeedsScripts,
     Only,
@@ -52,6 +53,9 @@ Chunks = Annotated[
     int | None,
     option(values.chunk_size, "--chunks", "WORDS", "Text by heading, at most so many words each."),
 ]
+From = Annotated[str, option(str, "--from", "URL", "Only links on this page.")]
+To = Annotated[str, option(str, "--to", "URL", "Only links to this URL.")]
+Links = Annotated[bool, flag("--links", text="The links of the pages, in place of the pages.")]
 Schedule = Annotated[str, option(str, "--schedule", "NAME", "The runs of this schedule.")]
 Last = Annotated[
     int | None, option(values.run_count, "--last", "N", "How many of them, the newest; else 1.")
@@ -78,6 +82,7 @@ async def pages(
     kind: Kinds = None,
     query: Query = "",
     needs_scripts: NeedsScripts = False,
+    links_to: LinksTo = "",
     skipped: Skipped = False,
     limit: Limit = 50,
 ) -> None:
@@ -85,13 +90,15 @@ async def pages(
 
     crawlyard jobs pages last --only failed
     crawlyard jobs pages last --limit 0 -o csv > pages.csv
+    crawlyard jobs pages last --links-to https://docs.example.org/old
     crawlyard jobs pages last --skipped
     """
-    if skipped and (only or kind or query or needs_scripts):
+    if skipped and (only or kind or query or needs_scripts or links_to):
         raise Invalid("--skipped", "lists URLs that were never fetched: no other filter fits")
     terms: SearchTerms = {
         "failed": None if only is None else only is Only.FAILED,
         "needs_scripts": needs_scripts or None,
+        "links_to": links_to or None,
         "kind": tuple(kind or ()),
         "q": query,
     }
@@ -108,16 +115,34 @@ async def pages(
 @app.command()
 @action()
 async def errors(session: "Session", job: Id) -> None:
-    """List a job's failed URLs by kind, the most frequent first.
+    """List a job's failed URLs by kind, the most frequent first, and pages that link to them.
 
     crawlyard jobs errors last
     crawlyard jobs errors last --json
     """
     job_id = await job_id_of(session, job)
-    found = (await session.surface.jobs.errors(job_id)).items
+    found = (await session.surface.jobs.errors(job_id, referrers=True)).items
     await session.listed(found, views.errors_view(session.clock.now()))
     if found:
         session.tell(f"try them again by {session.hint(f'jobs retry {job_id} --failed')}")
+
+
+@app.command()
+@action()
+async def links(
+    session: "Session", job: Id, *, from_: From = "", to: To = "", limit: Limit = 50
+) -> None:
+    """List the links of a job's pages: where each stands, where it leads, in which words.
+
+    crawlyard jobs links last --from https://docs.example.org/
+    crawlyard jobs links last --to https://docs.example.org/old
+    crawlyard jobs links last --limit 0 -o jsonl > links.jsonl
+    """
+    job_id = await job_id_of(session, job)
+    found = every(
+        session.surface.jobs.links, job_id, from_=from_ or None, to=to or None, limit=limit or None
+    )
+    session.tell_rest(await session.listed(found, views.LINKS), limit, "no link is like that")
 
 
 @app.command()
@@ -141,17 +166,19 @@ async def export(
     out: Out = "-",
     format: OutFormat = None,  # noqa: A002 - the name of the option
     only: OnlyRecords = None,
+    links: Links = False,
     schedule: Schedule = "",
     last: Last = None,
     chunks: Chunks = None,
 ) -> None:
-    """Export a job's page records, also while it runs; or those of the last runs of a schedule.
+    """Export a job's page records or links, also while it runs; or the last runs of a schedule.
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
     crawlyard jobs export last --out pages.parquet
     crawlyard jobs export last --out site.warc.gz
     crawlyard jobs export last | jq -r .title
+    crawlyard jobs export last --links --out links.csv
     crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
     crawlyard jobs export last --chunks 800 --out chunks.jsonl
 
@@ -163,6 +190,10 @@ async def export(
         raise Invalid("--last", "says how many runs of a --schedule, which is missing")
     if chunks is not None and schedule:
         raise Invalid("--chunks", "expected a job, not a --schedule")
+    if links and chunks is not None:
+        raise Invalid("--chunks", "expected it or --links, not both")
+    if links and schedule:
+        raise Invalid("--links", "are those of one job, not of a --schedule")
     where = exports.Export.of(out, format)
     failed = None if only is None else only is Only.FAILED
     jobs = session.surface.jobs
@@ -176,10 +207,11 @@ async def export(
         written = await exports.save_runs(session, runs, where, failed=failed)
     else:
         one = await jobs.get(await job_id_of(session, job or ""))
-        written = await exports.save(session, one, where, failed=failed, chunks=chunks)
+        written = await exports.save(session, one, where, failed=failed, chunks=chunks, links=links)
     target = "stdout" if where.to_stdout else where.where
     size = words.amount(written.bytes)
-    count = "" if written.records is None else f"{counted(written.records, 'record')}, "
+    what = "link" if links else "record"
+    count = "" if written.records is None else f"{counted(written.records, what)}, "
     session.tell(f"{count}{size}, written to {target}")
 
 

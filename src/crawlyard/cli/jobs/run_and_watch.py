@@ -37,6 +37,7 @@ class Wish(Struct, frozen=True, kw_only=True):
 
     works: bool  # by a worker of its own, if no other has the job
     export: Export | None = None
+    silent: bool = False  # stdout is for something else
 
     @classmethod
     def of(cls, here: Watch) -> "Wish | None":
@@ -223,8 +224,8 @@ def _resume(session: Session, job_id: str, wish: Wish) -> str:
 
 
 def _write(session: Session, job: JobOut, wish: Wish) -> None:
-    if wish.export is not None and wish.export.to_stdout:
-        return  # stdout has the pages
+    if wish.silent or (wish.export is not None and wish.export.to_stdout):
+        return  # stdout has the pages, or what was found
     if session.common.json:
         output.write_one(job, Style.JSON)
     elif session.common.quiet:

@@ -19,6 +19,7 @@ from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.answers.jobs.pages import (
     ErrorGroupOut,
     FateOut,
+    LinkOut,
     PageOut,
     SkippedOut,
     WaitingOut,
@@ -205,6 +206,24 @@ SKIPPED: View[SkippedOut] = View(
 )
 
 
+LINKS: View[LinkOut] = View(
+    key=lambda link: link.target,
+    columns=(
+        Column(name="SOURCE", value=lambda k: k.source, wide=True),
+        Column(name="TARGET", value=lambda k: k.target, wide=True),
+        Column(name="FRAGMENT", value=lambda k: k.fragment, least=120),
+        Column(name="KIND", value=lambda k: k.kind, least=140),
+        Column(name="REL", value=lambda k: k.rel, least=140),
+        Column(name="TEXT", value=lambda k: k.text, wide=True, least=90),
+    ),
+)
+
+
+def _referrers(group: ErrorGroupOut) -> str:
+    """Return pages that link to the first sample."""
+    return ", ".join(group.referrers.get(group.samples[0], ())) if group.samples else ""
+
+
 def errors_view(now: datetime) -> View[ErrorGroupOut]:
     """Return the view of failed URLs by kind at *now*."""
     return View(
@@ -215,6 +234,7 @@ def errors_view(now: datetime) -> View[ErrorGroupOut]:
             at("FIRST", "first_at", now),
             at("LAST", "last_at", now),
             Column(name="EXAMPLE", value=lambda g: g.samples[0] if g.samples else "", wide=True),
+            Column(name="LINKED FROM", value=_referrers, wide=True, least=90),
         ),
     )
 

@@ -28,7 +28,31 @@ class Link(Struct, frozen=True, array_like=True):
     text: str = ""  # at most `MAX_TEXT` characters; of a picture its alt text
 
 
+class FoundLink(Struct, frozen=True, kw_only=True):
+    """A link of a job, and the page that it is on."""
+
+    source: str  # the URL of the page, after redirects
+    target: str
+    fragment: str
+    kind: str
+    rel: str
+    text: str
+
+    @classmethod
+    def of(cls, source: str, link: Link) -> "FoundLink":
+        """Return *link* as the page *source* has it."""
+        return cls(
+            source=source,
+            target=link.url,
+            fragment=link.fragment,
+            kind=link.kind.value,
+            rel=link.rel,
+            text=link.text,
+        )
+
+
 _decoder = msgspec.json.Decoder(tuple[Link, ...])
+_ids = msgspec.json.Decoder(tuple[str, ...])
 
 
 def encoded(links: Iterable[Sequence[str]]) -> bytes:
@@ -39,3 +63,13 @@ def encoded(links: Iterable[Sequence[str]]) -> bytes:
 def decoded(data: bytes) -> tuple[Link, ...]:
     """Return the links that `encoded` wrote, in the order of the page."""
     return _decoder.decode(data)
+
+
+def encoded_ids(ids: Iterable[str]) -> bytes:
+    """Return what the fragments of links to a page can name, for the store."""
+    return msgspec.json.encode(list(ids))
+
+
+def decoded_ids(data: bytes) -> tuple[str, ...]:
+    """Return what `encoded_ids` wrote."""
+    return _ids.decode(data)

@@ -16,6 +16,7 @@ class Via(StrEnum):
     LISTED = auto()  # by a sitemap
     LINK = auto()
     REFRESH = auto()  # a meta refresh
+    EXTERNAL = auto()  # a link out of scope: checked, not followed
 
 
 class TargetState(IntEnum):
@@ -126,6 +127,7 @@ class Body(StrEnum):
     HTML = auto()  # the decoded body, byte for byte
     HEADERS = auto()  # the response headers, a JSON list of pairs
     LINKS = auto()  # its links, as `link.encoded` returns them
+    ANCHORS = auto()  # what fragments can name: ids of its elements, a JSON list
 
 
 class Outcome(Struct, frozen=True):
@@ -204,6 +206,7 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first
+    referrers: Mapping[str, tuple[str, ...]] = {}  # of these, if asked for: pages that link to them
 
 
 def starts_of(host: str) -> tuple[str, ...]:

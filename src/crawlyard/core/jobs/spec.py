@@ -255,6 +255,14 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             most=LARGEST,
         ),
     ] = None
+    max_externals: Annotated[
+        Count,
+        about(
+            "links out of scope whose URLs are requested too, but not followed",
+            least=0,
+            most=LARGEST,
+        ),
+    ] = 0
     strategy: Annotated[Strategy, about("in which order", panel=Panel.REACH)] = (
         Strategy.BREADTH_FIRST
     )
@@ -383,6 +391,10 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         about("keep bodies and headers too", panel=Panel.PAGES, flag="--keep"),
     ] = False
 
+    keep_anchors: Annotated[
+        bool, about("keep the ids of elements, so that fragments of links can be checked")
+    ] = False
+
     retention_s: Annotated[
         Seconds | None,
         about(
@@ -416,6 +428,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         if not isinstance(self.spread, Spread) and not 0 <= self.spread <= MOST_SHARDS:
             said = f'expected 0 to {MOST_SHARDS}, or "auto", got {self.spread}'
             raise Invalid("spread", said)
+        if self.max_externals and self.spread:
+            raise Invalid("max_externals", "expected 0 for a job that is spread")
 
 
 def check_worker_tags(name: str, tags: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import turbohtml
 from msgspec import Struct, field
 
-from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded
+from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.engine.extract import content, markdown, structured
@@ -42,6 +42,7 @@ class Wanted(Struct, frozen=True):
     text: TextMode = TextMode.MARKDOWN
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     follow_nofollow: bool = False
+    anchors: bool = False
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -67,6 +68,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     nofollow: tuple[str, ...] = ()  # the same, but not to be followed
     outgoing: bytes = b""  # all links with their texts, as `link.encoded` returns them
     targets: bytes = b""  # their fingerprints, packed
+    anchors: bytes | None = None  # ids of elements, a JSON list; None if not wanted
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
@@ -254,6 +256,13 @@ def _words_of(link: turbohtml.Element) -> str:
     return text
 
 
+def _anchors(document: turbohtml.Document) -> bytes:
+    """Return what fragments can name: ids, and names of links."""
+    ids = [node.attr("id") or "" for node in document.select("[id]")]
+    names = [node.attr("name") or "" for node in document.select("a[name]")]
+    return encoded_ids(filter(None, dict.fromkeys(ids + names)))
+
+
 def _title(document: turbohtml.Document) -> str | None:
     nodes = document.select("title")
     return next((n.text for n in nodes if n.namespace is turbohtml.Namespace.HTML), None)
@@ -286,6 +295,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
     root = document.root
+    anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
     whole = document.to_text() if wanted.text is TextMode.TEXT else None
@@ -305,6 +315,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         nofollow=nofollow,
         outgoing=encoded(outgoing) if outgoing else b"",
         targets=packed_fingerprints(link[0] for link in outgoing),
+        anchors=anchors,
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
         credentials=base.credentials,

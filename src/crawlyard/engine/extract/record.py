@@ -87,6 +87,8 @@ def answered(
     )
     state = TargetState.FAILED if error else TargetState.DONE
     bodies = {} if hidden else _bodies(response, found, spec)
+    if found.anchors is not None and not hidden:
+        bodies[Body.ANCHORS] = found.anchors
     if hidden or error is not None or not found.outgoing:
         return Outcome(target, state, page, bodies)
     return Outcome(target, state, page, bodies | {Body.LINKS: found.outgoing}, found.targets)

@@ -34,12 +34,20 @@ class HttpFetcher:
         self._pool = ConnectionPool()
 
     async def fetch(
-        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        max_body: int,
+        go: Go = at_once,
+        *,
+        head: bool = False,
     ) -> Response:
-        """Send one GET for a canonical *url*; return the response. See `Fetcher`."""
+        """Send one GET or HEAD for a canonical *url*; return the response. See `Fetcher`."""
         started = self._clock.monotonic()
         try:
-            incoming, waited_s = await self._asked(url, request_of(url, headers), max_body, go)
+            request = request_of(url, headers, method="HEAD" if head else "GET")
+            parser = ResponseParser(max_body, decodes=not head, head=head)
+            incoming, waited_s = await self._asked(url, request, parser, go)
         except (OSError, RuntimeError, ValueError) as error:
             raise failure_of(error, self._timeout_s) from error
         return incoming.response(round((self._clock.monotonic() - started - waited_s) * 1000))
@@ -49,7 +57,7 @@ class HttpFetcher:
         await self._pool.close()
 
     async def _asked(
-        self, url: str, request: bytes, max_body: int, go: Go
+        self, url: str, request: bytes, incoming: ResponseParser, go: Go
     ) -> tuple[ResponseParser, float]:
         """Return the parsed response, and the seconds that its request waited to be sent."""
         loop = asyncio.get_running_loop()
@@ -71,20 +79,21 @@ class HttpFetcher:
             if connection.usable or again:
                 break
             again = True  # the connection was closed while it waited; twice is a failure
-        incoming = ResponseParser(max_body)
         await connection.ask(request, incoming, until + waited_s)
         if incoming.reusable:
             self._pool.keep(origin, connection)
         return incoming, waited_s
 
 
-def request_of(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
-    """Return the bytes of a GET for a canonical *url*, or of a POST if there is a *body*.
+def request_of(
+    url: str, headers: Mapping[str, str], body: bytes | None = None, *, method: str = "GET"
+) -> bytes:
+    """Return the bytes of a request for a canonical *url*; it is a POST if there is a *body*.
 
     Raises:
         ValueError: the URL or a header contains a line break or a zero byte.
     """
-    method = "GET" if body is None else "POST"
+    method = method if body is None else "POST"
     # a dot at the end only matters to resolvers; servers are not configured with one
     host, colon, port = host_of(url).partition(":") if "[" not in url else (host_of(url), "", "")
     lines = [f"{method} {path_of(url)} HTTP/1.1", f"Host: {host.rstrip('.')}{colon}{port}"]

@@ -118,9 +118,15 @@ class Fetcher(Protocol):
     """Sends single requests."""
 
     async def fetch(
-        self, url: str, headers: Mapping[str, str], max_body: int, go: Go = at_once
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        max_body: int,
+        go: Go = at_once,
+        *,
+        head: bool = False,
     ) -> Response:
-        """Send one GET for a canonical *url* when *go* returns; return the response.
+        """Send one GET (or HEAD) for a canonical *url* when *go* returns; return the response.
 
         Exceptions of *go* are propagated, and nothing is sent.
 

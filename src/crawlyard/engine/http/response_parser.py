@@ -35,13 +35,15 @@ class _Refused(Exception):
 class ResponseParser:
     """Parser of one response with at most *max_body* bytes of body, on the wire and decoded.
 
-    Without *decodes*, the body is left as sent, whatever its Content-Encoding. When *over*
+    Without *decodes*, the body is left as sent, whatever its Content-Encoding. The response to
+    a *head* request has none, and its connection is not used again: servers send one all the
+    same. When *over*
     is set, the response is complete, truncated or has failed. *reusable* then says whether
     the connection may carry another request: the response ended as announced and nothing
     followed.
     """
 
-    def __init__(self, max_body: int, *, decodes: bool = True) -> None:
+    def __init__(self, max_body: int, *, decodes: bool = True, head: bool = False) -> None:
         self._parser: HttpResponseParser | None = HttpResponseParser(self)
         # errors that servers make and every client accepts; whatever affects framing stays strict
         self._parser.set_dangerous_leniencies(
@@ -51,6 +53,7 @@ class ResponseParser:
         )
         self._max_body = max_body
         self._decodes = decodes
+        self._head = head
         self._headers: list[tuple[str, str]] = []
         self._decoder: Decoder | None = None  # None until the headers are complete
         self._framed = False  # the headers say where the body ends
@@ -177,6 +180,7 @@ class ResponseParser:
             self._decoder = Decoder(", ".join(codings) or None, self._max_body)
         except DecodeError as error:
             self._refuse(ErrorKind.DECODE, str(error))
+        self.over = self._head
 
     def on_body(self, chunk: bytes) -> None:
         """Decode a piece of the body, without its framing."""

@@ -4,7 +4,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.jobs.job_looks import ExclusionOut
-from crawlyard.core.crawl.page import TargetState, Via
+from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.endpoint import reply
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.job import Job
@@ -73,8 +73,7 @@ class Exclusions:
                 job_id, after, _PORTION, (TargetState.WAITING,)
             )
             for known in found:
-                # a sitemap is requested explicitly, so no pattern applies to it
-                if known.via is not Via.SITEMAP and boundary.verdict(known.url, 0) is not None:
+                if boundary.verdict_as(known.via, known.url, 0) is not None:
                     count += 1
                     samples += [known.url] if len(samples) < MOST_SAMPLES else []
             if len(found) < _PORTION:

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from msgspec.structs import asdict
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.base import json_value
+from crawlyard.core.answers.base import as_dict, json_value
 from crawlyard.core.answers.jobs.pages import record_of
+from crawlyard.core.crawl.link import FoundLink
+from crawlyard.core.crawl.link import decoded as links_of
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import TextMode
@@ -19,19 +21,35 @@ from crawlyard.engine.http.fetch import charset_of
 from crawlyard.errors import Invalid
 from crawlyard.export import base
 from crawlyard.export.base import Format, Record, file_name
-from crawlyard.export.csv import CsvTable
-from crawlyard.export.jsonl import JsonLines
 from crawlyard.export.plan import Plan
+from crawlyard.export.tables import chunk_writer, link_writer
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
 from crawlyard.store.queries import PageQuery
-
-CHUNK_FIELDS = ("id", "url", "title", "lang", "headings", "words", "text", "fetched_at")
 
 if TYPE_CHECKING:
     from crawlyard.export import warc
 else:  # it needs an extra
     warc = lazily("crawlyard.export.warc")
+
+
+def exported_links(
+    results: Results, actor: Actor, job: Job, asked: PageQuery, form: Format
+) -> AsyncIterator[bytes]:
+    """Return the links of the pages of *job* that are *asked* for, in pieces that end anywhere.
+
+    Raises:
+        Invalid: the format is no text; nothing was read.
+    """
+    return base.chunks(_links(results, actor, job.id, asked), link_writer(form))
+
+
+async def _links(
+    results: Results, actor: Actor, job_id: str, asked: PageQuery
+) -> AsyncGenerator[Record]:
+    async with aclosing(results.links(actor, job_id, asked)) as found:
+        async for _, link in found:
+            yield as_dict(link)
 
 
 def exported(
@@ -63,16 +81,14 @@ def in_chunks(
     """
     if job.spec.text is TextMode.NONE:
         raise Invalid("chunks", "expected a job that keeps text (--text)")
-    if not form.is_text:
-        raise Invalid("format", f"expected jsonl or csv of chunks, got {form}")
-    writer = CsvTable(CHUNK_FIELDS) if form is Format.CSV else JsonLines()
+    writer = chunk_writer(form)
     return base.chunks(chunk_records(results, actor, job.id, asked, most), writer)
 
 
 async def chunk_records(
     results: Results, actor: Actor, job_id: str, asked: PageQuery, most: int
 ) -> AsyncGenerator[Record]:
-    """Yield the chunks of a job's pages that are *asked* for, each with `CHUNK_FIELDS`."""
+    """Yield the chunks of the pages that are *asked* for, with the fields of `export.tables`."""
     async with aclosing(results.records(actor, job_id, asked, [Body.TEXT])) as found:
         async for stored, bodies in found:
             page = stored.page
@@ -119,13 +135,18 @@ async def _captures(
 
 
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
-    """Return the stored bodies of a page as JSON values: text, html, and headers as pairs.
+    """Return the stored bodies of a page as JSON values: headers as pairs, links as objects.
 
     HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself.
     """
     told: dict[str, object] = {}
     if Body.TEXT in bodies:
         told["text"] = bodies[Body.TEXT].decode(errors="replace")
+    if Body.LINKS in bodies:
+        found = [FoundLink.of("", link) for link in links_of(bodies[Body.LINKS])]
+        told["links"] = [as_dict(link, without={"source"}) for link in found]
+    if Body.ANCHORS in bodies:
+        told["anchors"] = json.loads(bodies[Body.ANCHORS])
     if Body.HEADERS in bodies:
         told["headers"] = json.loads(bodies[Body.HEADERS])
     if Body.HTML in bodies:

@@ -1,7 +1,7 @@
 """What there is to know about a job: how it goes, its settings, events and log, its results."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Unpack
 
@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -23,6 +24,7 @@ from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.answers.jobs.pages import (
     ErrorsOut,
     FateOut,
+    LinkOut,
     SkippedGroupOut,
     SkippedOut,
     StoredPageOut,
@@ -54,7 +56,14 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.terms import SearchTerms, error_kind, page_query, words_of
+from crawlyard.services.jobs.terms import (
+    SearchTerms,
+    canonical_of,
+    error_kind,
+    link_query,
+    page_query,
+    words_of,
+)
 from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.store.queries import PageQuery
 
@@ -285,13 +294,13 @@ class JobLooks(Noun):
         part: Annotated[
             Body,
             Meta(
-                description="One part of it in place of the record: text and headers as plain "
-                "text, html as a document that does nothing and loads nothing, for a frame of "
-                "this server's pages."
+                description="One part of it in place of the record: text as plain text, headers "
+                "and links as JSON, html as a document that does nothing and loads nothing, for "
+                "a frame of this server's pages."
             ),
         ],
     ) -> str:
-        """Return what is kept of a page: its text, html or headers."""
+        """Return what is kept of a page: its text, html, headers or links."""
         _, kept = await self._services.results.page(
             self._actor, job_id, page_id, [part, Body.HEADERS]
         )
@@ -302,10 +311,62 @@ class JobLooks(Noun):
         text = told[part.value]
         return text if isinstance(text, str) else dumps(text, indent=2)
 
+    @endpoint("GET /jobs/{job_id}/links", RESULTS, group="results")
+    async def links(
+        self,
+        job_id: str,
+        *,
+        from_: Annotated[AskedURL | None, Meta(description="Only links on this page.")] = None,
+        to: Annotated[AskedURL | None, Meta(description="Only links to this URL.")] = None,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[LinkOut]:
+        """List the links of a job's pages, in the order they came; also while it runs."""
+        target = None if to is None else canonical_of("to", to)
+        found = self._services.results.links(
+            self._actor, job_id, link_query(from_), to=target, after=int(cursor or 0)
+        )
+        some = []
+        async with aclosing(found):
+            async for one in found:
+                some.append(one)
+                if len(some) > limit:
+                    break
+        return sliced(some, limit, lambda one: LinkOut.filled(one[1]), lambda one: one[0])
+
+    @endpoint("GET /jobs/{job_id}/check", RESULTS, group="results")
+    async def check(
+        self,
+        job_id: str,
+        *,
+        since: Annotated[
+            Annotated[str, Meta(max_length=36)] | None,
+            Meta(description="The id of an earlier job: say which findings are new."),
+        ] = None,
+    ) -> CheckOut:
+        """Check the links of a job's pages, their titles and canonical URLs.
+
+        Broken links come with all pages that link to them. Only URLs that the job has requested
+        are checked, and fragments if its spec says `keep_anchors`.
+        """
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        check, found = await self._services.checking.job(self._actor, job.id, since)
+        fragments = job.spec.keep_anchors
+        return CheckOut.of(job.id, since, check, found, fragments=fragments)
+
     @endpoint("GET /jobs/{job_id}/errors", RESULTS, group="results")
-    async def errors(self, job_id: str) -> ErrorsOut:
+    async def errors(
+        self,
+        job_id: str,
+        *,
+        referrers: Annotated[
+            bool, Meta(description="Name the pages that link to each sample, at most five.")
+        ] = False,
+    ) -> ErrorsOut:
         """Return the failed URLs of a job by kinds; what robots.txt forbids is told apart."""
         groups = await self._services.results.errors(self._actor, job_id)
+        if referrers:
+            groups = await self._services.results.with_referrers(self._actor, job_id, groups)
         skipped = await self._services.results.skipped_by(self._actor, job_id)
         robots = next((group for group in skipped if group.kind is RuleKind.ROBOTS), None)
         return ErrorsOut.of(groups, robots)
@@ -365,6 +426,9 @@ class JobLooks(Noun):
                 "place of pages: JSON Lines or CSV."
             ),
         ] = None,
+        links: Annotated[
+            bool, Meta(description="The links of these pages in place of the pages; no Parquet.")
+        ] = False,
         **terms: Unpack[SearchTerms],
     ) -> AsyncIterator[bytes]:
         """Stream the pages of a job as JSON Lines, CSV, Parquet or WARC; also while it runs.
@@ -374,10 +438,14 @@ class JobLooks(Noun):
         job = (await self._services.jobs.get(self._actor, job_id)).job
         query = page_query(terms, terms.get("q", ""))
         form = format_ or Format.JSONL
+        results = self._services.results
+        if links and chunks is not None:
+            raise Invalid("chunks", "expected it or links, not both")
         if chunks is not None:
-            results = self._services.results
             return exporting.in_chunks(results, self._actor, job, query, form, chunks)
-        return exporting.exported(self._services.results, self._actor, job, query, form)
+        if links:
+            return exporting.exported_links(results, self._actor, job, query, form)
+        return exporting.exported(results, self._actor, job, query, form)
 
     async def _listed(
         self,

@@ -1,10 +1,12 @@
 """Results: the pages, errors, skipped URLs and events of a job."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.link import MAX_LINKS, FoundLink, decoded
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -19,12 +21,15 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.attempts import TELLING, Attempt, attempts_of
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.templates.template import is_id
+from crawlyard.engine.urls import fingerprint
 from crawlyard.errors import NotFound
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store
 
 _CHUNK = 500
+_REFERRERS = 5
+"""Pages that are named for a URL that failed."""
 
 
 async def every_event(log: EventLog, query: EventQuery) -> list[Event]:
@@ -114,6 +119,42 @@ class Results:
         """Return the failed URLs grouped by kind, the most frequent first."""
         job_id = await self._visible(actor, job_id)
         return await self._store.pages.errors(job_id)
+
+    async def with_referrers(
+        self, actor: Actor, job_id: str, groups: Sequence[ErrorGroup]
+    ) -> list[ErrorGroup]:
+        """Return *groups* with the first five pages that link to each of their samples."""
+        job_id = await self._visible(actor, job_id)
+        sought = {fingerprint(url): url for group in groups for url in group.samples}
+        found: dict[str, list[str]] = {url: [] for url in sought.values()}
+        left, after = set(sought), 0
+        while left and (chunk := await self._store.pages.targets(job_id, after, _CHUNK)):
+            for after, source, fps in chunk:  # noqa: B007 - as for `skipped`
+                for fp in left.intersection(fps):
+                    found[sought[fp]].append(source)
+                    if len(found[sought[fp]]) == _REFERRERS:
+                        left.discard(fp)
+        return [
+            replace(group, referrers={url: tuple(found[url]) for url in group.samples})
+            for group in groups
+        ]
+
+    async def links(
+        self, actor: Actor, job_id: str, query: PageQuery, *, to: str | None = None, after: int = 0
+    ) -> AsyncGenerator[tuple[int, FoundLink]]:
+        """Yield the links of the pages of *query*, with keys above *after*, by their keys.
+
+        With *to*, only those to this canonical URL.
+        """
+        asked = replace(query, after=after // MAX_LINKS - 1)
+        if to is not None:
+            asked = replace(asked, links_to=fingerprint(to))
+        async with aclosing(self.records(actor, job_id, asked, [Body.LINKS])) as found:
+            async for stored, bodies in found:
+                own = decoded(bodies[Body.LINKS]) if bodies else ()
+                for key, link in enumerate(own, stored.id * MAX_LINKS):
+                    if key > after and to in (None, link.url):
+                        yield key, FoundLink.of(stored.page.final_url, link)
 
     async def skipped(self, actor: Actor, job_id: str) -> AsyncIterator[SkippedURL]:
         """Yield the URLs that a rule excluded, in the order they were found."""

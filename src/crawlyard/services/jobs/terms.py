@@ -9,6 +9,7 @@ from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
+from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid
 from crawlyard.store.queries import PageQuery
@@ -65,7 +66,10 @@ class PageTerms(TypedDict, total=False):
     min_depth: Annotated[Depth | None, Meta(description="At least so many.")]
     max_depth: Annotated[Depth | None, Meta(description="At most so many.")]
     host: Annotated[Words, Meta(description=f"The host of the URL; without a port: on any. {_ANY}")]
-    links_to: Annotated[str | None, Meta(description="Pages with a link to this URL.")]
+    links_to: Annotated[
+        Annotated[str, Meta(max_length=MAX_URL)] | None,
+        Meta(description="Pages with a link to this URL."),
+    ]
 
 
 class SearchTerms(PageTerms, total=False):
@@ -130,23 +134,37 @@ def page_query(terms: PageTerms, text: str = "") -> PageQuery:
         min_depth=terms.get("min_depth"),
         max_depth=terms.get("max_depth"),
         hosts=frozenset(word.lower() for word in words_of(terms.get("host"))),
-        links_to=_target(terms.get("links_to")),
+        links_to=_target("links_to", terms.get("links_to")),
         text=text,
     )
 
 
-def _target(url: str | None) -> int | None:
-    """Return the key of a URL in a job.
+def _target(parameter: str, url: str | None) -> int | None:
+    return None if url is None else fingerprint(canonical_of(parameter, url))
+
+
+def link_query(from_: str | None) -> PageQuery:
+    """Return the query for the pages whose links are wanted: all, or the one at a URL.
 
     Raises:
         Invalid: it is not an absolute URL.
     """
-    if url is None:
-        return None
+    if from_ is None:
+        return PageQuery()
+    url = canonical_of("from", from_)
+    return PageQuery(page=(fingerprint(url), url))
+
+
+def canonical_of(parameter: str, url: str) -> str:
+    """Return the canonical spelling of a URL, without its fragment.
+
+    Raises:
+        Invalid: it is not an absolute URL; the error names the parameter.
+    """
     try:
-        return fingerprint(canonical(url))
+        return canonical(url)
     except Invalid as error:
-        raise Invalid("links_to", without_field(error)) from None
+        raise Invalid(parameter, without_field(error)) from None
 
 
 def error_kind(parameter: str, word: str) -> ErrorKind:

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.crawl.page import KnownURL, TargetState, UrlOutcome, UrlOutcomeKind, Via
+from crawlyard.core.crawl.page import KnownURL, TargetState, UrlOutcome, UrlOutcomeKind
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
@@ -122,8 +122,7 @@ class Why:
 
     async def _waiting(self, job: Job, known: KnownURL) -> UrlOutcome:
         boundary = boundary_of(job.spec, await self._store.inquiries.roots(job.id))
-        # a sitemap is requested explicitly, so the boundary does not apply to it
-        rule = None if known.via is Via.SITEMAP else boundary.verdict(known.url, known.depth)
+        rule = boundary.verdict_as(known.via, known.url, known.depth)
         if rule is not None:
             detail = f"it is waiting and will be skipped ({rule})"
             return UrlOutcome(

@@ -259,7 +259,9 @@ class JobRun:
             return None
         waiting = await self._load(WINDOW, ())
         roots = await frontier.roots(lease.job_no)
-        return replace(start, known=known, waiting=waiting, roots=roots)
+        more = self.job.spec.max_externals > 0
+        externals = await frontier.externals(lease.job_no) if more else 0
+        return replace(start, known=known, waiting=waiting, roots=roots, externals=externals)
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of all URLs of the job, renewing the lease meanwhile."""

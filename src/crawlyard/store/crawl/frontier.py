@@ -19,7 +19,7 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
 from crawlyard.core.jobs.limits import given_back
 from crawlyard.store.codec.jobs import target_of
@@ -102,6 +102,12 @@ class FrontierStore(StorePart):
     def roots(self, conn: Connection, job_no: int) -> list[str]:
         """Return the URLs that seeds redirected to: the scope treats them as seeds."""
         return roots(conn, select(jobs.c.no).where(jobs.c.no == job_no, PRESENT))
+
+    @reads
+    def externals(self, conn: Connection, job_no: int) -> int:
+        """Return the number of targets out of scope that were taken to be checked."""
+        external = frontier.c.via == Via.EXTERNAL.value
+        return conn.scalars(select(func.count()).where(frontier.c.job_no == job_no, external)).one()
 
     @reads
     def find(self, conn: Connection, job_id: str, fp: int) -> KnownURL | None:

@@ -84,6 +84,26 @@ class PageStore(StorePart):
         )
 
     @reads
+    def targets(
+        self, conn: Connection, job_id: str, after: int, limit: int
+    ) -> list[tuple[int, str, tuple[int, ...]]]:
+        """Return the fps that pages link to, with the id and final URL of each page.
+
+        At most *limit* pages with ids above *after*, in the order they were stored.
+        """
+        asked = (
+            select(pages.c.id, pages.c.final_url, bodies.c.data)
+            .join(bodies, (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS))
+            .where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.id > after)
+            .order_by(pages.c.id)
+            .limit(limit)
+        )
+        return [
+            (id_, url, struct.unpack(f"<{len(data) // 8}q", data))
+            for id_, url, data in conn.execute(asked)
+        ]
+
+    @reads
     def errors(self, conn: Connection, job_id: str) -> list[ErrorGroup]:
         """Return the failed URLs grouped by kind of error, the most frequent first."""
         oldest_first = (pages.c.fetched_at, pages.c.id)
@@ -163,7 +183,7 @@ PAGES: Select[Any] = select(
 
 def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
     """Return the conditions of *query* on the rows of `pages`, except `after`."""
-    asked = list(_flagged(query))
+    asked = [*_flagged(query), *_linked(query)]
     if query.kinds:
         asked.append(pages.c.error.in_([k.value for k in query.kinds]))
     if query.text:
@@ -176,8 +196,6 @@ def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
                 )
             )
         )
-    if query.links_to is not None:
-        asked.append(_linking(query.links_to))
     if query.depths:
         asked.append(pages.c.depth.in_(sorted(query.depths)))
     if query.min_depth is not None:
@@ -222,6 +240,14 @@ def _linking(fp: int) -> ColumnElement[bool]:
     found = _Place(key, bodies.c.data) > literal_column("0")
     own = (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS)
     return exists().where(own, found)
+
+
+def _linked(query: PageQuery) -> Iterator[ColumnElement[bool]]:
+    if query.page is not None:
+        fp, url = query.page
+        yield or_(pages.c.fp == fp, pages.c.url == clean(url))
+    if query.links_to is not None:
+        yield _linking(query.links_to)
 
 
 def _flagged(query: PageQuery) -> Iterator[ColumnElement[bool]]:

@@ -8,6 +8,7 @@ from msgspec import defstruct
 from msgspec.structs import asdict
 
 from crawlyard.core.answers.base import API, Wire, fields_as, json_value, whole
+from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -116,6 +117,11 @@ class ErrorGroupOut(Wire, frozen=True, kw_only=True):
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...]
+    referrers: Mapping[str, tuple[str, ...]]  # of each sample, if asked for
+
+
+class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
+    """A link of a page: *source* is the page, *target* where the link leads, without fragment."""
 
 
 class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):

@@ -1,0 +1,272 @@
+"""Link check: what is wrong with the links, titles and canonical URLs of a crawled site."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum, auto
+from urllib.parse import unquote
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.link import Link
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, TargetState, Via
+from crawlyard.core.quantity import counted
+
+MOST_PAGES = 100_000
+"""Pages of a job that can be checked: about 500 bytes of memory each, beside their links."""
+
+_REDIRECT = "redirect to "  # how the rule of a redirected target begins
+_MOST_HOPS = 20  # more than any crawl follows
+_UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.INTERNAL})
+"""Failures that say nothing about the URL itself."""
+
+
+class FindingKind(StrEnum):
+    """What can be wrong."""
+
+    BROKEN_LINK = auto()  # the URL fails
+    MISSING_FRAGMENT = auto()  # the page has no such id
+    REDIRECT_CHAIN = auto()  # more than one redirect in a row
+    DUPLICATE_TITLE = auto()  # several pages have it
+    CANONICAL = auto()  # the canonical URL of a page fails, redirects or names another
+
+
+class Referrer(Struct, frozen=True, kw_only=True):
+    """A page with a link."""
+
+    url: str
+    text: str  # of the link
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing that is wrong."""
+
+    kind: FindingKind
+    url: str  # where the links lead, or the page whose title or canonical URL it is
+    fragment: str = ""
+    status: int | None = None
+    detail: str
+    chain: tuple[str, ...] = ()  # the URLs that redirects lead to, in order
+    linked_from: tuple[Referrer, ...] = ()
+    pages: tuple[str, ...] = ()  # that have the same title
+    new: bool | None = None  # not found by the check it is compared with; None: no comparison
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Return what is the same in another check of the same site."""
+        return self.kind, self.url, self.fragment
+
+
+class _Seen(Struct, frozen=True):
+    """What a check keeps of a page."""
+
+    url: str  # after redirects
+    origin: str
+    status: int | None
+    error: str  # a sentence, empty: none
+    title: str
+    canonical: str
+    noindex: bool
+    unsaid: bool
+
+    @classmethod
+    def of(cls, page: Page) -> "_Seen":
+        error = page.error
+        return cls(
+            url=page.final_url,
+            origin=page.url,
+            status=page.status,
+            error=(error.detail or error.kind.value) if error else "",
+            title=page.title,
+            canonical=page.canonical,
+            noindex=page.noindex,
+            unsaid=error is not None and error.kind in _UNSAID,
+        )
+
+
+class LinkCheck(Struct):
+    """Gathers what is known of a job: first its redirects and pages, then its links."""
+
+    pages: dict[str, _Seen] = field(default_factory=dict)
+    links: int = 0
+    unchecked: set[str] = field(default_factory=set)  # targets that were not requested
+    targets: set[str] = field(default_factory=set)
+    wanted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """Fragments that links name, by the URL of the page that should have them."""
+    _external: set[str] = field(default_factory=set)  # whose redirects are not the site's
+    _redirects: dict[str, str] = field(default_factory=dict)
+    _referrers: dict[tuple[str, str], dict[Referrer, None]] = field(
+        default_factory=lambda: defaultdict(dict)
+    )
+    _chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def add_known(self, known: KnownURL) -> None:
+        """Add a URL that was redirected or skipped."""
+        if known.via is Via.EXTERNAL:
+            self._external.add(known.url)
+        redirected = known.state in {TargetState.REDIRECTED, TargetState.SKIPPED}
+        if redirected and known.rule.startswith(_REDIRECT):
+            # a canonical URL contains no space
+            self._redirects[known.url] = known.rule.removeprefix(_REDIRECT).partition(": ")[0]
+
+    def add_page(self, page: Page) -> None:
+        """Add a page."""
+        self.pages[page.final_url] = _Seen.of(page)
+
+    def add_links(self, source: str, links: Iterable[Link]) -> None:
+        """Add the links of a page, when all redirects and pages are known."""
+        for link in links:
+            self.links += 1
+            self.targets.add(link.url)
+            chain = self._chain(link.url)
+            seen = self.pages.get(chain[-1])
+            if seen is None or seen.unsaid:
+                self.unchecked.add(link.url)
+                continue
+            referrer = Referrer(url=source, text=link.text)
+            if seen.error or len(chain) > 2:
+                self._referrers[link.url, ""][referrer] = None
+            if link.fragment and not seen.error and _names_an_id(link.fragment):
+                self.wanted[seen.url].add(link.fragment)
+                self._referrers[link.url, link.fragment][referrer] = None
+
+    def findings(self, missing: Mapping[str, Collection[str]]) -> list[Finding]:
+        """Return what is wrong, sorted; *missing*: fragments that a page has not, by its URL."""
+        order = list(FindingKind)
+        found = [
+            *self._broken(),
+            *self._missing(missing),
+            *self._chained(),
+            *self._titles(),
+            *self._canonicals(),
+        ]
+        return sorted(found, key=lambda one: (order.index(one.kind), one.url, one.fragment))
+
+    def _chain(self, url: str) -> tuple[str, ...]:
+        """Return *url* and where redirects lead from it."""
+        if url not in self._redirects:
+            return (url,)
+        chain = self._chains.get(url)
+        if chain is None:
+            found = {url: None}
+            while (after := self._redirects.get(next(reversed(found)))) is not None:
+                if after in found or len(found) > _MOST_HOPS:
+                    break
+                found[after] = None
+            chain = self._chains[url] = tuple(found)
+        return chain
+
+    def _linked_from(self, url: str, fragment: str = "") -> tuple[Referrer, ...]:
+        return tuple(self._referrers.get((url, fragment), ()))
+
+    def _broken(self) -> Iterator[Finding]:
+        linked = {url for url, fragment in self._referrers if not fragment}
+        # one that nobody links to is a start URL, or listed by a sitemap
+        alone = {seen.origin for seen in self.pages.values() if seen.error and not seen.unsaid}
+        for url in linked | alone:
+            chain = self._chain(url)
+            seen = self.pages.get(chain[-1])
+            if seen is not None and seen.error:
+                yield Finding(
+                    kind=FindingKind.BROKEN_LINK,
+                    url=url,
+                    status=seen.status,
+                    detail=seen.error,
+                    chain=chain[1:],
+                    linked_from=self._linked_from(url),
+                )
+
+    def _missing(self, missing: Mapping[str, Collection[str]]) -> Iterator[Finding]:
+        for url, fragment in self._referrers:
+            chain = self._chain(url)
+            if fragment and fragment in missing.get(chain[-1], ()):
+                yield Finding(
+                    kind=FindingKind.MISSING_FRAGMENT,
+                    url=url,
+                    fragment=fragment,
+                    status=self.pages[chain[-1]].status,
+                    detail="no element of the page has this id",
+                    chain=chain[1:],
+                    linked_from=self._linked_from(url, fragment),
+                )
+
+    def _chained(self) -> Iterator[Finding]:
+        for url, fragment in self._referrers:
+            chain = self._chain(url)
+            seen = self.pages[chain[-1]]
+            alien = url in self._external
+            if not (fragment or seen.error or alien) and len(chain) > 2:
+                yield Finding(
+                    kind=FindingKind.REDIRECT_CHAIN,
+                    url=url,
+                    status=seen.status,
+                    detail=f"{len(chain) - 1} redirects, to {chain[-1]}",
+                    chain=chain[1:],
+                    linked_from=self._linked_from(url),
+                )
+
+    def _titles(self) -> Iterator[Finding]:
+        same: dict[str, list[str]] = defaultdict(list)
+        for seen in self.pages.values():
+            original = seen.canonical in ("", seen.url)
+            if seen.title and original and not (seen.error or seen.noindex):
+                same[seen.title].append(seen.url)
+        for title, urls in same.items():
+            if len(urls) > 1:
+                pages = tuple(sorted(urls))
+                detail = f"{counted(len(pages), 'page')} have the title {title!r}"
+                yield Finding(
+                    kind=FindingKind.DUPLICATE_TITLE, url=pages[0], detail=detail, pages=pages
+                )
+
+    def _canonicals(self) -> Iterator[Finding]:
+        for seen in self.pages.values():
+            if seen.error or seen.canonical in ("", seen.url):
+                continue
+            why = self._contradicts(seen.canonical)
+            if why:
+                yield Finding(
+                    kind=FindingKind.CANONICAL,
+                    url=seen.url,
+                    status=seen.status,
+                    detail=f"its canonical URL {seen.canonical} {why}",
+                )
+
+    def _contradicts(self, url: str) -> str:
+        """Return what a canonical URL should not do; empty if it is well, or not known."""
+        chain = self._chain(url)
+        if len(chain) > 1:
+            return f"redirects to {chain[-1]}"
+        named = self.pages.get(url)
+        if named is None or named.unsaid:
+            return ""
+        if named.error:
+            return f"fails: {named.error}"
+        if named.noindex:
+            return "says noindex"
+        return f"names {named.canonical}" if named.canonical not in ("", url) else ""
+
+
+def _names_an_id(fragment: str) -> bool:
+    """Return whether a fragment names an element, and not a text or a route of a script."""
+    return not fragment.startswith(("/", "!", ":~:"))
+
+
+def missing_fragments(fragments: Iterable[str], ids: Collection[str]) -> set[str]:
+    """Return the *fragments* that no id of a page answers.
+
+    Source: WHATWG HTML §7.4.6.4, «select the indicated part».
+    """
+    known = frozenset(ids)
+
+    def is_found(fragment: str) -> bool:
+        name = fragment.partition(":~:")[0]
+        return name in known or unquote(name) in known or unquote(name).lower() in {"", "top"}
+
+    return {fragment for fragment in fragments if not is_found(fragment)}
+
+
+def compared(findings: Sequence[Finding], before: Iterable[Finding]) -> list[Finding]:
+    """Return *findings*, each marked as new if it is not among those *before*."""
+    known = {one.key for one in before}
+    return [replace(one, new=one.key not in known) for one in findings]

@@ -1,0 +1,281 @@
+"""`crawlyard check`: what is broken on a site, all pages that link to it, and the exit code."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.acceptance.shell import FAST, Shell
+
+HOME = """<title>Home</title><a href="/part">the part</a> <a href="/gone">was here</a>
+<a href="/part#yes">yes</a> <a href="/part#no">no</a> <a href="/part#top">up</a>
+<a href="/old">long way</a> <a href="/once">short way</a> <a href="#here">here</a>
+<a href="https://other.example/">elsewhere</a> <a name="here">x</a>"""
+PART = """<title>Twin</title><link rel="canonical" href="/gone"><p id="yes">
+<a href="/gone">also <b>here</b></a> <a href="/twin#caf%C3%A9">twin</a> <a href="/old#lost">o</a>"""
+TWIN = """<title>Twin</title><h1 id="café">Twin</h1><a href="/">home</a>"""
+OTHER = "<title>Twin</title><a href='/leads-to-gone'>through a redirect</a>"
+
+
+@dataclass
+class Site:
+    """A small site in this process: pages by path, or where a path redirects to."""
+
+    pages: dict[str, str] = field(
+        default_factory=lambda: {"/": HOME, "/part": PART, "/twin": TWIN, "/other": OTHER}
+    )
+    redirects: dict[str, str] = field(
+        default_factory=lambda: {
+            "/old": "/older",
+            "/older": "/other",
+            "/once": "/twin",
+            "/leads-to-gone": "/gone",
+        }
+    )
+    no_head: frozenset[str] = frozenset()  # paths that refuse HEAD
+    url: str = ""
+    asked: list[str] = field(default_factory=list)  # methods and paths
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with served(Site()) as found:
+        yield found
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Site]:
+    """Another site, that the first may link to."""
+    pages = {"/robots.txt": "User-agent: *\nDisallow: /private", "/well": "<a href='/more'>x</a>"}
+    pages |= {"/get-only": "well", "/private": "not for us", "/not-asked": "excluded"}
+    moved, no_head = {"/moved": "/moved-on", "/moved-on": "/well"}, frozenset({"/get-only", "/no"})
+    with served(Site(pages, moved, no_head)) as found:
+        yield found
+
+
+@contextmanager
+def served(found: Site) -> Iterator[Site]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            found.asked.append(f"{self.command} {self.path}")
+            if self.command == "HEAD" and self.path in found.no_head:
+                self.send_response(405)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            to, page = found.redirects.get(self.path), found.pages.get(self.path)
+            self.send_response(301 if to else 404 if page is None else 200)
+            if to:
+                self.send_header("Location", to)
+            body = (page or "").encode()
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        found.url = f"http://127.0.0.1:{server.server_port}"
+        yield found
+        server.shutdown()
+
+
+def checked(shell: Shell, site: Site, *words: str, code: int = 13) -> Any:
+    """Return what a check finds, without the address of the site."""
+    ran = shell.run("check", f"{site.url}/", *FAST, "--json", *words)
+    assert ran.returncode == code, ran.stderr
+    return json.loads(ran.stdout.replace(site.url, ""))
+
+
+def of_kind(found: Any, kind: str) -> list[Any]:
+    return [one for one in found["items"] if one["kind"] == kind]
+
+
+def test_all_that_is_wrong_is_found_with_every_page_that_links_to_it(
+    either: Shell, site: Site
+) -> None:
+    found = checked(either, site)
+
+    gone, through = of_kind(found, "broken_link")
+    assert (gone["url"], gone["status"], gone["detail"]) == ("/gone", 404, "answered 404")
+    assert gone["linked_from"] == [
+        {"url": "/", "text": "was here"},
+        {"url": "/part", "text": "also here"},
+    ]
+    assert (through["url"], through["chain"]) == ("/leads-to-gone", ["/gone"])
+    assert [by["url"] for by in through["linked_from"]] == ["/other"]
+    missing = [(one["url"], one["fragment"]) for one in of_kind(found, "missing_fragment")]
+    assert missing == [("/old", "lost"), ("/part", "no")]
+    (chain,) = of_kind(found, "redirect_chain")
+    assert (chain["url"], chain["chain"]) == ("/old", ["/older", "/other"])
+    (title,) = of_kind(found, "duplicate_title")
+    assert title["pages"] == ["/other", "/twin"]  # the third is no original
+    (canonical,) = of_kind(found, "canonical")
+    assert (canonical["url"], canonical["detail"]) == (
+        "/part",
+        "its canonical URL /gone fails: answered 404",
+    )
+    assert found["counts"] == {
+        "broken_link": 2,
+        "missing_fragment": 2,
+        "redirect_chain": 1,
+        "duplicate_title": 1,
+        "canonical": 1,
+    }
+    assert (found["unchecked"], found["since"], found["fragments"]) == (1, None, True)
+
+
+def test_people_get_a_row_for_every_link(shell: Shell, site: Site) -> None:
+    ran = shell.run("check", f"{site.url}/", *FAST, "-o", "csv")
+    assert ran.returncode == 13
+    rows = [line.split(",") for line in ran.stdout.replace(site.url, "").splitlines()]
+    assert rows[0] == ["kind", "new", "status", "url", "linked from", "text", "detail"]
+    assert [row[3:5] for row in rows if row[:1] == ["broken_link"]] == [
+        ["/gone", "/"],
+        ["/gone", "/part"],
+        ["/leads-to-gone", "/other"],
+    ]
+    assert "2 broken links, 2 missing fragments, 1 redirect chain" in ran.stderr
+    assert "1 URL not checked" in ran.stderr
+
+
+def test_a_site_without_faults_is_well_and_the_job_is_in_the_list(shell: Shell, site: Site) -> None:
+    site.pages = {"/": "<title>One</title><a href='/two#x'>two</a>", "/two": "<b id=x><a href='/'>"}
+    site.redirects = {}
+
+    found = checked(shell, site, "--tag", "nightly", code=0)
+
+    assert (found["items"], found["links"], found["pages"]) == ([], 2, 2)
+    (job,) = json.loads(shell.run("jobs", "list", "--tag", "check", "--json").stdout)
+    assert job["id"] == found["job_id"]
+    assert job["spec"]["tags"] == ["nightly", "check"]
+
+
+def test_only_what_is_new_since_the_last_check_fails(either: Shell, site: Site) -> None:
+    def new(found: Any) -> list[str]:
+        return [one["url"] for one in found["items"] if one["new"]]
+
+    first = checked(either, site, "--fail-on", "new")
+    assert {one["new"] for one in first["items"]} == {None}  # there is nothing to compare with
+    same = checked(either, site, "--fail-on", "new", code=0)
+    assert (same["since"], new(same)) == (first["job_id"], [])
+    site.pages["/"] += "<a href='/lost'>a new one</a>"
+    more = checked(either, site, "--fail-on", "new", "--junit", "links.xml")
+    assert (more["since"], new(more)) == (same["job_id"], ["/lost"])
+    checked(either, site, "--fail-on", "none", code=0)
+
+    suite = ET.parse(either.folder / "links.xml").getroot()
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("8", "1", "7")
+    (case,) = [one for one in suite if one.find("failure") is not None]
+    assert case.get("name") == f"{site.url}/lost"
+    assert case.findtext("failure") == f"linked from {site.url}/: a new one"
+
+
+LINKED = ("well", "well", "gone", "get-only", "no", "moved", "private", "not-asked")
+
+
+def test_other_sites_are_asked_once_and_not_followed(
+    either: Shell, site: Site, elsewhere: Site
+) -> None:
+    links = "".join(f"<a href='{elsewhere.url}/{path}'>{path}</a>" for path in LINKED)
+    site.pages = {"/": f"{links}<a href='/two'>", "/two": f"<title>2</title>{links}"}
+    site.pages["/two"] += "<a href='/out'>out</a>"
+    site.redirects = {"/out": f"{elsewhere.url}/gone"}
+
+    found = checked(either, site, "--externals", "--exclude", "*/not-asked")
+
+    broken = {one["url"].replace(elsewhere.url, "E"): one for one in found["items"]}
+    assert sorted(broken) == ["/out", "E/gone", "E/no"]  # and no chain, as they are not ours
+    assert [by["url"] for by in broken["E/gone"]["linked_from"]] == ["/", "/two"]
+    assert broken["/out"]["chain"] == [f"{elsewhere.url}/gone"]
+    assert sorted(elsewhere.asked) == [
+        "GET /get-only",
+        "GET /no",
+        "GET /robots.txt",
+        "HEAD /get-only",
+        "HEAD /gone",
+        "HEAD /moved",
+        "HEAD /moved-on",
+        "HEAD /no",
+        "HEAD /well",
+    ]
+    assert found["unchecked"] == 2  # robots.txt forbids one, a pattern the other
+    pages = json.loads(either.run("jobs", "pages", "last", "--query", "well", "--json").stdout)
+    assert [(page["status"], page["links"], page["text"]) for page in pages] == [(200, 0, None)]
+
+
+def test_no_more_other_sites_are_asked_than_allowed(
+    shell: Shell, site: Site, elsewhere: Site
+) -> None:
+    links = "".join(f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9))
+    site.pages, site.redirects = {"/": links}, {}
+
+    found = checked(shell, site, "--externals", "--max-externals", "4")
+
+    assert (len(found["items"]), found["unchecked"]) == (4, 5)
+    assert len(elsewhere.asked) == 5  # with robots.txt
+    elsewhere.asked.clear()
+    checked(shell, site, code=0)
+    assert elsewhere.asked == []
+    alone = shell.run("check", f"{site.url}/", "--max-externals", "4")
+    assert (alone.returncode, "--max-externals" in alone.stderr) == (2, True)
+
+
+def test_a_check_that_goes_on_asks_no_more_other_sites_in_all(
+    shell: Shell, site: Site, elsewhere: Site
+) -> None:
+    links = [f"<a href='{elsewhere.url}/{n}'>{n}</a>" for n in range(9)]
+    site.redirects = {}
+    site.pages = {"/": "".join([*links[:3], "<a href='/two'>"]), "/two": "".join(links[3:])}
+    limits = ("--max-externals", "4", "--max-pages", "1")
+
+    part = shell.run("check", f"{site.url}/", *FAST, "--externals", *limits, "--json")
+    assert json.loads(part.stdout)["pages"] == 1, part.stderr
+    assert shell.run("jobs", "set", "last", "limits.pages=none").returncode == 0
+    assert shell.run("jobs", "resume", "last", "--watch").returncode == 0
+
+    assert len([one for one in elsewhere.asked if "robots" not in one]) == 4
+
+
+def test_a_check_that_cannot_begin_says_so(shell: Shell, site: Site) -> None:
+    nowhere = shell.run("check", f"{site.url}/", *FAST, "--junit", "no/such/links.xml")
+    assert nowhere.returncode == 1
+    assert "there is no folder no/such" in nowhere.stderr
+    ended = shell.run("check", f"{site.url}/nothing", *FAST)
+    assert ended.returncode == 10  # as of a crawl: no start URL could be fetched
+    assert shell.run("check").returncode == 2
+
+
+def test_links_of_a_job_are_found_and_exported(either: Shell, site: Site) -> None:
+    assert either.run("crawl", f"{site.url}/", *FAST, "-q").returncode == 0
+    gone = f"{site.url}/gone"
+
+    pages = either.run("jobs", "pages", "last", "--links-to", gone, "-q").stdout.split()
+    assert pages == [f"{site.url}/", f"{site.url}/part"]
+    assert set(either.run("pages", "--links-to", gone, "-q").stdout.split()) == set(pages)
+    wrong = either.run("jobs", "pages", "last", "--links-to", "gone")
+    assert (wrong.returncode, wrong.stderr.startswith("error: --links-to: ")) == (2, True)
+    wrong = either.run("jobs", "links", "last", "--from", "gone")
+    assert (wrong.returncode, wrong.stderr.startswith("error: --from: ")) == (2, True)
+    ran = either.run("jobs", "export", "last", "--links", "--out", "links.csv")
+    assert ran.returncode == 0, ran.stderr
+    assert "14 links, " in ran.stderr
+    header, *rows = (either.folder / "links.csv").read_text().splitlines()
+    assert header == "source,target,fragment,kind,rel,text"
+    assert f"{site.url}/part,{gone},,a,,also here" in rows
+    refused = either.run("jobs", "export", "last", "--links", "--out", "links.parquet")
+    assert refused.returncode == 2
+    assert not (either.folder / "links.parquet").exists()
