@@ -236,14 +236,16 @@ def _found(document: turbohtml.Document) -> _Found:
     return _Found(nodes, hrefs, rels)
 
 
-def _outgoing(found: _Found, urls: Sequence[str]) -> Iterator[tuple[str, str, str, str, str]]:
+def _outgoing(
+    found: _Found, urls: Sequence[str], *, own: bool
+) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets.
 
-    What leads to a place of the page itself is left out: every heading of a manual has such a link.
+    Links to a place of the page itself are in it if *own*: every heading of a manual has one.
     """
     rels = found.rels or repeat("")
     for node, href, url, rel in zip(found.nodes, found.hrefs, urls, rels, strict=False):
-        if url and not href.startswith("#"):
+        if url and (own or not href.startswith("#")):
             fragment = href.partition("#")[2] if "#" in href else ""
             yield url, fragment, _KINDS.get(node.tag, LinkKind.A), rel, _words_of(node)
 
@@ -288,7 +290,8 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     found = _found(document)
     urls = base.each(found.hrefs)
     links, nofollow = _links(urls, found.rels, closed=closed, follow=wanted.follow_nofollow)
-    outgoing = dict.fromkeys(islice(_outgoing(found, urls), MAX_LINKS))
+    each = _outgoing(found, urls, own=wanted.anchors)
+    outgoing = dict.fromkeys(islice(each, MAX_LINKS))
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
     named = _href(document, "link[rel~=canonical i][href]")
     after = None if refresh is None else base.join(refresh)
