@@ -234,9 +234,18 @@ def _found(document: turbohtml.Document) -> _Found:
     return _Found(nodes, hrefs, rels)
 
 
-def _outgoing(found: _Found, urls: Sequence[str]) -> Iterator[tuple[str, str, str, str, str]]:
-    """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets."""
+def _outgoing(
+    found: _Found, urls: Sequence[str], refresh: str | None, *, closed: bool
+) -> Iterator[tuple[str, str, str, str, str]]:
+    """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets.
+
+    *closed* if the whole page says nofollow.
+    """
+    if refresh is not None:
+        yield refresh, "", LinkKind.REFRESH, "", ""
     rels = found.rels or repeat("")
+    if closed:
+        rels = [f"{rel} nofollow".lstrip() for rel in found.rels or [""] * len(urls)]
     for node, href, url, rel in zip(found.nodes, found.hrefs, urls, rels, strict=False):
         if url:
             fragment = href.partition("#")[2] if "#" in href else ""
@@ -276,10 +285,10 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     found = _found(document)
     urls = base.each(found.hrefs)
     links, nofollow = _links(urls, found.rels, closed=closed, follow=wanted.follow_nofollow)
-    outgoing = dict.fromkeys(islice(_outgoing(found, urls), MAX_LINKS))
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
-    named = _href(document, "link[rel~=canonical i][href]")
     after = None if refresh is None else base.join(refresh)
+    outgoing = dict.fromkeys(islice(_outgoing(found, urls, after, closed=closed), MAX_LINKS))
+    named = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
     root = document.root
