@@ -8,16 +8,18 @@ import os
 import random
 import signal
 import sys
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import time
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, State
 from crawlyard.demo.hits import Hit, read_log
-from tests.engine.rig import a_spec, opened, outcome
+from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.site import served_elsewhere
 
 CONCURRENCY = 6
@@ -87,6 +89,22 @@ def _answered_before(kill: Kill | None, hit: Hit) -> float:
     return kill.epoch - (hit.epoch + hit.answered_at - hit.at)
 
 
+async def killed(log: Path, data_dir: Path, database_url: str, times: int) -> AsyncIterator[Kill]:
+    """Kill one worker after the other, *times* times; let the last one work to the end."""
+    chance = random.Random(20)
+    for _ in range(times):
+        seen = hits_so_far(log)
+        process = await a_worker(data_dir, database_url)
+        await first_new_hit(log, seen, process)
+        assert process.returncode is None, "the crawl was over before all kills were made"
+        await asyncio.sleep(chance.uniform(0, 0.35))
+        yield Kill(time())
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
+    survivor = await a_worker(data_dir, database_url)
+    await survivor.wait()
+
+
 @pytest.fixture
 def database_url(request: pytest.FixtureRequest) -> str:
     if request.param == "sqlite":
@@ -109,8 +127,6 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     database_url: str, times: int, pages: int, tmp_path: Path
 ) -> None:
     log = tmp_path / "hits.jsonl"
-    chance = random.Random(20)
-    kills: list[Kill] = []
     options = ("--pages", str(pages), "--plain", "--latency-ms", "30", "--log", str(log))
     async with (
         served_elsewhere(*options) as site,
@@ -118,17 +134,7 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     ):
         spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
         job = await yard.jobs.submit(LOCAL, spec)
-        while len(kills) < times:
-            seen = hits_so_far(log)
-            process = await a_worker(tmp_path / "data", database_url)
-            await first_new_hit(log, seen, process)
-            assert process.returncode is None, "the crawl was over before all kills were made"
-            await asyncio.sleep(chance.uniform(0, 0.35))
-            kills.append(Kill(time()))
-            process.send_signal(signal.SIGKILL)
-            await process.wait()
-        survivor = await a_worker(tmp_path / "data", database_url)
-        await survivor.wait()
+        kills = [kill async for kill in killed(log, tmp_path / "data", database_url, times)]
         found = await outcome(yard, job.id)
 
     hits = read_log(log)
@@ -142,3 +148,24 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     assert max(costs.values()) < STARVED_S
     assert sum(cost > CHECKPOINT_S for cost in costs.values()) <= max(1, times // 4)
     assert len(hits) > pages  # the kills did hit something
+
+
+@pytest.mark.timeout(900)
+async def test_a_kill_between_a_304_and_its_checkpoint_loses_nothing(tmp_path: Path) -> None:
+    log, pages, times = tmp_path / "hits.jsonl", 150, 3
+    options = ("--pages", str(pages), "--plain", "--latency-ms", "30", "--log", str(log))
+    async with served_elsewhere(*options) as site, opened(tmp_path, database_url="") as yard:
+        spec = a_spec(site, concurrency=CONCURRENCY, per_host=CONCURRENCY)
+        first = await crawled(yard, spec)
+        seen = hits_so_far(log)
+        job = await yard.jobs.submit(LOCAL, replace(spec, since=first.job.id))
+        async for _ in killed(log, tmp_path / "data", "", times):
+            pass
+        found = await outcome(yard, job.id)
+
+    assert found.job.state is State.COMPLETED
+    assert found.ok == first.ok
+    assert max(found.stored.values()) == 1
+    assert found.usage.pages == found.usage.unchanged == pages
+    assert found.usage.bytes_saved == sum(page.bytes for page in first.pages)
+    assert hits_so_far(log) - seen > pages  # the kills did hit something

@@ -6,7 +6,7 @@ import pytest
 
 from crawlyard.demo.request import Request
 from crawlyard.demo.server import MAX_HEAD, Raw, SiteServer
-from crawlyard.demo.site import Answer
+from crawlyard.demo.site import EDITED_AT, Answer
 from tests.site import (
     GraphSite,
     Serve,
@@ -120,6 +120,32 @@ async def test_an_answer_without_a_body_has_no_length(site_server: Serve, status
 
     assert (reply.status, reply.body) == (status, b"")
     assert "content-length" not in reply.headers
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        ({"If-None-Match": '"1"'}, 304),
+        ({"If-None-Match": 'W/"0", W/"1"'}, 304),
+        ({"If-None-Match": "*"}, 304),
+        ({"If-None-Match": '"2"'}, 200),
+        ({"If-None-Match": '"2"', "If-Modified-Since": EDITED_AT}, 200),
+        ({"If-Modified-Since": EDITED_AT}, 304),
+        ({"If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 200),
+        ({"If-Modified-Since": "yesterday"}, 200),
+    ],
+)
+async def test_what_has_not_changed_is_not_sent_again(
+    site_server: Serve, asked: dict[str, str], status: int
+) -> None:
+    headers = (("ETag", '"1"'), ("Last-Modified", EDITED_AT), ("Content-Type", "text/plain"))
+    server = await site_server(Given(Answer(200, headers, b"body")))
+
+    reply = await ask(server, "/", *(f"{name}: {value}" for name, value in asked.items()))
+
+    assert (reply.status, reply.body) == (status, b"body" if status == 200 else b"")
+    assert reply.headers["etag"] == '"1"'
+    assert ("content-type" in reply.headers) is (status == 200)
 
 
 async def test_a_site_may_write_its_own_bytes(site_server: Serve) -> None:

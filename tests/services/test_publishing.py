@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
@@ -61,7 +62,7 @@ async def test_the_owners_schedules_keep_the_default_of_a_credential(rig: Rig) -
 
     assert [(one.name, one.fields) for one in saved.kept] == [("nightly", ("params.token",))]
     assert saved.template.parameters[0].default is None
-    assert after.spec == before.spec
+    assert replace(after.spec, since=None) == before.spec
     assert after.spec.headers == (("Authorization", "Bearer s3cret"),)
     assert await rig.ledger(schedule_id) == ["1 ran on_time", "2 ran on_time"]
     assert await rig.told(schedule_id) == ["created", "updated"]
@@ -116,7 +117,7 @@ async def test_whatever_else_is_taken_out_stays_in_the_owners_schedules(
     after = await last(rig, schedule_id)
 
     assert [one.fields for one in saved.kept] == [fields]
-    assert form_of(after.spec) == form_of(before.spec)
+    assert form_of(replace(after.spec, since=None)) == form_of(before.spec)
 
 
 async def test_the_event_of_each_schedule_names_what_changed_in_it(rig: Rig) -> None:

@@ -64,6 +64,8 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "timeout_s": SPANS.filter(bool),
         "headers": PAIRS,
         "extract": PAIRS,
+        "since": st.none() | st.uuids().map(str),
+        "full_every": st.none() | st.integers(1, 1000),
         "retention_s": st.none() | st.just(FOREVER_S) | SPANS,
         "webhooks": lists().map(lambda urls: tuple(JobWebhook(url=url) for url in urls)),
     }

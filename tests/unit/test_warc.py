@@ -3,6 +3,7 @@
 import gzip
 import io
 from collections.abc import AsyncGenerator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,26 @@ def test_a_body_that_is_not_whole_is_said_to_be_truncated() -> None:
     _, (whole, _), (cut, _) = read(a_file(CAPTURE, replace(CAPTURE, truncated=True)))
     assert whole.rec_headers.get_header("WARC-Truncated") is None
     assert cut.rec_headers.get_header("WARC-Truncated") == "unspecified"
+
+
+def test_a_page_that_had_not_changed_is_its_body_and_a_revisit_of_it() -> None:
+    seen_at = NOW + timedelta(days=1)
+
+    _, (sent, body), (revisit, nothing) = read(
+        a_file(replace(CAPTURE, seen_at=seen_at, etag='"1"'))
+    )
+
+    assert (sent.rec_type, body) == ("response", BODY)
+    assert (revisit.rec_type, nothing) == ("revisit", b"")
+    assert revisit.http_headers.get_statuscode() == "304"
+    assert revisit.http_headers.get_header("ETag") == '"1"'
+    told = revisit.rec_headers.get_header
+    assert told("WARC-Profile").endswith("/warc/1.1/revisit/server-not-modified")
+    assert told("WARC-Target-URI") == told("WARC-Refers-To-Target-URI") == CAPTURE.url
+    assert told("WARC-Date").startswith(seen_at.strftime("%Y-%m-%dT%H:%M:%S"))
+    assert told("WARC-Refers-To-Date") == sent.rec_headers.get_header("WARC-Date")
+    assert told("WARC-Refers-To") == sent.rec_headers.get_header("WARC-Record-ID")
+    assert told("WARC-Record-ID") != told("WARC-Refers-To")
 
 
 def test_no_header_of_a_page_breaks_a_record() -> None:

@@ -39,6 +39,7 @@ __all__ = [
 ]
 
 N = TypeVar("N", int, float)
+V = TypeVar("V", int, float, str)
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, section 5.6.2
 _HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
@@ -99,13 +100,13 @@ NO_PAIR = Pair(NONE, "")
 
 
 class Ceiling(Struct, frozen=True):
-    """A limit that was asked for; ``None``: that there is none."""
+    """A value that was asked for, such as a limit; ``None``: that there is none."""
 
-    value: float | None
+    value: float | str | None
 
 
-def ceiling(parser: Callable[[str], float]) -> Callable[[str], Ceiling]:
-    """Return what reads a limit by *parser*, or "none"."""
+def ceiling(parser: Callable[[str], V]) -> Callable[[str], Ceiling]:
+    """Return what reads a value by *parser*, or "none"."""
 
     def read(text: str) -> Ceiling:
         if text.strip().lower() == NONE:
@@ -115,7 +116,7 @@ def ceiling(parser: Callable[[str], float]) -> Callable[[str], Ceiling]:
     return read
 
 
-def _read(parser: Callable[[str], N], text: str, word: str) -> N:
+def _read(parser: Callable[[str], V], text: str, word: str) -> V:
     """Return what *parser* reads; where it cannot, its error names the *word* that does as well."""
     try:
         return parser(text)

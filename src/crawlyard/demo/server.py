@@ -4,11 +4,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from email.utils import formatdate
+from email.utils import formatdate, parsedate_to_datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, TypeAlias, runtime_checkable
+
+from msgspec.structs import replace
 
 from crawlyard.demo.hits import Hit, Journal
 from crawlyard.demo.request import BadRequest, Request, parse
@@ -21,6 +23,7 @@ Raw: TypeAlias = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitabl
 """An answer that writes its own bytes, possibly none or malformed; the connection then closes."""
 
 _log = logging.getLogger(__name__)
+_KEPT_IF_UNCHANGED = frozenset({"etag", "last-modified", "cache-control", "vary"})
 _NO_BODY = frozenset({204, 304})
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 
@@ -181,8 +184,10 @@ class SiteServer:
             return Answer(405, (("Allow", "GET, HEAD"),))
         try:
             if isinstance(self.site, HeaderSite):
-                return self.site.answer_request(request)
-            return self.site.answer(request.method, request.path, request.host)
+                answer = self.site.answer_request(request)
+            else:
+                answer = self.site.answer(request.method, request.path, request.host)
+            return _checked(answer, request) if isinstance(answer, Answer) else answer
         except Exception:  # noqa: BLE001 - a faulty site must not stop the server
             _log.exception("the site failed at %s", request.path)
             return Answer(500)
@@ -215,6 +220,30 @@ class SiteServer:
         if second != self._date[0]:
             self._date = (second, formatdate(second, usegmt=True))
         return self._date[1]
+
+
+def _checked(answer: Answer, request: Request) -> Answer:
+    """Return *answer*, or a 304 in place of a 200 that has not changed.
+
+    Source: RFC 9110, section 13.2.2.
+    """
+    if answer.status != 200 or not _is_unchanged(answer, request):
+        return answer
+    kept = tuple(header for header in answer.headers if header[0].lower() in _KEPT_IF_UNCHANGED)
+    return replace(answer, status=304, headers=kept, body=b"")
+
+
+def _is_unchanged(answer: Answer, request: Request) -> bool:
+    has = {name.lower(): value for name, value in answer.headers}
+    if (asked := request.headers.get("if-none-match")) is not None:
+        mine = has.get("etag", "").removeprefix("W/")
+        theirs = (tag.strip().removeprefix("W/") for tag in asked.split(","))
+        return bool(mine) and any(tag in {mine, "*"} for tag in theirs)
+    try:
+        since = parsedate_to_datetime(request.headers["if-modified-since"])
+        return parsedate_to_datetime(has["last-modified"]) <= since
+    except (KeyError, ValueError, TypeError):
+        return False
 
 
 async def _let_go(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -82,6 +82,9 @@ class BatchDraft(Struct):
             tally.pages += page.status is not None
             tally.errors += page.error is not None
             tally.needs_scripts += page.needs_scripts
+            if page.unchanged_since is not None:
+                tally.unchanged += 1
+                tally.bytes_saved += page.bytes
             self.nearly_empty += page.nearly_empty
             tally.bad_redirects += outcome.redirects
 

@@ -31,6 +31,7 @@ from crawlyard.core.jobs.limits import Usage, reason_of
 from crawlyard.core.jobs.spec import JobSpec, Strategy
 from crawlyard.core.jobs.spread import Share
 from crawlyard.engine.batch import BatchDraft, Tally
+from crawlyard.engine.conditional import Earlier
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
@@ -70,6 +71,8 @@ class Start(Struct, frozen=True):
     load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
     part: Part = field(default_factory=Part)
     may_send: Callable[[], bool] = lambda: True  # while false, no request starts
+    earlier: Earlier | None = None  # pages of an earlier run; None: all are sent again
+    note: str = ""  # for the job's events
 
 
 class CrawlEnd(Struct, frozen=True):
@@ -141,7 +144,10 @@ class Crawl:
             self._discovery,
             spend=self._draft.spend,
             may_send=start.may_send,
+            earlier=start.earlier,
         )
+        if start.note:
+            self._draft.note(start.note)
         self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
         tools.gate.queue(start.key, self._turns.frontier.waiting)
         self._lanes = Lanes(self._turns, tools.gate, tools.clock)

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -10,11 +10,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.crawl.link import LinkKind, followed
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
+from crawlyard.engine.conditional import Earlier, Prior, conditions, unchanged
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
@@ -42,6 +44,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _TRANSIENT = frozenset({500, 502, 503, 504})
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
 """Headers of a spec that are sent to every site; all others may be credentials."""
+_NO_HEADERS: Mapping[str, str] = {}
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
@@ -73,7 +76,9 @@ class Visitor:
         *,
         spend: Callable[[int], None],
         may_send: Allowed,
+        earlier: Earlier | None = None,
     ) -> None:
+        self._earlier = earlier
         self._fetcher = fetcher
         self._spend = spend  # told the wire size of each body
         self._may_send = may_send
@@ -111,17 +116,20 @@ class Visitor:
         url: str,
         go: Callable[[Allowed], Awaitable[None]],
         max_body: int | None = None,
+        also: Mapping[str, str] = _NO_HEADERS,
         *,
         head: bool = False,
     ) -> Response:
         """Send one request when *go*, a method of its slot, returns; return the response.
+
+        *also* are headers for this request alone.
 
         Raises:
             FetchFailed: there was no usable response.
         """
         response = await self._fetcher.fetch(
             url,
-            self._headers_for(url),
+            {**self._headers_for(url), **also},
             max_body or self._spec.max_body,
             partial(go, self._may_send),
             head=head,
@@ -143,9 +151,15 @@ class Visitor:
     async def _outcome(self, target: Target, slot: Slot) -> Outcome:
         gate = self._tools.gate
         try:
-            head = target.via is Via.EXTERNAL and not target.tries
+            external = target.via is Via.EXTERNAL
+            head = external and not target.tries
             cap = _CAPS.get(target.via)
-            response = await self.ask(target.url, slot.go_soon, cap, head=head)
+            prior = None
+            if self._earlier is not None and not external:
+                prior = await self._earlier(target.fp)
+            asked = conditions(prior, self._spec) if prior is not None else _NO_HEADERS
+            prior = prior if asked else None
+            response = await self.ask(target.url, slot.go_soon, cap, asked, head=head)
         except FetchFailed as failure:
             return self._after_failure(target, failure)
         finally:
@@ -159,7 +173,7 @@ class Visitor:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
             return self._read_sitemap(target, response)
-        return await self._read(target, response)
+        return await self._read(target, response, prior)
 
     def _checked(self, target: Target, response: Response) -> Outcome:
         """Return the outcome of a link out of scope; of its page, nothing is kept."""
@@ -170,10 +184,14 @@ class Visitor:
         outcome = record.answered(target, answer, Extracted(), self._spec, now)
         return replace(outcome, bodies={})
 
-    async def _read(self, target: Target, response: Response) -> Outcome:
+    async def _read(self, target: Target, response: Response, prior: Prior | None) -> Outcome:
+        """Return the outcome of a final response; *prior* if it was asked for changes of that."""
         if target.via is Via.EXTERNAL:
             return self._checked(target, response)
         now = self._tools.clock.now()
+        if response.status == 304 and prior is not None:
+            self._follow_again(target, prior)
+            return unchanged(target, prior, response, now)
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):
             return record.answered(target, response, None, self._spec, now)
@@ -197,10 +215,18 @@ class Visitor:
 
     def _follow(self, target: Target, extracted: Extracted) -> None:
         self._finds.lost_credentials(extracted.credentials)
-        for url in self._finds.unknown(extracted.links):
+        self._offer(target, extracted.links, extracted.refresh)
+
+    def _follow_again(self, target: Target, prior: Prior) -> None:
+        links = followed(prior.links, nofollow=self._spec.follow_nofollow)
+        refreshes = (link.url for link in prior.links if link.kind is LinkKind.REFRESH)
+        self._offer(target, links, next(refreshes, None))
+
+    def _offer(self, target: Target, links: Sequence[str], refresh: str | None) -> None:
+        for url in self._finds.unknown(links):
             self._finds.offer(url, target, Via.LINK)
-        if extracted.refresh is not None and target.hops < MAX_HOPS:
-            self._finds.offer(extracted.refresh, target, Via.REFRESH)
+        if refresh is not None and target.hops < MAX_HOPS:
+            self._finds.offer(refresh, target, Via.REFRESH)
 
     def _read_sitemap(self, target: Target, response: Response) -> Outcome:
         read = sitemaps.parse(response.body, target.url)

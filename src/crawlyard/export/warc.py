@@ -31,6 +31,7 @@ REBUILT = (
     "are not kept."
 )
 
+_NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
 _NO_LONGER_TRUE = frozenset({"content-encoding", "transfer-encoding", "content-length"})
 _BREAKS = re.compile("[\r\n\0]+")
 
@@ -40,12 +41,14 @@ class Capture(Struct, frozen=True, kw_only=True):
 
     key: str  # unique among all pages of all instances
     url: str  # the URL that answered
-    at: datetime
+    at: datetime  # when the body was sent
     status: int
     content_type: str
     headers: Sequence[tuple[str, str]] | None  # of the response, in order; None: not stored
     body: bytes  # without content coding
     truncated: bool = False
+    seen_at: datetime | None = None  # when the site said that it had not changed since
+    etag: str = ""
 
 
 class Warc:
@@ -74,12 +77,11 @@ class Warc:
         return self._written(record)
 
     def record(self, capture: Capture) -> bytes:
-        """Return the record of one page: a response, or a resource if there are no headers."""
-        about = {
-            "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, capture.key)}>",
-            "WARC-Warcinfo-ID": self._info_id,
-            "WARC-Date": f"{capture.at.astimezone(UTC).isoformat('T', 'milliseconds')[:-6]}Z",
-        }
+        """Return the record of one page: a response, or a resource if there are no headers.
+
+        Of a page that had not changed, a revisit follows, so that the file is complete by itself.
+        """
+        about = self._about(capture.key, capture.at)
         if capture.truncated:
             about["WARC-Truncated"] = "unspecified"
         headers = _headers(capture)
@@ -92,7 +94,38 @@ class Warc:
             warc_content_type=_line(capture.content_type) if headers is None else "",
             http_headers=headers,
         )
+        sent = self._written(record)
+        if capture.seen_at is None:
+            return sent
+        return sent + self._revisit(capture, capture.seen_at, about)
+
+    def _revisit(self, capture: Capture, seen_at: datetime, sent: Mapping[str, str]) -> bytes:
+        """Return the record of a 304, which refers to the one of the body.
+
+        Source: ISO 28500:2017, section 6.7.3, profile "server not modified".
+        """
+        about = self._about(f"{capture.key}/revisit", seen_at) | {
+            "WARC-Profile": _NOT_MODIFIED,
+            "WARC-Refers-To": sent["WARC-Record-ID"],
+            "WARC-Refers-To-Target-URI": capture.url,
+            "WARC-Refers-To-Date": sent["WARC-Date"],
+        }
+        etag = [("ETag", _line(capture.etag))] if capture.etag else []
+        record = self._writer.create_warc_record(
+            capture.url,
+            "revisit",
+            warc_headers_dict=about,
+            http_headers=StatusAndHeaders("304 Not Modified", etag, protocol="HTTP/1.1"),
+        )
         return self._written(record)
+
+    def _about(self, key: str, at: datetime) -> dict[str, str]:
+        """Return the headers that every record of a page has."""
+        return {
+            "WARC-Record-ID": f"<urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, key)}>",
+            "WARC-Warcinfo-ID": self._info_id,
+            "WARC-Date": f"{at.astimezone(UTC).isoformat('T', 'milliseconds')[:-6]}Z",
+        }
 
     def _written(self, record: object) -> bytes:
         self._writer.write_record(record)

@@ -58,7 +58,8 @@ def crawl(
         raise Invalid("--out", "the job ends elsewhere; export it later by `crawlyard jobs export`")
     template = use.asked()
     if not template:
-        spec = spec_of(form)  # what is wrong with it is said before anything is opened
+        given = {name: value for name, value in form.items() if name != "since"}
+        spec = spec_of(given)  # what is wrong with it is said before anything is opened
         if export is not None:
             export.check_kept(html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, export=export)

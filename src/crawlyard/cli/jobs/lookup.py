@@ -1,6 +1,6 @@
 """Which jobs a command is about: by a word for one, or by a filter."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -46,6 +46,14 @@ async def job_id_of(session: "Session", word: str) -> str:
     if len(found) > 1 and not last:
         raise Invalid("id", f"more than one job begins or ends with {word!r}; give more of it")
     return found[0].id
+
+
+async def resolved(session: "Session", form: Mapping[str, object]) -> dict[str, object]:
+    """Return the form of a spec with the id of the job that its `since` names."""
+    since, found = form.get("since"), dict(form)
+    if isinstance(since, str):
+        found["since"] = await job_id_of(session, since)
+    return found
 
 
 class _JobFilter(Struct, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from crawlyard.cli.jobs.exports import Export, save
+from crawlyard.cli.jobs.lookup import resolved
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
 from crawlyard.cli.render import output
@@ -111,7 +112,7 @@ async def crawl(
     """
     if export is not None:
         export.check_installed(session)
-    job = await session.surface.jobs.create(form, **template)
+    job = await session.surface.jobs.create(await resolved(session, form), **template)
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export))
     if session.common.json:

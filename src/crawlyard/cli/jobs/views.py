@@ -124,7 +124,15 @@ def _progress() -> tuple[Column[JobOut], ...]:
             name="NEED SCRIPTS",
             value=lambda j: counted_words(n, "page") if (n := j.usage.needs_scripts) else "",
         ),
+        Column(name="UNCHANGED", value=_unchanged),
     )
+
+
+def _unchanged(job: JobOut) -> str:
+    pages, saved = job.usage.unchanged, job.usage.bytes_saved
+    if not pages:
+        return ""
+    return f"{counted_words(pages, 'page')}, {words.amount(saved)} not sent again"
 
 
 def _settings() -> tuple[Column[JobOut], ...]:
@@ -142,6 +150,7 @@ def _settings() -> tuple[Column[JobOut], ...]:
         ),
         Column(name="PRIORITY", value=lambda j: j.spec.priority, least=90),
         Column(name="TAGS", value=lambda j: ", ".join(j.spec.tags)),
+        Column(name="SINCE", value=lambda j: j.spec.since or ""),
     )
 
 

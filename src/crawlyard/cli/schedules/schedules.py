@@ -12,6 +12,7 @@ from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of
+from crawlyard.cli.jobs.lookup import resolved
 from crawlyard.cli.options import (
     Basics,
     Common,
@@ -226,7 +227,8 @@ async def create(
     crawlyard schedules create docs --when @daily https://docs.example.org --max-pages 500
     """
     made = given(times, policies, zone="UTC", description=description, **use.asked())
-    fields = {"name": schedule, "when": when, "overrides": form_of(urls or (), asked), **made}
+    overrides = await resolved(session, form_of(urls or (), asked))
+    fields = {"name": schedule, "when": when, "overrides": overrides, **made}
     created = await session.surface.schedules.create(**fields)
     await _told(session, "created", [created])
 
@@ -254,7 +256,7 @@ async def edit(
     """
     others = {"when": when, "name": rename, "description": description, "template": use.template}
     params: Mapping[str, object] = params_of(use.param or ())
-    overrides = form_of(urls or (), asked)
+    overrides = await resolved(session, form_of(urls or (), asked))
     found = await session.surface.schedules.get(schedule)
     changes = given(times, policies, zone=found.zone, **others)
     if use.template_version is not None:

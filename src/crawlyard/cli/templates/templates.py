@@ -12,6 +12,7 @@ from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED, exit_code_of, failure_lines
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, form_over
+from crawlyard.cli.jobs.lookup import resolved
 from crawlyard.cli.options import Basics, Limit, Yes, choice, flag, flat, group, option
 from crawlyard.cli.stdin_args import STDIN
 from crawlyard.cli.stdout import write
@@ -166,7 +167,7 @@ async def create(
     draft = TemplateDraft(
         name=template,
         description=description,
-        spec=form_of(urls or (), asked),
+        spec=await resolved(session, form_of(urls or (), asked)),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
     made = await session.surface.templates.create(forms.data_of(draft))
@@ -195,7 +196,7 @@ async def edit(
     Options of `crawl` change these fields of its spec alone: a list replaces the one before,
     'none' takes a limit or a list away.
     """
-    form = form_of(urls or (), asked)
+    form = await resolved(session, form_of(urls or (), asked))
     if file and form:
         raise Invalid("--file", "has the whole spec: expected it, or options of `crawl`, not both")
     before = await session.surface.templates.get(template)
@@ -269,7 +270,7 @@ async def render(
     rendered = await session.surface.templates.render(
         template,
         params=params_of(param or ()),
-        overrides=form_of(urls or (), asked),
+        overrides=await resolved(session, form_of(urls or (), asked)),
         version=version,
     )
     if session.common.quiet:

@@ -16,6 +16,7 @@ class LinkKind(StrEnum):
     A = auto()
     AREA = auto()  # of an image map
     FRAME = auto()  # <iframe> and <frame>
+    REFRESH = auto()  # <meta http-equiv=refresh>
 
 
 class Link(Struct, frozen=True, array_like=True):
@@ -24,7 +25,7 @@ class Link(Struct, frozen=True, array_like=True):
     url: str  # canonical, without fragment
     fragment: str = ""
     kind: LinkKind = LinkKind.A
-    rel: str = ""  # in lower case, words apart by one space
+    rel: str = ""  # in lower case, words apart by one space; nofollow also if the page says so
     text: str = ""  # at most `MAX_TEXT` characters; of a picture its alt text
 
 
@@ -73,3 +74,11 @@ def encoded_ids(ids: Iterable[str]) -> bytes:
 def decoded_ids(data: bytes) -> tuple[str, ...]:
     """Return what `encoded_ids` wrote."""
     return _ids.decode(data)
+
+
+def followed(links: Iterable[Link], *, nofollow: bool) -> tuple[str, ...]:
+    """Return the URLs that a crawl follows, each once; with *nofollow*, the others as well."""
+    plain = (link for link in links if link.kind is not LinkKind.REFRESH)
+    return tuple(
+        dict.fromkeys(li.url for li in plain if nofollow or "nofollow" not in li.rel.split())
+    )

@@ -116,6 +116,7 @@ class Page(Struct, frozen=True, kw_only=True):
     structured: Mapping[str, Any] = field(default_factory=dict)  # JSON-LD and Open Graph
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
+    unchanged_since: datetime | None = None  # when its content was sent; None: in this run
     needs_scripts: bool = False  # its text is empty or partial without them
     error: PageError | None = None
 
@@ -143,6 +144,7 @@ class Outcome(Struct, frozen=True):
     bodies: Mapping[Body, bytes] = field(default_factory=dict)
     targets: bytes = b""  # keys of the targets of its links, 8 bytes each
     rule: str = ""
+    body_of: int | None = None  # key of an earlier page, whose bodies and links it has
 
     @property
     def redirects(self) -> bool:

@@ -88,6 +88,8 @@ class Counters(Struct, kw_only=True):
     redirects: int = 0  # answers that were redirects, wherever they led
     bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
+    unchanged: int = 0  # pages that were not sent again, as they had not changed
+    bytes_saved: int = 0  # size of their bodies, on the wire
 
     @property
     def waiting(self) -> int:

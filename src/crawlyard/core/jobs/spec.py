@@ -131,6 +131,7 @@ _SECRET = re.compile(
 )
 
 
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _WORKER_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
@@ -375,6 +376,27 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         about("open all private addresses", panel=Panel.ACCESS),
     ] = False
 
+    since: Annotated[
+        str | None,
+        about(
+            "id of an earlier job: only pages that have changed since are sent again",
+            help="Only what changed since that job is sent.",
+            panel=Panel.PAGES,
+            metavar="JOB",
+            null="every page is fetched",
+        ),
+    ] = None
+    full_every: Annotated[
+        Count | None,
+        about(
+            "of the runs of a schedule, every so many fetch all pages; 1: all runs do",
+            help="Every Nth run of a schedule fetches all.",
+            panel=Panel.PAGES,
+            null="none but the first",
+            least=1,
+            most=1_000,
+        ),
+    ] = None
     text: Annotated[TextMode, about("what text is kept", panel=Panel.PAGES)] = TextMode.MARKDOWN
     extract: Annotated[
         tuple[tuple[str, str], ...],
@@ -425,6 +447,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
         check_worker_tags("worker_tags", self.worker_tags)
+        if self.since is not None and not _ID.fullmatch(self.since):
+            raise Invalid("since", f"expected the id of a job, got {self.since[:100]!r}")
         if not isinstance(self.spread, Spread) and not 0 <= self.spread <= MOST_SHARDS:
             said = f'expected 0 to {MOST_SHARDS}, or "auto", got {self.spread}'
             raise Invalid("spread", said)

@@ -237,13 +237,18 @@ def _found(document: turbohtml.Document) -> _Found:
 
 
 def _outgoing(
-    found: _Found, urls: Sequence[str], *, own: bool
+    found: _Found, urls: Sequence[str], refresh: str | None, *, closed: bool, own: bool
 ) -> Iterator[tuple[str, str, str, str, str]]:
     """Yield the fields of each link of the page, as `Link` has them; *urls* are its targets.
 
-    Links to a place of the page itself are in it if *own*: every heading of a manual has one.
+    *closed* if the whole page says nofollow. Links to a place of the page itself are in it if
+    *own*: every heading of a manual has one.
     """
+    if refresh is not None:
+        yield refresh, "", LinkKind.REFRESH, "", ""
     rels = found.rels or repeat("")
+    if closed:
+        rels = [f"{rel} nofollow".lstrip() for rel in found.rels or [""] * len(urls)]
     for node, href, url, rel in zip(found.nodes, found.hrefs, urls, rels, strict=False):
         if url and (own or not href.startswith("#")):
             fragment = href.partition("#")[2] if "#" in href else ""
@@ -290,11 +295,11 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     found = _found(document)
     urls = base.each(found.hrefs)
     links, nofollow = _links(urls, found.rels, closed=closed, follow=wanted.follow_nofollow)
-    each = _outgoing(found, urls, own=wanted.anchors)
-    outgoing = dict.fromkeys(islice(each, MAX_LINKS))
     refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
-    named = _href(document, "link[rel~=canonical i][href]")
     after = None if refresh is None else base.join(refresh)
+    each = _outgoing(found, urls, after, closed=closed, own=wanted.anchors)
+    outgoing = dict.fromkeys(islice(each, MAX_LINKS))
+    named = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
     root = document.root

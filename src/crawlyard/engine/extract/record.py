@@ -14,6 +14,8 @@ from crawlyard.lazy import installed
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
 
+MOST_VALIDATOR = 1_000  # characters of an ETag
+
 _SAME = frozenset(Extracted.__struct_fields__) & frozenset(Page.__struct_fields__) - {"links"}
 """What a record has as it was extracted; of links it has the number."""
 
@@ -37,6 +39,23 @@ def is_html(response: Response) -> bool:
 def is_pdf(response: Response) -> bool:
     """Return whether a body is a PDF document; its text is read if pypdf is installed."""
     return response.content_type == "application/pdf" and _READS_PDF
+
+
+def may_have_text(content_type: str) -> bool:
+    """Return whether text is read from bodies of this type; without a type, it depends on them."""
+    if content_type == "application/pdf":
+        return _READS_PDF
+    return content_type in HTML_TYPES or content_type.startswith("text/") or not content_type
+
+
+def etag_of(response: Response) -> str:
+    """Return the ETag of a response, cut to `MOST_VALIDATOR` characters."""
+    return response.header("etag")[:MOST_VALIDATOR]
+
+
+def last_modified_of(response: Response) -> str:
+    """Return the Last-Modified of a response, cut to 100 characters."""
+    return response.header("last-modified")[:100]
 
 
 def status_error(status: int) -> PageError | None:
@@ -78,8 +97,8 @@ def answered(
         elapsed_ms=response.elapsed_ms,
         bytes=response.wire_bytes,
         sha256=hashlib.sha256(response.body).hexdigest(),
-        etag=response.header("etag")[:1000],
-        last_modified=response.header("last-modified")[:100],
+        etag=etag_of(response),
+        last_modified=last_modified_of(response),
         links=len(found.links) + len(found.nofollow),
         truncated=response.truncated,
         error=error,

@@ -125,12 +125,14 @@ async def _captures(
             yield warc.Capture(
                 key=f"crawlyard:{job_id}/{stored.id}",
                 url=page.final_url,
-                at=page.fetched_at,
+                at=page.unchanged_since or page.fetched_at,
                 status=page.status,
                 content_type=page.content_type,
                 headers=None if headers is None else json.loads(headers),
                 body=bodies[Body.HTML],
                 truncated=bool(page.truncated),
+                seen_at=page.fetched_at if page.unchanged_since is not None else None,
+                etag=page.etag,
             )
 
 

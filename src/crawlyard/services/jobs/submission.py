@@ -20,7 +20,7 @@ from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
-from crawlyard.errors import Forbidden, Invalid, Refused, StoreUnavailable
+from crawlyard.errors import Forbidden, Invalid, NotFound, Refused, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import (
     CEILING,
@@ -308,7 +308,11 @@ class JobSubmitter:
         Raises:
             Invalid, Forbidden, QuotaExceeded: as for `submit`.
         """
-        job, event = await prepared(self._policy, self._clock, actor, asked)
+        draft = await drafted(self._policy, actor, asked)
+        await self._check_since(draft)
+        await self._policy.check_granted(draft.needs, draft.doubt)
+        within = await self._policy.clamped(draft.owner, draft.asked.spec)
+        job, event = draft.made(within, self._clock.now())
         await self.check_receivers(job.spec)
         await self._policy.check_room(job.owner)
         return job, event
@@ -322,6 +326,8 @@ class JobSubmitter:
             Invalid, Forbidden: as for `submit`.
         """
         draft = await drafted(self._policy, actor, asked, by=by, like=like)
+        if like is None:  # the job that a retry is based on may be deleted by now
+            await self._check_since(draft)
         if asked.spec.webhooks:  # check the grants first: a refused job causes no DNS lookups
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
@@ -337,6 +343,18 @@ class JobSubmitter:
         fit = [draft for draft in drafts if isinstance(draft, JobDraft)]
         entered = iter(await self._intake.enter([d.entrant(self._clock.now()) for d in fit]))
         return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
+
+    async def _check_since(self, draft: JobDraft) -> None:
+        """Check that the job that a draft is based on exists, and has the same owner."""
+        since = draft.asked.spec.since
+        if since is None:
+            return
+        try:
+            before = (await self._store.jobs.get(since)).job
+        except NotFound:
+            before = None
+        if before is None or before.owner != draft.owner:
+            raise Invalid("since", f"expected a job of your own, and there is no job {since}")
 
     async def check_receivers(self, spec: JobSpec) -> None:
         """Resolve the hosts of the webhooks of *spec*, and check that their addresses are allowed.

@@ -166,6 +166,8 @@ class Ticker:
             )
             spec, origin = rendered.spec, rendered.origin
         origin = replace(origin, schedule_id=schedule.id, tick_at=tick_at)
+        if spec.since is None:
+            spec = replace(spec, since=await self._store.ticks.base(schedule.id, spec.full_every))
         named = replace(spec, name=spec.name or schedule.name)
         return await prepared(
             making.policy, self._clock, owner, Submission(spec=named, origin=origin), by=by

@@ -31,6 +31,7 @@ from crawlyard.engine.shard import Part
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
+from crawlyard.services.worker.earlier import earlier_run
 from crawlyard.services.worker.job_log import JobLog
 from crawlyard.services.worker.lease_guard import LeaseGuard, SendPermit
 from crawlyard.services.worker.leased_moves import ungranted, yield_to
@@ -244,6 +245,7 @@ class JobRun:
     async def _start(self) -> Start | None:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
+        earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -251,6 +253,8 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
+            earlier=earlier.of if earlier is not None else None,
+            note=why if state.is_new else "",
         )
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
             return start

@@ -102,6 +102,7 @@ def spec_row(spec: JobSpec) -> dict[str, Any]:
         "spec": to_json(spec),
         "priority": spec.priority.rank,
         "needs": needs_text(spec.worker_tags),
+        "based_on": spec.since,
         "retention": None if spec.retention_s is None else timedelta(seconds=spec.retention_s),
     }
 
@@ -335,12 +336,13 @@ PAGE_READ = ("id", *_COPIED, *_OTHERWISE, "error_detail")
 """The columns that `page_of` takes, in this order."""
 
 
-def page_row(job_no: int, target: Target, page: Page) -> dict[str, Any]:
+def page_row(job_no: int, target: Target, page: Page, body_of: int | None = None) -> dict[str, Any]:
     """Return all columns of a row of `pages` except its key; the parent is that of the target."""
     row: dict[str, Any] = dict(zip(_COPIED, _copied(page), strict=True))
     row["job_no"] = job_no
     row["fp"] = target.fp
     row["parent_fp"] = target.parent
+    row["body_of"] = body_of
     row["extracted"] = to_json(page.extracted) if page.extracted else None
     row["structured"] = to_json(page.structured) if page.structured else None
     row["error"] = page.error.kind.value if page.error else None

@@ -41,6 +41,7 @@ from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables.jobs import (
+    BODIES_OF,
     FAILED,
     PRESENT,
     SKIPPED,
@@ -93,7 +94,7 @@ class PageStore(StorePart):
         """
         asked = (
             select(pages.c.id, pages.c.final_url, bodies.c.data)
-            .join(bodies, (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS))
+            .join(bodies, (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS))
             .where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.id > after)
             .order_by(pages.c.id)
             .limit(limit)
@@ -102,6 +103,18 @@ class PageStore(StorePart):
             (id_, url, struct.unpack(f"<{len(data) // 8}q", data))
             for id_, url, data in conn.execute(asked)
         ]
+
+    @reads
+    def of_targets(
+        self, conn: Connection, job_id: str, fps: Collection[int]
+    ) -> Mapping[int, tuple[StoredPage, int]]:
+        """Return the pages of a job by the fp of their target, with the keys of their bodies.
+
+        There are none if the job does not exist any more.
+        """
+        own = (pages.c.job_no == no_of(job_id).scalar_subquery()) & pages.c.fp.in_(sorted(fps))
+        rows = conn.execute(PAGES.add_columns(pages.c.fp, BODIES_OF).where(own)).all()
+        return {fp: (page_of(row), key) for *row, fp, key in rows}
 
     @reads
     def errors(self, conn: Connection, job_id: str) -> list[ErrorGroup]:
@@ -238,7 +251,7 @@ def _linking(fp: int) -> ColumnElement[bool]:
     """
     key = literal(struct.pack("<q", fp), LargeBinary)
     found = _Place(key, bodies.c.data) > literal_column("0")
-    own = (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS)
+    own = (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS)
     return exists().where(own, found)
 
 
@@ -276,10 +289,10 @@ def _bodies(
     conn: Connection, page_ids: Sequence[int], kinds: Collection[Body]
 ) -> Mapping[tuple[int, Body], bytes]:
     statement = (
-        select(bodies)
-        .join(pages, pages.c.id == bodies.c.page_id)
+        select(pages.c.id, bodies.c.kind, bodies.c.data)
+        .join(bodies, bodies.c.page_id == BODIES_OF)
         .join(jobs, jobs.c.no == pages.c.job_no)
-        .where(bodies.c.page_id.in_(page_ids), bodies.c.kind.in_([k.value for k in kinds]), PRESENT)
+        .where(pages.c.id.in_(page_ids), bodies.c.kind.in_([k.value for k in kinds]), PRESENT)
     )
     return {(page_id, Body(kind)): data for page_id, kind, data in conn.execute(statement)}
 

@@ -14,7 +14,9 @@ from sqlalchemy import (
     Row,
     Table,
     delete,
+    exists,
     func,
+    or_,
     select,
     tuple_,
 )
@@ -22,6 +24,7 @@ from sqlalchemy import (
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.tables.jobs import (
+    BODIES_OF,
     bodies,
     frontier,
     job_hosts,
@@ -93,11 +96,28 @@ _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
 )
 
 
+_LATER = jobs.alias("later")
+
+_IN_USE = exists().where(
+    _LATER.c.based_on == jobs.c.id,
+    or_(
+        _LATER.c.started_at.is_not(None) & _LATER.c.ended_at.is_(None),
+        exists().where(shards.c.job_no == _LATER.c.no, shards.c.worker.is_not(None)),
+    ),
+)
+"""The condition for jobs that a run is based on: its pages may come to share their bodies.
+
+A run that begins when the job has been deleted is not based on it.
+"""
+
+_PURGEABLE = jobs.c.deleted_at.is_not(None) & ~_IN_USE
+
+
 def _first_deleted(conn: Connection) -> Row[int, str] | None:
     # of two concurrent janitors, the second takes another job, or none
     return conn.execute(
         select(jobs.c.no, jobs.c.id)
-        .where(jobs.c.deleted_at.is_not(None))
+        .where(_PURGEABLE)
         .order_by(jobs.c.no)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -137,12 +157,13 @@ def _webhooks(conn: Connection, job_id: str, most: int) -> PurgeResult:
 def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     """Delete bodies of the job's first *most* pages, at most *most* rows and `MOST_BYTES`.
 
-    Also return whether these pages have more bodies.
+    Bodies that pages of other jobs share are kept: they go with the last of these jobs. Also
+    return whether these pages have more bodies to delete.
     """
     size = func.pg_column_size if is_postgres(conn) else func.length
     key = (bodies.c.page_id, bodies.c.kind)
-    page_ids = select(pages.c.id).where(pages.c.job_no == no).order_by(pages.c.id).limit(most)
-    own = bodies.c.page_id.in_(page_ids)
+    keys = select(BODIES_OF).where(pages.c.job_no == no).order_by(pages.c.id).limit(most)
+    own = bodies.c.page_id.in_(keys) & ~_shared()
     first = select(*key, size(bodies.c.data)).where(own).order_by(*key).limit(most + 1)
     found = conn.execute(first).all()
     sums = accumulate(stored for _, _, stored in found)
@@ -153,6 +174,16 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     page_id, kind, _ = taken[-1]
     freed = _gone(conn, bodies, own, tuple_(*key) <= tuple_(page_id, kind))
     return freed, len(found) > len(taken)
+
+
+def _shared() -> ColumnElement[bool]:
+    """Return the condition for bodies that pages of jobs that are here to stay have as well."""
+    stay = (jobs.c.no == pages.c.job_no) & ~_PURGEABLE
+    # two look-ups by index: together, no index serves them
+    return or_(
+        exists().where(pages.c.body_of == bodies.c.page_id, stay),
+        exists().where(pages.c.id == bodies.c.page_id, stay),
+    )
 
 
 def _gone(conn: Connection, table: Table, *which: ColumnElement[bool]) -> PurgeResult:

@@ -252,7 +252,9 @@ def _write(
         shut += [target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
         for fp, end in ends.items():
             (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
-        kept += [page_row(no, o.target, o.page) for o in batch.outcomes if o.page is not None]
+        kept += [
+            page_row(no, o.target, o.page, o.body_of) for o in batch.outcomes if o.page is not None
+        ]
     found, skipped = insert_new(conn, frontier, fresh), insert_new(conn, frontier, shut)
     if found < len(fresh):
         closed += late  # some were known, so their outcomes were not inserted

@@ -113,6 +113,25 @@ class TickStore(StorePart):
         found = select(schedules.c.id, count.label("failures")).where(of)
         return {row.id: row.failures for row in conn.execute(found)}
 
+    @reads
+    def base(self, conn: Connection, schedule_id: str, full_every: int | None) -> str | None:
+        """Return the id of the job that the next run of a schedule is based on, if any.
+
+        It is the latest that completed, unless the *full_every* - 1 before were based on another.
+        """
+        completed = jobs.c.state == State.COMPLETED.value
+        latest = (
+            select(jobs.c.id, jobs.c.based_on)
+            .where(jobs.c.schedule_id == schedule_id, completed, PRESENT)
+            .order_by(jobs.c.id.desc())
+            .limit(full_every - 1 if full_every else 1)
+        )
+        found = conn.execute(latest).all()
+        if not found:
+            return None
+        is_due = full_every == len(found) + 1 and all(row.based_on for row in found)
+        return None if is_due else str(found[0].id)
+
     async def fire(self, firings: Sequence[Firing]) -> list[bool]:
         """Write firings in ONE transaction; return for each whether it was written.
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    func,
     literal_column,
 )
 
@@ -73,6 +74,7 @@ jobs = Table(
     Column("ready", SmallInteger, nullable=False),  # 1: was due when written, or seen due since
     Column("tail", String(4), nullable=False),  # end of the id, by which people refer to jobs
     Column("dated", SmallInteger, nullable=False),  # 1: the time in its id matches `created_at`
+    Column("based_on", String(36)),  # the id of the job whose pages it asks for changes of
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
@@ -137,6 +139,9 @@ DATED = jobs.c.dated == literal_column("1")
 UNDATED = jobs.c.dated == literal_column("0")
 Index("jobs_undated", jobs.c.id, sqlite_where=UNDATED)
 
+BASED = jobs.c.based_on.is_not(None)
+Index("jobs_based_on", jobs.c.based_on, sqlite_where=BASED)
+
 job_tags = Table(
     "job_tags",
     metadata,
@@ -181,6 +186,8 @@ shards = Table(
     Column("redirects", BigInteger, nullable=False),
     Column("bad_redirects", BigInteger, nullable=False),
     Column("needs_scripts", BigInteger, nullable=False),
+    Column("unchanged", BigInteger, nullable=False),
+    Column("bytes_saved", BigInteger, nullable=False),
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
     Column("recorded_at", Instant),
@@ -270,6 +277,7 @@ pages = Table(
     Column("job_no", BigInteger, nullable=False),
     Column("fp", BigInteger, nullable=False),
     Column("parent_fp", BigInteger),
+    Column("body_of", BigInteger),  # the page that it shares bodies with, maybe deleted
     *_page_columns(),
     UniqueConstraint("job_no", "fp"),
     sqlite_autoincrement=True,  # ascending keys: a reader's cursor never misses later pages
@@ -279,16 +287,20 @@ FAILED = pages.c.error.is_not(None)
 
 Index("pages_job", pages.c.job_no, pages.c.id)
 Index("pages_failed", pages.c.job_no, pages.c.id, sqlite_where=FAILED)
+Index("pages_body_of", pages.c.body_of, sqlite_where=pages.c.body_of.is_not(None))
 Index("pages_failed_at", pages.c.fetched_at, sqlite_where=FAILED)
 
 bodies = Table(
     "bodies",
     metadata,
-    Column("page_id", BigInteger, nullable=False),
+    Column("page_id", BigInteger, nullable=False),  # `BODIES_OF` a page, and of later ones
     Column("kind", String(16), nullable=False),
     Column("data", LargeBinary, nullable=False),  # zstd; of `TARGETS` as it is
     PrimaryKeyConstraint("page_id", "kind"),
 )
+
+BODIES_OF = func.coalesce(pages.c.body_of, pages.c.id)
+"""The key of the bodies of a page: unchanged pages share those of an earlier one."""
 
 TARGETS = "targets"
 """The kind of body that finds the pages with a link to a URL: the fps of a page's links, packed."""

@@ -43,6 +43,8 @@ class UsageOut(Wire, frozen=True, kw_only=True):
     skipped: int
     redirects: int
     needs_scripts: int
+    unchanged: int
+    bytes_saved: int
 
     @classmethod
     def of(cls, usage: Usage) -> "UsageOut":

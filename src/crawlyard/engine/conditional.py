@@ -1,0 +1,117 @@
+"""Conditional requests: pages of an earlier run, which a site need not send again.
+
+Source: RFC 9110, section 13.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import TypeAlias
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.link import Link, LinkKind
+from crawlyard.core.crawl.page import Outcome, Page, Target, TargetState
+from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.engine.extract import content, record
+from crawlyard.engine.http.fetch import Response
+
+_SAME = (
+    *("text", "extract", "keep_html", "store_noindex", "follow_nofollow"),
+    *("headers", "user_agent", "max_body"),
+)
+"""The fields of a spec that what is kept of an answer depends on."""
+
+_OWN = frozenset({"if-none-match", "if-modified-since", "if-match", "if-unmodified-since", "range"})
+"""Request headers with which an answer means something else."""
+
+_FRESH = timedelta(seconds=2)
+"""A page that was changed so shortly before it was fetched may have changed again in that second,
+which is all that Last-Modified can tell."""
+
+
+class Prior(Struct, frozen=True, kw_only=True):
+    """A page of an earlier run, whose content can be used again."""
+
+    page: Page
+    body_of: int  # the key of its bodies
+    links: tuple[Link, ...] = ()
+
+
+Earlier: TypeAlias = Callable[[int], Awaitable[Prior | None]]
+"""Returns what an earlier run has of the target with this fingerprint."""
+
+
+def difference(spec: JobSpec, before: JobSpec) -> str:
+    """Return the field for which pages of *before* cannot be used for *spec*, "" if all can."""
+    for name in _SAME:
+        if getattr(spec, name) != getattr(before, name):
+            return name
+    own = {name.lower() for name, _ in spec.headers}
+    return "headers" if own & _OWN else ""
+
+
+def conditions(prior: Prior, spec: JobSpec) -> Mapping[str, str]:
+    """Return the headers that ask for a page only if it has changed; none if it must be sent."""
+    page = prior.page
+    found: dict[str, str] = {}
+    if not (_is_whole(prior, spec) and _is_read_alike(page, spec)):
+        return found
+    if _can_be_sent(page.etag):
+        found["If-None-Match"] = page.etag
+    if _can_be_sent(page.last_modified) and (page.etag or _is_settled(page)):
+        found["If-Modified-Since"] = page.last_modified
+    return found
+
+
+def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -> Outcome:
+    """Return the outcome of a target that has not changed since *prior*."""
+    before, origin = prior.page, target.origin or target.url
+    page = replace(
+        before,
+        url=origin,
+        final_url=target.url,
+        depth=target.depth,
+        fetched_at=now,
+        elapsed_ms=response.elapsed_ms,
+        etag=record.etag_of(response) or before.etag,
+        last_modified=record.last_modified_of(response) or before.last_modified,
+        unchanged_since=before.unchanged_since or before.fetched_at,
+    )
+    return Outcome(target, TargetState.DONE, page, body_of=prior.body_of)
+
+
+def _is_whole(prior: Prior, spec: JobSpec) -> bool:
+    """Return whether the answer was a 200, and all that it led to is known."""
+    page = prior.page
+    if page.status != 200 or page.error is not None or page.truncated:
+        return False
+    if page.noindex and not spec.store_noindex:
+        return False  # its links were not kept
+    linked = {link.url for link in prior.links if link.kind is not LinkKind.REFRESH}
+    return len(linked) >= page.links
+
+
+def _is_read_alike(page: Page, spec: JobSpec) -> bool:
+    """Return whether this program would find the same text in the same body."""
+    if spec.text is TextMode.NONE:
+        return True
+    if page.content_version or record.may_have_text(page.content_type):
+        return page.content_version == content.VERSION
+    return True
+
+
+def _is_settled(page: Page) -> bool:
+    try:
+        changed_at = parsedate_to_datetime(page.last_modified)
+    except ValueError:
+        return False
+    if changed_at.tzinfo is None:
+        changed_at = changed_at.replace(tzinfo=UTC)
+    return changed_at + _FRESH <= (page.unchanged_since or page.fetched_at)
+
+
+def _can_be_sent(value: str) -> bool:
+    """Return whether a validator can be sent back; one that was cut is no longer the site's."""
+    return 0 < len(value) < record.MOST_VALIDATOR and value.isascii() and value.isprintable()

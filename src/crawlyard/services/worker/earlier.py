@@ -1,0 +1,80 @@
+"""Earlier run: the pages of the job that a run is compared with, for conditional requests."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from crawlyard.core.crawl.link import decoded
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.jobs.job import Job
+from crawlyard.engine.conditional import Prior, difference
+from crawlyard.errors import NotFound, StoreUnavailable
+from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.store import Store
+
+_MOST = 200  # targets that one query looks for
+
+_log = logging.getLogger(__name__)
+
+
+async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
+    """Return the run that *job* is based on, or why there is none, in a sentence."""
+    since = job.spec.since
+    if since is None:
+        return None, ""
+    try:
+        before = (await store.jobs.get(since)).job
+    except NotFound:
+        return None, f"every page is fetched: job {since} does not exist any more"
+    if before.owner != job.owner:
+        return None, f"every page is fetched: job {since} belongs to another user"
+    if name := difference(job.spec, before.spec):
+        return None, f"every page is fetched: job {since} has another {name}"
+    return EarlierRun(store.pages, since), ""
+
+
+class EarlierRun:
+    """Pages of an earlier run; those that are asked for at once are read by one query."""
+
+    def __init__(self, pages: PageStore, job_id: str) -> None:
+        self._pages = pages
+        self._job_id = job_id
+        self._asked: dict[int, asyncio.Future[Prior | None]] = {}
+        self._reading: asyncio.Task[None] | None = None
+
+    async def of(self, fp: int) -> Prior | None:
+        """Return the page of a target, ``None`` if there is none or it cannot be read now."""
+        answer = self._asked.get(fp)
+        if answer is None:
+            answer = self._asked[fp] = asyncio.get_running_loop().create_future()
+        if self._reading is None or self._reading.done():
+            self._reading = asyncio.create_task(self._read_all())
+        return await answer
+
+    async def _read_all(self) -> None:
+        while self._asked:
+            fps = list(self._asked)[:_MOST]
+            asked = {fp: self._asked.pop(fp) for fp in fps}
+            try:
+                found = await self._read(fps)
+            except StoreUnavailable:
+                found = {}  # then they are fetched as if there were no earlier run
+            except Exception:  # noqa: BLE001 - likewise: the crawl goes on without it
+                _log.exception("pages of job %s cannot be read", self._job_id)
+                found = {}
+            for fp, answer in asked.items():
+                if not answer.done():  # the visit may have been cancelled
+                    answer.set_result(found.get(fp))
+
+    async def _read(self, fps: list[int]) -> Mapping[int, Prior]:
+        pages = await self._pages.of_targets(self._job_id, fps)
+        ids = [stored.id for stored, _ in pages.values()]
+        bodies = await self._pages.bodies(ids, [Body.LINKS]) if ids else {}
+        return {
+            fp: Prior(
+                page=stored.page,
+                body_of=key,
+                links=decoded(bodies.get((stored.id, Body.LINKS), b"[]")),
+            )
+            for fp, (stored, key) in pages.items()
+        }
