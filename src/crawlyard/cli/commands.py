@@ -27,13 +27,14 @@ if TYPE_CHECKING:
         webhooks,
         workers,
     )
-    from crawlyard.cli.jobs import crawl, jobs
+    from crawlyard.cli.jobs import crawl, diff, jobs
     from crawlyard.cli.schedules import schedules
     from crawlyard.cli.server import demo, serve, work
     from crawlyard.cli.templates import templates
 else:  # a command line names one of them
     accounts, api = lazily("crawlyard.cli.accounts"), lazily("crawlyard.cli.api")
     crawl, jobs = lazily("crawlyard.cli.jobs.crawl"), lazily("crawlyard.cli.jobs.jobs")
+    diff = lazily("crawlyard.cli.jobs.diff")
     db, demo = lazily("crawlyard.cli.db"), lazily("crawlyard.cli.server.demo")
     events, hosts = lazily("crawlyard.cli.events"), lazily("crawlyard.cli.hosts")
     login, overview = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.overview")
@@ -49,6 +50,7 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "work": lambda: work.work,
     "serve": lambda: serve.serve,
     "jobs": lambda: jobs.app,
+    "diff": lambda: diff.diff,
     "templates": lambda: templates.app,
     "schedules": lambda: schedules.app,
     "webhooks": lambda: webhooks.app,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
+        changes,
         effective_config,
         exclusions,
         follow,
@@ -42,6 +43,7 @@ else:  # a command needs few of them
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
+    changes = lazily("crawlyard.services.jobs.changes")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
     follow = lazily("crawlyard.services.jobs.follow")
@@ -161,6 +163,11 @@ class Services:
     def archive(self) -> "page_search.Archive":
         """Return the pages of all jobs."""
         return page_search.Archive(self.store, self.clock)
+
+    @cached_property
+    def changes(self) -> "changes.Changes":
+        """Return what compares runs."""
+        return changes.Changes(self.store, self.clock)
 
     @cached_property
     def watching(self) -> "status.Watching":

@@ -9,6 +9,7 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.jobs.changes import RunChangesOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
@@ -393,6 +394,19 @@ class Schedules(Noun):
         before = datetime.fromisoformat(cursor) if cursor else before
         found = await self._services.scheduler.runs(self._actor, ref, before, limit + 1)
         return sliced(found, limit, TickOut.of, lambda tick: tick.due_at.isoformat())
+
+    @endpoint("GET /schedules/{ref}/changes", READ)
+    async def changes(
+        self, ref: Ref, *, limit: Limit = 20, cursor: Cursor = None
+    ) -> Slice[RunChangesOut]:
+        """List the runs of a schedule, the newest first, and how many pages each has changed.
+
+        A run is compared once, when it has ended, with the one before it that was completed.
+        `GET /changes` has the pages.
+        """
+        schedule = await self._services.scheduler.get(self._actor, ref)
+        found = await self._services.changes.runs(schedule.id, limit + 1, cursor)
+        return sliced(found, limit, lambda one: RunChangesOut.of(*one), lambda one: one[0].id)
 
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:
