@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -287,6 +288,14 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
     assert [c.added for c in feed if c.kind == "changed"][1:] == [1] * 10
     later = await surface.changes.list(after=feed[5].seq, only="gone,moved")
     assert [c.seq for c in later.items] == [c.seq for c in feed[6:] if c.kind in {"gone", "moved"}]
+
+    atom = ET.fromstring(await surface.schedules.changes_feed("site"))
+    name = "{http://www.w3.org/2005/Atom}"
+    entries = atom.findall(f"{name}entry")
+    assert len(entries) == len(feed)
+    titles = [entry.findtext(f"{name}title") for entry in entries]
+    assert titles == [f"{c.kind}: {c.url}" for c in feed[::-1]]
+    assert len({entry.findtext(f"{name}id") for entry in entries}) == len(feed)
 
     await surface.jobs.delete(other)
     assert (await surface.changes.list()).items == []

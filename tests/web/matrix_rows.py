@@ -128,6 +128,7 @@ ROWS: tuple[Row, ...] = (
     _row("POST /schedules/{ref}/backfill", changes(200), "schedule", _RANGE),
     _row("GET /schedules/{ref}/runs", looks(), "schedule"),
     _row("GET /schedules/{ref}/changes", looks(), "schedule"),
+    _row("GET /schedules/{ref}/changes.atom", looks(), "schedule"),
     _row("GET /schedules/{ref}/next", looks(), "schedule"),
     # --- webhooks
     _row("GET /webhooks", signed_in(), "webhook"),
