@@ -212,6 +212,7 @@ _MORE: Mapping[EventName, Sequence[str]] = {
     EventName.EXPIRING: ("expires_at",),
     EventName.EDITED: ("changed",),
     EventName.NOTED: ("note",),
+    EventName.RUN_CHANGED: ("base_id", "counts"),
     EventName.SCHEDULE_UPDATED: ("changed",),
     EventName.SCHEDULE_TICKED: ("due_at", "outcome", "reason", "detail", "job_id"),
     EventName.SCHEDULE_PAUSED: ("reason",),
@@ -243,6 +244,7 @@ def _more(name: EventName) -> str:
 
 _PERHAPS = {
     "job": " That of a job of a schedule has `schedule_id` as well.",
+    "run": " `schedule_id` as well. `counts` has the number of pages by kind of change.",
     "webhook": " That of a job's own webhook has `job_id` as well.",
 }
 
@@ -259,7 +261,7 @@ _CARRIED: Mapping[str, tuple[str, ...]] = {
 
 def _carried(kind: str) -> list[str]:
     """Return what the data of every event of *kind* has."""
-    if kind == "job":
+    if kind in {"job", "run"}:
         return sorted(its_event(a_job()).data)
     if kind == "webhook":
         return sorted(a_webhook().event(EventName.WEBHOOK_TEST, NOW, "local").data)

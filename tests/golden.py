@@ -85,6 +85,7 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "jobs queue": [Look("jobs queue", "id,spec.priority,waits_for.reason")],
     "jobs counts": [Look("jobs counts", "total,states")],
     "jobs pages": [Look(f"jobs pages {fixed(DOCS)}", "url,status,error.kind")],
+    "diff": [Look(f"diff {fixed(SHOP)} {fixed(DOCS)}", "kind,url,detail")],
     "jobs errors": [Look(f"jobs errors {fixed(DOCS)}", "kind,samples")],
     "jobs links": [Look(f"jobs links {fixed(DOCS)}", "source,target")],
     "jobs events": [Look(f"jobs events {fixed(DOCS)}", "name,data.reason")],
@@ -110,6 +111,7 @@ LOOKS: Mapping[str, Sequence[Look]] = {
         Look(f"schedules show {fixed(number)}", "name,when_text") for number in (NIGHTLY, WEEKLY)
     ],
     "schedules runs": [Look("schedules runs nightly", "due_at,outcome,job_id")],
+    "schedules changes": [Look("schedules changes nightly", "job_id,counts")],
     "schedules next": [Look("schedules next weekly -n 2", "local,zone")],
     "schedules calendar": [Look(f"schedules calendar {_MONTH}", "schedule_name,due_at")],
     "schedules explain": [Look(f"schedules explain {_EXPLAINED}")],

@@ -16,6 +16,7 @@ from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
 from crawlyard.core.answers.jobs.checks import CheckOut
+from crawlyard.core.answers.jobs.changes import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -204,6 +205,19 @@ class _Jobs:
         links: bool = False,
         **terms: Unpack[SearchTerms],
     ) -> Iterator[bytes]: ...
+    def diff(
+        self,
+        job_id: str,
+        other: str,
+        *,
+        only: str | tuple[str, ...] = (),
+        ignore_text: str = "",
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> DiffOut: ...
+    def page_diff(
+        self, job_id: str, other: str, url: str, *, ignore_text: str = ""
+    ) -> PageDiffOut: ...
     def list(
         self,
         *,
@@ -415,7 +429,22 @@ class _Schedules:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[TickOut]: ...
+    def changes(
+        self, ref: str, *, limit: int = 20, cursor: str | None = None
+    ) -> Slice[RunChangesOut]: ...
+    def changes_feed(self, ref: str) -> str: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
+
+class _ChangeFeed:
+    def list(
+        self,
+        *,
+        schedule: str | None = None,
+        only: str | tuple[str, ...] = (),
+        after: int = 0,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Slice[FeedChangeOut]: ...
 
 class _Webhooks:
     def list(
@@ -588,6 +617,7 @@ class Surface:
     pages: _Pages
     templates: _Templates
     schedules: _Schedules
+    changes: _ChangeFeed
     webhooks: _Webhooks
     workers: _Workers
     hosts: _Hosts

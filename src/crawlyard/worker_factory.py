@@ -1,6 +1,6 @@
 """Worker factory: the workers of an instance, and its webhook deliverer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from crawlyard.clock import Clock
@@ -55,6 +55,7 @@ class WorkerFactory:
     def worker(
         self,
         run_over: Callable[[], None],
+        compare: Callable[[str], Awaitable[None]],
         *,
         only: str | None = None,
         slots: int | None = None,
@@ -64,7 +65,7 @@ class WorkerFactory:
         """Return a worker that is not running yet; with *only*, it takes just that job.
 
         Arguments that are ``None`` are taken from the settings. *run_over* is called when a run of
-        a schedule's job is over.
+        a schedule's job is over, and *compare* with the id of the schedule.
 
         Raises:
             Invalid: one of its tags is invalid.
@@ -95,6 +96,7 @@ class WorkerFactory:
             name,
             shutdown_s=settings.shutdown_s,
             run_over=run_over,
+            compare=compare,
         )
 
     def worker_context(self) -> WorkerContext:

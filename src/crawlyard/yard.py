@@ -141,12 +141,17 @@ class Yard:
         Arguments that are ``None`` are taken from the settings: its *slots*, its *tags*, and how
         many of its slots are *reserved* for urgent jobs.
         """
-        nudge = self.scheduler.nudge
-        return self._works.worker(nudge, only=only, slots=slots, tags=tags, reserved=reserved)
+        over, compare = self.scheduler.nudge, self._compare
+        return self._works.worker(
+            over, compare, only=only, slots=slots, tags=tags, reserved=reserved
+        )
 
     def worker_context(self) -> "WorkerContext":
         """Return what the jobs of one worker share; the host gate is shared by the whole yard."""
         return self._works.worker_context()
+
+    async def _compare(self, schedule_id: str) -> None:
+        await self.services.changes.settle(schedule_id)
 
     @property
     def _works(self) -> "worker_factory.WorkerFactory":

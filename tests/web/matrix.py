@@ -13,6 +13,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.changes import ChangeKind, RunChanges, StoredChange
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.operation import OperationKind
@@ -197,6 +198,22 @@ async def _crawled(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"job_id": job_id, "page_id": str(page["id"]), "kind": "timeout"}
 
 
+async def _two_jobs(rig: Rig, _public: bool) -> Mapping[str, str]:
+    job_id, _ = await crawled(rig, "ada", name=SECRET)
+    other, _ = await crawled(rig, "ada")
+    return {"job_id": job_id, "other": other}
+
+
+async def _changed_run(rig: Rig, _public: bool) -> Mapping[str, str]:
+    job = await rig.job("ada")
+    job_id, of = job["id"], MISSING_ID
+    run = RunChanges(job_id=job_id, schedule_id=of, base_id=None, compared_at=NOW, counts={})
+    url = f"{URL}{SECRET}"
+    change = StoredChange(job_id=job_id, schedule_id=of, kind=ChangeKind.NEW, url=url)
+    await rig.yard.store.changes.save(run, [change], None)
+    return {"job_id": job["id"]}
+
+
 async def _operation(rig: Rig, _public: bool) -> Mapping[str, str]:
     asked = {"action": "pause", "reason": SECRET}
     begun = await rig.yard.operations.start(Actor(id="ada"), OperationKind.JOBS, asked, 1)
@@ -313,6 +330,8 @@ MAKERS: Mapping[str, Maker] = {
     "job": _job,
     "ended job": _ended_job,
     "crawled job": _crawled,
+    "changed run": _changed_run,
+    "two jobs": _two_jobs,
     "paused job": _paused_job,
     "operation": _operation,
     "template": _template,

@@ -85,6 +85,9 @@ ROWS: tuple[Row, ...] = (
     _row("GET /jobs/{job_id}/skipped/rules", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/frontier", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/export", looks(), "crawled job"),
+    _row("GET /jobs/{job_id}/diff/{other}", looks(), "two jobs"),
+    _row("GET /jobs/{job_id}/diff/{other}/page", looks(), "two jobs", query=f"?url={URL}good"),
+    _row("GET /changes", signed_in(), "changed run"),
     _row("GET /pages", signed_in(), "crawled job"),
     _row("GET /pages/export", signed_in(), "crawled job"),
     _row("GET /jobs/{job_id}/why", looks(), "job", query=f"?url={URL}"),
@@ -126,6 +129,8 @@ ROWS: tuple[Row, ...] = (
     _row("POST /schedules/{ref}/run", changes(201), "schedule"),
     _row("POST /schedules/{ref}/backfill", changes(200), "schedule", _RANGE),
     _row("GET /schedules/{ref}/runs", looks(), "schedule"),
+    _row("GET /schedules/{ref}/changes", looks(), "schedule"),
+    _row("GET /schedules/{ref}/changes.atom", looks(), "schedule"),
     _row("GET /schedules/{ref}/next", looks(), "schedule"),
     # --- webhooks
     _row("GET /webhooks", signed_in(), "webhook"),

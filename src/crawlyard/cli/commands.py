@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         webhooks,
         workers,
     )
-    from crawlyard.cli.jobs import check, crawl, jobs
+    from crawlyard.cli.jobs import check, crawl, diff, jobs
     from crawlyard.cli.schedules import schedules
     from crawlyard.cli.server import demo, serve, work
     from crawlyard.cli.templates import templates
@@ -35,6 +35,7 @@ else:  # a command line names one of them
     accounts, api = lazily("crawlyard.cli.accounts"), lazily("crawlyard.cli.api")
     crawl, jobs = lazily("crawlyard.cli.jobs.crawl"), lazily("crawlyard.cli.jobs.jobs")
     check = lazily("crawlyard.cli.jobs.check")
+    diff = lazily("crawlyard.cli.jobs.diff")
     db, demo = lazily("crawlyard.cli.db"), lazily("crawlyard.cli.server.demo")
     events, hosts = lazily("crawlyard.cli.events"), lazily("crawlyard.cli.hosts")
     login, overview = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.overview")
@@ -51,6 +52,7 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "work": lambda: work.work,
     "serve": lambda: serve.serve,
     "jobs": lambda: jobs.app,
+    "diff": lambda: diff.diff,
     "templates": lambda: templates.app,
     "schedules": lambda: schedules.app,
     "webhooks": lambda: webhooks.app,

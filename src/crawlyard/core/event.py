@@ -33,6 +33,8 @@ class EventName(StrEnum):
     DELETED = "job.deleted"  # it was deleted with its pages
     NOTED = "job.noted"  # something about the crawl is worth knowing
 
+    RUN_CHANGED = "run.changed"  # a run of a schedule has other pages than the one before it
+
     TEMPLATE_CREATED = "template.created"
     TEMPLATE_UPDATED = "template.updated"  # there is a new version
     TEMPLATE_DELETED = "template.deleted"
@@ -86,6 +88,11 @@ class Event(Struct, frozen=True, kw_only=True):
     data: Mapping[str, object] = field(default_factory=dict)
     seq: int = 0  # assigned by the store, in commit order; 0 until then
 
+    @property
+    def job_id(self) -> str | None:
+        """Return the id of the job that it is about, ``None`` if it is about something else."""
+        return self.subject if self.name.kind in {"job", "run"} else None
+
 
 # --- topics of streams: groups of events, and the permits to hear them
 
@@ -112,7 +119,7 @@ class Topic(StrEnum):
 TOPIC_OF: Mapping[str, Topic] = {
     topic.value if topic is Topic.SETTINGS else topic.value.removesuffix("s"): topic
     for topic in Topic
-}
+} | {"run": Topic.SCHEDULES}
 """Topics by the kind of an event: ``job`` belongs to `Topic.JOBS`."""
 
 _NEEDS: Mapping[Topic, Permit] = {

@@ -22,6 +22,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
     parser.add_argument("--pages", type=int, default=300, help="pages of the site")
     parser.add_argument("--plain", action="store_true", help="without slow and failing pages")
+    parser.add_argument(
+        "--edition", type=int, choices=(1, 2), default=1, help="2: as it was edited later"
+    )
     parser.add_argument("--folder", type=Path, help="serve the files of this folder instead")
     parser.add_argument("--latency-ms", type=float, default=0.0, help="wait before every answer")
     parser.add_argument("--log", type=Path, help="append every request to this file, as JSON")
@@ -33,7 +36,7 @@ async def _serve(options: argparse.Namespace) -> None:
     if options.folder is not None:
         site = FolderSite(options.folder)
     else:
-        site = DemoSite(pages=options.pages, faults=not options.plain)
+        site = DemoSite(pages=options.pages, faults=not options.plain, edition=options.edition)
     stop = asyncio.Event()
     for name in ("SIGINT", "SIGTERM"):
         # Windows loops have no signal handlers; there, Ctrl-C ends `asyncio.run` by itself.

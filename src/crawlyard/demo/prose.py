@@ -70,6 +70,9 @@ _CLOSINGS = (
     "The rule is older than the pier, and it still holds.",
 )
 
+LATER = "Since the last flood, this is done twice a day."
+"""A sentence of the second edition."""
+
 
 def title(number: int) -> str:
     """Return the title of article *number* (from 0); no two numbers share one."""

@@ -1,10 +1,12 @@
 """Content of the demo site: a deterministic handbook of linked pages."""
 
+from collections.abc import Mapping
 from html import escape
 from posixpath import relpath
 from zlib import crc32
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.demo import prose
 from crawlyard.errors import Invalid
@@ -37,11 +39,22 @@ class _Node(Struct, frozen=True):
     children: tuple[int, ...]
 
 
+class Edits(Struct, frozen=True):
+    """What differs in the second edition of a site, by path."""
+
+    changed: frozenset[str] = frozenset()  # the home page as well: it lists what is new
+    new: frozenset[str] = frozenset()
+    removed: frozenset[str] = frozenset()  # still linked
+    moved: Mapping[str, str] = {}
+
+
 class DemoSite:
     """A small documentation site: home, sections, and articles below them.
 
     *pages* is the number of pages that a polite crawl stores. With *faults*, one of them is
     slow, and the site has the faulty URLs named by the attributes below.
+
+    The second *edition* of a site differs from the first in what `edits` says.
 
     Raises:
         Invalid: *pages* is below 1.
@@ -54,11 +67,13 @@ class DemoSite:
     nofollow = "/drafts/"  # answers, but its only link is nofollow
     external = "https://example.org/harbours"  # out of scope
 
-    def __init__(self, pages: int = 300, faults: bool = True) -> None:  # noqa: FBT001, FBT002 - callers pass it by name
+    def __init__(self, pages: int = 300, faults: bool = True, *, edition: int = 1) -> None:  # noqa: FBT001, FBT002 - callers pass it by name
         if pages < 1:
             raise Invalid("pages", f"expected at least 1, got {pages}")
         self.faults = faults
         self._nodes = _tree(pages)
+        self._first = tuple(self._nodes)  # of the first edition
+        self.edits = Edits() if edition == 1 else _edit(self._nodes)
         self._by_path = {node.path: node for node in self._nodes}
         self._built: dict[int, Answer] = {}
 
@@ -70,12 +85,12 @@ class DemoSite:
     @property
     def slow(self) -> str | None:
         """Return the path of the page that takes `SLOW_S`; ``None`` without faults."""
-        return self._nodes[-1].path if self.faults else None
+        return self._first[-1].path if self.faults else None
 
     @property
     def redirect_target(self) -> str:
         """Return the path that `redirect` leads to."""
-        return self._nodes[len(self._nodes) // 2].path
+        return self._first[len(self._first) // 2].path
 
     @property
     def failing(self) -> dict[str, int]:
@@ -84,14 +99,16 @@ class DemoSite:
 
     def reachable(self) -> frozenset[str]:
         """Return the paths that a polite crawl from / stores with status 200."""
-        return frozenset(self._by_path)
+        return frozenset(self._by_path) - self.edits.removed
 
     def answer(self, method: str, path: str, host: str) -> Answer:
         """Return the answer for *path*, ignoring its query; *host* is the Host header."""
         del method
         path = path.partition("?")[0]
+        if (to := self.edits.moved.get(path)) is not None:
+            return Answer(301, (("Location", to),))
         node = self._by_path.get(path)
-        if node is not None:
+        if node is not None and path not in self.edits.removed:
             return self._page(node)
         if path == "/robots.txt":
             return _text(self._robots(host))
@@ -131,11 +148,18 @@ class DemoSite:
             f'<link rel="canonical" href="{node.path}">',
             f"<nav>{self._around(node)}</nav>",
             f"<h1>{escape(node.title)}</h1>",
-            *(f"<p>{escape(text)}</p>" for text in prose.paragraphs(node.number)),
+            *(f"<p>{escape(text)}</p>" for text in self._text(node)),
             self._contents(node),
             f"<p>See also: {self._elsewhere(node)}.</p>",
             self._faulty_links() if self.faults and node.number == 0 else "",
         )
+
+    def _text(self, node: _Node) -> list[str]:
+        paragraphs = prose.paragraphs(node.number)
+        if node.path in self.edits.changed:
+            kept, _, _ = paragraphs[0].rstrip(".").rpartition(". ")
+            paragraphs[0] = f"{kept}. {prose.LATER}"
+        return paragraphs
 
     def _around(self, node: _Node) -> str:
         """Return the links to home, parent, siblings, next and previous page."""
@@ -157,7 +181,7 @@ class DemoSite:
 
     def _elsewhere(self, node: _Node) -> str:
         """Return two cross links; one has a fragment, and so is another spelling of a known URL."""
-        total = len(self._nodes)
+        total = len(self._first)
         one = self._nodes[(node.number * 7 + 3) % total]
         two = self._nodes[(node.number * 13 + 5) % total]
         return (
@@ -218,6 +242,25 @@ def _tree(pages: int) -> list[_Node]:
         path = f"{nodes[parents[number]].path}{prose.slug(title)}{end}"
         nodes.append(_Node(number, path, title, parents[number], tuple(children[number])))
     return nodes
+
+
+def _edit(nodes: list[_Node]) -> Edits:
+    """Make the second edition of *nodes*: a page is new, one has moved, one is removed."""
+    leaves = [node for node in nodes[:-1] if not node.children]
+    new = _Node(len(nodes), "/news.html", "News of the harbour", 0, ())
+    nodes.append(new)
+    nodes[0] = replace(nodes[0], children=(*nodes[0].children, new.number))
+    if len(leaves) < 3:
+        return Edits(changed=frozenset({"/"}), new=frozenset({new.path}))
+    *others, removed, moved = leaves
+    path = f"{moved.path.removesuffix('.html')}-revised.html"
+    nodes[moved.number] = replace(moved, path=path)
+    return Edits(
+        changed=frozenset({"/", *(node.path for node in others[::10])}),
+        new=frozenset({new.path}),
+        removed=frozenset({removed.path}),
+        moved={moved.path: path},
+    )
 
 
 def _relative(base: str, to: str) -> str:

@@ -1,6 +1,6 @@
 """Crawl boundary: scope, include and exclude patterns, and depth."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from urllib.parse import quote
 
@@ -141,6 +141,18 @@ def _domain(name: str) -> str:
     if ":" in name or name.rpartition(".")[2].isdigit():
         return name
     return _suffixes().privatesuffix(name) or name
+
+
+def line_pattern(field: str, pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a line of text matches *pattern*: ``re:`` and an expression.
+
+    Raises:
+        Invalid: it is not such a pattern.
+    """
+    if not pattern.startswith(_REGEX):
+        raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
+    search = _compiled(field, pattern, _regex(field, pattern)).search
+    return lambda line: search(line.encode("utf-8", "replace")) is not None
 
 
 class _Patterns:

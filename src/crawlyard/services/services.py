@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crawlyard.services.jobs import (
         bulk,
         checking,
+        changes,
         effective_config,
         exclusions,
         follow,
@@ -44,6 +45,7 @@ else:  # a command needs few of them
     status = lazily("crawlyard.services.fleet.status")
     bulk = lazily("crawlyard.services.jobs.bulk")
     checking = lazily("crawlyard.services.jobs.checking")
+    changes = lazily("crawlyard.services.jobs.changes")
     effective_config = lazily("crawlyard.services.jobs.effective_config")
     exclusions = lazily("crawlyard.services.jobs.exclusions")
     follow = lazily("crawlyard.services.jobs.follow")
@@ -168,6 +170,11 @@ class Services:
     def archive(self) -> "page_search.Archive":
         """Return the pages of all jobs."""
         return page_search.Archive(self.store, self.clock)
+
+    @cached_property
+    def changes(self) -> "changes.Changes":
+        """Return what compares runs."""
+        return changes.Changes(self.store, self.clock)
 
     @cached_property
     def watching(self) -> "status.Watching":

@@ -13,6 +13,7 @@ from crawlyard.services.noun import Noun
 if TYPE_CHECKING:
     from crawlyard.services.access import settings, tokens, users, views
     from crawlyard.services.fleet import (
+        change_feed,
         event_feed,
         hosts,
         meta,
@@ -31,6 +32,7 @@ else:  # a command asks for one or two of them
     tokens = lazily("crawlyard.services.access.tokens")
     users = lazily("crawlyard.services.access.users")
     views = lazily("crawlyard.services.access.views")
+    change_feed = lazily("crawlyard.services.fleet.change_feed")
     event_feed = lazily("crawlyard.services.fleet.event_feed")
     hosts = lazily("crawlyard.services.fleet.hosts")
     meta = lazily("crawlyard.services.fleet.meta")
@@ -95,6 +97,11 @@ class Surface:
     def schedules(self) -> "schedules.Schedules":
         """Return schedules and their runs."""
         return self._made(schedules.Schedules)
+
+    @cached_property
+    def changes(self) -> "change_feed.ChangeFeed":
+        """Return what runs of schedules have changed."""
+        return self._made(change_feed.ChangeFeed)
 
     @cached_property
     def webhooks(self) -> "webhooks.Webhooks":

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.user import Grants, Quota, User
+from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.page import (
     ErrorKind,
 )
@@ -77,6 +78,16 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     hosts: frozenset[str] = frozenset()  # of the URL; without a port: any port
     links_to: int | None = None  # fp of a target that they link to
     after: int = 0  # ids above this one
+
+
+class ChangeQuery(Struct, frozen=True, kw_only=True):
+    """Filter of the changes of runs; an empty field does not filter."""
+
+    schedule_id: str | None = None
+    owner: str | None = None
+    kinds: frozenset[ChangeKind] = frozenset()
+    after: int = 0  # a seq above this one
+    newest_first: bool = False
 
 
 class EventQuery(Struct, frozen=True, kw_only=True):

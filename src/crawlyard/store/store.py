@@ -14,6 +14,7 @@ from msgspec.structs import fields
 from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.users import CredentialStore, UserStore
+from crawlyard.store.crawl.changes import ChangeStore
 from crawlyard.store.crawl.frontier import FrontierStore
 from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.crawl.page_search import ArchiveStore
@@ -51,6 +52,7 @@ class Store(Struct, frozen=True, kw_only=True):
     frontier: FrontierStore
     pages: PageStore
     archive: ArchiveStore
+    changes: ChangeStore
     events: EventLog
     hosts: HostStore
     host_rules: HostRuleStore

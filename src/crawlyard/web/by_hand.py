@@ -17,6 +17,7 @@ from crawlyard.core.event import Topic
 from crawlyard.core.idempotency import REPLIES_LAST
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.templates.template import FileFormat
+from crawlyard.export import atom
 from crawlyard.export.base import Format, file_name
 from crawlyard.services import surface
 from crawlyard.services.fleet.event_feed import EventFeed
@@ -25,6 +26,7 @@ from crawlyard.services.fleet.metrics import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.fleet.stats import Monitoring
 from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.auth import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of
@@ -170,6 +172,12 @@ async def metrics(_request: Request, _one: Endpoint, monitoring: Monitoring) -> 
     return Response(await monitoring.metrics(), media_type=EXPOSITION)
 
 
+async def changes_feed(request: Request, one: Endpoint, schedules: Schedules) -> Response:
+    """Answer with what runs of a schedule have changed, as an Atom feed."""
+    given = await arguments(request, one)
+    return Response(await schedules.changes_feed(**given), media_type=atom.MEDIA_TYPE)
+
+
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
     """Return the first format of *forms* that a header `Accept` names.
 
@@ -262,6 +270,7 @@ FILES = {
     "results_find_all": files_of(*_OF_ALL),
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
+    "results_changes_feed": {atom.MEDIA_TYPE: {"schema": {"type": "string"}}},
     **{name: {EVENTS: {"schema": {"type": "string"}}} for name in _STREAMS},
 }
 """The content of answers that are no JSON, by the names of their endpoints."""
@@ -271,6 +280,7 @@ BY_HAND: Mapping[str, ByHand] = {
     "results_export": export,
     "templates_export": template_file,
     "monitoring_metrics": metrics,
+    "results_changes_feed": changes_feed,
     **_STREAMS,
     "results_find_all": export_all,
     "meta_get": meta,

@@ -17,14 +17,15 @@ if TYPE_CHECKING:  # help needs neither
     from crawlyard.cli.session import Session
     from crawlyard.services.jobs.terms import JobTerms
 
-_NEWEST = "@last"
+_RUNS = {"@last": 0, "@previous": 1}
+"""What runs of a schedule are called, and their places, the newest first."""
 
 
 async def job_id_of(session: "Session", word: str) -> str:
     """Return the id of the job that *word* means.
 
-    A whole id, its beginning or end, ``last`` for the newest job, or ``NAME@last`` for the newest
-    run of a schedule.
+    A whole id, its beginning or end, ``last`` for the newest job, ``NAME@last`` for the newest
+    run of a schedule, or ``NAME@previous`` for the one before it.
 
     Raises:
         NotFound: no job is meant.
@@ -33,12 +34,15 @@ async def job_id_of(session: "Session", word: str) -> str:
     jobs = session.surface.jobs
     if is_id(word):
         return (await jobs.get(word.lower())).id
-    if word.endswith(_NEWEST):
-        schedule = await session.surface.schedules.get(word.removesuffix(_NEWEST))
-        runs = (await jobs.list(schedule=schedule.id, limit=1)).items
-        if not runs:
-            raise NotFound(f"schedule {schedule.name} has no job yet")
-        return runs[0].id
+    name, at, which = word.rpartition("@")
+    place = _RUNS.get(at + which)
+    if place is not None:
+        schedule = await session.surface.schedules.get(name)
+        runs = (await jobs.list(schedule=schedule.id, limit=place + 1)).items
+        if len(runs) <= place:
+            what = "job" if not runs else "earlier job"
+            raise NotFound(f"schedule {schedule.name} has no {what} yet")
+        return runs[place].id
     last = word == "last"
     found = (await jobs.list(id="" if last else word.lower(), limit=2)).items
     if not found:

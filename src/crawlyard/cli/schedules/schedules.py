@@ -42,6 +42,7 @@ from crawlyard.cli.schedules.options import (
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
 from crawlyard.cli.when import instant_of
+from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
 from crawlyard.core.merge_patch import patch_between
@@ -52,12 +53,14 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard import clock as clocks
+    from crawlyard.cli.jobs import diff as diffs
     from crawlyard.cli.schedules import views
     from crawlyard.cli.session import Session
     from crawlyard.core.answers import schedules as timetables
     from crawlyard.core.answers.schedules import ScheduleOut
 else:
     clocks = lazily("crawlyard.clock")
+    diffs = lazily("crawlyard.cli.jobs.diff")
     views = lazily("crawlyard.cli.schedules.views")
     timetables = lazily("crawlyard.core.answers.schedules")
 
@@ -88,6 +91,11 @@ Zone = Annotated[
     str, option(str, "--tz", "ZONE", "An IANA time zone such as Europe/Berlin; else UTC.")
 ]
 Number = Annotated[int, option(values.count, "-n", "N", "How many instants; else 5.")]
+ByUrl = Annotated[bool, flag("--urls", text="The pages themselves, in the order of runs.")]
+OnlyKinds = Annotated[
+    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only such pages; repeatable")
+]
+Runs = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 20.")]
 From = Annotated[str, option(str, "--from", "INSTANT", "Those after this instant; else after now.")]
 
 
@@ -433,6 +441,35 @@ async def calendar(
         session.tell(f"left out, its time table means nothing any more: {schedule_id}")
     if not found.whole and not found.unreadable:
         session.tell(f"only the first {len(found.occurrences):,} are shown; ask for less time")
+
+
+@app.command()
+@action(only="--only")
+async def changes(
+    session: "Session",
+    schedule: Ref,
+    *,
+    urls: ByUrl = False,
+    only: OnlyKinds = None,
+    limit: Runs = 20,
+) -> None:
+    """List how many pages each run of a schedule has changed, the newest first; or which.
+
+    crawlyard schedules changes nightly
+    crawlyard schedules changes nightly --urls --only gone
+    """
+    surface = session.surface
+    if urls:
+        kinds = tuple(only or ())
+        listed = every(surface.changes.list, schedule=schedule, only=kinds, limit=limit or None)
+        shown = await session.listed(listed, diffs.FEED)
+        session.tell_rest(shown, limit, "no run has changed such pages")
+        return
+    if only:
+        raise Invalid("--only", "picks pages of a list: add --urls")
+    found = every(surface.schedules.changes, schedule, limit=limit or None)
+    shown = await session.listed(found, diffs.runs_view(session.clock.now()))
+    session.tell_rest(shown, limit, "no run yet", "newest")
 
 
 @app.command()

@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import invoke, values
-from crawlyard.cli.options import Basics, flat, option
+from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crawlyard.cli.jobs import exports, run_and_watch
     from crawlyard.cli.session import LocalSession
     from crawlyard.demo import server, site
@@ -30,6 +32,7 @@ Out = Annotated[
     str,
     option(str, "--out", "FILE", "Export the pages to FILE; else to pages.jsonl in --data-dir."),
 ]
+Twice = Annotated[bool, flag("--twice", text="Crawl it again after it was edited, and compare.")]
 _KEPT = f"Where the job is kept; else CRAWLYARD_DATA_DIR, or {DATA_DIR}."
 
 
@@ -40,41 +43,59 @@ class DemoBasics(Basics, frozen=True, kw_only=True):
 
 
 @flat()
-def demo(*, pages: Pages = 300, out: Out = "", basics: DemoBasics) -> None:
+def demo(*, pages: Pages = 300, twice: Twice = False, out: Out = "", basics: DemoBasics) -> None:
     """Crawl a small site that this command itself serves on loopback.
 
     crawlyard demo
+    crawlyard demo --twice
     crawlyard demo --pages 2000 --out pages.csv
     """
-    doing = partial(_demo, pages=pages, out=out)
+    doing = partial(_demo, pages=pages, twice=twice, out=out)
     invoke.run_here(basics, doing, default_dir=DATA_DIR)
 
 
-async def _demo(session: "LocalSession", *, pages: int, out: str) -> int:
-    """Crawl a demo site of *pages* pages, and return the exit code of the crawl."""
-    pages_served = site.DemoSite(pages=pages)
+async def _demo(session: "LocalSession", *, pages: int, twice: bool, out: str) -> int:
+    """Crawl a demo site of *pages* pages, and return the exit code of the last crawl."""
     export = exports.Export.of(out or str(session.settings.data_dir / "pages.jsonl"), None)
-    async with server.SiteServer(pages_served) as there:
+    jobs: list[str] = []
+    async with server.SiteServer(site.DemoSite(pages=pages)) as there:
         session.tell(f"serving a site of {counted(pages, 'page')} at {there.url}/")
-        spec = JobSpec(
-            urls=(f"{there.url}/",),
-            name="demo",
-            allow_addresses=(there.authority,),  # exactly this server, nothing else in here
-            delay_s=0,
-            per_host=_AT_ONCE,
-            concurrency=_AT_ONCE,
-            url_retries=1,  # two of its pages fail on purpose
-        )
-        job = await session.surface.jobs.create(form_of(spec))
-        wish = run_and_watch.Wish(works=True, export=export)
-        code = await run_and_watch.attend(session, job.id, wish)
+        code = await _crawl(session, there, export, jobs)
+        if twice and code == 0:
+            there.site = site.DemoSite(pages=pages, edition=2)
+            session.tell("the site was edited: crawling it again")
+            code = await _crawl(session, there, export, jobs)
     if code == 0:
-        for sentence in _next(session, export):
+        for sentence in _next(session, export, jobs):
             session.tell(sentence)
     return code
 
 
-def _next(session: "LocalSession", export: "exports.Export | None") -> list[str]:
+async def _crawl(
+    session: "LocalSession",
+    there: "server.SiteServer",
+    export: "exports.Export | None",
+    jobs: list[str],
+) -> int:
+    """Crawl the site that is served, and add the id of the job to *jobs*."""
+    spec = JobSpec(
+        urls=(f"{there.url}/",),
+        name="demo",
+        allow_addresses=(there.authority,),  # exactly this server, nothing else in here
+        delay_s=0,
+        per_host=_AT_ONCE,
+        concurrency=_AT_ONCE,
+        url_retries=1,  # two of its pages fail on purpose
+    )
+    job = await session.surface.jobs.create(form_of(spec))
+    jobs.append(job.id)
+    wish = run_and_watch.Wish(works=True, export=export)
+    return await run_and_watch.attend(session, job.id, wish)
+
+
+def _next(
+    session: "LocalSession", export: "exports.Export | None", jobs: "Sequence[str]"
+) -> list[str]:
     pages = "on stdout" if export is None or export.to_stdout else f"in {export.where}"
     return [
         "",
@@ -82,6 +103,7 @@ def _next(session: "LocalSession", export: "exports.Export | None") -> list[str]
         f"  {session.hint('jobs show last')}",
         f"  {session.hint('jobs pages last')}",
         f"  {session.hint('jobs errors last')}",
+        *(f"  {session.hint(f'diff {first} last')}" for first in jobs[:-1]),
         "Then crawl a real site:",
         "  crawlyard crawl https://docs.python.org/3/ --max-pages 100 --out pages.jsonl",
     ]

@@ -390,7 +390,7 @@ def _told(event: Event, details: dict[str, object]) -> dict[str, object]:
         "v": PAYLOAD_VERSION,
         "seq": event.seq,
         "subject": event.subject,
-        "job_id": event.subject if event.name.kind == "job" else None,
+        "job_id": event.job_id,
         "owner": _cut(event.owner, 200, 0),
         "actor": _cut(event.actor, 200, 0),
         "details": details,

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
 from crawlyard.core.answers.jobs.checks import CheckOut
+from crawlyard.core.answers.jobs.changes import ChangeOut, DiffOut, PageDiffOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -32,6 +33,7 @@ from crawlyard.core.answers.jobs.pages import (
 )
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
+from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.page import Body, RuleKind
 from crawlyard.core.endpoint import (
     Cursor,
@@ -93,6 +95,14 @@ LastId = Annotated[
     Meta(description="The same, from a browser."),
 ]
 Pattern = Annotated[str, Meta(min_length=1, max_length=MAX_PATTERN, examples=["*/print/*"])]
+IgnoredText = Annotated[
+    str,
+    Meta(
+        max_length=MAX_PATTERN,
+        description="`re:` and a regular expression: lines that match do not count.",
+        examples=["re:^Generated at"],
+    ),
+]
 AskedURL = Annotated[
     str,
     Meta(
@@ -447,6 +457,48 @@ class JobLooks(Noun):
             return exporting.exported_links(results, self._actor, job, query, form)
         return exporting.exported(results, self._actor, job, query, form)
 
+    @endpoint("GET /jobs/{job_id}/diff/{other}", RESULTS, group="results")
+    async def diff(
+        self,
+        job_id: str,
+        other: str,
+        *,
+        only: Annotated[Words, Meta(description="Kinds of changes: `changed`, `gone`, …")] = (),
+        ignore_text: IgnoredText = "",
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> DiffOut:
+        """List what changed from a job to another, later one, and count all that did.
+
+        Pages are compared by their text. One is `gone` only if that is proven: it answers 404 or
+        410, or the later job came to its end and no page of it links there any more. What is not
+        known for sure is `unknown`; `detail` says why.
+        """
+        kinds = frozenset(_change_kind(word) for word in words_of(only))
+        changes = self._services.changes
+        found = await changes.diff(self._actor, job_id, other, ignore_text)
+        asked = [c for c in found.found if not kinds or c.kind in kinds]
+        first = int(cursor or 0)
+        shown = asked[first : first + limit]
+        amounts = await changes.amounts(shown, ignore_text)
+        more = len(asked) > first + limit
+        return DiffOut(
+            items=[ChangeOut.of(change, amounts.get(change.after or 0)) for change in shown],
+            next_cursor=str(first + limit) if more else None,
+            has_more=more,
+            earlier=job_id,
+            later=other,
+            counts=found.tally,
+        )
+
+    @endpoint("GET /jobs/{job_id}/diff/{other}/page", RESULTS, group="results")
+    async def page_diff(
+        self, job_id: str, other: str, url: AskedURL, *, ignore_text: IgnoredText = ""
+    ) -> PageDiffOut:
+        """Return what changed in the text of a page from a job to another, later one."""
+        found = await self._services.changes.page(self._actor, job_id, other, url, ignore_text)
+        return PageDiffOut.of(found.change, found.amount, found.text)
+
     async def _listed(
         self,
         job_id: str,
@@ -509,6 +561,13 @@ def _included(words: Words) -> Collection[Body]:
         if word != Body.TEXT:
             raise Invalid("include", f"expected text, got {word[:100]!r}")
     return [Body.TEXT] if words_of(words) else ()
+
+
+def _change_kind(word: str) -> ChangeKind:
+    listed = [kind for kind in ChangeKind if kind is not ChangeKind.SAME]
+    if word not in listed:
+        raise Invalid("only", f"expected one of {', '.join(listed)}, got {word[:100]!r}")
+    return ChangeKind(word)
 
 
 def _rule_kind(word: str) -> RuleKind:

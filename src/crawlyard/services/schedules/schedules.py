@@ -9,6 +9,7 @@ from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.jobs.changes import RunChangesOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
@@ -53,19 +54,21 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
 from crawlyard.errors import Invalid, NotFound, Stale, Version
+from crawlyard.export import atom
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
 from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.services.schedules.backfill import AT_ONCE, MOST_INSTANTS
 from crawlyard.services.schedules.reader import instants_of
 from crawlyard.services.schedules.ticker import TRIES, keeps_changing
-from crawlyard.store.queries import ScheduleQuery
+from crawlyard.store.queries import ChangeQuery, ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
 
 MOST_NEXT = 100
 """Runs that are told at once."""
 
+_MOST_ENTRIES = 100  # of a feed
 _LONGEST_WHEN = 200
 _LONGEST_ZONE = 64
 
@@ -393,6 +396,29 @@ class Schedules(Noun):
         before = datetime.fromisoformat(cursor) if cursor else before
         found = await self._services.scheduler.runs(self._actor, ref, before, limit + 1)
         return sliced(found, limit, TickOut.of, lambda tick: tick.due_at.isoformat())
+
+    @endpoint("GET /schedules/{ref}/changes", READ)
+    async def changes(
+        self, ref: Ref, *, limit: Limit = 20, cursor: Cursor = None
+    ) -> Slice[RunChangesOut]:
+        """List the runs of a schedule, the newest first, and how many pages each has changed.
+
+        A run is compared once, when it has ended, with the one before it that was completed.
+        `GET /changes` has the pages.
+        """
+        schedule = await self._services.scheduler.get(self._actor, ref)
+        found = await self._services.changes.runs(schedule.id, limit + 1, cursor)
+        return sliced(found, limit, lambda one: RunChangesOut.of(*one), lambda one: one[0].id)
+
+    @endpoint("GET /schedules/{ref}/changes.atom", Permit.RESULTS_READ, "file", group="results")
+    async def changes_feed(self, ref: Ref) -> str:
+        """Return the newest 100 pages that runs of a schedule have changed, as an Atom feed."""
+        schedule = await self._services.scheduler.get(self._actor, ref)
+        store = self._services.store.changes
+        query = ChangeQuery(schedule_id=schedule.id, newest_first=True)
+        found = await store.changes(query, _MOST_ENTRIES)
+        runs = await store.runs({change.job_id for change in found})
+        return atom.feed(schedule, found, runs)
 
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 from crawlyard.about import VERSION
@@ -73,6 +73,7 @@ class Worker:
         *,
         shutdown_s: float,
         run_over: Callable[[], None],
+        compare: Callable[[str], Awaitable[None]],
     ) -> None:
         self.id = name
         self._context = context
@@ -85,6 +86,8 @@ class Worker:
         self._rules = rules
         self._shutdown_s = shutdown_s  # for requests in flight once the worker stops
         self._run_over = run_over  # called when the run of a scheduled job ends
+        self._compare = compare  # the last runs of a schedule, called likewise
+        self._comparing: set[asyncio.Task[None]] = set()
         self._claiming = Claiming(
             name,
             context.store,
@@ -278,6 +281,9 @@ class Worker:
         finally:
             if self._runs:
                 await asyncio.wait(self._runs)
+            for task in self._comparing:
+                task.cancel()
+            await asyncio.gather(*self._comparing, return_exceptions=True)
 
     async def _look(self, *, drain: bool) -> bool:
         """Claim what can be claimed; return whether this worker has nothing left to do."""
@@ -286,7 +292,8 @@ class Worker:
             await self._claiming.fill()  # first, as a new job should start in milliseconds
             if await self._reclaimer.take_back():
                 await self._claiming.fill()
-            through = not (self._runs or self._left) and await self._through(drain=drain)
+            busy = self._runs or self._left or self._comparing
+            through = not busy and await self._through(drain=drain)
         except StoreUnavailable as error:
             now = self._clock.monotonic()
             self._away_since = now if self._away_since is None else self._away_since
@@ -317,8 +324,8 @@ class Worker:
         task = asyncio.create_task(run.run(), name=f"job {claim.job.id}")
         self._runs[task] = run
         task.add_done_callback(self._ended)
-        if claim.job.origin.schedule_id is not None:
-            task.add_done_callback(lambda _: self._run_over())
+        if (schedule_id := claim.job.origin.schedule_id) is not None:
+            task.add_done_callback(lambda _: self._scheduled_over(schedule_id))
         if self._stopping:  # the stop came while it was being claimed
             run.drain(self._shutdown_s)
 
@@ -330,6 +337,21 @@ class Worker:
             if isinstance(error, StoreUnavailable) and not run.lease.shard:
                 self._left.append(run.lease)
         self._wake()  # a slot is free
+
+    def _scheduled_over(self, schedule_id: str) -> None:
+        self._run_over()
+        if not self._stopping:  # else the next run catches up
+            task = asyncio.create_task(self._compared(schedule_id))
+            self._comparing.add(task)
+            task.add_done_callback(self._comparing.discard)
+            task.add_done_callback(lambda _: self._wake())
+
+    async def _compared(self, schedule_id: str) -> None:
+        """Find what the last run of a schedule has changed; a failure leaves it to the next."""
+        try:
+            await self._compare(schedule_id)
+        except Exception:  # noqa: BLE001 - it harms no run
+            _log.exception("the runs of schedule %s cannot be compared", schedule_id)
 
     async def _give_back(self) -> None:
         """Requeue jobs let go while the store was unavailable; none of them counts as lost."""

@@ -6,6 +6,7 @@ from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import Quota, User, limited
 from crawlyard.core.access.view import SavedView
+from crawlyard.core.crawl.changes import RunChanges, StoredChange
 from crawlyard.core.crawl.page import KnownURL
 from crawlyard.core.event import Event
 from crawlyard.core.hosts.hosts import HostRule
@@ -28,6 +29,8 @@ LOG_LINES = RecordCodec(LogLine, generated="n")
 TICKS = RecordCodec(Tick)
 WEBHOOKS = RecordCodec(Webhook, receiver=attrgetter("receiver"))
 DELIVERIES = RecordCodec(Delivery, generated="no")
+RUN_CHANGES = RecordCodec(RunChanges)
+CHANGES = RecordCodec(StoredChange, generated="seq")
 EVENTS = RecordCodec(Event, generated="seq")
 
 _QUOTA = decoder_of(Quota)

@@ -23,6 +23,7 @@ from sqlalchemy import (
 
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.store.db.database import is_postgres
+from crawlyard.store.tables.changes import changes, run_changes
 from crawlyard.store.tables.jobs import (
     BODIES_OF,
     bodies,
@@ -89,6 +90,8 @@ _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
     (frontier, frontier.c.id),
     (log_lines, log_lines.c.n),
     (courses, courses.c.job_no),
+    (changes, changes.c.seq),
+    (run_changes, run_changes.c.job_no),
     (job_tags, job_tags.c.tag),
     (job_hosts, job_hosts.c.host),
     (job_texts, job_texts.c.job_no),

@@ -2,6 +2,7 @@
 
 from crawlyard.store.tables import (
     access,
+    changes,
     desk,
     hosts,
     jobs,
@@ -17,6 +18,7 @@ __all__ = [
     "FIRST",
     "SCHEMA",
     "access",
+    "changes",
     "desk",
     "hosts",
     "jobs",

@@ -387,5 +387,5 @@ class EventOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, event: Event) -> "EventOut":
         """Return the shape of *event*."""
-        job_id = event.subject if event.name.kind == "job" else None
+        job_id = event.job_id
         return cls.filled(event, v=PAYLOAD_VERSION, job_id=job_id)

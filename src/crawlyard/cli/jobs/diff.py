@@ -1,0 +1,147 @@
+"""`crawlyard diff`: what changed from one run to another."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs.lookup import job_id_of
+from crawlyard.cli.options import Limit, an_id, choice, option
+from crawlyard.cli.render import words
+from crawlyard.cli.render.output import Column, View, at, id_of
+from crawlyard.cli.stdout import write_line
+from crawlyard.core.answers.jobs.changes import ChangeOut, FeedChangeOut, RunChangesOut
+from crawlyard.core.crawl.changes import ChangeKind
+from crawlyard.core.endpoint import every
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.jobs.changes import DiffOut
+
+_JOB = "a job as in all commands, or SCHEDULE@previous: the last run but one."
+Earlier = Annotated[
+    str,
+    typer.Argument(
+        parser=an_id, metavar="EARLIER", help=f"The earlier job: {_JOB}", show_default=False
+    ),
+]
+Later = Annotated[
+    str,
+    typer.Argument(
+        parser=an_id, metavar="LATER", help="The later job: the same.", show_default=False
+    ),
+]
+Url = Annotated[str, option(str, "--page", "URL", "The text of this page, line by line.")]
+OnlyKinds = Annotated[
+    list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only such. Repeatable")
+]
+IgnoreText = Annotated[
+    str, option(str, "--ignore-text", "re:PATTERN", "Lines that match do not count.")
+]
+
+
+@action(only="--only", ignore_text="--ignore-text", url="--page", other="LATER")
+async def diff(
+    session: "Session",
+    earlier: Earlier,
+    later: Later,
+    *,
+    page: Url = "",
+    only: OnlyKinds = None,
+    ignore_text: IgnoreText = "",
+    limit: Limit = 50,
+) -> None:
+    """List the pages that changed from one job to a later one: new, moved and gone ones too.
+
+    crawlyard diff nightly@previous nightly@last
+    crawlyard diff nightly@previous last --only gone --only moved
+    crawlyard diff nightly@previous last --page https://docs.example.org/a
+    crawlyard diff nightly@previous last --ignore-text 're:^Generated at'
+    """
+    if page and only:
+        raise Invalid("--only", "picks pages of a list; --page shows one")
+    jobs = session.surface.jobs
+    one, other = await job_id_of(session, earlier), await job_id_of(session, later)
+    if page:
+        text = await jobs.page_diff(one, other, page, ignore_text=ignore_text)
+        if session.whole:
+            session.write(text)
+            return
+        for line in text.text.splitlines():
+            write_line(words.printable(line))
+        lines = f"{counted(text.added, 'line')} added, {text.removed:,} removed"
+        session.tell(": ".join(filter(None, (f"{word(text.kind)}, {lines}", text.detail))))
+        return
+    counts: dict[str, int] = {}
+
+    async def ask(**part: Any) -> "DiffOut":
+        asked = tuple(only or ())
+        found = await jobs.diff(one, other, only=asked, ignore_text=ignore_text, **part)
+        counts.update(found.counts)
+        return found
+
+    shown = await session.listed(every(ask, limit=limit or None), CHANGES)
+    session.tell(summary(counts))
+    session.tell_rest(shown, limit, "")
+
+
+def summary(counts: "Mapping[str, int]") -> str:
+    """Return how many pages there are of each kind, in one sentence."""
+    told = (f"{counts[kind]:,} {word(kind)}" for kind in ChangeKind if counts.get(kind))
+    return ", ".join(told) or "no page to compare"
+
+
+def word(kind: str) -> str:
+    """Return a kind of change as people read it."""
+    return kind.replace("_", " ")
+
+
+def _share(change: ChangeOut) -> str:
+    if change.share is None:
+        return ""
+    return f"{change.share:.1%}" if change.share else "reordered"
+
+
+def _url(change: ChangeOut) -> str:
+    return change.url if change.moved_to is None else f"{change.url} → {change.moved_to}"
+
+
+_COLUMNS: tuple[Column[Any], ...] = (
+    Column(name="CHANGE", value=lambda c: c.kind, shown=lambda c: word(c.kind)),
+    Column(name="AMOUNT", value=lambda c: c.share, shown=_share, right=True),
+    Column(name="ADDED", value=lambda c: c.added, right=True),
+    Column(name="REMOVED", value=lambda c: c.removed, right=True),
+    Column(name="URL", value=_url, wide=True),
+    Column(name="DETAIL", value=lambda c: c.detail, wide=True, least=120),
+)
+CHANGES: View[ChangeOut] = View(key=lambda change: change.url, columns=_COLUMNS)
+FEED: View[FeedChangeOut] = View(
+    key=lambda change: change.url, columns=(id_of(lambda c: c.job_id, "JOB"), *_COLUMNS)
+)
+
+
+def runs_view(now: datetime) -> View[RunChangesOut]:
+    """Return the view of runs of a schedule at *now*, and how many pages each has changed."""
+    return View(
+        key=lambda run: run.job_id,
+        columns=(
+            id_of(lambda r: r.job_id, "JOB"),
+            Column(name="STATE", value=lambda r: r.state),
+            at("ENDED", "ended_at", now),
+            id_of(lambda r: r.base_id, "COMPARED TO"),
+            *(_count(kind) for kind in ChangeKind),
+        ),
+    )
+
+
+def _count(kind: ChangeKind) -> Column[RunChangesOut]:
+    def value(run: RunChangesOut) -> int | None:
+        return None if not run.counts else run.counts.get(kind.value, 0)
+
+    rare = kind in {ChangeKind.SEEN_FIRST, ChangeKind.NOISE, ChangeKind.UNKNOWN}
+    return Column(name=word(kind).upper(), value=value, right=True, least=110 if rare else 0)

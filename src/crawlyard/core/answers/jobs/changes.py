@@ -1,0 +1,103 @@
+"""Changes between two runs, as answers show them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal
+
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.crawl.changes import Change, RunChanges, StoredChange
+from crawlyard.core.endpoint import Slice
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.text.difference import Amount
+
+
+class ChangeOut(Wire, frozen=True, kw_only=True):
+    """What became of one page between two runs."""
+
+    kind: str  # changed, new, seen_first, moved, gone, noise or unknown
+    url: str  # of a page that moved: the earlier one
+    moved_to: str | None
+    detail: str  # why it is unknown, or how it is known to be gone or moved
+    before: int | None  # its page in the earlier run
+    after: int | None  # its page in the later run
+    added: int | None  # lines; null: there is no text to compare
+    removed: int | None
+    share: float | None  # of the words, those in added and removed lines; 0: in another order
+
+    @classmethod
+    def of(cls, change: Change, amount: Amount | None) -> "ChangeOut":
+        """Return the shape of *change*."""
+        return cls.filled(
+            change,
+            kind=change.kind.value,
+            added=amount and amount.added,
+            removed=amount and amount.removed,
+            share=amount and amount.share,
+        )
+
+
+class DiffOut(Slice[ChangeOut], frozen=True, kw_only=True):
+    """A part of the changes between two runs, and how many there are of each kind."""
+
+    earlier: str  # ids of jobs
+    later: str
+    counts: Mapping[str, int]  # by kind; `same` pages are only counted
+
+
+class PageDiffOut(Wire, frozen=True, kw_only=True):
+    """What changed in one page between two runs."""
+
+    object: Literal["page_diff"] = "page_diff"
+    url: str
+    kind: str
+    detail: str
+    before: int  # pages
+    after: int
+    added: int
+    removed: int
+    share: float
+    text: str  # a unified diff of its lines; in a line that changed, the words are marked
+
+    @classmethod
+    def of(cls, change: Change, amount: Amount, text: str) -> "PageDiffOut":
+        """Return the shape of a change of which both texts are known."""
+        much = {"added": amount.added, "removed": amount.removed, "share": amount.share}
+        return cls.filled(change, object="page_diff", kind=change.kind.value, text=text, **much)
+
+
+class RunChangesOut(Wire, frozen=True, kw_only=True):
+    """What one run of a schedule has changed; null while it is not compared."""
+
+    object: Literal["run_changes"] = "run_changes"
+    job_id: str
+    state: str
+    ended_at: datetime | None
+    base_id: str | None  # the run that it is compared with; null: there was none before it
+    compared_at: datetime | None
+    counts: Mapping[str, int] | None  # by kind
+
+    @classmethod
+    def of(cls, job: Job, run: RunChanges | None) -> "RunChangesOut":
+        """Return the shape of what *job* has changed; ``None``: it is not compared yet."""
+        return cls(
+            job_id=job.id,
+            state=job.state.value,
+            ended_at=job.ended_at,
+            base_id=None if run is None else run.base_id,
+            compared_at=None if run is None else run.compared_at,
+            counts=None if run is None else run.counts,
+        )
+
+
+class FeedChangeOut(ChangeOut, frozen=True, kw_only=True):
+    """A change of a run of a schedule, with its place in the feed."""
+
+    object: Literal["change"] = "change"
+    seq: int
+    job_id: str
+    schedule_id: str
+
+    @classmethod
+    def stored(cls, change: StoredChange) -> "FeedChangeOut":
+        """Return the shape of *change*."""
+        return cls.filled(change, object="change", kind=change.kind.value)

@@ -1,0 +1,397 @@
+"""Changes between two runs: the class of each URL, from the records that both have of it.
+
+A page is gone only if that is proven; whatever is not known for sure is unknown.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+from enum import StrEnum, auto
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.page import RuleKind, TargetState
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.spec import JobSpec
+
+
+class ChangeKind(StrEnum):
+    """What became of a page from one run to another; in the order of lists."""
+
+    CHANGED = auto()  # its text differs
+    NEW = auto()  # the earlier run would have found it
+    SEEN_FIRST = auto()  # the earlier run may have missed it
+    MOVED = auto()  # it is at another URL
+    GONE = auto()  # it answers 404 or 410, or nothing leads to it any more
+    NOISE = auto()  # only ignored lines differ
+    UNKNOWN = auto()  # the later run does not tell
+    SAME = auto()
+
+
+TOLD = frozenset(
+    {
+        ChangeKind.CHANGED,
+        ChangeKind.NEW,
+        ChangeKind.SEEN_FIRST,
+        ChangeKind.MOVED,
+        ChangeKind.GONE,
+    }
+)
+"""What counts as news of a run."""
+
+MOST_CHANGES = 100_000
+"""Changes of one comparison that are listed; more are only counted."""
+
+_ABSENT = frozenset({404, 410})
+_NOT_FOUND = re.compile(r"\b404\b|\b(?:page )?not found\b", re.IGNORECASE)
+_LED = f"{RuleKind.REDIRECT} to "
+
+# A run of another value may reach other pages.
+_REACH = (
+    "urls",
+    "sitemaps",
+    "scope",
+    "include",
+    "exclude",
+    "max_depth",
+    "ignore_robots",
+    "follow_nofollow",
+    "user_agent",
+    "headers",
+)
+
+
+class PageFacts(Struct, frozen=True, kw_only=True):
+    """What a comparison reads of a page record."""
+
+    id: int
+    fp: int
+    url: str
+    status: int | None
+    error: str | None
+    truncated: str
+    title: str
+    sha256: str
+    content_rule: str
+    content_hash: str
+    content_version: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether it is a whole answer with content."""
+        return self.error is None and not self.truncated
+
+    @property
+    def is_absent(self) -> bool:
+        """Return whether the server said that there is no such page."""
+        return self.status in _ABSENT
+
+    @property
+    def content(self) -> tuple[object, ...] | None:
+        """Return what identifies its content among all pages; ``None``: it has none."""
+        if self.content_hash:
+            return self.content_version, self.content_rule, self.content_hash
+        return (self.sha256,) if self.sha256 and not self.content_rule else None
+
+    @property
+    def trouble(self) -> str:
+        """Return why it says nothing about the page."""
+        return (
+            f"answered {self.status}"
+            if self.status and self.error
+            else (self.error or f"truncated: {self.truncated}")
+        )
+
+
+class Known(Struct, frozen=True):
+    """What a run knows of a URL without a page."""
+
+    state: TargetState
+    rule: str
+
+    @property
+    def leads_to(self) -> str | None:
+        """Return the URL that it redirects to, ``None`` if it does not."""
+        if not self.rule.startswith(_LED):
+            return None
+        return self.rule.removeprefix(_LED).partition(": ")[0]  # a URL contains no space
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """What became of one page."""
+
+    kind: ChangeKind
+    url: str  # of a page that moved: the earlier one
+    moved_to: str | None = None
+    detail: str = ""  # why it is unknown, or how it is known to be gone
+    before: int | None = None  # its page in the earlier run
+    after: int | None = None  # its page in the later run
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """How far a run came, and what it could reach."""
+
+    ended: str  # how, if it did not see all; else empty
+    reach: Mapping[str, object]
+    broken_sitemaps: frozenset[int] = frozenset()
+
+    @classmethod
+    def of(cls, job: Job, broken_sitemaps: Iterable[int] = ()) -> "Run":
+        """Return what counts of a job."""
+        whole = job.state is State.COMPLETED and job.state_reason is StateReason.EXHAUSTED
+        early = f"the run ended early: {job.state_reason}"
+        ended = "" if whole else early if job.state.ended else "the run has not ended"
+        return cls(ended=ended, reach=_reach(job.spec), broken_sitemaps=frozenset(broken_sitemaps))
+
+
+def _reach(spec: JobSpec) -> Mapping[str, object]:
+    return {name: getattr(spec, name) for name in _REACH}
+
+
+class Comparison(Struct):
+    """Compares two runs, URL by URL: `add` each, then `conclude`."""
+
+    earlier: Run
+    later: Run
+    counts: Counter[ChangeKind] = field(default_factory=Counter)
+    found: list[Change] = field(default_factory=list)
+    gone: dict[int, PageFacts] = field(default_factory=dict)  # by fp: said so by the server
+    missing: dict[int, PageFacts] = field(default_factory=dict)  # by fp: not found by the later
+    new: dict[int, tuple[PageFacts, bool]] = field(default_factory=dict)  # and whether proven
+    hidden: str = ""  # the page of the later run that may link to what is missing
+    _landed: set[int] = field(default_factory=set)  # new pages to which others have moved
+    _contents: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
+    _repeated: set[int] = field(default_factory=set)  # contents of several pages of one run
+
+    @property
+    def tally(self) -> Mapping[str, int]:
+        """Return how many pages there are of each kind."""
+        return {kind.value: self.counts[kind] for kind in ChangeKind}
+
+    def add(
+        self,
+        before: PageFacts | None,
+        after: PageFacts | None,
+        known_before: Known | None = None,
+        known_after: Known | None = None,
+        landing: PageFacts | None = None,
+    ) -> None:
+        """Add a URL: its pages, or what is known of it without; *landing*: where it leads now."""
+        had = before is not None and before.is_whole
+        has = after is not None and after.is_whole
+        for side, page in enumerate((before, after)):
+            if page is not None and page.is_whole:
+                self._count_content(side, page)
+        if before is not None and after is not None and had and has:
+            self._tell(*compared(before, after), before, after)
+        elif before is not None and had:
+            self._without(before, after, known_after, landing)
+        elif after is not None and has:
+            proven = before.is_absent if before is not None else self._would_find(known_before)
+            self.new[after.fp] = (after, proven)
+        elif after is not None and before is None and not after.is_absent:
+            self._hide(after.url, after.trouble)  # what it links to is not known
+
+    def _without(
+        self,
+        before: PageFacts,
+        after: PageFacts | None,
+        known: Known | None,
+        landing: PageFacts | None,
+    ) -> None:
+        """Add a page that the later run has not."""
+        if after is not None and after.is_absent:
+            self.gone[before.fp] = before
+        elif after is not None:
+            self._hide(before.url, after.trouble)
+            self._tell(ChangeKind.UNKNOWN, after.trouble, before, after)
+        elif landing is not None and landing.is_whole:
+            self._landed.add(landing.fp)
+            self._put(
+                Change(
+                    kind=ChangeKind.MOVED,
+                    url=before.url,
+                    moved_to=landing.url,
+                    detail="redirects",
+                    before=before.id,
+                    after=landing.id,
+                )
+            )
+        elif known is not None:
+            why = known.rule or f"not fetched: {self.later.ended or known.state.name.lower()}"
+            self._hide(before.url, why)
+            self._tell(ChangeKind.UNKNOWN, why, before, None)
+        else:
+            self.missing[before.fp] = before
+
+    def conclude(
+        self, linked_before: Collection[int] = (), linked_after: Collection[int] = ()
+    ) -> None:
+        """Decide about what only one run has.
+
+        The fingerprints of those that pages of either run link to, though it has not found them:
+        beyond its depth, or by a link that it does not follow.
+        """
+        why = self._unproven()
+        for fp, page in self.missing.items():
+            doubt = why or ("a page links to it" if fp in linked_after else "")
+            if doubt:
+                self._tell(ChangeKind.UNKNOWN, doubt, page, None)
+            else:
+                self.gone[fp] = page
+        new = {
+            fp: page
+            for fp, (page, proven) in self.new.items()
+            if proven and fp not in linked_before and fp not in self._landed
+        }
+        moved = self._moved(new)
+        for fp, page in self.gone.items():
+            if (to := moved.get(fp)) is None:
+                how = "nothing leads to it" if fp in self.missing else "404 or 410"
+                self._tell(ChangeKind.GONE, how, page, None)
+                continue
+            self._landed.add(to.fp)
+            self._put(
+                Change(
+                    kind=ChangeKind.MOVED,
+                    url=page.url,
+                    moved_to=to.url,
+                    detail="the same content",
+                    before=page.id,
+                    after=to.id,
+                )
+            )
+        for fp, (page, _) in self.new.items():
+            if fp not in self._landed:
+                kind = ChangeKind.NEW if fp in new else ChangeKind.SEEN_FIRST
+                self._tell(kind, "", None, page)
+        self._sort()
+
+    def _sort(self) -> None:
+        order = {kind: place for place, kind in enumerate(ChangeKind)}
+        self.found.sort(key=lambda change: (order[change.kind], change.url))
+
+    def _unproven(self) -> str:
+        """Return why a page that was not found may be there all the same."""
+        if self.later.ended:
+            return self.later.ended
+        if (other := self._other_reach()) is not None:
+            return f"the runs differ in {other}"
+        if self.later.broken_sitemaps - self.earlier.broken_sitemaps:
+            return "a sitemap could not be read"
+        return self.hidden and f"may be linked from {self.hidden}"
+
+    def _other_reach(self) -> str | None:
+        old, new = self.earlier.reach, self.later.reach
+        return next((name for name in old if old[name] != new[name]), None)
+
+    def _would_find(self, known: Known | None) -> bool:
+        """Return whether the earlier run would have had a page of a URL if there had been one."""
+        if self.earlier.ended or self._other_reach() is not None:
+            return False
+        return known is None or known.state is TargetState.REDIRECTED
+
+    def _hide(self, url: str, why: str) -> None:
+        self.hidden = self.hidden or f"{url} ({why})"
+
+    def _count_content(self, side: int, page: PageFacts) -> None:
+        if page.content is not None:
+            key, seen = hash(page.content), self._contents[side]
+            if key in seen:
+                self._repeated.add(key)
+            seen.add(key)
+
+    def _moved(self, new: Mapping[int, PageFacts]) -> Mapping[int, PageFacts]:
+        """Return where pages that are gone are now: content that either run has once."""
+        by_content: dict[object, PageFacts] = {
+            page.content: page
+            for page in new.values()
+            if page.content is not None and hash(page.content) not in self._repeated
+        }
+        found = ((fp, by_content.get(page.content)) for fp, page in self.gone.items())
+        return {fp: page for fp, page in found if page is not None}
+
+    def _tell(
+        self, kind: ChangeKind, detail: str, before: PageFacts | None, after: PageFacts | None
+    ) -> None:
+        page = before or after
+        if page is not None:
+            self._put(
+                Change(
+                    kind=kind,
+                    url=page.url,
+                    detail=detail,
+                    before=None if before is None else before.id,
+                    after=None if after is None else after.id,
+                )
+            )
+
+    def _put(self, change: Change) -> None:
+        self.counts[change.kind] += 1
+        if change.kind is not ChangeKind.SAME and len(self.found) < MOST_CHANGES:
+            self.found.append(change)
+
+    def amend(self, quiet: Collection[int]) -> None:
+        """Make changes noise by their places in `found`: only ignored lines differ."""
+        for place in quiet:
+            self.found[place] = replace(self.found[place], kind=ChangeKind.NOISE)
+        self.counts[ChangeKind.CHANGED] -= len(quiet)
+        self.counts[ChangeKind.NOISE] += len(quiet)
+        self._sort()
+
+
+def compared(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
+    """Return the class of a page that both runs have, and why it is unknown.
+
+    Hashes of texts are compared if they were found by the same rule of the same version; else
+    equal bytes are the same page, and of others nothing is known.
+    """
+    if after.status == 304 or (before.sha256 and before.sha256 == after.sha256):
+        return ChangeKind.SAME, ""
+    if _NOT_FOUND.search(after.title) and not _NOT_FOUND.search(before.title):
+        return ChangeKind.UNKNOWN, f"answered {after.status}, but its title says: {after.title}"
+    if not before.content_rule and not after.content_rule:  # neither has a text
+        return ChangeKind.CHANGED, ""
+    if before.content_rule != after.content_rule:
+        return ChangeKind.UNKNOWN, "its text was found by another rule"
+    if before.content_version != after.content_version:
+        return ChangeKind.UNKNOWN, "its text was found by another version of the rules"
+    same = before.content_hash == after.content_hash
+    return (ChangeKind.SAME if same else ChangeKind.CHANGED), ""
+
+
+def pages_of(changes: Iterable[Change]) -> Iterator[int]:
+    """Yield the pages whose texts tell how much changed."""
+    for change in changes:
+        if change.kind in {ChangeKind.CHANGED, ChangeKind.NOISE}:
+            yield from (page for page in (change.before, change.after) if page is not None)
+
+
+class RunChanges(Struct, frozen=True, kw_only=True):
+    """What one run of a schedule has changed, computed once when it has ended."""
+
+    job_id: str
+    schedule_id: str
+    base_id: str | None  # the run that it is compared with; None: there was none before it
+    compared_at: datetime
+    counts: Mapping[str, int]  # by `ChangeKind`
+
+
+class StoredChange(Struct, frozen=True, kw_only=True):
+    """A change of a run as it is kept, and how much of the text it is."""
+
+    seq: int = 0  # assigned by the store, in commit order
+    job_id: str
+    schedule_id: str
+    kind: ChangeKind
+    url: str
+    moved_to: str | None = None
+    detail: str = ""
+    before: int | None = None
+    after: int | None = None
+    added: int | None = None
+    removed: int | None = None
+    share: float | None = None

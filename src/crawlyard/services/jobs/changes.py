@@ -1,0 +1,323 @@
+"""Changes between runs: compares two jobs, and keeps what each run of a schedule has changed."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeAlias, TypeVar
+
+from msgspec import Struct
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.changes import (
+    TOLD,
+    Change,
+    ChangeKind,
+    Comparison,
+    Known,
+    PageFacts,
+    Run,
+    RunChanges,
+    StoredChange,
+    compared,
+    pages_of,
+)
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.text.difference import Amount, Ignored, amount, lines_of, unified
+from crawlyard.engine.scope import line_pattern
+from crawlyard.engine.urls import canonical, fingerprint
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.results import visible
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
+
+MOST_KEPT = 10_000
+"""Changes of one run of a schedule that are kept; more are only counted."""
+
+_BY = "changes"  # the actor of the events
+_CHUNK = 500  # pages of each run at once
+_TEXTS = 10  # pairs of texts in memory at once, of 8 MiB each at most
+_HOPS = 5  # redirects that are followed
+_REMEMBERED = 2  # comparisons, so that their lists can be read part by part
+_CAUGHT_UP = 10  # runs of a schedule, the last ones, that are looked at when one ends
+
+T = TypeVar("T")
+
+Amounts: TypeAlias = Mapping[int, Amount]
+"""How much changed, by the id of the later page."""
+
+
+class PageDifference(Struct, frozen=True, kw_only=True):
+    """What changed in one page."""
+
+    change: Change
+    amount: Amount
+    text: str  # a unified diff
+
+
+class Changes:
+    """Compares runs. Jobs that the actor may not see raise `NotFound`."""
+
+    def __init__(self, store: Store, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+        self._reader = ThreadPoolExecutor(1, "crawlyard-diff")
+        self._recent: OrderedDict[object, Comparison] = OrderedDict()
+
+    async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Comparison:
+        """Return what changed from one job to another.
+
+        Pages in which only lines differ that match the pattern *ignore* are noise.
+
+        Raises:
+            Invalid: *ignore* is no pattern, or both are one job.
+        """
+        ignored = _ignored(ignore)
+        old = await visible(self._store, actor, earlier)
+        new = await visible(self._store, actor, later)
+        if old.job.id == new.job.id:
+            raise Invalid("other", "expected another job to compare with")
+        key = (_stamp(old), _stamp(new), ignore)
+        if key not in self._recent:
+            found = await self._compared(old.job, new.job)
+            if ignored is not None:
+                await self._quieten(found, ignored)
+            self._recent[key] = found
+            if len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        self._recent.move_to_end(key)
+        return self._recent[key]
+
+    async def amounts(self, changes: Sequence[Change], ignore: str = "") -> Amounts:
+        """Return how much of the text changed, of those pages of which both texts are kept."""
+        ignored, found = _ignored(ignore), dict[int, Amount]()
+        for place in range(0, len(changes), _TEXTS):
+            part = changes[place : place + _TEXTS]
+            texts = await self._texts(part)
+            found |= await self._aside(partial(_amounts, part, texts, ignored))
+        return found
+
+    async def page(
+        self, actor: Actor, earlier: str, later: str, url: str, ignore: str = ""
+    ) -> PageDifference:
+        """Return what changed in the text of one page.
+
+        Raises:
+            NotFound: one of the jobs has no page of this URL, or did not keep its text.
+            Invalid: *url* is no URL, or *ignore* no pattern.
+        """
+        ignored, fp = _ignored(ignore), fingerprint(canonical(url))
+        pages = [await self._page_of(actor, job, fp, url) for job in (earlier, later)]
+        before, after = pages
+        kind, detail = compared(before, after)
+        change = Change(kind=kind, url=after.url, detail=detail, before=before.id, after=after.id)
+        texts = await self._store.pages.bodies([before.id, after.id], [Body.TEXT])
+        for job, page in ((earlier, before), (later, after)):
+            if (page.id, Body.TEXT) not in texts:
+                raise NotFound(f"job {job} has no text of {url}")
+
+        def work() -> PageDifference:
+            old, new = (
+                lines_of(_text(texts[page.id, Body.TEXT]), ignored) for page in (before, after)
+            )
+            return PageDifference(change=change, amount=amount(old, new), text=unified(old, new))
+
+        return await self._aside(work)
+
+    async def settle(self, schedule_id: str) -> None:
+        """Compare the runs of a schedule that have ended since, each with the one before it.
+
+        What a run has changed is kept and told once, whoever else does this at the same time.
+        """
+        query = JobQuery(schedule_id=schedule_id)
+        found = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
+        ended = [standing for standing in found if standing.job.state.ended]
+        done = await self._store.changes.runs([one.job.id for one in ended])
+        for place in reversed(range(min(_CAUGHT_UP, len(ended)))):
+            if ended[place].job.id not in done:
+                base = next(filter(_is_base, ended[place + 1 :]), None)
+                await self._settle(ended[place].job, None if base is None else base.job)
+
+    async def runs(
+        self, schedule_id: str, limit: int, before: str | None = None
+    ) -> list[tuple[Job, RunChanges | None]]:
+        """Return the runs of a schedule before one, the newest first, and what each has changed."""
+        query = JobQuery(schedule_id=schedule_id, before=before)
+        found = await self._store.jobs.find(query, limit)
+        done = await self._store.changes.runs([one.job.id for one in found])
+        return [(one.job, done.get(one.job.id)) for one in found]
+
+    async def _settle(self, job: Job, base: Job | None) -> None:
+        now, schedule_id = self._clock.now(), job.origin.schedule_id or ""
+        if base is None:
+            run = RunChanges(
+                job_id=job.id, schedule_id=schedule_id, base_id=None, compared_at=now, counts={}
+            )
+            await self._store.changes.save(run, (), None)
+            return
+        found = await self._compared(base, job)
+        counts = found.tally
+        told = [change for change in found.found if change.kind in TOLD][:MOST_KEPT]
+        amounts = await self.amounts(told)
+        kept = [_stored(change, amounts.get(change.after or 0), job) for change in told]
+        event = None
+        if told:
+            event = job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts)
+        run = RunChanges(
+            job_id=job.id, schedule_id=schedule_id, base_id=base.id, compared_at=now, counts=counts
+        )
+        await self._store.changes.save(run, kept, event)
+
+    async def _compared(self, earlier: Job, later: Job) -> Comparison:
+        store = self._store.changes
+        found = Comparison(
+            Run.of(earlier, await store.broken_sitemaps(earlier.id)),
+            Run.of(later, await store.broken_sitemaps(later.id)),
+        )
+        after: int | None = None
+        while True:
+            old = await store.facts(earlier.id, after, _CHUNK)
+            new = await store.facts(later.id, after, _CHUNK)
+            ends = [chunk[-1].fp for chunk in (old, new) if len(chunk) == _CHUNK]
+            after = min(ends) if ends else None
+            sides = [
+                {page.fp: page for page in chunk if after is None or page.fp <= after}
+                for chunk in (old, new)
+            ]
+            await self._add(found, earlier.id, later.id, sides[0], sides[1])
+            if after is None:
+                break
+        linked_before = await store.linked(earlier.id, found.new.keys())
+        linked_after = await store.linked(later.id, found.missing.keys())
+        found.conclude(linked_before, linked_after)
+        return found
+
+    async def _add(
+        self,
+        found: Comparison,
+        earlier: str,
+        later: str,
+        old: Mapping[int, PageFacts],
+        new: Mapping[int, PageFacts],
+    ) -> None:
+        """Add some pages of both jobs, by fp."""
+        known_before = await self._store.changes.known(earlier, new.keys() - old.keys())
+        known_after = await self._store.changes.known(later, old.keys() - new.keys())
+        landings = await self._landings(later, known_after)
+        for fp in old.keys() | new.keys():
+            found.add(
+                old.get(fp),
+                new.get(fp),
+                known_before.get(fp),
+                known_after.get(fp),
+                landings.get(fp),
+            )
+
+    async def _landings(self, job_id: str, known: Mapping[int, Known]) -> Mapping[int, PageFacts]:
+        """Return the pages to which URLs of a job redirect, by the fp of the URL."""
+        ways = dict(_ways(known))
+        landed: dict[int, PageFacts] = {}
+        for _ in range(_HOPS):
+            if not ways:
+                break
+            targets = set(ways.values())
+            pages = {p.fp: p for p in await self._store.changes.facts_of(job_id, targets)}
+            landed |= {fp: pages[to] for fp, to in ways.items() if to in pages}
+            on = dict(_ways(await self._store.changes.known(job_id, targets - pages.keys())))
+            ways = {fp: on[to] for fp, to in ways.items() if to in on}
+        return landed
+
+    async def _quieten(self, found: Comparison, ignored: Ignored) -> None:
+        """Make noise of the changes in which only ignored lines differ."""
+        quiet: list[int] = []
+        changed = [n for n, c in enumerate(found.found) if c.kind is ChangeKind.CHANGED]
+        for place in range(0, len(changed), _TEXTS):
+            part = changed[place : place + _TEXTS]
+            changes = [found.found[n] for n in part]
+            texts = await self._texts(changes)
+            same = await self._aside(partial(_same, changes, texts, ignored))
+            quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
+        found.amend(quiet)
+
+    async def _page_of(self, actor: Actor, job_id: str, fp: int, url: str) -> PageFacts:
+        job = (await visible(self._store, actor, job_id)).job
+        found = await self._store.changes.facts_of(job.id, [fp])
+        if not found:
+            raise NotFound(f"job {job.id} has no page of {url}")
+        return found[0]
+
+    async def _texts(self, changes: Sequence[Change]) -> Mapping[int, str]:
+        found = await self._store.pages.bodies(list(pages_of(changes)), [Body.TEXT])
+        return {page_id: _text(data) for (page_id, _), data in found.items()}
+
+    async def _aside(self, work: Callable[[], T]) -> T:
+        """Run *work* in a thread of its own, one at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, work)
+
+
+def _ignored(pattern: str) -> Ignored | None:
+    return line_pattern("ignore_text", pattern) if pattern else None
+
+
+def _stamp(standing: Standing) -> tuple[object, ...]:
+    """Return what changes with the pages of a job."""
+    return standing.job.id, standing.job.version, standing.shard.usage.done
+
+
+def _is_base(standing: Standing) -> bool:
+    """Return whether later runs are compared with this one."""
+    return standing.job.state is State.COMPLETED and standing.shard.usage.pages > 0
+
+
+def _ways(known: Mapping[int, Known]) -> Iterator[tuple[int, int]]:
+    """Yield the fps of URLs that redirect, and of where each leads."""
+    for fp, one in known.items():
+        if one.leads_to is not None:
+            yield fp, fingerprint(one.leads_to)
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
+def _pair(
+    change: Change, texts: Mapping[int, str], ignored: Ignored | None
+) -> tuple[list[str], list[str]] | None:
+    before, after = texts.get(change.before or 0), texts.get(change.after or 0)
+    if before is None or after is None:
+        return None
+    return lines_of(before, ignored), lines_of(after, ignored)
+
+
+def _amounts(
+    changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored | None
+) -> Amounts:
+    pairs = ((change.after, _pair(change, texts, ignored)) for change in changes)
+    return {key: amount(*pair) for key, pair in pairs if key is not None and pair is not None}
+
+
+def _same(changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored) -> list[bool]:
+    pairs = (_pair(change, texts, ignored) for change in changes)
+    return [pair is not None and pair[0] == pair[1] for pair in pairs]
+
+
+def _stored(change: Change, much: Amount | None, job: Job) -> StoredChange:
+    return StoredChange(
+        job_id=job.id,
+        schedule_id=job.origin.schedule_id or "",
+        kind=change.kind,
+        url=change.url,
+        moved_to=change.moved_to,
+        detail=change.detail,
+        before=change.before,
+        after=change.after,
+        added=None if much is None else much.added,
+        removed=None if much is None else much.removed,
+        share=None if much is None else much.share,
+    )

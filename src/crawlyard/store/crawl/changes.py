@@ -1,0 +1,163 @@
+"""Store of changes: reads what two runs are compared by, and keeps what a run has changed."""
+
+from array import array
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
+
+from crawlyard.core.crawl.changes import Known, PageFacts, RunChanges, StoredChange
+from crawlyard.core.crawl.page import TargetState, Via
+from crawlyard.core.event import Event
+from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
+from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.jobs.job_rows import no_of, tell
+from crawlyard.store.queries import ChangeQuery
+from crawlyard.store.tables.changes import changes, run_changes
+from crawlyard.store.tables.jobs import PRESENT, TARGETS, bodies, frontier, jobs, pages
+
+_LOCK = 0x43596368
+"""Key of the lock under which changes are numbered on Postgres, in the order of commits."""
+
+_PAGES_AT_ONCE = 2_000  # whose links are searched: 50 links each are 800 kB
+
+_FACTS: Select[Any] = select(
+    pages.c.id,
+    pages.c.fp,
+    pages.c.final_url.label("url"),
+    *(pages.c[name] for name in PageFacts.__struct_fields__ if name not in {"id", "fp", "url"}),
+)
+
+
+class ChangeStore(StorePart):
+    """What two runs are compared by, and the changes of runs of schedules."""
+
+    @reads
+    def facts(
+        self, conn: Connection, job_id: str, after: int | None, limit: int
+    ) -> list[PageFacts]:
+        """Return the pages of a job with an fp above *after*, in the order of fps."""
+        query = _of(job_id).order_by(pages.c.fp).limit(limit)
+        if after is not None:
+            query = query.where(pages.c.fp > after)
+        return [PageFacts(**row) for row in conn.execute(query).mappings()]
+
+    @reads
+    def facts_of(self, conn: Connection, job_id: str, fps: Collection[int]) -> list[PageFacts]:
+        """Return the pages of a job with these fps."""
+        found = conn.execute(_of(job_id).where(pages.c.fp.in_(sorted(fps))))
+        return [PageFacts(**row) for row in found.mappings()]
+
+    @reads
+    def known(self, conn: Connection, job_id: str, fps: Collection[int]) -> Mapping[int, Known]:
+        """Return what a job knows of URLs with these fps; what it never found is left out."""
+        rows = conn.execute(
+            select(frontier.c.fp, frontier.c.state, frontier.c.rule).where(
+                frontier.c.job_no == no_of(job_id).scalar_subquery(),
+                frontier.c.fp.in_(sorted(fps)),
+            )
+        )
+        return {fp: Known(TargetState(state), rule) for fp, state, rule in rows}
+
+    @reads
+    def broken_sitemaps(self, conn: Connection, job_id: str) -> frozenset[int]:
+        """Return the fps of the sitemaps that a job could not read as a whole."""
+        rows = conn.execute(
+            select(frontier.c.fp, frontier.c.state, frontier.c.rule).where(
+                frontier.c.job_no == no_of(job_id).scalar_subquery(),
+                frontier.c.via == Via.SITEMAP.value,
+                frontier.c.state != int(TargetState.REDIRECTED),
+            )
+        )
+        # a problem is told in brackets
+        whole = int(TargetState.SKIPPED)
+        return frozenset(fp for fp, state, rule in rows if state != whole or "(" in rule)
+
+    async def linked(self, job_id: str, fps: Collection[int]) -> set[int]:
+        """Return those of *fps* to which a page of a job links."""
+        left, found, after = set(fps), set[int](), 0
+        while left:
+            part = await self._links(job_id, after)
+            for after, keys in part:  # noqa: B007 - the last one is where the next part begins
+                found |= left.intersection(array("q", keys))
+            left -= found
+            if len(part) < _PAGES_AT_ONCE:
+                break
+        return found
+
+    @reads
+    def _links(self, conn: Connection, job_id: str, after: int) -> list[tuple[int, bytes]]:
+        rows = conn.execute(
+            select(pages.c.id, bodies.c.data)
+            .join(bodies, (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS))
+            .where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.id > after)
+            .order_by(pages.c.id)
+            .limit(_PAGES_AT_ONCE)
+        )
+        return [(page_id, data) for page_id, data in rows]
+
+    @writes
+    def save(
+        self,
+        conn: Connection,
+        run: RunChanges,
+        found: Sequence[StoredChange],
+        event: Event | None,
+    ) -> bool:
+        """Keep what a run has changed, and tell of it; return false if that was done before."""
+        if is_postgres(conn):
+            conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        job = conn.execute(
+            select(jobs.c.no, jobs.c.owner).where(jobs.c.id == run.job_id, PRESENT)
+        ).first()
+        if job is None:
+            return False
+        if not insert_new(conn, run_changes, [_placed(RUN_CHANGES.row(run), job.no)]):
+            return False
+        rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in found]
+        if rows:
+            conn.execute(insert(changes), rows)
+        tell(conn, [] if event is None else [event])
+        return True
+
+    @reads
+    def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunChanges]:
+        """Return what these jobs have changed, by id; those not compared yet are left out."""
+        query = (
+            select(jobs.c.id.label("job_id"), *run_changes.c)
+            .join(run_changes, run_changes.c.job_no == jobs.c.no)
+            .where(jobs.c.id.in_(sorted(job_ids)), PRESENT)
+        )
+        return {run.job_id: run for run in RUN_CHANGES.all(conn, query)}
+
+    @reads
+    def changes(self, conn: Connection, query: ChangeQuery, limit: int) -> list[StoredChange]:
+        """Return changes of runs in the order in which they were found."""
+        asked: list[ColumnElement[bool]] = [PRESENT, changes.c.seq > query.after]
+        if query.schedule_id is not None:
+            asked.append(changes.c.schedule_id == query.schedule_id)
+        if query.owner is not None:
+            asked.append(changes.c.owner == query.owner)
+        if query.kinds:
+            asked.append(changes.c.kind.in_(sorted(query.kinds)))
+        order = changes.c.seq.desc() if query.newest_first else changes.c.seq
+        found = (
+            select(jobs.c.id.label("job_id"), *changes.c)
+            .join(jobs, jobs.c.no == changes.c.job_no)
+            .where(*asked)
+            .order_by(order)
+            .limit(limit)
+        )
+        return CHANGES.all(conn, found)
+
+
+def _of(job_id: str) -> Select[Any]:
+    return _FACTS.where(pages.c.job_no == no_of(job_id).scalar_subquery())
+
+
+def _placed(row: dict[str, Any], job_no: int) -> dict[str, Any]:
+    """Return a row that names its job by the key."""
+    del row["job_id"]
+    return row | {"job_no": job_no}

@@ -1,0 +1,157 @@
+"""What two runs are compared by, and the changes of runs that are kept."""
+
+from datetime import timedelta
+from typing import Any
+
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.changes import ChangeKind, Known, PageFacts, RunChanges, StoredChange
+from crawlyard.core.crawl.page import Body, Skipped, TargetState, Via
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.job import Origin
+from crawlyard.engine.urls import packed_fingerprints
+from crawlyard.store.queries import ChangeQuery, EventQuery
+from crawlyard.store.store import Store
+from tests.builders import NOW, a_batch, a_job, a_target, done, failed, fp_of
+from tests.conformance.steps import added, claimed, ended, recorded
+
+SCHEDULE = "01900000-0000-7000-8000-00000000000a"
+
+
+def a_run(job_id: str, **fields: Any) -> RunChanges:
+    defaults: dict[str, Any] = {
+        "job_id": job_id,
+        "schedule_id": SCHEDULE,
+        "base_id": None,
+        "compared_at": NOW,
+        "counts": {"changed": 2, "gone": 1},
+    }
+    return RunChanges(**(defaults | fields))
+
+
+def a_change(job_id: str, path: str = "a", **fields: Any) -> StoredChange:
+    defaults: dict[str, Any] = {
+        "job_id": job_id,
+        "schedule_id": SCHEDULE,
+        "kind": ChangeKind.CHANGED,
+        "url": f"https://example.com/{path}",
+        "before": 1,
+        "after": 2,
+        "added": 3,
+        "removed": 0,
+        "share": 0.25,
+    }
+    return StoredChange(**(defaults | fields))
+
+
+async def test_pages_are_read_in_the_order_of_their_keys_part_by_part(store: Store) -> None:
+    claim = await claimed(store)
+    targets = [a_target(str(n)) for n in range(7)]
+    pages = [done(t, title=t.url, content_hash=str(t.fp)) for t in targets[:-1]]
+    await recorded(store, claim.lease, a_batch(targets, [*pages, failed(targets[-1])]))
+
+    found: list[PageFacts] = []
+    while part := await store.changes.facts(claim.job.id, found[-1].fp if found else None, 3):
+        assert len(part) <= 3
+        found += part
+
+    assert [page.fp for page in found] == sorted(t.fp for t in targets)
+    some = await store.changes.facts_of(claim.job.id, [targets[0].fp, 12345])
+    assert [(p.url, p.title, p.content_hash, p.error) for p in some] == [
+        (targets[0].url, targets[0].url, str(targets[0].fp), None)
+    ]
+    [bad] = await store.changes.facts_of(claim.job.id, [targets[-1].fp])
+    assert (bad.error, bad.is_whole) == ("timeout", False)
+
+
+async def test_what_is_known_of_urls_without_a_page_is_read(store: Store) -> None:
+    claim = await claimed(store)
+    waits, shut = a_target("waits"), a_target("shut")
+    good, bad = (a_target(f"{name}.xml", via=Via.SITEMAP) for name in ("good", "bad"))
+    batch = a_batch(
+        [waits, good, bad],
+        [
+            replace(done(good), state=TargetState.SKIPPED, page=None, rule="sitemap: 3 URLs"),
+            failed(bad),
+        ],
+        [Skipped(shut, "robots: Disallow: /shut")],
+    )
+    await recorded(store, claim.lease, batch)
+
+    fps = [waits.fp, shut.fp, fp_of("https://example.com/never")]
+    assert await store.changes.known(claim.job.id, fps) == {
+        waits.fp: Known(TargetState.WAITING, ""),
+        shut.fp: Known(TargetState.SKIPPED, "robots: Disallow: /shut"),
+    }
+    assert await store.changes.broken_sitemaps(claim.job.id) == {bad.fp}
+
+
+async def test_links_of_all_pages_are_searched(store: Store) -> None:
+    claim = await claimed(store)
+    one, two = a_target("one"), a_target("two")
+    urls = [f"https://example.com/{n}" for n in range(5)]
+    bodies = {Body.TEXT: b"text"}
+    outcomes = [
+        replace(done(one, bodies), targets=packed_fingerprints(urls[:2])),
+        replace(done(two, bodies), targets=packed_fingerprints(urls[1:3])),
+    ]
+    await recorded(store, claim.lease, a_batch([one, two], outcomes))
+
+    fps = [fp_of(url) for url in urls]
+    assert await store.changes.linked(claim.job.id, fps) == set(fps[:3])
+    assert await store.changes.linked(claim.job.id, []) == set()
+
+
+async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store) -> None:
+    job = await added(store, a_job(origin=Origin(schedule_id=SCHEDULE)))
+    event = job.event(EventName.RUN_CHANGED, NOW, "changes", counts={})
+    moved = a_change(job.id, "b", kind=ChangeKind.MOVED, moved_to="https://example.com/c")
+    told = [a_change(job.id), replace(moved, added=None, removed=None, share=None)]
+
+    assert await store.changes.save(a_run(job.id), told, event)
+    assert not await store.changes.save(a_run(job.id, counts={}), told, event)
+
+    assert await store.changes.runs([job.id, SCHEDULE]) == {job.id: a_run(job.id)}
+    found = await store.changes.changes(ChangeQuery(), 10)
+    assert [replace(change, seq=0) for change in found] == told
+    names = frozenset({EventName.RUN_CHANGED})
+    assert len(await store.events.events(EventQuery(names=names))) == 1
+
+
+async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> None:
+    for owner, schedule_id in (("ada", SCHEDULE), ("bob", f"{SCHEDULE[:-1]}b")):
+        job = await added(store, owner=owner)
+        kinds = (ChangeKind.NEW, ChangeKind.GONE, ChangeKind.NEW)
+        of = {"schedule_id": schedule_id}
+        told = [a_change(job.id, str(n), kind=kind, **of) for n, kind in enumerate(kinds)]
+        await store.changes.save(a_run(job.id, **of), told, None)
+
+    async def asked(limit: int = 10, **query: Any) -> list[tuple[str, str]]:
+        found = await store.changes.changes(ChangeQuery(**query), limit)
+        return [(change.schedule_id[-1], change.url[-1]) for change in found]
+
+    every = [("a", "0"), ("a", "1"), ("a", "2"), ("b", "0"), ("b", "1"), ("b", "2")]
+    assert await asked() == every
+    assert await asked(2) == every[:2]
+    assert await asked(newest_first=True) == every[::-1]
+    assert await asked(owner="bob") == await asked(schedule_id=f"{SCHEDULE[:-1]}b") == every[3:]
+    assert await asked(kinds=frozenset({ChangeKind.GONE})) == [every[1], every[4]]
+    second = (await store.changes.changes(ChangeQuery(), 2))[-1]
+    assert await asked(after=second.seq) == every[2:]
+
+
+async def test_changes_go_with_their_job(store: Store) -> None:
+    claim = await claimed(store)
+    await store.changes.save(a_run(claim.job.id), [a_change(claim.job.id)], None)
+    job = await ended(store, claim.lease)
+
+    event = job.event(EventName.DELETED, NOW + timedelta(1), "local")
+    await store.jobs.delete(job.id, job.version, event)
+
+    assert await store.changes.changes(ChangeQuery(), 10) == []
+    assert await store.changes.runs([job.id]) == {}
+    assert not await store.changes.save(a_run(job.id), [a_change(job.id)], None)
+    rows = 0
+    while freed := await store.upkeep.purge():
+        rows += freed.rows
+    assert rows >= 2

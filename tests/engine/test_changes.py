@@ -1,0 +1,318 @@
+"""Two versions of one site under one URL, crawled by a schedule: what changed is told right."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from crawlyard import LOCAL, State, Yard
+from crawlyard.api.near import NearSurface
+from crawlyard.core.answers.jobs.changes import DiffOut
+from crawlyard.core.endpoint import every
+from crawlyard.core.event import EventName
+from crawlyard.core.schedules.schedule import ScheduleDraft
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import HTML, Answer
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.store.queries import EventQuery
+from tests.engine.rig import run
+from tests.site import Serve
+
+PAGES = 40
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One page: a paragraph of its own, and where it leads."""
+
+    text: str
+    links: tuple[str, ...] = ()
+    status: int = 200
+
+
+@dataclass
+class VersionedSite:
+    """A site of leaves, each with a clock and a menu around its content."""
+
+    leaves: Mapping[str, Leaf]
+    moved: Mapping[str, str] = field(default_factory=dict)  # redirects
+    hits: int = 0
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        self.hits += 1
+        if (to := self.moved.get(path)) is not None:
+            return Answer(301, (("Location", to),))
+        leaf = self.leaves.get(path)
+        if leaf is None or leaf.status != 200:
+            return Answer(404 if leaf is None else leaf.status)
+        links = "".join(f'<li><a href="{to}">{to}</a>' for to in leaf.links)
+        body = (
+            f"<!doctype html><title>{path}</title><nav>Request {self.hits}</nav><main>"
+            f"<h1>A page</h1><p>{leaf.text}</p><p>{'It has more to say. ' * 9}</p>"
+            f"<ul>{links}</ul></main><footer>Served as number {self.hits}</footer>"
+        )
+        return Answer(200, (("Content-Type", HTML),), body.encode())
+
+
+def first() -> dict[str, Leaf]:
+    """Return a site: a start page that links to all others, and a chain below the last."""
+    pages = [f"/p{n}" for n in range(PAGES)]
+    leaves = {path: Leaf(f"The text of {path} is its own, with words.") for path in pages}
+    return {"/": Leaf("Start here.", tuple(pages))} | leaves
+
+
+def second() -> tuple[VersionedSite, dict[str, set[str]]]:
+    """Return the next version of the site, and what differs by kind."""
+    leaves = first()
+    for n in range(10):
+        leaves[f"/p{n}"] = Leaf(f"The text of /p{n} is another one, with words.")
+    for n in range(10, 13):  # unlinked, and no longer there
+        del leaves[f"/p{n}"]
+    del leaves["/p13"]  # still linked
+    leaves["/p14"] = Leaf(leaves["/p14"].text, status=410)
+    for n in range(20, 23):
+        leaves[f"/new{n}"] = Leaf(f"Never seen before, number {n}.")
+    leaves["/renamed15"] = leaves.pop("/p15")  # the same file under another name
+    leaves["/later16"] = leaves.pop("/p16")
+    linked = [p for p in leaves if p != "/"] + ["/p13", "/p16"]
+    leaves["/"] = Leaf("Start here.", tuple(linked))
+    kinds = {  # from the files
+        "changed": {"/"} | {f"/p{n}" for n in range(10)},
+        "gone": {f"/p{n}" for n in (10, 11, 12, 13, 14)},
+        "new": {f"/new{n}" for n in range(20, 23)},
+        "moved": {"/p15", "/p16"},
+    }
+    return VersionedSite(leaves, {"/p16": "/later16"}), kinds
+
+
+@dataclass
+class Watched:
+    """A schedule of a site whose version changes."""
+
+    yard: Yard
+    server: SiteServer
+    id: str
+
+    async def run(self, **overrides: Any) -> str:
+        """Return the id of one more run, which has ended; *overrides* stay."""
+        if overrides:
+            schedules = NearSurface(self.yard.services, LOCAL).schedules
+            await schedules.edit(self.id, overrides=overrides)
+        job = await self.yard.scheduler.run_now(LOCAL, self.id)
+        await run(self.yard, job.id)
+        return job.id
+
+    async def diff(self, one: str, other: str, **asked: Any) -> DiffOut:
+        return await NearSurface(self.yard.services, LOCAL).jobs.diff(
+            one, other, limit=200, **asked
+        )
+
+    def by_kind(self, found: DiffOut) -> dict[str, set[str]]:
+        """Return the paths that changed, by kind."""
+        kinds: dict[str, set[str]] = {}
+        for change in found.items:
+            kinds.setdefault(change.kind, set()).add(change.url.removeprefix(self.server.url))
+        return kinds
+
+
+@pytest.fixture
+async def watched(yard: Yard, site_server: Serve) -> Watched:
+    server = await site_server(VersionedSite(first()))
+    overrides = {
+        "urls": [f"{server.url}/"],
+        "allow_private": True,
+        "delay_s": 0,
+        "per_host": 16,
+        "url_retries": 0,
+    }
+    draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
+    schedule = await yard.scheduler.create(LOCAL, draft)
+    return Watched(yard, server, schedule.id)
+
+
+async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> None:
+    one = await watched.run()
+    watched.server.site, kinds = second()
+    other = await watched.run()
+
+    found = await watched.diff(one, other)
+
+    assert watched.by_kind(found) == kinds
+    assert found.counts == {
+        "changed": 11,
+        "new": 3,
+        "seen_first": 0,
+        "moved": 2,
+        "gone": 5,
+        "noise": 0,
+        "unknown": 0,
+        "same": PAGES + 1 - 11 - 5 - 2,
+    }
+    to = {c.url: c.moved_to for c in found.items if c.moved_to}
+    root = watched.server.url
+    assert to == {f"{root}/p15": f"{root}/renamed15", f"{root}/p16": f"{root}/later16"}
+    [one_line] = [c for c in found.items if c.url == f"{root}/p3"]
+    assert (one_line.added, one_line.removed) == (1, 1)
+    assert 0 < (one_line.share or 0) < 1
+
+
+async def test_nothing_is_called_gone_that_the_second_run_may_have_missed(
+    watched: Watched,
+) -> None:
+    one = await watched.run()
+    site, kinds = second()
+    proven = {"/p13", "/p14"}  # answered with 404 and 410
+
+    watched.server.site = site
+    limited = await watched.diff(one, await watched.run(limits={"pages": 12}))
+    assert watched.by_kind(limited).get("gone", set()) <= proven
+    assert limited.counts["unknown"] > 20
+    assert "limit_pages" in {c.kind: c.detail for c in limited.items}["unknown"]
+
+    # another page, which may link to them, answers 503
+    broken = {**site.leaves, "/p30": Leaf("", status=503)}
+    watched.server.site = VersionedSite(broken, site.moved)
+    failing = await watched.diff(one, await watched.run(limits={"pages": None}))
+    assert watched.by_kind(failing)["gone"] == proven
+    assert watched.by_kind(failing)["unknown"] == (kinds["gone"] - proven) | {"/p15", "/p30"}
+
+    # the start page itself does
+    watched.server.site = VersionedSite({**site.leaves, "/": Leaf("", status=500)})
+    nothing = await watched.diff(one, await watched.run())
+    assert "gone" not in watched.by_kind(nothing)
+
+    # another scope
+    watched.server.site = site
+    other = await watched.diff(one, await watched.run(exclude=["*/p3?"]))
+    assert watched.by_kind(other)["gone"] == proven
+    assert {f"/p{n}" for n in range(30, 40)} <= watched.by_kind(other)["unknown"]
+
+
+async def test_a_page_beyond_the_depth_is_not_gone(watched: Watched) -> None:
+    one = await watched.run(max_depth=1)
+    leaves = first()
+    start = tuple(path for path in leaves if path not in {"/", "/p9"})
+    leaves |= {"/": Leaf("Start here.", start), "/p8": Leaf(leaves["/p8"].text, ("/p9",))}
+    watched.server.site = VersionedSite(leaves)
+
+    other = await watched.run()
+
+    found = await watched.diff(one, other)
+    [page] = [c for c in found.items if c.url.endswith("/p9")]
+    assert (page.kind, page.detail) == ("unknown", "a page links to it")
+    [back] = [c for c in (await watched.diff(other, one)).items if c.url.endswith("/p9")]
+    assert back.kind == "seen_first"
+
+
+async def test_pages_that_the_first_run_may_have_missed_are_seen_first(watched: Watched) -> None:
+    one = await watched.run(limits={"pages": 5})
+    other = await watched.run(limits={"pages": None})
+    found = await watched.diff(one, other)
+    assert found.counts["seen_first"] == PAGES + 1 - 5
+    assert found.counts["new"] == 0
+
+
+async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_count(
+    watched: Watched,
+) -> None:
+    one = await watched.run()
+    watched.server.site, _ = second()
+    other = await watched.run()
+    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    url = f"{watched.server.url}/p3"
+
+    page = await jobs.page_diff(one, other, url)
+    lines = page.text.splitlines()
+    assert "-The text of /p3 is [-its own-], with words." in lines
+    assert "+The text of /p3 is {+another one+}, with words." in lines
+    assert (page.kind, page.added, page.removed) == ("changed", 1, 1)
+
+    quiet = await watched.diff(one, other, ignore_text="re:^The text of /p[3-5]")
+    assert watched.by_kind(quiet)["noise"] == {"/p3", "/p4", "/p5"}
+    assert quiet.counts["changed"] == 8
+
+    with pytest.raises(Invalid, match="ignore_text: expected 're:'"):
+        await watched.diff(one, other, ignore_text="*")
+    with pytest.raises(NotFound, match="has no page of"):
+        await jobs.page_diff(one, other, f"{watched.server.url}/new20")
+    with pytest.raises(Invalid, match="another job"):
+        await watched.diff(one, one)
+
+
+async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None:
+    one = await watched.run()
+    watched.server.site, kinds = second()
+    other = await watched.run()
+    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+
+    parts = []
+    cursor = None
+    while True:
+        part = await jobs.diff(one, other, limit=4, cursor=cursor)
+        parts += part.items
+        cursor = part.next_cursor
+        if cursor is None:
+            break
+    assert parts == (await watched.diff(one, other)).items
+    gone = [c.url async for c in every(jobs.diff, one, other, only=("gone", "moved"))]
+    assert {url.removeprefix(watched.server.url) for url in gone} == kinds["gone"] | kinds["moved"]
+    with pytest.raises(Invalid, match="expected one of changed, new"):
+        await jobs.diff(one, other, only="same")
+
+
+async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched) -> None:
+    yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
+    one = await watched.run()
+    watched.server.site, kinds = second()
+    other = await watched.run()
+    quiet = await watched.run()
+    await yard.services.changes.settle(watched.id)  # again: nothing is told twice
+
+    runs = (await surface.schedules.changes("site")).items
+    assert [(r.job_id, r.base_id) for r in runs] == [(quiet, other), (other, one), (one, None)]
+    assert [r.counts and r.counts.get("gone", 0) for r in runs] == [0, 5, {}]
+    told = await yard.store.events.events(EventQuery(names=frozenset({EventName.RUN_CHANGED})))
+    assert [(e.subject, e.data["schedule_id"], e.data["base_id"]) for e in told] == [
+        (other, watched.id, one)
+    ]
+    assert told[0].data["counts"] == runs[1].counts
+
+    feed = [c async for c in every(surface.changes.list, schedule="site")]
+    assert {c.job_id for c in feed} == {other}
+    found: dict[str, set[str]] = {}
+    for change in feed:
+        found.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
+    assert found == kinds
+    assert [c.added for c in feed if c.kind == "changed"][1:] == [1] * 10
+    later = await surface.changes.list(after=feed[5].seq, only="gone,moved")
+    assert [c.seq for c in later.items] == [c.seq for c in feed[6:] if c.kind in {"gone", "moved"}]
+
+    atom = ET.fromstring(await surface.schedules.changes_feed("site"))
+    name = "{http://www.w3.org/2005/Atom}"
+    entries = atom.findall(f"{name}entry")
+    assert len(entries) == len(feed)
+    titles = [entry.findtext(f"{name}title") for entry in entries]
+    assert titles == [f"{c.kind}: {c.url}" for c in feed[::-1]]
+    assert len({entry.findtext(f"{name}id") for entry in entries}) == len(feed)
+
+    await surface.jobs.delete(other)
+    assert (await surface.changes.list()).items == []
+    await yard.jobs.purge(LOCAL)
+
+
+async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watched) -> None:
+    one = await watched.run()
+    whole = watched.server.site
+    watched.server.site = VersionedSite({"/": Leaf("", status=500)})
+    failed = await watched.run()
+    watched.server.site = whole
+    again = await watched.run()
+
+    assert (await watched.yard.jobs.get(LOCAL, failed)).job.state is State.FAILED
+    runs = (await NearSurface(watched.yard.services, LOCAL).schedules.changes("site")).items
+    assert [(r.job_id, r.base_id) for r in runs] == [(again, one), (failed, one), (one, None)]
+    assert runs[1].counts is not None
+    assert runs[1].counts["gone"] == 0
+    assert runs[1].counts["unknown"] == PAGES + 1

@@ -1,0 +1,212 @@
+"""The class of a page between two runs, rule by rule."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.changes import (
+    Change,
+    ChangeKind,
+    Comparison,
+    Known,
+    PageFacts,
+    Run,
+    compared,
+)
+from crawlyard.core.crawl.page import TargetState
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from tests.builders import a_job, fp_of
+
+K = ChangeKind
+WHOLE = Run(ended="", reach={"max_depth": None})
+
+
+def a_page(path: str = "a", **fields: Any) -> PageFacts:
+    url = f"https://example.com/{path}"
+    defaults: dict[str, Any] = {
+        "id": abs(fp_of(url)) % 10_000,
+        "fp": fp_of(url),
+        "url": url,
+        "status": 200,
+        "error": None,
+        "truncated": "",
+        "title": "A page",
+        "sha256": f"sha of {path}",
+        "content_rule": "main",
+        "content_hash": f"hash of {path}",
+        "content_version": 1,
+    }
+    return PageFacts(**(defaults | fields))
+
+
+def failed(path: str = "a", status: int | None = 503, error: str = "http_5xx") -> PageFacts:
+    return a_page(path, status=status, error=error, content_rule="", content_hash="", sha256="")
+
+
+def only(found: Comparison, *, before: set[int] | None = None) -> Change:
+    found.conclude(before or set(), set())
+    [change] = found.found
+    return change
+
+
+def test_two_whole_answers_are_compared_by_bytes_then_by_text() -> None:
+    page = a_page()
+    others = {
+        K.SAME: [
+            page,
+            replace(page, sha256="other"),  # the same text in other markup
+            replace(page, content_version=2, content_hash="other"),  # the same bytes
+            replace(page, status=304, sha256="", content_hash=""),
+        ],
+        K.CHANGED: [replace(page, sha256="other", content_hash="other")],
+        K.UNKNOWN: [
+            replace(page, sha256="other", content_version=2),
+            replace(page, sha256="other", content_rule="article"),
+            replace(page, sha256="other", content_hash="other", title="404 - Not Found"),
+        ],
+    }
+    for kind, pages in others.items():
+        assert [compared(page, other)[0] for other in pages] == [kind] * len(pages)
+
+
+def test_pages_without_text_are_compared_by_bytes() -> None:
+    picture = a_page(content_rule="", content_hash="", content_version=0)
+    assert compared(picture, picture)[0] is K.SAME
+    assert compared(picture, replace(picture, sha256="other"))[0] is K.CHANGED
+
+
+def test_a_page_with_not_found_in_its_title_from_the_start_is_compared() -> None:
+    page = a_page(title="HTTP 404, explained")
+    other = replace(page, sha256="other", content_hash="other")
+    assert compared(page, other)[0] is K.CHANGED
+
+
+def test_what_answers_404_or_410_is_gone_whatever_else_failed() -> None:
+    for status in (404, 410):
+        found = Comparison(WHOLE, replace(WHOLE, ended="the run is cancelled"))
+        found.add(a_page(), failed(status=status, error="http_4xx"))
+        assert only(found).kind is K.GONE
+
+
+def test_other_failures_tell_nothing() -> None:
+    for status, error in ((503, "http_5xx"), (None, "timeout"), (403, "http_4xx"), (429, "x")):
+        found = Comparison(WHOLE, WHOLE)
+        found.add(a_page(), failed(status=status, error=error))
+        assert only(found).kind is K.UNKNOWN, status
+    found = Comparison(WHOLE, WHOLE)
+    found.add(a_page(), a_page(truncated="too large", content_hash="part of it"))
+    assert only(found).kind is K.UNKNOWN
+
+
+def test_what_is_not_found_is_gone_only_if_the_later_run_saw_all() -> None:
+    doubts = {
+        "the run is cancelled": replace(WHOLE, ended="the run is cancelled"),
+        "the runs differ in max_depth": replace(WHOLE, reach={"max_depth": 2}),
+        "a sitemap could not be read": replace(WHOLE, broken_sitemaps=frozenset({1})),
+    }
+    for why, later in doubts.items():
+        found = Comparison(WHOLE, later)
+        found.add(a_page(), None)
+        change = only(found)
+        assert (change.kind, change.detail) == (K.UNKNOWN, why)
+    found = Comparison(replace(WHOLE, broken_sitemaps=frozenset({1})), doubts[why])
+    found.add(a_page(), None)
+    assert only(found).kind is K.GONE  # the earlier run could not read it either
+
+
+def test_a_page_that_failed_may_hide_others_unless_it_failed_before_as_well() -> None:
+    found = Comparison(WHOLE, WHOLE)
+    found.add(a_page("a"), None)
+    found.add(failed("hub"), failed("hub"))
+    assert only(found).kind is K.GONE
+
+    for before in (a_page("hub"), None):  # that was read, or that is new
+        found = Comparison(WHOLE, WHOLE)
+        found.add(a_page("a"), None)
+        found.add(before, failed("hub"))
+        found.conclude()
+        assert {c.url[-1]: c.kind for c in found.found}["a"] is K.UNKNOWN
+
+
+def test_a_page_that_a_rule_kept_out_is_unknown_and_may_hide_others() -> None:
+    found = Comparison(WHOLE, WHOLE)
+    found.add(a_page("a"), None)
+    found.add(a_page("hub"), None, None, Known(TargetState.SKIPPED, "robots: Disallow: /hub"))
+    found.conclude()
+    assert {c.kind for c in found.found} == {K.UNKNOWN}
+
+
+def test_a_page_that_is_still_linked_is_not_gone() -> None:
+    found = Comparison(WHOLE, WHOLE)
+    found.add(page := a_page(), None)
+    found.conclude(set(), {page.fp})
+    assert [c.kind for c in found.found] == [K.UNKNOWN]
+
+
+def test_a_page_is_new_if_the_earlier_run_would_have_found_it() -> None:
+    cases = (
+        (K.NEW, WHOLE, None, None),
+        (K.NEW, WHOLE, failed(status=404, error="http_4xx"), None),
+        (K.NEW, WHOLE, None, Known(TargetState.REDIRECTED, "redirect to https://x.example/")),
+        (K.SEEN_FIRST, replace(WHOLE, ended="limit"), None, None),
+        (K.SEEN_FIRST, replace(WHOLE, reach={"max_depth": 1}), None, None),
+        (K.SEEN_FIRST, WHOLE, failed(), None),
+        (K.SEEN_FIRST, WHOLE, None, Known(TargetState.SKIPPED, "robots: Disallow: /")),
+        (K.SEEN_FIRST, WHOLE, None, Known(TargetState.WAITING, "")),
+    )
+    for kind, earlier, before, known in cases:
+        found = Comparison(earlier, WHOLE)
+        found.add(before, a_page(), known)
+        assert only(found).kind is kind, (earlier, before, known)
+    found = Comparison(WHOLE, WHOLE)
+    found.add(None, page := a_page())
+    assert only(found, before={page.fp}).kind is K.SEEN_FIRST  # linked, beyond its depth
+
+
+def test_a_page_has_moved_where_its_url_leads_or_its_text_is() -> None:
+    found = Comparison(WHOLE, WHOLE)
+    new = a_page("new")
+    found.add(a_page("old"), None, None, Known(TargetState.REDIRECTED, "x"), new)
+    found.add(None, new)
+    change = only(found)
+    assert (change.kind, change.moved_to, change.after) == (K.MOVED, new.url, new.id)
+
+    found = Comparison(WHOLE, WHOLE)
+    found.add(a_page("old", content_hash="it"), failed("old", 404))
+    found.add(None, new := a_page("new", content_hash="it"))
+    assert (only(found).kind, found.found[0].moved_to) == (K.MOVED, new.url)
+
+
+def test_text_that_several_pages_have_does_not_tell_where_one_moved() -> None:
+    for twin_before, twin_after in ((True, False), (False, True)):
+        found = Comparison(WHOLE, WHOLE)
+        found.add(a_page("old", content_hash="it"), failed("old", 404))
+        found.add(None, a_page("new", content_hash="it"))
+        twin = a_page("twin", content_hash="it")
+        other = replace(twin, content_hash="other", sha256="other")
+        found.add(twin if twin_before else other, twin if twin_after else other)
+        found.conclude()
+        kinds = [c.kind for c in found.found if "twin" not in c.url]
+        assert kinds == [K.NEW, K.GONE]
+
+
+def test_a_redirect_to_a_page_that_fails_tells_nothing() -> None:
+    found = Comparison(WHOLE, WHOLE)
+    known = Known(TargetState.REDIRECTED, "redirect to https://example.com/x")
+    found.add(a_page(), None, None, known, failed("x"))
+    assert only(found).kind is K.UNKNOWN
+    assert known.leads_to == "https://example.com/x"
+    assert Known(TargetState.SKIPPED, "redirect to https://a.example/: scope").leads_to == (
+        "https://a.example/"
+    )
+
+
+def test_a_run_is_whole_if_nothing_was_left() -> None:
+    job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED)
+    assert Run.of(job).ended == ""
+    for state, reason, said in (
+        (State.COMPLETED, StateReason.LIMIT_PAGES, "the run ended early: limit_pages"),
+        (State.CANCELLED, StateReason.BY_USER, "the run ended early: by_user"),
+        (State.RUNNING, StateReason.CRAWLING, "the run has not ended"),
+    ):
+        assert Run.of(a_job(state=state, state_reason=reason)).ended == said

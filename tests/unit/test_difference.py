@@ -1,0 +1,47 @@
+"""How much two texts differ, and where."""
+
+from time import process_time
+
+from crawlyard.core.text.difference import MOST_LINES, Amount, amount, lines_of, unified
+
+
+def test_lines_count_without_blank_ones_and_with_white_space_folded() -> None:
+    assert lines_of("# A\n\n  one   two\t\n\n") == ["# A", "one two"]
+    assert lines_of("a\nclock 12:01\nb", lambda line: "clock" in line) == ["a", "b"]
+
+
+def test_an_amount_has_lines_and_the_share_of_words() -> None:
+    before, after = ["a b", "c d", "e"], ["a b", "c x", "e", "e"]
+    assert amount(before, after) == Amount(added=2, removed=1, share=round(5 / 11, 4))
+    assert amount(before, before[::-1]) == Amount(added=0, removed=0, share=0)
+    assert amount([], []) == Amount(added=0, removed=0, share=0)
+
+
+def test_words_are_marked_in_lines_that_take_the_place_of_others() -> None:
+    before = ["one", "the price is 12 EUR today", "two"]
+    after = ["one", "the price is 14 EUR today", "two"]
+    assert unified(before, after).splitlines() == [
+        "@@ -1,3 +1,3 @@",
+        " one",
+        "-the price is [-12 -]EUR today",
+        "+the price is {+14 +}EUR today",
+        " two",
+    ]
+
+
+def test_lines_that_have_little_in_common_are_not_marked() -> None:
+    assert unified(["alpha beta"], ["gamma delta"]).splitlines()[1:] == [
+        "-alpha beta",
+        "+gamma delta",
+    ]
+    assert unified(["a", "b"], ["a"]).splitlines()[1:] == [" a", "-b"]
+
+
+def test_hostile_texts_are_compared_in_bounded_time() -> None:
+    began = process_time()
+    many = ["x"] * (2 * MOST_LINES)
+    text = unified(many, ["y", *many])
+    assert text.endswith(f"… not compared: {MOST_LINES + 1:,} more lines")
+    unified([f"{n} {n % 7}" for n in range(5_000)], [f"{n} {n % 5}" for n in range(5_000)])
+    unified(["word " * 100_000], ["words " * 100_000])
+    assert process_time() - began < 10
