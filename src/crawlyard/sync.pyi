@@ -15,8 +15,8 @@ from crawlyard.core.answers.fleet.archive import FoundPagesOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
-from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.changes import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,

@@ -163,9 +163,25 @@ async def test_an_older_schema_is_upgraded_once_by_whoever_is_first(new: str) ->
 
 
 SINCE_THE_FIRST = {
-    "pages": ("content_rule", "content_hash", "content_version", "nearly_empty", "structured"),
+    "pages": (
+        "content_rule",
+        "content_hash",
+        "content_version",
+        "nearly_empty",
+        "structured",
+        "unchanged_since",
+        "body_of",
+    ),
+    "jobs": ("based_on",),
+    "shards": ("unchanged", "bytes_saved"),
 }
 """The columns that revisions have added to the first release's tables."""
+
+NEW = ("run_changes", "changes")
+"""The tables that they have added."""
+
+INDEXES = ("pages_body_of", "jobs_based_on")
+"""The indexes on old tables that they have added."""
 
 
 async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
@@ -174,12 +190,11 @@ async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
     target = a_target("page")
     await recorded(store, claim.lease, a_batch([target], [done(target, title="kept")]))
     await store.close()
+    undone = [f"DROP INDEX {name}" for name in INDEXES] + [f"DROP TABLE {name}" for name in NEW]
     for table, columns in SINCE_THE_FIRST.items():
-        for column in columns:
-            on(
-                new,
-                partial(Connection.execute, statement=text(f"ALTER TABLE {table} DROP {column}")),
-            )
+        undone += [f"ALTER TABLE {table} DROP COLUMN {column}" for column in columns]
+    for statement in undone:
+        on(new, partial(Connection.execute, statement=text(statement)))
     on(new, lambda conn: stamp(conn, FIRST))
 
     store = await open_sql_store(new)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
-        checking,
         changes,
+        checking,
         effective_config,
         exclusions,
         follow,

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
-from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.changes import ChangeOut, DiffOut, PageDiffOut
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
