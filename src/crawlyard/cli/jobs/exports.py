@@ -156,13 +156,13 @@ async def save(
         BrokenPipeError: the reader of stdout has gone.
     """
     form = export.format if not export.format.is_text else Format.JSONL
-    writer = link_writer(export.format) if links else None
     portions = await session.surface.jobs.export(job.id, format_=form, failed=failed, links=links)
     if not export.format.is_text:
         return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
     plan = _plan(job, export)
+    writer = link_writer(export.format) if links else plan.writer()
     with _opened(export) as sink:
-        return await write(_records(portions, plan), writer or plan.writer(), sink)
+        return await write(_records(portions, plan), writer, sink)
 
 
 def _plan(job: JobOut, export: Export) -> Plan:

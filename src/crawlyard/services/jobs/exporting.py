@@ -14,8 +14,8 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
-from crawlyard.export.base import Format, Record, chunks, file_name
-from crawlyard.export.links import link_writer
+from crawlyard.export import links
+from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
@@ -33,9 +33,10 @@ def exported_links(
     """Return the links of the pages of *job* that are *asked* for, in pieces that end anywhere.
 
     Raises:
-        Invalid: the format is no text; nothing was read.
+        Invalid: it cannot be written; nothing was read.
     """
-    return chunks(_links(results, actor, job.id, asked), link_writer(form))
+    links.check(form)
+    return links.chunks(_links(results, actor, job.id, asked), form)
 
 
 async def _links(

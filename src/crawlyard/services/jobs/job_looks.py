@@ -417,7 +417,7 @@ class JobLooks(Noun):
             Format | None, Meta(description="Else as `Accept` says, else `jsonl`.")
         ] = None,
         links: Annotated[
-            bool, Meta(description="The links of these pages in place of the pages; no Parquet.")
+            bool, Meta(description="The links of these pages in place of the pages; no WARC.")
         ] = False,
         **terms: Unpack[SearchTerms],
     ) -> AsyncIterator[bytes]:
