@@ -44,7 +44,7 @@ _RATED = (
 _RATES = {
     "read": "GET, by token or session",
     "write": "all other methods, by token or session",
-    "export": "exports, by token or session",
+    "export": "exports and checks of links, by token or session",
     "login": "signing in, by address",
 }
 

@@ -276,6 +276,9 @@ def test_links_of_a_job_are_found_and_exported(either: Shell, site: Site) -> Non
     header, *rows = (either.folder / "links.csv").read_text().splitlines()
     assert header == "source,target,fragment,kind,rel,text"
     assert f"{site.url}/part,{gone},,a,,also here" in rows
-    refused = either.run("jobs", "export", "last", "--links", "--out", "links.parquet")
-    assert refused.returncode == 2
-    assert not (either.folder / "links.parquet").exists()
+    ran = either.run("jobs", "export", "last", "--links", "--out", "links.parquet")
+    assert ran.returncode == 0, ran.stderr
+    assert (either.folder / "links.parquet").read_bytes().startswith(b"PAR1")
+    refused = either.run("jobs", "export", "last", "--links", "--out", "links.warc")
+    assert (refused.returncode, "--format: expected jsonl, csv" in refused.stderr) == (2, True)
+    assert not (either.folder / "links.warc").exists()

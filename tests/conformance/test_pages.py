@@ -95,7 +95,13 @@ async def test_pages_are_found_by_what_they_link_to(store: Store) -> None:
     assert await found(store, claim, links_to=one.fp) == []
     other = fingerprint("https://other.example/")
     assert await found(store, claim, links_to=other, failed=False) == [one.url]
-    [stored, _, _] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    assert await found(store, claim, page=(two.fp, "")) == [two.url]
+    assert await found(store, claim, page=(0, one.url)) == [one.url]
+    [stored, after, _] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    rows = [(stored.id, one.url, (two.fp, other)), (after.id, two.url, (three.fp,))]
+    assert await store.pages.targets(claim.job.id, 0, 10) == rows
+    assert await store.pages.targets(claim.job.id, stored.id, 10) == rows[1:]
+    assert await store.pages.targets(claim.job.id, 0, 1) == rows[:1]
     kept = await store.pages.bodies([stored.id], [Body.LINKS])
     assert decoded(kept[stored.id, Body.LINKS])[0] == Link(two.url, "x", text="Two")
 

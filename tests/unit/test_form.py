@@ -54,6 +54,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
             reasons=st.frozensets(st.sampled_from(RetryReason)),
         ),
         "scope": st.sampled_from(Scope),
+        "max_externals": st.integers(0, 99),
         "strategy": st.sampled_from(Strategy),
         "text": st.sampled_from(TextMode),
         "max_depth": st.none() | st.integers(0, 99),
@@ -75,7 +76,8 @@ def specs(draw: st.DrawFn) -> JobSpec:
         of_its_type = {str: WORDS, bool: st.booleans(), float: SPANS}
         if field.name not in drawn:
             drawn[field.name] = lists() if field.many else of_its_type[field.kind]
-    return JobSpec(**{name: draw(strategy) for name, strategy in drawn.items()})
+    values = {name: draw(strategy) for name, strategy in drawn.items()}
+    return JobSpec(**(values | ({"max_externals": 0} if values["spread"] else {})))
 
 
 @given(specs())

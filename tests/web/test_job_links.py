@@ -5,6 +5,7 @@ import io
 import json
 from typing import Any
 
+import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no types
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.link import encoded
@@ -122,10 +123,11 @@ async def test_links_are_exported_as_lines_and_rows(rig: Rig) -> None:
     assert rows[0]["text"] == "'=the part"  # no formula
     some = (await exported(q="part")).splitlines()
     assert [json.loads(line)["source"] for line in some] == [PART.url]
-    for form in ("parquet", "warc"):
-        refused = await rig.get(f"jobs/{job_id}/export?links=true&format={form}")
-        assert problem(refused) == (422, "validation_failed")
-        assert f"expected jsonl or csv of links, got {form}" in refused.text
+    file = await rig.get(f"jobs/{job_id}/export?links=true&format=parquet")
+    assert pq.read_table(io.BytesIO(file.content)).to_pylist() == lines
+    refused = await rig.get(f"jobs/{job_id}/export?links=true&format=warc")
+    assert problem(refused) == (422, "validation_failed")
+    assert "expected jsonl, csv or parquet of links, got warc" in refused.text
 
 
 async def test_errors_name_the_pages_that_link_to_them(rig: Rig) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa  # type: ignore[import-untyped]  # it ships no types
 import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no types
 
+from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.page import Page
 from crawlyard.core.fields import fields_of
 from crawlyard.export.base import Record
@@ -37,6 +38,9 @@ COLUMNS = {
 """The columns of every export; one `extracted.NAME` per extraction, text and html may follow."""
 
 
+LINK_COLUMNS = dict.fromkeys(FoundLink.__struct_fields__, pa.string())
+
+
 class Parquet:
     """Collects records, and returns the bytes of a row group when one is full.
 
@@ -50,17 +54,17 @@ class Parquet:
         text: bool = False,
         html: bool = False,
         before: Sequence[str] = (),
+        columns: Mapping[str, pa.DataType] | None = None,  # of what are no pages
     ) -> None:
         asked = {"text": text, "html": html, "headers": html}
         more = [name for name, wanted in asked.items() if wanted]
-        self._schema = pa.schema(
-            [
-                *((name, pa.string()) for name in before),
-                *COLUMNS.items(),
-                *((f"extracted.{name}", _TEXTS) for name in extracted),
-                *((name, _HEADERS if name == "headers" else pa.string()) for name in more),
-            ]
+        of_pages = (
+            *((name, pa.string()) for name in before),
+            *COLUMNS.items(),
+            *((f"extracted.{name}", _TEXTS) for name in extracted),
+            *((name, _HEADERS if name == "headers" else pa.string()) for name in more),
         )
+        self._schema = pa.schema(of_pages if columns is None else columns.items())
         self._reads: dict[str, Callable[[Record], Any]] = {
             **{name: itemgetter(name) for name in self._schema.names},
             **_READS,

@@ -1,12 +1,21 @@
-"""Exports of something else than pages: links and chunks of text, as JSON Lines or CSV."""
+"""Exports of something else than pages: links, and chunks of text."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from typing import TYPE_CHECKING
 
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.errors import Invalid
+from crawlyard.export import base
 from crawlyard.export.base import Format, Record, Writer
 from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import JsonLines
+from crawlyard.export.plan import check_installed
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.export import parquet
+else:  # it needs an extra
+    parquet = lazily("crawlyard.export.parquet")
 
 LINK_FIELDS: Sequence[str] = FoundLink.__struct_fields__
 CHUNK_FIELDS = ("id", "url", "title", "lang", "headings", "words", "text", "fetched_at")
@@ -29,12 +38,8 @@ class CsvTable:
 
 
 def link_writer(form: Format) -> Writer:
-    """Return the writer of links in a format.
-
-    Raises:
-        Invalid: the format is no text.
-    """
-    return _writer(form, LINK_FIELDS, "links")
+    """Return the writer of links in a text format."""
+    return _writer(form, LINK_FIELDS)
 
 
 def chunk_writer(form: Format) -> Writer:
@@ -43,10 +48,28 @@ def chunk_writer(form: Format) -> Writer:
     Raises:
         Invalid: the format is no text.
     """
-    return _writer(form, CHUNK_FIELDS, "chunks")
-
-
-def _writer(form: Format, columns: Sequence[str], things: str) -> Writer:
     if not form.is_text:
-        raise Invalid("format", f"expected jsonl or csv of {things}, got {form}")
+        raise Invalid("format", f"expected jsonl or csv of chunks, got {form}")
+    return _writer(form, CHUNK_FIELDS)
+
+
+def _writer(form: Format, columns: Sequence[str]) -> Writer:
     return CsvTable(columns) if form is Format.CSV else JsonLines()
+
+
+def check_links(form: Format) -> None:
+    """Check that links can be written in a format.
+
+    Raises:
+        Invalid: they cannot, or it needs an extra that is not installed.
+    """
+    if form is Format.WARC:
+        raise Invalid("format", f"expected jsonl, csv or parquet of links, got {form}")
+    check_installed(form)
+
+
+def link_chunks(links: AsyncGenerator[Record], form: Format) -> AsyncIterator[bytes]:
+    """Yield *links* as they arrive, in a format that `check_links` allows; close them at the end."""
+    if form is Format.PARQUET:
+        return parquet.chunks(links, parquet.Parquet(columns=parquet.LINK_COLUMNS))
+    return base.chunks(links, link_writer(form))

@@ -99,6 +99,13 @@ async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     return PlainTextResponse(data, headers=_INERT)
 
 
+async def check(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+    """Answer with the check of a job; it reads all of its pages, so it counts as an export."""
+    site = site_of(request)
+    count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
+    return await answer(request, one, jobs)
+
+
 async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     """Answer with the pages of a job as a file."""
     given, form = await _export(request, one)
@@ -277,6 +284,7 @@ FILES = {
 
 BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
+    "results_check": check,
     "results_export": export,
     "templates_export": template_file,
     "monitoring_metrics": metrics,

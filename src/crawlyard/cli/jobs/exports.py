@@ -18,7 +18,7 @@ from crawlyard.errors import Invalid
 from crawlyard.export.base import SUFFIXES, Format, Record, Writer, Written, format_of, write
 from crawlyard.export.files import Sink, check_writable, whole_file
 from crawlyard.export.plan import NO_HTML, Plan, check_installed
-from crawlyard.export.tables import chunk_writer, link_writer
+from crawlyard.export.tables import check_links, chunk_writer, link_writer
 
 STDOUT = "-"
 _GZIP = 16  # added to the bits of the window, it makes zlib read gzip
@@ -157,8 +157,11 @@ async def save(
         BrokenPipeError: the reader of stdout has gone.
     """
     writer: Writer | None = None
-    if chunks is not None or links:
-        writer = (link_writer if links else chunk_writer)(export.format)
+    if links:
+        check_links(export.format)
+        writer = link_writer(export.format)
+    elif chunks is not None:
+        writer = chunk_writer(export.format)
     form = export.format if not export.format.is_text else Format.JSONL
     portions = await session.surface.jobs.export(
         job.id, format_=form, chunks=chunks, links=links, failed=failed
@@ -166,8 +169,9 @@ async def save(
     if not export.format.is_text:
         return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
     plan = _plan(job, export)
+    writer = link_writer(export.format) if links else plan.writer()
     with _opened(export) as sink:
-        return await write(_records(portions, plan), writer or plan.writer(), sink)
+        return await write(_records(portions, plan), writer, sink)
 
 
 def _plan(job: JobOut, export: Export) -> Plan:

@@ -109,7 +109,7 @@ def _split(block: str, most: int) -> Iterator[str]:
     words = 0
     for line in block.splitlines():
         found = line.split()
-        if taken and words + len(found) > most:
+        if words and words + len(found) > most:
             yield "\n".join(taken)
             taken, words = [], 0
         if len(found) > most:
@@ -118,7 +118,7 @@ def _split(block: str, most: int) -> Iterator[str]:
         else:
             taken.append(line)
             words += len(found)
-    if taken:
+    if words:
         yield "\n".join(taken)
 
 

@@ -19,10 +19,9 @@ from crawlyard.core.text.chunks import chunks
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
 from crawlyard.errors import Invalid
-from crawlyard.export import base
+from crawlyard.export import base, tables
 from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
-from crawlyard.export.tables import chunk_writer, link_writer
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
 from crawlyard.store.queries import PageQuery
@@ -39,9 +38,10 @@ def exported_links(
     """Return the links of the pages of *job* that are *asked* for, in pieces that end anywhere.
 
     Raises:
-        Invalid: the format is no text; nothing was read.
+        Invalid: it cannot be written; nothing was read.
     """
-    return base.chunks(_links(results, actor, job.id, asked), link_writer(form))
+    tables.check_links(form)
+    return tables.link_chunks(_links(results, actor, job.id, asked), form)
 
 
 async def _links(
@@ -81,7 +81,7 @@ def in_chunks(
     """
     if job.spec.text is TextMode.NONE:
         raise Invalid("chunks", "expected a job that keeps text (--text)")
-    writer = chunk_writer(form)
+    writer = tables.chunk_writer(form)
     return base.chunks(chunk_records(results, actor, job.id, asked, most), writer)
 
 

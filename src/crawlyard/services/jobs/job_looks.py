@@ -437,7 +437,7 @@ class JobLooks(Noun):
             ),
         ] = None,
         links: Annotated[
-            bool, Meta(description="The links of these pages in place of the pages; no Parquet.")
+            bool, Meta(description="The links of these pages in place of the pages; no WARC.")
         ] = False,
         **terms: Unpack[SearchTerms],
     ) -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """What lists of jobs and pages can be filtered by, one parameter for each."""
 
 from collections.abc import Iterable, Iterator
-from typing import Annotated, TypedDict
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from msgspec import Meta
 
@@ -10,9 +10,14 @@ from crawlyard.core.endpoint import Instant, Words
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.core.jobs.spec import MAX_URL
-from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
 from crawlyard.store.queries import PageQuery
+
+if TYPE_CHECKING:
+    from crawlyard.engine import urls
+else:  # a client of a server needs none of it
+    urls = lazily("crawlyard.engine.urls")
 
 MOST_Q = 500
 _DEEPEST = 1_000_000
@@ -140,7 +145,7 @@ def page_query(terms: PageTerms, text: str = "") -> PageQuery:
 
 
 def _target(parameter: str, url: str | None) -> int | None:
-    return None if url is None else fingerprint(canonical_of(parameter, url))
+    return None if url is None else urls.fingerprint(canonical_of(parameter, url))
 
 
 def link_query(from_: str | None) -> PageQuery:
@@ -152,7 +157,7 @@ def link_query(from_: str | None) -> PageQuery:
     if from_ is None:
         return PageQuery()
     url = canonical_of("from", from_)
-    return PageQuery(page=(fingerprint(url), url))
+    return PageQuery(page=(urls.fingerprint(url), url))
 
 
 def canonical_of(parameter: str, url: str) -> str:
@@ -162,7 +167,7 @@ def canonical_of(parameter: str, url: str) -> str:
         Invalid: it is not an absolute URL; the error names the parameter.
     """
     try:
-        return canonical(url)
+        return urls.canonical(url)
     except Invalid as error:
         raise Invalid(parameter, without_field(error)) from None
 

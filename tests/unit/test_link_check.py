@@ -1,0 +1,161 @@
+"""What a link check makes of redirects, failures, fragments, titles and canonical URLs."""
+
+from typing import Any
+
+from crawlyard.core.crawl.link import Link
+from crawlyard.core.crawl.link_check import (
+    Finding,
+    FindingKind,
+    LinkCheck,
+    compared,
+    missing_fragments,
+)
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, PageError, TargetState, Via
+from tests.builders import a_page, a_target
+
+BROKEN, MISSING, CHAIN, TITLE, CANONICAL = FindingKind
+
+
+def url(path: str) -> str:
+    return a_target(path).url
+
+
+def page(check: LinkCheck, path: str, **fields: Any) -> None:
+    check.add_page(a_page(a_target(path), **fields))
+
+
+def failing(check: LinkCheck, path: str, kind: ErrorKind = ErrorKind.HTTP_4XX) -> None:
+    page(check, path, status=404, error=PageError(kind=kind, detail=f"it is {kind}"))
+
+
+def redirect(check: LinkCheck, path: str, to: str, *, via: Via = Via.LINK, why: str = "") -> None:
+    state = TargetState.SKIPPED if why else TargetState.REDIRECTED
+    fields: dict[str, Any] = dict.fromkeys(("due_at", "parent"))
+    fields |= {"key": 1, "host": "example.com", "depth": 1, "tries": 0, "via": via}
+    rule = f"redirect to {url(to)}" + (f": {why}" if why else "")
+    check.add_known(KnownURL(url=url(path), state=state, rule=rule, **fields))
+
+
+def links(check: LinkCheck, source: str, *targets: str) -> None:
+    """Add links to *targets*, each perhaps with a fragment."""
+    parts = (target.partition("#") for target in targets)
+    check.add_links(url(source), [Link(url(path), fragment) for path, _, fragment in parts])
+
+
+def found(check: LinkCheck, kind: FindingKind) -> list[Finding]:
+    return [one for one in check.findings({}) if one.kind is kind]
+
+
+def test_a_link_is_followed_through_redirects_to_what_is_known_already() -> None:
+    check = LinkCheck()
+    failing(check, "gone")
+    redirect(check, "a", "b")
+    redirect(check, "b", "gone", why="known already")
+    links(check, "home", "a", "gone")
+
+    assert [(one.url, one.chain) for one in found(check, BROKEN)] == [
+        (url("a"), (url("b"), url("gone"))),
+        (url("gone"), ()),
+    ]
+    assert found(check, CHAIN) == []  # it is broken, which says more
+
+
+def test_redirects_in_a_circle_end() -> None:
+    check = LinkCheck()
+    redirect(check, "a", "b")
+    redirect(check, "b", "a", why="known already")
+    links(check, "home", "a", "b")
+
+    assert check.findings({}) == []
+    assert check.unchecked == {url("a"), url("b")}
+
+
+def test_what_says_nothing_about_a_url_is_no_broken_link() -> None:
+    check = LinkCheck()
+    kinds = (ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.INTERNAL, ErrorKind.TIMEOUT)
+    for kind in kinds:
+        failing(check, kind.value, kind)
+    links(check, "home", *kinds, "never-requested")
+
+    assert [one.url for one in found(check, BROKEN)] == [url("timeout")]
+    assert len(check.unchecked) == 4
+
+
+def test_a_failed_url_that_nobody_links_to_is_found_as_well() -> None:
+    check = LinkCheck()
+    failing(check, "listed")
+    assert [(one.url, one.linked_from) for one in found(check, BROKEN)] == [(url("listed"), ())]
+
+
+def test_a_chain_is_more_than_one_redirect_of_the_site() -> None:
+    check = LinkCheck()
+    page(check, "end")
+    redirect(check, "one", "end")
+    redirect(check, "two", "one")
+    redirect(check, "theirs", "one", via=Via.EXTERNAL)
+    links(check, "home", "one", "two", "theirs")
+
+    assert [one.url for one in found(check, CHAIN)] == [url("two")]
+
+
+def test_fragments_are_asked_of_the_page_at_the_end() -> None:
+    check = LinkCheck()
+    page(check, "end")
+    redirect(check, "old", "end")
+    links(check, "home", "old#x", "end#y", "end", "end#/route", "end#!route", "end#:~:text=a")
+
+    assert check.wanted == {url("end"): {"x", "y"}}
+    missing = {url("end"): {"x"}}
+    (one,) = [one for one in check.findings(missing) if one.kind is MISSING]
+    assert (one.url, one.fragment, one.chain) == (url("old"), "x", (url("end"),))
+
+
+def test_a_fragment_is_found_as_it_is_or_decoded() -> None:
+    ids = ("a", "caf\u00e9", "100%", "b%20c")
+    there = ("a", "caf%C3%A9", "caf\u00e9", "100%", "b%20c", "a:~:text=x", "top", "TOP", "%74op")
+    assert missing_fragments((*there, "A", "b c", "tops"), ids) == {"A", "b c", "tops"}
+
+
+def test_titles_count_of_pages_that_are_to_be_indexed() -> None:
+    check = LinkCheck()
+    for path in ("b", "a"):
+        page(check, path, title="Same", canonical=url(path))
+    page(check, "copy", title="Same", canonical=url("a"))
+    page(check, "hidden", title="Same", noindex=True)
+    page(check, "none", title="")
+    page(check, "nothing", title="")
+
+    (one,) = found(check, TITLE)
+    assert (one.url, one.pages) == (url("a"), (url("a"), url("b")))
+    assert one.detail == "2 pages have the title 'Same'"
+
+
+def test_a_canonical_url_has_to_be_the_last_word() -> None:
+    check = LinkCheck()
+    failing(check, "gone")
+    page(check, "hidden", noindex=True)
+    page(check, "third")
+    page(check, "second", canonical=url("third"))
+    redirect(check, "old", "third")
+    for target in ("gone", "hidden", "third", "second", "old", "unknown"):
+        page(check, f"to-{target}", canonical=url(target))
+
+    said = {one.url: one.detail for one in found(check, CANONICAL)}
+    assert said == {
+        url(f"to-{path}"): f"its canonical URL {url(path)} {why}"
+        for path, why in {
+            "gone": "fails: it is http_4xx",
+            "hidden": "says noindex",
+            "old": f"redirects to {url('third')}",
+            "second": f"names {url('third')}",
+        }.items()
+    }
+
+
+def test_what_is_new_is_told_by_kind_url_and_fragment() -> None:
+    def finding(path: str, fragment: str = "", detail: str = "") -> Finding:
+        return Finding(kind=MISSING, url=url(path), fragment=fragment, detail=detail)
+
+    now = [finding("a", "x"), finding("a", "y"), finding("b")]
+    before = [finding("a", "x", "said otherwise"), finding("c")]
+    assert [one.new for one in compared(now, before)] == [False, True, True]
