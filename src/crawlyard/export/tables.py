@@ -69,7 +69,7 @@ def check_links(form: Format) -> None:
 
 
 def link_chunks(links: AsyncGenerator[Record], form: Format) -> AsyncIterator[bytes]:
-    """Yield *links* as they arrive, in a format that `check_links` allows; close them at the end."""
+    """Yield *links* as they arrive, in a format that `check_links` allows; then close them."""
     if form is Format.PARQUET:
         return parquet.chunks(links, parquet.Parquet(columns=parquet.LINK_COLUMNS))
     return base.chunks(links, link_writer(form))
