@@ -25,6 +25,7 @@ CASES = {
             "![P](http://h.example/dir/p.png)"
         ),
     ),
+    "a link that no browser follows is text": ('<a href="http://[">x</a>', "x"),
     "a link that runs a script is text": ('<a href="javascript:x()">click</a>', "click"),
     "an image that a script loads later is found": (
         '<img src="data:image/gif;base64,R0" data-src="/p.png" alt=P><img src="data:x">',

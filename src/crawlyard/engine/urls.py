@@ -154,11 +154,6 @@ class Base:
         if base.protocol not in {"data:", "javascript:"}:
             self._base = base
 
-    @property
-    def href(self) -> str:
-        """Return the base URL itself."""
-        return str(self._base.href)
-
     def absolute(self, href: str) -> str | None:
         """Resolve *href* with its fragment; return ``None`` if a browser would not load it."""
         try:

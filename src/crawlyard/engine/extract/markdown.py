@@ -21,7 +21,6 @@ _LANGUAGE = re.compile(
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plain", "plaintext", "notranslate"})
 _NO_LANGUAGE |= {"highlight", "nohighlight"}
 _NOT_IN_CODE = ("code > a[href]", "code > br")
-_NOT_FOLLOWED = ("javascript:", "data:", "vbscript:")
 _INVISIBLE = re.compile("[\u200b\u00ad\u2060\ufeff]")  # within words: they hide them from a search
 
 
@@ -37,8 +36,7 @@ def to_markdown(document: Document, base: Base) -> str:
     body = _tidied(document)
     if body is None:
         return ""
-    _drop_empty(pictures, links)
-    body.resolve_links(base.href)
+    _resolve(pictures, links, base)
     text = body.to_markdown(_OPTIONS)
     if "&#160;" in text and "&#160;" not in body.text:  # the renderer's own, not the page's
         text = text.replace("&#160;", " ")
@@ -104,19 +102,27 @@ def _language(node: Element) -> str:
     return ""
 
 
-def _drop_empty(pictures: Iterable[Element], links: Iterable[Element]) -> None:
+def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) -> None:
+    """Make links absolute; drop what shows nothing, and unwrap what leads nowhere."""
     for picture in pictures:
-        if (picture.attr("src") or "data:").startswith("data:"):  # loaded by a script later
-            picture.attrs["src"] = picture.attr("data-src") or picture.attr("data-lazy-src") or ""
-            if not picture.attr("src"):
-                picture.decompose()
+        source = picture.attr("src") or "data:"
+        if source.startswith("data:"):  # loaded by a script later
+            source = picture.attr("data-src") or picture.attr("data-lazy-src") or ""
+        url = base.absolute(source) if source else None
+        if url is None:
+            picture.decompose()
+        else:
+            picture.attrs["src"] = url
     for link in links:
         if link.parent is None:  # a permalink
             continue
+        url = base.absolute(link.attr("href") or "")
         if not link.text.strip() and not link.select_one("img"):
             link.decompose()
-        elif (link.attr("href") or "").strip().lower().startswith(_NOT_FOLLOWED):
+        elif url is None:
             link.unwrap()
+        else:
+            link.attrs["href"] = url
 
 
 def _unfold(table: Element) -> None:
