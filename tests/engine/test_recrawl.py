@@ -204,7 +204,7 @@ async def test_other_settings_fetch_everything_and_say_why(
     assert (second.usage.pages, second.usage.unchanged) == (4, 0)
     [name] = change
     assert await notes(yard, second.job.id) == [
-        f"every page is fetched: job {first.job.id} has another {name}"
+        f"every page is fetched: job {first.job.id} had another setting of {name}"
     ]
 
 
@@ -270,6 +270,21 @@ async def test_links_that_may_not_be_followed_stay_so(yard: Yard, site_server: S
         assert {p.final_url: p.depth for p in second.pages} == {
             p.final_url: p.depth for p in first.pages
         }
+
+
+async def test_a_page_whose_links_are_not_kept_is_sent_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    head = '<meta name="robots" content="noindex"><meta http-equiv="refresh" content="0; url=/b">'
+    site = Edited({"/": a_page("Home", head=head), "/b": a_page("B")})
+    server = await site_server(site)
+    first = await crawled(yard, a_spec(f"{server.url}/", text=TextMode.NONE))
+    seen = len(server.hits)
+
+    second = await again(yard, first)
+
+    assert asks(server, seen) == {"/b"}
+    assert second.ok == first.ok
 
 
 async def test_redirects_and_retries_lead_to_unchanged_pages(
