@@ -39,6 +39,8 @@ def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -
     ran = either.run("crawl", site, *FAST, "--keep", "html", "--since", "last")
 
     assert ran.returncode == 0, ran.stderr
+    assert f"{PAGES} pages, " in ran.stderr
+    assert f", {PAGES} unchanged" in ran.stderr
     spent = usage(either)
     assert (spent["pages"], spent["unchanged"]) == (len(before), PAGES)
     assert spent["bytes_saved"] == sum(r["bytes"] for r in before.values() if r["etag"])
@@ -62,7 +64,7 @@ def test_a_crawl_since_another_is_complete_by_itself(either: Shell, site: str) -
     assert other.returncode == 0, other.stderr
     assert usage(either)["unchanged"] == 0
     said = either.run("jobs", "events", "last", "-o", "jsonl").stdout
-    assert f"every page is fetched: job {first} has another text" in said
+    assert f"every page is fetched: job {first} had another setting of text" in said
 
 
 def test_what_is_no_job_is_refused(either: Shell, site: str) -> None:

@@ -16,6 +16,7 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft
 from crawlyard.demo.hits import Hit
+from crawlyard.demo.request import Request
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid
@@ -204,7 +205,7 @@ async def test_other_settings_fetch_everything_and_say_why(
     assert (second.usage.pages, second.usage.unchanged) == (4, 0)
     [name] = change
     assert await notes(yard, second.job.id) == [
-        f"every page is fetched: job {first.job.id} has another {name}"
+        f"every page is fetched: job {first.job.id} had another setting of {name}"
     ]
 
 
@@ -272,6 +273,21 @@ async def test_links_that_may_not_be_followed_stay_so(yard: Yard, site_server: S
         }
 
 
+async def test_a_page_whose_links_are_not_kept_is_sent_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    head = '<meta name="robots" content="noindex"><meta http-equiv="refresh" content="0; url=/b">'
+    site = Edited({"/": a_page("Home", head=head), "/b": a_page("B")})
+    server = await site_server(site)
+    first = await crawled(yard, a_spec(f"{server.url}/", text=TextMode.NONE))
+    seen = len(server.hits)
+
+    second = await again(yard, first)
+
+    assert asks(server, seen) == {"/b"}
+    assert second.ok == first.ok
+
+
 async def test_redirects_and_retries_lead_to_unchanged_pages(
     yard: Yard, site_server: Serve
 ) -> None:
@@ -291,6 +307,43 @@ async def test_redirects_and_retries_lead_to_unchanged_pages(
     )
     assert second.usage.unchanged == second.usage.pages == len(first.ok)
     assert (second.usage.errors, second.usage.redirects) == (0, 1)
+
+
+class Sloppy(Edited):
+    """Answers 304 with the headers of the body that it does not send."""
+
+    def answer_request(self, request: Request) -> Answer:
+        whole = self.answer(request.method, request.path, request.host)
+        if whole.status != 200 or "if-none-match" not in request.headers:
+            return whole
+        extra = (("Content-Length", str(len(whole.body))), ("Content-Encoding", "gzip"))
+        return Answer(304, (*whole.headers, *extra))
+
+
+async def test_a_304_may_have_the_headers_of_a_body(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(Sloppy(a_site().pages))
+    first = await crawled(yard, a_spec(f"{server.url}/"))
+
+    second = await again(yard, first)
+
+    assert second.usage.unchanged == 4
+    assert second.ok == first.ok
+    assert len({hit.connection for hit in server.hits}) < len(server.hits)
+
+
+async def test_a_304_that_nobody_asked_for_is_what_it_is(yard: Yard, site_server: Serve) -> None:
+    class Odd(Edited):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            return Answer(304) if path == "/a" else super().answer(method, path, host)
+
+    server = await site_server(Odd(a_site().pages))
+    first = await crawled(yard, a_spec(f"{server.url}/"))
+    second = await again(yard, first)
+
+    for found in (first, second):
+        page = by_path(found)["/a"]
+        assert (page.status, page.unchanged_since, page.content_hash) == (304, None, "")
+    assert second.usage.unchanged == second.usage.pages - 1
 
 
 async def test_limits_count_unchanged_pages_as_any_other(yard: Yard, site_server: Serve) -> None:

@@ -30,9 +30,13 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         ({"urls": [URL], "params": {"a": 1}}, "/params"),
         ({"urls": [URL], "start_at": "tomorrow"}, "/start_at"),
         ({"urls": [URL], "concurrency": "many"}, "/concurrency"),
+        ({"urls": [URL], "since": "last"}, "/since"),
+        ({"urls": [URL], "since": "01900000-0000-7000-8000-000000000000"}, "/since"),
+        ({"urls": [URL], "full_every": 0}, "/full_every"),
     ]:
-        answer = await rig.post("jobs", body)
-        assert pointers(answer) == [pointer], body
+        for path in ("jobs", "jobs/plan"):
+            answer = await rig.post(path, body)
+            assert pointers(answer) == [pointer], body
         assert (await rig.get("jobs")).json()["items"] == [], body
 
 

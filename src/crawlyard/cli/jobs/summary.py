@@ -34,6 +34,8 @@ def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> s
     """Return what became of the job: ``completed (limit_pages) in 24 s · 498 pages, …``."""
     failed = ", ".join(f"{words.number(g.count)} {g.kind}" for g in groups)
     pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
+    if job.usage.unchanged:
+        pages += f", {words.number(job.usage.unchanged)} unchanged"
     if groups:
         pages += f", {words.number(sum(g.count for g in groups))} failed ({failed})"
     parts = [f"{state_words(job)} in {words.span(job.usage.duration_s)}", pages]

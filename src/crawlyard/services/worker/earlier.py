@@ -28,8 +28,9 @@ async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]
         return None, f"every page is fetched: job {since} does not exist any more"
     if before.owner != job.owner:
         return None, f"every page is fetched: job {since} belongs to another user"
-    if name := difference(job.spec, before.spec):
-        return None, f"every page is fetched: job {since} has another {name}"
+    if before.damaged or (name := difference(job.spec, before.spec)):
+        why = "is damaged" if before.damaged else f"had another setting of {name}"
+        return None, f"every page is fetched: job {since} {why}"
     return EarlierRun(store.pages, since), ""
 
 

@@ -166,7 +166,7 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     size = func.pg_column_size if is_postgres(conn) else func.length
     key = (bodies.c.page_id, bodies.c.kind)
     keys = select(BODIES_OF).where(pages.c.job_no == no).order_by(pages.c.id).limit(most)
-    own = bodies.c.page_id.in_(keys) & ~_shared()
+    own = bodies.c.page_id.in_(keys) & ~_shared(no)
     first = select(*key, size(bodies.c.data)).where(own).order_by(*key).limit(most + 1)
     found = conn.execute(first).all()
     sums = accumulate(stored for _, _, stored in found)
@@ -179,13 +179,13 @@ def _bodies(conn: Connection, no: int, most: int) -> tuple[PurgeResult, bool]:
     return freed, len(found) > len(taken)
 
 
-def _shared() -> ColumnElement[bool]:
-    """Return the condition for bodies that pages of jobs that are here to stay have as well."""
+def _shared(no: int) -> ColumnElement[bool]:
+    """Return the condition for bodies of a job that jobs that are here to stay have as well."""
     stay = (jobs.c.no == pages.c.job_no) & ~_PURGEABLE
     # two look-ups by index: together, no index serves them
     return or_(
         exists().where(pages.c.body_of == bodies.c.page_id, stay),
-        exists().where(pages.c.id == bodies.c.page_id, stay),
+        exists().where(pages.c.id == bodies.c.page_id, pages.c.job_no != no, stay),
     )
 
 
