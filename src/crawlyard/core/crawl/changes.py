@@ -160,7 +160,7 @@ class Comparison(Struct):
     found: list[Change] = field(default_factory=list)
     gone: dict[int, PageFacts] = field(default_factory=dict)  # by fp: said so by the server
     missing: dict[int, PageFacts] = field(default_factory=dict)  # by fp: not found by the later
-    new: dict[int, tuple[PageFacts, bool]] = field(default_factory=dict)  # and whether proven
+    new: dict[int, tuple[PageFacts, bool | None]] = field(default_factory=dict)  # see `_was_absent`
     hidden: str = ""  # the page of the later run that may link to what is missing
     _landed: set[int] = field(default_factory=set)  # new pages to which others have moved
     _contents: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
@@ -190,8 +190,7 @@ class Comparison(Struct):
         elif before is not None and had:
             self._without(before, after, known_after, landing)
         elif after is not None and has:
-            proven = before.is_absent if before is not None else self._would_find(known_before)
-            self.new[after.fp] = (after, proven)
+            self.new[after.fp] = (after, self._was_absent(before, known_before))
         elif after is not None and before is None and not after.is_absent:
             self._hide(after.url, after.trouble)  # what it links to is not known
 
@@ -245,7 +244,7 @@ class Comparison(Struct):
         new = {
             fp: page
             for fp, (page, proven) in self.new.items()
-            if proven and fp not in linked_before and fp not in self._landed
+            if (fp not in linked_before if proven is None else proven) and fp not in self._landed
         }
         moved = self._moved(new)
         for fp, page in self.gone.items():
@@ -288,11 +287,16 @@ class Comparison(Struct):
         old, new = self.earlier.reach, self.later.reach
         return next((name for name in old if old[name] != new[name]), None)
 
-    def _would_find(self, known: Known | None) -> bool:
-        """Return whether the earlier run would have had a page of a URL if there had been one."""
+    def _was_absent(self, before: PageFacts | None, known: Known | None) -> bool | None:
+        """Return whether a URL had no page in the earlier run.
+
+        ``None``: it had none if no page linked to it.
+        """
+        if before is not None:
+            return before.is_absent
         if self.earlier.ended or self._other_reach() is not None:
             return False
-        return known is None or known.state is TargetState.REDIRECTED
+        return None if known is None else known.state is TargetState.REDIRECTED
 
     def _hide(self, url: str, why: str) -> None:
         self.hidden = self.hidden or f"{url} ({why})"
