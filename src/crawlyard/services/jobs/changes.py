@@ -68,6 +68,7 @@ class Changes:
         self._store = store
         self._clock = clock
         self._reader = ThreadPoolExecutor(1, "crawlyard-diff")
+        self._turn = asyncio.Lock()  # two comparisons at once would take twice the memory
         self._recent: OrderedDict[object, Comparison] = OrderedDict()
 
     async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Comparison:
@@ -84,15 +85,16 @@ class Changes:
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
         key = (_stamp(old), _stamp(new), ignore)
-        if key not in self._recent:
-            found = await self._compared(old.job, new.job)
-            if ignored is not None:
-                await self._quieten(found, ignored)
-            self._recent[key] = found
-            if len(self._recent) > _REMEMBERED:
-                self._recent.popitem(last=False)
-        self._recent.move_to_end(key)
-        return self._recent[key]
+        async with self._turn:
+            if key not in self._recent:
+                found = await self._compared(old.job, new.job)
+                if ignored is not None:
+                    await self._quieten(found, ignored)
+                self._recent[key] = found
+                if len(self._recent) > _REMEMBERED:
+                    self._recent.popitem(last=False)
+            self._recent.move_to_end(key)
+            return self._recent[key]
 
     async def amounts(self, changes: Sequence[Change], ignore: str = "") -> Amounts:
         """Return how much of the text changed, of those pages of which both texts are kept."""
