@@ -135,16 +135,17 @@ class Changes:
     async def settle(self, schedule_id: str) -> None:
         """Compare the runs of a schedule that have ended since, each with the one before it.
 
-        What a run has changed is kept and told once, whoever else does this at the same time.
+        What a run has changed is kept and told once, whoever else does this at the same time. Where
+        no run was compared before, only the last one is.
         """
         query = JobQuery(schedule_id=schedule_id)
         found = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
         ended = [standing for standing in found if standing.job.state.ended]
         done = await self._store.changes.runs([one.job.id for one in ended])
-        for place in reversed(range(min(_CAUGHT_UP, len(ended)))):
-            if ended[place].job.id not in done:
-                base = next(filter(_is_base, ended[place + 1 :]), None)
-                await self._settle(ended[place].job, None if base is None else base.job)
+        behind = next((n for n, one in enumerate(ended) if one.job.id in done), min(1, len(ended)))
+        for place in reversed(range(min(_CAUGHT_UP, behind))):
+            base = next(filter(_is_base, ended[place + 1 :]), None)
+            await self._settle(ended[place].job, None if base is None else base.job)
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
