@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -12,10 +13,12 @@ from crawlyard.api.near import NearSurface
 from crawlyard.core.answers.jobs.changes import DiffOut
 from crawlyard.core.endpoint import every
 from crawlyard.core.event import EventName
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.worker.run import JobRun
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run
 from tests.site import Serve
@@ -102,6 +105,16 @@ class Watched:
             await schedules.edit(self.id, overrides=overrides)
         job = await self.yard.scheduler.run_now(LOCAL, self.id)
         await run(self.yard, job.id)
+        return job.id
+
+    async def alone(self) -> str:
+        """Return the id of a run whose worker died when it had ended."""
+        job = await self.yard.scheduler.run_now(LOCAL, self.id)
+        asker = Asker("w", only=job.id)
+        now, lease = self.yard.clock.now(), timedelta(seconds=60)
+        claim = await self.yard.store.leases.claim(asker, now, lease)
+        assert claim is not None
+        await JobRun(claim, self.yard.worker_context()).run()
         return job.id
 
     async def diff(self, one: str, other: str, **asked: Any) -> DiffOut:
@@ -316,3 +329,23 @@ async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watch
     assert runs[1].counts is not None
     assert runs[1].counts["gone"] == 0
     assert runs[1].counts["unknown"] == PAGES + 1
+
+
+async def test_a_run_whose_worker_died_before_it_was_compared_is_compared_after_the_next(
+    watched: Watched,
+) -> None:
+    yard = watched.yard
+    old = await watched.alone()
+    one = await watched.run()
+    watched.server.site, _ = second()
+    lost = await watched.alone()
+    last = await watched.run()
+
+    runs = (await NearSurface(yard.services, LOCAL).schedules.changes("site")).items
+    assert [(r.job_id, r.base_id) for r in runs] == [
+        (last, lost),
+        (lost, one),
+        (one, old),
+        (old, None),
+    ]
+    assert [r.counts and r.counts["changed"] for r in runs] == [0, 11, 0, None]

@@ -161,6 +161,9 @@ def test_a_page_is_new_if_the_earlier_run_would_have_found_it() -> None:
     found = Comparison(WHOLE, WHOLE)
     found.add(None, page := a_page())
     assert only(found, before={page.fp}).kind is K.SEEN_FIRST  # linked, beyond its depth
+    found = Comparison(WHOLE, WHOLE)
+    found.add(failed(status=404, error="http_4xx"), page := a_page())
+    assert only(found, before={page.fp}).kind is K.NEW  # by a link that led nowhere
 
 
 def test_a_page_has_moved_where_its_url_leads_or_its_text_is() -> None:

@@ -162,3 +162,28 @@ def test_a_graph_has_the_pages_that_its_links_reach() -> None:
     statuses = linked_pages(graph)
     assert graph.reachable() == {"/", "/a", "/b"}
     assert statuses == {"/": 200, "/a": 200, "/b": 200, "/gone": 404}
+
+
+def test_the_second_edition_differs_in_what_it_says_and_in_nothing_else() -> None:
+    def main(site: DemoSite, path: str) -> str:
+        """Return what is read of a page: without its menu and its canonical URL."""
+        body = get(site, path).body.decode()
+        return re.sub(r"(?s)<nav>.*?</nav>|<link .*?>|href=\"[^\"]*\"", "", body)
+
+    for pages in (1, 2, 3, 9, 60, 150):
+        first, second = DemoSite(pages=pages), DemoSite(pages=pages, edition=2)
+        edits = second.edits
+        statuses = linked_pages(second)
+        assert {path for path in edits.removed if statuses[path] == 404} == edits.removed, pages
+        assert {path for path in first.pages if main(first, path) != main(second, path)} == (
+            edits.changed | edits.removed | set(edits.moved)
+        ), pages
+        for old, new in edits.moved.items():
+            assert header(get(second, old), "Location") == new
+            assert main(first, old) == main(second, new)
+        assert second.reachable() == (
+            first.reachable() - edits.removed - set(edits.moved)
+            | edits.new
+            | set(edits.moved.values())
+        ), pages
+        assert second.reachable() <= set(statuses), pages

@@ -257,6 +257,14 @@ def test_every_name_says_what_it_is_about() -> None:
     }
 
 
+def test_an_event_of_a_job_or_its_run_names_the_job() -> None:
+    job = a_job()
+    named = {name: job.event(name, NOW, "x").job_id for name in EventName}
+    kinds = {name.kind for name, job_id in named.items() if job_id == job.id}
+    assert kinds == {"job", "run"}
+    assert {job_id for name, job_id in named.items() if name.kind not in kinds} == {None}
+
+
 def test_an_event_of_a_job_says_where_the_job_stands_and_is_json() -> None:
     job = a_job(state=State.RUNNING, detail="so far", version=5)
     event = job.event(EventName.NOTED, NOW, "worker:w", note="a crawl-delay is capped")

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import TypeAlias
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -90,11 +91,16 @@ class PageFacts(Struct, frozen=True, kw_only=True):
         return self.status in _ABSENT
 
     @property
-    def content(self) -> tuple[object, ...] | None:
+    def content(self) -> int | None:
         """Return what identifies its content among all pages; ``None``: it has none."""
         if self.content_hash:
-            return self.content_version, self.content_rule, self.content_hash
-        return (self.sha256,) if self.sha256 and not self.content_rule else None
+            return hash((self.content_version, self.content_rule, self.content_hash))
+        return hash(self.sha256) if self.sha256 and not self.content_rule else None
+
+    @property
+    def brief(self) -> "PageBrief":
+        """Return what is kept of it until all pages were seen."""
+        return PageBrief(self.id, self.fp, self.url, self.content)
 
     @property
     def trouble(self) -> str:
@@ -104,6 +110,18 @@ class PageFacts(Struct, frozen=True, kw_only=True):
             if self.status and self.error
             else (self.error or f"truncated: {self.truncated}")
         )
+
+
+class PageBrief(Struct, frozen=True, gc=False):
+    """What is kept of a page that only one run has: there may be a million."""
+
+    id: int
+    fp: int
+    url: str
+    content: int | None
+
+
+_Page: TypeAlias = PageFacts | PageBrief
 
 
 class Known(Struct, frozen=True):
@@ -158,9 +176,9 @@ class Comparison(Struct):
     later: Run
     counts: Counter[ChangeKind] = field(default_factory=Counter)
     found: list[Change] = field(default_factory=list)
-    gone: dict[int, PageFacts] = field(default_factory=dict)  # by fp: said so by the server
-    missing: dict[int, PageFacts] = field(default_factory=dict)  # by fp: not found by the later
-    new: dict[int, tuple[PageFacts, bool]] = field(default_factory=dict)  # and whether proven
+    gone: dict[int, PageBrief] = field(default_factory=dict)  # by fp: said so by the server
+    missing: dict[int, PageBrief] = field(default_factory=dict)  # by fp: not found by the later
+    new: dict[int, tuple[PageBrief, bool | None]] = field(default_factory=dict)  # see `_was_absent`
     hidden: str = ""  # the page of the later run that may link to what is missing
     _landed: set[int] = field(default_factory=set)  # new pages to which others have moved
     _contents: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
@@ -190,8 +208,7 @@ class Comparison(Struct):
         elif before is not None and had:
             self._without(before, after, known_after, landing)
         elif after is not None and has:
-            proven = before.is_absent if before is not None else self._would_find(known_before)
-            self.new[after.fp] = (after, proven)
+            self.new[after.fp] = (after.brief, self._was_absent(before, known_before))
         elif after is not None and before is None and not after.is_absent:
             self._hide(after.url, after.trouble)  # what it links to is not known
 
@@ -204,7 +221,7 @@ class Comparison(Struct):
     ) -> None:
         """Add a page that the later run has not."""
         if after is not None and after.is_absent:
-            self.gone[before.fp] = before
+            self.gone[before.fp] = before.brief
         elif after is not None:
             self._hide(before.url, after.trouble)
             self._tell(ChangeKind.UNKNOWN, after.trouble, before, after)
@@ -225,7 +242,7 @@ class Comparison(Struct):
             self._hide(before.url, why)
             self._tell(ChangeKind.UNKNOWN, why, before, None)
         else:
-            self.missing[before.fp] = before
+            self.missing[before.fp] = before.brief
 
     def conclude(
         self, linked_before: Collection[int] = (), linked_after: Collection[int] = ()
@@ -245,7 +262,7 @@ class Comparison(Struct):
         new = {
             fp: page
             for fp, (page, proven) in self.new.items()
-            if proven and fp not in linked_before and fp not in self._landed
+            if (fp not in linked_before if proven is None else proven) and fp not in self._landed
         }
         moved = self._moved(new)
         for fp, page in self.gone.items():
@@ -288,34 +305,39 @@ class Comparison(Struct):
         old, new = self.earlier.reach, self.later.reach
         return next((name for name in old if old[name] != new[name]), None)
 
-    def _would_find(self, known: Known | None) -> bool:
-        """Return whether the earlier run would have had a page of a URL if there had been one."""
+    def _was_absent(self, before: PageFacts | None, known: Known | None) -> bool | None:
+        """Return whether a URL had no page in the earlier run.
+
+        ``None``: it had none if no page linked to it.
+        """
+        if before is not None:
+            return before.is_absent
         if self.earlier.ended or self._other_reach() is not None:
             return False
-        return known is None or known.state is TargetState.REDIRECTED
+        return None if known is None else known.state is TargetState.REDIRECTED
 
     def _hide(self, url: str, why: str) -> None:
         self.hidden = self.hidden or f"{url} ({why})"
 
     def _count_content(self, side: int, page: PageFacts) -> None:
         if page.content is not None:
-            key, seen = hash(page.content), self._contents[side]
+            key, seen = page.content, self._contents[side]
             if key in seen:
                 self._repeated.add(key)
             seen.add(key)
 
-    def _moved(self, new: Mapping[int, PageFacts]) -> Mapping[int, PageFacts]:
+    def _moved(self, new: Mapping[int, PageBrief]) -> Mapping[int, PageBrief]:
         """Return where pages that are gone are now: content that either run has once."""
-        by_content: dict[object, PageFacts] = {
+        by_content: dict[int | None, PageBrief] = {
             page.content: page
             for page in new.values()
-            if page.content is not None and hash(page.content) not in self._repeated
+            if page.content is not None and page.content not in self._repeated
         }
         found = ((fp, by_content.get(page.content)) for fp, page in self.gone.items())
         return {fp: page for fp, page in found if page is not None}
 
     def _tell(
-        self, kind: ChangeKind, detail: str, before: PageFacts | None, after: PageFacts | None
+        self, kind: ChangeKind, detail: str, before: _Page | None, after: _Page | None
     ) -> None:
         page = before or after
         if page is not None:

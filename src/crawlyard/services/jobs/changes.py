@@ -68,6 +68,7 @@ class Changes:
         self._store = store
         self._clock = clock
         self._reader = ThreadPoolExecutor(1, "crawlyard-diff")
+        self._turn = asyncio.Lock()  # two comparisons at once would take twice the memory
         self._recent: OrderedDict[object, Comparison] = OrderedDict()
 
     async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Comparison:
@@ -84,15 +85,16 @@ class Changes:
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
         key = (_stamp(old), _stamp(new), ignore)
-        if key not in self._recent:
-            found = await self._compared(old.job, new.job)
-            if ignored is not None:
-                await self._quieten(found, ignored)
-            self._recent[key] = found
-            if len(self._recent) > _REMEMBERED:
-                self._recent.popitem(last=False)
-        self._recent.move_to_end(key)
-        return self._recent[key]
+        async with self._turn:
+            if key not in self._recent:
+                found = await self._compared(old.job, new.job)
+                if ignored is not None:
+                    await self._quieten(found, ignored)
+                self._recent[key] = found
+                if len(self._recent) > _REMEMBERED:
+                    self._recent.popitem(last=False)
+            self._recent.move_to_end(key)
+            return self._recent[key]
 
     async def amounts(self, changes: Sequence[Change], ignore: str = "") -> Amounts:
         """Return how much of the text changed, of those pages of which both texts are kept."""
@@ -133,16 +135,17 @@ class Changes:
     async def settle(self, schedule_id: str) -> None:
         """Compare the runs of a schedule that have ended since, each with the one before it.
 
-        What a run has changed is kept and told once, whoever else does this at the same time.
+        What a run has changed is kept and told once, whoever else does this at the same time. Where
+        no run was compared before, only the last one is.
         """
         query = JobQuery(schedule_id=schedule_id)
         found = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
         ended = [standing for standing in found if standing.job.state.ended]
         done = await self._store.changes.runs([one.job.id for one in ended])
-        for place in reversed(range(min(_CAUGHT_UP, len(ended)))):
-            if ended[place].job.id not in done:
-                base = next(filter(_is_base, ended[place + 1 :]), None)
-                await self._settle(ended[place].job, None if base is None else base.job)
+        behind = next((n for n, one in enumerate(ended) if one.job.id in done), min(1, len(ended)))
+        for place in reversed(range(min(_CAUGHT_UP, behind))):
+            base = next(filter(_is_base, ended[place + 1 :]), None)
+            await self._settle(ended[place].job, None if base is None else base.job)
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None

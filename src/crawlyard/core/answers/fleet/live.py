@@ -199,7 +199,7 @@ class HappenedOut(Wire, frozen=True, kw_only=True):
             event,
             id=event.seq,
             type=event.name.value,
-            job_id=event.subject if is_job else None,
+            job_id=event.job_id,
             to=_word(event, "state") if is_job else None,
             reason=_word(event, "reason") if is_job else None,
             job=job,
