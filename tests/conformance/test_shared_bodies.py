@@ -177,3 +177,16 @@ async def test_the_next_run_is_based_on_the_last_that_completed(store: Store) ->
     assert await base("s", 3) == await base("s", 2) == made[4]
     await deleted(store, (await store.jobs.get(made[4])).job)
     assert await base("s", None) == made[3]
+
+
+async def test_the_links_of_a_page_that_has_not_changed_are_those_of_the_earlier_one(
+    store: Store,
+) -> None:
+    one = await first(store)
+    two = await later(store, one)
+
+    fps = [TARGETS[0].fp, TARGETS[1].fp]
+    for claim in (one, two):
+        assert await store.changes.linked(claim.job.id, fps) == {TARGETS[0].fp}
+        linking = await store.pages.pages(claim.job.id, PageQuery(links_to=fps[0]), 10)
+        assert urls(stored.page for stored in linking) == urls(TARGETS)

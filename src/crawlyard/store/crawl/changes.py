@@ -16,7 +16,7 @@ from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of, tell
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes
-from crawlyard.store.tables.jobs import PRESENT, TARGETS, bodies, frontier, jobs, pages
+from crawlyard.store.tables.jobs import BODIES_OF, PRESENT, TARGETS, bodies, frontier, jobs, pages
 
 _LOCK = 0x43596368
 """Key of the lock under which changes are numbered on Postgres, in the order of commits."""
@@ -91,7 +91,7 @@ class ChangeStore(StorePart):
     def _links(self, conn: Connection, job_id: str, after: int) -> list[tuple[int, bytes]]:
         rows = conn.execute(
             select(pages.c.id, bodies.c.data)
-            .join(bodies, (bodies.c.page_id == pages.c.id) & (bodies.c.kind == TARGETS))
+            .join(bodies, (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS))
             .where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.id > after)
             .order_by(pages.c.id)
             .limit(_PAGES_AT_ONCE)
