@@ -109,7 +109,7 @@ CRAWLYARD = Crawler("Crawlyard, no text", _with_options("--text", "none"), _foun
 IN_MEMORY = Crawler("Crawlyard, nothing stored", CRAWLYARD.command, _found_by_crawlyard, (_MEMORY,))
 WITH_TEXT = (
     Crawler("Crawlyard, default", _with_options(), _found_by_crawlyard),
-    Crawler("Crawlyard, Markdown", _with_options("--text", "markdown"), _found_by_crawlyard),
+    Crawler("Crawlyard, whole text", _with_options("--text", "text"), _found_by_crawlyard),
     Crawler("Crawlyard, main text", _with_options("--text", "main"), _found_by_crawlyard),
 )
 SCRAPY = Crawler("Scrapy", _scrapy(_SPIDER), _found_by_scrapy)

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,51 @@ def test_text_is_written_in_chunks(either: Shell, site: str) -> None:
 
     few = either.run("jobs", "export", "last", "--chunks", "20")
     assert (few.returncode, "expected 50 to 100,000 words, got 20" in few.stderr) == (2, True)
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the code blocks of a page of the documentation."""
+    text = (Path(__file__).parents[2] / "docs" / page).read_text()
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+
+
+def test_runs_of_schedules_are_read_as_one_table(shell: Shell, site: str) -> None:
+    for name in ("nightly", "weekly"):
+        shell.run("schedules", "create", name, site, "--when", "@weekly", *FAST).check_returncode()
+        for _ in range(2):
+            shell.run("schedules", "run", name).check_returncode()
+            shell.run("work", "--drain").check_returncode()
+    commands = [line.split()[1:] for line in blocks("howto/duckdb.md", "sh")[0].splitlines()]
+
+    for words in commands:
+        ran = shell.run(*words)
+        assert (ran.returncode, "2 runs of" in ran.stderr) == (0, True), ran.stderr
+
+    [sql] = blocks("howto/duckdb.md", "sql")
+    found = in_folder(shell, f"import duckdb; print(duckdb.sql({sql!r}).fetchall())")
+    assert found.count("('nightly', '") + found.count("('weekly', '") == 20
+    assert found.count(", 1, 2)") == 20, found  # nothing has changed in two runs
+    [script] = blocks("howto/duckdb.md", "python")
+    lines = [line.split() for line in in_folder(shell, script).splitlines()]
+    reachable = len(DemoSite(PAGES, faults=False).reachable())
+    assert [line[:2] for line in lines] == [["nightly", str(reachable)], ["weekly", str(reachable)]]
+
+    wrong = shell.run("jobs", "export", "--schedule", "nightly", "--out", "x/", "--format", "csv")
+    assert (wrong.returncode, "expected parquet in a folder, got csv" in wrong.stderr) == (2, True)
+
+
+def in_folder(shell: Shell, script: str) -> str:
+    """Return what a Python script says that is run beside the data."""
+    ran = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=shell.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=MINUTE,
+    )
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout
 
 
 def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> None:

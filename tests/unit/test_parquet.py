@@ -156,5 +156,5 @@ async def test_long_texts_make_a_row_group_full_sooner() -> None:
 
 def test_a_page_of_any_day_has_its_millisecond() -> None:
     at = datetime(2026, 2, 28, 23, 59, 59, 987_000, tzinfo=UTC)
-    (row,) = rows(written(Parquet(), a_record(fetched_at=at)))
-    assert row["fetched_at"] == at
+    (row,) = rows(written(Parquet(), a_record(fetched_at=at, unchanged_since=at)))
+    assert (row["fetched_at"], row["unchanged_since"]) == (at, at)

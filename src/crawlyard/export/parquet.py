@@ -133,15 +133,24 @@ def _extracted(name: str, record: Record) -> Sequence[str]:
     return found
 
 
+def _instant(name: str, record: Record) -> datetime | None:
+    value = record[name]
+    return None if value is None else datetime.fromisoformat(value)
+
+
 _READS: Mapping[str, Callable[[Record], Any]] = {
     "error_kind": lambda record: record["error"] and record["error"]["kind"],
     "error_detail": lambda record: record["error"] and record["error"]["detail"],
-    "fetched_at": lambda record: datetime.fromisoformat(record["fetched_at"]),
     "headers": _pairs,
     # its fields differ from page to page
     "structured": lambda record: dumps(record["structured"]) if record["structured"] else None,
+    **{
+        path: partial(_instant, path)
+        for path, field in fields_of(Page).items()
+        if field.kind is datetime
+    },
 }
-"""How the columns are read that are no fields of a record."""
+"""How the columns are read that are no fields of a record, or are text there."""
 
 
 class _Sink:

@@ -137,6 +137,25 @@ async def save_runs(
         return await write(union(), plan.writer(), sink)
 
 
+async def save_each(
+    session: Session, runs: Sequence[JobOut], folder: Path, *, failed: bool | None = None
+) -> Written:
+    """Write the page records of each of *runs* as Parquet, to ``job=ID/pages.parquet`` in *folder*.
+
+    Such folders are read as one table with a column ``job``. A file that is there is replaced.
+
+    Raises:
+        Invalid, OSError: as for `save`.
+    """
+    total = 0
+    for job in runs:
+        path = folder / f"job={job.id}" / f"pages{Format.PARQUET.suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        export = Export(where=str(path), format=Format.PARQUET)
+        total += (await save(session, job, export, failed=failed)).bytes
+    return Written(records=None, bytes=total)
+
+
 async def save(
     session: Session,
     job: JobOut,

@@ -1,6 +1,7 @@
 """`crawlyard jobs pages | errors | log | export | …`: what a job has brought, looked at closely."""
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +31,7 @@ from crawlyard.core.endpoint import every
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, NotFound
+from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.cli.templates import views as template_views
     from crawlyard.core.answers.fleet.watch import LineOut
+    from crawlyard.export.base import Written
     from crawlyard.services.jobs.terms import SearchTerms
 else:
     exports, views = lazily("crawlyard.cli.jobs.exports"), lazily("crawlyard.cli.jobs.views")
@@ -180,9 +183,11 @@ async def export(
     crawlyard jobs export last | jq -r .title
     crawlyard jobs export last --links --out links.csv
     crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
+    crawlyard jobs export --schedule nightly --last 7 --out runs/
     crawlyard jobs export last --chunks 800 --out chunks.jsonl
 
-    Of several runs, each URL is written once, as the newest run has it.
+    Of several runs, each URL is written once, as the newest run has it; in a folder, each run is
+    a Parquet file of its own.
     """
     if bool(job) is bool(schedule):
         raise Invalid("--schedule", "expected a job or a schedule, one of them")
@@ -194,25 +199,45 @@ async def export(
         raise Invalid("--chunks", "expected it or --links, not both")
     if links and schedule:
         raise Invalid("--links", "are those of one job, not of a --schedule")
-    where = exports.Export.of(out, format)
     failed = None if only is None else only is Only.FAILED
-    jobs = session.surface.jobs
     if schedule:
-        where.check_text()
-        found = await session.surface.schedules.get(schedule)
-        runs = [run async for run in every(jobs.list, schedule=found.id, limit=last or 1)]
-        if not runs:
-            raise NotFound(f"schedule {found.name} has no job yet")
-        session.tell(f"{counted(len(runs), 'run')} of {found.name}")
-        written = await exports.save_runs(session, runs, where, failed=failed)
+        written = await _export_runs(session, schedule, last or 1, (out, format), failed=failed)
     else:
-        one = await jobs.get(await job_id_of(session, job or ""))
+        where = exports.Export.of(out, format)
+        one = await session.surface.jobs.get(await job_id_of(session, job or ""))
         written = await exports.save(session, one, where, failed=failed, chunks=chunks, links=links)
-    target = "stdout" if where.to_stdout else where.where
+    target = "stdout" if out == exports.STDOUT else out
     size = words.amount(written.bytes)
     what = "link" if links else "record"
     count = "" if written.records is None else f"{counted(written.records, what)}, "
     session.tell(f"{count}{size}, written to {target}")
+
+
+async def _export_runs(
+    session: "Session",
+    schedule: str,
+    last: int,
+    to: tuple[str, Format | None],
+    *,
+    failed: bool | None,
+) -> "Written":
+    """Export the last runs of a schedule *to* a file, or each to one of its own in a folder."""
+    out, form = to
+    where = None
+    if not out.endswith("/"):
+        where = exports.Export.of(out, form)
+        where.check_text()
+    elif form not in {None, Format.PARQUET}:
+        raise Invalid("--format", f"expected parquet in a folder, got {form}")
+    found = await session.surface.schedules.get(schedule)
+    jobs = session.surface.jobs
+    runs = [run async for run in every(jobs.list, schedule=found.id, limit=last)]
+    if not runs:
+        raise NotFound(f"schedule {found.name} has no job yet")
+    session.tell(f"{counted(len(runs), 'run')} of {found.name}")
+    if where is None:
+        return await exports.save_each(session, runs, Path(out), failed=failed)
+    return await exports.save_runs(session, runs, where, failed=failed)
 
 
 @app.command()
