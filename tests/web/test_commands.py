@@ -25,6 +25,7 @@ HERE: Mapping[str, str] = {
 ENDPOINTS: Mapping[str, str] = {
     "crawl": "POST /jobs",
     "check": "GET /jobs/{job_id}/check",
+    "diff": "GET /jobs/{job_id}/diff/{other}",
     "events": "GET /events",
     "whoami": "GET /auth/me",
     "login": "GET /auth/me",
@@ -69,6 +70,7 @@ ENDPOINTS: Mapping[str, str] = {
     "templates import": "POST /templates/import",
     "templates export": "GET /templates/{ref}/export",
     "templates delete": "DELETE /templates/{ref}",
+    "schedules changes": "GET /schedules/{ref}/changes",
     "schedules explain": "POST /schedules/preview",
     "schedules list": "GET /schedules",
     "schedules show": "GET /schedules/{ref}",
