@@ -379,3 +379,10 @@ async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:
     ]:
         answer = await rig.get(f"schedules/calendar?{query}")
         assert problem(answer) == (422, "validation_failed"), query
+
+
+async def test_changes_of_a_schedule_that_is_not_there_are_asked_for_wrongly(rig: Rig) -> None:
+    answer = await rig.get("changes?schedule=nobody")
+    assert problem(answer) == (422, "validation_failed")
+    assert answer.json()["errors"][0]["parameter"] == "schedule"
+    assert "nobody" in answer.json()["errors"][0]["detail"]

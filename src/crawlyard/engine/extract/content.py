@@ -306,14 +306,19 @@ def _is_beside(node: Element, verdict: int, whole: int) -> bool:
 def _drop_bars(body: Element) -> None:
     """Drop bars of links before the first heading and after the last line."""
     whole = _size(body.text)
-    children = [child for child in body.children if isinstance(child, Element)]
-    for row in (children, children[::-1]):
-        for child in row:
-            size = _size(child.text)
-            if child.tag in {"h1", "h2", "p"} or child.select("h1,h2,h3"):
-                break
-            if child.tag in _BLOCKS and size < max(200, whole // 10) and 5 * _free(child) <= size:
-                _drop(child)
+    # from sibling to sibling: a list of all children may take more memory than the page
+    for first, step in ((0, "next_sibling"), (-1, "previous_sibling")):
+        node = body[first] if len(body) else None
+        while node is not None:
+            following = getattr(node, step)
+            if isinstance(node, Element):
+                size = _size(node.text)
+                if node.tag in {"h1", "h2", "p"} or node.select_one("h1,h2,h3"):
+                    break
+                small = node.tag in _BLOCKS and size < max(200, whole // 10)
+                if small and 5 * _free(node) <= size:
+                    _drop(node)
+            node = following
 
 
 def _tightened(root: Element, *, article: bool) -> Element:

@@ -8,7 +8,7 @@ from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.answers.jobs.changes import FeedChangeOut
 from crawlyard.core.crawl.changes import TOLD, ChangeKind
 from crawlyard.core.endpoint import LONGEST_REF, Cursor, Limit, Slice, Words, endpoint, sliced
-from crawlyard.errors import Invalid
+from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import ChangeQuery
@@ -39,7 +39,10 @@ class ChangeFeed(Noun):
         """
         schedule_id = None
         if schedule is not None:
-            schedule_id = (await self._services.scheduler.get(self._actor, schedule)).id
+            try:
+                schedule_id = (await self._services.scheduler.get(self._actor, schedule)).id
+            except NotFound as error:
+                raise Invalid("schedule", str(error)) from None
         query = ChangeQuery(
             schedule_id=schedule_id,
             owner=None if self._actor.role is Role.ADMIN else self._actor.id,

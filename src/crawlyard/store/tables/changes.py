@@ -17,7 +17,7 @@ from crawlyard.store.tables.base import CleanText, Instant, Key, metadata
 run_changes = Table(
     "run_changes",
     metadata,
-    Column("job_no", BigInteger, nullable=False),
+    Column("job_no", BigInteger, nullable=False, autoincrement=False),
     Column("schedule_id", String(36), nullable=False),
     Column("base_id", String(36)),  # the run before it
     Column("compared_at", Instant, nullable=False),
