@@ -386,3 +386,15 @@ async def test_changes_of_a_schedule_that_is_not_there_are_asked_for_wrongly(rig
     assert problem(answer) == (422, "validation_failed")
     assert answer.json()["errors"][0]["parameter"] == "schedule"
     assert "nobody" in answer.json()["errors"][0]["detail"]
+
+
+async def test_the_feed_of_changes_is_xml_of_the_kind_that_is_accepted(rig: Rig) -> None:
+    path = f"schedules/{(await a_schedule(rig))['id']}/changes.atom"
+    for accept, kind in [
+        ("*/*", "application/atom+xml"),
+        ("application/atom+xml, text/xml;q=0.9", "application/atom+xml"),
+        ("text/xml", "text/xml; charset=utf-8"),
+    ]:
+        answer = await rig.ask("GET", path, headers={"Accept": accept})
+        assert (answer.status_code, answer.headers["content-type"]) == (200, kind), answer.text
+        assert answer.text.startswith("<?xml")

@@ -180,9 +180,15 @@ async def metrics(_request: Request, _one: Endpoint, monitoring: Monitoring) -> 
 
 
 async def changes_feed(request: Request, one: Endpoint, schedules: Schedules) -> Response:
-    """Answer with what runs of a schedule have changed, as an Atom feed."""
+    """Answer with what runs of a schedule have changed, as an Atom feed.
+
+    Who accepts text/xml alone, as generated clients do, is told that it is that.
+    """
     given = await arguments(request, one)
-    return Response(await schedules.changes_feed(**given), media_type=atom.MEDIA_TYPE)
+    accept = request.headers.get("accept", "")
+    plain = _XML in accept and atom.MEDIA_TYPE not in accept
+    kind = _XML if plain else atom.MEDIA_TYPE
+    return Response(await schedules.changes_feed(**given), media_type=kind)
 
 
 def accepted(accept: str, forms: Collection[Format] = tuple(Format)) -> Format:
@@ -266,6 +272,8 @@ def files_of(*forms: Format) -> dict[str, Any]:
     }
 
 
+_XML = "text/xml"
+
 _STREAMS: Mapping[str, ByHand] = {
     "events_stream": _events,
     "events_stream_of_job": _events_of_job,
@@ -277,7 +285,9 @@ FILES = {
     "results_find_all": files_of(*_OF_ALL),
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
-    "results_changes_feed": {atom.MEDIA_TYPE: {"schema": {"type": "string"}}},
+    "results_changes_feed": {
+        kind: {"schema": {"type": "string"}} for kind in (atom.MEDIA_TYPE, _XML)
+    },
     **{name: {EVENTS: {"schema": {"type": "string"}}} for name in _STREAMS},
 }
 """The content of answers that are no JSON, by the names of their endpoints."""
