@@ -25,8 +25,14 @@ NO_BODY = "none"
 WHOLE = "page"
 """The rule for pages of which all text is kept."""
 
-# Content elements of known themes, named behind them. Navigation is already outside of them. Each
-# begins with a tag: the parser keeps an index by tag, which any change of the tree throws away.
+PLAIN = "plain"
+"""The rule for text that is no HTML."""
+
+PDF = "pdf"
+"""The rule for the text of PDF documents."""
+
+# Content elements of known themes, named behind them. Navigation is already outside of them. The
+# last part of each names a tag: the parser keeps an index by tag, until the tree is changed.
 _THEMES = (
     "article.bd-article",  # PyData Sphinx
     "div.body[role=main]",  # Sphinx: basic, alabaster, python.org
@@ -93,9 +99,8 @@ _AROUND_NAMES = _names(
 # and that are none on a page that calls itself an article, or with many links or little text.
 _MAYBE_NAMES = _names(
     r"sidebars?|side|masthead|banner|widgets?|tags?|tagcloud|rating|author|bio|byline|"
-    r"latest|meta|toolbar|tools|actions|credit"
+    r"latest|meta|toolbar|tools|actions|credit|(?<![-_])comment"  # "rdfs-comment" is content
 )
-_MAYBE_NAMES = re.compile(rf"{_MAYBE_NAMES.pattern}|^comment(?=$|[-_])", re.IGNORECASE)
 _SPARED = re.compile(
     r"^(?:has|with|no|is|not)-|content|article|post-|entry|body|wrap|layout|page|code|highlight",
     re.IGNORECASE,

@@ -149,7 +149,7 @@ def _of_pdf(body: bytes) -> Extracted:
         text=text,
         title=_line(title, MAX_TITLE),
         lang=_line(lang, MAX_LANG),
-        content_rule="pdf",
+        content_rule=content.PDF,
         content_hash=content.content_hash(text),
         content_version=content.VERSION,
     )

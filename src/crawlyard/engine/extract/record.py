@@ -148,7 +148,7 @@ def _plain(response: Response, spec: JobSpec) -> Extracted:
         text = response.body.decode("utf-8", "replace")
     return Extracted(
         text=text,
-        content_rule="plain",
+        content_rule=content.PLAIN,
         content_hash=content.content_hash(text),
         content_version=content.VERSION,
     )

@@ -196,8 +196,8 @@ class Changes:
             await self._add(found, earlier.id, later.id, sides[0], sides[1])
             if after is None:
                 break
-        linked_before = await store.linked(earlier.id, found.new.keys())
-        linked_after = await store.linked(later.id, found.missing.keys())
+        linked_before = await self._store.pages.linked(earlier.id, found.new.keys())
+        linked_after = await self._store.pages.linked(later.id, found.missing.keys())
         found.conclude(linked_before, linked_after)
         return found
 

@@ -1,6 +1,5 @@
 """Store of changes: reads what two runs are compared by, and keeps what a run has changed."""
 
-from array import array
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -16,12 +15,11 @@ from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of, tell
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes
-from crawlyard.store.tables.jobs import BODIES_OF, PRESENT, TARGETS, bodies, frontier, jobs, pages
+from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages
 
 _LOCK = 0x43596368
 """Key of the lock under which changes are numbered on Postgres, in the order of commits."""
 
-_PAGES_AT_ONCE = 2_000  # whose links are searched: 50 links each are 800 kB
 
 _FACTS: Select[Any] = select(
     pages.c.id,
@@ -74,29 +72,6 @@ class ChangeStore(StorePart):
         # a problem is told in brackets
         whole = int(TargetState.SKIPPED)
         return frozenset(fp for fp, state, rule in rows if state != whole or "(" in rule)
-
-    async def linked(self, job_id: str, fps: Collection[int]) -> set[int]:
-        """Return those of *fps* to which a page of a job links."""
-        left, found, after = set(fps), set[int](), 0
-        while left:
-            part = await self._links(job_id, after)
-            for after, keys in part:  # noqa: B007 - the last one is where the next part begins
-                found |= left.intersection(array("q", keys))
-            left -= found
-            if len(part) < _PAGES_AT_ONCE:
-                break
-        return found
-
-    @reads
-    def _links(self, conn: Connection, job_id: str, after: int) -> list[tuple[int, bytes]]:
-        rows = conn.execute(
-            select(pages.c.id, bodies.c.data)
-            .join(bodies, (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS))
-            .where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.id > after)
-            .order_by(pages.c.id)
-            .limit(_PAGES_AT_ONCE)
-        )
-        return [(page_id, data) for page_id, data in rows]
 
     @writes
     def save(

@@ -52,6 +52,9 @@ from crawlyard.store.tables.jobs import (
     pages,
 )
 
+_LINKING_AT_ONCE = 2_000
+"""Pages whose links are searched at once: 50 links each are 800 kB."""
+
 SAMPLES = 5
 """Number of sample URLs for each kind of error or skip rule."""
 
@@ -103,6 +106,15 @@ class PageStore(StorePart):
             (id_, url, struct.unpack(f"<{len(data) // 8}q", data))
             for id_, url, data in conn.execute(asked)
         ]
+
+    async def linked(self, job_id: str, fps: Collection[int]) -> set[int]:
+        """Return those of *fps* to which a page of a job links."""
+        left, found, after = set(fps), set[int](), 0
+        while left and (part := await self.targets(job_id, after, _LINKING_AT_ONCE)):
+            found.update(*(left.intersection(keys) for _, _, keys in part))
+            left -= found
+            after = part[-1][0]
+        return found
 
     @reads
     def of_targets(
