@@ -106,12 +106,21 @@ def test_a_heading_outside_of_the_content_is_put_in_front_if_the_title_repeats_i
     assert (read(html, TextMode.MARKDOWN, "<title>Head</title>").text or "").startswith("# Head\n")
 
 
-def test_an_article_loses_its_blocks_of_links_and_a_manual_does_not() -> None:
+@pytest.mark.parametrize(
+    "says",
+    [
+        "<meta property=og:type content=article>",
+        "<meta property=article:author content=x>",
+        '<script type=application/ld+json>{"@graph":[{"@type":["NewsArticle"]}]}</script>',
+        "<div itemtype=https://schema.org/BlogPosting></div>",
+    ],
+)
+def test_an_article_loses_its_blocks_of_links_and_a_manual_does_not(says: str) -> None:
     html = f"<main>{PROSE * 8}<div><ul>{LINKS}</ul></div>{PROSE}</main>"
-    article = "<title>T</title><meta property=og:type content=article>"
     assert "A link to page 3" in text(html)
-    assert "A link to page 3" not in text(html, head=article)
-    assert text(html, head=article).count("paragraph") == 18
+    article = text(html, head=f"<title>T</title>{says}")
+    assert "A link to page 3" not in article
+    assert article.count("paragraph") == 18
 
 
 def test_a_page_whose_content_is_nowhere_is_nearly_empty() -> None:

@@ -7,11 +7,14 @@ linear time on hostile input.
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import Any
 
 from msgspec import Struct
 from turbohtml import Document, Element
+
+from crawlyard.engine.extract.structured import ARTICLES, says_article
 
 VERSION = 1
 """Raise it with each change of the rules: hashes of different versions are not comparable."""
@@ -110,7 +113,6 @@ _IDS |= {"respond", "secondary", "colophon"}
 _ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
 _VERDICTS = ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES))
-_ARTICLE = re.compile(r'"@type"\s*:\s*\[?\s*"\w*(?:Article|BlogPosting)"')
 
 
 def content_hash(text: str) -> str:
@@ -138,16 +140,16 @@ class Main(Struct, frozen=True):
     hash: str = ""  # its `content_hash`
 
 
-def keep_main(document: Document, title: str) -> Main | None:
+def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main | None:
     """Reduce the body of *document* to its main content; return ``None`` if it has no body.
 
     *title* is the text of the <title>: a heading outside of the content belongs to it only if
-    the title repeats it.
+    the title repeats it. *data* is the structured data of the page.
     """
     body = document.select_one("body")
     if body is None:
         return None
-    article = _says_article(document)
+    article = says_article(data) or _is_article_item(document)
     headings = [_folded(node.text) for node in document.select("h1")]
     around = _navigation(document)
     drop_unseen(document)
@@ -171,17 +173,10 @@ def keep_main(document: Document, title: str) -> Main | None:
     return Main(rule, heading, whole - _size(text), content_hash(f"{heading} {text}"))
 
 
-def _says_article(document: Document) -> bool:
-    """Return whether the page calls itself an article, in Open Graph, microdata or JSON-LD."""
-    for node in document.select("meta[property]"):
-        name = node.attr("property") or ""
-        if name.startswith("article:") or (name, node.attr("content")) == ("og:type", "article"):
-            return True
+def _is_article_item(document: Document) -> bool:
+    """Return whether the page calls itself an article in microdata."""
     items = (node for tag in _ITEMS for node in document.select(f"{tag}[itemtype]"))
-    if any((node.attr("itemtype") or "").endswith(("Article", "BlogPosting")) for node in items):
-        return True
-    scripts = (s for s in document.select("script") if s.attr("type") == "application/ld+json")
-    return any(_ARTICLE.search(script.text) for script in scripts)
+    return any((node.attr("itemtype") or "").endswith(ARTICLES) for node in items)
 
 
 # -- what is no content, wherever it stands --------------------------------------------------

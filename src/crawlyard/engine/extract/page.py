@@ -309,7 +309,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     whole = document.to_text() if wanted.text is TextMode.TEXT else None
     scripted = after is None and _needs_scripts(document, whole or "", len(links) + len(nofollow))
     if whole is None:
-        read = _read(document, title or "", base, wanted.text)
+        read = _read(document, title or "", data, base, wanted.text)
     else:
         read = _Text(whole, content.WHOLE, content.content_hash(whole))
     return Extracted(
@@ -424,7 +424,9 @@ class _Text(Struct, frozen=True):
     nearly_empty: bool = False
 
 
-def _read(document: turbohtml.Document, title: str, base: Base, mode: TextMode) -> _Text:
+def _read(
+    document: turbohtml.Document, title: str, data: Mapping[str, Any], base: Base, mode: TextMode
+) -> _Text:
     """Return the text in any mode but ``text``; the document is changed."""
     if mode is TextMode.NONE:
         return _Text()
@@ -432,7 +434,7 @@ def _read(document: turbohtml.Document, title: str, base: Base, mode: TextMode) 
         content.drop_unseen(document)
         digest = content.content_hash(document.text)
         return _Text(markdown.to_markdown(document, base), content.WHOLE, digest)
-    main = content.keep_main(document, title)
+    main = content.keep_main(document, title, data)
     if main is None:
         return _Text("", content.NO_BODY)
     if mode is TextMode.MAIN:

@@ -9,6 +9,9 @@ from turbohtml import Document
 MAX_SIZE = 64 * 1024
 """Characters of JSON per page. What goes beyond it is left out, item by item."""
 
+ARTICLES = ("Article", "BlogPosting")
+"""How the types of schema.org end that are articles."""
+
 _SCHEME = "jsonld:"
 _PREFIXES = ("og:", "article:", "product:", "book:", "profile:", "music:", "video:", "twitter:")
 _MAX_DEPTH = 32
@@ -54,6 +57,14 @@ def values(found: Mapping[str, Any], path: str) -> Iterator[str]:
     """
     for item in found.get("jsonld", ()):
         yield from _at(item, path.split("."))
+
+
+def says_article(found: Mapping[str, Any]) -> bool:
+    """Return whether a page calls itself an article, in Open Graph or in an item of JSON-LD."""
+    properties = found.get("opengraph", {})
+    if properties.get("og:type") == "article" or any(p.startswith("article:") for p in properties):
+        return True
+    return any(kind.endswith(ARTICLES) for kind in values(found, "@type"))
 
 
 def _items(text: str) -> Iterator[Any]:
