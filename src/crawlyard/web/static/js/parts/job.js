@@ -63,6 +63,7 @@ export function draw(bar, job) {
   if (bar.bad !== bad) bar.lastElementChild.style.transform = `scaleX(${bad})`;
   const percent = String(Math.floor(all * 100));
   if (bar.ariaValueNow !== percent) bar.ariaValueNow = percent;
-  if (bar.dataset.is !== job.shown) bar.dataset.is = job.shown;
+  const is = job.shown ?? job.state;
+  if (bar.dataset.is !== is) bar.dataset.is = is;
   Object.assign(bar, { all, bad });
 }
