@@ -6,17 +6,18 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
 
-_LIMITS: Mapping[StateReason, str] = {
+LIMIT_REASONS: Mapping[StateReason, str] = {
     StateReason.LIMIT_PAGES: "page",
     StateReason.LIMIT_BYTES: "data",
     StateReason.LIMIT_DURATION: "time",
     StateReason.LIMIT_ERRORS: "error",
 }
+"""The reasons of jobs that a limit ended, and what the limit is called."""
 
 
 def is_cut_short(job: Job, usage: Usage) -> bool:
     """Return whether a limit ended the job while URLs were waiting."""
-    return job.state is State.COMPLETED and job.state_reason in _LIMITS and usage.waiting > 0
+    return job.state is State.COMPLETED and job.state_reason in LIMIT_REASONS and usage.waiting > 0
 
 
 def outcome_of(job: Job, usage: Usage) -> str:
@@ -27,6 +28,6 @@ def outcome_of(job: Job, usage: Usage) -> str:
     if not job.state.ended:
         return ""
     if is_cut_short(job, usage):
-        limit = _LIMITS[job.state_reason]
+        limit = LIMIT_REASONS[job.state_reason]
         return f"Stopped at its {limit} limit: {usage.done:,} of {usage.discovered:,} found"
     return job.state.value.capitalize()
