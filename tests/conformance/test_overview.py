@@ -227,7 +227,11 @@ async def test_what_waits_is_counted_with_since_when(store: Store) -> None:
 
 async def test_jobs_that_ended_badly_of_late_come_the_last_first(store: Store) -> None:
     async def ended(minutes: int, state: State, reason: StateReason, owner: str = "ada") -> str:
-        fields = {"state_reason": reason, "ended_at": NOW - minutes * MINUTE, "owner": owner}
+        fields: dict[str, Any] = {
+            "state_reason": reason,
+            "ended_at": NOW - minutes * MINUTE,
+            "owner": owner,
+        }
         return (await added(store, a_job(state=state, **fields))).id
 
     failed = await ended(3, State.FAILED, StateReason.START_FAILED)
