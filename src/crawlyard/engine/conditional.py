@@ -18,7 +18,7 @@ from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
-    *("text", "extract", "keep_html", "store_noindex", "follow_nofollow"),
+    *("text", "extract", "keep_html", "keep_anchors", "store_noindex", "follow_nofollow"),
     *("headers", "user_agent", "max_body"),
 )
 """The fields of a spec that what is kept of an answer depends on."""

@@ -19,6 +19,7 @@ MOST_DATES = 250_000
 requested."""
 
 _ABSENT = frozenset({404, 410})
+_NO_PAGES = frozenset({Via.EXTERNAL, Via.SITEMAP})  # they have no content to use again
 _NONE: Mapping[str, str] = {}
 
 
@@ -60,7 +61,7 @@ class Recrawl:
 
     async def prior(self, target: Target, spec: JobSpec) -> Prior | None:
         """Return the page of a target in the earlier run, if its content can be used again."""
-        if target.via is Via.EXTERNAL or (self._whole and target.fp not in self._dates):
+        if target.via in _NO_PAGES or (self._whole and target.fp not in self._dates):
             return None
         prior = await self._earlier(target.fp)
         return prior if prior is not None and is_usable(prior, spec) else None
