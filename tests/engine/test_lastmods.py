@@ -1,17 +1,28 @@
 """Dates in sitemaps: a page is not requested only if the dates of its site have proved right."""
 
+import gzip
+import re
+from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, Limits, Yard
+from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.lastmod import LastmodRecord
-from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page import Body, Target, Via
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
-from tests.engine.rig import Outcome, a_spec, crawled
+from crawlyard.engine.batch import BatchDraft, Tally
+from crawlyard.engine.recrawl import Recrawl
+from crawlyard.engine.sitemaps import Sitemap
+from crawlyard.engine.urls import fingerprint, host_of
+from crawlyard.export.base import Format
+from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import Edited, a_page, again, bodies, by_path, notes, scheduled
 from tests.site import Serve
 
@@ -106,6 +117,12 @@ async def test_pages_are_not_requested_once_the_dates_have_proved_right(
         old[server.url + path] for path in spared
     ]
     assert await record(yard, third) == LastmodRecord(told=4)
+    portions = await NearSurface(yard.services, LOCAL).jobs.export(
+        third.job.id, format_=Format.WARC
+    )
+    warc = gzip.decompress(b"".join([portion async for portion in portions]))
+    kinds_of = Counter(re.findall(rb"WARC-Type: (\w+)", warc))
+    assert kinds_of == {b"warcinfo": 1, b"response": 12}  # no 304 was answered
 
 
 async def test_a_site_that_lies_loses_no_change_once_that_is_known(
@@ -262,3 +279,35 @@ async def test_limits_count_pages_that_were_not_requested(
     assert third.usage.pages == len(third.pages) == 5
     assert third.usage.requests_saved > 0
     assert third.job.state_reason == "limit_pages"
+
+    # of what a crawl has read before it is resumed, the dates are lost, but not how they proved
+    await yard.jobs.edit(LOCAL, third.job.id, {"limits": Limits()})
+    await yard.jobs.resume(LOCAL, third.job.id)
+    site.edit("/p9", dated=False)
+    await run(yard, third.job.id)
+    whole = await outcome(yard, third.job.id)
+    assert whole.usage.pages == len(whole.pages) == len(PAGES) + 1
+    assert whole.ok == second.ok
+    assert await record(yard, whole) == LastmodRecord(told=3)
+
+
+def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
+    async def nothing(fp: int) -> None:
+        del fp
+
+    before = {host: LastmodRecord(told=3) for host in ("a.example", "b.example", "c.example")}
+    own = {"a.example": LastmodRecord(told=3, missed=1)}
+    draft = BatchDraft(Tally(), Usage())
+    recrawl = Recrawl(
+        "job", nothing, before, own, draft, lambda host: host != "c.example", whole=False
+    )
+    # what this crawl answers for is stored with its first batch, unless it was before
+    assert draft.batch(last=False).lastmods == {"b.example": LastmodRecord(told=3)}
+    assert draft.batch(last=False).lastmods == {}
+    urls = [f"https://{host}/{n}" for host in before for n in range(50)]
+    recrawl.read(Sitemap(lastmods=dict.fromkeys(urls, datetime(2001, 9, 9, tzinfo=UTC))))
+    targets = [Target(url, fingerprint(url), host_of(url), via=Via.LISTED) for url in urls]
+    spared = Counter(target.host for target in targets if recrawl.may_spare(target))
+    assert spared.keys() == {"b.example", "c.example"}
+    assert all(30 < count < 50 for count in spared.values())  # about one in ten is requested
+    assert not recrawl.may_spare(replace(targets[-1], via=Via.SEED))
