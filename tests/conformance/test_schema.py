@@ -173,11 +173,11 @@ SINCE_THE_FIRST = {
         "body_of",
     ),
     "jobs": ("based_on",),
-    "shards": ("unchanged", "bytes_saved"),
+    "shards": ("unchanged", "bytes_saved", "requests_saved"),
 }
 """The columns that revisions have added to the first release's tables."""
 
-NEW = ("run_changes", "changes")
+NEW = ("run_changes", "changes", "lastmods")
 """The tables that they have added."""
 
 INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns")

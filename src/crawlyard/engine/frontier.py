@@ -115,6 +115,10 @@ class HostTurns:
         """Return no target of *host* until `unblock`."""
         self._blocked.add(host)
 
+    def is_blocked(self, host: str) -> bool:
+        """Return whether *host* is blocked until `unblock`."""
+        return host in self._blocked
+
     def unblock(self, host: str) -> None:
         """Allow targets of *host* again."""
         self._blocked.discard(host)

@@ -16,7 +16,7 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
-from crawlyard.engine.conditional import Earlier, Prior, conditions, unchanged
+from crawlyard.engine.conditional import Prior, spared, unchanged
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
@@ -29,6 +29,7 @@ from crawlyard.engine.http.fetch import (
     Response,
     retry_after_s,
 )
+from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.rules import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
@@ -76,9 +77,9 @@ class Visitor:
         *,
         spend: Callable[[int], None],
         may_send: Allowed,
-        earlier: Earlier | None = None,
+        recrawl: Recrawl | None = None,
     ) -> None:
-        self._earlier = earlier
+        self._recrawl = recrawl
         self._fetcher = fetcher
         self._spend = spend  # told the wire size of each body
         self._may_send = may_send
@@ -137,27 +138,44 @@ class Visitor:
         self._spend(response.wire_bytes)
         return response
 
+    def may_spare(self, target: Target) -> bool:
+        """Return whether *target* may need no request; `spared` tells."""
+        return self._recrawl is not None and self._recrawl.may_spare(target)
+
+    async def spared(self, target: Target) -> Outcome | None:
+        """Return the outcome of a target that needs no request, ``None`` if it needs one."""
+        prior = await self._recrawl.spared(target, self._spec) if self._recrawl else None
+        if prior is None:
+            return None
+        self._chains.pop(target.fp, None)
+        self._follow_again(target, prior)
+        return spared(target, prior)
+
     async def visit(self, target: Target, slot: Slot) -> Outcome:
         """Fetch *target*, release its *slot* and return its outcome.
 
         Raises:
             NotSent: the host isn't ready yet; nothing has changed.
         """
-        outcome = await self._outcome(target, slot)
+        again, prior = self._recrawl, None
+        try:
+            if again is not None:
+                prior = await again.prior(target, self._spec)
+            outcome = await self._outcome(target, slot, prior)
+        finally:
+            slot.give()
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
+            if again is not None:
+                again.done(prior, outcome)
         return outcome
 
-    async def _outcome(self, target: Target, slot: Slot) -> Outcome:
+    async def _outcome(self, target: Target, slot: Slot, prior: Prior | None) -> Outcome:
         gate = self._tools.gate
         try:
-            external = target.via is Via.EXTERNAL
-            head = external and not target.tries
+            head = target.via is Via.EXTERNAL and not target.tries
             cap = _CAPS.get(target.via)
-            prior = None
-            if self._earlier is not None and not external:
-                prior = await self._earlier(target.fp)
-            asked = conditions(prior, self._spec) if prior is not None else _NO_HEADERS
+            asked = self._recrawl.conditions(prior) if self._recrawl is not None else _NO_HEADERS
             prior = prior if asked else None
             response = await self.ask(target.url, slot.go_soon, cap, asked, head=head)
         except FetchFailed as failure:
@@ -230,6 +248,8 @@ class Visitor:
 
     def _read_sitemap(self, target: Target, response: Response) -> Outcome:
         read = sitemaps.parse(response.body, target.url)
+        if self._recrawl is not None:
+            self._recrawl.read(read)
         self._finds.lost_credentials(read.credentials)
         for url in read.sitemaps:
             if target.depth < MAX_NESTING:

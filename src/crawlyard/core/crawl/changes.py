@@ -393,12 +393,13 @@ def pages_of(changes: Iterable[Change]) -> Iterator[int]:
 
 
 class RunChanges(Struct, frozen=True, kw_only=True):
-    """What one run of a schedule has changed, computed once when it has ended."""
+    """What one run of a schedule has changed, computed once each time that it has ended."""
 
     job_id: str
     schedule_id: str
     base_id: str | None  # the run that it is compared with; None: there was none before it
     compared_at: datetime
+    ended_at: datetime | None = None  # of the run: one that has ended again is compared again
     counts: Mapping[str, int]  # by `ChangeKind`
 
 

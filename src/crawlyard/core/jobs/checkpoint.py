@@ -6,6 +6,7 @@ from enum import StrEnum, auto
 
 from msgspec import Struct, field
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Outcome, Skipped, Target
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import Job
@@ -116,6 +117,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()  # written in the same transaction
     log: tuple[LogLine, ...] = ()  # oldest first; numbered by the store
     course: Course | None = None  # replaces the stored one; None: unchanged
+    lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # by host; replaces stored
     last: bool = False  # no more batches follow: the lease may be released
 
     @property

@@ -89,6 +89,7 @@ class Counters(Struct, kw_only=True):
     bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
     unchanged: int = 0  # pages that were not sent again, as they had not changed
+    requests_saved: int = 0  # of those, how many were not even requested
     bytes_saved: int = 0  # size of their bodies, on the wire
 
     @property

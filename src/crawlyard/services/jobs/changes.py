@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -135,17 +136,23 @@ class Changes:
     async def settle(self, schedule_id: str) -> None:
         """Compare the runs of a schedule that have ended since, each with the one before it.
 
-        What a run has changed is kept and told once, whoever else does this at the same time. Where
-        no run was compared before, only the last one is.
+        What a run has changed is kept and told once, whoever else does this at the same time. One
+        that was resumed or retried is compared again, with the same run as before. Where no run was
+        compared before, only the last one is.
         """
         query = JobQuery(schedule_id=schedule_id)
         found = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
         ended = [standing for standing in found if standing.job.state.ended]
         done = await self._store.changes.runs([one.job.id for one in ended])
         behind = next((n for n, one in enumerate(ended) if one.job.id in done), min(1, len(ended)))
-        for place in reversed(range(min(_CAUGHT_UP, behind))):
-            base = next(filter(_is_base, ended[place + 1 :]), None)
-            await self._settle(ended[place].job, None if base is None else base.job)
+        for place in reversed(range(len(ended))):
+            job, before = ended[place].job, done.get(ended[place].job.id)
+            is_new = before is None and place < min(_CAUGHT_UP, behind)
+            if not is_new and (before is None or before.ended_at == job.ended_at):
+                continue
+            same = [one for one in found if before is not None and one.job.id == before.base_id]
+            base = next(filter(_is_base, [*same, *ended[place + 1 :]]), None)
+            await self._settle(job, None if base is None else base.job)
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
@@ -157,12 +164,9 @@ class Changes:
         return [(one.job, done.get(one.job.id)) for one in found]
 
     async def _settle(self, job: Job, base: Job | None) -> None:
-        now, schedule_id = self._clock.now(), job.origin.schedule_id or ""
+        now = self._clock.now()
         if base is None:
-            run = RunChanges(
-                job_id=job.id, schedule_id=schedule_id, base_id=None, compared_at=now, counts={}
-            )
-            await self._store.changes.save(run, (), None)
+            await self._store.changes.save(_run(job, None, now, {}), (), None)
             return
         found = await self._compared(base, job)
         counts = found.tally
@@ -172,10 +176,7 @@ class Changes:
         event = None
         if told:
             event = job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts)
-        run = RunChanges(
-            job_id=job.id, schedule_id=schedule_id, base_id=base.id, compared_at=now, counts=counts
-        )
-        await self._store.changes.save(run, kept, event)
+        await self._store.changes.save(_run(job, base.id, now, counts), kept, event)
 
     async def _compared(self, earlier: Job, later: Job) -> Comparison:
         store = self._store.changes
@@ -308,6 +309,17 @@ def _amounts(
 def _same(changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored) -> list[bool]:
     pairs = (_pair(change, texts, ignored) for change in changes)
     return [pair is not None and pair[0] == pair[1] for pair in pairs]
+
+
+def _run(job: Job, base_id: str | None, now: datetime, counts: Mapping[str, int]) -> RunChanges:
+    return RunChanges(
+        job_id=job.id,
+        schedule_id=job.origin.schedule_id or "",
+        base_id=base_id,
+        compared_at=now,
+        ended_at=job.ended_at,
+        counts=counts,
+    )
 
 
 def _stored(change: Change, much: Amount | None, job: Job) -> StoredChange:

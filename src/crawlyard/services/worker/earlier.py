@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.link import decoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
@@ -21,27 +22,53 @@ async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]
     """Return the run that *job* is based on, or why there is none, in a sentence."""
     since = job.spec.since
     if since is None:
-        return None, ""
-    try:
-        before = (await store.jobs.get(since)).job
-    except NotFound:
-        return None, f"every page is fetched: job {since} does not exist any more"
-    if before.owner != job.owner:
-        return None, f"every page is fetched: job {since} belongs to another user"
-    if before.damaged or (name := difference(job.spec, before.spec)):
-        why = "is damaged" if before.damaged else f"had another setting of {name}"
+        return await _compared_run(store, job), ""
+    if why := await _unlike(store, job, since):
         return None, f"every page is fetched: job {since} {why}"
     return EarlierRun(store.pages, since), ""
 
 
-class EarlierRun:
-    """Pages of an earlier run; those that are asked for at once are read by one query."""
+async def _compared_run(store: Store, job: Job) -> "EarlierRun | None":
+    """Return the run before one of a schedule that fetches all, to compare it with."""
+    schedule_id = job.origin.schedule_id
+    if schedule_id is None or job.spec.full_every == 1:
+        return None
+    since = await store.ticks.base(schedule_id, None)
+    if since is None or await _unlike(store, job, since):
+        return None
+    return EarlierRun(store.pages, since, whole=True)
 
-    def __init__(self, pages: PageStore, job_id: str) -> None:
+
+async def _unlike(store: Store, job: Job, since: str) -> str:
+    """Return why pages of the job *since* cannot be used for *job*, "" if they can."""
+    try:
+        before = (await store.jobs.get(since)).job
+    except NotFound:
+        return "does not exist any more"
+    if before.owner != job.owner:
+        return "belongs to another user"
+    if before.damaged:
+        return "is damaged"
+    name = difference(job.spec, before.spec)
+    return f"had another setting of {name}" if name else ""
+
+
+class EarlierRun:
+    """Pages of an earlier run; those that are asked for at once are read by one query.
+
+    With *whole*, they are only compared with: every page is sent again.
+    """
+
+    def __init__(self, pages: PageStore, job_id: str, *, whole: bool = False) -> None:
         self._pages = pages
         self._job_id = job_id
+        self.whole = whole
         self._asked: dict[int, asyncio.Future[Prior | None]] = {}
         self._reading: asyncio.Task[None] | None = None
+
+    async def lastmods(self) -> Mapping[str, LastmodRecord]:
+        """Return how dates in sitemaps proved up to that run, by host."""
+        return await self._pages.lastmods(self._job_id)
 
     async def of(self, fp: int) -> Prior | None:
         """Return the page of a target, ``None`` if there is none or it cannot be read now."""

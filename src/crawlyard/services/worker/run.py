@@ -253,9 +253,11 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
-            earlier=earlier.of if earlier is not None else None,
             note=why if state.is_new else "",
         )
+        if earlier is not None:
+            before = await self._patiently(earlier.lastmods)
+            start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
             return start
         known = await self._known()
@@ -265,7 +267,15 @@ class JobRun:
         roots = await frontier.roots(lease.job_no)
         more = self.job.spec.max_externals > 0
         externals = await frontier.externals(lease.job_no) if more else 0
-        return replace(start, known=known, waiting=waiting, roots=roots, externals=externals)
+        lastmods = await self._store.pages.lastmods(self.job_id) if earlier is not None else {}
+        return replace(
+            start,
+            known=known,
+            waiting=waiting,
+            roots=roots,
+            externals=externals,
+            lastmods=lastmods,
+        )
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of all URLs of the job, renewing the lease meanwhile."""

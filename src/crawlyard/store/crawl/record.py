@@ -69,6 +69,7 @@ from crawlyard.store.tables.jobs import (
     bodies,
     frontier,
     jobs,
+    lastmods,
     pages,
     shards,
 )
@@ -132,6 +133,7 @@ def record(
         answers.append(_answer(conn, job, lease, batch, mine))
     _write(conn, [entry for entry in written if not entry[0].shard], given)
     _write_jobs(conn, found, written)
+    _write_lastmods(conn, written)
     write_journal(conn, written)
     answers = _with_jobs(conn, answers)
     # late, because from here to the commit other transactions can't add to these owners' days
@@ -321,6 +323,16 @@ def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[E
     }
     if proven:
         conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
+
+
+def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:
+    """Write how dates in sitemaps proved; hosts of a spread job belong to one shard each."""
+    rows = [
+        {"job_no": lease.job_no, "host": host, "told": found.told, "missed": found.missed}
+        for lease, batch in written
+        for host, found in batch.lastmods.items()
+    ]
+    put_rows(conn, lastmods, sorted(rows, key=lambda row: (row["job_no"], row["host"])))
 
 
 def _write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:

@@ -187,6 +187,7 @@ shards = Table(
     Column("bad_redirects", BigInteger, nullable=False),
     Column("needs_scripts", BigInteger, nullable=False),
     Column("unchanged", BigInteger, nullable=False),
+    Column("requests_saved", BigInteger, nullable=False),
     Column("bytes_saved", BigInteger, nullable=False),
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
@@ -297,6 +298,16 @@ bodies = Table(
     Column("kind", String(16), nullable=False),
     Column("data", LargeBinary, nullable=False),  # zstd; of `TARGETS` as it is
     PrimaryKeyConstraint("page_id", "kind"),
+)
+
+lastmods = Table(  # how the dates in sitemaps of each host proved, in this run and those before
+    "lastmods",
+    metadata,
+    Column("job_no", BigInteger, nullable=False),
+    Column("host", CleanText, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("missed", Integer, nullable=False),
+    PrimaryKeyConstraint("job_no", "host"),
 )
 
 BODIES_OF = func.coalesce(pages.c.body_of, pages.c.id)

@@ -45,6 +45,7 @@ class UsageOut(Wire, frozen=True, kw_only=True):
     redirects: int
     needs_scripts: int
     unchanged: int
+    requests_saved: int
     bytes_saved: int
 
     @classmethod
