@@ -82,8 +82,6 @@ class ChangeStore(StorePart):
         event: Event | None,
     ) -> bool:
         """Keep what a run has changed, and tell of it; return false if that was done before."""
-        if is_postgres(conn):
-            conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         job = conn.execute(
             select(jobs.c.no, jobs.c.owner).where(jobs.c.id == run.job_id, PRESENT)
         ).first()
@@ -92,9 +90,11 @@ class ChangeStore(StorePart):
         if not insert_new(conn, run_changes, [_placed(RUN_CHANGES.row(run), job.no)]):
             return False
         rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in found]
-        if rows:
-            conn.execute(insert(changes), rows)
         tell(conn, [] if event is None else [event])
+        if rows:
+            if is_postgres(conn):  # late: from here to the commit others wait
+                conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            conn.execute(insert(changes), rows)
         return True
 
     @reads
