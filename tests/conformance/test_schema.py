@@ -177,7 +177,7 @@ SINCE_THE_FIRST = {
 }
 """The columns that revisions have added to the first release's tables."""
 
-NEW = ("run_changes", "changes", "lastmods")
+NEW = ("run_changes", "changes", "lastmods", "new_events", "day_steps")
 """The tables that they have added."""
 
 INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns")

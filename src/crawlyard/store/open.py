@@ -16,6 +16,7 @@ from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import NOBODY, Heralds
+from crawlyard.store.fleet.numbering import number_copied
 from crawlyard.store.store import Store
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
@@ -48,6 +49,8 @@ async def open_sql_store(
         if isinstance(database, SqliteDatabase):
             await database.create()
         await bring_up(database, database.name)
+        if isinstance(database, SqliteDatabase):
+            await number_copied(database)
     except BaseException:
         await database.close()
         raise

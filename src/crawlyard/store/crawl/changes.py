@@ -87,8 +87,6 @@ class ChangeStore(StorePart):
         Return false if that was done before, or if the run does not end there any more. Of a run
         that was compared before, what is found again keeps its place in the feed.
         """
-        if is_postgres(conn):
-            conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
         ends = jobs.c.ended_at == run.ended_at
         job = conn.execute(
             select(jobs.c.no, jobs.c.owner).where(jobs.c.id == run.job_id, ends, PRESENT)
@@ -102,8 +100,10 @@ class ChangeStore(StorePart):
         fresh = _unknown(conn, job.no, found)
         rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh]
         if rows:
-            conn.execute(insert(changes), rows)
             tell(conn, [] if event is None else [event])
+            if is_postgres(conn):  # late: from here to the commit others wait
+                conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+            conn.execute(insert(changes), rows)
         return True
 
     @reads

@@ -1,6 +1,7 @@
 """Frontier store: the URLs of a job, and the checkpoints that update them."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -22,9 +23,12 @@ from sqlalchemy import (
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
 from crawlyard.core.jobs.limits import given_back
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.record import packed, record
+from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import (
@@ -41,9 +45,19 @@ from crawlyard.store.tables.jobs import (
 CHUNK = 50_000
 """Number of fingerprints read at once: 0.1 s and 4 MB."""
 
+ADD_UP_AFTER = 200
+"""Number of checkpoints of a process after which it adds up the usage of all.
+
+However many processes there are, those that read usage then find some hundreds of steps.
+"""
+
 
 class FrontierStore(StorePart):
     """The URLs of a job, and the checkpoints that update them."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._recorded = 0  # since usage was added up
 
     async def record(
         self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
@@ -66,7 +80,13 @@ class FrontierStore(StorePart):
         # Compression is a third of the work of a batch with bodies: do it before blocking writers.
         bodies = await self._database.compute(partial(packed, entries)) if _big(entries) else {}
         work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
-        return await self._database.write(work)
+        answers = await self._database.write(work)
+        self._recorded += 1
+        if self._recorded >= ADD_UP_AFTER:
+            self._recorded = 0
+            with suppress(StoreUnavailable):  # not essential: others do it, and the janitor
+                await self._database.write(add_up_usage)
+        return answers
 
     @reads
     def load(

@@ -10,7 +10,7 @@ job's limits.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -36,6 +36,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
+from crawlyard.store.access.usage import add_usage
 from crawlyard.store.codec.jobs import (
     compressed,
     job_of,
@@ -45,7 +46,7 @@ from crawlyard.store.codec.jobs import (
     target_row,
 )
 from crawlyard.store.crawl.journal import write_journal
-from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
+from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
@@ -61,7 +62,6 @@ from crawlyard.store.jobs.shards import (
     waits,
     write_parts,
 )
-from crawlyard.store.tables.access import days
 from crawlyard.store.tables.jobs import (
     PRESENT,
     TARGETS,
@@ -136,9 +136,8 @@ def record(
     _write_lastmods(conn, written)
     write_journal(conn, written)
     answers = _with_jobs(conn, answers)
-    # late, because from here to the commit other transactions can't add to these owners' days
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
-    _write_days(conn, used, day_of(now))
+    add_usage(conn, _by_owner(used), day_of(now))
     tell(conn, told)
     return answers
 
@@ -335,17 +334,12 @@ def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:
     put_rows(conn, lastmods, sorted(rows, key=lambda row: (row["job_no"], row["host"])))
 
 
-def _write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
-    """Add the usage of batches to the daily usage of the owners of their jobs."""
+def _by_owner(used: Sequence[tuple[str, Usage]]) -> Mapping[str, Usage]:
     sums: dict[str, Usage] = defaultdict(Usage)
     for owner, usage in used:
         if usage.pages or usage.bytes or usage.errors:
             sums[owner] = sums[owner].plus(usage)
-    rows = [
-        {"owner": owner, "day": today, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
-        for owner, u in sorted(sums.items())
-    ]
-    put_rows(conn, days, rows, adding=True)
+    return sums
 
 
 def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:

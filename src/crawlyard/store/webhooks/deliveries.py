@@ -1,6 +1,6 @@
 """Delivery store: fan-out of events to webhooks, and the outcome of each delivery.
 
-Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries, the events.
+Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries.
 """
 
 from collections.abc import Sequence
@@ -37,6 +37,7 @@ from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.fleet.numbering import number
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events
@@ -49,31 +50,16 @@ _AT_A_TIME = 200  # webhooks in one query: SQLite joins at most 500 SELECTs
 class DeliveryStore(StorePart):
     """Webhook deliveries, pending and finished."""
 
-    @writes
-    def fan_out(self, conn: Connection, now: datetime, limit: int = 500) -> int:
+    async def fan_out(self, now: datetime, limit: int = 500) -> int:
         """Create deliveries, due at *now*, for the next unprocessed events.
 
         One transaction processes at most *limit* events. Each event is processed once, no matter
         how many callers there are; an active webhook gets each event that it `wants` once. Return
         the number of processed events; events that concern no active webhook are skipped.
         """
-        seen = _locked_cursor(conn)
-        # Read the events first: webhooks that an event is meant for were committed before it, so
-        # the query of webhooks below sees them.
-        last = conn.scalar(select(func.max(events.c.seq))) or 0
-        if last <= seen:
-            return 0
-        looked_at = _events_between(conn, seen, last, limit)
-        audience = Subscribers(_endpoints(conn, looked_at))
-        new = [
-            _new_row(webhook.id, event, now)
-            for event in looked_at
-            for webhook in audience.of(event)
-        ]
-        insert_new(conn, deliveries, new)
-        through = looked_at[-1].seq if len(looked_at) == limit else last
-        conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
-        return len(looked_at)
+        # not in the transaction below: others that number events would wait for its commit
+        last = await self._database.known(number)
+        return await self._database.write(partial(_fan_out, now=now, last=last, limit=limit))
 
     @writes
     def claim(
@@ -187,6 +173,24 @@ class DeliveryStore(StorePart):
         found = EVENTS.all(conn, select(events).where(events.c.seq.in_(seqs)))
         of_seq = {event.seq: event for event in found}
         return [of_seq.get(seq) for seq in seqs]
+
+
+def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
+    """Create deliveries of the unprocessed events up to *last*; return how many were processed."""
+    seen = _locked_cursor(conn)
+    if last <= seen:
+        return 0
+    # Read the events first: webhooks that an event is meant for were committed before it, so
+    # the query of webhooks below sees them.
+    looked_at = _events_between(conn, seen, last, limit)
+    audience = Subscribers(_endpoints(conn, looked_at))
+    new = [
+        _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
+    ]
+    insert_new(conn, deliveries, new)
+    through = looked_at[-1].seq if len(looked_at) == limit else last
+    conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
+    return len(looked_at)
 
 
 def _locked_cursor(conn: Connection) -> int:
