@@ -31,10 +31,10 @@ ALONE_S = 1.5
 SLICE_S = 1.0
 """A process that shares a host sends for about so long, and is followed by the next one."""
 
-SPARE_S = 0.1
+SPARE_S = 0.15
 """So much longer lasts a window than its requests need, as timers and connections are late."""
 
-GUARD_S = 0.02
+GUARD_S = 0.05
 """A window is not used in its last moments: clocks of machines differ, and threads take turns."""
 
 STRIKES_LAST = timedelta(hours=1)
