@@ -236,7 +236,7 @@ async def test_processes_keep_one_delay_however_long_their_requests_take_to_prep
     shares = await rig.sent_in(MINUTE, slow, quick)
 
     assert min(b - a for a, b in pairwise(rig.site.began)) >= 0.5
-    assert sum(shares) >= 90  # of 120: what a slow connection missed of its window is lost
+    assert sum(shares) >= 80  # of 104: what a slow connection missed of its window is lost
     assert min(shares) >= 20
 
 

@@ -463,6 +463,25 @@ async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction()
     assert [[b.host for b in bookings] for bookings in pacer.booked] == [[HOST, "b.example"]]
 
 
+async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() -> None:
+    clock, pacer = FakeClock(), Watched()
+    gate = a_gate(clock, delay_s=8.0, pacer=pacer)
+    requests = Requests(gate, clock)
+
+    async def ask(number: int) -> None:
+        host = f"h{number}.example"
+        gate.wish("job", host, 8.0, 2)
+        await clock.sleep(number * SECOND / 128)
+        while True:
+            await requests.send(host=host)
+
+    await within(clock, 39 * SECOND, *(ask(number) for number in range(20)))
+
+    assert len(requests.began) == 5 * 20
+    assert len(pacer.sat) <= 20 + 4 * 4  # at first contact one by one, then a few each time
+    assert sum(map(len, pacer.sat)) <= 5 * 20 * 4
+
+
 async def test_nothing_is_booked_where_there_is_no_delay() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, pacer=pacer), clock)

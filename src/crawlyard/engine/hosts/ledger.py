@@ -34,6 +34,7 @@ RENEW_EVERY = timedelta(seconds=1)
 _SOON = timedelta(seconds=0.25)  # used once instead, when others wait for seats of ours
 _ACTIVE_S = 2.5  # seats of a host that wasn't wanted for longer are given back
 _BOOK_AGAIN_S = 1.25  # renew a window that ends this soon: before the next renewal has come
+_SHARE = timedelta(seconds=0.2)  # hosts that are due later wait so long for others to share with
 _SAME_S = 0.05  # a hold that ends this much later is the same
 _LONGEST = timedelta(seconds=0.5)  # allow for no longer reply to a booking
 LONGEST_LEAD_S = 1.0  # prepare a request at most this long before its send time
@@ -201,6 +202,8 @@ class Host(Struct):
         """Return the number of seats that we can use."""
         if not self.is_wanted(now, _ACTIVE_S) or self.held_until > now + _ACTIVE_S:
             return 0
+        if not self.in_flight and self.free_at > now + _ACTIVE_S:
+            return 0  # after a long delay, it is met again
         most = self.wished_at_once
         return most if self.short or self.waiters else min(most, self.peak + 1)
 
@@ -215,6 +218,7 @@ class HostLedger:
         self._hosts = hosts
         self._to_book: set[str] = set()
         self._to_meet: set[str] = set()
+        self._to_meet_soon: set[str] = set()  # they are not due yet
         self._turn = asyncio.Lock()  # serializes requests about seats
         self._renewing = False
         self._took = timedelta(0)  # the store to reply to the last booking
@@ -226,9 +230,11 @@ class HostLedger:
         """Request the terms of a host, including seats and bookings; then wake its waiters."""
         if not (host.booking or self._closed):
             host.booking = True
-            self._to_meet.add(name)
-            if len(self._to_meet) == 1:  # hosts added before it runs share the transaction
-                self._spawn(self._meet())
+            due_s = host.free_at - self._clock.monotonic()
+            names = self._to_meet if due_s < 2 * _SHARE.total_seconds() else self._to_meet_soon
+            names.add(name)
+            if len(names) == 1:  # hosts added before it runs share the transaction
+                self._spawn(self._meet(names))
 
     def book(self, name: str, host: Host) -> None:
         """Book the next requests to a host; then wake its waiters."""
@@ -255,8 +261,9 @@ class HostLedger:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if any(host.sat for host in self._hosts.values()):
-            await self._tell(self._pacer.leave(self._asker, self._unused()))
+        unused = self._unused()
+        if unused or any(host.sat for host in self._hosts.values()):
+            await self._tell(self._pacer.leave(self._asker, unused))
 
     def _unused(self) -> list[Booking]:
         """Return what is left of our windows, to be given back."""
@@ -269,10 +276,14 @@ class HostLedger:
                 left.append(Booking(host=name, every_s=host.delay_s, last=last, free_at=free_at))
         return left
 
-    async def _meet(self) -> None:
-        await asyncio.sleep(0)
+    async def _meet(self, waiting: set[str]) -> None:
+        if waiting is self._to_meet:
+            await asyncio.sleep(0)
+        else:
+            await self._clock.sleep(_SHARE)
         async with self._turn:
-            names, self._to_meet = sorted(self._to_meet), set()
+            names = sorted(waiting)
+            waiting.clear()
             hosts = [self._hosts.setdefault(name, Host()) for name in names]
             met = await self._sat(names, first=True)
         if not met:
