@@ -49,9 +49,9 @@ class Line:
         await self.clock.sleep(self.slow)
         return terms
 
-    async def leave(self, asker: str) -> None:
+    async def leave(self, asker: str, unused: Sequence[Booking] = ()) -> None:
         self._check()
-        await self.store.hosts.leave(asker)
+        await self.store.hosts.leave(asker, unused)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None

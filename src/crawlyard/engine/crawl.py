@@ -372,8 +372,8 @@ class Crawl:
             line = known.verdict(path_of(target.url))
             told = f"robots: {line}"
             return Outcome(target, TargetState.SKIPPED, rule=told) if line is not None else None
-        # at most half of the requests may be for robots.txt, so that slow ones don't block pages
-        most = max(1, self._spec.concurrency // 2)
+        # at most 3/4 of the requests may be for robots.txt, so that slow ones don't block pages
+        most = max(1, 3 * self._spec.concurrency // 4)
         if len(self._politeness) >= most or not self._has_room():
             self._defer(target.host)
         else:

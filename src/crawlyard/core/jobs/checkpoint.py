@@ -1,7 +1,7 @@
 """Checkpoints: the batches a crawl writes to its store, and the orders it gets back."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
 from msgspec import Struct, field
@@ -146,14 +146,19 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """A request for *count* send times to *host*, *every_s* apart.
+    """A request for a window: requests to *host* may be sent for *for_s* seconds from its start.
 
-    A process that has booked the host until *last* may have used fewer of them, or sent a request
-    late. If no other process has booked the host since, it is free from *free_at* on.
+    They are at least *every_s* apart, and so is the next window from its end. The last window of
+    the process ends at *last*; what it did not use is free from *free_at* on, unless another
+    process has booked the host since.
     """
 
     host: str
     every_s: float
-    count: int = 1
+    for_s: float = 0.0
     last: datetime | None = None
     free_at: datetime | None = None
+
+    def until(self, start: datetime) -> datetime:
+        """Return when the host is free for others if the window begins at *start*."""
+        return start + timedelta(seconds=self.for_s + self.every_s)
