@@ -173,7 +173,7 @@ SINCE_THE_FIRST = {
         "body_of",
     ),
     "jobs": ("based_on",),
-    "shards": ("unchanged", "bytes_saved"),
+    "shards": ("unchanged", "bytes_saved", "asked_by"),
 }
 """The columns that revisions have added to the first release's tables."""
 
