@@ -180,7 +180,7 @@ SINCE_THE_FIRST = {
 NEW = ("run_changes", "changes")
 """The tables that they have added."""
 
-INDEXES = ("pages_body_of", "jobs_based_on")
+INDEXES = ("pages_body_of", "jobs_based_on", "frontier_known")
 """The indexes on old tables that they have added."""
 
 

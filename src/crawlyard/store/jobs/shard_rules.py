@@ -255,17 +255,17 @@ def carry(
 ) -> None:
     """Apply *batch* to the job's totals and to a shard.
 
-    *found* and *skipped* count the URLs of the batch that were new to the store: two
+    *found* and *skipped* count the URLs of the batch that were new to the store: several
     shards may find the same URL.
     """
     total, mine = parts.total, parts.by[lease.shard]
     apart_s = None if total.updated_at is None else (now - total.updated_at).total_seconds()
-    used = replace(
+    own = replace(
         batch.usage,
-        duration_s=once(batch.usage.duration_s, apart_s),
         discovered=batch.usage.discovered - len(batch.found) + found,
         skipped=batch.usage.skipped - len(batch.skipped) + skipped,
     )
+    used = replace(own, duration_s=once(own.duration_s, apart_s))
     pulse = total.pulse if batch.pulse == _NO_PACE else batch.pulse
     milestone = max(total.pulse.milestone, pulse.milestone)
     parts.put(
@@ -284,7 +284,7 @@ def carry(
         replace(
             mine,
             seq=lease.seq + 1,
-            usage=mine.usage.plus(batch.usage),
+            usage=mine.usage.plus(own),
             budget=spent(mine.budget, batch.usage),
             current_url=batch.current_url or mine.current_url,
             updated_at=now,

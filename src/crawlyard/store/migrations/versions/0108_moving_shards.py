@@ -1,4 +1,4 @@
-"""The worker for which a shard is given back."""
+"""The worker for which a shard is given back, and an index of the known URLs of each shard."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,3 +13,11 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("shards", sa.Column("asked_by", CleanText()))
+    only = sa.text("bucket IS NOT NULL")
+    op.create_index(
+        "frontier_known",
+        "frontier",
+        ["job_no", "bucket", "fp"],
+        sqlite_where=only,
+        postgresql_where=only,
+    )
