@@ -173,14 +173,14 @@ SINCE_THE_FIRST = {
         "body_of",
     ),
     "jobs": ("based_on",),
-    "shards": ("unchanged", "bytes_saved", "requests_saved"),
+    "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
 }
 """The columns that revisions have added to the first release's tables."""
 
 NEW = ("run_changes", "changes", "lastmods", "new_events", "day_steps")
 """The tables that they have added."""
 
-INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns")
+INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known")
 """The indexes on old tables that they have added."""
 
 

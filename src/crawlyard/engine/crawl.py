@@ -67,7 +67,7 @@ class Start(Struct, frozen=True):
 
     key: str  # names the job at the host gate
     usage: Usage
-    known: set[int] = field(default_factory=set)  # fingerprints of all found URLs; mutated
+    known: set[int] = field(default_factory=set)  # fingerprints of the URLs found; mutated
     waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
     roots: Sequence[str] = ()  # targets of redirects from start URLs
     externals: int = 0  # links out of scope that were taken so far
@@ -141,7 +141,12 @@ class Crawl:
         self._event = asyncio.Event()  # something has happened that the loop must look at
         self._draft = BatchDraft(Tally.of(start.usage), start.usage)
         self._discovery = Discovery(
-            start.known, start.roots, self._draft, self._found, start.externals
+            start.known,
+            start.roots,
+            self._draft,
+            self._found,
+            start.externals,
+            owns=self._part.owns,
         )
         self._visitor = Visitor(
             spec,

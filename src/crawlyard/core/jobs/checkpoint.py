@@ -35,6 +35,7 @@ class Shard(Struct, frozen=True, kw_only=True):
     budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
     deaths: int = 0  # consecutive workers that died running it, without a page
     freed_at: datetime | None = None  # since when it is free, or its holder must release it
+    asked_by: str | None = None  # the worker with free slots for which its holder releases it
 
     @property
     def yields(self) -> bool:

@@ -15,7 +15,7 @@ from crawlyard.dispatch.base import Listener
 from crawlyard.store.store import Store
 
 LOOK_EVERY_S = 1.0
-"""How often a worker without a free slot looks for an urgent job that has waited."""
+"""How often a worker looks for an urgent job to make room for, or for a shard to ask for."""
 
 _AGEING_S = (1.0, 60.0)  # bounds of the interval between ageing runs: a tenth of `age_step`
 _MOST_AT_ONCE = 4
@@ -89,7 +89,7 @@ class Claiming:
         self._give_up = give_up
         self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
-        self._joins_at = clock.monotonic()
+        self._joins_at = self._asks_at = clock.monotonic()
         self._aged_at = clock.monotonic()
 
     async def fill(self) -> None:
@@ -106,6 +106,7 @@ class Claiming:
             got = await _together([self._next(asker) for asker in askers])
             self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
             if None in got:
+                await self._ask()
                 return
         if free is not None:
             await self._preempt()
@@ -129,6 +130,18 @@ class Claiming:
         if claim is not None:
             return claim
         return await self._started(store.spread.join(asker, now, lease, in_turn=False))
+
+    async def _ask(self) -> None:
+        """Ask for a shard of a worker that has more of a job, at most once a second.
+
+        One at a time, so that others with free slots get theirs. It is joined once it is free.
+        """
+        free, instant = self._free(), self._clock.monotonic()
+        if not free or instant < self._asks_at:
+            return
+        self._asks_at = instant + LOOK_EVERY_S
+        asker, now = self._asker(free), self._clock.now()
+        await self._store.spread.ask(asker, now, free)
 
     async def _preempt(self) -> None:
         """Let an urgent job that has waited preempt a low one, at most once a second."""

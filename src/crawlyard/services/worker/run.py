@@ -24,10 +24,12 @@ from crawlyard.core.jobs.progress import milestones
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
+from crawlyard.engine.discovery import starts_of
 from crawlyard.engine.http.fetch import MakeFetcher
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
@@ -278,10 +280,16 @@ class JobRun:
         )
 
     async def _known(self) -> set[int]:
-        """Return the fingerprints of all URLs of the job, renewing the lease meanwhile."""
-        known, clock = set[int](), self._clock
-        beaten = clock.monotonic()
-        async for chunk in self._store.frontier.known(self.lease.job_no):
+        """Return the fingerprints of the known URLs, renewing the lease meanwhile.
+
+        Of a shard, these are the URLs of its hosts, and the start URLs.
+        """
+        known, clock, frontier = set[int](), self._clock, self._store.frontier
+        lease, beaten = self.lease, clock.monotonic()
+        if lease.shard:
+            starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
+            known |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
+        async for chunk in frontier.known(lease.job_no, lease.shard, lease.of):
             known.update(chunk)
             if clock.monotonic() - beaten >= BEAT_EVERY_S:
                 await self._beat()

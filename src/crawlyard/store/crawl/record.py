@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.access.user import day_of
-from crawlyard.core.crawl.page import Outcome, TargetState
+from crawlyard.core.crawl.page import Outcome, Target, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.lifecycle import State
@@ -237,6 +237,11 @@ def _write(
 
     With *dealt*, the targets of a spread job are assigned to its shards.
     """
+
+    def row_of(no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
+        row = target_row(no, target, state, rule)
+        return row | {"bucket": bucket_of(target.host)} if dealt else row
+
     fresh: list[dict[str, Any]] = []
     shut: list[dict[str, Any]] = []
     closed: list[dict[str, Any]] = []
@@ -246,11 +251,11 @@ def _write(
         no, ends = lease.job_no, _ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
         for target in batch.found:
-            row = target_row(no, target, TargetState.WAITING, "")
+            row = row_of(no, target, TargetState.WAITING, "")
             if (end := ends.get(target.fp)) is not None:
                 row |= _end_row(no, end)
-            fresh.append(row | {"bucket": bucket_of(target.host)} if dealt else row)
-        shut += [target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
+            fresh.append(row)
+        shut += [row_of(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
         for fp, end in ends.items():
             (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
         kept += [
@@ -262,7 +267,7 @@ def _write(
     if update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING) < len(closed):
         # some targets were never reported as found, or were closed before and stay unchanged
         rest = [
-            target_row(lease.job_no, end.target, end.state, end.rule)
+            row_of(lease.job_no, end.target, end.state, end.rule)
             for lease, batch in written
             for end in _ends_of(batch.outcomes).values()
         ]

@@ -195,6 +195,7 @@ shards = Table(
     Column("budget", CleanText, nullable=False),  # JSON: its share of the job's limits
     Column("freed_at", Instant),
     Column("deaths", Integer, nullable=False),  # workers in a row that died of it, without a page
+    Column("asked_by", CleanText),  # the worker for which its holder gives it back
     PrimaryKeyConstraint("job_no", "shard"),
 )
 
@@ -228,7 +229,8 @@ WAITING = frontier.c.state == literal_column(str(TargetState.WAITING.value))
 SKIPPED = frontier.c.state == literal_column(str(TargetState.SKIPPED.value))
 SEED_HOP = (frontier.c.via == literal_column("'seed'")) & (frontier.c.hops > literal_column("0"))
 
-DEALT = WAITING & frontier.c.bucket.is_not(None)
+IN_BUCKET = frontier.c.bucket.is_not(None)
+DEALT = WAITING & IN_BUCKET
 
 Index(
     "frontier_waiting",
@@ -239,6 +241,14 @@ Index(
 )
 Index("frontier_skipped", frontier.c.job_no, frontier.c.id, sqlite_where=SKIPPED)
 Index("frontier_roots", frontier.c.job_no, sqlite_where=SEED_HOP)
+# It has what a shard reads when it begins: from the table, a million rows take ten times as long.
+Index(
+    "frontier_known",
+    frontier.c.job_no,
+    frontier.c.bucket,
+    frontier.c.fp,
+    sqlite_where=IN_BUCKET,
+)
 Index(
     "frontier_bucket",
     frontier.c.job_no,

@@ -6,7 +6,7 @@ from alembic import op
 from crawlyard.store.tables.base import CleanText, Instant, Key
 
 revision = "0110"
-down_revision = "0104"
+down_revision = "0108"
 branch_labels = None
 depends_on = None
 
