@@ -78,8 +78,8 @@ class Watched:
         self.booked += [booked] if booked else []
         return terms
 
-    async def leave(self, asker: str) -> None:
-        await self.pacer.leave(asker)
+    async def leave(self, *askers: str) -> None:
+        await self.pacer.leave(*askers)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None

@@ -49,8 +49,8 @@ class Pacer(Protocol):
         """Renew the seats of a process until *until*; return its terms, in the same order."""
         ...
 
-    async def leave(self, asker: str) -> None:
-        """Give back all seats of a process."""
+    async def leave(self, *askers: str) -> None:
+        """Give back all seats of some processes."""
         ...
 
     async def hold(
@@ -186,10 +186,18 @@ class Host(Struct):
 class HostLedger:
     """Exchanges the state of hosts with the store, many hosts per transaction."""
 
-    def __init__(self, clock: Clock, pacer: Pacer, asker: str, hosts: dict[str, Host]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        pacer: Pacer,
+        asker: str,
+        hosts: dict[str, Host],
+        lasts: timedelta = LAST,
+    ) -> None:
         self._clock = clock
+        self._lasts = lasts  # from each renewal of a seat
         self._pacer = pacer
-        self._asker = asker
+        self.asker = asker
         self._hosts = hosts
         self._to_book: set[str] = set()
         self._to_meet: set[str] = set()
@@ -233,7 +241,7 @@ class HostLedger:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if any(host.sat for host in self._hosts.values()):
-            await self._tell(self._pacer.leave(self._asker))
+            await self._tell(self._pacer.leave(self.asker))
 
     async def _meet(self) -> None:
         await asyncio.sleep(0)
@@ -289,12 +297,12 @@ class HostLedger:
             host.peak, host.short = host.in_flight, False
             if not wish.wanted:
                 host.good_until = None  # the next request must get new terms first
-        terms = await self._pacer.sit(self._asker, wishes, now, now + LAST)
+        terms = await self._pacer.sit(self.asker, wishes, now, now + self._lasts)
         for host, wish, told, heard in zip(hosts, wishes, terms, news, strict=True):
             self._adopt(host, told, known=host.news == heard)
             self._owes |= told.seats < wish.keeps
             if wish.wanted or first:
-                host.good_until = now + LAST - MARGIN
+                host.good_until = now + self._lasts - MARGIN
             if not wish.wanted and not host.in_flight:
                 host.sat = False
                 host.wake()  # waiters must request terms again, as they are no longer renewed

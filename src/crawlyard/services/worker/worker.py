@@ -261,6 +261,7 @@ class Worker:
             return
         self._context.permit.good = good
         if not good:
+            self._context.tools.gate.forfeit()
             _log.warning("this worker's lock is lost: no request is sent until it is held again")
         elif self._runs:
             _log.warning("this worker's lock is held again")

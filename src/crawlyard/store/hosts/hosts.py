@@ -68,9 +68,14 @@ class HostStore(StorePart):
         return await self._database.write(work)
 
     @writes
-    def leave(self, conn: Connection, asker: str) -> None:
-        """Release all slots of a process."""
-        conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
+    def leave(self, conn: Connection, *askers: str) -> None:
+        """Release all slots of processes that have ended, and of their children, named NAME/….
+
+        Their bookings stay: what they booked may have been sent.
+        """
+        seated = host_seats.c.worker
+        children = (seated.startswith(f"{asker}/", autoescape=True) for asker in askers)
+        conn.execute(delete(host_seats).where(or_(seated.in_(askers), *children)))
 
     @writes
     def hold(
