@@ -20,6 +20,7 @@ from crawlyard.services.services import Services
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
+from crawlyard.store.open import is_away as store_is_away
 from crawlyard.store.store import Store
 from crawlyard.trust import trusting
 
@@ -203,6 +204,11 @@ async def _open_store(settings: Settings, heralds: Heralds) -> Store:
         pooled = settings.database_direct_url not in ("", settings.database_url)
         return await open_sql_store(settings.database_url, heralds=heralds, pooled=pooled)
     return await open_sql_store(_database_file(settings.data_dir), heralds=heralds)
+
+
+async def is_away(settings: Settings) -> bool:
+    """Return whether the store is on a server that does not answer, or not yet."""
+    return await store_is_away(settings.database_url)
 
 
 async def _clock(settings: Settings) -> Clock:

@@ -1,5 +1,6 @@
 """Opening a store: from the path of a SQLite file or the URL of a Postgres database."""
 
+import asyncio
 import os
 from datetime import timedelta
 from importlib import import_module
@@ -52,6 +53,18 @@ async def open_sql_store(
         await database.close()
         raise
     return Store.on(database)
+
+
+async def is_away(where: str) -> bool:
+    """Return whether *where* is on a server that does not answer, or that is starting up.
+
+    A server that refuses the password or has no such database does answer.
+    """
+    url = url_of(where)
+    if url.get_backend_name() not in _POSTGRES:
+        return False
+    module = import_module("crawlyard.store.db.postgres")
+    return not await asyncio.to_thread(module.answers, url)
 
 
 async def clock_offset(where: str | Path, clock: Clock) -> timedelta:

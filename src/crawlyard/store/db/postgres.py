@@ -32,6 +32,8 @@ _PATIENCE_S = (0.1, 1.0)
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
 
+_PING_S = "5"
+
 _UNKNOWN_ID = "22023"  # the id is in the future of this server
 
 
@@ -190,6 +192,17 @@ class PostgresDatabase:
                 if fate != "in progress":
                     return bool(fate == "committed")
                 await asyncio.sleep(0.05)  # its backend has not yet noticed the lost connection
+
+
+def answers(url: URL) -> bool:
+    """Return whether a server accepts connections, though perhaps not to this database or user.
+
+    libpq tells these apart by the code of the refusal, which it gives to nobody else.
+    """
+    libpq = url.set(drivername="postgresql+psycopg").get_dialect().import_dbapi().pq
+    asked = url.set(drivername="postgresql").update_query_dict({"connect_timeout": _PING_S})
+    told = libpq.PGconn.ping(asked.render_as_string(hide_password=False).encode())
+    return bool(told == libpq.Ping.OK)
 
 
 def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:
