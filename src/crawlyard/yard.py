@@ -16,6 +16,7 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import installed, lazily
+from crawlyard.services.fleet import clock_sync
 from crawlyard.services.services import Services
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.store.db.wakeups import Heralds
@@ -95,11 +96,13 @@ class Yard:
         if settings.ca_file is not None:
             trusting(settings.ca_file)
         async with AsyncExitStack() as stack:
-            clock = clock or await _clock(settings)
+            given, clock = clock, clock or await _clock(settings)
             dispatcher, heralds = _dispatching(settings, clock)
             stack.push_async_callback(dispatcher.close)
             store = await _open_store(settings, heralds)
             stack.push_async_callback(store.close)
+            if given is None and isinstance(clock, SystemClock) and _has_clock(settings):
+                await stack.enter_async_context(clock_sync.followed(store.upkeep, clock))
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
@@ -188,7 +191,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]
     if settings.database_url == IN_MEMORY:
         local = LocalDispatcher()
         return local, Heralds(after=lambda: local.announce(clock.now()))
-    if settings.database_url.startswith("postgres"):
+    if _has_clock(settings):
         url = settings.database_direct_url or settings.database_url
         check_direct_url(url)
         late = LateDispatcher(lambda: procrastinate.TicketDispatcher(url, clock))
@@ -211,10 +214,15 @@ async def is_away(settings: Settings) -> bool:
     return await store_is_away(settings.database_url)
 
 
-async def _clock(settings: Settings) -> Clock:
+def _has_clock(settings: Settings) -> bool:
+    """Return whether the store is on a server, whose clock holds for all machines."""
+    return settings.database_url.startswith("postgres")
+
+
+async def _clock(settings: Settings) -> SystemClock:
     """Return a clock that agrees with those of all machines that use the same store."""
     clock = SystemClock()
-    if settings.database_url not in ("", IN_MEMORY):
+    if _has_clock(settings):
         clock.shift(await clock_offset(settings.database_url, clock))
     return clock
 

@@ -7,7 +7,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -17,6 +16,7 @@ from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import NOBODY, Heralds
+from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.store import Store
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
@@ -88,7 +88,7 @@ async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
 async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
     """Return the duration of the query, and the offset."""
     asked_at = clock.now()
-    theirs = await database.read(lambda conn: conn.scalars(select(func.clock_timestamp())).one())
+    theirs = await UpkeepStore(database).server_time()
     took = clock.now() - asked_at
     return took, theirs - (asked_at + took / 2)
 
