@@ -413,6 +413,24 @@ async def a_yard_with(yard: Yard, dispatcher: LocalDispatcher) -> AsyncIterator[
         await made._close()
 
 
+async def test_a_job_whose_claim_a_failover_lost_is_not_run_twice_at_once(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(2, 1)))
+    await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    worker = yard.worker()
+    claim = await yard.store.leases.claim(Asker(worker.id), yard.clock.now(), LAST)
+    assert claim is not None
+
+    worker._begin(claim)
+    worker._begin(claim)  # as the store, which has lost the first, gives it again
+    runs = set(worker._runs)
+    worker.stop()
+    await asyncio.wait(runs)
+
+    assert len(runs) == 1
+
+
 async def askers(yard: Yard) -> list[str]:
     """Return who has a row of seats at any host."""
     statement = select(host_seats.c.worker)

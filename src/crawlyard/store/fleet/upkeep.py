@@ -39,7 +39,8 @@ class UpkeepStore(StorePart):
     @reads
     def server_time(self, conn: Connection) -> datetime:
         """Return the time by the clock of the database server; SQLite has none."""
-        return conn.scalars(select(func.clock_timestamp())).one()
+        theirs: datetime = conn.scalars(select(func.clock_timestamp())).one()
+        return theirs
 
     @reads
     def expired(
