@@ -16,10 +16,12 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import installed, lazily
+from crawlyard.services.fleet import clock_sync
 from crawlyard.services.services import Services
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
+from crawlyard.store.open import is_away as store_is_away
 from crawlyard.store.store import Store
 from crawlyard.trust import trusting
 
@@ -94,11 +96,13 @@ class Yard:
         if settings.ca_file is not None:
             trusting(settings.ca_file)
         async with AsyncExitStack() as stack:
-            clock = clock or await _clock(settings)
+            given, clock = clock, clock or await _clock(settings)
             dispatcher, heralds = _dispatching(settings, clock)
             stack.push_async_callback(dispatcher.close)
             store = await _open_store(settings, heralds)
             stack.push_async_callback(store.close)
+            if given is None and isinstance(clock, SystemClock) and _has_clock(settings):
+                await stack.enter_async_context(clock_sync.followed(store.upkeep, clock))
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
@@ -187,7 +191,7 @@ def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]
     if settings.database_url == IN_MEMORY:
         local = LocalDispatcher()
         return local, Heralds(after=lambda: local.announce(clock.now()))
-    if settings.database_url.startswith("postgres"):
+    if _has_clock(settings):
         url = settings.database_direct_url or settings.database_url
         check_direct_url(url)
         late = LateDispatcher(lambda: procrastinate.TicketDispatcher(url, clock))
@@ -205,10 +209,20 @@ async def _open_store(settings: Settings, heralds: Heralds) -> Store:
     return await open_sql_store(_database_file(settings.data_dir), heralds=heralds)
 
 
-async def _clock(settings: Settings) -> Clock:
+async def is_away(settings: Settings) -> bool:
+    """Return whether the store is on a server that does not answer, or not yet."""
+    return await store_is_away(settings.database_url)
+
+
+def _has_clock(settings: Settings) -> bool:
+    """Return whether the store is on a server, whose clock holds for all machines."""
+    return settings.database_url.startswith("postgres")
+
+
+async def _clock(settings: Settings) -> SystemClock:
     """Return a clock that agrees with those of all machines that use the same store."""
     clock = SystemClock()
-    if settings.database_url not in ("", IN_MEMORY):
+    if _has_clock(settings):
         clock.shift(await clock_offset(settings.database_url, clock))
     return clock
 

@@ -87,6 +87,28 @@ async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
     assert (await sat(store, "w3")).seats == 4
 
 
+async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_their_bookings(
+    store: Store,
+) -> None:
+    for asker in ("w1", "w1/20", "w12", "w2", "w3"):
+        await sat(store, asker, host=f"{asker}.example", every_s=5.0, book=1)
+
+    await store.hosts.leave("w1", "w2")
+    terms = {
+        asker: await sat(store, "w4", host=f"{asker}.example", every_s=5.0, book=1)
+        for asker in ("w1", "w1/20", "w12", "w2", "w3")
+    }
+
+    assert {asker: one.seats for asker, one in terms.items()} == {
+        "w1": 4,
+        "w1/20": 4,
+        "w2": 4,
+        "w12": 0,
+        "w3": 0,
+    }
+    assert terms["w1"].first_at == NOW + 5 * SECOND
+
+
 async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wanted(
     store: Store,
 ) -> None:

@@ -72,6 +72,41 @@ async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(r
     assert await rig.sent_in(5 * SECOND, two) == [80]
 
 
+async def test_seats_last_no_longer_than_a_lease(rig: Rig) -> None:
+    one, two = (rig.process(lease=6 * SECOND) for _ in range(2))
+    one.begin()
+    two.begin()
+    await rig.clock.advance(5 * SECOND)
+
+    await one.die()
+    half = await rig.sent_in(4 * SECOND, two)
+    await rig.clock.advance(3 * SECOND)
+
+    assert half == [32]
+    assert await rig.sent_in(5 * SECOND, two) == [80]
+
+
+async def test_who_may_have_been_taken_for_dead_sends_nothing_on_seats_that_others_have(
+    rig: Rig,
+) -> None:
+    one, two = rig.process(name="one"), rig.process()
+    one.begin()
+    two.begin()
+    await rig.clock.advance(5 * SECOND)
+
+    one.gate.forfeit()
+    one.line.cut = True
+    await rig.clock.advance(SECOND)
+    await rig.store.hosts.leave("one")
+    alone = await rig.sent_in(3 * SECOND, two)
+    one.line.cut = False
+    back = await rig.sent_in(10 * SECOND, one)
+
+    assert alone[0] >= 40  # of 48
+    assert 0 < back[0] <= 80
+    assert rig.site.most == 4
+
+
 async def test_a_process_that_is_cut_off_from_the_store_sends_nothing_on_lapsed_seats(
     rig: Rig,
 ) -> None:

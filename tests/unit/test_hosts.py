@@ -74,8 +74,8 @@ class Watched:
         self.booked += [booked] if booked else []
         return terms
 
-    async def leave(self, asker: str, unused: Sequence[Booking] = ()) -> None:
-        await self.pacer.leave(asker, unused)
+    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        await self.pacer.leave(*askers, unused=unused)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None

@@ -1,12 +1,12 @@
 """Opening a store: from the path of a SQLite file or the URL of a Postgres database."""
 
+import asyncio
 import os
 from datetime import timedelta
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -17,6 +17,7 @@ from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import NOBODY, Heralds
 from crawlyard.store.fleet.numbering import number_copied
+from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.store import Store
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
@@ -57,6 +58,18 @@ async def open_sql_store(
     return Store.on(database)
 
 
+async def is_away(where: str) -> bool:
+    """Return whether *where* is on a server that does not answer, or that is starting up.
+
+    A server that refuses the password or has no such database does answer.
+    """
+    url = url_of(where)
+    if url.get_backend_name() not in _POSTGRES:
+        return False
+    module = import_module("crawlyard.store.db.postgres")
+    return not await asyncio.to_thread(module.answers, url)
+
+
 async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
     """Return the offset of the database server's clock from *clock*.
 
@@ -78,7 +91,7 @@ async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
 async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
     """Return the duration of the query, and the offset."""
     asked_at = clock.now()
-    theirs = await database.read(lambda conn: conn.scalars(select(func.clock_timestamp())).one())
+    theirs = await UpkeepStore(database).server_time()
     took = clock.now() - asked_at
     return took, theirs - (asked_at + took / 2)
 

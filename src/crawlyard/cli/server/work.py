@@ -89,7 +89,7 @@ def work(
     )
     doing = partial(run_worker, slots=jobs, drain=drain, beside=beside, count=count)
     flags = {"worker_tags": tag, "reserve_urgent": reserve_urgent}
-    invoke.run_here(basics, doing, log_level="info", flags=flags)
+    invoke.run_here(basics, doing, log_level="info", flags=flags, waits=True)
 
 
 class Beside(Struct, frozen=True, kw_only=True):

@@ -17,7 +17,10 @@ from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.core.jobs.checkpoint import Booking
 
 LAST = timedelta(seconds=10)
-"""How long a row lasts after a renewal: then the slots of a process that died are free again."""
+"""How long a row lasts after a renewal, at most: then the slots of a silent process are free.
+
+It lasts no longer than a lease, so that who takes over a job finds the slots free as well.
+"""
 
 MARGIN = timedelta(seconds=1)
 """A process treats its own slots as expired this much earlier: clocks never agree exactly."""

@@ -16,6 +16,7 @@ from typing import TypeAlias
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.hosts import HostReport, HostState
+from crawlyard.core.hosts.slots import LAST
 from crawlyard.engine.hosts.ledger import Host, HostLedger, Pacer
 from crawlyard.engine.http.fetch import FetchFailed, NotSent
 from crawlyard.ids import new_id
@@ -102,15 +103,24 @@ class HostGate:
 
     If jobs ask for different limits, the longest delay and the lowest concurrency apply to
     all of them until they leave. *name* identifies the process among those that share the
-    *pacer*.
+    *pacer*; its seats last no longer than *lease* if they are not renewed.
     """
 
-    def __init__(self, clock: Clock, pacer: Pacer | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        pacer: Pacer | None = None,
+        name: str | None = None,
+        lease: timedelta = LAST,
+    ) -> None:
         self._clock = clock
         self._hosts: dict[str, Host] = {}
         self._queues: dict[str, Callable[[str], int]] = {}
+        lasts = min(lease, LAST)
         self._ledger = (
-            HostLedger(clock, pacer, name or new_id(), self._hosts) if pacer is not None else None
+            HostLedger(clock, pacer, name or new_id(), self._hosts, lasts)
+            if pacer is not None
+            else None
         )
 
     def wish(self, job: str, host: str, delay_s: float, at_once: int) -> None:
@@ -332,6 +342,16 @@ class HostGate:
         host.hold(self._clock.monotonic() + hold_s)
         if self._ledger is not None:
             self._ledger.tell_hold(name, hold_s, host.strikes)
+
+    def sit_as(self, name: str) -> None:
+        """Take the seats of hosts under another *name*; there must be none yet."""
+        if self._ledger is not None:
+            self._ledger.asker = name
+
+    def forfeit(self) -> None:
+        """Get new terms for each host before its next request: others may have taken its seats."""
+        for host in self._hosts.values():
+            host.good_until = None
 
     def reports(self) -> list[HostReport]:
         """Return the state of each host, the busiest first, at most `MOST_REPORTED`."""

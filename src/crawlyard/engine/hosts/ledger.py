@@ -58,8 +58,8 @@ class Pacer(Protocol):
         """Renew the seats of a process until *until*; return its terms, in the same order."""
         ...
 
-    async def leave(self, asker: str, unused: Sequence[Booking] = ()) -> None:
-        """Give back all seats of a process, and what is *unused* of its windows."""
+    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        """Give back all seats of some processes, and what is *unused* of their windows."""
         ...
 
     async def hold(
@@ -211,10 +211,18 @@ class Host(Struct):
 class HostLedger:
     """Exchanges the state of hosts with the store, many hosts per transaction."""
 
-    def __init__(self, clock: Clock, pacer: Pacer, asker: str, hosts: dict[str, Host]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        pacer: Pacer,
+        asker: str,
+        hosts: dict[str, Host],
+        lasts: timedelta = LAST,
+    ) -> None:
         self._clock = clock
+        self._lasts = lasts  # from each renewal of a seat
         self._pacer = pacer
-        self._asker = asker
+        self.asker = asker
         self._hosts = hosts
         self._to_book: set[str] = set()
         self._to_meet: set[str] = set()
@@ -263,7 +271,7 @@ class HostLedger:
             await asyncio.gather(*tasks, return_exceptions=True)
         unused = self._unused()
         if unused or any(host.sat for host in self._hosts.values()):
-            await self._tell(self._pacer.leave(self._asker, unused))
+            await self._tell(self._pacer.leave(self.asker, unused=unused))
 
     def _unused(self) -> list[Booking]:
         """Return what is left of our windows, to be given back."""
@@ -344,7 +352,7 @@ class HostLedger:
         for host in booking:
             host.booking = True
         try:
-            terms = await self._pacer.sit(self._asker, wishes, now, now + LAST)
+            terms = await self._pacer.sit(self.asker, wishes, now, now + self._lasts)
         finally:
             for host in booking:
                 host.booking = first  # then `_meet` resets it
@@ -352,7 +360,7 @@ class HostLedger:
             self._adopt(host, wish, told, ends[n], known=host.news == news[n])
             self._owes |= told.seats < wish.keeps
             if wish.wanted or first:
-                host.good_until = now + LAST - MARGIN
+                host.good_until = now + self._lasts - MARGIN
             if not wish.wanted and not host.in_flight:
                 host.sat = False
                 host.wake()  # waiters must request terms again, as they are no longer renewed

@@ -60,6 +60,8 @@ class Reclaimer:
         others = await self._others()
         taken = []
         if dead := self._liveness.dead(others):
+            # first, so that who claims one of their jobs finds the hosts free
+            await self._store.hosts.leave(*dead)
             taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
         if now >= self._excused_until:
             taken += await leases.take_back(self._clock.now(), (), self._lost)

@@ -138,6 +138,11 @@ class JobRun:
         """Return the lease to use now."""
         return self._state.answer.lease
 
+    @property
+    def is_lost(self) -> bool:
+        """Return whether the store refused what this run wanted to write."""
+        return Stop.LOST in self._state.stop
+
     # -- what others ask of a run ----------------------------------------------------------
 
     def may_send(self) -> bool:

@@ -46,7 +46,7 @@ from crawlyard.store.codec.jobs import (
     target_row,
 )
 from crawlyard.store.crawl.journal import write_journal
-from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
@@ -210,8 +210,9 @@ def _carry(
 def _answer(conn: Connection, job: _Job, lease: Lease, batch: Batch, before: Shard) -> Checkpoint:
     """Return the answer to a batch; *before* is its shard as it was stored."""
     share = _share(conn, job, lease, batch) if lease.shard else None
-    free = not lease.shard and before.worker is None
-    order = order_of(lease, before.attempt, job.state, job.version, yields=before.yields, free=free)
+    order = order_of(
+        lease, before.attempt, before.worker, job.state, job.version, yields=before.yields
+    )
     after = job.shard(lease.shard) or before
     renewed = replace(lease, seq=after.seq, version=job.version)
     return Checkpoint(order=order, lease=renewed, usage=job.parts.total.usage, share=share)

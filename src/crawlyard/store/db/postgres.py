@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, noted_receipt
+from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
 from crawlyard.store.db.database import Work, heard
 from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
 from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered
@@ -31,6 +31,8 @@ _PATIENCE_S = (0.1, 1.0)
 
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
+
+_PING_S = "5"
 
 _UNKNOWN_ID = "22023"  # the id is in the future of this server
 
@@ -170,11 +172,19 @@ class PostgresDatabase:
         Wait for a server that restarts: work that was committed must not be repeated.
 
         Raises:
-            StoreUnavailable: the server stays unreachable, and the outcome is unknown.
+            StoreUnavailable: the outcome is unknown: the server stays unreachable, or another
+                has taken over.
         """
         for wait_s in _FATE_PATIENCE_S:
             try:
-                return await self._fate(receipt)
+                fate = await self._fate(receipt)
+                if fate == UNKNOWN:
+                    said = (
+                        "failed over during a change, which may be lost; look before repeating it"
+                    )
+                    raise StoreUnavailable(f"{self.name} {said}") from error
+                if fate != STANDBY:
+                    return fate == "committed"
             except DBAPIError as lost:
                 if sqlstate(lost) == _UNKNOWN_ID:
                     return False  # a standby took over that never received the transaction
@@ -183,13 +193,24 @@ class PostgresDatabase:
             await asyncio.sleep(wait_s)
         raise told(error, self.name) or error
 
-    async def _fate(self, receipt: str) -> bool:
+    async def _fate(self, receipt: str) -> str | None:
         async with self._reader.connect() as connection:
             while True:
-                fate = await connection.scalar(FATE, {"receipt": receipt})
+                fate: str | None = await connection.scalar(FATE, {"receipt": receipt})
                 if fate != "in progress":
-                    return bool(fate == "committed")
+                    return fate
                 await asyncio.sleep(0.05)  # its backend has not yet noticed the lost connection
+
+
+def answers(url: URL) -> bool:
+    """Return whether a server accepts connections, though perhaps not to this database or user.
+
+    libpq tells these apart by the code of the refusal, which it gives to nobody else.
+    """
+    libpq = url.set(drivername="postgresql+psycopg").get_dialect().import_dbapi().pq
+    asked = url.set(drivername="postgresql").update_query_dict({"connect_timeout": _PING_S})
+    told = libpq.PGconn.ping(asked.render_as_string(hide_password=False).encode())
+    return bool(told == libpq.Ping.OK)
 
 
 def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:

@@ -38,6 +38,12 @@ class UpkeepStore(StorePart):
     """Finds what has expired and frees its space in small transactions."""
 
     @reads
+    def server_time(self, conn: Connection) -> datetime:
+        """Return the time by the clock of the database server; SQLite has none."""
+        theirs: datetime = conn.scalars(select(func.clock_timestamp())).one()
+        return theirs
+
+    @reads
     def expired(
         self, conn: Connection, now: datetime, retention: timedelta | None, limit: int
     ) -> list[Job]:

@@ -67,15 +67,21 @@ class HostStore(StorePart):
         return await self._database.write(work)
 
     @writes
-    def leave(self, conn: Connection, asker: str, unused: Sequence[Booking] = ()) -> None:
-        """Release all slots of a process, and what is *unused* of its windows."""
+    def leave(self, conn: Connection, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        """Release all slots of processes that have ended, and of their children, named NAME/….
+
+        What is *unused* of their windows is given back. All else that they booked stays: it may
+        have been sent.
+        """
         if unused:
             names = [clean(booking.host) for booking in unused]
             kept = _locked(conn, names)
             for name, booking in zip(names, unused, strict=True):
                 kept[name] = kept[name].returned(booking.last, booking.free_at)
             _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
-        conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
+        seated = host_seats.c.worker
+        children = (seated.startswith(f"{asker}/", autoescape=True) for asker in askers)
+        conn.execute(delete(host_seats).where(or_(seated.in_(askers), *children)))
 
     @writes
     def hold(

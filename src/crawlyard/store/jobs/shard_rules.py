@@ -26,14 +26,25 @@ class Worth(Enum):
     REFUSE = auto()  # a later attempt has the job, or the job is gone
 
 
+def is_current(lease: Lease, attempt: int, worker: str | None) -> bool:
+    """Return whether a shard at *attempt*, leased to *worker*, is still that of *lease*.
+
+    A failover to an asynchronous standby may lose a claim. The next claim has its number again,
+    perhaps of another worker.
+    """
+    return attempt == lease.attempt and worker in {None, lease.worker}
+
+
 def worth(lease: Lease, shard: Shard | None) -> Worth:
     """Return what to do with a batch that arrives under *lease*.
 
-    *shard* is ``None`` if the job is gone. Only the attempt number fences off old holders: a lease
-    that expired or was released stays valid until the next attempt begins, so that no work in
-    flight is thrown away.
+    *shard* is ``None`` if the job is gone. Only the next claim fences off old holders: a lease
+    that expired or was released stays valid until then, so that no work in flight is thrown
+    away. A lower *seq* than that of the lease means that a failover has lost checkpoints.
     """
-    if shard is None or shard.attempt != lease.attempt or shard.seq < lease.seq:
+    if shard is None or shard.seq < lease.seq:
+        return Worth.REFUSE
+    if not is_current(lease, shard.attempt, shard.worker):
         return Worth.REFUSE
     return Worth.ANSWER if shard.seq > lease.seq else Worth.WRITE
 
@@ -41,19 +52,20 @@ def worth(lease: Lease, shard: Shard | None) -> Worth:
 def order_of(
     lease: Lease,
     attempt: int,
+    worker: str | None,
     state: State,
     version: int,
     *,
     yields: bool = False,
-    free: bool = False,
 ) -> Order:
     """Return the order to the holder of *lease*, given the stored state of the job.
 
-    *yields*: the shard was given up for an urgent job. *free*: nobody holds the job. If it
-    isn't running either, it was taken back from a worker that stalled for longer than its
-    lease. Other workers may claim it now, so the old holder must not finish its requests first.
+    *yields*: the shard was given up for an urgent job. If nobody holds a job that isn't
+    running, it was taken back from a worker that stalled for longer than its lease. Other
+    workers may claim it now, so the old holder must not finish its requests first.
     """
-    if attempt != lease.attempt or (free and state is not State.RUNNING):
+    free = not lease.shard and worker is None
+    if not is_current(lease, attempt, worker) or (free and state is not State.RUNNING):
         return Order.LOST
     if yields or state is not State.RUNNING:
         return Order.STOP

@@ -31,6 +31,7 @@ from crawlyard.store.jobs.shard_rules import (
     back,
     cut,
     fenced,
+    is_current,
     lost,
     takeable,
     taken,
@@ -166,7 +167,8 @@ class SpreadStore(StorePart):
         Return the job if it was saved as *decide* returns it, because this was its last leased
         shard or the shard has killed too many workers; otherwise ``None``.
         """
-        mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
+        held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
+        mine = (shards.c.shard == lease.shard, *held)
         return _take(conn, lease.job_no, mine, now, decide)
 
     @reads
@@ -325,7 +327,8 @@ def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | N
     if found is None:
         return None
     mine = found[1].by.get(lease.shard)
-    return found if mine is not None and mine.attempt == lease.attempt else None
+    is_mine = mine is not None and is_current(lease, mine.attempt, mine.worker)
+    return found if is_mine else None
 
 
 async def take_parts_back(
