@@ -122,23 +122,34 @@ async def wakeups(server: Server, url: str, workers: int, seconds: float, jobs: 
 
 
 async def _jobs(yard: Yard, jobs: int) -> None:
-    for _ in range(jobs):
-        await yard.jobs.submit(LOCAL, JobSpec(urls=("http://127.0.0.1:9/",), allow_private=True))
-        await asyncio.sleep(0.1)
+    async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        for _ in range(jobs):
+            spec = JobSpec(urls=(url,), allow_private=True, delay_s=0, ignore_robots=True)
+            await yard.jobs.submit(LOCAL, spec)
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(1)
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readuntil(b"\r\n\r\n")
+    body = b"<title>A page</title><p>Text of it.</p>"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {len(body)}\r\n"
+    writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+    await writer.drain()
+    writer.close()
 
 
 async def _waits(yard: Yard) -> list[float]:
-    while True:
-        counts = await yard.store.jobs.counts()
-        if not any(
-            n for (state, _), n in counts.items() if state in {State.PENDING, State.RUNNING}
-        ):
-            break
+    while any(  # noqa: ASYNC110 - other processes
+        count
+        for (state, _), count in (await yard.store.jobs.counts()).items()
+        if state in {State.PENDING, State.RUNNING}
+    ):
         await asyncio.sleep(0.2)
-
     with psycopg.connect(yard.settings.database_url, autocommit=True) as conn:
         rows = conn.execute(
-            "SELECT extract(epoch FROM started_at - created_at)::float8 FROM jobs"
+            "SELECT (started_at - created_at)::float8 / 1000000 FROM jobs"
             " WHERE started_at IS NOT NULL"
         ).fetchall()
     return [row[0] for row in rows]

@@ -77,6 +77,14 @@ def key_of(worker: str) -> int:
     return int.from_bytes(blake2b(worker.encode(), digest_size=8).digest(), signed=True)
 
 
+def pause_s(fleet: int, chance: float) -> float:
+    """Return the time between two looks of one worker of a *fleet*; *chance* is from 0 to 1.
+
+    At random, as after a restart of the server all workers begin at once.
+    """
+    return max(LOOK_EVERY_S, fleet / LOOKS_PER_S * (0.5 + chance))
+
+
 class LockPresence:
     """Lock of one worker, and looks at the locks of the others.
 
@@ -194,12 +202,10 @@ class LockPresence:
             self._changed()
 
     def _pause_s(self) -> float:
-        """Return the time until the next look."""
+        """Return the time until the next look, short while somebody is missing."""
         if any(self._looked_at - since < CONFIRM_S for since in self._absent.values()):
             return LOOK_EVERY_S  # one that is missing is to be confirmed
-        # at random, as after a restart of the server all begin at once
-        shared_s = self.fleet / LOOKS_PER_S * random.uniform(0.5, 1.5)
-        return max(LOOK_EVERY_S, shared_s)
+        return pause_s(self.fleet, random.random())
 
     def _is_gone(self, key: int) -> bool:
         since = self._absent.get(key)

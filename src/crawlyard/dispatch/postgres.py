@@ -28,7 +28,7 @@ else:  # read-only commands need no driver
 STEP_S = 0.01
 """Delay of the second in line; it grows by this whenever the place doubles."""
 
-LAST = 16.0
+LAST = 4.0
 """Whoever is further back leaves the work to others, or to its next poll."""
 
 SOON_S = 60.0
