@@ -221,6 +221,27 @@ async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(
     assert await looks(rescue, clock) == [False] * 5 + [True]
 
 
+class OfMany(Liveness):
+    """A worker of a large fleet."""
+
+    fleet = 200
+
+
+async def test_one_of_many_workers_looks_less_often_unless_it_notices_a_death(yard: Yard) -> None:
+    clock = FakeClock(yard.clock.now())
+    rescue = Reclaimer("w", yard.store, clock, OfMany("w", LocalDispatcher(), None))
+    await rescue.take_back()
+    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+
+    await clock.advance(2 * LOOK_EVERY)
+    left_to_others = not await rescue.take_back()
+    rescue.hasten()
+
+    assert left_to_others
+    assert await rescue.take_back()
+
+
 async def test_who_is_always_slow_takes_lapsed_leases_back_all_the_same(yard: Yard) -> None:
     clock = FakeClock(yard.clock.now())
     rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))

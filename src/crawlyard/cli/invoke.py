@@ -107,11 +107,13 @@ def run_here(
     *,
     default_dir: Path | None = None,
     log_level: str | None = None,
+    connections: int | None = None,
     flags: Mapping[str, object] | None = None,
     waits: bool = False,
 ) -> None:
     """Do *act* on the instance of this machine, made where there is none; end the command.
 
+    *log_level* and *connections* (to the database) hold unless a setting says otherwise.
     If it *waits*, it does so for a database server that does not answer.
     *flags* are settings that the command line names, by their names; ``None``: not named.
 
@@ -123,6 +125,8 @@ def run_here(
         check_here(basics)
         settings = session.settings_of(basics, default_dir, flags)
         told = "log_level" in settings.model_fields_set
+        if connections is not None and "database_connections" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"database_connections": connections})
         logs.log_to_stderr(settings.log_level if told or log_level is None else log_level)
         loop.finish(_near(settings, basics, act, waits=waits))
 

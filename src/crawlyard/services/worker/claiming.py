@@ -2,14 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Preemption
-from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Listener
 from crawlyard.store.store import Store
@@ -44,18 +43,11 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
         return Priority.URGENT if free <= self.reserved else Priority.LOW
 
 
-def listener_of(worker: str, store: Store, clock: Clock, rules: ClaimRules) -> Listener:
+def listener_of(worker: str, rules: ClaimRules) -> Listener:
     """Return which wake-ups a worker with these rules listens for."""
-
-    async def due() -> Collection[Wakeup]:
-        now = clock.now()
-        return {*await store.queue.due(now), *await store.spread.joinable(now)}
-
     return Listener(
         worker=worker,
         tags=rules.tags,
-        due=due,
-        left=lambda: store.spread.joinable(clock.now(), besides=worker),
         least=rules.least(),
         choosy=rules.only is not None,
     )

@@ -217,7 +217,7 @@ class Worker:
 
     @property
     def _listener(self) -> Listener:
-        return listener_of(self.id, self._store, self._clock, self._rules)
+        return listener_of(self.id, self._rules)
 
     @property
     def _least(self) -> Priority | None:
