@@ -306,7 +306,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
-    whole = document.to_text() if wanted.text is TextMode.TEXT else None
+    whole = markdown.whole_text(document) if wanted.text is TextMode.TEXT else None
     scripted = after is None and _needs_scripts(document, whole or "", len(links) + len(nofollow))
     if whole is None:
         read = _read(document, title or "", data, base, wanted.text)
