@@ -254,6 +254,31 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
         await watched.diff(one, one)
 
 
+async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> None:
+    ignoring = {"ignore_text": ["re:^The text of /p[3-5]", "re:^The text of /p6"]}
+    one = await watched.run(**ignoring)
+    watched.server.site, _ = second()
+    other = await watched.run()
+
+    schedules = NearSurface(watched.yard.services, LOCAL).schedules
+    [run, _] = (await schedules.changes("site")).items
+    found = await watched.diff(one, other)
+    assert run.counts == found.counts
+    assert watched.by_kind(found)["noise"] == {"/p3", "/p4", "/p5", "/p6"}
+    assert (found.counts["changed"], found.counts["noise"]) == (7, 4)
+    more = await watched.diff(one, other, ignore_text="re:^The text of /p7")
+    assert watched.by_kind(more)["noise"] == {"/p3", "/p4", "/p5", "/p6", "/p7"}
+
+    await watched.run(ignore_css=["p:nth-of-type(1)", "ul"])  # of other texts: nothing is known
+    watched.server.site = VersionedSite(first())
+    await watched.run()
+    [last, edited, *_] = (await schedules.changes("site")).items
+    assert edited.counts is not None
+    assert {k: n for k, n in edited.counts.items() if n} == {"unknown": PAGES + 1 + 3 - 5}
+    assert last.counts is not None
+    assert last.counts["changed"] == 0
+
+
 async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None:
     one = await watched.run()
     watched.server.site, kinds = second()

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
@@ -29,7 +30,8 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.text.difference import Amount, Ignored, amount, lines_of, unified
+from crawlyard.core.text.difference import Amount, Ignored, amount, counting, lines_of, unified
+from crawlyard.core.text.restless import calmed, places_of
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
@@ -49,8 +51,18 @@ _CAUGHT_UP = 10  # runs of a schedule, the last ones, that are looked at when on
 
 T = TypeVar("T")
 
+_Texts: TypeAlias = Mapping[tuple[int, Body], bytes]
+"""Texts of pages, by the id of the page, and their restless places."""
+
 Amounts: TypeAlias = Mapping[int, Amount]
 """How much changed, by the id of the later page."""
+
+
+class Diff(Struct, frozen=True):
+    """Changes between two jobs, and the lines that are none."""
+
+    comparison: Comparison
+    ignored: Ignored | None
 
 
 class PageDifference(Struct, frozen=True, kw_only=True):
@@ -71,37 +83,35 @@ class Changes:
         self._turn = asyncio.Lock()  # two comparisons at once would take twice the memory
         self._recent: OrderedDict[object, Comparison] = OrderedDict()
 
-    async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Comparison:
+    async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Diff:
         """Return what changed from one job to another.
 
-        Pages in which only lines differ that match the pattern *ignore* are noise.
+        Pages are noise in which only lines differ that are restless, that the later job ignores
+        or that match the pattern *ignore*.
 
         Raises:
             Invalid: *ignore* is no pattern, or both are one job.
         """
-        ignored = _ignored(ignore)
         old = await visible(self._store, actor, earlier)
         new = await visible(self._store, actor, later)
+        ignored = _ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
         key = (_stamp(old), _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
-                found = await self._compared(old.job, new.job)
-                if ignored is not None:
-                    await self._quieten(found, ignored)
-                self._recent[key] = found
+                self._recent[key] = await self._compared(old.job, new.job, ignored)
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(key)
-            return self._recent[key]
+            return Diff(self._recent[key], ignored)
 
-    async def amounts(self, changes: Sequence[Change], ignore: str = "") -> Amounts:
+    async def amounts(self, changes: Sequence[Change], ignored: Ignored | None) -> Amounts:
         """Return how much of the text changed, of those pages of which both texts are kept."""
-        ignored, found = _ignored(ignore), dict[int, Amount]()
+        found = dict[int, Amount]()
         for place in range(0, len(changes), _TEXTS):
             part = changes[place : place + _TEXTS]
-            texts = await self._texts(part)
+            texts = await self._texts(pages_of(part))
             found |= await self._aside(partial(_amounts, part, texts, ignored))
         return found
 
@@ -114,21 +124,22 @@ class Changes:
             NotFound: one of the jobs has no page of this URL, or did not keep its text.
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
-        ignored, fp = _ignored(ignore), fingerprint(canonical(url))
+        fp = fingerprint(canonical(url))
+        ignored = _ignored((await visible(self._store, actor, later)).job, ignore)
         pages = [await self._page_of(actor, job, fp, url) for job in (earlier, later)]
         before, after = pages
         kind, detail = compared(before, after)
         change = Change(kind=kind, url=after.url, detail=detail, before=before.id, after=after.id)
-        texts = await self._store.pages.bodies([before.id, after.id], [Body.TEXT])
+        texts = await self._texts([before.id, after.id])
         for job, page in ((earlier, before), (later, after)):
             if (page.id, Body.TEXT) not in texts:
                 raise NotFound(f"job {job} has no text of {url}")
 
         def work() -> PageDifference:
-            old, new = (
-                lines_of(_text(texts[page.id, Body.TEXT]), ignored) for page in (before, after)
-            )
-            return PageDifference(change=change, amount=amount(old, new), text=unified(old, new))
+            old, new = _pair(change, texts, ignored) or ([], [])
+            quiet = kind is ChangeKind.CHANGED and old == new
+            shown = replace(change, kind=ChangeKind.NOISE) if quiet else change
+            return PageDifference(change=shown, amount=amount(old, new), text=unified(old, new))
 
         return await self._aside(work)
 
@@ -164,10 +175,11 @@ class Changes:
             )
             await self._store.changes.save(run, (), None)
             return
-        found = await self._compared(base, job)
+        ignored = _ignored(job)
+        found = await self._compared(base, job, ignored)
         counts = found.tally
         told = [change for change in found.found if change.kind in TOLD][:MOST_KEPT]
-        amounts = await self.amounts(told)
+        amounts = await self.amounts(told, ignored)
         kept = [_stored(change, amounts.get(change.after or 0), job) for change in told]
         event = None
         if told:
@@ -177,7 +189,7 @@ class Changes:
         )
         await self._store.changes.save(run, kept, event)
 
-    async def _compared(self, earlier: Job, later: Job) -> Comparison:
+    async def _compared(self, earlier: Job, later: Job, ignored: Ignored | None) -> Comparison:
         store = self._store.changes
         found = Comparison(
             Run.of(earlier, await store.broken_sitemaps(earlier.id)),
@@ -199,6 +211,8 @@ class Changes:
         linked_before = await self._store.pages.linked(earlier.id, found.new.keys())
         linked_after = await self._store.pages.linked(later.id, found.missing.keys())
         found.conclude(linked_before, linked_after)
+        if ignored or earlier.spec.confirm_changes or later.spec.confirm_changes:
+            await self._quieten(found, ignored)
         return found
 
     async def _add(
@@ -236,17 +250,31 @@ class Changes:
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
-    async def _quieten(self, found: Comparison, ignored: Ignored) -> None:
-        """Make noise of the changes in which only ignored lines differ."""
+    async def _quieten(self, found: Comparison, ignored: Ignored | None) -> None:
+        """Make noise of the changes in which only ignored or restless lines differ."""
         quiet: list[int] = []
         changed = [n for n, c in enumerate(found.found) if c.kind is ChangeKind.CHANGED]
-        for place in range(0, len(changed), _TEXTS):
-            part = changed[place : place + _TEXTS]
-            changes = [found.found[n] for n in part]
-            texts = await self._texts(changes)
-            same = await self._aside(partial(_same, changes, texts, ignored))
-            quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
+        for place in range(0, len(changed), _CHUNK):
+            part = changed[place : place + _CHUNK]
+            if ignored is None:
+                ids = list(pages_of(found.found[n] for n in part))
+                known = {page for page, _ in await self._store.pages.bodies(ids, [Body.RESTLESS])}
+                part = [n for n in part if known.intersection(pages_of([found.found[n]]))]
+            quiet += await self._quiet(found.found, part, ignored)
         found.amend(quiet)
+
+    async def _quiet(
+        self, changes: Sequence[Change], places: Sequence[int], ignored: Ignored | None
+    ) -> list[int]:
+        """Return those of *places* at which nothing but such lines differs."""
+        quiet: list[int] = []
+        for first in range(0, len(places), _TEXTS):
+            part = places[first : first + _TEXTS]
+            some = [changes[n] for n in part]
+            texts = await self._texts(pages_of(some))
+            same = await self._aside(partial(_same, some, texts, ignored))
+            quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
+        return quiet
 
     async def _page_of(self, actor: Actor, job_id: str, fp: int, url: str) -> PageFacts:
         job = (await visible(self._store, actor, job_id)).job
@@ -255,17 +283,18 @@ class Changes:
             raise NotFound(f"job {job.id} has no page of {url}")
         return found[0]
 
-    async def _texts(self, changes: Sequence[Change]) -> Mapping[int, str]:
-        found = await self._store.pages.bodies(list(pages_of(changes)), [Body.TEXT])
-        return {page_id: _text(data) for (page_id, _), data in found.items()}
+    async def _texts(self, pages: Iterable[int]) -> _Texts:
+        return await self._store.pages.bodies(list(pages), [Body.TEXT, Body.RESTLESS])
 
     async def _aside(self, work: Callable[[], T]) -> T:
         """Run *work* in a thread of its own, one at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
 
-def _ignored(pattern: str) -> Ignored | None:
-    return line_pattern("ignore_text", pattern) if pattern else None
+def _ignored(later: Job, pattern: str = "") -> Ignored | None:
+    """Return what tells the lines that the later job ignores, or that match *pattern*."""
+    patterns = [*later.spec.ignore_text, pattern] if pattern else later.spec.ignore_text
+    return line_pattern("ignore_text", patterns)
 
 
 def _stamp(standing: Standing) -> tuple[object, ...]:
@@ -285,27 +314,25 @@ def _ways(known: Mapping[int, Known]) -> Iterator[tuple[int, int]]:
             yield fp, fingerprint(one.leads_to)
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
-
-
 def _pair(
-    change: Change, texts: Mapping[int, str], ignored: Ignored | None
+    change: Change, texts: _Texts, ignored: Ignored | None
 ) -> tuple[list[str], list[str]] | None:
-    before, after = texts.get(change.before or 0), texts.get(change.after or 0)
+    """Return the lines of both texts that count, ``None`` if one text is not kept."""
+    old, new = change.before or 0, change.after or 0
+    before, after = (texts.get((page, Body.TEXT)) for page in (old, new))
     if before is None or after is None:
         return None
-    return lines_of(before, ignored), lines_of(after, ignored)
+    lines = lines_of(after)
+    places = (places_of(texts.get((page, Body.RESTLESS), b"[]")) for page in (old, new))
+    return counting(calmed(lines_of(before), lines, *places), ignored), counting(lines, ignored)
 
 
-def _amounts(
-    changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored | None
-) -> Amounts:
+def _amounts(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> Amounts:
     pairs = ((change.after, _pair(change, texts, ignored)) for change in changes)
     return {key: amount(*pair) for key, pair in pairs if key is not None and pair is not None}
 
 
-def _same(changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored) -> list[bool]:
+def _same(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> list[bool]:
     pairs = (_pair(change, texts, ignored) for change in changes)
     return [pair is not None and pair[0] == pair[1] for pair in pairs]
 

@@ -18,8 +18,13 @@ _log = logging.getLogger(__name__)
 
 
 async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
-    """Return the run that *job* is based on, or why there is none, in a sentence."""
-    since = job.spec.since
+    """Return the run that *job* is based on, or why its pages are fetched, in a sentence.
+
+    A run of a schedule that fetches all pages is only compared with the one before it.
+    """
+    since, compares, usable = job.spec.since, job.spec.confirm_changes, True
+    if since is None and compares and job.origin.schedule_id is not None:
+        since, usable = await store.ticks.base(job.origin.schedule_id, None), False
     if since is None:
         return None, ""
     try:
@@ -28,18 +33,25 @@ async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]
         return None, f"every page is fetched: job {since} does not exist any more"
     if before.owner != job.owner:
         return None, f"every page is fetched: job {since} belongs to another user"
+    why = ""
     if before.damaged or (name := difference(job.spec, before.spec)):
         why = "is damaged" if before.damaged else f"had another setting of {name}"
-        return None, f"every page is fetched: job {since} {why}"
-    return EarlierRun(store.pages, since), ""
+        why, usable = f"every page is fetched: job {since} {why}", False
+    if not usable and not compares:
+        return None, why
+    return EarlierRun(store.pages, since, usable=usable), why
 
 
 class EarlierRun:
-    """Pages of an earlier run; those that are asked for at once are read by one query."""
+    """Pages of an earlier run; those that are asked for at once are read by one query.
 
-    def __init__(self, pages: PageStore, job_id: str) -> None:
+    Unless it is *usable*, they are only compared with.
+    """
+
+    def __init__(self, pages: PageStore, job_id: str, *, usable: bool) -> None:
         self._pages = pages
         self._job_id = job_id
+        self._usable = usable
         self._asked: dict[int, asyncio.Future[Prior | None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -70,12 +82,14 @@ class EarlierRun:
     async def _read(self, fps: list[int]) -> Mapping[int, Prior]:
         pages = await self._pages.of_targets(self._job_id, fps)
         ids = [stored.id for stored, _ in pages.values()]
-        bodies = await self._pages.bodies(ids, [Body.LINKS]) if ids else {}
+        wanted = ids if self._usable else []
+        bodies = await self._pages.bodies(wanted, [Body.LINKS]) if wanted else {}
         return {
             fp: Prior(
                 page=stored.page,
                 body_of=key,
                 links=decoded(bodies.get((stored.id, Body.LINKS), b"[]")),
+                usable=self._usable,
             )
             for fp, (stored, key) in pages.items()
         }
