@@ -108,8 +108,8 @@ async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store)
     moved = a_change(job.id, "b", kind=ChangeKind.MOVED, moved_to="https://example.com/c")
     told = [a_change(job.id), replace(moved, added=None, removed=None, share=None)]
 
-    assert await store.changes.save(a_run(job.id), told, event)
-    assert not await store.changes.save(a_run(job.id, counts={}), told, event)
+    assert await store.changes.save(a_run(job.id), told, [event])
+    assert not await store.changes.save(a_run(job.id, counts={}), told, [event])
 
     assert await store.changes.runs([job.id, SCHEDULE]) == {job.id: a_run(job.id)}
     found = await store.changes.changes(ChangeQuery(), 10)
@@ -124,7 +124,7 @@ async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> No
         kinds = (ChangeKind.NEW, ChangeKind.GONE, ChangeKind.NEW)
         of = {"schedule_id": schedule_id}
         told = [a_change(job.id, str(n), kind=kind, **of) for n, kind in enumerate(kinds)]
-        await store.changes.save(a_run(job.id, **of), told, None)
+        await store.changes.save(a_run(job.id, **of), told, ())
 
     async def asked(limit: int = 10, **query: Any) -> list[tuple[str, str]]:
         found = await store.changes.changes(ChangeQuery(**query), limit)
@@ -142,7 +142,7 @@ async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> No
 
 async def test_changes_go_with_their_job(store: Store) -> None:
     claim = await claimed(store)
-    await store.changes.save(a_run(claim.job.id), [a_change(claim.job.id)], None)
+    await store.changes.save(a_run(claim.job.id), [a_change(claim.job.id)], ())
     job = await ended(store, claim.lease)
 
     event = job.event(EventName.DELETED, NOW + timedelta(1), "local")
@@ -150,7 +150,7 @@ async def test_changes_go_with_their_job(store: Store) -> None:
 
     assert await store.changes.changes(ChangeQuery(), 10) == []
     assert await store.changes.runs([job.id]) == {}
-    assert not await store.changes.save(a_run(job.id), [a_change(job.id)], None)
+    assert not await store.changes.save(a_run(job.id), [a_change(job.id)], ())
     rows = 0
     while freed := await store.upkeep.purge():
         rows += freed.rows

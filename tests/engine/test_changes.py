@@ -316,6 +316,8 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
         (other, watched.id, one)
     ]
     assert told[0].data["counts"] == runs[1].counts
+    [named] = await yard.store.events.events(EventQuery(names=frozenset({EventName.PAGE_CHANGED})))
+    assert (named.subject, named.data["base_id"], named.data["more"]) == (other, one, 0)
 
     feed = [c async for c in every(surface.changes.list, schedule="site")]
     assert {c.job_id for c in feed} == {other}
@@ -323,6 +325,11 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
     for change in feed:
         found.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
     assert found == kinds
+    pages = [
+        {"kind": c.kind, "url": c.url} | ({"moved_to": c.moved_to} if c.moved_to else {})
+        for c in feed
+    ]
+    assert named.data["pages"] == pages
     assert [c.added for c in feed if c.kind == "changed"][1:] == [1] * 10
     later = await surface.changes.list(after=feed[5].seq, only="gone,moved")
     assert [c.seq for c in later.items] == [c.seq for c in feed[6:] if c.kind in {"gone", "moved"}]

@@ -22,6 +22,7 @@ from crawlyard.core.crawl.changes import (
     Run,
     RunChanges,
     StoredChange,
+    announced,
     compared,
     pages_of,
 )
@@ -173,21 +174,22 @@ class Changes:
             run = RunChanges(
                 job_id=job.id, schedule_id=schedule_id, base_id=None, compared_at=now, counts={}
             )
-            await self._store.changes.save(run, (), None)
+            await self._store.changes.save(run, (), ())
             return
         ignored = _ignored(job)
         found = await self._compared(base, job, ignored)
         counts = found.tally
-        told = [change for change in found.found if change.kind in TOLD][:MOST_KEPT]
-        amounts = await self.amounts(told, ignored)
-        kept = [_stored(change, amounts.get(change.after or 0), job) for change in told]
-        event = None
-        if told:
-            event = job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts)
+        told = [change for change in found.found if change.kind in TOLD]
+        amounts = await self.amounts(told[:MOST_KEPT], ignored)
+        kept = [_stored(change, amounts.get(change.after or 0), job) for change in told[:MOST_KEPT]]
+        events = (
+            job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
+            job.event(EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(told)),
+        )
         run = RunChanges(
             job_id=job.id, schedule_id=schedule_id, base_id=base.id, compared_at=now, counts=counts
         )
-        await self._store.changes.save(run, kept, event)
+        await self._store.changes.save(run, kept, events if told else ())
 
     async def _compared(self, earlier: Job, later: Job, ignored: Ignored | None) -> Comparison:
         store = self._store.changes

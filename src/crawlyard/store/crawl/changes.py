@@ -79,7 +79,7 @@ class ChangeStore(StorePart):
         conn: Connection,
         run: RunChanges,
         found: Sequence[StoredChange],
-        event: Event | None,
+        events: Sequence[Event],
     ) -> bool:
         """Keep what a run has changed, and tell of it; return false if that was done before."""
         if is_postgres(conn):
@@ -94,7 +94,7 @@ class ChangeStore(StorePart):
         rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in found]
         if rows:
             conn.execute(insert(changes), rows)
-        tell(conn, [] if event is None else [event])
+        tell(conn, events)
         return True
 
     @reads
