@@ -140,6 +140,24 @@ async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> No
     assert await asked(after=second.seq) == every[2:]
 
 
+async def test_lines_that_recur_are_kept_beside_the_text_of_pages_that_exist(
+    store: Store,
+) -> None:
+    claim = await claimed(store)
+    target = a_target("a")
+    await recorded(store, claim.lease, a_batch([target], [done(target, {Body.TEXT: b"text"})]))
+    [page] = await store.changes.facts(claim.job.id, None, 1)
+
+    await store.changes.keep_recurring({page.id: b"[[0,1,1]]", page.id + 1: b"[[2,3,1]]"})
+    await store.changes.keep_recurring({page.id: b"[[0,2,2]]"})
+
+    kinds = [Body.TEXT, Body.RECURRING]
+    assert await store.pages.bodies([page.id, page.id + 1], kinds) == {
+        (page.id, Body.TEXT): b"text",
+        (page.id, Body.RECURRING): b"[[0,2,2]]",
+    }
+
+
 async def test_changes_go_with_their_job(store: Store) -> None:
     claim = await claimed(store)
     await store.changes.save(a_run(claim.job.id), [a_change(claim.job.id)], ())

@@ -279,6 +279,35 @@ async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> Non
     assert last.counts["changed"] == 0
 
 
+async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Watched) -> None:
+    prices = {"/p1": 10, "/p2": 20}
+
+    async def told(day: int, **price: int) -> dict[str, set[str]]:
+        prices.update({f"/{page}": costs for page, costs in price.items()})
+        leaves = first() | {path: Leaf(f"Costs {costs}.") for path, costs in prices.items()}
+        leaves["/p0"] = Leaf(f"It is the day {day}.")
+        watched.server.site = VersionedSite(leaves)
+        runs.append(await watched.run(noise_after=3))
+        return watched.by_kind(await watched.diff(*runs[-2:])) if day else {}
+
+    runs: list[str] = []
+    assert await told(0) == {}
+    assert await told(1) == {"changed": {"/p0"}}
+    assert await told(2, p1=11) == {"changed": {"/p0", "/p1"}}
+    assert await told(3, p1=12) == {"changed": {"/p1"}, "noise": {"/p0"}}
+    assert await told(4, p2=21) == {"changed": {"/p2"}, "noise": {"/p0"}}
+    assert await told(4) == {}
+    assert await told(5) == {"changed": {"/p0"}}  # it was quiet for a run
+
+    schedules = NearSurface(watched.yard.services, LOCAL).schedules
+    counts = [run.counts or {} for run in (await schedules.changes("site")).items]
+    assert [c.get("noise", 0) for c in counts] == [0, 0, 1, 1, 0, 0, 0]
+    url = f"{watched.server.url}/p0"
+    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    page = await jobs.page_diff(runs[3], runs[4], url)
+    assert (page.kind, page.text) == ("noise", "")
+
+
 async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None:
     one = await watched.run()
     watched.server.site, kinds = second()

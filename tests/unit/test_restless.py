@@ -11,6 +11,8 @@ from crawlyard.core.text.restless import (
     Gap,
     Place,
     calmed,
+    encoded,
+    ever_restless,
     gaps,
     places_of,
     restless,
@@ -92,6 +94,27 @@ def test_an_advertisement_may_wander() -> None:
     long = "What the page has to say is longer than that. " * 3
     one, other = [long, *first, long + long, *second], [long, *second, long + long, *first]
     assert places(one, other) == [Place(1, 4, 3), Place(5, 8, 3)]
+
+
+def test_what_differs_from_each_run_to_the_next_is_recurring() -> None:
+    versions = [text("10:40"), text("Buy tea.", "10:41"), text("10:42"), text("10:43", "Costs 3.")]
+    assert ever_restless(versions[:2]) == [Place(2, 4, 2)]
+    assert ever_restless(versions[:3]) == [Place(2, 3, 2)]
+    assert ever_restless(versions) == [Place(2, 4, 2)]
+    steady = [text("10:40", "Costs 3."), text("10:40", "Costs 4."), text("10:41", "Costs 5.")]
+    assert ever_restless(steady) == [Place(3, 4, 1)]
+    assert not ever_restless([*steady, steady[-1]])
+    assert not ever_restless([*steady, ["x"] * (MOST_LINES + 1)])
+    other = [*steady[-1][:2], "10:41", "Costs 5.", *steady[-1][4:]]
+    assert ever_restless([steady[0], other]) == [Place(2, 4, 2)]
+
+
+def test_places_that_overlap_are_one() -> None:
+    one, other = (
+        encoded([Place(1, 3, 2), Place(7, 7, 1)]),
+        encoded([Place(2, 5, 4), Place(5, 6, 1)]),
+    )
+    assert places_of(one, other) == [Place(1, 5, 4), Place(5, 6, 1), Place(7, 7, 1)]
 
 
 def test_a_text_that_is_another_one_each_time_has_no_places() -> None:

@@ -407,6 +407,18 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             panel=Panel.PAGES,
         ),
     ] = False
+    noise_after: Annotated[
+        Count | None,
+        about(
+            "lines that differ in so many runs of a schedule, one after the other, are no change",
+            help="Lines that differ in N runs in a row are no change.",
+            panel=Panel.PAGES,
+            null="however often a line differs, it is one",
+            editable=True,
+            least=2,
+            most=10,
+        ),
+    ] = None
     ignore_text: Annotated[
         tuple[str, ...],
         about(

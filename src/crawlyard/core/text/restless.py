@@ -1,4 +1,4 @@
-"""Restless places: lines of a text that differ between two fetches of the same page.
+"""Restless places: lines of a text that differ each time the page is fetched.
 
 A clock, a counter, an advertisement or a token is found by its place, as it never reads the
 same: whatever stands between the same lines is the same place. All of it takes linear time, but
@@ -7,7 +7,7 @@ for sorting.
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 from msgspec import Struct, json
@@ -47,16 +47,56 @@ def restless(lines: Sequence[str], others: Sequence[str]) -> bytes:
     """
     if max(len(lines), len(others)) > MOST_LINES:
         return b""
-    found = [
+    return encoded(
         Place(g.start, g.end, max(g.end - g.start, g.other_end - g.other_start))
         for g in gaps(lines, others)
-    ]
+    )
+
+
+def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
+    """Return the places of the last of *versions* that differ from each of them to the next."""
+    found: Sequence[Place] | None = None
+    for one, other in pairwise(versions):
+        if max(len(one), len(other)) > MOST_LINES:
+            return ()
+        found = [
+            Place(g.other_start, g.other_end, max(g.end - g.start, g.other_end - g.other_start))
+            for gap in gaps(one, other)
+            for g in ([gap] if found is None else _restless_in(gap, found))
+        ]
+    return found or ()
+
+
+def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
+    """Yield what of a gap is in *places* of its first text: all, or lines one by one."""
+    if _within(places, gap.start, gap.end, gap.other_end - gap.other_start):
+        yield gap
+    elif gap.end - gap.start == gap.other_end - gap.other_start:
+        for n in range(gap.start, gap.end):
+            if _within(places, n, n + 1, 1):
+                other = gap.other_start + n - gap.start
+                yield Gap(n, n + 1, other, other + 1)
+
+
+def encoded(places: Iterable[Place]) -> bytes:
+    """Return places for `places_of`; nothing for none or too many."""
+    found = list(places)
     return json.encode(found) if 0 < len(found) <= MOST_PLACES else b""
 
 
-def places_of(data: bytes) -> Sequence[Place]:
-    """Return the places that `restless` has encoded."""
-    return json.decode(data, type=list[Place])
+def places_of(*encoded_ones: bytes) -> Sequence[Place]:
+    """Return the places that were `encoded`, joined where they overlap."""
+    places = [place for data in encoded_ones for place in json.decode(data, type=list[Place])]
+    joined: list[Place] = []
+    for place in sorted(places, key=lambda one: (one.start, one.end)):
+        if joined and place.start < joined[-1].end:
+            before = joined.pop()
+            end = max(before.end, place.end)
+            most = max(before.most, place.most, end - before.start)
+            joined.append(Place(before.start, end, most))
+        else:
+            joined.append(place)
+    return joined
 
 
 def calmed(

@@ -32,7 +32,7 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.text.difference import Amount, Ignored, amount, counting, lines_of, unified
-from crawlyard.core.text.restless import calmed, places_of
+from crawlyard.core.text.restless import calmed, encoded, ever_restless, places_of
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
@@ -43,6 +43,7 @@ from crawlyard.store.store import Store
 MOST_KEPT = 10_000
 """Changes of one run of a schedule that are kept; more are only counted."""
 
+_NOISE = (Body.RESTLESS, Body.RECURRING)
 _BY = "changes"  # the actor of the events
 _CHUNK = 500  # pages of each run at once
 _TEXTS = 10  # pairs of texts in memory at once, of 8 MiB each at most
@@ -156,8 +157,8 @@ class Changes:
         done = await self._store.changes.runs([one.job.id for one in ended])
         behind = next((n for n, one in enumerate(ended) if one.job.id in done), min(1, len(ended)))
         for place in reversed(range(min(_CAUGHT_UP, behind))):
-            base = next(filter(_is_base, ended[place + 1 :]), None)
-            await self._settle(ended[place].job, None if base is None else base.job)
+            bases = [one.job for one in filter(_is_base, ended[place + 1 :])]
+            await self._settle(ended[place].job, bases)
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
@@ -168,16 +169,17 @@ class Changes:
         done = await self._store.changes.runs([one.job.id for one in found])
         return [(one.job, done.get(one.job.id)) for one in found]
 
-    async def _settle(self, job: Job, base: Job | None) -> None:
+    async def _settle(self, job: Job, bases: Sequence[Job]) -> None:
+        """Compare a run with the first of *bases*, the runs before it."""
         now, schedule_id = self._clock.now(), job.origin.schedule_id or ""
-        if base is None:
+        if not bases:
             run = RunChanges(
                 job_id=job.id, schedule_id=schedule_id, base_id=None, compared_at=now, counts={}
             )
             await self._store.changes.save(run, (), ())
             return
-        ignored = _ignored(job)
-        found = await self._compared(base, job, ignored)
+        base, ignored = bases[0], _ignored(job)
+        found = await self._compared(base, job, ignored, bases)
         counts = found.tally
         told = [change for change in found.found if change.kind in TOLD]
         amounts = await self.amounts(told[:MOST_KEPT], ignored)
@@ -191,7 +193,9 @@ class Changes:
         )
         await self._store.changes.save(run, kept, events if told else ())
 
-    async def _compared(self, earlier: Job, later: Job, ignored: Ignored | None) -> Comparison:
+    async def _compared(
+        self, earlier: Job, later: Job, ignored: Ignored | None, bases: Sequence[Job] = ()
+    ) -> Comparison:
         store = self._store.changes
         found = Comparison(
             Run.of(earlier, await store.broken_sitemaps(earlier.id)),
@@ -213,9 +217,33 @@ class Changes:
         linked_before = await self._store.pages.linked(earlier.id, found.new.keys())
         linked_after = await self._store.pages.linked(later.id, found.missing.keys())
         found.conclude(linked_before, linked_after)
-        if ignored or earlier.spec.confirm_changes or later.spec.confirm_changes:
+        runs = later.spec.noise_after
+        if runs is not None and runs <= len(bases):
+            await self._remember(found, bases[:runs])
+        specs = (earlier.spec, later.spec)
+        if ignored or any(spec.confirm_changes or spec.noise_after for spec in specs):
             await self._quieten(found, ignored)
         return found
+
+    async def _remember(self, found: Comparison, bases: Sequence[Job]) -> None:
+        """Keep the lines of changed pages that differ in each run since the last of *bases*."""
+        changed = [c for c in found.found if c.kind is ChangeKind.CHANGED and c.after is not None]
+        for first in range(0, len(changed), _TEXTS):
+            part = {fingerprint(c.url): c.after or 0 for c in changed[first : first + _TEXTS]}
+            known: dict[int, list[PageFacts]] = {fp: [] for fp in part}
+            for base in bases:
+                for page in await self._store.changes.facts_of(base.id, part):
+                    known[page.fp].insert(0, page)
+            versions = {
+                after: [page.id for page in known[fp]]
+                for fp, after in part.items()
+                if len(known[fp]) == len(bases) and _are_alike(known[fp])
+            }
+            texts = await self._texts(
+                page for one in versions.items() for page in (one[0], *one[1])
+            )
+            kept = await self._aside(partial(_recurring, versions, texts))
+            await self._store.changes.keep_recurring(kept)
 
     async def _add(
         self,
@@ -260,7 +288,7 @@ class Changes:
             part = changed[place : place + _CHUNK]
             if ignored is None:
                 ids = list(pages_of(found.found[n] for n in part))
-                known = {page for page, _ in await self._store.pages.bodies(ids, [Body.RESTLESS])}
+                known = {page for page, _ in await self._store.pages.bodies(ids, _NOISE)}
                 part = [n for n in part if known.intersection(pages_of([found.found[n]]))]
             quiet += await self._quiet(found.found, part, ignored)
         found.amend(quiet)
@@ -286,7 +314,7 @@ class Changes:
         return found[0]
 
     async def _texts(self, pages: Iterable[int]) -> _Texts:
-        return await self._store.pages.bodies(list(pages), [Body.TEXT, Body.RESTLESS])
+        return await self._store.pages.bodies(list(pages), [Body.TEXT, *_NOISE])
 
     async def _aside(self, work: Callable[[], T]) -> T:
         """Run *work* in a thread of its own, one at a time."""
@@ -325,8 +353,27 @@ def _pair(
     if before is None or after is None:
         return None
     lines = lines_of(after)
-    places = (places_of(texts.get((page, Body.RESTLESS), b"[]")) for page in (old, new))
-    return counting(calmed(lines_of(before), lines, *places), ignored), counting(lines, ignored)
+    one, other = (texts.get((page, Body.RESTLESS), b"[]") for page in (old, new))
+    recurring = texts.get((new, Body.RECURRING), b"[]")
+    calm = calmed(lines_of(before), lines, places_of(one), places_of(other, recurring))
+    return counting(calm, ignored), counting(lines, ignored)
+
+
+def _are_alike(pages: Sequence[PageFacts]) -> bool:
+    """Return whether pages are whole, with texts found by the same rule."""
+    rules = {(page.content_rule, page.content_version) for page in pages}
+    return len(rules) == 1 and all(page.is_whole for page in pages)
+
+
+def _recurring(versions: Mapping[int, Sequence[int]], texts: _Texts) -> Mapping[int, bytes]:
+    """Return the lines of pages that differ from each of their earlier versions to the next."""
+    found: dict[int, bytes] = {}
+    for after, before in versions.items():
+        kept = [texts.get((page, Body.TEXT)) for page in (*before, after)]
+        lines = [lines_of(text) for text in kept if text is not None]
+        if len(lines) == len(kept) and (places := encoded(ever_restless(lines))):
+            found[after] = places
+    return found
 
 
 def _amounts(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> Amounts:

@@ -6,16 +6,17 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
 
 from crawlyard.core.crawl.changes import Known, PageFacts, RunChanges, StoredChange
-from crawlyard.core.crawl.page import TargetState, Via
+from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.event import Event
+from crawlyard.store.codec.jobs import compressed
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
-from crawlyard.store.db.bulk_rows import insert_new
+from crawlyard.store.db.bulk_rows import insert_new, put_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of, tell
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes
-from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages
+from crawlyard.store.tables.jobs import PRESENT, bodies, frontier, jobs, pages
 
 _LOCK = 0x43596368
 """Key of the lock under which changes are numbered on Postgres, in the order of commits."""
@@ -96,6 +97,16 @@ class ChangeStore(StorePart):
             conn.execute(insert(changes), rows)
         tell(conn, events)
         return True
+
+    @writes
+    def keep_recurring(self, conn: Connection, found: Mapping[int, bytes]) -> None:
+        """Keep the lines of pages that differed in each of the last runs."""
+        there = conn.execute(select(pages.c.id).where(pages.c.id.in_(sorted(found)))).scalars()
+        rows = [
+            {"page_id": page, "kind": Body.RECURRING.value, "data": compressed(found[page])}
+            for page in there
+        ]
+        put_rows(conn, bodies, rows)
 
     @reads
     def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunChanges]:
