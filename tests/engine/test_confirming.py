@@ -1,5 +1,6 @@
 """`--confirm-changes`: pages that seem changed are asked for once more, and their noise is told."""
 
+import asyncio
 from collections import Counter
 from typing import Any
 
@@ -12,9 +13,10 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from tests.engine.rig import Outcome, a_spec, crawled, run
+from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
+from tests.engine.test_recrawl import a_site, scheduled
 from tests.noisy_site import NoisySite, a_noisy_site
-from tests.site import Serve, hurried
+from tests.site import Serve, hurried, until
 
 PAGES = 12
 
@@ -186,3 +188,45 @@ async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(
     runs = (await NearSurface(yard.services, LOCAL).schedules.changes("site")).items
     assert [(r.counts or {}).get("noise") for r in runs] == [4, 4, None]
     assert [(r.counts or {}).get("changed") for r in runs] == [0, 0, None]
+
+
+async def test_a_run_that_fetches_all_asks_for_no_changes_though_it_is_compared(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(a_site())  # with ETags
+    overrides = {
+        "urls": [f"{server.url}/"],
+        "allow_private": True,
+        "delay_s": 0,
+        "full_every": 1,
+        "confirm_changes": True,
+    }
+    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
+    schedule = await yard.scheduler.create(LOCAL, draft)
+
+    runs = [await scheduled(yard, schedule) for _ in range(2)]
+
+    assert [found.usage.unchanged for found in runs] == [0, 0]
+    assert [len(found.ok) for found in runs] == [4, 4]
+    assert not any("if-none-match" in hit.headers for hit in server.hits)
+
+
+async def test_a_job_that_is_paused_between_two_fetches_goes_on_where_it_was(noisy: Noisy) -> None:
+    one = await noisy.crawled()
+    yard = noisy.yard
+    spec = a_spec(f"{noisy.server.url}/", confirm_changes=True, since=one.job.id, per_host=1)
+    job = await yard.jobs.submit(LOCAL, spec)
+    noisy.site.hits.clear()
+    worker = asyncio.create_task(run(yard, job.id))
+    await until(lambda: noisy.site.hits["/p2"] == 1)
+    await yard.jobs.pause(LOCAL, job.id)
+    await worker
+    assert (await outcome(yard, job.id)).job.state is State.PAUSED
+
+    await yard.jobs.resume(LOCAL, job.id)
+    await run(yard, job.id)
+
+    other = await outcome(yard, job.id)
+    assert (other.job.state, other.stored) == (State.COMPLETED, one.stored)
+    assert other.usage.pages == PAGES
+    assert noisy.changed(await noisy.diff(one, other)) == set()
