@@ -15,7 +15,8 @@ from pydantic.fields import FieldInfo
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.jobs.jobs import EventOut
-from crawlyard.core.event import Event
+from crawlyard.core.crawl.changes import MOST_ANNOUNCED
+from crawlyard.core.event import OF_JOBS, Event
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.spec import JobSpec
@@ -213,6 +214,7 @@ _MORE: Mapping[EventName, Sequence[str]] = {
     EventName.EDITED: ("changed",),
     EventName.NOTED: ("note",),
     EventName.RUN_CHANGED: ("base_id", "counts"),
+    EventName.PAGE_CHANGED: ("base_id", "pages", "more"),
     EventName.SCHEDULE_UPDATED: ("changed",),
     EventName.SCHEDULE_TICKED: ("due_at", "outcome", "reason", "detail", "job_id"),
     EventName.SCHEDULE_PAUSED: ("reason",),
@@ -245,6 +247,8 @@ def _more(name: EventName) -> str:
 _PERHAPS = {
     "job": " That of a job of a schedule has `schedule_id` as well.",
     "run": " `schedule_id` as well. `counts` has the number of pages by kind of change.",
+    "page": " `schedule_id` as well. `pages` has `kind`, `url` and, if it moved, `moved_to` of at "
+    f"most {MOST_ANNOUNCED} pages; `more` is how many others there are.",
     "webhook": " That of a job's own webhook has `job_id` as well.",
 }
 
@@ -261,7 +265,7 @@ _CARRIED: Mapping[str, tuple[str, ...]] = {
 
 def _carried(kind: str) -> list[str]:
     """Return what the data of every event of *kind* has."""
-    if kind in {"job", "run"}:
+    if kind in OF_JOBS:
         return sorted(its_event(a_job()).data)
     if kind == "webhook":
         return sorted(a_webhook().event(EventName.WEBHOOK_TEST, NOW, "local").data)

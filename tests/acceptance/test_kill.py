@@ -8,6 +8,7 @@ import os
 import random
 import signal
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,8 +19,11 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, State
+from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.demo.hits import Hit, read_log
+from crawlyard.demo.server import SiteServer
 from tests.engine.rig import a_spec, crawled, opened, outcome
+from tests.noisy_site import a_noisy_site
 from tests.site import served_elsewhere
 
 CONCURRENCY = 6
@@ -169,3 +173,31 @@ async def test_a_kill_between_a_304_and_its_checkpoint_loses_nothing(tmp_path: P
     assert found.usage.pages == found.usage.unchanged == pages
     assert found.usage.bytes_saved == sum(page.bytes for page in first.pages)
     assert hits_so_far(log) - seen > pages  # the kills did hit something
+
+
+@pytest.mark.timeout(900)
+async def test_a_kill_between_a_page_and_its_confirmation_loses_nothing(
+    tmp_path: Path,
+) -> None:
+    log, pages, times = tmp_path / "hits.jsonl", 40, 2
+    async with (
+        SiteServer(a_noisy_site(pages), latency_s=0.03, log=log) as server,
+        opened(tmp_path, database_url="") as yard,
+    ):
+        spec = a_spec(f"{server.url}/", confirm_changes=True, concurrency=2, per_host=2)
+        first = await crawled(yard, spec)
+        seen = hits_so_far(log)
+        job = await yard.jobs.submit(LOCAL, replace(spec, since=first.job.id))
+        async for _ in killed(log, tmp_path / "data", "", times):
+            pass
+        found = await outcome(yard, job.id)
+        changes = await yard.services.changes.diff(LOCAL, first.job.id, job.id)
+
+    assert found.job.state is State.COMPLETED
+    assert found.stored == first.stored
+    assert found.usage.pages == pages
+    asked = Counter(hit.path for hit in read_log(log)[seen:] if hit.path != "/robots.txt")
+    assert min(asked.values()) >= 2  # each was confirmed
+    assert asked.total() > 2 * pages  # the kills did hit something
+    counts = changes.comparison.counts
+    assert (counts[ChangeKind.NOISE], counts[ChangeKind.CHANGED]) == (pages, 0)

@@ -108,8 +108,8 @@ async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store)
     moved = a_change(job.id, "b", kind=ChangeKind.MOVED, moved_to="https://example.com/c")
     told = [a_change(job.id), replace(moved, added=None, removed=None, share=None)]
 
-    assert await store.changes.save(a_run(job.id), told, event)
-    assert not await store.changes.save(a_run(job.id, counts={}), told, event)
+    assert await store.changes.save(a_run(job.id), told, [event])
+    assert not await store.changes.save(a_run(job.id, counts={}), told, [event])
 
     assert await store.changes.runs([job.id, SCHEDULE]) == {job.id: a_run(job.id)}
     found = await store.changes.changes(ChangeQuery(), 10)
@@ -122,7 +122,7 @@ async def test_changes_of_a_run_that_ended_again_keep_their_places(store: Store)
     claim = await claimed(store)
     job = claim.job
     first = [a_change(job.id, path) for path in ("kept", "gone", "other")]
-    assert await store.changes.save(a_run(job.id), first, None)
+    assert await store.changes.save(a_run(job.id), first, ())
     before = await store.changes.changes(ChangeQuery(), 10)
     again = await ended(store, claim.lease)
     later = a_run(job.id, ended_at=again.ended_at, counts={"changed": 3})
@@ -130,9 +130,9 @@ async def test_changes_of_a_run_that_ended_again_keep_their_places(store: Store)
     event = again.event(EventName.RUN_CHANGED, NOW, "changes")
 
     # an end that is not the last one any more changes nothing
-    assert not await store.changes.save(a_run(job.id, ended_at=NOW - LEASE), now, event)
-    assert await store.changes.save(later, now, event)
-    assert not await store.changes.save(later, now, event)
+    assert not await store.changes.save(a_run(job.id, ended_at=NOW - LEASE), now, [event])
+    assert await store.changes.save(later, now, [event])
+    assert not await store.changes.save(later, now, [event])
 
     after = await store.changes.changes(ChangeQuery(), 10)
     assert after[0] == before[0]
@@ -148,7 +148,7 @@ async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> No
         kinds = (ChangeKind.NEW, ChangeKind.GONE, ChangeKind.NEW)
         of = {"schedule_id": schedule_id}
         told = [a_change(job.id, str(n), kind=kind, **of) for n, kind in enumerate(kinds)]
-        await store.changes.save(a_run(job.id, **of), told, None)
+        await store.changes.save(a_run(job.id, **of), told, ())
 
     async def asked(limit: int = 10, **query: Any) -> list[tuple[str, str]]:
         found = await store.changes.changes(ChangeQuery(**query), limit)
@@ -164,9 +164,27 @@ async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> No
     assert await asked(after=second.seq) == every[2:]
 
 
+async def test_lines_that_recur_are_kept_beside_the_text_of_pages_that_exist(
+    store: Store,
+) -> None:
+    claim = await claimed(store)
+    target = a_target("a")
+    await recorded(store, claim.lease, a_batch([target], [done(target, {Body.TEXT: b"text"})]))
+    [page] = await store.changes.facts(claim.job.id, None, 1)
+
+    await store.changes.keep_recurring({page.id: b"[[0,1,1]]", page.id + 1: b"[[2,3,1]]"})
+    await store.changes.keep_recurring({page.id: b"[[0,2,2]]"})
+
+    kinds = [Body.TEXT, Body.RECURRING]
+    assert await store.pages.bodies([page.id, page.id + 1], kinds) == {
+        (page.id, Body.TEXT): b"text",
+        (page.id, Body.RECURRING): b"[[0,2,2]]",
+    }
+
+
 async def test_changes_go_with_their_job(store: Store) -> None:
     claim = await claimed(store)
-    await store.changes.save(a_run(claim.job.id), [a_change(claim.job.id)], None)
+    await store.changes.save(a_run(claim.job.id), [a_change(claim.job.id)], ())
     job = await ended(store, claim.lease)
 
     event = job.event(EventName.DELETED, NOW + timedelta(1), "local")
@@ -174,7 +192,7 @@ async def test_changes_go_with_their_job(store: Store) -> None:
 
     assert await store.changes.changes(ChangeQuery(), 10) == []
     assert await store.changes.runs([job.id]) == {}
-    assert not await store.changes.save(a_run(job.id), [a_change(job.id)], None)
+    assert not await store.changes.save(a_run(job.id), [a_change(job.id)], ())
     rows = 0
     while freed := await store.upkeep.purge():
         rows += freed.rows

@@ -254,6 +254,60 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
         await watched.diff(one, one)
 
 
+async def test_a_schedule_may_ignore_lines_and_elements(watched: Watched) -> None:
+    ignoring = {"ignore_text": ["re:^The text of /p[3-5]", "re:^The text of /p6"]}
+    one = await watched.run(**ignoring)
+    watched.server.site, _ = second()
+    other = await watched.run()
+
+    schedules = NearSurface(watched.yard.services, LOCAL).schedules
+    [run, _] = (await schedules.changes("site")).items
+    found = await watched.diff(one, other)
+    assert run.counts == found.counts
+    assert watched.by_kind(found)["noise"] == {"/p3", "/p4", "/p5", "/p6"}
+    assert (found.counts["changed"], found.counts["noise"]) == (7, 4)
+    more = await watched.diff(one, other, ignore_text="re:^The text of /p7")
+    assert watched.by_kind(more)["noise"] == {"/p3", "/p4", "/p5", "/p6", "/p7"}
+
+    await watched.run(ignore_css=["p:nth-of-type(1)", "ul"])  # of other texts: nothing is known
+    watched.server.site = VersionedSite(first())
+    await watched.run()
+    [last, edited, *_] = (await schedules.changes("site")).items
+    assert edited.counts is not None
+    assert {k: n for k, n in edited.counts.items() if n} == {"unknown": PAGES + 1 + 3 - 5}
+    assert last.counts is not None
+    assert last.counts["changed"] == 0
+
+
+async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Watched) -> None:
+    prices = {"/p1": 10, "/p2": 20}
+
+    async def told(day: int, **price: int) -> dict[str, set[str]]:
+        prices.update({f"/{page}": costs for page, costs in price.items()})
+        leaves = first() | {path: Leaf(f"Costs {costs}.") for path, costs in prices.items()}
+        leaves["/p0"] = Leaf(f"It is the day {day}.")
+        watched.server.site = VersionedSite(leaves)
+        runs.append(await watched.run(noise_after=3))
+        return watched.by_kind(await watched.diff(*runs[-2:])) if day else {}
+
+    runs: list[str] = []
+    assert await told(0) == {}
+    assert await told(1) == {"changed": {"/p0"}}
+    assert await told(2, p1=11) == {"changed": {"/p0", "/p1"}}
+    assert await told(3, p1=12) == {"changed": {"/p1"}, "noise": {"/p0"}}
+    assert await told(4, p2=21) == {"changed": {"/p2"}, "noise": {"/p0"}}
+    assert await told(4) == {}
+    assert await told(5) == {"changed": {"/p0"}}  # it was quiet for a run
+
+    schedules = NearSurface(watched.yard.services, LOCAL).schedules
+    counts = [run.counts or {} for run in (await schedules.changes("site")).items]
+    assert [c.get("noise", 0) for c in counts] == [0, 0, 1, 1, 0, 0, 0]
+    url = f"{watched.server.url}/p0"
+    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    page = await jobs.page_diff(runs[3], runs[4], url)
+    assert (page.kind, page.text) == ("noise", "")
+
+
 async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None:
     one = await watched.run()
     watched.server.site, kinds = second()
@@ -291,6 +345,8 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
         (other, watched.id, one)
     ]
     assert told[0].data["counts"] == runs[1].counts
+    [named] = await yard.store.events.events(EventQuery(names=frozenset({EventName.PAGE_CHANGED})))
+    assert (named.subject, named.data["base_id"], named.data["more"]) == (other, one, 0)
 
     feed = [c async for c in every(surface.changes.list, schedule="site")]
     assert {c.job_id for c in feed} == {other}
@@ -298,6 +354,11 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
     for change in feed:
         found.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
     assert found == kinds
+    pages = [
+        {"kind": c.kind, "url": c.url} | ({"moved_to": c.moved_to} if c.moved_to else {})
+        for c in feed
+    ]
+    assert named.data["pages"] == pages
     assert [c.added for c in feed if c.kind == "changed"][1:] == [1] * 10
     later = await surface.changes.list(after=feed[5].seq, only="gone,moved")
     assert [c.seq for c in later.items] == [c.seq for c in feed[6:] if c.kind in {"gone", "moved"}]

@@ -11,11 +11,14 @@ from crawlyard.core.crawl.changes import (
     Known,
     PageFacts,
     Run,
+    announced,
     compared,
 )
 from crawlyard.core.crawl.page import TargetState
+from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from tests.builders import a_job, fp_of
+from crawlyard.core.webhooks.webhook import message
+from tests.builders import NOW, a_job, fp_of
 
 K = ChangeKind
 WHOLE = Run(ended="", reach={"max_depth": None})
@@ -213,3 +216,30 @@ def test_a_run_is_whole_if_nothing_was_left() -> None:
         (State.RUNNING, StateReason.CRAWLING, "the run has not ended"),
     ):
         assert Run.of(a_job(state=state, state_reason=reason)).ended == said
+
+
+def test_an_event_names_the_first_changes_and_counts_the_others() -> None:
+    def some(count: int, length: int = 0) -> list[Change]:
+        end = "x" * length
+        return [
+            Change(kind=K.CHANGED, url=f"https://example.com/{n}{end}", before=1, after=2)
+            for n in range(count)
+        ]
+
+    moved = Change(kind=K.MOVED, url="https://example.com/a", moved_to="https://example.com/b")
+    assert announced([*some(1), moved]) == {
+        "pages": [
+            {"kind": "changed", "url": "https://example.com/0"},
+            {"kind": "moved", "url": moved.url, "moved_to": moved.moved_to},
+        ],
+        "more": 0,
+    }
+    for found, named in ((some(150), 100), (some(150, 200), 54), (some(3, 8_000), 1)):
+        told = dict(announced(found))
+        assert isinstance(told["pages"], list)
+        assert (len(told["pages"]), told["more"]) == (named, len(found) - named)
+        event = a_job().event(EventName.PAGE_CHANGED, NOW, "changes", base_id=a_job().id, **told)
+        sent = message(event)["data"]
+        assert isinstance(sent, dict)
+        assert sent["details"]["pages"] == told["pages"]
+        assert "cut" not in sent

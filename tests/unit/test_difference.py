@@ -2,12 +2,13 @@
 
 from time import process_time
 
-from crawlyard.core.text.difference import MOST_LINES, Amount, amount, lines_of, unified
+from crawlyard.core.text.difference import MOST_LINES, Amount, amount, counting, lines_of, unified
 
 
 def test_lines_count_without_blank_ones_and_with_white_space_folded() -> None:
-    assert lines_of("# A\n\n  one   two\t\n\n") == ["# A", "one two"]
-    assert lines_of("a\nclock 12:01\nb", lambda line: "clock" in line) == ["a", "b"]
+    lines = lines_of(b"# A\n\n  one   two\t\n\n")
+    assert counting(lines, None) == lines == ["# A", "one two"]
+    assert counting(["a", "clock 12:01", "b"], lambda line: "clock" in line) == ["a", "b"]
 
 
 def test_an_amount_has_lines_and_the_share_of_words() -> None:

@@ -351,6 +351,35 @@ def test_a_selector_that_is_none_is_refused(subtests: pytest.Subtests) -> None:
             check_wanted(Wanted(css=(("ok", "h1"), ("x", css))))
 
 
+def test_what_is_ignored_is_left_out_of_the_text_and_its_links_are_followed() -> None:
+    page = (
+        "<main><h1>A page</h1><p class=clock>12:01</p>"
+        "<p>Its <b>text</b> is <a href=/x>this</a></p></main>"
+    )
+    for mode in (TextMode.TEXT, TextMode.MAIN, TextMode.MARKDOWN, TextMode.PAGE_MARKDOWN):
+        whole, less = (
+            read(page, text=mode, ignored=ignored, css=(("clock", ".clock"),))
+            for ignored in ((), (".clock", "p > a, p > b"))
+        )
+        assert "12:01" in (whole.text or "")
+        assert (less.text or "").split()[-2:] == ["Its", "is"]
+        assert (less.links, less.extracted) == (("http://h.example/x",), {"clock": ("12:01",)})
+        assert less.content_hash != whole.content_hash
+        assert less.content_rule == f"{whole.content_rule} without .clock, p > a, p > b"
+    assert read(page, text=TextMode.NONE, ignored=("p",)).content_rule == ""
+    assert read(page, ignored=("body",)).text == ""
+    same = read("<main><h1>A page</h1><p>Its is </p></main>", ignored=(".clock", "p > a, p > b"))
+    assert same.content_hash == less.content_hash
+
+
+def test_what_is_ignored_must_be_a_selector() -> None:
+    check_wanted(Wanted(ignored=("a.b > c", ":is(h1, h2)")))
+    with pytest.raises(Invalid, match=r"ignore_css: 'a\[' is no CSS selector: "):
+        check_wanted(Wanted(ignored=("h1", "a[")))
+    with pytest.raises(Invalid, match="ignore_css: expected at most 100 characters each, got 101"):
+        check_wanted(Wanted(ignored=("a" * 101,)))
+
+
 def test_what_can_be_selected_is_not_refused() -> None:
     check_wanted(Wanted(css=(("a", "a.b > c:not(d)@href"), ("b", ":is(h1, h2)"))))
 

@@ -252,7 +252,7 @@ def test_any_walk_keeps_a_job_sound(moves: list[Move]) -> None:
 
 def test_every_name_says_what_it_is_about() -> None:
     assert {name.kind for name in EventName} == {
-        *("job", "run", "template", "schedule", "webhook"),
+        *("job", "run", "page", "template", "schedule", "webhook"),
         *("user", "token", "worker", "host", "settings"),
     }
 
@@ -261,7 +261,7 @@ def test_an_event_of_a_job_or_its_run_names_the_job() -> None:
     job = a_job()
     named = {name: job.event(name, NOW, "x").job_id for name in EventName}
     kinds = {name.kind for name, job_id in named.items() if job_id == job.id}
-    assert kinds == {"job", "run"}
+    assert kinds == {"job", "run", "page"}
     assert {job_id for name, job_id in named.items() if name.kind not in kinds} == {None}
 
 

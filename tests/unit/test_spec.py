@@ -274,6 +274,18 @@ def test_a_start_url_with_credentials_is_refused_without_repeating_them(
             assert not any(part in str(refused.value) for part in ("zoe", "s3cr", "%65t")), field
 
 
+def test_what_is_ignored_is_checked_before_the_crawl() -> None:
+    check_spec(a_spec(ignore_text=("re:^Now",), ignore_css=(".clock",)))
+    for field, wrong, said in (
+        ("ignore_text", "Now", "expected 're:'"),
+        ("ignore_text", "re:(", "missing"),
+        ("ignore_css", "a[", "no CSS selector"),
+    ):
+        with pytest.raises(Invalid, match=said) as refused:
+            check_spec(a_spec(**{field: ("re:x" if field == "ignore_text" else "p", wrong)}))
+        assert refused.value.field == field
+
+
 def test_an_at_sign_or_a_bad_url_never_shows_a_password() -> None:
     check_spec(JobSpec(urls=("http://example.com/@ada", "http://example.com/?mail=a:b@c")))
     for url in ("http://ada:s3cret@h:x/", "ftp://ada:s3cret@h/", "http://ada:s3cret@a..b/"):

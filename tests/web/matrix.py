@@ -210,7 +210,7 @@ async def _changed_run(rig: Rig, _public: bool) -> Mapping[str, str]:
     run = RunChanges(job_id=job_id, schedule_id=of, base_id=None, compared_at=NOW, counts={})
     url = f"{URL}{SECRET}"
     change = StoredChange(job_id=job_id, schedule_id=of, kind=ChangeKind.NEW, url=url)
-    await rig.yard.store.changes.save(run, [change], None)
+    await rig.yard.store.changes.save(run, [change], ())
     return {"job_id": job["id"]}
 
 

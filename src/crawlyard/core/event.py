@@ -34,6 +34,7 @@ class EventName(StrEnum):
     NOTED = "job.noted"  # something about the crawl is worth knowing
 
     RUN_CHANGED = "run.changed"  # a run of a schedule has other pages than the one before it
+    PAGE_CHANGED = "page.changed"  # a run of a schedule has changed these pages: one event for all
 
     TEMPLATE_CREATED = "template.created"
     TEMPLATE_UPDATED = "template.updated"  # there is a new version
@@ -77,6 +78,10 @@ class EventName(StrEnum):
         return self.value.partition(".")[0]
 
 
+OF_JOBS = frozenset({"job", "run", "page"})
+"""Kinds of events whose subject is a job."""
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """One change; *data* contains only JSON values."""
 
@@ -91,7 +96,7 @@ class Event(Struct, frozen=True, kw_only=True):
     @property
     def job_id(self) -> str | None:
         """Return the id of the job that it is about, ``None`` if it is about something else."""
-        return self.subject if self.name.kind in {"job", "run"} else None
+        return self.subject if self.name.kind in OF_JOBS else None
 
 
 # --- topics of streams: groups of events, and the permits to hear them
@@ -119,7 +124,7 @@ class Topic(StrEnum):
 TOPIC_OF: Mapping[str, Topic] = {
     topic.value if topic is Topic.SETTINGS else topic.value.removesuffix("s"): topic
     for topic in Topic
-} | {"run": Topic.SCHEDULES}
+} | {"run": Topic.SCHEDULES, "page": Topic.SCHEDULES}
 """Topics by the kind of an event: ``job`` belongs to `Topic.JOBS`."""
 
 _NEEDS: Mapping[Topic, Permit] = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import BlockedAddress, spec_guard
-from crawlyard.engine.scope import Boundary
+from crawlyard.engine.scope import Boundary, line_pattern
 from crawlyard.engine.urls import address_in, canonical, has_credentials, hostname_of, port_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -46,8 +46,9 @@ def check_spec(spec: JobSpec) -> None:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
     if spec.include or spec.exclude:  # only patterns can make a boundary invalid
         Boundary(spec, urls)
-    if spec.extract:
-        page.check_wanted(page.Wanted(spec.text, spec.extract, spec.follow_nofollow))
+    if spec.extract or spec.ignore_css:
+        page.check_wanted(page.wanted_by(spec))
+    line_pattern("ignore_text", spec.ignore_text)
     _check_addresses(spec, urls)
     for name, value in spec.headers:
         _check_header(name, value)

@@ -12,14 +12,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.link import Link, LinkKind
-from crawlyard.core.crawl.page import Outcome, Page, Target, TargetState
+from crawlyard.core.crawl.page import Body, Outcome, Page, Target, TargetState
 from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.core.text.difference import lines_of
+from crawlyard.core.text.restless import restless
 from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
-    *("text", "extract", "keep_html", "keep_anchors", "store_noindex", "follow_nofollow"),
-    *("headers", "user_agent", "max_body"),
+    *("text", "ignore_css", "extract", "keep_html", "keep_anchors"),
+    *("store_noindex", "follow_nofollow", "headers", "user_agent", "max_body"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 
@@ -37,6 +39,7 @@ class Prior(Struct, frozen=True, kw_only=True):
     page: Page
     body_of: int  # the key of its bodies
     links: tuple[Link, ...] = ()
+    usable: bool = True  # False: it is only compared with
 
 
 Earlier: TypeAlias = Callable[[int], Awaitable[Prior | None]]
@@ -101,10 +104,38 @@ def _again(target: Target, before: Page) -> Page:
     )
 
 
+def seems_changed(prior: Prior, outcome: Outcome) -> bool:
+    """Return whether a text differs from that of *prior*, found by the same rule."""
+    after = outcome.page
+    if after is None or Body.TEXT not in outcome.bodies or not _are_alike(prior.page, after):
+        return False
+    return prior.page.content_hash != after.content_hash
+
+
+def confirmed(first: Outcome, second: Outcome) -> Outcome:
+    """Return the outcome of a page that was fetched twice: the first, with what is restless."""
+    one, other = (fetched.bodies.get(Body.TEXT) for fetched in (first, second))
+    if first.page is None or second.page is None or one is None or other is None:
+        return first
+    if not _are_alike(first.page, second.page):
+        return first
+    places = restless(lines_of(one), lines_of(other))
+    return replace(first, bodies={**first.bodies, Body.RESTLESS: places}) if places else first
+
+
+def _are_alike(one: Page, other: Page) -> bool:
+    """Return whether both are whole, with texts that can be compared."""
+    whole = all(page.error is None and not page.truncated for page in (one, other))
+    return whole and (one.content_rule, one.content_version) == (
+        other.content_rule,
+        other.content_version,
+    )
+
+
 def _is_whole(prior: Prior, spec: JobSpec) -> bool:
     """Return whether the answer was a 200, and all that it led to is known."""
     page = prior.page
-    if page.status != 200 or page.error is not None or page.truncated:
+    if not prior.usable or page.status != 200 or page.error is not None or page.truncated:
         return False
     if page.noindex and not spec.store_noindex:
         return False  # its links were not kept

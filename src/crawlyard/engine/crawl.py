@@ -45,7 +45,7 @@ from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.urls import origin_of, path_of
-from crawlyard.engine.visit import Tools, Visitor
+from crawlyard.engine.visit import AskAgain, Tools, Visitor
 
 BATCH_PAGES = 200
 BATCH_S = 0.25  # after a batch's first page; this plus the commit is what a kill can lose
@@ -392,6 +392,9 @@ class Crawl:
             outcome = await self._visitor.visit(target, slot)
         except NotSent:
             self._turns.push(target)
+            return
+        except AskAgain:
+            self._turns.push_first(target)
             return
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)

@@ -17,6 +17,9 @@ Entry: TypeAlias = tuple[int, int, Target]
 Place: TypeAlias = tuple[float, int, int]
 """The turn of a host, then the sort key of its next target."""
 
+_FIRST = -(2**62)
+"""The depth of targets that come before all others."""
+
 
 class Frontier:
     """Waiting targets in memory: one queue per host, each in the order of the strategy.
@@ -35,6 +38,11 @@ class Frontier:
         """Add a target."""
         self._found += 1
         self.put_back((self._sign * target.depth, self._sign * self._found, target))
+
+    def push_first(self, target: Target) -> None:
+        """Add a target that comes before all but those added like this."""
+        self._found += 1
+        self.put_back((_FIRST, self._found, target))
 
     def head(self, host: str) -> tuple[int, int]:
         """Return the sort key of the next target of *host*, which must have one."""
@@ -108,6 +116,11 @@ class HostTurns:
     def push(self, target: Target) -> None:
         """Add a target that may be fetched as soon as its host is ready."""
         self.frontier.push(target)
+        self._place(target.host)
+
+    def push_first(self, target: Target) -> None:
+        """Add a target that is the next of its host."""
+        self.frontier.push_first(target)
         self._place(target.host)
 
     def push_later(self, target: Target, wait_s: float) -> None:

@@ -6,6 +6,8 @@ proved right. They are judged by every page that is requested all the same.
 
 from collections.abc import Callable, Mapping
 
+from msgspec.structs import replace
+
 from crawlyard.core.crawl.lastmod import ONE_IN, LastmodRecord, says_unchanged
 from crawlyard.core.crawl.page import Outcome, Page, Target, TargetState, Via
 from crawlyard.core.jobs.spec import JobSpec
@@ -60,11 +62,21 @@ class Recrawl:
                 dates[fp] = max(lastmod, dates.get(fp, lastmod))
 
     async def prior(self, target: Target, spec: JobSpec) -> Prior | None:
-        """Return the page of a target in the earlier run, if its content can be used again."""
-        if target.via in _NO_PAGES or (self._whole and target.fp not in self._dates):
+        """Return the page of a target in the earlier run, if it can be used again.
+
+        With `confirm_changes`, also one that can only be compared with.
+        """
+        compares = spec.confirm_changes
+        if target.via in _NO_PAGES or not (self._sends_less(target) or compares):
             return None
         prior = await self._earlier(target.fp)
-        return prior if prior is not None and is_usable(prior, spec) else None
+        if prior is None or is_usable(prior, spec):
+            return prior
+        return replace(prior, usable=False) if compares else None
+
+    def _sends_less(self, target: Target) -> bool:
+        """Return whether a page of the earlier run spares a request, or judges a date."""
+        return not self._whole or target.fp in self._dates
 
     def may_spare(self, target: Target) -> bool:
         """Return whether a target may need no request, by a date that is trusted."""
@@ -78,7 +90,11 @@ class Recrawl:
         """Return the page of a target that needs no request, ``None`` if it needs one."""
         prior = await self.prior(target, spec)
         record = self._records[target.host]  # it may have been lost meanwhile
-        if prior is None or not record.is_trusted or not self._says_unchanged(target, prior.page):
+        if (
+            prior is None
+            or not (prior.usable and record.is_trusted)
+            or not self._says_unchanged(target, prior.page)
+        ):
             self._changed.add(target.fp)
             return None
         self._forget(target)
@@ -86,12 +102,14 @@ class Recrawl:
 
     def conditions(self, prior: Prior | None) -> Mapping[str, str]:
         """Return the headers that ask for a page only if it has changed; none: it must be sent."""
-        return _NONE if prior is None or self._whole else conditions(prior)
+        usable = prior is not None and prior.usable and not self._whole
+        return conditions(prior) if prior is not None and usable else _NONE
 
     def done(self, prior: Prior | None, outcome: Outcome) -> None:
         """Judge the date of a page by what a request has found, and forget it."""
         target = outcome.target
-        if prior is not None and target.fp in self._dates and _has_changed(prior.page, outcome):
+        dated = prior is not None and prior.usable and target.fp in self._dates
+        if prior is not None and dated and _has_changed(prior.page, outcome):
             self._judge(target, missed=self._says_unchanged(target, prior.page))
         self._forget(target)
 

@@ -143,16 +143,21 @@ def _domain(name: str) -> str:
     return _suffixes().privatesuffix(name) or name
 
 
-def line_pattern(field: str, pattern: str) -> Callable[[str], bool]:
-    """Return what tells whether a line of text matches *pattern*: ``re:`` and an expression.
+def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:
+    """Return what tells whether a line of text matches one of *patterns*, ``None`` without any.
+
+    Each is ``re:`` and an expression.
 
     Raises:
-        Invalid: it is not such a pattern.
+        Invalid: one is not such a pattern.
     """
-    if not pattern.startswith(_REGEX):
-        raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
-    search = _compiled(field, pattern, _regex(field, pattern)).search
-    return lambda line: search(line.encode("utf-8", "replace")) is not None
+    for pattern in patterns:
+        if not pattern.startswith(_REGEX):
+            raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
+    ways = [_compiled(field, pattern, _regex(field, pattern)).search for pattern in patterns]
+    if not ways:
+        return None
+    return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
 
 
 class _Patterns:

@@ -16,10 +16,10 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
-from crawlyard.engine.conditional import Prior, spared, unchanged
+from crawlyard.engine.conditional import Prior, confirmed, seems_changed, spared, unchanged
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
-from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted
+from crawlyard.engine.extract.page import Extracted, ExtractError, Source, wanted_by
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
 from crawlyard.engine.http.fetch import (
@@ -39,6 +39,7 @@ MAX_NESTING = 2
 """Levels of nested sitemaps. The protocol lets an index name only sitemaps; one level of
 nested indexes is accepted too. No other limit applies, because sitemaps are not pages."""
 MOST_CHAINS = 10_000  # remembered redirect chains; for older ones only the origin is known
+MOST_UNCONFIRMED = 1_000  # pages in memory that are asked again, at most a few of each host
 _CAPS = {Via.SITEMAP: MAX_SITEMAP_BYTES, Via.EXTERNAL: 64 * 1024}
 _NO_HEAD = frozenset({403, 405, 501})  # how servers refuse HEAD
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -54,6 +55,10 @@ class _Chain(Struct, frozen=True):
 
     urls: tuple[str, ...] = ()
     cookie: bool = False  # at least one of them set a cookie
+
+
+class AskAgain(Exception):
+    """The target is to be asked once more, before others of its host; nothing else has changed."""
 
 
 class Tools(Struct, frozen=True):
@@ -87,13 +92,14 @@ class Visitor:
         self._finds = finds
         self._agent = agent
         self._chains: dict[int, _Chain] = {}  # by fingerprint of the waiting target at its end
+        self._unconfirmed: dict[int, Outcome] = {}  # of targets that are asked again, by their fp
         self.adopt(spec)
 
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""
         self._spec = spec
         self._token = token_of(self._agent)
-        self._wanted = Wanted(spec.text, spec.extract, spec.follow_nofollow, spec.keep_anchors)
+        self._wanted = wanted_by(spec)
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
@@ -156,12 +162,16 @@ class Visitor:
 
         Raises:
             NotSent: the host isn't ready yet; nothing has changed.
+            AskAgain: it differs from the earlier run, which the next visit confirms.
         """
         again, prior = self._recrawl, None
         try:
             if again is not None:
                 prior = await again.prior(target, self._spec)
-            outcome = await self._outcome(target, slot, prior)
+            if target.fp in self._unconfirmed:
+                outcome = await self._confirmed(target, slot)
+            else:
+                outcome = await self._outcome(target, slot, prior)
         finally:
             slot.give()
         if outcome.state is not TargetState.WAITING:
@@ -176,13 +186,12 @@ class Visitor:
             head = target.via is Via.EXTERNAL and not target.tries
             cap = _CAPS.get(target.via)
             asked = self._recrawl.conditions(prior) if self._recrawl is not None else _NO_HEADERS
-            prior = prior if asked else None
             response = await self.ask(target.url, slot.go_soon, cap, asked, head=head)
         except FetchFailed as failure:
             return self._after_failure(target, failure)
         finally:
             slot.give()
-        if response.status == 429 or (response.status == 503 and response.header("retry-after")):
+        if _is_refusal(response):
             return self._after_refusal(target, response)
         if response.status in _TRANSIENT and (wait := self._wait(target)) is not None:
             return self._try_again(target, wait)
@@ -191,7 +200,34 @@ class Visitor:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
             return self._read_sitemap(target, response)
-        return await self._read(target, response, prior)
+        outcome = await self._read(target, response, prior if asked else None)
+        confirms = self._spec.confirm_changes and len(self._unconfirmed) < MOST_UNCONFIRMED
+        if confirms and prior is not None and seems_changed(prior, outcome):
+            self._unconfirmed[target.fp] = outcome
+            raise AskAgain
+        return outcome
+
+    async def _confirmed(self, target: Target, slot: Slot) -> Outcome:
+        """Return the outcome of a target that is asked again; if that fails, it is the first."""
+        first = self._unconfirmed[target.fp]
+        try:
+            response = await self.ask(target.url, slot.go_soon)
+        except FetchFailed:
+            response = None
+        finally:
+            slot.give()
+        del self._unconfirmed[target.fp]
+        if response is None or first.page is None:
+            return first
+        now = self._tools.clock.now()
+        if _is_refusal(response):
+            asked_s = retry_after_s(response.header("retry-after"), now)
+            self._tools.gate.refused(target.host, asked_s)
+        if response.status != first.page.status:
+            return first
+        self._tools.gate.answered(target.host)
+        answer, extracted = await self._extracted(target, response)
+        return confirmed(first, record.answered(target, answer, extracted, self._spec, now))
 
     def _checked(self, target: Target, response: Response) -> Outcome:
         """Return the outcome of a link out of scope; of its page, nothing is kept."""
@@ -210,9 +246,21 @@ class Visitor:
         if response.status == 304 and prior is not None:
             self._follow_again(target, prior)
             return unchanged(target, prior, response, now)
+        answer, extracted = await self._extracted(target, response)
+        if extracted is not None and response.status < 400:
+            self._follow(target, extracted)
+        return record.answered(target, answer, extracted, self._spec, now)
+
+    async def _extracted(
+        self, target: Target, response: Response
+    ) -> tuple[Response, Extracted | None]:
+        """Return a response, marked if it is not readable, and what is in it.
+
+        ``None``: it is neither HTML nor a PDF.
+        """
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):
-            return record.answered(target, response, None, self._spec, now)
+            return response, None
         try:
             source = Source(
                 url=target.url,
@@ -223,13 +271,9 @@ class Visitor:
                 agent_token=self._token,
                 wanted=self._wanted,
             )
-            extracted = await self._tools.heavy.run(response.body, source)
+            return response, await self._tools.heavy.run(response.body, source)
         except ExtractError as error:
-            cut = replace(response, truncated=f"not readable: {error}")
-            return record.answered(target, cut, Extracted(), self._spec, now)
-        if response.status < 400:
-            self._follow(target, extracted)
-        return record.answered(target, response, extracted, self._spec, now)
+            return replace(response, truncated=f"not readable: {error}"), Extracted()
 
     def _follow(self, target: Target, extracted: Extracted) -> None:
         self._finds.lost_credentials(extracted.credentials)
@@ -320,6 +364,13 @@ class Visitor:
     def _headers_for(self, url: str) -> Mapping[str, str]:
         trusted = spelled_origin_of(url) in self._trusted
         return self._secret_headers if trusted else self._headers
+
+
+def _is_refusal(response: Response) -> bool:
+    """Return whether the whole host is to be left alone for a while."""
+    return response.status == 429 or (
+        response.status == 503 and bool(response.header("retry-after"))
+    )
 
 
 def _loop(url: str, target: Target, *, cookie: bool) -> str:

@@ -32,6 +32,8 @@ class Keep(StrEnum):
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "include": str,
     "exclude": str,
+    "ignore_css": str,
+    "ignore_text": str,
     "sitemaps": str,
     "allow_addresses": str,
     "headers": values.or_none(values.header),

@@ -5,7 +5,7 @@ A page is gone only if that is proven; whatever is not known for sure is unknown
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum, auto
 from typing import TypeAlias
@@ -45,6 +45,11 @@ TOLD = frozenset(
 
 MOST_CHANGES = 100_000
 """Changes of one comparison that are listed; more are only counted."""
+
+MOST_ANNOUNCED = 100
+"""Changes that one event names."""
+
+_MOST_TEXT = 12_000  # characters of their URLs: webhooks are sent fewer than 20,000 bytes
 
 _ABSENT = frozenset({404, 410})
 _NOT_FOUND = re.compile(r"\b404\b|\b(?:page )?not found\b", re.IGNORECASE)
@@ -390,6 +395,21 @@ def pages_of(changes: Iterable[Change]) -> Iterator[int]:
     for change in changes:
         if change.kind in {ChangeKind.CHANGED, ChangeKind.NOISE}:
             yield from (page for page in (change.before, change.after) if page is not None)
+
+
+def announced(changes: Sequence[Change]) -> Mapping[str, object]:
+    """Return what an event tells of changes: the first ones, and how many more there are."""
+    pages: list[Mapping[str, object]] = []
+    room = _MOST_TEXT
+    for change in changes[:MOST_ANNOUNCED]:
+        page: dict[str, object] = {"kind": change.kind.value, "url": change.url}
+        if change.moved_to is not None:
+            page["moved_to"] = change.moved_to
+        room -= len(change.url) + len(change.moved_to or "")
+        if room < 0:
+            break
+        pages.append(page)
+    return {"pages": pages, "more": len(changes) - len(pages)}
 
 
 class RunChanges(Struct, frozen=True, kw_only=True):

@@ -129,6 +129,8 @@ class Body(StrEnum):
     HEADERS = auto()  # the response headers, a JSON list of pairs
     LINKS = auto()  # its links, as `link.encoded` returns them
     ANCHORS = auto()  # what fragments can name: ids of its elements, a JSON list
+    RESTLESS = auto()  # lines of its text that differ each time it is fetched, a JSON list
+    RECURRING = auto()  # lines that differed in each of the last runs of a schedule, likewise
 
 
 class Outcome(Struct, frozen=True):

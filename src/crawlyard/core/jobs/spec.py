@@ -124,6 +124,7 @@ MAX_URL = 8_192
 RFC 9110 §4.1 asks for at least 8,000."""
 MAX_WEBHOOKS = 10
 MAX_WORKER_TAGS = 20
+MAX_IGNORED = 10
 
 _SECRET = re.compile(
     r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
@@ -397,6 +398,50 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             most=1_000,
         ),
     ] = None
+    confirm_changes: Annotated[
+        bool,
+        about(
+            "fetch a page that differs from the earlier run once more: what differs between the "
+            "two is no change",
+            help="Fetch what seems changed twice.",
+            panel=Panel.PAGES,
+        ),
+    ] = False
+    noise_after: Annotated[
+        Count | None,
+        about(
+            "lines that differ in so many runs of a schedule, one after the other, are no change",
+            help="Lines that differ in N runs in a row are no change.",
+            panel=Panel.PAGES,
+            null="however often a line differs, it is one",
+            editable=True,
+            least=2,
+            most=10,
+        ),
+    ] = None
+    ignore_text: Annotated[
+        tuple[str, ...],
+        about(
+            '"re:" and a regular expression: lines that match are no change',
+            help="Lines like re:… are no change. Repeatable.",
+            panel=Panel.PAGES,
+            metavar="PATTERN",
+            of="patterns",
+            editable=True,
+            longest=MAX_IGNORED,
+        ),
+    ] = ()
+    ignore_css: Annotated[
+        tuple[str, ...],
+        about(
+            "elements that are left out of the text, and so are no change",
+            help="Leave these elements out of the text. Repeatable.",
+            panel=Panel.PAGES,
+            metavar="CSS",
+            of="selectors",
+            longest=MAX_IGNORED,
+        ),
+    ] = ()
     text: Annotated[TextMode, about("what text is kept", panel=Panel.PAGES)] = TextMode.MARKDOWN
     extract: Annotated[
         tuple[tuple[str, str], ...],

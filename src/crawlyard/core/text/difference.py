@@ -27,10 +27,15 @@ class Amount(Struct, frozen=True, kw_only=True):
     share: float  # of the words of both, those in such lines; 0: lines are in another order
 
 
-def lines_of(text: str, ignored: Ignored | None = None) -> list[str]:
-    """Return the lines that count: without blank ones, with white space folded."""
-    folded = (" ".join(line.split()) for line in text.splitlines())
-    return [line for line in folded if line and not (ignored and ignored(line))]
+def lines_of(text: bytes) -> list[str]:
+    """Return the lines of a stored text, without blank ones, with white space folded."""
+    folded = (" ".join(line.split()) for line in text.decode("utf-8", "replace").splitlines())
+    return [line for line in folded if line]
+
+
+def counting(lines: Sequence[str], ignored: Ignored | None) -> list[str]:
+    """Return the lines that count."""
+    return [line for line in lines if not (ignored and ignored(line))]
 
 
 def amount(before: Sequence[str], after: Sequence[str]) -> Amount:

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
-from crawlyard.core.jobs.spec import TextMode
+from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, markdown, structured
 from crawlyard.engine.urls import Base, packed_fingerprints
 from crawlyard.errors import Invalid
@@ -30,6 +30,7 @@ MAX_DESCRIPTION = 2_000
 MAX_LANG = 35  # RFC 5646 §4.4.1: room for every tag in use
 MAX_VALUES = 1_000  # per --extract and page
 MAX_VALUE = 10_000  # characters of one value
+MAX_IGNORED = 100  # characters of one selector: pages name it as part of their rule
 
 
 class ExtractError(ValueError):
@@ -43,6 +44,18 @@ class Wanted(Struct, frozen=True):
     css: tuple[tuple[str, str], ...] = ()  # (name, "CSS" or "CSS@attribute")
     follow_nofollow: bool = False
     anchors: bool = False
+    ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
+
+
+def wanted_by(spec: JobSpec) -> Wanted:
+    """Return what a job wants of its pages."""
+    return Wanted(
+        text=spec.text,
+        css=spec.extract,
+        follow_nofollow=spec.follow_nofollow,
+        anchors=spec.keep_anchors,
+        ignored=spec.ignore_css,
+    )
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -181,10 +194,19 @@ def check_wanted(wanted: Wanted) -> None:
         if path:
             continue
         css, _ = parse_css(expression)
-        try:
-            nothing.select(css)
-        except ValueError as error:
-            raise Invalid("extract", f"{name}: {css!r} is no CSS selector: {error}") from None
+        _check_css(nothing, css, "extract", f"{name}: ")
+    for css in wanted.ignored:
+        if len(css) > MAX_IGNORED:
+            said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
+            raise Invalid("ignore_css", said)
+        _check_css(nothing, css, "ignore_css")
+
+
+def _check_css(nothing: turbohtml.Document, css: str, field: str, where: str = "") -> None:
+    try:
+        nothing.select(css)
+    except ValueError as error:
+        raise Invalid(field, f"{where}{css!r} is no CSS selector: {error}") from None
 
 
 def _parsed(body: bytes, charset: str | None) -> turbohtml.Document:
@@ -306,6 +328,9 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
+    for css in wanted.ignored:
+        document.remove(css)
+    without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
     whole = markdown.whole_text(document) if wanted.text is TextMode.TEXT else None
     scripted = after is None and _needs_scripts(document, whole or "", len(links) + len(nofollow))
     if whole is None:
@@ -328,7 +353,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         noindex=bool(directives & {"noindex", "none"}),
         credentials=base.credentials,
         text=read.text,
-        content_rule=read.rule,
+        content_rule=read.rule and read.rule + without,
         content_hash=read.hash,
         content_version=content.VERSION if read.rule else 0,
         nearly_empty=read.nearly_empty,

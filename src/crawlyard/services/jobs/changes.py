@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
@@ -22,6 +23,7 @@ from crawlyard.core.crawl.changes import (
     Run,
     RunChanges,
     StoredChange,
+    announced,
     compared,
     pages_of,
 )
@@ -30,7 +32,8 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.text.difference import Amount, Ignored, amount, lines_of, unified
+from crawlyard.core.text.difference import Amount, Ignored, amount, counting, lines_of, unified
+from crawlyard.core.text.restless import calmed, encoded, ever_restless, places_of
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
@@ -41,6 +44,7 @@ from crawlyard.store.store import Store
 MOST_KEPT = 10_000
 """Changes of one run of a schedule that are kept; more are only counted."""
 
+_NOISE = (Body.RESTLESS, Body.RECURRING)
 _BY = "changes"  # the actor of the events
 _CHUNK = 500  # pages of each run at once
 _TEXTS = 10  # pairs of texts in memory at once, of 8 MiB each at most
@@ -50,8 +54,18 @@ _CAUGHT_UP = 10  # runs of a schedule, the last ones, that are looked at when on
 
 T = TypeVar("T")
 
+_Texts: TypeAlias = Mapping[tuple[int, Body], bytes]
+"""Texts of pages, by the id of the page, and their restless places."""
+
 Amounts: TypeAlias = Mapping[int, Amount]
 """How much changed, by the id of the later page."""
+
+
+class Diff(Struct, frozen=True):
+    """Changes between two jobs, and the lines that are none."""
+
+    comparison: Comparison
+    ignored: Ignored | None
 
 
 class PageDifference(Struct, frozen=True, kw_only=True):
@@ -72,37 +86,35 @@ class Changes:
         self._turn = asyncio.Lock()  # two comparisons at once would take twice the memory
         self._recent: OrderedDict[object, Comparison] = OrderedDict()
 
-    async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Comparison:
+    async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Diff:
         """Return what changed from one job to another.
 
-        Pages in which only lines differ that match the pattern *ignore* are noise.
+        Pages are noise in which only lines differ that are restless, that the later job ignores
+        or that match the pattern *ignore*.
 
         Raises:
             Invalid: *ignore* is no pattern, or both are one job.
         """
-        ignored = _ignored(ignore)
         old = await visible(self._store, actor, earlier)
         new = await visible(self._store, actor, later)
+        ignored = _ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
         key = (_stamp(old), _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
-                found = await self._compared(old.job, new.job)
-                if ignored is not None:
-                    await self._quieten(found, ignored)
-                self._recent[key] = found
+                self._recent[key] = await self._compared(old.job, new.job, ignored)
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(key)
-            return self._recent[key]
+            return Diff(self._recent[key], ignored)
 
-    async def amounts(self, changes: Sequence[Change], ignore: str = "") -> Amounts:
+    async def amounts(self, changes: Sequence[Change], ignored: Ignored | None) -> Amounts:
         """Return how much of the text changed, of those pages of which both texts are kept."""
-        ignored, found = _ignored(ignore), dict[int, Amount]()
+        found = dict[int, Amount]()
         for place in range(0, len(changes), _TEXTS):
             part = changes[place : place + _TEXTS]
-            texts = await self._texts(part)
+            texts = await self._texts(pages_of(part))
             found |= await self._aside(partial(_amounts, part, texts, ignored))
         return found
 
@@ -115,21 +127,22 @@ class Changes:
             NotFound: one of the jobs has no page of this URL, or did not keep its text.
             Invalid: *url* is no URL, or *ignore* no pattern.
         """
-        ignored, fp = _ignored(ignore), fingerprint(canonical(url))
+        fp = fingerprint(canonical(url))
+        ignored = _ignored((await visible(self._store, actor, later)).job, ignore)
         pages = [await self._page_of(actor, job, fp, url) for job in (earlier, later)]
         before, after = pages
         kind, detail = compared(before, after)
         change = Change(kind=kind, url=after.url, detail=detail, before=before.id, after=after.id)
-        texts = await self._store.pages.bodies([before.id, after.id], [Body.TEXT])
+        texts = await self._texts([before.id, after.id])
         for job, page in ((earlier, before), (later, after)):
             if (page.id, Body.TEXT) not in texts:
                 raise NotFound(f"job {job} has no text of {url}")
 
         def work() -> PageDifference:
-            old, new = (
-                lines_of(_text(texts[page.id, Body.TEXT]), ignored) for page in (before, after)
-            )
-            return PageDifference(change=change, amount=amount(old, new), text=unified(old, new))
+            old, new = _pair(change, texts, ignored) or ([], [])
+            quiet = kind is ChangeKind.CHANGED and old == new
+            shown = replace(change, kind=ChangeKind.NOISE) if quiet else change
+            return PageDifference(change=shown, amount=amount(old, new), text=unified(old, new))
 
         return await self._aside(work)
 
@@ -150,9 +163,10 @@ class Changes:
             is_new = before is None and place < min(_CAUGHT_UP, behind)
             if not is_new and (before is None or before.ended_at == job.ended_at):
                 continue
-            same = [one for one in found if before is not None and one.job.id == before.base_id]
-            base = next(filter(_is_base, [*same, *ended[place + 1 :]]), None)
-            await self._settle(job, None if base is None else base.job)
+            earlier = [one.job for one in filter(_is_base, ended[place + 1 :])]
+            if before is not None:  # with the same run as before, if it is still there
+                earlier.sort(key=lambda one: one.id != before.base_id)
+            await self._settle(job, earlier)
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
@@ -163,22 +177,27 @@ class Changes:
         done = await self._store.changes.runs([one.job.id for one in found])
         return [(one.job, done.get(one.job.id)) for one in found]
 
-    async def _settle(self, job: Job, base: Job | None) -> None:
+    async def _settle(self, job: Job, bases: Sequence[Job]) -> None:
+        """Compare a run with the first of *bases*, the runs before it."""
         now = self._clock.now()
-        if base is None:
-            await self._store.changes.save(_run(job, None, now, {}), (), None)
+        if not bases:
+            await self._store.changes.save(_run(job, None, now, {}), (), ())
             return
-        found = await self._compared(base, job)
+        base, ignored = bases[0], _ignored(job)
+        found = await self._compared(base, job, ignored, bases)
         counts = found.tally
-        told = [change for change in found.found if change.kind in TOLD][:MOST_KEPT]
-        amounts = await self.amounts(told)
-        kept = [_stored(change, amounts.get(change.after or 0), job) for change in told]
-        event = None
-        if told:
-            event = job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts)
-        await self._store.changes.save(_run(job, base.id, now, counts), kept, event)
+        told = [change for change in found.found if change.kind in TOLD]
+        amounts = await self.amounts(told[:MOST_KEPT], ignored)
+        kept = [_stored(change, amounts.get(change.after or 0), job) for change in told[:MOST_KEPT]]
+        events = (
+            job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
+            job.event(EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(told)),
+        )
+        await self._store.changes.save(_run(job, base.id, now, counts), kept, events)
 
-    async def _compared(self, earlier: Job, later: Job) -> Comparison:
+    async def _compared(
+        self, earlier: Job, later: Job, ignored: Ignored | None, bases: Sequence[Job] = ()
+    ) -> Comparison:
         store = self._store.changes
         found = Comparison(
             Run.of(earlier, await store.broken_sitemaps(earlier.id)),
@@ -200,7 +219,33 @@ class Changes:
         linked_before = await self._store.pages.linked(earlier.id, found.new.keys())
         linked_after = await self._store.pages.linked(later.id, found.missing.keys())
         found.conclude(linked_before, linked_after)
+        runs = later.spec.noise_after
+        if runs is not None and runs <= len(bases):
+            await self._remember(found, bases[:runs])
+        specs = (earlier.spec, later.spec)
+        if ignored or any(spec.confirm_changes or spec.noise_after for spec in specs):
+            await self._quieten(found, ignored)
         return found
+
+    async def _remember(self, found: Comparison, bases: Sequence[Job]) -> None:
+        """Keep the lines of changed pages that differ in each run since the last of *bases*."""
+        changed = [c for c in found.found if c.kind is ChangeKind.CHANGED and c.after is not None]
+        for first in range(0, len(changed), _TEXTS):
+            part = {fingerprint(c.url): c.after or 0 for c in changed[first : first + _TEXTS]}
+            known: dict[int, list[PageFacts]] = {fp: [] for fp in part}
+            for base in bases:
+                for page in await self._store.changes.facts_of(base.id, part):
+                    known[page.fp].insert(0, page)
+            versions = {
+                after: [page.id for page in known[fp]]
+                for fp, after in part.items()
+                if len(known[fp]) == len(bases) and _are_alike(known[fp])
+            }
+            texts = await self._texts(
+                page for one in versions.items() for page in (one[0], *one[1])
+            )
+            kept = await self._aside(partial(_recurring, versions, texts))
+            await self._store.changes.keep_recurring(kept)
 
     async def _add(
         self,
@@ -237,17 +282,31 @@ class Changes:
             ways = {fp: on[to] for fp, to in ways.items() if to in on}
         return landed
 
-    async def _quieten(self, found: Comparison, ignored: Ignored) -> None:
-        """Make noise of the changes in which only ignored lines differ."""
+    async def _quieten(self, found: Comparison, ignored: Ignored | None) -> None:
+        """Make noise of the changes in which only ignored or restless lines differ."""
         quiet: list[int] = []
         changed = [n for n, c in enumerate(found.found) if c.kind is ChangeKind.CHANGED]
-        for place in range(0, len(changed), _TEXTS):
-            part = changed[place : place + _TEXTS]
-            changes = [found.found[n] for n in part]
-            texts = await self._texts(changes)
-            same = await self._aside(partial(_same, changes, texts, ignored))
-            quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
+        for place in range(0, len(changed), _CHUNK):
+            part = changed[place : place + _CHUNK]
+            if ignored is None:
+                ids = list(pages_of(found.found[n] for n in part))
+                known = {page for page, _ in await self._store.pages.bodies(ids, _NOISE)}
+                part = [n for n in part if known.intersection(pages_of([found.found[n]]))]
+            quiet += await self._quiet(found.found, part, ignored)
         found.amend(quiet)
+
+    async def _quiet(
+        self, changes: Sequence[Change], places: Sequence[int], ignored: Ignored | None
+    ) -> list[int]:
+        """Return those of *places* at which nothing but such lines differs."""
+        quiet: list[int] = []
+        for first in range(0, len(places), _TEXTS):
+            part = places[first : first + _TEXTS]
+            some = [changes[n] for n in part]
+            texts = await self._texts(pages_of(some))
+            same = await self._aside(partial(_same, some, texts, ignored))
+            quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
+        return quiet
 
     async def _page_of(self, actor: Actor, job_id: str, fp: int, url: str) -> PageFacts:
         job = (await visible(self._store, actor, job_id)).job
@@ -256,17 +315,18 @@ class Changes:
             raise NotFound(f"job {job.id} has no page of {url}")
         return found[0]
 
-    async def _texts(self, changes: Sequence[Change]) -> Mapping[int, str]:
-        found = await self._store.pages.bodies(list(pages_of(changes)), [Body.TEXT])
-        return {page_id: _text(data) for (page_id, _), data in found.items()}
+    async def _texts(self, pages: Iterable[int]) -> _Texts:
+        return await self._store.pages.bodies(list(pages), [Body.TEXT, *_NOISE])
 
     async def _aside(self, work: Callable[[], T]) -> T:
         """Run *work* in a thread of its own, one at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, work)
 
 
-def _ignored(pattern: str) -> Ignored | None:
-    return line_pattern("ignore_text", pattern) if pattern else None
+def _ignored(later: Job, pattern: str = "") -> Ignored | None:
+    """Return what tells the lines that the later job ignores, or that match *pattern*."""
+    patterns = [*later.spec.ignore_text, pattern] if pattern else later.spec.ignore_text
+    return line_pattern("ignore_text", patterns)
 
 
 def _stamp(standing: Standing) -> tuple[object, ...]:
@@ -286,27 +346,44 @@ def _ways(known: Mapping[int, Known]) -> Iterator[tuple[int, int]]:
             yield fp, fingerprint(one.leads_to)
 
 
-def _text(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
-
-
 def _pair(
-    change: Change, texts: Mapping[int, str], ignored: Ignored | None
+    change: Change, texts: _Texts, ignored: Ignored | None
 ) -> tuple[list[str], list[str]] | None:
-    before, after = texts.get(change.before or 0), texts.get(change.after or 0)
+    """Return the lines of both texts that count, ``None`` if one text is not kept."""
+    old, new = change.before or 0, change.after or 0
+    before, after = (texts.get((page, Body.TEXT)) for page in (old, new))
     if before is None or after is None:
         return None
-    return lines_of(before, ignored), lines_of(after, ignored)
+    lines = lines_of(after)
+    one, other = (texts.get((page, Body.RESTLESS), b"[]") for page in (old, new))
+    recurring = texts.get((new, Body.RECURRING), b"[]")
+    calm = calmed(lines_of(before), lines, places_of(one), places_of(other, recurring))
+    return counting(calm, ignored), counting(lines, ignored)
 
 
-def _amounts(
-    changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored | None
-) -> Amounts:
+def _are_alike(pages: Sequence[PageFacts]) -> bool:
+    """Return whether pages are whole, with texts found by the same rule."""
+    rules = {(page.content_rule, page.content_version) for page in pages}
+    return len(rules) == 1 and all(page.is_whole for page in pages)
+
+
+def _recurring(versions: Mapping[int, Sequence[int]], texts: _Texts) -> Mapping[int, bytes]:
+    """Return the lines of pages that differ from each of their earlier versions to the next."""
+    found: dict[int, bytes] = {}
+    for after, before in versions.items():
+        kept = [texts.get((page, Body.TEXT)) for page in (*before, after)]
+        lines = [lines_of(text) for text in kept if text is not None]
+        if len(lines) == len(kept) and (places := encoded(ever_restless(lines))):
+            found[after] = places
+    return found
+
+
+def _amounts(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> Amounts:
     pairs = ((change.after, _pair(change, texts, ignored)) for change in changes)
     return {key: amount(*pair) for key, pair in pairs if key is not None and pair is not None}
 
 
-def _same(changes: Sequence[Change], texts: Mapping[int, str], ignored: Ignored) -> list[bool]:
+def _same(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> list[bool]:
     pairs = (_pair(change, texts, ignored) for change in changes)
     return [pair is not None and pair[0] == pair[1] for pair in pairs]
 

@@ -476,11 +476,12 @@ class JobLooks(Noun):
         """
         kinds = frozenset(_change_kind(word) for word in words_of(only))
         changes = self._services.changes
-        found = await changes.diff(self._actor, job_id, other, ignore_text)
+        diff = await changes.diff(self._actor, job_id, other, ignore_text)
+        found = diff.comparison
         asked = [c for c in found.found if not kinds or c.kind in kinds]
         first = int(cursor or 0)
         shown = asked[first : first + limit]
-        amounts = await changes.amounts(shown, ignore_text)
+        amounts = await changes.amounts(shown, diff.ignored)
         more = len(asked) > first + limit
         return DiffOut(
             items=[ChangeOut.of(change, amounts.get(change.after or 0)) for change in shown],

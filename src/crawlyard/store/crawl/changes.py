@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select
 
 from crawlyard.core.crawl.changes import Known, PageFacts, RunChanges, StoredChange
-from crawlyard.core.crawl.page import TargetState, Via
+from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.event import Event
+from crawlyard.store.codec.jobs import compressed
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.database import is_postgres
@@ -16,7 +17,7 @@ from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of, tell
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes
-from crawlyard.store.tables.jobs import PRESENT, frontier, jobs, pages
+from crawlyard.store.tables.jobs import PRESENT, bodies, frontier, jobs, pages
 
 _LOCK = 0x43596368
 """Key of the lock under which changes are numbered on Postgres, in the order of commits."""
@@ -80,7 +81,7 @@ class ChangeStore(StorePart):
         conn: Connection,
         run: RunChanges,
         found: Sequence[StoredChange],
-        event: Event | None,
+        events: Sequence[Event],
     ) -> bool:
         """Keep what a run has changed, and tell of it if any of it is new.
 
@@ -100,11 +101,21 @@ class ChangeStore(StorePart):
         fresh = _unknown(conn, job.no, found)
         rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh]
         if rows:
-            tell(conn, [] if event is None else [event])
+            tell(conn, events)
             if is_postgres(conn):  # late: from here to the commit others wait
                 conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             conn.execute(insert(changes), rows)
         return True
+
+    @writes
+    def keep_recurring(self, conn: Connection, found: Mapping[int, bytes]) -> None:
+        """Keep the lines of pages that differed in each of the last runs."""
+        there = conn.execute(select(pages.c.id).where(pages.c.id.in_(sorted(found)))).scalars()
+        rows = [
+            {"page_id": page, "kind": Body.RECURRING.value, "data": compressed(found[page])}
+            for page in there
+        ]
+        put_rows(conn, bodies, rows)
 
     @reads
     def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunChanges]:

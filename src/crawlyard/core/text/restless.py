@@ -1,0 +1,225 @@
+"""Restless places: lines of a text that differ each time the page is fetched.
+
+A clock, a counter, an advertisement or a token is found by its place, as it never reads the
+same: whatever stands between the same lines is the same place. All of it takes linear time, but
+for sorting.
+"""
+
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from msgspec import Struct, json
+
+from crawlyard.core.text.difference import MOST_LINES
+
+MOST_PLACES = 1_000
+"""Restless places of one text; with more, the text as a whole is another one each time."""
+
+
+class Place(Struct, frozen=True, array_like=True):
+    """Lines of a text, *start* to *end* (exclusive), and how many lines at most stand there."""
+
+    start: int
+    end: int
+    most: int
+
+    def takes(self, start: int, end: int, other: int) -> bool:
+        """Return whether *other* lines in place of those from *start* to *end* are part of it."""
+        inside = self.start <= start and end <= self.end
+        return inside and self.end - self.start - (end - start) + other <= self.most
+
+
+class Gap(Struct, frozen=True):
+    """Lines of one text, and those of another that stand in their place."""
+
+    start: int
+    end: int
+    other_start: int
+    other_end: int
+
+
+def restless(lines: Sequence[str], others: Sequence[str]) -> bytes:
+    """Return the places of *lines* at which another fetch of the page differs, encoded.
+
+    Nothing if they are alike, or so long that a comparison would hold up others.
+    """
+    if max(len(lines), len(others)) > MOST_LINES:
+        return b""
+    return encoded(
+        Place(g.start, g.end, max(g.end - g.start, g.other_end - g.other_start))
+        for g in gaps(lines, others)
+    )
+
+
+def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
+    """Return the places of the last of *versions* that differ from each of them to the next."""
+    found: Sequence[Place] | None = None
+    for one, other in pairwise(versions):
+        if max(len(one), len(other)) > MOST_LINES:
+            return ()
+        found = [
+            Place(g.other_start, g.other_end, max(g.end - g.start, g.other_end - g.other_start))
+            for gap in gaps(one, other)
+            for g in ([gap] if found is None else _restless_in(gap, found))
+        ]
+    return found or ()
+
+
+def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
+    """Yield what of a gap is in *places* of its first text: all, or lines one by one."""
+    if _within(places, gap.start, gap.end, gap.other_end - gap.other_start):
+        yield gap
+    elif gap.end - gap.start == gap.other_end - gap.other_start:
+        for n in range(gap.start, gap.end):
+            if _within(places, n, n + 1, 1):
+                other = gap.other_start + n - gap.start
+                yield Gap(n, n + 1, other, other + 1)
+
+
+def encoded(places: Iterable[Place]) -> bytes:
+    """Return places for `places_of`; nothing for none or too many."""
+    found = list(places)
+    return json.encode(found) if 0 < len(found) <= MOST_PLACES else b""
+
+
+def places_of(*encoded_ones: bytes) -> Sequence[Place]:
+    """Return the places that were `encoded`, joined where they overlap."""
+    places = [place for data in encoded_ones for place in json.decode(data, type=list[Place])]
+    joined: list[Place] = []
+    for place in sorted(places, key=lambda one: (one.start, one.end)):
+        if joined and place.start < joined[-1].end:
+            before = joined.pop()
+            end = max(before.end, place.end)
+            most = max(before.most, place.most, end - before.start)
+            joined.append(Place(before.start, end, most))
+        else:
+            joined.append(place)
+    return joined
+
+
+def calmed(
+    before: Sequence[str],
+    after: Sequence[str],
+    of_before: Sequence[Place],
+    of_after: Sequence[Place],
+) -> Sequence[str]:
+    """Return the earlier text as it would be if its restless places read as in the later one.
+
+    What still differs from *after* is a change. The places are those of either text.
+    """
+    if not of_before and not of_after:
+        return before
+    calm: list[str] = []
+    done = 0
+    for gap in gaps(before, after):
+        calm += before[done : gap.start]
+        calm += _calmed(before, after, of_before, of_after, gap)
+        done = gap.end
+    return [*calm, *before[done:]]
+
+
+def _calmed(
+    before: Sequence[str],
+    after: Sequence[str],
+    of_before: Sequence[Place],
+    of_after: Sequence[Place],
+    gap: Gap,
+) -> Sequence[str]:
+    """Return what *before* has in a gap, as far as it is no restless place."""
+    old, new = before[gap.start : gap.end], after[gap.other_start : gap.other_end]
+    if _within(of_after, gap.other_start, gap.other_end, len(old)):
+        return new
+    if _within(of_before, gap.start, gap.end, len(new)):
+        return new
+    if len(old) != len(new):
+        return old
+    # a clock beside a line that was edited
+    return [
+        now
+        if _within(of_after, gap.other_start + n, gap.other_start + n + 1, 1)
+        or _within(of_before, gap.start + n, gap.start + n + 1, 1)
+        else was
+        for n, (was, now) in enumerate(zip(old, new, strict=True))
+    ]
+
+
+def _within(places: Sequence[Place], start: int, end: int, other: int) -> bool:
+    """Return whether one of *places*, which are in order, takes *other* lines there."""
+    first = bisect_left(places, start, key=lambda place: place.end)
+    return any(place.takes(start, end, other) for place in places[first : first + 2])
+
+
+def gaps(one: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
+    """Yield the places at which two texts differ, in order.
+
+    Lines that each text has once hold them together, with what is equal around them. Between two
+    such lines, as many lines on both sides are compared one by one.
+    """
+    anchors = [(-1, -1), *_anchors(one, other), (len(one), len(other))]
+    for (before, other_before), (after, other_after) in pairwise(anchors):
+        start, other_start = before + 1, other_before + 1
+        end, other_end = after, other_after
+        if end - start == other_end - other_start:
+            yield from _line_by_line(one, other, start, end, other_start - start)
+            continue
+        while start < end and other_start < other_end and one[start] == other[other_start]:
+            start, other_start = start + 1, other_start + 1
+        while start < end and other_start < other_end and one[end - 1] == other[other_end - 1]:
+            end, other_end = end - 1, other_end - 1
+        yield Gap(start, end, other_start, other_end)
+
+
+def _line_by_line(
+    one: Sequence[str], other: Sequence[str], start: int, end: int, shift: int
+) -> Iterator[Gap]:
+    """Yield the runs of lines that differ, where each stands *shift* lines further in *other*."""
+    begun = None
+    for place in range(start, end + 1):
+        if place < end and one[place] != other[place + shift]:
+            begun = place if begun is None else begun
+        elif begun is not None:
+            yield Gap(begun, place, begun + shift, place + shift)
+            begun = None
+
+
+def _anchors(one: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, int]]:
+    """Return places of lines that each text has once, as much text as is in the same order.
+
+    By its length, since an advertisement may be in another place of each text.
+    """
+    once = {line for line, count in Counter(one).items() if count == 1}
+    once &= {line for line, count in Counter(other).items() if count == 1}
+    at = {line: n for n, line in enumerate(other) if line in once}
+    pairs = [(n, at[line]) for n, line in enumerate(one) if line in once]
+    if all(before < after for (_, before), (_, after) in pairwise(pairs)):
+        return pairs
+    return _rising(pairs, [len(one[n]) for n, _ in pairs])
+
+
+def _rising(pairs: Sequence[tuple[int, int]], weights: Sequence[int]) -> Sequence[tuple[int, int]]:
+    """Return the heaviest run of *pairs* in which the second number rises as the first does.
+
+    Source: Fenwick, A new data structure for cumulative frequency tables, 1994; for maxima.
+    """
+    ranks = {second: n for n, second in enumerate(sorted(second for _, second in pairs))}
+    tree = [(0, -1)] * (len(pairs) + 1)  # the heaviest run up to a rank, and its last pair
+    before: list[int] = []
+    for place, ((_, second), weight) in enumerate(zip(pairs, weights, strict=True)):
+        node = ranks[second]
+        best = (0, -1)
+        while node:
+            best = max(best, tree[node])
+            node &= node - 1
+        before.append(best[1])
+        node, run = ranks[second] + 1, (best[0] + weight, place)
+        while node < len(tree):
+            tree[node] = max(tree[node], run)
+            node += node & -node
+    found: list[tuple[int, int]] = []
+    place = max(tree)[1]
+    while place >= 0:
+        found.append(pairs[place])
+        place = before[place]
+    return found[::-1]

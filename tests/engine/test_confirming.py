@@ -1,0 +1,232 @@
+"""`--confirm-changes`: pages that seem changed are asked for once more, and their noise is told."""
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from crawlyard import LOCAL, Limits, State, Yard
+from crawlyard.api.near import NearSurface
+from crawlyard.core.answers.jobs.changes import DiffOut
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.schedules.schedule import ScheduleDraft
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import HTML, Answer
+from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
+from tests.engine.test_recrawl import a_site, scheduled
+from tests.noisy_site import NoisySite, a_noisy_site
+from tests.site import Serve, hurried, until
+
+PAGES = 12
+
+
+class Noisy:
+    """A noisy site that is crawled again and again, and what the crawls have changed."""
+
+    def __init__(self, yard: Yard, server: SiteServer, site: NoisySite) -> None:
+        self.yard = yard
+        self.server = server
+        self.site = site
+        self.before: Outcome | None = None
+
+    async def crawled(self, **changes: Any) -> Outcome:
+        """Return what a crawl since the one before it came to."""
+        since = None if self.before is None else self.before.job.id
+        spec = a_spec(f"{self.server.url}/", confirm_changes=True, since=since, **changes)
+        self.site.hits.clear()
+        self.before = await crawled(self.yard, spec)
+        return self.before
+
+    async def diff(self, one: Outcome, other: Outcome, **asked: Any) -> DiffOut:
+        jobs = NearSurface(self.yard.services, LOCAL).jobs
+        return await jobs.diff(one.job.id, other.job.id, **asked)
+
+    def changed(self, found: DiffOut, kind: str = "changed") -> set[str]:
+        urls = {change.url for change in found.items if change.kind == kind}
+        return {url.removeprefix(self.server.url) for url in urls}
+
+
+@pytest.fixture
+async def noisy(yard: Yard, site_server: Serve) -> Noisy:
+    site = a_noisy_site(PAGES)
+    return Noisy(yard, await site_server(site), site)
+
+
+async def test_what_differs_between_two_fetches_of_a_run_is_noise(noisy: Noisy) -> None:
+    one = await noisy.crawled()
+    assert set(noisy.site.hits.values()) == {1}  # there is nothing to compare with
+
+    other = await noisy.crawled()
+
+    assert set(noisy.site.hits.values()) == {2}
+    assert noisy.site.hits.total() == 2 * PAGES
+    assert (other.usage.pages, set(other.stored.values())) == (PAGES, {1})
+    found = await noisy.diff(one, other)
+    assert {kind: n for kind, n in found.counts.items() if n} == {"noise": PAGES}
+
+
+async def test_a_change_in_a_noisy_page_is_told_without_the_noise(noisy: Noisy) -> None:
+    one = await noisy.crawled()
+    noisy.site.pages["/p3"] = "The text of /p3 is another one."
+
+    other = await noisy.crawled()
+
+    found = await noisy.diff(one, other)
+    assert noisy.changed(found) == {"/p3"}
+    assert noisy.changed(found, "noise") == noisy.site.pages.keys() - {"/p3"}
+    [change] = [c for c in found.items if c.kind == "changed"]
+    assert (change.added, change.removed) == (1, 1)
+    jobs = NearSurface(noisy.yard.services, LOCAL).jobs
+    page = await jobs.page_diff(one.job.id, other.job.id, change.url)
+    lines = [line for line in page.text.splitlines() if line[0] in "+-"]
+    assert lines == ["-The text of /p3 is [-its own-].", "+The text of /p3 is {+another one+}."]
+    quiet = await jobs.page_diff(one.job.id, other.job.id, f"{noisy.server.url}/p4")
+    assert (quiet.kind, quiet.text, quiet.added) == ("noise", "", 0)
+
+
+async def test_what_the_earlier_run_knew_of_its_noise_counts_as_well(noisy: Noisy) -> None:
+    await noisy.crawled()
+    two = await noisy.crawled()
+    noisy.site.second = dict.fromkeys(noisy.site.pages, Answer(500))
+
+    three = await noisy.crawled()
+
+    found = await noisy.diff(two, three)
+    assert {kind: n for kind, n in found.counts.items() if n} == {"noise": PAGES}
+
+
+async def test_pages_that_have_not_changed_are_asked_once(noisy: Noisy) -> None:
+    noisy.site.noisy = False
+    one = await noisy.crawled()
+    noisy.site.pages["/p1"] = "Another text."
+
+    other = await noisy.crawled()
+
+    assert noisy.site.hits == Counter(noisy.site.pages.keys()) | {"/p1": 2}
+    found = await noisy.diff(one, other)
+    assert (noisy.changed(found), found.counts["noise"]) == ({"/p1"}, 0)
+    ids = [c.after for c in found.items if c.after is not None]
+    assert await noisy.yard.store.pages.bodies(ids, [Body.RESTLESS]) == {}
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        Answer(500),
+        Answer(404),
+        Answer(429, (("Retry-After", "0"),)),
+        Answer(503, (("Retry-After", "0"),)),
+        Answer(
+            301,
+            (("Location", "/p2"), ("Content-Type", HTML)),
+            b"<title>/</title><main><h1>Moved</h1><p>This page is somewhere else now.</p></main>",
+        ),
+        Answer(200, (("Content-Type", "image/png"),), b"png"),
+    ],
+    ids=lambda answer: str(answer.status),
+)
+async def test_a_page_whose_second_answer_is_no_page_stays_as_it_was_first_sent(
+    noisy: Noisy, second: Answer
+) -> None:
+    one = await noisy.crawled()
+    noisy.site.second = dict.fromkeys(("/", "/p1"), second)
+
+    other = await noisy.crawled(url_retries=2)
+
+    assert (other.job.state, other.errors) == (State.COMPLETED, {})
+    assert (other.stored, other.usage.pages) == (one.stored, PAGES)
+    assert set(noisy.site.hits.values()) == {2}
+    found = await noisy.diff(one, other)
+    assert noisy.changed(found) == {"/", "/p1"}  # not proven to be noise
+
+
+async def test_confirmations_are_no_pages_and_limits_stay_exact(noisy: Noisy) -> None:
+    await noisy.crawled()
+
+    other = await noisy.crawled(limits=Limits(pages=5))
+
+    assert (other.usage.pages, len(other.pages)) == (5, 5)
+    assert [noisy.site.hits[path] for path in ("/", "/p1", "/p2", "/p3", "/p4")] == [2] * 5
+    assert other.usage.bytes > sum(page.bytes for page in other.pages)  # of both
+
+
+async def test_a_page_is_asked_again_before_others_of_its_host_at_the_usual_pace(
+    noisy: Noisy,
+) -> None:
+    await noisy.crawled()
+    noisy.server.hits.clear()
+
+    await noisy.crawled(per_host=1, delay_s=0.05, limits=Limits(pages=4))
+
+    hits = [hit for hit in noisy.server.hits if hit.path != "/robots.txt"]
+    assert [hit.path for hit in hits] == ["/", "/", "/p1", "/p1", "/p2", "/p2", "/p3", "/p3"]
+    assert hurried(hits, 0.05) == {}
+
+
+async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = a_noisy_site(4)
+    server = await site_server(site)
+    overrides = {
+        "urls": [f"{server.url}/"],
+        "allow_private": True,
+        "delay_s": 0,
+        "full_every": 1,
+        "confirm_changes": True,
+    }
+    draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
+    schedule = await yard.scheduler.create(LOCAL, draft)
+    for changes in ({}, {}, {"headers": {"X-Other": "1"}}):
+        if changes:
+            schedules = NearSurface(yard.services, LOCAL).schedules
+            await schedules.edit(schedule.id, overrides=overrides | changes)
+        job = await yard.scheduler.run_now(LOCAL, schedule.id)
+        await run(yard, job.id)
+
+    runs = (await NearSurface(yard.services, LOCAL).schedules.changes("site")).items
+    assert [(r.counts or {}).get("noise") for r in runs] == [4, 4, None]
+    assert [(r.counts or {}).get("changed") for r in runs] == [0, 0, None]
+
+
+async def test_a_run_that_fetches_all_asks_for_no_changes_though_it_is_compared(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(a_site())  # with ETags
+    overrides = {
+        "urls": [f"{server.url}/"],
+        "allow_private": True,
+        "delay_s": 0,
+        "full_every": 1,
+        "confirm_changes": True,
+    }
+    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
+    schedule = await yard.scheduler.create(LOCAL, draft)
+
+    runs = [await scheduled(yard, schedule) for _ in range(2)]
+
+    assert [found.usage.unchanged for found in runs] == [0, 0]
+    assert [len(found.ok) for found in runs] == [4, 4]
+    assert not any("if-none-match" in hit.headers for hit in server.hits)
+
+
+async def test_a_job_that_is_paused_between_two_fetches_goes_on_where_it_was(noisy: Noisy) -> None:
+    one = await noisy.crawled()
+    yard = noisy.yard
+    spec = a_spec(f"{noisy.server.url}/", confirm_changes=True, since=one.job.id, per_host=1)
+    job = await yard.jobs.submit(LOCAL, spec)
+    noisy.site.hits.clear()
+    worker = asyncio.create_task(run(yard, job.id))
+    await until(lambda: noisy.site.hits["/p2"] == 1)
+    await yard.jobs.pause(LOCAL, job.id)
+    await worker
+    assert (await outcome(yard, job.id)).job.state is State.PAUSED
+
+    await yard.jobs.resume(LOCAL, job.id)
+    await run(yard, job.id)
+
+    other = await outcome(yard, job.id)
+    assert (other.job.state, other.stored) == (State.COMPLETED, one.stored)
+    assert other.usage.pages == PAGES
+    assert noisy.changed(await noisy.diff(one, other)) == set()

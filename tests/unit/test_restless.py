@@ -1,0 +1,140 @@
+"""Restless places of a text: found by comparing two fetches, and left out of a comparison."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from crawlyard.core.text.difference import MOST_LINES
+from crawlyard.core.text.restless import (
+    MOST_PLACES,
+    Gap,
+    Place,
+    calmed,
+    encoded,
+    ever_restless,
+    gaps,
+    places_of,
+    restless,
+)
+
+
+def text(*middle: str) -> list[str]:
+    return ["# A page", "Its first paragraph.", *middle, "Its last paragraph.", "The end."]
+
+
+def places(one: Sequence[str], other: Sequence[str]) -> Sequence[Place]:
+    return places_of(restless(one, other))
+
+
+def test_what_differs_between_two_fetches_is_a_place() -> None:
+    one = ["a", "10:41:02", "b", "advert one", "buy it", "c"]
+    other = ["a", "10:41:03", "b", "advert two", "c"]
+    assert places(one, other) == [Place(1, 2, 1), Place(3, 5, 2)]
+    assert places(other, one) == [Place(1, 2, 1), Place(3, 4, 2)]
+    assert restless(one, one) == b""
+    assert restless([], ["x"]) == b"[[0,0,1]]"
+
+
+def test_lines_that_are_there_many_times_hold_texts_together_by_their_number() -> None:
+    rows = ["| 0 | 0 |"] * 50
+    one, other = [*rows, "12", *rows, "13", *rows], [*rows, "14", *rows, "15", *rows]
+    assert list(gaps(one, other)) == [Gap(50, 51, 50, 51), Gap(101, 102, 101, 102)]
+
+
+def test_a_clock_a_counter_and_an_advertisement_are_calmed() -> None:
+    before = text("It is 9:00.", "Visitor 17.", "Buy shoes.", "They are red.")
+    after = text("It is 9:30.", "Visitor 23.", "Buy a hat.", "It is black.")
+    again = text("It is 9:31.", "Visitor 24.", "Buy tea.")
+    assert calmed(before, after, (), places(after, again)) == after
+    # by what the earlier run knew of its own text
+    assert calmed(before, after, places(before, again), ()) == after
+    assert calmed(before, after, (), ()) == before
+    shorter = text("It is 9:30.", "Visitor 23.", "Buy a hat.")
+    assert calmed(before, shorter, places(before, again), ()) == shorter
+
+
+def test_an_advertisement_may_have_more_lines_or_none() -> None:
+    full, short, none = text("Buy tea.", "Now."), text("Buy a hat."), text()
+    for before, after, again in (
+        (none, full, short),
+        (short, none, full),
+        (full, none, full),
+        (full, short, none),
+    ):
+        found = calmed(before, after, (), places(after, again))
+        assert (found == after) == (len(before) <= max(len(after), len(again)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (text("Costs 10.", "Visitor 1."), text("Costs 12.", "Visitor 2.")),
+        (text("Costs 10.", "Visitor 1."), text("Visitor 2.")),
+        (text("Visitor 1.", "Costs 10."), text("Visitor 2.")),
+        (text("Visitor 1."), text("Visitor 2.", "Costs 10.")),
+        (text("Visitor 1.", "Costs 10.", "Costs 11."), text("Visitor 2.", "Costs 12.")),
+    ],
+)
+def test_a_change_beside_a_restless_place_stays_one(
+    before: Sequence[str], after: Sequence[str]
+) -> None:
+    again = [line.replace("Visitor 2.", "Visitor 3.") for line in after]
+    assert calmed(before, after, (), places(after, again)) != after
+
+
+def test_a_change_beside_a_counter_is_counted_without_the_counter() -> None:
+    before, after = text("Visitor 1.", "Costs 10."), text("Visitor 2.", "Costs 12.")
+    again = text("Visitor 3.", "Costs 12.")
+    assert calmed(before, after, (), places(after, again)) == text("Visitor 2.", "Costs 10.")
+
+
+def test_an_advertisement_may_wander() -> None:
+    first, second = ["Buy tea.", "Now with", "more leaves."], ["Buy a hat.", "It is", "black."]
+    long = "What the page has to say is longer than that. " * 3
+    one, other = [long, *first, long + long, *second], [long, *second, long + long, *first]
+    assert places(one, other) == [Place(1, 4, 3), Place(5, 8, 3)]
+
+
+def test_what_differs_from_each_run_to_the_next_is_recurring() -> None:
+    versions = [text("10:40"), text("Buy tea.", "10:41"), text("10:42"), text("10:43", "Costs 3.")]
+    assert ever_restless(versions[:2]) == [Place(2, 4, 2)]
+    assert ever_restless(versions[:3]) == [Place(2, 3, 2)]
+    assert ever_restless(versions) == [Place(2, 4, 2)]
+    steady = [text("10:40", "Costs 3."), text("10:40", "Costs 4."), text("10:41", "Costs 5.")]
+    assert ever_restless(steady) == [Place(3, 4, 1)]
+    assert not ever_restless([*steady, steady[-1]])
+    assert not ever_restless([*steady, ["x"] * (MOST_LINES + 1)])
+    other = [*steady[-1][:2], "10:41", "Costs 5.", *steady[-1][4:]]
+    assert ever_restless([steady[0], other]) == [Place(2, 4, 2)]
+
+
+def test_places_that_overlap_are_one() -> None:
+    one, other = (
+        encoded([Place(1, 3, 2), Place(7, 7, 1)]),
+        encoded([Place(2, 5, 4), Place(5, 6, 1)]),
+    )
+    assert places_of(one, other) == [Place(1, 5, 4), Place(5, 6, 1), Place(7, 7, 1)]
+
+
+def test_a_text_that_is_another_one_each_time_has_no_places() -> None:
+    many = range(MOST_PLACES + 1)
+    one, other = ([line for n in many for line in (f"{n}", f"{n} {m}")] for m in "ab")
+    assert restless(one, other) == b""
+    assert restless([*one[:2], *["x"] * MOST_LINES], [*other[:2], *["x"] * MOST_LINES]) == b""
+
+
+@pytest.mark.parametrize("kind", ["alternating", "reversed", "repeated"])
+def test_hostile_texts_take_linear_time(kind: str) -> None:
+    lines = MOST_LINES
+    one = [f"line {n}" for n in range(lines)]
+    other = {
+        "alternating": [line if n % 2 else f"{line}!" for n, line in enumerate(one)],
+        "reversed": one[::-1],
+        "repeated": ["a", "b"] * (lines // 2),
+    }[kind]
+    began = time.process_time()
+    found = list(gaps(one, other))
+    assert calmed(one, other, [Place(0, 5, 5)], [Place(3, 3, 1)])
+    assert found
+    assert time.process_time() - began < 1
