@@ -20,6 +20,10 @@ CASES = {
         '<h2 id=t>Title<a class=headerlink href="#t">¶</a></h2><h3><a href="#u">Under</a></h3>',
         "## Title\n\n### Under",
     ),
+    "and those that have the URL of the page": (
+        '<h2>V<a href="page#v">¶</a></h2><h3>W <a href="http://h.example/dir/page#w">#</a></h3>',
+        "## V\n\n### W",
+    ),
     "links are absolute": (
         '<a href="../x#y">x</a> <a href="?q=1">q</a> <img src="p.png" alt=P>',
         (
@@ -105,6 +109,16 @@ CASES = {
 def test_markdown(name: str) -> None:
     html, expected = CASES[name]
     assert markdown(html) == expected
+
+
+def test_words_are_not_joined_in_text() -> None:
+    for html, expected in [
+        ("<pre>npm i<br><span>npm t<br></span></pre>", "npm i\nnpm t"),
+        ("<pre><code><div>one</div><div>two</div></code></pre>", "one\ntwo"),
+        ("<table><tr><td>w<div>x</div>y<p>z</p><td>b<tr><td>1<td>2</table>", "w x y z b 1 2"),
+    ]:
+        assert " ".join(markdown(html, TextMode.MAIN).split()) == " ".join(expected.split()), html
+    assert markdown("<pre>a<br>b</pre>", TextMode.MAIN) == "a\nb"
 
 
 def test_the_whole_page_has_its_navigation_too_but_nothing_hidden() -> None:

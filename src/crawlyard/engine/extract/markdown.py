@@ -22,6 +22,8 @@ _MAX_MARKED = 10_000  # emphasis of a page that is marked by our own rules
 _MAX_PIECES = 20_000  # that inline code of a page is split into
 
 _SIGNS = frozenset({"", "¶", "#", "§", "🔗", "permalink", "link", "anchor"})
+_ONLY_SIGNS = frozenset({"¶", "#", "§", "🔗"})
+_OTHER_PERMALINKS = ":is(h1,h2,h3,h4,h5,h6,dt) a[href*='#']:not([href^='#'])"  # by their whole URL
 _MOST_NAMES = 1_000  # characters of a class attribute that are read
 _HEADINGS = "h1,h2,h3,h4,h5,h6,dt"
 _LANGUAGE = re.compile(
@@ -29,6 +31,8 @@ _LANGUAGE = re.compile(
 )
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plain", "plaintext", "notranslate"})
 _NO_LANGUAGE |= {"highlight", "nohighlight"}
+_LINES = ("pre br", "pre div")
+_BLOCKS = ("td div", "td p", "th div", "th p")
 _PARTS = "tbody,thead,tfoot,tr,td,th,colgroup"
 _NOT_IN_CODE = ("code > a[href]", "code > br")
 _INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words: they hide them from a search
@@ -42,11 +46,26 @@ def whole_text(document: Document) -> str:
 
 def to_text(document: Document) -> str:
     """Return the body of *document* as text; the tree is changed."""
+    lines = [node for css in _LINES for node in document.select(css)]
+    blocks = [node for css in _BLOCKS for node in document.select(css)]
     body = _tidied(document)
     if body is None:
         return ""
+    # the renderer would join the words around them
+    for line in lines:
+        if line.previous_sibling is not None:
+            line.insert_before(Text("\n"))
+    for block in blocks:
+        if _has_words(block.previous_sibling):
+            block.insert_before(Element("br"))
+        if _has_words(block.next_sibling):
+            block.insert_after(Element("br"))
     _limit_grids(document)
     return _searchable(body.to_text())
+
+
+def _has_words(node: Node | None) -> bool:
+    return isinstance(node, Text) and bool(node.data.strip())
 
 
 def to_markdown(document: Document, base: Base) -> str:
@@ -75,14 +94,12 @@ def _searchable(text: str) -> str:
 def _tidied(document: Document) -> Element | None:
     """Drop permalinks, name the language of code, unfold tables; return the body."""
     permalinks, blocks = document.select('a[href^="#"]'), document.select("pre")
+    others = document.select(_OTHER_PERMALINKS)
     codes = {part.closest("code") for css in _NOT_IN_CODE for part in document.select(css)}
     tables, marks = document.select("table"), document.select("dt span.classifier")
     body = document.select_one("body")
-    for link in permalinks:  # all is found before the tree is changed: then the index is gone
-        if link.text.strip().lower() in _SIGNS and not link.select_one("img"):
-            link.decompose()
-        elif link.closest(_HEADINGS):
-            link.unwrap()
+    # all is found before the tree is changed: then the index is gone
+    _drop_permalinks(permalinks, others)
     for block in blocks:
         _name_language(block)
     parts = _parts(document) if document.select_one("table table") else None
@@ -97,6 +114,18 @@ def _tidied(document: Document) -> Element | None:
     for mark in marks:
         mark.insert_before(Text(" : "))  # Sphinx draws it with CSS
     return body
+
+
+def _drop_permalinks(own: Iterable[Element], others: Iterable[Element]) -> None:
+    """Drop the signs beside headings; *own* are links that begin with "#"."""
+    for link in own:
+        if link.text.strip().lower() in _SIGNS and not link.select_one("img"):
+            link.decompose()
+        elif link.closest(_HEADINGS):
+            link.unwrap()
+    for link in others:
+        if link.text.strip() in _ONLY_SIGNS:
+            link.decompose()
 
 
 def _split(code: Element) -> None:
