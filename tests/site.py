@@ -227,12 +227,11 @@ def ahead_s(times: Sequence[float], delay_s: float) -> float:
     return worst
 
 
-def hurried(hits: Iterable[Hit], delay_s: float, late_s: float = 0.0) -> dict[str, str]:
+def hurried(hits: Iterable[Hit], delay_s: float) -> dict[str, str]:
     """Return what is wrong with the pace at which each host was asked; empty: nothing.
 
-    Two requests may be a delay apart less `JITTER_S`, and less *late_s*, by which an
-    instant may be used late; over longer spans they catch up with no more than that, and
-    most of them are a whole delay apart.
+    Two requests may be a delay apart less `JITTER_S`; over longer spans they catch up with no
+    more than that, and most of them are a whole delay apart.
     """
     arrivals: dict[str, list[float]] = {}
     for hit in hits:
@@ -242,7 +241,7 @@ def hurried(hits: Iterable[Hit], delay_s: float, late_s: float = 0.0) -> dict[st
         times.sort()
         usual = median_low([b - a for a, b in pairwise(times)] or [delay_s])
         early = ahead_s(times, delay_s)
-        if early > late_s + JITTER_S or usual < _USUAL_GAP * delay_s:
+        if early > JITTER_S or usual < _USUAL_GAP * delay_s:
             wrong[host] = (
                 f"{len(times)} requests: {early:.3f} s too early; of {delay_s} s, {usual:.3f} s"
             )

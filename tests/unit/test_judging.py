@@ -51,11 +51,8 @@ def test_a_pace_that_is_not_kept_is_named() -> None:
         assert list(hurried(hits, PACE_S)) == ["h"], name
 
 
-def test_an_instant_that_may_be_used_late_is_so_by_no_more() -> None:
-    hits = paced(9, late={4: 0.075})
-    assert list(hurried(hits, PACE_S)) == ["h"]
-    assert list(hurried(hits, PACE_S, late_s=0.01)) == ["h"]
-    assert hurried(hits, PACE_S, late_s=0.02) == {}
+def test_a_gap_that_is_shorter_than_the_way_of_a_request_explains_is_named() -> None:
+    assert list(hurried(paced(9, late={4: 0.075}), PACE_S)) == ["h"]
 
 
 def test_most_at_once_counts_overlapping_requests() -> None:
