@@ -69,15 +69,20 @@ async def stored(store: Store, job_id: str) -> list[str]:
     return urls(p.page for p in await store.pages.pages(job_id, PageQuery(), 1000))
 
 
+def whole(job_no: int) -> Lease:
+    """Return a lease that says of which job something is asked, and no more."""
+    return Lease(job_id="", job_no=job_no, worker="", attempt=0, seq=0, version=0)
+
+
 async def waiting(store: Store, job_no: int, **asked: Any) -> list[str]:
     """Return the URLs that wait, breadth first unless asked otherwise."""
     asked = {"limit": 100, "depth_first": False} | asked
-    return [target.url for target in await store.frontier.load(job_no, **asked)]
+    return [target.url for target in await store.frontier.load(whole(job_no), **asked)]
 
 
 async def fingerprints(store: Store, job_no: int) -> list[int]:
     """Return all that is known, sorted."""
-    return sorted([fp async for chunk in store.frontier.known(job_no) for fp in chunk])
+    return sorted([fp async for chunk in store.frontier.known(whole(job_no)) for fp in chunk])
 
 
 async def names(store: Store, job_id: str) -> list[str]:

@@ -93,7 +93,7 @@ async def test_it_is_given_back_with_its_last_batch_and_joined_by_the_one_that_a
     store: Store,
 ) -> None:
     leases = await crowded(store, "w1", "w1", "w1", "w1")
-    [first, *_] = await store.spread.load(leases[3], 100, depth_first=False)
+    [first, *_] = await store.frontier.load(leases[3], 100, depth_first=False)
     await asks(store, "w2")
 
     early = await joined(store, "w2", LATER)
@@ -106,7 +106,7 @@ async def test_it_is_given_back_with_its_last_batch_and_joined_by_the_one_that_a
     assert claim is not None
     assert (claim.lease.shard, claim.shard.usage.pages) == (leases[3].shard, 1)
     assert await store.leases.orders([claim.lease]) == [Order.GO_ON]
-    rest = await store.spread.load(claim.lease, 100, depth_first=False)
+    rest = await store.frontier.load(claim.lease, 100, depth_first=False)
     assert first.url not in {target.url for target in rest}
 
 
@@ -133,7 +133,7 @@ async def test_a_worker_asks_for_nothing_that_it_may_not_run(store: Store) -> No
     assert not await asks(store, "w2")
     assert not await asks(store, "w2", tags=frozenset({"gpu"}), least=Priority.URGENT)
     assert not await asks(store, "w2", only="another")
-    [target, *_] = await store.spread.load(leases[0], 1, depth_first=False)
+    [target, *_] = await store.frontier.load(leases[0], 1, depth_first=False)
     await sent(store, leases[0], a_batch((), [done(target)]), LATER)
     spent = replace(user, quota=Quota(pages_per_day=1), version=user.version + 1)
     await store.users.save(spent, its_event(await state(store, leases[0])))
@@ -147,7 +147,7 @@ async def test_a_worker_asks_for_nothing_that_it_may_not_run(store: Store) -> No
 async def test_shards_in_which_nothing_waits_count_for_nobody(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w1")
     for lease in leases[1:]:
-        waiting = await store.spread.load(lease, 100, depth_first=False)
+        waiting = await store.frontier.load(lease, 100, depth_first=False)
         await sent(store, lease, a_batch((), [done(target) for target in waiting]), LATER)
 
     assert await joined(store, "w2", LATER) is not None

@@ -132,7 +132,7 @@ class TestURLs:
         await recorded(store, claim.lease, a_batch(targets, [done(targets[0])]))
 
         for deep in (False, True):
-            order = await store.frontier.load(claim.lease.job_no, 10, depth_first=deep)
+            order = await store.frontier.load(claim.lease, 10, depth_first=deep)
             known = [await store.frontier.find(claim.job.id, t.fp) for t in order]
             places = [
                 await store.inquiries.before(claim.job.id, one, depth_first=deep)

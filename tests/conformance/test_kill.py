@@ -60,7 +60,7 @@ async def test_a_killed_worker_loses_at_most_its_last_batch(backend: Backend, af
     assert acknowledged[-1] <= shard.seq <= acknowledged[-1] + 1
     assert (shard.usage.pages, shard.usage.discovered) == (10 * shard.seq, 20 * shard.seq)
     pages = await store.pages.pages(job.id, PageQuery(), 10_000)
-    waiting = await store.frontier.load(again.lease.job_no, 10_000, depth_first=False)
+    waiting = await store.frontier.load(again.lease, 10_000, depth_first=False)
     assert len(pages) == len(waiting) == 10 * shard.seq
     assert len(await fingerprints(store, again.lease.job_no)) == 20 * shard.seq
     await store.close()

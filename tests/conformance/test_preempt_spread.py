@@ -69,7 +69,7 @@ async def test_its_last_batch_is_taken_and_the_rest_waits_for_whoever_has_a_slot
 ) -> None:
     leases = await low(store, "w1", "w2")
     shard = leases[1].shard
-    [first, *_] = await store.spread.load(leases[1], 100, depth_first=False)
+    [first, *_] = await store.frontier.load(leases[1], 100, depth_first=False)
     await taken(store, "w2")
 
     nobody = [
@@ -84,7 +84,7 @@ async def test_its_last_batch_is_taken_and_the_rest_waits_for_whoever_has_a_slot
     assert further is None
     [again] = [c for c in others if c is not None and c.lease.shard == shard]
     assert again.lease.attempt == leases[1].attempt + 1
-    rest = await store.spread.load(again.lease, 100, depth_first=False)
+    rest = await store.frontier.load(again.lease, 100, depth_first=False)
     assert first.url not in {t.url for t in rest}
     assert again.shard.usage.pages == 1
     assert await store.leases.orders([again.lease, leases[1]]) == [Order.GO_ON, Order.LOST]

@@ -18,6 +18,7 @@ from tests.conformance.steps import (
     shard_of,
     stored,
     waiting,
+    whole,
 )
 
 LATER = NOW + timedelta(seconds=3)
@@ -44,7 +45,7 @@ class TestWhatIsWritten:
 
         assert answer.order is Order.GO_ON
         no = claim.lease.job_no
-        assert await store.frontier.load(no, 10, depth_first=False) == [seed, child]
+        assert await store.frontier.load(whole(no), 10, depth_first=False) == [seed, child]
         assert await fingerprints(store, no) == sorted([seed.fp, child.fp])
 
     async def test_a_target_that_is_known_is_left_as_it_is(self, store: Store) -> None:
@@ -55,7 +56,7 @@ class TestWhatIsWritten:
         again = replace(known, depth=0, tries=5)
         await recorded(store, answer.lease, a_batch([again, a_target("new", depth=1)]))
 
-        [first, _] = await store.frontier.load(claim.lease.job_no, 10, depth_first=False)
+        [first, _] = await store.frontier.load(claim.lease, 10, depth_first=False)
         assert first == known
 
     async def test_how_dates_proved_is_replaced_by_host(self, store: Store) -> None:
@@ -114,7 +115,7 @@ class TestWhatIsWritten:
         again = [Outcome(t, TargetState.WAITING) for t in tried]
         await recorded(store, answer.lease, a_batch([new], again))
 
-        assert await store.frontier.load(claim.lease.job_no, 10, depth_first=False) == tried
+        assert await store.frontier.load(claim.lease, 10, depth_first=False) == tried
 
     async def test_a_failed_try_and_the_good_one_may_be_in_one_batch(self, store: Store) -> None:
         claim = await claimed(store)

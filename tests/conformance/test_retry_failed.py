@@ -49,7 +49,7 @@ async def test_all_failed_targets_wait_again_and_their_tries_begin_anew(store: S
     count = await retried(store, claim.job.id)
 
     assert count == 3
-    assert await store.frontier.load(claim.lease.job_no, 10, depth_first=False) == [
+    assert await store.frontier.load(claim.lease, 10, depth_first=False) == [
         SLOW,
         GONE,
         BUSY,

@@ -168,7 +168,7 @@ SINCE_THE_FIRST = {
         "unchanged_since",
         "body_of",
     ),
-    "jobs": ("based_on",),
+    "jobs": ("based_on", "dealt"),
     "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
 }
 """The columns that revisions have added to the first release's tables."""

@@ -96,16 +96,16 @@ async def test_a_shard_loads_its_own_hosts_alone_in_the_order_of_the_strategy(
     assert second is not None
 
     for lease in (first.lease, second.lease):
-        mine = await store.spread.load(lease, 100, depth_first=False)
+        mine = await store.frontier.load(lease, 100, depth_first=False)
         assert {t.host for t in mine} == set(of(lease.shard))
         assert [t.depth for t in mine] == sorted(t.depth for t in mine)
-        upside_down = await store.spread.load(lease, 100, depth_first=True)
+        upside_down = await store.frontier.load(lease, 100, depth_first=True)
         assert upside_down == list(reversed(mine))
-        without = await store.spread.load(
+        without = await store.frontier.load(
             lease, 100, depth_first=False, without=of(lease.shard)[:1]
         )
         assert {t.host for t in without} == set(of(lease.shard)[1:])
-        assert len(await store.spread.load(lease, 2, depth_first=False)) == 2
+        assert len(await store.frontier.load(lease, 2, depth_first=False)) == 2
 
 
 async def test_targets_that_waited_before_a_job_was_spread_are_dealt(store: Store) -> None:
@@ -124,7 +124,7 @@ async def test_targets_that_waited_before_a_job_was_spread_are_dealt(store: Stor
     others = [await joined(store, f"w{n}") for n in range(2, 5)]
 
     leases = [first.lease, *(c.lease for c in others if c is not None)]
-    loaded = [t for one in leases for t in await store.spread.load(one, 100, depth_first=False)]
+    loaded = [t for one in leases for t in await store.frontier.load(one, 100, depth_first=False)]
     assert sorted(t.url for t in loaded) == sorted(t.url for t in targets())
 
 
@@ -151,7 +151,7 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
 
     every = {t.fp: t.host for t in (*waiting, *untold, *(one.target for one in kept_out))}
     for shard in range(1, SHARDS + 1):
-        chunks = [c async for c in store.frontier.known(first.lease.job_no, shard, SHARDS)]
+        chunks = [c async for c in store.frontier.known(replace(first.lease, shard=shard))]
         read = [fp for some in chunks for fp in some]
         assert sorted(read) == sorted(fp for fp, host in every.items() if host in of(shard))
     some = [*list(every)[:3], 1, 2]
@@ -211,14 +211,14 @@ async def test_a_shard_that_leaves_gives_its_part_of_a_limit_back(store: Store) 
     await left(store, first.lease)
     got = [second.share.budget["pages"]]
     for _ in range(10):  # a batch with a page each: until the limit is used up
-        [target, *_] = await store.spread.load(second.lease, 1, depth_first=False)
+        [target, *_] = await store.frontier.load(second.lease, 1, depth_first=False)
         answer = await sent(store, second.lease, a_batch(outcomes=[done(target)]))
         assert answer.share is not None
         second = replace(second, lease=answer.lease)
         got.append(answer.share.budget["pages"])
         if answer.share.over:
             break
-        if not await store.spread.load(second.lease, 1, depth_first=False):
+        if not await store.frontier.load(second.lease, 1, depth_first=False):
             break
 
     assert sum(s.usage.pages for s in (await store.spread.shards(first.job.id)).values()) <= 10

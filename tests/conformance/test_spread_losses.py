@@ -57,7 +57,7 @@ async def test_what_a_lost_worker_might_have_used_is_refused_at_once(store: Stor
     await sent(store, first.lease, a_batch(found=targets()))
     second = await joined(store, "w2")
     assert second is not None
-    [target, *_] = await store.spread.load(second.lease, 1, depth_first=False)
+    [target, *_] = await store.frontier.load(second.lease, 1, depth_first=False)
 
     await store.leases.take_back(NOW + LEASE * 2, {"w2"}, requeued)
     late = await sent(store, second.lease, a_batch(outcomes=[done(target)]))
@@ -281,7 +281,7 @@ class Walk:
         n = self.chance.randrange(len(self.held))
         lease, budget = self.held[n]
         most = 3 if budget is None else min(3, budget)
-        waiting = await self.store.spread.load(lease, most, depth_first=False)
+        waiting = await self.store.frontier.load(lease, most, depth_first=False)
         found = self.chance.sample(list(self.world.values()), 4)
         batch = a_batch(found, [done(t) for t in waiting[:most]])
         answer = await sent(self.store, lease, batch, self.now)

@@ -117,7 +117,7 @@ async def test_a_full_disk_is_named_and_the_transaction_leaves_nothing_behind(
     with pytest.raises(StoreFull, match=r"yard\.db has no room left"):
         await recorded(store, claim.lease, batch)
     before = await store.jobs.get(claim.job.id)
-    left = await store.frontier.load(claim.lease.job_no, 10, depth_first=False)
+    left = await store.frontier.load(claim.lease, 10, depth_first=False)
     await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1000000"))
     answer = await recorded(store, claim.lease, batch)
 

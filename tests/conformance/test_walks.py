@@ -36,6 +36,7 @@ from crawlyard.store.tables import metadata
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.conformance.conftest import Backend
 from tests.conformance.model import Fate, Model, ModelJob
+from tests.conformance.steps import whole
 
 if TYPE_CHECKING:
     from crawlyard.store.store import Store
@@ -293,7 +294,7 @@ class Walk(RuleBasedStateMachine):
         numbers = {h.lease.job_id: h.lease.job_no for h in self.held}
         for job_id, no in numbers.items():
             known = self.model.jobs[job_id]
-            waiting = self.run(self.store.frontier.load(no, 10_000, depth_first=False))
+            waiting = self.run(self.store.frontier.load(whole(no), 10_000, depth_first=False))
             assert [t.url for t in waiting] == ([] if known.deleted else known.waiting())
 
     @invariant()

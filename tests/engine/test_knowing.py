@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.checkpoint import Asker, Claim
+from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.run import JobRun
@@ -34,7 +34,7 @@ class LongFrontier:
     meanwhile: Callable[[], Awaitable[None]]
     read: int = 0
 
-    async def known(self, _job_no: int, _shard: int, _of: int) -> AsyncIterator[Sequence[int]]:
+    async def known(self, _lease: Lease) -> AsyncIterator[Sequence[int]]:
         for chunk in range(CHUNKS):
             self.clock.leapt += A_CHUNK
             self.read += 1

@@ -294,7 +294,7 @@ class JobRun:
         if lease.shard:
             starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
             known |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
-        async for chunk in frontier.known(lease.job_no, lease.shard, lease.of):
+        async for chunk in frontier.known(lease):
             known.update(chunk)
             if clock.monotonic() - beaten >= BEAT_EVERY_S:
                 await self._beat()
@@ -314,23 +314,14 @@ class JobRun:
 
     async def _load(self, limit: int, without: Collection[str]) -> Sequence[Target]:
         """Return waiting targets from the store, except those of the hosts *without*."""
-        spec, lease, store, crawl = (
-            self.job.spec,
-            self.lease,
-            self._store,
-            self._state.crawl,
-        )
-        deep = spec.strategy is Strategy.DEPTH_FIRST
-        if not lease.shard:
-            return await self._patiently(
-                lambda: store.frontier.load(lease.job_no, limit, depth_first=deep, without=without)
-            )
+        spec, lease, crawl = self.job.spec, self.lease, self._state.crawl
+        frontier, deep = self._store.frontier, spec.strategy is Strategy.DEPTH_FIRST
         targets = await self._patiently(
-            lambda: store.spread.load(lease, limit, depth_first=deep, without=without)
+            lambda: frontier.load(lease, limit, depth_first=deep, without=without)
         )
-        if targets and crawl is not None and spec.scope in _OF_MANY_HOSTS:
+        if lease.shard and targets and crawl is not None and spec.scope in _OF_MANY_HOSTS:
             # read after the load: the redirects that brought these targets in are stored by now
-            crawl.add_roots(await self._patiently(lambda: store.frontier.roots(lease.job_no)))
+            crawl.add_roots(await self._patiently(lambda: frontier.roots(lease.job_no)))
         return targets
 
     async def _opened_log(self) -> JobLog:

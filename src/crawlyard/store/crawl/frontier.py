@@ -32,9 +32,9 @@ from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.jobs.shards import dealt_to
 from crawlyard.store.tables.jobs import (
     FAILED,
-    IN_BUCKET,
     PRESENT,
     SEED_HOP,
     WAITING,
@@ -97,42 +97,58 @@ class FrontierStore(StorePart):
     def load(
         self,
         conn: Connection,
-        job_no: int,
+        lease: Lease,
         limit: int,
         *,
         depth_first: bool,
         without: Collection[str] = (),
     ) -> list[Target]:
-        """Return at most *limit* waiting targets in the order of the crawl strategy.
+        """Return at most *limit* waiting targets of a job, or of the hosts of a shard.
 
-        Breadth first: smallest depth first, then oldest first. Depth first: largest depth first,
-        then newest first. Hosts in *without* are left out.
+        They are in the order of the crawl strategy. Breadth first: smallest depth first, then
+        oldest first. Depth first: largest depth first, then newest first. Hosts in *without* are
+        left out.
         """
-        return waiting_targets(
-            conn, job_no, limit, WAITING, depth_first=depth_first, without=without
+        no, order = lease.job_no, (frontier.c.depth, frontier.c.id)
+        mine = dealt_to(lease.shard, lease.of) if lease.shard else WAITING
+        statement = (
+            select(frontier)
+            .where(frontier.c.job_no == no, mine, exists().where(jobs.c.no == no, PRESENT))
+            .order_by(*((c.desc() for c in order) if depth_first else order))
+            .limit(limit)
         )
+        if without:
+            statement = statement.where(frontier.c.host.not_in(sorted(without)))
+        return [target_of(row) for row in conn.execute(statement).mappings()]
 
-    async def known(self, job_no: int, shard: int = 0, of: int = 0) -> AsyncIterator[Sequence[int]]:
+    async def known(self, lease: Lease) -> AsyncIterator[Sequence[int]]:
         """Yield the fp of every target ever found or skipped, in chunks, in no particular order.
 
-        With *shard*, one of *of*, only those of its hosts.
+        They are those of a job, or of the hosts of a shard.
         """
-        ranges: Sequence[int | None] = (None,)
-        if shard and await self._database.read(partial(_is_large_and_dealt, job_no=job_no)):
-            ranges = buckets_of(shard, of)
-        for bucket in ranges:
-            own = (shard, of) if shard and bucket is None else None
+        job_no, of_hosts = lease.job_no, None
+        buckets: Sequence[int] = ()
+        if lease.shard:
+            buckets = buckets_of(lease.shard, lease.of)
+            if not await self._database.read(partial(_is_dealt, job_no=job_no)):
+                buckets, of_hosts = (), (lease.shard, lease.of)
+        walks: Sequence[Sequence[int]] = [buckets]
+        while walks:
+            walk, *walks = walks
             after: int | None = None
             while True:
-                work = partial(_known, job_no=job_no, bucket=bucket, own=own, after=after)
+                work = partial(_known, job_no=job_no, buckets=walk, own=of_hosts, after=after)
                 fps, after = await self._database.read(work)
+                if after is not None and len(walk) > 1:
+                    walks = [[bucket] for bucket in walk]  # too many for one chunk
+                    break
                 if fps:
                     yield fps
                 if after is None:
                     break
 
     async def known_among(self, job_no: int, fps: Sequence[int]) -> set[int]:
-        """Return those of *fps* that `known` yields."""
+        """Return those of *fps* that were ever found or skipped."""
         found: set[int] = set()
         for first in range(0, len(fps), FPS_AT_ONCE):
             some = fps[first : first + FPS_AT_ONCE]
@@ -173,28 +189,6 @@ class FrontierStore(StorePart):
         return KNOWN_URLS.all(conn, query)
 
 
-def waiting_targets(
-    conn: Connection,
-    job_no: int,
-    limit: int,
-    which: ColumnElement[bool],
-    *,
-    depth_first: bool,
-    without: Collection[str],
-) -> list[Target]:
-    """Return targets of a job that *which* holds for; see `FrontierStore.load`."""
-    order = (frontier.c.depth, frontier.c.id)
-    statement = (
-        select(frontier)
-        .where(frontier.c.job_no == job_no, which, exists().where(jobs.c.no == job_no, PRESENT))
-        .order_by(*((c.desc() for c in order) if depth_first else order))
-        .limit(limit)
-    )
-    if without:
-        statement = statement.where(frontier.c.host.not_in(sorted(without)))
-    return [target_of(row) for row in conn.execute(statement).mappings()]
-
-
 def roots(conn: Connection, job_no: Select[int]) -> list[str]:
     """Return the URLs that seeds of a job redirected to, in the order they were found."""
     found = select(frontier.c.url).where(frontier.c.job_no == job_no.scalar_subquery(), SEED_HOP)
@@ -233,11 +227,11 @@ def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
 def _known(
     conn: Connection,
     job_no: int,
-    bucket: int | None,
+    buckets: Sequence[int],
     own: tuple[int, int] | None,
     after: int | None,
 ) -> tuple[Sequence[int], int | None]:
-    """Return a chunk of the known fps of a job, of one *bucket* unless it is ``None``.
+    """Return a chunk of the known fps of a job, in some *buckets* or, if there are none, of all.
 
     Also return where the next chunk begins, ``None`` if this is the last one. With *own*, a shard
     and how many there are, only those of its hosts.
@@ -245,11 +239,13 @@ def _known(
     # an index covers the query unless it reads hosts: the unique one, or that of buckets
     columns = (frontier.c.fp,) if own is None else (frontier.c.fp, frontier.c.host)
     there = [frontier.c.job_no == job_no, exists().where(jobs.c.no == job_no, PRESENT)]
-    if bucket is not None:
-        there.append(frontier.c.bucket == bucket)
+    if buckets:
+        there.append(frontier.c.bucket.in_(buckets))
     if after is not None:
         there.append(frontier.c.fp > after)
-    statement = select(*columns).where(*there).order_by(frontier.c.fp).limit(CHUNK)
+    statement = select(*columns).where(*there).limit(CHUNK)
+    if len(buckets) <= 1:  # several are not walked in the order of fps
+        statement = statement.order_by(frontier.c.fp)
     fps: Sequence[int]
     if own is None:
         fps = read = conn.scalars(statement).all()
@@ -261,14 +257,9 @@ def _known(
     return fps, read[-1] if len(read) == CHUNK else None
 
 
-def _is_large_and_dealt(conn: Connection, job_no: int) -> bool:
-    """Return whether a job has more than one chunk of targets, and all of them have buckets.
-
-    Those that were closed before the job was spread have none.
-    """
-    mine = select(func.count()).where(frontier.c.job_no == job_no)
-    total, dealt = mine.scalar_subquery(), mine.where(IN_BUCKET).scalar_subquery()
-    return bool(conn.scalar(select(and_(total > CHUNK, total == dealt))))
+def _is_dealt(conn: Connection, job_no: int) -> bool:
+    """Return whether all targets of a spread job have buckets."""
+    return conn.scalar(select(jobs.c.dealt).where(jobs.c.no == job_no)) == 1
 
 
 def _among(conn: Connection, job_no: int, fps: Sequence[int]) -> Sequence[int]:

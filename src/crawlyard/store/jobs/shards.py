@@ -34,6 +34,7 @@ from crawlyard.store.jobs.shard_rules import Parts, resting, to_yield
 from crawlyard.store.tables.jobs import (
     DEALT,
     HELD,
+    IN_BUCKET,
     PRESENT,
     RUNNING,
     WAITING,
@@ -99,7 +100,16 @@ def recut(conn: Connection, no: int, of: int) -> None:
 
 
 def deal(conn: Connection, no: int) -> None:
-    """Set the bucket of each waiting target of a job that has none, by its host."""
+    """Set the bucket of each waiting target of a job that has none, by its host.
+
+    Also store whether all targets have one: those that were closed before the job was spread don't.
+    """
+    every = select(func.count()).where(frontier.c.job_no == no)
+    # two indexes have the counts; to find that all have a bucket, the table would be read
+    dealt = conn.scalar(every) == conn.scalar(every.where(IN_BUCKET))
+    conn.execute(update(jobs).where(jobs.c.no == no).values(dealt=int(dealt)))
+    if dealt:
+        return
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
     while found := conn.execute(statement).all():

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, TypeVar
 from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
-from crawlyard.core.crawl.page import ErrorKind, Target
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.attempts import AttemptEnd, Decide
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Shard
@@ -20,7 +20,7 @@ from crawlyard.core.jobs.spec import Spread, hosts_in
 from crawlyard.core.jobs.spread import Extent, shards_for
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
-from crawlyard.store.crawl.frontier import reopen, waiting_targets
+from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
@@ -40,7 +40,6 @@ from crawlyard.store.jobs.shard_rules import (
 from crawlyard.store.jobs.shards import (
     PART,
     deal,
-    dealt_to,
     extent_of,
     first_waiting,
     joinable,
@@ -170,22 +169,6 @@ class SpreadStore(StorePart):
         held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
         mine = (shards.c.shard == lease.shard, *held)
         return _take(conn, lease.job_no, mine, now, decide)
-
-    @reads
-    def load(
-        self,
-        conn: Connection,
-        lease: Lease,
-        limit: int,
-        *,
-        depth_first: bool,
-        without: Collection[str] = (),
-    ) -> list[Target]:
-        """Return waiting targets of the hosts of a shard, like `FrontierStore.load`."""
-        mine = dealt_to(lease.shard, lease.of)
-        return waiting_targets(
-            conn, lease.job_no, limit, mine, depth_first=depth_first, without=without
-        )
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
         """Return wakeups for shards that a worker could `join`, one per distinct requirements.

@@ -13,6 +13,7 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("shards", sa.Column("asked_by", CleanText()))
+    op.add_column("jobs", sa.Column("dealt", sa.SmallInteger()))
     only = sa.text("bucket IS NOT NULL")
     op.create_index(
         "frontier_known",
