@@ -110,8 +110,8 @@ async def test_a_commit_that_the_standby_cannot_know_of_is_neither_repeated_nor_
 async def test_a_crawl_whose_last_commits_are_lost_loses_no_page_and_stores_none_twice(
     pair: Pair, site_server: Serve, tmp_path: Path, lost: str
 ) -> None:
-    site = GraphSite(tree(6, 4))
-    server = await site_server(site, latency_s=0.05)
+    site = GraphSite(tree(6, 3))
+    server = await site_server(site, latency_s=0.1)
     async with opened(tmp_path, database_url=pair.url, lease_s=6) as yard:
         job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
 
