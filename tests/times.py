@@ -1,12 +1,27 @@
-"""A plugin: how many tests run side by side, and where the time of a run went."""
+"""How many tests run side by side, where the time of a run went, and how busy the machine is."""
 
 import os
+import subprocess
+import sys
 from collections import defaultdict
 from pathlib import PurePosixPath
+from time import monotonic
 
 import pytest
 
 SLOWEST = 15
+
+
+def slowness() -> float:
+    """Return how much longer a process takes right now than the processor time it needs.
+
+    Tests of what is promised in seconds allow for so much: other programs may run beside them.
+    """
+    began = monotonic()
+    with subprocess.Popen([sys.executable, "-c", "import crawlyard.yard"]) as process:
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return max(1.0, (monotonic() - began) / (used.ru_utime + used.ru_stime))
 
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist

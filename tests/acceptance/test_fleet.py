@@ -4,13 +4,11 @@ import os
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -22,6 +20,7 @@ from sqlalchemy.engine import make_url
 from crawlyard.demo.hits import Hit
 from tests.acceptance.shell import SLOW, Shell, a_site, asked_twice, emptied, rest, until
 from tests.site import read_log
+from tests.times import slowness
 
 PAGES = 120
 ALONE = ("work", "--no-scheduler", "--no-webhooks", "--no-janitor")
@@ -152,14 +151,6 @@ def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet:
     assert fleet.pages() == PAGES
 
 
-def slowness() -> float:
-    """Return how much longer than the processor time it needs a process takes right now."""
-    began, before = monotonic(), getrusage(RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", "import crawlyard.yard"], check=True)
-    took, after = monotonic() - began, getrusage(RUSAGE_CHILDREN)
-    return took / (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
-
-
 @pytest.mark.slow
 @pytest.mark.postgres
 @pytest.mark.timeout(600)
@@ -179,7 +170,7 @@ def test_another_machine_asks_within_three_seconds_of_a_kill_and_keeps_the_pace(
             processes[dying.name].kill()
             processes[dying.name].wait()
             first = fleet.first_of(other, killed_at)
-            took.append((first.at - killed_at) / max(1.0, slowness()))
+            took.append((first.at - killed_at) / slowness())
             gaps.append(first.at - max(hit.at for hit in fleet.hits() if hit.at < first.at))
             processes[dying.name] = stack.enter_context(dying.working())
             seen = len(fleet.hits())
@@ -243,7 +234,7 @@ def test_a_worker_that_was_stopped_past_its_lease_sends_nothing_for_a_job_that_i
         eventually(fleet.is_completed)
 
     agent = (one if is_first else two).agent
-    assert began.at - stopped_at < (LEASE_S + 2) * max(1.0, slowness())
+    assert began.at - stopped_at < (LEASE_S + 2) * slowness()
     assert [hit for hit in fleet.hits() if hit.user_agent == agent and hit.at > woken_at] == []
     assert fleet.pages() == PAGES
 

@@ -29,7 +29,6 @@ TICKER_STEP_S = 15
 
 _LOOK_EVERY_S = 0.1
 _LOCKED_S = 3.0
-_UNAVAILABLE = 6  # the exit code of a worker that cannot open the store
 _DRAIN_S = 90.0  # for a worker to end after SIGTERM, on a machine that is busy
 
 
@@ -122,9 +121,8 @@ class Fleet:
                     self._has_ended(place, code)
 
     def _has_ended(self, place: Place, code: int) -> None:
-        """Note how a worker ended, unless the store was away when it was started."""
-        if code != _UNAVAILABLE:
-            self.ended.append((place.worker, code))
+        """Note how a worker ended."""
+        self.ended.append((place.worker, code))
 
     def _has_begun(self, place: Place) -> bool:
         """Tell whether a worker has said anything: before, a signal ends it as any program."""

@@ -140,6 +140,7 @@ class History:
     said: Sequence[Said] = ()
     ledgers: Sequence[Ledger] = ()
     pace: Pace | None = None
+    slowness: float = 1.0  # how much longer than the processor time it needs a process took
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

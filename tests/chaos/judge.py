@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
+from statistics import median
 
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from tests.chaos.history import Asked, Fault, History, Hold, holds
+from tests.chaos.history import Asked, Fault, History, Hold, Kind, holds
 from tests.chaos.judge_moves import (
     CHECKPOINT_S,
     disobeyed,
@@ -30,6 +31,9 @@ SLACK_S = 0.5
 LATE = 2
 """Requests that may reach a host together after their instants: one process may be slow."""
 
+AGAIN_S = 4.0
+"""Whoever takes over a job of a killed worker asks its host this soon: half of them, at least."""
+
 _Held = Mapping[str, Sequence[Hold]]
 
 
@@ -42,6 +46,7 @@ def broken(history: History) -> list[str]:
         *_wrong_pages(history),
         *_asked_by_losers(history, held),
         *_asked_again(history, held),
+        *_kept_waiting(history, held),
         *_wrong_ticks(history),
         *_too_fast(history),
         *_too_many_at_once(history),
@@ -174,6 +179,44 @@ def _excused(first: Asked, second: Asked, held: Sequence[Hold], history: History
         and (first.ended_at is None or first.ended_at > fault.since - RECORDED_S)
         for fault in history.faults
     )
+
+
+def _kept_waiting(history: History, held: _Held) -> Iterator[str]:
+    """The hosts that a killed worker asked are soon asked again where its jobs have begun."""
+    waits = [
+        wait
+        for fault in history.faults
+        if fault.kind is Kind.KILL
+        for job, of_it in held.items()
+        for dead, heir in pairwise(of_it)
+        if dead.worker == fault.worker
+        and dead.since < fault.since <= dead.until + SLACK_S
+        and (wait := _waited(job, fault, heir, history)) is not None
+    ]
+    if waits and median(waits) > AGAIN_S * history.slowness:
+        yield f"hosts waited {median(waits):.1f} s where the jobs of killed workers had begun"
+
+
+def _waited(job: str, fault: Fault, heir: Hold, history: History) -> float | None:
+    """Return how long *heir*, whom nothing befell, let the host of its first request wait."""
+    first = next(
+        (
+            h
+            for h in history.asked
+            if h.worker == heir.worker and h.job == job and h.at >= heir.since
+        ),
+        None,
+    )
+    if first is None or any(
+        other.befell(heir.worker) and fault.since < other.until and other.since < first.at
+        for other in history.faults
+    ):
+        return None
+    to_it = [hit for hit in history.asked if hit.host == first.host]
+    if not any(h.worker == fault.worker and 0 < fault.since - h.at < RECORDED_S for h in to_it):
+        return None  # nothing of the dead is in the way there
+    # whoever it was: seats of a host may be those of other workers
+    return min(hit.at for hit in to_it if hit.at >= heir.since) - heir.since
 
 
 def _wrong_ticks(history: History) -> Iterator[str]:

@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -30,6 +30,7 @@ from tests.chaos.judge_moves import seen
 from tests.chaos.operators import operate
 from tests.engine.rig import opened
 from tests.postgres import NoPostgres, Server, a_server
+from tests.times import slowness
 
 SECONDS = float(os.environ.get("CRAWLYARD_TEST_CHAOS_SECONDS", "60"))
 JOBS_PER_S = 0.7
@@ -152,10 +153,11 @@ async def fought(campaign: Campaign, fleet: Fleet, deeds: list[Deed], size: Size
         group.create_task(trickle())
         operators = group.create_task(operate(campaign, under_fire))
         await harass(deeds, under_fire, campaign.chance)
+        slow = await asyncio.to_thread(slowness)
         await operators
         await campaign.settled(until)
         await fleet.stop()
-    return await campaign.history(fleet)
+    return replace(await campaign.history(fleet), slowness=slow)
 
 
 def stepped(folder: Path, name: str) -> Path | None:

@@ -104,6 +104,18 @@ def test_a_lock_keeps_nobody_from_hearing_that_he_lost_a_job() -> None:
     assert f"{A} asked {URLS[2]} for job j 4.0 s too late" in found
 
 
+def test_the_host_of_a_killed_worker_is_asked_again_soon_after_its_job_has_begun() -> None:
+    late = [replace(hit, at=hit.at + 4, ended_at=hit.at + 4.05) for hit in WELL.asked[3:]]
+    idle = replace(WELL, asked=[*WELL.asked[:3], *late])
+    befell = Fault(kind=Kind.CUT, since=23, until=23)
+    others = asked("/k/1", "worker-c", 25, job="k")
+
+    assert broken(idle) == ["hosts waited 4.9 s where the jobs of killed workers had begun"]
+    assert broken(replace(idle, slowness=1.5)) == []
+    assert broken(replace(idle, faults=[KILLED, befell])) == []
+    assert "hosts waited" not in str(broken(replace(idle, asked=[*idle.asked, others])))
+
+
 def hits(*more: Asked) -> Sequence[Asked]:
     return [*WELL.asked, *more]
 

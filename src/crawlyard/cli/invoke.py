@@ -184,17 +184,19 @@ async def _opened(stack: contextlib.AsyncExitStack, settings: "Settings") -> "ya
 
 async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
     """Return the instance once its database server answers; log what is waited for."""
-    told = ""
+    told, answered = "", False
     while True:
         try:
             return await _opened(stack, settings)
         except StoreUnavailable as error:
-            if not await yards.is_away(settings):
-                raise
-            if told != str(error):
-                told = str(error)
-                _log.warning("%s; waiting for it", told)
-        await asyncio.sleep(_TRY_AGAIN_S)
+            if answered:
+                raise  # it refuses us
+            answered = not await yards.is_away(settings)  # perhaps only since a moment ago
+            if not answered:
+                if told != str(error):
+                    told = str(error)
+                    _log.warning("%s; waiting for it", told)
+                await asyncio.sleep(_TRY_AGAIN_S)
 
 
 async def _ready(yard: "yards.Yard") -> Any:
