@@ -266,7 +266,7 @@ def table(found: Sequence[Took]) -> str:
         first = first or rate
         p99 = quantiles(each, n=100)[98]
         lines.append(
-            f"| {run} | {rate:.0f} | {rate / first:.2f} | {median(each):.0f} | {p99:.0f} |"
+            f"| {run} | {rate:.3g} | {rate / first:.2f} | {median(each):.0f} | {p99:.0f} |"
         )
     return "\n".join(lines) + "\n\n"
 
@@ -290,7 +290,7 @@ async def main() -> None:
         for _ in range(options.rounds):
             for run in runs(section, many):
                 found.append(await measured(url, run, options))
-                sys.stderr.write(f"{run.name}: {found[-1].a_second:.0f}/s\n")
+                sys.stderr.write(f"{run.name}: {found[-1].a_second:.3g}/s\n")
         sys.stdout.write(table(found))
         sys.stdout.flush()
 
