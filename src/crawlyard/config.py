@@ -3,6 +3,7 @@
 import os
 import re
 from datetime import timedelta
+from enum import StrEnum, auto
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
@@ -54,6 +55,13 @@ class _Environment(EnvSettingsSource):
 
 Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
+
+
+class LogFormat(StrEnum):
+    """How a log line is written."""
+
+    LOGFMT = auto()
+    JSON = auto()
 
 
 class Settings(BaseSettings):
@@ -182,6 +190,10 @@ class Settings(BaseSettings):
         description="Pending jobs of one owner above which ticks of his schedules are skipped.",
     )
     log_level: str = Field(default="warning", description="debug, info, warning or error.")
+    log_format: LogFormat = Field(
+        default=LogFormat.LOGFMT,
+        description="logfmt, or json: an object per line, with timestamp, level, logger and event.",
+    )
 
     @property
     def lease(self) -> timedelta:

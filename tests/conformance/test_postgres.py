@@ -141,7 +141,8 @@ async def statements_of(database: PostgresDatabase, asked: Awaitable[T]) -> tupl
     def note(_conn: object, _cursor: object, statement: str, given: Any, *_: object) -> None:
         # the driver keeps what it made of those that are no longer, for the next time
         assert (len(statement) <= 4096, len(given) <= 50) == (True, True)
-        statements.append(statement.partition(" ")[0])
+        if "pg_notify" not in statement:  # a notice follows when its transaction is over
+            statements.append(statement.partition(" ")[0])
 
     engine = database._engine.sync_engine
     event.listen(engine, "before_cursor_execute", note)

@@ -16,6 +16,7 @@ import pytest
 from crawlyard.cli.api import Request
 from crawlyard.cli.logs import log_to_stderr
 from crawlyard.cli.main import main
+from crawlyard.config import LogFormat
 from crawlyard.errors import Invalid
 
 
@@ -218,6 +219,22 @@ def test_libraries_are_heard_from_warnings_on(
     for name in OTHERS:
         heard = {each for each in (DEBUG, INFO, WARNING, ERROR) if f"{name} says {each}" in said}
         assert heard == others, name
+
+
+def test_a_log_in_json_has_an_object_on_each_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log_to_stderr("info", LogFormat.JSON)
+    logger = logging.getLogger(OURS)
+
+    logger.info("a title: %s", "Ü\n\x1b[31m")
+    try:
+        int("no more")
+    except ValueError:
+        logger.exception("it failed")
+
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert first.pop("timestamp").endswith("Z")
+    assert first == {"event": "a title: Ü\n\x1b[31m", "level": "info", "logger": OURS}
+    assert second["exception"].endswith("with base 10: 'no more'")
 
 
 def test_a_level_that_is_none_is_refused() -> None:

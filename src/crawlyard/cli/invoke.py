@@ -87,7 +87,7 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
     """
     with loop.traced(debug=basics.debug):
         settings = session.settings_of(basics)
-        logs.log_to_stderr(settings.log_level)
+        logs.log_to_stderr(settings.log_level, settings.log_format)
         url = login.server_named(basics, here=bool(settings.model_fields_set & session.PLACES))
         if url:
             loop.finish(_far(url, basics, act))
@@ -127,7 +127,8 @@ def run_here(
         told = "log_level" in settings.model_fields_set
         if connections is not None and "database_connections" not in settings.model_fields_set:
             settings = settings.model_copy(update={"database_connections": connections})
-        logs.log_to_stderr(settings.log_level if told or log_level is None else log_level)
+        level = settings.log_level if told or log_level is None else log_level
+        logs.log_to_stderr(level, settings.log_format)
         loop.finish(_near(settings, basics, act, waits=waits))
 
 

@@ -6,11 +6,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from crawlyard.cli.render.words import printable_lines
+from crawlyard.config import LogFormat
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     import structlog
+    from structlog.typing import Processor
 else:  # loaded when there is something to say
     structlog = lazily("structlog")
 
@@ -21,16 +23,23 @@ _LEVELS = ("debug", "info", "warning", "error")
 class _Stderr(logging.Handler):
     """Writes to what stderr is at the moment: the live display puts itself before it."""
 
+    def __init__(self, form: LogFormat) -> None:
+        super().__init__()
+        self._form = form
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record; a stderr that is gone is nobody to tell."""
         if self.formatter is None:
-            self.formatter = _formatter()
+            self.formatter = _formatter(self._form)
+        line = self.format(record)
+        if self._form is not LogFormat.JSON:  # which is ASCII already, and has escapes of its own
+            line = printable_lines(line)
         with contextlib.suppress(OSError):
-            sys.stderr.write(f"{printable_lines(self.format(record))}\n")
+            sys.stderr.write(f"{line}\n")
 
 
-def log_to_stderr(level: str) -> None:
-    """Send what logging is told to stderr, from *level* on.
+def log_to_stderr(level: str, form: LogFormat = LogFormat.LOGFMT) -> None:
+    """Send what logging is told to stderr, from *level* on, in the format *form*.
 
     Libraries are heard from warnings on: what they do is of no interest before "debug".
 
@@ -40,24 +49,31 @@ def log_to_stderr(level: str) -> None:
     if level.lower() not in _LEVELS:
         raise Invalid("log_level", f"expected one of {', '.join(_LEVELS)}, got {level!r}")
     root = logging.getLogger()
-    root.handlers[:] = [_Stderr()]
+    root.handlers[:] = [_Stderr(form)]
     ours = logging.getLevelNamesMapping()[level.upper()]
     root.setLevel(ours if ours == logging.DEBUG else max(ours, logging.WARNING))
     logging.getLogger(_OURS).setLevel(ours)
 
 
-def _formatter() -> logging.Formatter:
-    """Return what makes a line of a record: ``timestamp=… level=… event=…``."""
+def _formatter(form: LogFormat) -> logging.Formatter:
+    """Return what makes a line of a record: ``timestamp=… level=… event=…``, or a JSON object."""
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if form is LogFormat.JSON
+        else structlog.processors.LogfmtRenderer(
+            key_order=["timestamp", "level", "event"], drop_missing=True
+        )
+    )
+    named = (structlog.stdlib.add_logger_name,) if form is LogFormat.JSON else ()
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.stdlib.add_log_level,
+            *named,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
         ],
         processors=[
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.LogfmtRenderer(
-                key_order=["timestamp", "level", "event"], drop_missing=True
-            ),
+            renderer,
         ],
     )

@@ -10,6 +10,7 @@ import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from importlib import import_module
 from math import log2
 from typing import TYPE_CHECKING
 
@@ -18,12 +19,9 @@ from crawlyard.core.jobs.notices import Notice, read
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Bell, Listener, Presence
 from crawlyard.dispatch.local import LocalBell, LocalDispatcher
-from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
-    from crawlyard.dispatch import locks
-else:  # read-only commands need no driver
-    locks = lazily("crawlyard.dispatch.locks")
+    from crawlyard.dispatch.locks import LockPresence
 
 STEP_S = 0.01
 """Delay of the second in line; it grows by this whenever the place doubles."""
@@ -82,7 +80,9 @@ class PostgresDispatcher(LocalDispatcher):
         def heard(payload: str) -> None:
             self._heard(payload, presence.fleet)
 
-        presence = locks.LockPresence(self._url, worker, self._clock, changed, heard)
+        # only now: commands without a worker need no driver
+        locks = import_module("crawlyard.dispatch.locks")
+        presence: LockPresence = locks.LockPresence(self._url, worker, self._clock, changed, heard)
         async with presence.shown():
             yield presence
 
