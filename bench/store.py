@@ -48,6 +48,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--plans", action="store_true", help="how each question is answered")
     parser.add_argument("--submitted", type=int, default=300, help="jobs, to tell the rate")
     parser.add_argument("--urls", type=int, default=10_000_000, help="that a job knows")
+    parser.add_argument("--spread", type=int, default=0, help="shards of that job")
     parser.add_argument("--schedules", type=int, default=10_000)
     parser.add_argument("--seconds", type=float, default=60.0, help="of rest")
     return parser.parse_args()
@@ -77,7 +78,9 @@ async def _jobs(options: argparse.Namespace, settings: Settings, database: Datab
 
 async def _frontier(options: argparse.Namespace, settings: Settings, database: Database) -> str:
     log = settings.data_dir / "worker.log"
-    told = await store_frontier.resumed(settings, database, options.urls, log)
+    told = await store_frontier.resumed(
+        settings, database, options.urls, log, spread=options.spread
+    )
     return store_frontier.HEAD + f"| {told.told()} |\n"
 
 

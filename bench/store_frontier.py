@@ -2,14 +2,15 @@
 # mypy: disable-error-code="import-not-found,import-untyped"
 """A job that goes on with millions of known URLs: when it sends its first request, and its room.
 
-The URLs are made by the database; the job is run by a worker process, from its start.
+The URLs are made by the database; the job is run by a worker process, from its start. If it is
+spread, the worker has one of its shards.
 """
 
 import asyncio
 import sqlite3
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +22,8 @@ from sqlalchemy import Connection, text
 from bench.workers import command, environment
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.core.jobs.spec import JobSpec, Scope, TextMode
+from crawlyard.core.jobs.spread import bucket_of
 from crawlyard.store.db.database import Database
 from crawlyard.yard import Yard
 
@@ -40,16 +42,17 @@ _NO_ROBOTS = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 # As new URLs come: their fingerprints are in no order.
 _FILL = """
 INSERT INTO frontier
-  (job_no, fp, url, host, depth, via, parent_fp, hops, state, tries, rule)
+  (job_no, fp, url, host, depth, via, parent_fp, hops, state, tries, rule, bucket)
 WITH RECURSIVE numbers(n) AS (
   SELECT CAST({first} AS bigint) UNION ALL SELECT n + 1 FROM numbers WHERE n < {last}
 )
-SELECT {no}, {fp}, 'http://{host}/section-' || (n % 1000) || '/a-page-of-the-site-' || n || '.html',
-  '{host}', 1 + n / 1000000, 'link', {parent}, 0,
+SELECT {no}, {fp}, 'http://' || {host} || '/section-' || (n % 1000) || '/a-page-of-the-site-' || n
+  || '.html', {host}, 1 + n / 1000000, 'link', {parent}, 0,
   CASE WHEN n % 10 < {waiting} THEN 0 ELSE 1 END,
-  0, ''
+  0, '', {bucket}
 FROM numbers
 """
+_HOSTS = 61  # of a job that is spread; no divisor of what else is made of the number of a URL
 _RANDOM = {
     "sqlite": ("random()", "random()"),
     "postgresql": (
@@ -63,7 +66,7 @@ _RANDOM = {
 class Site:
     """A site whose pages have no links; it notes when it was asked for them."""
 
-    host: str = ""
+    port: int = 0
     asked: int = 0
     first_at: float | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -130,18 +133,23 @@ HEAD = (
 @asynccontextmanager
 async def _served() -> AsyncIterator[Site]:
     site = Site()
-    server = await asyncio.start_server(site.answer, "127.0.0.1", 0)
+    everywhere = "0.0.0.0"  # noqa: S104 - all of 127.0.0.0/8 is wanted
+    server = await asyncio.start_server(site.answer, everywhere, 0)
     async with server:
-        site.host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        site.port = server.sockets[0].getsockname()[1]
         yield site
 
 
-async def resumed(settings: Settings, database: Database, urls: int, log: Path) -> Resumed:
+async def resumed(
+    settings: Settings, database: Database, urls: int, log: Path, *, spread: int
+) -> Resumed:
     """Fill the store with a job of so many URLs, and let a worker go on with it."""
     async with _served() as site:
         async with Yard.open(settings) as yard:
             spec = JobSpec(
-                urls=(f"http://{site.host}/",),
+                urls=(f"http://{_host(0, site.port)}/",),
+                scope=Scope.ANY if spread else Scope.HOST,
+                spread=spread,
                 delay_s=0,
                 per_host=16,
                 text=TextMode.NONE,
@@ -151,7 +159,8 @@ async def resumed(settings: Settings, database: Database, urls: int, log: Path) 
             job = await yard.jobs.submit(LOCAL, spec)
             no = await database.read(lambda conn: _number(conn, job.id))
             before = await yard.store.upkeep.size()
-            await _filled(settings, database, no, site.host, urls)
+            hosts = [_host(n, site.port) for n in range(_HOSTS if spread else 1)]
+            await _filled(settings, database, no, hosts, urls)
             on_disk = await yard.store.upkeep.size() - before
         return await _run(settings, site, urls, on_disk, idle, log)
 
@@ -213,7 +222,13 @@ def _number(conn: Connection, job_id: str) -> int:
     return int(found.scalar_one())
 
 
-async def _filled(settings: Settings, database: Database, no: int, host: str, urls: int) -> None:
+def _host(number: int, port: int) -> str:
+    return f"127.0.0.{number + 1}:{port}"
+
+
+async def _filled(
+    settings: Settings, database: Database, no: int, hosts: list[str], urls: int
+) -> None:
     spans = [(at, min(at + _PORTION, urls) - 1) for at in range(0, urls, _PORTION)]
     told = (
         f"UPDATE shards SET discovered = {urls}, done = {urls - urls * _WAITING // 10}, "  # noqa: S608 - numbers
@@ -221,22 +236,31 @@ async def _filled(settings: Settings, database: Database, no: int, host: str, ur
     )
     if settings.database_url:
         for span in spans:
-            fill = _fill("postgresql", no, host, span).replace("%", "%%")  # no placeholder
+            fill = _fill("postgresql", no, hosts, span).replace("%", "%%")  # no placeholder
             await database.write(partial(Connection.exec_driver_sql, statement=fill))
         await database.write(lambda conn: conn.execute(text(told)))
         await database.write(lambda conn: conn.execute(text("ANALYZE frontier")))
         return
     # not as the yard's own connections: with their cache this takes ten times as long
     file = settings.data_dir / "crawlyard.db"
-    await asyncio.to_thread(_fill_file, file, [_fill("sqlite", no, host, s) for s in spans], told)
+    await asyncio.to_thread(_fill_file, file, [_fill("sqlite", no, hosts, s) for s in spans], told)
 
 
-def _fill(dialect: str, no: int, host: str, span: tuple[int, int]) -> str:
+def _fill(dialect: str, no: int, hosts: list[str], span: tuple[int, int]) -> str:
     fp, parent = _RANDOM[dialect]
     first, last = span
-    return _FILL.format(
-        no=no, fp=fp, parent=parent, host=host, first=first, last=last, waiting=_WAITING
-    )
+    host, bucket = f"'{hosts[0]}'", "NULL"
+    if len(hosts) > 1:
+        host = _chosen(f"'{one}'" for one in hosts)
+        bucket = _chosen(str(bucket_of(one)) for one in hosts)
+    given = {"no": no, "fp": fp, "parent": parent, "host": host, "bucket": bucket}
+    return _FILL.format(**given, first=first, last=last, waiting=_WAITING)
+
+
+def _chosen(values: Iterable[str]) -> str:
+    """Return the expression for the one of *values* that the number of a URL chooses."""
+    cases = " ".join(f"WHEN {n} THEN {value}" for n, value in enumerate(values))
+    return f"CASE n % {_HOSTS} {cases} END"
 
 
 def _fill_file(file: Path, fills: list[str], told: str) -> None:

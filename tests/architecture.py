@@ -67,10 +67,8 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "httpx": ("api",),
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
-    "procrastinate": ("dispatch",),
     "prometheus_client": ("services.fleet.metrics",),
-    "psycopg": ("dispatch",),  # in the store, SQLAlchemy loads it
-    "psycopg_pool": ("dispatch.procrastinate",),
+    "psycopg": ("dispatch.locks",),  # in the store, SQLAlchemy loads it
     "publicsuffixlist": ("engine.scope",),
     "pyarrow": ("export.parquet",),
     "pypdf": ("engine.extract.pdf",),

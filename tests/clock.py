@@ -52,6 +52,10 @@ class FakeClock:
         """Set the clock on the wall forward, or back."""
         self._stepped += by
 
+    def stall(self, duration: timedelta) -> None:
+        """Let time pass within one step of the event loop, which wakes nobody."""
+        self._now += duration
+
     def monotonic(self) -> float:
         """Return seconds since it was made, and some: a monotonic clock begins anywhere."""
         return 1024.0 + (self._now - self._started).total_seconds()

@@ -35,6 +35,10 @@ class Server:
     def stop(self) -> None:
         self.control("stop", "-m", "immediate")
 
+    def promote(self) -> None:
+        """Let a standby take over."""
+        self.control("promote")
+
     def control(self, *arguments: str) -> None:
         self.run("pg_ctl", "-w", "-D", str(self.folder / "data"), *arguments)
 
@@ -76,6 +80,25 @@ def _groups() -> list[str] | None:
     return [] if os.geteuid() == 0 else None
 
 
+def _folder() -> Path:
+    # short and shallow: the path of a socket has at most 107 characters
+    folder = Path(tempfile.mkdtemp(prefix="crawlyard-pg-"))
+    if os.geteuid() == 0:
+        shutil.chown(folder, "nobody")
+    return folder
+
+
+@contextmanager
+def a_standby(primary: Server) -> Iterator[Server]:
+    """Start a server that follows another, asynchronously, and stop it in the end."""
+    standby = Server(primary.programs, _folder())
+    copied = ("-h", str(primary.folder), "-U", "postgres", "-D", str(standby.folder / "data"))
+    with standby.guarded():
+        standby.run("pg_basebackup", *copied, "-R", "-c", "fast", "--no-sync")
+        standby.start()
+        yield standby
+
+
 @contextmanager
 def a_server() -> Iterator[Server]:
     """Start a server, and stop it in the end.
@@ -90,10 +113,7 @@ def a_server() -> Iterator[Server]:
     if package is None or package.origin is None:
         raise NoPostgres(INSTALL)
     versions = sorted(Path(package.origin).parent.glob("pginstall*/bin"))
-    # short and shallow: the path of a socket has at most 107 characters
-    folder = Path(tempfile.mkdtemp(prefix="crawlyard-pg-"))
-    if os.geteuid() == 0:
-        shutil.chown(folder, "nobody")
+    folder = _folder()
     server = Server(versions[-1], folder)
     with server.guarded():
         try:

@@ -12,7 +12,7 @@ from typing import Any
 from crawlyard.config import Settings
 from crawlyard.core.jobs.checkpoint import Lease
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.isolation import GO_ON, MAY_SEND, STORE_AWAY
+from crawlyard.services.worker.isolation import GO_ON, MAY_SEND, STORE_AWAY, seats_of
 from crawlyard.services.worker.lease_guard import SendPermit
 from crawlyard.services.worker.leased_moves import reclaimed
 from crawlyard.services.worker.order_watch import watch_orders
@@ -24,6 +24,7 @@ async def _run(settings: Settings) -> None:
     async with Yard.open(settings) as yard:
         context = yard.worker_context()
         given = await asyncio.to_thread(_given, context.permit)
+        context.tools.gate.sit_as(seats_of(given, os.getpid()))
         claim = await reclaimed(yard.store, given)
         if claim is None:
             return  # claimed by another or moved by an operator meanwhile: the parent handles it

@@ -29,6 +29,13 @@ class Clock(Protocol):
         ...
 
 
+SLEW = 0.02
+"""By how much of itself a second is at most longer or shorter while a clock is steered.
+
+A crystal is wrong by up to 0.0001 of itself; the shortest lease, of 6 s, moves by 0.12 s.
+"""
+
+
 class SystemClock:
     """Wall-clock time read once, then advanced by the monotonic clock.
 
@@ -38,8 +45,8 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._offset = timedelta(0)
-        self._anchor = datetime.now(UTC)
-        self._started = _elapsed()
+        # replaced as a whole: other threads read the clock as well
+        self._course = (datetime.now(UTC), _elapsed(), 0.0)
 
     def shift(self, by: timedelta) -> None:
         """Shift the clock by *by*, the measured offset to another clock.
@@ -47,11 +54,26 @@ class SystemClock:
         The wall clock is not read again: it may have been stepped since the offset was measured.
         """
         self._offset += by
-        self._anchor += by
+        anchor, started, correction = self._course
+        self._course = (anchor + by, started, correction)
+
+    def steer(self, by: timedelta) -> None:
+        """Approach another clock, *by* ahead of this one, without a step.
+
+        What is left of an earlier correction is dropped.
+        """
+        at = _elapsed()
+        self._course = (self._at(at), at, by.total_seconds())
 
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""
-        return self._anchor + timedelta(seconds=_elapsed() - self._started)
+        return self._at(_elapsed())
+
+    def _at(self, instant: float) -> datetime:
+        anchor, started, correction = self._course
+        passed = instant - started
+        corrected = max(-SLEW * passed, min(correction, SLEW * passed))
+        return anchor + timedelta(seconds=passed + corrected)
 
     def wall(self) -> datetime:
         """Return the current wall-clock time."""

@@ -76,6 +76,13 @@ class Settings(BaseSettings):
         description="The same database without a pooler that shares connections between "
         "sessions: for notifications and for the locks of workers; empty: database_url.",
     )
+    database_connections: int = Field(
+        default=10,
+        ge=2,
+        le=100,
+        description="Connections to Postgres that a process has at most, beside the one of a "
+        "worker's lock. `crawlyard work` has 3 unless this is set.",
+    )
     redis_url: str = Field(
         default="",
         description="redis://… : live progress goes to all processes at once; empty: by the store.",

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from itertools import chain
 
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
@@ -46,7 +47,10 @@ class WorkerFactory:
         self._dispatcher = dispatcher
         self._progress = progress
         self._alone = alone
-        self._gate = HostGate(clock, store.hosts, worker_id())
+        seated = worker_id()
+        self._gate = HostGate(clock, store.hosts, seated, settings.lease)
+        # its first worker has the name of its seats: who sees that worker dead frees them
+        self._names = chain((seated,), iter(worker_id, ""))
         self._heavy = ParsePool()
         self._robots = RobotsCache(clock, store.robots)
         poster = Poster(settings.user_agent, ca_file=settings.ca_file)
@@ -70,7 +74,7 @@ class WorkerFactory:
         Raises:
             Invalid: one of its tags is invalid.
         """
-        name, settings = worker_id(), self._settings
+        name, settings = next(self._names), self._settings
         tags = settings.worker_tags if tags is None else tags
         check_worker_tags("worker_tags", tags)
         rules = ClaimRules(

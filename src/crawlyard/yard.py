@@ -11,22 +11,23 @@ from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.dispatch.late import LateDispatcher
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
+from crawlyard.dispatch.postgres import PostgresDispatcher
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import installed, lazily
+from crawlyard.services.fleet import clock_sync
 from crawlyard.services.services import Services
 from crawlyard.services.worker.progress import ProgressTracker
-from crawlyard.store.db.wakeups import Heralds
+from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
+from crawlyard.store.open import is_away as store_is_away
 from crawlyard.store.store import Store
 from crawlyard.trust import trusting
 
 if TYPE_CHECKING:
     from crawlyard import worker_factory
     from crawlyard.bus import redis
-    from crawlyard.dispatch import procrastinate
     from crawlyard.services.jobs.operations import Operations
     from crawlyard.services.schedules.scheduler import Scheduler
     from crawlyard.services.templates.manager import TemplateManager
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 else:  # loading the engine takes longer than reading a list of jobs
     worker_factory = lazily("crawlyard.worker_factory")
     redis = lazily("crawlyard.bus.redis")
-    procrastinate = lazily("crawlyard.dispatch.procrastinate")
     in_memory = lazily("crawlyard.store.db.in_memory")
 
 IN_MEMORY = "memory://"
@@ -94,11 +94,13 @@ class Yard:
         if settings.ca_file is not None:
             trusting(settings.ca_file)
         async with AsyncExitStack() as stack:
-            clock = clock or await _clock(settings)
-            dispatcher, heralds = _dispatching(settings, clock)
+            given, clock = clock, clock or await _clock(settings)
+            dispatcher, on_due = _dispatching(settings, clock)
             stack.push_async_callback(dispatcher.close)
-            store = await _open_store(settings, heralds)
+            store = await _open_store(settings, on_due)
             stack.push_async_callback(store.close)
+            if given is None and isinstance(clock, SystemClock) and _is_on_server(settings):
+                await stack.enter_async_context(clock_sync.followed(store.upkeep, clock))
             yard = cls(settings, store, clock, dispatcher)
             stack.push_async_callback(yard._close)
             yield yard
@@ -182,33 +184,47 @@ def _bus(settings: Settings, clock: Clock) -> Bus:
     return redis.RedisBus(settings.redis_url, clock)
 
 
-def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, Heralds]:
-    """Return the dispatcher that wakes workers, and the store hooks that notify it."""
+def _dispatching(settings: Settings, clock: Clock) -> tuple[Dispatcher, OnDue]:
+    """Return the dispatcher that wakes workers, and the store's call when work becomes due."""
     if settings.database_url == IN_MEMORY:
         local = LocalDispatcher()
-        return local, Heralds(after=lambda: local.announce(clock.now()))
-    if settings.database_url.startswith("postgres"):
+        return local, lambda: local.announce(clock.now())
+    if _is_on_server(settings):
         url = settings.database_direct_url or settings.database_url
         check_direct_url(url)
-        late = LateDispatcher(lambda: procrastinate.TicketDispatcher(url, clock))
-        return late, Heralds(within=late.defer)
+        return PostgresDispatcher(url, clock), None  # the store itself tells all processes
     pipes = PipeDispatcher(settings.data_dir / "workers")
-    return pipes, Heralds(after=pipes.tell)
+    return pipes, pipes.tell
 
 
-async def _open_store(settings: Settings, heralds: Heralds) -> Store:
+async def _open_store(settings: Settings, on_due: OnDue) -> Store:
     if settings.database_url == IN_MEMORY:
-        return in_memory.open_in_memory(heralds)
+        return in_memory.open_in_memory(on_due)
     if settings.database_url:
         pooled = settings.database_direct_url not in ("", settings.database_url)
-        return await open_sql_store(settings.database_url, heralds=heralds, pooled=pooled)
-    return await open_sql_store(_database_file(settings.data_dir), heralds=heralds)
+        return await open_sql_store(
+            settings.database_url,
+            on_due=on_due,
+            pooled=pooled,
+            connections=settings.database_connections,
+        )
+    return await open_sql_store(_database_file(settings.data_dir), on_due=on_due)
 
 
-async def _clock(settings: Settings) -> Clock:
+async def is_away(settings: Settings) -> bool:
+    """Return whether the store is on a server that does not answer, or not yet."""
+    return await store_is_away(settings.database_url)
+
+
+def _is_on_server(settings: Settings) -> bool:
+    """Return whether the store is on a server, whose clock holds for all machines."""
+    return settings.database_url.startswith("postgres")
+
+
+async def _clock(settings: Settings) -> SystemClock:
     """Return a clock that agrees with those of all machines that use the same store."""
     clock = SystemClock()
-    if settings.database_url not in ("", IN_MEMORY):
+    if _is_on_server(settings):
         clock.shift(await clock_offset(settings.database_url, clock))
     return clock
 

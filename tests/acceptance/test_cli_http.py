@@ -357,7 +357,7 @@ def test_a_crawl_loads_no_more_than_it_needs(shell: Shell, site: str) -> None:
     # on SQLite, where stderr is no terminal: a start is most of what a small site costs
     files = ("pyarrow", "warcio", "yaml", "structlog")
     screen = ("rich.console", "rich.table", "rich.live")
-    elsewhere = ("redis", "psycopg", "procrastinate", "sqlalchemy.dialects.postgresql", "alembic")
+    elsewhere = ("redis", "psycopg", "sqlalchemy.dialects.postgresql", "alembic")
     unneeded = (*SERVER, *files, *screen, *elsewhere, "httpx", "multiprocessing")
 
     found = loaded(shell, ("crawl", site, *FAST, "--out", "all.jsonl"), unneeded)

@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -70,26 +71,32 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def test_runs_of_schedules_are_read_as_one_table(shell: Shell, site: str) -> None:
-    for name in ("nightly", "weekly"):
+    names = ("nightly", "docs: old & new")
+    for name in names:
         shell.run("schedules", "create", name, site, "--when", "@weekly", *FAST).check_returncode()
         for _ in range(2):
             shell.run("schedules", "run", name).check_returncode()
             shell.run("work", "--drain").check_returncode()
-    commands = [line.split()[1:] for line in blocks("howto/duckdb.md", "sh")[0].splitlines()]
+    [command] = blocks("howto/duckdb.md", "sh")[0].splitlines()
 
-    for words in commands:
-        ran = shell.run(*words)
-        assert (ran.returncode, "2 runs of" in ran.stderr) == (0, True), ran.stderr
+    ran = shell.run(*shlex.split(command)[1:])
+    told = [f"2 runs of {name}" in ran.stderr for name in names]
+    assert (ran.returncode, told) == (0, [True, True]), ran.stderr
 
     [sql] = blocks("howto/duckdb.md", "sql")
     found = in_folder(shell, f"import duckdb; print(duckdb.sql({sql!r}).fetchall())")
-    assert found.count("('nightly', '") + found.count("('weekly', '") == 20
+    assert sum(found.count(f"('{name}', '") for name in names) == 20
     assert found.count(", 1, 2)") == 20, found  # nothing has changed in two runs
     [script] = blocks("howto/duckdb.md", "python")
-    lines = [line.split() for line in in_folder(shell, script).splitlines()]
+    lines = [line.rsplit(maxsplit=2) for line in in_folder(shell, script).splitlines()]
     reachable = len(DemoSite(PAGES, faults=False).reachable())
-    assert [line[:2] for line in lines] == [["nightly", str(reachable)], ["weekly", str(reachable)]]
+    assert [line[:2] for line in lines] == [[name, str(reachable)] for name in sorted(names)]
 
+    both = ("--schedule", "nightly", "--schedule", names[1], "--out", "x.jsonl")
+    wrong = shell.run("jobs", "export", *both)
+    assert (wrong.returncode, "expected a folder" in wrong.stderr) == (2, True)
+    missing = shell.run("jobs", "export", *both[:3], "nothing", "--out", "x/")
+    assert (missing.returncode, (shell.folder / "x").exists()) == (3, False), missing.stderr
     wrong = shell.run("jobs", "export", "--schedule", "nightly", "--out", "x/", "--format", "csv")
     assert (wrong.returncode, "expected parquet in a folder, got csv" in wrong.stderr) == (2, True)
 

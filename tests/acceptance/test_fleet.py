@@ -3,13 +3,17 @@
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from statistics import median
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -19,13 +23,22 @@ from crawlyard.demo.hits import Hit
 from tests.acceptance.shell import SLOW, Shell, a_site, asked_twice, emptied, rest, until
 from tests.site import read_log
 
-if TYPE_CHECKING:
-    import subprocess
-
 PAGES = 120
 ALONE = ("work", "--no-scheduler", "--no-webhooks", "--no-janitor")
-SOON_S = 60.0
+SOON_S = 180.0
 NEVER_S = "600"  # a lease that does not lapse while a test runs
+LEASE_S = 6
+
+KILLS = 10
+FIRST_S = 3.0
+"""The first request of a job comes this soon after its worker was killed: the median.
+
+Where other programs keep the processors busy, so much longer as a process takes to start.
+"""
+
+DELAY_S = 0.5
+LATE_S = 0.1
+"""Between the instant for which a request was booked and its arrival, on a machine with time."""
 
 
 def eventually(holds: Callable[[], bool]) -> None:
@@ -42,8 +55,13 @@ class Machine:
     name: str
     shell: Shell
 
+    @property
+    def agent(self) -> str:
+        """Return what it calls itself in requests."""
+        return self.shell.env["CRAWLYARD_USER_AGENT"]
+
     @contextmanager
-    def working(self) -> Iterator["subprocess.Popen[str]"]:
+    def working(self) -> Iterator[subprocess.Popen[str]]:
         with self.shell.started(*ALONE) as process:
             until(process, "runs up to")
             with emptied(process):
@@ -67,8 +85,9 @@ class Fleet:
         agent = {"CRAWLYARD_USER_AGENT": f"Machine-{name}/1", "CRAWLYARD_DATABASE_URL": self.url}
         return Machine(name, Shell(folder, agent | named))
 
-    def submit(self, machine: Machine) -> None:
-        words = ("crawl", self.site, *SLOW, "--detach", "--concurrency", "2")
+    def submit(self, machine: Machine, delay: str = "0") -> None:
+        slow = ("--allow-private", "--delay", delay)
+        words = ("crawl", self.site, *slow, "--detach", "--concurrency", "2")
         ran = machine.shell.run(*words)
         assert ran.returncode == 0, ran.stderr
 
@@ -94,6 +113,15 @@ class Fleet:
 
     def hits(self) -> list[Hit]:
         return read_log(self.folder / "hits.jsonl")
+
+    def first_of(self, machine: Machine, since: float) -> Hit:
+        """Wait for the first request of a machine after *since*, and return it."""
+
+        def found() -> list[Hit]:
+            return [h for h in self.hits() if h.at > since and h.user_agent == machine.agent]
+
+        eventually(lambda: bool(found()))
+        return found()[0]
 
 
 @pytest.fixture
@@ -122,6 +150,44 @@ def test_jobs_of_a_killed_worker_run_again_long_before_their_leases_lapse(fleet:
         eventually(fleet.is_completed)
 
     assert fleet.pages() == PAGES
+
+
+def slowness() -> float:
+    """Return how much longer than the processor time it needs a process takes right now."""
+    began, before = monotonic(), getrusage(RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", "import crawlyard.yard"], check=True)
+    took, after = monotonic() - began, getrusage(RUSAGE_CHILDREN)
+    return took / (after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime)
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+def test_another_machine_asks_within_three_seconds_of_a_kill_and_keeps_the_pace(
+    fleet: Fleet,
+) -> None:
+    machines = [fleet.machine(name, lease_s=NEVER_S) for name in ("a", "b")]
+    took, gaps = list[float](), list[float]()
+    with ExitStack() as stack:
+        processes = {machine.name: stack.enter_context(machine.working()) for machine in machines}
+        fleet.submit(machines[0], str(DELAY_S))
+        eventually(lambda: len(fleet.hits()) > 3)
+        while len(took) < KILLS:
+            [dying] = [m for m in machines if fleet.holder() == str(processes[m.name].pid)]
+            [other] = [m for m in machines if m is not dying]
+            killed_at = monotonic()
+            processes[dying.name].kill()
+            processes[dying.name].wait()
+            first = fleet.first_of(other, killed_at)
+            took.append((first.at - killed_at) / max(1.0, slowness()))
+            gaps.append(first.at - max(hit.at for hit in fleet.hits() if hit.at < first.at))
+            processes[dying.name] = stack.enter_context(dying.working())
+            seen = len(fleet.hits())
+            eventually(lambda seen=seen: len(fleet.hits()) > seen + 1)  # type: ignore[misc]
+        assert not fleet.is_completed()
+
+    assert median(took) < FIRST_S
+    assert min(gaps) > DELAY_S - LATE_S
 
 
 @pytest.mark.postgres
@@ -161,20 +227,23 @@ def test_a_worker_without_its_lock_sends_nothing_until_it_holds_it_again(fleet: 
 def test_a_worker_that_was_stopped_past_its_lease_sends_nothing_for_a_job_that_is_another_s(
     fleet: Fleet,
 ) -> None:
-    one, two = (fleet.machine(name, lease_s="6") for name in ("a", "b"))
+    one, two = (fleet.machine(name, lease_s=str(LEASE_S)) for name in ("a", "b"))
     with one.working() as first, two.working() as second:
         fleet.submit(one)
         eventually(lambda: len(fleet.hits()) > 10)
         is_first = fleet.holder() == str(first.pid)
         holder, other = (first, second) if is_first else (second, first)
 
+        stopped_at = monotonic()
         holder.send_signal(signal.SIGSTOP)
-        eventually(lambda: fleet.holder() == str(other.pid))
+        began = fleet.first_of(two if is_first else one, stopped_at)
+        assert fleet.holder() == str(other.pid)
         woken_at = monotonic()
         holder.send_signal(signal.SIGCONT)
         eventually(fleet.is_completed)
 
-    agent = "Machine-a/1" if is_first else "Machine-b/1"
+    agent = (one if is_first else two).agent
+    assert began.at - stopped_at < (LEASE_S + 2) * max(1.0, slowness())
     assert [hit for hit in fleet.hits() if hit.user_agent == agent and hit.at > woken_at] == []
     assert fleet.pages() == PAGES
 

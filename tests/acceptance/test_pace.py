@@ -1,9 +1,11 @@
-"""Several processes that crawl one host, judged from the log of its server."""
+"""Several processes that ask the same hosts, judged by the server's log or by when they sent."""
 
 import asyncio
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from tests.acceptance.shell import MINUTE, environment
 from tests.engine.test_crawl import tree
+from tests.many_hosts import ManyHosts
 from tests.site import JITTER_S, GraphSite, Serve, hurried, most_at_once, site_server
 
 pytestmark = pytest.mark.slow
@@ -24,7 +27,6 @@ LATENCY_S = 0.05
 AT_ONCE = 2
 RETRY_AFTER_S = 4.0
 TOLD_WITHIN_S = 2.0  # processes hear of a refusal within a second; the machine may be busy
-LATE_S = 0.05  # an instant that was booked may be used that much later
 
 
 class Weary(GraphSite):
@@ -107,8 +109,45 @@ async def test_processes_share_the_delay_and_a_later_one_asks_no_robots_txt(
     asked = together - len(pages(server.hits))
     again = await crawled(yard, server, "--delay", f"{delay_s}")
 
-    assert hurried(server.hits, delay_s, late_s=LATE_S) == {}
+    assert hurried(server.hits, delay_s) == {}
     assert len(pages(server.hits[:together])) == 13 * PROCESSES
     assert 1 <= asked <= PROCESSES
     assert again == 13
     assert len(server.hits) == together + 13
+
+
+@pytest.mark.parametrize(("hosts", "delay_s"), [(25, 0.2), (60, 1.0)])
+async def test_no_gap_is_short_whichever_process_sends(
+    yard: Mapping[str, str], *, hosts: int, delay_s: float
+) -> None:
+    many = 1000  # gaps, of each kind of store and each delay
+    where = yard.get("CRAWLYARD_DATABASE_URL") or f"{yard['XDG_CONFIG_HOME']}/hosts.db"
+    everywhere = "0.0.0.0"
+    sent: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    async with SiteServer(ManyHosts(hosts, 1), host=everywhere, latency_s=LATENCY_S) as server:
+        clients = [await client(where, server.port, hosts, delay_s) for _ in range(PROCESSES)]
+        async with asyncio.timeout(2 * MINUTE):
+            while len(server.hits) < many + hosts:  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(0.1)
+            outs = [await one.communicate(b"") for one in clients]
+
+    for process, (out, _) in enumerate(outs):
+        for host, at in json.loads(out):
+            sent[host].append((at, process))
+    runs = [sorted(times) for times in sent.values()]
+    gaps = [
+        (after[0] - before[0], before, after) for run in runs for before, after in pairwise(run)
+    ]
+    assert len(gaps) >= many
+    assert [gap for gap in gaps if gap[0] < delay_s - 1e-6] == []
+    assert sum(before[1] != after[1] for _, before, after in gaps) > many / 20  # they take turns
+
+
+async def client(where: str, port: int, hosts: int, delay_s: float) -> asyncio.subprocess.Process:
+    """Start a process that asks hosts until its input is closed."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.acceptance.paced_client"),
+        *(where, str(port), str(hosts), str(delay_s)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )

@@ -316,7 +316,7 @@ def test_every_endpoint_says_what_it_does_and_returns() -> None:
 def test_a_connection_loads_no_database_and_no_engine() -> None:
     code = (
         "import sys, crawlyard; crawlyard.connect\n"
-        "heavy = ('sqlalchemy', 'alembic', 'turbohtml', 'fastapi', 'procrastinate')\n"
+        "heavy = ('sqlalchemy', 'alembic', 'turbohtml', 'fastapi', 'psycopg')\n"
         "print(sorted(name for name in sys.modules if name.partition('.')[0] in heavy))"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -130,7 +130,7 @@ TABS = {  # what is there once a tab is shown
     "Log": "#log > div",
     "Events": "section[data-tab=events] tbody tr",
     "Config": "#config tbody tr",
-    "Results": "form.export",
+    "Download": "form.export",
 }
 
 

@@ -163,9 +163,11 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             await expect(page.locator(".banner:visible")).to_contain_text("cancelled by itself in")
 
             await button(page, "Resume").click()
-            await expect(is_).to_have_text("Completed", timeout=15_000)
+            await expect(is_).to_have_text("Stopped", timeout=15_000)
             banner = page.locator(".banner:visible")
-            await expect(banner).to_contain_text("Stopped by its page limit")
+            await expect(banner).to_contain_text(re.compile(r"at its page limit: 5\d of \d+"))
+            await expect(far).not_to_contain_text("Progress100.0 %")
+            await expect(page.get_by_role("link", name="Download").first).to_be_visible()
             await banner.get_by_role("button", name="Raise it and resume").click()
             form = page.get_by_role("dialog", name="Limits")
             await form.get_by_label("Pages").fill("")

@@ -80,7 +80,7 @@ async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: S
     await settled(stage, crawl.claim, reason=StateReason.LIMIT_PAGES)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         banner = page.locator(".banner:visible")
-        await expect(banner).to_contain_text("Stopped by its page limit")
+        await expect(banner).to_contain_text("Stopped at its page limit: ")
         await banner.get_by_role("button", name="Raise it and resume").click()
         form = page.get_by_role("dialog", name="Limits")
         await expect(form.get_by_label("Pages")).to_have_value("32")

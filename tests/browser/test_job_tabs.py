@@ -219,7 +219,7 @@ async def test_the_log_is_followed_by_level_and_words_and_can_be_had(stage: Stag
         await page.get_by_label("Level").select_option("error")
         await expect(lines).to_have_count(1)
         async with page.expect_download() as download:
-            await page.get_by_role("link", name="Download").click()
+            await page.get_by_label("Log", exact=True).get_by_role("link", name="Download").click()
         saved = await (await download.value).path()
         assert "given up" in saved.read_text()
 
@@ -270,12 +270,12 @@ async def test_events_tell_who_did_what_and_what_changed(stage: Stage) -> None:
 
 async def test_results_are_exported_as_asked(stage: Stage) -> None:
     crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/results") as page:
+    async with stage.page(f"/jobs/{crawl.id}/download") as page:
         form = page.locator("form.export")
         await form.get_by_label("Format").select_option("csv")
         await form.get_by_label("Only what came without an error").check()
         async with page.expect_download() as download:
-            await form.get_by_role("button", name="Export").click()
+            await form.get_by_role("button", name="Download").click()
         saved = await download.value
         assert saved.suggested_filename.endswith(".csv")
         lines = (await saved.path()).read_text().splitlines()

@@ -116,6 +116,35 @@ async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
         assert (job["spec"]["limits"]["pages"], job["origin"]["template_id"]) == (7, made["id"])
 
 
+async def test_only_what_changed_since_an_earlier_job_is_fetched(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with (
+        served_elsewhere("--pages", "10", "--plain") as site,
+        a_stage(tmp_path, browser, works=("worker",)) as stage,
+    ):
+        await granted(stage)
+        first = await stage.job(urls=[site], allow_private=True, delay_s=0, name="before")
+        async with stage.page(f"/jobs/{first['id']}") as page:
+            await expect(page.locator("main .st").first).to_have_text("Completed", timeout=20_000)
+        async with stage.page("/jobs/new") as page:
+            await opened(page)
+            await page.get_by_label("Start URLs").fill(site)
+            await page.get_by_label("Only what changed since").focus()
+            offered = page.locator("#earlier option")
+            await expect(offered).to_have_count(1)
+            await expect(offered).to_contain_text("before")
+            await page.get_by_label("Only what changed since").fill("last")
+            await page.get_by_role("button", name="Start crawl").click()
+            await expect(page.locator("#since ~ .error")).to_contain_text("the id of a job")
+            await page.get_by_label("Only what changed since").fill(first["id"])
+            await page.get_by_role("button", name="Start crawl").click()
+            await expect(page.locator("main .st").first).to_have_text("Completed", timeout=20_000)
+            data = page.locator("dl.kv div").filter(has_text="Data")
+            await expect(data).to_contain_text("10 pages unchanged")
+            await expect(data.get_by_text("not requested")).to_be_hidden()
+
+
 async def test_what_is_asked_for_is_kept_as_a_template(stage: Stage) -> None:
     async with stage.page("/jobs/new?url=https://docs.example.org/") as page:
         await page.get_by_label("Pages", exact=True).fill("50")

@@ -256,6 +256,24 @@ async def test_a_change_sends_only_what_changed_so_that_hidden_credentials_stay(
     assert kept.ends_at == datetime(2031, 1, 1, 8, 0, 30, tzinfo=UTC)
 
 
+async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) -> None:
+    made = await a_schedule(stage, "whole")
+    async with stage.page(f"/schedules/{made['id']}") as page:
+        field = page.get_by_label("Fetch everything")
+        for text, stored in (("7", 7), ("", None)):
+            await field.fill(text)
+            await page.get_by_role("button", name="Save", exact=True).click()
+            await expect(page.get_by_text("Saved")).to_be_visible()
+            await expect(page.get_by_text("Saved")).to_be_hidden(timeout=10_000)
+            overrides = (await of(stage, made))["overrides"]
+            assert overrides.get("full_every") == stored
+            assert overrides["urls"] == ["https://docs.example.org/"]
+            await expect(page.get_by_label("More settings")).to_have_value("")
+        await field.fill("0")
+        await page.get_by_role("button", name="Save", exact=True).click()
+        await expect(page.locator("#full_every ~ .error")).to_contain_text("1")
+
+
 async def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(stage: Stage) -> None:
     made = await a_schedule(stage, "Shared")
     async with stage.page(f"/schedules/{made['id']}") as page:

@@ -12,7 +12,7 @@ from crawlyard.core.jobs.job import Origin
 from crawlyard.engine.urls import packed_fingerprints
 from crawlyard.store.queries import ChangeQuery, EventQuery
 from crawlyard.store.store import Store
-from tests.builders import NOW, a_batch, a_job, a_target, done, failed, fp_of
+from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, fp_of
 from tests.conformance.steps import added, claimed, ended, recorded
 
 SCHEDULE = "01900000-0000-7000-8000-00000000000a"
@@ -116,6 +116,30 @@ async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store)
     assert [replace(change, seq=0) for change in found] == told
     names = frozenset({EventName.RUN_CHANGED})
     assert len(await store.events.events(EventQuery(names=names))) == 1
+
+
+async def test_changes_of_a_run_that_ended_again_keep_their_places(store: Store) -> None:
+    claim = await claimed(store)
+    job = claim.job
+    first = [a_change(job.id, path) for path in ("kept", "gone", "other")]
+    assert await store.changes.save(a_run(job.id), first, ())
+    before = await store.changes.changes(ChangeQuery(), 10)
+    again = await ended(store, claim.lease)
+    later = a_run(job.id, ended_at=again.ended_at, counts={"changed": 3})
+    now = [a_change(job.id, "kept"), a_change(job.id, "other", after=9), a_change(job.id, "new")]
+    event = again.event(EventName.RUN_CHANGED, NOW, "changes")
+
+    # an end that is not the last one any more changes nothing
+    assert not await store.changes.save(a_run(job.id, ended_at=NOW - LEASE), now, [event])
+    assert await store.changes.save(later, now, [event])
+    assert not await store.changes.save(later, now, [event])
+
+    after = await store.changes.changes(ChangeQuery(), 10)
+    assert after[0] == before[0]
+    assert [(c.url[20:], c.after) for c in after] == [("kept", 2), ("other", 9), ("new", 2)]
+    assert min(c.seq for c in after[1:]) > max(c.seq for c in before)
+    assert await store.changes.runs([job.id]) == {job.id: later}
+    assert len(await store.events.events(EventQuery(names=frozenset({event.name})))) == 1
 
 
 async def test_changes_are_filtered_and_read_from_a_place_on(store: Store) -> None:

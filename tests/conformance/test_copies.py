@@ -18,8 +18,9 @@ from crawlyard.store.admin.copy import Tell, copy
 from crawlyard.store.admin.marks import Terms
 from crawlyard.store.store import Store
 from crawlyard.store.tables import metadata
-from tests.builders import NOW
+from tests.builders import NOW, a_job
 from tests.conformance.older import OLDER
+from tests.conformance.steps import added
 from tests.conformance.test_counts import check, some_of_each
 from tests.conformance.whole import (
     WAYS,
@@ -101,7 +102,35 @@ def test_a_number_of_a_row_that_is_gone_is_not_given_again(way: tuple[str, str])
     copied(source, target)
     on_store(target, one_job)
 
-    assert [row[0] for row in content(target)["events"]] == [2]
+    on_store(target, _only_the_second)
+
+
+async def _only_the_second(store: Store) -> None:
+    assert [event.seq for event in await store.events.events()] == [2]
+
+
+def test_events_that_nobody_had_read_are_read_from_a_copy(
+    sqlite_template: Path, tmp_path: Path, postgres_url: str
+) -> None:
+    target = shutil.copy(sqlite_template, tmp_path / "to.db")
+    on_store(postgres_url, _three_told_and_one_read)
+
+    copied(postgres_url, target)
+
+    on_store(target, _all_three_in_order)
+    on_store(target, _all_three_in_order)
+
+
+async def _three_told_and_one_read(store: Store) -> None:
+    await added(store, a_job(owner="a"))
+    await store.events.last()
+    await added(store, a_job(owner="b"))
+    await added(store, a_job(owner="c"))
+
+
+async def _all_three_in_order(store: Store) -> None:
+    found = await store.events.events()
+    assert [(event.seq, event.owner) for event in found] == [(1, "a"), (2, "b"), (3, "c")]
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)

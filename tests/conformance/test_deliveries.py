@@ -265,9 +265,25 @@ class TestClaim:
 
         found = await taken(store, under_way=[one, two], to_receiver=4, in_all=20)
 
-        # one heard of the jobs that came after the other two as well
-        assert [c.webhook.id for c in found] == [one.id, one.id, quick.id, quick.id]
+        assert [c.webhook.id for c in found] == [quick.id, one.id, two.id, quick.id]
         assert await taken(store, under_way=[one] * 4, to_receiver=4, in_all=4) == []
+
+    async def test_a_burst_of_one_webhook_does_not_hold_up_another(self, store: Store) -> None:
+        burst = await due(store, events=30, owner="ada", url="https://same.example/a")
+        other = await due(store, events=3, owner="bob", url="https://same.example/b")
+        served: dict[str, int] = {}
+
+        async def sent() -> str:
+            """Claim the one message that fits, and let it be delivered."""
+            room = DeliveryRoom(**(ROOMY | {"to_receiver": 1}))
+            [claim] = await store.deliveries.claim(NOW, LEASE, Traffic(room, served=served))
+            await settled(store, claim.delivery, GOOD)
+            return claim.webhook.id
+
+        first = [await sent() for _ in range(6)]
+
+        assert first == [burst.id, other.id] * 3
+        assert await sent() == burst.id
 
     async def test_of_one_owner_no_more_come_than_he_has_room_for(self, store: Store) -> None:
         for number in range(5):

@@ -19,9 +19,8 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
-from crawlyard.dispatch.procrastinate import TicketDispatcher
+from crawlyard.dispatch.postgres import PostgresDispatcher
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import LEASE, a_batch, a_job, a_spec, a_target, its_event
@@ -44,8 +43,7 @@ class Station:
     memory: Store = field(init=False)
 
     def __post_init__(self) -> None:
-        told = Heralds(after=lambda: self.shared.announce(SystemClock().now()))
-        self.memory = open_in_memory(told)
+        self.memory = open_in_memory(lambda: self.shared.announce(SystemClock().now()))
 
     async def another(self) -> tuple[Store, Dispatcher]:
         """Return the store and a dispatcher as another process would open them."""
@@ -53,14 +51,11 @@ class Station:
         if not where:
             return self.memory, self.shared
         if where.startswith("postgres"):
-            tickets = TicketDispatcher(where, SystemClock())
-            self.stack.push_async_callback(tickets.close)
-            heralds = Heralds(within=tickets.defer)
-            dispatcher: Dispatcher = tickets
+            dispatcher: Dispatcher = PostgresDispatcher(where, SystemClock())
+            store = await open_sql_store(where)
         else:
-            pipes = PipeDispatcher(self.folder / "workers")
-            heralds, dispatcher = Heralds(after=pipes.tell), pipes
-        store = await open_sql_store(where, heralds=heralds)
+            dispatcher = pipes = PipeDispatcher(self.folder / "workers")
+            store = await open_sql_store(where, on_due=pipes.tell)
         self.stack.push_async_callback(store.close)
         return store, dispatcher
 
@@ -72,18 +67,17 @@ async def station(backend: Backend, tmp_path: Path) -> AsyncIterator[Station]:
 
 
 @asynccontextmanager
-async def listening(
-    store: Store, dispatcher: Dispatcher, worker: str, *tags: str
-) -> AsyncIterator[Bell]:
+async def listening(dispatcher: Dispatcher, worker: str, *tags: str) -> AsyncIterator[Bell]:
     """Yield the bell of a worker that has looked once, and hears of work from then on."""
-    clock = SystemClock()
-    listener = Listener(
-        worker=worker,
-        tags=frozenset(tags),
-        due=lambda: store.queue.due(clock.now()),
-        left=lambda: store.spread.joinable(clock.now(), besides=worker),
-    )
-    async with dispatcher.bell(listener) as bell:
+    shown = asyncio.Event()
+    listener = Listener(worker=worker, tags=frozenset(tags))
+    async with (
+        dispatcher.presence(worker, shown.set) as presence,
+        dispatcher.bell(listener) as bell,
+    ):
+        if not presence.holding:
+            async with asyncio.timeout(SOON_S):
+                await shown.wait()
         yield bell
 
 
@@ -107,7 +101,7 @@ async def woken(bell: Bell, least: Priority = Priority.LOW) -> None:
 
 async def test_a_submission_elsewhere_wakes_who_waits(station: Station) -> None:
     here, other = await station.another(), await station.another()
-    async with listening(*here, "w") as bell:
+    async with listening(here[1], "w") as bell:
         for _ in range(3):
             waiting = asyncio.create_task(woken(bell))
             await asyncio.sleep(0)
@@ -119,7 +113,7 @@ async def test_a_submission_elsewhere_wakes_who_waits(station: Station) -> None:
 
 async def test_a_submission_before_the_wait_is_not_missed(station: Station) -> None:
     here, other = await station.another(), await station.another()
-    async with listening(*here, "w") as bell:
+    async with listening(here[1], "w") as bell:
         await submitted(*other)
 
         await woken(bell)
@@ -127,7 +121,7 @@ async def test_a_submission_before_the_wait_is_not_missed(station: Station) -> N
 
 async def test_who_takes_no_more_but_urgent_jobs_is_woken_by_one(station: Station) -> None:
     here, other = await station.another(), await station.another()
-    async with listening(*here, "w") as bell:
+    async with listening(here[1], "w") as bell:
         waiting = asyncio.create_task(woken(bell, least=Priority.URGENT))
         await asyncio.sleep(0)
 
@@ -141,7 +135,7 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
     store, dispatcher = other
     job = await submitted(store, dispatcher, urls=("https://h0.example/",), spread=2)
     claim = await store.leases.claim(Asker("another", only=job.id), job.due_at, LEASE)
-    async with listening(*here, "w") as bell:
+    async with listening(here[1], "w") as bell:
         await bell.wait(A_MOMENT)  # whatever was told of the job itself
         waiting = asyncio.create_task(woken(bell))
         await asyncio.sleep(0)
@@ -154,7 +148,7 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
 
 
 async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:
-    async with listening(*await station.another(), "w") as bell:
+    async with listening((await station.another())[1], "w") as bell:
         began = monotonic()
 
         await bell.wait(A_MOMENT)
@@ -163,8 +157,8 @@ async def test_nobody_is_woken_when_nothing_happens(station: Station) -> None:
 
 
 async def test_a_ring_wakes_one_worker_alone(station: Station) -> None:
-    store, dispatcher = await station.another()
-    async with listening(store, dispatcher, "a") as one, listening(store, dispatcher, "b") as two:
+    _, dispatcher = await station.another()
+    async with listening(dispatcher, "a") as one, listening(dispatcher, "b") as two:
         other = asyncio.create_task(two.wait(LONG))
         waiting = asyncio.create_task(woken(one))
         await asyncio.sleep(0)
@@ -177,8 +171,8 @@ async def test_a_ring_wakes_one_worker_alone(station: Station) -> None:
 
 
 async def test_an_announcement_wakes_all_workers_of_its_process(station: Station) -> None:
-    store, dispatcher = await station.another()
-    async with listening(store, dispatcher, "a") as one, listening(store, dispatcher, "b") as two:
+    _, dispatcher = await station.another()
+    async with listening(dispatcher, "a") as one, listening(dispatcher, "b") as two:
         waiting = asyncio.gather(woken(one), woken(two))
         await asyncio.sleep(0)
 
@@ -212,7 +206,7 @@ async def test_a_job_that_waits_again_wakes_who_waits(station: Station) -> None:
     now = SystemClock().now()
     job = a_job(created_at=now, due_at=now + timedelta(hours=1), queued_at=now, since=now)
     await store.jobs.add(job, its_event(job))
-    async with listening(store, dispatcher, "w") as bell:
+    async with listening(dispatcher, "w") as bell:
         waiting = asyncio.create_task(woken(bell))
         await asyncio.sleep(0)
 

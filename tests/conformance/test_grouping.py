@@ -15,7 +15,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Conflict
 from crawlyard.store.db.database import SqliteDatabase
 from crawlyard.store.db.group_commit import MOST
-from crawlyard.store.db.wakeups import Heralds, gather
+from crawlyard.store.db.wakeups import gather
 from tests.builders import a_job
 
 
@@ -25,7 +25,7 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self.told = 0  # that work is due
         self.commits = 0
-        self.database = SqliteDatabase(path, heralds=Heralds(after=self._after))
+        self.database = SqliteDatabase(path, on_due=self._after)
         self._free = threading.Event()
         self._held = threading.Event()
         event.listen(self.database._writer, "commit", self._committed)

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from crawlyard.store.db.postgres import PostgresDatabase
 
 def work(connection):
-    connection.execute(text("LOCK TABLE events"))
+    connection.execute(text("LOCK TABLE new_events"))
     print("locked", flush=True)
     time.sleep(600)
 

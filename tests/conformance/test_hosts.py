@@ -20,7 +20,8 @@ SECOND = timedelta(seconds=1)
 async def booked(
     store: Store, host: str, every_s: float = 1, count: int = 1, now: datetime = NOW
 ) -> datetime:
-    [start] = await store.hosts.book([Booking(host=host, every_s=every_s, count=count)], now)
+    booking = Booking(host=host, every_s=every_s, for_s=(count - 1) * every_s)
+    [start] = await store.hosts.book([booking], now)
     return start
 
 
@@ -45,6 +46,19 @@ async def test_what_the_last_to_book_did_not_use_is_free_again(store: Store) -> 
 
     assert start == later
     assert await booked(store, "a") == later + 10 * SECOND
+
+
+async def test_what_a_process_that_leaves_did_not_use_is_free_again(store: Store) -> None:
+    last = await booked(store, "a", 10) + 10 * SECOND
+    await booked(store, "b", 10)
+    await booked(store, "b", 10)
+    free_at = NOW + 2 * SECOND
+
+    unused = [Booking(host=host, every_s=10, last=last, free_at=free_at) for host in ("b", "a")]
+    await store.hosts.leave("w1", unused=unused)
+
+    assert await booked(store, "a") == free_at
+    assert await booked(store, "b") == NOW + 20 * SECOND  # another has booked it since
 
 
 async def test_what_was_booked_is_not_free_again_once_another_has_booked(store: Store) -> None:
@@ -73,7 +87,7 @@ async def test_time_that_was_not_used_is_not_saved_up(store: Store) -> None:
 
 async def test_answers_come_in_the_order_asked_also_for_one_host(store: Store) -> None:
     wishes = [
-        Booking(host=host, every_s=every_s, count=count)
+        Booking(host=host, every_s=every_s, for_s=(count - 1) * every_s)
         for host, every_s, count in (("b", 1, 2), ("a", 3, 1), ("b", 1, 1), ("a", 1, 1))
     ]
 
@@ -112,7 +126,7 @@ async def test_what_is_booked_beyond_the_hold_stays_booked(store: Store) -> None
 
 async def test_processes_that_book_at_once_never_overlap(store: Store, backend: Backend) -> None:
     others = [await backend.open() for _ in range(3)]
-    wishes = [Booking(host=host, every_s=1, count=2) for host in ("a", "b")]
+    wishes = [Booking(host=host, every_s=1, for_s=1) for host in ("a", "b")]
 
     starts = await asyncio.gather(
         *(s.hosts.book(wishes[::step], NOW) for s in (store, *others) for step in (1, -1, 1, -1))
@@ -153,7 +167,7 @@ async def test_requests_to_a_host_are_never_closer_than_its_pace(
 
 
 async def test_what_is_booked_and_held_can_be_looked_at(store: Store) -> None:
-    await store.hosts.book([Booking(host="a.example", every_s=2.0, count=3)], NOW)
+    await store.hosts.book([Booking(host="a.example", every_s=2.0, for_s=4.0)], NOW)
     await store.hosts.hold("b.example", NOW + timedelta(minutes=5))
 
     found = await store.hosts.booked(["a.example", "b.example", "c.example"])

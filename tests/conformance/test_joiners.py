@@ -1,6 +1,6 @@
 """When a shard waits for somebody: those who may join are told of it once, on every store."""
 
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,6 @@ from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import REST, shard_of
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.db.wakeups import Heralds
 from crawlyard.store.jobs.shards import waiting_buckets
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
@@ -36,10 +35,6 @@ class Herald:
     store: Store = field(init=False)
 
     def tell(self) -> None:
-        self.told += 1
-
-    async def tell_within(self, _connection: Any, dues: Collection[Wakeup]) -> None:
-        assert dues
         self.told += 1
 
     def heard(self) -> int:
@@ -78,11 +73,10 @@ class Herald:
 @pytest.fixture
 async def herald(backend: Backend) -> AsyncIterator[Herald]:
     made = Herald()
-    heralds = Heralds(within=made.tell_within, after=made.tell)
     if backend.sql:
-        made.store = await open_sql_store(backend.where, heralds=heralds)
+        made.store = await open_sql_store(backend.where, on_due=made.tell)
     else:
-        made.store = open_in_memory(heralds)
+        made.store = open_in_memory(made.tell)
     yield made
     await made.store.close()
 

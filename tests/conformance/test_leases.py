@@ -253,6 +253,24 @@ class TestFree:
         assert (job.id, job.state) == (claim.job.id, State.PENDING)
 
 
+async def test_a_claim_that_a_failover_lost_is_fenced_off_by_the_next_one_of_its_number(
+    store: Store,
+) -> None:
+    claim = await claimed(store)
+    lost = replace(claim.lease, worker="w0")  # all else is as it was before the failover
+
+    answer = await recorded(store, lost, a_batch([a_target()]))
+    [order] = await store.leases.orders([lost])
+    await store.leases.free(lost)
+    with pytest.raises(Conflict):
+        await ended(store, lost)
+
+    assert answer.order is order is Order.LOST
+    shard = (await store.jobs.get(claim.job.id)).shard
+    assert (shard.worker, shard.seq, shard.usage.discovered) == ("w1", 0, 0)
+    assert (await recorded(store, claim.lease, a_batch([a_target()]))).order is Order.GO_ON
+
+
 async def test_holders_are_counted(store: Store) -> None:
     for worker in ("w1", "w2", "w1"):
         await claimed(store, worker=worker)

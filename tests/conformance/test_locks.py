@@ -57,6 +57,14 @@ def cut(url: str, worker: str) -> None:
     ask(url, CUT, key_of(worker) & 0xFFFFFFFF)
 
 
+async def test_workers_know_how_many_they_are(postgres_url: str) -> None:
+    async with shown(postgres_url, "me") as me:
+        assert me.presence.fleet == 1
+
+        async with shown(postgres_url, "other") as other:
+            await until(lambda: me.presence.fleet == other.presence.fleet == 2)
+
+
 async def test_who_holds_his_lock_is_alive_and_who_ends_is_dead(postgres_url: str) -> None:
     async with shown(postgres_url, "me") as me:
         async with shown(postgres_url, "other"):

@@ -225,6 +225,40 @@ async def test_what_waits_is_counted_with_since_when(store: Store) -> None:
     assert (own.count, own.since) == (1, NOW)
 
 
+async def test_jobs_that_ended_badly_of_late_come_the_last_first(store: Store) -> None:
+    async def ended(minutes: int, state: State, reason: StateReason, owner: str = "ada") -> str:
+        fields: dict[str, Any] = {
+            "state_reason": reason,
+            "ended_at": NOW - minutes * MINUTE,
+            "owner": owner,
+        }
+        return (await added(store, a_job(state=state, **fields))).id
+
+    failed = await ended(3, State.FAILED, StateReason.START_FAILED)
+    limited = await ended(2, State.COMPLETED, StateReason.LIMIT_BYTES, "bob")
+    await ended(1, State.COMPLETED, StateReason.EXHAUSTED)
+    await ended(99, State.FAILED, StateReason.START_FAILED)
+
+    async def found(owner: str | None, among: int = 10) -> list[str]:
+        bad = await store.overview.ended(owner, NOW - 9 * MINUTE, 10, among)
+        return [one.job.id for one in bad]
+
+    assert await found(None) == [limited, failed]
+    assert await found("ada") == [failed]
+    assert await found(None, among=2) == [limited]
+
+
+async def test_due_jobs_that_need_tags_come_the_longest_due_first(store: Store) -> None:
+    spec = a_spec(worker_tags=("eu",))
+    late = await added(store, a_job(spec=spec, due_at=NOW - MINUTE))
+    later = await added(store, a_job(spec=spec, due_at=NOW - 2 * MINUTE))
+    await added(store, a_job(spec=spec, due_at=NOW + MINUTE))
+    await added(store)
+
+    assert [job.id for job in await store.overview.tagged(None, NOW, 9)] == [later.id, late.id]
+    assert await store.overview.tagged("bob", NOW, 9) == []
+
+
 async def test_webhooks_that_are_off_come_the_last_changed_first(store: Store) -> None:
     for number, (active, owner) in enumerate([(False, "ada"), (True, "ada"), (False, "bob")]):
         changed = NOW + number * MINUTE
@@ -232,6 +266,6 @@ async def test_webhooks_that_are_off_come_the_last_changed_first(store: Store) -
             store, owner=owner, active=active, updated_at=changed, description=str(number)
         )
 
-    assert [w.description for w in await store.overview.off(None, 10)] == ["2", "0"]
-    assert [w.description for w in await store.overview.off(None, 1)] == ["2"]
-    assert [w.description for w in await store.overview.off("ada", 10)] == ["0"]
+    assert [w.description for w in await store.overview.unheard(None, 10)] == ["2", "0"]
+    assert [w.description for w in await store.overview.unheard(None, 1)] == ["2"]
+    assert [w.description for w in await store.overview.unheard("ada", 10)] == ["0"]

@@ -1,6 +1,9 @@
 """The store on Postgres: what a server, a network or another session can do to it."""
 
 import asyncio
+import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -438,6 +441,50 @@ async def test_the_offset_leads_from_a_wrong_clock_to_that_of_the_server(
     assert abs(wrong + timedelta(hours=1)) < timedelta(seconds=1)
     assert embedded == timedelta(0)
     assert not (tmp_path / "yard.db").exists()
+
+
+_DRIFTED = """
+import asyncio, sys
+from datetime import timedelta
+from crawlyard import Settings, Yard
+from crawlyard.clock import SystemClock
+
+async def main():
+    settings = Settings(data_dir=sys.argv[1], database_url=sys.argv[2])
+    async with Yard.open(settings) as yard:
+        alone, began = SystemClock(), yard.clock.now()
+        alone.shift(began - alone.now())
+        await asyncio.sleep(8)
+        asked = [await off(yard, alone) for _ in range(20)]
+        print(*(each.total_seconds() for each in min(asked)[1:]))
+
+async def off(yard, alone):
+    asked_at = yard.clock.now()
+    theirs = await yard.store.upkeep.server_time()
+    took = yard.clock.now() - asked_at
+    apart = yard.clock.now() - took / 2 - theirs
+    return took, apart, alone.now() - yard.clock.now() + apart
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", ["1.015", "0.985"])
+def test_a_process_whose_clock_drifts_stays_with_that_of_the_database(
+    postgres_url: str, tmp_path: Path, rate: str
+) -> None:
+    wrapper = shutil.which("faketime")
+    if wrapper is None:
+        pytest.skip("no faketime: apt install faketime")
+    program = [sys.executable, "-c", _DRIFTED, str(tmp_path), postgres_url]
+    told = subprocess.run(
+        [wrapper, "-f", f"+0 x{rate}", *program], capture_output=True, text=True, check=True
+    )
+    apart_s, alone_s = map(float, told.stdout.split())
+
+    assert abs(alone_s) > 0.08  # what its clock would be off
+    assert abs(apart_s) < abs(alone_s) / 2
 
 
 @pytest.mark.parametrize(

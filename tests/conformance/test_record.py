@@ -4,8 +4,10 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Body, Outcome, Skipped, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Order
+from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_target, done, noted
@@ -55,6 +57,23 @@ class TestWhatIsWritten:
 
         [first, _] = await store.frontier.load(claim.lease.job_no, 10, depth_first=False)
         assert first == known
+
+    async def test_how_dates_proved_is_replaced_by_host(self, store: Store) -> None:
+        claim, other = await claimed(store), await claimed(store)
+        told = {"a.example": LastmodRecord(told=1), "b.example": LastmodRecord(missed=2)}
+        answer = await recorded(store, claim.lease, Batch(lastmods=told))
+        await recorded(store, other.lease, Batch(lastmods={"a.example": LastmodRecord(told=9)}))
+
+        now = {"a.example": LastmodRecord(told=1, missed=1)}
+        await recorded(store, answer.lease, Batch(lastmods=now))
+        # its answer was lost, or it comes from an attempt that is over
+        await recorded(store, claim.lease, Batch(lastmods=told))
+
+        assert await store.pages.lastmods(claim.job.id) == told | now
+        mine = [claim.job.id, other.job.id]
+        found = [(await store.pages.lastmods(job_id))["a.example"].told for job_id in mine]
+        assert found == [1, 9]
+        assert await store.pages.lastmods(new_id()) == {}
 
     async def test_two_jobs_may_know_the_same_target(self, store: Store) -> None:
         one, two = await claimed(store), await claimed(store)

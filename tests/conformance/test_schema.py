@@ -102,14 +102,10 @@ async def test_they_do_not_stand_in_each_others_way_when_they_start_at_one_insta
 
 
 def differences(conn: Connection) -> list[object]:
-    """Return how the database differs from the tables, but for the engine's own."""
-    context = MigrationContext.configure(conn, opts={"include_object": _is_ours})
+    """Return how the database differs from the tables."""
+    context = MigrationContext.configure(conn)
     found: list[object] = compare_metadata(context, metadata)
     return found
-
-
-def _is_ours(_thing: object, name: str | None, kind: str, _found: bool, _like: object) -> bool:
-    return kind != "table" or not (name or "").startswith("procrastinate_")
 
 
 async def test_a_new_database_has_what_the_tables_say(new: str) -> None:
@@ -119,7 +115,7 @@ async def test_a_new_database_has_what_the_tables_say(new: str) -> None:
 async def test_indexes_of_some_rows_are_so_on_both(new: str) -> None:
     indexes = {index for table in metadata.tables.values() for index in table.indexes}
     some = {i.name for i in indexes if i.dialect_options["sqlite"]["where"] is not None}
-    made = "SELECT indexname, indexdef FROM pg_indexes WHERE tablename NOT LIKE 'procrastinate%'"
+    made = "SELECT indexname, indexdef FROM pg_indexes"
     if not is_postgres(new):
         made = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
 
@@ -173,15 +169,25 @@ SINCE_THE_FIRST = {
         "body_of",
     ),
     "jobs": ("based_on",),
-    "shards": ("unchanged", "bytes_saved"),
+    "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
 }
 """The columns that revisions have added to the first release's tables."""
 
-NEW = ("run_changes", "changes")
+NEW = ("run_changes", "changes", "lastmods", "new_events", "day_steps")
 """The tables that they have added."""
 
-INDEXES = ("pages_body_of", "jobs_based_on")
+INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known")
 """The indexes on old tables that they have added."""
+
+
+def make_first(where: str) -> None:
+    """Give a new database the schema of the first release."""
+    undone = [f"DROP INDEX {name}" for name in INDEXES] + [f"DROP TABLE {name}" for name in NEW]
+    for table, columns in SINCE_THE_FIRST.items():
+        undone += [f"ALTER TABLE {table} DROP COLUMN {column}" for column in columns]
+    for statement in undone:
+        on(where, partial(Connection.execute, statement=text(statement)))
+    on(where, partial(stamp, version=FIRST))
 
 
 async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
@@ -190,12 +196,7 @@ async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
     target = a_target("page")
     await recorded(store, claim.lease, a_batch([target], [done(target, title="kept")]))
     await store.close()
-    undone = [f"DROP INDEX {name}" for name in INDEXES] + [f"DROP TABLE {name}" for name in NEW]
-    for table, columns in SINCE_THE_FIRST.items():
-        undone += [f"ALTER TABLE {table} DROP COLUMN {column}" for column in columns]
-    for statement in undone:
-        on(new, partial(Connection.execute, statement=text(statement)))
-    on(new, lambda conn: stamp(conn, FIRST))
+    make_first(new)
 
     store = await open_sql_store(new)
 
@@ -204,6 +205,51 @@ async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
     await store.close()
     assert rows(new, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     assert on(new, differences) == []
+
+
+TICKETS = """
+    CREATE TYPE procrastinate_job_status AS ENUM ('todo', 'doing');
+    CREATE TABLE procrastinate_workers (id bigint PRIMARY KEY);
+    CREATE TABLE procrastinate_jobs (
+      id bigserial PRIMARY KEY, queue_name varchar, status procrastinate_job_status,
+      worker_id bigint REFERENCES procrastinate_workers (id)
+    );
+    CREATE TABLE procrastinate_events (job_id bigint REFERENCES procrastinate_jobs);
+    CREATE FUNCTION procrastinate_finish_job_v1(job_id bigint, status procrastinate_job_status)
+      RETURNS void LANGUAGE sql AS 'SELECT';
+    CREATE FUNCTION procrastinate_fetch_job_v2(queues varchar[]) RETURNS procrastinate_jobs
+      LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE FUNCTION procrastinate_notify_v1() RETURNS trigger
+      LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+    CREATE TRIGGER procrastinate_notify AFTER INSERT ON procrastinate_jobs
+      FOR EACH ROW EXECUTE FUNCTION procrastinate_notify_v1();
+"""
+"""What Procrastinate's schema has of each kind; the first release created it on Postgres."""
+
+LEFT = """
+    SELECT relname::text FROM pg_class WHERE relname LIKE '%procrastinate%' AND relkind = 'r'
+    UNION ALL SELECT proname::text FROM pg_proc WHERE proname LIKE 'procrastinate%'
+    UNION ALL SELECT typname::text FROM pg_type
+      WHERE typname LIKE 'procrastinate%' AND typtype = 'e'
+"""
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(("queue", "stays"), [("crawlyard.urgent", False), ("mine", True)])
+async def test_tables_of_tickets_go_unless_somebody_else_uses_them(
+    empty_postgres_url: str, queue: str, stays: bool
+) -> None:
+    where = empty_postgres_url
+    await (await open_sql_store(where)).close()
+    row = f"INSERT INTO procrastinate_jobs (queue_name) VALUES ('{queue}')"
+    for statement in (TICKETS, row):
+        on(where, partial(Connection.exec_driver_sql, statement=statement))
+    make_first(where)
+
+    await (await open_sql_store(where)).close()
+
+    assert bool(rows(where, LEFT)) == stays
+    assert stays or on(where, differences) == []
 
 
 async def test_a_schema_from_before_the_first_release_is_refused_and_left_alone(new: str) -> None:

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostBooking, HostRule, HostState
-from crawlyard.core.hosts.slots import LAST, STRIKES_LAST, TURN, HostTerms, SlotRequest
+from crawlyard.core.hosts.slots import (
+    ALONE_S,
+    LAST,
+    SPARE_S,
+    STRIKES_LAST,
+    TURN,
+    HostTerms,
+    SlotRequest,
+)
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW
@@ -79,6 +87,28 @@ async def test_seats_that_are_given_back_are_free_at_once(store: Store) -> None:
     assert (await sat(store, "w3")).seats == 4
 
 
+async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_their_bookings(
+    store: Store,
+) -> None:
+    for asker in ("w1", "w1/20", "w12", "w2", "w3"):
+        await sat(store, asker, host=f"{asker}.example", every_s=5.0, book=1)
+
+    await store.hosts.leave("w1", "w2")
+    terms = {
+        asker: await sat(store, "w4", host=f"{asker}.example", every_s=5.0, book=1)
+        for asker in ("w1", "w1/20", "w12", "w2", "w3")
+    }
+
+    assert {asker: one.seats for asker, one in terms.items()} == {
+        "w1": 4,
+        "w1/20": 4,
+        "w2": 4,
+        "w12": 0,
+        "w3": 0,
+    }
+    assert terms["w1"].first_at == NOW + 5 * SECOND
+
+
 async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wanted(
     store: Store,
 ) -> None:
@@ -117,50 +147,99 @@ async def test_a_rule_narrows_and_a_host_that_is_not_open_has_no_seats(store: St
 
     for version, state in enumerate((HostState.PAUSED, HostState.BLOCKED), 2):
         closed = await ruled(store, version, state=state)
-        terms = await sat(store, "w1", book=1, every_s=1)
+        terms = await sat(store, "w1", book=True, every_s=1)
         assert (terms.seats, terms.rule, terms.first_at) == (0, closed, None)
 
     await ruled(store, 4)
     assert (await sat(store, "w1")).seats == 4
 
 
-async def test_the_first_requests_are_booked_with_the_seats(store: Store) -> None:
-    first = await sat(store, "w1", book=4, every_s=0.5, wanted=1)
-    await sat(store, "w2")
-    await sat(store, "w1", wanted=1, keeps=1)
-    second = await sat(store, "w2", book=1, every_s=1)
+async def test_who_is_alone_books_a_long_window_with_its_seats(store: Store) -> None:
+    first = await sat(store, "w1", book=True, every_s=0.5, wanted=1)
     unbooked = await sat(store, "w1", every_s=0.5)
 
-    assert (first.first_at, first.booked, first.every_s) == (NOW, 4, 0.5)
-    assert (second.first_at, second.booked) == (NOW + 2 * SECOND, 1)
-    assert (unbooked.first_at, unbooked.booked) == (None, 0)
-    assert (await store.hosts.booked([HOST]))[HOST].booked_until == NOW + 3 * SECOND
+    assert first.booked is not None
+    assert (first.first_at, first.alone, first.booked.for_s) == (NOW, True, ALONE_S)
+    assert (unbooked.first_at, unbooked.booked) == (None, None)
+    until = NOW + (ALONE_S + 0.5) * SECOND
+    assert (await store.hosts.booked([HOST]))[HOST].booked_until == until
+
+
+async def test_who_shares_a_host_books_a_slice_after_the_windows_of_the_others(
+    store: Store,
+) -> None:
+    await sat(store, "w1", book=True, every_s=0.5, wanted=1)
+    waits = await sat(store, "w2", every_s=0.5)
+    await sat(store, "w1", wanted=1, keeps=1, every_s=0.5)
+    second = await sat(store, "w2", book=True, every_s=0.5)
+    ahead = await sat(store, "w2", book=True, every_s=0.5, ahead=3)
+
+    assert (waits.seats, waits.alone) == (0, False)
+    assert second.booked is not None
+    assert ahead.booked is not None
+    assert second.first_at == NOW + (ALONE_S + 0.5) * SECOND
+    assert (second.alone, second.booked.for_s) == (False, 0.5 + SPARE_S)
+    assert ahead.first_at == second.first_at + (1.0 + SPARE_S) * SECOND
+    assert ahead.booked.for_s == 1.5 + SPARE_S  # room for those that are prepared
+
+
+async def test_a_window_is_made_longer_only_where_nobody_has_booked_since(store: Store) -> None:
+    first = await sat(store, "w1", book=True, every_s=0.5)
+    last, later = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND
+    again = await sat(store, "w1", later, book=True, every_s=0.5, last=last, free_at=later)
+    late = await sat(store, "w1", later, book=True, every_s=0.5, last=last, free_at=later)
+
+    assert first.first_at == NOW
+    assert again.first_at == later
+    assert late.first_at == later + (ALONE_S + 0.5) * SECOND
+
+
+async def test_a_window_is_given_back_by_who_books_no_other(store: Store) -> None:
+    await sat(store, "w1", book=True, every_s=0.5)
+    last, free_at = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND / 4
+    await sat(store, "w1", wanted=0, every_s=0.0, last=last, free_at=free_at)
+
+    assert (await store.hosts.booked([HOST]))[HOST].booked_until == free_at
+
+
+async def test_a_window_that_could_not_be_replaced_stays(store: Store) -> None:
+    await sat(store, "w1", book=True, every_s=0.5)
+    last, free_at = NOW + (ALONE_S + 0.5) * SECOND, NOW + SECOND / 4
+    await ruled(store, state=HostState.PAUSED)
+
+    told = await sat(store, "w1", book=True, every_s=0.5, last=last, free_at=free_at)
+
+    assert told.booked is None
+    assert (await store.hosts.booked([HOST]))[HOST].booked_until == last
 
 
 async def test_nothing_is_booked_for_who_has_no_seat_or_knows_no_delay(store: Store) -> None:
-    await sat(store, "w1", book=1)
-    await sat(store, "w2", book=1, every_s=1)
+    await sat(store, "w1", book=True)
+    await sat(store, "w2", book=True, every_s=1)
 
     booked = await store.hosts.booked([HOST])
     assert booked.get(HOST, HostBooking()).booked_until is None
 
 
-async def test_a_longer_delay_by_a_rule_is_booked_one_request_at_a_time(store: Store) -> None:
+async def test_a_longer_delay_by_a_rule_is_kept_after_the_window(store: Store) -> None:
     await ruled(store, delay_s=2)
 
-    terms = await sat(store, "w1", book=16, every_s=0.01)
+    terms = await sat(store, "w1", book=True, every_s=0.01)
 
-    assert (terms.booked, terms.every_s) == (1, 2)
-    assert (await store.hosts.booked([HOST]))[HOST].booked_until == NOW + 2 * SECOND
+    assert terms.booked is not None
+    assert terms.booked.every_s == 2
+    until = NOW + (ALONE_S + 2) * SECOND
+    assert (await store.hosts.booked([HOST]))[HOST].booked_until == until
 
 
 async def test_the_longest_delay_of_the_others_is_told_and_booked(store: Store) -> None:
     await sat(store, "w1", wanted=0, every_s=8.0)
     await sat(store, "w2", wanted=0, every_s=3.0)
 
-    told = await sat(store, "w3", every_s=0.5, book=4)
+    told = await sat(store, "w3", every_s=0.5, book=True)
 
-    assert (told.others_s, told.booked, told.every_s) == (8.0, 1, 8.0)
+    assert told.booked is not None
+    assert (told.others_s, told.booked.every_s) == (8.0, 8.0)
     assert (await sat(store, "w1", every_s=8.0)).others_s == 3.0
 
 
@@ -184,7 +263,7 @@ async def test_holds_and_refusals_are_told_to_all(store: Store) -> None:
     await store.hosts.hold(HOST, until, 3, NOW)
     await store.hosts.hold(HOST, NOW + SECOND, 1, NOW + SECOND)
 
-    terms = await sat(store, "w2", NOW + SECOND, book=1, every_s=1)
+    terms = await sat(store, "w2", NOW + SECOND, book=True, every_s=1)
     assert (terms.held_until, terms.strikes, terms.first_at) == (until, 3, until)
 
     await store.hosts.forgive(HOST)
@@ -241,7 +320,7 @@ async def test_processes_that_sit_down_at_once_never_have_more_seats_than_there_
 
 
 async def test_seats_that_have_lapsed_are_swept(store: Store) -> None:
-    await sat(store, "w1", book=1, every_s=1)
+    await sat(store, "w1", book=True, every_s=1)
     await sat(store, "w2", NOW + SECOND)
 
     assert await store.hosts.sweep(NOW + LAST) == 1  # the host itself: no booking lasts

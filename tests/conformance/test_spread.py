@@ -2,8 +2,10 @@
 
 from datetime import timedelta
 
+import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.crawl.page import Skipped
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits
@@ -23,7 +25,8 @@ from tests.conformance.spread_rig import (
     state_of_lease,
     targets,
 )
-from tests.conformance.steps import added, moved
+from tests.conformance.steps import added, claimed, moved
+from tests.conformance.test_spread_edges import LATER, cut_into
 
 
 async def test_a_spread_job_is_claimed_with_one_shard_and_others_join_it(store: Store) -> None:
@@ -123,6 +126,37 @@ async def test_targets_that_waited_before_a_job_was_spread_are_dealt(store: Stor
     leases = [first.lease, *(c.lease for c in others if c is not None)]
     loaded = [t for one in leases for t in await store.spread.load(one, 100, depth_first=False)]
     assert sorted(t.url for t in loaded) == sorted(t.url for t in targets())
+
+
+@pytest.mark.parametrize("chunk", [100, 5])
+@pytest.mark.parametrize("before", [False, True])
+async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
+    store: Store, monkeypatch: pytest.MonkeyPatch, chunk: int, *, before: bool
+) -> None:
+    monkeypatch.setattr("crawlyard.store.crawl.frontier.CHUNK", chunk)
+    plain = await claimed(store) if before else None
+    old = targets(pages=1)
+    if plain is not None:  # what was closed before the job was cut has no bucket
+        await sent(store, plain.lease, a_batch(old, [done(target) for target in old]))
+        await moved(store, plain.job.id, Move.PAUSE)
+        await cut_into(store, plain.job.id, SHARDS)
+        first = await store.leases.claim(Asker("w1"), LATER, LEASE)
+        assert first is not None
+    else:
+        first = await begun(store)
+    waiting, untold = targets(pages=3), [a_target("untold", host=host) for host in HOSTS]
+    kept_out = [Skipped(a_target("out", host=host), "exclude: *out") for host in HOSTS]
+    batch = a_batch(waiting, [done(target) for target in untold], skipped=kept_out)
+    await sent(store, first.lease, batch, LATER)
+
+    every = {t.fp: t.host for t in (*waiting, *untold, *(one.target for one in kept_out))}
+    for shard in range(1, SHARDS + 1):
+        chunks = [c async for c in store.frontier.known(first.lease.job_no, shard, SHARDS)]
+        read = [fp for some in chunks for fp in some]
+        assert sorted(read) == sorted(fp for fp, host in every.items() if host in of(shard))
+    some = [*list(every)[:3], 1, 2]
+    monkeypatch.setattr("crawlyard.store.crawl.frontier.FPS_AT_ONCE", 2)
+    assert await store.frontier.known_among(first.lease.job_no, some) == set(some[:3])
 
 
 async def test_what_two_shards_find_is_counted_once(store: Store) -> None:

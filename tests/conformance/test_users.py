@@ -4,17 +4,23 @@ from datetime import timedelta
 
 import pytest
 from msgspec.structs import replace
+from sqlalchemy import select
 
-from crawlyard.core.access.user import NO_QUOTA, Quota, Role, User
+from crawlyard.core.access.user import NO_QUOTA, Quota, Role, User, day_of
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Conflict
+from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
+from crawlyard.store.tables.access import day_steps
 from tests.builders import NOW
 from tests.builders_serve import a_user, about, kept_user
+from tests.conformance.steps import database_of
 
 UPDATED = EventName.USER_UPDATED
+TODAY = day_of(NOW)
+DAY = timedelta(days=1)
 
 
 async def told(store: Store, user: User) -> list[str]:
@@ -78,3 +84,44 @@ async def test_they_are_listed_by_the_code_points_of_their_ids(store: Store) -> 
     assert await ids(limit=2) == ["B", "_a"]
     assert await ids("_a", 2) == ["a-b", "ab"]
     assert await ids("local") == []
+
+
+async def test_usage_counts_before_and_after_it_is_added_up(store: Store) -> None:
+    await kept_user(store, quota=Quota(pages_per_day=5))
+    steps = [
+        {"owner": owner, "day": day, "pages": pages, "bytes": 10 * pages, "errors": 1}
+        for owner, day, pages in (
+            ("ada", TODAY, 2),
+            ("ada", TODAY, 3),
+            ("ada", TODAY - DAY, 7),
+            ("bob", TODAY, 1),
+        )
+    ]
+    await database_of(store).write(lambda conn: insert_new(conn, day_steps, steps))
+
+    found = []
+    for _ in range(2):
+        found.append(
+            (
+                await store.users.day("ada", TODAY),
+                await store.users.days(None, TODAY - DAY),
+                await store.users.days("bob", TODAY),
+                await store.queue.spent(NOW),
+                await store.queue.held_back(NOW),
+            )
+        )
+        await store.upkeep.tidy()
+    left = await database_of(store).read(lambda conn: conn.execute(select(day_steps)).all())
+
+    assert found[0] == (
+        Usage(pages=5, bytes=50, errors=2),
+        {
+            TODAY - DAY: Usage(pages=7, bytes=70, errors=1),
+            TODAY: Usage(pages=6, bytes=60, errors=3),
+        },
+        {TODAY: Usage(pages=1, bytes=10, errors=1)},
+        {"ada": "pages_per_day"},
+        {"ada": "pages_per_day"},
+    )
+    assert found[1] == found[0]
+    assert left == []

@@ -8,7 +8,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Limits, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.answers.jobs.changes import DiffOut
 from crawlyard.core.endpoint import every
@@ -374,6 +374,68 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
     await surface.jobs.delete(other)
     assert (await surface.changes.list()).items == []
     await yard.jobs.purge(LOCAL)
+
+
+async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twice(
+    watched: Watched,
+) -> None:
+    yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
+    one = await watched.run()
+    watched.server.site, kinds = second()
+    other = await watched.run(limits={"pages": 12})
+    before = (await surface.changes.list(limit=200)).items
+    assert {c.kind for c in before} >= {"changed"}
+    [_, first_look] = (await surface.schedules.changes("site")).items[::-1]
+
+    await yard.jobs.edit(LOCAL, other, {"limits": Limits()})
+    await yard.jobs.resume(LOCAL, other)
+    await run(yard, other)
+
+    runs = (await surface.schedules.changes("site")).items
+    assert [(r.job_id, r.base_id) for r in runs] == [(other, one), (one, None)]
+    assert first_look.counts is not None
+    assert runs[0].counts is not None
+    assert first_look.counts["unknown"] > 20
+    assert (runs[0].counts["unknown"], runs[0].counts["gone"]) == (0, 5)
+    after = (await surface.changes.list(limit=200)).items
+    found: dict[str, set[str]] = {}
+    for change in after:
+        found.setdefault(change.kind, set()).add(change.url.removeprefix(watched.server.url))
+    assert found == kinds
+    kept = [c for c in before if c in after]
+    assert kept == before  # in their places
+    fresh = (await surface.changes.list(after=before[-1].seq, limit=200)).items
+    assert fresh == [c for c in after if c not in before]
+    assert not {(c.kind, c.url) for c in fresh} & {(c.kind, c.url) for c in before}
+    events = await yard.store.events.events(EventQuery(names=frozenset({EventName.RUN_CHANGED})))
+    assert [(e.subject, e.data["counts"]) for e in events] == [
+        (other, first_look.counts),
+        (other, runs[0].counts),
+    ]
+    await yard.services.changes.settle(watched.id)
+    assert (await surface.changes.list(limit=200)).items == after
+
+
+async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
+    watched: Watched,
+) -> None:
+    surface = NearSurface(watched.yard.services, LOCAL)
+    one = await watched.run()
+    site, _ = second()
+    broken = {**site.leaves, "/p3": Leaf("", status=503)}
+    watched.server.site = VersionedSite(broken, site.moved)
+    other = await watched.run()
+    watched.server.site = site
+    third = await watched.run()
+    before = {(c.job_id, c.kind, c.url) for c in (await surface.changes.list(limit=200)).items}
+
+    await watched.yard.jobs.retry_failed(LOCAL, other)
+    await run(watched.yard, other)
+
+    runs = (await surface.schedules.changes("site")).items
+    assert [(r.job_id, r.base_id) for r in runs] == [(third, other), (other, one), (one, None)]
+    after = {(c.job_id, c.kind, c.url) for c in (await surface.changes.list(limit=200)).items}
+    assert (other, "changed", f"{watched.server.url}/p3") in after - before
 
 
 async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watched) -> None:

@@ -34,7 +34,7 @@ class LongFrontier:
     meanwhile: Callable[[], Awaitable[None]]
     read: int = 0
 
-    async def known(self, _job_no: int) -> AsyncIterator[Sequence[int]]:
+    async def known(self, _job_no: int, _shard: int, _of: int) -> AsyncIterator[Sequence[int]]:
         for chunk in range(CHUNKS):
             self.clock.leapt += A_CHUNK
             self.read += 1

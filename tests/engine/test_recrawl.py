@@ -184,6 +184,7 @@ def _count_bodies(conn: Any) -> int:
         {"text": TextMode.TEXT},
         {"extract": (("title", "h1"),)},
         {"keep_html": True},
+        {"keep_anchors": True},
         {"store_noindex": True},
         {"follow_nofollow": True},
         {"headers": (("Accept-Language", "de"),)},
@@ -286,6 +287,24 @@ async def test_a_page_whose_links_are_not_kept_is_sent_again(
 
     assert asks(server, seen) == {"/b"}
     assert second.ok == first.ok
+
+
+async def test_a_sitemap_is_read_though_it_was_a_page_of_the_earlier_run(
+    yard: Yard, site_server: Serve
+) -> None:
+    site = a_site()
+    site.pages |= {
+        "/": a_page("Home", "/map.xml"),
+        "/map.xml": "<urlset><url><loc>/unlinked</loc></url></urlset>",
+        "/unlinked": a_page("Unlinked"),
+    }
+    server = await site_server(site)
+    first = await crawled(yard, a_spec(f"{server.url}/"))
+    assert by_path(first).keys() == {"/", "/map.xml"}
+
+    second = await again(yard, first, sitemaps=(f"{server.url}/map.xml",))
+
+    assert by_path(second).keys() == {"/", "/unlinked"}
 
 
 async def test_redirects_and_retries_lead_to_unchanged_pages(

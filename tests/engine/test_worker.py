@@ -1,27 +1,33 @@
 """A worker's edges: stops, edits and store faults at the worst moment."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import force_setattr
+from sqlalchemy import select
 
 from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
+from crawlyard.core.hosts.slots import LAST, SlotRequest
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.demo.site import Answer
-from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.dispatch.base import Presence
+from crawlyard.dispatch.local import LocalDispatcher, NoPresence
 from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker import worker as worker_module
-from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.liveness import HostLocks, Liveness
 from crawlyard.services.worker.reclaim import LATE, LOOK_EVERY, Reclaimer
+from crawlyard.store.tables.hosts import host_seats
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, outcome, published, run
 from tests.engine.test_crawl import paths, tree
-from tests.site import GraphSite, Serve
+from tests.site import GraphSite, Serve, until
 
 
 class Around:
@@ -169,6 +175,31 @@ async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -
     assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
 
 
+async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
+    yard: Yard, tmp_path: Path
+) -> None:
+    files, hosts, host = HostLocks(tmp_path, "w"), yard.store.hosts, "a.example"
+    wish, until = SlotRequest(host=host, wanted=4, at_once=4), yard.clock.now() + LAST
+    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), LAST)
+    for asker in ("other", "other/20"):
+        await hosts.sit(asker, [wish], yard.clock.now(), until)
+    seats: list[int] = []
+
+    async def sit() -> None:
+        [terms] = await hosts.sit("w", [wish], yard.clock.now(), until)
+        seats.append(terms.seats)
+
+    with files:
+        (tmp_path / "other.lock").touch()  # of a process that has died
+        around(yard, "leases", "take_back", sit)
+        rescue = Reclaimer("w", yard.store, yard.clock, Liveness("w", LocalDispatcher(), files))
+        took = await rescue.take_back()
+
+    assert took
+    assert seats[0] == 4
+
+
 async def looks(rescue: Reclaimer, clock: FakeClock) -> list[bool]:
     """Look for lost workers once a second, until some seconds after an excuse would be over."""
     found = [await rescue.take_back()]
@@ -188,6 +219,27 @@ async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(
     await clock.advance(LATE + LOOK_EVERY)  # the other could not renew it meanwhile, perhaps
 
     assert await looks(rescue, clock) == [False] * 5 + [True]
+
+
+class OfMany(Liveness):
+    """A worker of a large fleet."""
+
+    fleet = 200
+
+
+async def test_one_of_many_workers_looks_less_often_unless_it_notices_a_death(yard: Yard) -> None:
+    clock = FakeClock(yard.clock.now())
+    rescue = Reclaimer("w", yard.store, clock, OfMany("w", LocalDispatcher(), None))
+    await rescue.take_back()
+    await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+
+    await clock.advance(2 * LOOK_EVERY)
+    left_to_others = not await rescue.take_back()
+    rescue.hasten()
+
+    assert left_to_others
+    assert await rescue.take_back()
 
 
 async def test_who_is_always_slow_takes_lapsed_leases_back_all_the_same(yard: Yard) -> None:
@@ -321,3 +373,86 @@ async def test_nothing_spins_while_a_limit_waits_for_what_is_in_flight(
 
     assert found.job.state_reason is StateReason.LIMIT_DURATION
     assert next(turns) < 50
+
+
+class Locks(LocalDispatcher):
+    """A dispatcher whose workers lose their locks when a test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.presence_of_all = NoPresence()
+        self.changed: Callable[[], None] = lambda: None
+
+    @asynccontextmanager
+    async def presence(self, worker: str, changed: Callable[[], None]) -> AsyncIterator[Presence]:
+        del worker
+        self.changed = changed
+        yield self.presence_of_all
+
+    def hold(self, *, held: bool) -> None:
+        self.presence_of_all.holding = held
+        self.changed()
+
+
+async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    locks, site = Locks(), GraphSite(tree(6, 3))
+    async with a_yard_with(yard, locks) as mine:
+        server = await site_server(site, latency_s=0.02)
+        host = server.url.removeprefix("http://").partition(":")[0]
+        job = await mine.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        worker = mine.worker()
+        running = asyncio.create_task(worker.run(drain=True))
+        await until(lambda: len(server.hits) > 10)
+
+        locks.hold(held=False)
+        await yard.store.hosts.leave(worker.id)  # by who takes it for dead
+        wish = SlotRequest(host=host, wanted=16, at_once=16)
+        await yard.store.hosts.sit("other", [wish], yard.clock.now(), yard.clock.now() + LAST)
+        await until(lambda: all(hit.answered_at for hit in server.hits))
+        before = len(server.hits)
+        locks.hold(held=True)
+        async with asyncio.timeout(60):
+            while worker.id not in await askers(yard):  # noqa: ASYNC110 - a row
+                await asyncio.sleep(0)
+        after = len(server.hits)
+        await yard.store.hosts.leave("other")
+        await running
+
+    assert before == after
+    assert (await outcome(yard, job.id)).job.state is State.COMPLETED
+
+
+@asynccontextmanager
+async def a_yard_with(yard: Yard, dispatcher: LocalDispatcher) -> AsyncIterator[Yard]:
+    """Return a yard on the same store whose workers are shown by *dispatcher*."""
+    made = Yard(yard.settings, yard.store, yard.clock, dispatcher)
+    try:
+        yield made
+    finally:
+        await made._close()
+
+
+async def test_a_job_whose_claim_a_failover_lost_is_not_run_twice_at_once(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(2, 1)))
+    await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+    worker = yard.worker()
+    claim = await yard.store.leases.claim(Asker(worker.id), yard.clock.now(), LAST)
+    assert claim is not None
+
+    worker._begin(claim)
+    worker._begin(claim)  # as the store, which has lost the first, gives it again
+    runs = set(worker._runs)
+    worker.stop()
+    await asyncio.wait(runs)
+
+    assert len(runs) == 1
+
+
+async def askers(yard: Yard) -> list[str]:
+    """Return who has a row of seats at any host."""
+    statement = select(host_seats.c.worker)
+    return list(await yard.store.hosts._database.read(lambda conn: conn.scalars(statement).all()))

@@ -12,12 +12,13 @@ from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.spread import REST
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.claiming import Claiming, ClaimRules
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.leases import LeaseStore
 from crawlyard.store.store import Store
-from tests.builders import LEASE, a_job, a_spec, its_event
+from tests.builders import LEASE, a_batch, a_job, a_spec, a_target, its_event
 from tests.clock import FakeClock
 
 SECOND = timedelta(seconds=1)
@@ -229,3 +230,34 @@ async def test_without_ageing_a_low_job_waits_for_ever(store: Store, clock: Fake
     await claiming(bench, store, clock, slots=1).fill()
 
     assert bench.running == [normal.id]
+
+
+async def test_a_worker_that_finds_nothing_asks_for_a_shard_for_each_free_slot_one_a_second(
+    store: Store, clock: FakeClock
+) -> None:
+    [job] = await waiting(store, clock, NORMAL, spread=4)
+    first = await store.leases.claim(Asker("w2"), clock.now(), LEASE)
+    assert first is not None
+    found = a_batch(found=[a_target("1", host=f"h{n}.example") for n in range(12)])
+    await store.frontier.record([(first.lease, found)], clock.now(), LEASE)
+    await clock.advance(REST)
+    for _ in range(3):
+        assert await store.spread.join(Asker("w2"), clock.now(), LEASE, in_turn=True) is not None
+    one_slot = claiming(Bench(), store, clock, slots=1)
+    none = claiming(Bench(running=["another"]), store, clock, slots=1)
+
+    async def asked() -> list[str]:
+        shards = await store.spread.shards(job.id)
+        return [shard.asked_by for shard in shards.values() if shard.asked_by is not None]
+
+    await none.fill()
+    full = await asked()
+    await one_slot.fill()
+    await clock.advance(SECOND)
+    await one_slot.fill()
+    one = await asked()
+    many_slots = claiming(Bench(), store, clock, slots=3)
+    await many_slots.fill()
+    await many_slots.fill()
+
+    assert (full, one, await asked()) == ([], ["w1"], ["w1", "w1"])

@@ -10,6 +10,7 @@ from standardwebhooks import WebhookVerificationError
 from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.event import EventName
+from crawlyard.core.webhooks.delivery_limits import DeliveryRoom
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
     LONGEST_HOLD,
@@ -17,7 +18,8 @@ from crawlyard.core.webhooks.webhook import (
     DeliveryState,
     JobWebhook,
 )
-from tests.builders import NOW, a_spec
+from crawlyard.services.webhooks.delivery import DeliveryOptions
+from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import SECRET
 from tests.receiver import (
     Receiver,
@@ -97,6 +99,22 @@ class TestWhatArrives:
         said = receiver.said(secret_of(webhook))
         assert {s["data"]["job_id"] for s in said} == {job.id for job in jobs}
         assert len(receiver.messages) == 20
+
+    async def test_a_burst_for_one_webhook_does_not_hold_up_another(self) -> None:
+        rig = Rig(options=DeliveryOptions(room=DeliveryRoom(to_receiver=1)))
+        async with Receiver() as receiver:
+            await rig.hooked(receiver)
+            other = await rig.hooked(receiver, events=("job.failed",))
+            for name in (*(EventName.CREATED,) * 20, *(EventName.FAILED,) * 3):
+                job = a_job()
+                await rig.store.jobs.add(job, its_event(job, name))
+
+            async with rig.delivering():
+                await until(lambda: len(receiver.messages) == 23)
+
+        theirs = {delivery.id for delivery in await rig.log(other)}
+        places = [n for n, message in enumerate(receiver.messages) if message.id in theirs]
+        assert places == [1, 3, 5]
 
     async def test_a_job_of_its_own_webhook_tells_of_itself_alone(self) -> None:
         rig = Rig()

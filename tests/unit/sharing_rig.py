@@ -9,7 +9,7 @@ from typing import Any
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostRule, HostState
-from crawlyard.core.hosts.slots import HostTerms, SlotRequest
+from crawlyard.core.hosts.slots import LAST, HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.engine.hosts.gate import HostGate, Slot
 from crawlyard.errors import StoreUnavailable
@@ -49,9 +49,9 @@ class Line:
         await self.clock.sleep(self.slow)
         return terms
 
-    async def leave(self, asker: str) -> None:
+    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
         self._check()
-        await self.store.hosts.leave(asker)
+        await self.store.hosts.leave(*askers, unused=unused)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
@@ -97,13 +97,15 @@ class Process:
     delay_s: float = 0.0
     at_once: int = 4
     crawls: int = 4
+    name: str | None = None
+    lease: timedelta = LAST
     sent: int = 0
     prepares_s: Iterator[float] = field(default_factory=lambda: repeat(0.0))
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.line = Line(self.store, self.clock)
-        self.gate = HostGate(self.clock, self.line)
+        self.gate = HostGate(self.clock, self.line, self.name, self.lease)
         self.gate.wish("job", HOST, self.delay_s, self.at_once)
 
     def begin(self, takes_s: float = 0.25) -> None:

@@ -7,7 +7,9 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
 from crawlyard.core.answers.fleet.watch import HostOut
+from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.overview.attention import (
     IN_A_ROW,
     LATE,
@@ -93,7 +95,7 @@ def test_where_all_is_well_nobody_is_needed() -> None:
     well = Facts(
         now=NOW,
         wall=NOW,
-        workers=1,
+        workers=[()],
         backlog=OwnerBacklog(count=5, oldest="j1", since=NOW),
         disk=Disk(folder="x", free=50 * GIB, total=100 * GIB),
         schedules=[a_schedule()],
@@ -107,6 +109,58 @@ def test_where_all_is_well_nobody_is_needed() -> None:
     assert (found.items, found.counts, found.at_least) == ((), {}, ())
 
 
+class TestEnds:
+    def test_a_job_that_failed_a_stop_and_pages_without_text_are_told(self) -> None:
+        def ended(job_id: str, state: State, reason: StateReason, **usage: int) -> Standing:
+            job = a_job(id=job_id, state=state, state_reason=reason, ended_at=NOW, detail="no DNS")
+            return Standing(job=job, shard=Shard(usage=Usage(**usage)))
+
+        found = notices(
+            ended=[
+                ended("f", State.FAILED, StateReason.START_FAILED),
+                ended("s", State.COMPLETED, StateReason.LIMIT_PAGES, discovered=9, done=4),
+                ended("last", State.COMPLETED, StateReason.LIMIT_PAGES, discovered=9, done=9),
+                ended("n", State.COMPLETED, StateReason.EXHAUSTED, needs_scripts=2),
+            ]
+        )
+
+        assert [(n.kind, n.job_id, n.detail) for n in found] == [
+            ("job_failed", "f", "it failed: no DNS"),
+            ("job_stopped", "s", "Stopped at its page limit: 4 of 9 found"),
+            ("needs_scripts", "n", "2 pages need scripts: the text is empty or partial"),
+        ]
+        assert [n.help.endpoint for n in found if n.help] == [
+            "POST /jobs/{job_id}/retry",
+            "PATCH /jobs/{job_id}",
+        ]
+
+    def test_a_failure_in_a_row_of_them_is_told_once(self) -> None:
+        job = a_job(id="j0", state=State.FAILED, state_reason=StateReason.START_FAILED)
+        found = notices(
+            lines={NIGHTLY: ends(*[State.FAILED] * IN_A_ROW)},
+            names={NIGHTLY: "nightly"},
+            ended=[Standing(job=job, shard=Shard())],
+        )
+        assert [n.kind for n in found] == ["runs_failing"]
+
+
+class TestWorkerTags:
+    def test_jobs_that_no_worker_may_take_are_counted_by_what_they_need(self) -> None:
+        jobs = [
+            a_job(id=f"j{n}", due_at=NOW, spec=a_spec(worker_tags=tags))
+            for n, tags in enumerate((("eu",), ("eu",), ("us",), ("us", "eu")))
+        ]
+
+        found = notices(workers=[("us",)], tagged=jobs)
+        both = "crawlyard work --tag eu --tag us"
+
+        assert [(n.job_id, n.detail) for n in found] == [
+            ("j0", "2 jobs wait for a worker with eu (crawlyard work --tag eu runs one)"),
+            ("j3", f"1 job waits for a worker with eu and us ({both} runs one)"),
+        ]
+        assert notices(tagged=jobs) == ()  # no worker at all: that is another notice
+
+
 class TestNoWorker:
     def test_jobs_that_wait_for_one_are_counted(self) -> None:
         for workers, count, told in [
@@ -116,7 +170,7 @@ class TestNoWorker:
             (0, 1200, "1,200 jobs wait"),
         ]:
             backlog = OwnerBacklog(count=count, oldest="j1" if count else None, since=NOW - MINUTE)
-            found = notices(workers=workers, backlog=backlog)
+            found = notices(workers=[()] * workers, backlog=backlog)
             assert [(about(n).id, n.job_id, n.since) for n in found] == (
                 [("j1", "j1", NOW - MINUTE)] if told else []
             ), count
@@ -265,16 +319,18 @@ def test_a_host_that_refuses_and_refuses_is_told_with_a_job() -> None:
         assert all("3 requests" in n.detail for n in found), refusals
 
 
-def test_a_webhook_that_no_user_has_switched_off_is_told() -> None:
-    for fields, told in [
-        ({"active": False, "disabled_reason": "the receiver answered 410 (gone)"}, True),
-        ({"active": False, "disabled_reason": "switched off by ada"}, False),
-        ({"active": True, "failures": 5, "failing_since": NOW}, False),
+def test_a_webhook_that_fails_or_that_no_user_has_switched_off_is_told() -> None:
+    off = {"active": False, "disabled_reason": "the receiver answered 410 (gone)"}
+    for fields, kind in [
+        (off, Trouble.WEBHOOK_OFF),
+        ({"active": False, "disabled_reason": "switched off by ada"}, None),
+        ({"active": True, "failures": 1, "failing_since": NOW}, Trouble.WEBHOOK_FAILING),
+        (off | {"failures": 5, "failing_since": NOW}, Trouble.WEBHOOK_OFF),
     ]:
         webhook = a_webhook(**fields)
         found = notices(webhooks=[webhook])
         assert [(n.kind, about(n).id, about(n).name) for n in found] == (
-            [(Trouble.WEBHOOK_OFF, webhook.id, "hooks.example.org")] if told else []
+            [(kind, webhook.id, "hooks.example.org")] if kind else []
         ), fields
 
 
@@ -317,6 +373,6 @@ class TestTogether:
             (PERMITS_OF[Role.OPERATOR], EVERY - {Trouble.DISK_FULL}),
             (PERMITS_OF[Role.ADMIN], EVERY),
             (frozenset({Permit.JOBS_READ}), EVERY - set(NEEDS)),
-            (frozenset({Permit.WEBHOOKS_READ}), {Trouble.WEBHOOK_OFF}),
+            (frozenset({Permit.WEBHOOKS_READ}), {Trouble.WEBHOOK_OFF, Trouble.WEBHOOK_FAILING}),
         ]:
             assert kinds_for(permits) == kinds, permits

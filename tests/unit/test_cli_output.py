@@ -288,9 +288,17 @@ def test_the_last_line_of_a_crawl_says_it_all() -> None:
     job = job_out(State.COMPLETED, StateReason.LIMIT_PAGES)
 
     assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
-        "completed (limit_pages) in 24 s · 200 pages, 6.1 MB, 2 failed (1 timeout, 1 http_4xx)"
-        " · pages.jsonl 6.1 MB"
+        "Stopped at its page limit: 210 of 400 found · 24 s · 200 pages, 6.1 MB"
+        ", 2 failed (1 timeout, 1 http_4xx) · pages.jsonl 6.1 MB"
     )
+
+
+def test_a_limit_that_was_met_with_the_last_url_stopped_nothing() -> None:
+    whole = Shard(usage=replace(RUNNING.usage, done=RUNNING.usage.discovered))
+
+    assert job_out(State.COMPLETED, StateReason.LIMIT_PAGES, whole).outcome == "Completed"
+    assert job_out(State.FAILED, StateReason.LIMIT_PAGES).outcome == "Failed"
+    assert job_out().outcome == ""
 
 
 def test_a_crawl_ends_with_how_many_pages_need_scripts() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from crawlyard.core.crawl.page import Target, Via
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec import JobSpec, Scope
 from crawlyard.engine import discovery
 from crawlyard.engine.batch import BatchDraft, Tally
 from crawlyard.engine.discovery import Discovery
@@ -88,3 +88,27 @@ def test_links_out_of_scope_are_taken_up_to_a_number_and_lead_back_into_the_scop
         ("http://h/back", Via.LINK),
     ]
     assert finds.verdict(taken[0]) is None
+
+
+def test_links_to_other_shards_are_found_once_and_kept_apart_up_to_a_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(discovery, "MOST_ELSEWHERE", 2)
+    known: set[int] = set()
+    draft = BatchDraft(Tally(), Usage())
+    finds = Discovery(known, (), draft, lambda _: None, owns=lambda host: host == "h")
+    finds.adopt(JobSpec(urls=(START,), scope=Scope.ANY, exclude=("*/no",)))
+    start = Target(START, fingerprint(START), "h")
+    theirs = ["http://a/", "http://b/no", "http://c/"]
+
+    for url in [LINKS[0], *theirs[:2]]:
+        finds.offer(url, start, Via.LINK)
+    again = [finds.offer(url, start, Via.LINK) for url in (LINKS[0], *theirs[:2])]
+    unknown = finds.unknown([LINKS[0], *theirs])
+    finds.offer(theirs[2], start, Via.LINK)
+
+    assert again == ["known already"] * 3
+    assert unknown == theirs[2:]
+    assert finds.offer(theirs[0], start, Via.LINK) == "", "the store knows it"
+    assert known == {fingerprint(LINKS[0])}
+    assert [t.url for t in draft.found] == [LINKS[0], theirs[0], theirs[2], theirs[0]]

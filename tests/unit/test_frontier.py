@@ -158,6 +158,24 @@ async def test_a_host_that_must_wait_holds_up_no_other() -> None:
     assert queue.ready() == [slow[1]]
 
 
+@pytest.mark.parametrize("strategy", Strategy)
+async def test_hosts_that_are_ready_at_a_delay_are_served_in_turn(strategy: Strategy) -> None:
+    queue = Queue(strategy, delay_s=0.5)
+    # by the order of its targets, one host would come before the others again and again
+    queue.push(
+        *targets_of([(A, 0), (A, 0), (A, 0), (B, 1), (B, 1), (B, 1), (C, 2), (C, 2), (C, 2)])
+    )
+    served = []
+    for _ in range(9):  # one slot: all hosts are ready long before it is free
+        turn = queue.turns.next(fetch)
+        assert turn is not None
+        served.append(turn[0].host)
+        await queue.clock.advance(5 * SECOND)
+
+    first = [A, B, C] if strategy is BREADTH else [C, B, A]
+    assert served == first * 3
+
+
 async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_back() -> None:
     queue = Queue(at_once=1)
     first, second = targets_of([(A, 0), (A, 0)])

@@ -70,16 +70,12 @@ class Watched:
         self._answer()
         self.sat.append(list(wishes))
         terms = await self.pacer.sit(asker, wishes, now, until)
-        booked = [
-            Booking(host=wish.host, every_s=told.every_s, count=told.booked)
-            for wish, told in zip(wishes, terms, strict=True)
-            if told.booked
-        ]
+        booked = [told.booked for told in terms if told.booked is not None]
         self.booked += [booked] if booked else []
         return terms
 
-    async def leave(self, asker: str) -> None:
-        await self.pacer.leave(asker)
+    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        await self.pacer.leave(*askers, unused=unused)
 
     async def hold(
         self, host: str, until: datetime, strikes: int = 0, struck_at: datetime | None = None
@@ -417,21 +413,45 @@ async def test_a_refusal_holds_up_the_other_processes_as_well() -> None:
     assert requests.began == [began_at + 30.0]
 
 
-async def test_a_fast_pace_is_booked_ahead_and_each_booking_is_used() -> None:
+async def test_who_is_alone_books_once_a_second_however_fast_the_pace_is() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
-    await within(clock, MINUTE, *(requests.send() for _ in range(8)))
-    assert requests.gaps() == [1 / 16] * 7
-    assert [b.count for bookings in pacer.booked for b in bookings] == [4, 4]
+    await within(clock, 4.5 * SECOND, *(requests.send() for _ in range(64)))
+    assert requests.gaps() == [1 / 16] * 63
+    assert len(pacer.booked) == len(pacer.sat) == 5  # all with the seats
 
 
-async def test_bookings_that_were_missed_are_not_made_up_for() -> None:
+async def test_a_request_that_takes_time_to_leave_counts_from_when_it_has_left() -> None:
+    for pacer in [None, open_in_memory().hosts]:
+        clock = FakeClock()
+        gate = a_gate(clock, delay_s=0.5, pacer=pacer)
+        requests, began_at = Requests(gate, clock), clock.monotonic()
+        slot = await gate.acquire(HOST)
+        await slot.go()
+        clock.stall(0.25 * SECOND)  # before it is written, in the same step of the loop
+
+        await within(clock, MINUTE, requests.send())
+
+        assert requests.began == [began_at + 0.75]
+
+
+async def test_time_that_was_booked_and_not_used_is_not_made_up_for() -> None:
     clock, pacer = FakeClock(), Watched()
     requests = Requests(a_gate(clock, delay_s=1 / 16, pacer=pacer), clock)
     await within(clock, MINUTE, requests.send())
     await within(clock, MINUTE, *(requests.send() for _ in range(3)))
     assert requests.gaps() == [60.0, 1 / 16, 1 / 16]
-    assert len(pacer.booked) == 2
+
+
+async def test_a_request_that_is_late_is_sent_at_once_and_the_next_a_delay_later() -> None:
+    clock = FakeClock()
+    gate = a_gate(clock, delay_s=0.5, at_once=1, pacer=Watched())
+    requests = Requests(gate, clock)
+
+    # answers that take too long, as where slots are scarce: each is asked when it may be
+    await within(clock, MINUTE, *(requests.send(takes) for takes in (0.75, 0.625, 0.0, 0.0)))
+
+    assert requests.gaps() == [0.75, 0.625, 0.5]
 
 
 async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction() -> None:
@@ -439,8 +459,27 @@ async def test_hosts_that_need_bookings_at_the_same_time_share_one_transaction()
     gate = a_gate(clock, delay_s=0.5, pacer=pacer)
     gate.wish("job", "b.example", 0.25, 2)
     requests = Requests(gate, clock)
-    await within(clock, SECOND, requests.send(), requests.send(host="b.example"))
+    await within(clock, SECOND / 2, requests.send(), requests.send(host="b.example"))
     assert [[b.host for b in bookings] for bookings in pacer.booked] == [[HOST, "b.example"]]
+
+
+async def test_hosts_of_a_long_delay_give_seats_back_and_share_transactions() -> None:
+    clock, pacer = FakeClock(), Watched()
+    gate = a_gate(clock, delay_s=8.0, pacer=pacer)
+    requests = Requests(gate, clock)
+
+    async def ask(number: int) -> None:
+        host = f"h{number}.example"
+        gate.wish("job", host, 8.0, 2)
+        await clock.sleep(number * SECOND / 128)
+        while True:
+            await requests.send(host=host)
+
+    await within(clock, 39 * SECOND, *(ask(number) for number in range(20)))
+
+    assert len(requests.began) == 5 * 20
+    assert len(pacer.sat) <= 20 + 4 * 4  # at first contact one by one, then a few each time
+    assert sum(map(len, pacer.sat)) <= 5 * 20 * 4
 
 
 async def test_nothing_is_booked_where_there_is_no_delay() -> None:

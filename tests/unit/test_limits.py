@@ -1,5 +1,4 @@
-from datetime import datetime, timedelta
-from itertools import accumulate
+from datetime import timedelta
 
 import pytest
 from hypothesis import given, settings
@@ -10,13 +9,10 @@ from crawlyard.core.jobs.limits import (
     LIMIT_NAMES,
     LIMITS,
     USAGE_NAMES,
-    Pace,
     breach,
     reason_of,
-    reserve,
 )
 from crawlyard.errors import Invalid
-from tests.builders import NOW
 
 SECOND = timedelta(seconds=1)
 
@@ -143,42 +139,3 @@ def test_recorded_and_in_flight_never_exceed_the_limit_of_pages(
             pages += answered
 
     assert pages <= ceiling
-
-
-# --- the pace of requests to a host
-
-
-def sent(pace: Pace, arrivals: list[datetime]) -> list[datetime]:
-    """Return when requests leave that are wished for at *arrivals*."""
-    booked, leaves = None, []
-    for now in arrivals:
-        send_at, booked = reserve(pace, booked, now)
-        leaves.append(send_at)
-    return leaves
-
-
-def test_requests_leave_one_every_so_often_a_burst_together_and_nothing_is_saved_up() -> None:
-    assert reserve(Pace(every=SECOND), None, NOW) == (NOW, NOW + SECOND)
-    assert sent(Pace(every=SECOND), [NOW] * 3) == [NOW, NOW + SECOND, NOW + 2 * SECOND]
-    leaves = sent(Pace(every=SECOND, burst=3), [NOW] * 5)
-    assert leaves == [NOW, NOW, NOW, NOW + SECOND, NOW + 2 * SECOND]
-    leaves = sent(Pace(every=SECOND), [NOW, NOW + 60 * SECOND, NOW + 60 * SECOND])
-    assert leaves == [NOW, NOW + 60 * SECOND, NOW + 61 * SECOND]
-
-
-@settings(max_examples=50, deadline=None)
-@given(
-    every_ms=st.integers(0, 3000),
-    burst=st.integers(1, 4),
-    pauses_ms=st.lists(st.integers(0, 5000), min_size=1, max_size=15),
-)
-def test_a_pace_is_never_exceeded(every_ms: int, burst: int, pauses_ms: list[int]) -> None:
-    every = timedelta(milliseconds=every_ms)
-    arrivals = [NOW + timedelta(milliseconds=ms) for ms in accumulate(pauses_ms)]
-
-    leaves = sent(Pace(every=every, burst=burst), arrivals)
-
-    assert all(leaf >= wished for leaf, wished in zip(leaves, arrivals, strict=True))
-    for i, first in enumerate(leaves):
-        for k, later in enumerate(leaves[i:], start=1):  # k requests from the first to the later
-            assert later - first >= every * (k - burst)

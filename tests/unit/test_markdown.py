@@ -1,5 +1,7 @@
 """Markdown of main content: what a reader of the page sees survives, and nothing else comes in."""
 
+from functools import reduce
+
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
@@ -24,6 +26,10 @@ CASES = {
             "[x](http://h.example/x#y) [q](http://h.example/dir/page?q=1) "
             "![P](http://h.example/dir/p.png)"
         ),
+    ),
+    "passwords in links are not kept": (
+        '<a href="http://me:secret@h.example/x#y">x</a>',
+        "[x](http://h.example/x#y)",
     ),
     "a link that no browser follows is text": ('<a href="http://[">x</a>', "x"),
     "a link that runs a script is text": ('<a href="javascript:x()">click</a>', "click"),
@@ -116,3 +122,34 @@ def test_a_base_counts_for_links_in_text() -> None:
 )
 def test_spans_cannot_blow_a_table_up(cell: str) -> None:
     assert len(markdown("<table><tr>" + cell * 2_000 + "</table>")) < 100_000
+
+
+NESTED = "<table><tr><td>in<td>" + "a" * 100 + "<tr><td>" * 30 + "</table>"
+
+
+@pytest.mark.parametrize("mode", [TextMode.TEXT, TextMode.MAIN])
+@pytest.mark.parametrize(
+    "table",
+    [
+        "<table><tr>" + "<td>x" * 5_000 + "<tr><td>" * 2_500 + "</table>",  # wide and long
+        "<table><tr>" + "<td>" * 5_000 + "<tr><td>" * 2_500 + "</table>",
+        f"<table><tr><td>{'a' * 20_000}{'<tr><td>b' * 1_500}</table>",
+        reduce(lambda inner, _: NESTED.replace("in", inner), range(5), "in"),
+    ],
+    ids=["wide", "empty", "a long cell", "tables in tables"],
+)
+def test_aligned_columns_cannot_blow_a_table_up(table: str, mode: TextMode) -> None:
+    text = markdown(f"<p>seen{table}<table><tr><td>a<td>b<tr><td>cc<td>d</table>", mode)
+    assert text.startswith("seen")
+    assert text.endswith("a   b\ncc  d"), "other tables stay"
+    assert len(text) < 1_000_000
+
+
+def test_more_than_a_page_has_is_rendered_more_simply() -> None:
+    many = "<b>.</b>a" * 20_001
+    assert markdown(f"<p>{many}").count("a") == 20_001
+    listed = markdown(f"<table><tr><td>x<td><ul>{'<li>item' * 2_001}</ul></table>")
+    assert listed.startswith("x\n\n- item\n- item\n")
+    assert listed.count("item") == 2_001
+    pieces = markdown(f"<code>{'x<br>' * 10_001}</code><code>y<br>z</code>")
+    assert pieces.count("x") == 10_001

@@ -4,6 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from crawlyard.dispatch.locks import LOOKS_PER_S, pause_s
 from crawlyard.services.worker.liveness import HostLocks
 from tests.rights import readable_folder, unprivileged
 
@@ -58,3 +61,10 @@ def test_a_sweep_leaves_the_files_of_those_who_live_or_hold_leases(tmp_path: Pat
     with HostLocks(tmp_path, "alive"), HostLocks(tmp_path, "me") as presence:
         presence.sweep({"holder"})
         assert {file.stem for file in tmp_path.glob("*.lock")} == {"alive", "holder", "me"}
+
+
+def test_a_large_fleet_looks_no_more_often_than_a_small_one() -> None:
+    assert [pause_s(fleet, chance) for fleet in (1, 6) for chance in (0, 1)] == [0.4] * 4
+    for fleet in (20, 200, 5000):
+        assert fleet / pause_s(fleet, 0.5) == pytest.approx(LOOKS_PER_S)
+    assert pause_s(200, 0) < pause_s(200, 1)

@@ -154,8 +154,8 @@ async def redis() -> None:
     [
         (parquet, "pyarrow", ["pyarrow"]),
         (warc, "warcio", ["warcio"]),
-        (postgres, "psycopg", ["procrastinate", "psycopg[binary]"]),
-        (copy_of_postgres, "psycopg", ["procrastinate", "psycopg[binary]"]),
+        (postgres, "psycopg", ["psycopg[binary]"]),
+        (copy_of_postgres, "psycopg", ["psycopg[binary]"]),
         (redis, "redis", ["redis[hiredis]"]),
     ],
 )

@@ -195,6 +195,41 @@ def test_a_file_of_tags_alone_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.problem == "more than 100 elements: the rest was not read"
 
 
+DATES: dict[str, str | None] = {
+    "2024-05-01": "2024-05-02T00:00:00+00:00",  # at some time of that day
+    " 2024-05-01T10:00:00+02:00\n": "2024-05-01T08:00:00+00:00",
+    "2024-05-01T10:00Z": "2024-05-01T10:00:00+00:00",
+    "2024-05-01T10:00:00.5Z": "2024-05-01T10:00:00.500000+00:00",
+    "2024-05-01 10:00:00": "2024-05-01T10:00:00+00:00",
+    "2024-05": None,
+    "2024": None,
+    "yesterday": None,
+    "": None,
+    "9999-12-31": None,
+    "0001-01-01T00:00:00+14:00": None,
+}
+
+
+def test_dates_are_instants_in_utc() -> None:
+    for text, expected in DATES.items():
+        entry = f"<url><lastmod>{text}</lastmod><loc>{A}</loc></url>"
+        found = read(f"<urlset>{entry}</urlset>")
+        assert found.urls == (A,)
+        told = found.lastmods.get(A)
+        assert (told and told.isoformat()) == expected, text
+
+
+def test_of_several_dates_of_a_page_the_last_one_counts() -> None:
+    dated = "".join(
+        f"<url><loc>{url}</loc><lastmod>{date}</lastmod></url>"
+        for url, date in ((A, "2024-05-03"), (A, "2024-05-01"), (A, ""), ("ftp://x/", "2025-01-01"))
+    )
+    index = f"<sitemap><loc>{URL}</loc><lastmod>2025-01-01</lastmod></sitemap>"
+    found = read(f"<urlset>{dated}<url><loc>{B.replace('&', '&amp;')}</loc></url>{index}</urlset>")
+    assert {url: f"{lastmod:%F}" for url, lastmod in found.lastmods.items()} == {A: "2024-05-04"}
+    assert found.sitemaps == (URL,)
+
+
 @given(
     body=st.binary(max_size=200), start=st.sampled_from([b"", b"<urlset><url><loc>", b"\x1f\x8b"])
 )

@@ -1,5 +1,6 @@
 """How a job is cut into shards, and what each may use of the job's limits."""
 
+from collections import Counter
 from datetime import timedelta
 
 import pytest
@@ -20,6 +21,7 @@ from crawlyard.core.jobs.spread import (
     shard_of,
     shards_for,
     spent,
+    to_give_back,
     usable,
 )
 from crawlyard.errors import Invalid
@@ -69,6 +71,32 @@ def test_a_number_of_shards_out_of_range_is_refused(subtests: pytest.Subtests) -
             pytest.raises(Invalid, match='expected 0 to 64, or "auto"'),
         ):
             a_spec(spread=asked)
+
+
+@given(
+    st.dictionaries(st.integers(1, MOST_SHARDS), st.sampled_from("abcd"), min_size=1),
+    st.sets(st.sampled_from("abcd"), min_size=1),
+)
+def test_shards_are_given_back_until_all_with_free_slots_have_their_part(
+    held: dict[int, str], free: set[str]
+) -> None:
+    moved = 0
+    while moves := [(n, w) for w in free if (n := to_give_back(held, (), w)) is not None]:
+        number, asker = moves[0]
+        assert held[number] != asker
+        held[number] = asker
+        moved += 1
+        assert moved < MOST_SHARDS
+    counts = Counter(held.values())
+    assert max(counts.values()) - min(counts[worker] for worker in free) <= 1
+
+
+def test_a_shard_that_is_on_its_way_to_a_worker_counts_as_its_own() -> None:
+    held = {1: "a", 2: "a", 3: "a"}
+    assert to_give_back(held, (), "b") == 3
+    assert to_give_back(held, ("b",), "c") == 3
+    assert to_give_back(held, ("b", "b"), "b") is None
+    assert to_give_back({1: "a"}, ("a",), "b") == 1
 
 
 amounts = st.integers(0, 5_000)

@@ -2,12 +2,14 @@ import json
 import os
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import monotonic, sleep
 
 import pytest
 
-from crawlyard.clock import SystemClock
+from crawlyard.clock import SLEW, SystemClock
+from crawlyard.services.fleet.clock_sync import proven
 from tests.chaos.fleet import STEP_S, faketime
 
 _STEPPED = """
@@ -48,3 +50,59 @@ def test_a_step_of_the_wall_before_a_shift_does_not_move_it(tmp_path: Path) -> N
 
     assert 7 <= moved < STEP_S / 2
     assert wall_moved > STEP_S / 2
+
+
+def ahead_of(clock: SystemClock, other: SystemClock) -> float:
+    """Return how far one clock is ahead of another, in seconds, read as close as can be."""
+    apart = [(clock.now() - other.now()).total_seconds() for _ in range(20)]
+    return max(apart)  # a pause between the two makes it look behind
+
+
+@pytest.mark.parametrize("by_s", [0.002, -0.002])
+def test_a_clock_is_steered_to_another_and_stays_there(by_s: float) -> None:
+    clock, other = SystemClock(), SystemClock()
+    before = ahead_of(clock, other)
+
+    clock.steer(timedelta(seconds=by_s))
+    sleep(abs(by_s) / SLEW * 1.1)
+    after = ahead_of(clock, other)
+    sleep(0.05)
+
+    assert after == pytest.approx(before + by_s, abs=0.0005)
+    assert ahead_of(clock, other) == pytest.approx(after, abs=0.0005)
+
+
+@pytest.mark.parametrize("by", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_steered_clock_makes_no_step_and_never_goes_back(by: timedelta) -> None:
+    clock, other = SystemClock(), SystemClock()
+    before, began = ahead_of(clock, other), monotonic()
+
+    clock.steer(by)
+    readings = [clock.now() for _ in range(1000)]
+    clock.steer(by)
+    moved, passed = ahead_of(clock, other) - before, monotonic() - began
+
+    assert readings == sorted(readings)
+    assert abs(moved) <= SLEW * passed + 0.0005
+
+
+def test_the_rest_of_a_correction_is_dropped_by_the_next() -> None:
+    clock, other = SystemClock(), SystemClock()
+    clock.steer(timedelta(hours=1))
+    sleep(0.05)
+    clock.steer(timedelta(0))
+    before = ahead_of(clock, other)
+    sleep(0.05)
+
+    assert before > 0.0005
+    assert ahead_of(clock, other) == pytest.approx(before, abs=0.0005)
+
+
+def test_a_comparison_proves_no_more_than_how_long_it_took() -> None:
+    asked, second = datetime(2026, 1, 1, tzinfo=UTC), timedelta(seconds=1)
+    answered = asked + second
+
+    assert proven(asked, answered, asked) == timedelta(0)
+    assert proven(asked, answered, answered) == timedelta(0)
+    assert proven(asked, answered, answered + 3 * second) == 3 * second
+    assert proven(asked, answered, asked - 3 * second) == -3 * second

@@ -1,6 +1,9 @@
 """Commands on an instance: in this process, or on a server."""
 
+import asyncio
+import contextlib
 import inspect
+import logging
 import shlex
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -10,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from crawlyard.cli.options import Basics, Command, Common, flattened
-from crawlyard.errors import Invalid, NotFound
+from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
@@ -32,6 +35,10 @@ else:  # each loads much, and a command needs some of them
     deadline = lazily("crawlyard.cli.server.deadline")
     user = lazily("crawlyard.core.access.user")
     meta = lazily("crawlyard.services.fleet.meta")
+
+_TRY_AGAIN_S = 1.0  # while a database server does not answer
+
+_log = logging.getLogger(__name__)
 
 
 def action(
@@ -100,10 +107,14 @@ def run_here(
     *,
     default_dir: Path | None = None,
     log_level: str | None = None,
+    connections: int | None = None,
     flags: Mapping[str, object] | None = None,
+    waits: bool = False,
 ) -> None:
     """Do *act* on the instance of this machine, made where there is none; end the command.
 
+    *log_level* and *connections* (to the database) hold unless a setting says otherwise.
+    If it *waits*, it does so for a database server that does not answer.
     *flags* are settings that the command line names, by their names; ``None``: not named.
 
     Raises:
@@ -114,8 +125,10 @@ def run_here(
         check_here(basics)
         settings = session.settings_of(basics, default_dir, flags)
         told = "log_level" in settings.model_fields_set
+        if connections is not None and "database_connections" not in settings.model_fields_set:
+            settings = settings.model_copy(update={"database_connections": connections})
         logs.log_to_stderr(settings.log_level if told or log_level is None else log_level)
-        loop.finish(_near(settings, basics, act))
+        loop.finish(_near(settings, basics, act, waits=waits))
 
 
 def check_here(basics: Basics) -> None:
@@ -131,12 +144,21 @@ def check_here(basics: Basics) -> None:
 
 
 async def _near(
-    settings: "Settings", basics: Basics, act: "Callable[[LocalSession], Awaitable[int | None]]"
+    settings: "Settings",
+    basics: Basics,
+    act: "Callable[[LocalSession], Awaitable[int | None]]",
+    *,
+    waits: bool = False,
 ) -> int | None:
-    """Open the instance that *settings* describe, and return what *act* does with it."""
+    """Open the instance that *settings* describe, and return what *act* does with it.
+
+    If it *waits*, it does so for a database server that does not answer.
+    """
     stops = deadline.Deadline(settings.shutdown_s + deadline.GRACE_S)
     try:
-        async with yards.Yard.open(settings) as yard:
+        async with contextlib.AsyncExitStack() as stack:
+            opened = _patiently if waits else _opened
+            yard = await opened(stack, settings)
             loop.loaded()
             return await act(
                 session.LocalSession(
@@ -154,6 +176,25 @@ async def _near(
             )
     finally:
         stops.met()
+
+
+async def _opened(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
+    return await stack.enter_async_context(yards.Yard.open(settings))
+
+
+async def _patiently(stack: contextlib.AsyncExitStack, settings: "Settings") -> "yards.Yard":
+    """Return the instance once its database server answers; log what is waited for."""
+    told = ""
+    while True:
+        try:
+            return await _opened(stack, settings)
+        except StoreUnavailable as error:
+            if not await yards.is_away(settings):
+                raise
+            if told != str(error):
+                told = str(error)
+                _log.warning("%s; waiting for it", told)
+        await asyncio.sleep(_TRY_AGAIN_S)
 
 
 async def _ready(yard: "yards.Yard") -> Any:

@@ -3,18 +3,14 @@
 These are only hints; the jobs table is authoritative.
 """
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
 from msgspec import Struct, field
 
-from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
-
-LookForDue: TypeAlias = Callable[[], Awaitable[Collection[Wakeup]]]
-"""Returns the work that waits for a worker: due jobs, and free shards of running jobs."""
 
 
 class Bell(Protocol):
@@ -38,8 +34,6 @@ class Listener(Struct, frozen=True, kw_only=True):
 
     worker: str
     tags: frozenset[str] = field(default_factory=frozenset)
-    due: LookForDue
-    left: LookForDue  # the part of that work that it must leave to others for a while
     least: Priority = Priority.LOW  # lowest priority that it takes while all its slots are free
     choosy: bool = False  # it only takes one particular job, so other wake-ups don't concern it
 
@@ -78,6 +72,11 @@ class Presence(Protocol):
     @property
     def holding(self) -> bool:
         """Return whether others can see that this worker is alive; if not, it sends no requests."""
+        ...
+
+    @property
+    def fleet(self) -> int:
+        """Return the number of workers that are seen alive, this one included."""
         ...
 
     def known(self, workers: Collection[str]) -> set[str]:

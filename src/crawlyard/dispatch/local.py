@@ -38,6 +38,7 @@ class NoPresence:
     """Presence that knows nothing of other workers; their leases expire, or their files tell."""
 
     holding = True
+    fleet = 1
 
     def known(self, workers: Collection[str]) -> set[str]:  # noqa: ARG002 - always empty
         """Return an empty set."""

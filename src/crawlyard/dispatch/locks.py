@@ -2,11 +2,18 @@
 
 The server releases the lock at the instant the connection ends, however it ends. A worker that
 loses its lock must assume that the others consider it dead; it sends nothing until it has the
-lock again.
+lock again. The same connection listens for notices of work that is due.
+
+A look reads the locks of all workers, so looks by each at a fixed interval would cost the server
+the square of their number. Instead, the fleet as a whole looks at a fixed rate, at random
+instants. Whoever misses a lock first takes the jobs back for all. No worker is elected for it:
+one that is stopped while it has the office would keep the others from noticing anything.
 """
 
 import asyncio
 import logging
+import random
+import re
 from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from hashlib import blake2b
@@ -15,8 +22,14 @@ from typing import Any
 from psycopg import AsyncConnection, Error
 
 from crawlyard.clock import Clock
+from crawlyard.core.jobs.notices import CHANNEL
 
 LOOK_EVERY_S = 0.4
+"""Time between two looks of one worker; in a large fleet `LOOKS_PER_S` makes it longer."""
+
+LOOKS_PER_S = 25
+"""Looks of a whole fleet per second, from ten workers on."""
+
 CONFIRM_S = 0.35
 """How long a lock must be free before its worker counts as dead, as a cut connection may return."""
 
@@ -27,6 +40,8 @@ _ANSWER_S = 3.0  # a server that takes longer is considered away
 _AGAIN_S = 0.1
 _REMEMBERED_S = 60.0
 
+_LISTEN = f"LISTEN {CHANNEL}"
+_BEAT = "SELECT 1"  # a connection that was cut silently is noticed by no other means
 _TAKE = "SELECT pg_try_advisory_lock(%s) AS taken"
 # A lock with our key can only be our own, from a session whose end the server hasn't noticed.
 _END_FORMER = """
@@ -54,16 +69,38 @@ _CONNECTION: dict[str, Any] = {
 _log = logging.getLogger(__name__)
 
 
+_SCHEME = re.compile(r"^postgres(ql)?(\+\w+)?://")
+
+
 def key_of(worker: str) -> int:
     """Return the key of a worker's lock, a signed 64-bit integer."""
     return int.from_bytes(blake2b(worker.encode(), digest_size=8).digest(), signed=True)
 
 
-class LockPresence:
-    """Lock of one worker, and a check of the others' locks about twice a second."""
+def pause_s(fleet: int, chance: float) -> float:
+    """Return the time between two looks of one worker of a *fleet*; *chance* is from 0 to 1.
 
-    def __init__(self, url: str, worker: str, clock: Clock, changed: Callable[[], None]) -> None:
-        self._url = url
+    At random, as after a restart of the server all workers begin at once.
+    """
+    return max(LOOK_EVERY_S, fleet / LOOKS_PER_S * (0.5 + chance))
+
+
+class LockPresence:
+    """Lock of one worker, and looks at the locks of the others.
+
+    *heard* is called with each notice that the connection receives.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        worker: str,
+        clock: Clock,
+        changed: Callable[[], None],
+        heard: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._url = _SCHEME.sub("postgresql://", url)  # libpq knows no names of drivers
+        self._heard = heard
         self._key = key_of(worker)
         self._clock = clock
         self._changed = changed
@@ -73,12 +110,18 @@ class LockPresence:
         self._told = False  # a warning was logged since the lock was last held
         self._alive: frozenset[int] = frozenset()  # keys, as of the last check
         self._looked_at = 0.0
+        self._looks_at = 0.0  # the next one
         self._absent: dict[int, float] = {}  # missing keys, and since when
 
     @property
     def holding(self) -> bool:
         """Return whether the others can see that this worker is alive."""
         return self._holding
+
+    @property
+    def fleet(self) -> int:
+        """Return the number of workers that were alive at the last look, this one included."""
+        return max(1, len(self._alive))
 
     def known(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* whose liveness is known: all or none."""
@@ -89,8 +132,9 @@ class LockPresence:
         if not self._judges():
             return set()
         keys = {key_of(worker): worker for worker in workers}
-        for key in keys.keys() - self._alive:
-            self._absent.setdefault(key, self._clock.monotonic())
+        for key in keys.keys() - self._alive - self._absent.keys():
+            self._absent[key] = self._clock.monotonic()
+            self._looks_at = 0.0  # it may have come since the last look
         return {worker for key, worker in keys.items() if self._is_gone(key)}
 
     @asynccontextmanager
@@ -127,6 +171,7 @@ class LockPresence:
 
     async def _hold(self, connection: AsyncConnection[Any]) -> None:
         """Take the lock and watch it until the connection is lost."""
+        await self._ask(connection, _LISTEN)  # before its worker looks, so that nothing is missed
         while not (await self._ask(connection, _TAKE, self._key))[0]:
             await self._ask(connection, _END_FORMER, self._key)
             await asyncio.sleep(_AGAIN_S)
@@ -136,9 +181,12 @@ class LockPresence:
         self._changed()
         while True:
             # fails at once when the server ends the connection
-            async for _ in connection.notifies(timeout=LOOK_EVERY_S):
-                pass
-            await self._look(connection)
+            async for notice in connection.notifies(timeout=LOOK_EVERY_S):
+                self._heard(notice.payload)
+            if self._clock.monotonic() >= self._looks_at:
+                await self._look(connection)
+            else:
+                await self._ask(connection, _BEAT)
 
     async def _look(self, connection: AsyncConnection[Any]) -> None:
         up_s, keys = await self._ask(connection, _LOOK)
@@ -149,9 +197,15 @@ class LockPresence:
         kept = {k: t for k, t in self._absent.items() if now - t < _REMEMBERED_S}
         self._absent = {k: t for k, t in kept.items() if k not in self._alive}
         self._absent |= dict.fromkeys(vanished, now)
-        self._looked_at = now
+        self._looked_at, self._looks_at = now, now + self._pause_s()
         if any(before < t + CONFIRM_S <= now for t in self._absent.values()):
             self._changed()
+
+    def _pause_s(self) -> float:
+        """Return the time until the next look, short while somebody is missing."""
+        if any(self._looked_at - since < CONFIRM_S for since in self._absent.values()):
+            return LOOK_EVERY_S  # one that is missing is to be confirmed
+        return pause_s(self.fleet, random.random())
 
     def _is_gone(self, key: int) -> bool:
         since = self._absent.get(key)
@@ -160,7 +214,7 @@ class LockPresence:
     async def _ask(self, connection: AsyncConnection[Any], query: Any, *given: object) -> Any:
         async with asyncio.timeout(_ANSWER_S):
             cursor = await connection.execute(query, given or None)
-            return await cursor.fetchone()
+            return await cursor.fetchone() if cursor.description else None
 
     def _lose(self) -> None:
         if not self._holding:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Outcome, Skipped, Target, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.limits import USAGE_NAMES, Counters, Usage
@@ -38,6 +39,7 @@ class BatchDraft(Struct):
     skipped: list[Skipped] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     notes: list[Mapping[str, object]] = field(default_factory=list)
+    lastmods: dict[str, LastmodRecord] = field(default_factory=dict)  # by host, if they are new
     current_url: str = ""
     notes_made: int = 0
     credentials: int = 0  # links whose user name or password was dropped
@@ -84,6 +86,7 @@ class BatchDraft(Struct):
             tally.needs_scripts += page.needs_scripts
             if page.unchanged_since is not None:
                 tally.unchanged += 1
+                tally.requests_saved += outcome.spared
                 tally.bytes_saved += page.bytes
             self.nearly_empty += page.nearly_empty
             tally.bad_redirects += outcome.redirects
@@ -104,8 +107,10 @@ class BatchDraft(Struct):
             usage=self.tally.since(self.told),
             current_url=self.current_url,
             notes=tuple(self.notes),
+            lastmods=self.lastmods,
             last=last,
         )
         self.told = self.told.plus(batch.usage)
         self.found, self.skipped, self.outcomes, self.notes = [], [], [], []
+        self.lastmods = {}
         return batch

@@ -20,8 +20,8 @@ from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
-    *("text", "ignore_css", "extract", "keep_html", "store_noindex", "follow_nofollow"),
-    *("headers", "user_agent", "max_body"),
+    *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
+    *("follow_nofollow", "headers", "user_agent", "max_body"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 
@@ -39,7 +39,6 @@ class Prior(Struct, frozen=True, kw_only=True):
     page: Page
     body_of: int  # the key of its bodies
     links: tuple[Link, ...] = ()
-    usable: bool = True  # False: it is only compared with
 
 
 Earlier: TypeAlias = Callable[[int], Awaitable[Prior | None]]
@@ -55,12 +54,10 @@ def difference(spec: JobSpec, before: JobSpec) -> str:
     return "headers" if own & _OWN else ""
 
 
-def conditions(prior: Prior, spec: JobSpec) -> Mapping[str, str]:
+def conditions(prior: Prior) -> Mapping[str, str]:
     """Return the headers that ask for a page only if it has changed; none if it must be sent."""
     page = prior.page
     found: dict[str, str] = {}
-    if not (_is_whole(prior, spec) and _is_read_alike(page, spec)):
-        return found
     if _can_be_sent(page.etag):
         found["If-None-Match"] = page.etag
     if _can_be_sent(page.last_modified) and (page.etag or _is_settled(page)):
@@ -68,19 +65,29 @@ def conditions(prior: Prior, spec: JobSpec) -> Mapping[str, str]:
     return found
 
 
+def is_usable(prior: Prior, spec: JobSpec) -> bool:
+    """Return whether the content of a page can be used again if it has not changed."""
+    return _is_whole(prior, spec) and _is_read_alike(prior.page, spec)
+
+
+def spared(target: Target, prior: Prior) -> Outcome:
+    """Return the outcome of a target that is not requested: it is known to be as it was.
+
+    Its record says when it was requested last.
+    """
+    page = _again(target, prior.page)
+    return Outcome(target, TargetState.DONE, page, body_of=prior.body_of, spared=True)
+
+
 def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -> Outcome:
     """Return the outcome of a target that has not changed since *prior*."""
-    before, origin = prior.page, target.origin or target.url
+    before = prior.page
     page = replace(
-        before,
-        url=origin,
-        final_url=target.url,
-        depth=target.depth,
+        _again(target, before),
         fetched_at=now,
         elapsed_ms=response.elapsed_ms,
         etag=record.etag_of(response) or before.etag,
         last_modified=record.last_modified_of(response) or before.last_modified,
-        unchanged_since=before.unchanged_since or before.fetched_at,
     )
     return Outcome(target, TargetState.DONE, page, body_of=prior.body_of)
 
@@ -113,10 +120,21 @@ def _are_alike(one: Page, other: Page) -> bool:
     )
 
 
+def _again(target: Target, before: Page) -> Page:
+    """Return the record of a page that has not changed, as a later run found it."""
+    return replace(
+        before,
+        url=target.origin or target.url,
+        final_url=target.url,
+        depth=target.depth,
+        unchanged_since=before.unchanged_since or before.fetched_at,
+    )
+
+
 def _is_whole(prior: Prior, spec: JobSpec) -> bool:
     """Return whether the answer was a 200, and all that it led to is known."""
     page = prior.page
-    if not prior.usable or page.status != 200 or page.error is not None or page.truncated:
+    if page.status != 200 or page.error is not None or page.truncated:
         return False
     if page.noindex and not spec.store_noindex:
         return False  # its links were not kept

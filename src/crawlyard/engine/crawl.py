@@ -15,6 +15,7 @@ from collections.abc import (
     Collection,
     Coroutine,
     Iterable,
+    Mapping,
     Sequence,
 )
 from contextlib import suppress
@@ -24,6 +25,7 @@ from functools import partial
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.lifecycle import StateReason
@@ -39,6 +41,7 @@ from crawlyard.engine.hosts.gate import BLOCKED, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
 from crawlyard.engine.http.fetch import Fetcher, NotSent
+from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.urls import origin_of, path_of
@@ -64,7 +67,7 @@ class Start(Struct, frozen=True):
 
     key: str  # names the job at the host gate
     usage: Usage
-    known: set[int] = field(default_factory=set)  # fingerprints of all found URLs; mutated
+    known: set[int] = field(default_factory=set)  # fingerprints of the URLs found; mutated
     waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
     roots: Sequence[str] = ()  # targets of redirects from start URLs
     externals: int = 0  # links out of scope that were taken so far
@@ -72,6 +75,9 @@ class Start(Struct, frozen=True):
     part: Part = field(default_factory=Part)
     may_send: Callable[[], bool] = lambda: True  # while false, no request starts
     earlier: Earlier | None = None  # pages of an earlier run; None: all are sent again
+    whole: bool = False  # all are sent again, and only compared with those of the earlier run
+    lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
+    lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
     note: str = ""  # for the job's events
 
 
@@ -113,6 +119,7 @@ class CrawlState(Struct):
     vetted: set[int] = field(default_factory=set)  # of those, the ones checked by the current spec
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     visits: dict[Slot, asyncio.Task[None]] = field(default_factory=dict)  # targets in flight
+    sparing: int = 0  # targets that are being read from the earlier run
 
 
 class Crawl:
@@ -134,7 +141,12 @@ class Crawl:
         self._event = asyncio.Event()  # something has happened that the loop must look at
         self._draft = BatchDraft(Tally.of(start.usage), start.usage)
         self._discovery = Discovery(
-            start.known, start.roots, self._draft, self._found, start.externals
+            start.known,
+            start.roots,
+            self._draft,
+            self._found,
+            start.externals,
+            owns=self._part.owns,
         )
         self._visitor = Visitor(
             spec,
@@ -144,7 +156,7 @@ class Crawl:
             self._discovery,
             spend=self._draft.spend,
             may_send=start.may_send,
-            earlier=start.earlier,
+            recrawl=_recrawl(start, self._draft),
         )
         if start.note:
             self._draft.note(start.note)
@@ -304,7 +316,7 @@ class Crawl:
         state = self._state
         if state.phase is not Phase.OPEN or state.error or not self._start.may_send():
             return False
-        in_flight = len(state.visits)
+        in_flight = len(state.visits) + state.sparing
         decision = self._part.decide(self._draft.tally, in_flight)
         if decision.used_up and decision.limit is not None:
             state.limit = decision.limit
@@ -318,15 +330,34 @@ class Crawl:
         self._state.deferred.append(host)
 
     def _settled(self, target: Target) -> bool:
-        """Close *target* if it needs no request; return whether it was closed."""
+        """Close *target* if it needs no request; return whether it was closed, or will be."""
         outcome = self._judged(target)
-        if outcome is None:
+        if outcome is None and self._turns.is_blocked(target.host):
+            return False  # until its robots.txt has come
+        asks = outcome is None and not self._visitor.may_spare(target)
+        if asks and not self._state.sparing:
             return False
-        if not self._has_room():
+        if not self._has_room():  # those that are being spared may have used it up
             self._defer(target.host)
             return False
-        self._close(outcome)
-        return True
+        if outcome is not None:
+            self._close(outcome)
+        elif not asks:
+            self._state.sparing += 1
+            self._spawn(self._spare(target))
+        return not asks
+
+    async def _spare(self, target: Target) -> None:
+        """Close *target* as it was in the earlier run, or give it back to be requested."""
+        outcome = None
+        try:
+            outcome = await self._visitor.spared(target)
+        finally:
+            self._state.sparing -= 1
+        if outcome is None:
+            self._turns.push(target)
+        else:
+            self._close(outcome)
 
     def _judged(self, target: Target) -> Outcome | None:
         """Return the outcome of *target* if it is known without a request, else ``None``."""
@@ -346,8 +377,8 @@ class Crawl:
             line = known.verdict(path_of(target.url))
             told = f"robots: {line}"
             return Outcome(target, TargetState.SKIPPED, rule=told) if line is not None else None
-        # at most half of the requests may be for robots.txt, so that slow ones don't block pages
-        most = max(1, self._spec.concurrency // 2)
+        # at most 3/4 of the requests may be for robots.txt, so that slow ones don't block pages
+        most = max(1, 3 * self._spec.concurrency // 4)
         if len(self._politeness) >= most or not self._has_room():
             self._defer(target.host)
         else:
@@ -531,6 +562,20 @@ class Crawl:
         now = self._clock.monotonic()
         self._draft.tally.duration_s += now - self._state.ticked_at
         self._state.ticked_at = now
+
+
+def _recrawl(start: Start, draft: BatchDraft) -> Recrawl | None:
+    if start.earlier is None:
+        return None
+    return Recrawl(
+        start.key,
+        start.earlier,
+        start.lastmods_before,
+        start.lastmods,
+        draft,
+        start.part.owns,
+        whole=start.whole,
+    )
 
 
 def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -17,6 +17,16 @@ MOST_RECENT = 20_000
 """URLs cached as text: most links on a page were also on the pages just before it."""
 
 
+MOST_ELSEWHERE = 100_000
+"""URLs of other shards that are remembered, so that their links are sent to the store once."""
+
+
+def starts_of(spec: JobSpec) -> tuple[list[str], list[str]]:
+    """Return the start URLs and sitemaps of *spec*, in canonical form."""
+    sitemaps = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
+    return [canonical(url) for url in spec.urls], sitemaps
+
+
 class Discovery:
     """Drops known URLs, checks new ones against the scope and admits those inside it."""
 
@@ -27,8 +37,11 @@ class Discovery:
         draft: BatchDraft,
         admit: Callable[[Target], None],
         externals: int = 0,
+        owns: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        self._known = known
+        self._known = known  # of hosts of its own
+        self._owns = owns
+        self._elsewhere: set[int] = set()  # of the hosts of other shards, found lately
         self._roots = dict.fromkeys(roots)  # targets of redirects from start URLs
         self._draft = draft
         self._admit = admit
@@ -39,8 +52,7 @@ class Discovery:
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""
         self._spec = spec
-        self._seeds = [canonical(url) for url in spec.urls]
-        self._sitemaps = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
+        self._seeds, self._sitemaps = starts_of(spec)
         self._boundary = Boundary(spec, self._seeds or self._sitemaps)
         for root in self._roots:
             self._boundary.add_seed(root)
@@ -81,8 +93,9 @@ class Discovery:
         """Return the *urls* that were not offered before, or may be offered again."""
         recent = self._recent
         left = [url for url in urls if url not in recent]
-        known = self._known
-        new = [u for u, fp in zip(left, fingerprints(left), strict=True) if fp not in known]
+        fps, known, elsewhere = fingerprints(left), self._known, self._elsewhere
+        found = zip(left, fps, strict=True)
+        new = [url for url, fp in found if fp not in known and fp not in elsewhere]
         if len(recent) > MOST_RECENT:
             recent.clear()
         recent.update(left)
@@ -92,7 +105,7 @@ class Discovery:
     def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
         """Take a URL found at *source*; return "" if it will be fetched, else why it won't."""
         fp = fingerprint(url)
-        if fp in self._known:
+        if self._is_known(fp):
             return "known already"
         target = Target(
             url,
@@ -134,7 +147,7 @@ class Discovery:
     def _offer_start(self, url: str, via: Via) -> None:
         """Handle a start URL or sitemap; `verdict` decides whether a rule excludes it."""
         fp = fingerprint(url)
-        if fp in self._known:
+        if self._is_known(fp):
             return
         target = Target(url, fp, host_of(url), via=via)
         rule = self.verdict(target)
@@ -144,14 +157,25 @@ class Discovery:
             self.trouble = self.trouble or f"{url}: {rule}"
             self._keep_out(target, rule)
 
+    def _is_known(self, fp: int) -> bool:
+        return fp in self._known or fp in self._elsewhere
+
+    def _remember(self, target: Target) -> None:
+        if self._owns(target.host):
+            self._known.add(target.fp)
+            return
+        if len(self._elsewhere) >= MOST_ELSEWHERE:
+            self._elsewhere.clear()  # the store leaves what it knows unchanged
+        self._elsewhere.add(target.fp)
+
     def _take(self, target: Target) -> str:
-        self._known.add(target.fp)
+        self._remember(target)
         self._draft.add_found(target)
         self._admit(target)
         return ""
 
     def _keep_out(self, target: Target, rule: str) -> str:
-        self._known.add(target.fp)
+        self._remember(target)
         self._draft.add_skipped(target, rule)
         return rule
 

@@ -14,6 +14,9 @@ from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
 Entry: TypeAlias = tuple[int, int, Target]
 """Sort key (two integers), then the target."""
 
+Place: TypeAlias = tuple[float, int, int]
+"""The turn of a host, then the sort key of its next target."""
+
 _FIRST = -(2**62)
 """The depth of targets that come before all others."""
 
@@ -87,11 +90,12 @@ class Frontier:
 
 
 class HostTurns:
-    """Scheduler of hosts: picks the first target in order whose host is ready.
+    """Scheduler of hosts: picks the next target of the ready host that has waited longest.
 
-    A host that must wait does not hold up the others. Each host with targets is in one of
-    four states: ready, timed (until an instant), parked (until the gate calls back) or
-    blocked (until `unblock`, usually because its robots.txt is still being fetched).
+    Without a delay, and among hosts that were not asked yet, it picks the first target in order.
+    A host that must wait does not hold up the others. Each host with targets is in one of four
+    states: ready, timed (until an instant), parked (until the gate calls back) or blocked (until
+    `unblock`, usually because its robots.txt is still being fetched).
     """
 
     def __init__(
@@ -101,8 +105,8 @@ class HostTurns:
         self._gate = gate
         self._clock = clock
         self._wake = wake  # called when a parked host becomes ready
-        self._ready: list[tuple[tuple[int, int], str]] = []
-        self._ready_by: dict[str, tuple[int, int]] = {}  # current keys; other entries are stale
+        self._ready: list[tuple[Place, str]] = []
+        self._ready_by: dict[str, Place] = {}  # current keys; other entries are stale
         self._timed: list[tuple[float, str]] = []
         self._placed: set[str] = set()  # hosts in one of the two heaps, or parked
         self._blocked: set[str] = set()
@@ -127,6 +131,10 @@ class HostTurns:
     def block(self, host: str) -> None:
         """Return no target of *host* until `unblock`."""
         self._blocked.add(host)
+
+    def is_blocked(self, host: str) -> bool:
+        """Return whether *host* is blocked until `unblock`."""
+        return host in self._blocked
 
     def unblock(self, host: str) -> None:
         """Allow targets of *host* again."""
@@ -157,7 +165,7 @@ class HostTurns:
             self._placed.discard(host)
             if host in self._blocked or host not in self.frontier:
                 continue
-            if self.frontier.head(host) != place:
+            if self.frontier.head(host) != place[1:]:
                 self._place(host)  # the target that this key was for is gone
                 continue
             wait = self._gate.ready_in(host)
@@ -203,7 +211,7 @@ class HostTurns:
     def _place(self, host: str) -> None:
         if host in self._blocked or host not in self.frontier:
             return
-        first = self.frontier.head(host)
+        first = (self._gate.turn_of(host), *self.frontier.head(host))
         if host in self._placed and self._ready_by.get(host, first) <= first:
             return
         self._placed.add(host)

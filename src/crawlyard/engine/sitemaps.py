@@ -5,10 +5,13 @@ Source: sitemaps.org, protocol 0.9; it also allows RSS 2.0 and Atom (RFC 4287).
 
 import codecs
 import re
+from collections.abc import Mapping
+from datetime import datetime
 from xml.parsers import expat
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from crawlyard.core.crawl.lastmod import instant_of
 from crawlyard.core.quantity import counted
 from crawlyard.engine.http.decode import DecodeError, Decoder
 from crawlyard.engine.urls import Base, canonical
@@ -26,6 +29,7 @@ _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _DECLARED = re.compile(rb"""<\?xml[^>]{1,99}?encoding\s*=\s*["']([\w.-]{1,40})""")
 # The parser handles single-byte encodings itself; these are the multibyte ones of the web
 _MULTIBYTE = {"big5", "euc-jp", "euc-kr", "gb18030", "gb2312", "gbk", "iso-2022-jp", "shift_jis"}
+_READ = {("link", "item"), ("lastmod", "url")}
 _ROOTS = {"urlset", "sitemapindex", "rss", "feed", "rdf"}
 
 
@@ -36,6 +40,7 @@ class Sitemap(Struct, frozen=True):
     sitemaps: tuple[str, ...] = ()  # of further sitemaps, in an index
     credentials: int = 0  # entries whose user name or password was dropped
     problem: str = ""  # what was wrong with the file; the rest was read anyway
+    lastmods: Mapping[str, datetime] = field(default_factory=dict)  # of the pages that have one
 
 
 def parse(body: bytes, url: str) -> Sitemap:
@@ -60,7 +65,13 @@ def parse(body: bytes, url: str) -> Sitemap:
         every = counted(entries.count, "entry", "entries")
         dropped = f"{entries.dropped:,} of {every} named no http(s) URL"
         problem = f"{problem}; {dropped}" if problem else dropped
-    return Sitemap(tuple(entries.pages), tuple(entries.sitemaps), entries.credentials, problem)
+    return Sitemap(
+        tuple(entries.pages),
+        tuple(entries.sitemaps),
+        entries.credentials,
+        problem,
+        entries.lastmods,
+    )
 
 
 class _Stopped(Exception):
@@ -76,16 +87,17 @@ class _Entries:
         self.dropped = 0
         self.pages: dict[str, None] = {}
         self.sitemaps: dict[str, None] = {}
+        self.lastmods: dict[str, datetime] = {}
 
     @property
     def credentials(self) -> int:
         return self._base.credentials
 
-    def add(self, text: str, *, sitemap: bool = False, relative: bool = True) -> None:
-        """Add one entry; *relative* says whether its URL may be relative."""
+    def add(self, text: str, *, sitemap: bool = False, relative: bool = True) -> str | None:
+        """Add one entry and return its URL; *relative* says whether it may be relative."""
         text = text.strip()
         if not text:
-            return
+            return None
         if self.count == MAX_ENTRIES:
             raise _Stopped(f"more than {MAX_ENTRIES:,} entries: the rest was not read")
         self.count += 1
@@ -94,6 +106,11 @@ class _Entries:
             self.dropped += 1
         else:
             (self.sitemaps if sitemap else self.pages)[url] = None
+        return url
+
+    def date(self, url: str, lastmod: datetime) -> None:
+        """Add the date of a page; of several, the last one counts."""
+        self.lastmods[url] = max(lastmod, self.lastmods.get(url, lastmod))
 
 
 def _is_absolute(text: str) -> bool:
@@ -150,7 +167,9 @@ class _Reader:
         self._entries = entries
         self._parents: list[str] = []
         self._elements = 0
-        self._text: list[str] | None = None  # of the current element, if it is an entry
+        self._text: list[str] | None = None  # of the current element, if it is read
+        self._url: str | None = None  # of the current entry
+        self._lastmod: datetime | None = None
 
     def read(self, body: bytes, encoding: str | None) -> None:
         """Read *body* up to its end, its first error or the limit of entries.
@@ -183,7 +202,7 @@ class _Reader:
             raise _Stopped(f"more than {MAX_ELEMENTS:,} elements: the rest was not read")
         self._parents.append(name)
         # an image's <loc> is inside <image:image> and doesn't count
-        if (name == "loc" and parent in {"url", "sitemap"}) or (name, parent) == ("link", "item"):
+        if (name == "loc" and parent in {"url", "sitemap"}) or (name, parent) in _READ:
             self._text = []
         elif (name, parent) == ("link", "entry") and _is_page(attributes):
             self._entries.add(attributes.get("href", ""))
@@ -194,10 +213,17 @@ class _Reader:
 
     def _end(self, name: str) -> None:
         self._parents.pop()
-        text = self._text
-        if text is not None and name.rpartition(":")[2].lower() in {"loc", "link"}:
+        text, name = self._text, name.rpartition(":")[2].lower()
+        if name == "url":
+            if self._url is not None and self._lastmod is not None:
+                self._entries.date(self._url, self._lastmod)
+            self._url = self._lastmod = None
+        elif text is not None and name in {"loc", "link"}:
             self._text = None
-            self._entries.add("".join(text), sitemap=self._parents[-1] == "sitemap")
+            self._url = self._entries.add("".join(text), sitemap=self._parents[-1] == "sitemap")
+        elif text is not None and name == "lastmod":
+            self._text = None
+            self._lastmod = instant_of("".join(text))
 
     @staticmethod
     def _entity(name: str, *_: object) -> None:

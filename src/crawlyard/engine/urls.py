@@ -27,6 +27,7 @@ _NO_SCHEME = re.compile(
 )
 _SIGN = 1 << 63
 _LONGEST_LINK = 300  # characters of a cached link; a data: URL may have a megabyte
+_FRAGMENT = re.compile(r"[\w.:/()-]*", re.ASCII)  # that no parser changes
 _SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~/")
 _NOTHING: Mapping[str, str] = {}
 _NO_HOST = frozenset("/?#@\\*")  # delimiters of a host in a URL; and hosts have no asterisk
@@ -135,10 +136,11 @@ class Base:
         Invalid: *url* is not an absolute URL.
     """
 
-    __slots__ = ("_base", "credentials")
+    __slots__ = ("_base", "_joined", "credentials")
 
     def __init__(self, url: str, href: str | None = None) -> None:
         self.credentials = 0
+        self._joined: dict[str, str | None] = {}  # of each stem that was resolved, without fragment
         try:
             self._base = can_ada.parse(url)
         except (ValueError, TypeError):
@@ -155,7 +157,13 @@ class Base:
             self._base = base
 
     def absolute(self, href: str) -> str | None:
-        """Resolve *href* with its fragment; return ``None`` if a browser would not load it."""
+        """Resolve *href* with its fragment; return ``None`` if a browser would not load it.
+
+        As in `join`, a URL that can be crawled is in its canonical form.
+        """
+        stem, sign, fragment = href.partition("#")
+        if (known := self._joined.get(stem)) and (not sign or _FRAGMENT.fullmatch(fragment)):
+            return f"{known}{sign}{fragment}"
         try:
             url = self._base + href
         except (ValueError, TypeError):
@@ -193,8 +201,8 @@ class Base:
                         known[href] = url
                     urls[place] = url
             _JOINS.took(len(known) - had)
-        found = dict(zip(bare, urls, strict=True))
-        return [found[stem] or "" for stem in stems]
+        self._joined.update(zip(bare, urls, strict=True))
+        return [self._joined[stem] or "" for stem in stems]
 
     def joined(self, hrefs: Iterable[str]) -> tuple[str, ...]:
         """Resolve *hrefs* as `join` does; return the http(s) URLs in order, without duplicates."""

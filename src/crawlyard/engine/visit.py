@@ -16,14 +16,7 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
-from crawlyard.engine.conditional import (
-    Earlier,
-    Prior,
-    conditions,
-    confirmed,
-    seems_changed,
-    unchanged,
-)
+from crawlyard.engine.conditional import Prior, confirmed, seems_changed, spared, unchanged
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, wanted_by
@@ -36,6 +29,7 @@ from crawlyard.engine.http.fetch import (
     Response,
     retry_after_s,
 )
+from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.rules import token_of
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
@@ -88,9 +82,9 @@ class Visitor:
         *,
         spend: Callable[[int], None],
         may_send: Allowed,
-        earlier: Earlier | None = None,
+        recrawl: Recrawl | None = None,
     ) -> None:
-        self._earlier = earlier
+        self._recrawl = recrawl
         self._fetcher = fetcher
         self._spend = spend  # told the wire size of each body
         self._may_send = may_send
@@ -150,6 +144,19 @@ class Visitor:
         self._spend(response.wire_bytes)
         return response
 
+    def may_spare(self, target: Target) -> bool:
+        """Return whether *target* may need no request; `spared` tells."""
+        return self._recrawl is not None and self._recrawl.may_spare(target)
+
+    async def spared(self, target: Target) -> Outcome | None:
+        """Return the outcome of a target that needs no request, ``None`` if it needs one."""
+        prior = await self._recrawl.spared(target, self._spec) if self._recrawl else None
+        if prior is None:
+            return None
+        self._chains.pop(target.fp, None)
+        self._follow_again(target, prior)
+        return spared(target, prior)
+
     async def visit(self, target: Target, slot: Slot) -> Outcome:
         """Fetch *target*, release its *slot* and return its outcome.
 
@@ -157,24 +164,32 @@ class Visitor:
             NotSent: the host isn't ready yet; nothing has changed.
             AskAgain: it differs from the earlier run, which the next visit confirms.
         """
-        if target.fp in self._unconfirmed:
-            outcome = await self._confirmed(target, slot)
-        else:
-            outcome = await self._outcome(target, slot)
+        again, prior, before = self._recrawl, None, None
+        try:
+            if again is not None:
+                before = prior = await again.prior(target, self._spec)
+                if before is None and self._spec.confirm_changes:
+                    before = await again.compared(target)
+            if target.fp in self._unconfirmed:
+                outcome = await self._confirmed(target, slot)
+            else:
+                outcome = await self._outcome(target, slot, prior)
+                self._check_changes(before, outcome)
+        finally:
+            slot.give()
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
+            if again is not None:
+                again.done(prior, outcome)
         return outcome
 
-    async def _outcome(self, target: Target, slot: Slot) -> Outcome:
+    async def _outcome(self, target: Target, slot: Slot, prior: Prior | None) -> Outcome:
         gate = self._tools.gate
         try:
-            external = target.via is Via.EXTERNAL
-            head = external and not target.tries
+            head = target.via is Via.EXTERNAL and not target.tries
             cap = _CAPS.get(target.via)
-            prior = None
-            if self._earlier is not None and not external:
-                prior = await self._earlier(target.fp)
-            asked = conditions(prior, self._spec) if prior is not None else _NO_HEADERS
+            asked = self._recrawl.conditions(prior) if self._recrawl is not None else _NO_HEADERS
+            prior = prior if asked else None
             response = await self.ask(target.url, slot.go_soon, cap, asked, head=head)
         except FetchFailed as failure:
             return self._after_failure(target, failure)
@@ -189,12 +204,14 @@ class Visitor:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
             return self._read_sitemap(target, response)
-        outcome = await self._read(target, response, prior if asked else None)
+        return await self._read(target, response, prior)
+
+    def _check_changes(self, before: Prior | None, outcome: Outcome) -> None:
+        """Raise `AskAgain` if a page differs from that of the earlier run, and that matters."""
         confirms = self._spec.confirm_changes and len(self._unconfirmed) < MOST_UNCONFIRMED
-        if confirms and prior is not None and seems_changed(prior, outcome):
-            self._unconfirmed[target.fp] = outcome
+        if confirms and before is not None and seems_changed(before, outcome):
+            self._unconfirmed[outcome.target.fp] = outcome
             raise AskAgain
-        return outcome
 
     async def _confirmed(self, target: Target, slot: Slot) -> Outcome:
         """Return the outcome of a target that is asked again; if that fails, it is the first."""
@@ -281,6 +298,8 @@ class Visitor:
 
     def _read_sitemap(self, target: Target, response: Response) -> Outcome:
         read = sitemaps.parse(response.body, target.url)
+        if self._recrawl is not None:
+            self._recrawl.read(read)
         self._finds.lost_credentials(read.credentials)
         for url in read.sitemaps:
             if target.depth < MAX_NESTING:

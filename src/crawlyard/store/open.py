@@ -1,12 +1,11 @@
 """Opening a store: from the path of a SQLite file or the URL of a Postgres database."""
 
+import asyncio
 import os
 from datetime import timedelta
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
-from sqlalchemy import func, select
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
@@ -15,11 +14,15 @@ from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
-from crawlyard.store.db.wakeups import NOBODY, Heralds
+from crawlyard.store.db.wakeups import OnDue
+from crawlyard.store.fleet.numbering import number_copied
+from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.store import Store
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
-_TICKETS = "procrastinate"  # its tables are created along with ours, and carry wakeups
+
+CONNECTIONS = 10
+"""To Postgres, of a process that runs no worker of its own; see the setting."""
 
 BUSY = timedelta(seconds=30)
 """How long SQLite waits for a write lock that another process holds."""
@@ -29,29 +32,45 @@ async def open_sql_store(
     where: str | Path,
     *,
     busy: timedelta = BUSY,
-    heralds: Heralds = NOBODY,
+    on_due: OnDue = None,
     pooled: bool = False,
+    connections: int = CONNECTIONS,
 ) -> Store:
     """Open the store at *where*, creating or upgrading its tables if needed.
 
     *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
-    *heralds* are notified of jobs that become due. Set *pooled* if *where* is a pooler in
+    *on_due* is called when jobs have become due. Set *pooled* if *where* is a pooler in
     transaction mode: a statement prepared on one of its connections is unknown to the next.
+    *connections* is the most that this process has to Postgres at once.
 
     Raises:
         Invalid: *where* is none of these.
         StoreUnavailable: it cannot be opened; the message says why.
         SchemaMismatch: its schema is not one that this program can use or upgrade.
     """
-    database = _database(where, busy, heralds, pooled=pooled)
+    database = _database(where, busy, on_due, pooled=pooled, connections=connections)
     try:
         if isinstance(database, SqliteDatabase):
             await database.create()
         await bring_up(database, database.name)
+        if isinstance(database, SqliteDatabase):
+            await number_copied(database)
     except BaseException:
         await database.close()
         raise
     return Store.on(database)
+
+
+async def is_away(where: str) -> bool:
+    """Return whether *where* is on a server that does not answer, or that is starting up.
+
+    A server that refuses the password or has no such database does answer.
+    """
+    url = url_of(where)
+    if url.get_backend_name() not in _POSTGRES:
+        return False
+    module = import_module("crawlyard.store.db.postgres")
+    return not await asyncio.to_thread(module.answers, url)
 
 
 async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
@@ -75,34 +94,35 @@ async def clock_offset(where: str | Path, clock: Clock) -> timedelta:
 async def _offset(database: Database, clock: Clock) -> tuple[timedelta, timedelta]:
     """Return the duration of the query, and the offset."""
     asked_at = clock.now()
-    theirs = await database.read(lambda conn: conn.scalars(select(func.clock_timestamp())).one())
+    theirs = await UpkeepStore(database).server_time()
     took = clock.now() - asked_at
     return took, theirs - (asked_at + took / 2)
 
 
 def _database(
-    where: str | Path, busy: timedelta, heralds: Heralds = NOBODY, *, pooled: bool = True
+    where: str | Path,
+    busy: timedelta,
+    on_due: OnDue = None,
+    *,
+    pooled: bool = True,
+    connections: int = 1,
 ) -> Database:
     url = url_of(where)
     backend = url.get_backend_name()
     if backend == "sqlite" and url.database:
-        return SqliteDatabase(Path(url.database), busy=busy, heralds=heralds)
+        return SqliteDatabase(Path(url.database), busy=busy, on_due=on_due)
     if backend in _POSTGRES:
         try:
-            return _postgres(url, heralds, pooled=pooled)
+            module = import_module("crawlyard.store.db.postgres")
+            made: Database = module.PostgresDatabase(
+                url, connections=connections, on_due=on_due, pooled=pooled
+            )
         except ModuleNotFoundError as error:
             install = install_line("postgres")
             raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
+        return made
     expected = "expected a path, sqlite:///PATH or postgresql://HOST/DATABASE"
     raise Invalid("database_url", f"{expected}, got {url.render_as_string(hide_password=True)}")
-
-
-def _postgres(url: URL, heralds: Heralds, *, pooled: bool) -> Database:
-    module = import_module("crawlyard.store.db.postgres")
-    if find_spec(_TICKETS) is None:
-        raise ModuleNotFoundError(f"no module named {_TICKETS!r}", name=_TICKETS)
-    made: Database = module.PostgresDatabase(url, heralds=heralds, pooled=pooled)
-    return made
 
 
 def check_direct_url(url: str) -> None:

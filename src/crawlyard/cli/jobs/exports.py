@@ -4,9 +4,10 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -138,21 +139,29 @@ async def save_runs(
 
 
 async def save_each(
-    session: Session, runs: Sequence[JobOut], folder: Path, *, failed: bool | None = None
+    session: Session,
+    runs: Mapping[str, Sequence[JobOut]],
+    folder: Path,
+    *,
+    failed: bool | None = None,
 ) -> Written:
-    """Write the page records of each of *runs* as Parquet, to ``job=ID/pages.parquet`` in *folder*.
+    """Write the page records of *runs* of schedules, by name, each as a Parquet file in *folder*.
 
-    Such folders are read as one table with a column ``job``. A file that is there is replaced.
+    It is ``schedule=NAME/job=ID/pages.parquet``. Such folders are read as one table with the
+    columns ``schedule`` and ``job``. A file that is there is replaced.
 
     Raises:
         Invalid, OSError: as for `save`.
     """
     total = 0
-    for job in runs:
-        path = folder / f"job={job.id}" / f"pages{Format.PARQUET.suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        export = Export(where=str(path), format=Format.PARQUET)
-        total += (await save(session, job, export, failed=failed)).bytes
+    for name, some in runs.items():
+        # readers of such folders undo the percents
+        of = folder / f"schedule={quote(name, safe=' ')}"
+        for job in some:
+            path = of / f"job={job.id}" / f"pages{Format.PARQUET.suffix}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            export = Export(where=str(path), format=Format.PARQUET)
+            total += (await save(session, job, export, failed=failed)).bytes
     return Written(records=None, bytes=total)
 
 

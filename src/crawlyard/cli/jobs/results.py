@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.cli.templates import views as template_views
     from crawlyard.core.answers.fleet.watch import LineOut
+    from crawlyard.core.answers.jobs.jobs import JobOut
     from crawlyard.export.base import Written
     from crawlyard.services.jobs.terms import SearchTerms
 else:
@@ -59,9 +60,13 @@ Chunks = Annotated[
 From = Annotated[str, option(str, "--from", "URL", "Only links on this page.")]
 To = Annotated[str, option(str, "--to", "URL", "Only links to this URL.")]
 Links = Annotated[bool, flag("--links", text="The links of the pages, in place of the pages.")]
-Schedule = Annotated[str, option(str, "--schedule", "NAME", "The runs of this schedule.")]
+Schedules = Annotated[
+    list[str] | None,
+    option(str, "--schedule", "NAME", "The runs of this schedule. Repeatable, into a folder."),
+]
 Last = Annotated[
-    int | None, option(values.run_count, "--last", "N", "How many of them, the newest; else 1.")
+    int | None,
+    option(values.run_count, "--last", "N", "How many runs of each, the newest; else 1."),
 ]
 Follow = Annotated[bool, flag("--follow", "-f", text="Go on until the job has ended.")]
 AtLeast = Annotated[
@@ -170,11 +175,11 @@ async def export(
     format: OutFormat = None,  # noqa: A002 - the name of the option
     only: OnlyRecords = None,
     links: Links = False,
-    schedule: Schedule = "",
+    schedule: Schedules = None,
     last: Last = None,
     chunks: Chunks = None,
 ) -> None:
-    """Export a job's page records or links, also while it runs; or the last runs of a schedule.
+    """Export a job's page records or links, also while it runs; or the last runs of schedules.
 
     crawlyard jobs export last --out pages.jsonl
     crawlyard jobs export last --format csv --only ok > pages.csv
@@ -183,11 +188,11 @@ async def export(
     crawlyard jobs export last | jq -r .title
     crawlyard jobs export last --links --out links.csv
     crawlyard jobs export --schedule nightly --last 7 --out week.jsonl
-    crawlyard jobs export --schedule nightly --last 7 --out runs/
+    crawlyard jobs export --schedule nightly --schedule weekly --last 7 --out runs/
     crawlyard jobs export last --chunks 800 --out chunks.jsonl
 
     Of several runs, each URL is written once, as the newest run has it; in a folder, each run is
-    a Parquet file of its own.
+    a Parquet file of its own: schedule=NAME/job=ID/pages.parquet.
     """
     if bool(job) is bool(schedule):
         raise Invalid("--schedule", "expected a job or a schedule, one of them")
@@ -215,7 +220,7 @@ async def export(
 
 async def _export_runs(
     session: "Session",
-    schedule: str,
+    schedules: list[str],
     last: int,
     to: tuple[str, Format | None],
     *,
@@ -225,19 +230,24 @@ async def _export_runs(
     out, form = to
     where = None
     if not out.endswith("/"):
+        if len(schedules) > 1:
+            raise Invalid("--out", f"expected a folder for several schedules: runs/, got {out!r}")
         where = exports.Export.of(out, form)
         where.check_text()
     elif form not in {None, Format.PARQUET}:
         raise Invalid("--format", f"expected parquet in a folder, got {form}")
-    found = await session.surface.schedules.get(schedule)
-    jobs = session.surface.jobs
-    runs = [run async for run in every(jobs.list, schedule=found.id, limit=last)]
-    if not runs:
-        raise NotFound(f"schedule {found.name} has no job yet")
-    session.tell(f"{counted(len(runs), 'run')} of {found.name}")
+    jobs, runs = session.surface.jobs, dict[str, "list[JobOut]"]()
+    for ref in schedules:  # all of them, before anything is written
+        found = await session.surface.schedules.get(ref)
+        runs[found.name] = [run async for run in every(jobs.list, schedule=found.id, limit=last)]
+        if not runs[found.name]:
+            raise NotFound(f"schedule {found.name} has no job yet")
+    for name, some in runs.items():
+        session.tell(f"{counted(len(some), 'run')} of {name}")
     if where is None:
         return await exports.save_each(session, runs, Path(out), failed=failed)
-    return await exports.save_runs(session, runs, where, failed=failed)
+    [some] = runs.values()
+    return await exports.save_runs(session, some, where, failed=failed)
 
 
 @app.command()

@@ -129,10 +129,14 @@ def _progress() -> tuple[Column[JobOut], ...]:
 
 
 def _unchanged(job: JobOut) -> str:
-    pages, saved = job.usage.unchanged, job.usage.bytes_saved
-    if not pages:
+    usage = job.usage
+    if not usage.unchanged:
         return ""
-    return f"{counted_words(pages, 'page')}, {words.amount(saved)} not sent again"
+    told = f"{counted_words(usage.unchanged, 'page')}, {words.amount(usage.bytes_saved)}"
+    unasked = (
+        f", {words.number(usage.requests_saved)} not requested" if usage.requests_saved else ""
+    )
+    return f"{told} not sent again{unasked}"
 
 
 def _settings() -> tuple[Column[JobOut], ...]:

@@ -87,7 +87,7 @@ def serve(
         workers=0 if no_worker else workers,
         allow_hosts=tuple(allow_host or ()),
     )
-    invoke.run_here(basics, partial(_serve, wish=wish), log_level="info")
+    invoke.run_here(basics, partial(_serve, wish=wish), log_level="info", waits=True)
 
 
 class Wish(Struct, frozen=True, kw_only=True):

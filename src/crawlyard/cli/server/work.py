@@ -27,6 +27,8 @@ else:  # help needs neither
     signals = lazily("crawlyard.cli.signals")
 
 _MOST = 256  # as the setting `jobs`
+_CONNECTIONS = 3
+"""To Postgres. With the one of its lock a worker has four, so 200 workers have 800."""
 
 _log = logging.getLogger(__name__)
 
@@ -89,7 +91,9 @@ def work(
     )
     doing = partial(run_worker, slots=jobs, drain=drain, beside=beside, count=count)
     flags = {"worker_tags": tag, "reserve_urgent": reserve_urgent}
-    invoke.run_here(basics, doing, log_level="info", flags=flags)
+    invoke.run_here(
+        basics, doing, log_level="info", connections=_CONNECTIONS, flags=flags, waits=True
+    )
 
 
 class Beside(Struct, frozen=True, kw_only=True):

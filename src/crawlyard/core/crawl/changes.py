@@ -413,12 +413,13 @@ def announced(changes: Sequence[Change]) -> Mapping[str, object]:
 
 
 class RunChanges(Struct, frozen=True, kw_only=True):
-    """What one run of a schedule has changed, computed once when it has ended."""
+    """What one run of a schedule has changed, computed once each time that it has ended."""
 
     job_id: str
     schedule_id: str
     base_id: str | None  # the run that it is compared with; None: there was none before it
     compared_at: datetime
+    ended_at: datetime | None = None  # of the run: one that has ended again is compared again
     counts: Mapping[str, int]  # by `ChangeKind`
 
 

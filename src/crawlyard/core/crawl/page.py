@@ -147,6 +147,7 @@ class Outcome(Struct, frozen=True):
     targets: bytes = b""  # keys of the targets of its links, 8 bytes each
     rule: str = ""
     body_of: int | None = None  # key of an earlier page, whose bodies and links it has
+    spared: bool = False  # no request was sent
 
     @property
     def redirects(self) -> bool:

@@ -5,6 +5,7 @@ learns how many slots it has. All rows of a host together never hold more slots 
 allows, and a row that is not renewed expires.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,16 +15,30 @@ from msgspec.structs import replace
 
 from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.core.jobs.checkpoint import Booking
-from crawlyard.core.jobs.limits import Pace, reserve
 
 LAST = timedelta(seconds=10)
-"""How long a row lasts after a renewal: then the slots of a process that died are free again."""
+"""How long a row lasts after a renewal, at most: then the slots of a silent process are free.
+
+It lasts no longer than a lease, so that who takes over a job finds the slots free as well.
+"""
 
 MARGIN = timedelta(seconds=1)
 """A process treats its own slots as expired this much earlier: clocks never agree exactly."""
 
 TURN = timedelta(seconds=10)
 """If there are fewer slots than processes, one that has had a slot this long gives it up."""
+
+ALONE_S = 1.5
+"""How long a process may send after it has booked a host that no other process wants."""
+
+SLICE_S = 1.0
+"""A process that shares a host sends for about so long, and is followed by the next one."""
+
+SPARE_S = 0.15
+"""So much longer lasts a window than its requests need, as timers and connections are late."""
+
+GUARD_S = 0.05
+"""A window is not used in its last moments: clocks of machines differ, and threads take turns."""
 
 STRIKES_LAST = timedelta(hours=1)
 """How long refusals count, after the last one or the end of its hold; then backoff starts over."""
@@ -37,7 +52,10 @@ class SlotRequest(Struct, frozen=True, kw_only=True):
     at_once: int  # maximum concurrent requests of all processes together
     keeps: int = 0  # those of its slots that may be in use meanwhile
     every_s: float = 0.0  # the delay
-    book: int = 0  # send times to book, `every_s` apart, if there is a delay
+    book: bool = False  # whether to book a window, if there is a delay
+    ahead: int = 0  # requests that are prepared for it already
+    last: datetime | None = None  # see `Booking`; without `book`, the rest is given back
+    free_at: datetime | None = None
 
 
 class SlotHolder(Struct, frozen=True, kw_only=True):
@@ -85,9 +103,9 @@ class HostTerms(Struct, frozen=True, kw_only=True):
     held_until: datetime | None = None
     strikes: int = 0  # consecutive refusals, seen by any process
     others_s: float = 0.0  # the longest delay that other processes ask for
-    first_at: datetime | None = None  # the first booked send time
-    booked: int = 0
-    every_s: float = 0.0  # between them
+    alone: bool = True  # no other process wants to send requests
+    first_at: datetime | None = None  # the start of the booked window
+    booked: Booking | None = None
 
 
 def slots_of(
@@ -157,28 +175,36 @@ def strikes_at(
     return strikes if ends and now < max(ends) + STRIKES_LAST else 0
 
 
-def booking_of(wish: SlotRequest, others_s: float, rule: HostRule | None) -> tuple[float, int]:
-    """Return the interval in seconds between send times to book, and how many to book.
+def window_s(every_s: float, ahead: int = 0, *, alone: bool) -> float:
+    """Return how long requests may be sent in one window, at a delay of *every_s*.
 
-    The number is 0 if there is no delay or the host is not open, and 1 if the host's rule or other
-    processes ask for a longer delay than the jobs.
+    It also has room for *ahead* requests that are prepared already.
     """
+    if alone:
+        return ALONE_S + ahead * every_s
+    more = max(ahead, math.ceil(SLICE_S / every_s) - 1)
+    return more * every_s + SPARE_S
+
+
+def booking_of(
+    wish: SlotRequest, others_s: float, rule: HostRule | None, *, alone: bool
+) -> Booking | None:
+    """Return the window to book, ``None`` without a delay or if the host is not open."""
     every_s = max(wish.every_s, others_s)
     every_s = every_s if rule is None else rule.slowed(every_s)
     closed = rule is not None and rule.state is not HostState.OPEN
     if closed or not every_s or not wish.book:
-        return every_s, 0
-    return every_s, wish.book if every_s == wish.every_s else 1
+        return None
+    return Booking(
+        host=wish.host,
+        every_s=every_s,
+        for_s=window_s(every_s, wish.ahead, alone=alone),
+        last=wish.last,
+        free_at=wish.free_at,
+    )
 
 
 # --- what is written
-
-
-def slots(booking: Booking, earliest: datetime, now: datetime) -> tuple[datetime, datetime]:
-    """Return when the first request of *booking* may be sent, and when the host is free again."""
-    pace = Pace(every=timedelta(seconds=booking.every_s))
-    start, booked = reserve(pace, earliest, now)
-    return start, booked + pace.every * (booking.count - 1)
 
 
 class HostKept(Struct, frozen=True, kw_only=True):
@@ -191,10 +217,14 @@ class HostKept(Struct, frozen=True, kw_only=True):
 
     def free_at(self, now: datetime, booking: Booking | None = None) -> datetime:
         """Return when the host is free to be booked, by *booking* if one is given."""
-        booked = self.booked_until
-        if booking is not None and booked is not None and booked == booking.last:
-            booked = booking.free_at
-        return max(booked or now, self.held_until or now, now)
+        kept = self if booking is None else self.returned(booking.last, booking.free_at)
+        return max(kept.booked_until or now, self.held_until or now, now)
+
+    def returned(self, last: datetime | None, free_at: datetime | None) -> "HostKept":
+        """Return the host free from *free_at* on, if the last window is the one until *last*."""
+        if self.booked_until is None or self.booked_until != last:
+            return self
+        return replace(self, booked_until=free_at)
 
     def held(self, until: datetime, strikes: int, struck_at: datetime | None) -> "HostKept":
         """Return the host held until *until* at least, after *strikes* consecutive refusals."""
@@ -210,7 +240,7 @@ class Settled(Struct, frozen=True, kw_only=True):
 
     terms: HostTerms
     seat: SlotHolder
-    booked_until: datetime | None  # None: nothing was booked
+    booked_until: datetime | None  # None: as it was
 
 
 def settled(
@@ -227,12 +257,14 @@ def settled(
     others = [sitter for sitter in slot_holders if sitter.asker != asker]
     seats = slots_of(wish, mine, others, rule, now)
     others_s = max((other.every_s for other in others), default=0.0)
-    every_s, count = booking_of(wish, others_s, rule)
-    count = count if seats.usable else 0
-    first_at, booked_until = None, None
-    if count:
-        booking = Booking(host=wish.host, every_s=every_s, count=count)
-        first_at, booked_until = slots(booking, kept.free_at(now), now)
+    alone = not any(other.wanted for other in others)
+    booking = booking_of(wish, others_s, rule, alone=alone) if seats.usable else None
+    first_at, booked_until = None, kept.booked_until
+    if not wish.book:
+        booked_until = kept.returned(wish.last, wish.free_at).booked_until
+    if booking is not None:
+        first_at = kept.free_at(now, booking)
+        booked_until = booking.until(first_at)
     return Settled(
         terms=HostTerms(
             seats=seats.usable,
@@ -240,14 +272,14 @@ def settled(
             held_until=kept.held_until,
             strikes=strikes_at(kept.strikes, kept.struck_at, kept.held_until, now),
             others_s=others_s,
+            alone=alone,
             first_at=first_at,
-            booked=count,
-            every_s=every_s,
+            booked=booking,
         ),
         seat=replace(
             mine.renewed(wish.wanted, seats.granted, now),
             at_once=wish.at_once,
             every_s=wish.every_s,
         ),
-        booked_until=booked_until,
+        booked_until=booked_until if booked_until != kept.booked_until else None,
     )

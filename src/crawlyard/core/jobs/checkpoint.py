@@ -1,11 +1,12 @@
 """Checkpoints: the batches a crawl writes to its store, and the orders it gets back."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum, auto
 
 from msgspec import Struct, field
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Outcome, Skipped, Target
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import Job
@@ -34,6 +35,7 @@ class Shard(Struct, frozen=True, kw_only=True):
     budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
     deaths: int = 0  # consecutive workers that died running it, without a page
     freed_at: datetime | None = None  # since when it is free, or its holder must release it
+    asked_by: str | None = None  # the worker with free slots for which its holder releases it
 
     @property
     def yields(self) -> bool:
@@ -116,6 +118,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     events: tuple[Event, ...] = ()  # written in the same transaction
     log: tuple[LogLine, ...] = ()  # oldest first; numbered by the store
     course: Course | None = None  # replaces the stored one; None: unchanged
+    lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # by host; replaces stored
     last: bool = False  # no more batches follow: the lease may be released
 
     @property
@@ -144,14 +147,19 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
 
 
 class Booking(Struct, frozen=True, kw_only=True):
-    """A request for *count* send times to *host*, *every_s* apart.
+    """A request for a window: requests to *host* may be sent for *for_s* seconds from its start.
 
-    A process that has booked the host until *last* may have used fewer of them, or sent a request
-    late. If no other process has booked the host since, it is free from *free_at* on.
+    They are at least *every_s* apart, and so is the next window from its end. The last window of
+    the process ends at *last*; what it did not use is free from *free_at* on, unless another
+    process has booked the host since.
     """
 
     host: str
     every_s: float
-    count: int = 1
+    for_s: float = 0.0
     last: datetime | None = None
     free_at: datetime | None = None
+
+    def until(self, start: datetime) -> datetime:
+        """Return when the host is free for others if the window begins at *start*."""
+        return start + timedelta(seconds=self.for_s + self.every_s)

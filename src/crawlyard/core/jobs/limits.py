@@ -1,7 +1,6 @@
-"""Job limits, usage, and the pace of requests to a host."""
+"""Job limits and usage."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from msgspec import Struct, field
@@ -89,6 +88,7 @@ class Counters(Struct, kw_only=True):
     bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
     unchanged: int = 0  # pages that were not sent again, as they had not changed
+    requests_saved: int = 0  # of those, how many were not even requested
     bytes_saved: int = 0  # size of their bodies, on the wire
 
     @property
@@ -197,23 +197,3 @@ def _amount(name: str, value: float) -> str:
 def reason_of(limit: str) -> StateReason:
     """Return the state reason of a job that *limit* ended."""
     return StateReason(f"limit_{limit}")
-
-
-class Pace(Struct, frozen=True, kw_only=True):
-    """How often requests may be sent to a host."""
-
-    every: timedelta
-    burst: int = 1
-
-
-def reserve(pace: Pace, booked: datetime | None, now: datetime) -> tuple[datetime, datetime]:
-    """Book one request to a host; return ``(send_at, booked)``.
-
-    *booked* is what the last call for this host returned, ``None`` at first. One time is all the
-    state that is needed.
-
-    Source: GCRA, the virtual scheduling form (ITU-T I.371, annex A).
-    """
-    booked = max(booked or now, now)
-    send_at = max(now, booked - pace.every * (pace.burst - 1))
-    return send_at, booked + pace.every

@@ -1,6 +1,7 @@
 """Spread jobs: how the hosts of one job are split into shards, and what each shard may use."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 
@@ -13,7 +14,8 @@ BUCKETS = MOST_SHARDS
 """The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""
 
 REST = timedelta(seconds=2)
-"""A worker that has a shard of a job takes a second one after that has been free for this long."""
+"""For this long, a free shard is left to workers that have none of its job, and one that was given
+back for a worker to that worker."""
 
 LINGER = timedelta(seconds=2)
 """A shard that has run dry waits this long for links from other shards before it is released."""
@@ -45,6 +47,21 @@ def buckets_of(shard: int, of: int) -> tuple[int, ...]:
 def shard_of(host: str, of: int) -> int:
     """Return the shard of *host*, from 1 to *of*."""
     return bucket_of(host) % of + 1
+
+
+def to_give_back(held: Mapping[int, str], coming: Iterable[str], asker: str) -> int | None:
+    """Return the shard of a job that its holder gives back for *asker*, a worker with a free slot.
+
+    *held* has the holders of the shards in which something waits, *coming* the workers for which
+    others are being given back. Of the holder with the most shards, it is the last one, if *asker*
+    has at least two fewer. So all have the same number in the end, or one more; as each move
+    makes the difference smaller, none is undone by the next.
+    """
+    counts = Counter([*held.values(), *coming])
+    holder = max(held.values(), key=lambda worker: (counts[worker], worker), default=asker)
+    if counts[holder] < counts[asker] + 2:
+        return None
+    return max(number for number, worker in held.items() if worker == holder)
 
 
 class Extent(Struct, frozen=True, kw_only=True):

@@ -11,8 +11,11 @@ from msgspec import Struct, field
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.base import API, Wire
 from crawlyard.core.answers.fleet.watch import HostOut
+from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
+from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.core.templates.secrets import hidden_urls
@@ -25,6 +28,10 @@ LATE = timedelta(minutes=1)
 """A schedule that should have fired this long ago is overdue."""
 
 PAUSED_LONG = timedelta(days=1)
+
+LATELY = timedelta(days=1)
+"""How long a job that ended badly causes a notice, unless it is retried or deleted."""
+
 MOST_OF_KIND = 20
 
 _LEAST_FREE = 1 << 30  # bytes: with less, a disk of any size is nearly full
@@ -36,14 +43,19 @@ class Trouble(StrEnum):
     """The kinds of problems that need a person, most urgent first."""
 
     NO_WORKER = auto()  # jobs wait, and no worker takes any
+    NO_WORKER_TAG = auto()  # jobs wait for a worker with tags that none has
     DISK_FULL = auto()  # the disk of the data directory is nearly full
     JOB_DAMAGED = auto()  # the row of a job cannot be read
     SCHEDULE_OVERDUE = auto()  # a schedule should have been fired, and was not
     SCHEDULE_PAUSED = auto()  # a schedule was paused since its runs failed, or it is unreadable
     RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
+    JOB_FAILED = auto()  # a job failed within the last day
     JOB_PAUSED = auto()  # a job was paused for want of room or of a grant, or long ago
     HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
     WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
+    WEBHOOK_FAILING = auto()  # the last messages to a webhook did not arrive
+    JOB_STOPPED = auto()  # a limit stopped a job within the last day, before all was fetched
+    NEEDS_SCRIPTS = auto()  # pages of a job that ended within the last day need scripts
 
 
 NEEDS: Mapping[Trouble, Permit] = {
@@ -51,6 +63,7 @@ NEEDS: Mapping[Trouble, Permit] = {
     Trouble.SCHEDULE_OVERDUE: Permit.SCHEDULES_READ,
     Trouble.SCHEDULE_PAUSED: Permit.SCHEDULES_READ,
     Trouble.WEBHOOK_OFF: Permit.WEBHOOKS_READ,
+    Trouble.WEBHOOK_FAILING: Permit.WEBHOOKS_READ,
 }
 """The permit needed to see a kind of notice, other than `Permit.JOBS_READ`."""
 
@@ -74,9 +87,12 @@ HELPS: Mapping[Trouble, str] = {
     Trouble.SCHEDULE_OVERDUE: "POST /schedules/{ref}/run",
     Trouble.SCHEDULE_PAUSED: "POST /schedules/{ref}/resume",
     Trouble.RUNS_FAILING: "POST /jobs/{job_id}/retry",
+    Trouble.JOB_FAILED: "POST /jobs/{job_id}/retry",
     Trouble.JOB_PAUSED: "POST /jobs/{job_id}/resume",
     Trouble.HOST_REFUSING: "PATCH /jobs/{job_id}",
     Trouble.WEBHOOK_OFF: "POST /webhooks/{webhook_id}/enable",
+    Trouble.WEBHOOK_FAILING: "POST /webhooks/{webhook_id}/test",
+    Trouble.JOB_STOPPED: "PATCH /jobs/{job_id}",
 }
 """The endpoint that helps; where there is none, nothing of the API does."""
 
@@ -149,13 +165,15 @@ class Facts(Struct, frozen=True, kw_only=True):
 
     now: datetime
     wall: datetime  # wall-clock time, which schedules use
-    workers: int = 0  # live workers that take jobs
+    workers: Sequence[Collection[str]] = ()  # the tags of each live worker that takes jobs
     backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
+    tagged: Sequence[Job] = ()  # due jobs that need a worker with tags, due longest first
     disk: Disk | None = None
     schedules: Sequence[CrawlSchedule] = ()
     lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(default_factory=dict)  # latest first
     names: Mapping[NoticeLine, str] = field(default_factory=dict)  # for lines whose subject exists
     paused: Sequence[Job] = ()
+    ended: Sequence[Standing] = ()  # within the last day, latest first
     damaged: Sequence[Job] = ()
     hosts: Sequence[HostOut] = ()
     webhooks: Sequence[Webhook] = ()
@@ -295,6 +313,32 @@ def _no_worker(facts: Facts) -> list[Notice]:
     ]
 
 
+def _no_worker_tag(facts: Facts) -> list[Notice]:
+    if not facts.workers:
+        return []  # `_no_worker` says it
+    waiting: dict[tuple[str, ...], list[Job]] = {}
+    for job in facts.tagged:
+        needs = tuple(sorted(set(job.spec.worker_tags)))
+        if not any(can_run(frozenset(tags), needs) for tags in facts.workers):
+            waiting.setdefault(needs, []).append(job)
+    found: list[Notice] = []
+    for needs, these in waiting.items():
+        jobs, first = counted(len(these), "job waits", "jobs wait"), these[0]
+        asked = " ".join(f"--tag {tag}" for tag in needs)
+        found.append(
+            notice(
+                Trouble.NO_WORKER_TAG,
+                f"{jobs} for a worker with {' and '.join(needs)} (crawlyard work {asked} runs one)",
+                SubjectKind.JOB,
+                first.id,
+                first.spec.name,
+                job_id=first.id,
+                since=first.due_at,
+            )
+        )
+    return found
+
+
 def _disk_full(facts: Facts) -> list[Notice]:
     disk = facts.disk
     if disk is None or not disk.nearly_full:
@@ -356,6 +400,45 @@ def _runs_failing(facts: Facts) -> list[Notice]:
                 )
             )
     return found
+
+
+def _jobs_failed(facts: Facts) -> list[Notice]:
+    in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
+    return [
+        _of_end(Trouble.JOB_FAILED, job, f"it failed: {job.detail or job.state_reason}")
+        for job in (one.job for one in facts.ended)
+        if job.state is State.FAILED and job.id not in in_a_row
+    ]
+
+
+def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
+    failed = streak(ends)
+    return failed if len(failed) >= IN_A_ROW else ()
+
+
+def _jobs_stopped(facts: Facts) -> list[Notice]:
+    return [
+        _of_end(Trouble.JOB_STOPPED, one.job, outcome_of(one.job, one.shard.usage))
+        for one in facts.ended
+        if is_cut_short(one.job, one.shard.usage)
+    ]
+
+
+def _needs_scripts(facts: Facts) -> list[Notice]:
+    return [
+        _of_end(
+            Trouble.NEEDS_SCRIPTS,
+            one.job,
+            f"{counted(pages, 'page needs', 'pages need')} scripts: the text is empty or partial",
+        )
+        for one in facts.ended
+        if (pages := one.shard.usage.needs_scripts)
+    ]
+
+
+def _of_end(trouble: Trouble, job: Job, detail: str) -> Notice:
+    about = SubjectKind.JOB, job.id, job.spec.name
+    return notice(trouble, detail, *about, job_id=job.id, since=job.ended_at)
 
 
 def _jobs_paused(facts: Facts) -> list[Notice]:
@@ -422,14 +505,34 @@ def _webhooks_off(facts: Facts) -> list[Notice]:
     ]
 
 
+def _webhooks_failing(facts: Facts) -> list[Notice]:
+    return [
+        notice(
+            Trouble.WEBHOOK_FAILING,
+            f"nothing arrives: {counted(webhook.failures, 'attempt')} failed in a row",
+            SubjectKind.WEBHOOK,
+            webhook.id,
+            webhook.receiver,
+            since=webhook.failing_since,
+        )
+        for webhook in facts.webhooks
+        if webhook.active and webhook.failing_since is not None
+    ]
+
+
 _FIND = {
     Trouble.NO_WORKER: _no_worker,
+    Trouble.NO_WORKER_TAG: _no_worker_tag,
     Trouble.DISK_FULL: _disk_full,
     Trouble.JOB_DAMAGED: _jobs_damaged,
     Trouble.SCHEDULE_OVERDUE: _overdue,
     Trouble.SCHEDULE_PAUSED: _schedules_paused,
     Trouble.RUNS_FAILING: _runs_failing,
+    Trouble.JOB_FAILED: _jobs_failed,
     Trouble.JOB_PAUSED: _jobs_paused,
     Trouble.HOST_REFUSING: _hosts_refusing,
     Trouble.WEBHOOK_OFF: _webhooks_off,
+    Trouble.WEBHOOK_FAILING: _webhooks_failing,
+    Trouble.JOB_STOPPED: _jobs_stopped,
+    Trouble.NEEDS_SCRIPTS: _needs_scripts,
 }

@@ -1,4 +1,4 @@
-"""Delivery limits: concurrent messages in total, per owner and per receiver."""
+"""Delivery limits: concurrent messages in total, per owner and per receiver, and turns."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,12 +21,19 @@ DEFAULT_ROOM = DeliveryRoom()
 
 
 class Traffic:
-    """The messages in flight, counted against the limits."""
+    """The messages in flight, counted against the limits.
+
+    *served* says in which order webhooks were last sent something: `take` adds to it.
+    """
 
     def __init__(
-        self, room: DeliveryRoom = DEFAULT_ROOM, under_way: Iterable[Webhook] = ()
+        self,
+        room: DeliveryRoom = DEFAULT_ROOM,
+        under_way: Iterable[Webhook] = (),
+        served: dict[str, int] | None = None,
     ) -> None:
         self._room = room
+        self._served = {} if served is None else served
         self._of_owner: Counter[str] = Counter()
         self._to_receiver: Counter[str] = Counter()
         self._to_webhook: Counter[str] = Counter()
@@ -66,7 +73,17 @@ class Traffic:
         )
         if fits:
             self._count(webhook)
+            self._served.pop(webhook.id, None)  # the last one served is the last in it
+            self._served[webhook.id] = 1 + max(self._last_served, 0)
         return fits
+
+    def turn(self, webhook: Webhook) -> tuple[int, int]:
+        """Return a key that sorts webhooks: fewest messages in flight, longest not served."""
+        return self._to_webhook[webhook.id], self._served.get(webhook.id, 0)
+
+    @property
+    def _last_served(self) -> int:
+        return next(reversed(self._served.values()), 0)
 
     def _count(self, webhook: Webhook) -> None:
         self._of_owner[webhook.owner] += 1

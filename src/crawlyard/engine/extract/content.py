@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from msgspec import Struct
-from turbohtml import Document, Element
+from turbohtml import Document, Element, Node
 
 from crawlyard.engine.extract.structured import ARTICLES, says_article
 
@@ -110,6 +110,11 @@ _SPARED = re.compile(
 )
 _IDS = frozenset({"comments", "sidebar", "footer", "header", "related", "disqus_thread"})
 _IDS |= {"respond", "secondary", "colophon"}
+_ASCII_SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "  # with the others, all that str.split drops
+_OTHER_SPACES = "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+_OTHER_SPACES += "\u2028\u2029\u202f\u205f\u3000"
+_MOST_NAMES = 1_000  # characters of a class attribute that are read
+_MOST_BARS = 1_000  # children that are looked at for bars of links, from either end
 _ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
 _VERDICTS = ((_NEVER, _NEVER_NAMES), (_AROUND, _AROUND_NAMES), (_MAYBE, _MAYBE_NAMES))
@@ -123,12 +128,13 @@ def content_hash(text: str) -> str:
 
     Source: Unicode Standard Annex #15, form NFC.
     """
-    bare = "".join(text.split())
-    if not bare:
-        return ""
-    if not bare.isascii():
-        bare = unicodedata.normalize("NFC", bare)
-    return hashlib.blake2b(bare.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    bare = text.encode("utf-8", "replace").translate(None, _ASCII_SPACES)  # str.split takes twice
+    if not text.isascii():
+        letters = bare.decode()
+        for space in _OTHER_SPACES:
+            letters = letters.replace(space, "")
+        bare = unicodedata.normalize("NFC", letters).encode()
+    return hashlib.blake2b(bare, digest_size=16).hexdigest() if bare else ""
 
 
 class Main(Struct, frozen=True):
@@ -154,8 +160,7 @@ def keep_main(document: Document, title: str, data: Mapping[str, Any]) -> Main |
     around = _navigation(document)
     drop_unseen(document)
     whole = _size(body.text)
-    for node in around:
-        _drop(node, unless=_CONTENT)
+    _drop_but(around, _CONTENT, document)
     element, rule = _container(document, body)
     theme = rule in _THEMES
     _drop_named(element, theme=theme, article=article)
@@ -191,20 +196,35 @@ def drop_unseen(document: Document) -> None:
     for node in styled:
         if _is_hidden(node):
             node.decompose()
-        elif _UNSEEN.search(node.attr("style") or ""):
-            _drop(node, unless=_CONTENT)
+    _drop_but((n for n in styled if _UNSEEN.search(n.attr("style") or "")), _CONTENT, document)
 
 
 def _navigation(document: Document) -> list[Element]:
     """Return what is navigation unless it holds the content."""
     found = [node for tag in _MENUS for node in document.select(tag)]
-    found += [node for node in document.select("[role]") if node.attr("role") in _ROLES]
-    for tag in _FRAMES:
-        for node in document.select(tag):
-            docutils = tag == "aside" and _CONTENT_ASIDE.search(node.attr("class") or "")
-            if not docutils and not node.closest("main,article,[role=main]"):
-                found.append(node)
+    roles = [(node, node.attr("role")) for node in document.select("[role]")]
+    found += [node for node, role in roles if role in _ROLES]
+    frames = [node for tag in _FRAMES for node in document.select(tag)]
+    content = [node for tag in ("main", "article") for node in document.select(tag)]
+    content += [node for node, role in roles if role == "main"]
+    inside: dict[Node, bool] = dict.fromkeys(content, True)
+    for node in frames:
+        docutils = node.tag == "aside" and _CONTENT_ASIDE.search(node.attr("class") or "")
+        if not docutils and not _is_inside(node, inside):
+            found.append(node)
     return found
+
+
+def _is_inside(node: Node, known: dict[Node, bool]) -> bool:
+    """Return whether *node* is inside of one that is *known* to be; add what it is in."""
+    path = []
+    above: Node | None = node
+    while above is not None and above not in known:
+        path.append(above)
+        above = above.parent
+    inside = above is not None and known[above]
+    known.update(dict.fromkeys(path, inside))
+    return inside
 
 
 def _is_hidden(node: Element) -> bool:
@@ -217,37 +237,40 @@ def _is_hidden(node: Element) -> bool:
 
 
 def _container(document: Document, body: Element) -> tuple[Element, str]:
-    whole, free = _size(body.text), _free(body)
+    whole = _size(body.text)
     for css in _THEMES:
         found = document.select(css)
         if len(found) == 1 and 4 * _size(found[0].text) >= whole:
             return found[0], css
+    free = max(whole - _linked(body), 0)
     for css in _BODIES:
         found = document.select(css)
         if len(found) == 1 and 2 * _free(found[0]) >= free:
             return found[0], css
     for css in _GENERIC:
-        best = _largest(document.select(css), css)
-        if best is not None and _free(best) >= 0.4 * free:
-            return _only_article(best, css), css
+        best, size = _largest(document.select(css), css)
+        if best is not None and size >= 0.4 * free:
+            return _only_article(best, size, css), css
     return body, DENSITY
 
 
-def _largest(nodes: Iterable[Element], css: str) -> Element | None:
-    """Return the largest of the outermost *nodes*; ``None`` if the second is nearly as large.
+def _largest(nodes: Iterable[Element], css: str) -> tuple[Element | None, int]:
+    """Return the largest of the outermost *nodes*, and its size without links.
 
-    Elements of a size are posts or teasers: what holds them all is the content.
+    ``None`` if the second is nearly as large: elements of a size are posts or teasers, and what
+    holds them all is the content.
     """
     outer = [one for one in nodes if one.parent is None or one.parent.closest(css) is None]
     sizes = sorted(((_free(one), place) for place, one in enumerate(outer)), reverse=True)
     if not sizes or (len(sizes) > 1 and sizes[1][0] > 0.3 * sizes[0][0]):
-        return None
-    return outer[sizes[0][1]]
+        return None, 0
+    size, place = sizes[0]
+    return outer[place], size
 
 
-def _only_article(element: Element, css: str) -> Element:
+def _only_article(element: Element, size: int, css: str) -> Element:
     inner = element.select("article") if css != "article" else []
-    if len(inner) == 1 and _free(inner[0]) >= 0.8 * _free(element):
+    if len(inner) == 1 and _free(inner[0]) >= 0.8 * size:
         return inner[0]
     return element
 
@@ -255,14 +278,10 @@ def _only_article(element: Element, css: str) -> Element:
 # -- what is no content in it ----------------------------------------------------------------
 
 
-@lru_cache(maxsize=20_000)
+@lru_cache(maxsize=5_000)
 def _verdict(names: str) -> int:
     words = [word for word in names.split()[:12] if not _SPARED.search(word)]
-    for verdict, pattern in (
-        (_NEVER, _NEVER_NAMES),
-        (_AROUND, _AROUND_NAMES),
-        (_MAYBE, _MAYBE_NAMES),
-    ):
+    for verdict, pattern in _VERDICTS:
         if any(map(pattern.search, words)):
             return verdict
     return 0
@@ -270,20 +289,31 @@ def _verdict(names: str) -> int:
 
 def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
     """Drop what its class names, or its id, call something else than content."""
+    named = root.select("[class],[id]")
+    names = [node.attr("class") or "" for node in named]
+    # most pages have a few dozen names on a thousand elements
+    verdicts = {name: _verdict(name[:_MOST_NAMES]) for name in set(names)}
+    if theme:
+        never = {name for name, verdict in verdicts.items() if verdict == _NEVER}
+        judged = [(node, _NEVER) for node, name in zip(named, names, strict=True) if name in never]
+    else:
+        of = map(verdicts.__getitem__, names)
+        judged = [(n, v) for n, v in zip(named, of, strict=True) if v or n.attr("id") in _IDS]
+    if not judged:
+        return
     whole, headings = _size(root.text), len(root.select("h1"))
-    for node in root.select("[class],[id]"):
-        verdict = _verdict(node.attr("class") or "")
-        if theme and verdict != _NEVER:
-            continue
+    content = _around(root.select(_CONTENT))  # holds when a node's turn comes: parents come first
+    for node, verdict in judged:
         if (verdict == _MAYBE and article) or (verdict < _AROUND and node.attr("id") in _IDS):
-            verdict = _AROUND
-        if not verdict or node.parent is None or node is root:
+            verdict = _AROUND  # noqa: PLW2901  # a worse one
+        if node.parent is None or node is root:
             continue
         block = node.tag in _BLOCKS
         if verdict == _NEVER:
-            _drop(node, unless=_CONTENT if block else "")
+            if not block or node not in content:
+                node.decompose()
         elif block and _is_beside(node, verdict, whole) and _holds_less(node, headings):
-            _drop(node)
+            node.decompose()
 
 
 def _holds_less(node: Element, headings: int) -> bool:
@@ -297,8 +327,11 @@ def _is_beside(node: Element, verdict: int, whole: int) -> bool:
     small = size <= (0.2 + 0.2 * verdict) * whole
     if small and (verdict == _AROUND or size < 80):
         return True
+    enough = whole - size >= _ENOUGH
+    if not (small or enough):
+        return False
     linked = _linked(node)
-    if 10 * linked > 9 * size and whole - size >= _ENOUGH:
+    if 10 * linked > 9 * size and enough:
         return True  # a list of links, however long
     return small and 5 * linked > size
 
@@ -309,7 +342,9 @@ def _drop_bars(body: Element) -> None:
     # from sibling to sibling: a list of all children may take more memory than the page
     for first, step in ((0, "next_sibling"), (-1, "previous_sibling")):
         node = body[first] if len(body) else None
-        while node is not None:
+        for _ in range(_MOST_BARS):
+            if node is None:
+                break
             following = getattr(node, step)
             if isinstance(node, Element):
                 size = _size(node.text)
@@ -317,7 +352,7 @@ def _drop_bars(body: Element) -> None:
                     break
                 small = node.tag in _BLOCKS and size < max(200, whole // 10)
                 if small and 5 * _free(node) <= size:
-                    _drop(node)
+                    node.decompose()
             node = following
 
 
@@ -365,14 +400,29 @@ def _drop_link_blocks(root: Element, whole: int) -> None:
     for node, sizes in inside.items():
         if len(sizes) > 1 and sum(sizes) > 30 and node.parent is not None:
             size = _size(node.text)
-            if 2 * sum(sizes) > size and size < 0.4 * whole:
-                _drop(node, unless="h1")
+            if 2 * sum(sizes) > size and size < 0.4 * whole and not node.select_one("h1"):
+                node.decompose()
 
 
-def _drop(node: Element, *, unless: str = "") -> None:
-    """Drop *node*, unless it holds what the selector *unless* matches."""
-    if node.parent is not None and not (unless and node.select_one(unless)):
-        node.decompose()
+def _drop_but(nodes: Iterable[Element], css: str, document: Document) -> None:
+    """Drop *nodes*, but not those that hold what the selector *css* matches."""
+    kept = None
+    for node in nodes:
+        if kept is None:  # a walk from each node would take its depth times as long
+            kept = _around(document.select(css))
+        if node.parent is not None and node not in kept:
+            node.decompose()
+
+
+def _around(nodes: Iterable[Element]) -> set[Node]:
+    """Return all that one of *nodes* is in."""
+    found: set[Node] = set()
+    for node in nodes:
+        above = node.parent
+        while above is not None and above not in found:
+            found.add(above)
+            above = above.parent
+    return found
 
 
 # -- measures, in characters other than white space ------------------------------------------
@@ -383,7 +433,7 @@ def _size(text: str) -> int:
 
 
 def _linked(node: Element) -> int:
-    return sum(_size(link.text) for link in node.select("a"))
+    return _size("".join([link.text for link in node.select("a")]))
 
 
 def _free(node: Element) -> int:
@@ -391,7 +441,7 @@ def _free(node: Element) -> int:
 
 
 def _prose(node: Element) -> int:
-    return sum(_size(paragraph.text) for paragraph in node.select("p"))
+    return _size("".join([paragraph.text for paragraph in node.select("p")]))
 
 
 def _folded(text: str) -> str:

@@ -1,43 +1,63 @@
 """Markdown of an element: absolute links, tables as grids, code with its language."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
-from turbohtml import Document, Element, Markdown, Text
+from turbohtml import Document, Element, Markdown, Node, Text
 
 from crawlyard.engine.urls import Base
 
 MAX_CELLS = 2_000
 """Cells that spans of one table may unfold to: 40 kB of markup can ask for a million."""
 
+MAX_GRID = 10_000_000
+"""Characters of all tables of a page as text: 60 kB of markup can ask for 60 million."""
+
+_GAP = 2  # characters between two columns
+_MAX_NESTED = 8  # tables in tables
 _MAX_SPANS = 200  # of one table
 _MAX_SPAN = 50
+_MAX_MARKED = 10_000  # emphasis of a page that is marked by our own rules
+_MAX_PIECES = 20_000  # that inline code of a page is split into
 
 _SIGNS = frozenset({"", "¶", "#", "§", "🔗", "permalink", "link", "anchor"})
+_MOST_NAMES = 1_000  # characters of a class attribute that are read
 _HEADINGS = "h1,h2,h3,h4,h5,h6,dt"
 _LANGUAGE = re.compile(
     r"(?:^|\s)(?:language-|lang-|highlight-source-|highlight-|brush:\s*)([\w+#.-]+)"
 )
 _NO_LANGUAGE = frozenset({"default", "none", "text", "plain", "plaintext", "notranslate"})
 _NO_LANGUAGE |= {"highlight", "nohighlight"}
+_PARTS = "tbody,thead,tfoot,tr,td,th,colgroup"
 _NOT_IN_CODE = ("code > a[href]", "code > br")
-_INVISIBLE = re.compile("[\u200b\u00ad\u2060\ufeff]")  # within words: they hide them from a search
+_INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words: they hide them from a search
+
+
+def whole_text(document: Document) -> str:
+    """Return all text of *document*; a table that would be too large is taken apart."""
+    _limit_grids(document)
+    return document.to_text()
 
 
 def to_text(document: Document) -> str:
     """Return the body of *document* as text; the tree is changed."""
     body = _tidied(document)
-    return "" if body is None else _searchable(body.to_text())
+    if body is None:
+        return ""
+    _limit_grids(document)
+    return _searchable(body.to_text())
 
 
 def to_markdown(document: Document, base: Base) -> str:
     """Return the body of *document* as Markdown with absolute links; the tree is changed."""
     pictures, links = document.select("img"), document.select("a[href]")
+    marked = sum(len(document.select(tag)) for tag in _CONVERTERS)
     body = _tidied(document)
     if body is None:
         return ""
     _resolve(pictures, links, base)
-    text = body.to_markdown(_OPTIONS)
+    text = body.to_markdown(_OPTIONS if marked <= _MAX_MARKED else None)
     if "&#160;" in text and "&#160;" not in body.text:  # the renderer's own, not the page's
         text = text.replace("&#160;", " ")
     return _searchable(text)
@@ -46,7 +66,10 @@ def to_markdown(document: Document, base: Base) -> str:
 def _searchable(text: str) -> str:
     if text.isascii():
         return text
-    return _INVISIBLE.sub("", text.replace("\u00a0", " "))
+    text = text.replace("\u00a0", " ")
+    for letter in _INVISIBLE:  # four searches take a tenth of what one expression takes
+        text = text.replace(letter, "")
+    return text
 
 
 def _tidied(document: Document) -> Element | None:
@@ -61,24 +84,23 @@ def _tidied(document: Document) -> Element | None:
         elif link.closest(_HEADINGS):
             link.unwrap()
     for block in blocks:
-        code = block.select_one("code")
-        above = block.parent.parent if block.parent is not None else None
-        near = (one for one in (block, code, block.parent, above) if isinstance(one, Element))
-        if language := next(filter(None, map(_language, near)), ""):
-            block.attrs["class"] = f"language-{language}"
+        _name_language(block)
+    parts = _parts(document) if document.select_one("table table") else None
     for table in tables:
-        _unfold(table)
+        _unfold(table, None if parts is None else parts.get(table, ()))
+    left = _MAX_PIECES
     for code in codes:
-        _split(code)
+        if code is not None and code.parent is not None and not code.closest("pre"):
+            left -= len(code)
+            if left >= 0:
+                _split(code)
     for mark in marks:
         mark.insert_before(Text(" : "))  # Sphinx draws it with CSS
     return body
 
 
-def _split(code: Element | None) -> None:
+def _split(code: Element) -> None:
     """Split inline code at its links and line breaks: in Markdown it has none."""
-    if code is None or code.parent is None or code.closest("pre"):
-        return
     for child in code.children:
         if isinstance(child, Element) and child.tag == "a":
             child.wrap_children(Element("code"))
@@ -87,11 +109,22 @@ def _split(code: Element | None) -> None:
     code.unwrap()
 
 
+def _name_language(block: Element) -> None:
+    """Put the language of a block of code where the renderer looks for it."""
+    above = block.parent.parent if block.parent is not None else None
+    for one in (block, block.select_one("code"), block.parent, above):
+        if isinstance(one, Element) and (language := _language(one)):
+            block.attrs["class"] = f"language-{language}"
+            return
+
+
 def _language(node: Element) -> str:
-    names = node.attr("class") or ""
     named = node.attr("data-lang") or node.attr("data-language")
-    if named:
-        return named
+    return named or _language_of((node.attr("class") or "")[:_MOST_NAMES])
+
+
+@lru_cache(maxsize=1_000)
+def _language_of(names: str) -> str:
     found = (one for one in _LANGUAGE.findall(names) if one.lower() not in _NO_LANGUAGE)
     if language := next(found, ""):
         return language
@@ -125,15 +158,28 @@ def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) 
             link.attrs["href"] = url
 
 
-def _unfold(table: Element) -> None:
-    """Unfold spans, so that the table is a grid; a table that only lays out becomes blocks."""
-    layout = table.attr("role") == "presentation" or len(table.select("td,th")) == 1
-    if layout or table.select_one("table,h1,h2,h3,pre"):
-        parts = table.select("tbody,thead,tfoot,tr,td,th,colgroup")
-        for part in [*(one for one in parts if one.closest("table") is table), table]:
+def _parts(document: Document) -> dict[Element, list[Element]]:
+    """Return the parts of each table, without those of the tables in it."""
+    found: dict[Element, list[Element]] = {}
+    for part in document.select(_PARTS):
+        if (table := part.closest("table")) is not None:
+            found.setdefault(table, []).append(part)
+    return found
+
+
+def _unfold(table: Element, parts: Sequence[Element] | None) -> None:
+    """Unfold spans, so that the table is a grid; a table that only lays out becomes blocks.
+
+    *parts* are those of the table, if there are tables in tables.
+    """
+    layout = table.attr("role") == "presentation" or table.select_one("table,h1,h2,h3,pre")
+    items = [] if layout else table.select("li")
+    if layout or len(items) > MAX_CELLS or len(table.select("td,th")) == 1:
+        for part in (*(table.select(_PARTS) if parts is None else parts), table):
             part.tag = "div"
         return
-    _flatten_lists(table)
+    if items:
+        _flatten_lists(table.select("ul,ol"), items)
     spanned = table.select("[colspan],[rowspan]")
     left = MAX_CELLS if len(spanned) <= _MAX_SPANS else 0
     for cell in spanned:
@@ -146,19 +192,54 @@ def _unfold(table: Element) -> None:
                 del cell.attrs[name]
 
 
-def _flatten_lists(table: Element) -> None:
+def _flatten_lists(lists: Iterable[Element], items: Iterable[Element]) -> None:
     """Turn the lists in a table into lines, as a cell holds no list."""
-    lists = table.select("ul,ol")
-    for item in table.select("li"):
+    for item in items:
         before = (item.previous_sibling, item.parent and item.parent.previous_sibling)
         if any(one is not None for one in before):
-            item.insert_before(Element("br"))
-        item.insert_before(Text("- "))
+            item.insert_before(Element("br"), Text("- "))
+        else:
+            item.insert_before(Text("- "))
         item.unwrap()
     for one in lists:
         if one.next_sibling is not None:
             one.insert_after(Element("br"))
         one.unwrap()
+
+
+def _limit_grids(document: Document) -> None:
+    """Take tables apart that would take too much room as text, where columns are aligned."""
+    rows = len(document.select("tr"))
+    if not rows:
+        return
+    nested = document.select_one("table table") is not None
+    cells = len(document.select("td")) + len(document.select("th"))
+    if not nested and rows * (len(document.text) + _GAP * cells) <= MAX_GRID:
+        return
+    deep = document.select_one("table " * (_MAX_NESTED + 1)) is not None
+    parts, left = _parts(document), MAX_GRID
+    within: dict[Node | None, int] = {}  # characters of the tables in a cell
+    for table in reversed(document.select("table")):
+        of = parts.get(table, [])
+        size = 0 if deep else _grid_size([part for part in of if part.tag == "tr"], within)
+        if deep or size > left:
+            for part in (*of, table):
+                part.tag = "div"
+        else:
+            left -= size
+        if nested and table.parent is not None:
+            cell = table.parent.closest("td,th")
+            within[cell] = within.get(cell, 0) + size
+
+
+def _grid_size(rows: Sequence[Element], within: Mapping[Node | None, int]) -> int:
+    """Return how many characters a table takes whose columns are as wide as their widest cell."""
+    widths: list[int] = []
+    for row in rows:
+        sizes = [len(cell.text) + within.get(cell, 0) for cell in _elements(row)]
+        widths += [0] * (len(sizes) - len(widths))
+        widths[: len(sizes)] = map(max, sizes, widths)
+    return len(rows) * (sum(widths) + _GAP * len(widths))
 
 
 def _span(cell: Element, name: str) -> int:
@@ -203,7 +284,10 @@ def _stressed(tag: str, mark: str) -> Callable[[Element, str], str]:
         nested = text.startswith(mark) and (mark == "**" or not text.startswith("**"))
         if not text or nested:
             return inner
-        head, tail = inner[: inner.index(text)], inner[inner.index(text) + len(text) :]
+        if len(text) == len(inner) and text[0].isalnum() and text[-1].isalnum():
+            return f"{mark}{text}{mark}"  # nearly always
+        start = len(inner) - len(inner.lstrip())
+        head, tail = inner[:start], inner[start + len(text) :]
         before, after = element.previous_sibling, element.next_sibling
         beside = (head or (before.text if before is not None else ""))[-1:], text[0]
         behind = (tail or (after.text if after is not None else ""))[:1], text[-1]
@@ -214,13 +298,12 @@ def _stressed(tag: str, mark: str) -> Callable[[Element, str], str]:
     return rendered
 
 
-_OPTIONS = Markdown(
-    converters={
-        "sup": _raised("sup"),
-        "sub": _raised("sub"),
-        "strong": _stressed("strong", "**"),
-        "b": _stressed("strong", "**"),
-        "em": _stressed("em", "*"),
-        "i": _stressed("em", "*"),
-    }
-)
+_CONVERTERS = {
+    "sup": _raised("sup"),
+    "sub": _raised("sub"),
+    "strong": _stressed("strong", "**"),
+    "b": _stressed("strong", "**"),
+    "em": _stressed("em", "*"),
+    "i": _stressed("em", "*"),
+}
+_OPTIONS = Markdown(converters=_CONVERTERS)

@@ -331,7 +331,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     for css in wanted.ignored:
         document.remove(css)
     without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
-    whole = document.to_text() if wanted.text is TextMode.TEXT else None
+    whole = markdown.whole_text(document) if wanted.text is TextMode.TEXT else None
     scripted = after is None and _needs_scripts(document, whole or "", len(links) + len(nofollow))
     if whole is None:
         read = _read(document, title or "", data, base, wanted.text)

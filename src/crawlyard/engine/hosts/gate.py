@@ -2,8 +2,8 @@
 
 A slot is taken before the request exists, so that the concurrency limit is never exceeded.
 The delay counts from when a request is sent: its connection is made first, then it waits for
-its send time. With a `Pacer`, all processes on one store keep one pace: they book their send
-times in the store, share the host's seats there (one seat per concurrent request), and learn
+its send time. With a `Pacer`, all processes on one store keep one pace: they book times in
+the store, share the host's seats there (one seat per concurrent request), and learn
 of operators' rules and of refusals that other processes got.
 """
 
@@ -16,6 +16,7 @@ from typing import TypeAlias
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.hosts.hosts import HostReport, HostState
+from crawlyard.core.hosts.slots import LAST
 from crawlyard.engine.hosts.ledger import Host, HostLedger, Pacer
 from crawlyard.engine.http.fetch import FetchFailed, NotSent
 from crawlyard.ids import new_id
@@ -102,15 +103,24 @@ class HostGate:
 
     If jobs ask for different limits, the longest delay and the lowest concurrency apply to
     all of them until they leave. *name* identifies the process among those that share the
-    *pacer*.
+    *pacer*; its seats last no longer than *lease* if they are not renewed.
     """
 
-    def __init__(self, clock: Clock, pacer: Pacer | None = None, name: str | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        pacer: Pacer | None = None,
+        name: str | None = None,
+        lease: timedelta = LAST,
+    ) -> None:
         self._clock = clock
         self._hosts: dict[str, Host] = {}
         self._queues: dict[str, Callable[[str], int]] = {}
+        lasts = min(lease, LAST)
         self._ledger = (
-            HostLedger(clock, pacer, name or new_id(), self._hosts) if pacer is not None else None
+            HostLedger(clock, pacer, name or new_id(), self._hosts, lasts)
+            if pacer is not None
+            else None
         )
 
     def wish(self, job: str, host: str, delay_s: float, at_once: int) -> None:
@@ -166,22 +176,29 @@ class HostGate:
 
     def _booked_in(self, ledger: HostLedger, name: str, host: Host, wait: float) -> float:
         now = self._clock.monotonic()
-        host.drop_missed(now)
-        if len(host.booked) <= host.preparing:
-            ledger.book(name, host)  # book ahead while others are prepared for earlier ones
-            if not host.preparing:
+        wait += host.preparing * host.delay_s
+        if wait <= 2 * _EARLY_S:  # else book later, when the end is near
+            opens = host.opens(now + wait)
+            if opens == NEVER:
+                ledger.book(name, host)
                 return NEVER
-        if host.booked:
-            wait = max(wait, host.booked[min(host.preparing, len(host.booked) - 1)] - now)
-            # renew the terms in time, as a missed send time costs a whole delay
-            if wait > 2 * _EARLY_S:
-                return min(wait - _EARLY_S, _LOOK_S)
+            wait = opens - now
+        if wait > 2 * _EARLY_S:  # renew the terms in time
+            return min(wait - _EARLY_S, _LOOK_S)
         return host.prepared_in(wait, now)
 
     def pace_of(self, host: str) -> tuple[float, float]:
         """Return the seconds until *host* is free, and the delay between two requests."""
         state = self._hosts[host]
         return max(0.0, state.free_at - self._clock.monotonic()), state.delay_s
+
+    def turn_of(self, host: str) -> float:
+        """Return a number by which hosts are served in turn: the one that waits longest is least.
+
+        Without a delay it is the same for all.
+        """
+        state = self._hosts[host]
+        return state.next_at if state.delay_s else 0.0
 
     def is_full(self, host: str) -> bool:
         """Return whether *host* is at its rate or concurrency limit right now."""
@@ -232,8 +249,12 @@ class HostGate:
             await self._until(host, wait)
         if taken_at is not None:
             state.preparing -= 1
-        if state.booked:
-            state.booked.popleft()
+        self._left(state)
+        # the request leaves in this step of its task: count from its end, in case it was slow
+        asyncio.get_running_loop().call_soon(self._left, state)
+
+    def _left(self, state: Host) -> None:
+        """Count the delay from now on."""
         state.free_at = max(state.free_at, self._clock.monotonic() + state.delay_s)
 
     def _sent_in(self, name: str, host: Host) -> float:
@@ -249,11 +270,11 @@ class HostGate:
             return NEVER
         if not delay or wait > delay:
             return wait
-        host.drop_missed(now)
-        if host.missed or not host.booked:
+        opens = host.opens(now + wait)
+        if opens == NEVER:
             self._ledger.book(name, host)
             return NEVER
-        return max(wait, host.booked[0] - now)
+        return opens - now
 
     def give(self, host: str, *, sent: bool) -> None:
         """Stop counting a request that has ended or was not *sent*; see `Slot.give`."""
@@ -321,6 +342,16 @@ class HostGate:
         host.hold(self._clock.monotonic() + hold_s)
         if self._ledger is not None:
             self._ledger.tell_hold(name, hold_s, host.strikes)
+
+    def sit_as(self, name: str) -> None:
+        """Take the seats of hosts under another *name*; there must be none yet."""
+        if self._ledger is not None:
+            self._ledger.asker = name
+
+    def forfeit(self) -> None:
+        """Get new terms for each host before its next request: others may have taken its seats."""
+        for host in self._hosts.values():
+            host.good_until = None
 
     def reports(self) -> list[HostReport]:
         """Return the state of each host, the busiest first, at most `MOST_REPORTED`."""

@@ -1,13 +1,13 @@
 """Host ledger: shares seats, bookings, holds and rules of hosts with the other processes.
 
 A seat lets a process have one request in flight to a host; the store divides the seats of each
-host among the processes. A booking reserves the time at which a request is sent.
+host among the processes. A booking reserves a window: while it lasts, no other process sends to the
+host, and this one sends at the host's pace, counted from its own last request.
 """
 
 import asyncio
 import logging
 import math
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -16,7 +16,15 @@ from msgspec import Struct, field
 
 from crawlyard.clock import Clock
 from crawlyard.core.hosts.hosts import HostRule, HostState
-from crawlyard.core.hosts.slots import LAST, MARGIN, HostTerms, SlotRequest
+from crawlyard.core.hosts.slots import (
+    GUARD_S,
+    LAST,
+    MARGIN,
+    SPARE_S,
+    HostTerms,
+    SlotRequest,
+    window_s,
+)
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.errors import Unavailable
 
@@ -25,9 +33,10 @@ RENEW_EVERY = timedelta(seconds=1)
 
 _SOON = timedelta(seconds=0.25)  # used once instead, when others wait for seats of ours
 _ACTIVE_S = 2.5  # seats of a host that wasn't wanted for longer are given back
-_BOOK_AHEAD_S = 0.25  # at a fast pace, one booking covers this much time
-_BOOK_AT_MOST = 16
-_STALE_S = 0.05  # a send time missed by more (or a quarter of the delay) is booked again
+_BOOK_AGAIN_S = 1.25  # renew a window that ends this soon: before the next renewal has come
+_SHARE = timedelta(seconds=0.2)  # hosts that are due later wait so long for others to share with
+_SAME_S = 0.05  # a hold that ends this much later is the same
+_LONGEST = timedelta(seconds=0.5)  # allow for no longer reply to a booking
 LONGEST_LEAD_S = 1.0  # prepare a request at most this long before its send time
 _SPARE = 1.25  # safety factor on the last preparation time, which varies
 _TRY_AGAIN = timedelta(seconds=0.5)  # while the store is unavailable
@@ -40,7 +49,7 @@ class Pacer(Protocol):
     """Shared state of hosts; see `HostStore`."""
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        """Book requests; return the first send time of each booking, in the same order."""
+        """Book windows; return when each begins, in the same order."""
         ...
 
     async def sit(
@@ -49,8 +58,8 @@ class Pacer(Protocol):
         """Renew the seats of a process until *until*; return its terms, in the same order."""
         ...
 
-    async def leave(self, asker: str) -> None:
-        """Give back all seats of a process."""
+    async def leave(self, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        """Give back all seats of some processes, and what is *unused* of their windows."""
         ...
 
     async def hold(
@@ -75,10 +84,10 @@ class Host(Struct):
     next_at: float = 0.0  # prepare no request before: the delay after the last was prepared
     preparing: int = 0  # requests in flight that aren't sent yet
     lead_s: float = 0.0  # estimated preparation time of a request: DNS look-up, connection
-    booked: deque[float] = field(default_factory=deque)  # our send times (monotonic)
-    booked_from: datetime | None = None  # from here to booked_until, all bookings are ours
-    booked_until: datetime | None = None  # by the store's clock
-    missed: bool = False  # booked send times passed unused
+    windows: list[tuple[float, float]] = field(default_factory=list)  # when we may send (monotonic)
+    booked_from: datetime | None = None  # the start of the last window, by the store's clock
+    booked_until: datetime | None = None  # when the host is free for others after it
+    alone: bool = True  # no other process wants to send requests
     booking: bool = False  # a booking or a request for terms is under way
     wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at_once
     wished_delay_s: float = 0.0  # the longest delay among the wishes
@@ -134,20 +143,32 @@ class Host(Struct):
             wake()
 
     def hold(self, until: float) -> None:
-        """Send no request before *until*, and drop bookings."""
+        """Send no request before *until*, and use no window that was booked before."""
         self.held_until = until
         self.free_at = max(self.free_at, until)
-        self.booked.clear()
+        self.windows.clear()
 
-    def is_missed(self, instant: float, now: float) -> bool:
-        """Return whether a booked send time has passed; a late request could crowd the next one."""
-        return instant < now - min(_STALE_S, self.delay_s / 4)
+    def opens(self, at: float) -> float:
+        """Return when a request may be sent, at *at* or later; `inf` if no window is left."""
+        for start, end in self.windows:
+            if at <= end:
+                return max(at, start)
+        return math.inf
 
-    def drop_missed(self, now: float) -> None:
-        """Drop missed bookings."""
-        while self.booked and self.is_missed(self.booked[0], now):
-            self.booked.popleft()
-            self.missed = True
+    def end_at(self, end: float) -> float:
+        """Let the last window end at *end*; return when it ended before."""
+        if not self.windows:
+            return -math.inf
+        start, before = self.windows[-1]
+        self.windows[-1] = (start, end)
+        return before
+
+    def offer(self, now: datetime, mono: float) -> tuple[datetime | None, datetime | None]:
+        """Return when the host is free after our last window, and when it would be without it."""
+        if self.booked_until is None or self.booked_from is None:
+            return None, None
+        free_at = now + timedelta(seconds=self.free_at - mono)
+        return self.booked_until, max(free_at, self.booked_from)
 
     def prepared_in(self, wait: float, now: float) -> float:
         """Return the seconds until a request must be prepared to be sent in *wait* seconds."""
@@ -158,12 +179,14 @@ class Host(Struct):
         long_s = min(took_s * _SPARE, LONGEST_LEAD_S)
         self.lead_s = max(long_s, (self.lead_s + long_s) / 2)
 
-    def book(self, first: datetime, every_s: float, count: int, start: float) -> None:
-        """Record *count* booked send times; *start* is the first by our monotonic clock."""
-        self.booked.extend(start + n * every_s for n in range(count))
-        if first != self.booked_until:
-            self.booked_from = first  # bookings before it may belong to others
-        self.booked_until, self.missed = first + timedelta(seconds=every_s) * count, False
+    def book(self, booking: Booking, first: datetime, now: datetime, mono: float) -> None:
+        """Add a window, which begins at *first*; it takes the place of the last one if it can."""
+        if booking.last is not None and first < booking.last:
+            del self.windows[-1:]  # nobody has booked since: the rest of it was given back
+        start = mono + (first - now).total_seconds()
+        self.windows = [window for window in self.windows if window[1] >= mono]
+        self.windows.append((start, start + booking.for_s - GUARD_S))
+        self.booked_from, self.booked_until = first, booking.until(first)
 
     @property
     def is_idle(self) -> bool:
@@ -179,6 +202,8 @@ class Host(Struct):
         """Return the number of seats that we can use."""
         if not self.is_wanted(now, _ACTIVE_S) or self.held_until > now + _ACTIVE_S:
             return 0
+        if not self.in_flight and self.free_at > now + _ACTIVE_S:
+            return 0  # after a long delay, it is met again
         most = self.wished_at_once
         return most if self.short or self.waiters else min(most, self.peak + 1)
 
@@ -186,15 +211,25 @@ class Host(Struct):
 class HostLedger:
     """Exchanges the state of hosts with the store, many hosts per transaction."""
 
-    def __init__(self, clock: Clock, pacer: Pacer, asker: str, hosts: dict[str, Host]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        pacer: Pacer,
+        asker: str,
+        hosts: dict[str, Host],
+        lasts: timedelta = LAST,
+    ) -> None:
         self._clock = clock
+        self._lasts = lasts  # from each renewal of a seat
         self._pacer = pacer
-        self._asker = asker
+        self.asker = asker
         self._hosts = hosts
         self._to_book: set[str] = set()
         self._to_meet: set[str] = set()
+        self._to_meet_soon: set[str] = set()  # they are not due yet
         self._turn = asyncio.Lock()  # serializes requests about seats
         self._renewing = False
+        self._took = timedelta(0)  # the store to reply to the last booking
         self._owes = False  # others wait for seats that were in use at the last renewal
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -203,9 +238,11 @@ class HostLedger:
         """Request the terms of a host, including seats and bookings; then wake its waiters."""
         if not (host.booking or self._closed):
             host.booking = True
-            self._to_meet.add(name)
-            if len(self._to_meet) == 1:  # hosts added before it runs share the transaction
-                self._spawn(self._meet())
+            due_s = host.free_at - self._clock.monotonic()
+            names = self._to_meet if due_s < 2 * _SHARE.total_seconds() else self._to_meet_soon
+            names.add(name)
+            if len(names) == 1:  # hosts added before it runs share the transaction
+                self._spawn(self._meet(names))
 
     def book(self, name: str, host: Host) -> None:
         """Book the next requests to a host; then wake its waiters."""
@@ -232,13 +269,29 @@ class HostLedger:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        if any(host.sat for host in self._hosts.values()):
-            await self._tell(self._pacer.leave(self._asker))
+        unused = self._unused()
+        if unused or any(host.sat for host in self._hosts.values()):
+            await self._tell(self._pacer.leave(self.asker, unused=unused))
 
-    async def _meet(self) -> None:
-        await asyncio.sleep(0)
+    def _unused(self) -> list[Booking]:
+        """Return what is left of our windows, to be given back."""
+        now, mono = self._clock.now(), self._clock.monotonic()
+        left = []
+        for name, host in self._hosts.items():
+            last, free_at = host.offer(now, mono)
+            if last is not None and last > now:
+                host.windows.clear()
+                left.append(Booking(host=name, every_s=host.delay_s, last=last, free_at=free_at))
+        return left
+
+    async def _meet(self, waiting: set[str]) -> None:
+        if waiting is self._to_meet:
+            await asyncio.sleep(0)
+        else:
+            await self._clock.sleep(_SHARE)
         async with self._turn:
-            names, self._to_meet = sorted(self._to_meet), set()
+            names = sorted(waiting)
+            waiting.clear()
             hosts = [self._hosts.setdefault(name, Host()) for name in names]
             met = await self._sat(names, first=True)
         if not met:
@@ -283,36 +336,60 @@ class HostLedger:
             for name, host in zip(names, hosts, strict=True)
         ]
         news = [host.news for host in hosts]
+        ends = [
+            _offered(host, wish.last, wish.free_at, now, mono)
+            for wish, host in zip(wishes, hosts, strict=True)
+        ]
+        booking = [host for wish, host in zip(wishes, hosts, strict=True) if _books(wish)]
         for wish, host in zip(wishes, hosts, strict=True):
             host.sat = True
             host.seats = min(host.seats, wish.keeps)  # until the reply arrives
             host.peak, host.short = host.in_flight, False
             if not wish.wanted:
                 host.good_until = None  # the next request must get new terms first
-        terms = await self._pacer.sit(self._asker, wishes, now, now + LAST)
-        for host, wish, told, heard in zip(hosts, wishes, terms, news, strict=True):
-            self._adopt(host, told, known=host.news == heard)
+            if not wish.book and wish.last is not None:
+                host.windows.clear()  # the rest is given back
+        for host in booking:
+            host.booking = True
+        try:
+            terms = await self._pacer.sit(self.asker, wishes, now, now + self._lasts)
+        finally:
+            for host in booking:
+                host.booking = first  # then `_meet` resets it
+        for n, (host, wish, told) in enumerate(zip(hosts, wishes, terms, strict=True)):
+            self._adopt(host, wish, told, ends[n], known=host.news == news[n])
             self._owes |= told.seats < wish.keeps
             if wish.wanted or first:
-                host.good_until = now + LAST - MARGIN
+                host.good_until = now + self._lasts - MARGIN
             if not wish.wanted and not host.in_flight:
                 host.sat = False
                 host.wake()  # waiters must request terms again, as they are no longer renewed
+        for host in booking:
+            host.wake()
 
-    def _adopt(self, host: Host, terms: HostTerms, *, known: bool) -> None:
-        """Apply the store's reply; *known* if there was no local news since the request."""
+    def _adopt(
+        self, host: Host, wish: SlotRequest, terms: HostTerms, end: float, *, known: bool
+    ) -> None:
+        """Apply the store's reply; *known* if there was no local news since the request.
+
+        The last window ended at *end*.
+        """
         before = (host.seats, host.rule, host.others_s)
         host.seats, host.rule, host.others_s = terms.seats, terms.rule, terms.others_s
+        host.alone = terms.alone
         if known:
             host.strikes = terms.strikes
         mono, wall = self._clock.monotonic(), self._clock.now()
         if terms.held_until is not None and terms.held_until > wall:
             until = mono + (terms.held_until - wall).total_seconds()
-            if until > host.held_until + _STALE_S:
+            if until > host.held_until + _SAME_S:
                 host.hold(until)
-        if terms.first_at is not None:
-            start = mono + (terms.first_at - wall).total_seconds()
-            host.book(terms.first_at, terms.every_s, terms.booked, start)
+        if wish.book:
+            host.end_at(end)
+        elif wish.last is not None:
+            host.booked_from = host.booked_until = None
+        if terms.booked is not None and terms.first_at is not None:
+            host.book(terms.booked, terms.first_at, wall, mono)
         if before != (host.seats, host.rule, host.others_s):
             host.wake()
 
@@ -320,38 +397,32 @@ class HostLedger:
         await asyncio.sleep(0)
         names, self._to_book = sorted(self._to_book), set()
         hosts = [self._hosts.setdefault(name, Host()) for name in names]
-        bookings = [self._booking(name, host) for name, host in zip(names, hosts, strict=True)]
-        left: list[deque[float]] = [deque() for _ in hosts]
-        for n, (host, booking) in enumerate(zip(hosts, bookings, strict=True)):
-            if booking.last is not None:  # bookings that are being given back must not be used
-                left[n], host.booked = host.booked, left[n]
+        # a window that had passed before the reply arrives would be of no use
+        asked_at, mono = self._clock.now() + self._took, self._clock.monotonic()
+        bookings = [
+            _booking(name, host, asked_at, mono + self._took.total_seconds())
+            for name, host in zip(names, hosts, strict=True)
+        ]
+        ends = [
+            _offered(host, one.last, one.free_at, self._clock.now(), mono)
+            for one, host in zip(bookings, hosts, strict=True)
+        ]
         try:
-            firsts = await self._pacer.book(bookings, self._clock.now())
+            firsts = await self._pacer.book(bookings, asked_at)
         except Exception as error:  # noqa: BLE001 - whatever it is, the hosts are booked again
             if not isinstance(error, Unavailable):
                 _log.exception("hosts could not be booked")
             await self._clock.sleep(_TRY_AGAIN)
             firsts = []
-        mono, wall = self._clock.monotonic(), self._clock.now()
-        for host, booking, kept, first in zip(hosts, bookings, left, firsts, strict=False):
-            if booking.last is None or first >= booking.last:
-                host.booked.extend(kept)  # others have booked since, so ours were kept
-            start, every = mono + (first - wall).total_seconds(), booking.every_s
-            host.book(first, every, booking.count, start)
+        now, was, mono = self._clock.now(), mono, self._clock.monotonic()
+        if firsts:
+            self._took = min(timedelta(seconds=mono - was), _LONGEST)
+        for host, booking, end, first in zip(hosts, bookings, ends, firsts, strict=False):
+            host.end_at(end)
+            host.book(booking, first, now, mono)
         for host in hosts:
             host.booking = False
             host.wake()
-
-    def _booking(self, name: str, host: Host) -> Booking:
-        """Return a booking for more send times, or one that replaces missed ones."""
-        every_s, count = host.delay_s, ahead(host.delay_s)
-        last, since = host.booked_until, host.booked_from
-        if last is None or since is None or (host.booked and not host.missed):
-            return Booking(host=name, every_s=every_s, count=count)
-        free_at = self._clock.now() + timedelta(seconds=host.free_at - self._clock.monotonic())
-        return Booking(
-            host=name, every_s=every_s, count=count, last=last, free_at=max(free_at, since)
-        )
 
     async def _tell(self, telling: Coroutine[object, object, None]) -> None:
         try:
@@ -369,10 +440,18 @@ def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> 
     """Return the request for seats of a host; *first* if its terms are not known yet."""
     held = host.held_until > mono + host.delay_s
     seated = host.good_until is not None and now < host.good_until
-    host.drop_missed(mono)
     wanted = host.demand(mono)
     if first:
         wanted = 0 if held else host.wished_at_once
+        book = host.opens(max(mono, host.free_at)) == math.inf
+    else:
+        soon = mono + _BOOK_AGAIN_S
+        # others wait for the host: it is booked when its last window has been used up
+        book = host.alone and host.free_at < soon and not any(e > soon for _, e in host.windows)
+        book = book and not host.booking
+    book = book and wanted > 0 and host.delay_s > 0
+    idle = not (host.wishes or host.preparing or host.booking)
+    last, free_at = host.offer(now, mono) if book or idle else (None, None)
     return SlotRequest(
         host=name,
         wanted=wanted,
@@ -380,10 +459,33 @@ def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> 
         # kept in use during the renewal; the store may give the other half to others
         keeps=max(host.in_flight, (host.seats + 1) // 2 if seated and wanted else 0),
         every_s=host.wished_delay_s,
-        book=ahead(host.wished_delay_s) if first and not held and not host.booked else 0,
+        book=book,
+        ahead=host.preparing,
+        last=last,
+        free_at=free_at,
     )
 
 
-def ahead(delay_s: float) -> int:
-    """Return the number of requests to book at once at a given delay."""
-    return max(1, min(_BOOK_AT_MOST, int(_BOOK_AHEAD_S / delay_s))) if delay_s else 1
+def _books(wish: SlotRequest) -> bool:
+    """Return whether a request changes what is booked."""
+    return wish.book or wish.last is not None
+
+
+def _booking(name: str, host: Host, now: datetime, mono: float) -> Booking:
+    """Return a booking of the next window."""
+    last, free_at = host.offer(now, mono)
+    for_s = window_s(host.delay_s, host.preparing, alone=host.alone)
+    return Booking(host=name, every_s=host.delay_s, for_s=for_s, last=last, free_at=free_at)
+
+
+def _offered(
+    host: Host, last: datetime | None, free_at: datetime | None, now: datetime, mono: float
+) -> float:
+    """Use the last window no further than any reply to an offer allows; return its end.
+
+    The reply may give it to another process, or make it begin at *free_at*.
+    """
+    if last is None or free_at is None or not host.windows:
+        return -math.inf
+    safe_s = max((free_at - now).total_seconds(), 0.0) + SPARE_S - GUARD_S
+    return host.end_at(min(host.windows[-1][1], mono + safe_s))

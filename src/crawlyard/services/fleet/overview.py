@@ -14,6 +14,7 @@ from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.overview.attention import (
     IN_A_ROW,
     LATE,
+    LATELY,
     PAUSED_LONG,
     SHORT_OF,
     Attention,
@@ -38,7 +39,7 @@ MOST = 500
 """The most items of one kind that are examined."""
 
 MOST_FAILURES = 2_000
-"""The most failed jobs that are examined, latest first."""
+"""The most failed jobs, and the most that ended lately, that are examined, latest first."""
 
 FAILED_WITHIN = timedelta(days=30)
 _MOST_LINES = 100
@@ -87,8 +88,8 @@ class Overview:
         if kinds & {Trouble.SCHEDULE_OVERDUE, Trouble.SCHEDULE_PAUSED}:
             facts = await self._with_schedules(facts, owner)
         if Trouble.WEBHOOK_OFF in kinds:
-            webhooks = await self._store.overview.off(owner, self._most + 1)
-            cut = facts.cut | self._cut(webhooks, {Trouble.WEBHOOK_OFF})
+            webhooks = await self._store.overview.unheard(owner, self._most + 1)
+            cut = facts.cut | self._cut(webhooks, {Trouble.WEBHOOK_OFF, Trouble.WEBHOOK_FAILING})
             facts = replace(facts, webhooks=webhooks[: self._most], cut=cut)
         if Trouble.DISK_FULL in kinds:
             facts = replace(facts, disk=await self._disk())
@@ -143,10 +144,19 @@ class Overview:
         begun = dict(list(suspected.items())[:_MOST_LINES])
         lines = await look.ends(begun, _MOST_ENDS)
         more = len(failed) == MOST_FAILURES or len(suspected) > len(begun)
-        cut = self._cut(paused, {Trouble.JOB_PAUSED}) | ({Trouble.RUNS_FAILING} if more else set())
+        tagged = await look.tagged(owner, now, self._most + 1)
+        ended = await look.ended(owner, now - LATELY, self._most + 1, MOST_FAILURES)
+        cut = (
+            self._cut(paused, {Trouble.JOB_PAUSED})
+            | self._cut(tagged, {Trouble.NO_WORKER_TAG})
+            | self._cut(ended, {Trouble.JOB_FAILED, Trouble.JOB_STOPPED, Trouble.NEEDS_SCRIPTS})
+            | ({Trouble.RUNS_FAILING} if more else set())
+        )
         return replace(
             facts,
-            workers=len(await self._working()),
+            workers=[worker.tags for worker in await self._working()],
+            tagged=tagged[: self._most],
+            ended=ended[: self._most],
             backlog=await look.backlog(owner, now),
             lines=lines,
             names=await self._names(actor, lines),

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
 from typing import TypeAlias, TypeVar
 
@@ -148,17 +149,25 @@ class Changes:
     async def settle(self, schedule_id: str) -> None:
         """Compare the runs of a schedule that have ended since, each with the one before it.
 
-        What a run has changed is kept and told once, whoever else does this at the same time. Where
-        no run was compared before, only the last one is.
+        What a run has changed is kept and told once, whoever else does this at the same time. One
+        that was resumed or retried is compared again, with the same run as before. Where no run was
+        compared before, only the last one is.
         """
         query = JobQuery(schedule_id=schedule_id)
         found = await self._store.jobs.find(query, 2 * _CAUGHT_UP)
         ended = [standing for standing in found if standing.job.state.ended]
         done = await self._store.changes.runs([one.job.id for one in ended])
         behind = next((n for n, one in enumerate(ended) if one.job.id in done), min(1, len(ended)))
-        for place in reversed(range(min(_CAUGHT_UP, behind))):
-            bases = [one.job for one in filter(_is_base, ended[place + 1 :])]
-            await self._settle(ended[place].job, bases)
+        for place in reversed(range(len(ended))):
+            job, before = ended[place].job, done.get(ended[place].job.id)
+            is_new = before is None and place < min(_CAUGHT_UP, behind)
+            if not is_new and (before is None or before.ended_at == job.ended_at):
+                continue
+            same = [one for one in found if before is not None and one.job.id == before.base_id]
+            bases = filter(
+                _is_base, [*same, *(one for one in ended[place + 1 :] if one not in same)]
+            )
+            await self._settle(job, [one.job for one in bases])
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
@@ -171,12 +180,9 @@ class Changes:
 
     async def _settle(self, job: Job, bases: Sequence[Job]) -> None:
         """Compare a run with the first of *bases*, the runs before it."""
-        now, schedule_id = self._clock.now(), job.origin.schedule_id or ""
+        now = self._clock.now()
         if not bases:
-            run = RunChanges(
-                job_id=job.id, schedule_id=schedule_id, base_id=None, compared_at=now, counts={}
-            )
-            await self._store.changes.save(run, (), ())
+            await self._store.changes.save(_run(job, None, now, {}), (), ())
             return
         base, ignored = bases[0], _ignored(job)
         found = await self._compared(base, job, ignored, bases)
@@ -188,9 +194,7 @@ class Changes:
             job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
             job.event(EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(told)),
         )
-        run = RunChanges(
-            job_id=job.id, schedule_id=schedule_id, base_id=base.id, compared_at=now, counts=counts
-        )
+        run = _run(job, base.id, now, counts)
         await self._store.changes.save(run, kept, events if told else ())
 
     async def _compared(
@@ -384,6 +388,17 @@ def _amounts(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) 
 def _same(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> list[bool]:
     pairs = (_pair(change, texts, ignored) for change in changes)
     return [pair is not None and pair[0] == pair[1] for pair in pairs]
+
+
+def _run(job: Job, base_id: str | None, now: datetime, counts: Mapping[str, int]) -> RunChanges:
+    return RunChanges(
+        job_id=job.id,
+        schedule_id=job.origin.schedule_id or "",
+        base_id=base_id,
+        compared_at=now,
+        ended_at=job.ended_at,
+        counts=counts,
+    )
 
 
 def _stored(change: Change, much: Amount | None, job: Job) -> StoredChange:

@@ -122,16 +122,17 @@ async def _captures(
             if Body.HTML not in bodies or page.status is None:
                 continue
             headers = bodies.get(Body.HEADERS)
+            sent_at = page.unchanged_since or page.fetched_at
             yield warc.Capture(
                 key=f"crawlyard:{job_id}/{stored.id}",
                 url=page.final_url,
-                at=page.unchanged_since or page.fetched_at,
+                at=sent_at,
                 status=page.status,
                 content_type=page.content_type,
                 headers=None if headers is None else json.loads(headers),
                 body=bodies[Body.HTML],
                 truncated=bool(page.truncated),
-                seen_at=page.fetched_at if page.unchanged_since is not None else None,
+                seen_at=page.fetched_at if page.fetched_at > sent_at else None,
                 etag=page.etag,
             )
 

@@ -68,6 +68,7 @@ class Deliverer:
         self._chance = chance
         self._under_way: dict[asyncio.Task[None], Webhook] = {}
         self._ended = asyncio.Event()
+        self._served: dict[str, int] = {}
         self._seen = -1  # seq of the last event that was fanned out
 
     async def run(self, *, drain: bool = False) -> None:
@@ -91,7 +92,7 @@ class Deliverer:
         """Start what is due; return whether anything was started, and how long to rest."""
         await self._fan_out()
         now = self._clock.now()
-        traffic = Traffic(self._options.room, self._under_way.values())
+        traffic = Traffic(self._options.room, self._under_way.values(), self._served)
         due_at = await self._store.deliveries.next_at(now, traffic)
         if due_at is None:
             return False, _POLL

@@ -2,20 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Preemption
-from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.dispatch.base import Listener
 from crawlyard.store.store import Store
 
 LOOK_EVERY_S = 1.0
-"""How often a worker without a free slot looks for an urgent job that has waited."""
+"""How often a worker looks for an urgent job to make room for, or for a shard to ask for."""
 
 _AGEING_S = (1.0, 60.0)  # bounds of the interval between ageing runs: a tenth of `age_step`
 _MOST_AT_ONCE = 4
@@ -44,18 +43,11 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
         return Priority.URGENT if free <= self.reserved else Priority.LOW
 
 
-def listener_of(worker: str, store: Store, clock: Clock, rules: ClaimRules) -> Listener:
+def listener_of(worker: str, rules: ClaimRules) -> Listener:
     """Return which wake-ups a worker with these rules listens for."""
-
-    async def due() -> Collection[Wakeup]:
-        now = clock.now()
-        return {*await store.queue.due(now), *await store.spread.joinable(now)}
-
     return Listener(
         worker=worker,
         tags=rules.tags,
-        due=due,
-        left=lambda: store.spread.joinable(clock.now(), besides=worker),
         least=rules.least(),
         choosy=rules.only is not None,
     )
@@ -89,7 +81,7 @@ class Claiming:
         self._give_up = give_up
         self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
-        self._joins_at = clock.monotonic()
+        self._joins_at = self._asks_at = clock.monotonic()
         self._aged_at = clock.monotonic()
 
     async def fill(self) -> None:
@@ -106,6 +98,7 @@ class Claiming:
             got = await _together([self._next(asker) for asker in askers])
             self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
             if None in got:
+                await self._ask()
                 return
         if free is not None:
             await self._preempt()
@@ -129,6 +122,18 @@ class Claiming:
         if claim is not None:
             return claim
         return await self._started(store.spread.join(asker, now, lease, in_turn=False))
+
+    async def _ask(self) -> None:
+        """Ask for a shard of a worker that has more of a job, at most once a second.
+
+        One at a time, so that others with free slots get theirs. It is joined once it is free.
+        """
+        free, instant = self._free(), self._clock.monotonic()
+        if not free or instant < self._asks_at:
+            return
+        self._asks_at = instant + LOOK_EVERY_S
+        asker, now = self._asker(free), self._clock.now()
+        await self._store.spread.ask(asker, now, free)
 
     async def _preempt(self) -> None:
         """Let an urgent job that has waited preempt a low one, at most once a second."""

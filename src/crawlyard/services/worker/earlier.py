@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.link import decoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.job import Job
@@ -18,42 +19,56 @@ _log = logging.getLogger(__name__)
 
 
 async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
-    """Return the run that *job* is based on, or why its pages are fetched, in a sentence.
-
-    A run of a schedule that fetches all pages is only compared with the one before it.
-    """
-    since, compares, usable = job.spec.since, job.spec.confirm_changes, True
-    if since is None and compares and job.origin.schedule_id is not None:
-        since, usable = await store.ticks.base(job.origin.schedule_id, None), False
+    """Return the run that *job* is based on, or why there is none, in a sentence."""
+    since = job.spec.since
     if since is None:
-        return None, ""
+        return await _compared_run(store, job), ""
+    if why := await _unlike(store, job, since):
+        return None, f"every page is fetched: job {since} {why}"
+    return EarlierRun(store.pages, since), ""
+
+
+async def _compared_run(store: Store, job: Job) -> "EarlierRun | None":
+    """Return the run before one of a schedule that fetches all, to compare it with."""
+    schedule_id, spec = job.origin.schedule_id, job.spec
+    if schedule_id is None or (spec.full_every == 1 and not spec.confirm_changes):
+        return None
+    since = await store.ticks.base(schedule_id, None)
+    if since is None or await _unlike(store, job, since):
+        return None
+    return EarlierRun(store.pages, since, whole=True)
+
+
+async def _unlike(store: Store, job: Job, since: str) -> str:
+    """Return why pages of the job *since* cannot be used for *job*, "" if they can."""
     try:
         before = (await store.jobs.get(since)).job
     except NotFound:
-        return None, f"every page is fetched: job {since} does not exist any more"
+        return "does not exist any more"
     if before.owner != job.owner:
-        return None, f"every page is fetched: job {since} belongs to another user"
-    why = ""
-    if before.damaged or (name := difference(job.spec, before.spec)):
-        why = "is damaged" if before.damaged else f"had another setting of {name}"
-        why, usable = f"every page is fetched: job {since} {why}", False
-    if not usable and not compares:
-        return None, why
-    return EarlierRun(store.pages, since, usable=usable), why
+        return "belongs to another user"
+    if before.damaged:
+        return "is damaged"
+    name = difference(job.spec, before.spec)
+    return f"had another setting of {name}" if name else ""
 
 
 class EarlierRun:
     """Pages of an earlier run; those that are asked for at once are read by one query.
 
-    Unless it is *usable*, they are only compared with.
+    With *whole*, they are only compared with: every page is sent again.
     """
 
-    def __init__(self, pages: PageStore, job_id: str, *, usable: bool) -> None:
+    def __init__(self, pages: PageStore, job_id: str, *, whole: bool = False) -> None:
         self._pages = pages
         self._job_id = job_id
-        self._usable = usable
+        self.whole = whole
         self._asked: dict[int, asyncio.Future[Prior | None]] = {}
         self._reading: asyncio.Task[None] | None = None
+
+    async def lastmods(self) -> Mapping[str, LastmodRecord]:
+        """Return how dates in sitemaps proved up to that run, by host."""
+        return await self._pages.lastmods(self._job_id)
 
     async def of(self, fp: int) -> Prior | None:
         """Return the page of a target, ``None`` if there is none or it cannot be read now."""
@@ -82,14 +97,12 @@ class EarlierRun:
     async def _read(self, fps: list[int]) -> Mapping[int, Prior]:
         pages = await self._pages.of_targets(self._job_id, fps)
         ids = [stored.id for stored, _ in pages.values()]
-        wanted = ids if self._usable else []
-        bodies = await self._pages.bodies(wanted, [Body.LINKS]) if wanted else {}
+        bodies = await self._pages.bodies(ids, [Body.LINKS]) if ids else {}
         return {
             fp: Prior(
                 page=stored.page,
                 body_of=key,
                 links=decoded(bodies.get((stored.id, Body.LINKS), b"[]")),
-                usable=self._usable,
             )
             for fp, (stored, key) in pages.items()
         }

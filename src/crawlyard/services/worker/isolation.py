@@ -19,7 +19,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Order
+from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.engine.crawl import HEARTBEAT_S
@@ -42,6 +42,11 @@ _BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before others t
 _GRACE_S = 1.0  # time for a child to release its lease, after what requests in flight get
 
 _log = logging.getLogger(__name__)
+
+
+def seats_of(lease: Lease, pid: int) -> str:
+    """Return the name under which a child has seats at hosts; they end with its worker's."""
+    return f"{lease.worker}/{pid}"
 
 
 class Isolation(Struct, frozen=True):
@@ -210,6 +215,8 @@ class IsolatedRun:
     async def _lost(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or no longer running."""
         store, now = self._store, self._clock.now()
+        if self._child is not None:
+            await store.hosts.leave(seats_of(self.lease, self._child.pid))
         standing = await held(store, self.lease)
         if standing is None:
             return  # the child was done with its job and died while cleaning up

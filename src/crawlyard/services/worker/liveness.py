@@ -100,6 +100,11 @@ class Liveness:
         """Return whether the others can see that this worker is alive."""
         return self._presence is not None and self._presence.holding
 
+    @property
+    def fleet(self) -> int:
+        """Return how many workers are seen alive, this one included."""
+        return 1 if self._presence is None else self._presence.fleet
+
     def known(self, workers: Collection[str]) -> set[str]:
         """Return those of *workers* of which it is known whether they are alive."""
         near = self._files.known(workers) if self._files is not None else set()

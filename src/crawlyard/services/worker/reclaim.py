@@ -1,6 +1,7 @@
 """Reclaiming: taking back the jobs of dead workers."""
 
 import logging
+import random
 from datetime import UTC, datetime, timedelta
 
 from crawlyard.clock import Clock
@@ -10,6 +11,10 @@ from crawlyard.services.worker.liveness import Liveness
 from crawlyard.store.store import Store
 
 LOOK_EVERY = timedelta(seconds=1)
+
+_LOOKS_PER_S = 20
+"""Looks of a whole fleet per second. In a large one, each worker looks less often: a look reads all
+leases, and any worker can take back a job for all. Those that notice a death look at once."""
 
 EXCUSED = timedelta(seconds=5)
 """Grace period after the store was unavailable, in which live workers renew their leases."""
@@ -31,7 +36,7 @@ class Reclaimer:
         self._store = store
         self._clock = clock
         self._liveness = liveness
-        self._looked_at = -LOOK_EVERY.total_seconds()
+        self._looks_at = 0.0
         self._came_at: datetime | None = None
         self._late = False
         self._excused_until = 0.0
@@ -39,7 +44,7 @@ class Reclaimer:
 
     def hasten(self) -> None:
         """Make the next `take_back` look at once, as another worker has died."""
-        self._looked_at = -LOOK_EVERY.total_seconds()
+        self._looks_at = 0.0
 
     def excuse(self) -> None:
         """Treat no lapsed lease as a loss for `EXCUSED`: nobody could reach the store."""
@@ -48,18 +53,22 @@ class Reclaimer:
     async def take_back(self) -> bool:
         """Queue the jobs of dead workers again, once a second; return whether there was any.
 
+        In a fleet of more than twenty workers, each looks less often.
+
         Raises:
             StoreUnavailable: the store is unavailable.
         """
         self._excuse_if_late()
         now = self._clock.monotonic()
-        if now - self._looked_at < LOOK_EVERY.total_seconds():
+        if now < self._looks_at:
             return False
-        self._looked_at = now
+        self._looks_at = now + self._pause_s()
         leases = self._store.leases
         others = await self._others()
         taken = []
         if dead := self._liveness.dead(others):
+            # first, so that who claims one of their jobs finds the hosts free
+            await self._store.hosts.leave(*dead)
             taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
         if now >= self._excused_until:
             taken += await leases.take_back(self._clock.now(), (), self._lost)
@@ -67,6 +76,12 @@ class Reclaimer:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         self._liveness.sweep(others)
         return bool(taken)
+
+    def _pause_s(self) -> float:
+        """Return the time between two looks of this worker."""
+        shared_s = self._liveness.fleet / _LOOKS_PER_S
+        # at random, as after a restart of the database all begin at once
+        return max(LOOK_EVERY.total_seconds(), shared_s * random.uniform(0.5, 1.5))
 
     def _excuse_if_late(self) -> None:
         now = self._clock.now()  # unlike the monotonic clock, it advances while a machine sleeps

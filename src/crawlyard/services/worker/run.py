@@ -24,10 +24,12 @@ from crawlyard.core.jobs.progress import milestones
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
+from crawlyard.engine.discovery import starts_of
 from crawlyard.engine.http.fetch import MakeFetcher
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
@@ -135,6 +137,11 @@ class JobRun:
     def lease(self) -> Lease:
         """Return the lease to use now."""
         return self._state.answer.lease
+
+    @property
+    def is_lost(self) -> bool:
+        """Return whether the store refused what this run wanted to write."""
+        return Stop.LOST in self._state.stop
 
     # -- what others ask of a run ----------------------------------------------------------
 
@@ -253,9 +260,11 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
-            earlier=earlier.of if earlier is not None else None,
             note=why if state.is_new else "",
         )
+        if earlier is not None:
+            before = await self._patiently(earlier.lastmods)
+            start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
             return start
         known = await self._known()
@@ -265,13 +274,27 @@ class JobRun:
         roots = await frontier.roots(lease.job_no)
         more = self.job.spec.max_externals > 0
         externals = await frontier.externals(lease.job_no) if more else 0
-        return replace(start, known=known, waiting=waiting, roots=roots, externals=externals)
+        lastmods = await self._store.pages.lastmods(self.job_id) if earlier is not None else {}
+        return replace(
+            start,
+            known=known,
+            waiting=waiting,
+            roots=roots,
+            externals=externals,
+            lastmods=lastmods,
+        )
 
     async def _known(self) -> set[int]:
-        """Return the fingerprints of all URLs of the job, renewing the lease meanwhile."""
-        known, clock = set[int](), self._clock
-        beaten = clock.monotonic()
-        async for chunk in self._store.frontier.known(self.lease.job_no):
+        """Return the fingerprints of the known URLs, renewing the lease meanwhile.
+
+        Of a shard, these are the URLs of its hosts, and the start URLs.
+        """
+        known, clock, frontier = set[int](), self._clock, self._store.frontier
+        lease, beaten = self.lease, clock.monotonic()
+        if lease.shard:
+            starts = [fingerprint(url) for urls in starts_of(self.job.spec) for url in urls]
+            known |= await self._patiently(lambda: frontier.known_among(lease.job_no, starts))
+        async for chunk in frontier.known(lease.job_no, lease.shard, lease.of):
             known.update(chunk)
             if clock.monotonic() - beaten >= BEAT_EVERY_S:
                 await self._beat()

@@ -217,7 +217,7 @@ class Worker:
 
     @property
     def _listener(self) -> Listener:
-        return listener_of(self.id, self._store, self._clock, self._rules)
+        return listener_of(self.id, self._rules)
 
     @property
     def _least(self) -> Priority | None:
@@ -261,6 +261,7 @@ class Worker:
             return
         self._context.permit.good = good
         if not good:
+            self._context.tools.gate.forfeit()
             _log.warning("this worker's lock is lost: no request is sent until it is held again")
         elif self._runs:
             _log.warning("this worker's lock is held again")
@@ -315,6 +316,12 @@ class Worker:
 
     def _begin(self, claim: Claim) -> None:
         """Start running a claimed job."""
+        its, runs = claim.lease, self._runs.values()
+        held = ((run.lease.job_no, run.lease.shard, run.lease.attempt) for run in runs)
+        if (its.job_no, its.shard, its.attempt) in held:
+            # two runs must not share a lease: the first goes on with it, or it lapses
+            _log.warning("job %s runs here already: a failover lost its claim", its.job_id)
+            return
         self._context.counters.began(claim.job, self._clock.now())
         run: JobRun | IsolatedRun
         if claim.job.isolated and self._isolation is not None:
@@ -336,6 +343,8 @@ class Worker:
             self._failure = error
             if isinstance(error, StoreUnavailable) and not run.lease.shard:
                 self._left.append(run.lease)
+        elif isinstance(run, JobRun) and run.is_lost and not run.lease.shard:
+            self._left.append(run.lease)  # ours all the same if a failover has lost checkpoints
         self._wake()  # a slot is free
 
     def _scheduled_over(self, schedule_id: str) -> None:
@@ -354,7 +363,10 @@ class Worker:
             _log.exception("the runs of schedule %s cannot be compared", schedule_id)
 
     async def _give_back(self) -> None:
-        """Requeue jobs let go while the store was unavailable; none of them counts as lost."""
+        """Requeue jobs let go while the store was unavailable or failed over; none counts as lost.
+
+        Jobs that others have by now are left alone.
+        """
         while self._left:
             await yield_to(self._store, self._clock, self._left[0])
             del self._left[0]

@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 
-from sqlalchemy import ColumnElement, Connection, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.user import User
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.errors import Conflict, NotFound
+from crawlyard.store.access.usage import USAGE, usage_in, used
 from crawlyard.store.codec.records import CREDENTIALS, USERS
 from crawlyard.store.db.bulk_rows import delete_first, insert_new
 from crawlyard.store.db.rows import add_row, equal, plainly, put_version
@@ -60,9 +61,8 @@ class UserStore(StorePart):
     @reads
     def day(self, conn: Connection, owner: str, day: date) -> Usage:
         """Return the pages, bytes and errors that the jobs of *owner* used on *day* (UTC)."""
-        same = (days.c.owner == owner, days.c.day == day)
-        row = conn.execute(select(days).where(*same)).first()
-        return Usage(pages=row.pages, bytes=row.bytes, errors=row.errors) if row else Usage()
+        its = select(*USAGE).where(used.c.owner == owner, used.c.day == day)
+        return usage_in(conn.execute(its).mappings().one())
 
     @reads
     def days(self, conn: Connection, owner: str | None, since: date) -> Mapping[date, Usage]:
@@ -70,16 +70,11 @@ class UserStore(StorePart):
 
         Days without usage are left out.
         """
-        counted = (func.sum(c).label(c.name) for c in (days.c.pages, days.c.bytes, days.c.errors))
-        found = select(days.c.day, *counted).where(days.c.day >= since)
+        found = select(used.c.day, *USAGE).where(used.c.day >= since)
         if owner is not None:
-            found = found.where(days.c.owner == owner)
-        rows = conn.execute(found.group_by(days.c.day).order_by(days.c.day))
-        return {
-            # Postgres returns the sum of a BIGINT column as NUMERIC
-            row.day: Usage(pages=int(row.pages), bytes=int(row.bytes), errors=int(row.errors))
-            for row in rows
-        }
+            found = found.where(used.c.owner == owner)
+        rows = conn.execute(found.group_by(used.c.day).order_by(used.c.day)).mappings()
+        return {row["day"]: usage_in(row) for row in rows}
 
     @writes
     def forget_days(self, conn: Connection, before: date, rows: int = 1000) -> int:

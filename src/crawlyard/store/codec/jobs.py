@@ -264,6 +264,7 @@ def shard_row(shard: Shard) -> dict[str, Any]:
         "recorded_at": shard.updated_at,
         "budget": to_json(dict(shard.budget)),
         "freed_at": shard.freed_at,
+        "asked_by": shard.asked_by,
         "deaths": shard.deaths,
     }
 
@@ -282,6 +283,7 @@ def shard_of(row: Row) -> Shard:
         budget=object_of(row["budget"]) or {},
         deaths=row["deaths"],
         freed_at=row["freed_at"],
+        asked_by=row["asked_by"],
     )
 
 

@@ -1,16 +1,17 @@
 """Store of changes: reads what two runs are compared by, and keeps what a run has changed."""
 
 from collections.abc import Collection, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, func, insert, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select
 
 from crawlyard.core.crawl.changes import Known, PageFacts, RunChanges, StoredChange
 from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.event import Event
 from crawlyard.store.codec.jobs import compressed
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
-from crawlyard.store.db.bulk_rows import insert_new, put_rows
+from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of, tell
@@ -82,20 +83,28 @@ class ChangeStore(StorePart):
         found: Sequence[StoredChange],
         events: Sequence[Event],
     ) -> bool:
-        """Keep what a run has changed, and tell of it; return false if that was done before."""
-        if is_postgres(conn):
-            conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
+        """Keep what a run has changed, and tell of it if any of it is new.
+
+        Return false if that was done before, or if the run does not end there any more. Of a run
+        that was compared before, what is found again keeps its place in the feed.
+        """
+        ends = jobs.c.ended_at == run.ended_at
         job = conn.execute(
-            select(jobs.c.no, jobs.c.owner).where(jobs.c.id == run.job_id, PRESENT)
+            select(jobs.c.no, jobs.c.owner).where(jobs.c.id == run.job_id, ends, PRESENT)
         ).first()
         if job is None:
             return False
-        if not insert_new(conn, run_changes, [_placed(RUN_CHANGES.row(run), job.no)]):
+        before = select(run_changes.c.ended_at).where(run_changes.c.job_no == job.no)
+        if run.ended_at in conn.scalars(before).all():
             return False
-        rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in found]
+        put_rows(conn, run_changes, [_placed(RUN_CHANGES.row(run), job.no)])
+        fresh = _unknown(conn, job.no, found)
+        rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh]
         if rows:
+            tell(conn, events)
+            if is_postgres(conn):  # late: from here to the commit others wait
+                conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             conn.execute(insert(changes), rows)
-        tell(conn, events)
         return True
 
     @writes
@@ -137,6 +146,21 @@ class ChangeStore(StorePart):
             .limit(limit)
         )
         return CHANGES.all(conn, found)
+
+
+def _unknown(
+    conn: Connection, job_no: int, found: Sequence[StoredChange]
+) -> Sequence[StoredChange]:
+    """Return the changes that are not stored yet, and delete those that are no longer found."""
+    names = ("kind", "url", "moved_to", "before", "after")
+    key_of = attrgetter(*names)
+    columns = (changes.c[name] for name in names)
+    stored = conn.execute(select(changes.c.seq, *columns).where(changes.c.job_no == job_no))
+    left = {tuple(key): seq for seq, *key in stored}
+    fresh = [change for change in found if left.pop(key_of(change), None) is None]
+    if left:
+        conn.execute(delete(changes).where(changes.c.seq.in_(left.values())))
+    return fresh
 
 
 def _of(job_id: str) -> Select[Any]:

@@ -1,6 +1,7 @@
 """Frontier store: the URLs of a job, and the checkpoints that update them."""
 
 from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -22,13 +23,18 @@ from sqlalchemy import (
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Shard
 from crawlyard.core.jobs.limits import given_back
+from crawlyard.core.jobs.spread import buckets_of, shard_of
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.record import packed, record
+from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import (
     FAILED,
+    IN_BUCKET,
     PRESENT,
     SEED_HOP,
     WAITING,
@@ -41,9 +47,22 @@ from crawlyard.store.tables.jobs import (
 CHUNK = 50_000
 """Number of fingerprints read at once: 0.1 s and 4 MB."""
 
+ADD_UP_AFTER = 200
+"""Number of checkpoints of a process after which it adds up the usage of all.
+
+However many processes there are, those that read usage then find some hundreds of steps.
+"""
+
+FPS_AT_ONCE = 10_000
+"""Number of fingerprints that one statement looks up."""
+
 
 class FrontierStore(StorePart):
     """The URLs of a job, and the checkpoints that update them."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self._recorded = 0  # since usage was added up
 
     async def record(
         self, entries: Sequence[tuple[Lease, Batch]], now: datetime, lease: timedelta
@@ -66,7 +85,13 @@ class FrontierStore(StorePart):
         # Compression is a third of the work of a batch with bodies: do it before blocking writers.
         bodies = await self._database.compute(partial(packed, entries)) if _big(entries) else {}
         work = partial(record, entries=entries, given=bodies, now=now, until=now + lease)
-        return await self._database.write(work)
+        answers = await self._database.write(work)
+        self._recorded += 1
+        if self._recorded >= ADD_UP_AFTER:
+            self._recorded = 0
+            with suppress(StoreUnavailable):  # not essential: others do it, and the janitor
+                await self._database.write(add_up_usage)
+        return answers
 
     @reads
     def load(
@@ -87,16 +112,32 @@ class FrontierStore(StorePart):
             conn, job_no, limit, WAITING, depth_first=depth_first, without=without
         )
 
-    async def known(self, job_no: int) -> AsyncIterator[Sequence[int]]:
-        """Yield the fp of every target ever found or skipped, in chunks, in no particular order."""
-        after: int | None = None
-        while True:
-            fps = await self._database.read(partial(_known, job_no=job_no, after=after))
-            if fps:
-                yield fps
-            if len(fps) < CHUNK:
-                return
-            after = fps[-1]
+    async def known(self, job_no: int, shard: int = 0, of: int = 0) -> AsyncIterator[Sequence[int]]:
+        """Yield the fp of every target ever found or skipped, in chunks, in no particular order.
+
+        With *shard*, one of *of*, only those of its hosts.
+        """
+        ranges: Sequence[int | None] = (None,)
+        if shard and await self._database.read(partial(_is_large_and_dealt, job_no=job_no)):
+            ranges = buckets_of(shard, of)
+        for bucket in ranges:
+            own = (shard, of) if shard and bucket is None else None
+            after: int | None = None
+            while True:
+                work = partial(_known, job_no=job_no, bucket=bucket, own=own, after=after)
+                fps, after = await self._database.read(work)
+                if fps:
+                    yield fps
+                if after is None:
+                    break
+
+    async def known_among(self, job_no: int, fps: Sequence[int]) -> set[int]:
+        """Return those of *fps* that `known` yields."""
+        found: set[int] = set()
+        for first in range(0, len(fps), FPS_AT_ONCE):
+            some = fps[first : first + FPS_AT_ONCE]
+            found.update(await self._database.read(partial(_among, job_no=job_no, fps=some)))
+        return found
 
     @reads
     def roots(self, conn: Connection, job_no: int) -> list[str]:
@@ -189,16 +230,49 @@ def _big(entries: Sequence[tuple[Lease, Batch]]) -> bool:
     return any(outcome.bodies for _, batch in entries for outcome in batch.outcomes)
 
 
-def _known(conn: Connection, job_no: int, after: int | None) -> Sequence[int]:
-    # walks the unique index, which covers the query
-    statement = (
-        select(frontier.c.fp)
-        .where(frontier.c.job_no == job_no, exists().where(jobs.c.no == job_no, PRESENT))
-        .order_by(frontier.c.fp)
-        .limit(CHUNK)
-    )
+def _known(
+    conn: Connection,
+    job_no: int,
+    bucket: int | None,
+    own: tuple[int, int] | None,
+    after: int | None,
+) -> tuple[Sequence[int], int | None]:
+    """Return a chunk of the known fps of a job, of one *bucket* unless it is ``None``.
+
+    Also return where the next chunk begins, ``None`` if this is the last one. With *own*, a shard
+    and how many there are, only those of its hosts.
+    """
+    # an index covers the query unless it reads hosts: the unique one, or that of buckets
+    columns = (frontier.c.fp,) if own is None else (frontier.c.fp, frontier.c.host)
+    there = [frontier.c.job_no == job_no, exists().where(jobs.c.no == job_no, PRESENT)]
+    if bucket is not None:
+        there.append(frontier.c.bucket == bucket)
     if after is not None:
-        statement = statement.where(frontier.c.fp > after)
+        there.append(frontier.c.fp > after)
+    statement = select(*columns).where(*there).order_by(frontier.c.fp).limit(CHUNK)
+    fps: Sequence[int]
+    if own is None:
+        fps = read = conn.scalars(statement).all()
+    else:
+        number, of = own
+        rows = conn.execute(statement).all()
+        read = [row.fp for row in rows]
+        fps = [row.fp for row in rows if shard_of(row.host, of) == number]
+    return fps, read[-1] if len(read) == CHUNK else None
+
+
+def _is_large_and_dealt(conn: Connection, job_no: int) -> bool:
+    """Return whether a job has more than one chunk of targets, and all of them have buckets.
+
+    Those that were closed before the job was spread have none.
+    """
+    mine = select(func.count()).where(frontier.c.job_no == job_no)
+    total, dealt = mine.scalar_subquery(), mine.where(IN_BUCKET).scalar_subquery()
+    return bool(conn.scalar(select(and_(total > CHUNK, total == dealt))))
+
+
+def _among(conn: Connection, job_no: int, fps: Sequence[int]) -> Sequence[int]:
+    statement = select(frontier.c.fp).where(frontier.c.job_no == job_no, frontier.c.fp.in_(fps))
     return conn.scalars(statement).all()
 
 

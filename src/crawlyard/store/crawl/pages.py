@@ -25,6 +25,7 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import (
     Body,
     ErrorGroup,
@@ -49,6 +50,7 @@ from crawlyard.store.tables.jobs import (
     bodies,
     frontier,
     jobs,
+    lastmods,
     pages,
 )
 
@@ -127,6 +129,15 @@ class PageStore(StorePart):
         own = (pages.c.job_no == no_of(job_id).scalar_subquery()) & pages.c.fp.in_(sorted(fps))
         rows = conn.execute(PAGES.add_columns(pages.c.fp, BODIES_OF).where(own)).all()
         return {fp: (page_of(row), key) for *row, fp, key in rows}
+
+    @reads
+    def lastmods(self, conn: Connection, job_id: str) -> Mapping[str, LastmodRecord]:
+        """Return how dates in sitemaps proved up to a job, by host."""
+        query = select(lastmods.c.host, lastmods.c.told, lastmods.c.missed).where(
+            lastmods.c.job_no == no_of(job_id).scalar_subquery()
+        )
+        rows = conn.execute(query)
+        return {host: LastmodRecord(told=told, missed=missed) for host, told, missed in rows}
 
     @reads
     def errors(self, conn: Connection, job_id: str) -> list[ErrorGroup]:

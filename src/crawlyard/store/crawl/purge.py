@@ -32,6 +32,7 @@ from crawlyard.store.tables.jobs import (
     job_tags,
     job_texts,
     jobs,
+    lastmods,
     pages,
     shards,
 )
@@ -90,6 +91,7 @@ _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
     (frontier, frontier.c.id),
     (log_lines, log_lines.c.n),
     (courses, courses.c.job_no),
+    (lastmods, lastmods.c.host),
     (changes, changes.c.seq),
     (run_changes, run_changes.c.job_no),
     (job_tags, job_tags.c.tag),

@@ -10,7 +10,7 @@ job's limits.
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
@@ -29,13 +29,14 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.access.user import day_of
-from crawlyard.core.crawl.page import Outcome, TargetState
+from crawlyard.core.crawl.page import Outcome, Target, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
+from crawlyard.store.access.usage import add_usage
 from crawlyard.store.codec.jobs import (
     compressed,
     job_of,
@@ -61,7 +62,6 @@ from crawlyard.store.jobs.shards import (
     waits,
     write_parts,
 )
-from crawlyard.store.tables.access import days
 from crawlyard.store.tables.jobs import (
     PRESENT,
     TARGETS,
@@ -69,6 +69,7 @@ from crawlyard.store.tables.jobs import (
     bodies,
     frontier,
     jobs,
+    lastmods,
     pages,
     shards,
 )
@@ -132,11 +133,11 @@ def record(
         answers.append(_answer(conn, job, lease, batch, mine))
     _write(conn, [entry for entry in written if not entry[0].shard], given)
     _write_jobs(conn, found, written)
+    _write_lastmods(conn, written)
     write_journal(conn, written)
     answers = _with_jobs(conn, answers)
-    # late, because from here to the commit other transactions can't add to these owners' days
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
-    _write_days(conn, used, day_of(now))
+    add_usage(conn, _by_owner(used), day_of(now))
     tell(conn, told)
     return answers
 
@@ -209,8 +210,9 @@ def _carry(
 def _answer(conn: Connection, job: _Job, lease: Lease, batch: Batch, before: Shard) -> Checkpoint:
     """Return the answer to a batch; *before* is its shard as it was stored."""
     share = _share(conn, job, lease, batch) if lease.shard else None
-    free = not lease.shard and before.worker is None
-    order = order_of(lease, before.attempt, job.state, job.version, yields=before.yields, free=free)
+    order = order_of(
+        lease, before.attempt, before.worker, job.state, job.version, yields=before.yields
+    )
     after = job.shard(lease.shard) or before
     renewed = replace(lease, seq=after.seq, version=job.version)
     return Checkpoint(order=order, lease=renewed, usage=job.parts.total.usage, share=share)
@@ -236,6 +238,11 @@ def _write(
 
     With *dealt*, the targets of a spread job are assigned to its shards.
     """
+
+    def row_of(no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
+        row = target_row(no, target, state, rule)
+        return row | {"bucket": bucket_of(target.host)} if dealt else row
+
     fresh: list[dict[str, Any]] = []
     shut: list[dict[str, Any]] = []
     closed: list[dict[str, Any]] = []
@@ -245,11 +252,11 @@ def _write(
         no, ends = lease.job_no, _ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
         for target in batch.found:
-            row = target_row(no, target, TargetState.WAITING, "")
+            row = row_of(no, target, TargetState.WAITING, "")
             if (end := ends.get(target.fp)) is not None:
                 row |= _end_row(no, end)
-            fresh.append(row | {"bucket": bucket_of(target.host)} if dealt else row)
-        shut += [target_row(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
+            fresh.append(row)
+        shut += [row_of(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
         for fp, end in ends.items():
             (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
         kept += [
@@ -261,7 +268,7 @@ def _write(
     if update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING) < len(closed):
         # some targets were never reported as found, or were closed before and stay unchanged
         rest = [
-            target_row(lease.job_no, end.target, end.state, end.rule)
+            row_of(lease.job_no, end.target, end.state, end.rule)
             for lease, batch in written
             for end in _ends_of(batch.outcomes).values()
         ]
@@ -323,17 +330,22 @@ def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[E
         conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
 
 
-def _write_days(conn: Connection, used: Sequence[tuple[str, Usage]], today: date) -> None:
-    """Add the usage of batches to the daily usage of the owners of their jobs."""
+def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:
+    """Write how dates in sitemaps proved; hosts of a spread job belong to one shard each."""
+    rows = [
+        {"job_no": lease.job_no, "host": host, "told": found.told, "missed": found.missed}
+        for lease, batch in written
+        for host, found in batch.lastmods.items()
+    ]
+    put_rows(conn, lastmods, sorted(rows, key=lambda row: (row["job_no"], row["host"])))
+
+
+def _by_owner(used: Sequence[tuple[str, Usage]]) -> Mapping[str, Usage]:
     sums: dict[str, Usage] = defaultdict(Usage)
     for owner, usage in used:
         if usage.pages or usage.bytes or usage.errors:
             sums[owner] = sums[owner].plus(usage)
-    rows = [
-        {"owner": owner, "day": today, "pages": u.pages, "bytes": u.bytes, "errors": u.errors}
-        for owner, u in sorted(sums.items())
-    ]
-    put_rows(conn, days, rows, adding=True)
+    return sums
 
 
 def _with_jobs(conn: Connection, answers: Sequence[Checkpoint]) -> list[Checkpoint]:

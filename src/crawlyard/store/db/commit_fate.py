@@ -4,33 +4,53 @@ The id of a transaction is not enough. Postgres assigns ids in memory: a crash l
 first log record had not reached the disk, and assigns them again. `pg_xact_status` then tells of
 another transaction. So a transaction notes where the log and its last checkpoint were, too: a
 later checkpoint at an earlier position means that a crash cut the log off before that point.
+
+A standby that takes over assigns ids again as well, after the last that it has received. It begins
+a new timeline, which each transaction notes, with the identifier of its cluster: on another
+timeline or cluster, nobody can tell.
 """
 
 from sqlalchemy import ColumnElement, Connection, Text, literal_column, text
 
+# The name of a log file begins with the timeline. pg_control_checkpoint() has it too, but only
+# after the first checkpoint on it.
+_HISTORY = """
+    left(pg_walfile_name(pg_current_wal_insert_lsn()), 8)
+    || (SELECT system_identifier FROM pg_control_system())
+"""
+
 # in this order: a checkpoint that ends between two of them must not look like a crash
-_RECEIPT = """
+_RECEIPT = f"""
     SELECT concat_ws(
       ' ',
       pg_current_xact_id(),
       pg_current_wal_insert_lsn(),
-      (SELECT checkpoint_lsn FROM pg_control_checkpoint())
+      (SELECT checkpoint_lsn FROM pg_control_checkpoint()),
+      {_HISTORY}
     )
-"""
+"""  # noqa: S608 - all of it is ours
 
 ITS_RECEIPT = text(f"{_RECEIPT} WHERE pg_current_xact_id_if_assigned() IS NOT NULL")
 """Return the receipt of the current transaction; no row if it has written nothing."""
 
-FATE = text("""
+UNKNOWN = "unknown"
+STANDBY = "standby"
+
+FATE = text(f"""
     SELECT CASE
+      WHEN pg_is_in_recovery() THEN '{STANDBY}'
+      WHEN split_part(:receipt, ' ', 4) <> {_HISTORY} THEN '{UNKNOWN}'
       WHEN checkpoint_lsn <> CAST(split_part(:receipt, ' ', 3) AS pg_lsn)
         AND checkpoint_lsn < CAST(split_part(:receipt, ' ', 2) AS pg_lsn)
       THEN 'lost in a crash'
       ELSE pg_xact_status(CAST(split_part(:receipt, ' ', 1) AS xid8))
     END
     FROM pg_control_checkpoint()
-""")
-"""Return what became of the transaction of a receipt: ``in progress``, ``committed`` or else."""
+""")  # noqa: S608 - all of it is ours
+"""Return what became of the transaction of a receipt: ``in progress``, ``committed`` or else.
+
+`UNKNOWN` if another server has taken over, `STANDBY` if the one that answers may yet do so.
+"""
 
 
 def receipt() -> ColumnElement[str]:

@@ -22,7 +22,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.group_commit import GroupWriter
-from crawlyard.store.db.wakeups import NOBODY, Heralds
+from crawlyard.store.db.wakeups import OnDue
 
 T = TypeVar("T")
 
@@ -153,13 +153,13 @@ class SqliteDatabase:
         *,
         busy: timedelta = timedelta(seconds=30),
         readers: int = 3,
-        heralds: Heralds = NOBODY,
+        on_due: OnDue = None,
     ) -> None:
         self.name = f"the database {path}"
         self._path, self._busy = path, busy
         self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
         self._reader = self._engine("BEGIN", connections=readers)
-        self._writes = GroupWriter(self._writer, heralds.after)
+        self._writes = GroupWriter(self._writer, on_due)
         self._read_threads = ThreadPoolExecutor(readers, "crawlyard-read")
         self._unchanged = Unchanged(path)
 

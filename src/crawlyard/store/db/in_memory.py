@@ -15,15 +15,15 @@ from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.schema import create_tables
-from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered
+from crawlyard.store.db.wakeups import OnDue, gathered
 from crawlyard.store.store import Store
 
 T = TypeVar("T")
 
 
-def open_in_memory(heralds: Heralds = NOBODY) -> Store:
+def open_in_memory(on_due: OnDue = None) -> Store:
     """Return a new, empty store; this takes about half a millisecond."""
-    return Store.on(MemoryDatabase(heralds))
+    return Store.on(MemoryDatabase(on_due))
 
 
 class MemoryDatabase:
@@ -31,9 +31,9 @@ class MemoryDatabase:
 
     name = "the database in memory"
 
-    def __init__(self, heralds: Heralds = NOBODY) -> None:
+    def __init__(self, on_due: OnDue = None) -> None:
         self._engine = _engine()
-        self._heralds = heralds
+        self._on_due = on_due
         self._one_at_a_time = threading.Lock()
         weakref.finalize(self, self._engine.dispose)
         with self._engine.connect() as connection:
@@ -50,8 +50,8 @@ class MemoryDatabase:
     async def write(self, work: Work[T]) -> T:
         """Run *work* in a transaction and return its result; roll back if it raises."""
         result, due = self._run(work)
-        if due and self._heralds.after is not None:
-            self._heralds.after()
+        if due and self._on_due is not None:
+            self._on_due()
         return result
 
     async def compute(self, work: Callable[[], T]) -> T:

@@ -5,24 +5,26 @@ embedded store does not need it.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Hashable
+from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from crawlyard.clock import Clock, SystemClock
+from crawlyard.core.jobs.notices import CHANNEL
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, noted_receipt
+from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
 from crawlyard.store.db.database import Work, heard
 from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
-from crawlyard.store.db.wakeups import NOBODY, Heralds, gathered
+from crawlyard.store.db.notices import NOTIFY, Notices
+from crawlyard.store.db.wakeups import OnDue, gathered
 
 T = TypeVar("T")
 
@@ -31,6 +33,8 @@ _PATIENCE_S = (0.1, 1.0)
 
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
+
+_PING_S = "5"
 
 _UNKNOWN_ID = "22023"  # the id is in the future of this server
 
@@ -54,7 +58,7 @@ class PostgresDatabase:
         url: URL,
         *,
         connections: int = 10,
-        heralds: Heralds = NOBODY,
+        on_due: OnDue = None,
         pooled: bool = False,
     ) -> None:
         where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
@@ -80,7 +84,8 @@ class PostgresDatabase:
         ping_rested(self._engine.sync_engine, SystemClock())
         # a single query needs no BEGIN and ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._heralds = heralds
+        self._on_due = on_due
+        self._notices = Notices(self._notify)
         self._begun: set[asyncio.Task[Any]] = set()
         self._threads = ThreadPoolExecutor(1, "crawlyard-compute")
         self._closed = False
@@ -106,6 +111,7 @@ class PostgresDatabase:
         self._closed = True
         if self._begun:
             await asyncio.wait(self._begun)
+        await self._notices.close()
         await self._engine.dispose()
         self._threads.shutdown()
 
@@ -140,7 +146,6 @@ class PostgresDatabase:
     async def _change(self, work: Work[T]) -> T:
         async with self._engine.connect() as connection:
             result, due, receipt = await connection.run_sync(partial(_done, work))
-            await self._tell(connection, due)
             receipt = receipt or await connection.scalar(ITS_RECEIPT)
             try:
                 await connection.commit()
@@ -151,18 +156,16 @@ class PostgresDatabase:
                 await connection.close()  # frees its place in the pool for such checks
                 if receipt is None or not await self._committed(receipt, error):
                     raise
-            return result
+        if due:
+            self._notices.add(due)
+            if self._on_due is not None:
+                self._on_due()
+        return result
 
-    async def _tell(self, connection: AsyncConnection, due: Collection[Wakeup]) -> None:
-        if not due or self._heralds.within is None:
-            return
-        raw = await connection.get_raw_connection()
-        try:
-            await self._heralds.within(raw.driver_connection, due)
-        except self._engine.dialect.loaded_dbapi.Error as error:
-            # wrapped as SQLAlchemy wraps errors of its own statements, so that it is retried
-            lost = bool(raw.driver_connection is None or raw.driver_connection.closed)
-            raise DBAPIError("a ticket", None, error, connection_invalidated=lost) from error
+    async def _notify(self, notices: Sequence[str]) -> None:
+        given = {"channel": CHANNEL, "notices": list(notices)}
+        work = partial(Connection.execute, statement=text(NOTIFY), parameters=given)
+        await self._tried(partial(self._look, work))
 
     async def _committed(self, receipt: str, error: DBAPIError) -> bool:
         """Return whether a transaction whose commit failed with *error* was committed.
@@ -170,11 +173,19 @@ class PostgresDatabase:
         Wait for a server that restarts: work that was committed must not be repeated.
 
         Raises:
-            StoreUnavailable: the server stays unreachable, and the outcome is unknown.
+            StoreUnavailable: the outcome is unknown: the server stays unreachable, or another
+                has taken over.
         """
         for wait_s in _FATE_PATIENCE_S:
             try:
-                return await self._fate(receipt)
+                fate = await self._fate(receipt)
+                if fate == UNKNOWN:
+                    said = (
+                        "failed over during a change, which may be lost; look before repeating it"
+                    )
+                    raise StoreUnavailable(f"{self.name} {said}") from error
+                if fate != STANDBY:
+                    return fate == "committed"
             except DBAPIError as lost:
                 if sqlstate(lost) == _UNKNOWN_ID:
                     return False  # a standby took over that never received the transaction
@@ -183,13 +194,24 @@ class PostgresDatabase:
             await asyncio.sleep(wait_s)
         raise told(error, self.name) or error
 
-    async def _fate(self, receipt: str) -> bool:
+    async def _fate(self, receipt: str) -> str | None:
         async with self._reader.connect() as connection:
             while True:
-                fate = await connection.scalar(FATE, {"receipt": receipt})
+                fate: str | None = await connection.scalar(FATE, {"receipt": receipt})
                 if fate != "in progress":
-                    return bool(fate == "committed")
+                    return fate
                 await asyncio.sleep(0.05)  # its backend has not yet noticed the lost connection
+
+
+def answers(url: URL) -> bool:
+    """Return whether a server accepts connections, though perhaps not to this database or user.
+
+    libpq tells these apart by the code of the refusal, which it gives to nobody else.
+    """
+    libpq = url.set(drivername="postgresql+psycopg").get_dialect().import_dbapi().pq
+    asked = url.set(drivername="postgresql").update_query_dict({"connect_timeout": _PING_S})
+    told = libpq.PGconn.ping(asked.render_as_string(hide_password=False).encode())
+    return bool(told == libpq.Ping.OK)
 
 
 def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup], str | None]:

@@ -1,9 +1,8 @@
 """Wakeups that a transaction causes, noted while it runs."""
 
-from collections.abc import Awaitable, Callable, Collection
-from typing import Any
+from collections.abc import Callable, Collection
+from typing import TypeAlias
 
-from msgspec import Struct
 from sqlalchemy import Connection
 
 from crawlyard.core.jobs.job import Job
@@ -13,17 +12,8 @@ from crawlyard.core.jobs.queue import Wakeup, due_of
 _GATHERED = "crawlyard_due"
 
 
-class Heralds(Struct, frozen=True):
-    """Callbacks for work that becomes due."""
-
-    within: Callable[[Any, Collection[Wakeup]], Awaitable[None]] | None = None
-    """Called on Postgres before the transaction is committed, with the driver's connection."""
-
-    after: Callable[[], None] | None = None
-    """Called on SQLite after the transaction is committed, from the writer thread."""
-
-
-NOBODY = Heralds()
+OnDue: TypeAlias = Callable[[], None] | None
+"""Called after a transaction that made work due; for a SQLite file, from its writer thread."""
 
 
 def gather(conn: Connection, job: Job, before: Job | None = None) -> None:

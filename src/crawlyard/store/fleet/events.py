@@ -1,11 +1,12 @@
 """Event log in commit order."""
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from crawlyard.core.event import Event
 from crawlyard.store.codec.records import EVENTS
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.fleet.numbering import number
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.tables.jobs import events
 
@@ -21,20 +22,14 @@ class EventLog(StorePart):
 
         Oldest first, unless *query* asks for the newest first: then the *limit* newest.
         """
+        number(conn)
         statement = select(events).where(events.c.seq > after, *_conditions(query))
         order = events.c.seq.desc() if query.newest_first else events.c.seq
         return EVENTS.all(conn, statement.order_by(order).limit(limit))
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
-        return await self._database.known(_last)
-
-
-_LAST = select(func.max(events.c.seq))
-
-
-def _last(conn: Connection) -> int:
-    return conn.scalar(_LAST) or 0
+        return await self._database.known(number)
 
 
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:

@@ -16,17 +16,20 @@ from sqlalchemy import (
     union_all,
 )
 
+from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
 from crawlyard.core.schedules.schedule import CrawlSchedule, RecentTick
 from crawlyard.core.webhooks.webhook import Webhook
-from crawlyard.store.codec.jobs import job_of
+from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.codec.schedules import schedule_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.tables.jobs import GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs
+from crawlyard.store.jobs.job_rows import standing
+from crawlyard.store.tables.jobs import ENDED, GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs, shards
 from crawlyard.store.tables.schedules import FIRES, schedules, ticks
 from crawlyard.store.tables.webhooks import webhooks
 
@@ -127,6 +130,45 @@ class OverviewStore(StorePart):
         return [job_of(row) for row in conn.execute(held).mappings()]
 
     @reads
+    def ended(
+        self, conn: Connection, owner: str | None, since: datetime, limit: int, among: int
+    ) -> list[Standing]:
+        """Return at most *limit* jobs that ended since *since* in a way that somebody should see.
+
+        They failed, a limit ended them, or some of their pages need scripts; latest first. Searches
+        the latest *among* jobs that ended.
+        """
+        latest = (jobs.c.ended_at.desc(), jobs.c.id.desc())
+        lately = select(jobs.c.no).where(
+            ENDED, jobs.c.ended_at >= since, *equal((jobs.c.owner, owner))
+        )
+        bad = or_(
+            jobs.c.state == State.FAILED.value,
+            jobs.c.state_reason.in_(reason.value for reason in LIMIT_REASONS),
+            shards.c.needs_scripts > 0,
+        )
+        found = standing(jobs.c.no.in_(lately.order_by(*latest).limit(among)), bad)
+        rows = conn.execute(found.order_by(*latest).limit(limit)).mappings()
+        return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
+
+    @reads
+    def tagged(self, conn: Connection, owner: str | None, now: datetime, limit: int) -> list[Job]:
+        """Return at most *limit* due jobs that need a worker with tags, due longest first."""
+        due = (
+            select(jobs)
+            .where(
+                PENDING,
+                PRESENT,
+                jobs.c.due_at <= now,
+                jobs.c.needs != "",
+                *equal((jobs.c.owner, owner)),
+            )
+            .order_by(jobs.c.due_at, jobs.c.id)
+            .limit(limit)
+        )
+        return [job_of(row) for row in conn.execute(due).mappings()]
+
+    @reads
     def failures(
         self, conn: Connection, owner: str | None, since: datetime, limit: int
     ) -> Sequence[tuple[NoticeLine | None, JobEnd]]:
@@ -188,11 +230,12 @@ class OverviewStore(StorePart):
         return found[:limit]
 
     @reads
-    def off(self, conn: Connection, owner: str | None, limit: int) -> list[Webhook]:
-        """Return at most *limit* webhooks that are switched off, most recently changed first."""
+    def unheard(self, conn: Connection, owner: str | None, limit: int) -> list[Webhook]:
+        """Return at most *limit* webhooks that are off or failing, most recently changed first."""
+        bad = or_(~webhooks.c.active, webhooks.c.failing_since.is_not(None))
         found = (
             select(webhooks)
-            .where(~webhooks.c.active, *equal((webhooks.c.owner, owner)))
+            .where(bad, *equal((webhooks.c.owner, owner)))
             .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
             .limit(limit)
         )

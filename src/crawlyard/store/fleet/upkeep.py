@@ -22,6 +22,7 @@ from sqlalchemy import (
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.schedules.schedule import TickOutcome
+from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.crawl.purge import fold, purge
 from crawlyard.store.db.database import is_postgres
@@ -35,6 +36,12 @@ from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, we
 
 class UpkeepStore(StorePart):
     """Finds what has expired and frees its space in small transactions."""
+
+    @reads
+    def server_time(self, conn: Connection) -> datetime:
+        """Return the time by the clock of the database server; SQLite has none."""
+        theirs: datetime = conn.scalars(select(func.clock_timestamp())).one()
+        return theirs
 
     @reads
     def expired(
@@ -85,9 +92,10 @@ class UpkeepStore(StorePart):
         return rows - left
 
     async def tidy(self) -> None:
-        """Sum up the job counts, and correct them if other SQL changed jobs."""
-        while await self._database.write(sum_up):
-            pass
+        """Sum up usage and job counts, and correct these if other SQL changed jobs."""
+        for steps in (sum_up, add_up_usage):
+            while await self._database.write(steps):
+                pass
         # checked in a read: on SQLite, a write transaction would block writers for a second
         if not await self._database.read(agrees):
             await self._database.write(agree)

@@ -21,7 +21,6 @@ from crawlyard.core.hosts.slots import (
     SlotHolder,
     SlotRequest,
     settled,
-    slots,
 )
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.store.codec.records import HOST_RULES
@@ -45,10 +44,10 @@ class HostStore(StorePart):
     """Bookings, holds and slots of hosts, shared by all processes on one store."""
 
     async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
-        """Book requests; return when the first request of each booking may be sent, in order.
+        """Book windows; return when the first request of each may be sent, in order.
 
-        The other requests of a booking follow *every_s* apart. Bookings of one host never
-        overlap, no matter who made them, and none starts before the host's hold ends.
+        Windows of one host never overlap, no matter who booked them: two requests in different
+        ones are at least the delay apart. None starts before the host's hold ends.
         """
         if not bookings:
             return []
@@ -68,9 +67,21 @@ class HostStore(StorePart):
         return await self._database.write(work)
 
     @writes
-    def leave(self, conn: Connection, asker: str) -> None:
-        """Release all slots of a process."""
-        conn.execute(delete(host_seats).where(host_seats.c.worker == asker))
+    def leave(self, conn: Connection, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        """Release all slots of processes that have ended, and of their children, named NAME/….
+
+        What is *unused* of their windows is given back. All else that they booked stays: it may
+        have been sent.
+        """
+        if unused:
+            names = [clean(booking.host) for booking in unused]
+            kept = _locked(conn, names)
+            for name, booking in zip(names, unused, strict=True):
+                kept[name] = kept[name].returned(booking.last, booking.free_at)
+            _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
+        seated = host_seats.c.worker
+        children = (seated.startswith(f"{asker}/", autoescape=True) for asker in askers)
+        conn.execute(delete(host_seats).where(or_(seated.in_(askers), *children)))
 
     @writes
     def hold(
@@ -131,8 +142,8 @@ def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[
     kept = _locked(conn, names)
     starts: list[datetime] = []
     for name, booking in zip(names, bookings, strict=True):
-        start, until = slots(booking, kept[name].free_at(now, booking), now)
-        kept[name] = replace(kept[name], booked_until=until)
+        start = kept[name].free_at(now, booking)
+        kept[name] = replace(kept[name], booked_until=booking.until(start))
         starts.append(start)
     _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
     return starts

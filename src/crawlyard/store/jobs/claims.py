@@ -31,7 +31,15 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.raw_sqlite import one_row
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
-from crawlyard.store.jobs.queue_position import ANY_LIMITED, PLACE, UNNEEDY, met, users_held_back
+from crawlyard.store.jobs.queue_position import (
+    ANY_LIMITED,
+    PLACE,
+    UNNEEDY,
+    limited_quotas,
+    may_start,
+    met,
+    parts_held_back,
+)
 from crawlyard.store.jobs.shard_rules import leased
 from crawlyard.store.jobs.shards import untouched
 from crawlyard.store.jobs.spread import begin
@@ -229,7 +237,7 @@ def ripen(conn: Connection, now: datetime) -> Priority | None:
 
 
 class ClaimAgain(Enum):
-    """The result of a claim that hasn't looked at all due jobs yet: the caller claims again."""
+    """The result of a claim that must look at the due jobs once more: the caller claims again."""
 
     AGAIN = auto()
 
@@ -244,17 +252,22 @@ def claim(
     next call. The *last* call leases what it finds.
     """
     # Two workers never win the same job: SQLite has one writer at a time, and Postgres
-    # skips the rows that another claim has locked. The lock of the quotas is taken first, as
-    # in `preempt`, which waits for rows: this lock order avoids deadlocks.
+    # skips the rows that another claim has locked. Lock order, to avoid deadlocks: the job, then
+    # its owner.
     seen = one_row(conn, FIRST_LOOK, {"now": now})
-    out = users_held_back(conn, now) if seen.limited else []
+    quotas = limited_quotas(conn) if seen.limited else {}
+    out = parts_held_back(conn, now, quotas)
     kind, given = asked_by(conn, asker, now, out)
     left = ripen(conn, now) if seen.ripe and not kind.only else None
     past = kind.out and not kind.only
     row = _past(conn, kind, given) if past else _head(conn, kind, given)
     if left is not None and not last and (row is None or row["level"] < left.rank):
         return ClaimAgain.AGAIN
-    return None if row is None else take(conn, row, asker, now, until)
+    if row is None:
+        return None
+    if row["owner"] in quotas and not may_start(conn, row["owner"], now):
+        return None if last else ClaimAgain.AGAIN  # a concurrent claim has used up the quota
+    return take(conn, row, asker, now, until)
 
 
 # EXISTS would drop the ORDER BY and take 25 ms on Postgres with 100,000 jobs due tomorrow.

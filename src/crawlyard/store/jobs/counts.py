@@ -17,7 +17,6 @@ from sqlalchemy import (
     String,
     Subquery,
     bindparam,
-    delete,
     func,
     insert,
     not_,
@@ -29,14 +28,12 @@ from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.store.db.bulk_rows import Rows, insert_new, put_rows, rows_of
+from crawlyard.store.db.bulk_rows import Rows, insert_new, rows_of
 from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.sums import AT_ONCE, add_up
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.tables.jobs import PRESENT, jobs
 from crawlyard.store.tables.tallies import tallies, tally_steps
-
-AT_ONCE = 2_000
-"""Number of steps that one transaction sums up: about 10 ms."""
 
 # "CYtl". Any number works that no other advisory lock on the database uses.
 _AGREE_LOCK = 0x4359746C
@@ -122,16 +119,7 @@ def has_many_steps(conn: Connection) -> bool:
 
 def sum_up(conn: Connection) -> bool:
     """Add the first `AT_ONCE` steps to the sums; return whether there may be more."""
-    # of two concurrent calls, the second skips the locked rows and takes others, or none
-    first = select(tally_steps).order_by(tally_steps.c.no).limit(AT_ONCE)
-    rows = conn.execute(first.with_for_update(skip_locked=True)).all()
-    changes = Counter[Group]()
-    for row in rows:
-        changes[row.owner, row.state, row.priority] += row.jobs
-    put_rows(conn, tallies, _rows(changes), adding=True)
-    if rows:
-        conn.execute(delete(tally_steps).where(tally_steps.c.no.in_([row.no for row in rows])))
-    return len(rows) == AT_ONCE
+    return add_up(conn, tally_steps, tallies, AT_ONCE)
 
 
 def agrees(conn: Connection) -> bool:
@@ -162,7 +150,6 @@ def _missed(conn: Connection) -> Mapping[Group, int]:
 
 
 def _rows(changes: Mapping[Group, int]) -> list[dict[str, Any]]:
-    """Return rows in key order: all writers lock the sums in this order."""
     return [
         dict(zip(_STEP, (*group, count), strict=True))
         for group, count in sorted(changes.items())

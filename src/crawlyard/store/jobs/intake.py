@@ -51,11 +51,11 @@ from crawlyard.store.tables.desk import settings
 from crawlyard.store.tables.jobs import (
     PENDING,
     PRESENT,
-    events,
     job_hosts,
     job_tags,
     job_texts,
     jobs,
+    new_events,
     shards,
 )
 from crawlyard.store.tables.tallies import tally_steps
@@ -79,7 +79,7 @@ class IntakeStore(StorePart):
         Raises:
             Conflict: an id is taken; nothing is written.
         """
-        # Lock order, to avoid deadlocks: jobs by key, then users by key, then the events.
+        # Lock order, to avoid deadlocks: jobs by key, then users by key.
         there = versions(conn, {one.like.id for one in entrants if one.like is not None})
         lines, rules = _first_look(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
@@ -239,7 +239,7 @@ def _arrived_at_once(
         given[table.name] = as_json(conn, table, theirs)
     given[tally_steps.name] = as_json(conn, tally_steps, came(new))
     if told:
-        given[events.name] = as_json(conn, events, [EVENTS.row(event) for event in told])
+        given[new_events.name] = as_json(conn, new_events, [EVENTS.row(each) for each in told])
     row = conn.execute(_arrival(tuple(rows[0]), telling=bool(told)), given).one()
     if told:
         note_receipt(conn, row.receipt)

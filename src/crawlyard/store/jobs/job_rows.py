@@ -1,7 +1,7 @@
 """Reading, locking and changing job rows, their shard rows and their events.
 
 Lock order, to avoid deadlocks: the row of the job, then the row of its shard, several jobs in the
-order of their keys, and the lock of the events last.
+order of their keys.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -22,7 +22,6 @@ from sqlalchemy import (
     Table,
     Update,
     bindparam,
-    column,
     delete,
     func,
     insert,
@@ -53,12 +52,11 @@ from crawlyard.store.tables.jobs import (
     job_tags,
     job_texts,
     jobs,
+    new_events,
     shards,
 )
 from crawlyard.store.tables.tallies import tally_steps
 
-# "CYev". Any number works that no other advisory lock on the database uses.
-_EVENTS_LOCK = 0x43596576
 _TELL = insert(events)
 
 # derived from the id, only used in the conditions of `find`, and therefore never read
@@ -149,7 +147,7 @@ def _changed_at_once(
         given["its_no"] = shard[0]
     given[tally_steps.name] = as_json(conn, tally_steps, steps)
     if told:
-        given[events.name] = as_json(conn, events, [EVENTS.row(event) for event in told])
+        given[new_events.name] = as_json(conn, new_events, [EVENTS.row(each) for each in told])
     statement = _change_at_once(tuple(row), tuple(of_shard), telling=bool(told))
     found = conn.execute(statement, given).one()
     if told:
@@ -231,39 +229,37 @@ def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
 
 
 def tell(conn: Connection, happened: Sequence[Event]) -> None:
-    """Add events. It must be the last thing a transaction does."""
+    """Add events, once the rows that they are about are locked.
+
+    On Postgres they get their seq later (`numbering`), so nobody waits for another transaction.
+    """
     if not happened:
         return
     rows = [EVENTS.row(e) for e in happened]
     if is_postgres(conn):
-        told = conn.execute(_tell_in_turn(tuple(rows[0])), arrays(conn, events, rows))
+        told = conn.execute(_tell_later(tuple(rows[0])), arrays(conn, new_events, rows))
         note_receipt(conn, told.scalars().all()[0])
     else:
         run_each(conn, _TELL, rows)
 
 
 @cache
-def _tell_in_turn(names: tuple[str, ...]) -> Executable:
-    # Sequence numbers alone don't follow the order of commits: a reader that continues after the
-    # last number it saw would miss an event committed late. The join makes sure that the lock is
-    # held before numbers are assigned; taking it separately cost one more round trip.
-    held = func.pg_advisory_xact_lock(_EVENTS_LOCK).table_valued(column("held"))
-    rows = unnested(events, names)
-    given = select(*(rows.c[name] for name in names)).select_from(held.join(rows, true()))
-    return insert(events).from_select(names, given).returning(receipt())
+def _tell_later(names: tuple[str, ...]) -> Executable:
+    rows = unnested(new_events, names)
+    given = select(*(rows.c[name] for name in names))
+    return insert(new_events).from_select(names, given).returning(receipt())
 
 
 def telling_of(written: FromClause) -> Insert:
     """Return the part of a Postgres statement that adds events after *written*, which is one row.
 
-    The lock is taken once that row exists. The parameter with the events is made by `as_json`.
+    The parameter with the events is made by `as_json`.
     """
-    lock = func.pg_advisory_xact_lock(_EVENTS_LOCK)
-    held = select(lock.label("held")).select_from(written).cte("held").prefix_with("MATERIALIZED")
-    named = [each for each in events.c if each is not events.c.seq]
-    rows = rows_of(events, named)
-    given = select(rows).select_from(held.join(rows, true()))
-    return insert(events).from_select([each.name for each in named], given)
+    named = [each for each in new_events.c if each is not new_events.c.no]
+    rows = rows_of(new_events, named)
+    # after that row: events of one job get their keys in the order of its changes
+    given = select(rows).select_from(written.join(rows, true()))
+    return insert(new_events).from_select([each.name for each in named], given)
 
 
 def no_of(job_id: str) -> Select[int]:

@@ -28,7 +28,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.jobs.claims import ClaimAgain, claim, soonest
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
-from crawlyard.store.jobs.shard_rules import freed, order_of
+from crawlyard.store.jobs.shard_rules import freed, is_current, order_of
 from crawlyard.store.jobs.shards import others_hold
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
 from crawlyard.store.tables.jobs import HELD, PRESENT, RUNNING, jobs, shards
@@ -157,7 +157,6 @@ _MINE = locked(
         shards.c.attempt == bindparam("attempt", type_=Integer),
     )
 )
-_FREE = (~HELD & (shards.c.shard == 0)).label("free")
 _YIELDS = (HELD & shards.c.freed_at.is_not(None)).label("yields")
 
 
@@ -166,7 +165,7 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     statement = (
         select(
             *(jobs.c.no, jobs.c.state, jobs.c.version),
-            *(shards.c.shard, shards.c.attempt, _FREE, _YIELDS),
+            *(shards.c.shard, shards.c.attempt, shards.c.worker, _YIELDS),
         )
         .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_([lease.job_no for lease in leases]))
@@ -176,7 +175,7 @@ def _orders(conn: Connection, leases: Sequence[Lease]) -> list[Order]:
     return [
         Order.LOST
         if r is None
-        else order_of(lease, r.attempt, State(r.state), r.version, yields=r.yields, free=r.free)
+        else order_of(lease, r.attempt, r.worker, State(r.state), r.version, yields=r.yields)
         for lease, r in told
     ]
 
@@ -185,7 +184,9 @@ def _mine(conn: Connection, lease: Lease) -> tuple[State, Shard] | None:
     """Return the state and shard of a leased job, locked; ``None`` if another attempt has it."""
     given = {"its_no": lease.job_no, "attempt": lease.attempt}
     row = conn.execute(_MINE, given).mappings().first()
-    return None if row is None else (State(row["state"]), shard_of(row))
+    if row is None or not is_current(lease, row["attempt"], row["worker"]):
+        return None
+    return State(row["state"]), shard_of(row)
 
 
 _ANY_AT_WORK = select(

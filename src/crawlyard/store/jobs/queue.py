@@ -29,10 +29,11 @@ from crawlyard.store.jobs.claims import ClaimKind, asked_by, first_of_others, on
 from crawlyard.store.jobs.job_rows import STANDING, change, locked, standing
 from crawlyard.store.jobs.queue_position import (
     OwnerTurns,
+    limited_quotas,
+    may_start,
     parts_held_back,
     parts_spent,
     runnable,
-    users_held_back,
 )
 from crawlyard.store.jobs.shard_rules import held
 from crawlyard.store.jobs.shards import give_up_part, worked_at_by
@@ -70,9 +71,7 @@ class QueueStore(StorePart):
         workers never yield to the same urgent job. Return ``None`` if nothing was preempted.
         """
         # Usually there is nothing to preempt: check that without a lock first.
-        pair = await self._database.read(
-            partial(_pair, asker=asker, now=now, patience=patience, lock=False)
-        )
+        pair = await self._database.read(partial(_pair, asker=asker, now=now, patience=patience))
         if pair is None:
             return None
         work = partial(_preempt, asker=asker, now=now, until=now + lease, patience=patience)
@@ -158,7 +157,7 @@ class QueueStore(StorePart):
 
         Decided by `core.access.quota.held_back`; other users are left out.
         """
-        return parts_held_back(conn, now)
+        return parts_held_back(conn, now, limited_quotas(conn))
 
     @reads
     def spent(self, conn: Connection, now: datetime) -> Mapping[str, str]:
@@ -212,10 +211,10 @@ class QueueStore(StorePart):
 
 
 def _pair(
-    conn: Connection, asker: Asker, now: datetime, patience: timedelta, *, lock: bool
+    conn: Connection, asker: Asker, now: datetime, patience: timedelta
 ) -> tuple[int, int] | None:
     """Return the keys of the urgent job and of the low job that would yield to it, if any."""
-    out = users_held_back(conn, now) if lock else sorted(parts_held_back(conn, now))
+    out = parts_held_back(conn, now, limited_quotas(conn))
     kind, given = asked_by(conn, asker, now, out)
     kind = kind._replace(waited=True)
     given = {**given, "waited": now - patience}
@@ -247,7 +246,7 @@ def _urgent(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> i
 def _preempt(
     conn: Connection, asker: Asker, now: datetime, until: datetime, patience: timedelta
 ) -> Preemption | None:
-    pair = _pair(conn, asker, now, patience, lock=True)
+    pair = _pair(conn, asker, now, patience)
     if pair is None:
         return None
     # Lock both in the order of their keys, then check again: another worker may have claimed
@@ -258,6 +257,8 @@ def _preempt(
         return None
     mine = select(jobs.c.no).select_from(STANDING).where(jobs.c.no == pair[1])
     if conn.scalar(mine.where(worked_at_by(asker.worker))) is None:
+        return None
+    if not may_start(conn, rows[pair[0]]["owner"], now):
         return None
     low = job_of(rows[pair[1]])
     number = give_up_part(conn, pair[1], rows[pair[1]]["spread"], asker.worker, now)

@@ -10,7 +10,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Row,
-    RowMapping,
     Select,
     SmallInteger,
     bindparam,
@@ -20,17 +19,18 @@ from sqlalchemy import (
     select,
 )
 
-from crawlyard.core.access.user import day_of, held_back, spent
+from crawlyard.core.access.user import Quota, day_of, held_back, spent
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import QueueEntry, can_run, turn_of_new, turn_of_returned
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.store.access.usage import USAGE, usage_in, used
 from crawlyard.store.codec.jobs import needs_of
 from crawlyard.store.codec.records import quota_of
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import one_row
-from crawlyard.store.tables.access import LIMITED, days, users
+from crawlyard.store.tables.access import LIMITED, users
 from crawlyard.store.tables.base import CleanText
 from crawlyard.store.tables.jobs import NEEDY, PENDING, PRESENT, RUNNING, jobs
 
@@ -139,40 +139,43 @@ _NEEDED = _needed()
 
 # --- quotas
 
-# "CYqu". Any number works that no other advisory lock on the database uses.
-_QUOTAS_LOCK = 0x43597175
-
 ANY_LIMITED = select(users.c.id).where(LIMITED).limit(1)
 """Query for a user with a quota that claims must check."""
 
-_USED = (days.c.pages, days.c.bytes, days.c.errors)
 
-
-def users_held_back(conn: Connection, now: datetime) -> list[str]:
-    """Return the users whose jobs must not start; holds until the transaction ends."""
-    if conn.scalar(ANY_LIMITED) is None:
-        return []
-    if is_postgres(conn):
-        # Otherwise two concurrent claims count the same running jobs, and both add one. The lock
-        # costs little: claims wait for each other at their end anyway, to add their events.
-        conn.execute(select(func.pg_advisory_xact_lock(_QUOTAS_LOCK)))
-    return sorted(parts_held_back(conn, now))
-
-
-def parts_held_back(conn: Connection, now: datetime) -> Mapping[str, str]:
-    """Return, by user, the part of their quota that keeps their jobs from starting."""
+def limited_quotas(conn: Connection) -> Mapping[str, Quota]:
+    """Return the quotas that claims must check, by user."""
     found = conn.execute(select(users.c.id, users.c.quota).where(LIMITED)).mappings()
-    quotas = {row["id"]: quota_of(row) for row in found}
+    return {row["id"]: quota_of(row) for row in found}
+
+
+def may_start(conn: Connection, owner: str, now: datetime) -> bool:
+    """Return whether the quota of *owner* lets a job start; holds until the transaction ends.
+
+    The caller has locked the job. Only claims for the same user wait for each other.
+    """
+    if not is_postgres(conn):  # there is one writer: what it read before is still true
+        return True
+    # Without the lock, two concurrent claims count the same running jobs, and both add one.
+    mine = select(users.c.id, users.c.quota).where(users.c.id == owner)
+    rows = conn.execute(mine.with_for_update(key_share=True)).mappings()
+    return not parts_held_back(conn, now, {row["id"]: quota_of(row) for row in rows})
+
+
+def parts_held_back(
+    conn: Connection, now: datetime, quotas: Mapping[str, Quota]
+) -> Mapping[str, str]:
+    """Return, by user, the part of their quota that keeps their jobs from starting."""
     if not quotas:
         return {}
-    theirs = select(users.c.id).where(LIMITED)
     # of all owners: restricted to some, SQLite would read all jobs that these ever had
     owners = select(jobs.c.owner).where(RUNNING, PRESENT)
-    fetched = select(days.c.owner, *_USED).where(
-        days.c.day == day_of(now), days.c.owner.in_(theirs)
+    fetched = select(used.c.owner, *USAGE).where(
+        used.c.day == day_of(now), used.c.owner.in_(sorted(quotas))
     )
     running = Counter(conn.scalars(owners))
-    today = {row["owner"]: _usage(row) for row in conn.execute(fetched).mappings()}
+    rows = conn.execute(fetched.group_by(used.c.owner)).mappings()
+    today = {row["owner"]: usage_in(row) for row in rows}
     parts = {
         user_id: held_back(quota, running[user_id], today.get(user_id, Usage()))
         for user_id, quota in quotas.items()
@@ -182,15 +185,12 @@ def parts_held_back(conn: Connection, now: datetime) -> Mapping[str, str]:
 
 def parts_spent(conn: Connection, now: datetime) -> Mapping[str, str]:
     """Return, by user, the part of their quota that is used up for the day."""
-    used = (
-        select(users.c.id, users.c.quota, *_USED)
-        .join(days, (days.c.owner == users.c.id) & (days.c.day == day_of(now)))
+    today = (
+        select(users.c.id, users.c.quota, *USAGE)
+        .join(used, (used.c.owner == users.c.id) & (used.c.day == day_of(now)))
         .where(LIMITED)
+        .group_by(users.c.id, users.c.quota)
     )
-    rows = conn.execute(used).mappings()
-    parts = {row["id"]: spent(quota_of(row), _usage(row)) for row in rows}
+    rows = conn.execute(today).mappings()
+    parts = {row["id"]: spent(quota_of(row), usage_in(row)) for row in rows}
     return {user_id: part for user_id, part in parts.items() if part is not None}
-
-
-def _usage(row: RowMapping) -> Usage:
-    return Usage(pages=row["pages"], bytes=row["bytes"], errors=row["errors"])

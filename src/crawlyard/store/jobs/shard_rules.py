@@ -1,6 +1,6 @@
 """Rules of leases, checkpoints and the shards of a spread job, as pure functions."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime
 from enum import Enum, auto
 
@@ -13,7 +13,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Limits, breach
 from crawlyard.core.jobs.pulse import Pulse
-from crawlyard.core.jobs.spread import REST, Share, granted, once, spent, usable
+from crawlyard.core.jobs.spread import REST, Share, granted, once, spent, to_give_back, usable
 
 _NO_PACE = Pulse()
 
@@ -26,14 +26,25 @@ class Worth(Enum):
     REFUSE = auto()  # a later attempt has the job, or the job is gone
 
 
+def is_current(lease: Lease, attempt: int, worker: str | None) -> bool:
+    """Return whether a shard at *attempt*, leased to *worker*, is still that of *lease*.
+
+    A failover to an asynchronous standby may lose a claim. The next claim has its number again,
+    perhaps of another worker.
+    """
+    return attempt == lease.attempt and worker in {None, lease.worker}
+
+
 def worth(lease: Lease, shard: Shard | None) -> Worth:
     """Return what to do with a batch that arrives under *lease*.
 
-    *shard* is ``None`` if the job is gone. Only the attempt number fences off old holders: a lease
-    that expired or was released stays valid until the next attempt begins, so that no work in
-    flight is thrown away.
+    *shard* is ``None`` if the job is gone. Only the next claim fences off old holders: a lease
+    that expired or was released stays valid until then, so that no work in flight is thrown
+    away. A lower *seq* than that of the lease means that a failover has lost checkpoints.
     """
-    if shard is None or shard.attempt != lease.attempt or shard.seq < lease.seq:
+    if shard is None or shard.seq < lease.seq:
+        return Worth.REFUSE
+    if not is_current(lease, shard.attempt, shard.worker):
         return Worth.REFUSE
     return Worth.ANSWER if shard.seq > lease.seq else Worth.WRITE
 
@@ -41,19 +52,20 @@ def worth(lease: Lease, shard: Shard | None) -> Worth:
 def order_of(
     lease: Lease,
     attempt: int,
+    worker: str | None,
     state: State,
     version: int,
     *,
     yields: bool = False,
-    free: bool = False,
 ) -> Order:
     """Return the order to the holder of *lease*, given the stored state of the job.
 
-    *yields*: the shard was given up for an urgent job. *free*: nobody holds the job. If it
-    isn't running either, it was taken back from a worker that stalled for longer than its
-    lease. Other workers may claim it now, so the old holder must not finish its requests first.
+    *yields*: the shard was given up for an urgent job. If nobody holds a job that isn't
+    running, it was taken back from a worker that stalled for longer than its lease. Other
+    workers may claim it now, so the old holder must not finish its requests first.
     """
-    if attempt != lease.attempt or (free and state is not State.RUNNING):
+    free = not lease.shard and worker is None
+    if not is_current(lease, attempt, worker) or (free and state is not State.RUNNING):
         return Order.LOST
     if yields or state is not State.RUNNING:
         return Order.STOP
@@ -166,12 +178,16 @@ def cut(parts: Parts, of: int, now: datetime) -> None:
 def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
     """Return the numbers of the shards that *worker* may take, ascending.
 
-    A worker that already has a shard of the job may only take shards that were free for `REST`.
+    For `REST`, a shard that was given back for a worker is left to that one, and any other to
+    workers that have no shard of the job.
     """
-    free = [(n, shard.freed_at) for n, shard in parts.in_use() if shard.worker is None]
-    if any(shard.worker == worker for _, shard in parts.leased()):
-        return [n for n, since in free if since is None or since <= now - REST]
-    return [n for n, _ in free]
+    has_one = any(shard.worker == worker for _, shard in parts.leased())
+
+    def may_take(shard: Shard) -> bool:
+        others_first = has_one if shard.asked_by is None else shard.asked_by != worker
+        return not others_first or shard.freed_at is None or shard.freed_at <= now - REST
+
+    return [n for n, shard in parts.in_use() if shard.worker is None and may_take(shard)]
 
 
 def resting(parts: Parts, worker: str, now: datetime) -> list[int]:
@@ -184,7 +200,12 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
     """Lease a free shard; return ``None`` if a limit leaves nothing for it to use."""
     shard = parts.by[number]
     mine = replace(
-        shard, worker=worker, attempt=shard.attempt + 1, lease_until=until, freed_at=None
+        shard,
+        worker=worker,
+        attempt=shard.attempt + 1,
+        lease_until=until,
+        freed_at=None,
+        asked_by=None,
     )
     parts.put(number, replace(mine, budget={}))
     share = parts.grant(number, job.limits)
@@ -217,6 +238,17 @@ def to_yield(parts: Parts, worker: str) -> int | None:
     return mine[-1] if mine and len(going) > 1 else None
 
 
+def to_ask_for(parts: Parts, worker: str, waiting: Collection[int]) -> int | None:
+    """Return the shard that its holder is to give back for *worker*, if any.
+
+    *waiting* are the shards in which something waits.
+    """
+    there = [(n, shard) for n, shard in parts.in_use() if n in waiting]
+    held = {n: s.worker for n, s in there if s.worker is not None and not s.yields}
+    coming = [s.asked_by for _, s in there if s.asked_by is not None]
+    return to_give_back(held, coming, worker)
+
+
 def back(shard: Shard, now: datetime | None) -> Shard:
     """Return a shard released by its holder; its unused budget returns to the job.
 
@@ -235,17 +267,17 @@ def carry(
 ) -> None:
     """Apply *batch* to the job's totals and to a shard.
 
-    *found* and *skipped* count the URLs of the batch that were new to the store: two
+    *found* and *skipped* count the URLs of the batch that were new to the store: several
     shards may find the same URL.
     """
     total, mine = parts.total, parts.by[lease.shard]
     apart_s = None if total.updated_at is None else (now - total.updated_at).total_seconds()
-    used = replace(
+    own = replace(
         batch.usage,
-        duration_s=once(batch.usage.duration_s, apart_s),
         discovered=batch.usage.discovered - len(batch.found) + found,
         skipped=batch.usage.skipped - len(batch.skipped) + skipped,
     )
+    used = replace(own, duration_s=once(own.duration_s, apart_s))
     pulse = total.pulse if batch.pulse == _NO_PACE else batch.pulse
     milestone = max(total.pulse.milestone, pulse.milestone)
     parts.put(
@@ -264,7 +296,7 @@ def carry(
         replace(
             mine,
             seq=lease.seq + 1,
-            usage=mine.usage.plus(batch.usage),
+            usage=mine.usage.plus(own),
             budget=spent(mine.budget, batch.usage),
             current_url=batch.current_url or mine.current_url,
             updated_at=now,

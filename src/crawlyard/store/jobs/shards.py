@@ -246,7 +246,8 @@ def joinable(conn: Connection, now: datetime, besides: str | None) -> Collection
     statement = select(jobs.c.no, jobs.c.spread, *FOR_JOINING)
     statement = statement.where(RUNNING, PRESENT, jobs.c.spread > 0, free)
     if besides is not None:
-        statement = statement.where(exists().where(*mine, shards.c.worker == besides))
+        kept = or_(shards.c.worker == besides, ~HELD & (shards.c.asked_by != besides))
+        statement = statement.where(exists().where(*mine, kept))
     found: set[Wakeup] = set()
     for row in conn.execute(statement.order_by(jobs.c.no)).mappings().all():
         due = replace(shard_due(row), at=now)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, or_, select
+from msgspec.structs import replace
+from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event
@@ -30,9 +31,11 @@ from crawlyard.store.jobs.shard_rules import (
     back,
     cut,
     fenced,
+    is_current,
     lost,
     takeable,
     taken,
+    to_ask_for,
 )
 from crawlyard.store.jobs.shards import (
     PART,
@@ -45,6 +48,7 @@ from crawlyard.store.jobs.shards import (
     parts_of,
     recut,
     tell_open,
+    waiting_shards,
     waits,
     write_parts,
 )
@@ -58,6 +62,11 @@ from crawlyard.store.tables.jobs import (
     jobs,
     shards,
 )
+
+T = TypeVar("T")
+
+_Found: TypeAlias = tuple[list[int], int | None]
+"""Keys of jobs, and how many of them to pass over the next time, ``None`` if there are no more."""
 
 
 class SpreadStore(StorePart):
@@ -74,20 +83,37 @@ class SpreadStore(StorePart):
 
         Takes the first job in the order of `core.jobs.queue.claim_key` that *asker* may take;
         with *in_turn*, only if no pending job comes before it. The owner's quota must have pages
-        per day left, and each limit of the job must leave something to use. A worker that has a
-        shard of the job takes another one only if it was free for `REST`.
+        per day left, and each limit of the job must leave something to use. `REST` is for how
+        long some free shards are left to others.
         """
-        # Usually there is nothing to join: find that out without blocking writers.
+        look = partial(_open, asker=asker, now=now, in_turn=in_turn)
+        work = partial(_join, asker=asker, now=now, until=now + lease)
+        return await self._first_of(look, work)
+
+    async def ask(self, asker: Asker, now: datetime, free: int) -> bool:
+        """Ask for a shard of a running job, for a worker with *free* slots and no job to claim.
+
+        The first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
+        has a shard `core.jobs.spread.to_give_back`: its holder is ordered to stop. Once
+        it has stored what is in flight, *asker* may `join`. Return whether there is one; there is
+        none while as many as *free* are on their way.
+        """
+        look = partial(_uneven, asker=asker, now=now, free=free)
+        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now)))
+
+    async def _first_of(
+        self, look: Callable[..., _Found], work: Callable[..., T | None]
+    ) -> T | None:
+        """Return the first result of *work* on the jobs that *look* finds."""
+        # Usually there is nothing to do: find that out without blocking writers.
         if not await self._database.known(_is_any_spread):
             return None
         passed: int | None = 0
         while passed is not None:
-            look = partial(_open, asker=asker, now=now, in_turn=in_turn, passed=passed)
-            found, passed = await self._database.read(look)
+            found, passed = await self._database.read(partial(look, passed=passed))
             for no in found:
-                work = partial(_join, no=no, asker=asker, now=now, until=now + lease)
-                if (claim := await self._database.write(work)) is not None:
-                    return claim
+                if (got := await self._database.write(partial(work, no=no))) is not None:
+                    return got
         return None
 
     @writes
@@ -114,8 +140,8 @@ class SpreadStore(StorePart):
         row, parts = found
         if parts.by[lease.shard].worker is None:
             return None  # released by its last batch already: the job may run again by now
-        # if it yields, the slot belongs to an urgent job: take no other shard
-        yields = parts.by[lease.shard].yields
+        # if it yields, the slot belongs to an urgent job, or the shard to another worker
+        yields, urgent = parts.by[lease.shard].yields, parts.by[lease.shard].asked_by is None
         parts.put(lease.shard, back(parts.by[lease.shard], now))
         claim: Claim | None = None
         if State(row["state"]) is State.RUNNING:
@@ -123,7 +149,7 @@ class SpreadStore(StorePart):
             if further and not yields and breach(job.limits, parts.total.usage) is None:
                 claim = _further(conn, job, parts, lease, until)
             if claim is None and not any(parts.leased()):
-                _end(conn, job, parts, decide, yields=yields)
+                _end(conn, job, parts, decide, yields=yields and urgent)
         write_parts(conn, parts)
         _tell_if_freed(conn, row, parts, [lease.shard])
         return claim
@@ -141,7 +167,8 @@ class SpreadStore(StorePart):
         Return the job if it was saved as *decide* returns it, because this was its last leased
         shard or the shard has killed too many workers; otherwise ``None``.
         """
-        mine = (HELD, shards.c.shard == lease.shard, shards.c.attempt == lease.attempt)
+        held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
+        mine = (shards.c.shard == lease.shard, *held)
         return _take(conn, lease.job_no, mine, now, decide)
 
     @reads
@@ -284,7 +311,7 @@ def settle_part(
 def free_part(conn: Connection, lease: Lease) -> None:
     """Release the lease of a shard, unless another attempt has it."""
     found = _mine(conn, lease)
-    if found is not None:
+    if found is not None and found[1].by[lease.shard].worker is not None:
         row, parts = found
         parts.put(lease.shard, back(parts.by[lease.shard], None))
         write_parts(conn, parts)
@@ -300,7 +327,8 @@ def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | N
     if found is None:
         return None
     mine = found[1].by.get(lease.shard)
-    return found if mine is not None and mine.attempt == lease.attempt else None
+    is_mine = mine is not None and is_current(lease, mine.attempt, mine.worker)
+    return found if is_mine else None
 
 
 async def take_parts_back(
@@ -359,33 +387,79 @@ def _is_any_spread(conn: Connection) -> bool:
     return conn.scalar(_ANY_SPREAD) is not None
 
 
-def _open(
-    conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passed: int
-) -> tuple[list[int], int | None]:
-    """Return the running jobs with a free shard that *asker* may take, in claim order.
+def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passed: int) -> _Found:
+    """Return the running jobs with a free shard that *asker* may take, in claim order."""
+    rows = _running(conn, asker, exists().where(*_ITS_PARTS, ~HELD), passed)
+    head = _head(conn, asker, now) if rows and in_turn else None
+    before = [row for row in rows if head is None or _key(row) < head]
 
-    Reads `JOBS_AT_ONCE` jobs after the first *passed* ones. Also return the next value for
-    *passed*, ``None`` if there are no more jobs.
+    def first(parts: Parts, waiting: Collection[int]) -> int | None:
+        free = takeable(parts, asker.worker, now)
+        return next((n for n in free if n in waiting), None)
+
+    return _allowed(conn, before, asker, now, first), _next(passed, before)
+
+
+def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed: int) -> _Found:
+    """Return the running jobs with a shard that its holder is to give back for *asker*."""
+    coming = select(func.count()).where(HELD, shards.c.asked_by == asker.worker)
+    if (conn.scalar(coming) or 0) >= free:
+        return [], None
+    several = select(shards.c.worker).where(*_ITS_PARTS, HELD, shards.c.freed_at.is_(None))
+    several = several.group_by(shards.c.worker).having(func.count() > 1)
+    rows = _running(conn, asker, several.exists(), passed)
+
+    def first(parts: Parts, waiting: Collection[int]) -> int | None:
+        return to_ask_for(parts, asker.worker, waiting)
+
+    return _allowed(conn, rows, asker, now, first), _next(passed, rows)
+
+
+_ITS_PARTS = (shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread)
+
+
+def _running(
+    conn: Connection, asker: Asker, which: ColumnElement[bool], passed: int
+) -> Sequence[Row[*tuple[Any, ...]]]:
+    """Return `JOBS_AT_ONCE` running jobs that are spread, in claim order, after *passed* others.
+
+    Their tags are not considered.
     """
-    free = exists().where(
-        shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread, ~HELD
-    )
+    mine = jobs.c.level >= asker.least.rank if asker.only is None else jobs.c.id == asker.only
     statement = (
-        select(jobs.c.no, jobs.c.owner, jobs.c.needs, *PLACE)
-        .where(RUNNING, PRESENT, jobs.c.spread > 0, free)
+        select(jobs.c.no, jobs.c.owner, jobs.c.needs, jobs.c.spread, *PLACE)
+        .where(RUNNING, PRESENT, jobs.c.spread > 0, which, mine)
         .order_by(*CLAIM_ORDER)
         .limit(JOBS_AT_ONCE)
         .offset(passed)
     )
-    if asker.only is not None:
-        statement = statement.where(jobs.c.id == asker.only)
-    else:
-        statement = statement.where(jobs.c.level >= asker.least.rank)
-    rows = conn.execute(statement).all()
-    head = _head(conn, asker, now) if rows and in_turn else None
-    before = [row for row in rows if head is None or _key(row) < head]
-    found = [r.no for r in before if (asker.only or _has(asker, r)) and _may(conn, r, asker, now)]
-    return found, passed + JOBS_AT_ONCE if len(before) == JOBS_AT_ONCE else None
+    return conn.execute(statement).all()
+
+
+def _next(passed: int, rows: Sequence[Row[*tuple[Any, ...]]]) -> int | None:
+    return passed + JOBS_AT_ONCE if len(rows) == JOBS_AT_ONCE else None
+
+
+def _allowed(
+    conn: Connection,
+    rows: Sequence[Row[*tuple[Any, ...]]],
+    asker: Asker,
+    now: datetime,
+    first: Callable[[Parts, Collection[int]], int | None],
+) -> list[int]:
+    """Return the jobs of *rows* of which *first* finds a shard, among those that *asker* may take.
+
+    Their owners' quotas must allow it.
+    """
+    able = [row for row in rows if asker.only or can_run(asker.tags, needs_of(row.needs))]
+    spent = parts_spent(conn, now) if able else {}
+    return [
+        row.no
+        for row in able
+        if row.owner not in spent
+        and first(parts_of(conn, row.no, row.spread), waiting_shards(conn, row.no, row.spread))
+        is not None
+    ]
 
 
 def _key(row: Row[*tuple[Any, ...]]) -> tuple[int, int, datetime, str]:
@@ -402,17 +476,18 @@ def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, date
     return min(map(_key, rows), default=None)
 
 
-def _has(asker: Asker, row: Row[*tuple[Any, ...]]) -> bool:
-    return can_run(asker.tags, needs_of(row.needs))
-
-
-def _may(conn: Connection, row: Row[*tuple[Any, ...]], asker: Asker, now: datetime) -> bool:
-    """Return whether the owner's quota allows it and a free shard has waiting targets."""
-    if row.owner in parts_spent(conn, now):
-        return False
-    of = conn.scalar(select(jobs.c.spread).where(jobs.c.no == row.no)) or 0
-    parts = parts_of(conn, row.no, of)
-    return first_waiting(conn, row.no, takeable(parts, asker.worker, now), of) is not None
+def _ask(conn: Connection, no: int, asker: Asker, now: datetime) -> bool | None:
+    """Order the holder of a shard to give it back for *asker*; ``None`` if none is to."""
+    found = locked_parts(conn, no)
+    if found is None or State(found[0]["state"]) is not State.RUNNING:
+        return None
+    _, parts = found
+    number = to_ask_for(parts, asker.worker, waiting_shards(conn, no, parts.of))
+    if number is None:
+        return None
+    parts.put(number, replace(parts.by[number], freed_at=now, asked_by=asker.worker))
+    write_parts(conn, parts)
+    return True
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:

@@ -30,7 +30,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0103"
+SCHEMA = "0113"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"

@@ -1,5 +1,7 @@
 """Tables of users, their credentials, and their usage per day."""
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -14,7 +16,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-from crawlyard.store.tables.base import CleanText, Instant, metadata
+from crawlyard.store.tables.base import CleanText, Instant, Key, metadata
 
 users = Table(
     "users",
@@ -56,13 +58,20 @@ Index(
     sqlite_where=credentials.c.parent_id.is_not(None),
 )
 
-days = Table(
-    "days",
-    metadata,
-    Column("owner", CleanText, nullable=False),
-    Column("day", Date, nullable=False),  # UTC
-    Column("pages", BigInteger, nullable=False),
-    Column("bytes", BigInteger, nullable=False),
-    Column("errors", BigInteger, nullable=False),
-    PrimaryKeyConstraint("owner", "day"),
-)
+
+def _used() -> tuple[Column[Any], ...]:
+    """Return the columns of what an owner used on a day."""
+    return (
+        Column("owner", CleanText, nullable=False),
+        Column("day", Date, nullable=False),  # UTC
+        Column("pages", BigInteger, nullable=False),
+        Column("bytes", BigInteger, nullable=False),
+        Column("errors", BigInteger, nullable=False),
+    )
+
+
+days = Table("days", metadata, *_used(), PrimaryKeyConstraint("owner", "day"))
+
+# On Postgres, checkpoints append rows here, which are added up later: if they updated the day
+# itself, those of one owner would all wait for the lock of one row.
+day_steps = Table("day_steps", metadata, Column("no", Key, primary_key=True), *_used())

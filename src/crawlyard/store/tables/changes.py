@@ -21,6 +21,7 @@ run_changes = Table(
     Column("schedule_id", String(36), nullable=False),
     Column("base_id", String(36)),  # the run before it
     Column("compared_at", Instant, nullable=False),
+    Column("ended_at", Instant),  # of the run that was compared
     Column("counts", CleanText, nullable=False),  # JSON
     PrimaryKeyConstraint("job_no"),
 )

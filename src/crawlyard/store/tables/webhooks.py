@@ -67,6 +67,12 @@ deliveries = Table(
 UNDELIVERED = deliveries.c.state == literal_column("'pending'")
 
 Index("deliveries_due", deliveries.c.due_at, sqlite_where=UNDELIVERED)
+# to hop from webhook to webhook, however many deliveries of one wait
+Index(
+    "deliveries_turns",
+    *(deliveries.c.state, deliveries.c.webhook_id, deliveries.c.due_at),
+    sqlite_where=UNDELIVERED,
+)
 
 cursors = Table(
     "cursors",

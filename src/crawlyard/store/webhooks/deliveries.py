@@ -1,15 +1,26 @@
 """Delivery store: fan-out of events to webhooks, and the outcome of each delivery.
 
-Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries, the events.
+Lock order, to avoid deadlocks: the cursor, a webhook, its deliveries.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    union_all,
+    update,
+)
 
 from crawlyard.core.event import Event
 from crawlyard.core.webhooks.delivery_limits import Traffic
@@ -26,61 +37,49 @@ from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.fleet.numbering import number
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
 
 _CURSOR = "webhooks"
+_AT_A_TIME = 200  # webhooks in one query: SQLite joins at most 500 SELECTs
 
 
 class DeliveryStore(StorePart):
     """Webhook deliveries, pending and finished."""
 
-    @writes
-    def fan_out(self, conn: Connection, now: datetime, limit: int = 500) -> int:
+    async def fan_out(self, now: datetime, limit: int = 500) -> int:
         """Create deliveries, due at *now*, for the next unprocessed events.
 
         One transaction processes at most *limit* events. Each event is processed once, no matter
         how many callers there are; an active webhook gets each event that it `wants` once. Return
         the number of processed events; events that concern no active webhook are skipped.
         """
-        seen = _locked_cursor(conn)
-        # Read the events first: webhooks that an event is meant for were committed before it, so
-        # the query of webhooks below sees them.
-        last = conn.scalar(select(func.max(events.c.seq))) or 0
-        if last <= seen:
-            return 0
-        looked_at = _events_between(conn, seen, last, limit)
-        audience = Subscribers(_endpoints(conn, looked_at))
-        new = [
-            _new_row(webhook.id, event, now)
-            for event in looked_at
-            for webhook in audience.of(event)
-        ]
-        insert_new(conn, deliveries, new)
-        through = looked_at[-1].seq if len(looked_at) == limit else last
-        conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
-        return len(looked_at)
+        # not in the transaction below: others that number events would wait for its commit
+        last = await self._database.known(number)
+        return await self._database.write(partial(_fan_out, now=now, last=last, limit=limit))
 
     @writes
     def claim(
         self, conn: Connection, now: datetime, lease: timedelta, traffic: Traffic
     ) -> list[Claimed]:
-        """Lease due deliveries, earliest first, as far as *traffic* has room for them.
+        """Lease due deliveries as far as *traffic* has room for them.
 
-        Only deliveries of active webhooks that their receiver has not put on hold. They are
-        counted in *traffic*. Two callers never get the same delivery until its lease expires.
+        Webhooks take turns, so that a burst of one does not hold up another; of each, the earliest
+        come first. Only deliveries of active webhooks that their receiver has not put on hold. They
+        are counted in *traffic*. Two callers never get the same delivery until its lease expires.
         """
         claimed: list[Claimed] = []
         # another round if some deliveries did not fit, to use the remaining room
         while traffic.free:
-            found = DELIVERIES.all(conn, _due(now, traffic))
-            hooks = _webhooks_of(conn, found)
+            hooks = {each.id: each for each in _in_turn(conn, now, traffic)}
+            found = _due(conn, now, list(hooks), traffic.free)
             fitting = [
                 Claimed(delivery=delivery, webhook=hooks[delivery.webhook_id])
                 for delivery in found
-                if delivery.webhook_id in hooks and traffic.take(hooks[delivery.webhook_id])
+                if traffic.take(hooks[delivery.webhook_id])
             ]
             mine = deliveries.c.no.in_([each.delivery.no for each in fitting])
             conn.execute(update(deliveries).where(mine).values(leased_until=now + lease))
@@ -176,6 +175,24 @@ class DeliveryStore(StorePart):
         return [of_seq.get(seq) for seq in seqs]
 
 
+def _fan_out(conn: Connection, now: datetime, last: int, limit: int) -> int:
+    """Create deliveries of the unprocessed events up to *last*; return how many were processed."""
+    seen = _locked_cursor(conn)
+    if last <= seen:
+        return 0
+    # Read the events first: webhooks that an event is meant for were committed before it, so
+    # the query of webhooks below sees them.
+    looked_at = _events_between(conn, seen, last, limit)
+    audience = Subscribers(_endpoints(conn, looked_at))
+    new = [
+        _new_row(webhook.id, event, now) for event in looked_at for webhook in audience.of(event)
+    ]
+    insert_new(conn, deliveries, new)
+    through = looked_at[-1].seq if len(looked_at) == limit else last
+    conn.execute(update(cursors).where(cursors.c.name == _CURSOR).values(seq=through))
+    return len(looked_at)
+
+
 def _locked_cursor(conn: Connection) -> int:
     """Lock the fan-out cursor until the transaction ends; return the seq of the last event done."""
     mine = select(cursors.c.seq).where(cursors.c.name == _CURSOR).with_for_update()
@@ -226,36 +243,69 @@ def _new_row(webhook_id: str, event: Event, now: datetime) -> dict[str, Any]:
 _SENT = deliveries.join(webhooks, webhooks.c.id == deliveries.c.webhook_id)
 
 
-def _due(now: datetime, traffic: Traffic) -> Select[Any]:
-    # of two concurrent claims, the second skips the locked rows and takes others
-    free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until <= now)
+def _in_turn(conn: Connection, now: datetime, traffic: Traffic) -> list[Webhook]:
+    """Return the webhooks that may be sent what is due, whose turn it is first.
+
+    A recursive query hops from webhook to webhook in an index, however many deliveries each has.
+    """
+    first = select(func.min(deliveries.c.webhook_id).label("id")).where(UNDELIVERED)
+    found = first.cte("found", recursive=True)
+    after = select(func.min(deliveries.c.webhook_id))
+    after = after.where(UNDELIVERED, deliveries.c.webhook_id > found.c.id)
+    found = found.union_all(select(after.scalar_subquery()).where(found.c.id.is_not(None)))
     rested = or_(webhooks.c.held_until.is_(None), webhooks.c.held_until <= now)
-    return (
-        select(deliveries)
-        .select_from(_SENT)
-        .where(_waiting(traffic), deliveries.c.due_at <= now, free, rested)
-        .order_by(deliveries.c.due_at, deliveries.c.no)
-        .limit(traffic.free)
-        .with_for_update(of=deliveries, skip_locked=True)
+    due = select(deliveries.c.no).where(deliveries.c.webhook_id == webhooks.c.id, *_is_due(now))
+    asked = select(webhooks).join(found, found.c.id == webhooks.c.id)
+    hooks = WEBHOOKS.all(
+        conn, asked.where(*_may_be_sent(traffic), rested, due.exists()).order_by(webhooks.c.id)
     )
+    return sorted(hooks, key=traffic.turn)[: min(traffic.free, _AT_A_TIME)]
+
+
+def _due(conn: Connection, now: datetime, hooks: Sequence[str], most: int) -> list[Delivery]:
+    """Return at most *most* due deliveries: the first of each webhook, then the second."""
+    if not hooks:
+        return []
+    each = [
+        select(deliveries.c.no)
+        .where(deliveries.c.webhook_id == hook, *_is_due(now))
+        .order_by(deliveries.c.due_at, deliveries.c.no)
+        .limit(most // len(hooks))
+        # of two concurrent claims, the second skips the locked rows and takes others
+        .with_for_update(skip_locked=True)
+        .subquery()
+        for hook in hooks
+    ]
+    chosen = union_all(*(select(one.c.no) for one in each)).subquery()
+    found = (
+        select(deliveries)
+        .where(deliveries.c.no.in_(select(chosen.c.no)))
+        .order_by(deliveries.c.due_at, deliveries.c.no)
+    )
+    of: dict[str, list[Delivery]] = {hook: [] for hook in hooks}
+    for delivery in DELIVERIES.all(conn, found):
+        of[delivery.webhook_id].append(delivery)
+    return [one for row in zip_longest(*of.values()) for one in row if one is not None]
+
+
+def _is_due(now: datetime) -> Sequence[ColumnElement[bool]]:
+    free = or_(deliveries.c.leased_until.is_(None), deliveries.c.leased_until <= now)
+    return UNDELIVERED, deliveries.c.due_at <= now, free
 
 
 def _waiting(traffic: Traffic) -> ColumnElement[bool]:
     """Return the condition for undelivered deliveries of active webhooks with room in *traffic*."""
+    return and_(UNDELIVERED, *_may_be_sent(traffic))
+
+
+def _may_be_sent(traffic: Traffic) -> Sequence[ColumnElement[bool]]:
     kept_waiting = and_(webhooks.c.failing_since.is_not(None), webhooks.c.id.in_(traffic.busy))
-    return and_(
-        UNDELIVERED,
+    return (
         webhooks.c.active,
         webhooks.c.owner.not_in(traffic.owners),
         webhooks.c.receiver.not_in(traffic.receivers),
         ~kept_waiting,
     )
-
-
-def _webhooks_of(conn: Connection, found: Sequence[Delivery]) -> dict[str, Webhook]:
-    ids = sorted({delivery.webhook_id for delivery in found})
-    theirs = WEBHOOKS.all(conn, select(webhooks).where(webhooks.c.id.in_(ids)))
-    return {webhook.id: webhook for webhook in theirs}
 
 
 def _settle(

@@ -11,9 +11,9 @@ from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.db.rows import add_row, equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.fleet.numbering import number
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import WebhookQuery
-from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, locked
 
@@ -102,10 +102,10 @@ class WebhookStore(StorePart):
 def _from_now_on(conn: Connection, webhook_id: str) -> None:
     """Let a webhook receive only the events that follow this transaction's own event.
 
-    This transaction holds the lock of the events, so no other one adds events before it ends:
-    a reader that sees a later event also sees the webhook.
+    On Postgres, numbering them locks out others that do: an event that is not numbered yet gets
+    its number after this transaction, and a reader that sees it also sees the webhook.
     """
-    last = select(func.max(events.c.seq)).scalar_subquery()
+    last = number(conn)
     conn.execute(update(webhooks).where(webhooks.c.id == webhook_id).values(since_seq=last))
 
 

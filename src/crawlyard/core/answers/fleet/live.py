@@ -13,6 +13,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import actions_on
 from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.templates.secrets import hidden_urls
 
@@ -96,6 +97,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
     owner: str
     state: str
     state_reason: str
+    outcome: str
     detail: str
     damaged: str = ""
     allowed_actions: tuple[str, ...]
@@ -122,6 +124,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             name=hidden_urls(job.spec.name),
             url=first_url(job),
             state_reason=reason,
+            outcome=outcome_of(job, standing.shard.usage),
             detail=detail_of(job),
             damaged=hidden_urls(job.damaged),
             allowed_actions=actions_on(job, standing.shard.usage),

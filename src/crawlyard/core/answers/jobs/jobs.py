@@ -13,6 +13,7 @@ from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job, actions_on, damage_of
 from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Eta, Progress
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, Spread
@@ -44,6 +45,7 @@ class UsageOut(Wire, frozen=True, kw_only=True):
     redirects: int
     needs_scripts: int
     unchanged: int
+    requests_saved: int
     bytes_saved: int
 
     @classmethod
@@ -215,6 +217,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     owner: str
     state: str
     state_reason: str
+    outcome: str  # how it ended, in a sentence; empty: it has not
     detail: str
     damaged: str = ""  # why its row cannot be read; its spec is what is left; empty: it can
     allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
@@ -252,6 +255,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             object="job",
             state_reason=reason_shown(job, waits),
             damaged=hidden_urls(job.damaged),
+            outcome=outcome_of(job, shard.usage),
             detail=detail_of(job),
             allowed_actions=actions_on(job, shard.usage),
             url=first_url(job),

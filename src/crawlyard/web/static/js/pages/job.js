@@ -22,8 +22,8 @@ function take(news) {
     said: { pages: int(job.pages), left: int(left), found: int(job.found) },
     is: Object.fromEntries(words.map((word) => [word, true])),
     again: job.ended_at && job.failed && !job.damaged,
-    stopped: left && job.state_reason.startsWith("limit_"),
-    rough: job.found && state !== "completed" && eta_confidence !== "high",
+    stopped: job.shown === "stopped",
+    rough: job.found && !job.ended_at && eta_confidence !== "high",
     used: {
       pages: job.pages / limits.pages,
       bytes: job.bytes / limits.bytes,

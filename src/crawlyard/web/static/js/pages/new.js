@@ -1,5 +1,5 @@
 /** A new crawl: what is asked for, what it would do, and the same as a command. */
-import { $, $$, ask, bytes, clip, counted, dur, get, h, int, later, load, post, rows, segment, user, write } from "../core/all.js";
+import { $, $$, ask, at, bytes, clip, counted, dur, get, h, int, later, load, post, rows, segment, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { chosen, params } from "../parts/params.js";
 
@@ -64,6 +64,14 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
 const soon = later(400, look);
 form.addEventListener("change", soon);
 urls.oninput = $("#test").oninput = later(800, look);
+
+/** Offer the last jobs that were completed, once somebody wants one. */
+form.elements.since.onfocus = async ({ target: el }) => {
+  el.onfocus = null;
+  const { items } = await get("/jobs?state=completed&limit=50");
+  const of = ({ id, spec: { name }, url, ended_at }) => h("option", { value: id }, `${name || url} · ${at(ended_at)}`);
+  $("#earlier").append(...items.filter((one) => one.owner === user.id).map(of));
+};
 
 forms.submits(form, async (what) => {
   if (what === "start") return location.assign(`/jobs/${(await post("/jobs", said())).id}`);

@@ -25,8 +25,8 @@ let jobs = new Map();
 
 /** What the form says, as the API takes it. */
 function said() {
-  const { urls, ...told } = { params: {}, template_version: null, ...forms.read(form, Boolean(ref)) };
-  return { ...told, overrides: { ...(urls && { urls }), ...told.overrides } };
+  const { urls, full_every, ...told } = { params: {}, template_version: null, ...forms.read(form, Boolean(ref)) };
+  return { ...told, overrides: { ...(urls && { urls }), ...(full_every != null && { full_every }), ...told.overrides } };
 }
 
 /** Show what the chosen template leaves open. */
@@ -42,9 +42,9 @@ function choose() {
 const explain = () => $$("select", form).forEach((el) => write($(`#${el.dataset.help}`), el.selectedOptions[0].title));
 
 function refill() {
-  const { template_id: id, overrides: { urls = [], ...overrides } } = schedule;
+  const { template_id: id, overrides: { urls = [], full_every = null, ...overrides } } = schedule;
   if (id && !templates.some((one) => one.id === id)) template.append(h("option", { value: id }, id)); // somebody else's
-  forms.write(form, { ...schedule, template: id, urls, overrides });
+  forms.write(form, { ...schedule, template: id, urls, full_every, overrides });
   choose();
   forms.write(form, { params: schedule.params });
   before = said();

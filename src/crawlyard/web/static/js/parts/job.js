@@ -3,27 +3,29 @@ import { eta, host } from "../core/all.js";
 
 const share = (used, of) => (of ? Math.min(1, used / of) : 0);
 
-/** How far it is: as far as its frontier is, or its nearest limit. */
-function way({ state, done, found, pages, bytes, elapsed_s, limits }) {
-  if (state === "completed") return 1;
+/** How far it is: the share of what was found, or, until it has ended, of its nearest limit. */
+function way({ state, ended_at, done, found, pages, bytes, elapsed_s, limits }) {
+  if (ended_at) return state === "completed" && !found ? 1 : share(done, found);
   return Math.max(share(done, found), share(pages, limits?.pages), share(bytes, limits?.bytes), share(elapsed_s, limits?.duration_s));
 }
 
-/** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit". */
-function reason({ state, state_reason, detail, waits_for, damaged }) {
+const STOPPED = "Stopped at its ";
+
+/** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit: 12 of 24 found". */
+function reason({ state, state_reason, outcome, detail, waits_for, damaged }) {
   if (damaged) return "damaged";
   const [wait] = waits_for ?? [];
   const said = (wait?.reason ?? state_reason ?? "").replaceAll("_", " ");
   if (wait) return wait.position ? `#${wait.position} in queue` : `Waiting: ${said}`;
-  if (said === "crawling" || said === "exhausted") return "";
-  return (state !== "completed" && detail) || said.replace(/^limit (.*?)s?$/, "$1 limit");
+  if (state === "completed") return outcome?.startsWith(STOPPED) ? outcome.slice(STOPPED.length) : "";
+  return detail || (said === "crawling" ? "" : said);
 }
 
 /**
  * Return what is known of a job with *news* of it: a JobOut, the row of an event or the
  * progress of a stream. Older news change nothing. All numbers are where a row has them
- * (done, found, eta_p50_s, …), and so are the fields of its spec; title, host, reason, way
- * and eta are to be shown.
+ * (done, found, eta_p50_s, …), and so are the fields of its spec; title, host, reason, way,
+ * eta and shown (its state, or "stopped": by a limit, before all was fetched) are to be shown.
  */
 export function merged(known, news) {
   const { progress, spec, version, ...more } = news;
@@ -41,6 +43,7 @@ export function merged(known, news) {
   return Object.assign(job, {
     title: job.name || at,
     host: job.name ? at : "",
+    shown: job.outcome?.startsWith(STOPPED) ? "stopped" : job.state,
     reason: reason(job),
     why: job.waits_for?.length ? job.waits_for.map((wait) => wait.detail).join("; ") : job.detail,
     way: way(job),
@@ -60,6 +63,7 @@ export function draw(bar, job) {
   if (bar.bad !== bad) bar.lastElementChild.style.transform = `scaleX(${bad})`;
   const percent = String(Math.floor(all * 100));
   if (bar.ariaValueNow !== percent) bar.ariaValueNow = percent;
-  if (bar.dataset.is !== job.state) bar.dataset.is = job.state;
+  const is = job.shown ?? job.state;
+  if (bar.dataset.is !== is) bar.dataset.is = is;
   Object.assign(bar, { all, bad });
 }

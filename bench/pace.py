@@ -1,0 +1,301 @@
+# psutil is of the extra `bench` and without types: only numbers come from it.
+# mypy: disable-error-code="import-not-found,import-untyped"
+"""One job over many hosts, each at its delay: ``python -m bench.pace``.
+
+For some numbers of hosts, latencies and requests at once: pages a second beside what delay and
+latency allow, the gaps between two requests to one host, and CPU. All is counted by the site, which
+is a process of its own, from some seconds after the first request on. Scrapy and Crawlee are
+measured in turns with Crawlyard where the interpreter ``--peers`` has them.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+import psutil
+from tests.many_hosts import address
+
+from bench.pace_site import START
+from bench.workers import environment
+from crawlyard import LOCAL, JobSpec, Scope, Settings, TextMode, Yard
+
+_PEERS = Path(__file__).with_name("peers")
+_OURS = "Crawlyard"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is crawled, and how."""
+
+    hosts: int
+    latency_ms: int
+    at_once: int
+    delay_s: float = 0.5
+    jobs: int = 1  # each of them over as many hosts
+
+    @property
+    def possible(self) -> float:
+        """Return pages a second if no time is lost."""
+        most = self.jobs * self.at_once / (self.latency_ms / 1000)
+        return min(self.hosts / self.delay_s, most)
+
+    @property
+    def gap_s(self) -> float:
+        """Return the gap between two requests to a host if all have an equal share."""
+        return self.hosts / self.possible
+
+
+ROWS = (
+    Row(20, 200, 16),
+    Row(50, 200, 16),
+    Row(200, 200, 64),
+    Row(200, 20, 16),
+    Row(200, 20, 64),
+    Row(1000, 200, 64, delay_s=5.0),
+    Row(200, 20, 16, jobs=50),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one crawler did in the time in which it was measured."""
+
+    seconds: float
+    cpu_s: float
+    requests: int
+    gaps: int
+    least: float
+    p50: float
+    p99: float
+    robots: int
+    robots_s: float
+
+
+@dataclass(slots=True)
+class Served:
+    """The site."""
+
+    process: asyncio.subprocess.Process
+    port: int
+    start: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start = f"http://{address(0)}:{self.port}{START}"
+
+    async def told(self, since: float, until: float) -> dict[str, float]:
+        """Return what came between two instants."""
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("the site has no input or output")
+        self.process.stdin.write(f"{since} {until}\n".encode())
+        told: dict[str, float] = json.loads(await self.process.stdout.readline())
+        return told
+
+    async def begun(self, asker: psutil.Process) -> None:
+        """Return once it was asked; *asker* ends if it cannot."""
+        since = time.monotonic()
+        while not (await self.told(since, time.monotonic()))["requests"]:
+            if asker.status() == psutil.STATUS_ZOMBIE or time.monotonic() > since + 60:
+                raise RuntimeError("the site was not asked")
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def served(row: Row) -> AsyncIterator[Served]:
+    """Serve the hosts of a row until the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "bench.pace_site", str(row.hosts), str(row.latency_ms / 1000)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the site has no output")
+        yield Served(process, int(await process.stdout.readline()))
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def command(who: str, row: Row, site: Served, options: argparse.Namespace) -> list[str]:
+    """Return the command of one crawler, in the current folder; the jobs of ours are queued."""
+    if who != _OURS:
+        script = _PEERS / f"pace_{who.lower()}.py"
+        names = ",".join(address(number) for number in range(row.hosts))
+        return [options.peers, str(script), site.start, str(row.at_once), str(row.delay_s), names]
+    settings = Settings(data_dir=Path(options.folder), database_url=options.database_url)
+    each = row.hosts // row.jobs
+    async with Yard.open(settings) as yard:
+        for job in range(row.jobs):
+            hosts = range(job * each, job * each + each)
+            urls = tuple(f"http://{address(number)}:{site.port}/1" for number in hosts)
+            spec = JobSpec(
+                urls=(site.start,) if row.jobs == 1 else urls,
+                concurrency=row.at_once,
+                delay_s=row.delay_s,
+                scope=Scope.ANY if row.jobs == 1 else Scope.HOST,
+                text=TextMode.NONE,
+                allow_private=True,
+            )
+            await yard.jobs.submit(LOCAL, spec)
+    slots = str(max(row.jobs, 1))
+    work = ("work", "--jobs", slots, "--no-scheduler", "--no-webhooks", "--no-janitor")
+    return [sys.executable, "-m", "crawlyard", *work, "--data-dir", options.folder]
+
+
+@asynccontextmanager
+async def running(
+    line: Sequence[str], options: argparse.Namespace
+) -> AsyncIterator[psutil.Process]:
+    """Run a crawler until the end of the block."""
+    settings = Settings(data_dir=Path(options.folder), database_url=options.database_url)
+    log = Path(options.folder) / "log.txt"
+    with log.open("wb") as out:
+        process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own words
+            line, env=environment(settings), cwd=Path.cwd(), stdout=out, stderr=out
+        )
+        try:
+            yield psutil.Process(process.pid)
+            if process.poll() is not None:
+                raise RuntimeError(log.read_text(errors="replace")[-2000:])
+        finally:
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGKILL)
+            process.wait()
+
+
+def cpu_s(process: psutil.Process) -> float:
+    """Return the CPU time of a process and its children so far."""
+    each = (process, *process.children(recursive=True))
+    return sum(sum(one.cpu_times()[:2]) for one in each)
+
+
+async def taken(who: str, row: Row, options: argparse.Namespace) -> Taken:
+    """Measure one crawler at one row."""
+    with tempfile.TemporaryDirectory() as options.folder:
+        async with served(row) as site:
+            line = await command(who, row, site, options)
+            async with running(line, options) as process:
+                await site.begun(process)
+                # a site of long delays is measured for long enough to see some gaps
+                await asyncio.sleep(options.warm_s + 2 * row.delay_s)
+                began, before = time.monotonic(), cpu_s(process)
+                await asyncio.sleep(options.seconds + 2 * row.delay_s)
+                ended, after = time.monotonic(), cpu_s(process)
+                told = await site.told(began, ended)
+    return Taken(
+        seconds=ended - began,
+        cpu_s=after - before,
+        requests=int(told["requests"]),
+        gaps=int(told["gaps"]),
+        least=told["least"],
+        p50=told["p50"],
+        p99=told["p99"],
+        robots=int(told["robots"]),
+        robots_s=told["robots_s"],
+    )
+
+
+def crawlers(options: argparse.Namespace) -> Iterator[str]:
+    """Yield who is measured."""
+    yield _OURS
+    for name in ("Scrapy", "Crawlee"):
+        found = subprocess.run(  # noqa: S603 - our own words
+            [options.peers, "-c", f"import {name.lower()}"], capture_output=True, check=False
+        )
+        if found.returncode:
+            sys.stderr.write(f"{name} is not installed: left out\n")
+        elif not options.only_ours:
+            yield name
+
+
+COLUMNS = (
+    "crawler",
+    "hosts",
+    "delay",
+    "latency",
+    "at once",
+    "possible/s",
+    "pages/s",
+    "of it",
+    "gap p50",
+    "p99",
+    "of the fair gap",
+    "least",
+    "CPU s per 1,000",
+    "robots.txt of all",
+)
+
+
+def line(who: str, row: Row, rounds: Sequence[Taken]) -> str:
+    """Return a line of the table: medians of some rounds."""
+
+    def middle(of: str) -> float:
+        return float(median(getattr(one, of) for one in rounds))
+
+    rate = median(one.requests / one.seconds for one in rounds)
+    cpu = median(1000 * one.cpu_s / max(one.requests, 1) for one in rounds)
+    hosts = f"{row.hosts}" if row.jobs == 1 else f"{row.jobs} jobs x {row.hosts // row.jobs}"
+    robots = f"{middle('robots_s'):.1f} s" if middle("robots") >= row.hosts - 1 else "-"
+    cells = (
+        who,
+        hosts,
+        f"{row.delay_s:g} s",
+        f"{row.latency_ms} ms",
+        str(row.at_once),
+        f"{row.possible:.0f}",
+        f"{rate:.0f}",
+        f"{100 * rate / row.possible:.0f}%",
+        f"{middle('p50'):.3f}",
+        f"{middle('p99'):.3f}",
+        f"{middle('p99') / row.gap_s:.2f}",
+        f"{min(one.least for one in rounds):.3f}",
+        f"{cpu:.2f}",
+        robots,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+async def measure(options: argparse.Namespace) -> None:
+    """Measure all rows, the crawlers in turns, and write a table."""
+    rows = [row for n, row in enumerate(ROWS) if not options.row or n in options.row]
+    who = list(crawlers(options))
+    sys.stderr.write(f"load {os.getloadavg()[0]:.1f}\n")
+    sys.stdout.write(f"| {' | '.join(COLUMNS)} |\n{'|---' * len(COLUMNS)}|\n")
+    for row in rows:
+        found: dict[str, list[Taken]] = {}
+        for _ in range(options.rounds):
+            for name in who:
+                if name == _OURS or row.jobs == 1:  # the others run one crawl per process
+                    found.setdefault(name, []).append(await taken(name, row, options))
+        for name, rounds in found.items():
+            sys.stdout.write(line(name, row, rounds) + "\n")
+            sys.stdout.flush()
+
+
+def main() -> None:
+    """Measure, and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.pace", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=15.0, help="measured, of each crawl")
+    parser.add_argument("--warm-s", type=float, default=5.0, help="before it is measured")
+    parser.add_argument("--row", type=int, nargs="*", default=[], help="only these, from 0 on")
+    parser.add_argument("--only-ours", action="store_true")
+    parser.add_argument("--peers", default=sys.executable, help="interpreter that has the others")
+    parser.add_argument("--database-url", default="", help="instead of a SQLite file")
+    asyncio.run(measure(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    main()

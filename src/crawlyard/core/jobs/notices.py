@@ -1,0 +1,56 @@
+"""Notices: wakeups as processes on Postgres send them to each other."""
+
+from collections import Counter
+from collections.abc import Collection
+from itertools import islice
+
+from msgspec import DecodeError, Struct, json
+
+from crawlyard.core.jobs.queue import Wakeup
+
+CHANNEL = "crawlyard_due"
+"""The notification channel, in the database of the instance."""
+
+_MOST = 100
+"""Notices sent at once. The rest is found by polling."""
+
+_MOST_BYTES = 7_000  # of a notice: Postgres accepts 8,000
+
+
+class Notice(Struct, frozen=True, kw_only=True, array_like=True):
+    """Wakeups of one kind, due in the same second."""
+
+    at: float  # when the first of them is due, in seconds since 1970
+    needs: str = ""  # see `Wakeup`
+    urgent: bool = False
+    shard: bool = False
+    count: int = 1
+
+
+def written(dues: Collection[Wakeup]) -> list[str]:
+    """Return the notices for *dues*, the soonest first.
+
+    Tags that are too long for a notice are left out: it then wakes workers that find nothing.
+    """
+    firsts: dict[tuple[int, str, bool, bool], float] = {}
+    counts: Counter[tuple[int, str, bool, bool]] = Counter()
+    for due in sorted(dues):
+        at = due.at.timestamp()
+        needs = due.needs if len(json.encode(due.needs)) <= _MOST_BYTES else ""
+        kind = (int(at), needs, due.urgent, due.shard)
+        firsts.setdefault(kind, at)
+        counts[kind] += 1
+    told = (
+        Notice(at=at, needs=needs, urgent=urgent, shard=shard, count=counts[kind])
+        for kind, at in firsts.items()
+        for _, needs, urgent, shard in (kind,)
+    )
+    return [json.encode(notice).decode() for notice in islice(told, _MOST)]
+
+
+def read(text: str) -> Notice | None:
+    """Return the notice in *text*, or ``None`` if it is not one that this version can read."""
+    try:
+        return json.decode(text, type=Notice)
+    except DecodeError:
+        return None

@@ -1,0 +1,33 @@
+"""How a job ended, in a sentence: a job that a limit stopped early is not called completed."""
+
+from collections.abc import Mapping
+
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Usage
+
+LIMIT_REASONS: Mapping[StateReason, str] = {
+    StateReason.LIMIT_PAGES: "page",
+    StateReason.LIMIT_BYTES: "data",
+    StateReason.LIMIT_DURATION: "time",
+    StateReason.LIMIT_ERRORS: "error",
+}
+"""The reasons of jobs that a limit ended, and what the limit is called."""
+
+
+def is_cut_short(job: Job, usage: Usage) -> bool:
+    """Return whether a limit ended the job while URLs were waiting."""
+    return job.state is State.COMPLETED and job.state_reason in LIMIT_REASONS and usage.waiting > 0
+
+
+def outcome_of(job: Job, usage: Usage) -> str:
+    """Return how the job ended; "" while it has not.
+
+    *found* counts URLs, those that are not pages of their own too: redirects and skipped ones.
+    """
+    if not job.state.ended:
+        return ""
+    if is_cut_short(job, usage):
+        limit = LIMIT_REASONS[job.state_reason]
+        return f"Stopped at its {limit} limit: {usage.done:,} of {usage.discovered:,} found"
+    return job.state.value.capitalize()

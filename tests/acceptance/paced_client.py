@@ -1,0 +1,80 @@
+"""A process that asks many hosts at one pace with others, and tells when each request left.
+
+``python -m tests.acceptance.paced_client STORE PORT HOSTS DELAY_S`` asks until its input ends, and
+then writes the host and the instant (monotonic seconds) of each request, as JSON.
+"""
+
+import asyncio
+import json
+import sys
+import time
+from contextlib import suppress
+from datetime import timedelta
+from typing import NoReturn
+
+from crawlyard.clock import SystemClock
+from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.fetch import FetchFailed
+from crawlyard.engine.http.guard import Guard
+from crawlyard.store.open import clock_offset, open_sql_store
+from tests.many_hosts import address
+
+_AT_ONCE = 4
+
+
+class Client:
+    """Sends requests by the engine's own client and gate, as fast as they let it."""
+
+    def __init__(self, gate: HostGate, fetcher: HttpFetcher) -> None:
+        self._gate = gate
+        self._fetcher = fetcher
+        self.sent: list[tuple[str, float]] = []
+
+    async def ask(self, host: str) -> NoReturn:
+        """Ask a host again and again."""
+        while True:
+            slot = await self._gate.acquire(host)
+
+            async def go() -> None:
+                await slot.go()  # noqa: B023 - used in this turn of the loop alone
+                self.sent.append((host, time.monotonic()))
+
+            try:
+                # it may have been closed by a server that is busy
+                with suppress(FetchFailed):
+                    await self._fetcher.fetch(f"http://{host}/0", {}, 1 << 20, go)
+            finally:
+                slot.give()
+
+
+async def main(where: str, port: int, hosts: int, delay_s: float) -> None:
+    """Ask until the input ends; then tell what was sent."""
+    clock = SystemClock()
+    clock.shift(await clock_offset(where, clock))
+    store = await open_sql_store(where)
+    gate = HostGate(clock, store.hosts)
+    fetcher = HttpFetcher(Guard(allow_private=True), timedelta(seconds=30), clock)
+    client = Client(gate, fetcher)
+    names = [f"{address(number)}:{port}" for number in range(hosts)]
+    for name in names:
+        gate.wish("job", name, delay_s, _AT_ONCE)
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(client.ask(name)) for name in names for _ in range(2)]
+    await asyncio.to_thread(sys.stdin.read)
+    failed = [task.exception() for task in tasks if task.done()]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await gate.close()
+    await fetcher.close()
+    await store.close()
+    if failed:
+        raise ExceptionGroup(
+            "requests", [error for error in failed if isinstance(error, Exception)]
+        )
+    sys.stdout.write(json.dumps(client.sent))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
