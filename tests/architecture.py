@@ -117,7 +117,8 @@ KEEPS_TIME = (
     "clock",
     "demo",  # its site writes a log of its own, in real time
 )
-LOADS_LATE = ("", "lazy", "dispatch.postgres", "store.open", "store.db.schema")  # by name, for a quick start
+# by name, for a quick start
+LOADS_LATE = ("", "lazy", "dispatch.postgres", "store.open", "store.db.schema")
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(

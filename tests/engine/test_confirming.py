@@ -178,10 +178,7 @@ async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(
     }
     draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
     schedule = await yard.scheduler.create(LOCAL, draft)
-    for changes in ({}, {}, {"headers": {"X-Other": "1"}}):
-        if changes:
-            schedules = NearSurface(yard.services, LOCAL).schedules
-            await schedules.edit(schedule.id, overrides=overrides | changes)
+    for _ in range(3):
         job = await yard.scheduler.run_now(LOCAL, schedule.id)
         await run(yard, job.id)
 

@@ -20,8 +20,8 @@ from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
-    *("text", "ignore_css", "extract", "keep_html", "keep_anchors"),
-    *("store_noindex", "follow_nofollow", "headers", "user_agent", "max_body"),
+    *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
+    *("follow_nofollow", "headers", "user_agent", "max_body"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 
@@ -39,7 +39,6 @@ class Prior(Struct, frozen=True, kw_only=True):
     page: Page
     body_of: int  # the key of its bodies
     links: tuple[Link, ...] = ()
-    usable: bool = True  # False: it is only compared with
 
 
 Earlier: TypeAlias = Callable[[int], Awaitable[Prior | None]]
@@ -93,17 +92,6 @@ def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -
     return Outcome(target, TargetState.DONE, page, body_of=prior.body_of)
 
 
-def _again(target: Target, before: Page) -> Page:
-    """Return the record of a page that has not changed, as a later run found it."""
-    return replace(
-        before,
-        url=target.origin or target.url,
-        final_url=target.url,
-        depth=target.depth,
-        unchanged_since=before.unchanged_since or before.fetched_at,
-    )
-
-
 def seems_changed(prior: Prior, outcome: Outcome) -> bool:
     """Return whether a text differs from that of *prior*, found by the same rule."""
     after = outcome.page
@@ -132,10 +120,21 @@ def _are_alike(one: Page, other: Page) -> bool:
     )
 
 
+def _again(target: Target, before: Page) -> Page:
+    """Return the record of a page that has not changed, as a later run found it."""
+    return replace(
+        before,
+        url=target.origin or target.url,
+        final_url=target.url,
+        depth=target.depth,
+        unchanged_since=before.unchanged_since or before.fetched_at,
+    )
+
+
 def _is_whole(prior: Prior, spec: JobSpec) -> bool:
     """Return whether the answer was a 200, and all that it led to is known."""
     page = prior.page
-    if not prior.usable or page.status != 200 or page.error is not None or page.truncated:
+    if page.status != 200 or page.error is not None or page.truncated:
         return False
     if page.noindex and not spec.store_noindex:
         return False  # its links were not kept

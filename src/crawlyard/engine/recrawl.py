@@ -6,8 +6,6 @@ proved right. They are judged by every page that is requested all the same.
 
 from collections.abc import Callable, Mapping
 
-from msgspec.structs import replace
-
 from crawlyard.core.crawl.lastmod import ONE_IN, LastmodRecord, says_unchanged
 from crawlyard.core.crawl.page import Outcome, Page, Target, TargetState, Via
 from crawlyard.core.jobs.spec import JobSpec
@@ -62,21 +60,15 @@ class Recrawl:
                 dates[fp] = max(lastmod, dates.get(fp, lastmod))
 
     async def prior(self, target: Target, spec: JobSpec) -> Prior | None:
-        """Return the page of a target in the earlier run, if it can be used again.
-
-        With `confirm_changes`, also one that can only be compared with.
-        """
-        compares = spec.confirm_changes
-        if target.via in _NO_PAGES or not (self._sends_less(target) or compares):
+        """Return the page of a target in the earlier run, if its content can be used again."""
+        if target.via in _NO_PAGES or (self._whole and target.fp not in self._dates):
             return None
         prior = await self._earlier(target.fp)
-        if prior is None or is_usable(prior, spec):
-            return prior
-        return replace(prior, usable=False) if compares else None
+        return prior if prior is not None and is_usable(prior, spec) else None
 
-    def _sends_less(self, target: Target) -> bool:
-        """Return whether a page of the earlier run spares a request, or judges a date."""
-        return not self._whole or target.fp in self._dates
+    async def compared(self, target: Target) -> Prior | None:
+        """Return the page of a target in the earlier run, whether or not it can be used again."""
+        return None if target.via in _NO_PAGES else await self._earlier(target.fp)
 
     def may_spare(self, target: Target) -> bool:
         """Return whether a target may need no request, by a date that is trusted."""
@@ -90,11 +82,7 @@ class Recrawl:
         """Return the page of a target that needs no request, ``None`` if it needs one."""
         prior = await self.prior(target, spec)
         record = self._records[target.host]  # it may have been lost meanwhile
-        if (
-            prior is None
-            or not (prior.usable and record.is_trusted)
-            or not self._says_unchanged(target, prior.page)
-        ):
+        if prior is None or not record.is_trusted or not self._says_unchanged(target, prior.page):
             self._changed.add(target.fp)
             return None
         self._forget(target)
@@ -102,14 +90,12 @@ class Recrawl:
 
     def conditions(self, prior: Prior | None) -> Mapping[str, str]:
         """Return the headers that ask for a page only if it has changed; none: it must be sent."""
-        usable = prior is not None and prior.usable and not self._whole
-        return conditions(prior) if prior is not None and usable else _NONE
+        return _NONE if prior is None or self._whole else conditions(prior)
 
     def done(self, prior: Prior | None, outcome: Outcome) -> None:
         """Judge the date of a page by what a request has found, and forget it."""
         target = outcome.target
-        dated = prior is not None and prior.usable and target.fp in self._dates
-        if prior is not None and dated and _has_changed(prior.page, outcome):
+        if prior is not None and target.fp in self._dates and _has_changed(prior.page, outcome):
             self._judge(target, missed=self._says_unchanged(target, prior.page))
         self._forget(target)
 

@@ -164,14 +164,17 @@ class Visitor:
             NotSent: the host isn't ready yet; nothing has changed.
             AskAgain: it differs from the earlier run, which the next visit confirms.
         """
-        again, prior = self._recrawl, None
+        again, prior, before = self._recrawl, None, None
         try:
             if again is not None:
-                prior = await again.prior(target, self._spec)
+                before = prior = await again.prior(target, self._spec)
+                if before is None and self._spec.confirm_changes:
+                    before = await again.compared(target)
             if target.fp in self._unconfirmed:
                 outcome = await self._confirmed(target, slot)
             else:
                 outcome = await self._outcome(target, slot, prior)
+                self._check_changes(before, outcome)
         finally:
             slot.give()
         if outcome.state is not TargetState.WAITING:
@@ -186,6 +189,7 @@ class Visitor:
             head = target.via is Via.EXTERNAL and not target.tries
             cap = _CAPS.get(target.via)
             asked = self._recrawl.conditions(prior) if self._recrawl is not None else _NO_HEADERS
+            prior = prior if asked else None
             response = await self.ask(target.url, slot.go_soon, cap, asked, head=head)
         except FetchFailed as failure:
             return self._after_failure(target, failure)
@@ -200,12 +204,14 @@ class Visitor:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
             return self._read_sitemap(target, response)
-        outcome = await self._read(target, response, prior if asked else None)
+        return await self._read(target, response, prior)
+
+    def _check_changes(self, before: Prior | None, outcome: Outcome) -> None:
+        """Raise `AskAgain` if a page differs from that of the earlier run, and that matters."""
         confirms = self._spec.confirm_changes and len(self._unconfirmed) < MOST_UNCONFIRMED
-        if confirms and prior is not None and seems_changed(prior, outcome):
-            self._unconfirmed[target.fp] = outcome
+        if confirms and before is not None and seems_changed(before, outcome):
+            self._unconfirmed[outcome.target.fp] = outcome
             raise AskAgain
-        return outcome
 
     async def _confirmed(self, target: Target, slot: Slot) -> Outcome:
         """Return the outcome of a target that is asked again; if that fails, it is the first."""

@@ -163,10 +163,11 @@ class Changes:
             is_new = before is None and place < min(_CAUGHT_UP, behind)
             if not is_new and (before is None or before.ended_at == job.ended_at):
                 continue
-            earlier = [one.job for one in filter(_is_base, ended[place + 1 :])]
-            if before is not None:  # with the same run as before, if it is still there
-                earlier.sort(key=lambda one: one.id != before.base_id)
-            await self._settle(job, earlier)
+            same = [one for one in found if before is not None and one.job.id == before.base_id]
+            bases = filter(
+                _is_base, [*same, *(one for one in ended[place + 1 :] if one not in same)]
+            )
+            await self._settle(job, [one.job for one in bases])
 
     async def runs(
         self, schedule_id: str, limit: int, before: str | None = None
@@ -193,7 +194,8 @@ class Changes:
             job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
             job.event(EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(told)),
         )
-        await self._store.changes.save(_run(job, base.id, now, counts), kept, events)
+        run = _run(job, base.id, now, counts)
+        await self._store.changes.save(run, kept, events if told else ())
 
     async def _compared(
         self, earlier: Job, later: Job, ignored: Ignored | None, bases: Sequence[Job] = ()

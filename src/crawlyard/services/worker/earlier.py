@@ -19,47 +19,50 @@ _log = logging.getLogger(__name__)
 
 
 async def earlier_run(store: Store, job: Job) -> tuple["EarlierRun | None", str]:
-    """Return the run that *job* is based on, or why its pages are fetched, in a sentence.
-
-    A run of a schedule that fetches all pages is only compared with the one before it.
-    """
-    since, schedule_id, whole = job.spec.since, job.origin.schedule_id, False
-    compares = job.spec.confirm_changes
-    if since is None and schedule_id is not None and (compares or job.spec.full_every != 1):
-        since, whole = await store.ticks.base(schedule_id, None), True
+    """Return the run that *job* is based on, or why there is none, in a sentence."""
+    since = job.spec.since
     if since is None:
-        return None, ""
-    before, why = await _job_of(store, job, since)
-    if before is not None and (name := difference(job.spec, before.spec)):
-        why = f"had another setting of {name}"
-    told = f"every page is fetched: job {since} {why}" if why and not whole else ""
-    if before is None or (why and not compares):
-        return None, told
-    return EarlierRun(store.pages, since, whole=whole, usable=not why), told
+        return await _compared_run(store, job), ""
+    if why := await _unlike(store, job, since):
+        return None, f"every page is fetched: job {since} {why}"
+    return EarlierRun(store.pages, since), ""
 
 
-async def _job_of(store: Store, job: Job, since: str) -> tuple[Job | None, str]:
-    """Return the job *since* if its pages may be read for *job*, or why not."""
+async def _compared_run(store: Store, job: Job) -> "EarlierRun | None":
+    """Return the run before one of a schedule that fetches all, to compare it with."""
+    schedule_id, spec = job.origin.schedule_id, job.spec
+    if schedule_id is None or (spec.full_every == 1 and not spec.confirm_changes):
+        return None
+    since = await store.ticks.base(schedule_id, None)
+    if since is None or await _unlike(store, job, since):
+        return None
+    return EarlierRun(store.pages, since, whole=True)
+
+
+async def _unlike(store: Store, job: Job, since: str) -> str:
+    """Return why pages of the job *since* cannot be used for *job*, "" if they can."""
     try:
         before = (await store.jobs.get(since)).job
     except NotFound:
-        return None, "does not exist any more"
+        return "does not exist any more"
     if before.owner != job.owner:
-        return None, "belongs to another user"
-    return (None, "is damaged") if before.damaged else (before, "")
+        return "belongs to another user"
+    if before.damaged:
+        return "is damaged"
+    name = difference(job.spec, before.spec)
+    return f"had another setting of {name}" if name else ""
 
 
 class EarlierRun:
     """Pages of an earlier run; those that are asked for at once are read by one query.
 
-    With *whole*, every page is sent again. Unless it is *usable*, pages are only compared with.
+    With *whole*, they are only compared with: every page is sent again.
     """
 
-    def __init__(self, pages: PageStore, job_id: str, *, whole: bool, usable: bool) -> None:
+    def __init__(self, pages: PageStore, job_id: str, *, whole: bool = False) -> None:
         self._pages = pages
         self._job_id = job_id
         self.whole = whole
-        self._usable = usable
         self._asked: dict[int, asyncio.Future[Prior | None]] = {}
         self._reading: asyncio.Task[None] | None = None
 
@@ -94,14 +97,12 @@ class EarlierRun:
     async def _read(self, fps: list[int]) -> Mapping[int, Prior]:
         pages = await self._pages.of_targets(self._job_id, fps)
         ids = [stored.id for stored, _ in pages.values()]
-        wanted = ids if self._usable else []
-        bodies = await self._pages.bodies(wanted, [Body.LINKS]) if wanted else {}
+        bodies = await self._pages.bodies(ids, [Body.LINKS]) if ids else {}
         return {
             fp: Prior(
                 page=stored.page,
                 body_of=key,
                 links=decoded(bodies.get((stored.id, Body.LINKS), b"[]")),
-                usable=self._usable,
             )
             for fp, (stored, key) in pages.items()
         }
