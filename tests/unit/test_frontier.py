@@ -11,8 +11,9 @@ from crawlyard import Strategy
 from crawlyard.core.crawl.page import Target
 from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import NEVER, HostGate, Slot
+from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders import a_target
-from tests.clock import FakeClock
+from tests.clock import FakeClock, settle
 
 SECOND = timedelta(seconds=1)
 A, B, C = "a.example", "b.example", "c.example"
@@ -174,6 +175,30 @@ async def test_hosts_that_are_ready_at_a_delay_are_served_in_turn(strategy: Stra
 
     first = [A, B, C] if strategy is BREADTH else [C, B, A]
     assert served == first * 3
+
+
+async def test_no_more_hosts_are_asked_of_the_store_than_soon_have_a_slot() -> None:
+    clock, store = FakeClock(), open_in_memory()
+    gate = HostGate(clock, store.hosts)
+    hosts = [f"h{number}.example" for number in range(5)]
+    for host in hosts:
+        gate.wish("job", host, 60.0, 1)
+    turns = HostTurns(Frontier(BREADTH), gate, clock, lambda: None)
+    turns.most_asking = 2
+    for target in targets_of([(host, 0) for host in hosts]):
+        turns.push(target)
+
+    served: list[list[str]] = []
+    for _ in range(4):
+        served.append([])
+        while (turn := turns.next(fetch)) is not None:
+            served[-1].append(turn[0].host)
+        asked = [host for host in hosts if gate.asks(host)]
+        assert len(asked) <= 2
+        await settle()
+    await gate.close()
+
+    assert served == [[], hosts[:2], hosts[2:4], hosts[4:]]
 
 
 async def test_a_host_with_all_its_slots_taken_is_asked_again_when_one_is_given_back() -> None:

@@ -180,6 +180,7 @@ class Crawl:
         self._spec = spec
         self._part.adopt(spec)
         self._politeness.adopt(spec)
+        self._turns.most_asking = 4 * spec.concurrency
         self._discovery.adopt(spec)
         self._state.vetted.clear()
 

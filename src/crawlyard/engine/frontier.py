@@ -112,6 +112,8 @@ class HostTurns:
         self._blocked: set[str] = set()
         self._later: list[tuple[float, int, Target]] = []
         self._order = 0
+        self._asking: set[str] = set()  # parked hosts whose terms are requested from the store
+        self.most_asking = 1  # what is asked of the store too early has lapsed before it is used
 
     def push(self, target: Target) -> None:
         """Add a target that may be fetched as soon as its host is ready."""
@@ -157,7 +159,7 @@ class HostTurns:
         Targets for which *settled* returns true need no request and are dropped.
         """
         self._release()
-        while self._ready:
+        while self._ready and len(self._asking) < self.most_asking:
             place, host = heapq.heappop(self._ready)
             if self._ready_by.get(host) != place:
                 continue  # stale: the host has moved up since
@@ -221,11 +223,14 @@ class HostTurns:
     def _wait_for(self, host: str, wait: float) -> None:
         self._placed.add(host)
         if wait is NEVER:
+            if self._gate.asks(host):
+                self._asking.add(host)
             self._gate.when_ready(host, partial(self._unpark, host))
         else:
             heapq.heappush(self._timed, (self._clock.monotonic() + wait, host))
 
     def _unpark(self, host: str) -> None:
+        self._asking.discard(host)
         self._placed.discard(host)
         self._place(host)
         self._wake()

@@ -200,6 +200,10 @@ class HostGate:
         state = self._hosts[host]
         return state.next_at if state.delay_s else 0.0
 
+    def asks(self, host: str) -> bool:
+        """Return whether the terms or a window of *host* are being requested from the store."""
+        return self._hosts[host].booking
+
     def is_full(self, host: str) -> bool:
         """Return whether *host* is at its rate or concurrency limit right now."""
         state = self._hosts[host]
