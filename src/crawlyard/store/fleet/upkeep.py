@@ -26,7 +26,8 @@ from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.crawl.purge import fold, purge
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.fleet.numbering import number
 from crawlyard.store.jobs.counts import agree, agrees, sum_up
 from crawlyard.store.tables.base import Instant
 from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, events, jobs
@@ -77,19 +78,15 @@ class UpkeepStore(StorePart):
         rows = conn.execute(found.order_by(since, id_).limit(limit)).mappings()
         return [job_of(row) for row in rows]
 
-    @writes
-    def forget(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
+    async def forget(self, before: datetime, rows: int = 1000) -> int:
         """Delete up to *rows* events, deliveries and ticks older than *before*; return how many.
 
         Kept are deliveries that still wait and their events, ticks that wait for their run and,
         while a webhook is active, events that `DeliveryStore.fan_out` has not processed. The newest
         event is always kept: readers continue from its seq.
         """
-        left = rows
-        left -= _deliveries(conn, before, left)
-        left -= _ticks(conn, before, left)
-        left -= _events(conn, before, left)
-        return rows - left
+        await self._database.known(number)  # also those that nobody has read
+        return await self._database.write(partial(_forget, before=before, rows=rows))
 
     async def tidy(self) -> None:
         """Sum up usage and job counts, and correct these if other SQL changed jobs."""
@@ -132,6 +129,14 @@ def _file(conn: Connection) -> Path | None:
     named = "SELECT file FROM pragma_database_list WHERE name = 'main'"
     file = conn.exec_driver_sql(named).scalar_one()
     return Path(file) if file else None
+
+
+def _forget(conn: Connection, before: datetime, rows: int) -> int:
+    left = rows
+    left -= _deliveries(conn, before, left)
+    left -= _ticks(conn, before, left)
+    left -= _events(conn, before, left)
+    return rows - left
 
 
 def _deliveries(conn: Connection, before: datetime, most: int) -> int:
