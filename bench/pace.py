@@ -129,7 +129,7 @@ async def served(row: Row) -> AsyncIterator[Served]:
 
 
 async def command(who: str, row: Row, site: Served, options: argparse.Namespace) -> list[str]:
-    """Return the command of one crawler, in the current folder; the jobs of ours are queued."""
+    """Return the command of one crawler, in the folder of the data; the jobs of ours are queued."""
     if who != _OURS:
         script = _PEERS / f"pace_{who.lower()}.py"
         names = ",".join(address(number) for number in range(row.hosts))
@@ -163,7 +163,7 @@ async def running(
     log = Path(options.folder) / "log.txt"
     with log.open("wb") as out:
         process = subprocess.Popen(  # noqa: ASYNC220, S603 - our own words
-            line, env=environment(settings), cwd=Path.cwd(), stdout=out, stderr=out
+            line, env=environment(settings), cwd=options.folder, stdout=out, stderr=out
         )
         try:
             yield psutil.Process(process.pid)
