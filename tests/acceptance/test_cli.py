@@ -24,7 +24,7 @@ def test_a_crawl_writes_its_pages_and_says_how_it_ended(either: Shell, site: str
 
     assert (ran.returncode, ran.stdout) == (0, "")
     assert re.search(
-        rf"^completed \(exhausted\) in .* · {PAGES} pages, .* · pages.jsonl ",
+        rf"^completed in .* · {PAGES} pages, .* · pages.jsonl ",
         ran.stderr,
         re.MULTILINE,
     )
@@ -367,7 +367,7 @@ def test_too_many_errors_have_a_code_of_their_own(either: Shell) -> None:
         ran = either.run("crawl", url, *FAST, "--max-errors", "1")
 
     assert ran.returncode == 12
-    assert "completed (limit_errors)" in ran.stderr
+    assert "stopped at its error limit: " in ran.stderr
 
 
 def test_a_job_waits_for_its_next_attempt_until_it_is_told_to_run_now(shell: Shell) -> None:

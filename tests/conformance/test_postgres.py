@@ -40,7 +40,6 @@ T = TypeVar("T")
 
 ME = text("SELECT pg_backend_pid()")
 END_ME = text("SELECT pg_terminate_backend(pg_backend_pid())")
-LOCKED = text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
 END_OTHERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -401,27 +400,6 @@ async def test_closing_waits_for_what_is_being_written(postgres_url: str) -> Non
     again = await open_sql_store(postgres_url)
     assert len(await again.jobs.find(JobQuery(), 100)) == 20
     await again.close()
-
-
-async def test_events_get_their_numbers_in_the_order_of_commits(
-    database: PostgresDatabase, store: Store
-) -> None:
-    slow, quick = a_job(), a_job()
-
-    def add_slowly(conn: Connection) -> None:
-        add_jobs(conn, [slow], told=[its_event(slow)])
-        # its event has its number, and others have all the time to overtake it
-        conn.execute(text("SELECT pg_sleep(0.3)"))
-
-    adding = asyncio.ensure_future(database.write(add_slowly))
-    while not await database.read(lambda c: c.scalar(LOCKED)):
-        pass
-    await store.jobs.add(quick, its_event(quick))
-    seen = await store.events.events()
-    await adding
-
-    assert [e.subject for e in seen] == [slow.id, quick.id]
-    assert await store.events.events() == seen
 
 
 class SkewedClock(SystemClock):

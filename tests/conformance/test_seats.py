@@ -106,7 +106,8 @@ async def test_the_seats_of_the_dead_and_of_their_children_are_free_but_not_thei
         "w12": 0,
         "w3": 0,
     }
-    assert terms["w1"].first_at == NOW + 5 * SECOND
+    assert terms["w1"].first_at is not None
+    assert terms["w1"].first_at >= NOW + 5 * SECOND
 
 
 async def test_requests_under_way_keep_their_seats_also_when_nothing_more_is_wanted(

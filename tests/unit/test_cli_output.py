@@ -288,7 +288,7 @@ def test_the_last_line_of_a_crawl_says_it_all() -> None:
     job = job_out(State.COMPLETED, StateReason.LIMIT_PAGES)
 
     assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
-        "Stopped at its page limit: 210 of 400 found · 24 s · 200 pages, 6.1 MB"
+        "stopped at its page limit: 210 of 400 found in 24 s · 200 pages, 6.1 MB"
         ", 2 failed (1 timeout, 1 http_4xx) · pages.jsonl 6.1 MB"
     )
 

@@ -38,8 +38,11 @@ SOME: dict[str, object] = {
         name: ["x"]
         for name in ("include", "exclude", "sitemaps", "allow_addresses", "tags", "worker_tags")
     },
+    "ignore_css": [".ad"],
+    "ignore_text": ["re:^a"],
     **dict.fromkeys(("limits_pages", "limits_bytes", "limits_errors", "max_depth"), Ceiling(5)),
     **dict.fromkeys(("ignore_robots", "follow_nofollow", "store_noindex", "allow_private"), True),
+    "confirm_changes": True,
 }
 OPTIONS = {field.path: field.path.replace(".", "_") for field in SHOWN}
 

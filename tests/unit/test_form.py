@@ -67,6 +67,9 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "extract": PAIRS,
         "since": st.none() | st.uuids().map(str),
         "full_every": st.none() | st.integers(1, 1000),
+        "noise_after": st.none() | st.integers(2, 10),
+        "ignore_text": st.sampled_from([(), ("re:^Updated ", "re:x")]),
+        "ignore_css": st.sampled_from([(), (".ad", "#clock > b")]),
         "retention_s": st.none() | st.just(FOREVER_S) | SPANS,
         "webhooks": lists().map(lambda urls: tuple(JobWebhook(url=url) for url in urls)),
     }

@@ -31,14 +31,14 @@ def exit_code(job: JobOut) -> int:
 
 
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
-    """Return what became of the job: ``Completed · 24 s · 498 pages, …``."""
+    """Return what became of the job: ``completed in 24 s · 498 pages, …``."""
     failed = ", ".join(f"{words.number(g.count)} {g.kind}" for g in groups)
     pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
     if job.usage.unchanged:
         pages += f", {words.number(job.usage.unchanged)} unchanged"
     if groups:
         pages += f", {words.number(sum(g.count for g in groups))} failed ({failed})"
-    parts = [state_words(job), words.span(job.usage.duration_s), pages]
+    parts = [f"{state_words(job)} in {words.span(job.usage.duration_s)}", pages]
     return " · ".join([*parts, saved] if saved else parts)
 
 

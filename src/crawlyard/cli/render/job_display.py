@@ -146,7 +146,7 @@ def title(job: JobOut) -> str:
 def state_words(job: JobOut) -> str:
     """Return the state, and its reason where that says more."""
     if job.state == "completed":
-        return job.outcome
+        return job.outcome[:1].lower() + job.outcome[1:]
     if job.state == "running" or job.state_reason == "by_user":
         return job.state
     return f"{job.state} ({job.state_reason})"
