@@ -7,6 +7,7 @@ from itertools import chain
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.core.jobs.spec import check_worker_tags
+from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import HostGate
@@ -38,6 +39,7 @@ class WorkerFactory:
         clock: Clock,
         dispatcher: Dispatcher,
         progress: ProgressTracker,
+        measures: Measures,
         *,
         alone: bool,
     ) -> None:
@@ -46,6 +48,7 @@ class WorkerFactory:
         self._clock = clock
         self._dispatcher = dispatcher
         self._progress = progress
+        self._measures = measures
         self._alone = alone
         seated = worker_id()
         self._gate = HostGate(clock, store.hosts, seated, settings.lease)
@@ -75,6 +78,7 @@ class WorkerFactory:
             Invalid: one of its tags is invalid.
         """
         name, settings = next(self._names), self._settings
+        self._measures.workers.add(name)
         tags = settings.worker_tags if tags is None else tags
         check_worker_tags("worker_tags", tags)
         rules = ClaimRules(
@@ -105,15 +109,17 @@ class WorkerFactory:
 
     def worker_context(self) -> WorkerContext:
         """Return what the jobs of one worker share; the host gate is shared by all workers."""
+        store, settings, measures = self._store, self._settings, self._measures
         return WorkerContext(
-            store=self._store,
+            store=store,
             clock=self._clock,
             tools=Tools(self._clock, self._gate, self._heavy),
             robots=self._robots,
-            recorder=Recorder(self._store.frontier, self._clock, self._settings.lease),
+            recorder=Recorder(store.frontier, self._clock, settings.lease, measures.checkpoints),
             progress=self._progress,
-            agent=self._settings.user_agent,
-            fetcher=partial(HttpFetcher, ca_file=self._settings.ca_file),
+            agent=settings.user_agent,
+            fetcher=partial(HttpFetcher, ca_file=settings.ca_file, measured=measures.requests),
+            measures=measures,
         )
 
     async def close(self) -> None:

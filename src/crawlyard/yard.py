@@ -10,6 +10,7 @@ from crawlyard.bus.base import Bus
 from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
+from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.dispatch.pipes import PipeDispatcher
@@ -66,8 +67,9 @@ class Yard:
         self._made: worker_factory.WorkerFactory | None = None
         self.bus = _bus(settings, clock)
         self.progress = ProgressTracker(self.bus)
+        self._measures = Measures()
         self.services = Services(
-            settings, store, clock, self._dispatcher, self.bus, self.worker_context
+            settings, store, clock, self._dispatcher, self.bus, self.worker_context, self._measures
         )
         self.policy = self.services.policy
         self.jobs = self.services.jobs
@@ -166,6 +168,7 @@ class Yard:
                 self.clock,
                 self._dispatcher,
                 self.progress,
+                self._measures,
                 alone=self.settings.database_url == IN_MEMORY,
             )
         return self._made

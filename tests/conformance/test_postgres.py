@@ -40,6 +40,7 @@ T = TypeVar("T")
 
 ME = text("SELECT pg_backend_pid()")
 END_ME = text("SELECT pg_terminate_backend(pg_backend_pid())")
+LOCK_WAITS = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 END_OTHERS = text(
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
     "WHERE pid <> pg_backend_pid() AND datname = current_database()"
@@ -64,6 +65,29 @@ def server(postgres_server: Server, postgres_url: str) -> Server:
     if str(postgres_server.folder) not in make_url(postgres_url).normalized_query.get("host", ()):
         pytest.skip("the Postgres of CRAWLYARD_TEST_POSTGRES_URL is not ours to stop")
     return postgres_server
+
+
+async def test_waits_for_a_connection_and_for_a_lock_are_measured(postgres_url: str) -> None:
+    database = PostgresDatabase(make_url(postgres_url), connections=1)
+    lock = text("LOCK TABLE settings")
+    try:
+        store = Store.on(database)
+        assert await store.upkeep.lock_waits() == 0
+        assert store.waits is not None
+        with psycopg.connect(postgres_url) as other:
+            other.execute("LOCK TABLE settings")
+            held = asyncio.create_task(database.write(lambda conn: conn.execute(lock).close()))
+            while other.execute(LOCK_WAITS).fetchone() != (1,):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            counted = sum(store.waits.counts)
+            queued = asyncio.create_task(store.upkeep.lock_waits())  # the only one is taken
+            await asyncio.sleep(0.05)
+        await held
+        assert await queued == 0
+        assert sum(store.waits.counts) == counted + 1
+        assert store.waits.total_s > 0.04
+    finally:
+        await database.close()
 
 
 async def test_sessions_that_were_ended_meanwhile_are_replaced(

@@ -39,12 +39,16 @@ async def test_a_lost_shard_moves_while_the_others_go_on(store: Store) -> None:
     second = await joined(store, "w2")
     assert second is not None
 
-    taken = await store.leases.take_back(NOW, {"w2"}, requeued)
+    counts: list[int] = []
+    taken = await store.leases.take_back(NOW, {"w2"}, requeued, counts.append)
+    free = await store.spread.free()
     third = await joined(store, "w3")
 
     assert taken == []
+    assert counts == [1]
     assert third is not None
     assert third.lease.shard == second.lease.shard
+    assert await store.spread.free() == free - 1
     assert third.job.isolated, "a shard that a worker died of runs alone"
     late = await sent(store, second.lease, a_batch(outcomes=[done(targets()[0])]))
     assert late.order is Order.LOST

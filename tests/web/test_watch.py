@@ -112,7 +112,9 @@ async def test_a_user_sees_the_hosts_and_jobs_that_are_his(rig: Rig) -> None:
 
 async def test_the_figures_are_what_prometheus_reads(rig: Rig) -> None:
     await rig.job(priority="high")
+    rig.yard.services.measures.workers.add("w1")
     await rig.yard.store.workers.beat(a_report())
+    await rig.yard.store.workers.beat(a_report(id="elsewhere", quiet=True))
     await rig.clock.advance(timedelta(seconds=3))
 
     answer = await rig.get("/metrics")
@@ -129,9 +131,25 @@ async def test_the_figures_are_what_prometheus_reads(rig: Rig) -> None:
     assert figure("crawlyard_jobs", "pending", "high") == 1
     assert figure("crawlyard_jobs", "running", "low") == 0
     assert figure("crawlyard_job_wait_seconds") == 3
-    assert figure("crawlyard_worker_url_errors_total", "w1", "timeout") == 2
-    assert figure("crawlyard_dispatch_delay_seconds_bucket", "w1", "0.01") == 4
-    assert figure("crawlyard_dispatch_delay_seconds_count", "w1") == 4
+    assert figure("crawlyard_workers", "idle") == 1
+    assert figure("crawlyard_workers", "quiet") == 1
+    assert figure("crawlyard_slots") == 8
+    assert figure("crawlyard_shards_free") == 0
+    assert figure("crawlyard_worker_slots") == 4, "of this process alone"
+    assert figure("crawlyard_worker_pages_total") == 12
+    assert figure("crawlyard_worker_url_errors_total", "timeout") == 2
+    assert figure("crawlyard_dispatch_delay_seconds_bucket", "0.01") == 4
+    assert figure("crawlyard_dispatch_delay_seconds_count") == 4
+
+
+async def test_a_server_without_a_worker_has_no_figures_of_one(rig: Rig) -> None:
+    await rig.yard.store.workers.beat(a_report())
+
+    text = (await rig.get("/metrics")).text
+
+    assert "crawlyard_slots 4.0" in text
+    assert "crawlyard_worker_" not in text
+    assert "crawlyard_checkpoint_" not in text
 
 
 async def test_what_cannot_be_asked_is_refused(rig: Rig) -> None:

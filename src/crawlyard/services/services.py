@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from crawlyard.bus.base import Bus
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
+from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.lazy import lazily
@@ -72,11 +73,13 @@ class Services:
         dispatcher: Dispatcher,
         bus: Bus,
         worker_context: Callable[[], "WorkerContext"],
+        measures: Measures,
     ) -> None:
         self.store = store
         self.clock = clock
         self.settings = settings
         self.bus = bus
+        self.measures = measures  # by the workers of this process
         self._dispatcher = dispatcher
         self._worker_context = worker_context
         self.policy = Policy(store)

@@ -11,6 +11,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import fields
 
+from crawlyard.core.overview.measures import Timing
 from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.users import CredentialStore, UserStore
@@ -73,6 +74,7 @@ class Store(Struct, frozen=True, kw_only=True):
     inquiries: InquiryStore
     overview: OverviewStore
     upkeep: UpkeepStore
+    waits: Timing | None  # of transactions for a connection of the pool; None: there is no pool
     check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema
     close: Callable[[], Awaitable[None]]  # waits for transactions under way
 
@@ -82,6 +84,7 @@ class Store(Struct, frozen=True, kw_only=True):
         parts: dict[str, Any] = {
             field.name: field.type(database)
             for field in fields(cls)
-            if field.name not in {"check", "close"}
+            if field.name not in {"waits", "check", "close"}
         }
-        return cls(**parts, check=partial(check, database, database.name), close=database.close)
+        asked = partial(check, database, database.name)
+        return cls(**parts, waits=database.waits, check=asked, close=database.close)

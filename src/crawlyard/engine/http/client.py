@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.overview.measures import Requests
 from crawlyard.engine.http.connect import Connector
 from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver
@@ -27,8 +28,10 @@ class HttpFetcher:
         clock: Clock,
         names: Resolver | None = None,
         ca_file: Path | None = None,
+        measured: Requests | None = None,
     ) -> None:
         self._clock = clock
+        self._measured = measured or Requests()
         self._timeout_s = timeout.total_seconds()
         self._connector = Connector(guard, names or Resolver(MOST_NAMES), ca_file)
         self._pool = ConnectionPool()
@@ -49,8 +52,13 @@ class HttpFetcher:
             parser = ResponseParser(max_body, decodes=not head, head=head)
             incoming, waited_s = await self._asked(url, request, parser, go)
         except (OSError, RuntimeError, ValueError) as error:
-            raise failure_of(error, self._timeout_s) from error
-        return incoming.response(round((self._clock.monotonic() - started - waited_s) * 1000))
+            failure = failure_of(error, self._timeout_s)
+            self._measured.failures[failure.kind] += 1
+            raise failure from error
+        took_s = self._clock.monotonic() - started - waited_s
+        response = incoming.response(round(took_s * 1000))
+        self._measured.answered(response.status, took_s)
+        return response
 
     async def close(self) -> None:
         """Close the connections."""

@@ -1,10 +1,14 @@
-"""Metrics for Prometheus, read from the store on each request.
+"""Metrics for Prometheus: of the instance, read from the store, and of one worker process.
+
+Labels stay the same over restarts, and name no user, URL or site.
 
 Source: Prometheus, "Metric and label naming" and "Exposition formats".
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from itertools import accumulate
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
@@ -24,7 +28,8 @@ from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.core.overview.measures import Measures, Timing
+from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.services.worker.reporting import ALIVE
 from crawlyard.store.store import Store
@@ -34,22 +39,33 @@ MEDIA_TYPE = CONTENT_TYPE_LATEST
 _FIRST_DAY = date(2000, 1, 1)
 
 
+class ProcessValues(Struct, frozen=True, kw_only=True):
+    """A snapshot of what the workers of one process have done."""
+
+    workers: Sequence[WorkerReport]
+    measures: Measures
+    connection_waits: Timing | None  # for the database; None: it needs no pool
+
+
 class MetricValues(Struct, frozen=True, kw_only=True):
     """A snapshot of all metrics."""
 
     jobs: Mapping[tuple[State, Priority], int]
     longest_wait: timedelta  # of the job that has been due longest
+    free_shards: int
     used: Usage  # by all jobs that ever ran
     schedules_late: timedelta  # by how much the next tick is overdue
     undelivered: timedelta  # how long the oldest due delivery has waited
     workers: Sequence[WorkerReport]  # those alive
     held_hosts: int
     store_latency_s: float  # of one small read
+    lock_waits: int | None  # None: the database has no sessions that wait for each other
     reach: BusReach  # of the bus of this process
+    process: ProcessValues
 
 
-async def figures(store: Store, bus: Bus, clock: Clock) -> MetricValues:
-    """Return the current metrics of the whole instance."""
+async def figures(store: Store, bus: Bus, clock: Clock, measures: Measures) -> MetricValues:
+    """Return the current metrics of the whole instance, and of the workers of this process."""
     now, wall = clock.now(), clock.wall()
     began = clock.monotonic()
     next_at = await store.ticks.next_at()
@@ -60,14 +76,27 @@ async def figures(store: Store, bus: Bus, clock: Clock) -> MetricValues:
     return MetricValues(
         jobs=await store.jobs.counts(),
         longest_wait=await store.queue.longest_wait(now),
+        free_shards=await store.spread.free(),
         used=_total(await store.users.days(None, _FIRST_DAY)),
         schedules_late=none if next_at is None else max(none, wall - next_at),
         undelivered=none if due_at is None else max(none, now - due_at),
         workers=reports,
         held_hosts=len({h.host for r in reports for h in r.hosts if h.is_held(now)}),
         store_latency_s=latency_s,
+        lock_waits=await store.upkeep.lock_waits(),
         reach=bus.reach,
+        process=_process(store, reports, measures),
     )
+
+
+async def process_figures(store: Store, measures: Measures) -> ProcessValues:
+    """Return the current metrics of the workers of this process alone."""
+    return _process(store, await store.workers.find(), measures)
+
+
+def _process(store: Store, reports: Iterable[WorkerReport], measures: Measures) -> ProcessValues:
+    mine = [report for report in reports if report.id in measures.workers]
+    return ProcessValues(workers=mine, measures=measures, connection_waits=store.waits)
 
 
 def _total(days: Mapping[date, Usage]) -> Usage:
@@ -80,7 +109,7 @@ def _total(days: Mapping[date, Usage]) -> Usage:
 # --- as text
 
 
-def exposed(figures: MetricValues) -> str:
+def exposed(figures: MetricValues | ProcessValues) -> str:
     """Return *figures* as text."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(figures))
@@ -88,13 +117,26 @@ def exposed(figures: MetricValues) -> str:
 
 
 class _Collector(Collector):
-    def __init__(self, figures: MetricValues) -> None:
+    def __init__(self, figures: MetricValues | ProcessValues) -> None:
         self._figures = figures
 
     def collect(self) -> Iterable[Metric]:
-        yield from _of_jobs(self._figures)
-        yield from _of_work(self._figures)
-        yield from _of_workers(self._figures.workers)
+        found = self._figures
+        if isinstance(found, MetricValues):
+            yield from _of_jobs(found)
+            yield from _of_work(found)
+            yield from _of_fleet(found)
+            found = found.process
+        yield _build()
+        if found.measures.workers:
+            yield from _of_workers(found.workers)
+            yield from _of_measures(found.measures)
+        if found.connection_waits is not None:
+            yield _histogram(
+                "crawlyard_database_connection_wait_seconds",
+                "How long transactions waited for a connection of this process's pool.",
+                found.connection_waits,
+            )
 
 
 def _of_jobs(figures: MetricValues) -> Iterator[Metric]:
@@ -138,51 +180,116 @@ def _of_work(figures: MetricValues) -> Iterator[Metric]:
     if figures.reach is not BusReach.PROCESS:
         well = figures.reach is BusReach.YARD
         yield _gauge("crawlyard_redis_up", "Whether Redis answers this server.", float(well))
+
+
+def _build() -> Metric:
     info = GaugeMetricFamily("crawlyard_build_info", "The version.", labels=("version",))
     info.add_metric((VERSION,), 1)
-    yield info
+    return info
 
 
-def _of_workers(workers: Iterable[WorkerReport]) -> Iterator[Metric]:
-    labels = ("worker",)
-    slots = GaugeMetricFamily("crawlyard_worker_slots", "Jobs it runs at once.", labels=labels)
-    running = GaugeMetricFamily("crawlyard_worker_jobs", "Jobs it runs now.", labels=labels)
-    memory = GaugeMetricFamily(
-        "crawlyard_worker_memory_bytes", "Resident memory of its process.", labels=labels
+def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
+    workers = GaugeMetricFamily("crawlyard_workers", "Workers by state.", labels=("state",))
+    states = Counter(worker.state(alive=True) for worker in figures.workers)
+    for state in WorkerState:
+        if state is not WorkerState.GONE:
+            workers.add_metric((state,), states[state])
+    yield workers
+    yield _gauge(
+        "crawlyard_slots",
+        "Jobs and shards that all workers run at once.",
+        sum(worker.slots for worker in figures.workers),
     )
-    pages = CounterMetricFamily(
-        "crawlyard_worker_pages", "Pages it stored since it began.", labels=labels
+    yield _gauge(
+        "crawlyard_slots_used",
+        "Jobs and shards that all workers run now.",
+        sum(len(worker.running) for worker in figures.workers),
     )
-    errors = CounterMetricFamily(
-        "crawlyard_worker_url_errors",
-        "URLs that failed since it began.",
-        labels=("worker", "kind"),
+    yield _gauge(
+        "crawlyard_shards_free", "Shards that wait for a worker.", float(figures.free_shards)
     )
-    waits = HistogramMetricFamily(
+    if figures.lock_waits is not None:
+        yield _gauge(
+            "crawlyard_database_lock_waits",
+            "Sessions of the database that wait for a lock now.",
+            figures.lock_waits,
+        )
+
+
+def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
+    """Return what the workers of this process report of themselves, added up."""
+    slots = sum(worker.slots for worker in workers)
+    yield _gauge("crawlyard_worker_slots", "Jobs that this process runs at once.", slots)
+    running = sum(len(worker.running) for worker in workers)
+    yield _gauge("crawlyard_worker_jobs", "Jobs that this process runs now.", running)
+    yield _gauge(
+        "crawlyard_worker_memory_bytes",
+        "Resident memory of this process.",
+        max((worker.memory_bytes for worker in workers), default=0),
+    )
+    pages = sum(worker.pages for worker in workers)
+    yield _counter("crawlyard_worker_pages", "Pages that this process stored.", pages)
+    errors: Counter[str] = Counter()
+    waits = Timing(bounds_s=WAIT_BOUNDS_S)
+    for worker in workers:
+        errors.update(worker.errors)
+        waits.counts = [a + b for a, b in zip(waits.counts, worker.waits, strict=True)]
+        waits.total_s += worker.waited_s
+    yield _counted(
+        "crawlyard_worker_url_errors", "URLs that failed in this process.", "kind", errors
+    )
+    yield _histogram(
         "crawlyard_dispatch_delay_seconds",
         "From the instant at which a job was due to its claim.",
-        labels=labels,
+        waits,
     )
-    for worker in workers:
-        own = (worker.id,)
-        slots.add_metric(own, worker.slots)
-        running.add_metric(own, len(worker.running))
-        memory.add_metric(own, worker.memory_bytes)
-        pages.add_metric(own, worker.pages)
-        for kind, count in sorted(worker.errors.items()):
-            errors.add_metric((worker.id, kind), count)
-        waits.add_metric(own, _buckets(worker.waits), worker.waited_s)
-    yield from (slots, running, memory, pages, errors, waits)
 
 
-def _buckets(counts: Iterable[int]) -> list[tuple[str, float]]:
-    """Return what a histogram counts: of each bound, all that is not above it."""
-    bounds = [*(f"{bound:g}" for bound in WAIT_BOUNDS_S), "+Inf"]
-    total, buckets = 0, []
-    for bound, count in zip(bounds, counts, strict=False):
-        total += count
-        buckets.append((bound, float(total)))
-    return buckets
+def _of_measures(measures: Measures) -> Iterator[Metric]:
+    yield _histogram(
+        "crawlyard_checkpoint_seconds",
+        "How long transactions took that store pages.",
+        measures.checkpoints,
+    )
+    yield _histogram(
+        "crawlyard_claim_seconds",
+        "How long it took to claim a job or a shard that was there.",
+        measures.claims,
+    )
+    requests = measures.requests
+    yield _histogram(
+        "crawlyard_fetch_seconds",
+        "From the start of a request to its whole response, without waits for the host's turn.",
+        requests.took,
+    )
+    yield _counted(
+        "crawlyard_responses", "Responses by class of status.", "class", requests.statuses
+    )
+    yield _counted(
+        "crawlyard_request_failures",
+        "Requests without a usable response.",
+        "kind",
+        requests.failures,
+    )
+    yield _counter(
+        "crawlyard_takeovers",
+        "Jobs and shards that this process took back from lost workers.",
+        measures.takeovers,
+    )
+
+
+def _histogram(name: str, text: str, timing: Timing) -> Metric:
+    """Return a histogram; it counts for each bound all that is not above it."""
+    bounds = [*(f"{bound:g}" for bound in timing.bounds_s), "+Inf"]
+    sums = zip(bounds, map(float, accumulate(timing.counts)), strict=True)
+    return HistogramMetricFamily(name, text, buckets=[*sums], sum_value=timing.total_s)
+
+
+def _counted(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in sorted(counts.items()):
+        family.add_metric((str(value),), count)
+    return family
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:

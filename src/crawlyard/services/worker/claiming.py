@@ -10,6 +10,7 @@ from msgspec import Struct
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Preemption
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.overview.measures import Timing
 from crawlyard.dispatch.base import Listener
 from crawlyard.store.store import Store
 
@@ -71,6 +72,7 @@ class Claiming:
         free: Callable[[], int | None],
         begin: Callable[[Claim], object],
         give_up: Callable[[str, int], object],
+        took: Timing | None = None,
     ) -> None:
         self._worker = worker
         self._store = store
@@ -79,6 +81,7 @@ class Claiming:
         self._free = free
         self._begin = begin
         self._give_up = give_up
+        self._took = took or Timing()  # told the duration of each claim that found something
         self._at_once = 1
         self._looked_at = -LOOK_EVERY_S
         self._joins_at = self._asks_at = clock.monotonic()
@@ -95,7 +98,7 @@ class Claiming:
             # claiming one by one, a worker with many slots would spend its time on round trips;
             # once nothing is found, one claim at a time is enough again
             askers = [self._asker(free - n) for n in range(min(free, self._at_once))]
-            got = await _together([self._next(asker) for asker in askers])
+            got = await _together([self._timed(asker) for asker in askers])
             self._at_once = 1 if got[0] is None else min(_MOST_AT_ONCE, 2 * self._at_once)
             if None in got:
                 await self._ask()
@@ -107,6 +110,13 @@ class Claiming:
         """Return the asker for the next job while *free* slots are free."""
         rules = self._rules
         return Asker(self._worker, rules.tags, rules.least(free), rules.only)
+
+    async def _timed(self, asker: Asker) -> Claim | None:
+        began = self._clock.monotonic()
+        claim = await self._next(asker)
+        if claim is not None:
+            self._took.add(self._clock.monotonic() - began)
+        return claim
 
     async def _next(self, asker: Asker) -> Claim | None:
         """Claim a job, or a shard of a running one, whichever is first in the queue."""

@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from crawlyard.clock import Clock
@@ -31,8 +32,16 @@ _log = logging.getLogger(__name__)
 class Reclaimer:
     """Queues the jobs of dead workers again, on behalf of the worker *name*."""
 
-    def __init__(self, name: str, store: Store, clock: Clock, liveness: Liveness) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: Store,
+        clock: Clock,
+        liveness: Liveness,
+        took: Callable[[int], object] = lambda _: None,
+    ) -> None:
         self._name = name
+        self._took = took  # told how many leases were taken back
         self._store = store
         self._clock = clock
         self._liveness = liveness
@@ -69,9 +78,9 @@ class Reclaimer:
         if dead := self._liveness.dead(others):
             # first, so that who claims one of their jobs finds the hosts free
             await self._store.hosts.leave(*dead)
-            taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost)
+            taken += await leases.take_back(_NEVER_LAPSED, dead, self._lost, self._took)
         if now >= self._excused_until:
-            taken += await leases.take_back(self._clock.now(), (), self._lost)
+            taken += await leases.take_back(self._clock.now(), (), self._lost, self._took)
         for job in taken:
             _log.warning("the worker of job %s was lost; it is %s now", job.id, job.state)
         self._liveness.sweep(others)

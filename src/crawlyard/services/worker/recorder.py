@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease
+from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.crawl.frontier import FrontierStore
 
@@ -20,8 +21,15 @@ make four hundred commits a second. A batch that ends a crawl does not wait."""
 class Recorder:
     """Collects batches and records them together."""
 
-    def __init__(self, frontier: FrontierStore, clock: Clock, lease: timedelta) -> None:
+    def __init__(
+        self,
+        frontier: FrontierStore,
+        clock: Clock,
+        lease: timedelta,
+        took: Timing | None = None,
+    ) -> None:
         self._frontier = frontier
+        self._took = took or Timing()  # told the duration of each transaction
         self._clock = clock
         self.lease = lease  # the duration by which each checkpoint renews a lease
         self._waiting: list[_Waiting] = []
@@ -53,6 +61,7 @@ class Recorder:
 
     async def _write(self, taken: Sequence[_Waiting]) -> None:
         entries = [(lease, batch) for lease, batch, _ in taken]
+        began = self._clock.monotonic()
         try:
             answers = await self._frontier.record(entries, self._clock.now(), self.lease)
         except Exception as error:  # noqa: BLE001 - it is passed on to the callers
@@ -64,6 +73,7 @@ class Recorder:
                 if not future.done():
                     future.set_exception(error)
             return
+        self._took.add(self._clock.monotonic() - began)
         for (*_, future), answer in zip(taken, answers, strict=True):
             if not future.done():
                 future.set_result(answer)

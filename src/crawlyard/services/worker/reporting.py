@@ -3,10 +3,10 @@
 import itertools
 import logging
 import os
-from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
+from crawlyard.core.overview.measures import Timing
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.errors import StoreUnavailable
@@ -46,8 +47,7 @@ class Counters(Struct):
     pages: int = 0
     bytes: int = 0
     errors: Counter[str] = field(default_factory=Counter)  # by kind
-    waits: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS_S) + 1))
-    waited_s: float = 0.0
+    waits: Timing = field(default_factory=partial(Timing, bounds_s=WAIT_BOUNDS_S))
 
     def recorded(self, batch: Batch) -> None:
         """Count a batch that was written."""
@@ -58,9 +58,7 @@ class Counters(Struct):
 
     def began(self, job: Job, now: datetime) -> None:
         """Count a claimed job and how long it was due before it was claimed."""
-        wait_s = max(0.0, (now - job.due_at).total_seconds())
-        self.waits[bisect_left(WAIT_BOUNDS_S, wait_s)] += 1
-        self.waited_s += wait_s
+        self.waits.add(max(0.0, (now - job.due_at).total_seconds()))
 
 
 class _Mark(NamedTuple):
@@ -119,8 +117,8 @@ class Reporter:
             pages=counters.pages,
             bytes=counters.bytes,
             errors=dict(counters.errors),
-            waits=tuple(counters.waits),
-            waited_s=round(counters.waited_s, 3),
+            waits=tuple(counters.waits.counts),
+            waited_s=round(counters.waits.total_s, 3),
             pages_per_s=round(pages_per_s, 2),
             memory_bytes=_memory(),
             cpu=round(cpu, 2),

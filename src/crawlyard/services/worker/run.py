@@ -23,6 +23,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import milestones
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import Scope, Strategy
+from crawlyard.core.overview.measures import Measures
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.discovery import starts_of
 from crawlyard.engine.http.fetch import MakeFetcher
@@ -75,6 +76,7 @@ class WorkerContext(Struct, frozen=True):
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
     counters: Counters = field(default_factory=Counters)
+    measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
 
 

@@ -30,6 +30,7 @@ from crawlyard.store.store import Store
 POLL_EVERY = timedelta(seconds=1)  # finds work that no wake-up announced
 _RETRY_EVERY = timedelta(seconds=1)  # while the store is unavailable
 _CHECK_EVERY = timedelta(seconds=2)  # of the schema's version
+_LOOKS_WITHIN_S = 10.0  # of an overloaded store, a look takes seconds
 PATIENCE_ALONE_S = 5.0
 """How long a single-job worker with nothing running waits for an unavailable store."""
 
@@ -81,7 +82,9 @@ class Worker:
         self._dispatcher = dispatcher
         self._liveness = liveness
         self._bell: Bell | None = None  # set while it runs
-        self._reclaimer = Reclaimer(name, context.store, context.clock, liveness)
+        self._reclaimer = Reclaimer(
+            name, context.store, context.clock, liveness, context.measures.took_over
+        )
         self._isolation = isolation
         self._rules = rules
         self._shutdown_s = shutdown_s  # for requests in flight once the worker stops
@@ -96,6 +99,7 @@ class Worker:
             free=self._free,
             begin=self._begin,
             give_up=self._give_up,
+            took=context.measures.claims,
         )
         self._runs: dict[asyncio.Task[None], JobRun | IsolatedRun] = {}
         self._began_at = context.clock.now()
@@ -106,6 +110,7 @@ class Worker:
         self._failure: BaseException | None = None
         self._left: list[Lease] = []  # of runs that ended because the store was unavailable
         self._away_since: float | None = None
+        self._looked_at: float | None = None  # when it last looked for work, and could
         self.on_stop: Callable[[], object] = lambda: None
         """Called once, when the worker begins to stop; `run` returns when it has stopped."""
 
@@ -145,6 +150,13 @@ class Worker:
             else:
                 self._wake()
         return news
+
+    @property
+    def looks(self) -> bool:
+        """Return whether it looks for work, or did so a moment ago; a quiet worker does too."""
+        at = self._looked_at
+        lately = at is not None and self._clock.monotonic() - at <= _LOOKS_WITHIN_S
+        return lately and self._away_since is None and not self._stopping
 
     def holds(self, job_id: str) -> bool:
         """Return whether this worker is running the job."""
@@ -305,7 +317,7 @@ class Worker:
             _log.warning("the store is away, trying again: %s", error)
             await self._clock.sleep(_RETRY_EVERY)
             return False
-        self._away_since = None
+        self._away_since, self._looked_at = None, self._clock.monotonic()
         return through
 
     def _give_up(self, job_id: str, shard: int) -> None:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
+from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
@@ -39,6 +40,7 @@ class Database(Protocol):
     """
 
     name: str  # for messages
+    waits: Timing | None  # for a connection of a pool; None: there is no pool
 
     async def read(self, work: Work[T]) -> T:
         """Return the result of *work*, a single query."""
@@ -156,6 +158,7 @@ class SqliteDatabase:
         on_due: OnDue = None,
     ) -> None:
         self.name = f"the database {path}"
+        self.waits: Timing | None = None
         self._path, self._busy = path, busy
         self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
         self._reader = self._engine("BEGIN", connections=readers)

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import LRUCache
 
+from crawlyard.core.overview.measures import Timing
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import driver_of
 from crawlyard.store.db.faults import told
@@ -30,6 +31,7 @@ class MemoryDatabase:
     """A single connection, used in the event loop's thread: each call is one transaction."""
 
     name = "the database in memory"
+    waits: Timing | None = None
 
     def __init__(self, on_due: OnDue = None) -> None:
         self._engine = _engine()

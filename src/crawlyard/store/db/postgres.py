@@ -5,8 +5,9 @@ embedded store does not need it.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Hashable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,11 +15,12 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.core.jobs.notices import CHANNEL
 from crawlyard.core.jobs.queue import Wakeup
+from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
 from crawlyard.store.db.database import Work, heard
@@ -81,7 +83,10 @@ class PostgresDatabase:
             },
         )
         event.listen(self._engine.sync_engine, "connect", _prepare)
-        ping_rested(self._engine.sync_engine, SystemClock())
+        self._clock = SystemClock()
+        self._waits = Timing()
+        self.waits: Timing | None = self._waits
+        ping_rested(self._engine.sync_engine, self._clock)
         # a single query needs no BEGIN and ROLLBACK, which are two round trips
         self._reader = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._on_due = on_due
@@ -139,12 +144,19 @@ class PostgresDatabase:
                 if hope is TransactionAborted.RECONNECTED:
                     await asyncio.sleep(wait_s)
 
+    @asynccontextmanager
+    async def _connection(self, engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+        began = self._clock.monotonic()
+        async with engine.connect() as connection:
+            self._waits.add(self._clock.monotonic() - began)
+            yield connection
+
     async def _look(self, work: Work[T]) -> T:
-        async with self._reader.connect() as connection:
+        async with self._connection(self._reader) as connection:
             return await connection.run_sync(work)
 
     async def _change(self, work: Work[T]) -> T:
-        async with self._engine.connect() as connection:
+        async with self._connection(self._engine) as connection:
             result, due, receipt = await connection.run_sync(partial(_done, work))
             receipt = receipt or await connection.scalar(ITS_RECEIPT)
             try:

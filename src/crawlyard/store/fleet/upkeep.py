@@ -15,6 +15,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     tuple_,
     type_coerce,
 )
@@ -34,6 +35,11 @@ from crawlyard.store.tables.jobs import ENDED, HELD_BACK, PRESENT, events, jobs
 from crawlyard.store.tables.schedules import ticks
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
 
+_LOCK_WAITS = text(
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
 
 class UpkeepStore(StorePart):
     """Finds what has expired and frees its space in small transactions."""
@@ -43,6 +49,11 @@ class UpkeepStore(StorePart):
         """Return the time by the clock of the database server; SQLite has none."""
         theirs: datetime = conn.scalars(select(func.clock_timestamp())).one()
         return theirs
+
+    @reads
+    def lock_waits(self, conn: Connection) -> int | None:
+        """Return how many sessions of the database wait for a lock; ``None``: it has none."""
+        return conn.scalar(_LOCK_WAITS) if is_postgres(conn) else None
 
     @reads
     def expired(

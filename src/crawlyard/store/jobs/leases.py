@@ -123,12 +123,14 @@ class LeaseStore(StorePart):
         now: datetime,
         dead: Collection[str],
         decide: Callable[[Job], tuple[Job, Event]],
+        took: Callable[[int], object] = lambda _: None,
     ) -> list[Job]:
         """Release the leases that have expired at *now* or belong to *dead* workers.
 
         Jobs that were running under them are saved as *decide* returns them, each in its own
         transaction with its event, and returned; jobs in other states are only
-        released. Two callers never take back the same job.
+        released. Two callers never take back the same job. *took* is told how many leases were
+        released with each running job, including shards of jobs that go on.
         """
         if not await self._database.known(_is_any_at_work):
             return []
@@ -139,8 +141,9 @@ class LeaseStore(StorePart):
             still = (jobs.c.no == no, or_(lapsed, FORGOTTEN))
             job = await self._database.write(partial(_take, still=still, decide=decide))
             if job is not None:
+                took(1)
                 taken.append(job)
-        return taken + await take_parts_back(self._database, now, dead, decide)
+        return taken + await take_parts_back(self._database, now, dead, decide, took)
 
     async def holders(self) -> Mapping[str, int]:
         """Return the number of leases that each worker holds."""

@@ -252,9 +252,7 @@ def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target]) -> set[i
 def joinable(conn: Connection, now: datetime, besides: str | None) -> Collection[Wakeup]:
     """Return wakeups for shards that wait for a worker; see `SpreadStore.joinable`."""
     mine = (shards.c.job_no == jobs.c.no, PART)
-    free = exists().where(*mine, shards.c.shard <= jobs.c.spread, ~HELD)
-    statement = select(jobs.c.no, jobs.c.spread, *FOR_JOINING)
-    statement = statement.where(RUNNING, PRESENT, jobs.c.spread > 0, free)
+    statement = _with_free(jobs.c.no, jobs.c.spread, *FOR_JOINING)
     if besides is not None:
         kept = or_(shards.c.worker == besides, ~HELD & (shards.c.asked_by != besides))
         statement = statement.where(exists().where(*mine, kept))
@@ -268,3 +266,20 @@ def joinable(conn: Connection, now: datetime, besides: str | None) -> Collection
         if wanted and wanted & waiting_shards(conn, row["no"], row["spread"]):
             found.add(due)
     return found
+
+
+def count_free(conn: Connection) -> int:
+    """Return the number of shards that wait for a worker."""
+    rows = conn.execute(_with_free(jobs.c.no, jobs.c.spread)).all()
+    return sum(
+        len(waiting_shards(conn, no, of).intersection(parts_of(conn, no, of).free()))
+        for no, of in rows
+    )
+
+
+def _with_free(*columns: ColumnElement[Any]) -> Select[Any]:
+    """Return a query for the running jobs that have a shard without a lease."""
+    free = exists().where(
+        shards.c.job_no == jobs.c.no, PART, shards.c.shard <= jobs.c.spread, ~HELD
+    )
+    return select(*columns).where(RUNNING, PRESENT, jobs.c.spread > 0, free)

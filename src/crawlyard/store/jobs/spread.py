@@ -39,6 +39,7 @@ from crawlyard.store.jobs.shard_rules import (
 )
 from crawlyard.store.jobs.shards import (
     PART,
+    count_free,
     deal,
     extent_of,
     first_waiting,
@@ -168,7 +169,7 @@ class SpreadStore(StorePart):
         """
         held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
         mine = (shards.c.shard == lease.shard, *held)
-        return _take(conn, lease.job_no, mine, now, decide)
+        return _take(conn, lease.job_no, mine, now, decide)[1]
 
     async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
         """Return wakeups for shards that a worker could `join`, one per distinct requirements.
@@ -179,6 +180,12 @@ class SpreadStore(StorePart):
         if not await self._database.known(_is_any_spread):
             return ()
         return await self._database.read(partial(joinable, now=now, besides=besides))
+
+    async def free(self) -> int:
+        """Return the number of shards of running jobs that wait for a worker."""
+        if not await self._database.known(_is_any_spread):
+            return 0
+        return await self._database.read(count_free)
 
     @reads
     def shards(self, conn: Connection, job_id: str) -> Mapping[int, Shard]:
@@ -319,6 +326,7 @@ async def take_parts_back(
     now: datetime,
     dead: Collection[str],
     decide: Callable[[Job], tuple[Job, Event]],
+    took: Callable[[int], object],
 ) -> list[Job]:
     """Take back the shards of lost workers; return the jobs that were saved as *decide* says."""
     gone = (PART, HELD, or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead))))
@@ -328,7 +336,9 @@ async def take_parts_back(
     taken_back = []
     for no in jobs_hit:
         work = partial(_take, no=no, gone=gone, now=now, decide=decide)
-        if (job := await database.write(work)) is not None:
+        leases, job = await database.write(work)
+        took(leases)
+        if job is not None:
             taken_back.append(job)
     return taken_back
 
@@ -339,10 +349,10 @@ def _take(
     gone: Sequence[ColumnElement[bool]],
     now: datetime,
     decide: Callable[[Job], tuple[Job, Event]],
-) -> Job | None:
+) -> tuple[int, Job | None]:
     found = locked_parts(conn, no)
     if found is None:
-        return None
+        return 0, None
     row, parts = found
     numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
     for number in numbers:
@@ -357,7 +367,7 @@ def _take(
     write_parts(conn, parts)
     if after is None:
         _tell_if_freed(conn, row, parts, numbers)
-    return None if after is None else after[0]
+    return len(numbers), None if after is None else after[0]
 
 
 JOBS_AT_ONCE = 20

@@ -1,0 +1,51 @@
+"""What one process has measured since its start, for its metrics."""
+
+from bisect import bisect_left
+from collections import Counter
+
+from msgspec import Struct, field
+
+_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class Timing(Struct):
+    """Durations, counted by the first bound that is not below them; the last count has the rest."""
+
+    bounds_s: tuple[float, ...] = _BOUNDS_S
+    counts: list[int] = field(default_factory=list)
+    total_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.counts = self.counts or [0] * (len(self.bounds_s) + 1)
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self.counts[bisect_left(self.bounds_s, seconds)] += 1
+        self.total_s += seconds
+
+
+class Requests(Struct):
+    """Requests to crawled sites, robots.txt and sitemaps included."""
+
+    took: Timing = field(default_factory=Timing)  # of those with a response
+    statuses: Counter[str] = field(default_factory=Counter)  # by class: "2xx"
+    failures: Counter[str] = field(default_factory=Counter)  # by kind: without a usable response
+
+    def answered(self, status: int, took_s: float) -> None:
+        """Count a response."""
+        self.statuses[f"{status // 100}xx"] += 1
+        self.took.add(took_s)
+
+
+class Measures(Struct):
+    """What the workers of one process have measured, but for jobs in child processes."""
+
+    workers: set[str] = field(default_factory=set)  # their ids
+    checkpoints: Timing = field(default_factory=Timing)  # transactions that kept batches
+    claims: Timing = field(default_factory=Timing)  # those that found a job or a shard
+    requests: Requests = field(default_factory=Requests)
+    takeovers: int = 0  # jobs and shards taken back from lost workers
+
+    def took_over(self, leases: int) -> None:
+        """Count what was taken back from a lost worker."""
+        self.takeovers += leases

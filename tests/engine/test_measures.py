@@ -1,0 +1,77 @@
+"""What the workers of a process measure, and say without naming a user, a URL or a site."""
+
+import re
+from datetime import timedelta
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from crawlyard import LOCAL, Yard
+from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.services.fleet import metrics
+from crawlyard.services.worker.liveness import Liveness
+from crawlyard.services.worker.reclaim import Reclaimer
+from tests.engine.rig import a_spec, crawled
+from tests.site import GraphSite, Serve
+
+
+async def test_a_crawl_is_measured_where_it_takes_time(yard: Yard, site_server: Serve) -> None:
+    served = await site_server(GraphSite({"/": ["/a", "/missing"], "/a": []}))
+    measured = yard.services.measures
+
+    await crawled(yard, a_spec(f"{served.url}/", "http://127.0.0.1:1/", ignore_robots=True))
+
+    requests = measured.requests
+    assert requests.statuses == {"2xx": 2, "4xx": 1}
+    assert requests.failures == {"connect": 1}
+    assert sum(requests.took.counts) == 3
+    assert sum(measured.claims.counts) == 1, "looks that found nothing are none"
+    assert sum(measured.checkpoints.counts) >= 1
+    assert 0 < measured.checkpoints.total_s < 60
+
+
+async def test_a_fetch_is_timed_without_its_wait_for_the_turn_of_its_host(
+    yard: Yard, site_server: Serve
+) -> None:
+    served = await site_server(GraphSite({"/": ["/a"], "/a": []}), latency_s=0.03)
+
+    await crawled(yard, a_spec(f"{served.url}/", ignore_robots=True, delay_s=1))
+
+    took = yard.services.measures.requests.took
+    assert sum(took.counts) == 2
+    assert 0.06 <= took.total_s < 1
+
+
+async def test_jobs_that_are_taken_back_from_a_lost_worker_are_counted(yard: Yard) -> None:
+    for _ in range(2):
+        await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+        await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+    measured = yard.services.measures
+    liveness = Liveness("w", LocalDispatcher(), None)
+    rescue = Reclaimer("w", yard.store, yard.clock, liveness, measured.took_over)
+
+    await rescue.take_back()
+
+    assert measured.takeovers == 2
+
+
+async def test_labels_tell_nothing_that_changes_with_a_restart_or_is_private(
+    yard: Yard, site_server: Serve
+) -> None:
+    served = await site_server(GraphSite({"/": ["/missing"]}))
+    worker = yard.worker()
+    spec = a_spec(f"{served.url}/", "http://127.0.0.1:1/", ignore_robots=True)
+    await yard.jobs.submit(LOCAL, spec)
+    await worker.run(drain=True)
+
+    found = await metrics.figures(yard.store, yard.bus, yard.clock, yard.services.measures)
+
+    values = {
+        (name, value)
+        for family in text_string_to_metric_families(metrics.exposed(found))
+        for sample in family.samples
+        for name, value in sample.labels.items()
+    }
+    closed = {"state", "priority", "kind", "class"}
+    assert {name for name, _ in values} == closed | {"le", "version"}
+    assert all(re.fullmatch(r"[a-z0-9_]+", value) for name, value in values if name in closed)
