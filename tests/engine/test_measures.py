@@ -1,18 +1,22 @@
 """What the workers of a process measure, and say without naming a user, a URL or a site."""
 
+import asyncio
 import re
 from datetime import timedelta
 
+from msgspec.structs import force_setattr
 from prometheus_client.parser import text_string_to_metric_families
 
 from crawlyard import LOCAL, Yard
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.errors import StoreUnavailable
 from crawlyard.services.fleet import metrics
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.services.worker.reclaim import Reclaimer
 from tests.engine.rig import a_spec, crawled
-from tests.site import GraphSite, Serve
+from tests.engine.test_worker import around
+from tests.site import GraphSite, Serve, until
 
 
 async def test_a_crawl_is_measured_where_it_takes_time(yard: Yard, site_server: Serve) -> None:
@@ -53,6 +57,25 @@ async def test_jobs_that_are_taken_back_from_a_lost_worker_are_counted(yard: Yar
     await rescue.take_back()
 
     assert measured.takeovers == 2
+
+
+async def test_a_worker_looks_for_work_while_it_runs_and_its_store_answers(yard: Yard) -> None:
+    async def away() -> None:
+        raise StoreUnavailable("away")
+
+    worker = yard.worker()
+    assert not worker.looks, "it has not begun"
+    running = asyncio.create_task(worker.run())
+    await until(lambda: worker.looks)
+
+    around(yard, "leases", "holders", away)
+    await until(lambda: not worker.looks)
+    force_setattr(yard.store, "leases", yard.store.leases._inner)
+    await until(lambda: worker.looks)
+    worker.stop()
+
+    assert not worker.looks, "it gives its jobs back"
+    await running
 
 
 async def test_labels_tell_nothing_that_changes_with_a_restart_or_is_private(

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TypeAlias
 
 from crawlyard.cli.server.deadline import PARENT_S
+from crawlyard.cli.server.metrics import MetricsAddress
 from crawlyard.cli.session import LocalSession
 from crawlyard.cli.signals import interrupts
 from crawlyard.config import Settings
@@ -44,12 +45,14 @@ async def supervise(
     own: Sequence[str],
     beside: Sequence[str],
     stand_in: StandIn | None = None,
+    shown: MetricsAddress | None = None,
 ) -> int:
     """Run worker processes until a signal, or until all have ended as they should.
 
     *own* are the words of each; *beside* those of the first alone, which say what it runs
     beside its jobs: the others run nothing but operations. Once somebody has told the first
-    to stop, *stand_in* runs that here, until the others have ended.
+    to stop, *stand_in* runs that here, until the others have ended. Metrics are *shown*, if
+    so, by each of them.
 
     Raises:
         Invalid: those are too many, or none.
@@ -62,7 +65,10 @@ async def supervise(
     with interrupts(crew.kill, partial(session.deadline.begin, PARENT_S)) as stop:
         started = counted(processes, "worker process", "worker processes")
         session.tell(f"{started}; the first also runs schedules, webhooks and upkeep")
-        words = [(*own, *(beside if n == 0 else NOTHING_BESIDE)) for n in range(processes)]
+        words = [
+            (*own, *(beside if n == 0 else NOTHING_BESIDE), *(shown.words(n) if shown else ()))
+            for n in range(processes)
+        ]
         working = asyncio.create_task(crew.work(words, stand_in))
         working.add_done_callback(lambda _: stop.nudge())
         while not working.done() and stop.first is None:

@@ -116,7 +116,7 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
     site = await sites.open_site(yard, _options(wish, local=local))
     with servers.listening(wish.host, wish.port) as sock:
         port = sock.getsockname()[1]
-        url = f"http://{_in_url(wish.host)}:{port}"
+        url = servers.url_of(wish.host, port)
         app, live = web.create_app(site), site.live
         async with servers.serving(app, sock, live.close) as end, _processes(wish, session):
             session.tell(f"serving {url}/api/v1")
@@ -224,7 +224,3 @@ def _is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

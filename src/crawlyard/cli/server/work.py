@@ -17,12 +17,13 @@ from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
     from crawlyard.cli import signals
-    from crawlyard.cli.server import processes
+    from crawlyard.cli.server import metrics, processes
     from crawlyard.cli.session import LocalSession
     from crawlyard.cli.signals import Interrupts
     from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard
 else:  # help needs neither
+    metrics = lazily("crawlyard.cli.server.metrics")
     processes = lazily("crawlyard.cli.server.processes")
     signals = lazily("crawlyard.cli.signals")
 
@@ -52,6 +53,14 @@ Count = Annotated[
     option(values.count, "--processes", "M", "Run as many workers, a process each; else one."),
 ]
 Drain = Annotated[bool, flag("--drain", text="End when nothing is left to do.")]
+MetricsPort = Annotated[
+    int | None,
+    option(values.port, "--metrics-port", "N", "Show metrics and health there; 0: a free one."),
+]
+MetricsHost = Annotated[
+    str | None,
+    option(values.line, "--metrics-host", "ADDR", "Where they are shown; else 127.0.0.1."),
+]
 NoScheduler = Annotated[bool, flag("--no-scheduler", text="Do not run what schedules make due.")]
 NoWebhooks = Annotated[bool, flag("--no-webhooks", text="Do not deliver events to webhooks.")]
 NoJanitor = Annotated[bool, flag("--no-janitor", text="Do not delete what has had its time.")]
@@ -65,6 +74,8 @@ def work(
     tag: Tags = None,
     reserve_urgent: Reserved = None,
     drain: Drain = False,
+    metrics_port: MetricsPort = None,
+    metrics_host: MetricsHost = None,
     no_scheduler: NoScheduler = False,
     no_webhooks: NoWebhooks = False,
     no_janitor: NoJanitor = False,
@@ -76,20 +87,27 @@ def work(
     crawlyard work --jobs 16 --processes 4
     crawlyard work --tag eu --tag gpu --reserve-urgent 1
     crawlyard work --drain
+    crawlyard work --metrics-port 9701
     crawlyard work --no-scheduler --no-webhooks --no-janitor
 
     Beside the jobs, it works at bulk operations, fires schedules, delivers to webhooks
     and keeps the store small. Any number of workers may do so. With --drain, that is done
     once, and it ends when neither jobs nor operations are left. Jobs that need a tag
     (--worker-tag) are left to workers that have it. Of several processes, the first alone
-    fires schedules, delivers and cleans; one that dies is started again.
+    fires schedules, delivers and cleans; one that dies is started again. They show their
+    metrics on ports that follow each other, from --metrics-port on.
     """
     beside = Beside(
         scheduler=not no_scheduler,
         webhooks=not no_webhooks,
         janitor=not no_janitor,
     )
-    doing = partial(run_worker, slots=jobs, drain=drain, beside=beside, count=count)
+    if metrics_host is not None and metrics_port is None:
+        raise Invalid("--metrics-host", "expected --metrics-port with it")
+    shown = None
+    if metrics_port is not None:
+        shown = metrics.MetricsAddress(host=metrics_host or metrics.LOOPBACK, port=metrics_port)
+    doing = partial(run_worker, slots=jobs, drain=drain, beside=beside, count=count, shown=shown)
     flags = {"worker_tags": tag, "reserve_urgent": reserve_urgent}
     invoke.run_here(
         basics, doing, log_level="info", connections=_CONNECTIONS, flags=flags, waits=True
@@ -134,6 +152,7 @@ async def run_worker(
     drain: bool,
     beside: Beside,
     count: int | None = None,
+    shown: "metrics.MetricsAddress | None" = None,
 ) -> int:
     """Run a worker until a signal or, with *drain*, until nothing is left to do.
 
@@ -146,17 +165,18 @@ async def run_worker(
         own = (*given, *(("--drain",) if drain else ()))
         stand_in = partial(_beside_alone, session.yard, beside)
         alone = stand_in if beside.any and not drain else None
-        return await processes.supervise(session, count, own, beside.words, alone)
+        return await processes.supervise(session, count, own, beside.words, alone, shown)
     yard = session.yard
     worker, deadline = session.deadline.of(yard.worker(slots=slots)), session.deadline
     with signals.interrupts(lambda: None, deadline.begin) as stop:
         jobs = counted(slots or session.settings.jobs, "job")
         session.tell(f"worker {worker.id} runs up to {jobs} at once")
-        if drain:
-            await _drain(session, worker, beside, stop)
-        else:
-            services = beside.services(yard)
-            await run_together(worker.run, services, stop, partial(_let_go, session, worker))
+        async with metrics.shown(session, worker, shown):
+            if drain:
+                await _drain(session, worker, beside, stop)
+            else:
+                services = beside.services(yard)
+                await run_together(worker.run, services, stop, partial(_let_go, session, worker))
     deadline.begin()  # of the end that all have: what is open is closed
     # SIGTERM is how a worker is meant to be stopped; Ctrl-C breaks off what somebody began
     return stop.exit_code if stop.first is signal.SIGINT else 0

@@ -1,0 +1,55 @@
+"""What a worker process shows of itself over HTTP: `crawlyard work --metrics-port`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    from crawlyard.cli.session import LocalSession
+    from crawlyard.services.worker.worker import Worker
+    from crawlyard.web import server as servers
+    from crawlyard.web import site as sites
+    from crawlyard.web import worker_app
+else:  # most workers show nothing
+    servers, sites = lazily("crawlyard.web.server"), lazily("crawlyard.web.site")
+    worker_app = lazily("crawlyard.web.worker_app")
+
+LOOPBACK = "127.0.0.1"
+
+
+class MetricsAddress(Struct, frozen=True, kw_only=True):
+    """Where metrics are shown."""
+
+    host: str = LOOPBACK
+    port: int  # 0: a free one
+
+    def words(self, n: int) -> tuple[str, ...]:
+        """Return what says so to the *n*-th of several processes, which follow each other."""
+        port = self.port + n if self.port else 0
+        return ("--metrics-host", self.host, "--metrics-port", str(port))
+
+
+@asynccontextmanager
+async def shown(
+    session: "LocalSession", worker: "Worker", at: MetricsAddress | None
+) -> AsyncIterator[None]:
+    """Serve the metrics and the health of *worker* for the block, if they are to be shown.
+
+    Raises:
+        Unavailable: the address is not available, for example because it is in use.
+    """
+    if at is None:
+        yield
+        return
+    with servers.listening(at.host, at.port) as sock:
+        # a page that rebinds its name to this address has no token
+        site = await sites.open_site(session.yard, sites.SiteOptions(any_host=True))
+        app = worker_app.create_worker_app(site, lambda: worker.looks)
+        async with servers.serving(app, sock):
+            port = sock.getsockname()[1]
+            session.tell(f"metrics: {servers.url_of(at.host, port)}/metrics")
+            yield
