@@ -36,7 +36,7 @@ from crawlyard.core.schedules.schedule import (
 from crawlyard.core.schedules.timetable import SHORTEST, timetable
 from crawlyard.core.webhooks.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
-from tests import docs_limits, docs_streams
+from tests import docs_limits, docs_metrics, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_webhooks import a_webhook
 
@@ -447,6 +447,11 @@ def streams() -> str:
     return _page("What streams tell", *docs_streams.blocks(_table))
 
 
+def metrics() -> str:
+    """Return the page about metrics."""
+    return _page("Metrics", *docs_metrics.blocks(_table))
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "lifecycle.md": lifecycle,
     "settings.md": settings,
@@ -456,6 +461,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "events.md": events,
     "limits-of-requests.md": limits_of_requests,
     "streams.md": streams,
+    "metrics.md": metrics,
 }
 
 

@@ -73,10 +73,11 @@ async def test_a_worker_looks_for_work_while_it_runs_and_its_store_answers(yard:
     running = asyncio.create_task(worker.run())
     await until(lambda: worker.looks)
 
+    leases = yard.store.leases
     around(yard, "leases", "holders", away)
     async with asyncio.timeout(5):  # not only when its last look was long ago
         await until(lambda: not worker.looks)
-    force_setattr(yard.store, "leases", yard.store.leases._inner)
+    force_setattr(yard.store, "leases", leases)
     await until(lambda: worker.looks)
     worker.stop()
 

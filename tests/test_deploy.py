@@ -1,0 +1,160 @@
+"""What `deploy/` has for Prometheus and Grafana is valid, and asks for metrics that exist."""
+
+import asyncio
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from crawlyard import LOCAL, Yard
+from crawlyard.core.jobs.lifecycle import ENDED
+from crawlyard.services.fleet.metrics import exposed, figures, process_figures
+from tests.docs_metrics import all_values, families
+from tests.engine.rig import a_spec, opened
+from tests.site import GraphSite, Serve, site_server
+from tests.test_docs import blocks
+
+__all__ = ["site_server"]
+
+DEPLOY = Path(__file__).parents[1] / "deploy"
+RULES = DEPLOY / "prometheus" / "alerts.yml"
+MONITORING = DEPLOY.parent / "docs" / "howto" / "monitoring.md"
+BOARD = DEPLOY / "grafana" / "crawlyard.json"
+
+_NAME = re.compile(r"\bcrawlyard_\w+")
+_LABEL = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)\s*\"|by \(([\w, ]+)\)")
+_ADDED = frozenset({"le", "instance", "job"})  # by histograms and by Prometheus
+
+
+def rules() -> list[dict[str, Any]]:
+    [group] = yaml.safe_load(RULES.read_text("utf-8"))["groups"]
+    found: list[dict[str, Any]] = group["rules"]
+    return found
+
+
+def panels() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(BOARD.read_text("utf-8"))["panels"]
+    return found
+
+
+def expressions() -> Iterator[str]:
+    """Yield all that rules and board ask Prometheus."""
+    yield from (rule["expr"] for rule in rules())
+    yield from (target["expr"] for panel in panels() for target in panel["targets"])
+
+
+def asked(expression: str) -> set[str]:
+    """Return the metrics in an expression; of a histogram, without ``_bucket``."""
+    return {name.removesuffix("_bucket") for name in _NAME.findall(expression)}
+
+
+@pytest.mark.parametrize("expression", [*expressions()])
+def test_an_expression_asks_for_metrics_and_labels_that_there_are(expression: str) -> None:
+    shown = families(exposed(all_values()))
+    labels = {
+        name for found in asked(expression) for s in shown[found].samples for name in s.labels
+    }
+
+    used = {w for one, many in _LABEL.findall(expression) for w in re.split(r"\W+", one or many)}
+
+    assert used <= labels | _ADDED
+    for name in _NAME.findall(expression):
+        is_histogram = shown[name.removesuffix("_bucket")].type == "histogram"
+        assert name.endswith("_bucket") == is_histogram, name
+
+
+def test_no_panel_is_there_twice_and_none_covers_another() -> None:
+    places = [tuple(panel["gridPos"].values()) for panel in panels()]
+
+    assert len({panel["id"] for panel in panels()}) == len(panels())
+    assert len(set(places)) == len(places)
+
+
+def test_the_board_shows_jobs_that_have_not_ended() -> None:
+    [first] = (t["expr"] for t in panels()[0]["targets"])
+
+    assert set(re.findall(r"[a-z]+", first.partition("!~")[2])) == {str(s) for s in ENDED}
+
+
+def promtool(*words: str | Path) -> str:
+    """Return what promtool says if it finds nothing wrong."""
+    tool = shutil.which("promtool")
+    if tool is None:
+        pytest.skip("no promtool: apt install prometheus")
+    ran = subprocess.run([tool, *words], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    return ran.stdout
+
+
+def test_prometheus_takes_the_configuration_of_the_documents(tmp_path: Path) -> None:
+    [written] = blocks(MONITORING.read_text("utf-8"), "yaml")
+    config = tmp_path / "prometheus.yml"
+    config.write_text(written)
+    shutil.copy(RULES, tmp_path)
+
+    promtool("check", "config", "--syntax-only", config)
+
+    jobs = [scraped["job_name"] for scraped in yaml.safe_load(written)["scrape_configs"]]
+    [down] = [rule["expr"] for rule in rules() if rule["alert"] == "CrawlyardProcessDown"]
+    [pattern] = re.findall(r'job=~"(.*)"', down)
+    assert all(re.fullmatch(pattern, job) for job in jobs)
+
+
+def test_prometheus_takes_all_rules_and_what_the_board_asks(tmp_path: Path) -> None:
+    board = tmp_path / "board.yml"
+    recorded = [
+        {"record": f"board:{n}", "expr": expression.replace("$__rate_interval", "5m")}
+        for n, expression in enumerate(expressions())
+    ]
+    board.write_text(yaml.safe_dump({"groups": [{"name": "board", "rules": recorded}]}))
+
+    said = promtool("check", "rules", RULES, board)
+
+    assert f"SUCCESS: {len(rules())} rules found" in said
+
+
+async def exposed_by(yard: Yard, url: str) -> tuple[set[str], set[str]]:
+    """Crawl a page; return the metrics that its server and its worker show after that."""
+    await yard.jobs.submit(LOCAL, a_spec(url))
+    await yard.worker().run(drain=True)
+    measures = yard.services.measures
+    server = await figures(yard.store, yard.bus, yard.clock, measures)
+    worker = await process_figures(yard.store, measures)
+    return set(families(exposed(server))), set(families(exposed(worker)))
+
+
+async def test_all_that_is_asked_for_is_shown_but_for_what_needs_postgres_or_redis(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    served = await site_server(GraphSite({"/": []}))
+    async with opened(tmp_path) as yard:
+        server, worker = await exposed_by(yard, f"{served.url}/")
+
+    missing = {name for expression in expressions() for name in asked(expression)} - server
+    assert missing == {
+        "crawlyard_database_connection_wait_seconds",
+        "crawlyard_database_lock_waits",
+        "crawlyard_redis_up",
+    }
+    assert worker < server
+
+
+@pytest.mark.slow
+@pytest.mark.postgres
+@pytest.mark.redis
+async def test_with_postgres_and_redis_all_is_shown_that_the_reference_lists(
+    tmp_path: Path, site_server: Serve, postgres_url: str, redis_url: str
+) -> None:
+    served = await site_server(GraphSite({"/": []}))
+    async with opened(tmp_path, database_url=postgres_url, redis_url=redis_url) as yard:
+        server, worker = await exposed_by(yard, f"{served.url}/")
+
+    listed = await asyncio.to_thread(all_values)
+    assert server == set(families(exposed(listed)))
+    assert worker == set(families(exposed(listed.process)))
