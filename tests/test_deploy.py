@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,97 @@ def test_prometheus_takes_all_rules_and_what_the_board_asks(tmp_path: Path) -> N
     said = promtool("check", "rules", RULES, board)
 
     assert f"SUCCESS: {len(rules())} rules found" in said
+
+
+def slow(name: str, *, above: str) -> Mapping[str, str]:
+    """Return a histogram that counts ten a minute, none of which is at or below a bound."""
+    return {
+        f'{name}_bucket{{le="{above}"}}': "0x120",
+        f'{name}_bucket{{le="10"}}': "0+10x120",
+        f'{name}_bucket{{le="+Inf"}}': "0+10x120",
+    }
+
+
+def fast(name: str, *, below: str) -> Mapping[str, str]:
+    """Return a histogram that counts ten a minute, all of which are below a bound."""
+    return {
+        f'{name}_bucket{{le="{below}"}}': "0+10x120",
+        f'{name}_bucket{{le="+Inf"}}': "0+10x120",
+    }
+
+
+IDLE, RUNNING = 'crawlyard_workers{state="idle"}', 'crawlyard_workers{state="running"}'
+FREE, SLOTS, USED = "crawlyard_shards_free", "crawlyard_slots", "crawlyard_slots_used"
+CHECKPOINT, WAIT = "crawlyard_checkpoint_seconds", "crawlyard_database_connection_wait_seconds"
+FAILED = 'crawlyard_request_failures_total{kind="dns"}'
+ANSWERED = 'crawlyard_responses_total{class="2xx"}'
+OLD, NEW = (f'crawlyard_build_info{{version="{n}"}}' for n in (1, 2))
+
+# of each alert: series that set it off, and some that do not
+ALERTS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
+    "CrawlyardProcessDown": ({'up{job="crawlyard-workers"}': "0x120"}, {'up{job="x"}': "0x120"}),
+    "CrawlyardNoWorkers": ({IDLE: "0x120", RUNNING: "0x120"}, {IDLE: "0x120", RUNNING: "1x120"}),
+    "CrawlyardJobsWait": (
+        {"crawlyard_job_wait_seconds": "2000x120"},
+        {"crawlyard_job_wait_seconds": "1000x120"},
+    ),
+    "CrawlyardShardsWait": (
+        {FREE: "1x120", SLOTS: "4x120", USED: "3x120"},
+        {FREE: "1x120", SLOTS: "4x120", USED: "4x120"},
+    ),
+    "CrawlyardSchedulesLate": (
+        {"crawlyard_schedule_lateness_seconds": "300x120"},
+        {"crawlyard_schedule_lateness_seconds": "0 300 0x118"},
+    ),
+    "CrawlyardWebhooksLate": (
+        {"crawlyard_webhook_delay_seconds": "900x120"},
+        {"crawlyard_webhook_delay_seconds": "60x120"},
+    ),
+    "CrawlyardStoreSlow": (
+        {"crawlyard_store_latency_seconds": "1x120"},
+        {"crawlyard_store_latency_seconds": "0.01x120"},
+    ),
+    "CrawlyardCheckpointsSlow": (slow(CHECKPOINT, above="1"), fast(CHECKPOINT, below="1")),
+    "CrawlyardConnectionsScarce": (slow(WAIT, above="0.5"), fast(WAIT, below="0.5")),
+    "CrawlyardLockWaits": (
+        {"crawlyard_database_lock_waits": "20x120"},
+        {"crawlyard_database_lock_waits": "2x120"},
+    ),
+    "CrawlyardWorkersLost": (
+        {"crawlyard_takeovers_total": "0+1x120"},
+        {"crawlyard_takeovers_total": "9x120"},
+    ),
+    "CrawlyardRequestsFail": (
+        {FAILED: "0+60x120", ANSWERED: "0+30x120"},
+        {FAILED: "0+30x120", ANSWERED: "0+60x120"},
+    ),
+    "CrawlyardRedisAway": ({"crawlyard_redis_up": "0x120"}, {"crawlyard_redis_up": "1x120"}),
+    "CrawlyardVersionsDiffer": ({OLD: "1x120", NEW: "1x120"}, {NEW: "1x120"}),
+}
+
+
+def test_each_alert_goes_off_when_it_should_and_not_otherwise(tmp_path: Path) -> None:
+    assert set(ALERTS) == {rule["alert"] for rule in rules()}
+    tests = [
+        {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": it} for name, it in series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f'count(ALERTS{{alertname="{alert}",alertstate="firing"}})',
+                    "eval_time": "90m",
+                    "exp_samples": [{"labels": "{}", "value": 1}] if fires else [],
+                }
+            ],
+        }
+        for alert, cases in ALERTS.items()
+        for series, fires in zip(cases, (True, False), strict=True)
+    ]
+    given = {"rule_files": [str(RULES)], "evaluation_interval": "5m", "tests": tests}
+    file = tmp_path / "alerts_test.yml"
+    file.write_text(yaml.safe_dump(given))
+
+    promtool("test", "rules", file)
 
 
 async def exposed_by(yard: Yard, url: str) -> tuple[set[str], set[str]]:
