@@ -29,7 +29,7 @@ TIMEOUT_S = 600.0
 
 MOST_SURVIVORS = 4
 
-_COPIED = ("src", "tests", "docs", "pyproject.toml", "README.md", "CHANGELOG.md")
+_COPIED = ("src", "tests", "docs", "deploy", "pyproject.toml", "README.md", "CHANGELOG.md")
 _IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
 _PYTEST = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--timeout=60")
 # the same examples each time; and what Postgres alone would notice costs too much here
