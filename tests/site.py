@@ -210,6 +210,9 @@ def refetched(hits: Iterable[Hit], but: Sequence[str] = ("/robots.txt",)) -> dic
 JITTER_S = 0.06
 """By how much longer one request may travel than the next, on a machine that is busy."""
 
+SHARED_JITTER_S = 0.12
+"""The same where the site shares its cores, or its loop, with what asks it."""
+
 _USUAL_GAP = 0.85  # of the delay: at least half of all gaps are longer
 
 
@@ -227,10 +230,10 @@ def ahead_s(times: Sequence[float], delay_s: float) -> float:
     return worst
 
 
-def hurried(hits: Iterable[Hit], delay_s: float) -> dict[str, str]:
+def hurried(hits: Iterable[Hit], delay_s: float, jitter_s: float = JITTER_S) -> dict[str, str]:
     """Return what is wrong with the pace at which each host was asked; empty: nothing.
 
-    Two requests may be a delay apart less `JITTER_S`; over longer spans they catch up with no
+    Two requests may be a delay apart less *jitter_s*; over longer spans they catch up with no
     more than that, and most of them are a whole delay apart.
     """
     arrivals: dict[str, list[float]] = {}
@@ -241,7 +244,7 @@ def hurried(hits: Iterable[Hit], delay_s: float) -> dict[str, str]:
         times.sort()
         usual = median_low([b - a for a, b in pairwise(times)] or [delay_s])
         early = ahead_s(times, delay_s)
-        if early > JITTER_S or usual < _USUAL_GAP * delay_s:
+        if early > jitter_s or usual < _USUAL_GAP * delay_s:
             wrong[host] = (
                 f"{len(times)} requests: {early:.3f} s too early; of {delay_s} s, {usual:.3f} s"
             )

@@ -16,7 +16,15 @@ from crawlyard.demo.site import Answer
 from tests.acceptance.shell import MINUTE, environment
 from tests.engine.test_crawl import tree
 from tests.many_hosts import ManyHosts
-from tests.site import JITTER_S, GraphSite, Serve, hurried, most_at_once, site_server
+from tests.site import (
+    JITTER_S,
+    SHARED_JITTER_S,
+    GraphSite,
+    Serve,
+    hurried,
+    most_at_once,
+    site_server,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -109,7 +117,7 @@ async def test_processes_share_the_delay_and_a_later_one_asks_no_robots_txt(
     asked = together - len(pages(server.hits))
     again = await crawled(yard, server, "--delay", f"{delay_s}")
 
-    assert hurried(server.hits, delay_s) == {}
+    assert hurried(server.hits, delay_s, SHARED_JITTER_S) == {}
     assert len(pages(server.hits[:together])) == 13 * PROCESSES
     assert 1 <= asked <= PROCESSES
     assert again == 13

@@ -16,7 +16,7 @@ from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import a_site, scheduled
 from tests.noisy_site import NoisySite, a_noisy_site
-from tests.site import Serve, hurried, until
+from tests.site import SHARED_JITTER_S, Serve, hurried, until
 
 PAGES = 12
 
@@ -161,7 +161,7 @@ async def test_a_page_is_asked_again_before_others_of_its_host_at_the_usual_pace
 
     hits = [hit for hit in noisy.server.hits if hit.path != "/robots.txt"]
     assert [hit.path for hit in hits] == ["/", "/", "/p1", "/p1", "/p2", "/p2", "/p3", "/p3"]
-    assert hurried(hits, 0.05) == {}
+    assert hurried(hits, 0.05, SHARED_JITTER_S) == {}
 
 
 async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(

@@ -21,7 +21,16 @@ from crawlyard.engine.http.guard import Guard
 from crawlyard.services.worker.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
-from tests.site import JITTER_S, GraphSite, Serve, after, hurried, most_at_once, refetched
+from tests.site import (
+    JITTER_S,
+    SHARED_JITTER_S,
+    GraphSite,
+    Serve,
+    after,
+    hurried,
+    most_at_once,
+    refetched,
+)
 
 
 async def test_requests_to_a_host_are_never_closer_than_the_delay(
@@ -32,7 +41,7 @@ async def test_requests_to_a_host_are_never_closer_than_the_delay(
     found = await crawled(yard, a_spec(f"{server.url}/", delay_s=0.08))
 
     assert len(found.pages) == 21
-    assert hurried(server.hits, 0.08) == {}  # robots.txt and all
+    assert hurried(server.hits, 0.08, SHARED_JITTER_S) == {}  # robots.txt and all
 
 
 async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up(
@@ -70,7 +79,7 @@ async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve
     states = {(await yard.jobs.get(LOCAL, job.id)).job.state for job in jobs}
     assert states == {State.COMPLETED}
     assert len(server.hits) >= 42
-    assert hurried(server.hits, 0.08) == {}
+    assert hurried(server.hits, 0.08, SHARED_JITTER_S) == {}
 
 
 async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_server: Serve) -> None:
@@ -84,7 +93,7 @@ async def test_two_processes_on_one_store_obey_one_pace(tmp_path: Path, site_ser
             for yard, job in zip((one, two), jobs, strict=True):
                 group.create_task(yard.worker(only=job.id).run())
 
-    assert hurried(server.hits, 0.1) == {}
+    assert hurried(server.hits, 0.1, SHARED_JITTER_S) == {}
     assert len(server.hits) >= 42
 
 
@@ -167,7 +176,7 @@ async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
     found = await crawled(yard, spec)
 
     pages = [hit for hit in server.hits if hit.path != "/robots.txt"]
-    assert hurried(pages, 0.1) == {}
+    assert hurried(pages, 0.1, SHARED_JITTER_S) == {}
     notes = [e.data.get("note") for e in await yard.results.events(LOCAL, found.job.id)]
     assert any("50 s" in str(note) and "0.1 s" in str(note) for note in notes)
 
