@@ -97,12 +97,17 @@ def test_no_number_is_given_twice_after_a_copy(way: tuple[str, str]) -> None:
 def test_a_number_of_a_row_that_is_gone_is_not_given_again(way: tuple[str, str]) -> None:
     source, target = way
     on_store(source, one_job)
+    on_store(source, _one_event)
     run_on(source, "DELETE FROM events")
 
     copied(source, target)
     on_store(target, one_job)
 
     on_store(target, _only_the_second)
+
+
+async def _one_event(store: Store) -> None:
+    assert [event.seq for event in await store.events.events()] == [1]
 
 
 async def _only_the_second(store: Store) -> None:

@@ -217,6 +217,7 @@ class TestTheDay:
                 batch = Batch(usage=Usage(pages=n + 1))
                 lease = (await recorded(store, lease, batch, NOW + n * DAY)).lease
 
+        await store.upkeep.tidy()
         few = await store.users.forget_days(TODAY + 2 * DAY, 3)
         rest = await store.users.forget_days(TODAY + 2 * DAY)
 
