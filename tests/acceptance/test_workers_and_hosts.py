@@ -40,7 +40,8 @@ def test_a_worker_is_quiet_goes_on_and_stops_with_exit_code_0(either: Shell, sit
         quiet = either.run("workers", "quiet", worker["id"], *others)
         assert quiet.returncode == 0, quiet.stderr
         assert f"quiet: {worker['id']}" in quiet.stderr
-        seen(either, process.pid, lambda w: w["quiet"])
+        for pid in [w["pid"] for w in workers(either)]:
+            seen(either, pid, lambda w: w["quiet"])
         either.run("crawl", site, "--allow-private", "--max-pages", "1", "-d")
         waits = either.json("jobs", "show", "last")
         assert isinstance(waits, dict)
