@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
 from crawlyard.core.answers.fleet.watch import HostOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.overview.attention import (
@@ -133,6 +134,22 @@ class TestEnds:
             "POST /jobs/{job_id}/retry",
             "PATCH /jobs/{job_id}",
         ]
+
+    def test_of_the_runs_of_a_schedule_the_last_one_is_told(self) -> None:
+        runs = [
+            a_job(
+                id=run,
+                state=State.COMPLETED,
+                state_reason=StateReason.LIMIT_PAGES,
+                origin=Origin(schedule_id=schedule),
+            )
+            for run, schedule in (("j4", "a"), ("j3", "b"), ("j2", "a"), ("j1", "a"))
+        ]
+        shard = Shard(usage=Usage(discovered=9, done=4))
+
+        found = notices(ended=[Standing(job=job, shard=shard) for job in runs])
+
+        assert [n.job_id for n in found] == ["j4", "j3"]
 
     def test_a_failure_in_a_row_of_them_is_told_once(self) -> None:
         job = a_job(id="j0", state=State.FAILED, state_reason=StateReason.START_FAILED)

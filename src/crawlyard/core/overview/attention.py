@@ -406,7 +406,7 @@ def _jobs_failed(facts: Facts) -> list[Notice]:
     in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
     return [
         _of_end(Trouble.JOB_FAILED, job, f"it failed: {job.detail or job.state_reason}")
-        for job in (one.job for one in facts.ended)
+        for job in (one.job for one in _lately(facts))
         if job.state is State.FAILED and job.id not in in_a_row
     ]
 
@@ -419,7 +419,7 @@ def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
 def _jobs_stopped(facts: Facts) -> list[Notice]:
     return [
         _of_end(Trouble.JOB_STOPPED, one.job, outcome_of(one.job, one.shard.usage))
-        for one in facts.ended
+        for one in _lately(facts)
         if is_cut_short(one.job, one.shard.usage)
     ]
 
@@ -431,9 +431,17 @@ def _needs_scripts(facts: Facts) -> list[Notice]:
             one.job,
             f"{counted(pages, 'page needs', 'pages need')} scripts: the text is empty or partial",
         )
-        for one in facts.ended
+        for one in _lately(facts)
         if (pages := one.shard.usage.needs_scripts)
     ]
+
+
+def _lately(facts: Facts) -> list[Standing]:
+    """Return the jobs that ended lately, of each schedule only the last one."""
+    lines: dict[str, Standing] = {}
+    for one in facts.ended:
+        lines.setdefault(one.job.origin.schedule_id or one.job.id, one)
+    return list(lines.values())
 
 
 def _of_end(trouble: Trouble, job: Job, detail: str) -> Notice:

@@ -11,13 +11,13 @@ function way({ state, ended_at, done, found, pages, bytes, elapsed_s, limits }) 
 
 const STOPPED = "Stopped at its ";
 
-/** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit: 12 of 24 found". */
+/** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit". */
 function reason({ state, state_reason, outcome, detail, waits_for, damaged }) {
   if (damaged) return "damaged";
   const [wait] = waits_for ?? [];
   const said = (wait?.reason ?? state_reason ?? "").replaceAll("_", " ");
   if (wait) return wait.position ? `#${wait.position} in queue` : `Waiting: ${said}`;
-  if (state === "completed") return outcome?.startsWith(STOPPED) ? outcome.slice(STOPPED.length) : "";
+  if (state === "completed") return outcome?.startsWith(STOPPED) ? outcome.slice(STOPPED.length).split(":")[0] : "";
   return detail || (said === "crawling" ? "" : said);
 }
 
