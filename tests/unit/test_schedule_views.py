@@ -70,8 +70,8 @@ def test_params_that_are_credentials_are_not_shown() -> None:
 
 
 def test_credentials_are_not_shown() -> None:
-    overrides = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer abc"}}
+    overrides = {"urls": ["https://example.com/"], "headers": {"Authorization": "Bearer s3cret"}}
 
     shown = ScheduleOut.of(a_schedule(overrides=overrides))
 
-    assert "abc" not in str(as_dict(shown))
+    assert "s3cret" not in str(as_dict(shown))
