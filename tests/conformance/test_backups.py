@@ -107,7 +107,7 @@ def test_a_database_is_restored_as_it_was_saved(way: tuple[str, str], tmp_path: 
 
     assert content(target) == before
     on_store(target, nothing)
-    numbers = next_numbers(target)
+    numbers = dict(next_numbers(target))
     unread, told = numbers.pop("new_events") - 1, numbers.pop("events") - 1
     assert {n - 1 for n in numbers.values()} == {19}  # of the last of seven rows
     assert (unread, told) in {(19, 19), (0, 26)}  # an open SQLite file has none that are unread
