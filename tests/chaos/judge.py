@@ -176,7 +176,7 @@ def _excused(first: Asked, second: Asked, held: Sequence[Hold], history: History
         fault.befell(first.worker)
         and fault.since < second.at
         and first.at < fault.until + SLACK_S
-        and (first.ended_at is None or first.ended_at > fault.since - RECORDED_S)
+        and (first.ended_at is None or first.ended_at > fault.since - RECORDED_S * history.slowness)
         for fault in history.faults
     )
 
