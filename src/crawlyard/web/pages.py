@@ -174,6 +174,7 @@ def _shell(page: Page, request: Request, **more: Any) -> Response:
     html = _shells.get_template(f"{page.module}.html").render(
         page=page,
         static=ROOT,
+        sheets=[path for path in ("app.css", f"css/{page.module}.css") if path in ASSETS],
         modules=modules_of(f"js/pages/{page.module}.js"),
         theme=theme if theme in _THEMES else "",
         nav=_NAV,

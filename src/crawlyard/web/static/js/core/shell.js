@@ -29,18 +29,24 @@ export function lock(root = document) {
 
 // --- what is said
 
-/** Say *text* for some seconds; what went *bad* stays until it is closed. */
-export function toast(text, bad = false) {
+/**
+ * Say *text* for some seconds; what went *bad* stays until it is closed. With *undo*, a button does that instead of
+ * leaving. Time does not run while the pointer or the focus is on it.
+ */
+export function toast(text, { bad = false, undo } = {}) {
   const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, "×");
-  const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), close);
+  const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, undo).then(() => el.remove()) }, "Undo");
+  const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), back, close);
   $("#toasts").append(el);
-  if (!bad) setTimeout(() => el.remove(), 6000);
+  const held = () => el.matches(":hover, :focus-within");
+  const leave = () => (held() ? setTimeout(leave, 1000) : el.remove());
+  if (!bad) setTimeout(leave, undo ? 10000 : 6000);
 }
 
 /** Say what a problem is, and how to find it in the server's log. */
 export function complain(error) {
   if (!(error instanceof Problem)) throw error;
-  toast(error.request_id && error.status >= 500 ? `${error.message} (${error.request_id})` : error.message, true);
+  toast(error.request_id && error.status >= 500 ? `${error.message} (${error.request_id})` : error.message, { bad: true });
 }
 
 /** Do *work* while *button* waits; say *done*, or what went wrong. Resolves to its result. */

@@ -118,7 +118,7 @@ bulk.addEventListener("click", async ({ target: button }) => {
 
 function say(action, good, bad, first) {
   const { said } = $(`[data-bulk=${action}]`).dataset;
-  if (bad) toast(`${said}: ${int(good)} of ${counted(good + bad, "job")}. ${first.detail}`, true);
+  if (bad) toast(`${said}: ${int(good)} of ${counted(good + bad, "job")}. ${first.detail}`, { bad: true });
   else toast(`${said}: ${counted(good, "job")}`);
 }
 
