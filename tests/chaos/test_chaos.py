@@ -17,6 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 import redis.asyncio
@@ -185,6 +186,10 @@ def judged(history: History, fleet: Fleet) -> list[str]:
     bad = [f"{worker} ended with {code}" for worker, code in fleet.ended if code]
     bad = broken(history) + bad
     print(summary(history), *bad, sep="\n")  # noqa: T201 - whole, where pytest shortens
+    if bad:  # the times of all that happened, to find the cause
+        kept = fleet.folder / "history.json"
+        kept.write_bytes(msgspec.json.encode(history))
+        print(kept)  # noqa: T201
     return bad
 
 
