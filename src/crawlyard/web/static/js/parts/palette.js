@@ -7,14 +7,14 @@ const MOST = 5; // of each kind
 const SITE = /^(https?:\/\/\S+|[\w-]+(\.[\w-]+)+(:\d+)?(\/\S*)?)$/i;
 const ID = /^[\w-]{16,}$/;
 
+const APART = "summary, .new, :disabled, [hidden], [hidden] *, [inert] *, :is(form, table, li, dialog, .pager, .none, #unloaded) *"; // of one row, of a form
 const place = (name, href, sign, hint = "") => ({ name, href, sign, hint });
 const press = (name, query, sign, hint = "") => ({ name, sign, hint, run: () => $(query).click() });
 const word = (el) => (el.ariaLabel || el.firstChild.nextSibling?.textContent || el.textContent).trim();
 
 /** What can be done and gone to wherever one is; of this page, what its own buttons do. */
 function commands() {
-  const buttons = $$(":is(main > .bar, .body .head, .body [role=group].acts) :is(.btn, .ib):not(summary, .new)");
-  const here = buttons.filter((el) => el.checkVisibility({ visibilityProperty: true }) && !el.disabled && !el.closest("[inert]"));
+  const here = $$("main > .bar .btn, .body .btn").filter((el) => !el.matches(APART) && (el.closest(".drop:not([open])") ?? el).checkVisibility({ visibilityProperty: true }));
   const pages = $$("#side .to").map((el) => place(word(el), el.getAttribute("href"), $("use", el).getAttribute("href").slice(3), el.dataset.go && `g ${el.dataset.go}`));
   const made = [["jobs:write", "New crawl", "/jobs/new", "plus", "n"], ["schedules:write", "New schedule", "/schedules/new", "schedules"], ["templates:write", "New template", "/templates/new", "templates"]];
   return [
