@@ -16,8 +16,38 @@ from tests.builders import NOW
 from tests.builders_serve import a_section, a_view, an_operation
 from tests.conformance.conftest import Backend
 
+DAY = timedelta(days=1)
 LATER = NOW + timedelta(seconds=30)
 MOMENT = timedelta(microseconds=1)
+
+
+class TestDismissals:
+    async def test_each_user_has_their_own(self, store: Store) -> None:
+        dismissals = store.dismissals
+        await dismissals.put("ada", "disk_full", NOW, NOW - DAY)
+        await dismissals.put("ada", "job_failed job Ü", NOW, NOW - DAY)
+        await dismissals.put("ada", "disk_full", LATER, NOW - DAY)
+        await dismissals.put("bob", "disk_full", NOW, NOW - DAY)
+
+        assert await dismissals.find("ada") == {"disk_full": LATER, "job_failed job Ü": NOW}
+        await dismissals.drop("ada", "disk_full")
+        assert await dismissals.find("ada") == {"job_failed job Ü": NOW}
+        await dismissals.drop("ada", None)
+        assert await dismissals.find("ada") == {}
+        assert await dismissals.find("bob") == {"disk_full": NOW}
+
+    async def test_old_ones_are_forgotten_and_no_user_has_more_than_some(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.store.access.desk.MOST_DISMISSED", 2)
+        for n in range(3):
+            await store.dismissals.put("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
+        await store.dismissals.put("bob", "n0", NOW - DAY, NOW - DAY)
+        assert sorted(await store.dismissals.find("ada")) == ["n1", "n2"]
+
+        await store.dismissals.put("bob", "n1", NOW, NOW - DAY + MOMENT)
+        assert sorted(await store.dismissals.find("bob")) == ["n1"]
+        assert sorted(await store.dismissals.find("ada")) == ["n1", "n2"]
 
 
 class TestViews:

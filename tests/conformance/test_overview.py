@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job, Origin
+from crawlyard.core.jobs.job_log import Course, Point
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.overview.attention import NoticeLine, OwnerBacklog, SubjectKind
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
@@ -14,7 +17,7 @@ from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_firing, a_schedule, a_tick, its_job, ran, told
 from tests.builders_webhooks import kept as kept_webhook
-from tests.conformance.steps import added, in_state, moved
+from tests.conformance.steps import added, claimed, in_state, moved, recorded
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -246,6 +249,69 @@ async def test_jobs_that_ended_badly_of_late_come_the_last_first(store: Store) -
     assert await found(None) == [limited, failed]
     assert await found("ada") == [failed]
     assert await found(None, among=2) == [limited]
+
+
+async def test_what_ran_in_a_range_comes_the_last_begun_first(store: Store) -> None:
+    async def one(state: State, began: int | None, ends: int | None, **more: Any) -> str:
+        started = None if began is None else NOW + began * MINUTE
+        ended_at = None if ends is None else NOW + ends * MINUTE
+        fields = {"started_at": started, "ended_at": ended_at, "owner": "ada"} | more
+        return (await added(store, a_job(state=state, **fields))).id
+
+    limit = StateReason.LIMIT_PAGES
+    cut = await one(State.COMPLETED, 1, 5, state_reason=limit, spec=a_spec(name="news"))
+    held = await one(State.PAUSED, -9, None)
+    goes = await one(State.RUNNING, 3, None, owner="bob")
+    failed = await one(State.FAILED, -2, 0)
+    await one(State.COMPLETED, -9, -1)  # ended before
+    await one(State.COMPLETED, 10, 11)  # begun after
+    await one(State.PENDING, None, None)
+    await one(State.CANCELLED, None, 5)  # it never ran
+
+    async def found(owner: str | None, limit: int = 9) -> list[str]:
+        ran = await store.overview.runs(owner, NOW, NOW + 10 * MINUTE, limit)
+        return [run.job_id for run in ran]
+
+    assert await found(None) == [goes, cut, failed, held]
+    assert await found("ada") == [cut, failed, held]
+    assert await found(None, 2) == [goes, cut]
+    [news] = await store.overview.runs("ada", NOW, NOW + 10 * MINUTE, 1)
+    assert (news.name, news.state, news.stopped) == ("news", "completed", False)
+    assert (news.started_at, news.ended_at) == (NOW + MINUTE, NOW + 5 * MINUTE)
+
+
+async def test_a_run_is_stopped_if_a_limit_left_something_in_the_queue(store: Store) -> None:
+    claim = await claimed(store)
+    await recorded(store, claim.lease, Batch(usage=Usage(pages=3, done=4, discovered=9)))
+    job, event = (await store.jobs.get(claim.job.id)).job.moved(
+        Move.COMPLETE, NOW, actor="worker:w1", reason=StateReason.LIMIT_PAGES
+    )
+    await store.leases.settle(claim.lease, job, event)
+
+    [run] = await store.overview.runs(None, NOW - MINUTE, NOW + MINUTE, 9)
+
+    assert (run.stopped, run.pages, run.schedule_id) == (True, 3, None)
+
+
+async def test_courses_are_those_of_jobs_that_run_or_ended_since(store: Store) -> None:
+    for pages, minutes in [(1, -9), (2, 1), (3, 2), (4, None)]:
+        claim = await claimed(store)
+        course = Course(points=(Point(at=NOW, pages=pages),))
+        answer = await recorded(store, claim.lease, Batch(usage=Usage(pages=1), course=course))
+        if minutes is not None:
+            at = NOW + minutes * MINUTE
+            job, event = (await store.jobs.get(claim.job.id)).job.moved(
+                Move.COMPLETE, at, actor="worker:w1"
+            )
+            await store.leases.settle(answer.lease, job, event)
+
+    async def found(owner: str | None, limit: int = 9) -> list[int]:
+        courses = await store.overview.courses(owner, NOW, limit)
+        return [course.points[0].pages for course in courses]
+
+    assert await found(None) == [4, 3, 2]
+    assert await found(None, 2) == [4, 3]
+    assert await found("nobody") == []
 
 
 async def test_due_jobs_that_need_tags_come_the_longest_due_first(store: Store) -> None:

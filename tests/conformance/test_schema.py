@@ -173,7 +173,7 @@ SINCE_THE_FIRST = {
 }
 """The columns that revisions have added to the first release's tables."""
 
-NEW = ("run_changes", "changes", "lastmods", "new_events", "day_steps")
+NEW = ("run_changes", "changes", "lastmods", "new_events", "day_steps", "dismissals")
 """The tables that they have added."""
 
 INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known")

@@ -12,6 +12,8 @@ from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.overview.attention import (
+    DISMISSED_FOR,
+    DISMISSED_FOR_NOW,
     IN_A_ROW,
     LATE,
     MOST_OF_KIND,
@@ -349,6 +351,46 @@ def test_a_webhook_that_fails_or_that_no_user_has_switched_off_is_told() -> None
         assert [(n.kind, about(n).id, about(n).name) for n in found] == (
             [(kind, webhook.id, "hooks.example.org")] if kind else []
         ), fields
+
+
+class TestDismissed:
+    def test_it_is_hidden_until_the_same_begins_anew_or_for_ninety_days(self) -> None:
+        late = a_schedule(fire_at=NOW - LATE - MINUTE)
+        [notice] = notices(schedules=[late])
+        began = NOW - LATE - MINUTE
+        assert notice.since == began
+        for at, now, hidden in [
+            (None, NOW, False),
+            (began, NOW, True),
+            (began - MOMENT, NOW, False),
+            (NOW, NOW + DISMISSED_FOR - MOMENT, True),
+            (NOW, NOW + DISMISSED_FOR, False),
+        ]:
+            assert notice.is_dismissed(at, now) is hidden, (at, now)
+
+    def test_what_tells_no_beginning_is_hidden_for_a_day(self) -> None:
+        [notice] = notices(disk=Disk(folder="/data", free=0, total=GIB))
+        assert notice.is_dismissed(NOW, NOW + DISMISSED_FOR_NOW - MOMENT)
+        assert not notice.is_dismissed(NOW, NOW + DISMISSED_FOR_NOW)
+
+    def test_it_is_not_counted_as_what_needs_somebody(self) -> None:
+        late = [a_schedule(fire_at=NOW - LATE - MINUTE) for _ in range(3)]
+        facts = replace(NOTHING, schedules=late)
+        first, *_ = attention(facts, EVERY).items
+
+        found = attention(facts, EVERY, {first.id: NOW, "gone": NOW})
+
+        assert (len(found.items), found.counts, found.dismissed) == (2, {first.kind: 2}, 1)
+        assert first not in found.items
+
+    def test_the_next_failed_job_of_a_name_is_the_same_trouble(self) -> None:
+        line = NoticeLine(kind=SubjectKind.JOB, key="http://u:pw@a/", owner="ada")
+        failed = ends(*[State.FAILED] * 5)
+        [one] = notices(lines={line: failed}, names={line: "news"})
+        [next_] = notices(lines={line: failed[1:]}, names={line: "news"})
+        assert one.job_id != next_.job_id
+        assert one.id == next_.id
+        assert "pw" not in one.id
 
 
 class TestTogether:

@@ -279,6 +279,27 @@ def test_a_hold_of_all_hosts_is_added_to_the_time_and_changes_no_pace() -> None:
     assert estimate.p90_s > 110  # and perhaps another hold or two
 
 
+def test_what_makes_a_crawl_slow_is_said_in_a_sentence() -> None:
+    quick, all_at_once = steady(40), steady(99, found=1000)
+    growing = a_crawl(40, lambda at_s: at_s, lambda at_s: 20 * at_s)
+    for stands, said in [
+        (quick, ""),
+        (all_at_once, ""),
+        (steady(40, hold_s=19.2, holds=1), "every host asks for a break, for another 20 seconds"),
+        (steady(40, failed=100, retries=5), "20% of the requests fail and are repeated"),
+        (steady(40, failed=99, retries=5), ""),
+        (steady(40, least_s=300.0), "Slowed by the delay between requests"),
+        (steady(40, least_s=20.0), ""),
+        (steady(40, lane_waiting=500, lane_rate=2.0), "500 of 600 in the queue are there"),
+        (steady(40, lane_waiting=500, lane_rate=9.0), ""),
+        (growing, "Still finding new URLs, so this is a rough estimate"),
+    ]:
+        remark = running(stands).remark
+        assert (said in remark) if said else remark == "", remark
+    usage, pulse = steady(40, hold_s=19.2)
+    assert progress_of(Limits(), usage, pulse, State.PAUSED).remark == ""
+
+
 def test_urls_that_are_tried_again_take_longer_than_the_rest() -> None:
     plain = eta(steady(90))
     usage, pulse = steady(90, retries=20, failed=20, failed_s=600.0, busy_s=900.0)

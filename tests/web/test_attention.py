@@ -4,13 +4,14 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
-from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import HELPS, Disk, SubjectKind, Trouble, notice
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
-from tests.builders import NOW, a_job, a_spec
+from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_schedule, told
 from tests.builders_serve import a_report
 from tests.builders_webhooks import kept as kept_webhook
@@ -99,7 +100,7 @@ async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
 
 def test_what_helps_is_an_endpoint() -> None:
     assert set(HELPS.values()) - routes() == set()
-    none = {Trouble.NO_WORKER, Trouble.NO_WORKER_TAG, Trouble.NEEDS_SCRIPTS}
+    none = {Trouble.NO_WORKER, Trouble.NEEDS_SCRIPTS}
     assert set(HELPS) == set(Trouble) - none
 
 
@@ -108,6 +109,34 @@ def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
     assert shape.subject is not None
     assert shape.subject.path == "/api/v1/hosts/%5B%3A%3A1%5D%3A80"
     assert shape.help is None  # of no job of his
+
+
+async def test_everybody_dismisses_for_themselves_until_it_begins_anew(rig: Rig) -> None:
+    await rig.user("ada", Role.ADMIN)
+    job = in_state(State.FAILED, ended_at=NOW)
+    await added(rig.yard.store, job)
+    [notice] = (await attention(rig))["items"]
+
+    answer = await rig.post("attention/dismiss", {"notice": notice["id"]})
+
+    assert answer.status_code == 204
+    hidden = await attention(rig)
+    assert (hidden["items"], hidden["counts"], hidden["dismissed"]) == ([], {}, 1)
+    assert [one["id"] for one in (await attention(rig, by="ada"))["items"]] == [notice["id"]]
+
+    await rig.post("attention/restore", {"notice": "another"})
+    assert (await attention(rig))["dismissed"] == 1
+    await rig.post("attention/restore", {"notice": notice["id"]})
+    assert (await attention(rig))["items"] == [notice]
+    await rig.post("attention/dismiss", {"notice": notice["id"]})
+    await rig.post("attention/restore", {})
+    assert (await attention(rig))["items"] == [notice]
+
+    await rig.post("attention/dismiss", {"notice": notice["id"]})
+    await rig.clock.advance(HOUR)
+    again = replace(job, ended_at=rig.clock.now(), version=job.version + 1)
+    await rig.yard.store.jobs.save(again, its_event(again))
+    assert [one["id"] for one in (await attention(rig))["items"]] == [notice["id"]]
 
 
 async def test_a_disk_is_for_admins(rig: Rig) -> None:

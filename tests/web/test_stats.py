@@ -4,8 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.about import VERSION
+from crawlyard.core.access.user import LOCAL
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.checkpoint import Asker, Batch
+from crawlyard.core.jobs.job_log import Course, Point
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from tests.builders import LEASE, a_batch, a_target, failed
@@ -53,6 +55,45 @@ class TestStats:
         assert (len(told["finished"]), told["step_s"]) == (24, 3600)
         assert [step["ended"]["cancelled"] for step in told["finished"]] == [0] * 23 + [1]
         assert [day["pages"] for day in told["days"]] == [0, 7]
+
+    async def test_runs_tell_when_jobs_ran_and_how_they_ended(self, rig: Rig) -> None:
+        await rig.user("ada")
+        job, _ = await crawled(rig)
+        await rig.job()
+        await rig.clock.advance(timedelta(minutes=1))
+        assert (await rig.get("stats/runs", by="ada")).json()["items"] == []
+
+        told = (await rig.get("stats/runs")).json()
+
+        [run] = told["items"]
+        assert (told["object"], told["whole"]) == ("runs", True)
+        assert (run["job_id"], run["state"], run["stopped"]) == (job, "running", False)
+        assert (run["ended_at"], run["schedule_id"]) == (None, None)
+        for query in ("?since=2030-01-01T00:00:00Z", "?until=1970-01-01T00:00:00Z"):
+            assert problem(await rig.get(f"stats/runs{query}"))[0] == 422, query
+
+    async def test_the_pace_adds_up_what_jobs_have_fetched_in_each_step(self, rig: Rig) -> None:
+        await rig.user("ada")
+        now = rig.clock.now()
+        minutes = (150, 149, 61, 59)
+        for owner in (LOCAL.id, "ada"):
+            job_id = (await rig.job(owner))["id"]
+            claim = await rig.yard.store.leases.claim(Asker("w1", only=job_id), now, LEASE)
+            assert claim is not None
+            points = [
+                Point(at=now - timedelta(minutes=m), pages=m, latency_ms=float(n))
+                for n, m in enumerate(minutes)
+            ]
+            batch = Batch(course=Course(points=tuple(points)))
+            await rig.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
+
+        told = (await rig.get("stats/pace", by="ada")).json()
+        every = (await rig.get("stats/pace")).json()
+
+        last = [(step["pages"], step["latency_ms"]) for step in told["steps"][-4:]]
+        assert last == [(0, None), (299, 0.5), (61, 2.0), (59, 3.0)]
+        assert [step["pages"] for step in every["steps"][-4:]] == [0, 598, 122, 118]
+        assert (len(told["steps"]), told["step_s"], told["whole"]) == (24, 3600, True)
 
     async def test_everybody_counts_what_is_his(self, rig: Rig) -> None:
         await rig.user("ada")

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from crawlyard.core.overview.measures import Timing
-from crawlyard.store.access.desk import OperationStore, SettingStore, ViewStore
+from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore
@@ -66,6 +66,7 @@ class Store(Struct, frozen=True, kw_only=True):
     users: UserStore
     credentials: CredentialStore
     views: ViewStore
+    dismissals: DismissalStore
     operations: OperationStore
     settings: SettingStore
     replies: ReplyStore

@@ -17,7 +17,12 @@ LIMIT_REASONS: Mapping[StateReason, str] = {
 
 def is_cut_short(job: Job, usage: Usage) -> bool:
     """Return whether a limit ended the job while URLs were waiting."""
-    return job.state is State.COMPLETED and job.state_reason in LIMIT_REASONS and usage.waiting > 0
+    return cut_short(job.state, job.state_reason, usage.waiting)
+
+
+def cut_short(state: State, reason: str, waiting: int) -> bool:
+    """Return the same of a job in this *state* for this *reason*, with so many URLs *waiting*."""
+    return state is State.COMPLETED and reason in LIMIT_REASONS and waiting > 0
 
 
 def outcome_of(job: Job, usage: Usage) -> str:

@@ -11,6 +11,7 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, LIMITS, Limits, Usage
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.quantity import counted
 
 
 class Confidence(StrEnum):
@@ -122,21 +123,32 @@ def _frontier(usage: Usage, pulse: Pulse) -> Range:
     """Return the seconds until everything that will be discovered is done."""
     work = work_left(usage, pulse)
     span = work.times(_pace(usage, pulse, work.mid))
-    workload, active_s = pulse.workload, sum(pulse.active_s)
-    if workload.lane_rate > 0 and active_s and usage.waiting:
-        lane_s = workload.lane_waiting / workload.lane_rate
-        # if hosts finish at different times, the last one counts, not the overall pace
-        if lane_s > 1.2 * usage.waiting * active_s / max(1, sum(pulse.done)):
-            sooner, later = _LANE
-            lane = Range(sooner * lane_s, lane_s, later * lane_s)
-            lane = lane.times(work.scaled(1 / usage.waiting))
-            # a host that waits for others to make room gets faster once they are done
-            span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
+    workload = pulse.workload
+    # if hosts finish at different times, the last one counts, not the overall pace
+    if lane_s := _last_host_s(usage, pulse):
+        sooner, later = _LANE
+        lane = Range(sooner * lane_s, lane_s, later * lane_s)
+        lane = lane.times(work.scaled(1 / usage.waiting))
+        # a host that waits for others to make room gets faster once they are done
+        span = lane if workload.lane_full else span._replace(high=max(span.high, lane.high))
     if workload.least_s > span.mid / 2:  # if delays set the pace, a slowdown is not a trend
         span = span._replace(low=min(span.low, math.sqrt(span.low * workload.least_s)))
     span = _with_holds(_with_retries(span, usage, pulse), usage, pulse, work.mid)
     least_s = workload.least_s
     return span.at_least(least_s, least_s, 1.05 * least_s).plus(-_TAIL_S / 2, 0.0, _TAIL_S)
+
+
+def _last_host_s(usage: Usage, pulse: Pulse) -> float:
+    """Return the seconds of the slowest host, if it will be asked when the others are done; or 0.
+
+    It is so if it takes longer than all waiting URLs would at the overall pace.
+    """
+    workload, active_s = pulse.workload, sum(pulse.active_s)
+    if workload.lane_rate <= 0 or not active_s or not usage.waiting:
+        return 0.0
+    lane_s = workload.lane_waiting / workload.lane_rate
+    overall_s = usage.waiting * active_s / max(1, sum(pulse.done))
+    return lane_s if lane_s > 1.2 * overall_s else 0.0
 
 
 def work_left(usage: Usage, pulse: Pulse) -> Range:
@@ -273,6 +285,29 @@ class Progress(Struct, frozen=True, kw_only=True):
     current_url: str
     eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
+    remark: str = ""  # why it is slow, or its estimate rough; empty: neither
+
+
+_FAILING = 0.2  # of the requests: with more that are repeated, they set the pace
+
+
+def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
+    """Return what makes a running job slow or its estimate rough, in a sentence; "" if nothing."""
+    workload = pulse.workload
+    if workload.hold_s:
+        hold = counted(math.ceil(workload.hold_s), "second")
+        return f"Held back: every host asks for a break, for another {hold}"
+    failing = workload.failed / max(1, usage.done + workload.failed)
+    if failing >= _FAILING:
+        return f"Slowed: {failing:.0%} of the requests fail and are repeated"
+    if eta is not None and usage.waiting and workload.least_s > eta.p50_s / 2:
+        return "Slowed by the delay between requests"
+    if _last_host_s(usage, pulse) and workload.lane_waiting < usage.waiting:
+        left = f"{workload.lane_waiting:,} of {usage.waiting:,}"
+        return f"Slowed by one host: {left} in the queue are there"
+    if eta is not None and eta.confidence is not Confidence.HIGH and pulse.found[1]:
+        return "Still finding new URLs, so this is a rough estimate"
+    return ""
 
 
 def progress_of(
@@ -293,6 +328,7 @@ def progress_of(
         current_url=current_url if runs else "",
         eta=eta,
         eta_unknown="" if eta else unknown,
+        remark=remark_on(usage, pulse, eta) if runs else "",
     )
 
 

@@ -34,6 +34,14 @@ LATELY = timedelta(days=1)
 
 MOST_OF_KIND = 20
 
+LONGEST_ID = 500
+
+DISMISSED_FOR = timedelta(days=90)
+"""How long a notice stays dismissed if what it tells of goes on."""
+
+DISMISSED_FOR_NOW = timedelta(days=1)
+"""The same, if nobody knows since when that has been so."""
+
 _LEAST_FREE = 1 << 30  # bytes: with less, a disk of any size is nearly full
 _PLENTY = 10 << 30  # bytes: with more, a disk of any size has room
 _SHARE = 0.05  # of the disk: between the two, this share must be free
@@ -82,6 +90,7 @@ class SubjectKind(StrEnum):
 
 
 HELPS: Mapping[Trouble, str] = {
+    Trouble.NO_WORKER_TAG: "PATCH /jobs/{job_id}",
     Trouble.DISK_FULL: "PUT /settings/{section}",
     Trouble.JOB_DAMAGED: "DELETE /jobs/{job_id}",
     Trouble.SCHEDULE_OVERDUE: "POST /schedules/{ref}/run",
@@ -96,6 +105,7 @@ HELPS: Mapping[Trouble, str] = {
 }
 """The endpoint that helps; where there is none, nothing of the API does."""
 
+_NONE: Mapping[str, datetime] = {}
 _PATHS: Mapping[SubjectKind, str] = {
     SubjectKind.JOB: "jobs",
     SubjectKind.SCHEDULE: "schedules",
@@ -200,6 +210,7 @@ class Help(Wire, frozen=True, kw_only=True):
 class Notice(Wire, frozen=True, kw_only=True):
     """One thing that needs a person."""
 
+    id: str  # the same as long as it tells the same of the same thing
     object: Literal["notice"] = "notice"
     kind: str
     detail: str  # a sentence; its subject is not named in it
@@ -207,6 +218,14 @@ class Notice(Wire, frozen=True, kw_only=True):
     job_id: str | None  # the job to which something can be done
     since: datetime | None  # null: nobody knows
     help: Help | None
+
+    def is_dismissed(self, at: datetime | None, now: datetime) -> bool:
+        """Return whether a user who dismissed it *at* that time need not see it *now*."""
+        if at is None:
+            return False
+        if self.since is None:
+            return now < at + DISMISSED_FOR_NOW
+        return self.since <= at and now < at + DISMISSED_FOR
 
 
 class Attention(Wire, frozen=True, kw_only=True):
@@ -217,6 +236,7 @@ class Attention(Wire, frozen=True, kw_only=True):
     items: tuple[Notice, ...]  # at most 20 of each kind
     counts: Mapping[str, int]  # by kind, with those that are not among the items
     at_least: tuple[str, ...]  # kinds of which there may be more than their count
+    dismissed: int  # notices that the user has dismissed; they are counted here alone
 
 
 def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
@@ -224,17 +244,27 @@ def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
     return frozenset(kind for kind in Trouble if NEEDS.get(kind, Permit.JOBS_READ) in permits)
 
 
-def attention(facts: Facts, kinds: Collection[Trouble]) -> Attention:
-    """Return the notices of these *kinds* that follow from *facts*."""
+def attention(
+    facts: Facts, kinds: Collection[Trouble], dismissed: Mapping[str, datetime] = _NONE
+) -> Attention:
+    """Return the notices of these *kinds* that follow from *facts*.
+
+    Without those that were *dismissed*, by their ids, and have not begun anew.
+    """
     shown: list[Notice] = []
     counts: dict[str, int] = {}
+    hidden = 0
     for kind in Trouble:
-        found = _FIND[kind](facts) if kind in kinds else []
+        every = _FIND[kind](facts) if kind in kinds else []
+        found = [n for n in every if not n.is_dismissed(dismissed.get(n.id), facts.now)]
+        hidden += len(every) - len(found)
         if found:
             counts[str(kind)] = len(found)
             shown += sorted(found, key=lambda n: n.since or facts.now)[:MOST_OF_KIND]
     cut = tuple(sorted(map(str, facts.cut & set(kinds))))
-    return Attention(at=facts.now, items=tuple(shown), counts=counts, at_least=cut)
+    return Attention(
+        at=facts.now, items=tuple(shown), counts=counts, at_least=cut, dismissed=hidden
+    )
 
 
 def notice(
@@ -246,16 +276,19 @@ def notice(
     *,
     job_id: str | None = None,
     since: datetime | None = None,
+    line: str = "",
 ) -> Notice:
     """Return a notice about the thing *key*, without credentials in its texts.
 
-    The user can act on the job *job_id*.
+    The user can act on the job *job_id*. If *key* is one of several jobs of a name, *line* is that.
     """
-    about = None
+    about, mark = None, str(kind)
     if subject is not None:
+        mark = hidden_urls(f"{kind} {subject} {line or key}")[:LONGEST_ID]
         path = f"{API}/{_PATHS[subject]}/{quote(key, safe='')}"
         about = Subject(type=subject, id=key, name=hidden_urls(name), path=path)
     return Notice(
+        id=mark,
         kind=kind,
         detail=hidden_urls(detail),
         subject=about,
@@ -397,6 +430,7 @@ def _runs_failing(facts: Facts) -> list[Notice]:
                     facts.names[line],
                     job_id=failed[0].job_id,
                     since=failed[-1].ended_at,
+                    line=line.key,
                 )
             )
     return found

@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Literal
 
 from msgspec import Struct
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.job_log import Point
 from crawlyard.core.jobs.limits import Usage
 
 
@@ -73,6 +74,71 @@ class StatsOut(Wire, frozen=True, kw_only=True):
     finished: tuple[StepOut, ...]  # the earliest first
     days: tuple[DayOut, ...]  # the same
     failing_hosts: tuple[FailingHost, ...]  # at most ten: those that failed most often first
+
+
+class JobRunOut(Wire, frozen=True, kw_only=True):
+    """When one job ran."""
+
+    job_id: str
+    name: str
+    schedule_id: str | None
+    state: str
+    stopped: bool  # a limit ended it before all was fetched
+    pages: int
+    started_at: datetime  # the first time
+    ended_at: datetime | None  # null: it has not
+
+
+class RunsOut(Wire, frozen=True, kw_only=True):
+    """Jobs that ran in a range of time, those that began last first."""
+
+    object: Literal["runs"] = "runs"
+    since: datetime
+    until: datetime
+    items: tuple[JobRunOut, ...]
+    whole: bool  # nothing was left out
+
+
+class PaceStepOut(Wire, frozen=True, kw_only=True):
+    """What all jobs did in one stretch of time."""
+
+    at: datetime  # its beginning
+    pages: int
+    errors: int
+    latency_ms: float | None  # the mean of all responses; null: there was none
+
+
+class PaceOut(Wire, frozen=True, kw_only=True):
+    """What all jobs did in a range of time, by steps."""
+
+    object: Literal["pace"] = "pace"
+    since: datetime
+    until: datetime
+    step_s: float
+    steps: tuple[PaceStepOut, ...]  # the earliest first
+    whole: bool  # false: only the jobs that ended last are in it
+
+
+def pace_of(
+    points: Iterable[Point], since: datetime, step: timedelta, count: int
+) -> list[PaceStepOut]:
+    """Return *count* steps from *since* on, each with the points that begin in it."""
+    pages, errors, waited = [0] * count, [0] * count, [0.0] * count
+    for point in points:
+        n = (point.at - since) // step
+        if 0 <= n < count:
+            pages[n] += point.pages
+            errors[n] += point.errors
+            waited[n] += point.latency_ms * point.pages
+    return [
+        PaceStepOut(
+            at=since + n * step,
+            pages=pages[n],
+            errors=errors[n],
+            latency_ms=round(waited[n] / pages[n], 1) if pages[n] else None,
+        )
+        for n in range(count)
+    ]
 
 
 def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:

@@ -81,7 +81,10 @@ class Overview:
         self._look_again = 0.0  # when to search for damaged jobs again, by the monotonic clock
 
     async def attention(self, actor: Actor, permits: Collection[Permit]) -> Attention:
-        """Return the problems that need attention, of the kinds that *permits* allow to see."""
+        """Return the problems that need attention, of the kinds that *permits* allow to see.
+
+        What the actor has dismissed is left out until it begins anew.
+        """
         owner = None if actor.role is Role.ADMIN else actor.id
         kinds = kinds_for(permits)
         facts = Facts(now=self._clock.now(), wall=self._clock.wall())
@@ -93,7 +96,8 @@ class Overview:
             facts = replace(facts, webhooks=webhooks[: self._most], cut=cut)
         if Trouble.DISK_FULL in kinds:
             facts = replace(facts, disk=await self._disk())
-        return attention(await self._with_jobs(facts, actor, owner), kinds)
+        dismissed = await self._store.dismissals.find(actor.id)
+        return attention(await self._with_jobs(facts, actor, owner), kinds, dismissed)
 
     async def moment(
         self, actor: Actor, permits: Collection[Permit], *, own: bool = False

@@ -9,11 +9,19 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit, Role, day_of
 from crawlyard.core.answers.base import seconds
-from crawlyard.core.endpoint import Instant, endpoint
+from crawlyard.core.endpoint import OWN_ACCOUNT, Instant, endpoint
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.overview import attention
-from crawlyard.core.overview.stats import CardsOut, DayOut, StatsOut, StepOut
+from crawlyard.core.overview.stats import (
+    CardsOut,
+    DayOut,
+    PaceOut,
+    RunsOut,
+    StatsOut,
+    StepOut,
+    pace_of,
+)
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
@@ -33,11 +41,22 @@ MOST_HOSTS = 10
 MOST_FAILURES = 20_000
 """The most failures counted to find them, latest first: about 0.1 s."""
 
+MOST_RUNS = 500
+"""The most runs in a response, latest first."""
+
+MOST_COURSES = 300
+"""The most jobs whose courses are added up: about 50 ms."""
+
 DEFAULT_SPAN = timedelta(days=1)
 HOURLY = timedelta(days=30)
 """The longest range whose default step is an hour; for a longer one it is a day."""
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
+
+NoticeId = Annotated[
+    str, Meta(min_length=1, max_length=attention.LONGEST_ID, description="The `id` of a notice.")
+]
+_DISMISSED = {"notice": "job_failed job 019b0f5c-6a3f-7c3e-8a4e-1f0c5f6b7a8d"}
 
 
 class Stats(Noun):
@@ -71,13 +90,7 @@ class Stats(Noun):
         own = owner is not None
         whose = None if self._actor.role is Role.ADMIN and not own else self._actor.id
         now, store = self._services.clock.now(), self._services.store
-        until = until or now
-        if until < _EARLIEST:
-            raise Invalid("until", f"expected an instant after {_EARLIEST:%Y-%m-%d}")
-        since = since or until - DEFAULT_SPAN
-        step = timedelta(hours=1 if until - since <= HOURLY else 24)
-        step = step if step_s is None else timedelta(seconds=step_s)
-        count = _steps(since, until, step)
+        since, until, step, count = _range(since, until or now, step_s)
         ended = await store.inquiries.ended(whose, since, until, step)
         used = await store.users.days(whose, day_of(since))
         failing = await store.inquiries.failing(whose, since, until, MOST_FAILURES)
@@ -96,6 +109,63 @@ class Stats(Noun):
             ),
             days=tuple(days),
             failing_hosts=tuple(failing[:MOST_HOSTS]),
+        )
+
+    @endpoint("GET /stats/runs", Permit.JOBS_READ)
+    async def runs(
+        self,
+        *,
+        since: Annotated[Instant | None, Meta(description="By default a day before.")] = None,
+        until: Annotated[
+            Instant | None,
+            Meta(description="Without it; by default now."),
+        ] = None,
+    ) -> RunsOut:
+        """Tell which jobs ran in a range, from when to when, and how they ended.
+
+        Of what is yours, an admin of all: at most 500 jobs, or not `whole`.
+
+        Raises:
+            Invalid: the range is empty or too long.
+        """
+        since, until, _, _ = _range(since, until or self._services.clock.now(), None)
+        whose = None if self._actor.role is Role.ADMIN else self._actor.id
+        found = await self._services.store.overview.runs(whose, since, until, MOST_RUNS + 1)
+        items = tuple(found[:MOST_RUNS])
+        return RunsOut(since=since, until=until, items=items, whole=len(found) <= MOST_RUNS)
+
+    @endpoint("GET /stats/pace", Permit.JOBS_READ)
+    async def pace(
+        self,
+        *,
+        since: Annotated[Instant | None, Meta(description="By default a day before.")] = None,
+        until: Annotated[
+            Instant | None,
+            Meta(description="Without it; by default now."),
+        ] = None,
+        step_s: Annotated[
+            Annotated[float, Meta(ge=60, le=86_400 * 31)] | None,
+            Meta(description="By default an hour; a day over 30 days."),
+        ] = None,
+    ) -> PaceOut:
+        """Tell how many pages were fetched in each step, and how fast they were answered.
+
+        Added up from the courses of jobs (`GET /jobs/{job_id}/metrics`): of yours, for an admin of
+        all; at most those of 300 jobs, or not `whole`.
+
+        Raises:
+            Invalid: the range is empty or too long, or has too many steps.
+        """
+        since, until, step, count = _range(since, until or self._services.clock.now(), step_s)
+        whose = None if self._actor.role is Role.ADMIN else self._actor.id
+        found = await self._services.store.overview.courses(whose, since, MOST_COURSES + 1)
+        points = (point for course in found[:MOST_COURSES] for point in course.points)
+        return PaceOut(
+            since=since,
+            until=until,
+            step_s=seconds(step),
+            steps=tuple(pace_of(points, since, step, count)),
+            whole=len(found) <= MOST_COURSES,
         )
 
     async def _cards(
@@ -137,15 +207,33 @@ class Stats(Noun):
 
 
 class Attention(Noun):
-    """Lists problems that need a person."""
+    """Lists problems that need a person; each of them may dismiss them for themselves."""
 
     @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
     async def get(self) -> attention.Attention:
         """Tell what needs a person, since when, and which endpoint helps.
 
-        Of what is yours, an admin of all; what your token may not read is left out.
+        Of what is yours, an admin of all; what your token may not read is left out, and what you
+        have dismissed.
         """
         return await self._services.overview.attention(self._actor, self._permits)
+
+    @endpoint("POST /attention/dismiss", OWN_ACCOUNT, status=204, example=_DISMISSED)
+    async def dismiss(self, notice: NoticeId) -> None:
+        """Hide a notice from yourself, until the same begins anew.
+
+        A notice that tells no beginning is hidden for a day.
+        """
+        now, dismissals = self._services.clock.now(), self._services.store.dismissals
+        await dismissals.put(self._actor.id, notice, now, now - attention.DISMISSED_FOR)
+
+    @endpoint("POST /attention/restore", OWN_ACCOUNT, status=204, example=_DISMISSED)
+    async def restore(
+        self,
+        notice: Annotated[NoticeId | None, Meta(description="Null: all of them.")] = None,
+    ) -> None:
+        """Show a notice again that you have dismissed."""
+        await self._services.store.dismissals.drop(self._actor.id, notice)
 
 
 class Monitoring(Noun):
@@ -161,6 +249,18 @@ class Monitoring(Noun):
             services.store, services.bus, services.clock, services.measures
         )
         return metrics.exposed(found)
+
+
+def _range(
+    since: datetime | None, until: datetime, step_s: float | None
+) -> tuple[datetime, datetime, timedelta, int]:
+    """Return the range, its step, and how many steps it has."""
+    if until < _EARLIEST:
+        raise Invalid("until", f"expected an instant after {_EARLIEST:%Y-%m-%d}")
+    since = since or until - DEFAULT_SPAN
+    step = timedelta(hours=1 if until - since <= HOURLY else 24)
+    step = step if step_s is None else timedelta(seconds=step_s)
+    return since, until, step, _steps(since, until, step)
 
 
 def _steps(since: datetime, until: datetime, step: timedelta) -> int:

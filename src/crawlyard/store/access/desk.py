@@ -1,4 +1,4 @@
-"""Stores for saved views, long operations and sections of runtime settings."""
+"""Stores for saved views, dismissed notices, long operations and sections of settings."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,11 +14,11 @@ from crawlyard.core.event import Event
 from crawlyard.core.operation import Operation
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import OPERATIONS, SECTIONS, VIEWS
-from crawlyard.store.db.bulk_rows import delete_first
+from crawlyard.store.db.bulk_rows import delete_first, put_rows
 from crawlyard.store.db.rows import add_row, equal, plainly, put_version, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
-from crawlyard.store.tables.desk import UNDER_WAY, operations, settings, views
+from crawlyard.store.tables.desk import UNDER_WAY, dismissals, operations, settings, views
 
 
 class ViewStore(StorePart):
@@ -71,6 +71,45 @@ class ViewStore(StorePart):
         same = (views.c.id == view_id, views.c.version == version)
         if not conn.execute(delete(views).where(*same)).rowcount:
             raise Conflict(f"view {view_id} is not at version {version} any more")
+
+
+MOST_DISMISSED = 500
+"""The most dismissals of one user that are kept, latest first."""
+
+
+class DismissalStore(StorePart):
+    """Notices that users have dismissed, each for themselves."""
+
+    @reads
+    def find(self, conn: Connection, owner: str) -> Mapping[str, datetime]:
+        """Return when a user dismissed which notices, by their ids."""
+        own = select(dismissals.c.notice, dismissals.c.dismissed_at).where(_of(owner))
+        return {row.notice: row.dismissed_at for row in conn.execute(own)}
+
+    @writes
+    def put(
+        self, conn: Connection, owner: str, notice: str, now: datetime, before: datetime
+    ) -> None:
+        """Keep that a user dismisses a notice *now*; forget what they did so *before*."""
+        row = {"owner": owner, "notice": notice, "dismissed_at": now}
+        put_rows(conn, dismissals, [row])
+        latest = (
+            select(dismissals.c.notice)
+            .where(_of(owner))
+            .order_by(dismissals.c.dismissed_at.desc())
+            .limit(MOST_DISMISSED)
+        )
+        old = or_(dismissals.c.dismissed_at < before, dismissals.c.notice.not_in(latest))
+        conn.execute(delete(dismissals).where(_of(owner), old))
+
+    @writes
+    def drop(self, conn: Connection, owner: str, notice: str | None) -> None:
+        """Forget that a user dismissed a notice; all of theirs if it is ``None``."""
+        conn.execute(delete(dismissals).where(_of(owner), *equal((dismissals.c.notice, notice))))
+
+
+def _of(owner: str) -> ColumnElement[bool]:
+    return dismissals.c.owner == owner
 
 
 class OperationStore(StorePart):

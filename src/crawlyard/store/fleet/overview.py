@@ -18,25 +18,40 @@ from sqlalchemy import (
 
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.outcome import LIMIT_REASONS
+from crawlyard.core.jobs.outcome import LIMIT_REASONS, cut_short
 from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
+from crawlyard.core.overview.stats import JobRunOut
 from crawlyard.core.schedules.schedule import CrawlSchedule, RecentTick
+from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.core.webhooks.webhook import Webhook
+from crawlyard.store.codec.base import decoder_of
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.codec.schedules import schedule_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import standing
-from crawlyard.store.tables.jobs import ENDED, GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs, shards
+from crawlyard.store.jobs.job_rows import STANDING, standing
+from crawlyard.store.tables.jobs import (
+    ENDED,
+    GIVEN_UP,
+    HELD_BACK,
+    PENDING,
+    PRESENT,
+    RUNNING,
+    jobs,
+    shards,
+)
 from crawlyard.store.tables.schedules import FIRES, schedules, ticks
+from crawlyard.store.tables.watch import courses
 from crawlyard.store.tables.webhooks import webhooks
 
 _JOINED = 200  # queries in one UNION: SQLite takes at most 500
 
 _AT_ONCE = 1000  # jobs read by one query, so that others can run in between
 
+_COURSE = decoder_of(Course)
 _END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
 _LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
 _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
@@ -152,6 +167,39 @@ class OverviewStore(StorePart):
         return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
 
     @reads
+    def runs(
+        self, conn: Connection, owner: str | None, since: datetime, until: datetime, limit: int
+    ) -> list[JobRunOut]:
+        """Return at most *limit* jobs that ran in [*since*, *until*), latest start first.
+
+        Of those that ended, the latest *limit* are looked at, and as many that have not.
+        """
+        began = (PRESENT, jobs.c.started_at < until, *equal((jobs.c.owner, owner)))
+        ended = _RUN.where(ENDED, jobs.c.ended_at >= since, *began)
+        found = [
+            *conn.execute(ended.order_by(jobs.c.ended_at.desc()).limit(limit)).mappings(),
+            *conn.execute(_RUN.where(RUNNING, *began).limit(limit)).mappings(),
+            *conn.execute(_RUN.where(HELD_BACK, *began).limit(limit)).mappings(),
+        ]
+        found.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
+        return [_run_of(row) for row in found[:limit]]
+
+    @reads
+    def courses(
+        self, conn: Connection, owner: str | None, since: datetime, limit: int
+    ) -> list[Course]:
+        """Return the courses of at most *limit* jobs that run or ended since *since*.
+
+        Running ones come first, then the latest end.
+        """
+        its_own = courses.join(jobs, courses.c.job_no == jobs.c.no)
+        asked = select(courses.c.course).select_from(its_own)
+        asked = asked.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
+        ended = asked.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
+        texts = [*conn.scalars(asked.where(RUNNING)), *conn.scalars(ended)]
+        return [_COURSE.decode(text) for text in texts[:limit]]
+
+    @reads
     def tagged(self, conn: Connection, owner: str | None, now: datetime, limit: int) -> list[Job]:
         """Return at most *limit* due jobs that need a worker with tags, due longest first."""
         due = (
@@ -240,6 +288,26 @@ class OverviewStore(StorePart):
             .limit(limit)
         )
         return WEBHOOKS.all(conn, found)
+
+
+_RUN = select(
+    *(jobs.c.id, jobs.c.name, jobs.c.schedule_id, jobs.c.state, jobs.c.state_reason),
+    *(jobs.c.started_at, jobs.c.ended_at, shards.c.pages, shards.c.discovered, shards.c.done),
+).select_from(STANDING)
+
+
+def _run_of(row: RowMapping) -> JobRunOut:
+    state, waiting = State(row["state"]), row["discovered"] - row["done"]
+    return JobRunOut(
+        job_id=row["id"],
+        name=hidden_urls(row["name"]),
+        schedule_id=row["schedule_id"],
+        state=state.value,
+        stopped=cut_short(state, row["state_reason"], waiting),
+        pages=row["pages"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )
 
 
 def _rows(conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:

@@ -30,7 +30,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0113"
+SCHEMA = "0114"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"

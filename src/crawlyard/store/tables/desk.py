@@ -1,4 +1,4 @@
-"""Tables of saved views, bulk operations, settings, and replies kept for idempotency keys."""
+"""Tables of views, dismissed notices, bulk operations, settings, and replies kept for keys."""
 
 from sqlalchemy import (
     Column,
@@ -26,6 +26,15 @@ views = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
     UniqueConstraint("owner", "page", "name"),
+)
+
+dismissals = Table(
+    "dismissals",
+    metadata,
+    Column("owner", CleanText, nullable=False),
+    Column("notice", CleanText, nullable=False),  # its id
+    Column("dismissed_at", Instant, nullable=False),
+    PrimaryKeyConstraint("owner", "notice"),
 )
 
 operations = Table(

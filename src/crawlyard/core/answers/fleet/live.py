@@ -85,6 +85,7 @@ class _Progressing(Wire, frozen=True, kw_only=True):
     eta_confidence: str | None
     eta_limit: str | None  # what will end it, if a limit will
     eta_unknown: str  # why there is no time left to be told
+    remark: str  # why it is slow, or the time left rough
     current_url: str
     v: int  # the version of the job
 
@@ -230,4 +231,5 @@ def _numbers(progress: Progress) -> dict[str, Any]:
         "eta_confidence": None if eta is None else str(eta.confidence),
         "eta_limit": None if eta is None else eta.limit,
         "eta_unknown": progress.eta_unknown,
+        "remark": progress.remark,
     }

@@ -74,7 +74,7 @@ class EtaOut(Wire, frozen=True, kw_only=True):
 
 
 class ProgressOut(Wire, frozen=True, kw_only=True):
-    """How far a job has come; *eta_unknown* says why there is no *eta*."""
+    """How far a job has come; *eta_unknown* says why there is no *eta*, *remark* why it is slow."""
 
     done: int
     discovered: int
@@ -85,6 +85,7 @@ class ProgressOut(Wire, frozen=True, kw_only=True):
     rate: float
     eta: EtaOut | None
     eta_unknown: str
+    remark: str  # or why the estimate is rough
 
     @classmethod
     def of(cls, progress: Progress) -> "ProgressOut":
