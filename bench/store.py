@@ -3,6 +3,7 @@
     python -m bench.store jobs --postgres URL
     python -m bench.store frontier --postgres URL
     python -m bench.store idle --postgres URL
+    python -m bench.store bulk --postgres URL
 
 Each measures on SQLite, and with a URL on a Postgres, all of which is deleted. Progress goes
 to stderr, tables to stdout. Small: `jobs --jobs 10000`, `frontier --urls 100000`,
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from bench import store_frontier, store_idle
+from bench import store_bulk, store_frontier, store_idle
 from bench.queues import emptied
 from bench.store_jobs import filled, submitted_per_s
 from bench.store_queries import Timed, middle_of, plan, questions, timed
@@ -42,7 +43,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", choices=list(_MEASURED))
     parser.add_argument("--postgres", default="", help="URL of a database; all in it is deleted")
     parser.add_argument("--folder", type=Path, help="for files of SQLite")
-    parser.add_argument("--jobs", type=int, default=0, help="else 1,000,000; 100,000 at rest")
+    parser.add_argument(
+        "--jobs", type=int, default=0, help="else 1,000,000; 100,000 at rest; 10,000 in bulk"
+    )
     parser.add_argument("--rounds", type=int, default=11, help="of each question")
     parser.add_argument("--only", default="", help="questions with this in their name")
     parser.add_argument("--plans", action="store_true", help="how each question is answered")
@@ -90,9 +93,22 @@ async def _idle(options: argparse.Namespace, settings: Settings, database: Datab
     return store_idle.HEAD + f"| {found.told()} |\n"
 
 
+async def _bulk(options: argparse.Namespace, settings: Settings, database: Database) -> str:
+    """Return how long it takes to do something to many jobs."""
+    count = options.jobs or 10_000
+    async with Yard.open(settings) as yard:
+        rows = await store_bulk.done_to_many(yard, database, count)
+    return store_bulk.HEAD.format(count=count) + "\n".join(rows) + "\n"
+
+
 _Measure = Callable[[argparse.Namespace, Settings, Database], Awaitable[str]]
 
-_MEASURED: Mapping[str, _Measure] = {"jobs": _jobs, "frontier": _frontier, "idle": _idle}
+_MEASURED: Mapping[str, _Measure] = {
+    "jobs": _jobs,
+    "frontier": _frontier,
+    "idle": _idle,
+    "bulk": _bulk,
+}
 
 
 @asynccontextmanager

@@ -65,6 +65,7 @@ from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
+from crawlyard.core.jobs.order import GroupKey
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.attention import Attention
 from crawlyard.core.overview.stats import StatsOut
@@ -222,7 +223,21 @@ class _Jobs:
         self,
         *,
         id: str = "",
-        sort: Literal["-created_at", "created_at"] = "-created_at",
+        sort: Literal[
+            "-created_at",
+            "created_at",
+            "-started_at",
+            "started_at",
+            "-ended_at",
+            "ended_at",
+            "-duration",
+            "duration",
+            "-pages",
+            "pages",
+            "name",
+            "-name",
+        ] = "-created_at",
+        group: GroupKey | None = None,
         count: Literal["exact", "estimate"] | None = None,
         limit: int = 50,
         cursor: str | None = None,
@@ -248,6 +263,7 @@ class _Jobs:
         filter: JobTerms | None = None,
         reason: str = "",
         priority: Priority | None = None,
+        tags: tuple[str, ...] = (),
         scope: RetryScope = ...,
         kinds: tuple[ErrorKind, ...] = (),
         expected_count: int | None = None,

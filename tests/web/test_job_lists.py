@@ -6,10 +6,13 @@ import pytest
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.checkpoint import Asker, Batch
+from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.services.jobs import jobs
 from crawlyard.store import queries
-from tests.builders import a_job, a_spec, its_event
+from crawlyard.store.jobs import order
+from tests.builders import LEASE, a_job, a_spec, its_event
 from tests.web.crawled import in_state
 from tests.web.rig import URL, Rig, problem
 
@@ -102,7 +105,7 @@ async def test_jobs_are_found_by_what_they_were_made_of(rig: Rig) -> None:
         ("q=state:done", "q", 6),
         ('q=tag:a+"open', "q", 6),
         ("q=colour:red", "q", 0),
-        ("sort=name", "sort", None),
+        ("sort=colour", "sort", None),
         ("count=about", "count", None),
         (f"q={'x' * 501}", "q", None),
         (f"host={'x' * 501}", "host", None),
@@ -213,3 +216,70 @@ async def test_a_cursor_of_one_order_is_none_of_the_other(rig: Rig) -> None:
     cursor = (await rig.get("jobs?limit=1")).json()["next_cursor"]
     other = await rig.get("jobs", params={"limit": 1, "sort": "created_at", "cursor": cursor})
     assert problem(other) == (400, "invalid_cursor")
+
+
+async def walked(rig: Rig, query: str) -> str:
+    """Return the names of all jobs of a list, two by two along the cursor."""
+    names, cursor = "", ""
+    while True:
+        answer = (await rig.get(f"jobs?limit=2&{query}{cursor}")).json()
+        names += "".join(job["spec"]["name"] for job in answer["items"])
+        if not answer["has_more"]:
+            return names
+        cursor = f"&cursor={answer['next_cursor']}"
+
+
+@pytest.fixture
+async def sortable(rig: Rig) -> Rig:
+    """Jobs a to f, of which d has not ended, and e and f have not started."""
+    await rig.user("ada")
+    store = rig.yard.store
+    for name, pages, took in [("a", 5, 9), ("c", 7, 2), ("b", 1, 30), ("d", 3, 4)]:
+        job = await rig.job(name=name, urls=[f"https://{name}.example/"])
+        await rig.clock.advance(timedelta(seconds=1))
+        claim = await store.leases.claim(Asker("w", only=job["id"]), rig.clock.now(), LEASE)
+        assert claim is not None
+        batch = Batch(usage=Usage(pages=pages, duration_s=took, discovered=9))
+        [answer] = await store.frontier.record([(claim.lease, batch)], rig.clock.now(), LEASE)
+        if name != "d":
+            now = (await store.jobs.get(job["id"])).job
+            after = now.moved(Move.COMPLETE, rig.clock.now(), actor="w")
+            await store.leases.settle(answer.lease, *after)
+    await rig.job("ada", name="e", urls=["https://a.example/"])
+    paused = await rig.job(name="f", urls=["https://f.example/"])
+    await rig.post(f"jobs/{paused['id']}/pause")
+    return rig
+
+
+async def test_jobs_are_sorted_and_grouped_by_what_is_asked(sortable: Rig) -> None:
+    for query, names in [
+        ("", "fedbca"),
+        ("sort=created_at", "acbdef"),
+        ("sort=-started_at", "dbcafe"),
+        ("sort=started_at", "acbdfe"),
+        ("sort=-ended_at", "bcafed"),
+        ("sort=-duration", "badcfe"),
+        ("sort=pages&state=completed", "bac"),
+        ("sort=name", "abcdef"),
+        ("sort=-name", "fedcba"),
+        ("group=state", "dfebca"),
+        ("group=state&sort=created_at", "defacb"),
+        ("group=state&sort=name", "defabc"),
+        ("group=owner", "efdbca"),
+        ("group=host&sort=name", "aebcdf"),
+        ("group=schedule&q=owner:ada", "e"),
+    ]:
+        assert await walked(sortable, query) == names, query
+
+
+async def test_more_jobs_than_can_be_sorted_are_refused_and_an_index_needs_no_sorting(
+    sortable: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(order, "SORTED_MOST", 3)
+    for query, pointer in [("sort=-pages", "sort"), ("group=host", "group")]:
+        answer = await sortable.get(f"jobs?{query}")
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["parameter"] == pointer
+        assert "filter further" in answer.json()["errors"][0]["detail"]
+    assert await walked(sortable, "sort=-pages&state=completed") == "cab"
+    assert await walked(sortable, "group=state") == "dfebca"

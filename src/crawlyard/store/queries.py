@@ -14,6 +14,7 @@ from crawlyard.core.crawl.page import (
     ErrorKind,
 )
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
@@ -153,6 +154,18 @@ class Entrant(Struct, frozen=True, kw_only=True):
 
 Entered: TypeAlias = Job | Refused | Conflict
 """The stored job, or the reason why it was not stored."""
+
+
+Verdict: TypeAlias = Callable[[Standing], tuple[Job, Event] | None]
+"""Returns a job as it is to be, and the event; ``None``: it is left as it is. It may raise
+`Refused`. It may be called more than once."""
+
+
+class Judged(Struct, frozen=True, kw_only=True):
+    """A job about which a `Verdict` was given."""
+
+    job: Job  # as it is now
+    refused: Refused | None = None  # why it was left as it is
 
 
 class ScheduleQuery(Struct, frozen=True, kw_only=True):

@@ -123,12 +123,19 @@ class Page(Struct, frozen=True):
     nav: str
     title: str
     asks: tuple[str, ...] = ()  # of the API at once, before its script is there
-    passes: tuple[str, ...] = ()  # parameters of its address that go with that
+    passes: tuple[str, ...] = ()  # parameters of its address that go with that, or "name=default"
 
 
 PAGES = (
     Page("/", "overview", "Overview", "Overview", ("/workers", "/attention")),
-    Page("/jobs", "jobs", "Jobs", "Jobs", ("/jobs",), ("q", "state", "limit")),
+    Page(
+        "/jobs",
+        "jobs",
+        "Jobs",
+        "Jobs",
+        ("/jobs",),
+        ("q", "state", "sort", "group=state", "limit"),
+    ),
     Page("/jobs/new", "new", "Jobs", "New crawl"),
     Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
     Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
@@ -189,7 +196,8 @@ def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
     """Return what a page says to its script of who looks at what."""
     path_params, query = request.path_params, request.query_params
     named = {name: quote(value, safe="") for name, value in path_params.items()}
-    given = {name: query[name] for name in page.passes if query.get(name)}
+    named_so = (one.partition("=") for one in page.passes)
+    given = {name: value for name, _, to in named_so if (value := query.get(name, to))}
     passed = f"?{urlencode(given)}" if given else ""
     return {
         "asks": tuple(path.format_map(named) + passed for path in page.asks),

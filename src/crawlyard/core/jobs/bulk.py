@@ -10,7 +10,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.filter import Condition
 from crawlyard.core.jobs.job import DELETABLE, Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
 
@@ -27,6 +27,8 @@ class JobAction(StrEnum):
     RETRY = auto()
     DELETE = auto()
     SET_PRIORITY = auto()
+    ADD_TAGS = auto()
+    REMOVE_TAGS = auto()
 
 
 class RetryScope(StrEnum):
@@ -41,12 +43,13 @@ class BulkAction(Struct, frozen=True, kw_only=True):
     """An action and its parameters, without the jobs.
 
     Raises:
-        Invalid: `set_priority` without a priority, or a priority with another action.
+        Invalid: a parameter that the action takes is missing, or it takes none.
     """
 
     action: JobAction
     reason: str = ""
     priority: Priority | None = None  # of SET_PRIORITY
+    tags: tuple[str, ...] = ()  # of ADD_TAGS and REMOVE_TAGS
     scope: RetryScope = RetryScope.ALL  # of RETRY
     kinds: frozenset[ErrorKind] = frozenset()  # of RETRY, where the scope is FAILED
 
@@ -55,11 +58,32 @@ class BulkAction(Struct, frozen=True, kw_only=True):
         if wanted is (self.priority is None):
             needs = "expected one for set_priority" if wanted else "only set_priority takes one"
             raise Invalid("priority", needs)
+        wanted = self.action in _TAGGING
+        if wanted is not bool(self.tags):
+            takers = " and ".join(_TAGGING)
+            needs = f"expected one for {self.action}" if wanted else f"only {takers} take them"
+            raise Invalid("tags", needs)
+
+    def changes_of(self, spec: JobSpec) -> Mapping[str, object]:
+        """Return what an action that edits jobs changes in *spec*."""
+        match self.action:
+            case JobAction.SET_PRIORITY:
+                return {"priority": self.priority}
+            case JobAction.ADD_TAGS:
+                return {"tags": tuple(dict.fromkeys((*spec.tags, *self.tags)))}
+            case _:
+                return {"tags": tuple(tag for tag in spec.tags if tag not in self.tags)}
 
     @property
     def doubles(self) -> bool:
         """Return whether repeating it would create something twice."""
         return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
+
+
+EDITS = frozenset({JobAction.SET_PRIORITY, JobAction.ADD_TAGS, JobAction.REMOVE_TAGS})
+"""Actions that change the spec of a job."""
+
+_TAGGING = (JobAction.ADD_TAGS, JobAction.REMOVE_TAGS)
 
 
 class Chosen(Struct, frozen=True, kw_only=True):
@@ -104,11 +128,13 @@ def conditions_in(request: Mapping[str, object]) -> tuple[Condition, ...]:
     return convert(request["where"], tuple[Condition, ...])
 
 
-_MOVES: Mapping[JobAction, Move] = {
+MOVES: Mapping[JobAction, Move] = {
     JobAction.PAUSE: Move.PAUSE,
     JobAction.RESUME: Move.RESUME,
     JobAction.CANCEL: Move.CANCEL,
 }
+"""Actions that are a move."""
+
 _ALREADY = {JobAction.PAUSE: State.PAUSED, JobAction.CANCEL: State.CANCELLED}
 
 
@@ -130,11 +156,11 @@ def _allowed(asked: BulkAction, state: State) -> bool:
     match asked.action:
         case JobAction.DELETE:
             return state in DELETABLE
-        case JobAction.SET_PRIORITY:
+        case action if action in EDITS:
             return state is not State.CANCELLED
         case JobAction.RETRY if asked.scope is RetryScope.NOW:
             return Move.RETRY_NOW in LIFECYCLE[state]
         case JobAction.RETRY:
             return state.ended
         case _:
-            return _MOVES[asked.action] in LIFECYCLE[state]
+            return MOVES[asked.action] in LIFECYCLE[state]

@@ -1,6 +1,6 @@
 """Access policy: grants and ceilings from the settings, and quotas of users."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -82,13 +82,17 @@ class Policy:
             Forbidden: they do not; the message names the fields of the spec.
         """
         if needed:
-            check_grants(needed, grants_of(await self.section(SectionName.GRANTS)), doubt)
+            check_grants(needed, await self.granted(), doubt)
+
+    async def granted(self) -> Grants:
+        """Return what the settings grant."""
+        return grants_of(await self.section(SectionName.GRANTS))
 
     async def withheld(self, needed: tuple[Grant, ...]) -> tuple[Grant, ...]:
         """Return those of *needed* that the settings do not grant now."""
         if not needed:
             return ()
-        return withheld(needed, grants_of(await self.section(SectionName.GRANTS)))
+        return withheld(needed, await self.granted())
 
     async def is_trusted(self, origin: Origin) -> bool:
         """Return whether a job has no template, or a trusted one."""
@@ -102,9 +106,12 @@ class Policy:
 
     async def clamped(self, owner: str, spec: JobSpec) -> Clamped:
         """Return *spec* within the ceilings of its owner and of the settings; the lower win."""
+        return within_ceilings(spec, *(await self.ceilings({owner}))[owner])
+
+    async def ceilings(self, owners: Collection[str]) -> Mapping[str, tuple[Limits, Limits]]:
+        """Return the ceilings of owners and, the same for all, of the settings."""
         yard = ceilings_of(await self.section(SectionName.CEILINGS))
-        own = (await self.quota(owner)).ceilings
-        return within_ceilings(spec, own, yard)
+        return {owner: ((await self.quota(owner)).ceilings, yard) for owner in owners}
 
     async def quota(self, owner: str) -> Quota:
         """Return the quota of a user; `NO_QUOTA` if they have no account."""

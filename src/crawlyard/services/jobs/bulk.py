@@ -1,12 +1,15 @@
 """Bulk actions: one action on many jobs, done at once for a few, as an operation for many."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.jobs.bulk import (
+    EDITS,
     MOST_IDS,
+    MOVES,
     BulkAction,
     BulkDone,
     Chosen,
@@ -18,18 +21,26 @@ from crawlyard.core.jobs.bulk import (
     conditions_in,
     request_of,
 )
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.job import Job, Source
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.operation import Failure, Operation, OperationKind
 from crawlyard.core.quantity import counted
+from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Conflict, CrawlyardError, Forbidden, Invalid, NotFound, Refused
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.operations import Operations, Portion, Worker
 from crawlyard.services.schedules.scheduler import Scheduler
-from crawlyard.store.queries import JobQuery
+from crawlyard.store.queries import Entered, JobQuery, Judged
 
 AT_ONCE = 200
 """Maximum number of jobs to handle before answering; more become an operation."""
 
-_JOBS = 20  # per portion: a cancelled operation still does up to that many
+_JOBS = 250
+"""Jobs per portion: one transaction. A cancelled operation still does up to that many."""
+
+_RETRIED = 25
+"""Jobs whose failed URLs are retried at a time: each is a transaction of its own."""
 
 _INSTANTS = 100
 
@@ -72,7 +83,7 @@ class Bulk:
             results = [await self._judged(actor, asked, job_id) for job_id in ids[:AT_ONCE]]
             return BulkDone(count=count, dry_run=True, results=tuple(results))
         if count <= AT_ONCE:
-            done = [await _result(self._jobs, actor, asked, job_id) for job_id in ids]
+            done = await _results(self._jobs, actor, asked, ids)
             return BulkDone(count=count, dry_run=False, results=tuple(done))
         if chosen.ids is not None:
             request = request_of(asked, ids=ids)
@@ -95,7 +106,7 @@ class Bulk:
             raise Invalid("filter", "expected a condition at least; created_before means all")
         query = JobQuery(where=chosen.where)
         count = sum((await self._jobs.counts(actor, query)).values())
-        found = [one.job.id for one in await self._jobs.find(actor, query, AT_ONCE)]
+        found = await self._jobs.ids(actor, query, AT_ONCE)
         # jobs submitted between the two reads are not included
         return found, max(count, len(found)), found[0] if found else ""
 
@@ -111,36 +122,66 @@ class Bulk:
         return Result(id=job_id, state=job.state)
 
 
-async def _result(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> Result:
-    """Apply an action to one job and return the result; a refusal is a result, too."""
+async def _results(
+    jobs: JobManager, actor: Actor, asked: BulkAction, ids: Sequence[str]
+) -> list[Result]:
+    """Apply an action to jobs and return the result of each; a refusal is a result, too."""
+    if asked.action is JobAction.RETRY and asked.scope is RetryScope.FAILED:
+        # side by side, so that they share transactions
+        found: list[Result] = []
+        for begin in range(0, len(ids), _RETRIED):
+            some = ids[begin : begin + _RETRIED]
+            found += await asyncio.gather(*(_retried(jobs, actor, asked, one) for one in some))
+        return found
+    names = {one: one.lower() for one in ids}
+    known = [name for name in names.values() if is_id(name)]
+    if asked.doubles:
+        made = await jobs.retry_all(actor, known)
+        return [_result_of_retry(one, made.get(name)) for one, name in names.items()]
+    judged = await _changed(jobs, actor, asked, known)
+    return [
+        _result_of(one, judged.get(name), gone=asked.action is JobAction.DELETE)
+        for one, name in names.items()
+    ]
+
+
+async def _changed(
+    jobs: JobManager, actor: Actor, asked: BulkAction, ids: Sequence[str]
+) -> Mapping[str, Judged]:
+    """Apply an action to jobs in one transaction."""
+    if asked.action is JobAction.DELETE:
+        return await jobs.delete_all(actor, ids)
+    if asked.action in EDITS:
+        return await jobs.edit_all(actor, ids, asked.changes_of)
+    return await jobs.move_all(actor, ids, MOVES.get(asked.action, Move.RETRY_NOW), asked.reason)
+
+
+def _result_of(job_id: str, judged: Judged | None, *, gone: bool) -> Result:
+    if judged is None:
+        return Result(id=job_id, code=NotFound.code, detail=f"there is no job {job_id[:100]}")
+    refused = judged.refused
+    if refused is None:
+        return Result(id=job_id, state=None if gone else judged.job.state)
+    return Result(id=job_id, code=refused.code, detail=str(refused), state=judged.job.state)
+
+
+def _result_of_retry(job_id: str, made: tuple[Job, Entered] | None) -> Result:
+    if made is None:
+        return _result_of(job_id, None, gone=False)
+    old, new = made
+    if isinstance(new, Job):
+        return Result(id=job_id, state=old.state, new_id=new.id)
+    return Result(id=job_id, code=new.code, detail=str(new), state=old.state)
+
+
+async def _retried(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> Result:
+    """Retry the failed URLs of a job, and return the result."""
     try:
-        new_id = await _done(jobs, actor, asked, job_id)
+        job, _ = await jobs.retry_failed(actor, job_id, asked.kinds)
     except (Refused, Conflict) as error:
         state = await _state(jobs, actor, job_id)
         return Result(id=job_id, code=error.code, detail=str(error), state=state)
-    return Result(id=job_id, state=await _state(jobs, actor, job_id), new_id=new_id)
-
-
-async def _done(jobs: JobManager, actor: Actor, asked: BulkAction, job_id: str) -> str | None:
-    """Apply an action; return the id of the job that it created, if any."""
-    match asked.action:
-        case JobAction.PAUSE:
-            await jobs.pause(actor, job_id, asked.reason)
-        case JobAction.RESUME:
-            await jobs.resume(actor, job_id)
-        case JobAction.CANCEL:
-            await jobs.cancel(actor, job_id, asked.reason)
-        case JobAction.DELETE:
-            await jobs.delete(actor, job_id)
-        case JobAction.SET_PRIORITY:
-            await jobs.edit(actor, job_id, {"priority": asked.priority})
-        case JobAction.RETRY if asked.scope is RetryScope.FAILED:
-            await jobs.retry_failed(actor, job_id, asked.kinds)
-        case JobAction.RETRY if asked.scope is RetryScope.NOW:
-            await jobs.retry_now(actor, job_id)
-        case JobAction.RETRY:
-            return (await jobs.retry(actor, job_id)).id
-    return None
+    return Result(id=job_id, state=job.state)
 
 
 async def _state(jobs: JobManager, actor: Actor, job_id: str) -> str | None:
@@ -167,45 +208,35 @@ async def _jobs_portion(
     """Act on the next jobs: of a list in its order, of a filter from the newest to the oldest."""
     asked = action_in(operation.request)
     listed = operation.request["ids"]
-    # an action that must not be repeated is done one job per portion
-    size = 1 if asked.doubles else _JOBS
     if isinstance(listed, list):
         begin = int(operation.cursor or 0)
-        ids = [str(one) for one in listed[begin : begin + size]]
+        ids = [str(one) for one in listed[begin : begin + _JOBS]]
         cursor, over = str(begin + len(ids)), begin + len(ids) >= len(listed)
     else:
         # the newest id with a character appended sorts just above it, so that it is included
         before = operation.cursor or f"{operation.request['upto']}0"
         query = JobQuery(where=conditions_in(operation.request), before=before)
-        ids = [one.job.id for one in await jobs.find(actor, query, size)]
-        cursor, over = ids[-1] if ids else operation.cursor, len(ids) < size
-    results: list[Result] = []
-    for job_id in ids:
-        if again and asked.doubles and await _retried(jobs, actor, job_id, operation.id):
-            results.append(Result(id=job_id))
-        else:
-            results.append(await _result(jobs, actor, asked, job_id))
+        ids = await jobs.ids(actor, query, _JOBS)
+        cursor, over = ids[-1] if ids else operation.cursor, len(ids) < _JOBS
+    done = await _retries(jobs, actor, operation.id) if again and asked.doubles else set()
+    results = await _results(jobs, actor, asked, [one for one in ids if one not in done])
     failures = tuple(
         Failure(id=one.id, code=one.code, detail=one.detail) for one in results if one.code
     )
-    return Portion(done=len(results), failures=failures, cursor=cursor, over=over)
+    return Portion(done=len(ids), failures=failures, cursor=cursor, over=over)
 
 
-async def _retried(jobs: JobManager, actor: Actor, job_id: str, since: str) -> bool:
-    """Return whether a job with an id above *since* is a retry of *job_id*."""
-    try:
-        owner = (await jobs.get(actor, job_id)).job.owner
-    except NotFound:
-        return False
-    after = since
+async def _retries(jobs: JobManager, actor: Actor, since: str) -> set[str]:
+    """Return the jobs of which a job with an id above *since* is a retry."""
+    where = (condition(FilterKey.ORIGIN, [Source.RETRY]),)
+    found, after = set[str](), since
     while True:
-        query = JobQuery(owner=owner, after=after, oldest_first=True)
-        found = await jobs.find(actor, query, _LOOKED_AT)
-        if any(one.job.retry_of == job_id for one in found):
-            return True
-        if len(found) < _LOOKED_AT:
-            return False
-        after = found[-1].job.id
+        query = JobQuery(where=where, after=after, oldest_first=True)
+        some = [one.job for one in await jobs.find(actor, query, _LOOKED_AT)]
+        found.update(job.retry_of for job in some if job.retry_of is not None)
+        if len(some) < _LOOKED_AT:
+            return found
+        after = some[-1].id
 
 
 async def _backfill_portion(

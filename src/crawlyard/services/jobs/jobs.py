@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from msgspec import Meta
-from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
@@ -28,6 +27,7 @@ from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, Re
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.order import SORTED_MOST, GroupKey, JobOrder, SortKey
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
@@ -44,8 +44,17 @@ MAX_VERSION = 2**31 - 1
 MOST_TESTED = 200
 """URLs that one `preview` tests."""
 
+MOST_TAGS = 50
+"""Tags that one `bulk` adds or removes."""
+
 MOST_JOBS = 1_000
 """Jobs in one `submit_many`."""
+
+Sort = Literal[
+    "-created_at", "created_at", "-started_at", "started_at", "-ended_at", "ended_at",
+    "-duration", "duration", "-pages", "pages", "name", "-name",
+]  # fmt: skip
+"""A `SortKey`, and whether it descends."""
 
 Form = Annotated[Mapping[str, Any], Rest("job")]
 Changes = Annotated[Mapping[str, Any], Rest("change")]
@@ -91,9 +100,20 @@ class Jobs(JobLooks):
             Meta(max_length=64, description="A whole id, or what one begins or ends with."),
         ] = "",
         sort: Annotated[
-            Literal["-created_at", "created_at"],
-            Meta(description="Newest first, or oldest first."),
+            Sort,
+            Meta(
+                description="`-`: descending, as newest first. By anything but `created_at`, at "
+                f"most {SORTED_MOST:,} jobs are sorted: 422 if more match. Those without a value, "
+                "such as a start, come last."
+            ),
         ] = "-created_at",
+        group: Annotated[
+            GroupKey | None,
+            Meta(
+                description="Sorts by this first. By `state`: what runs, then what waits or is "
+                f"paused, then what has ended. By any other, at most {SORTED_MOST:,} jobs."
+            ),
+        ] = None,
         count: Annotated[
             Literal["exact", "estimate"] | None,
             Meta(
@@ -109,21 +129,20 @@ class Jobs(JobLooks):
 
         A walk along the cursor yields each job once, whatever is submitted meanwhile.
         """
-        oldest_first = sort == "created_at"
-        every = JobQuery(where=conditions_of(terms), id_part=id.lower(), oldest_first=oldest_first)
-        query = replace(
-            every,
-            after=cursor if oldest_first else None,
-            before=None if oldest_first else cursor,
+        every = JobQuery(where=conditions_of(terms), id_part=id.lower())
+        by, descending = SortKey(sort.removeprefix("-")), sort.startswith("-")
+        order = JobOrder(by=by, descending=descending, group=group)
+        places = await self._services.jobs.find_ordered(
+            self._actor, every, order, limit + 1, cursor
         )
-        found = await self._services.jobs.find(self._actor, query, limit + 1)
+        found, position = [one for one, _ in places], {one.job.id: at for one, at in places}
         total = None
         if count is not None:
             most = COUNTED_TO if count == "estimate" else None
             counts = await self._services.jobs.counts(self._actor, every, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
         shown = dict(zip((s.job.id for s in found), await self._shown(found[:limit]), strict=False))
-        return sliced(found, limit, lambda s: shown[s.job.id], lambda s: s.job.id, total)
+        return sliced(found, limit, lambda s: shown[s.job.id], lambda s: position[s.job.id], total)
 
     @endpoint("GET /jobs/counts", READ)
     async def counts(self, **terms: Unpack[JobTerms]) -> CountsOut:
@@ -248,6 +267,10 @@ class Jobs(JobLooks):
         filter: JobTerms | None = None,  # noqa: A002 - the name of the member
         reason: Reason = "",
         priority: Annotated[Priority | None, Meta(description="Of `set_priority`.")] = None,
+        tags: Annotated[
+            tuple[str, ...],
+            Meta(max_length=MOST_TAGS, description="Of `add_tags` and `remove_tags`."),
+        ] = (),
         scope: Annotated[RetryScope, Meta(description="Of `retry`.")] = RetryScope.ALL,
         kinds: Kinds = (),
         expected_count: Annotated[
@@ -261,6 +284,7 @@ class Jobs(JobLooks):
             action=action,
             reason=reason,
             priority=priority,
+            tags=tags,
             scope=scope,
             kinds=frozenset(kinds),
         )

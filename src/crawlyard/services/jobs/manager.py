@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.access.user import Actor, Grants, Role
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.endpoint import reply
-from crawlyard.core.event import EventName
+from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
-from crawlyard.core.jobs.limits import Usage, breach, given_back
+from crawlyard.core.jobs.limits import Limits, Usage, breach, given_back
+from crawlyard.core.jobs.order import JobOrder
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
-from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.jobs.spec_json import EDITABLE, edited
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.templates.template import is_id
@@ -27,14 +28,24 @@ from crawlyard.errors import (
     Forbidden,
     IllegalMove,
     Invalid,
+    Refused,
     Version,
     check_version,
 )
 from crawlyard.lazy import lazily
+from crawlyard.services.access.policy import check_grants, within_ceilings
 from crawlyard.services.jobs.results import visible
-from crawlyard.services.jobs.submission import JobSubmitter, Submission
+from crawlyard.services.jobs.submission import JobDraft, JobSubmitter, Submission
 from crawlyard.services.races import TRIES
-from crawlyard.store.queries import EVERY_JOB, JobQuery, ScheduleQuery, TemplateQuery
+from crawlyard.store.queries import (
+    EVERY_JOB,
+    Entered,
+    JobQuery,
+    Judged,
+    ScheduleQuery,
+    TemplateQuery,
+    Verdict,
+)
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
@@ -85,6 +96,21 @@ class JobManager(JobSubmitter):
         """
         asked = await meant(self._store, actor, query or EVERY_JOB)
         return await self._store.jobs.find(asked, limit)
+
+    async def find_ordered(
+        self, actor: Actor, query: JobQuery, order: JobOrder, limit: int, after: str | None
+    ) -> list[tuple[Standing, str]]:
+        """Return at most *limit* jobs in *order*, each with the position to go on from.
+
+        Raises:
+            Invalid: no index has the order, and too many jobs match to sort them.
+        """
+        asked = await meant(self._store, actor, query)
+        return await self._store.jobs.find_ordered(asked, order, limit, after)
+
+    async def ids(self, actor: Actor, query: JobQuery, limit: int) -> list[str]:
+        """Return the ids of what `find` finds."""
+        return await self._store.jobs.ids(await meant(self._store, actor, query), limit)
 
     async def queue(self, actor: Actor, now: datetime, limit: int) -> list[Standing]:
         """Return the first *limit* pending jobs that the actor may see, in the order of claims."""
@@ -147,17 +173,44 @@ class JobManager(JobSubmitter):
             IllegalMove: the job has not ended.
         """
         for _ in range(TRIES):
-            old = (await self._changeable(actor, job_id, version)).job
-            _check_sound(old)
-            if not old.state.ended:
-                allowed = tuple(LIFECYCLE[old.state])
-                raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
-            owner = actor if actor.id == old.owner else Actor(id=old.owner)
-            asked = Submission(spec=old.spec, origin=old.origin)
-            draft = await self.draft(owner, asked, by=actor.id, like=old)
+            draft = await self._again(actor, (await self._changeable(actor, job_id, version)).job)
             with suppress(Conflict):
                 return await self.enter(draft)
         raise _keeps_changing(job_id)
+
+    async def retry_all(
+        self, actor: Actor, ids: Collection[str]
+    ) -> Mapping[str, tuple[Job, Entered]]:
+        """Submit new jobs like those that have ended, in ONE transaction, as `retry` does.
+
+        Return each with its new job, or with why there is none. Jobs that the actor may not see
+        are missing.
+        """
+        answers: dict[str, tuple[Job, Entered]] = {}
+        drafts: list[JobDraft] = []
+        for job_id, standing in (await self._store.jobs.named(ids)).items():
+            job = standing.job
+            if actor.may_see(job.owner):
+                try:
+                    _check_may_change(actor, job)
+                    drafts.append(await self._again(actor, job))
+                except Refused as refusal:
+                    answers[job_id] = job, refusal
+        now = self._clock.now()
+        entered = await self._intake.enter([draft.entrant(now) for draft in drafts])
+        for draft, answer in zip(drafts, entered, strict=True):
+            if draft.like is not None:
+                answers[draft.like.id] = draft.like, answer
+        return answers
+
+    async def _again(self, actor: Actor, old: Job) -> JobDraft:
+        _check_sound(old)
+        if not old.state.ended:
+            allowed = tuple(LIFECYCLE[old.state])
+            raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
+        owner = actor if actor.id == old.owner else Actor(id=old.owner)
+        asked = Submission(spec=old.spec, origin=old.origin)
+        return await self.draft(owner, asked, by=actor.id, like=old)
 
     async def retry_failed(
         self,
@@ -230,20 +283,15 @@ class JobManager(JobSubmitter):
             raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
         for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
-            _check_sound(old)
-            spec = edited(old.spec, changes)
-            check_spec(spec)
-            within = await self._policy.clamped(old.owner, spec)
-            told = {name: str(value) for name, value in changes.items()}
-            job, event = old.edited(within.spec, self._clock.now(), actor=actor.id, changed=told)
-            event = within.told(event)
-            if job.spec == old.spec:
+            ceilings = await self._policy.ceilings({old.owner})
+            change = _edit(old, changes, ceilings[old.owner], self._clock.now(), actor)
+            if change is None:
                 return old
             try:
-                await self._store.jobs.save(job, event)
+                await self._store.jobs.save(*change)
             except Conflict:
                 continue
-            return job
+            return change[0]
         raise _keeps_changing(job_id)
 
     async def delete(self, actor: Actor, job_id: str, version: Version = None) -> None:
@@ -269,12 +317,64 @@ class JobManager(JobSubmitter):
             NotFound, Forbidden, IllegalMove, Stale: as for `delete`.
         """
         standing = await self._changeable(actor, job_id, version)
-        state = standing.job.state
-        waits = standing.job.damaged and state is State.PENDING  # running it could only fail
-        if state not in DELETABLE and not waits:
-            message = f"cannot delete a job that is {state}; cancel it first"
-            raise IllegalMove(message, allowed=tuple(LIFECYCLE[state]))
+        _check_deletable(standing.job)
         return standing
+
+    async def move_all(
+        self, actor: Actor, ids: Collection[str], move: Move, why: str = ""
+    ) -> Mapping[str, Judged]:
+        """Pause, resume, cancel or hurry jobs, in ONE transaction; return what became of each.
+
+        Each is judged as by the method for one job, and a refusal harms no other. Jobs that the
+        actor may not see are missing in the answer. Pass some hundred ids at most.
+        """
+        now = self._clock.now()
+        resumes = move is Move.RESUME
+        granted = await self._policy.granted() if resumes else Grants()
+
+        def verdict(standing: Standing) -> tuple[Job, Event] | None:
+            change = _moved(standing, move, now, actor, why)
+            if change is not None and resumes:
+                check_grants(standing.job.by_grant, granted)
+            return change
+
+        answers = await self._change_all(actor, ids, verdict)
+        self._dispatcher.announce(now)
+        return answers
+
+    async def edit_all(
+        self,
+        actor: Actor,
+        ids: Collection[str],
+        changes_of: Callable[[JobSpec], Mapping[str, object]],
+    ) -> Mapping[str, Judged]:
+        """Change the specs of jobs as `edit` does, in ONE transaction; as for `move_all`."""
+        now = self._clock.now()
+        ceilings = await self._policy.ceilings(await self._store.jobs.owners(ids))
+
+        def verdict(standing: Standing) -> tuple[Job, Event] | None:
+            job = standing.job
+            return _edit(job, changes_of(job.spec), ceilings[job.owner], now, actor)
+
+        return await self._change_all(actor, ids, verdict)
+
+    async def delete_all(self, actor: Actor, ids: Collection[str]) -> Mapping[str, Judged]:
+        """Delete jobs as `delete` does, in ONE transaction; as for `move_all`."""
+        now = self._clock.now()
+
+        def verdict(standing: Standing) -> tuple[Job, Event]:
+            job = standing.job
+            _check_deletable(job)
+            return job, job.event(EventName.DELETED, now, actor.id)
+
+        judged = await self._store.jobs.delete_all(ids, _permitted(actor, verdict))
+        return _seen_by(actor, judged)
+
+    async def _change_all(
+        self, actor: Actor, ids: Collection[str], verdict: Verdict
+    ) -> Mapping[str, Judged]:
+        judged = await self._store.jobs.change_all(ids, _permitted(actor, verdict))
+        return _seen_by(actor, judged)
 
     async def purge(self, actor: Actor) -> PurgeResult:
         """Free the space of all deleted jobs, in small steps; return what was freed.
@@ -289,34 +389,92 @@ class JobManager(JobSubmitter):
     async def _move(self, actor: Actor, job_id: str, move: Move, why: str, version: Version) -> Job:
         for _ in range(TRIES):
             standing = await self._changeable(actor, job_id, version)
-            old = standing.job
-            if move is not Move.CANCEL:
-                _check_sound(old)
-            if old.state is _ALREADY.get(move) and not old.waits_at(self._clock.now()):
+            change = _moved(standing, move, self._clock.now(), actor, why)
+            if change is None:
                 reply().unchanged = True
-                return old
-            job, event = old.moved(move, self._clock.now(), actor=actor.id, detail=why)
+                return standing.job
             if move is Move.RESUME:
-                _check_resumable(standing)
-                await self._policy.check_granted(old.by_grant)
+                await self._policy.check_granted(standing.job.by_grant)
             try:
-                await self._store.jobs.save(job, event)
+                await self._store.jobs.save(*change)
             except Conflict:
                 continue
-            self._dispatcher.announce(job.due_at)
-            return job
+            self._dispatcher.announce(change[0].due_at)
+            return change[0]
         raise _keeps_changing(job_id)
 
     async def _changeable(self, actor: Actor, job_id: str, version: Version = None) -> Standing:
         standing = await self.get(actor, job_id)
-        if not actor.may_change(standing.job.owner):
-            raise Forbidden(f"{actor.id} may look at job {job_id}, not change it")
+        _check_may_change(actor, standing.job)
         check_version(f"job {job_id}", standing.job.version, version)
         return standing
 
 
 def _keeps_changing(job_id: str) -> Conflict:
     return Conflict(f"job {job_id} keeps changing; try again")
+
+
+# --- verdicts on one job, by which one alone or many together are changed
+
+
+def _permitted(actor: Actor, verdict: Verdict) -> Verdict:
+    """Return *verdict* for the jobs that the actor may change; others are refused."""
+
+    def judge(standing: Standing) -> tuple[Job, Event] | None:
+        if not actor.may_see(standing.job.owner):
+            return None
+        _check_may_change(actor, standing.job)
+        return verdict(standing)
+
+    return judge
+
+
+def _seen_by(actor: Actor, judged: Mapping[str, Judged]) -> Mapping[str, Judged]:
+    return {job_id: one for job_id, one in judged.items() if actor.may_see(one.job.owner)}
+
+
+def _check_may_change(actor: Actor, job: Job) -> None:
+    if not actor.may_change(job.owner):
+        raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
+
+
+def _moved(
+    standing: Standing, move: Move, now: datetime, actor: Actor, why: str
+) -> tuple[Job, Event] | None:
+    """Return a job after a move, and the event; ``None`` if it is where the move leads."""
+    old = standing.job
+    if move is not Move.CANCEL:
+        _check_sound(old)
+    if old.state is _ALREADY.get(move) and not old.waits_at(now):
+        return None
+    change = old.moved(move, now, actor=actor.id, detail=why)
+    if move is Move.RESUME:
+        _check_resumable(standing)
+    return change
+
+
+def _edit(
+    old: Job,
+    changes: Mapping[str, object],
+    ceilings: tuple[Limits, Limits],
+    now: datetime,
+    actor: Actor,
+) -> tuple[Job, Event] | None:
+    """Return a job with changes to its spec, and the event; ``None`` if no value differs."""
+    _check_sound(old)
+    spec = edited(old.spec, changes)
+    check_spec(spec)
+    within = within_ceilings(spec, *ceilings)
+    told = {name: str(value) for name, value in changes.items()}
+    job, event = old.edited(within.spec, now, actor=actor.id, changed=told)
+    return None if job.spec == old.spec else (job, within.told(event))
+
+
+def _check_deletable(job: Job) -> None:
+    waits = job.damaged and job.state is State.PENDING  # running it could only fail
+    if job.state not in DELETABLE and not waits:
+        message = f"cannot delete a job that is {job.state}; cancel it first"
+        raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
 
 
 def _check_sound(job: Job) -> None:

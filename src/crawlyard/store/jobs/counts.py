@@ -73,9 +73,19 @@ def moved(before: Group | None, job: Job) -> Rows:
     return [] if before is None or before == now else _rows({before: -1, now: 1})
 
 
-def went(conn: Connection, job: Job) -> None:
-    """Remove a job from the counts."""
-    insert_new(conn, tally_steps, _rows({_group(job): -1}))
+def moved_all(pairs: Iterable[tuple[Job, Job]]) -> Rows:
+    """Return the steps that move jobs, each as it was and as it is, few steps for many jobs."""
+    steps = Counter[Group]()
+    for before, job in pairs:
+        steps[_group(before)] -= 1
+        steps[_group(job)] += 1
+    return _rows(steps)
+
+
+def went(conn: Connection, gone: Iterable[Job]) -> None:
+    """Remove jobs from the counts."""
+    left = Counter(map(_group, gone))
+    insert_new(conn, tally_steps, _rows({group: -count for group, count in left.items()}))
 
 
 def counting() -> Insert:

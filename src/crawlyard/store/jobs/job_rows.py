@@ -38,13 +38,21 @@ from crawlyard.core.jobs.spec import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
 from crawlyard.store.codec.records import EVENTS
-from crawlyard.store.db.bulk_rows import Rows, arrays, as_json, insert_new, rows_of, unnested
+from crawlyard.store.db.bulk_rows import (
+    Rows,
+    arrays,
+    as_json,
+    insert_new,
+    rows_of,
+    unnested,
+    update_rows,
+)
 from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.raw_sqlite import changed, run_each
 from crawlyard.store.db.wakeups import gather
-from crawlyard.store.jobs.counts import counted_as, counting, moved
-from crawlyard.store.jobs.queue_position import back_in_line
+from crawlyard.store.jobs.counts import counted_as, counting, moved, moved_all
+from crawlyard.store.jobs.queue_position import OwnerTurns, back_in_line
 from crawlyard.store.tables.jobs import (
     PRESENT,
     events,
@@ -111,7 +119,7 @@ def change(
     gather(conn, job, before)
     if not same:
         no = conn.execute(no_of(job.id)).scalar_one()
-        _index_anew(conn, no, job)
+        _index_anew(conn, {no: job})
     if not at_once:
         tell(conn, told)
 
@@ -156,13 +164,41 @@ def _changed_at_once(
     return rows
 
 
-def _index_anew(conn: Connection, no: int, job: Job) -> None:
-    """Replace the indexed tags, hosts and text of a job."""
+def change_all(
+    conn: Connection, changes: Sequence[tuple[int, Job, Job]], told: Sequence[Event]
+) -> None:
+    """Replace jobs and add the events, with a few statements for all of them.
+
+    Each is given by its key, as it was and as it is to be. The caller has read and locked them
+    in this transaction.
+    """
+    if not changes:
+        return
+    turns = OwnerTurns(conn)
+    ready = [(no, old, turns.back(job, old.state, old.level.rank)) for no, old, job in changes]
+    update_rows(conn, jobs, [{"no": no} | job_row(job) for no, _, job in ready], ("no",))
+    # the readable rest of a damaged spec must not replace the stored one
+    anew = {n: job for n, old, job in ready if job.spec is not old.spec and not job.damaged}
+    update_rows(conn, jobs, [{"no": no} | spec_row(job.spec) for no, job in anew.items()], ("no",))
+    _index_anew(conn, anew)
+    insert_new(conn, tally_steps, moved_all((old, job) for _, old, job in ready))
+    for _, old, job in ready:
+        gather(conn, job, old)
+    tell(conn, told)
+
+
+def _index_anew(conn: Connection, changed: Mapping[int, Job]) -> None:
+    """Replace the indexed tags, hosts and text of jobs, by their keys."""
+    if not changed:
+        return
     for table in (job_tags, job_hosts, job_texts):
-        conn.execute(delete(table).where(table.c.job_no == no))
-    insert_new(conn, job_tags, [{"job_no": no, "tag": tag} for tag in job.spec.tags])
-    insert_new(conn, job_hosts, [{"job_no": no, "host": h} for h in hosts_in(job.spec.urls)])
-    insert_new(conn, job_texts, [{"job_no": no, "text": text_of(job.spec)}])
+        conn.execute(delete(table).where(table.c.job_no.in_(list(changed))))
+    specs = {no: job.spec for no, job in changed.items()}
+    tags = [{"job_no": no, "tag": tag} for no, spec in specs.items() for tag in spec.tags]
+    hosts = [{"job_no": no, "host": h} for no, spec in specs.items() for h in hosts_in(spec.urls)]
+    insert_new(conn, job_tags, tags)
+    insert_new(conn, job_hosts, hosts)
+    insert_new(conn, job_texts, [{"job_no": no, "text": text_of(s)} for no, s in specs.items()])
 
 
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:

@@ -1,19 +1,20 @@
 """Job store: add, read, list, count, save and delete jobs."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
-from sqlalchemy import Connection, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.order import JobOrder
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.errors import Conflict, NotFound, StoreUnavailable
+from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.transactions import StorePart, reads, writes
@@ -21,14 +22,16 @@ from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import (
     change,
+    change_all,
     locked,
     standing,
     tell,
 )
+from crawlyard.store.jobs.order import ordered
 from crawlyard.store.jobs.shard_rules import fenced, held
-from crawlyard.store.jobs.shards import SHARERS, parts_of, write_parts
+from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts
 from crawlyard.store.jobs.where import conditions, picked, rarely, when
-from crawlyard.store.queries import EVERY_JOB, JobQuery
+from crawlyard.store.queries import EVERY_JOB, JobQuery, Judged, Verdict
 from crawlyard.store.tables.jobs import PRESENT, jobs
 
 _FEW_TO_COUNT = 50_000
@@ -73,16 +76,76 @@ class JobStore(StorePart):
         """
         change(conn, job, *events)
 
+    @writes
+    def change_all(
+        self, conn: Connection, ids: Collection[str], verdict: Verdict
+    ) -> Mapping[str, Judged]:
+        """Change jobs as *verdict* says, in one transaction; return what became of each.
+
+        Each is read in that transaction, so nobody else's change is lost. A refusal harms no
+        other. Ids of no job are missing in the answer.
+        """
+        changes, answers = _judged(conn, ids, verdict)
+        change_all(conn, [(no, old, job) for no, old, job, _ in changes], _told(changes))
+        return answers
+
+    @writes
+    def delete_all(
+        self, conn: Connection, ids: Collection[str], verdict: Verdict
+    ) -> Mapping[str, Judged]:
+        """Delete the jobs for which *verdict* has an event, as `delete` does, in one transaction.
+
+        Ids of no job are missing in the answer.
+        """
+        changes, answers = _judged(conn, ids, verdict)
+        if changes:
+            numbers, told = [no for no, *_ in changes], _told(changes)
+            gone = update(jobs).where(jobs.c.no.in_(numbers))
+            conn.execute(gone.values(deleted_at=told[0].at))
+            went(conn, [old for _, old, _, _ in changes])
+            _take_back(conn, numbers)
+            tell(conn, told)
+        return answers
+
+    @reads
+    def owners(self, conn: Connection, ids: Collection[str]) -> set[str]:
+        """Return the owners of jobs."""
+        return set(conn.scalars(select(jobs.c.owner).where(jobs.c.id.in_(ids), PRESENT)))
+
+    @reads
+    def ids(self, conn: Connection, query: JobQuery, limit: int) -> list[str]:
+        """Return the ids of what `find` finds, in its order; it costs a tenth of that."""
+        these = jobs.c.no.in_(picked(conn, query, limit))
+        found = select(jobs.c.id).where(these).order_by(_order(query)).limit(limit)
+        return list(conn.scalars(found))
+
     @reads
     def find(self, conn: Connection, query: JobQuery, limit: int) -> list[Standing]:
         """Return at most *limit* jobs that match *query*, newest first unless it asks otherwise.
 
         Jobs are ordered by id: a job that is added later is newer.
         """
-        order = jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
         these = jobs.c.no.in_(picked(conn, query, limit))
-        found = standing(these).add_columns(SHARERS).order_by(order).limit(limit)
+        found = standing(these).add_columns(SHARERS).order_by(_order(query)).limit(limit)
         return [_seen(row) for row in conn.execute(found).mappings()]
+
+    @reads
+    def find_ordered(
+        self, conn: Connection, query: JobQuery, order: JobOrder, limit: int, after: str | None
+    ) -> list[tuple[Standing, str]]:
+        """Return at most *limit* jobs in *order*, each with its position, from which to go on.
+
+        Raises:
+            Invalid: no index has the order, and too many jobs match to sort them.
+        """
+        positions = ordered(conn, query, order, limit, after)
+        found = _named(conn, positions)
+        return [(found[one], at) for one, at in positions.items() if one in found]
+
+    @reads
+    def named(self, conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
+        """Return jobs by their ids; those of no job are missing."""
+        return _named(conn, ids)
 
     async def counts(
         self, query: JobQuery = EVERY_JOB, most: int | None = None
@@ -132,14 +195,57 @@ class JobStore(StorePart):
         """
         row = _at(conn, job_id, version)
         conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
-        went(conn, job_of(row))
-        parts = parts_of(conn, row["no"], row["spread"])
-        parts.put(0, fenced(parts.total))
-        for number, shard in parts.leased():
-            # otherwise its holder seems to work on it until the purge
-            parts.put(number, fenced(shard))
-        write_parts(conn, parts)
+        went(conn, [job_of(row)])
+        _take_back(conn, [row["no"]])
         tell(conn, [event])
+
+
+def _take_back(conn: Connection, numbers: Collection[int]) -> None:
+    """Fence off the holders of deleted jobs: else they seem to work on them until the purge."""
+    parts = all_parts(conn, numbers)
+    for one in parts:
+        one.put(0, fenced(one.total))
+        for number, shard in one.leased():
+            one.put(number, fenced(shard))
+    write_parts(conn, *parts)
+
+
+_Change = tuple[int, Job, Job, Event]
+"""A job by its key, as it was and as it is to be, and its event."""
+
+
+def _judged(
+    conn: Connection, ids: Collection[str], verdict: Verdict
+) -> tuple[list[_Change], dict[str, Judged]]:
+    """Return the changes to jobs, whose rows are locked, and the answer for each by its id."""
+    changes: list[_Change] = []
+    answers: dict[str, Judged] = {}
+    rows = locked(standing(jobs.c.id.in_(ids)).order_by(jobs.c.no))
+    for row in conn.execute(rows).mappings():
+        old, refused = Standing(job=job_of(row), shard=shard_of(row)), None
+        job = old.job
+        try:
+            found = verdict(old)
+        except Refused as refusal:
+            found, refused = None, refusal
+        if found is not None:
+            job, event = found
+            changes.append((row["no"], old.job, job, event))
+        answers[job.id] = Judged(job=job, refused=refused)
+    return changes, answers
+
+
+def _told(changes: Sequence[_Change]) -> list[Event]:
+    return [event for *_, event in changes]
+
+
+def _order(query: JobQuery) -> ColumnElement[str]:
+    return jobs.c.id.asc() if query.oldest_first else jobs.c.id.desc()
+
+
+def _named(conn: Connection, ids: Collection[str]) -> Mapping[str, Standing]:
+    found = standing(jobs.c.id.in_(list(ids))).add_columns(SHARERS)
+    return {row["id"]: _seen(row) for row in conn.execute(found).mappings()}
 
 
 def _seen(row: RowMapping) -> Standing:

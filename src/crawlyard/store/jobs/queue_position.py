@@ -52,14 +52,38 @@ class OwnerTurns:
     ) -> None:
         self._conn = conn
         self._lines = dict(lines or {})
+        self._heads = dict[Priority, int]()  # the lowest turn of those that came back
 
     def next(self, owner: str, level: Priority) -> int:
         """Return the turn of the next job of *owner* in *level*."""
-        key = (owner, level)
-        line = self._lines.get(key) or line_of(self._conn, owner, level)
+        line = self._line(owner, level)
         turn = turn_of_new(line)
-        self._lines[key] = replace(line, last=turn)
+        self._lines[owner, level] = replace(line, last=turn)
         return turn
+
+    def back(self, job: Job, before: State, level: int) -> Job:
+        """Return *job*, about to be saved, with its turn; it was in state *before*, at *level*.
+
+        The turn is new if the job enters a level.
+        """
+        same = before is State.PENDING and level == job.level.rank
+        if job.state is not State.PENDING or same:
+            return job
+        if before.ended or before is State.PENDING:
+            return replace(job, turn=self.next(job.owner, job.level))
+        line = self._line(job.owner, job.level)
+        turn = turn_of_returned(job.turn, line)
+        last = turn if line.last is None else max(line.last, turn)
+        self._lines[job.owner, job.level] = replace(line, last=last)
+        self._heads[job.level] = min(turn, self._heads.get(job.level, turn))
+        return replace(job, turn=turn)
+
+    def _line(self, owner: str, level: Priority) -> QueueEntry:
+        line = self._lines.get((owner, level)) or line_of(self._conn, owner, level)
+        came = self._heads.get(level)
+        if came is None:
+            return line
+        return replace(line, head=came if line.head is None else min(came, line.head))
 
 
 def back_in_line(conn: Connection, job: Job) -> Job:
@@ -70,12 +94,7 @@ def back_in_line(conn: Connection, job: Job) -> Job:
     stored = conn.execute(found).first()
     if stored is None:
         return job  # saving it raises `Conflict`
-    before = State(stored.state)
-    if before is State.PENDING and stored.level == job.level.rank:
-        return job
-    line = line_of(conn, job.owner, job.level)
-    new = before.ended or before is State.PENDING
-    return replace(job, turn=turn_of_new(line) if new else turn_of_returned(job.turn, line))
+    return OwnerTurns(conn).back(job, State(stored.state), stored.level)
 
 
 def line_of(conn: Connection, owner: str, level: Priority) -> QueueEntry:

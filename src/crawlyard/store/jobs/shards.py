@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import replace
@@ -66,6 +68,14 @@ def parts_of(conn: Connection, no: int, of: int) -> Parts:
     found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
     by = {row["shard"]: shard_of(row) for row in found}
     return Parts(no=no, total=by.pop(0), by=by, of=of)
+
+
+def all_parts(conn: Connection, numbers: Collection[int]) -> list[Parts]:
+    """Return the stored shards of jobs, which are locked; not how many of them are in use."""
+    found = select(shards).where(shards.c.job_no.in_(numbers)).order_by(shards.c.job_no)
+    rows = groupby(conn.execute(found).mappings(), key=itemgetter("job_no"))
+    cut = ((no, {row["shard"]: shard_of(row) for row in own}) for no, own in rows)
+    return [Parts(no=no, total=by.pop(0), by=by) for no, by in cut]
 
 
 def write_parts(conn: Connection, *written: Parts) -> None:

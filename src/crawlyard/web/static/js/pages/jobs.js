@@ -1,84 +1,204 @@
 /** Jobs: found by a filter that the URL carries, watched, acted on one by one or all together. */
-import { $, $$, act, ask, bind, complain, counted, fill, filled, get, int, keys, load, on, post, query, soon, STOP, toast, write } from "../core/all.js";
+import { $, $$, bind, complain, counted, dur, fill, get, h, int, keys, load, on, query, soon, STOP, write } from "../core/all.js";
+import { bar } from "../parts/bulk.js";
+import { Peek } from "../parts/peek.js";
 import { Table } from "../parts/table.js";
 import { tables } from "../parts/told.js";
 import { can, draw, merged } from "../parts/job.js";
 
-const { q = "", state = "", limit = "" } = Object.fromEntries(new URLSearchParams(location.search));
-const asked = { q, state, limit };
+const address = new URLSearchParams(location.search);
+const { q = "", state = "", sort = "", limit = "" } = Object.fromEntries(address);
+const group = address.get("group") ?? "state";
+const asked = { q, state, sort, group, limit }; // as the page has asked for it ahead
 const form = $("#filter");
-for (const field of form.elements) field.value = asked[field.name];
-form.onsubmit = () => { for (const field of form.elements) field.disabled = !field.value; };
-form.limit.onchange = () => form.requestSubmit();
-for (const tab of $$("#states a")) {
-  tab.href = `/jobs${query({ q, state: tab.dataset.state })}`;
-  if (tab.dataset.state === state) tab.ariaCurrent = "page";
+const whole = [q, state && `state:${state}`].filter(Boolean).join(" "); // an old link has a state of its own
+const named = [...form.elements].filter((field) => field.name);
+for (const field of named) field.value = field.name === "q" ? whole : asked[field.name];
+form.onsubmit = () => {
+  for (const field of named) field.disabled = field === form.group ? field.value === "state" : !field.value;
+};
+form.limit.onchange = form.group.onchange = () => form.requestSubmit();
+fill($(".none"), { filtered: whole });
+for (const view of $$("#views a")) if (new URL(view.href).search === query({ q: whole })) view.ariaCurrent = "page";
+
+// --- heads that sort
+
+const descends = sort.startsWith("-");
+for (const head of $$("[data-sort]")) {
+  const way = head.dataset.sort;
+  const [key, now] = [way.replace("-", ""), sort.replace("-", "")];
+  const here = now ? key === now : key === "created_at";
+  const other = descends || !sort ? key : `-${key}`;
+  head.href = `/jobs${query({ q: whole, sort: here ? other : way, limit })}${address.has("group") ? `&group=${group}` : ""}`;
+  if (here) head.closest("th").ariaSort = descends || !sort ? "descending" : "ascending";
 }
-fill($(".none"), { filtered: q || state });
+
+// --- the filter as chips: they write the text that can be typed
+
+const TERM = /-?(?:\w+:)?(?:"(?:[^"\\]|\\.)*"|[^\s"])+/g;
+const WORDS = { pending: "Waiting", completed: "Completed", me: "Me" };
+const terms = whole.match(TERM) ?? [];
+
+function asChip(term) {
+  const [, not, key, value] = /^(-?)(?:(\w+):)?(.*)$/s.exec(term);
+  const since = key === "created_after" && new Date(value);
+  const said = since > 0 ? `Since ${since.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : [key, WORDS[value] ?? value].filter(Boolean).join(": ");
+  const text = not ? `not ${said}` : said;
+  const chip = h("button.chip", { type: "button", "aria-pressed": "true", "aria-label": `Remove the filter ${text}` }, text, " ×");
+  chip.onclick = () => search(terms.filter((one) => one !== term));
+  return chip;
+}
+
+function search(words) {
+  form.q.value = words.join(" ");
+  form.requestSubmit();
+}
+
+$("#chips").replaceChildren(...terms.map(asChip));
+for (const menu of $$("[data-term]")) {
+  const add = (value) => {
+    const term = `${menu.dataset.term}:${/[\s,:"]/.test(value) ? JSON.stringify(value) : value}`;
+    search([...terms.filter((one) => !one.startsWith("created_after:") || menu.dataset.term !== "created_after"), term]);
+  };
+  menu.addEventListener("click", ({ target }) => {
+    const button = target.closest("button");
+    if (!button) return;
+    const { hours } = button.dataset;
+    if (hours) search([...terms.filter((one) => !one.startsWith("created_after:")), `created_after:${new Date(Date.now() - hours * 36e5).toISOString().slice(0, 16)}Z`]);
+    else add(button.value);
+  });
+  const field = $("input", menu);
+  field?.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    if (field.value.trim()) add(field.value.trim());
+  });
+  menu.ontoggle = () => menu.open && $("input, button", menu).focus();
+}
+
+const schedules = new Map();
+async function nameSchedules() {
+  for (const { id, name } of (await get("/schedules?limit=200")).items) schedules.set(id, name);
+  $("#schedule-names").replaceChildren(...[...schedules.values()].map((name) => new Option("", name)));
+}
+$("[data-term=schedule]").addEventListener("toggle", () => schedules.size || nameSchedules().catch(complain));
+
+const words = $$("#words option").map((option) => option.value);
+form.q.oninput = () => {
+  const [, before, begun] = /^(.*\s-?|-?)(\S*)$/.exec(form.q.value);
+  const fit = words.filter((word) => word.startsWith(begun) && word !== begun);
+  $("#words").replaceChildren(...fit.map((word) => new Option("", before + word)));
+};
 
 // --- the list
 
-const bulk = $("#bulk");
-const totals = bind($("#states"));
-let matching = 0;
+const STATES = { pending: "Waiting", stopped: "Stopped early" };
+const BY = { template: "Template", retry: "Retry" };
+const RANKS = ["running", "waiting", "ended"];
+const GROUPS = { running: { title: "Running", is: "running" }, waiting: { title: "Waiting", is: "pending" }, ended: { title: "Ended" } };
+const rank = ({ state: is }) => (is === "running" ? 0 : is === "pending" || is === "paused" ? 1 : 2);
+let sizes = {}; // of the groups by state
+
+/** What stands where the bar is: how far it is, and why it is no further. */
+function said({ state: is, shown, found, done, pages, reason, why }) {
+  if (is === "pending") return why || reason;
+  const far = found ? `${int(done)} of ${int(found)}` : "";
+  if (shown === "running") return far || "Starting";
+  if (shown === "completed") return pages ? counted(pages, "page") : "No pages";
+  return [far, reason].filter(Boolean).join(", ");
+}
+
+/** How long it took, takes or has waited. */
+function took({ state: is, queued_at, elapsed_s, due_in_s }) {
+  if (is !== "pending") return elapsed_s ? dur(elapsed_s) : "–";
+  return due_in_s > 0 ? "–" : `waits ${dur((Date.now() - Date.parse(queued_at)) / 1000).replace(/ \d\ds$/, "")}`;
+}
+
+function view(item) {
+  const job = merged({}, item);
+  const over = job.state !== "pending" && can(job, "retry");
+  const may = { pause: can(job, "pause"), cancel: can(job, "cancel"), resume: job.state === "paused", retry: over && job.failed, again: over && !job.failed };
+  const schedule = job.origin?.schedule_id;
+  return Object.assign(job, {
+    may,
+    word: STATES[job.shown] ?? job.shown[0].toUpperCase() + job.shown.slice(1),
+    way: job.found ? Math.min(1, job.done / job.found) : job.state === "completed" ? 1 : 0,
+    bar: job.state !== "pending" && job.found > 0,
+    said: said(job),
+    took: took(job),
+    began: job.started_at ?? (job.due_in_s > 0 ? job.due_at : null),
+    pace: job.state === "running" && job.rate,
+    by: schedule ? (schedules.get(schedule) ?? "Schedule") : (BY[job.source] ?? job.owner),
+    tagged: (job.tags ?? []).join(", "),
+  });
+}
+
+function groupOf(item) {
+  if (group === "state") {
+    const key = RANKS[rank(item)];
+    return { key, ...GROUPS[key], count: sizes[key] };
+  }
+  if (group === "host") return { key: item.host, title: item.host || "No host" };
+  if (group === "owner") return { key: item.owner, title: item.owner };
+  const id = item.origin?.schedule_id;
+  return { key: id ?? "", title: id ? (schedules.get(id) ?? "A schedule") : "No schedule" };
+}
+
+const totals = bind($("[data-term=state]"));
 let stopped = false; // there are more than were counted
-const told = (n) => `${int(n)}${stopped ? "+" : ""}`;
-let every = false; // all that match are chosen, not only what is on this page
+const peek = new Peek($("#peek"), (tr, job) => dress(tr, job));
+
+function dress(tr, job, row = {}) {
+  draw((row.bar ??= $(".pb", tr)), job);
+  const cell = $("[data-c=tags]", tr);
+  if (cell && row.tagged !== job.tagged) cell.replaceChildren(...(job.tags ?? []).map((tag) => h("span.tag", {}, tag)));
+  row.tagged = job.tagged;
+  if (peek.id === job.id) peek.show(job);
+}
 
 const table = new Table({
   root: $("#jobs"),
   row: "row",
   path: `/jobs${query(asked)}`,
-  view(item) {
-    const job = merged({}, item);
-    const over = job.state !== "pending" && can(job, "retry");
-    const may = { pause: can(job, "pause"), cancel: can(job, "cancel"), resume: job.state === "paused", retry: over && job.failed, again: over && !job.failed };
-    return { ...job, may };
-  },
-  dress: (tr, job, row) => draw((row.bar ??= $(".pb", tr)), job),
-  chose,
+  view,
+  dress,
+  group: group && ((item) => groupOf(group === "host" ? { ...item, host: hostOf(item) } : item)),
+  moved: (row) => peek.open && peek.show(row.seen),
+  chose: (chosen, all) => bulk.chose(chosen, all),
   shown: count,
 });
-
 tables.push(table);
+const bulk = bar(table, { q, state }, count);
 
-function chose(chosen, all = false) {
-  every = all;
-  bulk.hidden = !chosen.size;
-  write($("strong", bulk), all ? `All ${int(matching)} that match are selected` : `${int(chosen.size)} selected`);
-  $("#match").hidden = all || chosen.size < table.rows.size || (chosen.size >= matching && !stopped);
-  write($("#match"), `Select all ${told(matching)} that match this filter`);
-}
-$("#match").onclick = ({ target }) => {
-  every = true;
-  act(target, count);
-};
-$("#clear").onclick = () => table.choose([]);
+const hostOf = (item) => merged({}, item).host || merged({}, item).title;
 
 async function count() {
   const { total, states } = await get(`/jobs/counts${query({ q })}`);
   stopped = Boolean(q) && total === STOP; // without a filter, no count stops
-  totals(Object.fromEntries(Object.entries({ total, ...states }).map(([name, n]) => [name, told(n)])));
-  let fit = state ? states[state] : total;
-  // a bulk action names how many jobs it expects: these are counted in full
-  if (every && stopped) fit = (await get(`/jobs${query({ q, state, count: "exact", limit: 1 })}`)).total;
-  matching = fit;
-  chose(table.chosen, every);
+  const told = (n) => `${int(n)}${stopped ? "+" : ""}`;
+  totals(Object.fromEntries(Object.entries(states).map(([name, n]) => [name, told(n)])));
+  const shown = state ? { [state]: states[state] } : states;
+  const sum = (...names) => told(names.reduce((all, name) => all + (shown[name] ?? 0), 0));
+  sizes = { running: sum("running"), waiting: sum("pending", "paused"), ended: sum("completed", "failed", "cancelled") };
+  table.head();
+  await bulk.counted(state ? states[state] : total, stopped);
 }
 
 /** Read the list; a filter that cannot be read is shown its fault, under the character to blame. */
 async function read() {
-  const wrong = (problem) => problem.errors?.find(({ parameter }) => parameter === "q") ?? complain(problem);
+  if (group === "schedule") await nameSchedules();
+  const wrong = (problem) => problem.errors?.find(({ parameter }) => ["q", "sort", "group"].includes(parameter)) ?? complain(problem);
   const fault = await table.reload().catch(wrong);
   if (!fault) return;
-  write($("#fault pre"), `${" ".repeat(fault.position)}^`);
+  $("#fault pre").hidden = fault.parameter !== "q";
+  write($("#fault pre"), `${" ".repeat(fault.position ?? 0)}^`);
   write($("#fault p"), fault.detail);
   $("#fault").hidden = false;
 }
 
 const news = (job) => {
   const row = table.rows.get(job.id);
-  if (row) table.patch(job.id, merged(table.view(row.item), job));
+  if (row) table.patch(job.id, merged(row.seen, job));
 };
 on("progress", (jobs) => jobs.forEach(news));
 on("job.state job.updated", ({ job }) => job && news(job));
@@ -89,78 +209,52 @@ on("counts", () => count().catch(complain));
 async function look() {
   if (!table.rows.size) return read();
   const { items } = await get(`/jobs${query({ ...asked, fields: "id,version,state_reason,waits_for" })}`);
-  const last = [...table.rows.keys()].at(-1);
+  const known = [...table.rows.keys()];
   for (const item of items) {
     news(item);
-    if (item.id > last || items.length < (limit || 50)) table.offer(item.id);
+    // what moves up because others have left is no news: it is older than all that there are
+    if (sort || item.id > known.reduce((a, b) => (a < b ? a : b)) || items.length < (limit || 50)) table.offer(item.id);
   }
+  if (group === "state") table.regroup(rank);
 }
 on("job.created job.state", soon(1000, () => look().catch(complain)));
+setInterval(() => document.hidden || table.refresh(), 30_000); // how long they wait
 
-// --- what is done to all that are chosen
+// --- peek, keys, columns, views
 
-bulk.addEventListener("click", async ({ target: button }) => {
-  const { bulk: action, ask: title, verb, fields } = button.dataset;
-  if (!action) return;
-  const number = every ? matching : table.chosen.size;
-  const more = fields ? await ask({ title: filled(title, { number: int(number) }), fields, verb, bad: action === "cancel" }) : {};
-  if (!more) return;
-  // all that there are is a filter, too
-  const filter = { q, [state ? "state" : "created_before"]: [state || "2999-01-01"] };
-  const which = every ? { filter } : { ids: [...table.chosen] };
-  const body = { action, scope: "failed", expected_count: number, ...which, ...more };
-  const told = await act(button, () => post("/jobs/bulk", body));
-  if (!told) return;
-  table.choose([]);
-  if (told.operation) follow(told.operation);
-  else say(action, told.succeeded, told.failed, told.results.find(({ ok }) => !ok));
+addEventListener("keydown", (event) => {
+  const free = !event.target.closest("button, summary, input, select, textarea, dialog[open]");
+  if (event.key !== " " || !free || event.ctrlKey || event.metaKey || event.altKey || localStorage.cyKeys === "off") return;
+  const row = table.current ?? table.go();
+  if (!row) return;
+  event.preventDefault();
+  peek.toggle(row.seen);
 });
-
-function say(action, good, bad, first) {
-  const { said } = $(`[data-bulk=${action}]`).dataset;
-  if (bad) toast(`${said}: ${int(good)} of ${counted(good + bad, "job")}. ${first.detail}`, { bad: true });
-  else toast(`${said}: ${counted(good, "job")}`);
-}
-
-/** Show an operation while it runs. */
-async function follow(operation) {
-  const box = $("#operation");
-  $("button", box).onclick = ({ target }) => act(target, () => post(`/operations/${operation.id}/cancel`));
-  for (; operation.state === "running"; operation = await get(`/operations/${operation.id}`)) {
-    fill(box, operation);
-    draw($(".pb", box), { ...operation, way: operation.done / operation.total, found: operation.total });
-    box.hidden = false;
-    await new Promise((resolve) => setTimeout(resolve, 500));
-  }
-  box.hidden = true;
-  say(operation.request.action, operation.done - operation.failed, operation.failed, operation.failures[0]);
-}
-
+$("#sheet").addEventListener("click", ({ target }) => {
+  const button = target.closest("[data-look], [data-press]");
+  if (!button) return;
+  const id = button.closest("tr")?.dataset.id ?? peek.id;
+  const row = table.rows.get(id);
+  if (button.dataset.press) $(`[data-key=${button.dataset.press}]:not([hidden])`, row?.tr)?.click();
+  else if (row && button.closest("tr")) {
+    table.go(row);
+    peek.toggle(row.seen);
+  } else peek.close();
+});
+keys({ Escape: () => peek.close() });
 for (const key of "pcr") keys({ [key]: () => table.current && $(`[data-key=${key}]:not([hidden])`, table.current.tr)?.click() });
 
-// --- views, columns, words of the filter
-
-$("[name=query]", $("#ask-view").content).value = [q, state && `state:${state}`].filter(Boolean).join(" ");
+$("[name=query]", $("#ask-view").content).value = whole;
 
 const sheet = new CSSStyleSheet();
 document.adoptedStyleSheets = [sheet];
 const boxes = $$("#columns input");
-const away = localStorage.cyColumns?.split(",");
-if (away) for (const box of boxes) box.checked = !away.includes(box.value);
+const away = localStorage.cyShown?.split(",");
+if (away) for (const box of boxes) box.checked = away.includes(box.value);
 ($("#columns").onchange = () => {
-  localStorage.cyColumns = boxes.filter((box) => !box.checked).map((box) => box.value);
-  sheet.replaceSync(`${localStorage.cyColumns.replace(/\w+/g, "[data-c=$&]")} { display: none }`);
+  localStorage.cyShown = boxes.filter((box) => box.checked).map((box) => box.value);
+  const hidden = boxes.filter((box) => !box.checked).map((box) => `[data-c=${box.value}]`);
+  sheet.replaceSync(hidden.length ? `${hidden} { display: none }` : "");
 })();
 
-const words = $$("#words option").map((option) => option.value);
-form.q.oninput = () => {
-  const [, before, begun] = /^(.*\s-?|-?)(\S*)$/.exec(form.q.value);
-  const fit = words.filter((word) => word.startsWith(begun) && word !== begun);
-  $("#words").replaceChildren(...fit.map((word) => new Option("", before + word)));
-};
-
 load(read);
-load(async () => {
-  const [last] = (await get("/operations?limit=1")).items;
-  if (last?.kind === "jobs" && last.state === "running") follow(last);
-});

@@ -7,10 +7,11 @@ const seen = () => tables.find(({ root }) => root.checkVisibility());
 
 /**
  * In *root*: a <table> with an empty <tbody>, a .none for when there is nothing, and .newer,
- * .older, .fresh buttons where it has pages. *row* is the id of the <template> of a row.
+ * .older, .fresh buttons where it has pages. *row* is the id of the <template> of a row. *group*
+ * says of an item which group it is of: {key, title, …} fill a heading, a copy of #group-row.
  */
 export class Table {
-  rows = new Map(); // by id: {tr, item, update}
+  rows = new Map(); // by id: {tr, item, seen (as the row shows it), update}
   chosen = new Set();
   #back = []; // cursors of the pages before this one
   #cursor = null;
@@ -18,9 +19,10 @@ export class Table {
   #anchor = null;
   #unseen = new Set();
   #asked = 0;
+  #heads = new Map(); // of groups, by key: {tr, update}
 
-  constructor({ root, row, path, id = "id", view = (item) => item, dress, chose, shown }) {
-    Object.assign(this, { root, row, path, id, view, dress, chose, shown });
+  constructor({ root, row, path, id = "id", view = (item) => item, dress, chose, shown, group, moved }) {
+    Object.assign(this, { root, row, path, id, view, dress, chose, shown, group, moved });
     this.body = $("tbody", root);
     this.body.addEventListener("change", (event) => this.#tick(event.target));
     this.body.addEventListener("click", ({ target, shiftKey }) => {
@@ -88,13 +90,28 @@ export class Table {
   items(items) {
     const old = this.rows;
     this.rows = new Map();
-    const body = [];
     for (const item of items) {
       const id = String(item[this.id]); // as data-id has it
       const row = old.get(id) ?? this.#make(id);
       this.rows.set(id, row);
       this.#update(row, item);
-      body.push(row.tr);
+    }
+    this.#lay();
+    const none = $(".none", this.root);
+    if (none) none.hidden = items.length > 0;
+    for (const id of this.chosen) if (!this.rows.has(id)) this.chosen.delete(id);
+    this.#told();
+  }
+
+  /** Put the rows in place, each group below its heading. */
+  #lay() {
+    const body = [];
+    let last;
+    for (const { tr, item } of this.rows.values()) {
+      const of = this.group?.(item);
+      if (of && of.key !== last) body.push(this.#head(of));
+      last = of?.key;
+      body.push(tr);
     }
     if (body.some((tr, n) => tr !== this.body.rows[n]) || this.body.rows[body.length]) {
       // rows that stay are not touched: somebody may be clicking
@@ -102,22 +119,44 @@ export class Table {
       this.body.replaceChildren(...body);
       if (this.body.contains(focused)) focused.focus({ preventScroll: true });
     }
-    const none = $(".none", this.root);
-    if (none) none.hidden = items.length > 0;
-    for (const id of this.chosen) if (!this.rows.has(id)) this.chosen.delete(id);
-    this.#told();
+  }
+
+  #head(of) {
+    const tr = this.#heads.get(of.key)?.tr ?? copy("group-row");
+    if (!this.#heads.has(of.key)) this.#heads.set(of.key, { tr, update: bind(tr) });
+    this.#heads.get(of.key).update(of);
+    return tr;
+  }
+
+  /** Write the headings again. */
+  head() {
+    for (const { item } of this.rows.values()) if (this.group) this.#head(this.group(item));
+  }
+
+  /** Show all rows again, where they tell of what time it is. */
+  refresh() {
+    for (const row of this.rows.values()) this.#update(row, row.item);
+  }
+
+  /** Put each row into its group, the groups by *rank*, unless somebody is about to click there. */
+  regroup(rank) {
+    if (this.root.matches(":hover, :focus-within")) return;
+    const rows = [...this.rows].map(([id, row]) => [rank(row.item), id, row]);
+    this.rows = new Map(rows.sort(([a], [b]) => a - b).map(([, id, row]) => [id, row]));
+    this.#lay();
   }
 
   #make(id) {
     const tr = copy(this.row);
     tr.dataset.id = id;
     lock(tr);
-    return { tr, update: bind(tr), item: {} };
+    return { tr, update: bind(tr), item: {}, seen: {} };
   }
 
   #update(row, item) {
     row.item = item;
-    const seen = this.view(item); // as the row shows it
+    const seen = this.view(item);
+    row.seen = seen;
     const focused = row.tr.contains(document.activeElement) && document.activeElement;
     row.update(seen);
     this.dress?.(row.tr, seen, row);
@@ -201,14 +240,20 @@ export class Table {
   }
 
   #move(by) {
-    const rows = [...this.body.rows];
-    const was = $("tr.cur", this.body);
-    const tr = rows[Math.max(0, Math.min(rows.length - 1, rows.indexOf(was) + by))];
-    if (!tr) return;
-    was?.classList.remove("cur");
-    tr.classList.add("cur");
-    $("a", tr)?.focus({ preventScroll: true });
-    tr.scrollIntoView({ block: "nearest" });
+    const rows = [...this.rows.values()];
+    const was = rows.indexOf(this.current);
+    this.go(rows[Math.max(0, Math.min(rows.length - 1, was + by))]);
+  }
+
+  /** Come to a row (else the first), and return it. */
+  go(row = this.rows.values().next().value) {
+    if (!row) return undefined;
+    $("tr.cur", this.body)?.classList.remove("cur");
+    row.tr.classList.add("cur");
+    $("a", row.tr)?.focus({ preventScroll: true });
+    row.tr.scrollIntoView({ block: "nearest" });
+    this.moved?.(row);
+    return row;
   }
 
   #toggle(range) {

@@ -9,6 +9,7 @@
  *   <button data-do="DELETE /tokens/{id}">   a row's or the page's; perhaps with
  *     data-body='{"enabled": true}' data-said="Revoked {name}" data-next="/templates/{id}"
  *     data-ask="Revoke {name}?" data-text="…" data-verb="Revoke" data-fields="id of a template"
+ *     data-undo="POST /jobs/{id}/resume" takes it back
  *   <form data-send="POST /tokens">          with data-said and data-next
  */
 import { $, $$, act, api, ask, bind, clip, complain, copy, filled, get, h, later, load, located, on, query, soon, toast } from "../core/all.js";
@@ -69,10 +70,11 @@ export function show(root, shown, view = (one) => one) {
 }
 
 /** Ask what *dataset* says of *item*; then show what came of it. Resolves to the answer. */
-async function send({ do: what, said, next }, item, body) {
+async function send({ do: what, said, next, undo }, item, body) {
   const [method, pattern] = what.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
-  if (said) toast(filled(said, { ...item, ...answer }));
+  const back = undo && (() => send({ do: undo }, { ...item, ...answer }, {}));
+  if (said) toast(filled(said, { ...item, ...answer }), { undo: back });
   const secret = answer?.secret ?? answer?.token;
   if (secret) await once(secret);
   if (next) location.assign(located(next, { ...item, ...answer }));

@@ -1,0 +1,70 @@
+"""How long it takes to do something to many jobs, as the operation of a bulk request does it."""
+
+import sys
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, func, select
+
+from crawlyard.core.access.user import LOCAL
+from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.services.jobs.submission import Submission
+from crawlyard.store.db.database import Database
+from crawlyard.store.tables.jobs import events, new_events
+from crawlyard.yard import Yard
+
+HEAD = "| done to {count:,} jobs | s | jobs/s | s of a core | events |\n|---|---|---|---|---|\n"
+
+_TAG = "bulk"
+
+_ASKED: tuple[tuple[str, BulkAction], ...] = (
+    ("add a tag", BulkAction(action=JobAction.ADD_TAGS, tags=("docs",))),
+    ("set the priority", BulkAction(action=JobAction.SET_PRIORITY, priority=Priority.HIGH)),
+    ("pause", BulkAction(action=JobAction.PAUSE)),
+    ("resume", BulkAction(action=JobAction.RESUME)),
+    ("cancel", BulkAction(action=JobAction.CANCEL, reason="the site is being moved")),
+    ("resume after cancelling", BulkAction(action=JobAction.RESUME)),
+    ("cancel again", BulkAction(action=JobAction.CANCEL)),
+    ("retry, as new jobs", BulkAction(action=JobAction.RETRY)),
+    ("delete", BulkAction(action=JobAction.DELETE)),
+)
+"""In this order, each can be done to all of the same jobs."""
+
+
+async def done_to_many(yard: Yard, database: Database, count: int) -> list[str]:
+    """Submit jobs and do everything to all of them; return a row for each action.
+
+    Raises:
+        RuntimeError: an operation did not do all of it.
+    """
+    specs = (JobSpec(urls=(f"https://site-{n}.example/",), tags=(_TAG,)) for n in range(count))
+    made = await yard.jobs.submit_many(LOCAL, [Submission(spec=spec) for spec in specs])
+    ids = [job.id for job in made if isinstance(job, Job)]
+    return [await _row(yard, database, name, asked, ids) for name, asked in _ASKED]
+
+
+async def _row(
+    yard: Yard, database: Database, name: str, asked: BulkAction, ids: Sequence[str]
+) -> str:
+    # by a filter, as "all that match" does it; of the retries none is meant: they came later
+    tagged = condition(FilterKey.TAG, [_TAG])
+    first = condition(FilterKey.ORIGIN, ["retry"], negated=True)
+    before, began, worked = await database.read(_told), time.perf_counter(), time.process_time()
+    done = await yard.services.bulk.act(LOCAL, asked, Chosen(where=(tagged, first)))
+    if done.operation is None or done.count != len(ids):
+        raise RuntimeError(f"{name}: {len(ids):,} jobs were meant, and there are {done.count:,}")
+    await yard.operations.drain()
+    took, worked = time.perf_counter() - began, time.process_time() - worked
+    after = await yard.operations.get(LOCAL, done.operation.id)
+    if (after.done, after.failed) != (len(ids), 0):
+        raise RuntimeError(f"{name}: {after.done:,} done, {after.failed:,} failed: {after.detail}")
+    told = await database.read(_told) - before
+    sys.stderr.write(f"{took:9.1f} s  {name}\n")
+    return f"| {name} | {took:.1f} | {len(ids) / took:,.0f} | {worked:.1f} | {told:,} |"
+
+
+def _told(conn: Connection) -> int:
+    return sum(conn.scalar(select(func.count()).select_from(t)) or 0 for t in (events, new_events))

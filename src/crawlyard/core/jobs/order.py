@@ -1,0 +1,71 @@
+"""Orders of a list of jobs: what it is sorted by, and in which groups."""
+
+from collections.abc import Iterable, Sequence
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+from crawlyard.core.jobs.lifecycle import ENDED, State
+
+SORTED_MOST = 10_000
+"""Most jobs that are sorted by what no index has: all are read for each part of the list."""
+
+
+class SortKey(StrEnum):
+    """What jobs are sorted by; those without a value come last, and of equal ones the newest first.
+
+    `DURATION` and `PAGES` are of all attempts so far.
+    """
+
+    CREATED_AT = auto()
+    STARTED_AT = auto()
+    ENDED_AT = auto()
+    DURATION = auto()
+    PAGES = auto()
+    NAME = auto()
+
+
+class GroupKey(StrEnum):
+    """What the jobs of one group have in common."""
+
+    STATE = auto()  # as in `STATE_GROUPS`
+    OWNER = auto()
+    SCHEDULE = auto()
+    HOST = auto()  # of the first start URL by name
+
+
+STATE_GROUPS = (
+    frozenset({State.RUNNING}),
+    frozenset({State.PENDING, State.PAUSED}),
+    ENDED,
+)
+"""Running, waiting, ended: in this order."""
+
+
+class JobOrder(Struct, frozen=True, kw_only=True):
+    """The order of a list of jobs."""
+
+    by: SortKey = SortKey.CREATED_AT
+    descending: bool = True
+    group: GroupKey | None = None
+
+    @property
+    def indexed(self) -> bool:
+        """Return whether a list in this order reads no more jobs than it shows."""
+        return self.by is SortKey.CREATED_AT and self.group in (None, GroupKey.STATE)
+
+
+Value = str | float | None
+Place = tuple[str | None, Value, str]
+"""A job in an order: its group, the value that it is sorted by, and its id."""
+
+
+def in_order(jobs: Iterable[Place], *, descending: bool, after: Place | None) -> Sequence[Place]:
+    """Return the places of jobs in order, those behind *after*, which need not be one of them."""
+    found = list(dict.fromkeys((*jobs, *([after] if after else []))))
+    found.sort(key=lambda place: place[2], reverse=True)
+    with_value = [place for place in found if place[1] is not None]
+    with_value.sort(key=lambda place: place[1] or 0, reverse=descending)  # type: ignore[arg-type, return-value]
+    found = with_value + [place for place in found if place[1] is None]
+    found.sort(key=lambda place: (place[0] is None, place[0] or ""))
+    return found[found.index(after) + 1 :] if after else found
