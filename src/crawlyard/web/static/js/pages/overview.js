@@ -1,63 +1,190 @@
-/** The yard at a glance, kept right while it is looked at; in an empty one, the first crawl. */
-import { $, act, bind, cap, complain, get, load, on, post, query, soon } from "../core/all.js";
+/** The yard at a glance: what runs, what needs somebody, what was and will be; in an empty one, the first crawl. */
+import { $, $$, at, bind, bytes, cap, complain, counted, dur, few, get, int, load, on, post, query, soon } from "../core/all.js";
 import { read, submits } from "../core/form.js";
-import { bars } from "../parts/charts.js";
+import { attention } from "../parts/attention.js";
+import { axis, bars, lines } from "../parts/charts.js";
 import { draw } from "../parts/job.js";
-import { Table } from "../parts/table.js";
+import { keyed } from "../parts/keyed.js";
+import { reasons, running } from "../parts/running.js";
 
-const list = (name, id, more) => new Table({ root: $(`#${name}`), row: `${name}-row`, id, ...more });
-const [failing, next, notices] = [list("failing", "host"), list("next", "schedule_id"), list("attention", "key")];
-const workers = list("workers", "id", {
-  dress: (tr, { running, slots }) => draw($(".pb", tr), { way: running.length / slots, state: "running" }),
-});
+const HOUR = 36e5;
+const HALF = 12 * HOUR; // of the axis of runs: as long ago as ahead
+const MOST_LANES = 10;
+const SIDE = 6; // workers and hosts that are told beside the rest
 
+const shown = { jobs: {}, counts: null };
 const paint = bind($("#main"));
 
-/** What goes on, and what ended in the period. */
+/** Show *news* of the yard, and what follows from it. */
+function tell(news) {
+  Object.assign(shown, news);
+  const { jobs, slots, slots_used: used, disk_free_bytes: free, disk_total_bytes: total, listed = 0, items = null } = shown;
+  if (jobs.running === undefined) return;
+  const busy = Object.values(jobs).some(Boolean);
+  const waiting = jobs.pending ? `, ${int(jobs.pending)} waiting` : "";
+  paint(Object.assign(shown, {
+    busy,
+    empty: !busy,
+    idle: !shown.workers,
+    headline: (jobs.running ? `${counted(jobs.running, "crawl")} running` : "Nothing is running") + waiting,
+    more: Math.max(0, jobs.running - listed),
+    full: slots > 0 && used >= slots,
+    disk_used: total && total - free,
+    needs: items?.length,
+    clear: items && !items.length,
+  }));
+  const meters = { slots: [used, slots], flying: [shown.flying, shown.allowed], disk: [shown.disk_used, total] };
+  for (const [name, [n, of]] of Object.entries(meters)) draw($(`#m-${name}`), { way: of ? Math.min(1, n / of) : 0, state: "running" });
+}
+
+running($("#running"), (listed, pace) => tell({ listed, ...(pace && { pages_per_s: pace }) }));
+
+// --- how it stands: figures, workers, hosts
+
+const pair = (id) => keyed($(id), "pair", ({ name }) => name);
+const [workers, hosts, failing] = ["#workers", "#hosts", "#failing"].map(pair);
+const chosen = () => $(".seg [aria-pressed=true]");
+
+const STATES = { idle: "idle", running: "", quiet: "draining", stopping: "stopping" };
+function crew(all) {
+  const alive = all.filter((one) => one.alive);
+  const several = (host) => alive.filter((one) => one.host === host).length > 1;
+  workers(alive.slice(0, SIDE).map(({ host, pid, state, running: busy, slots }) => ({
+    name: several(host) ? `${host}, process ${pid}` : host,
+    said: [`${busy.length} of ${counted(slots, "slot")}`, STATES[state]].filter(Boolean).join(", "),
+    is: state === "quiet" ? "quiet" : "",
+  })));
+}
+
+function pace({ state, held_until: until, delay_s: delay }) {
+  const held = until && Date.parse(until) - Date.now();
+  if (state !== "open") return { said: state, is: state };
+  if (held > 0) return { said: `backs off for ${dur(held / 1000)}`, is: "late" };
+  return delay >= 0.5 ? { said: `${delay} s between requests`, is: "" } : null;
+}
+
 async function figures() {
-  const [{ value, dataset, text }] = $("#period").selectedOptions;
+  const { value, dataset, textContent: period } = chosen();
   const ms = dataset.step * 1000;
   const since = new Date(Math.ceil((Date.now() - value * 1000) / ms) * ms).toISOString();
-  const [told, { items }] = await Promise.all([get(`/stats${query({ since, step_s: dataset.step })}`), get("/workers")]);
-  const said = ({ completed, failed, cancelled }) => `${completed} completed, ${failed} failed, ${cancelled} cancelled`;
-  const series = [["completed", "Completed"], ["failed", "Failed"], ["cancelled", "Cancelled"]].map(([is, name]) => ({ is, name, values: told.finished.map(({ ended }) => ended[is]) }));
-  bars($("#chart"), { said: `Jobs finished in ${text}: ${said(told.cards.ended)}`, x: told.finished.map((one) => one.at), step: ms, to: told.until, series });
-  failing.items(told.failing_hosts);
-  workers.items(items.filter((one) => one.alive));
-  const busy = Object.values(told.cards.jobs).some(Boolean);
-  paint({ ...told.cards, since, busy, empty: !busy, idle: !told.cards.workers, period: text, step: dataset.said });
+  const range = query({ since, step_s: dataset.step });
+  const [stats, course, crewed, asked] = await Promise.all([`/stats${range}`, `/stats/pace${range}`, "/workers", "/hosts?limit=200"].map(get));
+  crew(crewed.items);
+  const slow = asked.items.map((host) => ({ name: host.host, ...pace(host), slow: pace(host) })).filter((one) => one.slow);
+  hosts(slow.slice(0, SIDE));
+  failing(stats.failing_hosts.slice(0, SIDE).map(({ host, errors }) => ({ name: host, said: `${int(errors)} failed`, is: "" })));
+  const sum = (name) => asked.items.reduce((total, host) => total + host[name], 0);
+  tell({ ...stats.cards, period, held: slow.length, failing: stats.failing_hosts.length, flying: sum("in_flight"), allowed: sum("at_once") });
+  trends(stats, course, ms);
+  if (shown.empty) tell({ silent: !(await get("/webhooks?limit=1")).items.length });
 }
 
-async function attention() {
-  const { items } = await get("/attention");
-  notices.items(items.map((one) => {
-    const { kind, subject, job_id, help } = one;
-    const plan = subject?.type === "schedule";
-    const [where, ref] = job_id ? ["jobs", job_id] : plan ? ["schedules", subject.id] : ["settings", subject ? "webhooks" : "system"];
-    return { ...one, where, ref, key: kind + (job_id ?? subject?.id), verb: help?.method === "POST" && cap(help.path.split("/").pop()) };
-  }));
+const PER = { 1: "hour", 6: "6 hours", 24: "day" };
+function trends({ cards, days, finished, until }, { steps, whole }, step) {
+  const outcomes = [["completed", "Completed"], ["cancelled", "Cancelled"], ["failed", "Failed"]];
+  const said = outcomes.map(([is, name]) => `${int(cards.ended[is])} ${name.toLowerCase()}`).join(", ");
+  tell({
+    ended_said: counted(Object.values(cards.ended).reduce((a, b) => a + b, 0), "job"),
+    pages_title: `Pages per ${whole ? PER[step / HOUR] : "day"}`,
+    pages_said: `${few(cards.pages)}, ${bytes(cards.bytes)}`,
+    latency_said: answered(steps, whole),
+  });
+  bars($("#ended"), {
+    said: `Jobs ended: ${said}`,
+    x: finished.map((one) => one.at),
+    step,
+    to: until,
+    series: outcomes.map(([is, name]) => ({ is, name, values: finished.map(({ ended }) => ended[is]) })).filter(({ is, values }) => is !== "cancelled" || values.some(Boolean)),
+  });
+  // of very many jobs, only the days are known to the last page
+  const pages = whole ? { x: steps.map((one) => one.at), step, to: until, values: steps } : { x: days.map(({ day }) => day), step: 24 * HOUR, values: days };
+  bars($("#pages"), { ...pages, said: `${shown.pages_title}: ${shown.pages_said}`, series: [{ is: "running", name: "Pages", values: pages.values.map((one) => one.pages) }] });
+  const waited = steps.map((one) => one.latency_ms);
+  const said_of = `Response time: ${shown.latency_said}`;
+  lines($("#latency"), { said: said_of, x: steps.map((one) => one.at), step, to: until, say: (n) => `${int(n)} ms`, series: [{ is: "running", name: "Mean", values: waited }] });
 }
-notices.body.onclick = ({ target }) => {
-  if (!target.matches("button")) return;
-  const { help, verb, kind } = notices.rows.get(target.closest("tr").dataset.id).item;
-  act(target, () => post(help.path.slice(7), {}, "*").then(attention), `${cap(kind)}: ${verb}`);
-};
+
+/** How fast sites answered on the whole. */
+function answered(steps, whole) {
+  const [pages, ms] = steps.reduce(([n, sum], step) => [n + step.pages, sum + step.pages * (step.latency_ms ?? 0)], [0, 0]);
+  return pages ? `${int(ms / pages)} ms on average${whole ? "" : ", of the latest jobs"}` : "no responses";
+}
+for (const button of $$(".seg button"))
+  button.onclick = () => {
+    for (const one of $$(".seg button")) one.ariaPressed = String(one === button);
+    figures().catch(complain);
+  };
+
+async function queue() {
+  if (!shown.jobs.pending) return;
+  const found = await get("/jobs/queue?limit=50");
+  const oldest = shown.oldest_wait_s ? `for up to ${dur(shown.oldest_wait_s)}: ` : "";
+  tell({ waits: oldest + reasons(found) });
+}
+
+// --- what needs somebody
+
+const needs = attention($("#attention"), () => look().catch(complain));
+async function look() {
+  const { items, dismissed } = await get("/attention");
+  needs(items);
+  tell({ items, dismissed });
+}
+$("#restore").onclick = () => post("/attention/restore").then(look).catch(complain);
+
+// --- what ran and what will run
+
+const KEY = [["completed", "Completed"], ["stopped", "Stopped early"], ["failed", "Failed", "hatched"], ["cancelled", "Cancelled"], ["running", "Running"], ["", "Planned", "planned"]];
+const WORDS = Object.fromEntries(KEY);
+const median = (all) => all.sort((a, b) => a - b)[all.length >> 1] ?? 0;
 
 async function runs() {
-  const to = new Date(Date.now() + 86400000).toISOString();
-  const { occurrences } = await get(`/schedules/calendar${query({ to })}`);
-  const first = (one, i, all) => one.enabled && all.findIndex((other) => other.schedule_id === one.schedule_id) === i;
-  next.items(occurrences.filter(first).slice(0, 5));
+  const now = Date.now();
+  const [from, to] = [now - HALF, now + HALF].map((ms) => new Date(ms).toISOString());
+  const [past, plan] = await Promise.all([get(`/stats/runs${query({ since: from })}`), get(`/schedules/calendar${query({ to })}`)]);
+  const lanes = new Map();
+  const lane = (id, name) => lanes.get(id) ?? lanes.set(id, { id, name, past: [], next: [] }).get(id);
+  for (const one of plan.occurrences) if (one.enabled) lane(one.schedule_id, one.schedule_name).next.push({ from: one.due_at });
+  for (const { job_id, schedule_id, name, state, stopped, pages, started_at, ended_at } of past.items) {
+    const is = stopped ? "stopped" : state;
+    const who = schedule_id ? "" : `${name || "Job"}: `;
+    const what = `${who}${WORDS[is] ?? cap(is)}, ${counted(pages, "page")}`;
+    lane(schedule_id, schedule_id ? name : "Runs by hand").past.push({ from: started_at, to: ended_at ?? now, is, what, href: `/jobs/${job_id}` });
+  }
+  const every = [...lanes.values()].sort((a, b) => !a.id - !b.id || soonest(a, now) - soonest(b, now));
+  const all = every.length > MOST_LANES ? [...every.slice(0, MOST_LANES - 1), ...every.slice(-1)] : every;
+  for (const { past: ran, next, id } of all) {
+    const length = median(ran.filter(({ is }) => is === "completed").map((run) => Date.parse(run.to) - Date.parse(run.from)));
+    for (const run of next) Object.assign(run, { to: Date.parse(run.from) + length, what: "Planned", href: `/schedules/${id}` });
+  }
+  tell({ lanes_left: every.length - all.length });
+  const used = new Set(all.flatMap(({ past: ran }) => ran.map(({ is }) => is)));
+  axis($("#axis"), {
+    said: `Runs of ${counted(all.length, "schedule", "schedules")} from ${at(from)} to ${at(to)}`,
+    from, to, now, lanes: all, key: KEY.filter(([is]) => !is || used.has(is)),
+  });
 }
+/** How near its nearest run is. */
+const soonest = ({ past, next }, now) => Math.min(...[...past, ...next].map((run) => Math.abs(Date.parse(run.from) - now)));
 
-/** Load, and again at most every two seconds when one of *events* says so. */
-function keep(work, events) {
+// --- kept right
+
+/** Load, and again at most every two seconds when one of *events* says so, and every *ms*. */
+function keep(work, events, ms) {
+  const again = () => work().catch(complain);
   load(work);
-  on(events, soon(2000, () => work().catch(complain)));
+  on(events, soon(2000, again));
+  setInterval(() => document.hidden || again(), ms);
 }
-keep(figures, "counts workers progress");
-keep(attention, "counts workers schedule.* webhook.*");
-keep(runs, "schedule.*");
-$("#period").onchange = () => figures().catch(complain);
+on("counts", (jobs) => tell({ jobs: { ...shown.jobs, ...jobs } }));
+keep(() => figures().then(queue), "counts workers", 15e3);
+keep(look, "counts workers schedule.* webhook.*", 60e3);
+keep(runs, "schedule.* job.state", 60e3);
+
 const form = $("#start");
-submits(form, async () => location.assign(`/jobs/${(await post("/jobs", read(form))).id}`));
+const scheme = /^[a-z][a-z\d+.-]*:/i;
+submits(form, async () => {
+  const { urls, ...more } = read(form);
+  const made = await post("/jobs", { ...more, urls: urls.map((url) => (scheme.test(url) && !/^[^/]+:\d/.test(url) ? url : `https://${url}`)) });
+  location.assign(`/jobs/${made.id}`);
+});

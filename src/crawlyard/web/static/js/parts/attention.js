@@ -1,0 +1,131 @@
+/** What needs somebody: each kind of notice in words, and what is done about it right there. */
+import { $, $$, act, ask, cap, complain, copy, counted, dur, get, int, may, patch, post, remove, segment, toast } from "../core/all.js";
+import { size, span } from "../core/form.js";
+import { keyed } from "./keyed.js";
+
+const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
+
+/**
+ * By kind: its state, its sentence about a *name*, and its fix. `verb` does `fix`, or what the notice says helps; `go` leads
+ * to `where`, as does the sentence. `needs` is what one must be allowed to do. If a fix makes something new of it, as the retry of a
+ * job does, what was is `over`: it is dismissed.
+ */
+const KINDS = {
+  no_worker: { is: "waiting", title: () => "Jobs wait, and no worker takes any", go: "Workers and hosts", where: () => "workers" },
+  no_worker_tag: { is: "waiting", title: (name) => `${name} waits for a worker`, verb: "Change the tag…", fix: retag },
+  disk_full: { is: "stopped", title: () => "The disk is nearly full", go: "What is kept", where: () => "settings/system" },
+  job_damaged: { is: "failed", title: (name) => `${name} cannot be read`, verb: "Delete…", fix: drop },
+  schedule_overdue: { is: "late", title: (name) => `${name} is overdue`, verb: "Run now", needs: "schedules:write", said: "Running" },
+  schedule_paused: { is: "paused", title: (name) => `${name} was paused`, verb: "Resume", needs: "schedules:write", said: "Resumed" },
+  runs_failing: { is: "failed", title: (name) => `${name} keeps failing`, verb: "Retry", said: "Retrying", undo: again },
+  job_failed: { is: "failed", title: (name) => `${name} failed`, verb: "Retry", said: "Retrying", undo: again, over: true },
+  job_paused: { is: "paused", title: (name) => `${name} is paused`, verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
+  host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
+  webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
+  webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
+  job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, verb: "Raise and continue…", fix: raise },
+  needs_scripts: { is: "stopped", title: (name) => `${name} has pages that need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
+};
+const ICONS = { waiting: "waiting", failed: "failed", stopped: "stopped", paused: "paused", late: "warning" };
+
+/** *notice* as its row tells it. */
+function view(notice) {
+  const { kind, subject, job_id: job, help } = notice;
+  const { is = "late", title = () => cap(kind), verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
+  const there = subject?.type === "schedule" ? `schedules/${segment(subject.id)}` : job ? `jobs/${segment(job)}` : "workers";
+  return {
+    ...notice,
+    tone: is,
+    icon: ICONS[is],
+    title: title(subject?.name || (subject?.type === "job" ? "A job without a name" : subject?.id)),
+    verb: help && may(needs) ? verb : "",
+    go,
+    where: where ? where(notice) : there,
+  };
+}
+
+const of = ({ help }) => help.path.slice("/api/v1".length);
+
+/** Ask for a value; resolves to what was typed, or null. */
+async function value(title, verb, label, note, was) {
+  const fields = copy("ask-value", { label, note });
+  $("input", fields).value = was;
+  const said = await ask({ title, verb, fields });
+  return said && String(said.value ?? "");
+}
+
+async function retag(notice) {
+  const { spec, version } = await get(`/jobs/${notice.job_id}`);
+  const tags = await value(`${notice.subject.name}: worker tags`, "Save", "Only workers with these tags", "Separated by blanks; empty: any worker", spec.worker_tags.join(" "));
+  if (tags === null) return;
+  await patch(of(notice), { worker_tags: tags.split(/[\s,]+/).filter(Boolean) }, version);
+  return { said: "Saved", undo: () => patch(of(notice), { worker_tags: spec.worker_tags }, "*") };
+}
+
+async function slow(notice) {
+  const { spec, version } = await get(`/jobs/${notice.job_id}`);
+  const delay = await value(`Slow down at ${notice.subject.name}`, "Save", "Delay between requests", "Such as 2s", `${Math.max(1, spec.delay_s * 2)}s`);
+  if (delay === null) return;
+  await patch(of(notice), { delay_s: span(delay) }, version);
+  return { said: "Slowed down", undo: () => patch(of(notice), { delay_s: spec.delay_s }, "*") };
+}
+
+async function drop(notice) {
+  const sure = await ask({ title: `Delete ${notice.subject.name || "the job"}?`, text: "It cannot run. What it has brought is deleted with it.", verb: "Delete", bad: true });
+  if (!sure) return;
+  await remove(of(notice), "*");
+  return { said: "Deleted" };
+}
+
+const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Limit of running time", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Limit of failed URLs", Number, String] };
+
+/** Raise the limit that stopped a job, having said what that costs, and let it go on. */
+async function raise(notice) {
+  const { state_reason: reason, spec, usage, version } = await get(`/jobs/${notice.job_id}`);
+  const [field, label, parse, shown] = LIMITS[reason];
+  const left = usage.discovered - usage.done;
+  const share = left / Math.max(1, usage.done); // as much again as this part of what was done
+  const wanted = (spec.limits[field] ?? 0) + Math.ceil((field === "errors" ? usage.errors : usage[field]) * share);
+  const note = `${counted(left, "URL was", "URLs were")} never fetched: about ${dur(usage.duration_s * share)} more at the pace so far`;
+  const said = await value(`Raise the limit of ${notice.subject.name || "this job"} and continue`, "Raise and continue", label, note, shown(wanted));
+  if (said === null) return;
+  await patch(of(notice), { limits: { [field]: said === "" ? null : parse(said) } }, version);
+  await post(`/jobs/${notice.job_id}/resume`);
+  return { said: `Continues: ${int(left)} URLs in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
+}
+
+/** Show notices in *el*; *changed()* is called when one was dealt with. Returns what takes them. */
+export function attention(el, changed) {
+  const undoing = (work) => () => work().then(changed).catch(complain);
+
+  async function fix(button, notice) {
+    const { fix: own, said, undo, over } = KINDS[notice.kind];
+    const name = { notice: notice.id };
+    const done = await act(button, async () => {
+      if (own) return (await own(notice)) ?? null;
+      const made = await post(of(notice), {}, "*");
+      if (over) await post("/attention/dismiss", name);
+      const back = () => undo(made).then(() => over && post("/attention/restore", name));
+      return { said: `${said} ${notice.subject.name}`, undo: undo && made?.id && back };
+    });
+    if (!done) return;
+    toast(done.said, { undo: done.undo && undoing(done.undo) });
+    changed();
+  }
+
+  async function dismiss(button, { id, title }) {
+    const name = { notice: id };
+    const gone = await act(button, () => post("/attention/dismiss", name).then(() => true));
+    if (gone) toast(`Dismissed: ${title}`, { undo: undoing(() => post("/attention/restore", name)) });
+    changed();
+  }
+
+  const show = keyed(el, "attention-row", ({ id }) => id, {
+    dress: (li, { where }) => $$("a", li).forEach((link) => { link.href = `/${where}`; }),
+    begun(li, notice) {
+      $(".fix", li).onclick = ({ currentTarget }) => fix(currentTarget, notice());
+      $(".ib", li).onclick = ({ currentTarget }) => dismiss(currentTarget, notice());
+    },
+  });
+  return (notices) => show(notices.map(view));
+}

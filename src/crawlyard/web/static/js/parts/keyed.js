@@ -1,0 +1,32 @@
+/** Lists that are shown anew: what stays is the same element, with its focus and what it holds. */
+import { bind, copy, lock } from "../core/all.js";
+
+/**
+ * Return what shows items in *el*, each in a copy of the <template> *row*, the same one for the same *id(item)*.
+ * *dress(li, item)* does what attributes cannot; *begun(li, get)* is called once, get() being the item as it is by then.
+ */
+export function keyed(el, row, id, { dress, begun } = {}) {
+  let rows = new Map();
+  return (items) => {
+    const old = rows;
+    rows = new Map();
+    for (const item of items) {
+      let one = old.get(id(item));
+      if (!one) {
+        const li = copy(row);
+        one = { li, update: bind(li) };
+        lock(li);
+        begun?.(li, () => one.item);
+      }
+      one.item = item;
+      one.update(item);
+      dress?.(one.li, item);
+      rows.set(id(item), one);
+    }
+    const body = [...rows.values()].map(({ li }) => li);
+    if (body.length === el.children.length && body.every((li, n) => li === el.children[n])) return;
+    const focused = document.activeElement;
+    el.replaceChildren(...body);
+    if (el.contains(focused)) focused.focus({ preventScroll: true });
+  };
+}
