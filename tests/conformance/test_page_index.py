@@ -1,6 +1,8 @@
 """The index of words: it finds what reading all pages finds, whatever happens beside it."""
 
 import asyncio
+import shutil
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -14,6 +16,9 @@ from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.page_search import Archive
 from crawlyard.services.worker.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
+from crawlyard.store.admin.copy import copy
+from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.place import DatabaseLocation
 from crawlyard.store.crawl import page_index
 from crawlyard.store.crawl.page_index import PageIndexStore
 from crawlyard.store.open import open_sql_store
@@ -268,6 +273,32 @@ async def test_a_page_with_too_many_words_is_read_by_each_search(
 
     assert await paths(store, "word49", indexed=True) == ["big"]
     assert (await search(store, "nowhere")).looked_at == 1
+
+
+async def test_a_copy_is_indexed_anew_from_its_newest_page_on(
+    sqlite_template: Path, tmp_path: Path
+) -> None:
+    files = [Path(shutil.copy(sqlite_template, tmp_path / name)) for name in ("from.db", "to.db")]
+    source, target = [await open_sql_store(file) for file in files]
+    await stored(source, TEXTS)
+    await index(source)
+    await stored(target, {"replaced": "old words"})
+    await index(target)
+    for store in (source, target):
+        await store.close()
+
+    places = [DatabaseLocation.of(file) for file in files]
+    await asyncio.to_thread(copy, *places, Terms(field="--to", replace=True), lambda _: None)
+
+    store = await open_sql_store(files[1])
+    assert (await store.page_index.state()).unindexed == len(TEXTS)
+    assert await vocabulary(store) == set()
+    assert await paths(store, "ガイド", indexed=True) == ["ja"]
+    await index(store)
+    assert await paths(store, "ガイド", indexed=True) == ["ja"]
+    assert (await search(store, "ガイド")).looked_at == 1
+    assert await postings(store, "old") == 0
+    await store.close()
 
 
 @pytest.mark.postgres
