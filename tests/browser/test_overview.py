@@ -96,16 +96,16 @@ async def test_cards_and_bars_tell_what_is_there_and_follow_it(empty: Stage) -> 
         await expect(card(page, "Pending")).to_contain_text("the oldest for")
         await expect(card(page, "Pages/s")).to_contain_text("12.52,468 pages in 24 hours")
         await expect(card(page, "Data")).to_contain_text("10.0 MB")
-        chart = page.get_by_role("img", name="1 completed, 1 failed, 0 cancelled")
+        chart = page.get_by_role("slider", name="1 completed, 1 failed, 0 cancelled")
         await expect(chart).to_be_visible()
         await expect(part(page, "Workers")).to_contain_text("2 / 4")
         await expect(page.get_by_text("gone.local")).to_have_count(0)
 
         await settled(empty, await begun(empty, job))
         await expect(card(page, "Completed")).to_contain_text("2in 24 hours")
-        await expect(page.get_by_role("img", name="2 completed, 1 failed")).to_be_visible()
+        await expect(page.get_by_role("slider", name="2 completed, 1 failed")).to_be_visible()
         await page.get_by_text("Show as table").click()
-        table = page.locator("#steps tbody tr")
+        table = page.locator(".chart tbody tr")
         await expect(table).to_have_count(24)
         await expect(table.first).to_contain_text(re.compile(r"\d\d:00210$"))
 
@@ -120,7 +120,7 @@ async def test_the_period_is_chosen(empty: Stage) -> None:
         await expect(card(page, "Completed")).to_contain_text("in 30 days")
         await expect(page.get_by_role("heading", name="Jobs finished per day")).to_be_visible()
         await page.get_by_text("Show as table").click()
-        await expect(page.locator("#steps tbody tr")).to_have_count(30)
+        await expect(page.locator(".chart tbody tr")).to_have_count(30)
 
 
 async def test_what_needs_attention_has_a_link_and_an_action(empty: Stage) -> None:

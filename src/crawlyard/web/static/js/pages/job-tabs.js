@@ -1,7 +1,7 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
 import { $, $$, complain, copy, fill, get, h, int, query, rate, segment, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
-import { line } from "../parts/charts.js";
+import { lines } from "../parts/charts.js";
 import { preview } from "../parts/preview.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
@@ -53,15 +53,16 @@ function drawn(name, item) {
 
 // --- overview
 
-function course(id, values, say) {
-  const said = `${say(values.at(-1))} now, ${say(Math.max(0, ...values))} at most`;
-  $(id).replaceChildren(h("small.mut", {}, said), line(values, said));
+function course(id, name, points, of, say) {
+  const values = points.map(of);
+  const said = `${name}: ${say(values.at(-1))} now, ${say(Math.max(0, ...values))} at most`;
+  lines($(id), { said, x: points.map((point) => point.at), series: [{ name, is: "running", values, area: true }], height: 120 });
 }
 
 async function overview() {
   const [{ points }, { items }] = await Promise.all([`${path}/metrics`, `/events?job=${job.id}&limit=200`].map(get));
-  course("#rates", points.map((p) => p.pages / (p.seconds || 1)), rate);
-  course("#waiting", points.map((p) => p.waiting), int);
+  course("#rates", "Pages per second", points, (p) => p.pages / (p.seconds || 1), rate);
+  course("#waiting", "In the queue", points, (p) => p.waiting, int);
   const sums = {};
   for (const { statuses } of points) for (const word in statuses) sums[word] = (sums[word] ?? 0) + statuses[word];
   $("#statuses").replaceChildren(...Object.keys(sums).sort().map((word) =>

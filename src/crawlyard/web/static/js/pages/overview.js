@@ -1,12 +1,12 @@
 /** The yard at a glance, kept right while it is looked at; in an empty one, the first crawl. */
-import { $, act, at, bind, cap, complain, get, load, on, post, query, soon } from "../core/all.js";
+import { $, act, bind, cap, complain, get, load, on, post, query, soon } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { bars } from "../parts/charts.js";
 import { draw } from "../parts/job.js";
 import { Table } from "../parts/table.js";
 
 const list = (name, id, more) => new Table({ root: $(`#${name}`), row: `${name}-row`, id, ...more });
-const [steps, failing, next, notices] = [list("steps", "at"), list("failing", "host"), list("next", "schedule_id"), list("attention", "key")];
+const [failing, next, notices] = [list("failing", "host"), list("next", "schedule_id"), list("attention", "key")];
 const workers = list("workers", "id", {
   dress: (tr, { running, slots }) => draw($(".pb", tr), { way: running.length / slots, state: "running" }),
 });
@@ -20,12 +20,8 @@ async function figures() {
   const since = new Date(Math.ceil((Date.now() - value * 1000) / ms) * ms).toISOString();
   const [told, { items }] = await Promise.all([get(`/stats${query({ since, step_s: dataset.step })}`), get("/workers")]);
   const said = ({ completed, failed, cancelled }) => `${completed} completed, ${failed} failed, ${cancelled} cancelled`;
-  const drawn = told.finished.map(({ at: from, ended }) => ({
-    parts: [["ok", ended.completed], ["bad", ended.failed], ["off", ended.cancelled]],
-    tip: `${at(from)}: ${said(ended)}`,
-  }));
-  $("#chart").replaceChildren(bars(drawn, `Jobs finished in ${text}: ${said(told.cards.ended)}`));
-  steps.items(told.finished.reverse());
+  const series = [["completed", "Completed"], ["failed", "Failed"], ["cancelled", "Cancelled"]].map(([is, name]) => ({ is, name, values: told.finished.map(({ ended }) => ended[is]) }));
+  bars($("#chart"), { said: `Jobs finished in ${text}: ${said(told.cards.ended)}`, x: told.finished.map((one) => one.at), step: ms, to: told.until, series });
   failing.items(told.failing_hosts);
   workers.items(items.filter((one) => one.alive));
   const busy = Object.values(told.cards.jobs).some(Boolean);

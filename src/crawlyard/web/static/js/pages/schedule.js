@@ -127,9 +127,16 @@ async function refresh() {
   look();
   const { items } = await get(`/jobs${query({ schedule: schedule.id, limit: 60 })}`);
   jobs = new Map(items.map((job) => [job.id, job]));
-  const last = items.slice(0, 30).map(({ state, created_at, usage: { duration_s } }) => ({ parts: [[state, Math.max(1, Math.round(duration_s))]], tip: `${at(created_at)} · ${cap(state)} · ${dur(duration_s)}` }));
-  while (last.length < 30) last.push({ parts: [], tip: "" });
-  $("#bars").replaceChildren(items.length ? bars(last.reverse(), "How long the last jobs took", 10, dur) : "");
+  const last = items.slice(0, 30).reverse();
+  const states = ["completed", "failed", "running", "pending", "paused", "cancelled"].filter((is) => last.some(({ state }) => state === is));
+  bars($("#bars"), {
+    said: "How long the last runs took",
+    x: last.map((job) => job.created_at),
+    series: states.map((is) => ({ is, name: cap(is), values: last.map(({ state, usage }) => (state === is ? Math.max(1, Math.round(usage.duration_s)) : 0)) })),
+    hrefs: last.map((job) => `/jobs/${job.id}`),
+    say: dur,
+  });
+  $("#bars").hidden = !last.length;
   await ledger.reload();
 }
 setInterval(() => schedule && paint(standing(schedule)), 10000); // what is late is so without an event
