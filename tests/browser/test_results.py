@@ -1,6 +1,7 @@
 """The pages of all jobs: searched, filtered, opened and exported."""
 
 import json
+import re
 
 import pytest
 from playwright.async_api import expect
@@ -34,13 +35,16 @@ async def test_pages_of_all_jobs_are_found_by_words_status_and_host(stage: Stage
         await expect(page.get_by_role("heading", name="No page matches")).to_be_visible()
 
 
-async def test_where_pages_are_read_one_by_one_it_says_how_far_and_goes_on(stage: Stage) -> None:
+async def test_where_pages_are_read_one_by_one_it_says_how_far_and_goes_on(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await crawled(stage)
     few, services = SearchBounds(pages=1), stage.yard.services
-    services.archive = Archive(services.store, services.clock, few, indexed=False)
+    reading = Archive(services.store, services.clock, few, indexed=False)
+    monkeypatch.setitem(vars(services), "archive", reading)
     async with stage.page("/results?q=nowhere") as page:
         looked, more = page.locator("#looked"), page.get_by_role("button", name="Search on")
-        await expect(looked).to_have_text("Searched 26 of 35 pages, 0 matches")
+        await expect(looked).to_have_text(re.compile(r"^Searched 26 of \d+ pages, 0 matches$"))
         await expect(page.locator("#index")).to_contain_text("switched off")
         await expect(page.get_by_role("heading", name="No page matches")).to_be_hidden()
         await more.click()
