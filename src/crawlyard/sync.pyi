@@ -16,7 +16,7 @@ from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
 from crawlyard.core.answers.jobs.changes import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
-from crawlyard.core.answers.jobs.checks import CheckOut
+from crawlyard.core.answers.jobs.checks import CheckOut, FindingsOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -39,6 +39,7 @@ from crawlyard.core.answers.jobs.pages import (
     StoredPageOut,
     WaitingOut,
 )
+from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
@@ -120,6 +121,19 @@ class _Tokens:
     def revoke(self, token_id: str) -> None: ...
 
 class _Jobs:
+    def site_map(self, job_id: str, *, under: str = "") -> SiteMapOut: ...
+    def path(self, job_id: str, url: str) -> Slice[PathStepOut]: ...
+    def neighbours(
+        self, job_id: str, page_id: int, **terms: Unpack[SearchTerms]
+    ) -> NeighboursOut: ...
+    def findings(
+        self,
+        job_id: str,
+        *,
+        kind: str | tuple[str, ...] = (),
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> FindingsOut: ...
     def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
     def progress(self, job_id: str) -> JobProgressOut: ...
     def wait(
