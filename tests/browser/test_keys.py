@@ -23,6 +23,7 @@ async def reach(page: Page, wanted: Locator) -> None:
 async def test_rows_are_found_walked_and_opened_by_keys(stage: Stage, path: str) -> None:
     await crawled(stage)
     await stage.ask("POST", "/templates", {"name": f"for {path[1:]}", "spec": SPEC})
+    headings = {"/results": "Pages", "/events": "Activity", "/templates": "Templates"}
     async with stage.page(path) as page:
         links = page.locator("tbody tr td a").first
         await expect(links).to_be_visible()
@@ -32,7 +33,7 @@ async def test_rows_are_found_walked_and_opened_by_keys(stage: Stage, path: str)
         await page.keyboard.press("j")
         await expect(page.locator("tr.cur a").first).to_be_focused()
         await page.keyboard.press("Enter")
-        await expect(page.get_by_role("heading", level=1)).not_to_have_text(path[1:].title())
+        await expect(page.get_by_role("heading", level=1)).not_to_have_text(headings[path])
 
 
 async def test_a_token_is_made_by_keys(stage: Stage) -> None:
@@ -63,7 +64,7 @@ async def test_a_page_is_gone_to_and_the_keys_are_shown_and_switched_off(stage: 
         await expect(keys).to_be_visible()
         await page.keyboard.press("Escape")
         await page.keyboard.press("g")
-        await page.keyboard.press("e")
+        await page.keyboard.press("a")
         await page.wait_for_url(f"{stage.base}/events")
         await page.keyboard.press("?")
         await reach(page, keys.get_by_label("Keys are on"))
