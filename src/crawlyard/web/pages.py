@@ -134,6 +134,13 @@ PAGES = (
     Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
     Page("/results", "results", "Pages", "Pages"),
     Page(
+        "/jobs/{job}/pages/{page}",
+        "page",
+        "Jobs",
+        "Page",
+        ("/jobs/{job}/pages/{page}", "/jobs/{job}"),
+    ),
+    Page(
         "/schedules",
         "schedules",
         "Schedules",

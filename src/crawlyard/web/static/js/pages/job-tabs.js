@@ -2,9 +2,10 @@
 import { $, $$, complain, copy, fill, get, h, int, query, rate, segment, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { lines } from "../parts/charts.js";
-import { preview } from "../parts/preview.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
+import { linkReport } from "./job-links.js";
+import { siteMap } from "./job-map.js";
 
 export const path = `/jobs/${segment(document.body.dataset.job)}`;
 const lists = new Map();
@@ -31,6 +32,8 @@ function view(item) {
 
 let next; // the event in the row above: the one that came next
 function dress(tr, { data }) {
+  const viewer = $("a[data-view]", tr);
+  if (viewer) viewer.href = viewer.getAttribute("href").split("?")[0] + location.search; // its list
   if (!data) return;
   if (next && next.state !== data.state) $(".from", next.tr).textContent = `${data.state} →`;
   next = { tr, state: data.state };
@@ -77,15 +80,6 @@ async function overview() {
   });
   $("#timeline").replaceChildren(...steps.reverse());
 }
-
-/** Show the page that the address asks for. */
-const shown = $("#preview");
-async function pages() {
-  const page = new URLSearchParams(location.search).get("page");
-  if (!page) shown.close();
-  else if (!shown.open) await preview(await get(`${path}/pages/${segment(page)}`));
-}
-shown.onclose = () => location.search.includes("page=") && history.replaceState(null, "", location.pathname);
 
 const why = $("#why");
 submits(why, async () => $("#fate").replaceChildren(drawn("fated", await get(`${path}/why${query(read(why))}`))));
@@ -146,4 +140,4 @@ export async function spec() {
   return all;
 }
 
-const MORE = { overview, pages, config };
+const MORE = { overview, config, map: () => siteMap(path, job), links: () => linkReport(path, job) };
