@@ -22,7 +22,8 @@ _COUNTS = {
     "skipped": TargetState.SKIPPED,
 }
 _SPARSE = 4  # rows of all jobs for one of a job's own
-_SLASH, _QUERY = literal_column("'/'"), literal_column("'?'")
+_SLASH: ColumnElement[str] = literal_column("'/'")
+_QUERY: ColumnElement[str] = literal_column("'?'")
 
 
 class SiteMapStore(StorePart):
