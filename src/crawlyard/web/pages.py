@@ -131,6 +131,13 @@ PAGES = (
     Page("/jobs", "jobs", "Jobs", "Jobs", ("/jobs",), ("q", "state", "limit")),
     Page("/jobs/new", "new", "Jobs", "New crawl"),
     Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
+    Page(
+        "/jobs/{job}/changes",
+        "changes",
+        "Jobs",
+        "Changes",
+        ("/jobs/{job}?expand=schedule",),
+    ),
     Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
     Page(
         "/schedules",
