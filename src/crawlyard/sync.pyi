@@ -44,9 +44,9 @@ from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
     ExpandedScheduleOut,
+    ExpandedTickOut,
     ScheduleDeletionOut,
     ScheduleOut,
-    TickOut,
     TimetablePreviewOut,
 )
 from crawlyard.core.answers.templates import (
@@ -69,7 +69,8 @@ from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.attention import Attention
 from crawlyard.core.overview.stats import StatsOut
-from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
+from crawlyard.core.schedules.calendar import Calendar, CalendarHours
+from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.export.base import Format
@@ -409,6 +410,14 @@ class _Schedules:
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
     def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
+    def hours(
+        self,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        *,
+        zone: str = "UTC",
+        schedule: str | None = None,
+    ) -> CalendarHours: ...
     def get(self, ref: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedScheduleOut: ...
     def edit(
         self,
@@ -439,10 +448,11 @@ class _Schedules:
         self,
         ref: str,
         *,
+        expand: str | tuple[str, ...] = (),
         before: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> Slice[TickOut]: ...
+    ) -> Slice[ExpandedTickOut]: ...
     def changes(
         self, ref: str, *, limit: int = 20, cursor: str | None = None
     ) -> Slice[RunChangesOut]: ...

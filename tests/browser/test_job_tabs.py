@@ -114,6 +114,7 @@ async def test_rows_are_walked_through_and_opened_by_keys(stage: Stage) -> None:
         await page.keyboard.press("Enter")
         title = page.get_by_role("heading", level=1)
         await expect(title).to_have_text("How to bound a crawl, part 1")
+        await expect(page.locator("#next")).to_be_visible()
         await page.keyboard.press("j")
         await expect(title).to_have_text("How to bound a crawl, part 2")
 

@@ -498,7 +498,9 @@ class JobLooks(JobSite):
     ) -> PageDiffOut:
         """Return what changed in the text of a page from a job to another, later one."""
         found = await self._services.changes.page(self._actor, job_id, other, url, ignore_text)
-        return PageDiffOut.of(found.change, found.amount, found.text)
+        return PageDiffOut.of(
+            found.change, found.amount, text=found.text, hunks=found.hunks, lines=found.lines
+        )
 
     async def _listed(
         self,

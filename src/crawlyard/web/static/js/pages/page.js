@@ -1,5 +1,6 @@
 /** A page of a job: what it says, what is kept of it, its links, what changed, and those beside it in its list. */
 import { $, $$, Problem, act, bind, cap, clip, complain, copy, counted, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
+import { diff } from "../parts/diff.js";
 import { attribute, lead, told } from "../parts/links.js";
 import { markdown } from "../parts/markdown.js";
 import { Table } from "../parts/table.js";
@@ -90,9 +91,11 @@ const PANELS = {
     const found = await get(`/jobs/${base}/diff/${segment(of)}/page${query({ url: page.final_url })}`).catch((error) => error);
     if (found instanceof Problem) return say(found.status === 404 ? "The run before has no text of this page." : found.message);
     const before = h("a", { href: `/jobs/${base}/pages/${found.before}` }, "the run before");
-    const much = found.text ? `${counted(found.added, "line")} added, ${int(found.removed)} removed` : "nothing that counts has changed";
-    panel.append(h("p.mut", {}, "Compared with ", before, `: ${much}.`));
-    if (found.text) panel.append(h("pre.kept", { tabindex: 0, role: "region", "aria-label": "What changed in the text" }, found.text));
+    const much = found.hunks.length ? `${counted(found.added, "line")} added, ${int(found.removed)} removed` : "nothing that counts has changed";
+    const drawn = h("div.diff", { role: "region", "aria-label": "What changed in the text", tabindex: 0 });
+    const all = h("a", { href: `/jobs/${segment(of)}/changes${query({ with: base, page: page.final_url })}` }, "All changes");
+    panel.append(h("p.mut", {}, "Compared with ", before, `: ${much}. `, all), drawn);
+    diff(drawn, found, false);
   },
 };
 
@@ -214,6 +217,8 @@ for (const button of $$("[data-take]"))
 
 load(async () => {
   if (page) return;
+  const around = beside();
+  around.catch(() => {}); // said below, or the page is not there either
   try {
     [page, job] = await Promise.all([get(`${path}/pages/${segment(id)}`), get(path)]);
   } catch (error) {
@@ -230,5 +235,5 @@ load(async () => {
   details();
   savers();
   open();
-  await Promise.all([beside(), way()]);
+  await Promise.all([around, way()]);
 });
