@@ -21,6 +21,7 @@ from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.crawl.page_index import PageIndexStore
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.crawl.site_map import SiteMapStore
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.schema import check
 from crawlyard.store.fleet.events import EventLog
@@ -55,6 +56,7 @@ class Store(Struct, frozen=True, kw_only=True):
     pages: PageStore
     archive: ArchiveStore
     page_index: PageIndexStore
+    site_map: SiteMapStore
     changes: ChangeStore
     events: EventLog
     hosts: HostStore

@@ -30,9 +30,14 @@ def outcome_of(job: Job, usage: Usage) -> str:
 
     *found* counts URLs, those that are not pages of their own too: redirects and skipped ones.
     """
-    if not job.state.ended:
+    return outcome_at(job.state, job.state_reason, usage)
+
+
+def outcome_at(state: State, reason: StateReason, usage: Usage) -> str:
+    """Return how a job ended that is in that *state* for that *reason*; "" while it has not."""
+    if not state.ended:
         return ""
-    if is_cut_short(job, usage):
-        limit = LIMIT_REASONS[job.state_reason]
+    if cut_short(state, reason, usage.waiting):
+        limit = LIMIT_REASONS[reason]
         return f"Stopped at its {limit} limit: {usage.done:,} of {usage.discovered:,} found"
-    return job.state.value.capitalize()
+    return state.value.capitalize()
