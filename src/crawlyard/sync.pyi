@@ -67,7 +67,7 @@ from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.attention import Attention
-from crawlyard.core.overview.stats import StatsOut
+from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
 from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
@@ -597,9 +597,19 @@ class _Stats:
         step_s: float | None = None,
         owner: Literal["me"] | None = None,
     ) -> StatsOut: ...
+    def runs(self, *, since: datetime | None = None, until: datetime | None = None) -> RunsOut: ...
+    def pace(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        step_s: float | None = None,
+    ) -> PaceOut: ...
 
 class _Attention:
     def get(self) -> Attention: ...
+    def dismiss(self, notice: str) -> None: ...
+    def restore(self, notice: str | None = None) -> None: ...
 
 class _Meta:
     def get(self) -> MetaOut: ...
