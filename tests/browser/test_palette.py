@@ -54,7 +54,7 @@ async def test_an_id_a_filter_and_an_address_are_understood(stage: Stage) -> Non
     await stage.job(name="unlike", urls=["https://shop.example.com/"])
     async with stage.page("/events") as page:
         found = page.get_by_role("option")
-        await opened(page, job["id"])
+        await opened(page, job["id"][-8:])
         await expect(found.filter(has_text="by its id")).to_have_count(1)
         await page.keyboard.press("Control+k")
         await opened(page, "host:shop.example.com state:pending")

@@ -5,7 +5,7 @@ import { merged } from "./job.js";
 const WAIT_MS = 120;
 const MOST = 5; // of each kind
 const SITE = /^(https?:\/\/\S+|[\w-]+(\.[\w-]+)+(:\d+)?(\/\S*)?)$/i;
-const ID = /^[\w-]{16,}$/;
+const ID = /^[\da-f-]{6,36}$/i; // or its beginning or end
 
 const APART = "summary, .new, :disabled, [hidden], [hidden] *, [inert] *, :is(form, table, li, dialog, .pager, .none, #unloaded) *"; // of one row, of a form
 const place = (name, href, sign, hint = "") => ({ name, href, sign, hint });
@@ -45,7 +45,7 @@ const page = ({ id, job_id, title, url }) => place(title || url, `/jobs/${segmen
 
 /** What the API finds: each is asked by itself, and shown once it is there. */
 const SOURCES = [
-  ["Job of this id", (text) => ID.test(text) && get(`/jobs/${segment(text)}`).then((found) => ({ items: [found] }), () => null), job],
+  ["Jobs by id", (text) => ID.test(text) && get(`/jobs${query({ id: text, limit: MOST })}`), job],
   ["Jobs", (text) => get(`/jobs${query({ q: filter(text), limit: MOST })}`), job],
   ["Schedules", (text) => get(`/schedules${query({ q: text, limit: MOST })}`), named("schedules")],
   ["Templates", (text) => get(`/templates${query({ q: text, limit: MOST })}`), named("templates")],
