@@ -69,7 +69,7 @@ from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.order import GroupKey
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.attention import Attention
-from crawlyard.core.overview.stats import StatsOut
+from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
@@ -640,9 +640,19 @@ class _Stats:
         step_s: float | None = None,
         owner: Literal["me"] | None = None,
     ) -> StatsOut: ...
+    def runs(self, *, since: datetime | None = None, until: datetime | None = None) -> RunsOut: ...
+    def pace(
+        self,
+        *,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        step_s: float | None = None,
+    ) -> PaceOut: ...
 
 class _Attention:
     def get(self) -> Attention: ...
+    def dismiss(self, notice: str) -> None: ...
+    def restore(self, notice: str | None = None) -> None: ...
 
 class _Meta:
     def get(self) -> MetaOut: ...
