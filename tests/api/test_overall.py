@@ -85,7 +85,7 @@ async def test_what_needs_a_person_is_told(rig: Rig, yard: Surface) -> None:
 
 def test_what_is_not_shown_is_counted() -> None:
     many = {"job_paused": 25, "webhook_off": 500}
-    found = Attention(at=NOW, items=(), counts=many, at_least=("webhook_off",))
+    found = Attention(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
 
     assert search.left_out(found) == [
         "job_paused: 0 of 25 are shown",
