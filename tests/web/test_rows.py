@@ -40,6 +40,7 @@ def as_row(job: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         "v": job["version"],
         "found": progress["discovered"],
         "eta_unknown": progress["eta_unknown"],
+        "remark": progress["remark"],
         **{
             f"eta_{name}": eta.get(name)
             for name in ("p10_s", "p50_s", "p90_s", "confidence", "limit")

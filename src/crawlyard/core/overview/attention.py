@@ -236,7 +236,7 @@ class Attention(Wire, frozen=True, kw_only=True):
     items: tuple[Notice, ...]  # at most 20 of each kind
     counts: Mapping[str, int]  # by kind, with those that are not among the items
     at_least: tuple[str, ...]  # kinds of which there may be more than their count
-    dismissed: int  # notices that the user has dismissed; they are counted here alone
+    dismissed: int = 0  # notices that the user has dismissed; they are counted here alone
 
 
 def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:

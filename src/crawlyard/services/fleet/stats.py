@@ -218,7 +218,14 @@ class Attention(Noun):
         """
         return await self._services.overview.attention(self._actor, self._permits)
 
-    @endpoint("POST /attention/dismiss", OWN_ACCOUNT, status=204, example=_DISMISSED)
+    @endpoint(
+        "POST /attention/dismiss",
+        OWN_ACCOUNT,
+        status=204,
+        group="stats",
+        name="attention_dismiss",
+        example=_DISMISSED,
+    )
     async def dismiss(self, notice: NoticeId) -> None:
         """Hide a notice from yourself, until the same begins anew.
 
@@ -227,7 +234,14 @@ class Attention(Noun):
         now, dismissals = self._services.clock.now(), self._services.store.dismissals
         await dismissals.put(self._actor.id, notice, now, now - attention.DISMISSED_FOR)
 
-    @endpoint("POST /attention/restore", OWN_ACCOUNT, status=204, example=_DISMISSED)
+    @endpoint(
+        "POST /attention/restore",
+        OWN_ACCOUNT,
+        status=204,
+        group="stats",
+        name="attention_restore",
+        example=_DISMISSED,
+    )
     async def restore(
         self,
         notice: Annotated[NoticeId | None, Meta(description="Null: all of them.")] = None,
