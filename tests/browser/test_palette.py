@@ -66,6 +66,25 @@ async def test_an_id_a_filter_and_an_address_are_understood(stage: Stage) -> Non
         await page.wait_for_url(f"{stage.base}/jobs/new?url=news.example.org")
 
 
+async def test_what_is_typed_before_it_is_there_is_meant_for_it(stage: Stage) -> None:
+    await stage.job(name="new ground")
+    late = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await late.wait()
+        await route.continue_()
+
+    async with stage.page("/workers") as page:
+        await expect(page.locator("#live")).to_have_attribute("data-is", "live")
+        await page.route("**/palette.js", hold)
+        await page.keyboard.press("Control+k")
+        await page.keyboard.type("new ground")  # "n" alone would begin a crawl
+        late.set()
+        await expect(page.get_by_role("combobox")).to_have_value("new ground")
+        await expect(page.get_by_role("option").filter(has_text="new ground")).not_to_have_count(0)
+        assert page.url.endswith("/workers")
+
+
 async def test_what_a_page_can_do_and_the_theme_are_done_from_it(stage: Stage) -> None:
     job = await stage.job(name="to be paused")
     async with stage.page(f"/jobs/{job['id']}") as page:

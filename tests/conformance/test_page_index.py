@@ -287,8 +287,9 @@ async def test_a_copy_is_indexed_anew_from_its_newest_page_on(
     for store in (source, target):
         await store.close()
 
-    here, there = (DatabaseLocation.of(file) for file in files)
-    await asyncio.to_thread(copy, here, there, Terms(field="--to", replace=True), lambda _: None)
+    origin, place = map(DatabaseLocation.of, files)
+    terms = Terms(field="--to", replace=True)
+    await asyncio.to_thread(copy, origin, place, terms, lambda _: None)
 
     store = await open_sql_store(files[1])
     assert (await store.page_index.state()).unindexed == len(TEXTS)

@@ -117,10 +117,18 @@ keys({
   g: () => { going = Date.now(); },
 });
 
+let ahead = null; // what is typed until the palette is there: it is meant for it
+
 async function palette() {
   drawer(false);
-  const { open } = await import("../parts/palette.js");
-  open();
+  ahead = "";
+  try {
+    const { open } = await import("../parts/palette.js");
+    open(ahead);
+  } catch {
+    toast("The server does not answer: try again", { bad: true });
+  }
+  ahead = null;
 }
 for (const el of $$("[data-palette]")) el.onclick = palette;
 
@@ -128,6 +136,10 @@ addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
     event.preventDefault();
     return palette();
+  }
+  if (ahead !== null) {
+    if (event.key.length === 1) ahead += event.key;
+    return event.preventDefault();
   }
   const typing = event.target.closest("input:not([type=checkbox]), textarea, select, dialog[open]");
   if (event.key === "Escape" && event.target.matches("[type=search]")) event.target.blur();

@@ -158,11 +158,11 @@ input.onkeydown = (event) => {
 dialog.onclick = ({ target }) => target === dialog && dialog.close();
 dialog.onclose = () => { turn += 1; };
 
-/** Show it, empty; where it is there already, close it. */
-export function open() {
+/** Show it with *text*; where it is there already, close it. */
+export function open(text) {
   if (dialog.open) return dialog.close();
   if ($("dialog[open]")) return; // what is asked there comes first
-  input.value = "";
+  input.value = text;
   typed();
   dialog.showModal();
   input.focus();
