@@ -134,7 +134,7 @@ async def test_what_is_kept_of_a_page_is_a_tab_each(stage: Stage) -> None:
         await expect(own).to_have_count(3)
         await expect(own.nth(1)).to_contain_text("404 broken")
         await expect(own.nth(1)).to_contain_text("nofollow")
-        await expect(own.nth(2)).to_contain_text("not known")
+        await expect(own.nth(2)).to_contain_text("not in this crawl")
         await page.get_by_role("tab", name="Changes").click()
         await expect(page.get_by_role("tabpanel")).to_contain_text("Only runs of a schedule")
         await expect(page).to_have_title(f"{HOSTILE} · Crawlyard")
