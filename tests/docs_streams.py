@@ -8,6 +8,7 @@ from crawlyard.core.answers.fleet.live import (
     ByeOut,
     HappenedOut,
     HelloOut,
+    JobPagesOut,
     JobsProgressOut,
     LogEndedOut,
     LogHelloOut,
@@ -37,6 +38,7 @@ Table = Callable[[list[str], list[list[str]]], str]
 _EVENTS: Mapping[str, tuple[str, type[Wire]]] = {
     "hello": ("", HelloOut),
     "jobs.progress": ("", JobsProgressOut),
+    "job.pages": ("", JobPagesOut),
     "counts": ("", StateCountsOut),
     "workers": ("", WorkersOut),
     "ping": ("", PingOut),

@@ -1,6 +1,7 @@
 """A job that has come some way, and the parts of its page."""
 
 import json
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from crawlyard.core.crawl.page import Body, ErrorKind, Skipped
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.job_log import Course, Level, LogLine, Point
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.engine.urls import packed_fingerprints
 from tests.browser.crawls import LEASE, begun
 from tests.browser.rig import Stage
 from tests.builders import a_batch, a_target, done, failed
@@ -59,6 +61,8 @@ async def crawled(stage: Stage, *, pages: int = 30, **form: Any) -> Crawl:
     ]
     slow = [a_target(f"slow/{n}", host=HOST, depth=2) for n in range(3)]
     gone = [a_target(f"gone/{n}", host=HOST, depth=1) for n in range(2)]
+    broken = packed_fingerprints(one.url for one in gone)
+    good[1:3] = [replace(one, targets=broken) for one in good[1:3]]
     bad = [failed(one, fetched_at=now, detail="no answer within 30 s") for one in slow]
     bad += [failed(one, ErrorKind.HTTP_4XX, status=404, fetched_at=now) for one in gone]
     waiting = [replace(a_target(f"print/{n}", host=HOST), parent=targets[0].fp) for n in range(40)]
@@ -110,7 +114,9 @@ def button(page: Page, name: str) -> Any:
 
 
 def tab(page: Page, name: str) -> Any:
-    return page.get_by_label("About this job").get_by_role("link", name=name)
+    # of a job that has ended, the queue is what was never fetched
+    named = re.compile("^(Queue|Never fetched)") if name == "Queue" else name
+    return page.get_by_label("About this job").get_by_role("link", name=named)
 
 
 def toast(page: Page) -> Any:
@@ -119,18 +125,29 @@ def toast(page: Page) -> Any:
 
 async def menu(page: Page, name: str, item: str) -> None:
     """Choose something of a menu in the head."""
-    await page.locator(".acts summary", has_text=name).click()
+    summary = page.locator(".acts summary")
+    await (summary.last if name == "More" else summary.filter(has_text=name)).click()
     await page.locator(".acts details[open]").get_by_text(item).click()
+
+
+async def come(stage: Stage, crawl: Crawl, *paths: str, **fields: Any) -> None:
+    """Let pages of these paths come."""
+    now = stage.yard.clock.now()
+    targets = [a_target(path, host=HOST) for path in paths]
+    outcomes = [done(one, fetched_at=now, **fields) for one in targets]
+    entry = (crawl.claim.lease, a_batch(targets, outcomes))
+    [answer] = await stage.yard.store.frontier.record([entry], now, LEASE)
+    crawl.claim = replace(crawl.claim, lease=answer.lease)
 
 
 TABS = {  # what is there once a tab is shown
     "Overview": "#timeline li",
     "Pages": "section[data-tab=pages] tbody tr",
-    "Errors": "section[data-tab=errors] tbody tr",
+    "Problems": "section[data-tab=problems] .err",
+    "Queue": "section[data-tab=queue] tbody tr",
     "Log": "#log > div",
-    "Events": "section[data-tab=events] tbody tr",
-    "Config": "#config tbody tr",
-    "Download": "form.export",
+    "History": "section[data-tab=history] tbody tr",
+    "Settings": "#config tbody tr",
 }
 
 

@@ -20,15 +20,25 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await expect(page).to_have_title("Docs of the yard · Crawlyard")
         await expect(page.get_by_role("heading", level=1)).to_have_text("Docs of the yard")
-        await expect(page.locator(".head .st")).to_have_text("Running")
+        await expect(page.locator(".head .pill")).to_have_text("Running")
         far = page.get_by_label("How far it is")
-        for text in ("46.7 %", "rough estimate", "35 / 75", "low confidence", "19.5", "1m 35s"):
+        for text in (
+            "35 of 75 found",
+            "Still finding new URLs, so the time left is a range.",
+            "30 fetched",
+            "5 failed",
+            "40 in the queue",
+            "Nearest limit: 320 pages, 10.0 % used",
+            "19.5 URLs/s",
+            "Running for\n1m 35s",
+        ):
             await expect(far).to_contain_text(text, use_inner_text=True)
-        await expect(far).to_contain_text("40 in the frontier")
-        await expect(far).to_contain_text("Pages 10.0 % of 320")
-        await expect(far).to_contain_text("Time 1.3 % of 2h")
-        await expect(far).to_contain_text("guide/page-31")
-        await expect(page.get_by_role("progressbar")).to_have_attribute("aria-valuenow", "46")
+        await expect(far).to_contain_text(re.compile(r"\d+s . \d+[ms].* left"))
+        await expect(far).to_contain_text(re.compile(r"likely done by \d\d:\d\d"))
+        ends = "Ends when the queue is empty, or at 320 pages, 2h 00m"
+        await expect(page.locator("#timeline li").last).to_have_text(ends)
+        bar = page.get_by_role("progressbar", name="Fetched, of what was found")
+        await expect(bar).to_have_attribute("aria-valuenow", "46")
         await expect(page.locator(".dots")).to_contain_text("by local")
         await expect(page.locator(".dots")).to_contain_text("nightly")
 
@@ -37,19 +47,19 @@ async def test_progress_arrives_by_itself(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         far = page.get_by_label("How far it is")
-        await expect(far).to_contain_text("35 / 75")
+        await expect(far).to_contain_text("35 of 75 found")
         await expect(page.locator("#live")).to_have_text("Live")
         await moved_on(stage, [crawl.claim], done=20, pages=20, discovered=5)
-        await expect(far).to_contain_text("55 / 80", timeout=3000)
+        await expect(far).to_contain_text("55 of 80 found", timeout=3000)
 
 
 async def test_a_change_elsewhere_is_seen_at_once(stage: Stage) -> None:
     crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/events") as page:
+    async with stage.page(f"/jobs/{crawl.id}/history") as page:
         await expect(page.locator("#live")).to_have_text("Live")
         await expect(page.locator("tbody tr")).to_have_count(2)
         await stage.ask("POST", f"/jobs/{crawl.id}/pause", {"reason": "moving house"})
-        await expect(page.locator(".head .st")).to_have_text("Paused")
+        await expect(page.locator(".head .pill")).to_have_text("Paused")
         await expect(page.locator("tbody tr")).to_have_count(3)
         await stage.ask("POST", f"/jobs/{crawl.id}/cancel")
         await stage.ask("DELETE", f"/jobs/{crawl.id}")
@@ -60,25 +70,26 @@ async def test_a_paused_job_says_why_and_when_it_is_cancelled_by_itself(stage: S
     crawl = await crawled(stage)
     await stage.ask("POST", f"/jobs/{crawl.id}/pause", {"reason": "moving house"})
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        banner = page.locator(".banner:visible")
-        await expect(banner).to_contain_text("Moving house")
+        far = page.get_by_label("How far it is")
+        await expect(far).to_contain_text("Paused at 35 of 75 found")
+        await expect(far).to_contain_text("Moving house")
         # the first within half a second of the pause
         left = re.compile("cancelled by itself in (7d 0h|6d 23h)")
-        await expect(banner).to_contain_text(left)
+        await expect(far).to_contain_text(left)
 
 
 async def test_a_waiting_job_says_for_what_and_how_to_help(stage: Stage) -> None:
     waiting = await stage.job()
     later = await stage.job(start_at="2040-01-01T08:00:00Z")
     async with stage.page(f"/jobs/{waiting['id']}") as page:
-        banner = page.locator(".banner:visible")
-        await expect(banner).to_contain_text("No worker is alive (crawlyard work runs one)")
+        far = page.get_by_label("How far it is")
+        await expect(far).to_contain_text("No worker is alive (crawlyard work runs one)")
         await expect(button(page, "Start now")).to_be_hidden()
 
         await page.goto(f"/jobs/{later['id']}")
-        await expect(banner).to_contain_text("is due in")
+        await expect(far).to_contain_text("is due in")
         await button(page, "Start now").click()
-        await expect(banner).not_to_contain_text("is due in")
+        await expect(far).not_to_contain_text("is due in")
         await expect(toast(page)).to_contain_text("It may start now")
 
 
@@ -94,7 +105,7 @@ async def test_where_a_job_comes_from_is_told_with_links(stage: Stage) -> None:
         "POST", "/templates", {"name": "docs-site", "spec": {"urls": [f"https://{HOST}/"]}}
     )
     job = await stage.job(template="docs-site", urls=[f"https://{HOST}/a"], delay_s=3)
-    async with stage.page(f"/jobs/{job['id']}/config") as page:
+    async with stage.page(f"/jobs/{job['id']}/settings") as page:
         link = page.get_by_role("link", name="template docs-site v1")
         await expect(link).to_have_attribute("href", f"/templates/{made['id']}")
         rows = page.locator("#config tbody tr")
@@ -121,7 +132,7 @@ async def test_all_tabs_are_accessible(stage: Stage, dark: bool) -> None:
         await expect(page.locator(".doc")).to_be_visible()
         assert await faults_of(page) == []
         await page.go_back()
-        await menu(page, "Change", "Name, tags")
+        await menu(page, "More", "Name, tags")
         assert await faults_of(page) == []
 
 
@@ -155,28 +166,31 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             limits={"pages": 50},
         )
         async with stage.page(f"/jobs/{job['id']}") as page:
-            is_, far = page.locator(".head .st"), page.get_by_label("How far it is")
+            is_, far = page.locator(".head .pill"), page.get_by_label("How far it is")
             await expect(is_).to_have_text("Running")
-            await expect(far).to_contain_text(re.compile(r"Done / found([5-9]|1\d) / "))
+            await expect(far).to_contain_text(re.compile(r"([5-9]|1\d) of \d+ found"))
             await page.keyboard.press("p")
             await expect(is_).to_have_text("Paused")
-            await expect(page.locator(".banner:visible")).to_contain_text("cancelled by itself in")
+            await expect(far).to_contain_text("cancelled by itself in")
 
             await button(page, "Resume").click()
-            await expect(is_).to_have_text("Stopped", timeout=60_000)
-            banner = page.locator(".banner:visible")
-            await expect(banner).to_contain_text(re.compile(r"at its page limit: \d+ of \d+"))
-            await expect(far).not_to_contain_text("Progress100.0 %")
-            await expect(page.get_by_role("link", name="Download").first).to_be_visible()
-            await banner.get_by_role("button", name="Raise it and resume").click()
+            await expect(is_).to_have_text("Stopped at its page limit", timeout=60_000)
+            await expect(far).to_contain_text(re.compile(r"\d+ of \d+ found"))
+            await expect(far).to_contain_text("It reached its page limit of 50 pages.")
+            await expect(far.get_by_role("progressbar")).not_to_have_attribute(
+                "aria-valuenow", "100"
+            )
+            await expect(page.locator("#course .limt")).to_have_text("page limit 50")
+            await far.get_by_role("button", name="Raise the limit and continue").click()
             form = page.get_by_role("dialog", name="Limits")
             await form.get_by_label("Pages").fill("")
-            await form.get_by_role("button", name="Save and resume").click()
+            await form.get_by_role("button", name="Raise and continue").click()
             await expect(is_).to_have_text("Running")
             await expect(is_).to_have_text("Completed", timeout=60_000)
-            await expect(far).to_contain_text("100.0 %")
-            await expect(far).to_contain_text("152 / 152")
+            await expect(far).to_contain_text("All 152 URLs found are fetched")
             await expect(page.locator("#timeline li").last).to_contain_text("Exhausted")
             await expect(page.locator("#timeline li")).to_have_count(9)
+            for mark in ("paused by local", "resumed by local", "limits changed by local"):
+                await expect(page.locator("#rates text", has_text=mark).first).to_be_visible()
             await turned(page, "Pages")
     assert refetched(server.hits) == {}

@@ -26,50 +26,77 @@ async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage)
     async with stage.page(f"/jobs/{crawl.id}") as page:
         await expect(button(page, "Pause")).to_be_visible()
         await page.keyboard.press("p")
-        await expect(page.locator(".head .st")).to_have_text("Paused")
+        await expect(page.locator(".head .pill")).to_have_text("Paused")
         await page.keyboard.press("p")
-        await expect(page.locator(".head .st")).to_have_text("Pending")
+        await expect(page.locator(".head .pill")).to_have_text("Waiting")
         await page.keyboard.press("c")
-        asked = page.get_by_role("dialog", name="Cancel this job?")
-        await expect(asked).to_contain_text("Its 32 pages stay")
-        await expect(asked).to_contain_text("40 URLs in the frontier are not fetched")
+        asked = page.get_by_role("dialog", name="Stop this crawl?")
+        await expect(asked.get_by_label("Keep what is there")).to_be_checked()
+        await expect(asked).to_contain_text("Its 32 pages can be read and downloaded.")
+        await expect(asked).to_contain_text("40 URLs in the queue are not fetched")
         await asked.get_by_label("Reason").fill("no use")
         await page.keyboard.press("Enter")
-        await expect(page.locator(".head .st")).to_have_text("Cancelled")
-        await expect(page.locator(".head")).to_contain_text("no use")
-        await expect(button(page, "Cancel")).to_be_hidden()
+        await expect(page.locator(".head .pill")).to_have_text("Cancelled")
+        far = page.get_by_label("How far it is")
+        await expect(far).to_contain_text("Cancelled at 35 of 75 found")
+        await expect(far).to_contain_text("no use")
+        await expect(button(page, "Stop")).to_be_hidden()
     assert await state_of(stage, crawl) == "cancelled"
 
 
-async def test_one_kind_of_error_is_tried_again(stage: Stage) -> None:
+async def test_a_pause_is_taken_back_from_where_it_is_told(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await button(page, "Pause").click()
+        await expect(page.locator(".head .pill")).to_have_text("Paused")
+        await toast(page).get_by_role("button", name="Undo").click()
+        await expect(page.locator(".head .pill")).to_have_text("Waiting")
+    assert await state_of(stage, crawl) == "pending"
+
+
+async def test_a_crawl_is_stopped_and_what_it_brought_discarded(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        await button(page, "Stop").click()
+        asked = page.get_by_role("dialog", name="Stop this crawl?")
+        await expect(asked).to_contain_text("Its 32 pages and all that is known of 75 URLs go")
+        await asked.get_by_label("Discard it").check()
+        await asked.get_by_role("button", name="Stop").click()
+        await page.wait_for_url(f"{stage.base}/jobs")
+        await page.goto(f"/jobs/{crawl.id}")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("No such job")
+
+
+async def test_one_group_of_problems_is_tried_again(stage: Stage) -> None:
     crawl = await crawled(stage)
     await settled(stage, crawl.claim)
-    async with stage.page(f"/jobs/{crawl.id}/errors") as page:
-        rows = page.get_by_role("table", name="Errors by kind").locator("tbody tr:visible")
-        await rows.filter(has_text="timeout").get_by_role("button", name="Retry these").click()
-        await expect(page.locator(".head .st")).to_have_text("Pending")
-        await expect(rows).to_have_count(1)
-        await expect(rows).to_contain_text("http_4xx")
-        await expect(page.get_by_label("How far it is")).to_contain_text("43 in the frontier")
+    async with stage.page(f"/jobs/{crawl.id}/problems") as page:
+        groups = page.get_by_label("Problems", exact=True).locator(".err:visible")
+        await groups.filter(has_text="Timed out").get_by_role("button", name="Retry").click()
+        await expect(page.locator(".head .pill")).to_have_text("Waiting")
+        await expect(groups).to_have_count(1)
+        await expect(groups).to_contain_text("Not found (404)")
+        await expect(page.get_by_label("How far it is")).to_contain_text("43 in the queue")
 
 
-async def test_all_failed_urls_are_tried_again_from_the_banner(stage: Stage) -> None:
+async def test_all_failed_urls_are_tried_again_from_the_head(stage: Stage) -> None:
     crawl = await crawled(stage)
     await settled(stage, crawl.claim, Move.FAIL, StateReason.START_FAILED, "no start URL answered")
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        banner = page.locator(".banner:visible")
-        await expect(banner).to_contain_text("Start failed: no start URL answered")
-        await banner.get_by_role("button", name="Retry failed URLs").click()
+        far = page.get_by_label("How far it is")
+        await expect(far).to_contain_text("Failed: start failed, 35 of 75 found")
+        await expect(far).to_contain_text("no start URL answered")
+        await far.get_by_role("button", name="Retry failed URLs").click()
         await expect(toast(page)).to_contain_text("wait again")
-        await expect(page.locator(".head .st")).to_have_text("Pending")
-        await expect(page.get_by_label("How far it is")).to_contain_text("45 in the frontier")
+        await expect(page.locator(".head .pill")).to_have_text("Waiting")
+        await expect(far).to_contain_text("45 in the queue")
 
 
 async def test_a_job_is_run_again_as_a_new_one(stage: Stage) -> None:
     crawl = await crawled(stage)
     await settled(stage, crawl.claim)
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        await menu(page, "Retry", "Run again, as a new job")
+        await button(page, "Run again").click()
         await expect(page.get_by_role("link", name="runs another job again")).to_have_attribute(
             "href", f"/jobs/{crawl.id}"
         )
@@ -79,20 +106,28 @@ async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: S
     crawl = await crawled(stage, limits={"pages": 32})
     await settled(stage, crawl.claim, reason=StateReason.LIMIT_PAGES)
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        banner = page.locator(".banner:visible")
-        await expect(banner).to_contain_text("Stopped at its page limit: ")
-        await banner.get_by_role("button", name="Raise it and resume").click()
+        await expect(page.locator(".head .pill")).to_have_text("Stopped at its page limit")
+        far = page.get_by_label("How far it is")
+        await expect(far).to_contain_text("35 of 75 found")
+        await expect(far).to_contain_text("40 URLs in the queue were never fetched")
+        await expect(far).to_contain_text("About 1m 49s and 772 kB more to fetch the rest")
+        await far.get_by_role("button", name="Raise the limit and continue").click()
         form = page.get_by_role("dialog", name="Limits")
         await expect(form.get_by_label("Pages")).to_have_value("32")
+        await expect(form.get_by_role("status")).to_contain_text(
+            "40 URLs in the queue: about 1m 49s and 772 kB to fetch them at the pace seen"
+        )
+        await form.get_by_label("Pages").fill("42")
+        await expect(form.get_by_role("status")).to_contain_text("10 pages more: about 27s")
         await form.get_by_label("Pages").fill("0")
-        await form.get_by_role("button", name="Save and resume").click()
+        await form.get_by_role("button", name="Raise and continue").click()
         await expect(form.locator(".error")).to_contain_text("expected more than 0")
         await form.get_by_label("Pages").fill("500")
         await form.get_by_label("Running time").fill("1h 30m")
         await form.get_by_label("Data").fill("2 GB")
-        await form.get_by_role("button", name="Save and resume").click()
-        await expect(page.locator(".head .st")).to_have_text("Pending")
-        await expect(page.get_by_label("How far it is")).to_contain_text("of 2.0 GB")
+        await form.get_by_role("button", name="Raise and continue").click()
+        await expect(page.locator(".head .pill")).to_have_text("Waiting")
+        await expect(far).to_contain_text("Nearest limit: 500 pages")
     told = await stage.ask("GET", f"/jobs/{crawl.id}")
     assert told["spec"]["limits"] == {
         "pages": 500,
@@ -108,13 +143,13 @@ async def test_pace_and_rules_are_changed_while_a_job_runs(stage: Stage) -> None
         await menu(page, "Change", "Priority and pace")
         form = page.get_by_role("dialog", name="Priority and pace")
         await form.get_by_label("Priority").select_option("high")
-        await form.get_by_label("Delay").fill("2s")
+        await form.get_by_label("Delay between requests").fill("2s")
         await form.get_by_role("button", name="Save").click()
         await expect(page.locator(".dots")).to_contain_text("high priority")
         await menu(page, "Change", "Name, tags, patterns")
         form = page.get_by_role("dialog", name="Name, tags, patterns")
         await form.get_by_label("Name").fill("Other docs")
-        await form.get_by_label("No URLs like these").fill("*/print/*\n*.zip")
+        await form.get_by_label("Exclude URLs matching").fill("*/print/*\n*.zip")
         await form.get_by_role("button", name="Save").click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("Other docs")
     told = await stage.ask("GET", f"/jobs/{crawl.id}")
@@ -158,13 +193,13 @@ async def test_an_exclusion_tells_what_goes_before_it_goes(stage: Stage) -> None
     assert (await stage.ask("GET", f"/jobs/{crawl.id}"))["spec"]["exclude"] == ["*/print/*"]
 
 
-async def test_a_kind_of_errors_is_kept_out_by_a_pattern_like_its_first_sample(
+async def test_a_group_of_problems_is_kept_out_by_a_pattern_like_its_first_sample(
     stage: Stage,
 ) -> None:
     crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/errors") as page:
-        rows = page.get_by_role("table", name="Errors by kind").locator("tbody tr:visible")
-        await rows.filter(has_text="timeout").get_by_role("button", name="Exclude").click()
+    async with stage.page(f"/jobs/{crawl.id}/problems") as page:
+        groups = page.get_by_label("Problems", exact=True).locator(".err:visible")
+        await groups.filter(has_text="Timed out").get_by_role("button", name="Exclude").click()
         form = page.get_by_role("dialog", name="Exclude URLs")
         await expect(form.get_by_label("Pattern")).to_have_value(f"https://{HOST}/slow/0")
 
@@ -175,21 +210,22 @@ async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:
         page = await context.new_page()
         await page.goto(f"/jobs/{crawl.id}")
         copied = {}
-        for item in ("as command line", "as curl", "its settings as JSON", "its id"):
-            await page.locator(".acts summary").last.click()
-            await page.get_by_role("button", name=f"Copy {item}").click()
-            await expect(toast(page)).to_contain_text("copied")
+        await menu(page, "More", "Share…")
+        share = page.get_by_role("dialog", name="Share")
+        for item in ("Link", "Id", "Command line", "curl", "Settings as JSON"):
+            await share.get_by_role("button", name=f"Copy {item}", exact=True).click()
+            await expect(toast(page)).to_contain_text(f"{item} copied")
             copied[item] = await page.evaluate("() => navigator.clipboard.readText()")
-            await toast(page).get_by_role("button").click()
-        assert copied["its id"] == crawl.id
-        assert copied["as command line"] == f"crawlyard jobs watch {crawl.id}"
-        assert f"/api/v1/jobs/{crawl.id}" in copied["as curl"]
-        own = json.loads(copied["its settings as JSON"])
+        await share.get_by_role("button", name="Close").click()
+        assert copied["Link"] == f"{stage.base}/jobs/{crawl.id}"
+        assert copied["Id"] == crawl.id
+        assert copied["Command line"] == f"crawlyard jobs watch {crawl.id}"
+        assert f"/api/v1/jobs/{crawl.id}" in copied["curl"]
+        own = json.loads(copied["Settings as JSON"])
         assert (own["name"], own["limits"]["pages"]) == ("Docs of the yard", 100)
         assert "scope" not in own
 
-        await page.locator(".acts summary").last.click()
-        await page.get_by_role("button", name="Save as template").click()
+        await menu(page, "More", "Save as template")
         await page.get_by_role("dialog").get_by_label("Name").fill("made of a job")
         await page.keyboard.press("Enter")
         await page.wait_for_url(f"{stage.base}/templates/*")
@@ -198,12 +234,37 @@ async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:
     assert "delay_s" not in made["spec"]
 
 
+async def test_a_download_takes_the_format_that_was_used_last_at_once(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim)
+    async with stage.page(f"/jobs/{crawl.id}") as page:
+        async with page.expect_download() as download:
+            await button(page, "Download").click()
+        assert (await download.value).suggested_filename.endswith(".jsonl")
+        await button(page, "Choose a format").click()
+        form = page.locator("form.export")
+        await form.get_by_label("CSV").check()
+        await form.get_by_label("Successful pages only").check()
+        async with page.expect_download() as download:
+            await form.get_by_role("button", name="Download CSV").click()
+        saved = await download.value
+        assert saved.suggested_filename.endswith(".csv")
+        assert len((await saved.path()).read_text().splitlines()) == 31
+
+        await page.reload()
+        await expect(form).to_be_hidden()
+        async with page.expect_download() as download:
+            await button(page, "Download").click()
+        saved = await download.value
+        assert saved.suggested_filename.endswith(".csv")
+        assert len((await saved.path()).read_text().splitlines()) == 36
+
+
 async def test_a_job_is_deleted_once_it_was_said_what_goes(stage: Stage) -> None:
     crawl = await crawled(stage)
     await settled(stage, crawl.claim)
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        await page.locator(".acts summary").last.click()
-        await page.get_by_role("button", name="Delete").click()
+        await menu(page, "More", "Delete")
         asked = page.get_by_role("dialog", name="Delete this job?")
         await expect(asked).to_contain_text("Its 32 pages")
         await expect(asked).to_contain_text("75 URLs")
@@ -218,7 +279,7 @@ async def test_what_the_server_refuses_is_said(stage: Stage) -> None:
         await page.route("**/pause", lambda route: route.abort())
         await button(page, "Pause").click()
         await expect(toast(page)).to_contain_text("the server does not answer")
-        await expect(page.locator(".head .st")).to_have_text("Running")
+        await expect(page.locator(".head .pill")).to_have_text("Running")
 
 
 async def test_a_viewer_sees_the_same_and_that_he_may_not_act(stage: Stage) -> None:
@@ -226,8 +287,8 @@ async def test_a_viewer_sees_the_same_and_that_he_may_not_act(stage: Stage) -> N
     crawl = await crawled(stage, by="vera")
     await Surface(stage.site.yard.services, LOCAL).users.edit("vera", role=Role.VIEWER)
     async with stage.page(f"/jobs/{crawl.id}", by="vera") as page:
-        await expect(page.get_by_label("How far it is")).to_contain_text("35 / 75")
-        for name in ("Pause", "Cancel"):
+        await expect(page.get_by_label("How far it is")).to_contain_text("35 of 75 found")
+        for name in ("Pause", "Stop"):
             await expect(button(page, name)).to_be_disabled()
             await expect(button(page, name)).to_have_attribute(
                 "title", re.compile("may not do this")

@@ -1,5 +1,4 @@
-"""The tabs of a job's page: pages, errors, log, events, configuration and results."""
-
+"""The tabs of a job's page: pages, problems, queue, log, history and settings."""
 
 from playwright.async_api import expect
 
@@ -8,6 +7,7 @@ from tests.browser.crawls import LEASE, begun, settled
 from tests.browser.job_page import (
     HOST,
     HOSTILE,
+    TABS,
     crawled,
     tab,
     toast,
@@ -25,34 +25,51 @@ async def test_tabs_are_addresses_that_keys_and_the_way_back_go_through(stage: S
         await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/pages")
         await expect(page.get_by_role("table", name="Pages")).to_be_visible()
         await page.keyboard.press("]")
-        await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/errors")
+        await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/problems")
         await expect(page.get_by_role("table", name="Pages")).to_be_hidden()
         for _ in range(3):
             await page.keyboard.press("[")
         await expect(tab(page, "Overview")).to_have_attribute("aria-current", "page")
         for _ in range(2):
             await page.go_back()
-        await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/errors")
-        await expect(tab(page, "Errors 5")).to_have_attribute("aria-current", "page")
+        await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/problems")
+        await expect(tab(page, "Problems 5")).to_have_attribute("aria-current", "page")
 
         await page.goto(f"/jobs/{crawl.id}/nonsense")
         await expect(tab(page, "Overview")).to_have_attribute("aria-current", "page")
 
 
-async def test_the_overview_shows_course_answers_states_and_errors(stage: Stage) -> None:
+async def test_earlier_addresses_of_tabs_lead_to_those_that_took_their_place(stage: Stage) -> None:
     crawl = await crawled(stage)
+    async with stage.page(f"/jobs/{crawl.id}/download") as page:
+        await expect(page.locator("form.export")).to_be_visible()
+        for old, now in (("errors", "Problems"), ("events", "History"), ("config", "Settings")):
+            await page.goto(f"/jobs/{crawl.id}/{old}")
+            await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/{now.lower()}")
+            await expect(tab(page, now)).to_have_attribute("aria-current", "page")
+            await expect(page.locator(TABS[now]).first).to_be_visible()
+
+
+async def test_the_overview_shows_course_responses_states_and_problems(stage: Stage) -> None:
+    crawl = await crawled(stage, limits={"pages": 6000})
     await settled(stage, crawl.claim)
     async with stage.page(f"/jobs/{crawl.id}") as page:
-        for chart in ("Pages per second: 19.1 now, 23.9", "In the queue: 389 now, 901"):
-            await expect(page.get_by_role("slider", name=f"{chart} at most")).to_be_visible()
+        for chart in (
+            "Pages per second: 19.3 on average, 23.9 at most",
+            "Fetched and found: 4,632 pages fetched, 389 in the queue",
+            "Response time: 48 ms on average",
+            "Responses: 3,636 2xx, 24 4xx, 12 5xx",
+        ):
+            await expect(page.get_by_role("slider", name=chart)).to_be_visible()
+        await expect(page.locator("#course .limt")).to_have_text("page limit 6,000")
         steps = page.locator("#timeline li")
         await expect(steps).to_have_count(3)
-        await expect(steps.nth(0)).to_contain_text("Pending for")
+        await expect(steps.nth(0)).to_contain_text("Waiting for")
         await expect(steps.nth(1)).to_contain_text("Running for")
         await expect(steps.nth(2)).to_contain_text("Completed")
         await expect(steps.nth(2)).not_to_contain_text("for", use_inner_text=True)
-        errors = page.get_by_role("table", name="Errors by kind").locator("tr")
-        await expect(errors.nth(1)).to_contain_text("timeout")
+        problems = page.get_by_label("Overview", exact=True).locator(".err")
+        await expect(problems.first).to_contain_text("Timed out")
         await page.get_by_role("link", name="4xx 24").click()
         await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/pages?status=4xx")
         await expect(page.get_by_role("table", name="Pages").locator("tbody tr")).to_have_count(2)
@@ -75,7 +92,7 @@ async def test_pages_are_filtered_by_an_address_that_can_be_shared(stage: Stage)
         await expect(toast(page)).to_contain_text("expected a status")
         await form.get_by_label("Status").fill("")
         await form.get_by_label("URL or title").fill("nothing is called so")
-        await expect(page.get_by_text("none fits the filter")).to_be_visible()
+        await expect(page.get_by_text("none matches the filter")).to_be_visible()
         await page.get_by_role("link", name="Show all pages").click()
         await expect(rows).to_have_count(35)
 
@@ -107,7 +124,7 @@ async def test_what_a_hostile_site_says_stays_text(stage: Stage) -> None:
 async def test_rows_are_walked_through_and_opened_by_keys(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}/pages") as page:
-        for name in ("Errors", "Pages"):
+        for name in ("Queue", "Pages"):
             await turned(page, name)
         await page.keyboard.press("j")
         await page.keyboard.press("j")
@@ -119,31 +136,37 @@ async def test_rows_are_walked_through_and_opened_by_keys(stage: Stage) -> None:
         await expect(title).to_have_text("How to bound a crawl, part 2")
 
 
-async def test_errors_are_told_by_kind_and_what_rules_keep_out_apart(stage: Stage) -> None:
+async def test_problems_are_told_by_what_to_do_and_what_was_skipped_apart(stage: Stage) -> None:
     crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/errors") as page:
-        errors = page.get_by_role("table", name="Errors by kind").locator("tbody tr:visible")
-        await expect(errors).to_have_count(2)
-        await expect(errors.first).to_contain_text("timeout")
-        await expect(errors.first).to_contain_text(f"https://{HOST}/slow/2")
-        rules = page.get_by_role("table", name="Kept out by rules").locator("tbody tr")
+    async with stage.page(f"/jobs/{crawl.id}/problems") as page:
+        groups = page.get_by_label("Problems", exact=True).locator(".err")
+        await expect(groups).to_have_count(2)
+        await expect(groups.first).to_contain_text("Timed out")
+        await expect(groups.first).to_contain_text("Often gone later: retry.")
+        await expect(groups.first).to_contain_text(f"https://{HOST}/slow/2")
+        await expect(groups.nth(1)).to_contain_text("Not found (404)")
+        await expect(groups.nth(1)).to_contain_text("Fix the links that lead there")
+        await groups.nth(1).get_by_text("linked from 2").first.click()
+        await expect(groups.nth(1)).to_contain_text(f"https://{HOST}/guide/page-1")
+        rules = page.get_by_role("table", name="Skipped on purpose").locator("tbody tr")
         await expect(rules.filter(has_text="robots")).to_contain_text(f"https://{HOST}/secret")
         await expect(rules.filter(has_text="scope")).to_contain_text("https://other.example/x")
-        await errors.first.get_by_role("link", name="timeout").click()
+        await groups.first.get_by_role("link", name="Show pages").click()
         await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/pages?kind=timeout")
         await expect(page.get_by_role("table", name="Pages").locator("tbody tr")).to_have_count(3)
 
 
 async def test_what_became_of_a_url_is_told(stage: Stage) -> None:
     crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/errors") as page:
-        await page.get_by_label("What became of a URL").fill(f"https://{HOST}/secret")
+    async with stage.page(f"/jobs/{crawl.id}/problems") as page:
+        asked = page.locator("#why")
+        await asked.get_by_label("URL").fill(f"https://{HOST}/secret")
         await page.keyboard.press("Enter")
         fate = page.locator("#fate")
         await expect(fate).to_contain_text("Skipped")
         await expect(fate).to_contain_text("robots: Disallow: /secret")
-        await page.get_by_label("What became of a URL").fill(f"https://{HOST}/guide/page-3")
-        await page.get_by_role("button", name="Say why").click()
+        await asked.get_by_label("URL").fill(f"https://{HOST}/guide/page-3")
+        await asked.get_by_role("button", name="Details").click()
         await expect(fate).to_contain_text("Fetched")
         await fate.get_by_role("link", name="Its page").click()
         title = page.get_by_role("heading", level=1)
@@ -173,9 +196,6 @@ async def test_the_log_is_followed_by_level_and_words_and_can_be_had(stage: Stag
         saved = await (await download.value).path()
         assert "given up" in saved.read_text()
 
-        await tab(page, "Overview").click()
-        await expect(page.locator("#tail")).to_contain_text("given up")
-
 
 async def test_the_log_goes_on_when_an_ended_job_does(stage: Stage) -> None:
     crawl = await crawled(stage)
@@ -184,19 +204,19 @@ async def test_the_log_goes_on_when_an_ended_job_does(stage: Stage) -> None:
         lines = page.locator("#log > :visible")
         await expect(lines).to_have_count(3)
         await stage.ask("POST", f"/jobs/{crawl.id}/retry", {"scope": "failed"})
-        await expect(page.locator(".head .st")).to_have_text("Pending")
+        await expect(page.locator(".head .pill")).to_have_text("Waiting")
         claim, now = await begun(stage, {"id": crawl.id}), stage.yard.clock.now()
         news = LogLine(at=now, level=Level.INFO, message="back again")
         await stage.yard.store.frontier.record([(claim.lease, a_batch(log=(news,)))], now, LEASE)
         await expect(lines.last).to_contain_text("back again")
 
 
-async def test_events_tell_who_did_what_and_what_changed(stage: Stage) -> None:
+async def test_the_history_tells_who_did_what_and_what_changed(stage: Stage) -> None:
     crawl = await crawled(stage)
     await stage.ask("PATCH", f"/jobs/{crawl.id}", {"limits": {"pages": 77}})
     await stage.ask("POST", f"/jobs/{crawl.id}/pause", {"reason": "moving house"})
-    async with stage.page(f"/jobs/{crawl.id}/events") as page:
-        rows = page.get_by_role("table", name="Events").locator("tbody tr")
+    async with stage.page(f"/jobs/{crawl.id}/history") as page:
+        rows = page.get_by_role("table", name="History").locator("tbody tr")
         await expect(rows).to_have_count(4)
         await expect(rows.nth(0)).to_contain_text("local")
         await expect(rows.nth(0)).to_contain_text("running → paused")
@@ -206,15 +226,15 @@ async def test_events_tell_who_did_what_and_what_changed(stage: Stage) -> None:
         await expect(rows.nth(2)).to_contain_text("worker:w1")
 
 
-async def test_results_are_exported_as_asked(stage: Stage) -> None:
+async def test_what_waits_is_listed_and_called_never_fetched_once_the_job_has_ended(
+    stage: Stage,
+) -> None:
     crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/download") as page:
-        form = page.locator("form.export")
-        await form.get_by_label("Format").select_option("csv")
-        await form.get_by_label("Only what came without an error").check()
-        async with page.expect_download() as download:
-            await form.get_by_role("button", name="Download").click()
-        saved = await download.value
-        assert saved.suggested_filename.endswith(".csv")
-        lines = (await saved.path()).read_text().splitlines()
-        assert len(lines) == 31
+    async with stage.page(f"/jobs/{crawl.id}/queue") as page:
+        rows = page.get_by_role("table", name="Queue").locator("tbody tr")
+        await expect(rows).to_have_count(40)
+        await expect(rows.first).to_contain_text(f"https://{HOST}/print/0")
+        await expect(rows.first).to_contain_text(f"https://{HOST}/guide/page-0")
+        await expect(tab(page, "Queue")).to_have_text("Queue 40")
+        await settled(stage, crawl.claim)
+        await expect(tab(page, "Queue")).to_have_text("Never fetched 40")

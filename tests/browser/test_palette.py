@@ -73,7 +73,7 @@ async def test_what_a_page_can_do_and_the_theme_are_done_from_it(stage: Stage) -
         await opened(page, "pause")
         await expect(page.get_by_role("group", name="This page")).to_contain_text("Pause")
         await page.keyboard.press("Enter")
-        await expect(page.locator(".head .st")).to_have_text("Paused")
+        await expect(page.locator(".head .pill")).to_have_text("Paused")
         await opened(page, "theme")
         await page.keyboard.press("Enter")
         await expect(page.locator("html")).to_have_attribute("data-theme", "dark")

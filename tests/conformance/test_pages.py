@@ -334,6 +334,39 @@ async def test_errors_are_grouped_by_kind_the_most_frequent_first(store: Store) 
     ]
 
 
+async def test_the_statuses_of_one_kind_of_errors_are_told_apart_if_asked(store: Store) -> None:
+    claim = await claimed(store)
+    gone, shut, slow = ([a_target(f"{name}{n}") for n in range(2)] for name in ("g", "f", "s"))
+    outcomes = [
+        *(failed(t, ErrorKind.HTTP_4XX, status=404) for t in gone),
+        *(failed(t, ErrorKind.HTTP_4XX, status=403) for t in shut[:1]),
+        *(failed(t) for t in slow),
+    ]
+    await recorded(store, claim.lease, a_batch([*gone, *shut, *slow], outcomes))
+
+    groups = await store.pages.errors(claim.job.id, by_status=True)
+
+    assert [(group.kind, group.status, group.samples) for group in groups] == [
+        (ErrorKind.HTTP_4XX, 404, tuple(urls(gone))),
+        (ErrorKind.TIMEOUT, None, tuple(urls(slow))),
+        (ErrorKind.HTTP_4XX, 403, tuple(urls(shut[:1]))),
+    ]
+
+
+async def test_the_latest_pages_are_read_back_to_where_somebody_was(store: Store) -> None:
+    claim, other = await claimed(store), await claimed(store)
+    targets = [a_target(str(n)) for n in range(5)]
+    await recorded(store, claim.lease, a_batch(targets, [done(one) for one in targets]))
+    await recorded(store, other.lease, a_batch([a_target("x")], [done(a_target("x"))]))
+    *_, second, first = await store.pages.pages(claim.job.id, PageQuery(), 10)
+
+    latest = await store.pages.latest(claim.job.id, 0, 3)
+
+    assert urls(one.page for one in latest) == [a_target(n).url for n in "432"]
+    assert await store.pages.latest(claim.job.id, second.id, 3) == [first]
+    assert await store.pages.latest(claim.job.id, first.id, 3) == []
+
+
 async def test_of_the_errors_those_that_had_an_answer_are_counted(store: Store) -> None:
     claim = await claimed(store)
     targets = [a_target(f"{n}") for n in range(8)]

@@ -71,6 +71,7 @@ def a_host(**fields: Any) -> HostOut:
         "in_flight": 0,
         "at_once": 1,
         "delay_s": 0.5,
+        "delay_from": "job",
         "refusals": 0,
         "held_until": None,
         "booked_until": None,

@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crawlyard.core.hosts.hosts import DelaySource, HostRule
 from crawlyard.core.hosts.slots import HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.engine.hosts.gate import LONGEST_HOLD_S, NEVER, HostGate
-from crawlyard.engine.hosts.ledger import Pacer
+from crawlyard.engine.hosts.ledger import Host, Pacer
 from crawlyard.engine.http.fetch import NotSent
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
+from tests.builders import NOW
 from tests.clock import FakeClock, settle
 
 HOST = "a.example"
@@ -265,6 +267,39 @@ async def test_the_last_wish_of_a_job_holds() -> None:
     requests = Requests(gate, clock)
     await within(clock, MINUTE, requests.send(), requests.send())
     assert requests.gaps() == [0.5]
+
+
+async def test_what_sets_the_delay_of_a_host_is_reported() -> None:
+    gate = a_gate(FakeClock(), delay_s=0.5)
+
+    def source() -> tuple[float, DelaySource]:
+        [report] = gate.reports()
+        return report.delay_s, report.delay_from
+
+    own = source()
+    gate.wish("asked", HOST, 5.0, 2, by_robots=True)
+    asked = source()
+    gate.wish("as slow", HOST, 5.0, 2)
+    chosen = source()
+    gate.leave("as slow")
+    gate.leave("asked")
+
+    assert own == source() == (0.5, DelaySource.JOB)
+    assert (asked, chosen) == ((5.0, DelaySource.ROBOTS), (5.0, DelaySource.JOB))
+
+
+def test_a_delay_is_an_operators_or_another_workers_only_if_it_is_the_longest() -> None:
+    host = Host(rule=HostRule(host=HOST, delay_s=2.0, updated_at=NOW))
+    found = []
+    for wished, others in ((1.0, 1.5), (3.0, 1.5), (1.0, 4.0)):
+        host.wish("job", wished, 1)
+        host.others_s = others
+        found.append((host.delay_s, host.delay_from))
+    assert found == [
+        (2.0, DelaySource.RULE),
+        (3.0, DelaySource.JOB),
+        (4.0, DelaySource.OTHERS),
+    ]
 
 
 async def test_a_host_that_nobody_asks_for_is_forgotten_when_its_delay_is_over() -> None:

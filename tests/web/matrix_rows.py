@@ -157,6 +157,7 @@ ROWS: tuple[Row, ...] = (
     _row("POST /workers/{worker_id}/quiet", admins(202), "worker that is alive"),
     _row("POST /workers/{worker_id}/resume", admins(202), "quiet worker"),
     _row("POST /workers/{worker_id}/stop", admins(202), "worker that is alive"),
+    _row("GET /jobs/{job_id}/hosts", looks(), "job"),
     _row("GET /hosts", signed_in(), "host"),
     _row("GET /hosts/{host}", looks(), "host"),
     _row("PATCH /hosts/{host}", admins_of_any(), "host", {"delay_s": 2}),

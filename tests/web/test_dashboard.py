@@ -14,6 +14,7 @@ _READ = re.compile(r'data-(?:list|of)="(/[^"?]*)')
 _CALLED = re.compile(r'\b(get|post|patch|put|remove)\(\s*["`]((?:\$\{path\})?/[^"`?]*)')
 _OWN = {
     "job.js": "/jobs/{}",
+    "job-live.js": "/jobs/{}",
     "job-tabs.js": "/jobs/{}",
     "schedule.js": "/schedules/{}",
     "template.js": "/templates/{}",

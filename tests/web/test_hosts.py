@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName, Topic
-from crawlyard.core.hosts.hosts import HostReport
+from crawlyard.core.hosts.hosts import DelaySource, HostReport
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.store.queries import EventQuery
 from tests.builders import LEASE
@@ -195,6 +195,29 @@ async def test_a_user_sees_what_is_said_of_the_hosts_of_his_jobs_alone(rig: Rig)
         answer = await rig.get(f"hosts/{name}.example", by="ada")
         assert problem(answer) == (404, "not_found")
     assert problem(await rig.post("hosts/a.example/resume", by="ada")) == (403, "forbidden")
+
+
+async def test_a_job_shows_its_hosts_with_their_pace_the_longest_queue_first(rig: Rig) -> None:
+    job = (await rig.job())["id"]
+    until = rig.clock.now() + timedelta(seconds=30)
+    slow = HostReport(
+        host="a.example", delay_s=5, delay_from=DelaySource.ROBOTS, waiting=7, jobs=(job,)
+    )
+    held = HostReport(host="b.example", held_until=until, refusals=2, waiting=90, jobs=(job,))
+    others = HostReport(host="c.example", waiting=500, jobs=("another",))
+    await asked(rig, slow, held, others, running=(job,))
+    await rig.ask("PATCH", "hosts/b.example", json={"delay_s": 2, "note": "as they asked"})
+
+    told = (await rig.get(f"jobs/{job}/hosts")).json()
+    first = (await rig.get(f"jobs/{job}/hosts?limit=1")).json()
+
+    [b, a] = told["items"]
+    assert (a["host"], a["delay_s"], a["delay_from"], a["waiting"]) == ("a.example", 5, "robots", 7)
+    assert (b["host"], b["refusals"], b["waiting"]) == ("b.example", 2, 90)
+    assert b["rule"]["note"] == "as they asked"
+    assert b["held_until"] is not None
+    assert (told["total"], told["has_more"]) == (2, False)
+    assert ([one["host"] for one in first["items"]], first["has_more"]) == (["b.example"], True)
 
 
 async def test_a_host_that_was_asked_before_shows_no_more(rig: Rig) -> None:

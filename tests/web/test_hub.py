@@ -13,11 +13,13 @@ from msgspec.structs import replace
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
 from crawlyard.core.answers.fleet.live import PingOut, StateCountsOut
+from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.event import TOPIC_OF, Event, EventName, Topic, topics_for
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.surface import Surface
+from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
@@ -146,6 +148,72 @@ async def test_progress_is_of_what_one_may_see(rig: Rig) -> None:
         assert progress(ada) == [[(hers.job.id, 1)]]
         assert progress(follower) == [[(his.job.id, 1)]]
         assert sorted(map(len, progress(admin))) == [2]
+
+
+def tails(ear: Ear) -> list[list[object]]:
+    """Return the paths of each message of latest pages since the last time."""
+    found: list[list[object]] = []
+    for data in ear.take("job.pages"):
+        pages = data["pages"]
+        assert isinstance(pages, list)
+        found.append([page["url"].rpartition("/")[2] for page in pages])
+    return found
+
+
+async def test_who_follows_one_job_is_told_its_latest_pages_twice_a_second(rig: Rig) -> None:
+    claims = await checkpoint(rig, [await running(rig)], "old")
+    job = claims[0].job.id
+    async with listening(rig, job=job) as ear, listening(rig) as all_jobs:
+        first = tails(ear)
+        for n in range(10):
+            claims = await checkpoint(rig, claims, str(n))
+            await rig.clock.advance(PULSE_EVERY / 5)
+        told = tails(ear)
+        await rig.clock.advance(4 * PULSE_EVERY)
+        async with listening(rig, job=job) as late:
+            await rig.clock.advance(PULSE_EVERY)
+            assert tails(late) == [list("98765432")]
+
+        assert first == [["old"]]
+        assert 2 <= len(told) <= 3
+        assert told[-1] == list("98765432")
+        assert tails(ear) == tails(all_jobs) == []
+
+
+async def test_latest_pages_are_for_those_who_may_read_pages(rig: Rig) -> None:
+    [claim] = await checkpoint(rig, [await running(rig)], "x")
+    given = await Surface(rig.yard.services, LOCAL).tokens.create(
+        "narrow", scopes=(Permit.JOBS_READ,)
+    )
+    rig.secrets["narrow"] = given.token or ""
+    async with listening(rig, "narrow", job=claim.job.id) as ear:
+        await rig.clock.advance(2 * PULSE_EVERY)
+        assert [name for name, _ in ear.told if name == "jobs.progress"]
+        assert tails(ear) == []
+
+
+async def test_pages_of_jobs_that_nobody_follows_are_not_read(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    followed, other = await running(rig), await running(rig)
+    read: list[str] = []
+    latest = PageStore.latest
+
+    async def noted(store: PageStore, job_id: str, after: int, limit: int) -> list[StoredPage]:
+        read.append(job_id)
+        return await latest(store, job_id, after, limit)
+
+    monkeypatch.setattr(PageStore, "latest", noted)
+    async with listening(rig):
+        await checkpoint(rig, [followed, other], "x")
+        await rig.clock.advance(4 * PULSE_EVERY)
+        unasked = list(read)
+        async with listening(rig, job=followed.job.id), listening(rig, job=followed.job.id):
+            await rig.clock.advance(4 * PULSE_EVERY)
+
+    assert unasked == []
+    assert set(read) == {followed.job.id}
+    assert len(read) <= 6
 
 
 async def test_those_who_see_the_same_are_sent_the_same_bytes(rig: Rig) -> None:

@@ -206,6 +206,7 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     """The failed URLs of one kind."""
 
     kind: ErrorKind
+    status: int | None = None  # of all of them, if statuses are told apart
     count: int
     answered: int = 0  # of those, how many got a final HTTP answer: they count as pages
     first_at: datetime

@@ -24,6 +24,15 @@ class HostState(StrEnum):
     BLOCKED = auto()  # nobody asks it: its URLs are skipped
 
 
+class DelaySource(StrEnum):
+    """What sets the delay between two requests to a host: the longest that is asked for."""
+
+    JOB = auto()  # the spec of a job of the same worker
+    ROBOTS = auto()  # its robots.txt
+    RULE = auto()  # the rule that an operator set
+    OTHERS = auto()  # a job of another worker
+
+
 class HostRule(Struct, frozen=True, kw_only=True):
     """The rule for one host, for all jobs of all users. Jobs and robots.txt can only be gentler.
 
@@ -77,6 +86,7 @@ class HostReport(Struct, frozen=True, kw_only=True):
     in_flight: int = 0
     at_once: int = 1
     delay_s: float = 0.0
+    delay_from: DelaySource = DelaySource.JOB
     held_until: datetime | None = None  # because of its last refusal
     refusals: int = 0  # consecutive
     state: HostState = HostState.OPEN

@@ -123,12 +123,17 @@ class HostGate:
             else None
         )
 
-    def wish(self, job: str, host: str, delay_s: float, at_once: int) -> None:
-        """Set the delay and concurrency that *job* wants for *host*, until it leaves."""
+    def wish(
+        self, job: str, host: str, delay_s: float, at_once: int, *, by_robots: bool = False
+    ) -> None:
+        """Set the delay and concurrency that *job* wants for *host*, until it leaves.
+
+        The delay is *by_robots* if the host's robots.txt asks for more than the job does.
+        """
         known = self._hosts.setdefault(host, Host())
         if job not in known.wishes and known.state is not HostState.OPEN:
             known.good_until = None  # refresh, it may be open by now: skipping is final
-        known.wish(job, delay_s, at_once)
+        known.wish(job, delay_s, at_once, by_robots=by_robots)
 
     def queue(self, job: str, waiting: Callable[[str], int]) -> None:
         """Register a function that returns the number of waiting targets of *job* for a host."""
@@ -368,6 +373,7 @@ class HostGate:
                 in_flight=host.in_flight,
                 at_once=host.at_once,
                 delay_s=host.delay_s,
+                delay_from=host.delay_from,
                 held_until=wall + timedelta(seconds=host.held_until - now)
                 if host.held_until > now
                 else None,

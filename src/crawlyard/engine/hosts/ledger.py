@@ -15,7 +15,7 @@ from typing import Protocol
 from msgspec import Struct, field
 
 from crawlyard.clock import Clock
-from crawlyard.core.hosts.hosts import HostRule, HostState
+from crawlyard.core.hosts.hosts import DelaySource, HostRule, HostState
 from crawlyard.core.hosts.slots import (
     GUARD_S,
     LAST,
@@ -89,8 +89,10 @@ class Host(Struct):
     booked_until: datetime | None = None  # when the host is free for others after it
     alone: bool = True  # no other process wants to send requests
     booking: bool = False  # a booking or a request for terms is under way
-    wishes: dict[str, tuple[float, int]] = field(default_factory=dict)  # job: delay_s, at_once
+    # by job: its delay, whether robots.txt asks for that, and its concurrency
+    wishes: dict[str, tuple[float, bool, int]] = field(default_factory=dict)
     wished_delay_s: float = 0.0  # the longest delay among the wishes
+    wished_by_robots: bool = False  # whether robots.txt asks for that delay
     wished_at_once: int = 1  # the lowest concurrency among the wishes
     waiters: list[Callable[[], None]] = field(default_factory=list)  # called first in, first out
     rule: HostRule | None = None
@@ -102,9 +104,9 @@ class Host(Struct):
     peak: int = 0  # most requests in flight since the last renewal
     short: bool = False  # a request had to wait for a seat since then
 
-    def wish(self, job: str, delay_s: float, at_once: int) -> None:
-        """Set the limits that *job* wants."""
-        self.wishes[job] = (delay_s, at_once)
+    def wish(self, job: str, delay_s: float, at_once: int, *, by_robots: bool = False) -> None:
+        """Set the limits that *job* wants; its delay is perhaps the one of robots.txt."""
+        self.wishes[job] = (delay_s, by_robots, at_once)
         self._sum_up()
 
     def forget(self, job: str) -> bool:
@@ -116,14 +118,29 @@ class Host(Struct):
 
     def _sum_up(self) -> None:
         # computed once per wish, as the result is read five times per request
-        self.wished_delay_s = max([delay for delay, _ in self.wishes.values()], default=0.0)
-        self.wished_at_once = min([at_once for _, at_once in self.wishes.values()], default=1)
+        wishes = self.wishes.values()
+        # of two jobs with the same delay, the one that chose it counts
+        self.wished_delay_s, _, self.wished_by_robots = max(
+            [(delay, not by_robots, by_robots) for delay, by_robots, _ in wishes],
+            default=(0.0, True, False),
+        )
+        self.wished_at_once = min([at_once for *_, at_once in wishes], default=1)
 
     @property
     def delay_s(self) -> float:
         """Return the effective delay."""
         wished = max(self.wished_delay_s, self.others_s)
         return wished if self.rule is None else self.rule.slowed(wished)
+
+    @property
+    def delay_from(self) -> DelaySource:
+        """Return what sets the effective delay."""
+        wished = max(self.wished_delay_s, self.others_s)
+        if self.delay_s > wished:
+            return DelaySource.RULE
+        if self.others_s > self.wished_delay_s:
+            return DelaySource.OTHERS
+        return DelaySource.ROBOTS if self.wished_by_robots else DelaySource.JOB
 
     @property
     def at_once(self) -> int:

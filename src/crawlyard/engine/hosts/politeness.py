@@ -142,5 +142,6 @@ class Politeness:
         self._listed(origin, rules.sitemaps)
 
     def _tell(self, host: str) -> None:
-        delay_s = max(self._spec.delay_s, self._delays_s[host])
-        self._gate.wish(self._job, host, delay_s, self._spec.per_host)
+        own_s, asked_s = self._spec.delay_s, self._delays_s[host]
+        delay_s, at_once = max(own_s, asked_s), self._spec.per_host
+        self._gate.wish(self._job, host, delay_s, at_once, by_robots=asked_s > own_s)

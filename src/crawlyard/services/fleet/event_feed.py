@@ -119,7 +119,7 @@ class EventFeed(Noun):
     async def stream_of_job(
         self, job_id: str, *, after: After = None, last_event_id: LastId = None
     ) -> AsyncGenerator[EventOut]:
-        """Follow one job: its events, and its progress while it runs."""
+        """Follow one job: its events, its progress while it runs, and its latest pages."""
         async for event in self.stream(
             topics=(Topic.JOBS,), job=job_id, after=after, last_event_id=last_event_id
         ):

@@ -15,6 +15,7 @@ from crawlyard.core.hosts.hosts import (
     LONGEST_DELAY_S,
     MAX_NOTE,
     MOST_AT_ONCE,
+    DelaySource,
     HostRule,
     HostState,
 )
@@ -70,6 +71,15 @@ class Hosts(Noun):
             rules = {name: await self._rule(name) for name in names}
         shown = [_ruled(loads.get(name), name, rules.get(name)) for name in names]
         return sliced(shown, limit, lambda one: one, lambda one: one.host)
+
+    @endpoint("GET /jobs/{job_id}/hosts", READ, noun="hosts")
+    async def of_job(self, job_id: str, *, limit: Limit = 10) -> Slice[HostOut]:
+        """List the hosts that a job is crawling, with their pace, the longest queue first."""
+        job = (await self._services.jobs.get(self._actor, job_id)).job
+        asked = [one for one in await self._loads() if job.id in one.jobs]
+        asked.sort(key=lambda one: (-one.waiting, one.host))
+        shown = [_ruled(one, one.host, await self._rule(one.host)) for one in asked[:limit]]
+        return Slice(items=shown, has_more=len(asked) > limit, total=len(asked))
 
     @endpoint("GET /hosts/{host}", READ, "live")
     async def get(self, host: str) -> HostOut:
@@ -204,6 +214,7 @@ def _ruled(load: HostOut | None, name: str, rule: HostRule | None) -> HostOut:
         in_flight=0,
         at_once=rule.at_once or 0 if rule is not None else 0,
         delay_s=rule.slowed(0.0) if rule is not None else 0.0,
+        delay_from=DelaySource.RULE.value,
         refusals=0,
         held_until=None,
         booked_until=None,

@@ -105,6 +105,7 @@ def _standing(
     reports = [report for _, report in asked]
     jobs = sorted({job for report in reports for job in report.jobs})
     shown = jobs if own is None else [job for job in jobs if job in own]
+    slowest = max(reports, key=lambda report: report.delay_s)
     holds = [report.held_until for report in reports] + [booking.held_until if booking else None]
     return HostOut(
         host=name,
@@ -113,7 +114,8 @@ def _standing(
         rule=None,
         in_flight=sum(report.in_flight for report in reports),
         at_once=min(report.at_once for report in reports),
-        delay_s=max(report.delay_s for report in reports),
+        delay_s=slowest.delay_s,
+        delay_from=slowest.delay_from.value,
         refusals=max(report.refusals for report in reports),
         held_until=max((hold for hold in holds if hold is not None), default=None),
         booked_until=booking.booked_until if booking else None,

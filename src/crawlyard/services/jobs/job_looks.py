@@ -372,9 +372,12 @@ class JobLooks(JobSite):
         referrers: Annotated[
             bool, Meta(description="Name the pages that link to each sample, at most five.")
         ] = False,
+        by_status: Annotated[
+            bool, Meta(description="Tell the statuses of one kind apart, such as 403 and 404.")
+        ] = False,
     ) -> ErrorsOut:
         """Return the failed URLs of a job by kinds; what robots.txt forbids is told apart."""
-        groups = await self._services.results.errors(self._actor, job_id)
+        groups = await self._services.results.errors(self._actor, job_id, by_status=by_status)
         if referrers:
             groups = await self._services.results.with_referrers(self._actor, job_id, groups)
         skipped = await self._services.results.skipped_by(self._actor, job_id)

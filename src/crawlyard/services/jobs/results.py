@@ -182,10 +182,12 @@ class Results:
         stored = await self._store.pages.of_targets(job_id, fps.values())
         return {url: _target(known.get(fp), stored.get(fp)) for url, fp in fps.items()}
 
-    async def errors(self, actor: Actor, job_id: str) -> list[ErrorGroup]:
-        """Return the failed URLs grouped by kind, the most frequent first."""
+    async def errors(
+        self, actor: Actor, job_id: str, *, by_status: bool = False
+    ) -> list[ErrorGroup]:
+        """Return the failed URLs by kind, perhaps by status too, the most frequent first."""
         job_id = await self._visible(actor, job_id)
-        return await self._store.pages.errors(job_id)
+        return await self._store.pages.errors(job_id, by_status=by_status)
 
     async def with_referrers(
         self, actor: Actor, job_id: str, groups: Sequence[ErrorGroup]

@@ -79,6 +79,13 @@ class PageStore(StorePart):
         )
         return [page_of(row) for row in conn.execute(statement).all()]
 
+    @reads
+    def latest(self, conn: Connection, job_id: str, after: int, limit: int) -> list[StoredPage]:
+        """Return the last *limit* page records with ids above *after*, the newest first."""
+        own = pages.c.job_no == no_of(job_id).scalar_subquery()
+        statement = PAGES.where(own, pages.c.id > after).order_by(pages.c.id.desc()).limit(limit)
+        return [page_of(row) for row in conn.execute(statement).all()]
+
     async def bodies(
         self, page_ids: Sequence[int], kinds: Collection[Body]
     ) -> Mapping[tuple[int, Body], bytes]:
@@ -160,13 +167,18 @@ class PageStore(StorePart):
         return {host: LastmodRecord(told=told, missed=missed) for host, told, missed in rows}
 
     @reads
-    def errors(self, conn: Connection, job_id: str) -> list[ErrorGroup]:
-        """Return the failed URLs grouped by kind of error, the most frequent first."""
+    def errors(self, conn: Connection, job_id: str, *, by_status: bool = False) -> list[ErrorGroup]:
+        """Return the failed URLs grouped by kind of error, the most frequent first.
+
+        If asked, the statuses of a kind are groups of their own.
+        """
         oldest_first = (pages.c.fetched_at, pages.c.id)
-        of_kind = pages.c.error
+        status = pages.c.status if by_status else literal_column("NULL")
+        of_kind = (pages.c.error, pages.c.status) if by_status else pages.c.error
         ranked = (
             select(
                 pages.c.error,
+                status.label("status"),
                 pages.c.url,
                 func.row_number().over(partition_by=of_kind, order_by=oldest_first).label("rank"),
                 func.count().over(partition_by=of_kind).label("count_"),
@@ -180,10 +192,10 @@ class PageStore(StorePart):
         rows = conn.execute(
             select(ranked)
             .where(ranked.c.rank <= SAMPLES)
-            .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.rank)
+            .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.status, ranked.c.rank)
         )
-        kinds = groupby(rows, key=lambda row: row.error)
-        return [_group(ErrorKind(kind), list(found)) for kind, found in kinds]
+        kinds = groupby(rows, key=lambda row: (row.error, row.status))
+        return [_group(ErrorKind(kind), list(found)) for (kind, _), found in kinds]
 
     @reads
     def skipped(
@@ -327,6 +339,7 @@ def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:
     first = oldest[0]
     return ErrorGroup(
         kind=kind,
+        status=first.status,
         count=first.count_,
         answered=first.answered,
         first_at=first.first_at,

@@ -32,6 +32,7 @@ from crawlyard.web.live.logs import Logs
 from crawlyard.web.live.snapshots import Board, ProgressBoard
 from crawlyard.web.live.sse import Frame, Teller, beginning, frame
 from crawlyard.web.live.stream import Stream, Wish
+from crawlyard.web.live.tails import Tails
 from crawlyard.yard import Yard
 
 MOST_OF_ONE = 20
@@ -82,6 +83,7 @@ class Hub:
         self._progress = ProgressBoard()
         self._counts = Board("counts", Topic.JOBS, self._read_counts)
         self._workers = Board("workers", Topic.WORKERS, self._read_workers)
+        self._tails = Tails(yard.store.pages)
         self._seen_workers: Sequence[object] = ()
         self._closed = False
 
@@ -272,6 +274,7 @@ class Hub:
             if behind or fresh or self._progress.wants_a_look:
                 running = await self._running(streams)
                 self._progress.tell(running, streams, fresh, self._clock.now())
+            await self._tails.tell(streams, fresh)
         except StoreUnavailable:
             for stream in fresh:
                 stream.fresh = True

@@ -9,6 +9,7 @@ from msgspec import Meta
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
 from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, detail_of, first_url
+from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import actions_on
@@ -160,6 +161,32 @@ class JobsProgressOut(Wire, frozen=True, kw_only=True):
 
     at: datetime
     jobs: Sequence[RunningJobOut]
+
+
+class LatestPageOut(Wire, frozen=True, kw_only=True):
+    """A page that has just been stored."""
+
+    id: int
+    url: str
+    final_url: str
+    status: int | None
+    error: str | None  # the kind
+    bytes: int
+    elapsed_ms: int
+    fetched_at: datetime
+
+    @classmethod
+    def of(cls, stored: StoredPage) -> "LatestPageOut":
+        """Return the shape of *stored*."""
+        page = stored.page
+        return cls.filled(page, id=stored.id, error=page.error and str(page.error.kind))
+
+
+class JobPagesOut(Wire, frozen=True, kw_only=True):
+    """The latest pages of a job, the newest first, at most 8; for those who follow that job."""
+
+    job_id: str
+    pages: Sequence[LatestPageOut]
 
 
 class StateCountsOut(Wire, frozen=True, kw_only=True):

@@ -73,6 +73,7 @@ class HostOut(Wire, frozen=True, kw_only=True):
     in_flight: int
     at_once: int  # 0: nobody asks it now
     delay_s: float
+    delay_from: str  # job, robots, rule or others: a job of another worker
     refusals: int  # 429 and 503, in a row
     held_until: datetime | None  # it asked for a rest
     booked_until: datetime | None  # the first instant that is not booked

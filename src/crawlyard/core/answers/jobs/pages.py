@@ -114,6 +114,7 @@ class ErrorGroupOut(Wire, frozen=True, kw_only=True):
     """The failed URLs of one kind, with at most five of them."""
 
     kind: str
+    status: int | None  # of all of them, if asked for and they were answered
     count: int
     first_at: datetime
     last_at: datetime

@@ -1,11 +1,13 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
-import { $, $$, complain, copy, fill, get, h, int, query, rate, segment, time } from "../core/all.js";
+import { $, $$, complain, copy, fill, get, h, int, query, segment, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
-import { lines } from "../parts/charts.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
+import { charts } from "./job-charts.js";
 import { linkReport } from "./job-links.js";
 import { siteMap } from "./job-map.js";
+import { problems } from "./job-problems.js";
+import { ends, STATES } from "./job-words.js";
 
 export const path = `/jobs/${segment(document.body.dataset.job)}`;
 const lists = new Map();
@@ -56,29 +58,47 @@ function drawn(name, item) {
 
 // --- overview
 
-function course(id, name, points, of, say) {
-  const values = points.map(of);
-  const said = `${name}: ${say(values.at(-1))} now, ${say(Math.max(0, ...values))} at most`;
-  lines($(id), { said, x: points.map((point) => point.at), series: [{ name, is: "running", values, area: true }], height: 120 });
-}
-
 async function overview() {
-  const [{ points }, { items }] = await Promise.all([`${path}/metrics`, `/events?job=${job.id}&limit=200`].map(get));
-  course("#rates", "Pages per second", points, (p) => p.pages / (p.seconds || 1), rate);
-  course("#waiting", "In the queue", points, (p) => p.waiting, int);
+  const asked = [`${path}/metrics`, `/events?job=${job.id}&limit=200`];
+  const [course, { items }] = await Promise.all([...asked.map(get), failures()]);
+  job.latency_ms = charts(course, items, job);
   const sums = {};
-  for (const { statuses } of points) for (const word in statuses) sums[word] = (sums[word] ?? 0) + statuses[word];
+  for (const { statuses } of course.points) for (const word in statuses) sums[word] = (sums[word] ?? 0) + statuses[word];
   $("#statuses").replaceChildren(...Object.keys(sums).sort().map((word) =>
     h("a.tag", { href: `${path}/pages?status=${word}` }, `${word} ${int(sums[word])}`)));
 
+  const ended = (event) => job.ended_at && event === moves[0];
   let end = job.ended_at ? NaN : Date.now();
   const moves = items.filter(({ name }) => !/progressed|noted/.test(name)); // a worker may say so late
   const steps = moves.filter(({ data }, n) => data.state !== moves[n + 1]?.data.state).map((event) => {
     const took = (end - Date.parse(event.at)) / 1000;
     end = Date.parse(event.at);
-    return drawn("step", { ...event, took });
+    const state = ended(event) && job.shown === "stopped" ? "stopped" : event.data.state;
+    return drawn("step", { ...event, took, data: { ...event.data, state }, word: STATES[state] });
   });
-  $("#timeline").replaceChildren(...steps.reverse());
+  $("#timeline").replaceChildren(...steps.reverse(), ...(job.ended_at ? [] : [h("li.mut", {}, ends(job))]));
+  $("#path").textContent = job.ended_at ? "Why it ended" : "How it got here";
+}
+
+// --- problems
+
+let linked = {}; // pages with links to URLs that failed, by these
+let samples;
+
+async function failures() {
+  const { items } = await get(`${path}/errors?by_status=true`);
+  problems(items, linked);
+  return items;
+}
+
+/** The same with the pages that link there: to find those, all links are read, so once for the same URLs. */
+async function causes() {
+  const now = JSON.stringify((await failures()).map((item) => item.samples));
+  if (now === samples) return;
+  samples = now;
+  const { items } = await get(`${path}/errors?by_status=true&referrers=true`);
+  linked = Object.assign({}, ...items.map(({ referrers }) => referrers));
+  problems(items, linked);
 }
 
 const why = $("#why");
@@ -86,21 +106,19 @@ submits(why, async () => $("#fate").replaceChildren(drawn("fated", await get(`${
 
 // --- log
 
-const [box, tail, level, grep] = ["#log", "#tail", "#level", "#grep"].map((id) => $(id));
+const [box, level, grep] = ["#log", "#level", "#grep"].map((id) => $(id));
 const fits = (el) => { el.hidden = !el.textContent.includes(grep.value); };
-let source, wanted;
+let source;
 let last = 0;
 
 /** Follow the log, while it is *wanted* and seen. */
-export function listen(on = wanted) {
-  wanted = on;
+export function listen(wanted) {
   source?.close();
-  if (!on || document.hidden) return;
+  if (!wanted || document.hidden) return;
   source = new EventSource(`/api/v1${path}/log/stream?level=${level.value}&after=${last}`);
   source.addEventListener("job.log", heard);
   source.addEventListener("end", () => source.close());
 }
-document.onvisibilitychange = () => listen();
 
 function heard({ data }) {
   for (const { n, at, level: is, message, url } of JSON.parse(data).lines) {
@@ -110,25 +128,24 @@ function heard({ data }) {
     last = n;
   }
   while (box.childElementCount > 2000) box.firstChild.remove();
-  tail.replaceChildren(...[...box.children].slice(-12).map((el) => el.cloneNode(true)));
   if ($("#follow").checked) box.scrollTop = box.scrollHeight;
 }
 
 level.onchange = () => {
   last = 0;
   box.replaceChildren();
-  listen();
+  listen(true);
 };
 grep.oninput = () => [...box.children].forEach(fits);
 $("#download").onclick = ({ currentTarget: link }) => { link.href = URL.createObjectURL(new Blob([box.textContent])); };
 
-// --- config
+// --- settings
 
-const settings = new Table({ root: $("#config"), row: "setting" });
-async function config() {
+const table = new Table({ root: $("#config"), row: "setting" });
+async function settings() {
   const { config: all, sources, differences } = await get(`${path}/config`);
   const was = Object.fromEntries(differences.map((one) => [one.path, told(one.template)]));
-  settings.items(Object.entries(sources).map(([id, source]) =>
+  table.items(Object.entries(sources).map(([id, source]) =>
     ({ id, source, template: was[id], value: told(id.split(".").reduce((form, name) => form[name], all)) })));
 }
 
@@ -140,4 +157,4 @@ export async function spec() {
   return all;
 }
 
-const MORE = { overview, config, map: () => siteMap(path, job), links: () => linkReport(path, job) };
+const MORE = { overview, problems: causes, settings, map: () => siteMap(path, job), links: () => linkReport(path, job) };

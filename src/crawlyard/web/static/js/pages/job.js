@@ -1,48 +1,64 @@
 /** A job: how far it has come, what can be done about it, and its tabs, which are addresses. */
-import { $, $$, act, ask, bind, clip, complain, copy, counted, fill, get, int, keys, later, load, on, patch, post, toast } from "../core/all.js";
+import { $, $$, act, ask, bind, clip, complain, copy, counted, fill, get, keys, later, load, on, patch, post, remove, toast } from "../core/all.js";
 import { clear, read, submits, write } from "../core/form.js";
-import { draw, merged } from "../parts/job.js";
+import { merged } from "../parts/job.js";
 import { thing } from "../parts/told.js";
+import { begin as downloads } from "./job-download.js";
+import { follow, pace } from "./job-live.js";
 import { listen, open, path, spec } from "./job-tabs.js";
+import { raised, told } from "./job-words.js";
 
 const { job: id } = document.body.dataset;
 const EVERY_MS = 5000; // what no event tells of: its place in the queue, its course
 const show = bind($("#job"));
 let tab;
+let hosts = [];
 
 /** Take *news* of it, and show how it stands. */
 function take(news) {
   if (!$("#bar")) return; // it was deleted meanwhile
   const job = Object.assign(thing, merged(thing, news));
-  const { state, limits, waits_for, allowed_actions, eta_confidence } = job;
-  const words = [state, eta_confidence, ...waits_for.map(({ reason }) => reason), ...allowed_actions];
-  const left = Math.max(0, job.found - job.done);
+  const { state, waits_for, allowed_actions, ended_at } = job;
+  const words = [state, ...waits_for.map(({ reason }) => reason), ...allowed_actions];
   Object.assign(job, {
-    left,
-    said: { pages: int(job.pages), left: int(left), found: int(job.found) },
+    left: Math.max(0, job.found - job.done),
     is: Object.fromEntries(words.map((word) => [word, true])),
-    again: job.ended_at && job.failed && !job.damaged,
+    again: ended_at && job.failed && !job.damaged,
     stopped: job.shown === "stopped",
-    rough: job.found && !job.ended_at && eta_confidence !== "high",
-    used: {
-      pages: job.pages / limits.pages,
-      bytes: job.bytes / limits.bytes,
-      time: job.elapsed_s / limits.duration_s,
-      errors: job.failed / limits.errors,
-    },
+    changes: !ended_at && allowed_actions.includes("edit"),
+    goes_on: !ended_at && allowed_actions.includes("resume"),
+    reopens: ended_at && allowed_actions.includes("resume"),
+    amends: ended_at && allowed_actions.includes("edit"),
   });
+  job.told = told(job, hosts);
   show(job);
-  draw($("#bar"), job);
+  draw(job);
   document.title = `${job.title} · Crawlyard`;
+}
+
+/** Draw what was fetched, and what of it failed, of all that was found: of no limit. */
+function draw({ done, found, failed, ended_at }) {
+  const share = (n) => (found ? Math.min(1, n / found) * 100 : 0);
+  const [got, bad] = $$("#bar rect");
+  got.setAttribute("width", share(done - failed).toFixed(2));
+  bad.setAttribute("x", share(done - failed).toFixed(2));
+  bad.setAttribute("width", share(failed).toFixed(2));
+  $("#bar").ariaValueNow = ended_at && !found ? 100 : Math.floor(share(done));
 }
 
 async function reload() {
   take(await get(`${path}?expand=template,schedule`));
+  paced().catch(complain);
   if (thing.state !== "paused") return;
   const asks = [`/events?job=${id}&type=job.paused&limit=1`, "/settings/retention"];
   const [{ items: [last] }, { effective }] = await Promise.all(asks.map(get));
   const days = effective.paused_ttl_days;
   take({ stops_at: days && last && new Date(Date.parse(last.at) + days * 864e5).toISOString() });
+}
+
+async function paced() {
+  hosts = await pace();
+  take({});
 }
 
 function nowhere() {
@@ -52,20 +68,32 @@ function nowhere() {
 
 // --- tabs
 
-const refresh = () => thing.id && open(tab)?.catch(complain);
+const refresh = () => thing.id && open(tab)?.then(() => take({})).catch(complain);
+
+const OLD = { errors: "problems", events: "history", config: "settings" }; // earlier names of tabs
 
 /** Show the tab that the address names. */
 function go() {
   const sections = $$("section[data-tab]");
   const names = sections.map((el) => el.dataset.tab);
-  tab = names[Math.max(0, names.indexOf(location.pathname.split("/")[3]))];
+  const asked = location.pathname.split("/")[3];
+  if (OLD[asked]) history.replaceState(null, "", `/jobs/${id}/${OLD[asked]}${location.search}`);
+  if (asked === "download") downloads();
+  tab = names[Math.max(0, names.indexOf(OLD[asked] ?? asked))];
   for (const el of sections) el.hidden = el.dataset.tab !== tab;
   for (const el of $$(".tabs a")) el.ariaCurrent = el.dataset.tab === tab ? "page" : null;
   $(".tabs").scrollLeft = current().offsetLeft - 60; // of a phone
-  listen(tab === "overview" || tab === "log");
+  watch();
   refresh();
 }
 addEventListener("popstate", go);
+
+/** Keep open the streams that the tab needs, while it is seen. */
+function watch() {
+  listen(tab === "log");
+  follow(tab === "overview");
+}
+document.onvisibilitychange = watch;
 
 // --- what can be changed
 
@@ -80,12 +108,22 @@ function begin(form) {
 function edit(name, button) {
   const dialog = $(`#${name}`);
   const form = $("form", dialog);
+  if (!form) return dialog.showModal();
   clear(form);
   form.reset();
   if (form.dataset.edit) begin(form);
-  else form.pattern.value = $("pre", button.closest("tr") ?? dialog).textContent.split("\n")[0];
+  else form.pattern.value = button.dataset.pattern ?? "";
+  if (name === "limits") price();
   dialog.showModal();
 }
+
+/** Say what it would cost to raise its limits to what the form says. */
+function price() {
+  const form = $("#limits form");
+  const pages = form.elements["limits.pages"].value.trim();
+  $("#cost").textContent = raised(thing, { pages: pages ? Number(pages) : null });
+}
+$("#limits form").addEventListener("input", price);
 
 /** Say what somebody else has changed; what was typed here stays, and can be saved over it. */
 async function stale(form) {
@@ -130,6 +168,26 @@ $("#save").onclick = async ({ target }) => {
   if (made) location.assign(`/templates/${made.id}`);
 };
 
+$("#pause").onclick = ({ currentTarget }) =>
+  act(currentTarget, async () => {
+    take(await post(`${path}/pause`));
+    const undo = async () => take(await post(`${path}/resume`));
+    toast(`Paused ${thing.title}: what is in flight is finished`, { undo });
+  });
+
+$("#stop").onclick = async ({ currentTarget }) => {
+  const said = await ask({ title: "Stop this crawl?", verb: "Stop", bad: true, fields: copy("ask-stop", thing) });
+  if (!said) return;
+  const { then, ...reason } = said;
+  await act(currentTarget, async () => {
+    take(await post(`${path}/cancel`, reason));
+    if (then === "discard") {
+      await remove(path, "*");
+      location.assign("/jobs");
+    }
+  });
+};
+
 // --- what happens
 
 addEventListener("click", (event) => {
@@ -144,20 +202,26 @@ addEventListener("click", (event) => {
   const { open: dialog, copy: text } = button?.dataset ?? {};
   for (const menu of $$(".drop[open]")) menu.open = !link && !button && menu.contains(target);
   if (dialog) edit(dialog, button);
-  if (text) act(button, async () => clip(text === "JSON" ? JSON.stringify(await spec(), null, 2) : text, "It is"));
+  if (text) act(button, async () => clip(await copied(text), button.ariaLabel ? button.ariaLabel.replace("Copy ", "") : "It is"));
 });
 
-for (const key of "prc") keys({ [key]: () => $(`[data-key=${key}]:not([hidden])`)?.click() });
+async function copied(text) {
+  if (text === "LINK") return new URL(`/jobs/${id}`, location.href).href;
+  return text === "JSON" ? JSON.stringify(await spec(), null, 2) : text;
+}
+
+// of several, the one that is for less: what failed before all of it
+for (const key of "prc") keys({ [key]: () => $$(`[data-key=${key}]:not([hidden])`).at(-1)?.click() });
 const current = () => $(".tabs [aria-current]");
 keys({ "[": () => current().previousElementSibling?.click(), "]": () => current().nextElementSibling?.click() });
 
-const again = later(100, () => thing.id && reload().then(refresh).then(() => listen()).catch(complain));
+const again = later(100, () => thing.id && reload().then(refresh).then(watch).catch(complain));
 on("progress", (jobs) => thing.id && jobs.filter((one) => one.id === id).forEach(take));
 on("job.state job.updated", (event) => event.job_id === id && again());
 on("job.deleted", (event) => event.job_id === id && nowhere());
 setInterval(() => {
   if (!thing.id || thing.ended_at || document.hidden) return;
-  reload().then(() => /overview|errors/.test(tab) && refresh()).catch(() => {});
+  reload().then(() => /overview|problems|queue/.test(tab) && refresh()).catch(() => {});
 }, EVERY_MS);
 
 load(() => reload().then(go, (error) => {

@@ -1,0 +1,25 @@
+/** Download: at once in the format that was used last, or as chosen. */
+import { $, $$ } from "../core/all.js";
+
+const panel = $("#dl");
+const form = $("form", panel);
+const shown = (on) => {
+  panel.hidden = !on;
+  for (const el of $$("[data-dl]")) el.ariaExpanded = on;
+};
+
+const named = () => { $("#dl-as").textContent = $("input:checked + span", form).firstChild.data; };
+
+form.format.value = localStorage.cyFormat ?? form.format.value;
+if (!$("input[name=format]:checked", form)) form.format.value = "jsonl"; // a format that is gone
+named();
+form.onchange = named;
+form.onsubmit = () => { localStorage.cyFormat = form.format.value; };
+for (const el of $$("[data-dl]")) el.onclick = () => (panel.hidden ? begin() : shown(false));
+$("#save-pages").onclick = () => form.requestSubmit();
+
+/** Open the choice. */
+export function begin() {
+  shown(true);
+  $("input:checked", form).focus();
+}

@@ -1,0 +1,144 @@
+/** What the page of a job says first: the answer, why it is so, and what the rest would cost. */
+import { at, bytes, cap, counted, dur, int, pct } from "../core/all.js";
+
+const LIMITS = {
+  pages: { used: "pages", name: "page", say: (n) => counted(n, "page") },
+  duration_s: { used: "elapsed_s", name: "time", say: dur },
+  bytes: { used: "bytes", name: "data", say: bytes },
+  errors: { used: "failed", name: "error", say: (n) => counted(n, "failed URL") },
+};
+export const STATES = { pending: "Waiting", running: "Running", paused: "Paused", completed: "Completed", stopped: "Stopped early", failed: "Failed", cancelled: "Cancelled" };
+const FROM = {
+  job: "set by this job",
+  robots: "asked by robots.txt",
+  rule: "set for this host by an admin",
+  others: "set by another job",
+};
+const BOUND = 0.5; // of the rate that the delays allow: from there on they are what slows it down
+
+/** What *urls* more would cost at the pace seen: [seconds, bytes]; nothing was seen: null. */
+function cost({ done, elapsed_s, bytes: got }, urls) {
+  return done && elapsed_s ? [(urls * elapsed_s) / done, (urls * got) / done] : null;
+}
+
+/** The same in words: "About 45m and 230 MB". */
+export function costs(job, urls) {
+  const told = cost(job, urls);
+  return told && `about ${dur(told[0])} and ${bytes(told[1])}`;
+}
+
+/** The delay of a *host*, and what sets it. */
+export function delay({ delay_s, delay_from }, job) {
+  if (!delay_s) return "no delay between requests";
+  const other = delay_from === "job" && delay_s > job.delay_s;
+  const long = delay_s < 1 ? `${int(delay_s * 1000)} ms` : dur(delay_s);
+  return `every ${long}, ${other ? FROM.others : FROM[delay_from]}`;
+}
+
+/** Until when a *host* is not asked, and why; nothing if it is. */
+export function held({ state, held_until, refusals, rule }, now = Date.now()) {
+  if (state !== "open") return [`is ${state} by an admin`, rule?.note].filter(Boolean).join(": ");
+  if (!(Date.parse(held_until) > now)) return "";
+  return `waits until ${at(held_until)}, backoff after ${counted(refusals || 1, "refusal")} (429 or 503)`;
+}
+
+/** Why it is not faster. */
+function slow({ rate, waits_for, why, eta_confidence, eta_limit, eta_unknown, ...job }, hosts) {
+  if (waits_for.length) return cap(why);
+  const busy = hosts.filter(({ waiting, in_flight }) => waiting || in_flight);
+  const shut = busy.filter((host) => held(host));
+  if (shut.length > 1) return `${shut.length} hosts are not asked now: see Pace.`;
+  if (shut.length) return `${shut[0].host} ${held(shut[0])}.`;
+  const allowed = busy.reduce((sum, { delay_s }) => sum + (delay_s ? 1 / delay_s : Infinity), 0);
+  if (busy.length && rate >= BOUND * allowed) {
+    const which = busy.length > 1 ? `${busy.length} hosts: see Pace` : `${busy[0].host}: ${delay(busy[0], job)}`;
+    return `Its pace is the delay at ${which}.`;
+  }
+  if (eta_unknown) return cap(eta_unknown);
+  if (eta_limit) return `It will stop at its ${eta_limit === "duration" ? "time" : eta_limit.replace(/s$/, "")} limit.`;
+  return eta_confidence === "high" ? "" : "Still finding new URLs, so the time left is a range.";
+}
+
+/** The limit that is nearest. */
+function nearest({ limits, ...job }) {
+  const [first] = Object.entries(LIMITS)
+    .filter(([name]) => limits[name])
+    .map(([name, { used, say }]) => [job[used] / limits[name], say(limits[name])])
+    .sort(([a], [b]) => b - a);
+  return first ? `Nearest limit: ${first[1]}, ${pct(first[0])} used` : "No limit";
+}
+
+/** When it will end. */
+export function ends({ limits }) {
+  const said = Object.keys(LIMITS).filter((name) => limits[name]).map((name) => LIMITS[name].say(limits[name]));
+  return ["Ends when the queue is empty", said.length && `or at ${said.join(", ")}`].filter(Boolean).join(", ");
+}
+
+/** How a limit that ended a job is called in its spec, by the reason of its state. */
+const ENDING = { limit_pages: "pages", limit_bytes: "bytes", limit_duration: "duration_s", limit_errors: "errors" };
+
+function stopping({ state_reason, limits }, left) {
+  const name = ENDING[state_reason];
+  const { name: called, say } = LIMITS[name];
+  const most = limits[name] ? ` of ${say(limits[name])}` : ""; // it may have been raised since
+  return `It reached its ${called} limit${most}. ${counted(left, "URL")} in the queue ${left === 1 ? "was" : "were"} never fetched.`;
+}
+
+const LEADS = {
+  pending: ({ waits_for }) => (waits_for[0]?.position === 1 ? "Next in the queue" : "Waiting to start"),
+  paused: (_, way) => `Paused at ${way}`,
+  cancelled: (_, way) => `Cancelled at ${way}`,
+  failed: ({ state_reason }, way) => `Failed: ${(state_reason ?? "").replaceAll("_", " ")}, ${way}`,
+  completed: ({ done, found }, way) => (done < found ? way : `All ${counted(found, "URL")} found are fetched`),
+};
+
+const WHYS = {
+  pending: ({ why, detail }) => cap(why || detail || ""),
+  paused: ({ reason, stops_at }) => [cap(reason || ""), stops_at && `It is cancelled by itself in ${dur((Date.parse(stops_at) - Date.now()) / 1000)} if nobody resumes it.`].filter((text) => text && text !== "–").join(". "),
+  cancelled: ({ detail }) => detail ?? "",
+  failed: ({ detail }) => detail ?? "",
+  completed: () => "",
+};
+
+/** What is said of *job*, of which *hosts* are crawled now. */
+export function told(job, hosts = []) {
+  const { state, shown, done, found, failed, ended_at, eta_p90_s } = job;
+  const left = Math.max(0, found - done);
+  const way = `${int(done)} of ${int(found)} found`;
+  const runs = state === "running";
+  const lead = shown === "stopped" || runs ? way : LEADS[state](job, way);
+  const flight = hosts.reduce((sum, { in_flight }) => sum + in_flight, 0);
+  const price = ended_at && left ? costs(job, left) : "";
+  return {
+    state: shown === "stopped" ? job.outcome.split(":")[0] : STATES[state],
+    lead,
+    why: shown === "stopped" ? stopping(job, left) : runs ? slow(job, hosts) : WHYS[state](job),
+    left: runs && job.eta_p10_s != null ? `${job.eta} left` : "",
+    by: eta_p90_s == null ? "" : `likely done by ${at(Date.now() + eta_p90_s * 1000)}`,
+    ok: `${int(Math.max(0, done - failed))} fetched`,
+    failed: `${int(failed)} failed`,
+    rest: ended_at ? `${int(left)} never fetched` : `${int(left)} in the queue`,
+    queue: ended_at ? "Never fetched" : "Queue",
+    limit: price ? `${cap(price)} more to fetch the rest` : ended_at ? "" : nearest(job),
+    rate: runs ? job.rate : done / job.elapsed_s || 0,
+    ran: ended_at ? "Ran for" : "Running for",
+    flight,
+    slots: hosts.reduce((sum, { at_once }) => sum + at_once, 0),
+    latency: job.latency_ms,
+    pages: int(job.pages),
+    found: int(found),
+    priority: job.priority !== "normal",
+    retry: state === "failed" && job.again,
+    keep: `Its ${counted(job.pages, "page")} can be read and downloaded. ${counted(left, "URL")} in the queue ${left === 1 ? "is" : "are"} not fetched unless you resume it.`,
+    discard: `Its ${counted(job.pages, "page")} and all that is known of ${counted(found, "URL")} go for good.`,
+  };
+}
+
+/** What raising the limits to *wanted* would cost, as far as is known. */
+export function raised(job, wanted) {
+  const left = Math.max(0, job.found - job.done);
+  const all = `${counted(left, "URL")} in the queue: ${costs(job, left) ?? "how long is not known"} to fetch them at the pace seen; more may be found.`;
+  const room = wanted.pages == null ? null : wanted.pages - job.pages;
+  if (!(room > 0) || room >= left) return all;
+  return `${all} ${counted(room, "page")} more: ${costs(job, room)}.`;
+}
