@@ -33,9 +33,9 @@ async def test_the_latest_pages_move_and_hold_still_under_the_pointer(stage: Sta
         await page.mouse.move(0, 0)
         await expect(rows.first).to_contain_text("/new/3")
         await rows.first.get_by_role("link").click()
-        await expect(page.locator("#preview")).to_contain_text("new/3")
+        await expect(page.get_by_role("heading", level=1)).to_contain_text("new/3")
 
-        await page.keyboard.press("Escape")
+        await page.go_back()
         await tab(page, "Overview").click()
         await stage.ask("POST", f"/jobs/{crawl.id}/cancel")
         await expect(log).to_be_hidden()

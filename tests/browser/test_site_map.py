@@ -39,7 +39,9 @@ async def test_folders_are_areas_and_rows_that_lead_into_them_and_to_their_pages
         await page.locator(".cell", has_text=HOST).click()
         await expect(page).to_have_url(f"{stage.base}/jobs/{job}/map?under={HOST}%2F")
         await expect(rows).to_have_count(4)
-        await expect(rows.nth(0)).to_contain_text("guide/ all fetched 12 0 0", use_inner_text=True)
+        await expect(rows.nth(0)).to_contain_text(
+            "guide/ all fetched 12 12 0 0", use_inner_text=True
+        )
         await expect(rows.nth(1)).to_contain_text("50% fetched")
         await expect(rows.nth(2)).to_contain_text("never fetched")
         await expect(rows.nth(3)).to_contain_text("<b>&/")

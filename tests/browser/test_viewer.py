@@ -1,6 +1,7 @@
 """The viewer of a page: reader, parts, links, changes, the pages beside it; and its Markdown."""
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from crawlyard.engine.urls import packed_fingerprints
 from tests.browser.crawls import LEASE, begun
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage
+from tests.browser.test_changes import two_runs
 from tests.builders import a_batch, a_target, done, failed
 
 HOST = "docs.example.org"
@@ -132,7 +134,7 @@ async def test_what_is_kept_of_a_page_is_a_tab_each(stage: Stage) -> None:
         await expect(own).to_have_count(3)
         await expect(own.nth(1)).to_contain_text("404 broken")
         await expect(own.nth(1)).to_contain_text("nofollow")
-        await expect(own.nth(2)).to_contain_text("not known")
+        await expect(own.nth(2)).to_contain_text("not in this crawl")
         await page.get_by_role("tab", name="Changes").click()
         await expect(page.get_by_role("tabpanel")).to_contain_text("Only runs of a schedule")
         await expect(page).to_have_title(f"{HOSTILE} · Crawlyard")
@@ -173,6 +175,18 @@ async def test_the_pages_beside_one_are_those_of_the_list_that_it_was_opened_fro
         await expect(page.get_by_text("answered 404")).to_be_visible()
         await page.goto(f"/jobs/{job}/pages/{2**40}")
         await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+
+
+async def test_what_changed_since_the_run_before_is_a_tab(stage: Stage) -> None:
+    _, first, second = await two_runs(stage, "Read nightly")
+    [found] = (await stage.ask("GET", f"/jobs/{second}/pages?q=install"))["items"]
+    async with stage.page(f"/jobs/{second}/pages/{found['id']}#changes") as page:
+        diff = page.get_by_role("region", name="What changed in the text")
+        await expect(diff.locator("del")).to_have_text(["1 "])
+        await expect(diff.locator("ins")).to_have_text(["2 "])
+        before = page.get_by_role("link", name="the run before")
+        await expect(before).to_have_attribute("href", re.compile(f"/jobs/{first}/pages/\\d+"))
+        assert await page.locator("#main img").count() == 0
 
 
 @pytest.mark.parametrize("dark", [False, True])

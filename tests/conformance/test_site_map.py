@@ -80,6 +80,21 @@ async def test_small_folders_are_added_up_and_an_unknown_place_is_empty(store: S
         assert (nothing.folders, nothing.unlisted, nothing.total) == ((), 0, a_folder(""))
 
 
+async def test_a_job_is_counted_alone_however_many_urls_of_others_lie_in_between(
+    store: Store,
+) -> None:
+    claim, other = await claimed(store), await claimed(store)
+    first, last = a_target("a/first"), a_target("a/last")
+    many = [a_target(f"a/{n}") for n in range(40)]
+    await recorded(store, claim.lease, a_batch([first]))
+    await recorded(store, other.lease, a_batch(many))
+    await recorded(store, replace(claim.lease, seq=1), a_batch([last]))
+
+    for job, count in ((claim.job, 2), (other.job, 40)):
+        found = await store.site_map.folders(job.id, HOST, 10)
+        assert found.folders == (a_folder("a/", waiting=count),)
+
+
 async def test_pages_are_found_by_their_folder_whatever_the_scheme(store: Store) -> None:
     claim = await crawled(store)
     plain = replace(a_target("guide/plain"), url="http://example.com/guide/plain")

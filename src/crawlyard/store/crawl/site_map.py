@@ -24,6 +24,7 @@ _COUNTS = {
 _SPARSE = 4  # rows of all jobs for one of a job's own
 _SLASH: ColumnElement[str] = literal_column("'/'")
 _QUERY: ColumnElement[str] = literal_column("'?'")
+_SCHEME: ColumnElement[str] = literal_column("'://'")
 
 
 class SiteMapStore(StorePart):
@@ -80,24 +81,25 @@ def _own(conn: Connection, job_id: str) -> Sequence[ColumnElement[bool]]:
 
 def _folder_below(under: str) -> ColumnElement[str]:
     """Return the text of a URL's place from *under* to the next slash, with it; without, none."""
-    below = func.substr(place_of(frontier.c.url), len(under) + 1)
-    query = Place(_QUERY, below)
-    path = case((query > 0, func.substr(below, 1, query - 1)), else_=below)
-    return func.substr(path, 1, Place(_SLASH, path))
+    url = frontier.c.url
+    below = func.substr(url, _begin(url) + len(under))
+    slash, query = Place(_SLASH, below), Place(_QUERY, below)
+    is_in_query = (query > 0) & (query < slash)
+    return case((is_in_query, ""), else_=func.substr(below, 1, slash))
 
 
 _NOTHING = Folder(name="", **dict.fromkeys(_COUNTS, 0))
 
 
-def place_of(url: ColumnElement[str]) -> ColumnElement[str]:
-    """Return the place of a URL: what follows its scheme."""
-    return func.substr(url, Place(literal_column("'://'"), url) + 3)
-
-
 def is_under(url: ColumnElement[str], under: str) -> ColumnElement[bool]:
-    """Return the condition for URLs whose place begins with *under*, exactly so."""
+    """Return the condition for URLs that begin with *under* after their scheme, exactly so."""
     # no LIKE: on SQLite it takes upper case for lower case
-    return func.substr(place_of(url), 1, len(under)) == under
+    return func.substr(url, _begin(url), len(under)) == under
+
+
+def _begin(url: ColumnElement[str]) -> ColumnElement[int]:
+    """Return where the place of a URL begins: behind its scheme."""
+    return Place(_SCHEME, url) + 3
 
 
 def _folder(row: Row[Any], name: str, prefix: str = "") -> Folder:

@@ -38,11 +38,11 @@ export async function siteMap(path, { ended_at }) {
 }
 
 function row(folder) {
-  const cell = (count, more = "") => h(`td.num${more}`, { role: "cell" }, int(folder[count]));
+  const numbers = COUNTS.map((count) => h("td.num.w700", { role: "cell" }, int(folder[count])));
   return h("tr", { role: "row" },
     h("td.wide.mono", { role: "cell" }, folder.into ? h("a.main", { href: folder.into, data: { tab: "map" } }, folder.name) : folder.name),
     h("td", { role: "cell" }, h("span.key", {}, h(`span.c-${folder.is}`, {}, h(folder.is === "failed" ? "i.hatched" : "i", { "aria-hidden": "true" }), folder.said))),
-    cell("fetched"), cell("failed"), cell("waiting"), cell("redirected", ".w700"), cell("skipped", ".w700"),
+    h("td.num", { role: "cell" }, int(folder.size)), numbers,
     h("td", { role: "cell" }, h("a", { href: folder.list, "aria-label": `Pages: ${folder.name}` }, "Pages")));
 }
 

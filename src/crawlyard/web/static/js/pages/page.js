@@ -1,5 +1,5 @@
 /** A page of a job: what it says, what is kept of it, its links, what changed, and those beside it in its list. */
-import { $, $$, Problem, act, bind, cap, clip, complain, copy, counted, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
+import { $, $$, Problem, act, bind, clip, complain, copy, counted, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
 import { attribute, lead, told } from "../parts/links.js";
 import { markdown } from "../parts/markdown.js";
@@ -103,13 +103,14 @@ const PANELS = {
 
 class Links extends Table {
   constructor(way, url, at) {
-    const view = (link) => ({ ...link, ...(way === "in" ? { said: link.kind === "a" ? "" : cap(link.kind), is: "" } : told(link)) });
+    const view = (link) => ({ ...link, ...told(link) });
     const dress = (tr, link) => {
       const a = $("a", tr);
       attribute(a, lead(of, link[url], link[at]));
       write(a, link[url]);
+      write($(".words", tr), link.text && `“${link.text}”`);
     };
-    super({ root: $(`#links-${way}`), row: "linked", id: "place", view, dress });
+    super({ root: $(`#links-${way}`), row: `link-${way}`, id: "place", view, dress });
   }
 
   items(items) {

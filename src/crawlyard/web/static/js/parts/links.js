@@ -15,5 +15,5 @@ export function attribute(el, attributes) {
 export function told({ outcome, status }) {
   if (outcome === "fetched") return { said: String(status), is: "completed" };
   if (outcome === "failed") return { said: status ? `${status} broken` : "failed", is: "failed" };
-  return { said: { redirected: "redirects", waiting: "not fetched", skipped: "skipped", never_found: "not known" }[outcome], is: outcome };
+  return { said: { redirected: "redirects", waiting: "not fetched", skipped: "skipped", never_found: "not in this crawl" }[outcome], is: outcome };
 }

@@ -41,7 +41,7 @@ function job(item) {
   return place(title, `/jobs/${segment(id)}`, shown, [cap(shown), host].filter(Boolean).join(" · "));
 }
 const named = (kind) => ({ id, name }) => place(name, `/${kind}/${segment(id)}`, kind);
-const page = ({ id, job_id, title, url }) => place(title || url, `/jobs/${segment(job_id)}/pages?page=${segment(id)}`, "results", url);
+const page = ({ id, job_id, title, url }) => place(title || url, `/jobs/${segment(job_id)}/pages/${segment(id)}`, "results", url);
 
 /** What the API finds: each is asked by itself, and shown once it is there. */
 const SOURCES = [
