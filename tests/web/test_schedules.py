@@ -379,9 +379,7 @@ async def test_the_hours_of_a_calendar_are_of_one_schedule_or_of_all(rig: Rig) -
     assert sum(hour["runs"] for hour in both["hours"]) == 25
     assert max(hour["together"] for hour in both["hours"]) == 2
     assert both["hours"][0]["at"] == "2029-12-31T23:30:00Z"  # an hour there begins at half past
-    assert [(hour["at"], hour["runs"]) for hour in one["hours"]] == [
-        ("2029-12-31T23:30:00Z", 1)
-    ]
+    assert [(hour["at"], hour["runs"]) for hour in one["hours"]] == [("2029-12-31T23:30:00Z", 1)]
     assert (both["until"], both["whole"]) == ("2030-01-02T00:00:00Z", True)
     for wrong in ("zone", "schedule"):
         answer = await rig.get("schedules/calendar/hours", params=day | {wrong: "nowhere"})
