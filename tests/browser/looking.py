@@ -3,14 +3,16 @@
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Page
 
-_RULES = {
-    "runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"],
-    "resultTypes": ["violations"],
-}
+_RULES = {"resultTypes": ["violations"]}  # of all rules, those of good practice as well
+
+_UNFILLED = """() => [...document.querySelectorAll("main [data-f]:not(.n)")]
+    .filter((el) => !el.textContent.trim() && el.checkVisibility({ visibilityProperty: true }))
+    .filter((el) => el.parentElement.textContent.trim())
+    .map((el) => `${el.dataset.f} in “${el.parentElement.textContent.trim().slice(0, 60)}”`)"""
 
 
 async def faults_of(page: Page) -> list[str]:
-    """Return what axe finds against WCAG 2.2 AA: rule, and the elements that break it.
+    """Return what axe finds, against WCAG 2.2 AA and good practice: rule, and what breaks it.
 
     The page's context must bypass the policy (``bypass_csp=True``), which refuses axe.
     """
@@ -27,3 +29,9 @@ async def overflow_of(page: Page) -> int:
         "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
     return max(0, width)  # less: the page is narrower, and has room for a scroll bar
+
+
+async def unfilled_in(page: Page) -> list[str]:
+    """Return the fields that are seen without their data, each with the words around it."""
+    found: list[str] = await page.evaluate(_UNFILLED)
+    return found

@@ -1,6 +1,5 @@
 """The tabs of a job's page: pages, errors, log, events, configuration and results."""
 
-
 from playwright.async_api import expect
 
 from crawlyard.core.jobs.job_log import Level, LogLine

@@ -1,13 +1,21 @@
-"""The pages that are lists and forms, by the keyboard alone."""
+"""The pages that are lists and forms, and a whole session, by the keyboard alone."""
+
+import json
+import re
+from pathlib import Path
 
 import pytest
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, expect
 
+from crawlyard.demo.server import SiteServer
 from tests.browser.job_page import crawled
-from tests.browser.rig import Stage
+from tests.browser.rig import Stage, a_stage
+from tests.site import GraphSite
 
 MOST_TABS = 80
 SPEC = {"urls": ["https://docs.example.org/"]}
+WIDE_SITE = GraphSite({"/": [f"/{n}" for n in range(99)], **{f"/{n}": [] for n in range(99)}})
+MOST_PAGES = 12
 
 
 async def reach(page: Page, wanted: Locator) -> None:
@@ -23,6 +31,7 @@ async def reach(page: Page, wanted: Locator) -> None:
 async def test_rows_are_found_walked_and_opened_by_keys(stage: Stage, path: str) -> None:
     await crawled(stage)
     await stage.ask("POST", "/templates", {"name": f"for {path[1:]}", "spec": SPEC})
+    headings = {"/results": "Pages", "/events": "Activity", "/templates": "Templates"}
     async with stage.page(path) as page:
         links = page.locator("tbody tr td a").first
         await expect(links).to_be_visible()
@@ -32,7 +41,7 @@ async def test_rows_are_found_walked_and_opened_by_keys(stage: Stage, path: str)
         await page.keyboard.press("j")
         await expect(page.locator("tr.cur a").first).to_be_focused()
         await page.keyboard.press("Enter")
-        await expect(page.get_by_role("heading", level=1)).not_to_have_text(path[1:].title())
+        await expect(page.get_by_role("heading", level=1)).not_to_have_text(headings[path])
 
 
 async def test_a_token_is_made_by_keys(stage: Stage) -> None:
@@ -63,7 +72,7 @@ async def test_a_page_is_gone_to_and_the_keys_are_shown_and_switched_off(stage: 
         await expect(keys).to_be_visible()
         await page.keyboard.press("Escape")
         await page.keyboard.press("g")
-        await page.keyboard.press("e")
+        await page.keyboard.press("a")
         await page.wait_for_url(f"{stage.base}/events")
         await page.keyboard.press("?")
         await reach(page, keys.get_by_label("Keys are on"))
@@ -71,3 +80,50 @@ async def test_a_page_is_gone_to_and_the_keys_are_shown_and_switched_off(stage: 
         await page.keyboard.press("Escape")
         await page.keyboard.press("?")
         await expect(keys).to_be_hidden()
+
+
+async def pick(page: Page, words: str, name: str) -> None:
+    """Find something in the command palette, and choose it."""
+    await page.keyboard.press("Control+k")
+    await page.keyboard.type(words)
+    await expect(page.locator("[role=option][aria-selected=true]")).to_contain_text(name)
+    await page.keyboard.press("Enter")
+
+
+async def test_a_crawl_is_begun_watched_paused_bounded_and_downloaded_by_keys(
+    browser: Browser, tmp_path: Path
+) -> None:
+    works = ("worker",)
+    async with SiteServer(WIDE_SITE) as site, a_stage(tmp_path, browser, works=works) as stage:
+        await stage.ask("PUT", "/settings/grants", {"private": True})
+        spec = {"urls": [site.url], "allow_private": True, "delay_s": 0.2}
+        await stage.ask("POST", "/templates", {"name": "a slow site", "spec": spec})
+        async with stage.page("/") as page:
+            await pick(page, "slow", "a slow site")
+            await expect(page.get_by_role("heading", level=1)).to_have_text("a slow site")
+            await pick(page, "run", "Run")
+            await expect(page.get_by_label("From")).not_to_have_value("")
+            await reach(page, page.get_by_role("button", name="Start crawl"))
+            await page.keyboard.press("Enter")
+
+            fetched = page.locator("nav [data-tab=pages] .n")
+            await expect(fetched).to_have_text(re.compile("[1-9]"))
+            await page.keyboard.press("p")
+            await expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+            await pick(page, "limits", "Limits…")
+            await reach(page, page.get_by_role("dialog").get_by_label("Pages"))
+            await page.keyboard.type(str(MOST_PAGES))
+            await page.keyboard.press("Enter")
+            await expect(page.get_by_role("dialog")).to_have_count(0)
+            await page.keyboard.press("p")
+            await expect(page.get_by_text("page limit").first).to_be_visible()
+
+            await pick(page, "download", "Download")
+            form = page.locator("form.export")
+            await reach(page, form.get_by_role("button", name="Download"))
+            async with page.expect_download() as saved:
+                await page.keyboard.press("Enter")
+            lines = (await (await saved.value).path()).read_text("utf-8").splitlines()
+            assert len(lines) >= MOST_PAGES
+            assert all(json.loads(line)["url"].startswith(site.url) for line in lines)

@@ -40,7 +40,7 @@ async def test_without_a_worker_the_page_says_what_that_means(stage: Stage) -> N
 async def test_events_are_told_as_they_happen_and_filtered(stage: Stage) -> None:
     name = "<img src=x onerror=alert(1)>"
     async with stage.page("/events") as page:
-        events = page.get_by_role("table", name="Events")
+        events = page.get_by_role("table", name="Activity")
         job = await stage.job(name=name)
         row = events.get_by_role("row").filter(has_text=job["id"][-8:])
         await expect(row).to_contain_text("Job created")
@@ -62,7 +62,7 @@ async def test_events_are_told_as_they_happen_and_filtered(stage: Stage) -> None
 async def test_events_that_are_not_followed_stay_as_they_are(stage: Stage) -> None:
     await stage.job()
     async with stage.page("/events") as page:
-        events = page.get_by_role("table", name="Events")
+        events = page.get_by_role("table", name="Activity")
         await expect(events).to_contain_text("Job created")
         await page.get_by_label("Live").uncheck()
         before = await events.inner_text()

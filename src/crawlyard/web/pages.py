@@ -139,6 +139,7 @@ PAGES = (
         ("/jobs/{job}?expand=schedule",),
     ),
     Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
+    Page("/results", "results", "Pages", "Pages"),
     Page(
         "/schedules",
         "schedules",
@@ -152,19 +153,20 @@ PAGES = (
     Page("/templates", "templates", "Templates", "Templates"),
     Page("/templates/new", "template", "Templates", "New template"),
     Page("/templates/{template}", "template", "Templates", "Template"),
-    Page("/results", "results", "Results", "Results"),
-    Page("/workers", "workers", "Workers", "Workers and hosts"),
-    Page("/events", "events", "Events", "Events"),
+    Page("/workers", "workers", "Workers and hosts", "Workers and hosts"),
+    Page("/events", "events", "Activity", "Activity"),
     Page("/settings", "settings", "Settings", "Settings"),
     Page("/settings/{section}", "settings", "Settings", "Settings"),
 )
 """All pages for those who have signed in; of two that fit, the first."""
 
 SIGN_IN = Page("/signin", "signin", "", "Sign in")
+_FIRST = {page.nav: page for page in reversed(PAGES)}
 _NAV = tuple(
-    {"name": name, "href": "/" if name == "Overview" else f"/{name.lower()}"}
+    {"name": name, "href": _FIRST[name].path, "icon": _FIRST[name].module}
     for name in dict.fromkeys(page.nav for page in PAGES)
 )
+"""What the navigation leads to: of each name in it, the first page."""
 
 _shells = Environment(
     loader=PackageLoader("crawlyard.web"),

@@ -27,6 +27,9 @@ export function svg(tag, attributes, ...children) {
   return el;
 }
 
+/** One of icons.html, which says nothing: what is beside it does. */
+export const icon = (name) => svg("svg", { class: "i", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
+
 /** Write *text* only where it differs: an unchanged cell costs no layout. */
 export function write(el, text) {
   const node = el.firstChild;
@@ -78,14 +81,22 @@ const BINDINGS = {
  */
 export function bind(root) {
   const cells = [];
+  let waits = true;
   for (const [name, make] of Object.entries(BINDINGS))
     for (const el of $$(`[data-${name}]`, root)) cells.push([...make(el, el.dataset[name]), undefined]);
   return (item) => {
+    if (waits) waits = unveil(root);
     for (const cell of cells) {
       const value = cell[0](item);
       if (value !== cell[2]) cell[1]((cell[2] = value));
     }
   };
+}
+
+/** Show what waited in *root* for its first data (data-wait). */
+export function unveil(root) {
+  for (const el of [root, ...$$("[data-wait]", root)]) el.removeAttribute?.("data-wait");
+  return false;
 }
 
 /** Fill *root* once. */

@@ -1,5 +1,5 @@
 /** What every page has: keys, theme, the badge, dialogs, toasts, and what the user may do. */
-import { $, $$, copy, h, write } from "./dom.js";
+import { $, $$, copy, h, icon, write } from "./dom.js";
 import { Problem, post } from "./api.js";
 import * as fmt from "./fmt.js";
 import { read } from "./form.js";
@@ -34,7 +34,7 @@ export function lock(root = document) {
  * leaving. Time does not run while the pointer or the focus is on it.
  */
 export function toast(text, { bad = false, undo } = {}) {
-  const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, "×");
+  const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("x"));
   const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, undo).then(() => el.remove()) }, "Undo");
   const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), back, close);
   $("#toasts").append(el);
@@ -111,13 +111,24 @@ let going = 0;
 /** Bind keys of this page: {p: work}; off while the user types, or has switched keys off. */
 export const keys = (map) => Object.entries(map).forEach(([key, work]) => bound.set(key, work));
 keys({
-  "/": () => ($("main [type=search]") ?? $("#q")).focus(),
+  "/": () => ($("main [type=search]") ? $("main [type=search]").focus() : palette()),
   "?": () => $("#help").showModal(),
   n: () => $("#new").click(),
   g: () => { going = Date.now(); },
 });
 
+async function palette() {
+  drawer(false);
+  const { open } = await import("../parts/palette.js");
+  open();
+}
+for (const el of $$("[data-palette]")) el.onclick = palette;
+
 addEventListener("keydown", (event) => {
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    return palette();
+  }
   const typing = event.target.closest("input:not([type=checkbox]), textarea, select, dialog[open]");
   if (event.key === "Escape" && event.target.matches("[type=search]")) event.target.blur();
   if (typing || event.ctrlKey || event.metaKey || event.altKey || localStorage.cyKeys === "off") return;
@@ -155,7 +166,7 @@ let since = 0;
 
 function badge(is) {
   const el = $("#live");
-  if (el.dataset.is !== is) el.dataset.is = is;
+  if (el.dataset.is !== is) el.dataset.is = $("#more").dataset.is = is;
   write($("span", el), is === "offline" ? `Offline, as of ${fmt.time(since)}` : SAID[is]);
   document.body.classList.toggle("stale", is === "offline" || is === "out");
 }
@@ -178,12 +189,44 @@ async function signedOut() {
 
 // --- the frame around the page
 
+const RECENT = `cyRecent:${user.id}`;
+const MOST_RECENT = 6;
+
+/** What the user has been to, the last first; with a *place* ({name, href, sign}), that, too. */
+export function recent(place) {
+  const old = JSON.parse(localStorage[RECENT] ?? "[]");
+  if (!place) return old;
+  localStorage[RECENT] = JSON.stringify([place, ...old.filter(({ href }) => href !== place.href)].slice(0, MOST_RECENT));
+}
+
+const here = $("#here");
+/** The page of a job or the like has its name as title: the bar says it, too. */
+function titled() {
+  const [name] = document.title.split(" · ");
+  if (name === here.textContent) return;
+  write(here, name);
+  recent({ name, href: location.pathname, sign: $("[aria-current=page] use").getAttribute("href").slice(3) });
+}
+if (here) new MutationObserver(titled).observe($("title"), { childList: true });
+
 on("counts", (counts) => write($("#n-jobs"), fmt.int(counts.running + counts.pending)));
 on("workers", ({ workers }) => write($("#n-workers"), fmt.int(workers.filter((w) => w.alive).length)));
 
-$("#menu").onclick = () => document.body.classList.toggle("drawer");
+const drawn = () => document.body.classList.contains("drawer");
+
+/** On a phone, the rail is a drawer: a click elsewhere closes it, and Escape. */
+function drawer(open) {
+  if (open === drawn()) return;
+  document.body.classList.toggle("drawer", open);
+  $("#more").ariaExpanded = open;
+  (open ? $("#side a") : $("#more")).focus();
+}
+$("#more").onclick = () => drawer(!drawn());
+addEventListener("click", ({ target }) => target.closest("#side, #more") || drawer(false));
+addEventListener("keydown", ({ key }) => key === "Escape" && drawer(false));
 $("#signout").onclick = (event) =>
   act(event.currentTarget, async () => {
+    localStorage.removeItem(RECENT);
     await post("/auth/logout");
     location.assign("/signin");
   });
@@ -192,9 +235,32 @@ $("#keys").onchange = (event) => { localStorage.cyKeys = event.target.checked ? 
 for (const el of $$("[data-close]")) el.onclick = () => el.closest("dialog").close();
 lock();
 
+const unloaded = new Map(); // what has never been loaded, and why not
+
+/** Say in the page what could not be loaded, with a button that tries again. */
+function failing() {
+  const [why] = unloaded.values();
+  $("#unloaded")?.remove();
+  document.body.classList.toggle("unloaded", unloaded.size > 0);
+  if (!why) return;
+  const retry = h("button.btn", { type: "button", onclick: () => act(retry, () => Promise.all([...unloaded.keys()].map((again) => again()))) }, "Retry");
+  $(".body").prepend(h("div.banner.bad", { id: "unloaded", role: "alert" }, h("span.grow", {}, h("b", {}, "This could not be loaded. "), why.message), retry));
+}
+
 /** Load something, and again whenever the stream says that something may have been missed. */
 export function load(work) {
-  const again = () => work().catch(complain);
+  let loaded = false;
+  const again = async () => {
+    try {
+      await work();
+      loaded = true;
+      if (unloaded.delete(again)) failing();
+    } catch (error) {
+      if (loaded || !(error instanceof Problem)) return complain(error);
+      unloaded.set(again, error);
+      failing();
+    }
+  };
   on("resync", again);
   return again();
 }

@@ -47,7 +47,7 @@ async function reload() {
 
 function nowhere() {
   thing.id = null;
-  $("#main").replaceChildren(copy("nowhere"));
+  $(".body").replaceChildren(copy("nowhere"));
 }
 
 // --- tabs
