@@ -341,7 +341,7 @@ async def test_a_backfill_lists_the_instants_first_and_submits_them_then(stage: 
         assert await total(stage, made) == 1
         await dialog.get_by_role("button", name=f"Submit {shown}").click()
         await expect(page.locator("#toasts")).to_contain_text(f"{shown} jobs are on their way")
-        await expect(page.locator("#ledger")).to_contain_text("Caught up")
+        await expect(page.locator("#ledger")).to_contain_text("Backfill")
     assert await total(stage, made) == 1 + shown
 
 

@@ -1,5 +1,5 @@
 /** What changed from one run to another: how many pages of each kind, which, and what in the text of one. */
-import { $, $$, at, complain, copy, counted, get, h, host, int, keys, load, lock, pct, query, segment, svg, write } from "../core/all.js";
+import { $, $$, at, complain, copy, counted, get, h, host, icon, int, keys, load, lock, pct, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
 import { KINDS, MOST, shown, trend } from "../parts/schedules.js";
 
@@ -16,7 +16,6 @@ let page; // the one that is shown
 let asked = 0;
 
 const between = () => `/jobs/${segment(base)}/diff/${segment(id)}`;
-const icon = (name) => svg("svg", { class: "i", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
 const remember = () => history.replaceState(null, "", `${location.pathname}${query({ with: base, kind, page: page?.url })}`);
 const path = (url) => url.replace(/^https?:[/][/][^/]+/, "") || "/";
 

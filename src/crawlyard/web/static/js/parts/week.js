@@ -20,8 +20,8 @@ export function shades(most) {
 }
 
 /**
- * A week in *root*: of all schedules, or of *schedule*, before whose beginning (*begins*) nothing was. *told(hour)* is called
- * for the hour that the pointer or the keys are at: {from, to, said, runs, fates}.
+ * A week in *root*: of all schedules, or of its `schedule`, before whose beginning nothing was. *told(hour)* is called
+ * for the hour that the pointer or the keys are at: {from, to, is, said, label}; *range(text)* for the week that is shown.
  */
 export class Week {
   #cells;
@@ -87,15 +87,16 @@ export class Week {
     const steps = shades(Math.max(0, ...this.#hours.map(({ runs }) => runs)));
     this.#hours.forEach((hour, i) => {
       const was = worst(hour.fates);
+      const told = Object.entries(hour.fates).map(([is, n]) => `${int(n)} ${fate(is).toLowerCase()}`);
       const [end, cell] = [+hour.to, this.#cells[i]];
       if (end > horizon) Object.assign(hour, { is: "beyond", text: "", said: "not computed yet" });
       else if (hour.runs) {
         const clash = this.slots > 0 && hour.together > this.slots;
         const shade = steps.findLastIndex((step) => hour.runs >= step) + 1;
-        Object.assign(hour, { is: `next n${shade}${clash ? " clash" : ""}`, text: int(hour.runs), said: `${counted(hour.runs, "run")} planned${clash ? ", likely to wait for a slot" : ""}` });
+        Object.assign(hour, { is: `next n${shade}${clash ? " clash" : ""}`, text: int(hour.runs), said: [...told, `${counted(hour.runs, "run")} planned${clash ? ", likely to wait for a slot" : ""}`].join(", ") });
       } else if (was) {
         const many = sum(hour.fates);
-        Object.assign(hour, { is: `was c-${was}`, text: `${many > 1 ? int(many) : ""}${SIGNS[was] ?? ""}`, said: Object.entries(hour.fates).map(([is, n]) => `${int(n)} ${fate(is).toLowerCase()}`).join(", ") });
+        Object.assign(hour, { is: `was c-${was}`, text: `${many > 1 ? int(many) : ""}${SIGNS[was] ?? ""}`, said: told.join(", ") });
       } else if (hour.held) Object.assign(hour, { is: "held", text: "", said: `${counted(hour.held, "run")} of paused schedules` });
       else if (end <= begins) Object.assign(hour, { is: "before", text: "", said: "before its start" });
       else Object.assign(hour, { is: "none", text: "", said: +hour.from > now ? "no run" : "no run was due" });
