@@ -18,7 +18,7 @@ async def test_a_token_is_shown_once_and_revoked_for_good(stage: Stage) -> None:
     async with stage.page("/settings/tokens") as page:
         await page.get_by_label("Name").fill("import <b>")
         await page.get_by_label("What it is good for").fill("jobs:read results:read")
-        await page.get_by_role("button", name="Make the token").click()
+        await page.get_by_role("button", name="Create token").click()
         secret = await page.locator("#ask pre").inner_text()
         assert secret.startswith("cyt_")
         await page.get_by_role("button", name="Back").click()
@@ -38,7 +38,7 @@ async def test_what_a_token_may_not_be_good_for_is_said_at_its_field(stage: Stag
     async with stage.page("/settings/tokens") as page:
         await page.get_by_label("Name").fill("odd")
         await page.get_by_label("What it is good for").fill("jobs:steal")
-        await page.get_by_role("button", name="Make the token").click()
+        await page.get_by_role("button", name="Create token").click()
         scopes = page.get_by_label("What it is good for")
         await expect(scopes).to_have_attribute("aria-invalid", "true")
         await expect(page.locator(".error")).to_contain_text("jobs:steal")

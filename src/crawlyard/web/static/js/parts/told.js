@@ -85,7 +85,7 @@ async function send({ do: what, said, next, undo }, item, body) {
 /** Show a secret that no one can read again. */
 async function once(secret) {
   const fields = h("pre", {}, secret);
-  const yes = await ask({ title: "Copy it now: it is not shown again", verb: "Copy", fields });
+  const yes = await ask({ title: "Copy it now. You won’t see it again.", verb: "Copy", fields });
   if (yes) await clip(secret, "Secret");
 }
 
