@@ -45,7 +45,7 @@ MOST_RUNS = 500
 """The most runs in a response, latest first."""
 
 MOST_COURSES = 300
-"""The most jobs whose courses are added up: about 50 ms."""
+"""The most jobs whose courses are added up."""
 
 DEFAULT_SPAN = timedelta(days=1)
 HOURLY = timedelta(days=30)
