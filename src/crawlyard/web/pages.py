@@ -20,8 +20,10 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
+from crawlyard.core.templates.template import ParameterType
 from crawlyard.errors import NotFound, Unauthenticated
 from crawlyard.web.auth import proved, site_of
+from crawlyard.web.crawl_form import GROUPS, STARTS
 from crawlyard.web.live.sse import event_word
 from crawlyard.web.routes import OneMethod
 
@@ -124,12 +126,14 @@ class Page(Struct, frozen=True):
     title: str
     asks: tuple[str, ...] = ()  # of the API at once, before its script is there
     passes: tuple[str, ...] = ()  # parameters of its address that go with that
+    parts: tuple[str, ...] = ()  # style sheets that it shares with other pages
 
 
+_FORM = ("crawl",)
 PAGES = (
     Page("/", "overview", "Overview", "Overview", ("/workers", "/attention")),
     Page("/jobs", "jobs", "Jobs", "Jobs", ("/jobs",), ("q", "state", "limit")),
-    Page("/jobs/new", "new", "Jobs", "New crawl"),
+    Page("/jobs/new", "new", "Jobs", "New crawl", parts=_FORM),
     Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
     Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
     Page(
@@ -140,11 +144,11 @@ PAGES = (
         ("/schedules?expand=recent&limit=50",),
     ),
     Page("/schedules/calendar", "calendar", "Schedules", "Calendar"),
-    Page("/schedules/new", "schedule", "Schedules", "New schedule"),
-    Page("/schedules/{schedule}", "schedule", "Schedules", "Schedule"),
+    Page("/schedules/new", "schedule", "Schedules", "New schedule", parts=_FORM),
+    Page("/schedules/{schedule}", "schedule", "Schedules", "Schedule", parts=_FORM),
     Page("/templates", "templates", "Templates", "Templates"),
-    Page("/templates/new", "template", "Templates", "New template"),
-    Page("/templates/{template}", "template", "Templates", "Template"),
+    Page("/templates/new", "template", "Templates", "New template", parts=_FORM),
+    Page("/templates/{template}", "template", "Templates", "Template", parts=_FORM),
     Page("/results", "results", "Results", "Results"),
     Page("/workers", "workers", "Workers", "Workers and hosts"),
     Page("/events", "events", "Events", "Events"),
@@ -167,6 +171,8 @@ _shells = Environment(
     lstrip_blocks=True,
 )
 _shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
+_shells.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
+_shells.globals |= {"parameter_types": tuple(ParameterType)}
 
 
 def _shell(page: Page, request: Request, **more: Any) -> Response:
@@ -174,13 +180,17 @@ def _shell(page: Page, request: Request, **more: Any) -> Response:
     html = _shells.get_template(f"{page.module}.html").render(
         page=page,
         static=ROOT,
-        sheets=[path for path in ("app.css", f"css/{page.module}.css") if path in ASSETS],
+        sheets=[path for path in _sheets(page) if path in ASSETS],
         modules=modules_of(f"js/pages/{page.module}.js"),
         theme=theme if theme in _THEMES else "",
         nav=_NAV,
         **more,
     )
     return HTMLResponse(html, headers=_HEADERS)
+
+
+def _sheets(page: Page) -> tuple[str, ...]:
+    return ("app.css", *(f"css/{name}.css" for name in (*page.parts, page.module)))
 
 
 def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
