@@ -3,6 +3,7 @@
     CrawlyardError
     ├── Refused                 can never succeed as requested: change the request
     │   ├── Invalid             a value is invalid
+    │   │   └── NotPublic       an address that is neither public nor opened
     │   ├── NotFound            does not exist, or is not visible to you
     │   ├── Unauthenticated     the credentials are missing or invalid
     │   ├── Forbidden           you can see it, but not do this to it
@@ -52,6 +53,10 @@ class Invalid(Refused):
         self.field = field
         self.position = position
         self.message = message
+
+
+class NotPublic(Invalid):
+    """A URL has an address that is not public, and the job does not open it."""
 
 
 class NotFound(Refused):

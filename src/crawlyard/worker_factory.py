@@ -6,7 +6,7 @@ from itertools import chain
 
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.core.jobs.spec import check_worker_tags
+from crawlyard.core.jobs.worker_tags import check_worker_tags
 from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.extract.parse_pool import ParsePool

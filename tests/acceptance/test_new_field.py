@@ -14,7 +14,7 @@ SPEC = "crawlyard/core/jobs/spec.py"
 BEFORE = "    def __post_init__(self) -> None:\n        check_types(self)\n"
 FIELD = """    shoe_size: Annotated[
         Count,
-        about("of whoever asks", panel=Panel.PAGES, editable=True, least=1, most=60),
+        about("of whoever asks", panel=Panel.OUTPUT, editable=True, least=1, most=60),
     ] = 42
 
 """
@@ -60,6 +60,16 @@ from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.core.endpoint_schema import form_schema
 from crawlyard.core.answers.jobs.jobs import SpecOut
+from crawlyard.web.pages import PAGES, _shells
+
+PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
+
+def of_page(page):
+    about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
+    rest = dict.fromkeys(("sheets", "modules", "asks", "nav"), ()) | {"events": "", "actions": ""}
+    user = {"user": {"id": "", "role": ""}}
+    html = _shells.get_template(f"{page.module}.html").render(about | rest | user)
+    return html, PREFIXES[page.module]
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
 print(json.dumps({
@@ -69,6 +79,13 @@ print(json.dumps({
     "answered": SpecOut.of(spec).shoe_size,
     "editable": "shoe_size" in EDITABLE,
     "set": "shoe_size" in FIELDS,
+    "shown": {
+        page.path: f'name="{prefix}shoe_size" data-as="quantity" data-label="Shoe size"' in html
+        and "Of whoever asks. 1 to 60." in html
+        for page in PAGES
+        if "crawl" in page.parts
+        for html, prefix in [of_page(page)]
+    },
 }))
 """
 
@@ -111,12 +128,22 @@ def test_a_new_field_is_read_stored_answered_and_can_be_set(source: Path) -> Non
             "type": ["integer", "string"],
             "minimum": 1,
             "maximum": 60,
-            "x-panel": "Pages",
+            "x-panel": "Output",
             "x-editable": True,
         },
         "answered": 43,
         "editable": True,
         "set": True,
+        "shown": dict.fromkeys(
+            (
+                "/jobs/new",
+                "/schedules/new",
+                "/schedules/{schedule}",
+                "/templates/new",
+                "/templates/{template}",
+            ),
+            True,
+        ),
     }
 
 

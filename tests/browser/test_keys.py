@@ -56,11 +56,11 @@ async def test_a_token_is_made_by_keys(stage: Stage) -> None:
 
 async def test_a_template_is_made_by_keys(stage: Stage) -> None:
     async with stage.page("/templates/new") as page:
-        await reach(page, page.get_by_label("Name"))
+        await reach(page, page.get_by_label("Name", exact=True))
         await page.keyboard.type("typed")
-        await reach(page, page.get_by_label("Spec, as JSON"))
-        await page.keyboard.insert_text('{"urls": ["https://docs.example.org/"]}')
-        await reach(page, page.get_by_role("button", name="Make the template"))
+        await reach(page, page.get_by_label("Start URLs"))
+        await page.keyboard.insert_text("docs.example.org")
+        await reach(page, page.get_by_role("button", name="Create template"))
         await page.keyboard.press("Enter")
         await expect(page.get_by_role("heading", level=1)).to_have_text("typed")
 

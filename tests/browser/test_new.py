@@ -9,11 +9,13 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
+from crawlyard.core.access.user import Role
 from crawlyard.demo.server import SiteServer
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 from tests.site import GraphSite, served_elsewhere
 
+STARTS = "What do you want to crawl?"
 SITE = GraphSite({"/": ["/a", "/b"], "/a": [], "/b": []})
 
 
@@ -29,48 +31,97 @@ async def granted(stage: Stage) -> None:
     await stage.ask("PUT", "/settings/grants", {"addresses": True, "private": True})
 
 
+async def unfolded(page: Page, group: str) -> None:
+    """Open a group of the form."""
+    await page.locator("summary").get_by_text(group, exact=True).click()
+
+
 async def opened(page: Page) -> None:
-    """Open what is folded, and the addresses of this machine."""
-    await page.get_by_text("Pace, what is kept, and more").click()
-    await page.get_by_label("Open private addresses").check()
+    """Open the addresses of this machine."""
+    await unfolded(page, "Access")
+    await page.get_by_label("Allow all private addresses").select_option("Yes")
 
 
-async def test_a_crawl_is_looked_at_and_tested_and_started(stage: Stage, site: str) -> None:
+async def test_a_crawl_is_estimated_when_asked_and_started(stage: Stage) -> None:
     await granted(stage)
-    async with stage.page("/jobs/new") as page:
+    async with served_elsewhere("--pages", "60") as site, stage.page("/jobs/new") as page:
+        asked: list[str] = []
+        page.on("request", lambda sent: asked.append(sent.url))
         await opened(page)
-        await page.get_by_label("Start URLs").fill(site)
+        await page.get_by_label(STARTS).fill(site)
         await page.get_by_label("Pages", exact=True).fill("20k")
-        await page.get_by_label("No URLs like these").fill("*/b")
-        await page.get_by_label("URLs, one a line").fill(f"{site}/a\n{site}/b")
-        await expect(page.locator("#limits")).to_contain_text("20,000 pages")
+        await page.get_by_label("Running time").fill("10s")
+        await page.get_by_label("Exclude URLs matching").fill("*/b")
+        await page.get_by_label("URLs to try").fill(f"{site}a\n{site}b")
+        scope = page.locator("summary").filter(has_text="Limits")
+        await expect(scope).to_contain_text("Pages: 20k · Running time: 10s")
+        assert not any("preview" in url for url in asked)  # no host is asked before
+
+        await page.get_by_role("button", name="Estimate").click()
+        await expect(page.locator("#seen .fig")).to_have_text("≈ 60 pages")
+        await expect(page.locator("#seen")).to_contain_text("30 s, data unknown · by the sitemaps")
+        meters = page.locator(".meter")
+        await expect(meters.nth(0)).to_contain_text("60 of 20,000")
+        await expect(meters.nth(1)).to_contain_text("30 s of 10 s")
+        await expect(meters.nth(2)).to_contain_text("unknown")
+        await expect(page.locator("#seen")).to_contain_text("Yes: running time.")
         await expect(page.locator("#origins")).to_contain_text("Allows", ignore_case=True)
+        await expect(page.locator("#sitemaps-seen li")).to_contain_text("60 URLs")
         tested = page.locator("#tested li")
         await expect(tested.nth(0)).to_contain_text("in")
-        await expect(tested.nth(1)).to_contain_text("out")
         await expect(tested.nth(1)).to_contain_text("*/b")
+        await unfolded(page, "Job")
+        await page.get_by_label("Job name").fill("Sixty pages")
+        await expect(page.locator("#checked")).to_contain_text("estimate again")
 
-        await page.get_by_label("Name", exact=True).fill("Three pages")
         await page.get_by_role("button", name="Start crawl").click()
-        await expect(page.get_by_role("heading", level=1)).to_have_text("Three pages")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Sixty pages")
         job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
         assert (job["spec"]["limits"]["pages"], job["spec"]["exclude"]) == (20_000, ["*/b"])
 
 
-async def test_the_sitemaps_of_a_site_are_named_with_their_size(stage: Stage) -> None:
-    await granted(stage)
-    async with served_elsewhere("--pages", "60") as site, stage.page("/jobs/new") as page:
-        await opened(page)
-        await page.get_by_label("Start URLs").fill(site)
-        named = page.locator("#named li")
-        await expect(named).to_have_count(1)
-        await expect(named).to_contain_text("sitemap.xml")
-        await expect(named).to_contain_text("60 URLs")
+async def test_https_is_assumed_and_each_line_is_a_start_url(stage: Stage) -> None:
+    async with stage.page("/jobs/new") as page:
+        await page.get_by_label(STARTS).fill("docs.example.org")
+        await page.keyboard.press("Shift+Enter")
+        await page.keyboard.type("example.org/docs")
+        await page.keyboard.press("Enter")
+        await expect(page.locator("h1")).to_have_text("docs.example.org")
+        job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
+        assert job["spec"]["urls"] == ["https://docs.example.org", "https://example.org/docs"]
+
+
+async def test_a_private_address_is_opened_right_there_by_who_may(
+    browser: Browser, tmp_path: Path, site: str
+) -> None:
+    async with a_stage(tmp_path, browser) as stage:
+        await stage.user("mara", Role.ADMIN)
+        await stage.user("devi")
+        for by, whom in (("devi", "Ask mara."), ("mara", "You are an admin")):
+            async with stage.page("/jobs/new", by) as page:
+                await page.get_by_label(STARTS).fill(site)
+                await page.get_by_role("button", name="Start crawl").click()
+                refused = page.locator("#refused")
+                await expect(refused).to_contain_text("127.0.0.1 is loopback")
+                await expect(refused).to_contain_text(whom)
+                allow = page.get_by_role("button", name="for this crawl")
+                if by == "devi":
+                    await expect(allow).to_be_hidden()
+                    continue
+                await allow.click()
+                await page.get_by_role("button", name="Estimate").click()
+                await expect(page.locator("#origins")).to_contain_text("Allows", ignore_case=True)
+                await page.get_by_role("button", name="Start crawl").click()
+                await expect(page.get_by_label("How far it is")).to_be_visible()
+                job = await stage.ask("GET", f"/jobs/{page.url.rpartition('/')[2]}")
+        host = site.removeprefix("http://").strip("/")
+        assert (job["owner"], job["spec"]["allow_addresses"]) == ("mara", [host])
+        assert job["spec"]["allow_private"] is False
 
 
 async def test_what_cannot_be_is_said_at_its_field(stage: Stage) -> None:
     async with stage.page("/jobs/new") as page:
-        await page.get_by_label("Start URLs").fill("ftp://example.org/")
+        await page.get_by_label(STARTS).fill("ftp://example.org/")
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.locator("#urls")).to_have_attribute("aria-invalid", "true")
         await expect(page.locator("#urls ~ .error")).to_contain_text("ftp://example.org/")
@@ -81,15 +132,16 @@ async def test_the_command_that_is_copied_makes_the_same_job(stage: Stage) -> No
         page = await context.new_page()
         await page.route("**/api/v1/templates?*", lambda route: route.abort())
         await page.goto("/jobs/new?url=https://docs.example.org/a'b")
+        await unfolded(page, "Job")
         await page.get_by_label("Tags", exact=True).fill("docs nightly")
         await page.get_by_label("Running time").fill("2h")
-        await page.get_by_label("No URLs like these").fill("*/print/*\nre:[0-9]+ $")
-        await page.get_by_role("button", name="Copy as CLI").click()
+        await page.get_by_label("Exclude URLs matching").fill("*/print/*\nre:[0-9]+ $")
+        await page.get_by_role("button", name="Copy as command").click()
         said = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
         assert said == [
             *("crawlyard", "crawl", "-d", "https://docs.example.org/a'b"),
-            *("--tag", "docs", "--tag", "nightly"),
             *("--exclude", "*/print/*", "--exclude", "re:[0-9]+ $", "--max-duration", "2h"),
+            *("--tag", "docs", "--tag", "nightly"),
         ]
         await page.get_by_role("button", name="Copy as curl").click()
         curl = shlex.split(await page.evaluate("() => navigator.clipboard.readText()"))
@@ -105,8 +157,8 @@ async def test_a_template_asks_for_what_it_leaves_open(stage: Stage) -> None:
     asked = {"name": "docs <b>", "spec": spec, "parameters": places}
     made = await stage.ask("POST", "/templates", asked)
     async with stage.page(f"/jobs/new?template={made['id']}") as page:
-        await expect(page.get_by_label("From")).to_have_value(made["id"])
-        await expect(page.get_by_label("Start URLs")).to_be_hidden()
+        await expect(page.get_by_label("Template", exact=True)).to_have_value(made["id"])
+        await expect(page.get_by_label(STARTS)).to_be_hidden()
         await page.get_by_role("button", name="Start crawl").click()
         await expect(page.locator(".error")).to_contain_text("type url, got none")
         await page.locator("#params input").first.fill("https://docs.example.org/")
@@ -129,7 +181,8 @@ async def test_only_what_changed_since_an_earlier_job_is_fetched(
             await expect(page.locator("main .st").first).to_have_text("Completed", timeout=20_000)
         async with stage.page("/jobs/new") as page:
             await opened(page)
-            await page.get_by_label("Start URLs").fill(site)
+            await page.get_by_label(STARTS).fill(site)
+            await unfolded(page, "Recrawl")
             await page.get_by_label("Only what changed since").focus()
             offered = page.locator("#earlier option")
             await expect(offered).to_have_count(1)
@@ -153,7 +206,7 @@ async def test_what_is_asked_for_is_kept_as_a_template(stage: Stage) -> None:
         await page.get_by_role("button", name="Save", exact=True).click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("kept")
         kept = await stage.ask("GET", "/templates/kept")
-        assert kept["spec"] == {"urls": ["https://docs.example.org/"], "limits": {"pages": "50"}}
+        assert kept["spec"] == {"urls": ["https://docs.example.org/"], "limits": {"pages": 50}}
 
 
 async def test_a_first_crawl_is_started_by_the_keyboard_alone(
@@ -164,10 +217,10 @@ async def test_a_first_crawl_is_started_by_the_keyboard_alone(
         async with stage.page("/workers") as page:
             await page.keyboard.press("n")
             await page.wait_for_url(f"{stage.base}/jobs/new")
-            await expect(page.get_by_label("Start URLs")).to_be_focused()
+            await expect(page.get_by_label(STARTS)).to_be_focused()
             await page.keyboard.type(site)
-            await page.get_by_text("Pace, what is kept, and more").press("Enter")
-            await page.get_by_label("Open private addresses").press("Space")
+            await page.locator("summary").filter(has_text="Access").press("Enter")
+            await page.get_by_label("Allow all private addresses").press("y")
             await page.get_by_role("button", name="Start crawl").press("Enter")
             await expect(page.locator("main .st").first).to_have_text("Completed", timeout=20_000)
 
@@ -176,6 +229,8 @@ async def test_a_first_crawl_is_started_by_the_keyboard_alone(
 async def test_the_page_is_accessible_and_fits_a_phone(stage: Stage, dark: bool) -> None:
     async with stage.page("/jobs/new", dark=dark, bypass_csp=True, size=NARROW) as page:
         await expect(page.locator("#live")).to_have_attribute("data-is", "live")
-        await page.get_by_text("Pace, what is kept, and more").click()
+        await page.evaluate(
+            "document.querySelectorAll('details').forEach((el) => { el.open = true; })"
+        )
         assert await faults_of(page) == []
         assert await overflow_of(page) == 0

@@ -45,6 +45,11 @@ async def tab_to(page: Page, field: str) -> None:
     raise AssertionError(f"the Tab key does not come to {field}")
 
 
+async def unfolded(page: Page, group: str) -> None:
+    """Open a group of the form, or close it."""
+    await page.locator("summary").get_by_text(group, exact=True).click()
+
+
 async def save(page: Page) -> None:
     await page.get_by_role("button", name="Save").click()
 
@@ -60,14 +65,14 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
             await keys.press("Enter")
             await page.wait_for_url("**/schedules/new")
             await expect(page.get_by_label("Time zone")).to_have_value("Europe/Berlin")
-            await page.get_by_label("Name").focus()
+            await page.get_by_label("Name", exact=True).focus()
             for text in ("Every moment", "By keyboard alone", "every 10s"):
                 await keys.type(text)
                 await keys.press("Tab")
             await expect(page.locator("#said")).to_contain_text("Every 10s")
             await expect(page.locator("#warnings")).to_contain_text("runs come every 10s")
             await expect(page.locator("#next li")).to_have_count(5)
-            await tab_to(page, "#urls")
+            await tab_to(page, "#overrides\\.urls")
             await keys.type("https://docs.example.org/")
             await tab_to(page, "#overlap")
             await keys.type("Allow")
@@ -102,7 +107,7 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
 
 async def test_the_form_tells_what_a_time_table_means_and_where_it_is_wrong(stage: Stage) -> None:
     async with stage.page("/schedules/new") as page:
-        when, said = page.get_by_label("Time table"), page.locator("#said")
+        when, said = page.get_by_label("When", exact=True), page.locator("#said")
         await when.fill("30 8,9,10 * * mon-fri")
         await expect(said).to_have_text(
             "At 08:30, 09:30, and 10:30 on Monday through Friday (Europe/Berlin)"
@@ -127,13 +132,13 @@ async def test_the_form_tells_what_a_time_table_means_and_where_it_is_wrong(stag
 
 async def test_impossible_dates_and_runs_that_come_too_often_are_warned_of(stage: Stage) -> None:
     async with stage.page("/schedules/new") as page:
-        when, warnings = page.get_by_label("Time table"), page.locator("#warnings")
+        when, warnings = page.get_by_label("When", exact=True), page.locator("#warnings")
         await when.fill("0 0 30 2 *")
         await expect(page.locator("#said, #warnings").filter(has_text="no")).to_be_visible()
         await when.fill("* * * * *")
         await expect(warnings).to_contain_text("runs come every 1m")
         await expect(page.get_by_text("the next 100 runs are drawn")).to_be_visible()
-        await page.get_by_label("Jitter").fill("1h")
+        await page.get_by_label("Random delay").fill("1h")
         await expect(warnings).to_contain_text("the jitter is longer")
         await when.fill("at 2020-01-01T00:00")
         await expect(warnings).to_contain_text("no run is to come")
@@ -142,7 +147,7 @@ async def test_impossible_dates_and_runs_that_come_too_often_are_warned_of(stage
 
 async def test_a_change_of_the_clock_is_marked_at_the_runs_that_it_moves(stage: Stage) -> None:
     async with stage.page("/schedules/new") as page:
-        await page.get_by_label("Time table").fill("30 2 * * *")
+        await page.get_by_label("When", exact=True).fill("30 2 * * *")
         await page.get_by_label("Begins").fill("2027-03-27T00:00")
         runs = page.locator("#next li")
         await expect(runs.first).to_contain_text("27 Mar 2027 02:30 CET")
@@ -162,30 +167,29 @@ async def test_what_is_wrong_is_said_at_its_field_and_nothing_that_was_typed_is_
     stage: Stage,
 ) -> None:
     async with stage.page("/schedules/new") as page:
-        send = page.get_by_role("button", name="Make schedule")
-        more = page.get_by_label("More settings")
-        await page.get_by_label("Name").fill("Faulty")
-        await page.get_by_label("Time table").fill("0 3 * * *")
+        send = page.get_by_role("button", name="Create schedule")
+        pages = page.get_by_label("Pages", exact=True)
+        await page.get_by_label("Name", exact=True).fill("Faulty")
+        await page.get_by_label("When", exact=True).fill("0 3 * * *")
         await page.get_by_label("Start URLs").fill("https://docs.example.org/")
-        await more.fill('{"limits": {"pages": ')
+        await unfolded(page, "Limits")
+        await pages.fill("many")
+        await unfolded(page, "Limits")  # an error opens its group
         await send.click()
-        await expect(more).to_be_focused()
-        await expect(more).to_have_accessible_description(re.compile("JSON"))
-        await more.fill("[1]")
+        await expect(pages).to_be_focused()
+        await expect(pages).to_have_accessible_description(re.compile("20k"))
+        await pages.fill("0")
         await send.click()
-        await expect(more).to_have_accessible_description(re.compile("expected an object"))
-        await more.fill('{"limits": {"pages": 0}}')
-        await send.click()
-        await expect(more).to_have_accessible_description(re.compile("pages"))
-        await more.fill('{"limits": {"pages": 7}}')
+        await expect(pages).to_have_accessible_description(re.compile("more than 0"))
+        await pages.fill("7")
         await page.get_by_label("Start URLs").fill("nonsense")
         await send.click()
         await expect(page.get_by_label("Start URLs")).to_have_attribute("aria-invalid", "true")
         await page.get_by_label("Start URLs").fill("https://docs.example.org/\nhttps://b.example/")
-        await page.get_by_label("Grace").fill("soon")
+        await page.get_by_label("Start late by at most").fill("soon")
         await send.click()
-        await expect(page.get_by_label("Grace")).to_be_focused()
-        await page.get_by_label("Grace").fill("2h 30m")
+        await expect(page.get_by_label("Start late by at most")).to_be_focused()
+        await page.get_by_label("Start late by at most").fill("2h 30m")
         await send.click()
         await expect(page.get_by_role("heading", name="Faulty")).to_be_visible()
     made = await stage.ask("GET", "/schedules/Faulty")
@@ -202,18 +206,20 @@ async def test_a_template_is_chosen_with_its_parameters_and_a_version_pinned(sta
         await expect(page.locator("#template")).to_have_value(shop["id"])
         await expect(page.locator("#template-help")).to_have_text("Prices of a shop")
         await expect(page.get_by_label("Version")).to_be_visible()
-        await page.get_by_label("Name").fill("Of a shop")
-        await page.get_by_label("Time table").fill("@daily")
-        await page.get_by_role("button", name="Make schedule").click()
+        await page.get_by_label("Name", exact=True).fill("Of a shop")
+        await page.get_by_label("When", exact=True).fill("@daily")
+        await page.get_by_role("button", name="Create schedule").click()
         start = page.get_by_label("start_url")
         await expect(start).to_be_focused()
         await expect(start).to_have_attribute("aria-invalid", "true")
         await start.fill("https://shop.example/")
-        await page.get_by_label("pages", exact=False).last.fill("100")
-        await page.get_by_label("only").fill("/a/*, /b/*")
+        await page.locator("#params").get_by_label("pages").fill("100")
+        await page.locator("#params").get_by_label("only").fill("/a/*, /b/*")
         await page.get_by_label("Version").fill("1")
-        await page.get_by_label("More settings").fill('{"priority": "high"}')
-        await page.get_by_role("button", name="Make schedule").click()
+        await expect(page.locator("summary").filter(has_text="Limits")).to_contain_text("{{pages}}")
+        await unfolded(page, "Job")
+        await page.get_by_label("Priority").select_option("High")
+        await page.get_by_role("button", name="Create schedule").click()
         await expect(page.get_by_role("heading", name="Of a shop")).to_be_visible()
         await expect(page.get_by_label("start_url")).to_have_value("https://shop.example/")
         made = await stage.ask("GET", "/schedules/Of a shop")
@@ -223,7 +229,7 @@ async def test_a_template_is_chosen_with_its_parameters_and_a_version_pinned(sta
         assert made["params"]["only"] == ["/a/*", "/b/*"]
 
         # a value that is emptied goes back to the default; none of a template is left
-        await page.get_by_label("only").fill("")
+        await page.locator("#params").get_by_label("only").fill("")
         await save(page)
         await expect(page.locator("#toasts")).to_contain_text("Saved")
         assert "only" not in (await of(stage, made))["params"]
@@ -243,10 +249,11 @@ async def test_a_change_sends_only_what_changed_so_that_hidden_credentials_stay(
     spec = {"urls": ["https://a.example/"], "headers": {"Authorization": "Bearer s3cret"}}
     made = await a_schedule(stage, "Secretive", overrides=spec, ends_at="2031-01-01T08:00:30Z")
     async with stage.page(f"/schedules/{made['id']}") as page:
-        more = page.get_by_label("More settings")
-        await expect(more).to_have_value(re.compile(r"\*\*\*"))
+        await unfolded(page, "Access")
+        await expect(page.get_by_label("Headers", exact=True)).to_have_value("Authorization: ***")
         await page.get_by_label("Description").fill("Said anew")
-        await more.fill('{"headers": {"Authorization": "***"}, "priority": "low"}')
+        await unfolded(page, "Job")
+        await page.get_by_label("Priority").select_option("Low")
         await save(page)
         await expect(page.locator("#toasts")).to_contain_text("Saved")
     kept = await stage.yard.store.schedules.get(made["id"])
@@ -259,6 +266,7 @@ async def test_a_change_sends_only_what_changed_so_that_hidden_credentials_stay(
 async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) -> None:
     made = await a_schedule(stage, "whole")
     async with stage.page(f"/schedules/{made['id']}") as page:
+        await unfolded(page, "Recrawl")
         field = page.get_by_label("Fetch everything")
         for text, stored in (("7", 7), ("", None)):
             await field.fill(text)
@@ -268,25 +276,24 @@ async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) ->
             overrides = (await of(stage, made))["overrides"]
             assert overrides.get("full_every") == stored
             assert overrides["urls"] == ["https://docs.example.org/"]
-            await expect(page.get_by_label("More settings")).to_have_value("")
         await field.fill("0")
         await page.get_by_role("button", name="Save", exact=True).click()
-        await expect(page.locator("#full_every ~ .error")).to_contain_text("1")
+        await expect(page.locator("[name$=full_every] ~ .error")).to_contain_text("1")
 
 
 async def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(stage: Stage) -> None:
     made = await a_schedule(stage, "Shared")
     async with stage.page(f"/schedules/{made['id']}") as page:
         name = page.get_by_label("Description")
-        await expect(page.get_by_label("Time table")).to_have_value("@hourly")
+        await expect(page.get_by_label("When", exact=True)).to_have_value("@hourly")
         await name.fill("Mine")
         await stage.ask("PATCH", f"/schedules/{made['id']}", {"when": "@daily"})
         await save(page)
         await expect(page.get_by_text("Somebody has changed this schedule")).to_be_visible()
         await expect(name).to_have_value("Mine")
         assert (await of(stage, made))["description"] == ""
-        await page.get_by_role("link", name="Read it again").click()
-        await expect(page.get_by_label("Time table")).to_have_value("@daily")
+        await page.get_by_role("link", name="Reload").click()
+        await expect(page.get_by_label("When", exact=True)).to_have_value("@daily")
         await expect(name).to_have_value("")
 
 

@@ -1,10 +1,10 @@
 """Templates: found, made, changed, compared with what they were, shared."""
 
-import json
+import re
 from pathlib import Path
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Page, expect
 
 from crawlyard.core.access.user import Role
 from tests.browser.looking import faults_of, overflow_of
@@ -16,19 +16,21 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 
 async def test_a_template_is_made_changed_and_restored(stage: Stage) -> None:
     async with stage.page("/templates/new") as page:
-        await page.get_by_label("Name").fill("docs")
-        await page.get_by_label("Spec, as JSON").fill("{urls")
-        await page.get_by_role("button", name="Make the template").click()
-        await expect(page.locator("#spec")).to_have_attribute("aria-invalid", "true")
-        await page.get_by_label("Spec, as JSON").fill(json.dumps(SPEC | {"limits": {"page": 1}}))
-        await page.get_by_role("button", name="Make the template").click()
-        await expect(page.locator("#spec ~ .error")).to_contain_text("limits.page")
-        await page.get_by_label("Spec, as JSON").fill(json.dumps(SPEC))
-        await page.get_by_role("button", name="Make the template").click()
+        create = page.get_by_role("button", name="Create template")
+        pages = page.get_by_label("Pages", exact=True)
+        await page.get_by_label("Name", exact=True).fill("docs")
+        await page.get_by_label("Start URLs").fill("docs.example.org/")
+        await unfolded(page, "Limits")
+        await pages.fill("many")
+        await create.click()
+        await expect(pages).to_have_attribute("aria-invalid", "true")
+        await pages.fill("10")
+        await create.click()
         await expect(page.get_by_role("heading", level=1)).to_have_text("docs")
 
         changed = SPEC | {"limits": {"pages": 99}}
-        await page.get_by_label("Spec, as JSON").fill(json.dumps(changed))
+        await unfolded(page, "Limits")
+        await pages.fill("99")
         await page.get_by_role("button", name="Save a new version").click()
         await expect(page.get_by_text("v2", exact=True)).to_be_visible()
         assert (await stage.ask("GET", "/templates/docs"))["spec"] == changed
@@ -42,16 +44,67 @@ async def test_a_template_is_made_changed_and_restored(stage: Stage) -> None:
         assert (await stage.ask("GET", "/templates/docs"))["spec"] == SPEC
 
 
+async def unfolded(page: Page, group: str) -> None:
+    """Open a group of the form."""
+    await page.locator("summary").get_by_text(group, exact=True).click()
+
+
+async def test_the_form_and_its_yaml_say_the_same_template(stage: Stage) -> None:
+    async with stage.page("/templates/new") as page:
+        await page.get_by_label("Name", exact=True).fill("shop")
+        await page.get_by_role("button", name="Add a field").click()
+        row = page.locator(".parameter").first
+        await row.get_by_label("Name").fill("html")
+        await row.get_by_label("Kind").select_option("Boolean")
+        await row.get_by_label("Default").fill("true")
+        await page.get_by_label("Start URLs").fill("shop.example.org")
+        await unfolded(page, "Output")
+        await page.get_by_label("Keep HTML").select_option("{{html}}")
+        await unfolded(page, "Access")
+        headers = "Authorization: Bearer s3cret\nX-A: b: c"
+        await page.get_by_label("Headers", exact=True).fill(headers)
+        await page.get_by_label("Everybody").check()
+
+        await page.get_by_role("button", name="YAML").click()
+        file = page.get_by_label("The template as YAML")
+        await expect(file).to_have_value(re.compile("keep_html: '{{html}}'"))
+        await expect(file).to_have_value(re.compile("Authorization: Bearer s3cret"))
+        said = await file.input_value()
+        await file.fill(said + "  delay_s: 1m30s\n  nothing: 1\n")
+        await page.get_by_role("button", name="Form", exact=True).click()
+        await expect(page.locator("#yaml ~ .error")).to_contain_text(
+            "nothing: there is no such field"
+        )
+        await file.fill(said + "  delay_s: 1m30s\n  exclude:\n  - '*/a, b/*'\n")
+        await page.get_by_role("button", name="Form", exact=True).click()
+        await expect(page.get_by_label("Exclude URLs matching")).to_have_value("*/a, b/*")
+        pace = page.locator("summary").filter(has_text="Pace")
+        await expect(pace).to_contain_text("Delay between requests: 1m30s")
+
+        await page.get_by_role("button", name="YAML").click()  # and it is created from there
+        await page.get_by_role("button", name="Create template").click()
+        await expect(page.locator("main .st").first).to_have_text("Public")
+    made = await stage.ask("GET", "/templates/shop")
+    assert made["spec"] == {
+        "urls": ["https://shop.example.org"],
+        "keep_html": "{{html}}",
+        "headers": {"X-A": "b: c"},  # what is published has no credentials
+        "delay_s": 90,
+        "exclude": ["*/a, b/*"],
+    }
+    assert made["parameters"][0]["default"] is True
+
+
 async def test_what_somebody_else_has_changed_is_not_overwritten(stage: Stage) -> None:
     made = await stage.ask("POST", "/templates", {"name": "shared", "spec": SPEC})
     async with stage.page(f"/templates/{made['id']}") as page:
-        await expect(page.get_by_label("Description")).to_have_value("")
-        await page.get_by_label("Description").fill("mine")
+        await expect(page.get_by_label("Description", exact=True)).to_have_value("")
+        await page.get_by_label("Description", exact=True).fill("mine")
         await stage.ask("PATCH", f"/templates/{made['id']}", {"description": "theirs"})
         await expect(page.get_by_text("v2", exact=True)).to_be_visible()
         await page.get_by_role("button", name="Save a new version").click()
         await expect(page.locator("#stale")).to_be_visible()
-        await expect(page.get_by_label("Description")).to_have_value("mine")
+        await expect(page.get_by_label("Description", exact=True)).to_have_value("mine")
         kept = await stage.ask("GET", f"/templates/{made['id']}")
         assert kept["description"] == "theirs"
 

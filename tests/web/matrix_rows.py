@@ -106,6 +106,7 @@ ROWS: tuple[Row, ...] = (
     _row("POST /templates", makes(), body=_PLAIN),
     _row("POST /templates/import", makes(), body=_FILE),
     _row("POST /templates/validate", signed_in(), body=_PLAIN),
+    _row("POST /templates/convert", signed_in(), body=_PLAIN),
     _row("GET /templates/{ref}", looks(), "template"),
     _row("PATCH /templates/{ref}", changes(200), "template", _DESCRIBED),
     _row("DELETE /templates/{ref}", changes(204), "template"),

@@ -197,6 +197,63 @@ class TestASite:
         assert "0.2 s" in told["origins"][0]["problem"]
 
 
+class TestEstimates:
+    async def test_pages_time_and_the_limit_that_stops_it_follow_from_sitemaps_and_robots(
+        self, rig: Rig
+    ) -> None:
+        await granted(rig)
+        site = Paths({})
+        async with served(site) as (url,):
+            named = [f"{url}/{kind}/{n}" for kind in ("docs", "print") for n in range(200)]
+            site.answers = {
+                "/robots.txt": text(
+                    f"User-agent: *\nCrawl-delay: 2\nSitemap: {url}/a.xml\nSitemap: {url}/b.xml\n"
+                ),
+                "/a.xml": urlset(*named),
+                "/b.xml": urlset(*named[:50], "https://other.example/"),
+            }
+            told = await in_time(
+                rig,
+                urls=[url],
+                exclude=["*/print/*"],
+                limits={"pages": 1000, "duration_s": 60, "bytes": 10**6},
+                allow_addresses=opened(url),
+            )
+            found = told["estimate"]
+            assert [seen["inside"] for seen in told["sitemaps"]] == [200, 0]
+            assert (found["basis"], found["bound"], found["pages"]) == ("sitemaps", "about", 200)
+            assert (found["least_s"], found["most_s"]) == (400, 400)  # the delay rules
+            assert (found["delay_s"], found["delay_by"]) == (2, "robots")
+            assert {one["limit"]: one["verdict"] for one in found["limits"]} == {
+                "pages": "no",
+                "duration": "yes",
+                "bytes": "unknown",  # no earlier crawl tells
+            }
+
+    async def test_what_nothing_tells_is_unknown_and_start_urls_alone_are_exact(
+        self, rig: Rig
+    ) -> None:
+        await granted(rig)
+        site = Paths({})
+        async with served(site) as (url,):
+            told = await previewed(rig, urls=[url], allow_addresses=opened(url))
+            found = told["estimate"]
+            assert (found["basis"], found["pages"], found["least_s"], found["bytes"]) == (
+                "unknown",
+                None,
+                None,
+                None,
+            )
+            assert found["earlier"] is None
+            starts = [f"{url}/{n}" for n in range(3)]
+            alone = await previewed(
+                rig, urls=starts, max_depth=0, limits={"pages": 3}, allow_addresses=opened(url)
+            )
+            found = alone["estimate"]
+            assert (found["basis"], found["bound"], found["pages"]) == ("start_urls", "exact", 3)
+            assert found["limits"][0]["verdict"] == "no"
+
+
 class TestClosedAddresses:
     """Source: the issue, "The SSRF rules through every door"."""
 

@@ -90,6 +90,21 @@ async def test_what_is_wrong_is_named(rig: Rig) -> None:
         assert (await rig.get("templates")).json()["items"] == [], body
 
 
+async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(rig: Rig) -> None:
+    body = {"name": "x", "spec": SECRET}
+
+    told = (await rig.post("templates/convert", body)).json()
+    back = (await rig.post("templates/convert", {"content": told["content"]})).json()
+    faulty = await rig.post("templates/convert", {"content": "name: x\nspec: {pages: 1}\n"})
+
+    assert told["template"] == back["template"] == body
+    assert pointers(faulty) == ["/content"]
+    once = {"headers": {"Idempotency-Key": "k"}}
+    for _ in range(2):  # an answer with credentials is not kept for a repetition
+        answer = await rig.post("templates/convert", body, **once)
+        assert "idempotency-replayed" not in answer.headers
+
+
 async def test_a_list_comes_by_name_in_pages(rig: Rig) -> None:
     for name in "dbac":
         await a_template(rig, name=name)

@@ -69,6 +69,30 @@ async def test_it_leads_no_address_that_was_opened_to_another_use(rig: Rig) -> N
     assert (tick.job_id, tick.reason) == (None, TickReason.REFUSED)
 
 
+async def test_an_admin_lets_one_crawl_have_an_address_and_nobody_else_does(rig: Rig) -> None:
+    form = {"urls": ["http://10.0.0.5/"], "allow_addresses": ["10.0.0.5"]}
+    await rig.user("devi")
+    narrow = await rig.token(LOCAL.id, frozenset({Permit.JOBS_WRITE}))
+
+    made = await rig.post("jobs", form | {"grant": True})
+    refused = [
+        await rig.post("jobs", form | {"grant": True}, by="devi"),
+        await rig.post("jobs/preview", form | {"grant": True}, by="devi"),
+        await rig.post("jobs", form | {"grant": True}, secret=narrow),
+        await rig.post("jobs", form),  # only where it is said
+    ]
+
+    assert made.status_code == 201
+    assert [problem(one) for one in refused] == [(403, "forbidden")] * 4
+    many = (await rig.post("jobs/batch", {"jobs": [form | {"grant": True}]})).json()
+    assert [(one["code"], one["field"]) for one in many["results"]] == [
+        ("validation_failed", "grant")
+    ]
+    told = (await rig.get(f"jobs/{made.json()['id']}/events")).json()["items"]
+    assert [one["data"].get("granted") for one in told] == [["addresses"]]
+    assert (await rig.get("settings/grants")).json()["value"] == {}
+
+
 async def test_nor_does_it_grant_itself_anything(rig: Rig) -> None:
     secret = await rig.token(LOCAL.id, WRITES)
     tag = (await rig.get("settings/grants")).headers["etag"]

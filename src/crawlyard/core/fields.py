@@ -22,13 +22,14 @@ from crawlyard.errors import Invalid
 
 
 class Panel(StrEnum):
-    """The groups that options are shown in, in the order of the help."""
+    """The groups of options, in the order of the help and of the forms."""
 
+    SCOPE = "Scope"
     LIMITS = "Limits"
-    REACH = "Reach"
     PACE = "Pace"
+    OUTPUT = "Output"
+    RECRAWL = "Recrawl"
     ACCESS = "Access"
-    PAGES = "Pages"
     JOB = "Job"
 
 
@@ -36,8 +37,10 @@ class About(Struct, frozen=True, kw_only=True):
     """Metadata of a field; `about` puts it into the annotation."""
 
     doc: str  # for the reference, without a full stop
+    label: str = ""  # in forms; empty: the name in words
+    words: Mapping[str, str] = {}  # in forms, what to call each choice; the rest as they are
     help: str = ""  # for the option of the command line, a sentence; empty: as the doc
-    panel: Panel | None = None  # None: there is no option
+    panel: Panel | None = None  # None: there is no option; forms have it under Advanced
     flag: str = ""  # by default "--" and the field's name
     metavar: str = ""
     of: str = ""  # what a list consists of: "URLs"
@@ -84,6 +87,11 @@ class Field(Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """Return its name in that object, which is that in the record."""
         return self.path.rpartition(".")[2]
+
+    @property
+    def label(self) -> str:
+        """Return what forms call it."""
+        return self.about.label or self.name.removesuffix("_s").replace("_", " ").capitalize()
 
     @property
     def flag(self) -> str:

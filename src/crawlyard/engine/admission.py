@@ -8,7 +8,7 @@ from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import BlockedAddress, spec_guard
 from crawlyard.engine.scope import Boundary, line_pattern
 from crawlyard.engine.urls import address_in, canonical, has_credentials, hostname_of, port_of
-from crawlyard.errors import Invalid
+from crawlyard.errors import Invalid, NotPublic
 from crawlyard.lazy import lazily
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _check_addresses(spec: JobSpec, urls: Sequence[str]) -> None:
         try:
             guard.check(hostname_of(url), address, port_of(url))
         except BlockedAddress as blocked:
-            raise Invalid("urls", f"{url}: {blocked}") from None
+            raise NotPublic("urls", f"{url}: {blocked}") from None
 
 
 def _check_header(name: str, value: str) -> None:

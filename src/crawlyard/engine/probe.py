@@ -4,7 +4,8 @@ Every request goes through the same guard, host gate and time-outs as in a crawl
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,11 +13,11 @@ from msgspec import Struct, field
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.engine import sitemaps
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
 from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache, followed
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
+from crawlyard.engine.sitemaps import Sitemap, parse
 from crawlyard.engine.urls import Base, host_of, origin_of, path_of
 
 MOST_ORIGINS = 10
@@ -29,6 +30,7 @@ MOST_BYTES = 16 << 20
 """Bytes on the wire of all responses together; requests after that fail."""
 
 MAX_SITEMAP = 4 << 20  # bytes of one sitemap
+_JUDGED = 5_000  # URLs of one sitemap: 50 ms
 _TOO_MUCH = "more was answered than a look takes; a crawl reads all of it"
 
 
@@ -37,6 +39,7 @@ class SeenSitemap(Struct):
 
     url: str
     urls: int | None = None  # number of URLs in it; None: it could not be read
+    inside: int = 0  # how many of them are in scope, and in no sitemap that was read before
     sitemaps: int = 0  # number of sitemaps in it
     sample: tuple[str, ...] = ()  # some of its URLs
     problem: str = ""
@@ -48,6 +51,7 @@ class SeenOrigin(Struct):
     origin: str
     rules: RobotsRules | None = None  # None: they could not be fetched
     problem: str = "not answered in time"
+    blocked: bool = False  # it is at an address that may not be connected to
 
 
 class Probe(Struct):
@@ -60,9 +64,14 @@ class Probe(Struct):
     robots: RobotsCache
     key: str  # its name at the gate
     parser: ThreadPoolExecutor  # a large sitemap takes a second
+    inside: Callable[[str], bool]  # whether a URL of a sitemap is in scope
     origins: dict[str, SeenOrigin] = field(default_factory=dict)
     sitemaps: dict[str, SeenSitemap] = field(default_factory=dict)
+    named: Counter[str] = field(default_factory=Counter)  # URLs of sitemaps in scope, by host
+    requests: int = 0
+    _answers_s: dict[str, list[float]] = field(default_factory=dict)  # by host
     _bytes: int = 0
+    _known: set[int] = field(default_factory=set)  # hashes of the URLs of sitemaps
 
     async def look(self, origins: Sequence[str], named: Sequence[str]) -> None:
         """Fetch the robots.txt of *origins*, the sitemaps *named* and those that the rules name."""
@@ -85,6 +94,7 @@ class Probe(Struct):
         known = access.of(origin) or await access.learn(origin)
         if isinstance(known, Closed):
             seen.problem = known.detail
+            seen.blocked = known.kind is ErrorKind.BLOCKED_ADDRESS
         else:
             seen.rules, seen.problem = known, ""
 
@@ -115,11 +125,33 @@ class Probe(Struct):
             seen.problem = f"answered {answer.status}"
             return ()
         loop = asyncio.get_running_loop()
-        read = await loop.run_in_executor(self.parser, sitemaps.parse, answer.body, url)
+        read, inside = await loop.run_in_executor(self.parser, self._parsed, answer.body, url)
+        self.named += inside
+        seen.inside = inside.total()
         seen.urls, seen.sitemaps = len(read.urls), len(read.sitemaps)
         seen.sample = read.urls[:5]
         seen.problem = read.problem or answer.truncated
         return read.sitemaps
+
+    def _parsed(self, body: bytes, url: str) -> tuple[Sitemap, Counter[str]]:
+        """Parse a sitemap, and count by host those of its URLs that are in scope and new.
+
+        Of many URLs, some are judged and stand for the rest.
+        """
+        read = parse(body, url)
+        fresh = [url for url in read.urls if hash(url) not in self._known]
+        self._known.update(map(hash, fresh))
+        step = -(-len(fresh) // _JUDGED) or 1
+        counts: Counter[str] = Counter()
+        for start in range(0, len(fresh), step):
+            if self.inside(fresh[start]):
+                counts[host_of(fresh[start])] += min(step, len(fresh) - start)
+        return read, counts
+
+    def answer_s(self, host: str) -> float | None:
+        """Return how long a host took to answer, on average; ``None`` if it did not."""
+        took = self._answers_s.get(host)
+        return sum(took) / len(took) if took else None
 
     async def _forbidden(self, access: RobotsAccess, url: str) -> str:
         """Return why a sitemap may not be fetched, "" if it may."""
@@ -132,7 +164,7 @@ class Probe(Struct):
         line = known.verdict(path_of(url))
         return f"robots: {line}" if line else ""
 
-    def _delay_s(self, origin: str) -> float:
+    def delay_s(self, origin: str) -> float:
         """Return the delay between two requests to an origin, the same as in a crawl."""
         rules = self.robots.get(origin, self.agent)
         asked_s = rules.delay_s if rules is not None and rules.delay_s else 0.0
@@ -143,8 +175,9 @@ class Probe(Struct):
         """Send one request when its host is ready; return the response."""
         if self._bytes >= MOST_BYTES:
             raise FetchFailed(ErrorKind.TOO_LARGE, _TOO_MUCH)
+        self.requests += 1
         host = host_of(url)
-        self.gate.wish(self.key, host, self._delay_s(origin_of(url)), self.spec.per_host)
+        self.gate.wish(self.key, host, self.delay_s(origin_of(url)), self.spec.per_host)
         slot = await self.gate.acquire(host)
         try:
             headers = {"User-Agent": self.agent, "Accept-Encoding": ACCEPT_ENCODING}
@@ -152,4 +185,5 @@ class Probe(Struct):
         finally:
             slot.give()
         self._bytes += answer.wire_bytes
+        self._answers_s.setdefault(host, []).append(answer.elapsed_ms / 1000)
         return answer

@@ -163,7 +163,7 @@ class Services:
     @cached_property
     def preview(self) -> "preview.Preview":
         """Return what tries a spec before there is a job."""
-        return preview.Preview(self.requests, self.policy, self._worker_context())
+        return preview.Preview(self.store, self.requests, self.policy, self._worker_context())
 
     @cached_property
     def checking(self) -> "checking.Checking":

@@ -6,12 +6,14 @@ from starlette.requests import Request
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.base import API
 from crawlyard.core.endpoint import OWN_ACCOUNT, Who
 from crawlyard.errors import Forbidden, Unauthenticated
 from crawlyard.web.problems import Problem
 from crawlyard.web.rates import Bucket
 from crawlyard.web.site import Site
 
+_PREVIEW = f"{API}/jobs/preview"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -41,6 +43,8 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
     """
     caller = await proved(request, site)
     bucket = Bucket.READ if request.method in _SAFE else Bucket.WRITE
+    if request.url.path == _PREVIEW:
+        bucket = Bucket.PREVIEW
     count(request, site, caller.credential.id, bucket)
     missing = [one for one in who if isinstance(one, Permit) and one not in caller.permits]
     if missing:

@@ -20,8 +20,10 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
+from crawlyard.core.templates.template import ParameterType
 from crawlyard.errors import NotFound, Unauthenticated
 from crawlyard.web.auth import proved, site_of
+from crawlyard.web.crawl_form import GROUPS, STARTS
 from crawlyard.web.live.sse import event_word
 from crawlyard.web.routes import OneMethod
 
@@ -201,6 +203,8 @@ _shells = Environment(
     lstrip_blocks=True,
 )
 _shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
+_shells.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
+_shells.globals |= {"parameter_types": tuple(ParameterType)}
 
 
 def _shell(page: Page, request: Request, **more: Any) -> Response:

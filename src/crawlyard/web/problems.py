@@ -26,6 +26,7 @@ from crawlyard.errors import (
     IllegalMove,
     Invalid,
     NotFound,
+    NotPublic,
     QuotaExceeded,
     Refused,
     Stale,
@@ -289,7 +290,8 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     match error:
         case Invalid():
             where, at = pointer(error.field), error.position
-            one = FieldErrorOut(pointer=where, code="invalid", detail=str(error), position=at)
+            kind = "not_public" if isinstance(error, NotPublic) else "invalid"
+            one = FieldErrorOut(pointer=where, code=kind, detail=str(error), position=at)
             more["errors"] = (one,)
         case IllegalMove():
             more["allowed_actions"] = actions_of(error.allowed)

@@ -21,6 +21,7 @@ class Bucket(StrEnum):
     READ = auto()
     WRITE = auto()
     EXPORT = auto()
+    PREVIEW = auto()  # asks hosts
     LOGIN = auto()  # by address: nobody is known yet
 
 
@@ -28,6 +29,7 @@ PER_MINUTE: Mapping[Bucket, int] = {
     Bucket.READ: 600,
     Bucket.WRITE: 120,
     Bucket.EXPORT: 10,
+    Bucket.PREVIEW: 20,
     Bucket.LOGIN: 5,
 }
 

@@ -99,6 +99,7 @@ SHOWN: Sequence[Field] = sorted(
 )
 """The fields of a spec that have an option, in the order of the help."""
 
+_NO_CHECK_PANELS = (Panel.OUTPUT, Panel.RECRAWL)
 _NOT_OF_CHECKS = frozenset({"spread", "retention_s", "webhooks"})
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ else:
         [
             _option(field)
             for field in SHOWN
-            if field.about.panel is not Panel.PAGES and field.path not in _NOT_OF_CHECKS
+            if field.about.panel not in _NO_CHECK_PANELS and field.path not in _NOT_OF_CHECKS
         ],
         frozen=True,
         kw_only=True,
@@ -139,11 +140,11 @@ class Output(Struct, frozen=True, kw_only=True):
     """Where the pages go when the job ends."""
 
     out: Annotated[
-        str, option(str, "--out", "FILE", "Export when the job ends; '-' is stdout.", Panel.PAGES)
+        str, option(str, "--out", "FILE", "Export when the job ends; '-' is stdout.", Panel.OUTPUT)
     ] = ""
     format: Annotated[
         Format | None,
-        choice("--format", of=Format, text="Of --out, else by its suffix", panel=Panel.PAGES),
+        choice("--format", of=Format, text="Of --out, else by its suffix", panel=Panel.OUTPUT),
     ] = None
 
 

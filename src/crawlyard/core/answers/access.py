@@ -1,6 +1,6 @@
 """Answers about users, tokens and settings."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -59,10 +59,15 @@ class MeOut(Wire, frozen=True, kw_only=True):
     kind: str  # token or session
     scopes: tuple[str, ...]
     expires_at: datetime | None
+    admins: tuple[str, ...] = ()  # whom to ask for what you may not do; not told at a sign-in
 
     @classmethod
     def of(
-        cls, user: User, permits: Collection[Permit], shown: Credential | None = None
+        cls,
+        user: User,
+        permits: Collection[Permit],
+        shown: Credential | None = None,
+        admins: Sequence[str] = (),
     ) -> "MeOut":
         """Return the shape of *user*, who may do what *permits* say by what they have shown."""
         return cls(
@@ -71,6 +76,7 @@ class MeOut(Wire, frozen=True, kw_only=True):
             kind="" if shown is None else shown.kind,
             scopes=tuple(sorted(permits)),
             expires_at=None if shown is None else shown.expires_at,
+            admins=tuple(admins),
         )
 
 

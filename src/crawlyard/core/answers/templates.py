@@ -132,6 +132,14 @@ class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
         )
 
 
+class ConvertedTemplateOut(Wire, frozen=True, kw_only=True):
+    """A template as fields, and as the text of a file; credentials are as they were sent."""
+
+    object: Literal["converted_template"] = "converted_template"
+    template: Mapping[str, Any]  # as `POST /templates` takes it
+    content: str  # YAML
+
+
 class TemplateDeletionOut(Wire, frozen=True, kw_only=True):
     """What the deletion of a template would delete; jobs that were made of it stay."""
 

@@ -12,7 +12,7 @@ from crawlyard.core.quantity import LARGEST, counted
 
 _CEILING: Mapping[str, Any] = {
     "panel": Panel.LIMITS,
-    "null": "no ceiling",
+    "null": "no limit",
     "editable": True,
     "above": 0,
     "most": LARGEST,
@@ -39,6 +39,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         Bytes | None,
         about(
             "of response bodies, on the wire",
+            label="Data",
             help="End after SIZE of bodies: 500MB.",
             flag="--max-bytes",
             **_CEILING,
@@ -48,6 +49,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         Seconds | None,
         about(
             "running, pauses excluded",
+            label="Running time",
             help="End after TIME: 90s, 2h.",
             flag="--max-duration",
             **_CEILING,
@@ -57,6 +59,7 @@ class Limits(Struct, frozen=True, kw_only=True):
         Count | None,
         about(
             "targets given up after their last retry",
+            label="Failed URLs",
             help="End after N failed URLs.",
             flag="--max-errors",
             **_CEILING,

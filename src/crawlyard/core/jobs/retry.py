@@ -55,6 +55,7 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         Seconds,
         about(
             "before the second attempt",
+            label="First retry after",
             help="Before the second attempt, then longer; else {default}.",
             panel=Panel.LIMITS,
             flag="--retry-wait",
@@ -63,13 +64,26 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
         ),
     ] = 30.0
     factor: Annotated[
-        float, about("ratio of each wait to the one before", least=1, most=_MAX_FACTOR)
+        float,
+        about(
+            "ratio of each wait to the one before",
+            label="Growth of the wait",
+            least=1,
+            most=_MAX_FACTOR,
+        ),
     ] = 2.0
-    jitter: Annotated[float, about("fraction of a wait that is random", least=0, most=1)] = 0.2
-    cap_s: Annotated[Seconds, about("the longest wait", least=0, most=FOREVER_S)] = 3600.0
-    reasons: Annotated[frozenset[RetryReason], about("what is worth a retry")] = frozenset(
-        RetryReason
-    )
+    jitter: Annotated[
+        float,
+        about(
+            "fraction of a wait that is random", label="Random share of the wait", least=0, most=1
+        ),
+    ] = 0.2
+    cap_s: Annotated[
+        Seconds, about("the longest wait", label="Longest wait", least=0, most=FOREVER_S)
+    ] = 3600.0
+    reasons: Annotated[
+        frozenset[RetryReason], about("what is worth a retry", label="Retry after")
+    ] = frozenset(RetryReason)
 
     def __post_init__(self) -> None:
         check_types(self, "retry.")

@@ -1,7 +1,7 @@
 """Job spec: all options of one crawl."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import StrEnum, auto
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from msgspec import Struct
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
@@ -123,7 +124,6 @@ MAX_URL = 8_192
 """Characters. Servers commonly accept about as many (Apache 8,190; nginx 8 kB per line);
 RFC 9110 §4.1 asks for at least 8,000."""
 MAX_WEBHOOKS = 10
-MAX_WORKER_TAGS = 20
 MAX_IGNORED = 10
 
 _SECRET = re.compile(
@@ -133,7 +133,6 @@ _SECRET = re.compile(
 
 
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-_WORKER_TAG = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 
 
 def is_secret(header: str) -> bool:
@@ -148,13 +147,15 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Invalid: a value has the wrong type or is out of range; the message names the field.
     """
 
-    urls: Annotated[tuple[str, ...], about("start URLs", of="URLs", longest=MAX_SEEDS)] = ()
+    urls: Annotated[
+        tuple[str, ...], about("start URLs", label="Start URLs", of="URLs", longest=MAX_SEEDS)
+    ] = ()
     sitemaps: Annotated[
         tuple[str, ...],
         about(
             'URLs of sitemaps; "robots" takes those that robots.txt names',
             help="Start from a sitemap, or 'robots' for its own.",
-            panel=Panel.REACH,
+            panel=Panel.SCOPE,
             flag="--sitemap",
             metavar="URL",
             of="URLs or `robots`",
@@ -164,6 +165,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         str,
         about(
             "for people; need not be unique",
+            label="Job name",
             help="A name for the job.",
             panel=Panel.JOB,
             metavar="TEXT",
@@ -211,6 +213,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         SpreadOver,
         about(
             "number of workers that crawl at once; 0 and 1: one worker",
+            label="Workers per crawl",
             help="Over N workers at once, or auto.",
             panel=Panel.JOB,
             metavar="N",
@@ -220,13 +223,27 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     limits: Limits = Limits()
     retry: RetryPolicy = RetryPolicy()
 
-    scope: Annotated[Scope, about("which URLs belong", panel=Panel.REACH)] = Scope.HOST
+    scope: Annotated[
+        Scope,
+        about(
+            "which URLs belong",
+            words={
+                "host": "This host",
+                "subdomains": "Host and subdomains",
+                "domain": "Whole domain",
+                "prefix": "This folder",
+                "any": "Any host",
+            },
+            panel=Panel.SCOPE,
+        ),
+    ] = Scope.HOST
     include: Annotated[
         tuple[str, ...],
         about(
             'globs, or "re:" and a regular expression: one must match',
+            label="Include only URLs matching",
             help="Only URLs like this; re:… too. Repeatable.",
-            panel=Panel.REACH,
+            panel=Panel.SCOPE,
             metavar="GLOB",
             of="patterns",
             editable=True,
@@ -236,9 +253,10 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     exclude: Annotated[
         tuple[str, ...],
         about(
-            "the same: none may match",
+            'globs, or "re:" and a regular expression: none may match',
+            label="Exclude URLs matching",
             help="No URL like this; re:… too. Repeatable.",
-            panel=Panel.REACH,
+            panel=Panel.SCOPE,
             metavar="GLOB",
             of="patterns",
             editable=True,
@@ -249,9 +267,10 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Count | None,
         about(
             "links from a start URL; 0 is the start URLs alone",
+            label="Link depth",
             help="Links from a start URL at most.",
-            panel=Panel.REACH,
-            null="no end",
+            panel=Panel.SCOPE,
+            null="no limit",
             editable=True,
             least=0,
             most=LARGEST,
@@ -261,28 +280,33 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Count,
         about(
             "links out of scope whose URLs are requested too, but not followed",
+            label="External links checked",
             least=0,
             most=LARGEST,
         ),
     ] = 0
-    strategy: Annotated[Strategy, about("in which order", panel=Panel.REACH)] = (
+    strategy: Annotated[Strategy, about("in which order", label="Order", panel=Panel.SCOPE)] = (
         Strategy.BREADTH_FIRST
     )
-    ignore_robots: Annotated[bool, about("do not ask robots.txt", panel=Panel.ACCESS)] = False
+    ignore_robots: Annotated[
+        bool, about("do not ask robots.txt", label="Ignore robots.txt", panel=Panel.ACCESS)
+    ] = False
     follow_nofollow: Annotated[
         bool,
         about(
             "follow links that say rel=nofollow, meta or X-Robots-Tag too",
+            label="Follow nofollow links",
             help="Follow nofollow links as well.",
-            panel=Panel.REACH,
+            panel=Panel.SCOPE,
         ),
     ] = False
     store_noindex: Annotated[
         bool,
         about(
             "keep the text of pages that say noindex",
+            label="Keep text of noindex pages",
             help="Keep text of noindex pages too.",
-            panel=Panel.PAGES,
+            panel=Panel.OUTPUT,
         ),
     ] = False
 
@@ -290,6 +314,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Seconds,
         about(
             "between two requests to one host",
+            label="Delay between requests",
             help="Between requests to a host; else {default}.",
             panel=Panel.PACE,
             editable=True,
@@ -301,6 +326,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Count,
         about(
             "requests under way at once to one host",
+            label="Concurrent requests per host",
             help="Requests at once to a host; else {default}.",
             panel=Panel.PACE,
             editable=True,
@@ -312,6 +338,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Count,
         about(
             "requests under way at once to all hosts",
+            label="Concurrent requests in total",
             help="Requests at once, all told; else {default}.",
             panel=Panel.PACE,
             editable=True,
@@ -320,13 +347,20 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = 16
     crawl_delay_cap_s: Annotated[
-        Seconds, about("the most that robots.txt can ask for", least=0, most=FOREVER_S)
+        Seconds,
+        about(
+            "the most that robots.txt can ask for",
+            label="Longest delay for robots.txt",
+            least=0,
+            most=FOREVER_S,
+        ),
     ] = 30.0
 
     timeout_s: Annotated[
         Seconds,
         about(
             "for one request as a whole",
+            label="Request timeout",
             help="For a whole request; else {default}.",
             panel=Panel.PACE,
             above=0,
@@ -337,6 +371,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Bytes,
         about(
             "bytes, on the wire and decoded alike",
+            label="Largest response",
             help="Of one body at most; else {default}.",
             panel=Panel.PACE,
             least=1,
@@ -344,7 +379,13 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = 8 * 1024 * 1024
     url_retries: Annotated[
-        Count, about("further tries of a URL after a transient failure", least=0, most=10)
+        Count,
+        about(
+            "further tries of a URL after a transient failure",
+            label="Retries per URL",
+            least=0,
+            most=10,
+        ),
     ] = 2
     user_agent: Annotated[
         str,
@@ -365,6 +406,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             "private addresses that may be connected to",
+            label="Allow private addresses",
             help="Open a private host, CIDR or either:PORT. Repeatable.",
             panel=Panel.ACCESS,
             flag="--allow-address",
@@ -374,15 +416,18 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     ] = ()
     allow_private: Annotated[
         bool,
-        about("open all private addresses", panel=Panel.ACCESS),
+        about(
+            "open all private addresses", label="Allow all private addresses", panel=Panel.ACCESS
+        ),
     ] = False
 
     since: Annotated[
         str | None,
         about(
             "id of an earlier job: only pages that have changed since are sent again",
+            label="Only what changed since",
             help="Only what changed since that job is sent.",
-            panel=Panel.PAGES,
+            panel=Panel.RECRAWL,
             metavar="JOB",
             null="every page is fetched",
         ),
@@ -391,8 +436,9 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         Count | None,
         about(
             "of the runs of a schedule, every so many fetch all pages; 1: all runs do",
+            label="Fetch everything every Nth run",
             help="Every Nth run of a schedule fetches all.",
-            panel=Panel.PAGES,
+            panel=Panel.RECRAWL,
             null="none but the first",
             least=1,
             most=1_000,
@@ -403,16 +449,18 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         about(
             "fetch a page that differs from the earlier run once more: what differs between the "
             "two is no change",
+            label="Fetch changed pages twice",
             help="Fetch what seems changed twice.",
-            panel=Panel.PAGES,
+            panel=Panel.RECRAWL,
         ),
     ] = False
     noise_after: Annotated[
         Count | None,
         about(
             "lines that differ in so many runs of a schedule, one after the other, are no change",
+            label="Ignore lines that differ in N runs",
             help="Lines that differ in N runs in a row are no change.",
-            panel=Panel.PAGES,
+            panel=Panel.RECRAWL,
             null="however often a line differs, it is one",
             editable=True,
             least=2,
@@ -423,8 +471,9 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             '"re:" and a regular expression: lines that match are no change',
+            label="Ignore lines matching",
             help="Lines like re:… are no change. Repeatable.",
-            panel=Panel.PAGES,
+            panel=Panel.RECRAWL,
             metavar="PATTERN",
             of="patterns",
             editable=True,
@@ -435,37 +484,61 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         about(
             "elements that are left out of the text, and so are no change",
+            label="Leave out elements",
             help="Leave these elements out of the text. Repeatable.",
-            panel=Panel.PAGES,
+            panel=Panel.RECRAWL,
             metavar="CSS",
             of="selectors",
             longest=MAX_IGNORED,
         ),
     ] = ()
-    text: Annotated[TextMode, about("what text is kept", panel=Panel.PAGES)] = TextMode.MARKDOWN
+    text: Annotated[
+        TextMode,
+        about(
+            "what text is kept",
+            words={
+                "none": "None",
+                "text": "All text",
+                "main": "Main text",
+                "markdown": "Main text as Markdown",
+                "page-markdown": "All text as Markdown",
+            },
+            panel=Panel.OUTPUT,
+        ),
+    ] = TextMode.MARKDOWN
     extract: Annotated[
         tuple[tuple[str, str], ...],
         about(
             'what "CSS" or "CSS@attribute" finds, under a name',
             help="Keep what CSS or CSS@attr finds.",
-            panel=Panel.PAGES,
+            panel=Panel.OUTPUT,
             metavar="N=CSS",
             of="selectors",
         ),
     ] = ()
     keep_html: Annotated[
         bool,
-        about("keep bodies and headers too", panel=Panel.PAGES, flag="--keep"),
+        about(
+            "keep bodies and headers too",
+            label="Keep HTML and headers",
+            panel=Panel.OUTPUT,
+            flag="--keep",
+        ),
     ] = False
 
     keep_anchors: Annotated[
-        bool, about("keep the ids of elements, so that fragments of links can be checked")
+        bool,
+        about(
+            "keep the ids of elements, so that fragments of links can be checked",
+            label="Keep ids of elements",
+        ),
     ] = False
 
     retention_s: Annotated[
         Seconds | None,
         about(
             "of the job once it has ended",
+            label="Keep the job for",
             help="Keep the ended job: 90d, forever.",
             panel=Panel.JOB,
             null="as the settings say",
@@ -499,19 +572,6 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             raise Invalid("spread", said)
         if self.max_externals and self.spread:
             raise Invalid("max_externals", "expected 0 for a job that is spread")
-
-
-def check_worker_tags(name: str, tags: Sequence[str]) -> None:
-    """Check the tags that a worker has or a job requires; *name* is the field for errors.
-
-    Raises:
-        Invalid: there are too many, or one is not a valid tag.
-    """
-    if len(tags) > MAX_WORKER_TAGS:
-        raise Invalid(name, f"expected at most {MAX_WORKER_TAGS}, got {len(tags)}")
-    for tag in tags:
-        if not _WORKER_TAG.fullmatch(tag):
-            raise Invalid(name, f"expected 1 to 64 letters, digits or . _ : - each, got {tag!r}")
 
 
 def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:

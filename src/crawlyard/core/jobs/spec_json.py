@@ -285,6 +285,7 @@ class JobRequest(Struct, frozen=True, kw_only=True):
     template_version: int | None = None
     params: Mapping[str, object] = struct_field(default_factory=dict)
     start_at: datetime | None = None
+    grant: bool = False  # an admin lets this job have what the settings do not grant
 
 
 def read_request(body: Mapping[str, Any]) -> JobRequest:

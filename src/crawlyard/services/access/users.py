@@ -16,16 +16,27 @@ from crawlyard.services.races import insisted
 UserId = Annotated[str, Meta(min_length=1, max_length=MAX_USER_ID, examples=["ada"])]
 
 
+_MOST_LOOKED_AT = 1_000  # users, for the admins among them
+
+
 class Account(Noun):
     """The account of the actor."""
 
     @endpoint("GET /auth/me", ANYBODY, noun="account", group="auth")
     async def me(self) -> MeOut:
         """Return who asks, and what they may do."""
-        if self._caller is not None:
-            return MeOut.of(self._caller.user, self._permits, self._caller.credential)
-        user = await self._services.store.users.get(self._actor.id)
-        return MeOut.of(user, self._permits)
+        users = self._services.store.users
+        every = await users.find("", _MOST_LOOKED_AT)
+        admins = [user.id for user in every if _answers_for_all(user)]
+        if self._caller is None:
+            return MeOut.of(await users.get(self._actor.id), self._permits, None, admins)
+        caller = self._caller
+        return MeOut.of(caller.user, self._permits, caller.credential, admins)
+
+
+def _answers_for_all(user: User) -> bool:
+    """Return whether *user* is an admin who can be asked: the local one has no name to others."""
+    return user.role is Role.ADMIN and user.disabled_at is None and user.id != LOCAL.id
 
 
 class Users(Noun):

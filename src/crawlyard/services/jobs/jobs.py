@@ -7,8 +7,9 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
-from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, PreviewOut, QueueOut
+from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
 from crawlyard.core.answers.jobs.jobs import BatchOut, JobOut, JobPlanOut, RetriedOut
+from crawlyard.core.answers.jobs.previews import PreviewOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import (
     LONGEST_REF,
@@ -32,7 +33,7 @@ from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
 from crawlyard.core.jobs.waiting import Wait
-from crawlyard.errors import Invalid, Refused
+from crawlyard.errors import Forbidden, Invalid, Refused
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
 from crawlyard.store.queries import COUNTED_TO, JobQuery
@@ -82,6 +83,10 @@ class Asked(TypedDict, total=False):
     template_version: TemplateVersion | None
     params: Params | None
     start_at: Instant | None
+    grant: Annotated[
+        bool,
+        Meta(description="Let this job have what the settings do not grant. Admins may."),
+    ]
 
 
 class Jobs(JobLooks):
@@ -188,7 +193,7 @@ class Jobs(JobLooks):
         *template*, it has only what differs from it.
         """
         services = self._services
-        draft = await services.requests.draft(self._actor, _request(form, asked))
+        draft = await services.requests.draft(self._actor, self._request(form, asked))
         # read before it is stored: no failure after that may turn a stored job into an error
         waits = await self._waits_of_new(draft.unstored(services.clock.now()))
         job = await services.jobs.enter(draft)
@@ -205,7 +210,7 @@ class Jobs(JobLooks):
 
         What `create` would refuse is refused; nothing is written, and no host is asked.
         """
-        request = _request(form, asked)
+        request = self._request(form, asked)
         plan = await self._services.requests.plan(self._actor, request)
         waits = await self._waits_of_new(plan.job)
         reply().dry_run = True
@@ -227,9 +232,10 @@ class Jobs(JobLooks):
     ) -> PreviewOut:
         """Say what a job would do: its settings, robots.txt, sitemaps, and which URLs are in.
 
+        It estimates pages, time and data as well, and says whether a limit would stop the job.
         Takes ten seconds at most; no page is fetched, and nothing is written.
         """
-        request = _request(form, asked)
+        request = self._request(form, asked)
         return await self._services.preview.of(self._actor, request, test_urls)
 
     @endpoint(
@@ -371,20 +377,25 @@ class Jobs(JobLooks):
         shown = await self._now(job)
         return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
 
+    def _request(self, form: Mapping[str, Any], asked: Asked) -> JobRequest:
+        grant = asked.get("grant", False)
+        if grant and Permit.ADMIN not in self._permits:
+            raise Forbidden(
+                f"{self._actor.id} may not grant what the settings do not: ask an admin"
+            )
+        return JobRequest(
+            form=form,
+            template=asked.get("template"),
+            template_version=asked.get("template_version"),
+            params=asked.get("params") or {},
+            start_at=asked.get("start_at"),
+            grant=grant,
+        )
+
     async def _waits_of_new(self, job: Job) -> Sequence[Wait]:
         """Return what *job* waits for once it is stored."""
         new = Standing(job=job, shard=Shard())
         return (await self._services.why.waits([new], new=True)).get(job.id, ())
-
-
-def _request(form: Mapping[str, Any], asked: Asked) -> JobRequest:
-    return JobRequest(
-        form=form,
-        template=asked.get("template"),
-        template_version=asked.get("template_version"),
-        params=asked.get("params") or {},
-        start_at=asked.get("start_at"),
-    )
 
 
 def _read(body: Mapping[str, Any]) -> JobRequest | Refused:

@@ -1,21 +1,35 @@
 """Preview: what a job would do, found out without creating it."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import timedelta
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.job_looks import PreviewOut, SeenOriginOut, SitemapOut, TestedOut
-from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.answers.jobs.previews import (
+    EarlierOut,
+    EstimateOut,
+    LimitUseOut,
+    PreviewOut,
+    SeenOriginOut,
+    SitemapOut,
+    TestedOut,
+)
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.estimate import HostPace, Sight, estimated
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.spec import JobSpec, hosts_in
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, Probe, SeenOrigin
-from crawlyard.engine.urls import canonical, origin_of, path_of
+from crawlyard.engine.urls import canonical, host_of, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
@@ -23,6 +37,8 @@ from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.why import boundary_of
 from crawlyard.services.webhooks.receivers import with_webhooks
 from crawlyard.services.worker.run import WorkerContext
+from crawlyard.store.queries import JobQuery
+from crawlyard.store.store import Store
 
 LONGEST = timedelta(seconds=10)
 """Time limit of a preview; what was not answered by then is reported as missing."""
@@ -34,10 +50,16 @@ _MOST_NAMED = 50  # sitemaps that one robots.txt names
 _AT_ONCE = 4  # previews at once in a process; others wait
 
 
+_log = logging.getLogger(__name__)
+
+
 class Preview:
     """Previews job requests; nothing is written, and no page is fetched."""
 
-    def __init__(self, requests: Requests, policy: Policy, context: WorkerContext) -> None:
+    def __init__(
+        self, store: Store, requests: Requests, policy: Policy, context: WorkerContext
+    ) -> None:
+        self._store = store
         self._requests = requests
         self._policy = policy
         self._context = context
@@ -57,10 +79,13 @@ class Preview:
         ready = await self._requests.prepare(actor, request)
         check_spec(with_webhooks(ready.spec))
         needed = await self._policy.needed(actor, ready.spec, ready.origin)
-        await self._policy.check_granted(*needed)
+        if not ready.grant:
+            await self._policy.check_granted(*needed)
         within = await self._policy.clamped(actor.id, ready.spec)
         scout, missing = await self._looked(within.spec)
-        judge = _Judge(within.spec, scout.origins)
+        hosts = ", ".join(origin.partition("//")[2] for origin in scout.origins)
+        _log.info("%s previews a crawl of %s: %d requests", actor.id, hosts, scout.requests)
+        judge = _Judge(within.spec, scout)
         starts = list(dict.fromkeys(map(canonical, within.spec.urls)))
         return PreviewOut(
             config=hidden(form_of(within.spec)),
@@ -72,10 +97,20 @@ class Preview:
             tested=tuple(judge.judged(url) for url in urls),
             missing=missing,
             user_agent=scout.agent,
+            estimate=_estimate(within.spec, judge, await self._earlier(actor, within.spec)),
         )
 
+    async def _earlier(self, actor: Actor, spec: JobSpec) -> Standing | None:
+        """Return the actor's last completed job that starts at the same host."""
+        hosts = hosts_in(spec.urls)[:1]
+        if not hosts:
+            return None
+        where = (condition(FilterKey.HOST, hosts),)
+        query = JobQuery(owner=actor.id, states=frozenset({State.COMPLETED}), where=where)
+        return next(iter(await self._store.jobs.find(query, 1)), None)
+
     async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
-        context = self._context
+        context, boundary = self._context, boundary_of(spec)
         fetcher = context.fetcher(
             spec_guard(spec), min(timedelta(seconds=spec.timeout_s), LONGEST), context.clock
         )
@@ -87,6 +122,7 @@ class Preview:
             robots=context.robots,
             key=f"preview:{new_id()}",
             parser=self._parser,
+            inside=lambda url: not boundary.verdict(url, 0),
         )
         origins = list(dict.fromkeys(origin_of(canonical(url)) for url in spec.urls))
         named = [canonical(url) for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
@@ -103,9 +139,10 @@ class Preview:
 class _Judge:
     """Decides whether URLs would be fetched."""
 
-    def __init__(self, spec: JobSpec, origins: Mapping[str, SeenOrigin]) -> None:
+    def __init__(self, spec: JobSpec, scout: Probe) -> None:
+        self.scout = scout
         self._spec = spec
-        self._origins = origins
+        self._origins = scout.origins
         self._boundary = boundary_of(spec)
 
     def judged(self, url: str) -> TestedOut:
@@ -146,4 +183,33 @@ def _origin(seen: SeenOrigin) -> SeenOriginOut:
         rule=line or "",
         sitemaps=rules.sitemaps[:_MOST_NAMED] if rules is not None else (),
         problem=seen.problem,
+        blocked=seen.blocked,
+    )
+
+
+def _estimate(spec: JobSpec, judge: _Judge, earlier: Standing | None) -> EstimateOut:
+    scout = judge.scout
+    origins = dict.fromkeys(origin_of(canonical(url)) for url in spec.urls)
+    paces = {}
+    for origin in (*(f"https://{host}" for host in scout.named), *origins):
+        host = host_of(f"{origin}/")
+        delay_s, answer_s = scout.delay_s(origin), scout.answer_s(host)
+        paces[host] = HostPace(delay_s=delay_s, answer_s=answer_s)
+    inside = [url for url in dict.fromkeys(map(canonical, spec.urls)) if judge.judged(url).inside]
+    read = scout.sitemaps.values()
+    sight = Sight(
+        starts=Counter(map(host_of, inside)),
+        named=scout.named,
+        whole=len(read) < MOST_SITEMAPS and all(seen.urls is not None for seen in read),
+        paces=paces,
+        earlier=earlier.shard.usage if earlier is not None else None,
+    )
+    found = estimated(spec, sight)
+    delay_s = max((scout.delay_s(origin) for origin in list(origins)[:1]), default=spec.delay_s)
+    return EstimateOut.filled(
+        found,
+        delay_s=delay_s,
+        delay_by="robots" if delay_s > spec.delay_s else "spec",
+        earlier=EarlierOut.of(earlier) if earlier is not None else None,
+        limits=tuple(map(LimitUseOut.filled, found.limits)),
     )

@@ -135,6 +135,7 @@ class Submission(Struct, frozen=True, kw_only=True):
     spec: JobSpec
     start_at: datetime | None = None
     origin: Origin = DIRECT
+    grant: bool = False  # the actor may grant what it needs, and does: for this job alone
 
 
 async def prepared(
@@ -164,6 +165,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
     doubt: str = ""  # as for `Policy.needed`
     by: str | None = None  # who submits it, if not its owner
     like: Job | None = None  # the job that it is a retry of
+    granted: tuple[Grant, ...] = ()  # grants that an admin gave this job alone
 
     def made(self, within: Clamped, now: datetime) -> tuple[Job, Event]:
         """Return the job and its event, with the spec as cut to the ceilings."""
@@ -174,6 +176,8 @@ class JobDraft(Struct, frozen=True, kw_only=True):
             by_grant=self.needs,
             actor=self.by,
         )
+        if self.granted:
+            event = replace(event, data={**event.data, "granted": list(map(str, self.granted))})
         retry_of = self.like.id if self.like else None
         return (replace(job, retry_of=retry_of) if retry_of else job), within.told(event)
 
@@ -240,8 +244,16 @@ async def drafted(
         needs, doubt = like.by_grant, ""
     else:
         needs, doubt = await policy.needed(actor, asked.spec, asked.origin)
+    granted = needs if asked.grant else ()
     return JobDraft(
-        id=new_id(), owner=actor.id, asked=asked, needs=needs, doubt=doubt, by=by, like=like
+        id=new_id(),
+        owner=actor.id,
+        asked=asked,
+        needs=() if granted else needs,
+        doubt=doubt,
+        by=by,
+        like=like,
+        granted=granted,
     )
 
 
@@ -499,5 +511,6 @@ class Requests:
             spec=spec_with(under, spec) if under else spec,
             start_at=request.start_at,
             origin=origin,
+            grant=request.grant,
             sources={**sources, **dict.fromkeys(under, SETTINGS)},
         )

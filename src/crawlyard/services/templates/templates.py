@@ -8,6 +8,7 @@ from msgspec import Meta
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
+    ConvertedTemplateOut,
     RenderedOut,
     SavedTemplateOut,
     TemplateDeletionOut,
@@ -23,6 +24,7 @@ from crawlyard.core.endpoint import (
     Rest,
     Slice,
     endpoint,
+    reply,
     sliced,
 )
 from crawlyard.core.faults import blaming
@@ -132,6 +134,23 @@ class Templates(Noun):
         with blaming(_OWN, "spec"):
             files.check_draft(draft)
         return CheckedTemplateOut.of(draft)
+
+    @endpoint("POST /templates/convert", READ, example=_FILE)
+    async def convert(
+        self, content: Content | None = None, *, template: Checked = _NOTHING
+    ) -> ConvertedTemplateOut:
+        """Return a template both as fields and as the text of a YAML file; give one of the two.
+
+        A file is checked, fields may be half of a template; nothing is kept. Credentials are
+        answered as sent.
+        """
+        reply().dry_run = True  # with its credentials, the answer is not kept for a repetition
+        if content is None:
+            draft = files.draft_of(template)
+        else:
+            draft = await self._read(content, None)
+        text = await self._services.intake.written(draft, FileFormat.YAML)
+        return ConvertedTemplateOut(template=files.data_of(draft), content=text)
 
     @endpoint("GET /templates/{ref}", READ)
     async def get(self, ref: Ref) -> TemplateOut:

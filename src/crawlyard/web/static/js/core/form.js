@@ -2,13 +2,14 @@
 import { $, $$, h } from "./dom.js";
 
 const SIZES = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
-const SPANS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
+const SPANS = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 
 /** "2h 30m" or "90" in seconds; what is not understood goes to the server as it is. */
 export function span(text) {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
-  const parts = [...text.matchAll(/(\d+(?:\.\d+)?)\s*([smhdw])/gi)];
-  if (!parts.length || text.replace(/[\d.\ssmhdw]/gi, "")) return text;
+  const part = /(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*/gi;
+  const parts = [...text.matchAll(part)];
+  if (!parts.length || text.replace(part, "")) return text;
   return parts.reduce((sum, [, n, unit]) => sum + n * SPANS[unit.toLowerCase()], 0);
 }
 
@@ -19,6 +20,22 @@ export function size(text) {
 }
 
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
+/** Split at commas if there are any, else at white space: a tag may have spaces in it. */
+const words = (text) => text.split(text.includes(",") ? "," : /\s+/).map((word) => word.trim()).filter(Boolean);
+/** "docs.example.org/a" as "https://docs.example.org/a"; what is no address, as a place of a template, stays. */
+export const address = (text) => (/^[^\s{}]*[.:][^\s{}]*$/.test(text) && !text.includes("://") ? `https://${text}` : text);
+/** A plain number as one; the server reads the rest: 20k, 500MB, 1h30m. */
+const quantity = (text) => (/^\d+(\.\d+)?$/.test(text) ? Number(text) : text);
+/** "Name: value" or "name=selector" a line, as an object. */
+const pairs = (sign) => (text) => Object.fromEntries(lines(text).map((line) => {
+  const at = line.indexOf(sign);
+  return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1).trim()];
+}));
+/** "URL event event" a line; secrets that are known by their URL stay. */
+const hooks = (text, el) => lines(text).map((line) => {
+  const [url, ...events] = line.split(/\s+/);
+  return { ...el.hooks?.find((one) => one.url === url), url, ...(events.length && { events }) };
+});
 const number = (text) => (/^(true|false)$/.test(text) ? text === "true" : Number.isNaN(Number(text)) ? text : Number(text));
 
 /** A JSON object; what is none is a fault of the field *el*. */
@@ -38,22 +55,49 @@ function json(text, el) {
 const instant = (text) => new Date(text).toISOString();
 
 /** How a field's text is read, by its data-as; empty fields are left out unless they say so. */
-const READ = { text: (text) => text, lines, words: (text) => text.split(/[\s,]+/).filter(Boolean), number, span, size, json, instant };
+const READ = {
+  text: (text) => text,
+  url: address,
+  urls: (text) => lines(text).map(address),
+  headers: pairs(":"),
+  pairs: pairs("="),
+  ...{ lines, words, hooks, number, quantity, span, size, json, instant },
+};
+const listed = (sign) => (value) => (Array.isArray(value) ? value : Object.entries(value)).map((pair) => pair.join(sign)).join("\n");
+const below = (value) => [value].flat().join("\n");
 const SHOW = {
   json: (value) => (Object.keys(value).length ? JSON.stringify(value, null, 2) : ""),
   instant: (value) => new Date(Date.parse(value) - new Date(value).getTimezoneOffset() * 6e4).toISOString().slice(0, 16),
-  lines: (value) => value.join("\n"),
-  words: (value) => value.join(" "),
+  lines: below,
+  urls: below,
+  words: (value) => [value].flat().join([value].flat().some((word) => /\s/.test(word)) ? ", " : " "),
+  headers: listed(": "),
+  pairs: listed("="),
+  hooks: (value, el) => {
+    el.hooks = [value].flat().map((one) => (typeof one === "string" ? { url: one } : one));
+    return el.hooks.map(({ url, events = [] }) => [url, ...events].join(" ")).join("\n");
+  },
   size: (value) => {
     if (typeof value === "string") return value; // "500MB", "none"
     const [unit, by] = Object.entries(SIZES).findLast(([, n]) => value % n === 0);
-    return `${value / by} ${unit.toUpperCase()}B`;
+    return `${value / by} ${unit}B`;
   },
   span: (value) => {
     if (typeof value === "string") return value; // "1h30m", "none"
     return value % 3600 === 0 && value ? `${value / 3600}h` : value % 60 === 0 && value ? `${value / 60}m` : `${value}s`;
   },
 };
+
+/** The text of *value* in the field *el*. */
+export const show = (el, value) => (value == null ? "" : (SHOW[el.dataset.as] ?? String)(value, el));
+
+/** What *el* says, one text for each of its lines or words. */
+export function values(el) {
+  const { as } = el.dataset;
+  const text = el.value.trim();
+  if (as === "words" || as === "urls") return READ[as](text);
+  return el.localName === "textarea" ? lines(text) : [text].filter(Boolean);
+}
 
 const fields = (form) => $$("[name]", form).filter((el) => !el.disabled && !el.closest("[hidden]"));
 
@@ -87,12 +131,19 @@ export function changes(old, now) {
 
 /** Write *values* into the fields of *form*. */
 export function write(form, values) {
+  const at = (name) => name.split(".").reduce((found, key) => found?.[key], values);
   for (const el of $$("[name]", form)) {
-    const value = el.name.split(".").reduce((at, key) => at?.[key], values);
+    const { also } = el.dataset;
+    if (also && at(also) !== undefined) el.name = also; // its author spelled it so
+    const value = at(el.name);
     if (value === undefined) continue;
     if (el.type === "checkbox") el.checked = Boolean(value);
     else if (el.type === "radio") el.checked = el.value === String(value);
-    else el.value = value == null ? "" : (SHOW[el.dataset.as] ?? String)(value);
+    else {
+      const text = show(el, value);
+      if (el.localName === "select" && ![...el.options].some((one) => one.value === text)) el.append(h("option", {}, text));
+      el.value = text;
+    }
   }
 }
 
@@ -102,7 +153,8 @@ export function blame(form, problem) {
   const rest = [];
   for (const { pointer = "", parameter = "", detail } of problem.errors ?? [{ detail: problem.message }]) {
     const name = (pointer.slice(1) || parameter).replaceAll("/", ".");
-    const el = fields(form).find((one) => name === one.name || name.startsWith(`${one.name}.`) || name.endsWith(`.${one.name}`));
+    const own = fields(form);
+    const el = own.find((one) => name === one.name) ?? own.find((one) => name.startsWith(`${one.name}.`) || name.endsWith(`.${one.name}`));
     if (!el) rest.push(detail);
     else point(el, name.startsWith(`${el.name}.`) ? detail : detail.replace(`${name}: `, ""));
   }
@@ -111,6 +163,8 @@ export function blame(form, problem) {
 }
 
 function point(el, text) {
+  const folded = el.closest("details");
+  if (folded) folded.open = true;
   const id = `e-${el.name}`;
   const told = [el.dataset.help, id].filter(Boolean).join(" ");
   el.ariaInvalid = true;

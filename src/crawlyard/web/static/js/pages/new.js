@@ -1,54 +1,110 @@
-/** A new crawl: what is asked for, what it would do, and the same as a command. */
-import { $, $$, ask, at, bytes, clip, counted, dur, get, h, int, later, load, post, rows, segment, user, write } from "../core/all.js";
+/** A new crawl: what is asked for, what it would take, and the same as a command. */
+import { $, $$, ago, ask, at, bytes, clip, copy, counted, dur, fill, get, h, int, later, load, may, post, rows, segment, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
+import { command, curl, quoted, summaries, under } from "../parts/crawl.js";
 import { chosen, params } from "../parts/params.js";
 
 const form = $("#form");
-const { template, urls } = form.elements;
+const { template, urls, allow_addresses: opened } = form.elements;
 const asked = new URLSearchParams(location.search);
 const templates = new Map();
+const summed = summaries(form);
 let turn = 0;
+let granted = false; // an admin has opened an address for this crawl
 
 /** The body of `POST /jobs`. */
-const said = () => forms.read(form);
+const said = () => ({ ...forms.read(form), ...(granted && { grant: true }) });
 
 template.onchange = () => {
   const one = templates.get(template.value);
   params($("#params"), one);
+  under(form, one?.spec);
+  summed();
   write($("#about"), one?.description ?? "");
   $("#start").hidden = Boolean(one?.spec.urls);
   $("[data-alone]").hidden = Boolean(one);
-  look();
+  $("#repeat").href = one ? `/schedules/new?template=${segment(one.id)}` : "/schedules/new";
 };
 
-/** Show what it would do; a later look makes an earlier one stale. */
+urls.onkeydown = (event) => {
+  if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+  event.preventDefault();
+  form.requestSubmit($("[value=start]"));
+};
+
+// --- what it would take: asked for by the button alone, as hosts are asked then
+
+/** What no word of *told* says is not known. */
+const unknown = (value, word) => (value == null ? "unknown" : word(value));
+const about = (n) => int(n < 100 ? n : Number(n.toPrecision(2)));
+const long = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`);
+const between = (a, b) => (long(a) === long(b) ? long(a) : `${long(a)} to ${long(b)}`);
+const SIGN = { exact: "", about: "≈ ", at_least: "at least ", at_most: "up to " };
+const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap and no earlier crawl tell" };
+const VERDICT = { yes: "Yes: ", perhaps: "Perhaps: ", unknown: "Not known for: ", no: "No, it should finish on its own." };
+const LIMITS = { pages: ["Pages", int], duration: ["Running time", long], bytes: ["Data", bytes] };
+
 async function look() {
   const body = said();
   const mine = ++turn;
-  forms.clear(form);
-  if (!body.urls && !body.sitemaps && !body.template) return;
+  const test_urls = $("#test").value.split("\n").map((url) => url.trim()).filter(Boolean).map(forms.address);
+  write($("#checked"), "asking…");
   try {
-    const told = await post("/jobs/preview", { ...body, start_at: undefined, test_urls: $("#test").value.split("\n").map((url) => url.trim()).filter(Boolean) });
-    if (mine === turn) show(told);
-  } catch (error) {
+    const told = await post("/jobs/preview", { ...body, start_at: undefined, test_urls });
     if (mine !== turn) return;
-    if (!error.code) throw error;
+    write($("#checked"), "just now");
+    show(told);
+  } catch (error) {
+    write($("#checked"), "");
     $("#seen").hidden = true;
     $("#ahead").hidden = false;
-    write($("#ahead"), error.message);
+    throw error;
   }
 }
 
 const judged = ({ inside, ...one }) => ({ ...one, is: inside ? "completed" : "failed", said: inside ? "in" : "out" });
 
-function show({ config, start_urls, start_count, origins, sitemaps, tested, missing }) {
+/** One meter: how much of a limit is used for certain, and perhaps. */
+function meter({ limit, most, least_used: least, most_used: used, verdict }) {
+  const [name, word] = LIMITS[limit];
+  const left = used == null ? "unknown" : `${least === used ? word(used) : `up to ${word(used)}`}`;
+  const el = copy("meter", { name, said: most == null ? `${left}, no limit` : `${left} of ${word(most)}` });
+  const parts = verdict === "yes" ? [0, 1] : most && used != null ? [least / most, (used - least) / most] : [0, 0];
+  let x = 0;
+  for (const rect of el.querySelectorAll("rect")) {
+    const width = Math.min(100 - x, 100 * parts.shift());
+    rect.setAttribute("x", x);
+    rect.setAttribute("width", Math.max(0, width));
+    x += width;
+  }
+  return el;
+}
+
+function judgement(limits) {
+  for (const word of ["yes", "perhaps", "unknown"]) {
+    const found = limits.filter((one) => one.verdict === word);
+    if (found.length) return `${VERDICT[word]}${found.map(({ limit }) => LIMITS[limit][0].toLowerCase()).join(", ")}.`;
+  }
+  return VERDICT.no;
+}
+
+function show({ config, start_urls, start_count, origins, sitemaps, tested, missing, estimate }) {
   $("#ahead").hidden = true;
   $("#seen").hidden = false;
-  const { pages, bytes: size, duration_s, errors } = config.limits;
-  const ends = [pages && counted(pages, "page"), duration_s && dur(duration_s), size && bytes(size), errors && counted(errors, "error")].filter(Boolean);
-  const depth = config.max_depth == null ? "to any depth" : `to depth ${config.max_depth}`;
-  const end = ends.length ? `at ${ends.join(", ")}` : "when nothing is left: no limit";
-  write($("#limits"), `Scope ${config.scope}, ${depth}; ends ${end}.`);
+  const { basis, bound, pages, least_s, most_s, bytes: size, delay_s, delay_by, earlier, limits } = estimate;
+  const read = sitemaps.filter((one) => one.urls);
+  const sum = (name) => read.reduce((n, one) => n + one[name], 0);
+  fill($("#seen"), {
+    size: pages == null ? "Size unknown" : `${SIGN[bound]}${counted(Number(about(pages).replace(/\D/g, "")), "page")}`,
+    takes: pages == null ? FROM.unknown : `${unknown(least_s, (s) => between(s, most_s))}${least_s == null ? " time" : ""}, ${size == null ? "data unknown" : `about ${bytes(size)}`} · ${FROM[basis]}`,
+    scope: `${config.scope}, ${config.max_depth == null ? "any depth" : counted(config.max_depth, "link") + " deep"}`,
+    named: read.length ? `${counted(sum("urls"), "URL")}, ${int(sum("urls") - sum("inside"))} of them out` : "none",
+    pace: delay_s ? `a request each ${delay_s < 1 ? `${Math.round(delay_s * 1000)} ms` : dur(delay_s)} per host, ${delay_by === "robots" ? "as robots.txt asks" : "as set here"}` : "as fast as the host answers",
+    earlier,
+    last: earlier && `${ago(earlier.ended_at)}, ${counted(earlier.pages, "page")} in ${long(earlier.duration_s)}`,
+    verdict: judgement(limits),
+  });
+  $("#meters").replaceChildren(...limits.map(meter));
   rows($("#starts"), "tested-url", start_urls.slice(0, 10).map(judged));
   if (start_count > 10) $("#starts").append(h("li.mut", {}, `and ${int(start_count - 10)} more`));
   rows($("#origins"), "origin", origins.map((one) => {
@@ -56,52 +112,112 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
     return { ...one, is: no ? "failed" : one.robots === "had" ? "completed" : "warning", said: no ? "forbids" : one.robots === "had" ? "allows" : "unknown", problem: one.problem || one.rule };
   }));
   $("#maps").hidden = !sitemaps.length;
-  rows($("#named"), "map", sitemaps);
+  rows($("#sitemaps-seen"), "map", sitemaps);
   rows($("#tested"), "tested-url", tested.map(judged));
   rows($("#missed"), "miss", missing.map((text) => ({ text })));
+  const closed = origins.find(({ blocked }) => blocked);
+  if (closed) refuse(new URL(closed.origin).host, closed.problem.split(";")[0]);
 }
 
-const soon = later(400, look);
-form.addEventListener("change", soon);
-urls.oninput = $("#test").oninput = later(800, look);
+/** What is shown is of the form as it was. */
+form.addEventListener("input", later(200, () => {
+  if ($("#seen").hidden === false) write($("#checked"), "the form has changed: estimate again");
+}));
+
+/** Do *work* while *button* waits; what is wrong is shown at its field. */
+async function trying(button, work) {
+  forms.clear(form);
+  $("#refused").hidden = true;
+  button.disabled = true;
+  try {
+    await work();
+  } catch (error) {
+    fault(error);
+  } finally {
+    button.disabled = false;
+  }
+}
+
+$("#estimate").onclick = ({ currentTarget }) => trying(currentTarget, look);
+
+// --- a private address: why it is refused, and what opens it for this crawl
+
+function fault(error) {
+  if (!error.code) throw error;
+  const closed = error.errors?.find((one) => one.code === "not_public");
+  if (!closed) return forms.blame(form, error);
+  const [, url, why] = /(\S+): ([^;]*)/.exec(closed.detail.replace("urls: ", ""));
+  return refuse(new URL(url).host, why);
+}
+
+async function refuse(host, title) {
+  const admin = may("admin");
+  const more = "Crawls reach public addresses alone until an admin allows others, so that this server cannot be used to probe your network.";
+  const why = `${more} ${admin ? "You are an admin: you can allow it here." : await whom()}`;
+  fill($("#refused"), { host, admin, title, why });
+  $("#refused").dataset.host = host;
+  $("#refused").hidden = false;
+}
+
+/** Whom to ask: the admins, if the user may see who they are. */
+async function whom() {
+  const { admins } = await get("/auth/me");
+  return admins.length ? `Ask ${admins.join(" or ")}.` : "Ask an admin.";
+}
+
+$("#grant").onclick = ({ currentTarget }) => trying(currentTarget, async () => {
+  const { host } = $("#refused").dataset;
+  opened.value = [...opened.value.split("\n").filter(Boolean), host].join("\n");
+  granted = true;
+  write($("#granted"), `${host} is allowed for this crawl`);
+  $("#granted").hidden = false;
+  summed();
+});
+$("#link").onclick = () => clip(`${location.origin}/jobs/new?url=${encodeURIComponent(urls.value.trim())}`, "Link");
+
+// --- sent
+
+forms.submits(form, async (what) => {
+  $("#refused").hidden = true;
+  if (what === "start") {
+    try {
+      return location.assign(`/jobs/${(await post("/jobs", said())).id}`);
+    } catch (error) {
+      return fault(error);
+    }
+  }
+  const named = await ask({ title: "Save as template", verb: "Save", fields: "name-it" });
+  const { start_at, template: _, grant, ...spec } = said();
+  if (named) location.assign(`/templates/${(await post("/templates", { ...named, spec })).id}`);
+});
+
+/** Fill the form as a job was asked for: what is as by default stays empty. */
+function again({ config, sources }) {
+  forms.write(form, config);
+  for (const el of $$("[data-label]", form)) if (sources[el.name] === "default") el.value = "";
+}
 
 /** Offer the last jobs that were completed, once somebody wants one. */
-form.elements.since.onfocus = async ({ target: el }) => {
-  el.onfocus = null;
+const { since } = form.elements;
+since.setAttribute("list", "earlier");
+since.after(h("datalist", { id: "earlier" }));
+since.onfocus = async () => {
+  since.onfocus = null;
   const { items } = await get("/jobs?state=completed&limit=50");
   const of = ({ id, spec: { name }, url, ended_at }) => h("option", { value: id }, `${name || url} · ${at(ended_at)}`);
   $("#earlier").append(...items.filter((one) => one.owner === user.id).map(of));
 };
 
-forms.submits(form, async (what) => {
-  if (what === "start") return location.assign(`/jobs/${(await post("/jobs", said())).id}`);
-  const named = await ask({ title: "Keep this as a template", verb: "Save", fields: "name-it" });
-  const { start_at, template: _, ...spec } = said();
-  if (named) location.assign(`/templates/${(await post("/templates", { ...named, spec })).id}`);
-});
-
 // --- the same elsewhere
 
-const quoted = (text) => (/^[\w@%+=:,./-]+$/.test(text) ? text : `'${String(text).replaceAll("'", "'\\''")}'`);
-
-function command() {
-  const words = ["crawlyard", "crawl", "-d"];
-  for (const el of $$("[data-flag]", form)) {
-    const { flag, as } = el.dataset;
-    if (el.type === "checkbox") {
-      if (el.checked) words.push(flag);
-    } else {
-      const values = as === "lines" ? el.value.split("\n") : as === "words" ? el.value.split(/\s+/) : [el.value];
-      for (const value of values.map((one) => one.trim()).filter(Boolean)) words.push(...(flag ? [flag] : []), quoted(value));
-    }
-  }
+$("#cli").onclick = () => {
+  const { words, unsaid } = command(form);
   const { template: ref, params: given = {} } = said();
   if (ref) words.push("--template", quoted(ref));
   for (const [name, value] of Object.entries(given)) for (const one of [value].flat()) words.push("-p", quoted(`${name}=${one}`));
-  return words.join(" ");
-}
-$("#cli").onclick = () => clip(command(), "Command");
-$("#curl").onclick = () => clip(`curl -H "Authorization: Bearer $CRAWLYARD_TOKEN" -H 'Content-Type: application/json' -d ${quoted(JSON.stringify(said()))} ${location.origin}/api/v1/jobs`, "Command");
+  clip(["crawlyard", "crawl", "-d", ...words].join(" "), unsaid.length ? `Command without ${unsaid.join(", ")}` : "Command");
+};
+$("#curl").onclick = () => clip(curl("/jobs", said()), "Command");
 
 if (asked.get("url")) urls.value = asked.get("url"); // at once: the command can be copied before the templates are had
 load(async () => {
@@ -111,8 +227,9 @@ load(async () => {
     if (!templates.has(one.id)) template.append(h("option", { value: one.id }, chosen(one, user.id)));
     templates.set(one.id, one);
   }
+  $("#from").hidden = !items.length;
   const job = asked.get("job");
-  if (job) forms.write(form, (await get(`/jobs/${segment(job)}/config`)).config);
+  if (job) again(await get(`/jobs/${segment(job)}/config`));
   template.value = asked.get("template") ?? template.value;
   template.onchange();
 });

@@ -1,6 +1,7 @@
 /** One schedule, or a new one: what it says, with what that means at once; what became of it. */
 import { $, $$, act, ask, bind, complain, copy, counted, get, h, host, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
+import { summaries, under } from "../parts/crawl.js";
 import { chosen, params } from "../parts/params.js";
 import { Table } from "../parts/table.js";
 import { thing } from "../parts/told.js";
@@ -12,6 +13,7 @@ const path = ref && `/schedules/${segment(ref)}`;
 const form = $("#form");
 const { when, zone, template, jitter_s } = form.elements;
 const paint = bind($("#page"));
+const summed = summaries(form);
 const MOST = 100; // runs that a preview tells
 let templates;
 let schedule;
@@ -24,8 +26,8 @@ let looks = 0;
 
 /** What the form says, as the API takes it. */
 function said() {
-  const { urls, full_every, ...told } = { params: {}, template_version: null, ...forms.read(form, Boolean(ref)) };
-  return { ...told, overrides: { ...(urls && { urls }), ...(full_every != null && { full_every }), ...told.overrides } };
+  const { overrides = {} } = forms.read($("#crawl")); // what is empty is the template's, or the default
+  return { params: {}, template_version: null, ...forms.read(form, Boolean(ref)), overrides };
 }
 
 /** Show what the chosen template leaves open. */
@@ -34,16 +36,19 @@ function choose() {
   $("#pin").hidden = !found;
   write($("#newest"), String(found?.version));
   params($("#params"), found);
+  under($("#crawl"), found?.spec, "overrides.");
+  summed();
   explain();
 }
 
 /** Show the sentence of what is chosen. */
-const explain = () => $$("select", form).forEach((el) => write($(`#${el.dataset.help}`), el.selectedOptions[0].title));
+const explain = () => ["template", "overlap", "misfire"].forEach((name) => write($(`#${name}-help`), form.elements[name].selectedOptions[0].title));
 
 function refill() {
-  const { template_id: id, overrides: { urls = [], full_every = null, ...overrides } } = schedule;
+  const { template_id: id } = schedule;
   if (id && !templates.some((one) => one.id === id)) template.append(h("option", { value: id }, id)); // somebody else's
-  forms.write(form, { ...schedule, template: id, urls, full_every, overrides });
+  for (const el of $$("[data-label]", form)) el.value = "";
+  forms.write(form, { ...schedule, template: id });
   choose();
   forms.write(form, { params: schedule.params });
   before = said();

@@ -1,6 +1,7 @@
 /** One template, or a new one: what it says, who uses it, and how it came to that. */
-import { $, act, ask, copy, get, h, patch, post, query, rows, segment, toast } from "../core/all.js";
+import { $, $$, act, ask, copy, get, h, patch, post, query, rows, segment, toast } from "../core/all.js";
 import * as forms from "../core/form.js";
+import { offer, summaries } from "../parts/crawl.js";
 import { list, show, thing } from "../parts/told.js";
 
 const { template: ref } = document.body.dataset;
@@ -13,18 +14,107 @@ let before = "{}"; // what it said then
 const named = (parameters) =>
   Object.fromEntries(parameters.map(({ name, ...rest }) => [name, Object.fromEntries(Object.entries(rest).filter(([, value]) => value != null && value !== "" && value !== false && String(value) !== ""))]));
 
-const said = () => ({ spec: {}, parameters: {}, description: "", ...forms.read(form) });
+// --- its fields: a row each, whose controls are named by what is typed as its name
+
+const AS = { list: "words", integer: "number", number: "number", boolean: "number" };
+const keys = () => $$("[data-key]", form).map((el) => el.value.trim()).filter(Boolean);
+
+function rename(row) {
+  const key = $("[data-key]", row).value.trim();
+  for (const el of $$("[data-part]", row)) {
+    if (key) el.name = `parameters.${key}.${el.dataset.part}`;
+    else el.removeAttribute("name");
+  }
+  const as = AS[$("[data-part=type]", row).value] ?? "text";
+  $("[data-part=default]", row).dataset.as = as;
+  $("[data-remove]", row).ariaLabel = `Remove ${key || "this field"}`;
+}
+
+let made = 0;
+function add(key = "") {
+  const row = copy("parameter");
+  for (const label of $$("[data-for]", row)) {
+    const { for: part } = label.dataset;
+    const el = $(part === "key" ? "[data-key]" : `[data-part=${part}]`, row);
+    label.htmlFor = el.id = `parameter-${++made}`;
+  }
+  $("[data-key]", row).value = key;
+  row.oninput = () => {
+    rename(row);
+    offer(form, keys());
+  };
+  $("[data-remove]", row).onclick = () => {
+    row.remove();
+    offer(form, keys());
+    typed();
+    $("#add").focus();
+  };
+  $("#parameters").append(row);
+  rename(row);
+  return row;
+}
+$("#add").onclick = () => $("[data-key]", add()).focus();
+
+// --- the form, and the same as YAML
+
+/** Fill the form with a template, as `POST /templates` takes it. */
+function refill({ name, description = "", parameters = {}, spec = {} }) {
+  for (const el of $$("[data-label]", form)) el.value = "";
+  $("#parameters").replaceChildren();
+  Object.keys(parameters).forEach(add);
+  offer(form, Object.keys(parameters));
+  forms.write(form, { name, description, parameters, spec });
+  $$(".parameter", form).forEach(rename);
+  forms.write(form, { parameters }); // now that each is read by its type
+  typed();
+}
+
+function said() {
+  const { content, visibility, ...told } = forms.read(form);
+  return { name: "", description: "", parameters: {}, spec: {}, ...told };
+}
+
+const yaml = $("#yaml");
+yaml.disabled = true; // it is no part of the form while that is shown
+
+/** Show the form, or the same as YAML: what has been typed goes along. */
+async function turn(to) {
+  if (to === shows) return;
+  if (to === "yaml") {
+    yaml.value = (await post("/templates/convert", said())).content;
+  } else refill((await post("/templates/convert", { content: yaml.value })).template);
+  shows = to;
+  yaml.disabled = to !== "yaml";
+  $("#file").hidden = to !== "yaml";
+  $("#fields").hidden = to === "yaml";
+  for (const one of ["form", "yaml"]) $(`#as-${one}`).ariaPressed = one === to;
+}
+let shows = "form";
+const turned = (to) => async () => {
+  forms.clear(form);
+  await turn(to).catch((error) => {
+    if (!error.code) throw error;
+    forms.blame(form, error);
+  });
+};
+$("#as-form").onclick = turned("form");
+$("#as-yaml").onclick = turned("yaml");
 
 forms.submits(form, async (what) => {
+  await turn("form");
+  const { visibility } = form.elements;
   const told = said();
   if (what === "check") {
     const { credentials } = await post("/templates/validate", { content: JSON.stringify(told), format: "json" });
-    return toast(credentials.length ? `Well formed; publishing takes out ${credentials.join(", ")}` : "Well formed");
+    return toast(credentials.length ? `Valid; publishing removes ${credentials.join(", ")}` : "Valid");
   }
-  if (!ref) return location.assign(`/templates/${(await post("/templates", told)).id}`);
-  const { parameters, ...rest } = forms.changes(JSON.parse(before), told);
+  if (!ref) {
+    const { id } = await post("/templates", told);
+    if (visibility.value === "public") await post(`/templates/${id}/publish`);
+    return location.assign(`/templates/${id}`);
+  }
   try {
-    await patch(path, { ...rest, ...(parameters && { parameters: told.parameters }) }, version);
+    await patch(path, forms.changes(JSON.parse(before), told), version);
   } catch (error) {
     $("#stale").hidden = error.status !== 412;
     throw error;
@@ -33,12 +123,13 @@ forms.submits(form, async (what) => {
   await again();
   toast("Saved");
 });
+const typed = summaries(form);
 
 const again = ref && show($("#page"), async (one) => {
   document.title = `${one.name} · Crawlyard`;
-  const typed = version && JSON.stringify(said()) !== before;
-  if (version !== one.version && !typed) {
-    forms.write(form, { ...one, parameters: named(one.parameters) });
+  const edited = version && (shows === "yaml" || JSON.stringify(said()) !== before);
+  if (version !== one.version && !edited) {
+    refill({ ...one, parameters: named(one.parameters) });
     before = JSON.stringify(said());
     ({ version } = one);
   }

@@ -1,7 +1,7 @@
 /** The open places of a template, as fields of a form. */
 import { $$, rows } from "../core/all.js";
 
-const AS = { list: "words", integer: "number", number: "number", boolean: "number" };
+const AS = { url: "url", list: "words", integer: "number", number: "number", boolean: "number" };
 
 /** Show in *root* what *template* leaves open; without one, nothing. */
 export function params(root, { parameters = [] } = {}) {

@@ -1,0 +1,104 @@
+"""What a job would do: previews and estimates."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from crawlyard.core.answers.base import Wire
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.estimate import Basis, Bound, Verdict
+
+
+class TestedOut(Wire, frozen=True, kw_only=True):
+    """Whether a URL would be fetched if a page named it; *rule* says what keeps it out."""
+
+    url: str
+    inside: bool
+    rule: str
+
+
+class SeenOriginOut(Wire, frozen=True, kw_only=True):
+    """What robots.txt of an origin says to us."""
+
+    origin: str
+    robots: str  # had, or missing: `problem` says why
+    crawl_delay_s: float | None
+    start_allowed: bool | None  # of `/`; null: not known
+    rule: str  # the line that forbids it
+    sitemaps: tuple[str, ...]  # that it names
+    problem: str
+    blocked: bool  # its address is not public, and not opened for this job
+
+
+class SitemapOut(Wire, frozen=True, kw_only=True):
+    """What a sitemap names."""
+
+    url: str
+    urls: int | None  # null: it could not be read
+    inside: int  # of those, in scope and in no sitemap before it; of many, about
+    sitemaps: int
+    sample: tuple[str, ...]
+    problem: str
+
+
+class EarlierOut(Wire, frozen=True, kw_only=True):
+    """Your last completed crawl that began at the same host."""
+
+    job_id: str
+    ended_at: datetime
+    pages: int
+    bytes: int
+    duration_s: float
+
+    @classmethod
+    def of(cls, standing: Standing) -> "EarlierOut":
+        """Return the shape of a job that has ended."""
+        job, usage = standing.job, standing.shard.usage
+        return cls(
+            job_id=job.id,
+            ended_at=job.since,
+            pages=usage.pages,
+            bytes=usage.bytes,
+            duration_s=usage.duration_s,
+        )
+
+
+class LimitUseOut(Wire, frozen=True, kw_only=True):
+    """How much of a limit a job would use; null: not known, or no limit."""
+
+    limit: str  # pages, duration or bytes
+    most: float | None  # the limit, in pages, seconds or bytes
+    least_used: float | None
+    most_used: float | None
+    verdict: Verdict  # whether it would stop the job
+
+
+class EstimateOut(Wire, frozen=True, kw_only=True):
+    """What a job would take, by sitemaps, robots.txt and earlier jobs; null: not known."""
+
+    basis: Basis  # of the number of pages
+    bound: Bound  # how that is meant
+    pages: int | None  # without a limit
+    least_s: float | None
+    most_s: float | None
+    bytes: int | None
+    delay_s: float  # between two requests to the host of the first start URL
+    delay_by: Literal["spec", "robots"]  # who asks for it
+    earlier: EarlierOut | None
+    limits: tuple[LimitUseOut, ...]
+
+
+class PreviewOut(Wire, frozen=True, kw_only=True):
+    """What a job would do: no page was fetched, and nothing was written."""
+
+    object: Literal["preview"] = "preview"
+    config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
+    sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
+    user_agent: str
+    start_urls: tuple[TestedOut, ...]  # the first hundred, in canonical spelling
+    start_count: int
+    origins: tuple[SeenOriginOut, ...]
+    sitemaps: tuple[SitemapOut, ...]
+    tested: tuple[TestedOut, ...]  # `test_urls`, in their order
+    missing: tuple[str, ...]  # what could not be had, in sentences
+    estimate: EstimateOut

@@ -1,0 +1,177 @@
+"""Estimate of a crawl before it begins: pages, time and data, and which limit would stop it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+from crawlyard.core.jobs.limits import LIMITS, Limits, Usage
+from crawlyard.core.jobs.spec import JobSpec
+
+_SLOWER = 3.0  # a page takes up to so many times as long as robots.txt, which is a file
+_CLOSE = 0.8  # of a limit: so near, an estimate cannot tell on which side it ends
+
+
+class Basis(StrEnum):
+    """What the number of pages is taken from."""
+
+    START_URLS = auto()  # no links are followed
+    SITEMAPS = auto()
+    EARLIER = auto()  # the last crawl of the host
+    UNKNOWN = auto()
+
+
+class Bound(StrEnum):
+    """How the number of pages is meant."""
+
+    EXACT = auto()
+    ABOUT = auto()
+    AT_LEAST = auto()  # not all sitemaps were read
+    AT_MOST = auto()  # the depth may end before
+
+
+class Verdict(StrEnum):
+    """Whether a limit would stop the crawl."""
+
+    NO = auto()
+    PERHAPS = auto()
+    YES = auto()
+    UNKNOWN = auto()
+
+
+class HostPace(Struct, frozen=True, kw_only=True):
+    """How fast one host would be crawled."""
+
+    delay_s: float  # between two requests
+    answer_s: float | None  # of its answers so far, the mean; None: there were none
+
+    def interval_s(self, per_host: int, slower: float = 1.0) -> float | None:
+        """Return the time from one page to the next; ``None`` if nothing tells."""
+        if self.answer_s is None:
+            return self.delay_s or None
+        return max(self.delay_s, slower * self.answer_s / per_host)
+
+
+class Sight(Struct, frozen=True, kw_only=True):
+    """What was seen of a site without fetching a page."""
+
+    starts: Mapping[str, int]  # start URLs in scope, by host
+    named: Mapping[str, int]  # URLs of sitemaps that are in scope, by host
+    whole: bool  # all sitemaps were read
+    paces: Mapping[str, HostPace]
+    earlier: Usage | None = None  # of the last crawl that ended
+
+
+class LimitUse(Struct, frozen=True, kw_only=True):
+    """How much of a limit a crawl would use; ``None``: unknown, or no limit."""
+
+    limit: str  # "pages", "duration" or "bytes"
+    most: float | None
+    least_used: float | None
+    most_used: float | None
+    verdict: Verdict
+
+
+class Estimate(Struct, frozen=True, kw_only=True):
+    """What a crawl would take; ``None``: unknown."""
+
+    basis: Basis
+    bound: Bound
+    pages: int | None  # without a limit
+    least_s: float | None  # until they are fetched, or the limit of pages is reached
+    most_s: float | None
+    bytes: int | None
+    limits: tuple[LimitUse, ...]
+
+
+def estimated(spec: JobSpec, sight: Sight) -> Estimate:
+    """Return what a crawl of *spec* would take, as far as *sight* tells."""
+    basis, bound, by_host = _pages(spec, sight)
+    pages = None if by_host is None else sum(by_host.values())
+    most = spec.limits.pages
+    fetched = pages if most is None or pages is None else min(pages, most)
+    share = fetched / pages if pages and fetched is not None else 1.0
+    least_s = _time(spec, sight, by_host, share)
+    most_s = _time(spec, sight, by_host, share, _SLOWER)
+    size = _size(sight.earlier, fetched)
+    used = {"pages": (pages, pages), "duration": (least_s, most_s), "bytes": (size, size)}
+    return Estimate(
+        basis=basis,
+        bound=bound,
+        pages=pages,
+        least_s=least_s,
+        most_s=most_s,
+        bytes=size,
+        limits=tuple(_uses(spec.limits, used, bound)),
+    )
+
+
+def _pages(spec: JobSpec, sight: Sight) -> tuple[Basis, Bound, Mapping[str, int] | None]:
+    """Return what the number of pages is taken from, how it is meant, and the pages by host."""
+    if spec.max_depth == 0 and not spec.sitemaps:
+        return Basis.START_URLS, Bound.EXACT, sight.starts
+    deep = spec.max_depth is None or bool(spec.sitemaps)
+    if sight.named:
+        bound = Bound.AT_LEAST if not sight.whole else Bound.ABOUT if deep else Bound.AT_MOST
+        hosts = dict.fromkeys((*sight.starts, *sight.named))
+        both = {h: max(sight.starts.get(h, 0), sight.named.get(h, 0)) for h in hosts}
+        return Basis.SITEMAPS, bound, both
+    if sight.earlier is not None:
+        host = next(iter(sight.starts), "")
+        found = max(sight.earlier.pages, sight.earlier.discovered)
+        return Basis.EARLIER, Bound.ABOUT, {host: found}
+    return Basis.UNKNOWN, Bound.ABOUT, None
+
+
+def _time(
+    spec: JobSpec,
+    sight: Sight,
+    by_host: Mapping[str, int] | None,
+    share: float,
+    slower: float = 1.0,
+) -> float | None:
+    """Return how long the pages take: hosts are crawled beside each other, a host's in turn."""
+    if by_host is None:
+        return None
+    longest = total = 0.0
+    for host, pages in by_host.items():
+        pace = sight.paces.get(host)
+        interval_s = pace.interval_s(spec.per_host, slower) if pace is not None else None
+        if pace is None or interval_s is None:
+            return None
+        longest = max(longest, pages * interval_s)
+        total += pages * slower * (pace.answer_s or 0.0)
+    return max(longest, total / spec.concurrency) * share
+
+
+def _size(earlier: Usage | None, pages: int | None) -> int | None:
+    if earlier is None or not earlier.pages or pages is None:
+        return None
+    return round(earlier.bytes / earlier.pages * pages)
+
+
+def _uses(
+    limits: Limits, used: Mapping[str, Sequence[float | None]], bound: Bound
+) -> Iterator[LimitUse]:
+    for word, (least, most_used) in used.items():
+        most: float | None = getattr(limits, LIMITS[word])
+        yield LimitUse(
+            limit=word,
+            most=most,
+            least_used=least,
+            most_used=most_used,
+            verdict=_verdict(most, least, most_used, bound),
+        )
+
+
+def _verdict(
+    most: float | None, least: float | None, most_used: float | None, bound: Bound
+) -> Verdict:
+    if most is None:
+        return Verdict.NO
+    if least is None or most_used is None:
+        return Verdict.UNKNOWN
+    if least > most:
+        return Verdict.PERHAPS if bound is Bound.AT_MOST else Verdict.YES
+    close = most_used > most * (1.0 if bound is Bound.EXACT else _CLOSE)
+    return Verdict.PERHAPS if close or bound is Bound.AT_LEAST else Verdict.NO
