@@ -46,7 +46,8 @@ _TABLES = """
 _USERS = """
     DELETE FROM users WHERE id <> 'local';
     UPDATE users SET role = 'admin', quota = '{}', limited = false, disabled_at = NULL,
-      version = 1, created_at = 0, updated_at = 0
+      version = 1, created_at = 0, updated_at = 0;
+    INSERT INTO page_search_marks VALUES (1, 0, 0, '', 0, false)
 """
 
 

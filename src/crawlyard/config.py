@@ -189,6 +189,11 @@ class Settings(BaseSettings):
         le=10_000_000,
         description="Pending jobs of one owner above which ticks of his schedules are skipped.",
     )
+    search_index: bool = Field(
+        default=True,
+        description="Index the words of pages for the search; off: each search reads pages one "
+        "by one.",
+    )
     log_level: str = Field(default="warning", description="debug, info, warning or error.")
     log_format: LogFormat = Field(
         default=LogFormat.LOGFMT,

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from crawlyard.services.schedules.scheduler import Scheduler
     from crawlyard.services.templates.manager import TemplateManager
     from crawlyard.services.webhooks.delivery import Deliverer
+    from crawlyard.services.worker.indexer import Indexer
     from crawlyard.services.worker.janitor import Janitor
     from crawlyard.services.worker.run import WorkerContext
     from crawlyard.services.worker.worker import Worker
@@ -126,6 +127,11 @@ class Yard:
     def janitor(self) -> "Janitor":
         """Return the service that deletes what is kept no longer."""
         return self.services.janitor
+
+    @property
+    def indexer(self) -> "Indexer":
+        """Return the service that indexes the words of pages."""
+        return self.services.indexer
 
     @property
     def deliverer(self) -> "Deliverer":

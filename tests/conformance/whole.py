@@ -49,7 +49,7 @@ WAYS = [
 ]
 """From where and to where: the kinds of two databases."""
 
-OTHERS = ("alembic_version", "copy_marks", "sqlite_")
+OTHERS = ("alembic_version", "copy_marks", "page_search", "sqlite_")
 
 
 def two_databases(request: pytest.FixtureRequest, folder: Path) -> Iterator[tuple[str, str]]:

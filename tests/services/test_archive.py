@@ -9,7 +9,13 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.crawl.page_search import Findings, FoundPage, SearchBounds, SearchStep
+from crawlyard.core.crawl.page_search import (
+    Findings,
+    FoundPage,
+    Match,
+    SearchBounds,
+    SearchStep,
+)
 from crawlyard.services.jobs.page_search import Archive
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.queries import ArchiveQuery, PageQuery
@@ -167,6 +173,9 @@ class Slow:
     clock: FakeClock
     EACH = timedelta(milliseconds=100)
 
-    async def look(self, query: ArchiveQuery, rows: int) -> SearchStep:
+    async def look(self, query: ArchiveQuery, rows: int, match: Match | None = None) -> SearchStep:
         await self.clock.advance(self.EACH)
-        return await self.of.look(query, rows)
+        return await self.of.look(query, rows, match)
+
+    async def size(self, query: ArchiveQuery) -> int | None:
+        return await self.of.size(query)

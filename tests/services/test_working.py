@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from crawlyard.cli.server.work import run_dry, run_together
+from crawlyard.cli.server.work import Beside, run_dry, run_together
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
@@ -76,6 +76,14 @@ async def test_a_service_that_fails_is_logged_and_its_error_comes_when_the_jobs_
     assert jobs.given_back
     assert service.cancelled
     assert "the janitor has failed, so the worker stops" in caplog.text
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_pages_are_indexed_beside_the_jobs_unless_that_is_switched_off(wanted: bool) -> None:
+    settings = Settings(database_url=IN_MEMORY, search_index=wanted)
+    async with Yard.open(settings) as yard:
+        assert ("search index" in Beside().services(yard)) == wanted
+        assert "search index" not in Beside(janitor=False).services(yard)
 
 
 async def test_an_error_of_the_worker_itself_is_not_hidden() -> None:

@@ -151,6 +151,9 @@ async def test_an_answer_that_was_cut_short_says_so_and_goes_on(rig: Rig) -> Non
         "pages": 1,
         "back_to": None,
         "cut_short": False,
+        "stored": None,
+        "index": "behind",
+        "unindexed": 3,
     }
 
 

@@ -80,7 +80,7 @@ async def pages(
     crawlyard pages 'getting started' install --since 7d
     crawlyard pages --limit 0 -o jsonl > pages.jsonl
 
-    Nothing is indexed for words: what is rare in many pages takes a while.
+    Words are found by an index, which is seconds behind a crawl: newer pages are read one by one.
     """
     text = " ".join(map(_together, words or ()))
     page_search.words_of(text)  # better to know before anything is read

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from crawlyard.services.templates import files
     from crawlyard.services.templates import manager as templates
     from crawlyard.services.webhooks.receivers import Resolve
-    from crawlyard.services.worker import janitor
+    from crawlyard.services.worker import indexer, janitor
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
@@ -59,6 +59,7 @@ else:  # a command needs few of them
     ticker = lazily("crawlyard.services.schedules.ticker")
     files = lazily("crawlyard.services.templates.files")
     templates = lazily("crawlyard.services.templates.manager")
+    indexer = lazily("crawlyard.services.worker.indexer")
     janitor = lazily("crawlyard.services.worker.janitor")
 
 
@@ -172,7 +173,12 @@ class Services:
     @cached_property
     def archive(self) -> "page_search.Archive":
         """Return the pages of all jobs."""
-        return page_search.Archive(self.store, self.clock)
+        return page_search.Archive(self.store, self.clock, indexed=self.settings.search_index)
+
+    @cached_property
+    def indexer(self) -> "indexer.Indexer":
+        """Return what fills the index of words."""
+        return indexer.Indexer(self.store, self.clock)
 
     @cached_property
     def changes(self) -> "changes.Changes":

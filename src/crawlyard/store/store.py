@@ -18,6 +18,7 @@ from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore
 from crawlyard.store.crawl.frontier import FrontierStore
 from crawlyard.store.crawl.journal import JournalStore
+from crawlyard.store.crawl.page_index import PageIndexStore
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.database import Database
@@ -53,6 +54,7 @@ class Store(Struct, frozen=True, kw_only=True):
     frontier: FrontierStore
     pages: PageStore
     archive: ArchiveStore
+    page_index: PageIndexStore
     changes: ChangeStore
     events: EventLog
     hosts: HostStore

@@ -90,12 +90,12 @@ def work(
     crawlyard work --metrics-port 9701
     crawlyard work --no-scheduler --no-webhooks --no-janitor
 
-    Beside the jobs, it works at bulk operations, fires schedules, delivers to webhooks
-    and keeps the store small. Any number of workers may do so. With --drain, that is done
-    once, and it ends when neither jobs nor operations are left. Jobs that need a tag
-    (--worker-tag) are left to workers that have it. Of several processes, the first alone
-    fires schedules, delivers and cleans; one that dies is started again. They show their
-    metrics on ports that follow each other, from --metrics-port on.
+    Beside the jobs, it works at bulk operations, fires schedules, delivers to webhooks,
+    keeps the store small and indexes the words of pages. Any number of workers may do so.
+    With --drain, that is done once, and it ends when neither jobs nor operations are left.
+    Jobs that need a tag (--worker-tag) are left to workers that have it. Of several
+    processes, the first alone does these things beside; one that dies is started again.
+    They show their metrics on ports that follow each other, from --metrics-port on.
     """
     beside = Beside(
         scheduler=not no_scheduler,
@@ -127,6 +127,7 @@ class Beside(Struct, frozen=True, kw_only=True):
             (self.scheduler, "scheduler", yard.scheduler.run),
             (self.webhooks, "webhooks", yard.deliverer.run),
             (self.janitor, "janitor", yard.janitor.run),
+            (self.janitor and yard.settings.search_index, "search index", yard.indexer.run),
             (True, "operations", yard.operations.run),
         )
         return {name: run for wanted, name, run in every if wanted}
@@ -238,6 +239,8 @@ async def _drain(
         await _unless_stopped(_sweep(session), stop)
     if beside.janitor and beside.webhooks and stop.first is None:
         await _unless_stopped(yard.deliverer.run(drain=True), stop)
+    if beside.janitor and session.settings.search_index and stop.first is None:
+        await _unless_stopped(yard.indexer.catch_up(), stop)
 
 
 async def run_dry(

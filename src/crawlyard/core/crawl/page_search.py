@@ -1,10 +1,12 @@
 """Page search over all jobs: query words, bounds of one step, and excerpts."""
 
 from datetime import datetime, timedelta
+from enum import StrEnum, auto
 
 from msgspec import Struct
 
 from crawlyard.core.crawl.page import Page
+from crawlyard.core.crawl.search_terms import head_of, lowered
 from crawlyard.errors import Invalid
 
 MAX_TEXT = 500
@@ -51,6 +53,24 @@ class SearchBounds(Struct, frozen=True, kw_only=True):
 BOUNDS = SearchBounds()
 
 
+class IndexUse(StrEnum):
+    """How the index of words served a search."""
+
+    COMPLETE = auto()  # it has all pages
+    BEHIND = auto()  # it has not all yet; the others are read one by one
+    UNDECIDED = auto()  # it cannot narrow these words down: pages are read one by one
+    OFF = auto()  # there is none: likewise
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """What the index needs to find the pages that may have all words of a query."""
+
+    groups: tuple[tuple[str, ...], ...]  # a page must have a term of each
+    low: int  # the index has the pages with ids above this one
+    high: int  # up to this one
+    unindexed: int  # about how many pages it does not have
+
+
 class Findings(Struct, frozen=True, kw_only=True):
     """What a search found within its bounds, newest first."""
 
@@ -59,6 +79,9 @@ class Findings(Struct, frozen=True, kw_only=True):
     back_to: datetime | None  # when the last of these was fetched; None if none was
     further: int | None  # the page after which to continue; None: all were searched
     cut_short: bool  # stopped by its bounds before it had enough matches
+    index: IndexUse | None = None  # None: a search for no words
+    unindexed: int = 0  # about how many pages the index does not have yet
+    stored: int | None = None  # pages that it covers, if cut short; None: not counted
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -85,7 +108,7 @@ def words_of(text: str) -> tuple[str, ...]:
 
 def missing(words: tuple[str, ...], page: Page) -> tuple[str, ...]:
     """Return those of *words* that appear neither in the URLs nor in the title of *page*."""
-    shown = "\n".join((page.url, page.final_url, " ".join(page.title.split()))).lower()
+    shown = head_of(page.url, page.final_url, page.title)
     return tuple(word for word in words if word not in shown)
 
 
@@ -96,9 +119,7 @@ def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str |
     appears.
     """
     flat = " ".join(text.split())
-    lower = flat.lower()
-    if len(lower) != len(flat):  # "İ" becomes two characters, which would shift offsets
-        lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in flat)
+    lower = lowered(flat)
     if any(word not in lower for word in sought):
         return None
     places = [place for place in map(lower.find, words) if place >= 0]

@@ -60,9 +60,11 @@ class Pages(Noun):
     ) -> FoundPagesOut:
         """List the pages of all jobs that you may see, the last that was stored first.
 
-        Nothing is indexed for `q`, nor for most filters: an answer looks at 20,000 pages, or for
-        0.4 s, and brings what it has found by then, be it nothing. `searched` says how far it
-        has looked, and `next_cursor` goes on from there.
+        Words are found by an index. Pages that it does not have yet are read one by one, as all
+        are if it is off or the words are too common for it, and nothing is indexed for most
+        filters: an answer looks at 20,000 pages, or for 0.4 s, and brings what it has found by
+        then, be it nothing. `searched` says how far it has looked, and what the index did;
+        `next_cursor` goes on from there.
         """
         query = _query(terms, None if cursor is None else int(cursor))
         found = await self._services.archive.search(self._actor, query, limit, sought(q))

@@ -15,6 +15,8 @@ from crawlyard.core.crawl.page_search import (
     BOUNDS,
     Findings,
     FoundPage,
+    IndexUse,
+    Match,
     SearchBounds,
     SearchStep,
     excerpt,
@@ -57,10 +59,18 @@ class _Hunt(Struct):
 class Archive:
     """Finds pages in all jobs that the actor may see."""
 
-    def __init__(self, store: Store, clock: Clock, bounds: SearchBounds = BOUNDS) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        bounds: SearchBounds = BOUNDS,
+        *,
+        indexed: bool = True,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._bounds = bounds
+        self._indexed = indexed
         self._reader = ThreadPoolExecutor(1, "crawlyard-search")
 
     async def search(
@@ -73,19 +83,21 @@ class Archive:
         """Return the next pages that match *query*, newest first, at most *limit*.
 
         Each page must contain all of *words* (see `core.crawl.page_search.words_of`) in its
-        URL, title or text. There is no index of words: pages are read one by one until enough
-        are found or the bounds are reached; `Findings.further` says where to continue.
+        URL, title or text. Pages that the index of words has are passed over if they cannot have
+        them; the others are read one by one until enough are found or the bounds are reached.
+        `Findings.further` says where to continue.
         Conditions of *query* may refer to templates and schedules by name, and to the actor
         as ``me``.
         """
         bounds = self._bounds
         asked = replace(query, jobs=await meant(self._store, actor, query.jobs))
         end = self._clock.monotonic() + bounds.time.total_seconds()
+        match = await self._store.page_index.match(words) if words and self._indexed else None
         hunt = _Hunt()
         rows = first = _rows(query, limit, words)
         while len(hunt.found) < limit:
             most = bounds.pages - hunt.looked_at
-            look = await self._store.archive.look(asked, min(rows, most))
+            look = await self._store.archive.look(asked, min(rows, most), match)
             rows = min(2 * rows, _MORE * first)
             hunt.take(look)
             await self._pick(hunt, look.pages, limit, words, end)
@@ -93,13 +105,25 @@ class Archive:
             if hunt.further is None or spent:
                 break
             asked = replace(asked, before=hunt.further)
+        cut_short = hunt.further is not None and len(hunt.found) < limit
         return Findings(
             pages=tuple(hunt.found),
             looked_at=hunt.looked_at,
             back_to=hunt.back_to,
             further=hunt.further,
-            cut_short=hunt.further is not None and len(hunt.found) < limit,
+            cut_short=cut_short,
+            index=self._use(match) if words else None,
+            unindexed=match.unindexed if match else 0,
+            stored=await self._store.archive.size(asked) if cut_short else None,
         )
+
+    def _use(self, match: Match | None) -> IndexUse:
+        """Return how the index served a search for words."""
+        if not self._indexed:
+            return IndexUse.OFF
+        if match is None:
+            return IndexUse.UNDECIDED
+        return IndexUse.BEHIND if match.unindexed else IndexUse.COMPLETE
 
     async def records(
         self,

@@ -23,6 +23,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, SchemaMismatch
 from crawlyard.store.admin.content import STORED
+from crawlyard.store.crawl.page_index import clear
 from crawlyard.store.db.schema import UNFINISHED, migrate, mismatch, version_of
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.tables.access import users
@@ -116,6 +117,7 @@ def _begin(conn: Connection, source: str) -> None:
     MARKS.create(conn)
     for of in reversed(list(STORED.values())):
         conn.execute(of.plain.delete())
+    clear(conn)  # what is copied is indexed once the copy is in use
     positions = {_SOURCE: source, **dict.fromkeys(STORED, BEGUN)}
     conn.execute(insert(MARKS), [{"name": n, "position": p} for n, p in positions.items()])
     conn.execute(update(versions).values(version_num=UNFINISHED))

@@ -74,6 +74,16 @@ def decompressed(data: bytes) -> bytes:
     return zstd.decompress(data)
 
 
+def text_in(data: bytes | None) -> str:
+    """Return the text in a zstd frame; empty if there is none or it is damaged."""
+    if data is None:
+        return ""
+    try:
+        return decompressed(data).decode(errors="replace")
+    except zstd.ZstdError:
+        return ""
+
+
 def job_row(job: Job) -> dict[str, Any]:
     """Return the columns of `jobs` that change with state transitions."""
     return {

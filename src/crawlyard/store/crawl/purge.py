@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.purge_result import PurgeResult
+from crawlyard.store.crawl.page_index import unindex, unindexed
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.tables.changes import changes, run_changes
 from crawlyard.store.tables.jobs import (
@@ -130,8 +131,10 @@ def _first_deleted(conn: Connection) -> Row[int, str] | None:
 
 
 def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResult, bool]:
-    """Delete up to *most* rows of a job, its own row last; also return whether bodies are left."""
+    """Delete up to *most* rows of a job, its own row last; also return whether it was cut short."""
     freed = _webhooks(conn, job_id, most)
+    if rows := unindex(conn, no, most - freed.rows):  # before what it is told from is deleted
+        return freed + PurgeResult(rows), True
     part, more = _bodies(conn, no, most - freed.rows)
     freed += part
     if more:
@@ -140,6 +143,7 @@ def _part(conn: Connection, no: int, job_id: str, most: int) -> tuple[PurgeResul
         first = select(key).where(table.c.job_no == no).order_by(key).limit(most - freed.rows)
         freed += _gone(conn, table, table.c.job_no == no, key.in_(first))
     if freed.rows < most:
+        unindexed(conn, no)
         freed += _gone(conn, jobs, jobs.c.no == no)
     return freed, False
 

@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store.db.database import Database, is_postgres
-from crawlyard.store.tables import FIRST, SCHEMA, metadata
+from crawlyard.store.tables import FIRST, SCHEMA, metadata, page_search
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import in_order, versions
 from crawlyard.store.tables.webhooks import cursors
@@ -121,6 +121,12 @@ def create_tables(conn: Connection) -> None:
                 where = index.dialect_options["sqlite"]["where"]
                 index.dialect_options["postgresql"]["where"] = where
             conn.execute(CreateIndex(index))
+    for table in page_search.INDEX.sorted_tables:
+        conn.execute(CreateTable(table))
+    for made in page_search.ON_POSTGRES if is_postgres(conn) else (page_search.ON_SQLITE,):
+        conn.exec_driver_sql(made)
+    nobody = {"holder": "", "until": _EPOCH, "loose": False}
+    conn.execute(insert(page_search.marks).values(id=1, low=0, high=0, **nobody))
     local = {"id": LOCAL.id, "role": LOCAL.role, "quota": "{}", "limited": False, "version": 1}
     conn.execute(insert(users).values(created_at=_EPOCH, updated_at=_EPOCH, **local))
     conn.execute(insert(cursors).values(name="webhooks", seq=0))

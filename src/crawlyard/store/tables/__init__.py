@@ -6,6 +6,7 @@ from crawlyard.store.tables import (
     desk,
     hosts,
     jobs,
+    page_search,
     schedules,
     tallies,
     templates,
@@ -23,6 +24,7 @@ __all__ = [
     "hosts",
     "jobs",
     "metadata",
+    "page_search",
     "schedules",
     "tallies",
     "templates",
@@ -30,7 +32,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0113"
+SCHEMA = "0115"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"

@@ -35,6 +35,9 @@ class SearchedOut(Wire, frozen=True, kw_only=True):
     pages: int  # stored pages that it looked at, whether they fit or not
     back_to: datetime | None  # when the last of them was fetched; null: there was none
     cut_short: bool  # it was time to answer: there may be more than `items`, behind `next_cursor`
+    stored: int | None  # pages of these jobs, if it was cut short; null: not counted
+    index: str | None  # of words: complete, behind, undecided, off; null: no words were given
+    unindexed: int  # about how many pages the index does not have yet: they are read one by one
 
     @classmethod
     def of(cls, findings: Findings) -> "SearchedOut":
