@@ -1,10 +1,17 @@
 /** The pages of all jobs: found by words, host, status and type. */
-import { $, $$, at, cap, counted, query, write } from "../core/all.js";
-import { read } from "../core/form.js";
-import { list } from "../parts/told.js";
+import { $, $$, cap, complain, counted, get, int, later, load, query, write } from "../core/all.js";
+import { read, write as put } from "../core/form.js";
+import { Table } from "../parts/table.js";
+
+const LIMIT = 50; // pages that are shown at once
+const ANSWERS = 25; // that pages are searched for one by one before it waits to be told to go on
 
 const root = $("#results");
-list(root, {
+const form = $("form", root);
+const [stop, more, progress] = ["#stop", "#more", "#progress"].map((id) => $(id));
+const table = new Table({
+  root,
+  row: "found",
   view: (page) => ({
     ...page,
     shown: page.title || page.url,
@@ -12,9 +19,71 @@ list(root, {
     is: page.status >= 200 && page.status < 400 ? "" : "failed",
     of: page.job_name || `…${page.job_id.slice(-8)}`,
   }),
-  shown: ({ searched, has_more }) => {
-    const how = searched.cut_short ? "It was time to answer: go on with Older." : has_more ? "" : "That is all.";
-    write($("#looked"), searched.back_to ? `${counted(searched.pages, "page")} looked at, back to ${at(searched.back_to)}. ${how}` : "");
-    for (const link of $$("[data-export]")) link.href = `/api/v1/pages/export${query({ format: link.dataset.export, ...read($("form", root)) })}`;
-  },
 });
+
+let search = { turn: 0 };
+
+const WAYS = {
+  off: () => "The index of words is switched off, so pages are searched one by one.",
+  undecided: () => "These words are too short or too common for the index, so pages are searched one by one.",
+  behind: (n) => `About ${counted(n, "page")} ${n === 1 ? "is" : "are"} not indexed yet and searched one by one.`,
+};
+
+/** Say what has been found so far, and offer what can be done now. */
+function tell({ found, looked, cursor, answer, running }) {
+  const { stored, cut_short, index, unindexed } = answer.searched;
+  const matches = counted(found.length, "match", "matches");
+  const how = stored == null ? counted(looked, "page") : `${int(looked)} of ${counted(Math.max(stored, looked), "page")}`;
+  const ended = found.length ? (cursor ? `${int(found.length)} shown, newest first` : counted(found.length, "page")) : "";
+  write($("#looked"), cut_short ? `Searched ${how}, ${matches}${running ? " so far" : ""}` : ended);
+  stop.hidden = !running;
+  more.hidden = running || !cursor;
+  write(more, cut_short ? "Search on" : "Show more");
+  progress.toggleAttribute("hidden", !(cut_short && stored));
+  if (stored) $("rect", progress).setAttribute("width", (100 * Math.min(1, looked / stored)).toFixed(2));
+  const way = (cut_short || index === "behind") && WAYS[index];
+  $("#index").hidden = !way;
+  if (way) write($("#index"), way(unindexed));
+  const none = !found.length && !cursor;
+  const asked = Object.values(read(form)).some(Boolean);
+  $("#none").hidden = !(none && asked);
+  $("#first").hidden = !(none && !asked);
+  if (none && asked) write($("#none p"), read(form).q ? "All pages were searched. Try fewer words, or a part of one." : "All pages were searched.");
+}
+
+/** Ask for more of what the search is after, until there are enough, all is searched or it is stopped. */
+async function go(one) {
+  const enough = one.found.length + LIMIT;
+  one.running = true;
+  for (let n = 0; one.running && search === one; n++) {
+    const answer = await get(`/pages${query({ limit: enough - one.found.length, cursor: one.cursor, ...one.asked })}`);
+    if (search !== one) return;
+    one.found = [...one.found, ...answer.items];
+    one.cursor = answer.next_cursor;
+    one.looked += answer.searched.pages;
+    one.answer = answer;
+    one.running &&= answer.searched.cut_short && one.found.length < enough && n < ANSWERS;
+    table.items(one.found);
+    tell(one);
+  }
+}
+
+/** Search anew for what the form says. */
+function begin() {
+  search = { found: [], looked: 0, cursor: null, asked: read(form) };
+  for (const link of $$("[data-export]")) link.href = `/api/v1/pages/export${query({ format: link.dataset.export, ...search.asked })}`;
+  return go(search);
+}
+
+put(form, Object.fromEntries(new URLSearchParams(location.search)));
+form.onsubmit = (event) => event.preventDefault();
+form.oninput = later(150, () => {
+  history.replaceState(null, "", location.pathname + query(read(form)));
+  begin().catch(complain);
+});
+stop.onclick = () => {
+  search.running = false;
+  tell(search);
+};
+more.onclick = () => go(search).catch(complain);
+load(begin);
