@@ -27,6 +27,9 @@ PAGES: Mapping[str, str] = {
     "new": "/jobs/new?template={template}",
     "job": "/jobs/{running}",
     "job-pages": "/jobs/{done}/pages",
+    "job-map": "/jobs/{done}/map",
+    "job-links": "/jobs/{done}/links",
+    "page": "/jobs/{done}/pages/{page}",
     "job-problems": "/jobs/{done}/problems",
     "job-log": "/jobs/{running}/log",
     "job-history": "/jobs/{done}/history",
@@ -46,7 +49,7 @@ PAGES: Mapping[str, str] = {
     "signin": "/signin",
 }
 SETTLED_MS = 1_200  # after which a page shows all that it has asked for
-PHONE = ("overview", "jobs", "job", "schedules", "schedule", "new")
+PHONE = ("overview", "jobs", "job", "page", "schedules", "schedule", "new")
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
 OPENED: dict[str, Any] = {"allow_private": True}
 FAST: dict[str, Any] = {"delay_s": 0, "per_host": 8, "concurrency": 8}
@@ -127,9 +130,11 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
         await stage.job(name=name, urls=[url], priority=level, **SLOW, **OPENED)
     later = (stage.yard.clock.now() + timedelta(hours=2)).isoformat()
     await stage.job(name="Forum threads", urls=["https://forum.example.net/"], start_at=later)
+    [page] = (await ask("GET", f"/jobs/{done['id']}/pages?limit=1"))["items"]
     return {
         "running": running["id"],
         "done": done["id"],
+        "page": page["id"],
         "schedule": schedules["Price watch"],
         "template": docs["id"],
     }
