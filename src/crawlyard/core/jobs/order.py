@@ -65,7 +65,7 @@ def in_order(jobs: Iterable[Place], *, descending: bool, after: Place | None) ->
     found = list(dict.fromkeys((*jobs, *([after] if after else []))))
     found.sort(key=lambda place: place[2], reverse=True)
     with_value = [place for place in found if place[1] is not None]
-    with_value.sort(key=lambda place: place[1] or 0, reverse=descending)  # type: ignore[arg-type, return-value]
+    with_value.sort(key=lambda place: place[1] or 0, reverse=descending)
     found = with_value + [place for place in found if place[1] is None]
     found.sort(key=lambda place: (place[0] is None, place[0] or ""))
     return found[found.index(after) + 1 :] if after else found

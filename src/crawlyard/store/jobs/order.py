@@ -57,7 +57,7 @@ def ordered(
     found: dict[str, str] = {}
     for number, states in enumerate(parts[first:], first):
         part = replace(query, states=states)
-        behind: Place | None = tuple(place) if place and number == first else None  # type: ignore[assignment]
+        behind: Place | None = tuple(place) if place and number == first else None
         looked = _by_age if order.indexed else _sorted
         for one in looked(conn, part, order, limit - len(found), behind):
             found[one[-1]] = json.dumps([number, *one])

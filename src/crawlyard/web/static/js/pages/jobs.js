@@ -102,10 +102,10 @@ let sizes = {}; // of the groups by state
 /** What stands where the bar is: how far it is, and why it is no further. */
 function said({ state: is, shown, found, done, pages, reason, why }) {
   if (is === "pending") return why || reason;
-  const far = found ? `${int(done)} of ${int(found)}` : "";
+  const far = found && (pages || is !== "failed") ? `${int(done)} of ${int(found)}` : "";
   if (shown === "running") return far || "Starting";
   if (shown === "completed") return pages ? counted(pages, "page") : "No pages";
-  return [far, reason].filter(Boolean).join(", ");
+  return [far, reason === "by user" ? "" : reason].filter(Boolean).join(", ");
 }
 
 /** How long it took, takes or has waited. */
@@ -123,7 +123,7 @@ function view(item) {
     may,
     word: STATES[job.shown] ?? job.shown[0].toUpperCase() + job.shown.slice(1),
     way: job.found ? Math.min(1, job.done / job.found) : job.state === "completed" ? 1 : 0,
-    bar: job.state !== "pending" && job.found > 0,
+    bar: job.state !== "pending" && job.found > 0 && (job.pages > 0 || job.state !== "failed"),
     said: said(job),
     took: took(job),
     began: job.started_at ?? (job.due_in_s > 0 ? job.due_at : null),
@@ -150,9 +150,10 @@ const peek = new Peek($("#peek"), (tr, job) => dress(tr, job));
 
 function dress(tr, job, row = {}) {
   draw((row.bar ??= $(".pb", tr)), job);
-  const cell = $("[data-c=tags]", tr);
-  if (cell && row.tagged !== job.tagged) cell.replaceChildren(...(job.tags ?? []).map((tag) => h("span.tag", {}, tag)));
-  row.tagged = job.tagged;
+  if (row.tagged !== job.tagged) {
+    $("[data-c=tags]", tr)?.replaceChildren(...(job.tags ?? []).map((tag) => h("span.tag", {}, tag)));
+    row.tagged = job.tagged;
+  }
   if (peek.id === job.id) peek.show(job);
 }
 
@@ -162,7 +163,7 @@ const table = new Table({
   path: `/jobs${query(asked)}`,
   view,
   dress,
-  group: group && ((item) => groupOf(group === "host" ? { ...item, host: hostOf(item) } : item)),
+  group: group ? (item) => groupOf(group === "host" ? { ...item, host: hostOf(item) } : item) : undefined,
   moved: (row) => peek.open && peek.show(row.seen),
   chose: (chosen, all) => bulk.chose(chosen, all),
   shown: count,
@@ -223,6 +224,7 @@ setInterval(() => document.hidden || table.refresh(), 30_000); // how long they 
 // --- peek, keys, columns, views
 
 addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !event.target.closest("dialog[open]")) peek.close();
   const free = !event.target.closest("button, summary, input, select, textarea, dialog[open]");
   if (event.key !== " " || !free || event.ctrlKey || event.metaKey || event.altKey || localStorage.cyKeys === "off") return;
   const row = table.current ?? table.go();
@@ -241,7 +243,6 @@ $("#sheet").addEventListener("click", ({ target }) => {
     peek.toggle(row.seen);
   } else peek.close();
 });
-keys({ Escape: () => peek.close() });
 for (const key of "pcr") keys({ [key]: () => table.current && $(`[data-key=${key}]:not([hidden])`, table.current.tr)?.click() });
 
 $("[name=query]", $("#ask-view").content).value = whole;
