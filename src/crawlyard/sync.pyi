@@ -25,7 +25,6 @@ from crawlyard.core.answers.jobs.job_looks import (
     ExclusionOut,
     ExpandedJobOut,
     JobProgressOut,
-    PreviewOut,
     QueueOut,
     ShardOut,
 )
@@ -39,6 +38,7 @@ from crawlyard.core.answers.jobs.pages import (
     StoredPageOut,
     WaitingOut,
 )
+from crawlyard.core.answers.jobs.previews import PreviewOut
 from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
@@ -51,6 +51,7 @@ from crawlyard.core.answers.schedules import (
 )
 from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
+    ConvertedTemplateOut,
     RenderedOut,
     SavedTemplateOut,
     TemplateDeletionOut,
@@ -350,6 +351,9 @@ class _Templates:
         format_: FileFormat | None = None,
         template: Mapping[str, Any] = ...,
     ) -> CheckedTemplateOut: ...
+    def convert(
+        self, content: str | None = None, *, template: Mapping[str, Any] = ...
+    ) -> ConvertedTemplateOut: ...
     def get(self, ref: str) -> TemplateOut: ...
     def edit(
         self, ref: str, changes: Mapping[str, Any], *, version: int | tuple[int, ...] | None
