@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from inspect import getsource
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from alembic.autogenerate import compare_metadata
