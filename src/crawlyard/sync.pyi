@@ -16,7 +16,7 @@ from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
 from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
 from crawlyard.core.answers.jobs.changes import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
-from crawlyard.core.answers.jobs.checks import CheckOut
+from crawlyard.core.answers.jobs.checks import CheckOut, FindingsOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -39,13 +39,14 @@ from crawlyard.core.answers.jobs.pages import (
     StoredPageOut,
     WaitingOut,
 )
+from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
     ExpandedScheduleOut,
+    ExpandedTickOut,
     ScheduleDeletionOut,
     ScheduleOut,
-    TickOut,
     TimetablePreviewOut,
 )
 from crawlyard.core.answers.templates import (
@@ -68,7 +69,8 @@ from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.overview.attention import Attention
 from crawlyard.core.overview.stats import StatsOut
-from crawlyard.core.schedules.schedule import Calendar, Misfire, Overlap
+from crawlyard.core.schedules.calendar import Calendar, CalendarHours
+from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.export.base import Format
@@ -120,6 +122,19 @@ class _Tokens:
     def revoke(self, token_id: str) -> None: ...
 
 class _Jobs:
+    def site_map(self, job_id: str, *, under: str = "") -> SiteMapOut: ...
+    def path(self, job_id: str, url: str) -> Slice[PathStepOut]: ...
+    def neighbours(
+        self, job_id: str, page_id: int, **terms: Unpack[SearchTerms]
+    ) -> NeighboursOut: ...
+    def findings(
+        self,
+        job_id: str,
+        *,
+        kind: str | tuple[str, ...] = (),
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> FindingsOut: ...
     def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
     def progress(self, job_id: str) -> JobProgressOut: ...
     def wait(
@@ -397,6 +412,14 @@ class _Schedules:
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
     def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
+    def hours(
+        self,
+        from_: datetime | None = None,
+        to: datetime | None = None,
+        *,
+        zone: str = "UTC",
+        schedule: str | None = None,
+    ) -> CalendarHours: ...
     def get(self, ref: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedScheduleOut: ...
     def edit(
         self,
@@ -427,10 +450,11 @@ class _Schedules:
         self,
         ref: str,
         *,
+        expand: str | tuple[str, ...] = (),
         before: datetime | None = None,
         limit: int = 50,
         cursor: str | None = None,
-    ) -> Slice[TickOut]: ...
+    ) -> Slice[ExpandedTickOut]: ...
     def changes(
         self, ref: str, *, limit: int = 20, cursor: str | None = None
     ) -> Slice[RunChangesOut]: ...

@@ -7,12 +7,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.crawl.page import Body, ErrorKind
+from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
-from tests.browser.crawls import begun, moved_on, settled
+from tests.browser.crawls import LEASE, begun, moved_on, settled
 from tests.browser.rig import Stage
-from tests.builders import a_job
+from tests.builders import a_batch, a_job, a_target, done, failed
 from tests.builders_schedules import a_firing, a_tick, ran
 
 URLS = {"urls": ["https://docs.example.org/"]}
@@ -79,6 +81,34 @@ async def lived(
         if word in _MOVES:
             await settled(stage, claim, *_MOVES[word])
     return [job.id for _, _, job in reversed(jobs)]
+
+
+async def crawled(
+    stage: Stage, schedule: Mapping[str, Any], texts: Mapping[str, str], gone: Sequence[str] = ()
+) -> str:
+    """Run a schedule; return the id of its job, which has come to its end with these pages.
+
+    Its changes are kept as after any run.
+    """
+    made = await stage.ask("POST", f"/schedules/{schedule['id']}/run")
+    claim = await begun(stage, made)
+    outcomes = []
+    for path, text in texts.items():
+        fields: dict[str, Any] = {
+            "sha256": f"sha of {text}",
+            "content_rule": "main",
+            "content_hash": f"hash of {text}",
+            "content_version": 1,
+        }
+        outcomes.append(done(a_target(path), {Body.TEXT: text.encode()}, **fields))
+    outcomes += [failed(a_target(path), ErrorKind.HTTP_4XX, status=404) for path in gone]
+    batch = a_batch([outcome.target for outcome in outcomes], outcomes)
+    store, now = stage.yard.store, stage.yard.clock.now()
+    [answer] = await store.frontier.record([(claim.lease, batch)], now, LEASE)
+    ended = Claim(lease=answer.lease, job=claim.job, shard=claim.shard)
+    await settled(stage, ended, reason=StateReason.EXHAUSTED)
+    await stage.yard.services.changes.settle(schedule["id"])
+    return str(made["id"])
 
 
 async def overdue(stage: Stage, schedule: Mapping[str, Any], by: timedelta) -> None:

@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.web.pages import ASSETS, PAGES, modules_of
+from crawlyard.web.pages import ASSETS, PAGES, modules_of, sheets_of
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage
 
@@ -20,7 +20,7 @@ def test_the_scripts_and_styles_of_a_page_stay_within_their_budget() -> None:
     for module in {page.module for page in PAGES}:
         entry = f"js/pages/{module}.js"
         scripts = {entry, PALETTE, *modules_of(entry), *modules_of(PALETTE)}
-        styles = {"app.css", f"css/{module}.css"} & ASSETS.keys()
+        styles = sheets_of(entry)
 
         assert 0 < sum(len(ASSETS[path].content) for path in scripts) <= MOST_JS, module
         assert 0 < sum(len(ASSETS[path].content) for path in styles) <= MOST_CSS, module

@@ -7,7 +7,6 @@ from tests.browser.crawls import LEASE, begun, settled
 from tests.browser.job_page import (
     HOST,
     HOSTILE,
-    HTML,
     TABS,
     crawled,
     tab,
@@ -105,12 +104,6 @@ async def test_many_pages_are_turned_over(stage: Stage) -> None:
         await expect(rows).to_have_count(50)
         await page.get_by_role("button", name="More", exact=True).click()
         await expect(rows).to_have_count(15)
-        await rows.first.get_by_role("link").first.click()
-        await expect(page.locator("#preview")).to_be_visible()
-        await page.keyboard.press("Escape")
-        await expect(rows).to_have_count(15)
-        await page.go_back()
-        await expect(page.locator("#preview")).to_be_hidden()
         await page.get_by_role("button", name="Before").click()
         await expect(rows).to_have_count(50)
 
@@ -123,26 +116,7 @@ async def test_what_a_hostile_site_says_stays_text(stage: Stage) -> None:
         source = row.get_by_role("link", name=f"Open https://{HOST}/guide/page-0")
         await expect(source).to_have_attribute("rel", "noreferrer")
         await expect(source).to_have_attribute("href", f"https://{HOST}/guide/page-0")
-        await row.get_by_role("link", name=HOSTILE).click()
-
-        shown = page.locator("#preview")
-        await expect(shown.get_by_role("heading")).to_have_text(HOSTILE)
-        await expect(shown.get_by_label("Text")).to_have_text(HOSTILE)
-        await shown.get_by_text("Headers of the response").click()
-        await expect(shown.get_by_label("Headers")).to_contain_text("<script>alert(2)</script>")
-        await shown.get_by_text("HTML source").click()
-        await expect(shown.get_by_label("HTML source")).to_have_text(HTML)
-        await shown.get_by_text("As a page").click()
-        frame = shown.locator("iframe")
-        await expect(frame).to_have_attribute("sandbox", "")
-        await expect(frame.content_frame.get_by_role("heading")).to_have_text("Kept")
-        await expect(page).to_have_title("Docs of the yard · Crawlyard")
-        await expect(page.locator("img")).to_have_count(0)
-        [blocked] = stage.faults
-        assert "Blocked script execution" in blocked
-        stage.faults.clear()
-
-        await shown.get_by_role("button", name="Close").click()
+        await expect(page.locator("#main img")).to_have_count(0)
         await tab(page, "Log").click()
         await expect(page.locator("#log")).to_contain_text(f"given up: {HOSTILE}")
 
@@ -155,22 +129,11 @@ async def test_rows_are_walked_through_and_opened_by_keys(stage: Stage) -> None:
         await page.keyboard.press("j")
         await page.keyboard.press("j")
         await page.keyboard.press("Enter")
-        shown = page.locator("#preview")
-        await expect(shown.get_by_role("heading")).to_have_text("How to bound a crawl, part 1")
-        await page.keyboard.press("Escape")
+        title = page.get_by_role("heading", level=1)
+        await expect(title).to_have_text("How to bound a crawl, part 1")
+        await expect(page.locator("#next")).to_be_visible()
         await page.keyboard.press("j")
-        await page.keyboard.press("Enter")
-        await expect(shown.get_by_role("heading")).to_have_text("How to bound a crawl, part 2")
-
-
-async def test_what_is_not_kept_of_a_page_is_said_to_be_so(stage: Stage) -> None:
-    crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/pages?kind=timeout") as page:
-        await page.get_by_role("table", name="Pages").get_by_role("link").first.click()
-        shown = page.locator("#preview")
-        await expect(shown).to_contain_text("timeout: no answer within 30 s")
-        await expect(shown.get_by_label("Text")).to_have_text("Nothing is kept of it.")
-        await expect(shown.locator("iframe")).to_have_attribute("src", "about:blank")
+        await expect(title).to_have_text("How to bound a crawl, part 2")
 
 
 async def test_problems_are_told_by_what_to_do_and_what_was_skipped_apart(stage: Stage) -> None:
@@ -206,7 +169,8 @@ async def test_what_became_of_a_url_is_told(stage: Stage) -> None:
         await asked.get_by_role("button", name="Details").click()
         await expect(fate).to_contain_text("Fetched")
         await fate.get_by_role("link", name="Its page").click()
-        await expect(page.locator("#preview")).to_contain_text("How to bound a crawl, part 3")
+        title = page.get_by_role("heading", level=1)
+        await expect(title).to_have_text("How to bound a crawl, part 3")
 
 
 async def test_the_log_is_followed_by_level_and_words_and_can_be_had(stage: Stage) -> None:
@@ -245,18 +209,6 @@ async def test_the_log_goes_on_when_an_ended_job_does(stage: Stage) -> None:
         news = LogLine(at=now, level=Level.INFO, message="back again")
         await stage.yard.store.frontier.record([(claim.lease, a_batch(log=(news,)))], now, LEASE)
         await expect(lines.last).to_contain_text("back again")
-
-
-async def test_a_preview_that_was_closed_stays_closed(stage: Stage) -> None:
-    crawl = await crawled(stage)
-    async with stage.page(f"/jobs/{crawl.id}/pages") as page:
-        await page.get_by_role("link", name="part 1", exact=False).first.click()
-        await expect(page.locator("#preview")).to_be_visible()
-        await page.keyboard.press("Escape")
-        await stage.ask("PATCH", f"/jobs/{crawl.id}", {"name": "Changed"})
-        await expect(page.get_by_role("heading", level=1)).to_have_text("Changed")
-        await expect(page.locator("#preview")).to_be_hidden()
-        await expect(page).to_have_url(f"{stage.base}/jobs/{crawl.id}/pages")
 
 
 async def test_the_history_tells_who_did_what_and_what_changed(stage: Stage) -> None:

@@ -79,11 +79,11 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
             ticks = page.locator("#ledger tbody tr")
             await expect(ticks.nth(1)).to_be_visible(timeout=30_000)
             await expect(ticks.first).to_contain_text("On time")
-            await expect(ticks.first.get_by_role("link", name="Pending")).to_be_visible()
-            await expect(page.locator("#bars rect.c-pending").nth(1)).to_be_attached()
+            await expect(ticks.first.get_by_role("link", name="Waiting")).to_be_visible()
+            await expect(page.locator("#strip rect.c-pending").nth(1)).to_be_attached()
 
             await keys.press("p")
-            await expect(page.get_by_label("Why")).to_be_focused()
+            await expect(page.get_by_label("Reason")).to_be_focused()
             await keys.type("enough")
             await keys.press("Enter")
             await expect(page.get_by_text("enough")).to_be_visible()
@@ -301,7 +301,7 @@ async def test_it_is_paused_with_a_reason_and_resumed(stage: Stage) -> None:
         await page.get_by_role("button", name="Back", exact=True).click()
         assert (await of(stage, made))["enabled"]
         await toggle.click()
-        await page.get_by_label("Why").fill("the site is moving")
+        await page.get_by_label("Reason").fill("the site is moving")
         await page.get_by_role("dialog").get_by_role("button", name="Pause").click()
         await expect(page.get_by_text("the site is moving")).to_be_visible()
         assert (await of(stage, made))["pause_reason"] == "the site is moving"
@@ -319,7 +319,7 @@ async def test_it_is_run_now_and_a_second_run_that_its_policy_forbids_is_explain
         await page.get_by_role("button", name="Run now").click()
         row = page.locator("#ledger tbody tr")
         await expect(row).to_contain_text("asked for by local")
-        await expect(row.get_by_role("link", name="Pending")).to_be_visible()
+        await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
         await page.get_by_role("button", name="Run now").click()
         await expect(page.locator("#toasts")).to_contain_text("has not ended")
     assert await total(stage, made) == 1
@@ -330,10 +330,11 @@ async def test_a_backfill_lists_the_instants_first_and_submits_them_then(stage: 
     await lived(stage, made, ["completed", "missed", "missed", "missed"])
     since = datetime.now() - timedelta(days=1)  # noqa: DTZ005 - a browser's field has no zone
     async with stage.page(f"/schedules/{made['id']}") as page:
-        await page.get_by_role("button", name="Backfill…").click()
+        await page.get_by_label("More actions").click()
+        await page.get_by_role("button", name="Backfill missed runs…").click()
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label("From").fill(f"{since:%Y-%m-%dT%H:00}")
-        await dialog.get_by_role("button", name="Look").click()
+        await dialog.get_by_role("button", name="Show them").click()
         await expect(dialog).to_contain_text(re.compile(r"Submit \d+ jobs\?"))
         shown = await dialog.locator("li").count()
         assert shown >= 3
@@ -349,6 +350,7 @@ async def test_deleting_says_what_happens_to_its_jobs_and_leads_to_the_list(stag
     await lived(stage, made, ["completed", "completed", "failed"])
     async with stage.page(f"/schedules/{made['id']}") as page:
         await expect(page.locator("#ledger tbody tr")).to_have_count(3)
+        await page.get_by_label("More actions").click()
         await page.get_by_role("button", name="Delete…").click()
         await expect(page.get_by_role("dialog")).to_contain_text("Its 3 jobs stay")
         await page.get_by_role("dialog").get_by_role("button", name="Delete").click()
@@ -362,9 +364,9 @@ async def test_one_that_is_not_there_any_more_is_said_to_be_gone(stage: Stage) -
         await expect(page.get_by_role("heading", name="Fleeting")).to_be_visible()
         await expect(page.locator("#live")).to_have_text("Live")
         await stage.ask("DELETE", f"/schedules/{made['id']}")
-        await expect(page.get_by_role("heading", name="No such schedule")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
         await page.reload()
-        await expect(page.get_by_role("heading", name="No such schedule")).to_be_visible()
+        await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
         await page.get_by_role("link", name="All schedules").click()
         await page.wait_for_url(f"{stage.base}/schedules")
 
@@ -372,7 +374,7 @@ async def test_one_that_is_not_there_any_more_is_said_to_be_gone(stage: Stage) -
 # --- what became of it
 
 
-async def test_the_ledger_says_why_turns_its_pages_and_the_bars_are_the_last_jobs(
+async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
     stage: Stage,
 ) -> None:
     made = await a_schedule(stage, "Remembered")
@@ -388,15 +390,18 @@ async def test_the_ledger_says_why_turns_its_pages_and_the_bars_are_the_last_job
         await expect(rows.nth(1)).to_contain_text("Overlap job 6eef3303 has not ended")
         await expect(rows.nth(2)).to_contain_text("No scheduler")
         await expect(rows.nth(3)).to_contain_text("Refused")
-        await expect(page.locator("#bars rect.c-failed")).to_have_count(1)
-        await expect(page.locator("#bars rect.c-completed")).to_have_count(29)
+        await expect(rows.first.get_by_role("cell").nth(2)).to_have_text("120")
+        await expect(page.locator("#strip rect.c-failed")).to_have_count(1)
+        await expect(page.locator("#strip rect.c-completed")).to_have_count(26)
+        for figure in ("Pages", "Duration"):
+            await expect(page.get_by_role("slider", name=figure)).to_be_visible()
 
         await page.get_by_role("button", name="Older").dblclick()  # turns one page, not two
         await expect(rows.first).not_to_contain_text("Failed")
         await page.get_by_role("button", name="Older").click()
         await expect(rows).to_have_count(10)
         await stage.ask("POST", f"/schedules/{made['id']}/run")
-        await expect(page.locator("#bars rect.c-pending")).to_have_count(1)
+        await expect(page.locator("#strip rect.c-pending")).to_have_count(1)
         await expect(rows).to_have_count(10)  # a page that is read does not shift
         await page.get_by_role("button", name="Newer").click()
         await page.get_by_role("button", name="Newer").click()

@@ -4,6 +4,7 @@ import re
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
@@ -41,16 +42,19 @@ async def test_a_row_says_when_how_it_went_and_when_it_is_next(stage: Stage) -> 
             "All of it",
         ):
             await expect(row).to_contain_text(text)
-        await expect(row.get_by_role("img", name="Last 60 ticks: 1 failed")).to_be_visible()
-        await expect(row.locator("rect")).to_have_count(60)
-        await expect(row.locator("rect.c-missed")).to_have_count(1)
+        await expect(
+            row.get_by_role("img", name="Last 30 runs: 1 failed, 0 stopped early")
+        ).to_be_visible()
+        await expect(row.locator("rect")).to_have_count(30)
+        await expect(row.locator("rect.c-skipped")).to_have_count(1)
+        await expect(row.locator(".cross")).to_have_count(1)  # failed: by shape as well as hue
         await expect(row.get_by_role("link", name="Failed")).to_have_attribute(
             "href", re.compile(f"/jobs/{failed}$")
         )
         coming = row.locator("time").nth(1)
         await expect(coming).to_have_text(re.compile("^in "))
         await expect(coming).to_have_attribute("title", re.compile(r"\d{4}.*08:30:00"))
-        await expect(row).to_contain_text("On")
+        await expect(row.get_by_role("cell").nth(5)).to_have_text("120")  # pages of the last run
 
 
 async def test_the_filter_narrows_is_kept_in_the_url_and_says_when_it_hides_all(
@@ -73,7 +77,7 @@ async def test_the_filter_narrows_is_kept_in_the_url_and_says_when_it_hides_all(
         await expect(page.locator("tbody tr")).to_have_count(1)
 
         await page.get_by_label("Filter by name").fill("Filtered not at all")
-        await expect(page.get_by_text("No schedule fits this filter.")).to_be_visible()
+        await expect(page.get_by_text("No schedule matches.")).to_be_visible()
         await page.get_by_role("link", name="Show all").click()
         await expect(row_of(page, "Filtered one")).to_be_visible()
 
@@ -84,7 +88,7 @@ async def test_where_there_is_none_the_list_says_what_one_is_and_leads_to_the_fo
     await stage.user("nobody-yet")
     async with stage.page("/schedules", by="nobody-yet") as page:
         await expect(page.get_by_text("No schedules yet.")).to_be_visible()
-        await page.get_by_role("link", name="Make the first schedule").click()
+        await page.get_by_role("link", name="Create schedule").click()
         await expect(page).to_have_url(f"{stage.base}/schedules/new")
 
 
@@ -98,9 +102,9 @@ async def test_a_row_is_paused_and_resumed_by_key_and_run_by_button_with_the_foc
         await page.keyboard.press("j")
         await page.keyboard.press("p")
         await expect(row).to_contain_text("Paused")
-        await expect(page.locator("#toasts")).to_contain_text("Pause: Handled")
+        await expect(page.locator("#toasts")).to_contain_text("Paused: Handled")
         await page.keyboard.press("p")
-        await expect(row.get_by_text("On", exact=True)).to_be_visible()
+        await expect(row).not_to_contain_text("Paused")
 
         pause = row.get_by_role("button", name="Pause Handled")
         await pause.focus()
@@ -108,7 +112,7 @@ async def test_a_row_is_paused_and_resumed_by_key_and_run_by_button_with_the_foc
         await expect(row.get_by_role("button", name="Resume Handled")).to_be_focused()
 
         await row.get_by_role("button", name="Run Handled now").click()
-        await expect(row.get_by_role("link", name="Pending")).to_be_visible()
+        await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
     counts = await stage.ask("GET", f"/jobs/counts?schedule={made['id']}")
     assert counts["total"] == 1
 
@@ -116,7 +120,7 @@ async def test_a_row_is_paused_and_resumed_by_key_and_run_by_button_with_the_foc
 async def test_what_happens_elsewhere_shows_by_itself(stage: Stage) -> None:
     async with stage.page("/schedules?q=Elsewhere") as page:
         await expect(page.locator("#live")).to_have_text("Live")
-        await expect(page.get_by_text("No schedule fits")).to_be_visible()
+        await expect(page.get_by_text("No schedule matches")).to_be_visible()
         made = await a_schedule(stage, "Elsewhere")
         row = row_of(page, "Elsewhere")
         await expect(row).to_contain_text("Never")
@@ -124,7 +128,7 @@ async def test_what_happens_elsewhere_shows_by_itself(stage: Stage) -> None:
         await stage.ask("POST", f"/schedules/{made['id']}/pause", reason)
         await expect(row).to_contain_text("the site is moving")
         job = await stage.ask("POST", f"/schedules/{made['id']}/run")
-        await expect(row.get_by_role("link", name="Pending")).to_be_visible()
+        await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
         await stage.ask("POST", f"/jobs/{job['id']}/cancel")
         await expect(row.get_by_role("link", name="Cancelled")).to_be_visible()
         await stage.ask("DELETE", f"/schedules/{made['id']}")
@@ -164,7 +168,8 @@ async def test_a_viewer_sees_the_same_with_the_actions_disabled_and_the_reason(
         )
         await page.goto(f"/schedules/{schedule.id}")
         await expect(page.get_by_role("heading", name="Hers")).to_be_visible()
-        for name in ("Run now", "Pause", "Backfill…", "Delete…", "Save"):
+        await page.get_by_label("More actions").click()
+        for name in ("Run now", "Pause", "Backfill missed runs…", "Delete…", "Save"):
             await expect(page.get_by_role("button", name=name, exact=True)).to_be_disabled()
         await expect(page.get_by_label("Time table")).to_be_disabled()
 
@@ -182,6 +187,11 @@ async def test_hostile_names_stay_text(stage: Stage) -> None:
 # --- the calendar
 
 
+def cell(page: Page, hour: int, day: int) -> Locator:
+    """Return the field of an hour, of a day from Monday on."""
+    return page.locator("#grid tbody button, #plan tbody button").nth(hour * 7 + day)
+
+
 async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and_by_mouse(
     stage: Stage,
 ) -> None:
@@ -191,19 +201,18 @@ async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and
     held = await a_schedule(stage, "Held", "cal", when="0 9 * * *", **BERLIN)
     await stage.ask("POST", f"/schedules/{held['id']}/pause", by="cal")
     async with stage.page("/schedules/calendar", by="cal") as page:
-        cells = page.locator("#grid button")
-        await expect(cells.nth(7 * 7)).to_have_text("1")
-        await expect(cells.nth(8 * 7)).to_have_text("1")
-        await expect(cells.nth(8 * 7 + 1)).to_have_text("")
-        await expect(cells.nth(9 * 7)).to_have_class("held")
+        await page.get_by_role("button", name="Week after").click()
+        await expect(cell(page, 7, 0)).to_have_text("1")
+        await expect(cell(page, 8, 0)).to_have_text("1")
+        await expect(cell(page, 8, 1)).to_have_text("")
+        await expect(cell(page, 9, 0)).to_have_class("held")
 
         # one stop of the Tab key in 168 fields
         await page.get_by_role("button", name="Week after").focus()
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Tab")
-        await page.keyboard.press("Tab")
+        for _ in range(3):
+            await page.keyboard.press("Tab")
         await expect(page.locator("#grid button:focus")).to_have_count(1)
-        await cells.nth(7 * 7).focus()
+        await cell(page, 7, 0).focus()
         runs = page.locator("#runs li")
         await expect(runs).to_have_count(1)
         await expect(runs).to_contain_text("07:05")
@@ -216,11 +225,12 @@ async def test_the_calendar_counts_runs_by_hour_and_lists_them_by_arrow_keys_and
         await page.keyboard.press("ArrowRight")
         await expect(page.get_by_text("Nothing begins.")).to_be_visible()
         await page.keyboard.press("ArrowLeft")
-        await page.keyboard.press("Tab")
-        await expect(runs.get_by_role("link", name="Late")).to_be_focused()
-
-        await cells.nth(7 * 7 + 3).hover()
+        await expect(runs.get_by_role("link", name="Late")).to_be_visible()
+        await cell(page, 7, 3).hover()
         await expect(runs.get_by_role("link", name="Early")).to_be_visible()
+
+        await page.get_by_text("Show as table").click()
+        await expect(page.get_by_role("row").filter(has_text="1 run planned")).to_have_count(8)
 
 
 async def test_the_calendar_turns_to_other_weeks_and_follows_what_changes(stage: Stage) -> None:
@@ -237,18 +247,62 @@ async def test_the_calendar_turns_to_other_weeks_and_follows_what_changes(stage:
         await expect(shown).to_contain_text(f"{(monday - timedelta(days=7)).day} ")
         await page.get_by_role("button", name="This week").click()
         await expect(page.locator("thead [aria-current=date]")).to_have_count(1)
+        await expect(page.locator("#grid [aria-current=time]")).to_have_count(1)
 
+        await page.keyboard.press("]")
         await a_schedule(stage, "Mondays", "cal2", when="0 4 * * mon", **BERLIN)
-        await expect(page.locator("#grid button").nth(4 * 7)).to_have_text("1")
+        await expect(cell(page, 4, 0)).to_have_text("1")
 
 
-async def test_an_empty_week_says_so(stage: Stage) -> None:
+async def test_few_runs_and_many_differ_and_what_is_not_computed_is_hatched(stage: Stage) -> None:
     await stage.user("cal3")
+    await a_schedule(stage, "Seldom", "cal3", when="0 7 * * *", **BERLIN)
+    await a_schedule(stage, "Often", "cal3", when="* 9 * * *", **BERLIN)
+    await a_schedule(stage, "Twice as often", "cal3", when="*/2 9 * * *", **BERLIN)
     async with stage.page("/schedules/calendar", by="cal3") as page:
-        await expect(page.get_by_text("No schedule is due in this week.")).to_be_visible()
+        await page.get_by_role("button", name="Week after").click()
+        await expect(cell(page, 9, 0)).to_have_text("90")
+        await expect(cell(page, 9, 0)).to_have_class(re.compile(r"\bn4\b"))
+        await expect(cell(page, 7, 0)).to_have_class(re.compile(r"\bn1\b"))
+        key = page.locator(".key span")
+        await expect(key).to_have_text(
+            [
+                text.replace("-", "\N{EN DASH}")
+                for text in ("1-3", "4-9", "10-29", "30-90 runs planned")
+            ]
+        )
+
+        for n in range(3):
+            await a_schedule(stage, f"Each minute {n}", "cal3", when="* * * * *", **BERLIN)
+        await expect(cell(page, 7, 0)).to_have_text("181")
+        await expect(cell(page, 23, 6)).to_have_class("beyond")
+        await expect(cell(page, 23, 6)).to_have_accessible_name(re.compile("not computed yet"))
+        await expect(key.last).to_have_text(re.compile(r"^Beyond Fri .*: not computed yet$"))
 
 
-async def test_more_runs_at_one_moment_than_slots_are_marked_as_a_clash(
+async def test_the_past_shows_what_became_of_runs_and_nothing_before_the_start(
+    stage: Stage,
+) -> None:
+    await stage.user("cal4")
+    made = await a_schedule(stage, "Young", "cal4", when="0 * * * *")
+    await lived(stage, made, ["failed"])
+    now = datetime.now(ZoneInfo("Europe/Berlin"))
+    for path in ("/schedules/calendar", f"/schedules/{made['id']}"):
+        async with stage.page(path, by="cal4") as page:
+            here = cell(page, now.hour, now.weekday())
+            await expect(here).to_have_class("was c-failed")
+            await expect(here).to_have_text("\N{MULTIPLICATION SIGN}")
+            await expect(here).to_have_accessible_name(re.compile("1 failed$"))
+            earlier = page.locator(".week button.was")
+            await expect(earlier).to_have_count(1)
+            await page.keyboard.press("[")
+            await expect(page.locator(".week button.was")).to_have_count(0)
+            if "calendar" not in path:
+                await expect(page.locator(".week button.before")).to_have_count(168)
+                await expect(page.locator(".week .key")).to_contain_text("Before its start")
+
+
+async def test_more_runs_at_one_moment_than_slots_are_marked_as_likely_to_wait(
     browser: Browser, tmp_path: Path
 ) -> None:
     async with a_stage(tmp_path, browser) as stage:
@@ -263,20 +317,21 @@ async def test_more_runs_at_one_moment_than_slots_are_marked_as_a_clash(
         for name in ("Three", "Four"):
             made = await a_schedule(stage, name, when="0 3 * * tue", **BERLIN)
         async with stage.page("/schedules/calendar") as page:
-            await expect(page.locator("#slots")).to_have_text("2")
-            monday, tuesday = (page.locator("#grid button").nth(3 * 7 + day) for day in (0, 1))
-            await expect(tuesday).to_have_class("clash")
-            await expect(tuesday).to_have_accessible_name(
-                re.compile("more at one moment than slots")
-            )
-            await expect(monday).to_have_class("runs")  # two runs, two slots
+            await page.get_by_role("button", name="Week after").click()
+            monday, tuesday = cell(page, 3, 0), cell(page, 3, 1)
+            clash = re.compile(r"\bclash\b")
+            await expect(tuesday).to_have_class(clash)
+            await expect(tuesday).to_have_accessible_name(re.compile("likely to wait for a slot"))
+            await expect(page.locator(".key")).to_contain_text("more at one moment than 2 slots")
+            await expect(monday).to_have_text("2")
+            await expect(monday).not_to_have_class(clash)  # two runs, two slots
 
             await stage.ask("POST", f"/schedules/{made['id']}/pause")
             await expect(tuesday).to_have_text("3")
-            await expect(tuesday).to_have_class("clash")
+            await expect(tuesday).to_have_class(clash)
             await stage.ask("DELETE", f"/schedules/{made['id']}")
             await stage.ask("DELETE", "/schedules/Three")
-            await expect(tuesday).to_have_class("runs")
+            await expect(tuesday).not_to_have_class(clash)
 
 
 # --- how they look
@@ -295,7 +350,7 @@ async def week(
     ("path", "waits_for"),
     [
         ("/schedules", "the wiki is being moved"),
-        ("/schedules/calendar", "News sweep"),
+        ("/schedules/calendar", "runs planned"),
         ("/schedules/new", "Without one"),
         ("/schedules/{Price watch}", "Monday through Friday"),
         ("/schedules/{Wiki snapshot}", "the wiki is being moved"),
@@ -312,6 +367,7 @@ async def test_a_week_of_schedules_is_accessible_and_fits_a_phone(
             assert await faults_of(page) == []
             assert await overflow_of(page) == 0
             if "Price" in path:
+                await page.get_by_label("More actions").click()
                 await page.get_by_role("button", name="Backfill").click()
                 await expect(page.get_by_label("From", exact=True)).to_be_visible()
                 assert await faults_of(page) == []

@@ -8,9 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.schedules.schedule import CrawlSchedule, TickOutcome, TickReason
 from crawlyard.errors import NotFound
 from crawlyard.ids import new_id
@@ -409,6 +410,49 @@ class TestLedger:
 
         assert list(between.values()) == ticks[1:4]
         assert list(between) == [t.due_at for t in ticks[1:4]]
+
+    async def test_those_of_several_come_in_order_with_how_their_jobs_ended(
+        self, store: Store
+    ) -> None:
+        one, other, left_out = [await added(store) for _ in range(3)]
+        cut, running = its_job(one, NOW), its_job(one, NOW + HOUR)
+        gone = its_job(one, NOW + 2 * HOUR)
+        skipped = [a_tick(each, NOW) for each in (other, left_out)]
+        ticks = [ran(one, job) for job in (cut, running, gone)]
+        await store.ticks.fire([a_firing(one, ticks, [cut, running, gone])])
+        await store.ticks.fire([a_firing(other, skipped[:1]), a_firing(left_out, skipped[1:])])
+        claim = await store.leases.claim(Asker("w1", only=cut.id), NOW, timedelta(minutes=5))
+        assert claim is not None
+        batch = Batch(usage=Usage(pages=3, discovered=8, done=5))
+        [answer] = await store.frontier.record([(claim.lease, batch)], NOW, timedelta(minutes=5))
+        job = (await store.jobs.get(cut.id)).job
+        limit = job.moved(Move.COMPLETE, NOW, actor="w1", reason=StateReason.LIMIT_PAGES)
+        await store.leases.settle(answer.lease, *limit)
+        job = (await store.jobs.get(gone.id)).job
+        away = job.moved(Move.CANCEL, NOW, actor="local")
+        await store.jobs.save(*away)
+        await store.jobs.delete(gone.id, away[0].version, its_event(away[0]))
+        these, until = [one.id, other.id], NOW + 3 * HOUR
+
+        found = await store.ticks.between(these, NOW, until, 9)
+        assert sorted((t.due_at, t.fate, t.pages) for _, t in found) == [
+            (NOW, "skipped", None),
+            (NOW, "stopped", 3),
+            (NOW + HOUR, "pending", 0),
+            (NOW + 2 * HOUR, "ran", None),
+        ]
+        ended = {tick.ended for schedule_id, tick in found if schedule_id == one.id}
+        assert ended == {"Stopped at its page limit: 5 of 8 found", ""}
+        assert [t.due_at for _, t in await store.ticks.between(these, NOW + HOUR, until, 1)] == [
+            NOW + HOUR
+        ]
+        counted = await store.ticks.counted([one.id, other.id, left_out.id], NOW, NOW + HOUR)
+        assert sorted((c.fate, c.count) for c in counted) == [("skipped", 2), ("stopped", 1)]
+        runs = await store.ticks.runs([cut.id, gone.id])
+        assert set(runs) == {cut.id}
+        assert (runs[cut.id].state, runs[cut.id].pages, runs[cut.id].found) == ("completed", 3, 8)
+        [latest] = (await store.overview.recent([one.id], 3))[one.id][2:]
+        assert (latest.fate, latest.pages) == ("stopped", 3)
 
     async def test_a_tick_keeps_all_of_its_fields(self, store: Store) -> None:
         schedule = await added(store)

@@ -400,11 +400,66 @@ class TestLooking:
         with pytest.raises(Invalid, match="1970"):
             await rig.scheduler.runs(LOCAL, schedule_id, first)
 
-    async def test_a_calendar_has_the_instants_of_all(self, rig: Rig) -> None:
-        one, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=1)
+    async def test_a_calendar_has_what_became_of_the_past_and_what_is_to_come_of_all(
+        self, rig: Rig
+    ) -> None:
+        one, two = await rig.create(), await rig.create("30 * * * *", name="half", runs_left=2)
+        await rig.after(HOUR)
+        [job] = await rig.submitted(one)
 
-        calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT, MIDNIGHT + 3 * HOUR)
+        calendar = await rig.scheduler.calendar(LOCAL, MIDNIGHT - 9 * HOUR, MIDNIGHT + 3 * HOUR)
 
-        told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule_id) for o in calendar.occurrences]
-        assert told == [(0, one), (0.5, two), (1, one), (2, one)]
-        assert calendar.whole
+        told = [((o.due_at - MIDNIGHT) / HOUR, o.schedule_id, o.fate) for o in calendar.occurrences]
+        assert told == [  # nothing before they began; the other one has a run left
+            (0.5, two, "pending"),
+            (1, one, "pending"),
+            (1.5, two, ""),
+            (2, one, ""),
+        ]
+        assert calendar.occurrences[1].job_id == job.id
+        assert (calendar.whole, calendar.until) == (True, MIDNIGHT + 3 * HOUR)
+
+    async def test_hours_count_outcomes_and_runs_and_say_until_when_they_are_computed(
+        self, rig: Rig
+    ) -> None:
+        one, two = await rig.create(), await rig.create("0,30 * * * *", name="half")
+        held = await rig.create(name="held")
+        await rig.scheduler.toggle(LOCAL, held, enabled=False)
+        await rig.after(HOUR)
+        first, half_past, other = [await rig.schedule(key) for key in (one, two, held)]
+
+        found = await rig.scheduler.hours(LOCAL, MIDNIGHT, MIDNIGHT + 3 * HOUR)
+        india = await rig.scheduler.hours(
+            LOCAL, MIDNIGHT, MIDNIGHT + 2 * HOUR, zone="Asia/Kolkata", ref=first.id
+        )
+
+        assert [half_past.next_at, other.next_at] == [MIDNIGHT + 1.5 * HOUR, MIDNIGHT + 2 * HOUR]
+        assert [((h.at - MIDNIGHT) / HOUR, h.runs, h.together, h.held) for h in found.hours] == [
+            (0, 0, 0, 0),
+            (1, 1, 1, 0),
+            (2, 3, 2, 1),
+        ]
+        assert [dict(h.fates) for h in found.hours] == [
+            {"missed": 1},  # half past: nobody was there
+            {"pending": 2, "skipped": 1},
+            {},
+        ]
+        assert (found.since, found.until, found.whole) == (MIDNIGHT, MIDNIGHT + 3 * HOUR, True)
+        assert [(h.at - MIDNIGHT) / HOUR for h in india.hours] == [0.5]  # its hours begin there
+
+    async def test_more_runs_than_can_be_computed_end_at_a_horizon(self, rig: Rig) -> None:
+        for n in range(3):
+            await rig.create("* * * * *", name=f"often{n}")
+        week = MIDNIGHT + timedelta(days=7)
+
+        found = await rig.scheduler.hours(LOCAL, MIDNIGHT, week)
+        listed = await rig.scheduler.calendar(LOCAL, MIDNIGHT, week)
+
+        assert not found.whole
+        assert MIDNIGHT + timedelta(days=4) < found.until < MIDNIGHT + timedelta(days=5)
+        assert {hour.runs for hour in found.hours[1:-1]} == {180}
+        assert sum(hour.runs for hour in found.hours) % 3 == 0  # all that are before it
+        assert (len(listed.occurrences), listed.whole) == (2_000, False)
+        assert listed.until == listed.occurrences[-1].due_at
+        with pytest.raises(Invalid, match="31 days"):
+            await rig.scheduler.hours(LOCAL, MIDNIGHT, MIDNIGHT + timedelta(days=32))

@@ -29,7 +29,7 @@ CHANGES: Mapping[str, Call] = {
     "deletable": lambda s, actor, i: s.deletable(actor, i),
     "changeable": lambda s, actor, i: s.changeable(actor, i),
 }
-LOOKS = {"get", "next_runs", "due_between", "runs", "list", "calendar", "recent"}
+LOOKS = {"get", "next_runs", "due_between", "runs", "list", "calendar", "hours", "recent"}
 OWN = {"create"}  # of what is not there yet: tested below
 # they take no actor
 NOBODYS = {"is_due", "overdue", "secret_params", "after_run", "nudge", "round", "run"}

@@ -2,7 +2,16 @@
 
 from time import process_time
 
-from crawlyard.core.text.difference import MOST_LINES, Amount, amount, counting, lines_of, unified
+from crawlyard.core.text.difference import (
+    MOST_LINES,
+    Amount,
+    DiffLine,
+    amount,
+    counting,
+    hunks_of,
+    lines_of,
+    unified,
+)
 
 
 def test_lines_count_without_blank_ones_and_with_white_space_folded() -> None:
@@ -36,6 +45,25 @@ def test_lines_that_have_little_in_common_are_not_marked() -> None:
         "+gamma delta",
     ]
     assert unified(["a", "b"], ["a"]).splitlines()[1:] == [" a", "-b"]
+
+
+def test_a_diff_has_the_numbers_of_its_lines_and_marks_that_no_text_can_forge() -> None:
+    before = [*"abcdefgh", "it listens on port 80 [-here-]", "end"]
+    after = [*"abcdefgh", "it listens on port 8080 [-here-]", "end", "and more"]
+    [hunk] = hunks_of(before, after)
+    assert hunk == (
+        *(DiffLine(before=n, after=n, parts=(word,)) for n, word in enumerate("fgh", 6)),
+        DiffLine(before=9, after=None, parts=("it listens on port ", "80 ", "[-here-]")),
+        DiffLine(before=None, after=9, parts=("it listens on port ", "8080 ", "[-here-]")),
+        DiffLine(before=10, after=10, parts=("end",)),
+        DiffLine(before=None, after=11, parts=("and more",)),
+    )
+    apart = hunks_of(["x", *"abcdefgh", "y"], [*"abcdefgh", "y", "z"])
+    assert [[(line.before, line.after) for line in one] for one in apart] == [
+        [(1, None), (2, 1), (3, 2), (4, 3)],
+        [(8, 7), (9, 8), (10, 9), (None, 10)],
+    ]
+    assert (hunks_of(before, before), unified([], ["a"])) == ((), "@@ -0,0 +1 @@\n+a")
 
 
 def test_hostile_texts_are_compared_in_bounded_time() -> None:

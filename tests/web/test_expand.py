@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.schedules.schedule import RecentTick
+from crawlyard.core.schedules.calendar import RecentTick
 from crawlyard.store.fleet.overview import OverviewStore
 from tests.web.rig import URL, Rig, a_rig, problem
 

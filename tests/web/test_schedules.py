@@ -368,6 +368,40 @@ async def test_a_calendar_shows_ones_own_and_says_if_it_is_not_whole(rig: Rig) -
     assert (len(year["occurrences"]), year["whole"]) == (2_000, False)
 
 
+async def test_the_hours_of_a_calendar_are_of_one_schedule_or_of_all(rig: Rig) -> None:
+    await a_schedule(rig)
+    await a_schedule(rig, name="daily", when="@daily")
+    day = {"from": "2030-01-01T00:00:00Z", "to": "2030-01-02T00:00:00Z", "zone": "Asia/Kolkata"}
+
+    both = (await rig.get("schedules/calendar/hours", params=day)).json()
+    one = (await rig.get("schedules/calendar/hours", params=day | {"schedule": "daily"})).json()
+
+    assert sum(hour["runs"] for hour in both["hours"]) == 25
+    assert max(hour["together"] for hour in both["hours"]) == 2
+    assert both["hours"][0]["at"] == "2029-12-31T23:30:00Z"  # an hour there begins at half past
+    assert [(hour["at"], hour["runs"]) for hour in one["hours"]] == [("2029-12-31T23:30:00Z", 1)]
+    assert (both["until"], both["whole"]) == ("2030-01-02T00:00:00Z", True)
+    for wrong in ("zone", "schedule"):
+        answer = await rig.get("schedules/calendar/hours", params=day | {wrong: "nowhere"})
+        assert problem(answer) == (422, "validation_failed"), answer.text
+        assert answer.json()["errors"][0]["parameter"] == wrong
+
+
+async def test_runs_come_with_how_far_their_jobs_came_and_what_they_changed(rig: Rig) -> None:
+    made = await a_schedule(rig)
+    job = (await rig.post(f"schedules/{made['id']}/run")).json()
+    await rig.post(f"jobs/{job['id']}/cancel")
+
+    path = f"schedules/{made['id']}/runs"
+    [bare] = (await rig.get(path)).json()["items"]
+    [run] = (await rig.get(f"{path}?expand=job")).json()["items"]
+
+    assert run == bare | {"expanded": run["expanded"]}
+    assert run["expanded"]["fate"] == "cancelled"
+    told = {name: run["expanded"]["job"][name] for name in ("outcome", "pages", "changes")}
+    assert told == {"outcome": "Cancelled", "pages": 0, "changes": None}
+
+
 async def test_a_calendar_of_no_range_is_refused(rig: Rig) -> None:
     for query in [
         "from=2031-01-01T00:00:00Z&to=2030-01-01T00:00:00Z",

@@ -167,7 +167,7 @@ class Services:
     @cached_property
     def checking(self) -> "checking.Checking":
         """Return what checks the links of jobs."""
-        return checking.Checking(self.store, self.results)
+        return checking.Checking(self.store, self.results, self.clock)
 
     @cached_property
     def archive(self) -> "page_search.Archive":

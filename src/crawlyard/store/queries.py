@@ -77,6 +77,7 @@ class PageQuery(Struct, frozen=True, kw_only=True):
     max_depth: int | None = None
     hosts: frozenset[str] = frozenset()  # of the URL; without a port: any port
     links_to: int | None = None  # fp of a target that they link to
+    under: str = ""  # how the URL begins after its scheme: docs.example.org/guide/
     after: int = 0  # ids above this one
 
 

@@ -20,6 +20,7 @@ from crawlyard.store.crawl.frontier import FrontierStore
 from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.crawl.pages import PageStore
+from crawlyard.store.crawl.site_map import SiteMapStore
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.schema import check
 from crawlyard.store.fleet.events import EventLog
@@ -53,6 +54,7 @@ class Store(Struct, frozen=True, kw_only=True):
     frontier: FrontierStore
     pages: PageStore
     archive: ArchiveStore
+    site_map: SiteMapStore
     changes: ChangeStore
     events: EventLog
     hosts: HostStore

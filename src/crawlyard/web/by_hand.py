@@ -106,6 +106,11 @@ async def check(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     return await answer(request, one, jobs)
 
 
+async def findings(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+    """Answer with a part of the check of a job; the parts after the first are at hand."""
+    return await (answer if "cursor" in request.query_params else check)(request, one, jobs)
+
+
 async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     """Answer with the pages of a job as a file."""
     given, form = await _export(request, one)
@@ -295,6 +300,7 @@ FILES = {
 BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
     "results_check": check,
+    "results_findings": findings,
     "results_export": export,
     "templates_export": template_file,
     "monitoring_metrics": metrics,

@@ -85,6 +85,17 @@ def modules_of(entry: str) -> tuple[str, ...]:
     return tuple(sorted(seen))
 
 
+def sheets_of(entry: str) -> tuple[str, ...]:
+    """Return the paths of the style sheets of the page of *entry*: of all, its own, of its scripts.
+
+    What ``js/parts/diff.js`` draws looks as ``css/parts/diff.css`` says, if there is one.
+    """
+    scripts = (path.removeprefix("js/").removesuffix(".js") for path in modules_of(entry))
+    own = entry.removeprefix("js/pages/").removesuffix(".js")
+    paths = ("app.css", *(f"css/{name}.css" for name in (*scripts, own)))
+    return tuple(path for path in paths if path in ASSETS)
+
+
 # --- pages
 
 _MAY = {
@@ -131,8 +142,22 @@ PAGES = (
     Page("/jobs", "jobs", "Jobs", "Jobs", ("/jobs",), ("q", "state", "limit")),
     Page("/jobs/new", "new", "Jobs", "New crawl"),
     Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
+    Page(
+        "/jobs/{job}/changes",
+        "changes",
+        "Jobs",
+        "Changes",
+        ("/jobs/{job}?expand=schedule",),
+    ),
     Page("/jobs/{job}/{tab}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
     Page("/results", "results", "Pages", "Pages"),
+    Page(
+        "/jobs/{job}/pages/{page}",
+        "page",
+        "Jobs",
+        "Page",
+        ("/jobs/{job}/pages/{page}", "/jobs/{job}"),
+    ),
     Page(
         "/schedules",
         "schedules",
@@ -172,12 +197,12 @@ _shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
 
 
 def _shell(page: Page, request: Request, **more: Any) -> Response:
-    theme = request.cookies.get("crawlyard_theme", "")
+    theme, entry = request.cookies.get("crawlyard_theme", ""), f"js/pages/{page.module}.js"
     html = _shells.get_template(f"{page.module}.html").render(
         page=page,
         static=ROOT,
-        sheets=[path for path in ("app.css", f"css/{page.module}.css") if path in ASSETS],
-        modules=modules_of(f"js/pages/{page.module}.js"),
+        sheets=sheets_of(entry),
+        modules=modules_of(entry),
         theme=theme if theme in _THEMES else "",
         nav=_NAV,
         **more,

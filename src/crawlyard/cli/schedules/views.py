@@ -7,11 +7,11 @@ from typing import Any
 from crawlyard.cli.render.output import Column, View, id_of
 from crawlyard.core.answers.schedules import ComingOut, ScheduleOut, TickOut
 from crawlyard.core.quantity import counted, duration_text
+from crawlyard.core.schedules.calendar import Occurrence
 from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,
     OVERLAP_HELP,
     Misfire,
-    Occurrence,
     Overlap,
     TickReason,
 )
@@ -158,7 +158,7 @@ def calendar_view(zone: str) -> View[Occurrence]:
         columns=(
             _time("DUE", lambda o: o.due_at, zone),
             Column(name="SCHEDULE", value=lambda o: o.schedule_name, wide=True),
-            Column(name="STATE", value=lambda o: "on" if o.enabled else "paused"),
+            Column(name="STATE", value=lambda o: o.fate or ("on" if o.enabled else "paused")),
             id_of(lambda o: o.schedule_id, least=100),
         ),
     )

@@ -9,8 +9,10 @@ from zoneinfo import ZoneInfo
 from msgspec import UNSET, UnsetType
 
 from crawlyard.core.answers.base import Tagged, Wire, seconds
+from crawlyard.core.crawl.changes import RunChanges
+from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, RecentTick, Tick
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
 from crawlyard.errors import Invalid
@@ -107,6 +109,49 @@ class TickOut(Wire, frozen=True, kw_only=True):
     def of(cls, tick: Tick) -> "TickOut":
         """Return the shape of *tick*."""
         return cls.filled(tick, object="tick")
+
+
+class TickJobOut(Wire, frozen=True, kw_only=True):
+    """How far the job of a tick came, and what it has changed."""
+
+    state: str
+    outcome: str  # how it ended, in a sentence; empty: it has not
+    pages: int
+    found: int  # URLs
+    duration_s: float
+    started_at: datetime | None
+    ended_at: datetime | None
+    base_id: str | None  # the run that it is compared with; null: none, or it is not compared yet
+    changes: Mapping[str, int] | None  # pages by kind of change; null: it is not compared yet
+
+    @classmethod
+    def of(cls, facts: RunFacts, changed: RunChanges | None) -> "TickJobOut":
+        """Return the shape of a job; ``None``: it is not compared yet."""
+        return cls.filled(
+            facts,
+            outcome=facts.ended,
+            base_id=changed and changed.base_id,
+            changes=changed and changed.counts,
+        )
+
+
+class TickTiesOut(Wire, frozen=True, kw_only=True):
+    """What is added to a tick."""
+
+    fate: str  # stopped if a limit has stopped the job, else its state; without a job, the outcome
+    job: TickJobOut | None  # null: there is none, or it has been deleted
+
+    @classmethod
+    def of(cls, tick: Tick, job: TickJobOut | None) -> "TickTiesOut":
+        """Return what there is of the job of *tick*."""
+        state, ended = (None, "") if job is None else (job.state, job.outcome)
+        return cls(fate=fate_of(tick.outcome, state, ended), job=job)
+
+
+class ExpandedTickOut(TickOut, frozen=True, kw_only=True):
+    """A tick, and how far its job came if that was asked for."""
+
+    expanded: TickTiesOut | UnsetType = UNSET
 
 
 class ComingOut(Wire, frozen=True, kw_only=True):

@@ -17,7 +17,7 @@ LIMIT_REASONS: Mapping[StateReason, str] = {
 
 def is_cut_short(job: Job, usage: Usage) -> bool:
     """Return whether a limit ended the job while URLs were waiting."""
-    return job.state is State.COMPLETED and job.state_reason in LIMIT_REASONS and usage.waiting > 0
+    return _is_cut_short(job.state, job.state_reason, usage)
 
 
 def outcome_of(job: Job, usage: Usage) -> str:
@@ -25,9 +25,18 @@ def outcome_of(job: Job, usage: Usage) -> str:
 
     *found* counts URLs, those that are not pages of their own too: redirects and skipped ones.
     """
-    if not job.state.ended:
+    return outcome_at(job.state, job.state_reason, usage)
+
+
+def outcome_at(state: State, reason: StateReason, usage: Usage) -> str:
+    """Return how a job ended that is in that *state* for that *reason*; "" while it has not."""
+    if not state.ended:
         return ""
-    if is_cut_short(job, usage):
-        limit = LIMIT_REASONS[job.state_reason]
+    if _is_cut_short(state, reason, usage):
+        limit = LIMIT_REASONS[reason]
         return f"Stopped at its {limit} limit: {usage.done:,} of {usage.discovered:,} found"
-    return job.state.value.capitalize()
+    return state.value.capitalize()
+
+
+def _is_cut_short(state: State, reason: StateReason, usage: Usage) -> bool:
+    return state is State.COMPLETED and reason in LIMIT_REASONS and usage.waiting > 0

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct, field
 
@@ -199,34 +199,6 @@ class ScheduleDraft(Struct, frozen=True, kw_only=True):
 
 EDITABLE = frozenset(ScheduleDraft.__struct_fields__)
 """The fields of a schedule that can be changed."""
-
-
-class RecentTick(Struct, frozen=True, kw_only=True):
-    """What became of one instant at which a schedule was due, and of its job."""
-
-    due_at: datetime
-    outcome: str
-    reason: str
-    job_id: str | None
-    job_state: str | None  # now; null: there is no job, or it has been deleted
-
-
-class Occurrence(Struct, frozen=True, kw_only=True):
-    """A time at which a schedule is due."""
-
-    due_at: datetime
-    schedule_id: str
-    schedule_name: str
-    enabled: bool
-
-
-class Calendar(Struct, frozen=True, kw_only=True):
-    """When schedules are due, in order; *whole* means that nothing was left out."""
-
-    object: Literal["calendar"] = "calendar"
-    occurrences: tuple[Occurrence, ...]
-    whole: bool
-    unreadable: tuple[str, ...]  # ids of schedules whose timetable is no longer valid
 
 
 class Backfilled(Struct, frozen=True, kw_only=True):

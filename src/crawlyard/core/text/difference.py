@@ -3,7 +3,8 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from difflib import SequenceMatcher, unified_diff
+from difflib import SequenceMatcher
+from typing import TypeAlias
 
 from msgspec import Struct
 
@@ -51,57 +52,106 @@ def _words(lines: "Counter[str]") -> int:
     return sum(count * len(line.split()) for line, count in lines.items())
 
 
+class DiffLine(Struct, frozen=True, kw_only=True):
+    """One line of a diff: of the earlier text, of the later one, or of both."""
+
+    before: int | None  # its number in the earlier text; null: it was added
+    after: int | None  # its number in the later text; null: it was removed
+    parts: tuple[str, ...]  # its text in pieces: the second, the fourth, … are marked as changed
+
+
+Hunk: TypeAlias = tuple[DiffLine, ...]
+"""Lines that differ, with some around them that do not."""
+
+
+def hunks_of(before: Sequence[str], after: Sequence[str]) -> tuple[Hunk, ...]:
+    """Return where two texts differ; a line in place of another one has its words marked."""
+    old, new = before[:MOST_LINES], after[:MOST_LINES]
+    groups = SequenceMatcher(None, old, new).get_grouped_opcodes(_CONTEXT)
+    return tuple(
+        tuple(
+            line
+            for tag, i, j, k, m in group
+            for line in _lines(tag, _Part(i, old[i:j]), _Part(k, new[k:m]))
+        )
+        for group in groups
+    )
+
+
 def unified(before: Sequence[str], after: Sequence[str]) -> str:
-    """Return a unified diff of lines; a line in place of another one has its words marked.
+    """Return the hunks of two texts as a unified diff.
 
     What was removed is in ``[-…-]``, what was added in ``{+…+}``.
     """
-    old, new = before[:MOST_LINES], after[:MOST_LINES]
-    told = list(unified_diff(old, new, lineterm="", n=_CONTEXT))[2:]
-    text = "\n".join(_marked(told))
-    cut = max(len(before), len(after)) - MOST_LINES
+    return as_text(hunks_of(before, after), max(len(before), len(after)) - MOST_LINES)
+
+
+def as_text(hunks: Sequence[Hunk], cut: int = 0) -> str:
+    """Return *hunks* as a unified diff; so many lines are *cut* from the end of the text."""
+    told: list[str] = []
+    for hunk in hunks:
+        old = [line.before for line in hunk if line.before is not None]
+        new = [line.after for line in hunk if line.after is not None]
+        told.append(f"@@ -{_range(old)} +{_range(new)} @@")
+        told += map(_signed, hunk)
+    text = "\n".join(told)
     return text if cut <= 0 else f"{text}\n… not compared: {counted(cut, 'more line')}"
 
 
-def _marked(lines: Sequence[str]) -> Iterator[str]:
-    place = 0
-    while place < len(lines):
-        minus = _run(lines, place, "-")
-        plus = _run(lines, place + minus, "+")
-        block = lines[place : place + minus + plus]
-        place += len(block)
-        if minus and minus == plus:
-            pairs = [
-                _pair(old[1:], new[1:])
-                for old, new in zip(block[:minus], block[minus:], strict=True)
-            ]
-            yield from (f"-{old}" for old, _ in pairs)
-            yield from (f"+{new}" for _, new in pairs)
-        elif block:
-            yield from block
-        else:
-            yield lines[place]
-            place += 1
+def _range(numbers: Sequence[int]) -> str:
+    if len(numbers) == 1:
+        return str(numbers[0])
+    return f"{numbers[0] if numbers else 0},{len(numbers)}"
 
 
-def _run(lines: Sequence[str], start: int, sign: str) -> int:
-    """Return how many lines from *start* on begin with *sign*."""
-    end = start
-    while end < len(lines) and lines[end].startswith(sign):
-        end += 1
-    return end - start
+def _signed(line: DiffLine) -> str:
+    if line.after is None:
+        return "-" + _marked(line.parts, "[-", "-]")
+    if line.before is None:
+        return "+" + _marked(line.parts, "{+", "+}")
+    return " " + "".join(line.parts)
 
 
-def _pair(before: str, after: str) -> tuple[str, str]:
+def _marked(parts: Sequence[str], begins: str, ends: str) -> str:
+    return "".join(f"{begins}{part}{ends}" if n % 2 else part for n, part in enumerate(parts))
+
+
+class _Part(Struct, frozen=True):
+    """Lines of a text, and how many are before them."""
+
+    above: int
+    lines: Sequence[str]
+
+
+def _lines(tag: str, old: _Part, new: _Part) -> Iterator[DiffLine]:
+    if tag == "equal":
+        for n, line in enumerate(new.lines, 1):
+            yield DiffLine(before=old.above + n, after=new.above + n, parts=(line,))
+        return
+    if len(old.lines) == len(new.lines):
+        pairs = [_pair(*two) for two in zip(old.lines, new.lines, strict=True)]
+        gone, come = [one for one, _ in pairs], [other for _, other in pairs]
+    else:
+        gone, come = [(line,) for line in old.lines], [(line,) for line in new.lines]
+    for n, parts in enumerate(gone, 1):
+        yield DiffLine(before=old.above + n, after=None, parts=parts)
+    for n, parts in enumerate(come, 1):
+        yield DiffLine(before=None, after=new.above + n, parts=parts)
+
+
+def _pair(before: str, after: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return two lines in pieces, of which every second one differs."""
     old, new = _WORDS.findall(before), _WORDS.findall(after)
     if max(len(old), len(new)) > _MOST_WORDS:
-        return before, after
+        return (before,), (after,)
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     if matcher.ratio() < 0.5:
-        return before, after
-    minus, plus = [], []
+        return (before,), (after,)
+    minus, plus = [""], [""]
     for tag, i, j, k, m in matcher.get_opcodes():
-        gone, come = "".join(old[i:j]), "".join(new[k:m])
-        minus.append(gone if tag == "equal" or not gone else f"[-{gone}-]")
-        plus.append(come if tag == "equal" or not come else f"{{+{come}+}}")
-    return "".join(minus), "".join(plus)
+        for parts, piece in ((minus, "".join(old[i:j])), (plus, "".join(new[k:m]))):
+            if tag == "equal":
+                parts[-1] += piece
+            elif piece:
+                parts.extend((piece, ""))
+    return tuple(minus), tuple(plus)

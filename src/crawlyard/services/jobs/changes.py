@@ -32,7 +32,17 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.text.difference import Amount, Ignored, amount, counting, lines_of, unified
+from crawlyard.core.text.difference import (
+    MOST_LINES,
+    Amount,
+    Hunk,
+    Ignored,
+    amount,
+    as_text,
+    counting,
+    hunks_of,
+    lines_of,
+)
 from crawlyard.core.text.restless import calmed, encoded, ever_restless, places_of
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
@@ -74,6 +84,8 @@ class PageDifference(Struct, frozen=True, kw_only=True):
     change: Change
     amount: Amount
     text: str  # a unified diff
+    hunks: tuple[Hunk, ...]  # the same, line by line
+    lines: int  # of the later text
 
 
 class Changes:
@@ -142,7 +154,14 @@ class Changes:
             old, new = _pair(change, texts, ignored) or ([], [])
             quiet = kind is ChangeKind.CHANGED and old == new
             shown = replace(change, kind=ChangeKind.NOISE) if quiet else change
-            return PageDifference(change=shown, amount=amount(old, new), text=unified(old, new))
+            hunks, cut = hunks_of(old, new), max(len(old), len(new)) - MOST_LINES
+            return PageDifference(
+                change=shown,
+                amount=amount(old, new),
+                text=as_text(hunks, cut),
+                hunks=hunks,
+                lines=len(new),
+            )
 
         return await self._aside(work)
 

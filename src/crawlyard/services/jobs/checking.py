@@ -1,9 +1,15 @@
 """Link check of a job: reads its redirects, pages, links and ids, and says what is wrong."""
 
+import asyncio
+from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 from contextlib import aclosing
 
+from msgspec import Struct
+
+from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
+from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.crawl.link import decoded, decoded_ids
 from crawlyard.core.crawl.link_check import (
     MOST_PAGES,
@@ -14,20 +20,52 @@ from crawlyard.core.crawl.link_check import (
 )
 from crawlyard.core.crawl.page import Body, TargetState
 from crawlyard.errors import Invalid
-from crawlyard.services.jobs.results import Results
+from crawlyard.services.jobs.results import Results, visible
 from crawlyard.store.queries import PageQuery
 from crawlyard.store.store import Store
 
 _CHUNK = 5_000
+_REMEMBERED = 4  # reports
+_FRESH_S = 60  # in which a report of a job that goes on is not made anew
 _LEADING = (TargetState.REDIRECTED, TargetState.SKIPPED)
+
+
+class _Report(Struct, frozen=True):
+    """What was found, of which state of the job, and until when that will do."""
+
+    told: CheckOut
+    of: tuple[int, int]
+    until: float
 
 
 class Checking:
     """Checks the links of jobs, also of running ones."""
 
-    def __init__(self, store: Store, results: Results) -> None:
+    def __init__(self, store: Store, results: Results, clock: Clock) -> None:
         self._store = store
         self._results = results
+        self._clock = clock
+        self._turn = asyncio.Lock()  # two checks at once would take twice the memory
+        self._recent: OrderedDict[str, _Report] = OrderedDict()
+
+    async def report(self, actor: Actor, job_id: str) -> CheckOut:
+        """Return what `job` does, with the first links of each finding; it is read part by part.
+
+        While the job runs it may be a minute old.
+        """
+        standing = await visible(self._store, actor, job_id)
+        job, of = standing.job, (standing.job.version, standing.shard.usage.done)
+        async with self._turn:
+            kept, now = self._recent.get(job.id), self._clock.monotonic()
+            if kept is None or (kept.of != of and now >= kept.until):
+                check, found = await self._checked(actor, job.id)
+                told = CheckOut.of(job.id, None, check, found, fragments=job.spec.keep_anchors)
+                kept = _Report(told.shortened(), of, self._clock.monotonic() + _FRESH_S)
+                self._recent[job.id] = kept
+                if len(self._recent) > _REMEMBERED:
+                    self._recent.popitem(last=False)
+            self._recent.move_to_end(job.id)
+            return kept.told
 
     async def job(
         self, actor: Actor, job_id: str, since: str | None = None

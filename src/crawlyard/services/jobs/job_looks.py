@@ -34,6 +34,7 @@ from crawlyard.core.answers.jobs.pages import (
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.crawl.changes import ChangeKind
+from crawlyard.core.crawl.link import MAX_LINKS
 from crawlyard.core.crawl.page import Body, RuleKind
 from crawlyard.core.endpoint import (
     Cursor,
@@ -53,20 +54,21 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
-from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
+from crawlyard.core.jobs.spec import MAX_PATTERN
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
+from crawlyard.services.jobs.job_site import AskedURL, JobSite, PageId
 from crawlyard.services.jobs.terms import (
     SearchTerms,
     canonical_of,
     error_kind,
     link_query,
-    page_query,
+    search_query,
     words_of,
 )
-from crawlyard.services.noun import Noun, expanded_by
+from crawlyard.services.noun import expanded_by
 from crawlyard.store.queries import PageQuery
 
 if TYPE_CHECKING:
@@ -77,7 +79,6 @@ else:  # it loads the parser
 READ, WRITE, RESULTS = Permit.JOBS_READ, Permit.JOBS_WRITE, Permit.RESULTS_READ
 
 ChunkSize = Annotated[int, Meta(ge=50, le=100_000)]
-PageId = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 
 LONGEST_WAIT_S = 60.0
 _MOST_LINE = 2**31 - 1
@@ -103,18 +104,9 @@ IgnoredText = Annotated[
         examples=["re:^Generated at"],
     ),
 ]
-AskedURL = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=MAX_URL,
-        description="An absolute http or https URL.",
-        examples=["https://docs.example.org/a"],
-    ),
-]
 
 
-class JobLooks(Noun):
+class JobLooks(JobSite):
     """Tells about one job, and what it has brought, also while it runs."""
 
     @endpoint("GET /jobs/{job_id}", READ)
@@ -281,7 +273,7 @@ class JobLooks(Noun):
         **terms: Unpack[SearchTerms],
     ) -> Slice[StoredPageOut]:
         """List the pages of a job in the order they came; also while it runs."""
-        query = page_query(terms, terms.get("q", ""))
+        query = search_query(terms)
         return await self._listed(job_id, query, limit, cursor, _included(include))
 
     @endpoint("GET /jobs/{job_id}/pages/{page_id}", RESULTS, group="results")
@@ -342,7 +334,15 @@ class JobLooks(Noun):
                 some.append(one)
                 if len(some) > limit:
                     break
-        return sliced(some, limit, lambda one: LinkOut.filled(one[1]), lambda one: one[0])
+        targets = await self._services.results.targets(
+            self._actor, job_id, {link.target for _, link in some}
+        )
+        return sliced(
+            some,
+            limit,
+            lambda one: LinkOut.led(one[1], one[0] // MAX_LINKS, targets[one[1].target]),
+            lambda one: one[0],
+        )
 
     @endpoint("GET /jobs/{job_id}/check", RESULTS, group="results")
     async def check(
@@ -449,7 +449,7 @@ class JobLooks(Noun):
         The filters are those of the list of pages. WARC has what was kept of HTML.
         """
         job = (await self._services.jobs.get(self._actor, job_id)).job
-        query = page_query(terms, terms.get("q", ""))
+        query = search_query(terms)
         form = format_ or Format.JSONL
         results = self._services.results
         if links and chunks is not None:
@@ -501,7 +501,9 @@ class JobLooks(Noun):
     ) -> PageDiffOut:
         """Return what changed in the text of a page from a job to another, later one."""
         found = await self._services.changes.page(self._actor, job_id, other, url, ignore_text)
-        return PageDiffOut.of(found.change, found.amount, found.text)
+        return PageDiffOut.of(
+            found.change, found.amount, text=found.text, hunks=found.hunks, lines=found.lines
+        )
 
     async def _listed(
         self,

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.changes import Known
 from crawlyard.core.crawl.link import MAX_LINKS, FoundLink, decoded
 from crawlyard.core.crawl.page import (
     Body,
@@ -16,6 +17,14 @@ from crawlyard.core.crawl.page import (
     SkippedURL,
     StoredPage,
     TargetState,
+    UrlOutcomeKind,
+)
+from crawlyard.core.crawl.site_map import (
+    MOST_FOLDERS,
+    LinkTarget,
+    Neighbours,
+    SiteMap,
+    Step,
 )
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.attempts import TELLING, Attempt, attempts_of
@@ -26,6 +35,9 @@ from crawlyard.errors import NotFound
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store
+
+MOST_STEPS = 20
+"""Steps of a way to a page that are told."""
 
 _CHUNK = 500
 _REFERRERS = 5
@@ -114,6 +126,61 @@ class Results:
         if not found or found[0][0].id != page_id:
             raise NotFound(f"job {job_id} has no page {page_id}")
         return found[0]
+
+    async def neighbours(
+        self, actor: Actor, job_id: str, page_id: int, query: PageQuery
+    ) -> Neighbours:
+        """Return the pages before and after one, in the list of those of *query*."""
+        job_id = await self._visible(actor, job_id)
+        return await self._store.pages.neighbours(job_id, page_id, query)
+
+    async def way_to(self, actor: Actor, job_id: str, url: str) -> list[Step]:
+        """Return how a URL was found, from the start URL on; empty: it was not.
+
+        Of a way of more than `MOST_STEPS`, the last ones.
+        """
+        job_id = await self._visible(actor, job_id)
+        way: list[KnownURL] = []
+        wanted: str | None = url
+        while wanted is not None and len(way) < MOST_STEPS:
+            known = await self._store.frontier.find(job_id, fingerprint(wanted))
+            if known is None or known in way:
+                break
+            way.insert(0, known)
+            wanted = known.parent
+        stored = await self._store.pages.of_targets(job_id, [fingerprint(one.url) for one in way])
+        pages = [stored.get(fingerprint(one.url)) for one in way]
+        ids = [None if page is None else page[0].id for page in pages]
+        named = [page_id for page_id in ids if page_id is not None]
+        bodies = await self._store.pages.bodies(named, [Body.LINKS]) if named else {}
+        steps = [
+            Step(url=one.url, via=one.via.value, depth=one.depth, page_id=page_id, text="")
+            for one, page_id in zip(way, ids, strict=True)
+        ]
+        for place in range(1, len(steps)):
+            data = bodies.get((ids[place - 1] or 0, Body.LINKS), b"[]")
+            to = steps[place].url
+            text = next((link.text for link in decoded(data) if link.url == to), "")
+            steps[place] = replace(steps[place], text=text)
+        return steps
+
+    async def site_map(self, actor: Actor, job_id: str, under: str) -> SiteMap:
+        """Return the folders right below a place; without one the hosts, or the only one's."""
+        job_id = await self._visible(actor, job_id)
+        found = await self._store.site_map.folders(job_id, under, MOST_FOLDERS)
+        if under or len(found.folders) != 1:
+            return found
+        return await self._store.site_map.folders(job_id, found.folders[0].name, MOST_FOLDERS)
+
+    async def targets(
+        self, actor: Actor, job_id: str, urls: Collection[str]
+    ) -> Mapping[str, LinkTarget]:
+        """Return what a job knows of URLs that links lead to."""
+        job_id = await self._visible(actor, job_id)
+        fps = {url: fingerprint(url) for url in urls}
+        known = await self._store.changes.known(job_id, fps.values())
+        stored = await self._store.pages.of_targets(job_id, fps.values())
+        return {url: _target(known.get(fp), stored.get(fp)) for url, fp in fps.items()}
 
     async def errors(
         self, actor: Actor, job_id: str, *, by_status: bool = False
@@ -211,3 +278,20 @@ class Results:
     async def _visible(self, actor: Actor, job_id: str) -> str:
         """Return the id as it is stored, in lower case, of a job that *actor* may see."""
         return (await visible(self._store, actor, job_id)).job.id
+
+
+_OUTCOMES = {
+    TargetState.WAITING: UrlOutcomeKind.WAITING,
+    TargetState.DONE: UrlOutcomeKind.FETCHED,
+    TargetState.FAILED: UrlOutcomeKind.FAILED,
+    TargetState.SKIPPED: UrlOutcomeKind.SKIPPED,
+    TargetState.REDIRECTED: UrlOutcomeKind.REDIRECTED,
+}
+
+
+def _target(known: Known | None, stored: tuple[StoredPage, int] | None) -> LinkTarget:
+    outcome = UrlOutcomeKind.NEVER_FOUND if known is None else _OUTCOMES[known.state]
+    if stored is None:
+        return LinkTarget(outcome=outcome.value)
+    page = stored[0]
+    return LinkTarget(outcome=outcome.value, status=page.page.status, page_id=page.id)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Annotated, TypedDict
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
@@ -22,6 +23,13 @@ else:  # a client of a server needs none of it
 MOST_Q = 500
 _DEEPEST = 1_000_000
 
+Under = Annotated[
+    str,
+    Meta(
+        max_length=MAX_URL,
+        description="A host or folder, with or without a scheme: `docs.example.org/guide/`.",
+    ),
+]
 Depth = Annotated[int, Meta(ge=0, le=_DEEPEST)]
 _ANY = "Several: any of them."
 
@@ -81,6 +89,7 @@ class SearchTerms(PageTerms, total=False):
     """The same for the pages of one job, with a text to find."""
 
     q: Annotated[str, Meta(max_length=MOST_Q, description="A part of the URL or title.")]
+    under: Under
 
 
 class ArchiveTerms(PageTerms, total=False):
@@ -121,6 +130,18 @@ def _parsed(text: str) -> tuple[Condition, ...]:
     except Invalid as error:
         said = without_field(error)
         raise Invalid("q", said, error.position) from None
+
+
+def search_query(terms: SearchTerms) -> PageQuery:
+    """Return the query of *terms* for the pages of one job; it raises what `page_query` does."""
+    found = page_query(terms, terms.get("q", ""))
+    return replace(found, under=place_of(terms.get("under", "")))
+
+
+def place_of(under: str) -> str:
+    """Return a host or folder without its scheme, the host in lower case and with its slash."""
+    host, slash, path = (under.partition("://")[2] or under).partition("/")
+    return f"{host.lower()}{slash or '/'}{path}" if host else ""
 
 
 def page_query(terms: PageTerms, text: str = "") -> PageQuery:

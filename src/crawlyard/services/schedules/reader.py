@@ -1,23 +1,26 @@
 """Read access to schedules: lookup, planned runs, ledger and calendar."""
 
+import asyncio
 import heapq
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.jobs.spec import is_secret
-from crawlyard.core.schedules.schedule import (
+from crawlyard.core.schedules.calendar import (
     Calendar,
-    CrawlSchedule,
+    CalendarHours,
     Occurrence,
     RecentTick,
-    Tick,
+    hours_of,
 )
-from crawlyard.core.schedules.timetable import check_instant, instants, timetable
+from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
+from crawlyard.core.schedules.timetable import check_instant, instants, timetable, zone_of
 from crawlyard.core.templates.secrets import secret_names
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Forbidden, Invalid, NotFound, Version, check_version
@@ -26,6 +29,11 @@ from crawlyard.store.store import Store
 
 MOST_OCCURRENCES = 2000
 """The most instants that one calendar shows."""
+
+MOST_COUNTED = 20_000
+"""The most runs to come that are computed for the hours of a calendar."""
+
+LONGEST_COUNTED = timedelta(days=31)
 
 MOST_NEXT = 1000
 """The most planned runs of a schedule that can be asked for at once."""
@@ -182,27 +190,96 @@ class ScheduleReader:
         """Return when the schedules that the actor may see are due in [*since*, *until*).
 
         The default range is a week from now. At most `MOST_OCCURRENCES` are returned, in
-        order, computed from the current timetables. A schedule whose timetable is no longer
-        valid is only listed in `unreadable`.
+        order: what was due is read from the ledger, what is to come is computed. A schedule
+        whose timetable is no longer valid is listed in `unreadable`.
 
         Raises:
             Invalid: the range is empty, or outside of the supported years.
         """
-        now = self._clock.wall()
-        start = now if since is None else since
+        start, end = self._range(since, until)
+        found = self._shown(await self.list(actor, limit=_MOST_SCHEDULES + 1))
+        past = await self._store.ticks.between(list(found.all), start, end, MOST_OCCURRENCES + 1)
+        were = (
+            Occurrence(
+                due_at=tick.due_at,
+                schedule_id=schedule_id,
+                schedule_name=found.all[schedule_id].name,
+                enabled=found.all[schedule_id].paused_at is None,
+                fate=tick.fate,
+                job_id=tick.job_id,
+            )
+            for schedule_id, tick in past
+        )
+        merged = heapq.merge(were, found.coming(start, end), key=lambda o: o.due_at)
+        shown = tuple(islice(merged, MOST_OCCURRENCES + 1))
+        is_cut = len(shown) > MOST_OCCURRENCES
+        return Calendar(
+            occurrences=shown[:MOST_OCCURRENCES],
+            whole=found.whole and not is_cut,
+            until=shown[-1].due_at if is_cut else end,
+            unreadable=found.unreadable,
+        )
+
+    async def hours(
+        self,
+        actor: Actor,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        *,
+        zone: str = "UTC",
+        ref: str | None = None,
+    ) -> CalendarHours:
+        """Return how many runs there were and will be in each hour of the clock in *zone*.
+
+        Counts are of all schedules that the actor may see, or of the one that *ref* names. At most
+        `MOST_COUNTED` runs to come are computed; `until` says how far that went.
+
+        Raises:
+            Invalid: the range is empty, outside of the supported years, or longer than
+                `LONGEST_COUNTED`; or there is no such zone.
+            NotFound: no such schedule that the actor may see.
+        """
+        start, end = self._range(since, until)
+        if end - start > LONGEST_COUNTED:
+            raise Invalid("until", f"expected a range of {LONGEST_COUNTED.days} days at most")
+        place = zone_of(zone)
+        if ref is None:
+            found = self._shown(await self.list(actor, limit=_MOST_SCHEDULES + 1))
+        else:
+            found = self._shown([await self.get(actor, ref)])
+        past = await self._store.ticks.counted(list(found.all), start, end)
+
+        def count() -> CalendarHours:
+            coming = list(islice(found.coming(start, end), MOST_COUNTED + 1))
+            is_cut = len(coming) > MOST_COUNTED
+            horizon = coming[-1].due_at if is_cut else end
+            return CalendarHours(
+                hours=hours_of(past, (one for one in coming if one.due_at < horizon), place),
+                since=start,
+                until=horizon,
+                whole=found.whole and not is_cut,
+                unreadable=found.unreadable,
+            )
+
+        return await asyncio.to_thread(count)  # 20,000 instants take a while
+
+    def _range(self, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
+        start = self._clock.wall() if since is None else since
         check_instant("since", start)
         end = start + _AHEAD if until is None else until
         check_instant("until", end)
         if start >= end:
             raise Invalid("until", "expected a range that ends after it begins")
-        found = await self.list(actor, limit=_MOST_SCHEDULES + 1)
-        looked_at = [(s, _readable(s)) for s in found[:_MOST_SCHEDULES]]
-        unreadable = tuple(s.id for s, readable in looked_at if not readable)
-        each = [_occurrences(s, start, end, now) for s, readable in looked_at if readable]
-        merged = heapq.merge(*each, key=lambda o: (o.due_at, o.schedule_name))
-        shown = tuple(islice(merged, MOST_OCCURRENCES + 1))
-        whole = len(shown) <= MOST_OCCURRENCES and len(found) <= _MOST_SCHEDULES and not unreadable
-        return Calendar(occurrences=shown[:MOST_OCCURRENCES], whole=whole, unreadable=unreadable)
+        return start, end
+
+    def _shown(self, found: Sequence[CrawlSchedule]) -> "_Shown":
+        looked_at = found[:_MOST_SCHEDULES]
+        unreadable = tuple(one.id for one in looked_at if not _readable(one))
+        return _Shown(
+            all={one.id: one for one in looked_at},
+            unreadable=unreadable,
+            whole=len(found) <= _MOST_SCHEDULES and not unreadable,
+        )
 
     def is_due(self, schedule: CrawlSchedule, now: datetime | None = None) -> bool:
         """Return whether a schedule is active and its next instant, with jitter, has come."""
@@ -230,21 +307,36 @@ def instants_of(
     return takewhile(lambda at: until is None or at < until, found)
 
 
-def _occurrences(
-    schedule: CrawlSchedule, since: datetime, until: datetime, now: datetime
-) -> Iterator[Occurrence]:
-    """Yield the calendar entries of a schedule; future ones are limited by its runs left."""
-    next_at, left = schedule.next_at or now, schedule.runs_left
-    if schedule.next_at is None:
-        until = min(until, now)
-    for at in instants_of(schedule, since, until, MOST_OCCURRENCES + 1):
-        if left is not None and at >= next_at:
-            if left == 0:
-                return
-            left -= 1
-        yield Occurrence(
-            due_at=at,
-            schedule_id=schedule.id,
-            schedule_name=schedule.name,
-            enabled=schedule.paused_at is None,
+def _occurrences(schedule: CrawlSchedule, since: datetime, until: datetime) -> Iterator[Occurrence]:
+    """Yield what is to come of a schedule in [*since*, *until*): as many as it has runs left."""
+    next_at, left = schedule.next_at, schedule.runs_left
+    if next_at is None:
+        return
+    counts = left is not None and left <= MOST_COUNTED
+    first = next_at if counts else max(since, next_at)
+    most = left if left is not None and counts else MOST_COUNTED + 1
+    for at in instants_of(schedule, first, until, most):
+        if at >= since:
+            yield Occurrence(
+                due_at=at,
+                schedule_id=schedule.id,
+                schedule_name=schedule.name,
+                enabled=schedule.paused_at is None,
+            )
+
+
+class _Shown(Struct, frozen=True, kw_only=True):
+    """The schedules of a calendar."""
+
+    all: Mapping[str, CrawlSchedule]  # by id
+    unreadable: tuple[str, ...]  # their timetables are no longer valid
+    whole: bool  # none is left out
+
+    def coming(self, since: datetime, until: datetime) -> Iterator[Occurrence]:
+        """Yield what is to come in [*since*, *until*), in order."""
+        each = (
+            _occurrences(one, since, until)
+            for one in self.all.values()
+            if one.id not in self.unreadable
         )
+        return heapq.merge(*each, key=lambda one: (one.due_at, one.schedule_name))

@@ -5,7 +5,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Annotated, Any, TypedDict, Unpack
 
-from msgspec import NODEFAULT, Meta
+from msgspec import NODEFAULT, UNSET, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
@@ -15,9 +15,12 @@ from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
     ExpandedScheduleOut,
+    ExpandedTickOut,
     ScheduleDeletionOut,
     ScheduleOut,
+    TickJobOut,
     TickOut,
+    TickTiesOut,
     TimetablePreviewOut,
 )
 from crawlyard.core.endpoint import (
@@ -38,6 +41,7 @@ from crawlyard.core.endpoint import (
 from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.operation import Operation, OperationKind
+from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import (
     LONGEST_GRACE,
@@ -45,11 +49,11 @@ from crawlyard.core.schedules.schedule import (
     MOST_CATCH_UP,
     MOST_FAILURES,
     MOST_RUNS,
-    Calendar,
     CrawlSchedule,
     Misfire,
     Overlap,
     ScheduleDraft,
+    Tick,
 )
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
 from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
@@ -127,8 +131,10 @@ _PARTS = frozenset(ScheduleChanges.__annotations__)
 _DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDraft)}
 
 Expand = Annotated[Words, Meta(description="Adds `expanded` with what is named: `recent`.")]
+ExpandRun = Annotated[Words, Meta(description="Adds `expanded` with what is named: `job`.")]
 
 _EXPANSIONS = {"recent": Permit.JOBS_READ}
+_OF_RUNS = {"job": Permit.JOBS_READ}
 _RANGE = {"since": "from", "until": "to"}
 _NOTHING: Mapping[str, Any] = {}
 
@@ -268,12 +274,38 @@ class Schedules(Noun):
         from_: Annotated[Instant | None, Meta(description="Null: now.")] = None,
         to: Annotated[Instant | None, Meta(description="Without it; null: a week on.")] = None,
     ) -> Calendar:
-        """Tell when all your schedules are due in a range: at most 2,000 instants, or not `whole`.
+        """Tell when all your schedules are due in a range, or were: at most 2,000 instants.
 
-        By default from now on, and for a week.
+        By default from now on, and for a week. What was due comes from the ledger, with what
+        became of it. If there are more, it is not `whole`: all before `until` are there.
         """
         with blaming((), "", _RANGE):
             return await self._services.scheduler.calendar(self._actor, from_, to)
+
+    @endpoint("GET /schedules/calendar/hours", READ)
+    async def hours(
+        self,
+        from_: Annotated[Instant | None, Meta(description="Null: now.")] = None,
+        to: Annotated[Instant | None, Meta(description="Without it; null: a week on.")] = None,
+        *,
+        zone: Zone = "UTC",
+        schedule: Annotated[
+            str, Meta(max_length=LONGEST_REF, description="Only this one; null: all.")
+        ]
+        | None = None,
+    ) -> CalendarHours:
+        """Count the runs of your schedules in each hour of a range of 31 days at most.
+
+        What was due is counted by what became of it. Of what is to come, at most 20,000 runs are
+        computed: none is known from `until` on.
+        """
+        with blaming({"zone", "schedule"}, "", _RANGE):
+            try:
+                return await self._services.scheduler.hours(
+                    self._actor, from_, to, zone=zone, ref=schedule
+                )
+            except NotFound as error:
+                raise Invalid("schedule", str(error)) from None
 
     @endpoint("GET /schedules/{ref}", READ)
     async def get(self, ref: Ref, *, expand: Expand = ()) -> ExpandedScheduleOut:
@@ -388,14 +420,32 @@ class Schedules(Noun):
         self,
         ref: Ref,
         *,
+        expand: ExpandRun = (),
         before: Annotated[Instant | None, Meta(description="Only what was due before.")] = None,
         limit: Limit = 50,
         cursor: Cursor = None,
-    ) -> Slice[TickOut]:
+    ) -> Slice[ExpandedTickOut]:
         """List what became of the instants at which a schedule was due, the latest first."""
+        expanded = expanded_by(expand, _OF_RUNS, self._permits)
         before = datetime.fromisoformat(cursor) if cursor else before
         found = await self._services.scheduler.runs(self._actor, ref, before, limit + 1)
-        return sliced(found, limit, TickOut.of, lambda tick: tick.due_at.isoformat())
+        ties = await self._ties(found[:limit]) if expanded else {}
+        return sliced(
+            found,
+            limit,
+            lambda tick: ExpandedTickOut.filled(
+                TickOut.of(tick), expanded=ties.get(tick.due_at, UNSET)
+            ),
+            lambda tick: tick.due_at.isoformat(),
+        )
+
+    async def _ties(self, ticks: Sequence[Tick]) -> Mapping[datetime, TickTiesOut]:
+        """Return how far the jobs of ticks came, and what they changed."""
+        store = self._services.store
+        ids = {tick.job_id for tick in ticks if tick.job_id is not None}
+        facts, changed = await store.ticks.runs(ids), await store.changes.runs(ids)
+        jobs = {key: TickJobOut.of(one, changed.get(key)) for key, one in facts.items()}
+        return {tick.due_at: TickTiesOut.of(tick, jobs.get(tick.job_id or "")) for tick in ticks}
 
     @endpoint("GET /schedules/{ref}/changes", READ)
     async def changes(

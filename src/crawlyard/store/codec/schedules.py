@@ -5,6 +5,10 @@ from typing import Any
 
 from msgspec import convert
 
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.outcome import outcome_at
+from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.errors import Invalid
 from crawlyard.store.codec.base import Row, flaws, object_of, to_json
@@ -69,3 +73,47 @@ def _mended(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedu
             if error.field not in values:
                 raise
             del values[error.field]
+
+
+def recent_tick_of(row: Row) -> RecentTick:
+    """Return the tick of a row of `ticks`, with the columns of its job."""
+    ended = _ended(row)
+    return RecentTick(
+        due_at=row["due_at"],
+        outcome=row["outcome"],
+        reason=row["reason"],
+        job_id=row["job_id"],
+        job_state=row["state"],
+        fate=fate_of(row["outcome"], row["state"], ended),
+        ended=ended,
+        pages=row["pages"],
+    )
+
+
+def run_facts_of(row: Row) -> RunFacts:
+    """Return how far the job of a row came."""
+    return RunFacts(
+        state=row["state"],
+        ended=_ended(row),
+        pages=row["pages"],
+        found=row["discovered"],
+        duration_s=row["duration_s"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+    )
+
+
+def _ended(row: Row) -> str:
+    state, reason = row["state"], row["state_reason"]
+    return ended_of(state, reason, discovered=row["discovered"], done=row["done"])
+
+
+def ended_of(
+    state: str | None, reason: str | None, *, discovered: int | None, done: int | None = 0
+) -> str:
+    """Return how a job ended, as `outcome_of`; "" if there is none."""
+    try:
+        there = State(state or ""), StateReason(reason or "")
+    except ValueError:  # no job, or a damaged one
+        return ""
+    return outcome_at(*there, Usage(discovered=discovered or 0, done=done or 0))

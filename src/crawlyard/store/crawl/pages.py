@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    Integer,
     LargeBinary,
     Row,
     Select,
@@ -21,9 +20,6 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.functions import FunctionElement
 
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import (
@@ -36,8 +32,11 @@ from crawlyard.core.crawl.page import (
     StoredPage,
     starts_of,
 )
+from crawlyard.core.crawl.site_map import Neighbours
 from crawlyard.store.codec.jobs import PAGE_READ, decompressed, page_of
+from crawlyard.store.crawl.site_map import is_under
 from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.place import Place
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
@@ -136,6 +135,27 @@ class PageStore(StorePart):
         own = (pages.c.job_no == no_of(job_id).scalar_subquery()) & pages.c.fp.in_(sorted(fps))
         rows = conn.execute(PAGES.add_columns(pages.c.fp, BODIES_OF).where(own)).all()
         return {fp: (page_of(row), key) for *row, fp, key in rows}
+
+    @reads
+    def neighbours(
+        self, conn: Connection, job_id: str, page_id: int, query: PageQuery
+    ) -> Neighbours:
+        """Return the pages before and after one among those of *query*, in the same order.
+
+        The page itself need not be among them.
+        """
+        filters = asked_of(query)
+        own = (pages.c.job_no == no_of(job_id).scalar_subquery(), *filters)
+        before, after = pages.c.id < page_id, pages.c.id > page_id
+        ids = select(pages.c.id).where(*own)
+        count = select(func.count()).select_from(pages).where(*own)
+        return Neighbours(
+            previous=conn.scalar(ids.where(before).order_by(pages.c.id.desc()).limit(1)),
+            next=conn.scalar(ids.where(after).order_by(pages.c.id).limit(1)),
+            # with a filter, every page would have to be looked at
+            position=None if filters else conn.scalars(count.where(~after)).one(),
+            total=None if filters else conn.scalars(count).one(),
+        )
 
     @reads
     def lastmods(self, conn: Connection, job_id: str) -> Mapping[str, LastmodRecord]:
@@ -255,28 +275,11 @@ def asked_of(query: PageQuery) -> list[ColumnElement[bool]]:
     if query.hosts:
         begins = [begin for host in sorted(query.hosts) for begin in starts_of(host)]
         asked.append(or_(*(pages.c.url.startswith(b, autoescape=True) for b in begins)))
+    if query.under:
+        asked.append(is_under(pages.c.final_url, clean(query.under)))
     if query.content_types:
         asked.append(or_(*(_of_type(kind) for kind in sorted(map(clean, query.content_types)))))
     return asked
-
-
-class _Place(FunctionElement[int]):
-    """The place of some bytes in others, from 1; 0: they are not there."""
-
-    type = Integer()
-    inherit_cache = True
-
-
-@compiles(_Place)
-def _place(element: _Place, compiler: SQLCompiler, **how: Any) -> str:
-    part, whole = element.clauses
-    return f"position({compiler.process(part, **how)} IN {compiler.process(whole, **how)})"
-
-
-@compiles(_Place, "sqlite")
-def _place_on_sqlite(element: _Place, compiler: SQLCompiler, **how: Any) -> str:
-    part, whole = element.clauses
-    return f"instr({compiler.process(whole, **how)}, {compiler.process(part, **how)})"
 
 
 def _linking(fp: int) -> ColumnElement[bool]:
@@ -285,7 +288,7 @@ def _linking(fp: int) -> ColumnElement[bool]:
     It reads the keys of all links of the job, so that links need no index of their own.
     """
     key = literal(struct.pack("<q", fp), LargeBinary)
-    found = _Place(key, bodies.c.data) > literal_column("0")
+    found = Place(key, bodies.c.data) > literal_column("0")
     own = (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS)
     return exists().where(own, found)
 

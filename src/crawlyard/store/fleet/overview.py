@@ -21,14 +21,16 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
-from crawlyard.core.schedules.schedule import CrawlSchedule, RecentTick
+from crawlyard.core.schedules.calendar import RecentTick
+from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.webhooks.webhook import Webhook
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.codec.records import WEBHOOKS
-from crawlyard.store.codec.schedules import schedule_of
+from crawlyard.store.codec.schedules import recent_tick_of, schedule_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import standing
+from crawlyard.store.schedules.ticks import CAME_TO, FIRST_SHARD
 from crawlyard.store.tables.jobs import ENDED, GIVEN_UP, HELD_BACK, PENDING, PRESENT, jobs, shards
 from crawlyard.store.tables.schedules import FIRES, schedules, ticks
 from crawlyard.store.tables.webhooks import webhooks
@@ -72,19 +74,12 @@ class OverviewStore(StorePart):
             every = union_all(*(select(one) for one in last)).subquery()
             its_job = (jobs.c.id == every.c.job_id) & PRESENT
             asked = (
-                select(every, jobs.c.state)
-                .select_from(every.outerjoin(jobs, its_job))
+                select(every, *CAME_TO)
+                .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
                 .order_by(every.c.schedule_id, every.c.due_at.desc())
             )
             for row in conn.execute(asked).mappings():
-                recent = RecentTick(
-                    due_at=row["due_at"],
-                    outcome=row["outcome"],
-                    reason=row["reason"],
-                    job_id=row["job_id"],
-                    job_state=row["state"],
-                )
-                found.setdefault(row["schedule_id"], []).append(recent)
+                found.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
         return found
 
     @reads

@@ -4,22 +4,30 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import groupby
+from typing import Any
 
-from sqlalchemy import Connection, exists, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, case, exists, func, or_, select, tuple_
 
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.calendar import RecentTick, RunFacts, TickCount, fate_of
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickReason
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.codec.records import TICKS
-from crawlyard.store.codec.schedules import schedule_of, state_row
+from crawlyard.store.codec.schedules import (
+    ended_of,
+    recent_tick_of,
+    run_facts_of,
+    schedule_of,
+    state_row,
+)
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.intake import add_jobs
-from crawlyard.store.jobs.job_rows import change, tell, versions
+from crawlyard.store.jobs.job_rows import STANDING, change, tell, versions
 from crawlyard.store.queries import Firing
-from crawlyard.store.tables.jobs import PRESENT, jobs
+from crawlyard.store.tables.jobs import PRESENT, jobs, shards
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
 
 # joined by the key of the ledger: includes jobs that were resubmitted for a backfilled instant
@@ -31,6 +39,16 @@ _BACKFILLED = exists().where(
 ACTIVE = jobs.c.ended_at.is_(None) & PRESENT & ~_BACKFILLED
 
 REFUSED = ticks.c.reason == TickReason.REFUSED.value
+
+FIRST_SHARD = (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0)
+CAME_TO = (
+    jobs.c.state,
+    jobs.c.state_reason,
+    shards.c.pages,
+    shards.c.discovered,
+    shards.c.done,
+)
+"""What tells how far a job came, and how it ended."""
 
 _PORTION = 1000  # ledger keys in one statement
 
@@ -160,6 +178,72 @@ class TickStore(StorePart):
             ticks.c.schedule_id == schedule_id, ticks.c.due_at >= since, ticks.c.due_at < until
         )
         return {tick.due_at: tick for tick in TICKS.all(conn, found.order_by(ticks.c.due_at))}
+
+    @reads
+    def between(
+        self,
+        conn: Connection,
+        schedule_ids: Collection[str],
+        since: datetime,
+        until: datetime,
+        limit: int,
+    ) -> list[tuple[str, RecentTick]]:
+        """Return the first *limit* ticks of these schedules due in [*since*, *until*), in order.
+
+        Each comes with the id of its schedule.
+        """
+        query = _with_jobs(since, until, ticks, *CAME_TO).order_by(ticks.c.due_at).limit(limit)
+        found = [
+            (str(row["schedule_id"]), recent_tick_of(row))
+            for part in _parts(schedule_ids)
+            for row in conn.execute(query.where(ticks.c.schedule_id.in_(part))).mappings()
+        ]
+        return sorted(found, key=lambda one: one[1].due_at)[:limit]
+
+    @reads
+    def counted(
+        self, conn: Connection, schedule_ids: Collection[str], since: datetime, until: datetime
+    ) -> list[TickCount]:
+        """Return what became of the ticks of these schedules due in [*since*, *until*)."""
+        more = case((shards.c.discovered > shards.c.done, 1), else_=0)
+        by = (ticks.c.due_at, ticks.c.outcome, jobs.c.state, jobs.c.state_reason, more)
+        query = _with_jobs(since, until, *by, func.count()).group_by(*by)
+        return [
+            TickCount(
+                due_at=due_at,
+                fate=fate_of(outcome, state, ended_of(state, reason, discovered=discovered)),
+                count=count,
+            )
+            for part in _parts(schedule_ids)
+            for due_at, outcome, state, reason, discovered, count in conn.execute(
+                query.where(ticks.c.schedule_id.in_(part))
+            )
+        ]
+
+    @reads
+    def runs(self, conn: Connection, job_ids: Collection[str]) -> Mapping[str, RunFacts]:
+        """Return how far these jobs came, by id; those that are not there are left out."""
+        query = (
+            select(jobs.c.id, jobs.c.started_at, jobs.c.ended_at, shards.c.duration_s, *CAME_TO)
+            .select_from(STANDING)
+            .where(jobs.c.id.in_(sorted(job_ids)), PRESENT)
+        )
+        return {row["id"]: run_facts_of(row) for row in conn.execute(query).mappings()}
+
+
+def _parts(schedule_ids: Collection[str]) -> Iterable[Sequence[str]]:
+    ids = sorted(schedule_ids)
+    return (ids[first : first + _PORTION] for first in range(0, len(ids), _PORTION))
+
+
+def _with_jobs(since: datetime, until: datetime, *columns: Any) -> Select[Any]:
+    """Return a query for the ticks due in [*since*, *until*), with their jobs that are there."""
+    its_job = (jobs.c.id == ticks.c.job_id) & PRESENT
+    return (
+        select(*columns)
+        .select_from(ticks.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
+        .where(ticks.c.due_at >= since, ticks.c.due_at < until)
+    )
 
 
 def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:

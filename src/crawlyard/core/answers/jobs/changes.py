@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.crawl.changes import Change, RunChanges, StoredChange
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.text.difference import Amount
+from crawlyard.core.text.difference import Amount, Hunk
 
 
 class ChangeOut(Wire, frozen=True, kw_only=True):
@@ -57,12 +57,14 @@ class PageDiffOut(Wire, frozen=True, kw_only=True):
     removed: int
     share: float
     text: str  # a unified diff of its lines; in a line that changed, the words are marked
+    hunks: tuple[Hunk, ...]  # the same, line by line
+    lines: int  # of the later text
 
     @classmethod
-    def of(cls, change: Change, amount: Amount, text: str) -> "PageDiffOut":
+    def of(cls, change: Change, amount: Amount, **shown: Any) -> "PageDiffOut":
         """Return the shape of a change of which both texts are known."""
         much = {"added": amount.added, "removed": amount.removed, "share": amount.share}
-        return cls.filled(change, object="page_diff", kind=change.kind.value, text=text, **much)
+        return cls.filled(change, object="page_diff", kind=change.kind.value, **much, **shown)
 
 
 class RunChangesOut(Wire, frozen=True, kw_only=True):

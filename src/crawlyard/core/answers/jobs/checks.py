@@ -1,11 +1,17 @@
 """The check of a job's links, as answers show it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
+
+from msgspec.structs import replace
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.crawl.link_check import Finding, LinkCheck
+from crawlyard.core.endpoint import Slice
+
+MOST_REFERRERS = 10
+"""Links to a URL that a list of findings tells of each."""
 
 
 class ReferrerOut(Wire, frozen=True, kw_only=True):
@@ -24,7 +30,8 @@ class FindingOut(Wire, frozen=True, kw_only=True):
     status: int | None
     detail: str
     chain: tuple[str, ...]  # the URLs that redirects lead to, in order
-    linked_from: tuple[ReferrerOut, ...]  # all links to it
+    links: int  # to it
+    linked_from: tuple[ReferrerOut, ...]  # these links; a list of findings has the first ten
     pages: tuple[str, ...]  # that have the same title
     new: bool | None  # null: it was not compared
 
@@ -37,7 +44,7 @@ class FindingOut(Wire, frozen=True, kw_only=True):
     def of(cls, finding: Finding) -> "FindingOut":
         """Return the shape of *finding*."""
         linked = tuple(ReferrerOut.filled(one) for one in finding.linked_from)
-        return cls.filled(finding, kind=finding.kind.value, linked_from=linked)
+        return cls.filled(finding, kind=finding.kind.value, links=len(linked), linked_from=linked)
 
 
 class CheckOut(Wire, frozen=True, kw_only=True):
@@ -75,4 +82,44 @@ class CheckOut(Wire, frozen=True, kw_only=True):
             fragments=fragments,
             counts=Counter(one.kind.value for one in findings),
             items=tuple(map(FindingOut.of, findings)),
+        )
+
+    def shortened(self) -> "CheckOut":
+        """Return it with at most `MOST_REFERRERS` links of each finding."""
+        items = (
+            replace(
+                one, linked_from=one.linked_from[:MOST_REFERRERS], pages=one.pages[:MOST_REFERRERS]
+            )
+            for one in self.items
+        )
+        return replace(self, items=tuple(items))
+
+
+class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):
+    """A part of what is wrong, how much of each kind there is, and how much was checked."""
+
+    pages: int
+    links: int
+    targets: int  # distinct URLs that links lead to
+    unchecked: int  # of these, not requested, or without an answer that says anything
+    fragments: bool  # whether ids were kept, so that fragments could be checked
+    counts: Mapping[str, int]  # findings by kind
+
+    @classmethod
+    def part(
+        cls, report: CheckOut, kinds: Collection[str], first: int, limit: int
+    ) -> "FindingsOut":
+        """Return *limit* findings of *kinds* (empty: all) from the one at *first* on."""
+        asked = [one for one in report.items if not kinds or one.kind in kinds]
+        more = len(asked) > first + limit
+        return cls(
+            items=asked[first : first + limit],
+            next_cursor=str(first + limit) if more else None,
+            has_more=more,
+            pages=report.pages,
+            links=report.links,
+            targets=report.targets,
+            unchecked=report.unchecked,
+            fragments=report.fragments,
+            counts=report.counts,
         )

@@ -20,6 +20,7 @@ from crawlyard.core.crawl.page import (
     StoredPage,
     UrlOutcome,
 )
+from crawlyard.core.crawl.site_map import LinkTarget
 
 PageErrorOut = defstruct(
     "PageErrorOut",
@@ -123,6 +124,22 @@ class ErrorGroupOut(Wire, frozen=True, kw_only=True):
 
 class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
     """A link of a page: *source* is the page, *target* where the link leads, without fragment."""
+
+    source_id: int  # the page
+    outcome: str  # of the target: fetched, failed, redirected, waiting, skipped or never_found
+    status: int | None  # of the target
+    target_id: int | None  # its page
+
+    @classmethod
+    def led(cls, link: FoundLink, source_id: int, target: LinkTarget) -> Self:
+        """Return the shape of *link* on a page, with what is known of its target."""
+        return cls.filled(
+            link,
+            source_id=source_id,
+            outcome=target.outcome,
+            status=target.status,
+            target_id=target.page_id,
+        )
 
 
 class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):

@@ -1,10 +1,11 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
 import { $, $$, complain, copy, fill, get, h, int, query, segment, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
-import { preview } from "../parts/preview.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
 import { charts } from "./job-charts.js";
+import { linkReport } from "./job-links.js";
+import { siteMap } from "./job-map.js";
 import { problems } from "./job-problems.js";
 import { ends, STATES } from "./job-words.js";
 
@@ -33,6 +34,8 @@ function view(item) {
 
 let next; // the event in the row above: the one that came next
 function dress(tr, { data }) {
+  const viewer = $("a[data-view]", tr);
+  if (viewer) viewer.href = viewer.getAttribute("href").split("?")[0] + location.search; // its list
   if (!data) return;
   if (next && next.state !== data.state) $(".from", next.tr).textContent = `${data.state} →`;
   next = { tr, state: data.state };
@@ -98,15 +101,6 @@ async function causes() {
   problems(items, linked);
 }
 
-/** Show the page that the address asks for. */
-const shown = $("#preview");
-async function pages() {
-  const page = new URLSearchParams(location.search).get("page");
-  if (!page) shown.close();
-  else if (!shown.open) await preview(await get(`${path}/pages/${segment(page)}`));
-}
-shown.onclose = () => location.search.includes("page=") && history.replaceState(null, "", location.pathname);
-
 const why = $("#why");
 submits(why, async () => $("#fate").replaceChildren(drawn("fated", await get(`${path}/why${query(read(why))}`))));
 
@@ -163,4 +157,4 @@ export async function spec() {
   return all;
 }
 
-const MORE = { overview, pages, problems: causes, settings };
+const MORE = { overview, problems: causes, settings, map: () => siteMap(path, job), links: () => linkReport(path, job) };

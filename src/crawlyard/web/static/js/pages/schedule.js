@@ -1,11 +1,11 @@
 /** One schedule, or a new one: what it says, with what that means at once; what became of it. */
-import { $, $$, act, ask, at, bind, cap, complain, copy, counted, dur, get, h, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
+import { $, $$, act, ask, bind, complain, copy, counted, get, h, host, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
-import { bars } from "../parts/charts.js";
 import { chosen, params } from "../parts/params.js";
 import { Table } from "../parts/table.js";
 import { thing } from "../parts/told.js";
-import { shown, standing } from "../parts/schedules.js";
+import { drawn, MOST as LAST, shown, standing, trend } from "../parts/schedules.js";
+import { turns, Week } from "../parts/week.js";
 
 const ref = document.body.dataset.schedule; // none: a new one
 const path = ref && `/schedules/${segment(ref)}`;
@@ -19,7 +19,6 @@ let version; // that the form was filled with
 let before; // what it said then
 let typed = false;
 let looks = 0;
-let jobs = new Map();
 
 // --- the form
 
@@ -83,17 +82,18 @@ async function look() {
   if (!text) return;
   const coming = next.slice(0, runs_left);
   const end = new Date(Date.now() + 7 * 864e5).toISOString();
-  const hours = $$("#week i"); // of Monday, of Tuesday, …
+  const hours = $$("#week i"); // of Monday, of Tuesday, …; none of a schedule that is there
   for (const hour of hours) hour.className = hour.title = "";
   coming.forEach((run, i) => {
     const clock = new Date(`${run.local.slice(0, 19)}Z`); // what it says in the zone, as if of UTC
     run.wall = clock.toUTCString().slice(0, 22);
     run.change = run.remark || (i && run.local.slice(19) !== coming[i - 1].local.slice(19));
     const hour = hours[((clock.getUTCDay() + 6) % 7) * 24 + clock.getUTCHours()];
-    if (run.at < end) Object.assign(hour, { className: "on", title: run.wall });
+    if (hour && run.at < end) Object.assign(hour, { className: "on", title: run.wall });
   });
   rows($("#warnings"), "warning", warnings);
   rows($("#next"), "ahead", coming.slice(0, 5));
+  if (ref) return;
   $("#week").ariaLabel = text;
   $("#part").hidden = !(coming[MOST - 1]?.at < end);
 }
@@ -109,9 +109,25 @@ const ledger = ref && new Table({
   root: $("#ledger"),
   row: "tick",
   id: "due_at",
-  path: `${path}/runs?limit=12`,
-  view: (tick) => shown({ ...tick, job_state: jobs.get(tick.job_id)?.state }),
+  path: `${path}/runs?expand=job&limit=12`,
+  view: shown,
 });
+const plan = ref && new Week($("#plan"), { range: (text) => write($("#days"), text) });
+const turned = (to) => plan.show(to).catch(complain);
+
+/** What is said where the last runs have failed, one after the other. */
+function failing(runs) {
+  const ended = runs.filter(({ job }) => job?.ended_at);
+  const n = ended.findIndex(({ is }) => is !== "failed");
+  const many = n < 0 ? ended.length : n;
+  if (!many || schedule.paused_at) return { failing: "" };
+  const rest = schedule.pause_after && schedule.pause_after - many;
+  return {
+    failing: many === 1 ? "The last run failed" : `The last ${many} runs failed`,
+    failed_job: ended[0].job_id,
+    failed_why: rest > 0 ? `${counted(rest, "more failure")} in a row will pause this schedule.` : "",
+  };
+}
 
 async function refresh() {
   try {
@@ -121,25 +137,20 @@ async function refresh() {
     return $("#page").replaceWith(copy("missing"));
   }
   document.title = `${schedule.name} · Crawlyard`;
-  paint(Object.assign(thing, standing(schedule)));
+  plan.schedule = schedule;
+  const { items } = await get(`${path}/runs?expand=job&limit=${LAST}`);
+  const runs = items.map(shown);
+  Object.assign(thing, standing(schedule), failing(runs), { host: schedule.overrides.urls?.map(host)[0] });
+  paint(thing);
   $("#page").inert = false;
   if (!typed && schedule.version !== version) refill();
   look();
-  const { items } = await get(`/jobs${query({ schedule: schedule.id, limit: 60 })}`);
-  jobs = new Map(items.map((job) => [job.id, job]));
-  const last = items.slice(0, 30).reverse();
-  const states = ["completed", "failed", "running", "pending", "paused", "cancelled"].filter((is) => last.some(({ state }) => state === is));
-  bars($("#bars"), {
-    said: "How long the last runs took",
-    x: last.map((job) => job.created_at),
-    series: states.map((is) => ({ is, name: cap(is), values: last.map(({ state, usage }) => (state === is ? Math.max(1, Math.round(usage.duration_s)) : 0)) })),
-    hrefs: last.map((job) => `/jobs/${job.id}`),
-    say: dur,
-  });
-  $("#bars").hidden = !last.length;
-  await ledger.reload();
+  trend({ changes: $("#changes"), pages: $("#pages"), took: $("#took") }, runs);
+  $("#strip").replaceChildren(runs.length ? drawn(runs.map((run) => ({ ...run, pages: run.job?.pages }))) : "");
+  $("#trend .none").hidden = runs.length > 0;
+  await Promise.all([plan.show(), ledger.reload()]);
 }
-setInterval(() => schedule && paint(standing(schedule)), 10000); // what is late is so without an event
+setInterval(() => schedule && paint(Object.assign(thing, standing(schedule))), 10000); // what is late is so without an event
 on("schedule.paused schedule.resumed", ({ subject, data }) => {
   if (subject === schedule?.id && data.version === version + 1) version++; // its settings are as they were
 });
@@ -148,14 +159,14 @@ on("schedule.* job.state", soon(300, () => schedule && refresh().catch(complain)
 // --- what can be done
 
 async function backfill({ currentTarget: button }) {
-  const range = await ask({ title: "Make up for what did not run", verb: "Look", fields: "range" });
+  const range = await ask({ title: "Backfill missed runs", verb: "Show them", fields: "range" });
   if (!range) return;
   for (const name in range) range[name] = range[name] ? new Date(range[name]) : null;
   const send = (body, done) => act(button, () => post(`${path}/backfill`, body), done);
   const found = await send(range);
   if (!found) return;
   const n = found.runs.length;
-  if (!n) return toast("Nothing of that range is to be made up for");
+  if (!n) return toast("No run was missed in that range");
   const fields = copy("instants", found);
   rows($("ol", fields), "instant", found.runs);
   if (await ask({ title: `Submit ${counted(n, "job")}?`, verb: `Submit ${n}`, fields }))
@@ -171,6 +182,7 @@ if (ref) {
   $("#backfill").onclick = backfill;
   $("#delete").onclick = drop;
 }
+if (ref) keys(turns(document, plan, turned));
 keys({ p: () => $("[data-key]:not([hidden])")?.click() });
 
 load(async () => {

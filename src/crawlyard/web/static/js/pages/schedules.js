@@ -1,16 +1,21 @@
-/** All schedules: when they run, how their last ticks went; paused, resumed and run from here. */
-import { $, keys, query } from "../core/all.js";
+/** All schedules: when they run and how their last runs went; paused, resumed and run from here. */
+import { $, host, keys, query } from "../core/all.js";
 import { read } from "../core/form.js";
 import { list } from "../parts/told.js";
-import { drawn, shown, standing } from "../parts/schedules.js";
+import { drawn, fate, shown, standing } from "../parts/schedules.js";
 
 const table = list($("#list"), {
   view(schedule) {
-    const ticks = (schedule.expanded?.recent ?? []).map((tick) => shown(tick));
-    return { ...standing(schedule), ticks, last: ticks[0] };
+    const ticks = (schedule.expanded?.recent ?? []).map(shown);
+    const { pages = null } = ticks.find((one) => one.pages != null) ?? {};
+    const urls = schedule.overrides.urls ?? [];
+    const hosts = [...new Set(urls.map(host))];
+    const about = schedule.description || (hosts.length > 1 ? `${hosts.length} hosts` : hosts[0]);
+    const last = ticks[0] && { ...ticks[0], word: fate(ticks[0].is) };
+    return { ...standing(schedule), ticks, last, pages, fetched: pages != null, about };
   },
   dress(tr, { ticks, expanded = {} }, row) {
-    if (row.drawn === expanded) return; // sixty bars are not drawn anew for nothing
+    if (row.drawn === expanded) return; // thirty bars are not drawn anew for nothing
     row.drawn = expanded;
     $(".ticks", tr).replaceChildren(drawn(ticks));
   },

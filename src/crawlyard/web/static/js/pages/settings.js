@@ -1,5 +1,5 @@
 /** Tokens, webhooks, users, and what the yard lets crawls do. */
-import { $$, get, load, put, toast, user } from "../core/all.js";
+import { $, $$, get, load, put, toast, user } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
 import { list } from "../parts/told.js";
 
@@ -20,6 +20,14 @@ for (const root of $$("[data-list][data-own]")) {
   if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
   root.hidden = false;
   list(root, { view: VIEWS[root.id] });
+}
+
+// "Notify me" of a page says which events; where they go is for the user to say
+const { events, description } = Object.fromEntries(new URLSearchParams(location.search));
+const hooking = $("form[data-send='POST /webhooks']");
+if (hooking && events) {
+  write(hooking, { events: events.split(" "), description });
+  $("#url").focus();
 }
 
 /** Let a form say and change one section of the settings. */

@@ -218,7 +218,7 @@ function plot(width, data) {
   const x = (i) => (even ? left + slot * (i + 0.5) : place(xs[i]) + (stacked ? slot / 2 : 0));
   const room = Math.floor((right - left) / 76);
   const every = Math.ceil(xs.length / Math.max(1, room));
-  const below = even ? xs.map((when, i) => ({ x: x(i), text: days.format(when) })).filter((_, i) => i % every === 0) : xs.length ? ticks(from, to, room).map((one) => ({ ...one, x: place(one.at) })) : [];
+  const below = even ? xs.map((when, i) => ({ x: x(i), text: i >= every && days.format(when) === days.format(xs[i - every]) ? clock.format(when) : days.format(when) })).filter((_, i) => i % every === 0) : xs.length ? ticks(from, to, room).map((one) => ({ ...one, x: place(one.at) })) : [];
 
   const drawn = [
     ...scale.flatMap((text, n) => [line(n ? "g" : "g g0", left, right, y((top * n) / 2), y((top * n) / 2)), label(text, left - 8, y((top * n) / 2) + 4, "end")]),
@@ -331,13 +331,20 @@ runs.table = ({ lanes, now }) => {
 
 // --- small ones
 
-/** The last outcomes of a schedule, the newest at the right: [{is: "ok", tip}]. */
-export function strip(told, saying, most = 60) {
+/**
+ * The last runs of a schedule, the newest at the right: [{is: "completed", share, tip}]. *share* (of 1) is the height; one
+ * of 0 is a line. What failed has a cross too.
+ */
+export function strip(told, saying, most) {
   hatch();
   const cells = told.slice(-most);
-  const drawn = cells.map(({ is, tip }, i) =>
-    svg("rect", { class: `bx c-${is}`, x: (most - cells.length + i) * 4, y: is === "none" ? 12 : 2, width: 3, height: is === "none" ? 2 : 12 }, svg("title", {}, tip)));
-  return svg("svg", { class: "strip", viewBox: `0 0 ${most * 4} 16`, preserveAspectRatio: "none", role: "img", "aria-label": saying }, ...drawn);
+  const drawn = cells.map(({ is, tip, share }, i) => {
+    const left = (most - cells.length + i) * 6;
+    const high = is === "failed" ? 4 : share ? Math.max(3, 20 * share) : 2;
+    const cross = is === "failed" ? [svg("path", { class: "cross", d: `M${left + 0.5},9l3.5,3.5m0,-3.5l-3.5,3.5` })] : [];
+    return svg("g", {}, svg("title", {}, tip), svg("rect", { class: `bx c-${is}`, x: left, y: 20 - high, width: 4.5, height: high, rx: 1 }), ...cross);
+  });
+  return svg("svg", { class: "strip", viewBox: `0 0 ${most * 6} 20`, role: "img", "aria-label": saying }, ...drawn);
 }
 
 /** Draw *values* into *el*, an svg.spark; what they say stands beside it. */

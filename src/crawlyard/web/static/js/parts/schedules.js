@@ -1,28 +1,79 @@
-/** How schedules stand, and what became of their ticks: words, which are icons and colours too. */
-import { at, cap, counted } from "../core/all.js";
-import { strip } from "./charts.js";
+/** How schedules stand, and what became of their runs: words, which are icons and colours too. */
+import { at, cap, counted, dur, few, int } from "../core/all.js";
+import { bars, lines, strip } from "./charts.js";
 
 const LATE_MS = 10000; // twice what a scheduler takes to see a change
+export const MOST = 30; // runs in a strip and in a trend
+const SAID = { stopped: "Stopped early", ran: "Ran, job deleted", caught_up: "Ran late, job deleted", pending: "Waiting" };
+
+/** Kinds of changes, in the order of lists: the word, what it means, its icon, its colour. */
+export const KINDS = {
+  changed: ["Changed", "The text differs", "edit", "stopped"],
+  new: ["New", "The earlier run would have found it", "plus", "done"],
+  seen_first: ["Seen first", "The earlier run may have missed it", "plus", "running"],
+  moved: ["Moved", "The same text at another address", "move", "running"],
+  gone: ["Gone", "Answers 404 or 410, or no page links to it any more", "cancelled", "paused"],
+  unknown: ["Unknown", "The later run cannot tell", "warning", "waiting"],
+  noise: ["Noise", "Only ignored lines differ", "cancelled", "idle"],
+  same: ["Unchanged", "The text is the same", "completed", "idle"],
+};
+const NEWS = ["changed", "new", "seen_first", "moved", "gone"];
+export const news = (counts) => NEWS.reduce((sum, kind) => sum + (counts[kind] ?? 0), 0);
 
 /** *schedule* as pages show it: it *is* on, paused, late or ended, and why. */
 export function standing(schedule) {
   const { paused_at, paused_by, pause_reason, fire_at, next_at, waiting_at } = schedule;
   const late = fire_at && Date.now() - Date.parse(fire_at) > LATE_MS;
   const is = paused_at ? "paused" : late ? "late" : next_at || waiting_at ? "on" : "ended";
-  const why = { paused: pause_reason || `by ${paused_by}`, late: "no scheduler has run it", on: waiting_at && "a tick waits" }[is];
+  const why = { paused: pause_reason || `by ${paused_by}`, late: "no scheduler has run it", on: waiting_at && "a run waits" }[is];
+  const flags = Object.fromEntries(["on", "paused", "late", "ended"].map((word) => [word, word === is]));
   const verb = paused_at ? "resume" : "pause";
-  return { ...schedule, is, [is]: true, why, verb, toggle: cap(verb) };
+  return { ...schedule, ...flags, is, why, verb, toggle: cap(verb), toggled: `${cap(verb)}d` };
 }
 
-/** *tick* as pages show it: by the state of its job, if that is known, else by its outcome. */
-export function shown(tick) {
-  const is = (tick.outcome !== "replaced" && tick.job_state) || tick.outcome;
-  return { ...tick, is, jobless: !tick.job_id };
+export const fate = (is) => SAID[is] ?? cap(is);
+
+/** A run as pages show it: by its job, if that is known, else by what became of its time. */
+export function shown(run) {
+  const { fate: told, job } = run.expanded ?? {};
+  const is = run.fate ?? told ?? run.outcome;
+  const said = run.ended || job?.outcome || fate(is);
+  const late = job?.started_at && Math.max(0, (Date.parse(job.started_at) - Date.parse(run.due_at)) / 1000);
+  const compared = job?.changes && job.base_id;
+  return { ...run, is, said, job, jobless: !run.job_id, late, changed: compared && `${news(job.changes)}` };
 }
 
-/** The last *ticks*, the latest first, as a strip. */
-export function drawn(ticks) {
-  const cells = ticks.map(({ is, due_at }) => ({ is, tip: `${at(due_at)} · ${cap(is)}` }));
-  const failed = ticks.filter(({ is }) => is === "failed").length;
-  return strip(cells.reverse(), `Last ${counted(ticks.length, "tick")}: ${failed} failed`);
+/** The last *runs*, the latest first, as a strip: the higher, the more pages. */
+export function drawn(runs) {
+  const last = runs.slice(0, MOST);
+  const most = Math.max(1, ...last.map(({ pages }) => pages ?? 0));
+  const cells = last.map(({ is, said, due_at, pages }) => ({
+    is, share: pages == null ? 0 : Math.max(0.15, pages / most),
+    tip: [at(due_at), said, pages != null && counted(pages, "page")].filter(Boolean).join(" · "),
+  }));
+  const count = (is) => last.filter((one) => one.is === is).length;
+  return strip(cells.reverse(), `Last ${counted(last.length, "run")}: ${count("failed")} failed, ${count("stopped")} stopped early`, MOST);
+}
+
+/** Draw what the last *runs* (expanded with their jobs, the latest first) changed, fetched and took, each into its figure. */
+export function trend({ changes, pages, took }, runs) {
+  const told = runs.filter(({ job }) => job?.started_at).reverse();
+  const x = told.map(({ due_at }) => due_at);
+  const of = (values) => ({ x, hrefs: told.map(({ job_id }) => `/jobs/${job_id}`), first: "Run", ...values });
+  const compared = told.filter(({ changed }) => changed);
+  const kinds = ["new", "changed", "gone"];
+  const sum = (one, kind) => (one.changes?.[kind] ?? 0) + (kind === "new" ? (one.changes?.seen_first ?? 0) : 0);
+  changes.hidden = !compared.length;
+  if (compared.length) {
+    const series = kinds.map((kind) => ({ is: KINDS[kind][3], name: KINDS[kind][0], values: told.map(({ job, changed }) => (changed ? sum(job, kind) : null)) }));
+    bars(changes, of({ said: `Changes per run: ${int(Number(compared.at(-1).changed))} in the last`, series, hrefs: told.map(({ job_id, changed }) => changed && `/jobs/${job_id}/changes`) }));
+  }
+  const course = (el, name, value, say) => {
+    const values = told.map(({ job }) => value(job));
+    lines(el, of({ said: `${name}: ${say(values.at(-1))} in the last run, ${say(Math.max(...values))} at most`, series: [{ is: "running", name, values, area: true }], say }));
+  };
+  for (const el of [pages, took]) el.hidden = !told.length;
+  if (!told.length) return;
+  course(pages, "Pages", (job) => job.pages, few);
+  course(took, "Duration", (job) => job.duration_s, dur);
 }

@@ -1,0 +1,53 @@
+"""Site map of a crawl: its hosts and folders, and how many of their URLs were fetched."""
+
+from msgspec import Struct
+
+MOST_FOLDERS = 60
+"""Folders of a map; the smaller ones are added up."""
+
+
+class Folder(Struct, frozen=True, kw_only=True):
+    """The URLs of a job in one folder or on one host, counted by what happened to them."""
+
+    name: str  # "guide/", or a host: "docs.example.org/"; empty: what lies in no folder below
+    fetched: int
+    failed: int
+    waiting: int  # in the queue, or never fetched because the job has ended
+    redirected: int
+    skipped: int  # a rule kept them out
+
+
+class SiteMap(Struct, frozen=True, kw_only=True):
+    """The folders right below a place, the largest in front."""
+
+    under: str  # a place is a URL without its scheme; empty: all hosts
+    folders: tuple[Folder, ...]  # at most `MOST_FOLDERS`
+    total: Folder  # all of them, also those that are not listed
+    unlisted: int  # folders
+
+
+class Step(Struct, frozen=True, kw_only=True):
+    """A URL on the way from a start URL to a page."""
+
+    url: str
+    via: str  # seed, sitemap, listed, link, refresh or external
+    depth: int
+    page_id: int | None  # of its record
+    text: str  # of the link to it on the page before
+
+
+class Neighbours(Struct, frozen=True, kw_only=True):
+    """The pages before and after one in a list of pages."""
+
+    previous: int | None
+    next: int | None
+    position: int | None  # from 1; of the list of all pages alone
+    total: int | None  # likewise
+
+
+class LinkTarget(Struct, frozen=True, kw_only=True):
+    """What a job knows of the URL that a link leads to."""
+
+    outcome: str  # fetched, failed, redirected, waiting, skipped or never_found
+    status: int | None = None
+    page_id: int | None = None

@@ -1,0 +1,134 @@
+"""Calendar of schedules: what became of the times that were due, and what is to come."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from msgspec import Struct, field
+
+from crawlyard.core.schedules.schedule import TickOutcome
+
+
+def fate_of(outcome: str, job_state: str | None, ended: str) -> str:
+    """Return in a word what became of a tick: the state of its job, else its own outcome.
+
+    A job that a limit has stopped is ``stopped``; *ended* is its `outcome_of`.
+    """
+    if job_state is None or outcome == TickOutcome.REPLACED:
+        return outcome
+    return "stopped" if ended.startswith("Stopped") else job_state
+
+
+class RecentTick(Struct, frozen=True, kw_only=True):
+    """What became of one instant at which a schedule was due, and of its job."""
+
+    due_at: datetime
+    outcome: str
+    reason: str
+    job_id: str | None
+    job_state: str | None  # now; null: there is no job, or it has been deleted
+    fate: str  # stopped if a limit has stopped the job, else its state; without a job, the outcome
+    ended: str  # how the job ended, in a sentence; empty: it has not, or there is none
+    pages: int | None  # that the job has fetched
+
+
+class RunFacts(Struct, frozen=True, kw_only=True):
+    """How far the job of a tick came."""
+
+    state: str
+    ended: str  # how it ended, in a sentence; empty: it has not
+    pages: int
+    found: int  # URLs
+    duration_s: float
+    started_at: datetime | None
+    ended_at: datetime | None
+
+
+class TickCount(Struct, frozen=True, kw_only=True):
+    """How many ticks of one instant became the same."""
+
+    due_at: datetime
+    fate: str
+    count: int
+
+
+class Occurrence(Struct, frozen=True, kw_only=True):
+    """A time at which a schedule is due, or was."""
+
+    due_at: datetime
+    schedule_id: str
+    schedule_name: str
+    enabled: bool
+    fate: str = ""  # what became of it, as of its job; empty: it is to come
+    job_id: str | None = None
+
+
+class Calendar(Struct, frozen=True, kw_only=True):
+    """When schedules are due, in order; *whole* means that nothing was left out."""
+
+    object: Literal["calendar"] = "calendar"
+    occurrences: tuple[Occurrence, ...]
+    whole: bool
+    until: datetime  # all before it are there
+    unreadable: tuple[str, ...]  # ids of schedules whose timetable is no longer valid
+
+
+class CalendarHour(Struct, frozen=True, kw_only=True):
+    """One hour of a calendar in which something is due, or was."""
+
+    at: datetime  # when it begins
+    runs: int = 0  # to come, of schedules that are on
+    held: int = 0  # of paused ones
+    together: int = 0  # the most runs at one moment
+    fates: Mapping[str, int] = {}  # what became of those that were due, and of how many
+
+
+class CalendarHours(Struct, frozen=True, kw_only=True):
+    """How many runs schedules have in each hour; hours without any are left out."""
+
+    object: Literal["calendar_hours"] = "calendar_hours"
+    hours: tuple[CalendarHour, ...]
+    since: datetime
+    until: datetime  # runs after it are not computed
+    whole: bool
+    unreadable: tuple[str, ...]
+
+
+class _Hour(Struct):
+    moments: Counter[datetime] = field(default_factory=Counter)
+    held: int = 0
+    fates: Counter[str] = field(default_factory=Counter)
+
+
+def hours_of(
+    past: Iterable[TickCount], coming: Iterable[Occurrence], zone: ZoneInfo
+) -> tuple[CalendarHour, ...]:
+    """Return the hours of the clock in *zone* with what was due and what is to come."""
+    found: dict[datetime, _Hour] = {}
+    for tick in past:
+        found.setdefault(_beginning(tick.due_at, zone), _Hour()).fates[tick.fate] += tick.count
+    for one in coming:
+        hour = found.setdefault(_beginning(one.due_at, zone), _Hour())
+        if one.enabled:
+            hour.moments[one.due_at] += 1
+        else:
+            hour.held += 1
+    return tuple(
+        CalendarHour(
+            at=at,
+            runs=hour.moments.total(),
+            held=hour.held,
+            together=max(hour.moments.values(), default=0),
+            fates=dict(hour.fates),
+        )
+        for at, hour in sorted(found.items())
+    )
+
+
+def _beginning(instant: datetime, zone: ZoneInfo) -> datetime:
+    local = instant.astimezone(zone)
+    return instant - timedelta(
+        minutes=local.minute, seconds=local.second, microseconds=local.microsecond
+    )

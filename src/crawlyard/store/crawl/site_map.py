@@ -1,0 +1,105 @@
+"""Site map: the URLs of a job, grouped by folder and counted by what happened to them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, case, func, literal_column, select
+
+from crawlyard.core.crawl.page import TargetState
+from crawlyard.core.crawl.site_map import Folder, SiteMap
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.place import Place
+from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.tables.jobs import frontier
+
+_COUNTS = {
+    "fetched": TargetState.DONE,
+    "failed": TargetState.FAILED,
+    "waiting": TargetState.WAITING,
+    "redirected": TargetState.REDIRECTED,
+    "skipped": TargetState.SKIPPED,
+}
+_SPARSE = 4  # rows of all jobs for one of a job's own
+_SLASH: ColumnElement[str] = literal_column("'/'")
+_QUERY: ColumnElement[str] = literal_column("'?'")
+
+
+class SiteMapStore(StorePart):
+    """The folders of the sites that jobs crawl."""
+
+    @reads
+    def folders(self, conn: Connection, job_id: str, under: str, limit: int) -> SiteMap:
+        """Return the *limit* largest folders right below a place, in one read of a job's URLs.
+
+        Of the hosts, only those of which a URL was requested or waits.
+        """
+        under = clean(under)
+        state = frontier.c.state
+        counts = [
+            func.count(case((state == int(one), 1))).label(word) for word, one in _COUNTS.items()
+        ]
+        name = (_folder_below(under) if under else frontier.c.host).label("name")
+        grouped = select(name, *counts).where(*_own(conn, job_id)).group_by(name)
+        if under:
+            grouped = grouped.where(is_under(frontier.c.url, under))
+        groups = grouped.subquery()
+        of = groups.c
+        size = of.fetched + of.failed + of.waiting
+        totals = [func.sum(of[word]).over().label(f"all_{word}") for word in _COUNTS]
+        listed = select(groups, *totals, func.count().over().label("groups"))
+        if not under:
+            listed = listed.where(size + of.redirected > 0)
+        order = (size.desc(), (of.redirected + of.skipped).desc(), of.name)
+        rows = conn.execute(listed.order_by(*order).limit(limit)).all()
+        return SiteMap(
+            under=under,
+            folders=tuple(_folder(row, row.name if under else f"{row.name}/") for row in rows),
+            total=_folder(rows[0], "", "all_") if rows else _NOTHING,
+            unlisted=rows[0].groups - len(rows) if rows else 0,
+        )
+
+
+def _own(conn: Connection, job_id: str) -> Sequence[ColumnElement[bool]]:
+    """Return the condition for the URLs of a job, so that they are read as they lie on disk."""
+    no = frontier.c.job_no
+    own = no == no_of(job_id).scalar_subquery()
+    if is_postgres(conn):  # it sorts what it has found in the index by itself
+        return [own]
+    # with the index, which has fingerprints in it, SQLite jumps from row to row: that takes twice
+    # as long, and the rows of other jobs take less if there are not many in between
+    key = frontier.c.id
+    first, last, count = conn.execute(
+        select(func.min(key), func.max(key), func.count()).where(own)
+    ).one()
+    if count and last - first < _SPARSE * count:
+        return [no + 0 == no_of(job_id).scalar_subquery(), key.between(first, last)]
+    return [key.in_(select(key).where(own))]
+
+
+def _folder_below(under: str) -> ColumnElement[str]:
+    """Return the text of a URL's place from *under* to the next slash, with it; without, none."""
+    below = func.substr(place_of(frontier.c.url), len(under) + 1)
+    query = Place(_QUERY, below)
+    path = case((query > 0, func.substr(below, 1, query - 1)), else_=below)
+    return func.substr(path, 1, Place(_SLASH, path))
+
+
+_NOTHING = Folder(name="", **dict.fromkeys(_COUNTS, 0))
+
+
+def place_of(url: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the place of a URL: what follows its scheme."""
+    return func.substr(url, Place(literal_column("'://'"), url) + 3)
+
+
+def is_under(url: ColumnElement[str], under: str) -> ColumnElement[bool]:
+    """Return the condition for URLs whose place begins with *under*, exactly so."""
+    # no LIKE: on SQLite it takes upper case for lower case
+    return func.substr(place_of(url), 1, len(under)) == under
+
+
+def _folder(row: Row[Any], name: str, prefix: str = "") -> Folder:
+    # a sum over a window is a decimal on Postgres
+    return Folder(name=name, **{word: int(getattr(row, prefix + word)) for word in _COUNTS})

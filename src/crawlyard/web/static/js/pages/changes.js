@@ -1,0 +1,235 @@
+/** What changed from one run to another: how many pages of each kind, which, and what in the text of one. */
+import { $, $$, at, complain, copy, counted, get, h, host, int, keys, load, lock, pct, query, segment, svg, write } from "../core/all.js";
+import { diff } from "../parts/diff.js";
+import { KINDS, MOST, shown, trend } from "../parts/schedules.js";
+
+const { job: id } = document.body.dataset;
+const address = new URLSearchParams(location.search);
+const ALWAYS = new Set(["changed", "new", "moved", "gone", "same"]);
+const LONGEST = 400; // lines of a page that only one run has
+let job;
+let base; // the id of the earlier run
+let kind; // that is listed
+let cursor;
+let found = []; // changes of that kind, as far as they are listed
+let page; // the one that is shown
+let asked = 0;
+
+const between = () => `/jobs/${segment(base)}/diff/${segment(id)}`;
+const icon = (name) => svg("svg", { class: "i", "aria-hidden": "true" }, svg("use", { href: `#i-${name}` }));
+const remember = () => history.replaceState(null, "", `${location.pathname}${query({ with: base, kind, page: page?.url })}`);
+const path = (url) => url.replace(/^https?:[/][/][^/]+/, "") || "/";
+
+// --- which runs
+
+/** The runs that this one can be compared with, the latest first: those of its schedule, or of its host. */
+async function runs() {
+  const { schedule_id: schedule } = job.origin;
+  if (schedule) {
+    const { items } = await get(`/schedules/${segment(schedule)}/runs?expand=job&limit=${MOST}`).catch(() => ({ items: [] }));
+    const told = items.map(shown).filter((run) => run.job);
+    $("#trend").hidden = !told.some(({ changed }) => changed);
+    if (!$("#trend").hidden) trend({ changes: $("#changes"), pages: $("#pages"), took: $("#took") }, told);
+    if (told.length > 1) return told.map((run) => ({ id: run.job_id, when: run.due_at, said: run.said, base: run.job.base_id, whole: run.job.state === "completed" }));
+  }
+  const [url] = [...job.spec.urls, ...job.spec.sitemaps];
+  const { items } = await get(`/jobs${query({ host: host(url), limit: MOST })}`);
+  return items.map((one) => ({ id: one.id, when: one.created_at, said: one.outcome || one.state, whole: one.state === "completed" }));
+}
+
+/** The run that *all* offer to compare with, if nobody says: the one it was compared with, else the one before. */
+function before(all) {
+  const mine = all.findIndex((run) => run.id === id);
+  const rest = all.slice(mine + 1);
+  return all[mine]?.base ?? (rest.find((run) => run.whole) ?? rest[0] ?? all.find((run) => run.id !== id))?.id;
+}
+
+const option = (run) => h("option", { value: run.id }, `${at(run.when)} · ${run.said.split(":")[0]}`);
+function choices(all) {
+  const known = (one) => (all.some((run) => run.id === one) ? all : [...all, { id: one, when: null, said: one }]);
+  $("#later").replaceChildren(...known(id).map(option));
+  $("#later").value = id;
+  $("#earlier").replaceChildren(...known(base).filter((run) => run.id !== id).map(option));
+  $("#earlier").value = base;
+}
+$("#later").onchange = ({ target }) => location.assign(`/jobs/${segment(target.value)}/changes`);
+$("#earlier").onchange = ({ target }) => location.assign(`${location.pathname}${query({ with: target.value })}`);
+
+// --- what changed
+
+function lead(counts, all) {
+  const parts = [["changed", "changed"], ["new", "new"], ["gone", "gone"], ["moved", "moved"]].filter(([one]) => counts[one]).map(([one, word]) => `${int(counts[one])} ${word}`);
+  const since = at(all.find((run) => run.id === base)?.when);
+  const sum = Object.values(counts).reduce((all_, n) => all_ + n, 0);
+  const none = counts.seen_first ? `${int(counts.seen_first)} seen first` : counts.unknown ? `No change found, ${int(counts.unknown)} unknown,` : "Nothing changed";
+  write($("#lead"), (parts.join(", ") || none) + (since === "–" ? "" : ` since ${since}`));
+  write($("#share"), `${counted(sum, "page")}, ${pct(sum && counts.same / sum)} unchanged`);
+}
+
+function tiles(counts) {
+  const drawn = Object.entries(KINDS).filter(([one]) => ALWAYS.has(one) || counts[one]).map(([one, [name, means, shape, is]]) => {
+    const inner = [h("b", {}, int(counts[one] ?? 0)), h("span", {}, icon(shape), name)];
+    if (one === "same") return h(`div.kind.c-${is}`, { title: means }, inner);
+    return h(`button.kind.c-${is}`, { type: "button", title: means, data: { kind: one }, "aria-pressed": String(one === kind), onclick: () => list(one).catch(complain) }, inner);
+  });
+  $(".kinds").replaceChildren(...drawn);
+}
+
+/** List the pages of a kind, and show the first; or *wanted*, if it is there. */
+async function list(one, wanted) {
+  kind = one;
+  found = [];
+  cursor = null;
+  page = null;
+  for (const el of $$(".kind[data-kind]")) el.ariaPressed = String(el.dataset.kind === kind);
+  $("#list").replaceChildren();
+  const { counts } = await further();
+  write($("#kind"), `${KINDS[kind][0]} `);
+  $("#kind").append(h("span.mut", {}, int(counts[kind] ?? 0)));
+  $(".master").hidden = false;
+  const first = found.find(({ url }) => url === wanted) ?? found[0];
+  if (first) return pick(first);
+  $(".one").hidden = true;
+  remember();
+}
+
+async function further() {
+  const [turn, of] = [++asked, kind];
+  const more = await get(`${between()}${query({ only: kind, limit: 50, cursor })}`);
+  if (turn !== asked || of !== kind) return more; // another kind was chosen
+  cursor = more.next_cursor;
+  $("#further").hidden = !cursor;
+  found.push(...more.items);
+  $("#list").append(...more.items.map(row));
+  return more;
+}
+$("#further").onclick = () => further().catch(complain);
+
+function row(change) {
+  const { added, removed, moved_to, detail } = change;
+  const much = added == null ? [moved_to ? `to ${path(moved_to)}` : kind === "unknown" ? detail : ""] : [h("span.plus", { "aria-label": `${added} added` }, `+${int(added)}`), " ", h("span.minus", { "aria-label": `${removed} removed` }, `−${int(removed)}`)];
+  const [, , shape, is] = KINDS[kind];
+  const href = `${location.pathname}${query({ with: base, kind, page: change.url })}`;
+  const link = h("a.clip.mono", { href, title: change.url, onclick: (event) => event.ctrlKey || event.metaKey || (event.preventDefault(), pick(change).catch(complain)) }, path(change.url));
+  const el = h("li", {}, h(`span.c-${is}`, {}, icon(shape)), link, h("small.clip", { title: detail || null }, much));
+  change.el = el;
+  return el;
+}
+
+/** Show one page. */
+async function pick(change) {
+  page = change;
+  for (const one of found) one.el.ariaCurrent = one === change ? "true" : null;
+  change.el.scrollIntoView({ block: "nearest" });
+  remember();
+  $(".one").hidden = false;
+  write($("#url"), path(change.url));
+  $("#url").title = change.url;
+  $("#about").replaceChildren(...about(change));
+  const shows = ["changed", "noise"].includes(change.kind);
+  $("#ways").hidden = $("#diff").hidden = true;
+  try {
+    const told = shows ? await get(`${between()}/page${query({ url: change.url })}`) : await alone(change);
+    if (page !== change || !told) return;
+    change.told = told;
+    $("#ways").hidden = !shows;
+    $("#diff").hidden = false;
+    draw();
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    $("#about").append(" Its text was not stored by both runs, so there is no diff.");
+  }
+}
+
+function about({ detail, moved_to, url, kind: is }) {
+  const out = (to) => h("a", { href: /^https?:/.test(to) ? to : null, target: "_blank", rel: "noreferrer" }, to);
+  const said = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `It is gone (${detail}). Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only lines differ that are ignored." }[is];
+  return [out(url), moved_to ? h("span", {}, " is now at ", out(moved_to)) : "", said ? h("span", {}, ` ${said}`) : ""];
+}
+
+/** The text of a page that only one run has, as a diff in which all of it is new or gone. */
+async function alone({ kind: is, before: old, after }) {
+  const [run, number] = is === "gone" ? [base, old] : [id, after];
+  if (!number || is === "moved" || is === "unknown") return null;
+  const { parts } = await get(`/jobs/${segment(run)}/pages/${number}`);
+  const answer = await fetch(parts.text);
+  if (!answer.ok) return null;
+  const lines = (await answer.text()).split("\n").map((line) => line.trim()).filter(Boolean);
+  const hunk = lines.slice(0, LONGEST).map((line, n) => ({ before: is === "gone" ? n + 1 : null, after: is === "gone" ? null : n + 1, parts: [line] }));
+  return { hunks: hunk.length ? [hunk] : [], lines: is === "gone" ? 0 : lines.length };
+}
+
+function draw() {
+  const apart = localStorage.cyApart === "1" && !$("#ways").hidden;
+  for (const el of $$("#ways button")) el.ariaPressed = String(Boolean(el.dataset.apart) === apart);
+  if (page.told) diff($("#diff"), page.told, apart);
+}
+for (const el of $$("#ways button"))
+  el.onclick = () => {
+    localStorage.cyApart = el.dataset.apart;
+    draw();
+  };
+
+// --- what is ignored, and who is told
+
+function rules({ ignore_text: patterns = [], noise_after: after, confirm_changes: confirms }) {
+  const told = [
+    patterns.length && `${counted(patterns.length, "line pattern")} (${patterns.join(", ")})`,
+    after && `lines that differ in ${after} runs in a row`,
+    confirms && "lines that differ between two fetches",
+  ].filter(Boolean);
+  const { schedule_id: schedule } = job.origin;
+  const where = schedule ? `/schedules/${segment(schedule)}#name` : `/jobs/${segment(id)}/config`;
+  $("#ignored").replaceChildren(told.length ? `Ignored: ${told.join("; ")}. ` : "Nothing is ignored. ", h("a", { href: where }, "Edit ignore rules"));
+}
+
+function follow(name) {
+  const { schedule_id: schedule } = job.origin;
+  for (const name of ["#notify", "#feed"]) $(name).hidden = !schedule;
+  if (!schedule) return;
+  $("#notify").href = "/settings/webhooks" + query({ events: "run.changed page.changed", description: `Changes of ${name}` });
+  $("#feed").href = `/api/v1/schedules/${segment(schedule)}/changes.atom`;
+}
+
+// --- by key
+
+function step(by) {
+  const n = found.indexOf(page) + by;
+  if (n < 0) return;
+  if (found[n]) pick(found[n]).then(() => $("a", found[n].el).focus({ preventScroll: true }), complain);
+  else if (cursor) further().then(() => found[n] && step(by), complain);
+}
+keys({ j: () => step(1), k: () => step(-1) });
+$("#list").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const change = found.find(({ el }) => el.contains(event.target));
+  pick(change).then(() => $("#diff").focus(), complain);
+});
+
+load(async () => {
+  try {
+    job = await get(`/jobs/${segment(id)}?expand=schedule`);
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return $("#page").replaceWith(copy("missing"));
+  }
+  const name = job.expanded?.schedule?.name || job.name || host(job.spec.urls[0]);
+  write($("#of"), name);
+  document.title = `Changes of ${name} · Crawlyard`;
+  const all = await runs();
+  base = address.get("with") ?? before(all);
+  if (!base) {
+    $("#page").replaceWith(copy("alone"));
+    return lock();
+  }
+  choices(all);
+  follow(name);
+  rules(job.spec);
+  $("#open").hidden = Boolean(job.ended_at);
+  const { counts } = await get(`${between()}?limit=1`);
+  lead(counts, all);
+  kind = [address.get("kind"), ...Object.keys(KINDS)].find((one) => one !== "same" && KINDS[one] && counts[one]);
+  tiles(counts);
+  if (kind) await list(kind, page?.url ?? address.get("page"));
+});

@@ -1,0 +1,75 @@
+/** The link report of a job: what is wrong with its links, titles and canonical URLs, and who links there. */
+import { $, act, cap, counted, get, h, int, query, write } from "../core/all.js";
+import { lead } from "../parts/links.js";
+import { Table } from "../parts/table.js";
+
+const box = $("section[data-tab=links]");
+const KINDS = { broken_link: "Broken links", missing_fragment: "Missing fragments", redirect_chain: "Redirect chains", duplicate_title: "Duplicate titles", canonical: "Contradicting canonicals" };
+let findings;
+let at; // the path of the job
+let of; // its id
+
+class Findings extends Table {
+  items(items) {
+    super.items(items.map((one) => ({ ...one, key: `${one.kind} ${one.url}#${one.fragment}` })));
+  }
+}
+
+/** Show the findings of a kind that the address asks for, of the job at *path*. */
+export async function linkReport(path, job) {
+  [at, of] = [path, job.id];
+  findings ??= new Findings({ root: box, row: "finding", id: "key", dress, shown: summary });
+  const kind = new URLSearchParams(location.search).get("kind");
+  const wanted = `${path}/check/findings${query({ kind, limit: 50 })}`;
+  if (findings.path === wanted) return; // it takes long, and what is open stays open
+  write($(".said", box), "Checking every link of this crawl…");
+  await findings.show(wanted).catch((error) => {
+    findings.path = null;
+    write($(".said", box), "");
+    throw error;
+  });
+}
+
+function summary({ pages, links, targets, unchecked, fragments, counts, items }) {
+  const kind = new URLSearchParams(location.search).get("kind");
+  write($(".said", box), `${counted(links, "link")} on ${counted(pages, "page")} lead to ${counted(targets, "URL")}. Not fetched, and so not checked: ${int(unchecked)}. ${fragments ? "" : "Fragments are not checked: this crawl kept no ids (keep_anchors)."}`);
+  const chip = (word, name, count) => h("a.chip", { href: `${at}/links${query({ kind: word })}`, data: { tab: "links" }, "aria-current": (kind ?? "") === word && "true" }, `${name} `, h("b", {}, int(count)));
+  const all = Object.values(counts).reduce((sum, count) => sum + count, 0);
+  $(".kinds", box).replaceChildren(chip("", "All", all), ...Object.keys(KINDS).filter((word) => counts[word]).map((word) => chip(word, KINDS[word], counts[word])));
+  $(".none", box).hidden = items.length > 0;
+}
+
+const words = ({ text }) => text && ` “${text}”`;
+
+/** Fill the row of a finding: what is wrong, and a part that tells on demand all links that lead there. */
+function dress(tr, finding) {
+  const { kind, url, fragment, chain, pages, links, linked_from: [first] } = finding;
+  const address = fragment ? `${url}#${fragment}` : url;
+  const link = h("a.main.mono", lead(of, address), address);
+  $(".what", tr).replaceChildren(link,
+    ...(chain.length ? [h("ol.chain", { "aria-label": "Redirects to" }, chain.map((to) => h("li.mono", {}, to)))] : []),
+    ...(pages.length ? [h("ul.mono", {}, pages.map((page) => h("li", {}, h("a", lead(of, page), page))))] : []),
+    ...(links ? [h("details.from", { ontoggle: (event) => more(event.target, finding) },
+      h("summary", {}, `Linked from ${first.url}`, words(first), links > 1 && ` and ${counted(links - 1, "more link")}`),
+      h("ul", {}), h("button.btn.sm", { type: "button", hidden: true }, "More"))] : []));
+  write($(".kind", tr), cap(kind).replace("Canonical", "Canonical URL"));
+}
+
+/** List who links to a URL, part by part; opened for the first time, the first. */
+function more(details, { url, fragment }) {
+  if (!details.open || details.begun) return;
+  details.begun = true;
+  const [list, button] = [$("ul", details), $("button", details)];
+  let cursor;
+  const next = async () => {
+    const part = await get(`${at}/links${query({ to: url, limit: 50, cursor })}`);
+    cursor = part.next_cursor;
+    button.hidden = !part.has_more;
+    list.append(...part.items.filter((link) => link.fragment === fragment || !fragment).map(({ source, source_id, text, rel }) => {
+      const a = h("a.mono", lead(of, source, source_id), source);
+        return h("li", {}, a, words({ text }), rel && h("small.mut", {}, ` rel=${rel}`));
+    }));
+  };
+  button.onclick = () => act(button, next);
+  button.click();
+}

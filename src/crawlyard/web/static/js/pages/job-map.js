@@ -1,0 +1,56 @@
+/** The site map of a job: its folders as areas and as a table, one level at a time, which the address names. */
+import { $, counted, get, h, int, query, write } from "../core/all.js";
+import { treeMap } from "../parts/tree-map.js";
+
+const box = $("section[data-tab=map]");
+const COUNTS = ["fetched", "failed", "waiting", "redirected", "skipped"];
+const added = (folders) => Object.fromEntries(COUNTS.map((count) => [count, folders.reduce((sum, folder) => sum + folder[count], 0)]));
+const sizeOf = ({ fetched, failed, waiting }) => fetched + failed + waiting;
+
+/** What happened to the URLs of a folder: a word of state, which is a colour, and a few words. */
+function state(folder, ended) {
+  const { fetched, failed, waiting } = folder;
+  if (failed) return { is: "failed", said: `${int(failed)} failed` };
+  if (!sizeOf(folder)) return { is: "idle", said: "nothing to fetch" };
+  if (!waiting) return { is: "done", said: "all fetched" };
+  if (!fetched) return { is: "idle", said: ended ? "never fetched" : "not fetched yet" };
+  return { is: ended ? "stopped" : "running", said: `${Math.floor((fetched / sizeOf(folder)) * 100)}% fetched` };
+}
+
+/** Show the level of the job at *path* that the address asks for. */
+export async function siteMap(path, { ended_at }) {
+  const { under, items, total, unlisted } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
+  const there = (place) => `${path}/map${query({ under: place })}`;
+  const seen = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
+  const folders = items.map((folder) => seen(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
+  if (unlisted) {
+    const shown = added(items);
+    const left = Object.fromEntries(COUNTS.map((count) => [count, total[count] - shown[count]]));
+    folders.push(seen(left, counted(unlisted, "smaller folder")));
+  }
+  const area = (folder) => ({ ...folder, said: `${int(folder.size)} · ${folder.said}`, href: folder.into || folder.list, data: folder.into ? { tab: "map" } : {} });
+  treeMap($(".tree", box), folders.map(area), (rest) => area(seen(added(rest), counted(rest.length, "more folder"))));
+  $("tbody", box).replaceChildren(...folders.map(row));
+  $("nav", box).replaceChildren(...way(under, there));
+  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${int(total.fetched)} fetched, ${int(total.failed)} failed, ${int(total.waiting)} ${ended_at ? "never fetched" : "in the queue"}`);
+  $(".none", box).hidden = items.length > 0;
+  $(".tree", box).hidden = $(".scroll", box).hidden = !items.length;
+}
+
+function row(folder) {
+  const cell = (count, more = "") => h(`td.num${more}`, { role: "cell" }, int(folder[count]));
+  return h("tr", { role: "row" },
+    h("td.wide.mono", { role: "cell" }, folder.into ? h("a.main", { href: folder.into, data: { tab: "map" } }, folder.name) : folder.name),
+    h("td", { role: "cell" }, h("span.key", {}, h(`span.c-${folder.is}`, {}, h(folder.is === "failed" ? "i.hatched" : "i", { "aria-hidden": "true" }), folder.said))),
+    cell("fetched"), cell("failed"), cell("waiting"), cell("redirected", ".w700"), cell("skipped", ".w700"),
+    h("td", { role: "cell" }, h("a", { href: folder.list, "aria-label": `Pages: ${folder.name}` }, "Pages")));
+}
+
+/** The way from all hosts down to a place; each part leads there. */
+function way(under, there) {
+  const parts = under.split("/").slice(0, -1);
+  return parts.map((name, n) => {
+    const place = `${parts.slice(0, n + 1).join("/")}/`;
+    return place === under ? h("b", {}, `${name}/`) : h("a", { href: there(place), data: { tab: "map" } }, `${name}/`);
+  });
+}

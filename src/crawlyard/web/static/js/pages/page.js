@@ -1,0 +1,239 @@
+/** A page of a job: what it says, what is kept of it, its links, what changed, and those beside it in its list. */
+import { $, $$, Problem, act, bind, cap, clip, complain, copy, counted, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
+import { diff } from "../parts/diff.js";
+import { attribute, lead, told } from "../parts/links.js";
+import { markdown } from "../parts/markdown.js";
+import { Table } from "../parts/table.js";
+
+const { job: of, page: id } = document.body.dataset;
+const path = `/jobs/${segment(of)}`;
+const MOST = 200_000; // characters of a part that are shown
+const MOST_LINKS = 1000; // whose pages are known to the reader
+const show = bind($("#main"));
+let page;
+let job;
+
+// --- what is kept of it
+
+const kept = {};
+
+/** The beginning of a part, at most MOST characters: {text, whole}; null: nothing is kept as that. */
+const part = (name) => (kept[name] ??= begin(name));
+async function begin(name) {
+  const answer = await fetch(page.parts[name]);
+  if (!answer.ok) return null;
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  while (text.length <= MOST) {
+    const { value, done } = await reader.read();
+    if (done) return { text, whole: true };
+    text += value;
+  }
+  reader.cancel();
+  return { text: text.slice(0, MOST), whole: false };
+}
+
+const nothing = (what) => h("p.none", {}, `No ${what} is kept of this page.`);
+const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download has all.`);
+
+/** The pages that this one links to, by their URLs. */
+async function linked() {
+  const found = new Map();
+  let cursor;
+  for (let seen = 0; seen < MOST_LINKS; seen += 200) {
+    const { items, next_cursor } = await get(`${path}/links${query({ from: page.final_url, limit: 200, cursor })}`);
+    for (const { target, target_id } of items) if (target_id) found.set(target, target_id);
+    if (!(cursor = next_cursor)) break;
+  }
+  return found;
+}
+
+const PANELS = {
+  async reader(panel) {
+    const [text, pages] = await Promise.all([part("text"), linked()]);
+    if (!text?.text.trim()) return panel.append(nothing("text"));
+    const link = (url, image) => {
+      const to = URL.canParse(url) && new URL(url).href;
+      return to && lead(of, to, !image && pages.get(to.split("#")[0]));
+    };
+    const plain = () => text.text.split(/\n\s*\n/).map((lines) => h("p.lines", {}, lines));
+    panel.append(...(job.spec.text.endsWith("markdown") ? [markdown(text.text, link)] : plain()), cut(text) || "");
+  },
+  async text(panel) {
+    const text = await part("text");
+    panel.append(text ? h("pre.kept", { tabindex: 0, role: "region", "aria-label": "Text" }, text.text) : nothing("text"), (text && cut(text)) || "");
+  },
+  async source(panel) {
+    const source = await part("html");
+    if (!source) return panel.append(nothing("source"));
+    const lines = source.text.split("\n").length;
+    const numbers = Array.from({ length: lines }, (_, n) => n + 1).join("\n");
+    panel.append(h("div.kept.source", { tabindex: 0, role: "region", "aria-label": "Source" }, h("pre", { "aria-hidden": "true" }, numbers), h("pre", {}, source.text)), cut(source) || "");
+  },
+  async preview(panel) {
+    if (await part("html")) $("iframe", panel).src = page.parts.html;
+    else panel.replaceChildren(nothing("source"));
+  },
+  headers(panel) {
+    panel.append(page.headers?.length ? h("dl.facts.mono", {}, page.headers.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])) : nothing("header"));
+  },
+  links() {
+    links.in.show(`${path}/links${query({ to: page.final_url })}`).catch(complain);
+    links.out.show(`${path}/links${query({ from: page.final_url })}`).catch(complain);
+  },
+  async changes(panel) {
+    const schedule = job.origin.schedule_id;
+    const say = (text) => panel.append(h("p.none", {}, text));
+    if (!schedule) return say("Only runs of a schedule are compared with the run before.");
+    const { items } = await get(`/schedules/${schedule}/changes?limit=200`);
+    const base = items.find(({ job_id }) => job_id === of)?.base_id;
+    if (!base) return say("There is no earlier run to compare with, or this one has not ended.");
+    const found = await get(`/jobs/${base}/diff/${segment(of)}/page${query({ url: page.final_url })}`).catch((error) => error);
+    if (found instanceof Problem) return say(found.status === 404 ? "The run before has no text of this page." : found.message);
+    const before = h("a", { href: `/jobs/${base}/pages/${found.before}` }, "the run before");
+    const much = found.hunks.length ? `${counted(found.added, "line")} added, ${int(found.removed)} removed` : "nothing that counts has changed";
+    const drawn = h("div.diff", { role: "region", "aria-label": "What changed in the text", tabindex: 0 });
+    const all = h("a", { href: `/jobs/${segment(of)}/changes${query({ with: base, page: page.final_url })}` }, "All changes");
+    panel.append(h("p.mut", {}, "Compared with ", before, `: ${much}. `, all), drawn);
+    diff(drawn, found, false);
+  },
+};
+
+// --- its links
+
+class Links extends Table {
+  constructor(way, url, at) {
+    const view = (link) => ({ ...link, ...(way === "in" ? { said: link.kind === "a" ? "" : cap(link.kind), is: "" } : told(link)) });
+    const dress = (tr, link) => {
+      const a = $("a", tr);
+      attribute(a, lead(of, link[url], link[at]));
+      write(a, link[url]);
+    };
+    super({ root: $(`#links-${way}`), row: "linked", id: "place", view, dress });
+  }
+
+  items(items) {
+    super.items(items.map((link, place) => ({ ...link, place: `${place} ${link.source} ${link.target}` })));
+  }
+}
+const links = { in: new Links("in", "source", "source_id"), out: new Links("out", "target", "target_id") };
+
+// --- tabs, which are kept from page to page
+
+const tabs = $$("[role=tab]");
+function open() {
+  const name = Object.keys(PANELS).find((one) => `#${one}` === location.hash) ?? "reader";
+  for (const tab of tabs) {
+    const on = tab.id === `t-${name}`;
+    tab.ariaSelected = on;
+    tab.tabIndex = on ? 0 : -1;
+    const panel = $(`#p-${tab.id.slice(2)}`);
+    panel.hidden = !on;
+    if (on && !panel.begun) {
+      panel.begun = true;
+      Promise.resolve(PANELS[name](panel)).catch(complain);
+    }
+  }
+  for (const beside of $$("#previous, #next")) if (beside.href) beside.hash = location.hash;
+  const tab = $(`#t-${name}`);
+  tab.parentElement.scrollLeft = tab.offsetLeft - 60; // of a phone
+}
+addEventListener("hashchange", open);
+const turn = (by) => {
+  const at = tabs.findIndex(({ ariaSelected }) => ariaSelected === "true");
+  const tab = tabs[(at + by + tabs.length) % tabs.length];
+  tab.click();
+  return tab;
+};
+$(".tabs").onkeydown = (event) => {
+  const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+  if (by) turn(by).focus();
+};
+for (const tab of tabs)
+  tab.onclick = (event) => {
+    event.preventDefault();
+    history.replaceState(null, "", tab.hash);
+    open();
+  };
+keys({ "[": () => turn(-1), "]": () => turn(1), j: () => $("#next").click(), k: () => $("#previous").click() });
+
+// --- around it
+
+const VIA = { seed: "start URL", sitemap: "sitemap", listed: "listed in a sitemap", refresh: "sent on by the page before", external: "a link out of scope", link: "link" };
+async function way() {
+  const { items } = await get(`${path}/path${query({ url: page.final_url })}`);
+  const { origin } = new URL(page.final_url);
+  $("#way").replaceChildren(...items.map(({ url, via, page_id, text }) => {
+    const here = String(page_id) === id;
+    const brief = url.startsWith(`${origin}/`) ? url.slice(origin.length) : url;
+    return h(here ? "li.here" : "li", {},
+      here ? h("span.mono", {}, brief) : h("a.mono", lead(of, url, page_id), brief),
+      h("small", {}, via === "link" && text ? `link “${text}”` : VIA[via] ?? via));
+  }));
+}
+
+async function beside() {
+  const filter = new URLSearchParams(location.search);
+  const found = await get(`${path}/pages/${id}/neighbours${location.search}`);
+  for (const name of ["previous", "next"]) {
+    const el = $(`#${name}`);
+    el.hidden = !found[name];
+    if (found[name]) el.href = `${path}/pages/${found[name]}${location.search}${location.hash}`;
+  }
+  write($("#place"), found.total ? `${int(found.position)} of ${int(found.total)}` : filter.size ? "in a filtered list" : "");
+}
+
+function details() {
+  const own = page.canonical && (page.canonical === page.final_url ? "this page" : page.canonical);
+  const facts = {
+    Title: page.title, Description: page.description, Language: page.lang, Canonical: own,
+    "Found as": page.url === page.final_url ? "" : page.url,
+    "Last modified": page.last_modified, "Not changed since": page.unchanged_since && exact(page.unchanged_since),
+    Noindex: page.noindex && "yes", "Cut off": page.truncated,
+    ...Object.fromEntries(Object.entries(page.extracted).map(([name, values]) => [name, values.join("; ") || "not found"])),
+  };
+  $("#details").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+  const more = Object.keys(page.structured).length;
+  $("#structured").hidden = !more;
+  if (more) write($("#structured pre"), JSON.stringify(page.structured, null, 2).slice(0, MOST));
+}
+
+function savers() {
+  const name = new URL(page.final_url).pathname.split("/").filter(Boolean).at(-1)?.replace(/[^\w.-]+/g, "-").replace(/\.\w{1,5}$/, "") || "page";
+  const endings = { text: job.spec.text.endsWith("markdown") ? "md" : "txt", html: "html" };
+  for (const link of $$("[data-save]")) {
+    link.href = page.parts[link.dataset.save];
+    link.download = `${name}.${endings[link.dataset.save]}`;
+  }
+}
+
+for (const button of $$("[data-take]"))
+  button.onclick = () => act(button, async () => {
+    if (button.dataset.take === "url") return clip(page.final_url, "URL");
+    const answer = await fetch(page.parts.text);
+    if (!answer.ok) throw new Problem(404, { detail: "No text is kept of this page." });
+    await clip(await answer.text(), "Text");
+  });
+
+load(async () => {
+  if (page) return;
+  const around = beside();
+  around.catch(() => {}); // said below, or the page is not there either
+  try {
+    [page, job] = await Promise.all([get(`${path}/pages/${segment(id)}`), get(path)]);
+  } catch (error) {
+    if (error.status !== 404 && error.status !== 422) throw error;
+    return $("#viewer").replaceWith(copy("missing"));
+  }
+  const name = page.title || page.final_url;
+  show({
+    ...page, name, job: { title: job.spec.name || job.spec.urls[0] || "Job" },
+    said: page.status ?? page.error?.kind, is: page.error ? "failed" : "completed",
+  });
+  document.title = `${name} · Crawlyard`;
+  for (const list of $$("[data-list-of]")) list.search = location.search;
+  details();
+  savers();
+  open();
+  await Promise.all([around, way()]);
+});

@@ -1,0 +1,19 @@
+/** Where a URL that a crawl has found leads in the dashboard: to its page, or out. */
+import { segment } from "../core/all.js";
+
+/** The attributes of a link to the page *id* of a job, or, without one, to *url* itself; null: it leads nowhere. */
+export function lead(job, url, id) {
+  if (id) return { href: `/jobs/${segment(job)}/pages/${id}`, title: url };
+  return /^https?:/i.test(url) ? { href: url, title: url, target: "_blank", rel: "noopener noreferrer" } : null;
+}
+
+export function attribute(el, attributes) {
+  for (const [name, value] of Object.entries(attributes ?? {})) el.setAttribute(name, value);
+}
+
+/** What is said of the target of a link, as the API tells of one, and the word of its state. */
+export function told({ outcome, status }) {
+  if (outcome === "fetched") return { said: String(status), is: "completed" };
+  if (outcome === "failed") return { said: status ? `${status} broken` : "failed", is: "failed" };
+  return { said: { redirected: "redirects", waiting: "not fetched", skipped: "skipped", never_found: "not known" }[outcome], is: outcome };
+}

@@ -1,0 +1,275 @@
+"""The viewer of a page: reader, parts, links, changes, the pages beside it; and its Markdown."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+from playwright.async_api import expect
+
+from crawlyard.core.crawl.link import encoded
+from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Target, Via
+from crawlyard.engine.urls import packed_fingerprints
+from tests.browser.crawls import LEASE, begun
+from tests.browser.looking import faults_of, overflow_of
+from tests.browser.rig import NARROW, Stage
+from tests.browser.test_changes import two_runs
+from tests.builders import a_batch, a_target, done, failed
+
+HOST = "docs.example.org"
+HOME = a_target("", host=HOST)
+GUIDE = a_target("guide/", host=HOST, depth=1, parent=HOME.fp, via=Via.LINK)
+PART = a_target("guide/part", host=HOST, depth=2, parent=GUIDE.fp, via=Via.LINK)
+GONE = a_target("gone", host=HOST, depth=2, parent=GUIDE.fp, via=Via.LINK)
+OUT = "https://other.example/x"
+HOSTILE = "<img src=x onerror=alert(1)> [run](javascript:alert(2)) <script>alert(3)</script>"
+TEXT = f"""# Installing the server
+
+Two gigabytes of **memory**, see [the part]({PART.url}#more) or [elsewhere]({OUT}).
+
+- one
+  - two with `code`
+
+| a | b |
+| --- | ---: |
+| 1 | 2 |
+
+```sh
+sudo true
+```
+
+{HOSTILE}
+"""
+HTML = "<!doctype html>\n<h1>Kept</h1>\n<script>top.document.title = 'taken'</script>"
+HEADERS = (("Content-Type", "text/html"), ("X-Powered-By", "<b>bold</b>"))
+LINKS: dict[Target, list[tuple[str, ...]]] = {
+    HOME: [(GUIDE.url, "", "a", "", HOSTILE[:60])],
+    GUIDE: [
+        (PART.url, "more", "a", "", "the part"),
+        (GONE.url, "", "a", "nofollow", "gone"),
+        (OUT, "", "a", "", "elsewhere"),
+    ],
+    PART: [(GUIDE.url, "", "a", "", "back")],
+}
+
+
+def kept(target: Target, text: str, **fields: Any) -> Outcome:
+    """Return the outcome of a page of which all is kept."""
+    links = LINKS[target]
+    bodies = {
+        Body.TEXT: text.encode(),
+        Body.HTML: HTML.encode(),
+        Body.HEADERS: json.dumps(HEADERS).encode(),
+        Body.LINKS: encoded(links),
+    }
+    outcome = done(target, bodies, content_type="text/html", links=len(links), **fields)
+    return replace(outcome, targets=packed_fingerprints(link[0] for link in links))
+
+
+async def crawled(stage: Stage) -> tuple[str, dict[str, int]]:
+    """Return a job of three pages and one that failed, and their ids by URL."""
+    made = await stage.job(name="docs-full", urls=[HOME.url], keep_html=True)
+    claim, now = await begun(stage, made), stage.yard.clock.now()
+    outcomes = [
+        kept(HOME, "plain", fetched_at=now),
+        kept(GUIDE, TEXT, title=HOSTILE, structured={"og": {"title": "Guide"}}, fetched_at=now),
+        kept(PART, "x" * 250_000, fetched_at=now),
+        failed(GONE, ErrorKind.HTTP_4XX, "answered 404", status=404, fetched_at=now),
+    ]
+    batch = a_batch([HOME, GUIDE, PART, GONE], outcomes)
+    await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
+    pages = await stage.ask("GET", f"/jobs/{made['id']}/pages")
+    return made["id"], {page["url"]: page["id"] for page in pages["items"]}
+
+
+async def test_a_page_is_read_with_links_to_other_pages_and_what_is_hostile_stays_text(
+    stage: Stage,
+) -> None:
+    job, ids = await crawled(stage)
+    async with stage.page(f"/jobs/{job}/pages") as page:
+        await page.get_by_role("link", name=HOSTILE).click()
+        await expect(page).to_have_url(f"{stage.base}/jobs/{job}/pages/{ids[GUIDE.url]}")
+        await expect(page.get_by_role("heading", level=1)).to_have_text(HOSTILE)
+        reader = page.get_by_role("tabpanel", name="Reader")
+        await expect(reader.get_by_role("heading", level=2)).to_have_text("Installing the server")
+        await expect(reader.locator("strong")).to_have_text("memory")
+        await expect(reader.locator("li li code")).to_have_text("code")
+        await expect(reader.locator("td.num")).to_have_text("2")
+        await expect(reader.locator("figure")).to_have_text("shsudo true")
+        await expect(reader.locator("p").last).to_have_text(HOSTILE)
+        inside = reader.get_by_role("link", name="the part")
+        await expect(inside).to_have_attribute("href", f"/jobs/{job}/pages/{ids[PART.url]}")
+        out = reader.get_by_role("link", name="elsewhere")
+        await expect(out).to_have_attribute("rel", "noopener noreferrer")
+        await expect(out).to_have_attribute("href", OUT)
+        assert await page.locator("#main img, #main script, a[href^=javascript]").count() == 0
+        await expect(page.locator("#way li")).to_have_text(
+            ["/start URL", f"/guide/link “{HOSTILE[:60]}”"]
+        )
+        structured = page.get_by_text("Structured data", exact=True)
+        await structured.click()
+        await expect(page.get_by_label("Structured data")).to_contain_text('"title": "Guide"')
+
+
+async def test_what_is_kept_of_a_page_is_a_tab_each(stage: Stage) -> None:
+    job, ids = await crawled(stage)
+    async with stage.page(f"/jobs/{job}/pages/{ids[GUIDE.url]}#text") as page:
+        await expect(page.get_by_label("Text", exact=True).locator("pre")).to_have_text(TEXT)
+        await page.get_by_role("tab", name="Source").click()
+        source = page.get_by_role("region", name="Source")
+        await expect(source.locator("pre").first).to_have_text("1\n2\n3")
+        await expect(source.locator("pre").last).to_have_text(HTML)
+        await page.keyboard.press("]")
+        frame = page.locator("iframe")
+        await expect(frame).to_have_attribute("sandbox", "")
+        await expect(frame.content_frame.get_by_role("heading")).to_have_text("Kept")
+        await page.get_by_role("tab", name="Preview").press("ArrowRight")
+        await expect(page.get_by_role("tabpanel", name="Headers")).to_contain_text("<b>bold</b>")
+        await page.get_by_role("tab", name="Links 3 out").click()
+        found = page.get_by_role("table", name="Links to this page").locator("tbody tr")
+        await expect(found.first).to_contain_text(HOME.url)
+        await expect(found.first).to_contain_text(HOSTILE[:60])
+        own = page.get_by_role("table", name="Links from this page").locator("tbody tr")
+        await expect(own).to_have_count(3)
+        await expect(own.nth(1)).to_contain_text("404 broken")
+        await expect(own.nth(1)).to_contain_text("nofollow")
+        await expect(own.nth(2)).to_contain_text("not known")
+        await page.get_by_role("tab", name="Changes").click()
+        await expect(page.get_by_role("tabpanel")).to_contain_text("Only runs of a schedule")
+        await expect(page).to_have_title(f"{HOSTILE} · Crawlyard")
+        await page.get_by_label("Download").click()
+        async with page.expect_download() as download:
+            await page.get_by_role("link", name="Source").click()
+        saved = await download.value
+        assert saved.suggested_filename == "guide.html"
+        assert (await saved.path()).read_text() == HTML
+    [blocked] = stage.faults
+    assert "Blocked script execution" in blocked
+    stage.faults.clear()
+
+
+async def test_the_pages_beside_one_are_those_of_the_list_that_it_was_opened_from(
+    stage: Stage,
+) -> None:
+    job, ids = await crawled(stage)
+    async with stage.page(f"/jobs/{job}/pages?under={HOST}/guide/") as page:
+        await page.get_by_role("table", name="Pages").locator("a.main").first.click()
+        url = f"{stage.base}/jobs/{job}/pages/{{}}?under={HOST}/guide/"
+        before = page.get_by_role("link", name="Previous page")
+        await expect(page.locator("#next")).to_be_visible()
+        await expect(before).to_be_hidden()
+        await page.get_by_role("tab", name="Text").click()
+        await page.keyboard.press("j")
+        await expect(page).to_have_url(f"{url.format(ids[PART.url])}#text")
+        await expect(
+            page.get_by_text("Only the first 200,000 characters are shown")
+        ).to_be_visible()
+        await expect(page.locator("#next")).to_be_hidden()
+        await before.click()
+        await expect(page).to_have_url(f"{url.format(ids[GUIDE.url])}#text")
+
+        await page.goto(f"/jobs/{job}/pages/{ids[GONE.url]}")
+        await expect(page.locator("#place")).to_have_text("4 of 4")
+        await expect(page.get_by_text("No text is kept of this page.")).to_be_visible()
+        await expect(page.get_by_text("answered 404")).to_be_visible()
+        await page.goto(f"/jobs/{job}/pages/{2**40}")
+        await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
+
+
+async def test_what_changed_since_the_run_before_is_a_tab(stage: Stage) -> None:
+    _, first, second = await two_runs(stage, "Read nightly")
+    [found] = (await stage.ask("GET", f"/jobs/{second}/pages?q=install"))["items"]
+    async with stage.page(f"/jobs/{second}/pages/{found['id']}#changes") as page:
+        diff = page.get_by_role("region", name="What changed in the text")
+        await expect(diff.locator("del")).to_have_text(["1 "])
+        await expect(diff.locator("ins")).to_have_text(["2 "])
+        before = page.get_by_role("link", name="the run before")
+        await expect(before).to_have_attribute("href", re.compile(f"/jobs/{first}/pages/\\d+"))
+        assert await page.locator("#main img").count() == 0
+
+
+@pytest.mark.parametrize("dark", [False, True])
+async def test_the_viewer_is_accessible_and_fits_a_phone(stage: Stage, dark: bool) -> None:
+    job, ids = await crawled(stage)
+    path = f"/jobs/{job}/pages/{ids[GUIDE.url]}#links"
+    async with stage.page(path, dark=dark, bypass_csp=True, size=NARROW) as page:
+        await expect(page.locator("#links-out tbody tr")).to_have_count(3)
+        assert await faults_of(page) == []
+        await page.get_by_role("tab", name="Reader").click()
+        await expect(page.locator(".doc h2")).to_be_visible()
+        assert await faults_of(page) == []
+        assert await overflow_of(page) == 0
+
+
+MARKDOWN = {
+    "# A *b*\n## C #": "<h2>A <em>b</em></h2><h3>C</h3>",
+    "a\nb  \nc\\\nd": "<p>a\nb<br>c<br>d</p>",
+    "**a *b* c** ***d***": "<p><strong>a <em>b</em> c</strong> <em><strong>d</strong></em></p>",
+    "2 * 3 * 4 a* *b": "<p>2 * 3 * 4 a* *b</p>",
+    r"\*a\* \\ \n &amp; &#38; &x; &lt;": r"<p>*a* \ \n &amp; &amp; &amp;x; &lt;</p>",
+    "`a\\` ``b`c`` `d": "<p><code>a\\</code> <code>b`c</code> `d</p>",
+    "[a](https://x.example/)": '<p><a href="https://x.example/">a</a></p>',
+    '[*a* `]`](<https://x.example/b c> "t") z': (
+        '<p><a href="https://x.example/b%20c"><em>a</em> <code>]</code></a> z</p>'
+    ),
+    "[a](https://x.example/b_(c)) [d] e": '<p><a href="https://x.example/b_(c)">a</a> [d] e</p>',
+    "![p](https://x.example/p.png)": '<p><a href="https://x.example/p.png">Image: p</a></p>',
+    "[![p](https://x.example/p.png)](https://x.example/)": (
+        '<p><a href="https://x.example/">Image: p</a></p>'
+    ),
+    "<https://x.example/a>": '<p><a href="https://x.example/a">https://x.example/a</a></p>',
+    "[a](javascript:alert(1)) [b](data:text/html,x) [c](/rel)": (
+        "<p>[a](javascript:alert(1)) [b](data:text/html,x) [c](/rel)</p>"
+    ),
+    "x<sup>2</sup> <b>y</b> <sup>z": "<p>x<sup>2</sup> &lt;b&gt;y&lt;/b&gt; &lt;sup&gt;z</p>",
+    "<div onclick=x>\n\n<!-- y -->": "<p>&lt;div onclick=x&gt;</p><p>&lt;!-- y --&gt;</p>",
+    "- a\n- b\n  - c\n1. d": "<ul><li>a</li><li>b<ul><li>c</li></ul></li></ul><ol><li>d</li></ol>",
+    "3. a\n\n   b\n4. c": '<ol start="3"><li><p>a</p><p>b</p></li><li><p>c</p></li></ol>',
+    "> a\n> - b": "<blockquote><p>a</p><ul><li>b</li></ul></blockquote>",
+    "a\n\n***\n\nb": "<p>a</p><hr><p>b</p>",
+    "```js\na <b>\n\n```\nc": (
+        '<figure class="code"><figcaption>js</figcaption>'
+        '<pre tabindex="0"><code>a &lt;b&gt;\n</code></pre></figure><p>c</p>'
+    ),
+    "    a\n      b\n\nc": '<pre tabindex="0"><code>a\n  b</code></pre><p>c</p>',
+    "| a | b |\n| :-- | --: |\n| 1 \\| 2 | `3` |\n| 4 |": (
+        '<div class="scroll" tabindex="0" role="group" aria-label="Table"><table>'
+        '<thead><tr><th scope="col">a</th><th class="num" scope="col">b</th></tr></thead>'
+        '<tbody><tr><td>1 | 2</td><td class="num"><code>3</code></td></tr>'
+        '<tr><td>4</td><td class="num"></td></tr></tbody></table></div>'
+    ),
+}
+LONG = ("[", "![", "*a ", "**", "`a``", "> ", "- ", "1. ", "|a", "\\", "<", "[a](", " ", "&#", "# ")
+LINKING = "(url) => (/^https?:/.test(url) ? { href: new URL(url).href } : null)"
+
+
+async def test_markdown_becomes_elements_and_no_text_takes_long(stage: Stage) -> None:
+    job, ids = await crawled(stage)
+    async with stage.page(f"/jobs/{job}/pages/{ids[HOME.url]}") as page:
+        module = await page.locator("link[href*='parts/markdown.js']").get_attribute("href")
+        made = await page.evaluate(
+            f"""async ([module, texts]) => {{
+              const {{ markdown }} = await import(module);
+              const el = document.createElement("div");
+              return texts.map((text) => {{
+                el.replaceChildren(markdown(text, {LINKING}));
+                return el.innerHTML;
+              }});
+            }}""",
+            [module, list(MARKDOWN)],
+        )
+        took = await page.evaluate(
+            f"""async ([module, parts]) => {{
+              const {{ markdown }} = await import(module);
+              return parts.map((part) => {{
+                const began = performance.now();
+                for (const one of [part, part + "\\n"])
+                  markdown(one.repeat(40_000 / one.length), {LINKING});
+                return performance.now() - began;
+              }});
+            }}""",
+            [module, list(LONG)],
+        )
+    assert dict(zip(MARKDOWN, made, strict=True)) == MARKDOWN
+    assert {part: ms for part, ms in zip(LONG, took, strict=True) if ms > 10_000} == {}
