@@ -15,12 +15,15 @@ _CALLED = re.compile(r'\b(get|post|patch|put|remove)\(\s*["`]((?:\$\{path\})?/[^
 _OWN = {
     "job.js": "/jobs/{}",
     "job-live.js": "/jobs/{}",
+    "job-map.js": "/jobs/{}",
     "job-tabs.js": "/jobs/{}",
+    "page.js": "/jobs/{}",
     "schedule.js": "/schedules/{}",
     "template.js": "/templates/{}",
 }
 """What ``${path}`` is in the script of one thing."""
 
+_QUERY = re.compile(r"\$\{(?:query\(|location\.search)")
 _SECTION = "/settings/{section}"  # the one place that scripts name by a word
 _METHODS = {"remove": "DELETE"}
 
@@ -38,7 +41,7 @@ def _asked() -> Iterator[tuple[str, str, str]]:
         for entry in web.joinpath("static", "js", folder).iterdir():
             for verb, path in _CALLED.findall(entry.read_text("utf-8")):
                 whole = path.replace("${path}", _OWN.get(entry.name, "?"))
-                plain = _PLACE.sub("{}", whole.partition("${query(")[0])
+                plain = _PLACE.sub("{}", _QUERY.split(whole)[0])
                 yield entry.name, _METHODS.get(verb, verb.upper()), plain
 
 
