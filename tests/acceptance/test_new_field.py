@@ -60,7 +60,7 @@ from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.core.endpoint_schema import form_schema
 from crawlyard.core.answers.jobs.jobs import SpecOut
-from crawlyard.web.pages import PAGES, _shells
+from crawlyard.web.pages import PAGES, _shells, modules_of
 
 PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 
@@ -83,7 +83,7 @@ print(json.dumps({
         page.path: f'name="{prefix}shoe_size" data-as="quantity" data-label="Shoe size"' in html
         and "Of whoever asks. 1 to 60." in html
         for page in PAGES
-        if "crawl" in page.parts
+        if "js/parts/crawl.js" in modules_of(f"js/pages/{page.module}.js")
         for html, prefix in [of_page(page)]
     },
 }))

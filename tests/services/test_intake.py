@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.job import Job
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.errors import Forbidden, Invalid, QuotaExceeded, StoreUnavailable
+from crawlyard.errors import Forbidden, NotPublic, QuotaExceeded, StoreUnavailable
 from crawlyard.services.jobs import submission
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.submission import PORTION, Submission
@@ -93,7 +93,7 @@ class TestAtTheSameTime:
         )
 
         kinds = [type(answer) for answer in answers]
-        assert kinds == [Job, Invalid, Job, QuotaExceeded, Job]
+        assert kinds == [Job, NotPublic, Job, QuotaExceeded, Job]
         assert str(answers[3]) == "2 jobs of ada wait already, and 2 may (quota.pending)"
         assert await yard.stored() == [answers[n] for n in (0, 2, 4)]
 
@@ -170,7 +170,13 @@ class TestMany:
         await quoted(yard.store, pending=2)
         specs = (GOOD, BAD, GOOD, a_spec(allow_private=True), GOOD)
         answers = await yard.jobs.submit_many(ADA, [Submission(spec=spec) for spec in specs])
-        assert [type(answer) for answer in answers] == [Job, Invalid, Job, Forbidden, QuotaExceeded]
+        assert [type(answer) for answer in answers] == [
+            Job,
+            NotPublic,
+            Job,
+            Forbidden,
+            QuotaExceeded,
+        ]
         assert await yard.stored() == [answers[0], answers[2]]
 
     async def test_of_what_is_refused_or_empty_the_store_hears_nothing(self, yard: Yard) -> None:
@@ -180,7 +186,7 @@ class TestMany:
         assert yard.door.came == []
 
         answers = await yard.jobs.submit_many(LOCAL, [Submission(spec=BAD)] * 2)
-        assert [type(answer) for answer in answers] == [Invalid, Invalid]
+        assert [type(answer) for answer in answers] == [NotPublic, NotPublic]
         assert (yard.door.came, yard.told) == ([], [])
 
         assert await yard.jobs.submit_many(LOCAL, []) == []

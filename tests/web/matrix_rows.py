@@ -125,7 +125,7 @@ ROWS: tuple[Row, ...] = (
     _row("POST /schedules", makes(), body=_NIGHTLY),
     _row("POST /schedules/preview", signed_in(), body={"when": "@daily"}),
     _row("GET /schedules/calendar", signed_in(), "schedule"),
-    _row("GET /schedules/calendar/hours", signed_in(), "schedule"),
+    _row("GET /schedules/calendar/hours", signed_in()),
     _row("GET /schedules/{ref}", looks(), "schedule"),
     _row("GET /schedules/{ref}/deletion", changes(200), "schedule"),
     _row("PATCH /schedules/{ref}", changes(200), "schedule", _DESCRIBED),

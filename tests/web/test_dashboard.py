@@ -18,6 +18,7 @@ _OWN = {
     "job-map.js": "/jobs/{}",
     "job-tabs.js": "/jobs/{}",
     "page.js": "/jobs/{}",
+    "running.js": "/jobs/{}",
     "schedule.js": "/schedules/{}",
     "template.js": "/templates/{}",
 }

@@ -274,7 +274,7 @@ class Jobs(JobLooks):
         reason: Reason = "",
         priority: Annotated[Priority | None, Meta(description="Of `set_priority`.")] = None,
         tags: Annotated[
-            tuple[str, ...],
+            tuple[Annotated[str, Meta(max_length=MAX_URL)], ...],
             Meta(max_length=MOST_TAGS, description="Of `add_tags` and `remove_tags`."),
         ] = (),
         scope: Annotated[RetryScope, Meta(description="Of `retry`.")] = RetryScope.ALL,

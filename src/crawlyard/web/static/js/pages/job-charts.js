@@ -1,5 +1,5 @@
 /** How a job went, over its time: pace, pages with their limit, response time, responses. */
-import { $, int, rate } from "../core/all.js";
+import { $, counted, int, rate } from "../core/all.js";
 import { bars, lines } from "../parts/charts.js";
 
 const CLASSES = { "2xx": "completed", "3xx": "running", "4xx": "stopped", "5xx": "failed" };
@@ -46,7 +46,7 @@ export function charts({ points, step_s }, events, job) {
   const found = points.map((point, n) => fetched[n] + point.waiting);
   const limits = job.limits.pages ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
   lines($("#course"), {
-    said: `Fetched and found: ${int(fetched.at(-1) ?? 0)} pages fetched, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
+    said: `Fetched and found: ${counted(fetched.at(-1) ?? 0, "page")} fetched, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
     x: [...points.slice(0, 1).map(({ at }) => at), ...points.map((point) => new Date(end(point)).toISOString())],
     from, to, limits, say: int,
     series: [

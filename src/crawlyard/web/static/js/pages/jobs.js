@@ -24,12 +24,13 @@ for (const view of $$("#views a")) if (new URL(view.href).search === query({ q: 
 // --- heads that sort
 
 const descends = sort.startsWith("-");
+const grouped = address.has("group") ? `&group=${group}` : "";
 for (const head of $$("[data-sort]")) {
   const way = head.dataset.sort;
   const [key, now] = [way.replace("-", ""), sort.replace("-", "")];
   const here = now ? key === now : key === "created_at";
   const other = descends || !sort ? key : `-${key}`;
-  head.href = `/jobs${query({ q: whole, sort: here ? other : way, limit })}${address.has("group") ? `&group=${group}` : ""}`;
+  head.href = `/jobs${query({ q: whole, sort: here ? other : way, limit })}${grouped}`;
   if (here) head.closest("th").ariaSort = descends || !sort ? "descending" : "ascending";
 }
 

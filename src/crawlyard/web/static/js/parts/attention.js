@@ -1,5 +1,5 @@
 /** What needs somebody: each kind of notice in words, and what is done about it right there. */
-import { $, $$, act, ask, cap, complain, copy, counted, dur, get, int, may, patch, post, remove, segment, toast } from "../core/all.js";
+import { $, $$, act, ask, cap, complain, copy, counted, dur, get, may, patch, post, remove, segment, toast } from "../core/all.js";
 import { size, span } from "../core/form.js";
 import { keyed } from "./keyed.js";
 
@@ -24,7 +24,7 @@ const KINDS = {
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
   job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, verb: "Raise and continue…", fix: raise },
-  needs_scripts: { is: "stopped", title: (name) => `${name} has pages that need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
+  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
 };
 const ICONS = { waiting: "waiting", failed: "failed", stopped: "stopped", paused: "paused", late: "warning" };
 
@@ -91,7 +91,7 @@ async function raise(notice) {
   if (said === null) return;
   await patch(of(notice), { limits: { [field]: said === "" ? null : parse(said) } }, version);
   await post(`/jobs/${notice.job_id}/resume`);
-  return { said: `Continues: ${int(left)} URLs in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
+  return { said: `Continues: ${counted(left, "URL")} in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
 }
 
 /** Show notices in *el*; *changed()* is called when one was dealt with. Returns what takes them. */
