@@ -60,13 +60,13 @@ from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
 from crawlyard.core.endpoint_schema import form_schema
 from crawlyard.core.answers.jobs.jobs import SpecOut
-from crawlyard.web.pages import PAGES, _shells, modules_of
+from crawlyard.web.pages import _NAV, PAGES, _shells, modules_of
 
 PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 
 def of_page(page):
     about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
-    rest = dict.fromkeys(("sheets", "modules", "asks", "nav"), ()) | {"events": "", "actions": ""}
+    rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV} | {"events": "", "actions": ""}
     user = {"user": {"id": "", "role": ""}}
     html = _shells.get_template(f"{page.module}.html").render(about | rest | user)
     return html, PREFIXES[page.module]

@@ -17,7 +17,10 @@ async def test_every_page_has_one_heading_and_a_strict_policy(stage: Stage) -> N
         page = await context.new_page()
         for path in sorted({page.path for page in PAGES}):
             known = path.format(
-                **{"job": job["id"], "tab": "pages", "page": "1", "section": "tokens"},
+                job=job["id"],
+                tab="pages",
+                page="1",
+                section="tokens",
                 schedule="none",
                 template="none",
             )

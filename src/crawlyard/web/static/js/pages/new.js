@@ -67,7 +67,7 @@ const judged = ({ inside, ...one }) => ({ ...one, is: inside ? "completed" : "fa
 /** One meter: how much of a limit is used for certain, and perhaps. */
 function meter({ limit, most, least_used: least, most_used: used, verdict }) {
   const [name, word] = LIMITS[limit];
-  const left = used == null ? "unknown" : `${least === used ? word(used) : `up to ${word(used)}`}`;
+  const left = used == null ? "unknown" : (least === used ? "" : "up to ") + word(used);
   const el = copy("meter", { name, said: most == null ? `${left}, no limit` : `${left} of ${word(most)}` });
   const parts = verdict === "yes" ? [0, 1] : most && used != null ? [least / most, (used - least) / most] : [0, 0];
   let x = 0;
@@ -94,12 +94,16 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
   const { basis, bound, pages, least_s, most_s, bytes: size, delay_s, delay_by, earlier, limits } = estimate;
   const read = sitemaps.filter((one) => one.urls);
   const sum = (name) => read.reduce((n, one) => n + one[name], 0);
+  const takes = unknown(least_s, (s) => between(s, most_s)) + (least_s == null ? " time" : "");
+  const data = size == null ? "data unknown" : `about ${bytes(size)}`;
+  const gap = delay_s < 1 ? `${Math.round(delay_s * 1000)} ms` : dur(delay_s);
+  const by = delay_by === "robots" ? "as robots.txt asks" : "as set here";
   fill($("#seen"), {
     size: pages == null ? "Size unknown" : `${SIGN[bound]}${counted(Number(about(pages).replace(/\D/g, "")), "page")}`,
-    takes: pages == null ? FROM.unknown : `${unknown(least_s, (s) => between(s, most_s))}${least_s == null ? " time" : ""}, ${size == null ? "data unknown" : `about ${bytes(size)}`} · ${FROM[basis]}`,
+    takes: pages == null ? FROM.unknown : `${takes}, ${data} · ${FROM[basis]}`,
     scope: `${config.scope}, ${config.max_depth == null ? "any depth" : counted(config.max_depth, "link") + " deep"}`,
     named: read.length ? `${counted(sum("urls"), "URL")}, ${int(sum("urls") - sum("inside"))} of them out` : "none",
-    pace: delay_s ? `a request each ${delay_s < 1 ? `${Math.round(delay_s * 1000)} ms` : dur(delay_s)} per host, ${delay_by === "robots" ? "as robots.txt asks" : "as set here"}` : "as fast as the host answers",
+    pace: delay_s ? `a request each ${gap} per host, ${by}` : "as fast as the host answers",
     earlier,
     last: earlier && `${ago(earlier.ended_at)}, ${counted(earlier.pages, "page")} in ${long(earlier.duration_s)}`,
     verdict: judgement(limits),

@@ -8,7 +8,7 @@ const ANSWERS = 25; // that pages are searched for one by one before it waits to
 
 const root = $("#results");
 const form = $("form", root);
-const [stop, more, progress] = ["#stop", "#more", "#progress"].map((id) => $(id));
+const [stop, more, progress] = ["#stop", "#further", "#progress"].map((id) => $(id));
 const table = new Table({
   root,
   row: "found",
