@@ -53,6 +53,12 @@ HOURLY = timedelta(days=30)
 
 _EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 
+Since = Annotated[Instant | None, Meta(description="By default a day before.")]
+Until = Annotated[Instant | None, Meta(description="Without it; by default now.")]
+Step = Annotated[
+    Annotated[float, Meta(ge=60, le=86_400 * 31)] | None,
+    Meta(description="By default an hour; a day over 30 days."),
+]
 NoticeId = Annotated[
     str, Meta(min_length=1, max_length=attention.LONGEST_ID, description="The `id` of a notice.")
 ]
@@ -66,15 +72,9 @@ class Stats(Noun):
     async def get(
         self,
         *,
-        since: Annotated[Instant | None, Meta(description="By default a day before.")] = None,
-        until: Annotated[
-            Instant | None,
-            Meta(description="Without it; by default now."),
-        ] = None,
-        step_s: Annotated[
-            Annotated[float, Meta(ge=60, le=86_400 * 31)] | None,
-            Meta(description="By default an hour; a day over 30 days."),
-        ] = None,
+        since: Since = None,
+        until: Until = None,
+        step_s: Step = None,
         owner: Annotated[
             Literal["me"] | None, Meta(description="An admin's own; others see no more anyway.")
         ] = None,
@@ -115,11 +115,8 @@ class Stats(Noun):
     async def runs(
         self,
         *,
-        since: Annotated[Instant | None, Meta(description="By default a day before.")] = None,
-        until: Annotated[
-            Instant | None,
-            Meta(description="Without it; by default now."),
-        ] = None,
+        since: Since = None,
+        until: Until = None,
     ) -> RunsOut:
         """Tell which jobs ran in a range, from when to when, and how they ended.
 
@@ -138,15 +135,9 @@ class Stats(Noun):
     async def pace(
         self,
         *,
-        since: Annotated[Instant | None, Meta(description="By default a day before.")] = None,
-        until: Annotated[
-            Instant | None,
-            Meta(description="Without it; by default now."),
-        ] = None,
-        step_s: Annotated[
-            Annotated[float, Meta(ge=60, le=86_400 * 31)] | None,
-            Meta(description="By default an hour; a day over 30 days."),
-        ] = None,
+        since: Since = None,
+        until: Until = None,
+        step_s: Step = None,
     ) -> PaceOut:
         """Tell how many pages were fetched in each step, and how fast they were answered.
 

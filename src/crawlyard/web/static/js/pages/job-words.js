@@ -89,7 +89,10 @@ const LEADS = {
   paused: (_, way) => `Paused at ${way}`,
   cancelled: (_, way) => `Cancelled at ${way}`,
   failed: ({ state_reason }, way) => `Failed: ${(state_reason ?? "").replaceAll("_", " ")}, ${way}`,
-  completed: ({ done, found }, way) => (done < found ? way : `All ${counted(found, "URL")} found are fetched`),
+  completed: ({ done, found, failed }, way) => {
+    if (done < found) return way;
+    return failed ? `${int(found - failed)} of ${int(found)} found are fetched, ${int(failed)} failed` : `All ${counted(found, "URL")} found are fetched`;
+  },
 };
 
 const WHYS = {
@@ -124,7 +127,7 @@ export function told(job, hosts = []) {
     ran: ended_at ? "Ran for" : "Running for",
     flight,
     slots: hosts.reduce((sum, { at_once }) => sum + at_once, 0),
-    latency: job.latency_ms,
+    latency: ended_at ? job.latency_ms : null,
     pages: int(job.pages),
     found: int(found),
     priority: job.priority !== "normal",

@@ -109,16 +109,17 @@ function begun(li, job) {
   };
 }
 
-const REASONS = { worker_tags: "a worker tagged", quota: "a quota", due_time: "their time", lease: "their last worker", no_worker: "a worker", slot: "a free slot", queue: "a free slot" };
+const REASONS = { worker_tags: "a worker tagged", quota: "a quota", due_time: "its start time", lease: "the worker that had it", no_worker: "a worker", slot: "a free slot", queue: "a free slot" };
 
 /** Say for what the first jobs of the queue wait: "11 for a free slot, 1 for a worker tagged gpu". */
 export function reasons({ items, has_more: more }) {
   const counts = {};
   for (const { waits_for: waits, spec } of items) {
     const reason = Object.keys(REASONS).find((one) => waits.some((wait) => wait.reason === one));
-    const word = reason === "worker_tags" ? `${REASONS[reason]} ${spec.worker_tags.join(", ")}` : REASONS[reason] ?? "their turn";
+    const word = reason === "worker_tags" ? `${REASONS[reason]} ${spec.worker_tags.join(", ")}` : REASONS[reason] ?? "its turn";
     counts[word] = (counts[word] ?? 0) + 1;
   }
-  const told = Object.entries(counts).map(([word, n]) => `${n} for ${word}`).join(", ");
+  const each = Object.entries(counts);
+  const told = each.map(([word, n]) => (each.length > 1 ? `${n} for ${word}` : `for ${word}`)).join(", ");
   return more ? `of the first ${items.length}: ${told}` : told;
 }
