@@ -75,7 +75,7 @@ _ROLES = frozenset({"navigation", "search", "dialog", "banner", "contentinfo", "
 _ITEMS = ("article", "main", "div", "section", "body", "html")
 _BLOCKS = frozenset({"div", "section", "ul", "ol", "dl", "table", "aside", "header", "footer"})
 _BLOCKS |= {"form", "p", "figure", "article"}
-_UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden")
+_UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
 _CONTENT_ASIDE = re.compile(r"footnote|topic|admonition|note")  # of docutils
 
 
