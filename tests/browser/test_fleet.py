@@ -73,7 +73,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
 
         await hosts.get_by_role("button", name=f"Say how {HOST} is asked").click()
         await dialog.get_by_label("At least between two requests").fill("2.5")
-        await dialog.get_by_label("Why").fill("<b>they asked</b>")
+        await dialog.get_by_label("Reason").fill("<b>they asked</b>")
         await dialog.get_by_role("button", name="Save").click()
         await expect(hosts).to_contain_text("<b>they asked</b>")
         rule = await stage.yard.store.host_rules.get(HOST)
@@ -85,7 +85,7 @@ async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stag
         await hosts.get_by_role("button", name=f"Resume {HOST}").click()
         await expect(hosts).to_contain_text("Being asked")
         await hosts.get_by_role("button", name=f"Block {HOST}").click()
-        await dialog.get_by_label("Why").fill("no more")
+        await dialog.get_by_label("Reason").fill("no more")
         await dialog.get_by_role("button", name="Block").click()
         await expect(hosts).to_contain_text("Blocked")
         await expect(hosts).to_contain_text("no more")
