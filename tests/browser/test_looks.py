@@ -1,11 +1,12 @@
 """How every page looks, whatever its window, its theme and its network."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, Route, expect
+from playwright.async_api import Browser, Error, Page, Route, expect
 
 from crawlyard.web.pages import PAGES
 from tests.browser.job_page import crawled
@@ -84,8 +85,10 @@ async def test_every_page_is_accessible_and_fits_windows_of_all_widths(
 async def test_on_a_slow_network_no_page_shows_what_is_not_filled_yet(
     stage: Stage, known: Known
 ) -> None:
+    held: list[Route] = []
+
     async def never(route: Route) -> None:
-        """Leave the question open."""
+        held.append(route)
 
     async with stage.context() as context:
         await context.route(API, never)
@@ -94,6 +97,9 @@ async def test_on_a_slow_network_no_page_shows_what_is_not_filled_yet(
             # its scripts have run then, and wait for what they have asked
             await page.goto(path.format_map(known), wait_until="domcontentloaded")
             assert await unfilled_in(page) == [], path
+        for route in held:  # their tasks would wait for ever
+            with suppress(Error):  # of a page that was left
+                await route.abort()
         await context.unroute_all(behavior="ignoreErrors")
 
 

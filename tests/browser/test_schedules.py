@@ -171,7 +171,7 @@ async def test_a_viewer_sees_the_same_with_the_actions_disabled_and_the_reason(
         await page.get_by_label("More actions").click()
         for name in ("Run now", "Pause", "Backfill missed runs…", "Delete…", "Save"):
             await expect(page.get_by_role("button", name=name, exact=True)).to_be_disabled()
-        await expect(page.get_by_label("Time table")).to_be_disabled()
+        await expect(page.get_by_label("When", exact=True)).to_be_disabled()
 
 
 async def test_hostile_names_stay_text(stage: Stage) -> None:

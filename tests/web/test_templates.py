@@ -99,6 +99,8 @@ async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(
 
     assert told["template"] == back["template"] == body
     assert pointers(faulty) == ["/content"]
+    both = await rig.post("templates/convert", {"content": told["content"], **body})
+    assert pointers(both) == ["/name"]
     once = {"headers": {"Idempotency-Key": "k"}}
     for _ in range(2):  # an answer with credentials is not kept for a repetition
         answer = await rig.post("templates/convert", body, **once)

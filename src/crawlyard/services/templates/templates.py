@@ -147,6 +147,8 @@ class Templates(Noun):
         reply().dry_run = True  # with its credentials, the answer is not kept for a repetition
         if content is None:
             draft = files.draft_of(template)
+        elif template:
+            raise Invalid(next(iter(template)), "expected nothing beside `content`")
         else:
             draft = await self._read(content, None)
         text = await self._services.intake.written(draft, FileFormat.YAML)
