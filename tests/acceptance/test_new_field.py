@@ -66,7 +66,7 @@ PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 
 def of_page(page):
     about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
-    rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV} | {"events": "", "actions": ""}
+    rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV, "events": "", "actions": ""}
     user = {"user": {"id": "", "role": ""}}
     html = _shells.get_template(f"{page.module}.html").render(about | rest | user)
     return html, PREFIXES[page.module]

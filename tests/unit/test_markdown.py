@@ -93,7 +93,8 @@ CASES = {
     "words have nothing invisible in them": ("do\u00adcu\u200bment", "document"),
     "what is hidden is not there": (
         (
-            "<p hidden>1</p><p style='display: none'>2</p><p style='DISPLAY:NONE'>5</p><noscript>3</noscript><p>seen</p>"
+            "<p hidden>1</p><p style='display: none'>2</p><noscript>3</noscript><p>seen</p>"
+            "<p style='DISPLAY:NONE'>5</p>"
             "<template>4</template><div role=tabpanel hidden>tab</div>"
         ),
         "seen\n\ntab",
