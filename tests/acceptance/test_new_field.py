@@ -66,9 +66,9 @@ PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 
 def of_page(page):
     about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
-    rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV, "events": "", "actions": ""}
+    rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV, "events": ""}
     user = {"user": {"id": "", "role": ""}}
-    html = _shells.get_template(f"{page.module}.html").render(about | rest | user)
+    html = _shells.get_template(f"{page.module}.html").render(about | rest | user | {"actions": ""})
     return html, PREFIXES[page.module]
 
 spec = spec_of({"urls": "http://localhost/", "shoe_size": "43"})
