@@ -241,6 +241,20 @@ async def test_a_job_that_is_deleted_while_its_pages_are_read_is_not_indexed(
     assert await postings(store, "secret") == 0
 
 
+async def test_what_was_passed_over_as_its_job_was_deleted_is_not_taken_out_again(
+    store: Store,
+) -> None:
+    await stored(store, {"c": "hay"})
+    claim = await stored(store, {"a": "secret hay", "b": "secret"})
+    await deleted(store, await ended(store, claim.lease))
+    await index(store)
+
+    await purged(store)
+
+    assert (await postings(store, "secret"), await postings(store, "hay")) == (0, 1)
+    assert await paths(store, "hay", indexed=True) == ["c"]
+
+
 async def test_switched_off_pages_are_read_and_the_answer_says_so(store: Store) -> None:
     await stored(store, {"a": "needle"})
     await index(store)

@@ -170,18 +170,21 @@ def matching(
 
 def unindex(conn: Connection, no: int, most: int) -> int:
     """Delete the first pages of a job, at most *most*, from the index; return how many."""
-    state = _state(conn)
     last = conn.scalar(select(gone.c.page_id).where(gone.c.job_no == no)) or 0
-    after, rows = max(state.low, last), min(most, _GONE_AT_ONCE)
-    own = (pages.c.job_no == no) & (pages.c.id > after) & (pages.c.id <= state.high)
+    rows = min(most, _GONE_AT_ONCE)
     if is_postgres(conn):
-        first = select(pages.c.id).where(own).order_by(pages.c.id).limit(rows)
-        ids = list(conn.scalars(first))
+        state = _state(conn)
+        between = (pages.c.id > max(state.low, last)) & (pages.c.id <= state.high)
+        first = select(pages.c.id).where(pages.c.job_no == no, between).order_by(pages.c.id)
+        ids = list(conn.scalars(first.limit(rows)))
         conn.execute(_REMOVE, {"ids": ids})
     else:
+        # A page that the index does not have must not be taken out of it: one that was skipped, as
+        # its job was being purged when its turn came, for example. So the index itself is asked.
+        asked = {"asked": f'"{job_term(no)}"', "after": last, "rows": rows}
+        ids = list(conn.scalars(_OF_JOB, asked))
         # the index has not kept what it has of a page: that is told again
-        found = list(map(_document, conn.execute(_TEXTS.where(own).limit(rows)).all()))
-        ids = [document.page_id for document in found]
+        found = list(map(_document, conn.execute(_TEXTS.where(pages.c.id.in_(ids))).all()))
         driver_of(conn).executemany(
             "INSERT INTO page_search (page_search, rowid, words) VALUES ('delete', ?, ?)",
             [(document.page_id, document.words) for document in found],
@@ -224,6 +227,11 @@ _MATCHING: Mapping[bool, Executable] = {
     ),
 }
 """By whether it is for Postgres."""
+
+_OF_JOB = text(
+    "SELECT rowid FROM page_search WHERE page_search MATCH :asked AND rowid > :after"
+    " ORDER BY rowid LIMIT :rows"
+)
 
 _REMOVE = text("DELETE FROM page_search WHERE page_id = ANY(CAST(:ids AS bigint[]))")
 
