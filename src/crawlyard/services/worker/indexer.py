@@ -19,7 +19,7 @@ OTHERS_EVERY = timedelta(seconds=4)
 TURN = timedelta(seconds=10)
 """How long after a portion no other process indexes."""
 
-SWEEP_EVERY = timedelta(hours=1)
+SWEEP_EVERY_S = 3600.0
 """How often terms are looked for that no page has any more, if pages have gone."""
 
 _RETRY_EVERY = timedelta(seconds=30)  # while the store is unavailable
@@ -115,7 +115,7 @@ class Indexer:
         """Delete some terms that no page has any more; return whether that was due."""
         now = self._clock.monotonic()
         if state.swept is None:
-            recently = self._swept_at is not None and now - self._swept_at < _seconds(SWEEP_EVERY)
+            recently = self._swept_at is not None and now - self._swept_at < SWEEP_EVERY_S
             if not state.loose or recently:
                 return False
             self._swept_at = now
@@ -126,7 +126,3 @@ class Indexer:
     def _turn(self) -> Turn:
         now = self._clock.now()
         return Turn(holder=self._name, now=now, until=now + TURN)
-
-
-def _seconds(length: timedelta) -> float:
-    return length.total_seconds()
