@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +204,20 @@ async def test_who_takes_over_goes_on_where_the_other_was_killed(
 
     assert await postings(store, "needle") == 5
     assert (await search(store, "needle")).index is IndexUse.COMPLETE
+
+
+async def test_the_turn_of_who_was_stopped_ends_though_the_clock_is_set_back(
+    store: Store,
+) -> None:
+    await stored(store, {"a": "needle"})
+    clock = FakeClock()
+    await timed(clock, Indexer(store, clock).round())
+    await stored(store, {"b": "needle"})
+    later = FakeClock(clock.now() - timedelta(hours=1))
+
+    await timed(later, Indexer(store, later).round())
+
+    assert await postings(store, "needle") == 2
 
 
 async def test_of_several_one_indexes_each_page(store: Store) -> None:

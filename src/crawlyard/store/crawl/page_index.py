@@ -77,6 +77,10 @@ class IndexState(Struct, frozen=True, kw_only=True):
         """Return about how many pages the index does not have, at most."""
         return max(0, self.newest - self.high) + self.low if self.begun else self.newest
 
+    def is_others(self, turn: "Turn") -> bool:
+        """Return whether it is not the turn of who asks."""
+        return self.holder != turn.holder and turn.now < self.until <= turn.at_most
+
 
 class Turn(Struct, frozen=True, kw_only=True):
     """Who indexes a portion, and until when nobody else does."""
@@ -84,6 +88,14 @@ class Turn(Struct, frozen=True, kw_only=True):
     holder: str
     now: datetime
     until: datetime
+
+    @property
+    def at_most(self) -> datetime:
+        """Return when the turn of another ends at the latest.
+
+        One that ends later began before the clock was set back.
+        """
+        return self.until + (self.until - self.now)
 
 
 class _Document(Struct, frozen=True):
@@ -339,7 +351,11 @@ def _takes_turn(conn: Connection, state: IndexState, turn: Turn, **changed: obje
         marks.c.high == state.high,
         marks.c.swept.is_not_distinct_from(state.swept),
         marks.c.holder == state.holder,
-        or_(marks.c.holder == turn.holder, marks.c.until <= turn.now),
+        or_(
+            marks.c.holder == turn.holder,
+            marks.c.until <= turn.now,
+            marks.c.until > turn.at_most,
+        ),
     )
     given = {"holder": turn.holder, "until": turn.until} | changed
     return bool(conn.execute(update(marks).where(*same).values(given)).rowcount)
