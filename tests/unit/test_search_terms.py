@@ -1,5 +1,7 @@
 """Search terms: whatever is a part of a page, its terms say that it may be."""
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,6 @@ from crawlyard.core.crawl.search_terms import (
     MOST_LETTERS,
     Piece,
     head_of,
-    job_term,
     lowered,
     pieces_of,
     terms_of,
@@ -86,4 +87,10 @@ def test_a_page_with_too_many_terms_has_one_that_all_searches_read() -> None:
     many = " ".join(map(str, range(10**5, 10**5 + MOST_LETTERS // 6 + 1)))
     assert terms_of("", many) == {HUGE}
     assert HUGE not in terms_of("", "# #12 a#b")
-    assert job_term(12) not in terms_of("", "# #12 a#b")
+
+
+def test_the_terms_of_a_page_fit_into_a_mebibyte_though_they_overlap() -> None:
+    letters = Random(1)
+    for first, last in ((0x4E00, 0x9FFF), (0x20000, 0x2FFFF), (0x10330, 0x10340)):
+        many = "".join(chr(letters.randint(first, last)) for _ in range(190_000))
+        assert sum(len(term.encode()) for term in terms_of("", many)) < 1 << 20

@@ -11,7 +11,11 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 MOST_LETTERS = 200_000
-"""Letters of all terms of a page; one with more has the term `HUGE` alone."""
+"""Letters of all terms of a page; one with more has the term `HUGE` alone.
+
+Postgres, which does not check it, finds what lies within the first MiB of terms: a letter takes
+up to four bytes.
+"""
 
 HUGE = "#"
 """The term of a page with too many terms: each search has to read it."""
@@ -70,7 +74,8 @@ def terms_of(head: str, text: str) -> set[str]:
         odd = [word for word in words if len(word) > _SPAN or not word.isascii()]
         words.difference_update(odd)
         words.update(term for word in odd for part in _PART.findall(word) for term in _terms(part))
-    if len(text) > MOST_LETTERS and sum(map(len, words)) > MOST_LETTERS:
+    # spans and pairs overlap: each letter is in two terms at most
+    if 2 * (len(head) + len(text)) > MOST_LETTERS and sum(map(len, words)) > MOST_LETTERS:
         return {HUGE}
     return words
 

@@ -77,6 +77,10 @@ class IndexState(Struct, frozen=True, kw_only=True):
         """Return about how many pages the index does not have, at most."""
         return max(0, self.newest - self.high) + self.low if self.begun else self.newest
 
+    def is_others(self, turn: "Turn") -> bool:
+        """Return whether it is not the turn of who asks."""
+        return self.holder != turn.holder and turn.now < self.until <= turn.at_most
+
 
 class Turn(Struct, frozen=True, kw_only=True):
     """Who indexes a portion, and until when nobody else does."""
@@ -84,6 +88,14 @@ class Turn(Struct, frozen=True, kw_only=True):
     holder: str
     now: datetime
     until: datetime
+
+    @property
+    def at_most(self) -> datetime:
+        """Return when the turn of another ends at the latest.
+
+        One that ends later began before the clock was set back.
+        """
+        return self.until + (self.until - self.now)
 
 
 class _Document(Struct, frozen=True):
@@ -183,16 +195,38 @@ def unindex(conn: Connection, no: int, most: int) -> int:
         # its job was being purged when its turn came, for example. So the index itself is asked.
         asked = {"asked": f'"{job_term(no)}"', "after": last, "rows": rows}
         ids = list(conn.scalars(_OF_JOB, asked))
-        # the index has not kept what it has of a page: that is told again
-        found = list(map(_document, conn.execute(_TEXTS.where(pages.c.id.in_(ids))).all()))
-        driver_of(conn).executemany(
-            "INSERT INTO page_search (page_search, rowid, words) VALUES ('delete', ?, ?)",
-            [(document.page_id, document.words) for document in found],
-        )
+        _take_out(conn, pages.c.id.in_(ids))
     if ids:
         put_rows(conn, gone, [{"job_no": no, "page_id": ids[-1]}])
-        conn.execute(update(marks).where(~marks.c.loose).values(loose=True))
+        _loosen(conn)
     return len(ids)
+
+
+def unindex_some(conn: Connection, which: ColumnElement[bool]) -> None:
+    """Delete pages that are about to be deleted, of a job that stays, from the index."""
+    if is_postgres(conn):
+        # locked in the order of `_write`, so that none of them is added meanwhile
+        these = select(pages.c.id).where(which).order_by(pages.c.id).with_for_update()
+        conn.execute(_REMOVE, {"ids": conn.scalars(these).all()})
+    else:
+        state = _state(conn)
+        _take_out(conn, which & (pages.c.id > state.low) & (pages.c.id <= state.high))
+    _loosen(conn)
+
+
+def _take_out(conn: Connection, which: ColumnElement[bool]) -> None:
+    """Delete pages, which it has, from the index of SQLite."""
+    # the index has not kept what it has of a page: that is told again
+    found = list(map(_document, conn.execute(_TEXTS.where(which)).all()))
+    driver_of(conn).executemany(
+        "INSERT INTO page_search (page_search, rowid, words) VALUES ('delete', ?, ?)",
+        [(document.page_id, document.words) for document in found],
+    )
+
+
+def _loosen(conn: Connection) -> None:
+    """Note that pages have gone."""
+    conn.execute(update(marks).where(~marks.c.loose).values(loose=True))
 
 
 def unindexed(conn: Connection, no: int) -> None:
@@ -317,7 +351,11 @@ def _takes_turn(conn: Connection, state: IndexState, turn: Turn, **changed: obje
         marks.c.high == state.high,
         marks.c.swept.is_not_distinct_from(state.swept),
         marks.c.holder == state.holder,
-        or_(marks.c.holder == turn.holder, marks.c.until <= turn.now),
+        or_(
+            marks.c.holder == turn.holder,
+            marks.c.until <= turn.now,
+            marks.c.until > turn.at_most,
+        ),
     )
     given = {"holder": turn.holder, "until": turn.until} | changed
     return bool(conn.execute(update(marks).where(*same).values(given)).rowcount)
@@ -332,13 +370,15 @@ def _write(
     fresh: Collection[str],
 ) -> bool:
     # The jobs before the marks, as a purge locks them: a job that is being purged is deleted, and
-    # one that is not stays until this is committed.
+    # one that is not stays until this is committed; so do the pages, which a retry deletes.
     own = jobs.c.no.in_({document.job_no for document in found})
     there = select(jobs.c.no).where(own, PRESENT).order_by(jobs.c.no)
-    stay = set(conn.scalars(there.with_for_update(read=True, key_share=True)))
+    of_these = pages.c.job_no.in_(_kept(conn, there))
+    found_ids = pages.c.id.in_([document.page_id for document in found])
+    stay = set(_kept(conn, select(pages.c.id).where(found_ids, of_these).order_by(pages.c.id)))
     if not _takes_turn(conn, state, turn, low=after.low, high=after.high):
         return False
-    kept = [(document.page_id, document.words) for document in found if document.job_no in stay]
+    kept = [(document.page_id, document.words) for document in found if document.page_id in stay]
     if is_postgres(conn):
         ids, words = [id_ for id_, _ in kept], [words for _, words in kept]
         conn.execute(_ADD, {"ids": ids, "words": words})
@@ -347,6 +387,11 @@ def _write(
         driver_of(conn).executemany(added, kept)
     insert_new(conn, terms, [{"term": term} for term in sorted(fresh)])
     return True
+
+
+def _kept(conn: Connection, rows: Select[Any]) -> Sequence[int]:
+    """Return the keys of rows that nobody deletes until the transaction ends."""
+    return conn.scalars(rows.with_for_update(read=True, key_share=True)).all()
 
 
 def _sweep(conn: Connection, state: IndexState, turn: Turn) -> IndexState | None:
