@@ -43,6 +43,7 @@ from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMap
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ConvertedScheduleOut,
     ExpandedScheduleOut,
     ExpandedTickOut,
     ScheduleDeletionOut,
@@ -431,6 +432,9 @@ class _Schedules:
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
+    def convert(
+        self, content: str | None = None, **schedule: Unpack[ScheduleChanges]
+    ) -> ConvertedScheduleOut: ...
     def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
     def hours(
         self,
