@@ -232,6 +232,7 @@ class _Jobs:
         *,
         only: str | tuple[str, ...] = (),
         ignore_text: str = "",
+        sort: Literal["url", "-share"] = "url",
         limit: int = 50,
         cursor: str | None = None,
     ) -> DiffOut: ...
