@@ -43,6 +43,7 @@ from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMap
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ConvertedScheduleOut,
     ExpandedScheduleOut,
     ExpandedTickOut,
     ScheduleDeletionOut,
@@ -231,6 +232,7 @@ class _Jobs:
         *,
         only: str | tuple[str, ...] = (),
         ignore_text: str = "",
+        sort: Literal["url", "-share"] = "url",
         limit: int = 50,
         cursor: str | None = None,
     ) -> DiffOut: ...
@@ -431,6 +433,9 @@ class _Schedules:
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
+    def convert(
+        self, content: str | None = None, **schedule: Unpack[ScheduleChanges]
+    ) -> ConvertedScheduleOut: ...
     def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
     def hours(
         self,

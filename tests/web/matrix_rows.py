@@ -123,6 +123,7 @@ ROWS: tuple[Row, ...] = (
     # --- schedules
     _row("GET /schedules", signed_in(), "schedule"),
     _row("POST /schedules", makes(), body=_NIGHTLY),
+    _row("POST /schedules/convert", signed_in(), body=_NIGHTLY),
     _row("POST /schedules/preview", signed_in(), body={"when": "@daily"}),
     _row("GET /schedules/calendar", signed_in(), "schedule"),
     _row("GET /schedules/calendar/hours", signed_in()),

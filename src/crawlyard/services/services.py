@@ -202,6 +202,6 @@ class Services:
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property
-    def intake(self) -> "files.TemplateIntake":
-        """Return the reader of template files."""
-        return files.TemplateIntake()
+    def intake(self) -> "files.FileIntake":
+        """Return the reader of files of templates and schedules."""
+        return files.FileIntake()
