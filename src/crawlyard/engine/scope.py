@@ -83,7 +83,7 @@ class Boundary:
             case Scope.HOST:
                 return None if urls.host_of(url) in self._places else "scope: other host"
             case Scope.SUBDOMAINS:
-                inside = any(name in self._places for name in _parents(urls.hostname_of(url)))
+                inside = any(name in self._places for name in parents_of(urls.hostname_of(url)))
                 return None if inside else "scope: other host"
             case Scope.DOMAIN:
                 inside = _domain(urls.hostname_of(url)) in self._places
@@ -108,7 +108,7 @@ def _place(scope: Scope, url: str) -> str:
             return max(_folders(url), key=len)
 
 
-def _parents(name: str) -> Iterable[str]:
+def parents_of(name: str) -> Iterable[str]:
     """Yield *name* and its parent names; harmless for an IP address, as no host is named "0.1"."""
     yield name
     while "." in name:
@@ -141,6 +141,11 @@ def _domain(name: str) -> str:
     if ":" in name or name.rpartition(".")[2].isdigit():
         return name
     return _suffixes().privatesuffix(name) or name
+
+
+def is_public_suffix(name: str) -> bool:
+    """Return whether anybody can register names below *name*: com, co.uk, github.io."""
+    return bool(_suffixes().is_public(name))
 
 
 def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:

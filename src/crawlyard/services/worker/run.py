@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
@@ -26,6 +27,7 @@ from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.core.overview.measures import Measures
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.discovery import starts_of
+from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.robots.cache import RobotsCache
@@ -34,6 +36,7 @@ from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
+from crawlyard.services.worker.cookies import Sealer
 from crawlyard.services.worker.earlier import earlier_run
 from crawlyard.services.worker.job_log import JobLog
 from crawlyard.services.worker.lease_guard import LeaseGuard, SendPermit
@@ -75,6 +78,7 @@ class WorkerContext(Struct, frozen=True):
     progress: ProgressTracker
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
+    sealer: Sealer
     counters: Counters = field(default_factory=Counters)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
@@ -97,6 +101,7 @@ class RunState(Struct):
     milestone: int
     is_new: bool  # nothing was recorded before
     crawl: Crawl | None = None  # None until all it starts from has been read
+    jar: CookieJar = field(default_factory=CookieJar)
     stop: Stop = Stop(0)
 
     @property
@@ -262,6 +267,7 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
+            jar=state.jar,
             note=why if state.is_new else "",
         )
         if earlier is not None:
@@ -269,6 +275,10 @@ class JobRun:
             start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
             return start
+        if state.job.spec.cookies is not CookieMode.OFF:
+            sealer = self._context.sealer
+            state.jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            start = replace(start, jar=state.jar, note=told)
         known = await self._known()
         if Stop.LOST in state.stop:
             return None
@@ -341,6 +351,9 @@ class JobRun:
         """Record a batch of the crawl and follow the store's answer."""
         state, progress = self._state, self._context.progress
         batch = self._completed(log, batch)
+        if changes := state.jar.changes():
+            sealed = await self._patiently(lambda: self._context.sealer.sealed(changes))
+            batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
         if batch.pages and state.job.losses:
