@@ -14,6 +14,7 @@ from msgspec.structs import fields
 from crawlyard.core.overview.measures import Timing
 from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
+from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore
 from crawlyard.store.crawl.frontier import FrontierStore
@@ -69,6 +70,7 @@ class Store(Struct, frozen=True, kw_only=True):
     deliveries: DeliveryStore
     users: UserStore
     credentials: CredentialStore
+    site_sessions: SiteSessionStore
     views: ViewStore
     dismissals: DismissalStore
     operations: OperationStore

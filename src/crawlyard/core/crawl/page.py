@@ -118,6 +118,7 @@ class Page(Struct, frozen=True, kw_only=True):
     noindex: bool = False
     unchanged_since: datetime | None = None  # when its content was sent; None: in this run
     needs_scripts: bool = False  # its text is empty or partial without them
+    session: str = ""  # NAME@VERSION of the session with which it was fetched
     error: PageError | None = None
 
 

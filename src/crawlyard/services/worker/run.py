@@ -41,6 +41,7 @@ from crawlyard.services.worker.leased_moves import ungranted, yield_to
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.reporting import Counters
+from crawlyard.services.worker.site_login import NoSession, how_to_go_on, session_of
 from crawlyard.store.store import Store
 
 PATIENCE_S = 60.0
@@ -196,6 +197,8 @@ class JobRun:
             pages, end = self._state.answer.usage.pages, self._state.end
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
+        except NoSession as error:
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=str(error))
         except StoreFull as error:
             # there was no room for a page, but a row can often still be updated
             await self._move(Move.PAUSE, reason=StateReason.DISK_FULL, detail=str(error))
@@ -255,6 +258,7 @@ class JobRun:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
+        session = await self._patiently(lambda: session_of(self._store, self._clock, state.job))
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -262,6 +266,7 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
+            session=session,
             note=why if state.is_new else "",
         )
         if earlier is not None:
@@ -425,6 +430,11 @@ class JobRun:
         Return the claim of another shard of the job, ``None`` if there is none for this worker.
         """
         state = self._state
+        end = state.end
+        if end is not None and end.reason is StateReason.LOGGED_OUT and not state.stop:
+            detail = f"{end.detail}; {how_to_go_on(state.job.spec.session)}"
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
+            return None
         if self.lease.shard:
             return await self._leave()
         if Stop.ORDERED in state.stop:

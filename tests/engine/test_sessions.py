@@ -1,0 +1,65 @@
+"""Crawls that are logged in: what is sent where, and what becomes of a job that is logged out."""
+
+from pathlib import Path
+
+import pytest
+
+from crawlyard import LOCAL, State
+from crawlyard.core.access.site_session import LoginKind
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.errors import Invalid
+from crawlyard.services.access.site_sessions import SiteSessions
+from crawlyard.services.surface import Surface
+from crawlyard.yard import Yard
+from tests.engine.rig import a_spec, crawled, opened, outcome, run
+from tests.login_site import PASSWORD, TOKEN, USER, HeaderSite
+from tests.site import GraphSite, Serve
+
+
+def sessions(yard: Yard) -> SiteSessions:
+    return Surface(yard.services, LOCAL).sessions
+
+
+async def test_a_password_goes_to_its_origin_alone(site_server: Serve, tmp_path: Path) -> None:
+    other = await site_server(GraphSite({"/": []}))
+    site = await site_server(HeaderSite({"/": ["/a", f"{other.url}/"], "/a": ["/"]}))
+    async with opened(tmp_path) as yard:
+        made = await sessions(yard).login(
+            "shop", LoginKind.BASIC, url=site.url, user=USER, secret=PASSWORD
+        )
+        got = await crawled(yard, a_spec(f"{site.url}/", session="shop", scope="any"))
+    assert made.origins == (site.url,)
+    assert got.ok == {f"{site.url}/", f"{site.url}/a", f"{other.url}/"}
+    by_page = {page.final_url: page.session for page in got.pages}
+    assert by_page == {f"{site.url}/": "shop@1", f"{site.url}/a": "shop@1", f"{other.url}/": ""}
+    assert other.hits
+    assert not any("authorization" in hit.headers for hit in other.hits)
+
+
+async def test_a_job_without_its_session_waits_for_a_login(
+    site_server: Serve, tmp_path: Path
+) -> None:
+    site = await site_server(HeaderSite({"/": ["/a"], "/a": []}, value=f"Bearer {TOKEN}"))
+    async with opened(tmp_path) as yard:
+        with pytest.raises(Invalid, match="there is no shop"):
+            await yard.jobs.submit(LOCAL, a_spec(f"{site.url}/", session="shop"))
+        own = sessions(yard)
+        await own.login("shop", LoginKind.BEARER, url=site.url, secret="wrong")
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{site.url}/", session="shop"))
+        await run(yard, job.id)
+        paused = (await outcome(yard, job.id)).job
+        assert (paused.state, paused.state_reason) == (State.PAUSED, StateReason.LOGGED_OUT)
+        assert "answered 401; log in again (crawlyard sessions login shop)" in paused.detail
+        await own.delete("shop")
+        await yard.jobs.resume(LOCAL, job.id)
+        await run(yard, job.id)
+        gone = (await outcome(yard, job.id)).job
+        assert gone.state_reason is StateReason.LOGGED_OUT
+        assert "there is no session shop" in gone.detail
+        await own.login("shop", LoginKind.BEARER, url=site.url, secret=TOKEN)
+        await yard.jobs.resume(LOCAL, job.id)
+        await run(yard, job.id)
+        got = await outcome(yard, job.id)
+    assert got.job.state is State.COMPLETED
+    assert got.ok == {f"{site.url}/", f"{site.url}/a"}
+    assert not got.errors
