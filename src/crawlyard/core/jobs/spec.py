@@ -415,8 +415,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     logged_out: Annotated[
         tuple[str, ...],
         about(
-            "answers that show that the session is logged out: `status:401`, `redirect:GLOB`, "
-            "`selector:CSS`; `never`: none; empty: 401, and redirects to a login page",
+            "answers that show that the session is logged out: status:401, redirect:GLOB, "
+            "selector:CSS, or never; empty: 401 and redirects to a login page",
             label="Logged out if",
             help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
             panel=Panel.ACCESS,

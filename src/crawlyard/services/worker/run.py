@@ -432,7 +432,8 @@ class JobRun:
         state = self._state
         end = state.end
         if end is not None and end.reason is StateReason.LOGGED_OUT and not state.stop:
-            detail = f"{end.detail}; {how_to_go_on(state.job.spec.session)}"
+            name = state.job.spec.session
+            detail = f"session {name} is logged out: {end.detail}; {how_to_go_on(name)}"
             await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
             return None
         if self.lease.shard:
