@@ -7,12 +7,13 @@ import pytest
 from crawlyard import LOCAL, State
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid
 from crawlyard.services.access.site_sessions import SiteSessions
 from crawlyard.services.surface import Surface
 from crawlyard.yard import Yard
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
-from tests.login_site import PASSWORD, TOKEN, USER, HeaderSite
+from tests.login_site import PASSWORD, TOKEN, USER, HeaderSite, LoginSite
 from tests.site import GraphSite, Serve
 
 
@@ -63,3 +64,48 @@ async def test_a_job_without_its_session_waits_for_a_login(
     assert got.job.state is State.COMPLETED
     assert got.ok == {f"{site.url}/", f"{site.url}/a"}
     assert not got.errors
+
+
+async def test_a_form_is_filled_in_for_its_own_origin_alone(
+    site_server: Serve, tmp_path: Path
+) -> None:
+    async with opened(tmp_path) as yard:
+        own, site = sessions(yard), await site_server(LoginSite(3))
+        outside = await site_server(LeadingAway(site.url))
+
+        async def login(path: str, **more: str) -> str:
+            asked = {"user": USER, "secret": PASSWORD} | more
+            try:
+                await own.login("shop", LoginKind.FORM, url=path, allow_private=True, **asked)
+            except Invalid as refused:
+                return str(refused)
+            return ""
+
+        assert "another origin" in await login(f"{outside.url}/form")
+        assert "if the form is there, give that URL" in await login(f"{outside.url}/redirect")
+        assert "shows its login form again" in await login(f"{site.url}/login", secret="no")
+        assert "without a login form" in await login(f"{site.url}/public")
+        assert "selects no form" in await login(f"{site.url}/login", submit="#other")
+        assert not await own_names(yard)
+        assert [hit.path for hit in outside.hits] == ["/form", "/redirect"]
+        assert not await login(f"{site.url}/login")
+        assert await own_names(yard) == ["shop"]
+    posted = [hit for hit in site.hits if hit.method == "POST"]
+    assert len(posted) == 2
+
+
+async def own_names(yard: Yard) -> list[str]:
+    return [one.name for one in (await sessions(yard).list()).items]
+
+
+class LeadingAway:
+    """A page whose form is sent to another site, and one that leads to its login page."""
+
+    def __init__(self, to: str) -> None:
+        self.to = to
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/redirect":
+            return Answer(302, (("Location", f"{self.to}/login"),))
+        form = f'<form action="{self.to}/session" method=post><input type=password name=pw></form>'
+        return Answer(200, (("Content-Type", HTML),), form.encode())
