@@ -78,7 +78,7 @@ class LoginSite:
         self.sessions[session] = 0
         self.logins += 1
         cookie = ("Set-Cookie", f"sid={session}; Path=/; HttpOnly; SameSite=Lax")
-        return Answer(303, (("Location", "/"), cookie))
+        return Answer(303, (("Location", "/public"), cookie))
 
 
 class HeaderSite:

@@ -91,6 +91,14 @@ class Settings(BaseSettings):
         description="Connections to Postgres that a process has at most, beside the one of a "
         "worker's lock. `crawlyard work` has 3 unless this is set.",
     )
+    secret_key: str = Field(
+        default="",
+        pattern=r"^(.{32,})?$",
+        repr=False,
+        description="Seals the cookies that are kept in the store, the same for all processes: at "
+        "least 32 random characters, as `openssl rand -hex 32` prints; empty: a key that the "
+        "store keeps beside them.",
+    )
     redis_url: str = Field(
         default="",
         description="redis://… : live progress goes to all processes at once; empty: by the store.",

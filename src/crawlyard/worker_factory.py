@@ -17,6 +17,7 @@ from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
 from crawlyard.services.webhooks.delivery import Deliverer
 from crawlyard.services.worker.claiming import ClaimRules
+from crawlyard.services.worker.cookies import Sealer
 from crawlyard.services.worker.isolation import Isolation
 from crawlyard.services.worker.liveness import HostLocks, Liveness
 from crawlyard.services.worker.progress import ProgressTracker
@@ -120,6 +121,7 @@ class WorkerFactory:
             agent=settings.user_agent,
             fetcher=partial(HttpFetcher, ca_file=settings.ca_file, measured=measures.requests),
             measures=measures,
+            sealer=Sealer(store, settings.secret_key),
         )
 
     async def close(self) -> None:

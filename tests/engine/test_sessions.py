@@ -1,13 +1,16 @@
 """Crawls that are logged in: what is sent where, and what becomes of a job that is logged out."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, State
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.demo.site import HTML, Answer
+from crawlyard.engine.scope import LOGOUT_RULE
 from crawlyard.errors import Invalid
 from crawlyard.services.access.site_sessions import SiteSessions
 from crawlyard.services.surface import Surface
@@ -64,6 +67,70 @@ async def test_a_job_without_its_session_waits_for_a_login(
     assert got.job.state is State.COMPLETED
     assert got.ok == {f"{site.url}/", f"{site.url}/a"}
     assert not got.errors
+
+
+async def logged_in(yard: Yard, url: str) -> None:
+    await sessions(yard).login(
+        "shop", LoginKind.FORM, url=f"{url}/login", user=USER, secret=PASSWORD, allow_private=True
+    )
+
+
+@pytest.mark.parametrize("spread", [0, pytest.param(2, marks=pytest.mark.slow)])
+async def test_a_crawl_goes_on_after_each_login_and_has_every_page_once(
+    site_server: Serve, tmp_path: Path, spread: int
+) -> None:
+    other = await site_server(GraphSite({"/": []}))
+    shop = LoginSite(30, lasts=12, outside=f"{other.url}/")
+    site = await site_server(shop)
+    spec = a_spec(f"{site.url}/", session="shop", scope="any", spread=spread)
+    async with opened(tmp_path) as yard:
+        await logged_in(yard, site.url)
+        job = await yard.jobs.submit(LOCAL, spec)
+        for login in (2, 3):
+            await run(yard, job.id)
+            paused = (await outcome(yard, job.id)).job
+            assert (paused.state, paused.state_reason) == (State.PAUSED, StateReason.LOGGED_OUT)
+            assert "/login?next=" in paused.detail
+            await logged_in(yard, site.url)
+            assert shop.logins == login
+            await yard.jobs.resume(LOCAL, job.id)
+        await run(yard, job.id)
+        got = await outcome(yard, job.id)
+    assert got.job.state is State.COMPLETED
+    assert got.ok == {f"{site.url}{path}" for path in shop.paths} | {f"{other.url}/"}
+    assert not got.errors
+    assert set(got.stored.values()) == {1}
+    assert Counter(shop.whole) == Counter(shop.paths)
+    assert {page.session for page in got.pages} == {"shop@1", "shop@2", "shop@3", ""}
+    assert [page.final_url for page in got.pages if not page.session] == [f"{other.url}/"]
+    assert got.rules[f"{site.url}/logout"] == LOGOUT_RULE
+    assert not any(hit.path == "/logout" for hit in site.hits)
+    assert not any("cookie" in hit.headers for hit in other.hits)
+
+
+async def test_a_page_that_looks_logged_out_is_not_stored(
+    site_server: Serve, tmp_path: Path
+) -> None:
+    shop = LoginSite(3)
+    site = await site_server(shop)
+    spec = a_spec(f"{site.url}/", f"{site.url}/public", session="shop")
+    async with opened(tmp_path) as yard:
+        await logged_in(yard, site.url)
+        shop.sessions.clear()  # nobody is logged in from now on
+        rules = ("selector:p", "redirect:*/nowhere")
+        job = await yard.jobs.submit(LOCAL, replace(spec, logged_out=rules))
+        await run(yard, job.id)
+        paused = await outcome(yard, job.id)
+        assert paused.job.state_reason is StateReason.LOGGED_OUT
+        assert f"{site.url}/public has what 'p' selects" in paused.job.detail
+        assert f"{site.url}/public" not in paused.stored
+        fields = {"logged_out": ("never",)}
+        await yard.jobs.edit(LOCAL, job.id, fields)
+        await yard.jobs.resume(LOCAL, job.id)
+        await run(yard, job.id)
+        got = await outcome(yard, job.id)
+    assert got.job.state is State.COMPLETED
+    assert f"{site.url}/public" in got.ok
 
 
 async def test_a_form_is_filled_in_for_its_own_origin_alone(

@@ -40,6 +40,7 @@ from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import BLOCKED, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
+from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
@@ -79,6 +80,7 @@ class Start(Struct, frozen=True):
     whole: bool = False  # all are sent again, and only compared with those of the earlier run
     lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
     lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
+    jar: CookieJar = field(default_factory=CookieJar)  # of the job, up to its last checkpoint
     session: ActiveSession | None = None
     note: str = ""  # for the job's events
 
@@ -159,6 +161,7 @@ class Crawl:
             spend=self._draft.spend,
             may_send=start.may_send,
             recrawl=_recrawl(start, self._draft),
+            jar=start.jar,
             session=start.session,
         )
         if start.note:

@@ -18,7 +18,7 @@ from crawlyard.services.jobs.results import Results
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import credentials, instance_seal, sealing
+    from crawlyard.services.access import credentials, sealing
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
@@ -37,11 +37,10 @@ if TYPE_CHECKING:
     from crawlyard.services.templates import files
     from crawlyard.services.templates import manager as templates
     from crawlyard.services.webhooks.receivers import Resolve
-    from crawlyard.services.worker import indexer, janitor
+    from crawlyard.services.worker import cookies, indexer, janitor
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
-    instance_seal = lazily("crawlyard.services.access.instance_seal")
     disk = lazily("crawlyard.services.fleet.disk")
     overview = lazily("crawlyard.services.fleet.overview")
     status = lazily("crawlyard.services.fleet.status")
@@ -60,6 +59,7 @@ else:  # a command needs few of them
     ticker = lazily("crawlyard.services.schedules.ticker")
     files = lazily("crawlyard.services.templates.files")
     templates = lazily("crawlyard.services.templates.manager")
+    cookies = lazily("crawlyard.services.worker.cookies")
     indexer = lazily("crawlyard.services.worker.indexer")
     janitor = lazily("crawlyard.services.worker.janitor")
 
@@ -133,7 +133,7 @@ class Services:
 
     async def seal(self) -> "sealing.Seal":
         """Return what seals the secrets of sites."""
-        return await instance_seal.instance_seal(self.store, self.clock)
+        return await cookies.Sealer(self.store, self.settings.secret_key).seal()
 
     @cached_property
     def access(self) -> "credentials.Credentials":

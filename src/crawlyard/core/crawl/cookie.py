@@ -3,16 +3,38 @@
 import hashlib
 from collections.abc import Iterable
 from datetime import datetime
-from enum import StrEnum
+from enum import StrEnum, auto
+from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import Struct
+
+from crawlyard.core.fields import Panel, about
 
 MAX_PAIR = 4_096  # bytes of name and value
 MAX_ATTRIBUTE = 1_024  # bytes of a domain or a path
 MAX_OF_DOMAIN = 180  # cookies, as in browsers; RFC 6265 asks for 50 at least
 MAX_OF_JAR = 3_000  # cookies; the least that RFC 6265 asks for
 MAX_BYTES = 1 << 20  # names and values of a jar
+
+
+class CookieMode(StrEnum):
+    """What a crawl does with cookies that sites set."""
+
+    OFF = auto()  # forgets them
+    JOB = auto()  # keeps them for the job, and sends them back
+
+
+Cookies: TypeAlias = Annotated[
+    CookieMode,
+    about(
+        "what becomes of cookies that sites set",
+        label="Cookies",
+        words={"job": "Keep for this crawl", "off": "Ignore"},
+        help="job keeps what sites set, off does not.",
+        panel=Panel.ACCESS,
+    ),
+]
 
 
 class SameSite(StrEnum):

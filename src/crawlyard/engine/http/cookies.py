@@ -5,7 +5,7 @@ prefixes of names, Secure only from https, a longest life.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
@@ -41,8 +41,8 @@ class CookieJar:
     """Cookies of one job; an empty jar costs a request nothing."""
 
     def __init__(self) -> None:
-        self._all: dict[_Place, Cookie] = {}  # the one that was set last at the end
-        self._of: dict[str, dict[_Place, Cookie]] = {}  # likewise, by domain
+        self._all: dict[_Place, Cookie] = {}  # the one used last at the end
+        self._of: dict[str, dict[_Place, Cookie]] = {}  # by domain, the one set last at the end
         self._bytes = 0
         self._changed: dict[_Place, tuple[str, Cookie | None]] = {}
 
@@ -55,14 +55,24 @@ class CookieJar:
         jar._changed.clear()
         return jar
 
+    def renewed(self, login: Iterable[Cookie], at: datetime) -> "CookieJar":
+        """Return a jar with the cookies of a *login* made at *at*, and those of ours since then."""
+        own = (cookie for kept in self._of.values() for cookie in kept.values())
+        return CookieJar.of([*login, *(cookie for cookie in own if cookie.created >= at)])
+
     def __len__(self) -> int:
         return len(self._all)
 
-    def header(self, url: str, now: datetime) -> str:
-        """Return the Cookie header for a canonical *url*, "" if no cookie goes with it."""
+    def header(self, url: str, now: datetime, without: Collection[str] = ()) -> str:
+        """Return the Cookie header for a canonical *url*, "" if no cookie goes with it.
+
+        Cookies *without* which it is wanted are those of these names.
+        """
         if not self._all:
             return ""
-        found = self._matching(url, now)
+        found = [cookie for cookie in self._matching(url, now) if cookie.name not in without]
+        for cookie in found:  # at a cap, those go first that were used longest ago
+            self._all[cookie.place] = self._all.pop(cookie.place)
         # the order of section 5.4: some servers take the first of two cookies of one name
         found.sort(key=lambda cookie: (-len(cookie.path), cookie.created))
         return "; ".join(f"{cookie.name}={cookie.value}" for cookie in found)
@@ -137,7 +147,7 @@ class CookieJar:
         self._changed[place] = cookie.key, None
 
     def _make_room(self, domain: str, now: datetime) -> None:
-        """Drop what is over the caps: what has expired, then what was set longest ago."""
+        """Drop what is over the caps: what has expired, then what was used longest ago."""
         mine = self._of[domain]
         if len(mine) > MAX_OF_DOMAIN:
             self._drop(next((c for c in mine.values() if not _lives(c, now)), _first(mine)))

@@ -52,6 +52,7 @@ class Response(Struct, frozen=True):
     wire_bytes: int  # size of the body before decoding
     truncated: str  # why the body is incomplete; empty: it is complete
     elapsed_ms: int
+    cookies: str = ""  # the jar's, that went with the request
     _by_name: dict[str, list[str]] = field(default_factory=dict)  # index of the headers
 
     def __post_init__(self) -> None:

@@ -14,6 +14,14 @@ class NotOpened(Exception):
     """What is sealed cannot be opened: it was sealed with another key, or is damaged."""
 
 
+KEY_BYTES = 32
+
+
+def new_key() -> str:
+    """Return a new key for an instance, in hexadecimal."""
+    return secrets.token_hex(KEY_BYTES)
+
+
 class Seal:
     """Encrypts and authenticates with the *key* of an instance, a text of high entropy."""
 

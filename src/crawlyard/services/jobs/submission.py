@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor, Grant
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
@@ -372,8 +373,14 @@ class JobSubmitter:
 
     async def _check_session(self, draft: JobDraft) -> None:
         """Check that the owner of a draft has the session that it names."""
-        name = draft.asked.spec.session
-        if name and await self._store.site_sessions.named(draft.owner, name) is None:
+        spec = draft.asked.spec
+        name = spec.session
+        if not name:
+            return
+        session = await self._store.site_sessions.named(draft.owner, name)
+        if session is not None and session.cookies and spec.cookies is CookieMode.OFF:
+            raise Invalid("cookies", f"expected job, as session {name} has cookies")
+        if session is None:
             make = f"crawlyard sessions login {name}"
             raise Invalid(
                 "session", f"expected one of yours, and there is no {name}; make it: {make}"

@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
@@ -26,14 +27,17 @@ from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.core.overview.measures import Measures
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.discovery import starts_of
+from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession
 from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
+from crawlyard.services.worker.cookies import Sealer
 from crawlyard.services.worker.earlier import earlier_run
 from crawlyard.services.worker.job_log import JobLog
 from crawlyard.services.worker.lease_guard import LeaseGuard, SendPermit
@@ -76,6 +80,7 @@ class WorkerContext(Struct, frozen=True):
     progress: ProgressTracker
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
+    sealer: Sealer
     counters: Counters = field(default_factory=Counters)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
@@ -98,6 +103,7 @@ class RunState(Struct):
     milestone: int
     is_new: bool  # nothing was recorded before
     crawl: Crawl | None = None  # None until all it starts from has been read
+    jar: CookieJar = field(default_factory=CookieJar)
     stop: Stop = Stop(0)
 
     @property
@@ -258,7 +264,7 @@ class JobRun:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
-        session = await self._patiently(lambda: session_of(self._store, self._clock, state.job))
+        session = await self._patiently(self._session)
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -272,8 +278,17 @@ class JobRun:
         if earlier is not None:
             before = await self._patiently(earlier.lastmods)
             start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
+        if session is not None:
+            state.jar = CookieJar.of(session.state.cookies)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
-            return start
+            return replace(start, jar=state.jar)
+        if state.job.spec.cookies is not CookieMode.OFF:
+            sealer = self._context.sealer
+            jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            if session is not None:
+                jar = jar.renewed(session.state.cookies, session.made_at)
+            state.jar = jar
+            start = replace(start, jar=state.jar, note=told)
         known = await self._known()
         if Stop.LOST in state.stop:
             return None
@@ -290,6 +305,11 @@ class JobRun:
             externals=externals,
             lastmods=lastmods,
         )
+
+    async def _session(self) -> ActiveSession | None:
+        """Return the session that the job uses, ``None`` if it uses none."""
+        now, sealer = self._clock.now(), self._context.sealer
+        return await session_of(self._store, sealer, self._state.job, now)
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of the known URLs, renewing the lease meanwhile.
@@ -346,6 +366,9 @@ class JobRun:
         """Record a batch of the crawl and follow the store's answer."""
         state, progress = self._state, self._context.progress
         batch = self._completed(log, batch)
+        if changes := state.jar.changes():
+            sealed = await self._patiently(lambda: self._context.sealer.sealed(changes))
+            batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
         if batch.pages and state.job.losses:

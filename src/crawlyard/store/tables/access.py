@@ -82,6 +82,14 @@ site_sessions = Table(
 )
 
 
+instance_keys = Table(  # one row, if the settings have no key
+    "instance_keys",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("key", String(64), nullable=False),
+)
+
+
 def _used() -> tuple[Column[Any], ...]:
     """Return the columns of what an owner used on a day."""
     return (

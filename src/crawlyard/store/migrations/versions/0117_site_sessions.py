@@ -1,4 +1,4 @@
-"""Sessions at sites, and the session with which a page was fetched."""
+"""Sessions at sites."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -6,7 +6,7 @@ from alembic import op
 from crawlyard.store.tables.base import CleanText, Instant
 
 revision = "0117"
-down_revision = "0115"
+down_revision = "0116"
 branch_labels = None
 depends_on = None
 
@@ -32,4 +32,3 @@ def upgrade() -> None:
         sa.Column("created_at", Instant(), nullable=False),
         sa.UniqueConstraint("owner", "name"),
     )
-    op.add_column("pages", sa.Column("session", sa.Text(), nullable=False, server_default=""))
