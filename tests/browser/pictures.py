@@ -47,6 +47,7 @@ PAGES: Mapping[str, str] = {
     "events": "/events",
     "tokens": "/settings/tokens",
     "webhooks": "/settings/webhooks",
+    "sessions": "/settings/sessions",
     "limits": "/settings/limits",
     "users": "/settings/users",
     "signin": "/signin",
@@ -56,6 +57,15 @@ PHONE = ("overview", "jobs", "job", "page", "changes", "schedules", "schedule", 
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
 OPENED: dict[str, Any] = {"allow_private": True}
 FAST: dict[str, Any] = {"delay_s": 0, "per_host": 8, "concurrency": 8}
+_SESSIONS: Mapping[str, Mapping[str, str]] = {
+    "shop": {
+        "kind": "cookies",
+        "cookies": "shop.example.org\tFALSE\t/\tTRUE\t0\tsid\t1\n"
+        ".example.org\tTRUE\t/\tTRUE\t0\tcart\t2\n",
+    },
+    "wiki": {"kind": "basic", "url": "https://wiki.example.org/", "user": "mara", "secret": "-"},
+    "build-logs": {"kind": "bearer", "url": "https://ci.example.net/", "secret": "-"},
+}
 
 
 @asynccontextmanager
@@ -121,6 +131,8 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
         "POST", "/tokens", {"name": "nightly import", "scopes": ["jobs:write", "results:read"]}
     )
     changed = await _changed(stage)
+    for name, asked in _SESSIONS.items():
+        await ask("PUT", f"/sessions/{name}", asked)
     running = await stage.job(
         name="Price watch", urls=[url], tags=["prices"], limits={"pages": 2_000}, **SLOW, **OPENED
     )

@@ -20,6 +20,7 @@ from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
+    "session",
     *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
     *("follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
 )

@@ -45,6 +45,7 @@ from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession, LoggedOut
 from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import AskAgain, Tools, Visitor
 
@@ -80,6 +81,7 @@ class Start(Struct, frozen=True):
     lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
     lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
     jar: CookieJar = field(default_factory=CookieJar)  # of the job, up to its last checkpoint
+    session: ActiveSession | None = None
     note: str = ""  # for the job's events
 
 
@@ -160,6 +162,7 @@ class Crawl:
             may_send=start.may_send,
             recrawl=_recrawl(start, self._draft),
             jar=start.jar,
+            session=start.session,
         )
         if start.note:
             self._draft.note(start.note)
@@ -399,6 +402,11 @@ class Crawl:
             return
         except AskAgain:
             self._turns.push_first(target)
+            return
+        except LoggedOut as told:
+            self._turns.push(target)
+            if self._state.phase is Phase.OPEN:
+                self._finish(CrawlEnd(StateReason.LOGGED_OUT, str(told)))
             return
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)

@@ -33,6 +33,7 @@ from crawlyard.engine.http.fetch import (
 )
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.rules import token_of
+from crawlyard.engine.site_session import ActiveSession, LogoutWatch
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
 MAX_HOPS = 10
@@ -86,9 +87,11 @@ class Visitor:
         may_send: Allowed,
         recrawl: Recrawl | None = None,
         jar: CookieJar | None = None,
+        session: ActiveSession | None = None,
     ) -> None:
         self._recrawl = recrawl
         self._jar = CookieJar() if jar is None else jar
+        self._session = session
         self._fetcher = fetcher
         self._spend = spend  # told the wire size of each body
         self._may_send = may_send
@@ -105,6 +108,7 @@ class Visitor:
         self._spec = spec
         self._token = token_of(self._agent)
         self._wanted = wanted_by(spec)
+        self._watch = LogoutWatch(spec, self._session) if self._session is not None else None
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
@@ -177,6 +181,7 @@ class Visitor:
         Raises:
             NotSent: the host isn't ready yet; nothing has changed.
             AskAgain: it differs from the earlier run, which the next visit confirms.
+            LoggedOut: the session of the job is; nothing has changed.
         """
         again, prior, before = self._recrawl, None, None
         try:
@@ -191,6 +196,11 @@ class Visitor:
                 self._check_changes(before, outcome)
         finally:
             slot.give()
+        session, page = self._session, outcome.page
+        if session is not None and page is not None and session.covers(target.url):
+            sent = page.session or session.headers(target.url)
+            label = session.label if sent else ""
+            outcome = replace(outcome, page=replace(page, session=label))
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
             self._admitted.discard(target.fp)
@@ -217,6 +227,8 @@ class Visitor:
         if response.status in _TRANSIENT and (wait := self._wait(target)) is not None:
             return self._try_again(target, wait)
         gate.answered(target.host)
+        if self._watch is not None and target.via is not Via.EXTERNAL:
+            self._watch.check(target.url, response)
         if response.status in _REDIRECTS:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
@@ -270,6 +282,8 @@ class Visitor:
             self._follow_again(target, prior)
             return unchanged(target, prior, response, now)
         answer, extracted = await self._extracted(target, response)
+        if self._watch is not None and extracted is not None:
+            self._watch.check_page(target.url, extracted.logged_out)
         if extracted is not None and response.status < 400:
             self._follow(target, extracted)
         return record.answered(target, answer, extracted, self._spec, now)
@@ -423,7 +437,12 @@ class Visitor:
 
     def _headers_for(self, url: str) -> Mapping[str, str]:
         trusted = spelled_origin_of(url) in self._trusted
-        return self._secret_headers if trusted else self._headers
+        headers = self._secret_headers if trusted else self._headers
+        own = self._session.headers(url) if self._session is not None else _NO_HEADERS
+        if not own:
+            return headers
+        left = {n: value for n, value in headers.items() if n.lower() != "authorization"}
+        return {**left, **own}
 
 
 def _with_cookies(headers: Mapping[str, str], cookies: str) -> Mapping[str, str]:

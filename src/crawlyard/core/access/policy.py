@@ -35,7 +35,7 @@ RETENTIONS = (
 
 _GRANTS = tuple(grant.value for grant in Grant)
 
-_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "webhooks"})
+_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "webhooks"})
 """Fields of a spec that describe one job, and so can't have a default for all jobs."""
 
 _LARGEST = 10**15

@@ -117,7 +117,7 @@ class Page(Struct, frozen=True, kw_only=True):
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
     unchanged_since: datetime | None = None  # when its content was sent; None: in this run
-    session: str = ""  # whose cookies went with its request: "job"; empty: there were none
+    session: str = ""  # whose credentials went with it: NAME@VERSION, or "job"; empty: nobody's
     needs_scripts: bool = False  # its text is empty or partial without them
     error: PageError | None = None
 

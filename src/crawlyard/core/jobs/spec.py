@@ -402,6 +402,30 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     cookies: Cookies = CookieMode.JOB
+    session: Annotated[
+        str,
+        about(
+            "name of a session of yours, with whose credentials the site is crawled",
+            help="Crawl with this session of yours.",
+            panel=Panel.ACCESS,
+            metavar="NAME",
+            longest=64,
+        ),
+    ] = ""
+    logged_out: Annotated[
+        tuple[str, ...],
+        about(
+            "answers that show that the session is logged out: status:401, redirect:GLOB, "
+            "selector:CSS, or never; empty: 401 and redirects to a login page",
+            label="Logged out if",
+            help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
+            panel=Panel.ACCESS,
+            metavar="RULE",
+            of="rules",
+            editable=True,
+            longest=MAX_IGNORED,
+        ),
+    ] = ()
     allow_addresses: Annotated[
         tuple[str, ...],
         about(

@@ -44,11 +44,12 @@ class HttpFetcher:
         go: Go = at_once,
         *,
         head: bool = False,
+        body: bytes | None = None,
     ) -> Response:
-        """Send one GET or HEAD for a canonical *url*; return the response. See `Fetcher`."""
+        """Send one request for a canonical *url*; return the response. See `Fetcher`."""
         started = self._clock.monotonic()
         try:
-            request = request_of(url, headers, method="HEAD" if head else "GET")
+            request = request_of(url, headers, body, method="HEAD" if head else "GET")
             parser = ResponseParser(max_body, decodes=not head, head=head)
             incoming, waited_s = await self._asked(url, request, parser, go)
         except (OSError, RuntimeError, ValueError) as error:

@@ -126,10 +126,11 @@ class Fetcher(Protocol):
         go: Go = at_once,
         *,
         head: bool = False,
+        body: bytes | None = None,
     ) -> Response:
         """Send one GET (or HEAD) for a canonical *url* when *go* returns; return the response.
 
-        Exceptions of *go* are propagated, and nothing is sent.
+        With a *body* it is a POST. Exceptions of *go* are propagated, and nothing is sent.
 
         Raises:
             FetchFailed: there was no response, or no usable one.

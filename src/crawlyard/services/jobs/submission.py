@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor, Grant
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
@@ -322,6 +323,7 @@ class JobSubmitter:
         """
         draft = await drafted(self._policy, actor, asked)
         await self._check_since(draft)
+        await self._check_session(draft)
         await self._policy.check_granted(draft.needs, draft.doubt)
         within = await self._policy.clamped(draft.owner, draft.asked.spec)
         job, event = draft.made(within, self._clock.now())
@@ -340,6 +342,7 @@ class JobSubmitter:
         draft = await drafted(self._policy, actor, asked, by=by, like=like)
         if like is None:  # the job that a retry is based on may be deleted by now
             await self._check_since(draft)
+        await self._check_session(draft)
         if asked.spec.webhooks:  # check the grants first: a refused job causes no DNS lookups
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
@@ -367,6 +370,21 @@ class JobSubmitter:
             before = None
         if before is None or before.owner != draft.owner:
             raise Invalid("since", f"expected a job of your own, and there is no job {since}")
+
+    async def _check_session(self, draft: JobDraft) -> None:
+        """Check that the owner of a draft has the session that it names."""
+        spec = draft.asked.spec
+        name = spec.session
+        if not name:
+            return
+        session = await self._store.site_sessions.named(draft.owner, name)
+        if session is not None and session.cookies and spec.cookies is CookieMode.OFF:
+            raise Invalid("cookies", f"expected job, as session {name} has cookies")
+        if session is None:
+            make = f"crawlyard sessions login {name}"
+            raise Invalid(
+                "session", f"expected one of yours, and there is no {name}; make it: {make}"
+            )
 
     async def check_receivers(self, spec: JobSpec) -> None:
         """Resolve the hosts of the webhooks of *spec*, and check that their addresses are allowed.

@@ -32,6 +32,7 @@ from crawlyard.engine.http.fetch import MakeFetcher
 from crawlyard.engine.http.guard import spec_guard
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession
 from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
@@ -44,6 +45,7 @@ from crawlyard.services.worker.leased_moves import ungranted, yield_to
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.reporting import Counters
+from crawlyard.services.worker.site_login import NoSession, how_to_go_on, session_of
 from crawlyard.store.store import Store
 
 PATIENCE_S = 60.0
@@ -201,6 +203,8 @@ class JobRun:
             pages, end = self._state.answer.usage.pages, self._state.end
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
+        except NoSession as error:
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=str(error))
         except StoreFull as error:
             # there was no room for a page, but a row can often still be updated
             await self._move(Move.PAUSE, reason=StateReason.DISK_FULL, detail=str(error))
@@ -260,6 +264,7 @@ class JobRun:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
+        session = await self._patiently(self._session)
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -267,17 +272,22 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
-            jar=state.jar,
+            session=session,
             note=why if state.is_new else "",
         )
         if earlier is not None:
             before = await self._patiently(earlier.lastmods)
             start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
+        if session is not None:
+            state.jar = CookieJar.of(session.state.cookies)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
-            return start
+            return replace(start, jar=state.jar)
         if state.job.spec.cookies is not CookieMode.OFF:
             sealer = self._context.sealer
-            state.jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            if session is not None:
+                jar = jar.renewed(session.state.cookies, session.made_at)
+            state.jar = jar
             start = replace(start, jar=state.jar, note=told)
         known = await self._known()
         if Stop.LOST in state.stop:
@@ -295,6 +305,11 @@ class JobRun:
             externals=externals,
             lastmods=lastmods,
         )
+
+    async def _session(self) -> ActiveSession | None:
+        """Return the session that the job uses, ``None`` if it uses none."""
+        now, sealer = self._clock.now(), self._context.sealer
+        return await session_of(self._store, sealer, self._state.job, now)
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of the known URLs, renewing the lease meanwhile.
@@ -438,6 +453,12 @@ class JobRun:
         Return the claim of another shard of the job, ``None`` if there is none for this worker.
         """
         state = self._state
+        end = state.end
+        if end is not None and end.reason is StateReason.LOGGED_OUT and not state.stop:
+            name = state.job.spec.session
+            detail = f"session {name} is logged out: {end.detail}; {how_to_go_on(name)}"
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
+            return None
         if self.lease.shard:
             return await self._leave()
         if Stop.ORDERED in state.stop:
