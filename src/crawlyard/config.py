@@ -150,6 +150,11 @@ class Settings(BaseSettings):
         description="PEM file of certificate authorities that crawls, webhooks and the client of "
         "the command line trust in addition to the system's.",
     )
+    allow_proxies: Words = Field(
+        default=(),
+        description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
+        ":PORT or not, with commas between.",
+    )
     paused_ttl_days: Days = Field(
         default=7.0,
         ge=0.0,

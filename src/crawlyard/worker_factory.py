@@ -12,6 +12,7 @@ from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
@@ -120,6 +121,7 @@ class WorkerFactory:
             progress=self._progress,
             agent=settings.user_agent,
             fetcher=partial(HttpFetcher, ca_file=settings.ca_file, measured=measures.requests),
+            proxy_guard=proxy_guard(settings.allow_proxies),
             measures=measures,
             sealer=Sealer(store, settings.secret_key),
         )

@@ -36,6 +36,7 @@ SOME: dict[str, object] = {
     "retention_s": 1.0,
     "limits_duration_s": Ceiling(1.0),
     "webhooks": ["https://example.com/hook"],
+    "proxies": ["socks5://198.41.0.4:1080"],
     **{
         name: ["x"]
         for name in ("include", "exclude", "sitemaps", "allow_addresses", "tags", "worker_tags")

@@ -10,6 +10,7 @@ from crawlyard.config import Settings
 from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.http.dns import addresses_of
+from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.fleet.events import Events
@@ -85,7 +86,9 @@ class Services:
         self._dispatcher = dispatcher
         self.worker_context = worker_context
         self.policy = Policy(store)
-        self.jobs = JobManager(store, dispatcher, clock, self.policy)
+        self.jobs = JobManager(
+            store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
+        )
         self.results = Results(store)
         self.events = Events(store.events, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks

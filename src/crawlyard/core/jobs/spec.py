@@ -7,6 +7,7 @@ from typing import Annotated
 from msgspec import Struct
 
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
+from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
@@ -426,6 +427,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             longest=MAX_IGNORED,
         ),
     ] = ()
+    proxies: ProxyURLs = ()
     allow_addresses: Annotated[
         tuple[str, ...],
         about(

@@ -29,7 +29,8 @@ from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.discovery import starts_of
 from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
-from crawlyard.engine.http.guard import spec_guard
+from crawlyard.engine.http.guard import Guard, spec_guard
+from crawlyard.engine.http.proxy import Proxies
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.site_session import ActiveSession
@@ -81,6 +82,7 @@ class WorkerContext(Struct, frozen=True):
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
     sealer: Sealer
+    proxy_guard: Guard = field(default_factory=Guard)  # judges addresses of proxies
     counters: Counters = field(default_factory=Counters)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
@@ -102,6 +104,7 @@ class RunState(Struct):
     guard: LeaseGuard
     milestone: int
     is_new: bool  # nothing was recorded before
+    proxies: Proxies | None = None  # None: requests are sent directly
     crawl: Crawl | None = None  # None until all it starts from has been read
     jar: CookieJar = field(default_factory=CookieJar)
     stop: Stop = Stop(0)
@@ -156,7 +159,8 @@ class JobRun:
 
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
-        return self._state.guard.good()
+        state = self._state
+        return state.guard.good() and (state.proxies is None or state.proxies.ready)
 
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
@@ -237,7 +241,9 @@ class JobRun:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""
         state, context = self._state, self._context
         spec = state.job.spec
-        fetcher = context.fetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), self._clock)
+        proxies = state.proxies = Proxies.of(spec, context.proxy_guard, self._clock)
+        timeout = timedelta(seconds=spec.timeout_s)
+        fetcher = context.fetcher(spec_guard(spec), timeout, self._clock, proxies=proxies)
         try:
             start = await self._start()
             if start is None:
@@ -391,6 +397,9 @@ class JobRun:
     def _completed(self, log: JobLog, batch: Batch) -> Batch:
         """Return a batch with its pace, its events and what it adds to the job's log."""
         state, now = self._state, self._clock.now()
+        if state.proxies is not None:
+            told = state.proxies.notes(last=batch.last)
+            batch = replace(batch, notes=(*batch.notes, *({"note": note} for note in told)))
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)
