@@ -35,7 +35,7 @@ export function lock(root = document) {
  */
 export function toast(text, { bad = false, undo } = {}) {
   const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("x"));
-  const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, undo).then(() => el.remove()) }, "Undo");
+  const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, () => undo().then(() => el.remove())) }, "Undo");
   const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), back, close);
   $("#toasts").append(el);
   const held = () => el.matches(":hover, :focus-within");
