@@ -103,15 +103,15 @@ export function bar(table, which, count) {
   /** Show an operation while it runs, also past a restart of the server. */
   async function follow(operation) {
     if (followed === operation.id) return;
-    const [box, path] = [$("#operation"), `/operations/${operation.id}`];
+    const box = $("#operation");
     followed = operation.id;
-    $("button", box).onclick = ({ target }) => act(target, () => post(`${path}/cancel`));
+    $("button", box).onclick = ({ target }) => act(target, () => post(`/operations/${operation.id}/cancel`));
     while (operation.state === "running") {
       fill(box, operation);
       draw($(".pb", box), { ...operation, way: operation.done / operation.total, found: operation.total });
       box.hidden = false;
       await new Promise((resolve) => setTimeout(resolve, 500));
-      operation = await get(path).catch((error) => (error.status && error.status < 500 ? { error } : operation));
+      operation = await get(`/operations/${operation.id}`).catch((error) => (error.status && error.status < 500 ? { error } : operation));
     }
     box.hidden = true;
     followed = "";
