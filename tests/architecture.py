@@ -62,6 +62,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "brotli": ("engine.http.decode",),
     "can_ada": ("engine.urls",),
     "cronsim": ("core.schedules.timetable",),
+    "cryptography": ("services.access.sealing",),
     "h11": ("web.server",),  # of uvicorn's connections
     "httptools": ("engine.http.response_parser",),
     "httpx": ("api",),

@@ -91,6 +91,14 @@ class Settings(BaseSettings):
         description="Connections to Postgres that a process has at most, beside the one of a "
         "worker's lock. `crawlyard work` has 3 unless this is set.",
     )
+    secret_key: str = Field(
+        default="",
+        pattern=r"^(.{32,})?$",
+        repr=False,
+        description="Seals the cookies that are kept in the store, the same for all processes: at "
+        "least 32 random characters, as `openssl rand -hex 32` prints; empty: a key that the "
+        "store keeps beside them.",
+    )
     redis_url: str = Field(
         default="",
         description="redis://… : live progress goes to all processes at once; empty: by the store.",
@@ -141,6 +149,11 @@ class Settings(BaseSettings):
         default=None,
         description="PEM file of certificate authorities that crawls, webhooks and the client of "
         "the command line trust in addition to the system's.",
+    )
+    allow_proxies: Words = Field(
+        default=(),
+        description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
+        ":PORT or not, with commas between.",
     )
     paused_ttl_days: Days = Field(
         default=7.0,

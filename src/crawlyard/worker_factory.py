@@ -12,11 +12,13 @@ from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
 from crawlyard.services.webhooks.delivery import Deliverer
 from crawlyard.services.worker.claiming import ClaimRules
+from crawlyard.services.worker.cookies import Sealer
 from crawlyard.services.worker.isolation import Isolation
 from crawlyard.services.worker.liveness import HostLocks, Liveness
 from crawlyard.services.worker.progress import ProgressTracker
@@ -119,7 +121,9 @@ class WorkerFactory:
             progress=self._progress,
             agent=settings.user_agent,
             fetcher=partial(HttpFetcher, ca_file=settings.ca_file, measured=measures.requests),
+            proxy_guard=proxy_guard(settings.allow_proxies),
             measures=measures,
+            sealer=Sealer(store, settings.secret_key),
         )
 
     async def close(self) -> None:

@@ -23,6 +23,7 @@ from crawlyard import LOCAL, State
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.demo.hits import Hit, read_log
 from crawlyard.demo.server import SiteServer
+from tests.cookie_sites import SessionSite
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.noisy_site import a_noisy_site
 from tests.site import served_elsewhere
@@ -220,3 +221,39 @@ async def test_a_kill_between_a_page_and_its_confirmation_loses_nothing(
     assert asked.total() > 2 * pages  # the kills did hit something
     counts = changes.comparison.counts
     assert (counts[ChangeKind.NOISE], counts[ChangeKind.CHANGED]) == (pages, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)],
+    indirect=True,
+)
+@pytest.mark.timeout(900)
+async def test_a_crawl_keeps_its_session_with_a_site_over_kills(
+    database_url: str, tmp_path: Path
+) -> None:
+    site, pages, times = SessionSite(300), 300, 3
+    async with (
+        SiteServer(site, latency_s=0.03) as server,
+        opened(tmp_path, database_url=database_url) as yard,
+    ):
+        spec = a_spec(f"{server.url}/0", concurrency=3, per_host=3)
+        job = await yard.jobs.submit(LOCAL, spec)
+        for _ in range(times):
+            before = (await outcome(yard, job.id)).usage.pages
+            process = await a_worker(tmp_path / "data", database_url)
+            while (await outcome(yard, job.id)).usage.pages == before:
+                assert process.returncode is None, "the crawl was over before all kills were made"
+                await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        survivor = await a_worker(tmp_path / "data", database_url)
+        await survivor.wait()
+        found = await outcome(yard, job.id)
+
+    assert found.job.state is State.COMPLETED
+    assert len(found.ok) == pages
+    [requests] = site.sessions[server.authority].values()
+    assert requests > pages  # the kills did hit something
+    assert Counter(page.session for page in found.pages) == {"": 1, "job": pages - 1}

@@ -76,6 +76,24 @@ class TestWhatIsWritten:
         assert found == [1, 9]
         assert await store.pages.lastmods(new_id()) == {}
 
+    async def test_cookies_are_replaced_by_key_until_they_end(self, store: Store) -> None:
+        claim, other = await claimed(store), await claimed(store)
+        answer = await recorded(store, claim.lease, Batch(cookies={"a": b"1", "b": b"2"}))
+        await recorded(store, other.lease, Batch(cookies={"a": b"9"}))
+
+        changed = Batch(cookies={"a": b"3", "b": b"", "c": b"4", "never": b""})
+        await recorded(store, answer.lease, changed)
+        # its answer was lost, or it comes from an attempt that is over
+        await recorded(store, claim.lease, Batch(cookies={"a": b"1"}))
+
+        assert sorted(await store.cookies.of_job(claim.job.id)) == [b"3", b"4"]
+        assert await store.cookies.of_job(other.job.id) == [b"9"]
+        assert await store.cookies.of_job(new_id()) == []
+
+    async def test_the_key_of_the_instance_is_kept_once(self, store: Store) -> None:
+        assert await store.keys.kept("first") == "first"
+        assert await store.keys.kept("second") == "first"
+
     async def test_two_jobs_may_know_the_same_target(self, store: Store) -> None:
         one, two = await claimed(store), await claimed(store)
 

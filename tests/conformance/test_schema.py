@@ -173,6 +173,7 @@ SINCE_THE_FIRST = {
         "structured",
         "unchanged_since",
         "body_of",
+        "session",
     ),
     "jobs": ("based_on", "dealt"),
     "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
@@ -182,6 +183,8 @@ SINCE_THE_FIRST = {
 NEW = (
     *("run_changes", "changes", "lastmods", "new_events", "day_steps", "dismissals"),
     *("page_search", "page_search_marks", "page_search_terms", "page_search_gone"),
+    *("job_cookies", "instance_keys"),
+    "site_sessions",
 )
 """The tables that they have added."""
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -13,6 +14,7 @@ from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.dns import Look, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxy import Proxies
 from tests.engine.raw import RawServer
 
 CAP = 256 * 1024
@@ -23,7 +25,13 @@ class Make(Protocol):
     """What the fixture `make` gives: a fetcher, closed when the test ends."""
 
     def __call__(
-        self, *, guard: Guard = ..., timeout_s: float = ..., look: Look = ...
+        self,
+        *,
+        guard: Guard = ...,
+        timeout_s: float = ...,
+        look: Look = ...,
+        proxies: Proxies | None = ...,
+        ca_file: Path | None = ...,
     ) -> Fetcher: ...
 
 
@@ -38,9 +46,11 @@ async def make() -> AsyncIterator[Make]:
             guard: Guard = Guard(allow_private=True),  # noqa: B008 - it has no state
             timeout_s: float = 5.0,
             look: Look = look_up,
+            proxies: Proxies | None = None,
+            ca_file: Path | None = None,
         ) -> Fetcher:
-            timeout = timedelta(seconds=timeout_s)
-            fetcher = HttpFetcher(guard, timeout, SystemClock(), Resolver(64, look))
+            timeout, names = timedelta(seconds=timeout_s), Resolver(64, look)
+            fetcher = HttpFetcher(guard, timeout, SystemClock(), names, ca_file, proxies=proxies)
             stack.push_async_callback(fetcher.close)
             return fetcher
 

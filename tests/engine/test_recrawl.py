@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, Limits, Page, State, TextMode, Yard
 from crawlyard.core.access.user import Actor
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft
@@ -188,6 +189,7 @@ def _count_bodies(conn: Any) -> int:
         {"store_noindex": True},
         {"follow_nofollow": True},
         {"headers": (("Accept-Language", "de"),)},
+        {"cookies": CookieMode.OFF},
         {"user_agent": "Other/1.0"},
         {"max_body": 1_000_000},
     ],

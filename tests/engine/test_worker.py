@@ -22,7 +22,7 @@ from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker import worker as worker_module
 from crawlyard.services.worker.liveness import HostLocks, Liveness
-from crawlyard.services.worker.reclaim import LATE, LOOK_EVERY, Reclaimer
+from crawlyard.services.worker.reclaim import EXCUSED, LATE, LOOK_EVERY, Reclaimer
 from crawlyard.store.tables.hosts import host_seats
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, outcome, published, run
@@ -171,7 +171,7 @@ async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -
     rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     rescue.excuse()
 
-    assert await looks(rescue, clock) == [False] * 5 + [True]
+    assert await looks(rescue, clock) == [False] * (EXCUSED // LOOK_EVERY) + [True]
     assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
 
 
@@ -201,9 +201,9 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
 
 
 async def looks(rescue: Reclaimer, clock: FakeClock) -> list[bool]:
-    """Look for lost workers once a second, until some seconds after an excuse would be over."""
+    """Look for lost workers as a worker does, until some seconds after an excuse would be over."""
     found = [await rescue.take_back()]
-    while not found[-1] and len(found) < 10:
+    while not found[-1] and len(found) * LOOK_EVERY < 2 * EXCUSED:
         await clock.advance(LOOK_EVERY)
         found.append(await rescue.take_back())
     return found
@@ -218,7 +218,7 @@ async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(
 
     await clock.advance(LATE + LOOK_EVERY)  # the other could not renew it meanwhile, perhaps
 
-    assert await looks(rescue, clock) == [False] * 5 + [True]
+    assert await looks(rescue, clock) == [False] * (EXCUSED // LOOK_EVERY) + [True]
 
 
 class OfMany(Liveness):

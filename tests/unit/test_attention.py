@@ -325,6 +325,12 @@ class TestPausedJobs:
             ), (reason, ago)
             assert all(n.detail.endswith(": no room") for n in found), (reason, ago)
 
+    def test_one_that_is_logged_out_needs_a_login(self) -> None:
+        job = a_paused_job(StateReason.LOGGED_OUT, NOW, "log in again")
+        [told] = notices(paused=[job])
+        assert (told.kind, told.job_id) == (Trouble.LOGGED_OUT, job.id)
+        assert told.detail.endswith(": log in again")
+
     def test_one_that_goes_on_by_now_is_not(self) -> None:
         running = a_job(state=State.RUNNING, state_reason=StateReason.DISK_FULL)
         assert notices(paused=[running]) == ()

@@ -27,6 +27,8 @@ SOME: dict[str, object] = {
     "extract": [Pair("a", ".b")],
     "name": "x",
     "user_agent": "x",
+    "session": "x",
+    "logged_out": ["status:401"],
     "since": Ceiling("01900000-0000-7000-8000-000000000000"),
     "retry_first_s": 1.0,
     "delay_s": 1.0,
@@ -34,6 +36,7 @@ SOME: dict[str, object] = {
     "retention_s": 1.0,
     "limits_duration_s": Ceiling(1.0),
     "webhooks": ["https://example.com/hook"],
+    "proxies": ["socks5://198.41.0.4:1080"],
     **{
         name: ["x"]
         for name in ("include", "exclude", "sitemaps", "allow_addresses", "tags", "worker_tags")

@@ -20,8 +20,9 @@ from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
+    "session",
     *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
-    *("follow_nofollow", "headers", "user_agent", "max_body"),
+    *("follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 
@@ -86,6 +87,7 @@ def unchanged(target: Target, prior: Prior, response: Response, now: datetime) -
         _again(target, before),
         fetched_at=now,
         elapsed_ms=response.elapsed_ms,
+        session=record.session_of(response),
         etag=record.etag_of(response) or before.etag,
         last_modified=record.last_modified_of(response) or before.last_modified,
     )

@@ -40,10 +40,12 @@ from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import BLOCKED, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
+from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession, LoggedOut
 from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import AskAgain, Tools, Visitor
 
@@ -78,6 +80,8 @@ class Start(Struct, frozen=True):
     whole: bool = False  # all are sent again, and only compared with those of the earlier run
     lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
     lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
+    jar: CookieJar = field(default_factory=CookieJar)  # of the job, up to its last checkpoint
+    session: ActiveSession | None = None
     note: str = ""  # for the job's events
 
 
@@ -157,6 +161,8 @@ class Crawl:
             spend=self._draft.spend,
             may_send=start.may_send,
             recrawl=_recrawl(start, self._draft),
+            jar=start.jar,
+            session=start.session,
         )
         if start.note:
             self._draft.note(start.note)
@@ -396,6 +402,11 @@ class Crawl:
             return
         except AskAgain:
             self._turns.push_first(target)
+            return
+        except LoggedOut as told:
+            self._turns.push(target)
+            if self._state.phase is Phase.OPEN:
+                self._finish(CrawlEnd(StateReason.LOGGED_OUT, str(told)))
             return
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)

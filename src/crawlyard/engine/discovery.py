@@ -102,9 +102,14 @@ class Discovery:
         recent.difference_update(new)
         return new
 
-    def offer(self, url: str, source: Target, via: Via, *, hop: bool = False) -> str:
-        """Take a URL found at *source*; return "" if it will be fetched, else why it won't."""
-        fp = fingerprint(url)
+    def offer(
+        self, url: str, source: Target, via: Via, *, hop: bool = False, again: bool = False
+    ) -> str:
+        """Take a URL found at *source*; return "" if it will be fetched, else why it won't.
+
+        A URL that was fetched can be taken once more *again*, under a key of its own.
+        """
+        fp = fingerprint(f"{url}#again" if again else url)  # canonical URLs have no fragment
         if self._is_known(fp):
             return "known already"
         target = Target(

@@ -1,5 +1,6 @@
 """Crawl boundary: scope, include and exclude patterns, and depth."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from urllib.parse import quote
@@ -17,12 +18,23 @@ _PATTERN_MEMORY = 256 << 10  # bytes for one pattern; one that needs more is a m
 _TOGETHER_MEMORY = 64 << 20  # bytes for a whole list; far above what 1,000 globs take (4 MB)
 _SCHEMES = ("http://", "https://")
 
+_LOGOUT = re.compile(r"(?:(?<!b)(?<!ata)log|(?<!de)sign)[-_]?(?:out|off)(?![a-z])", re.IGNORECASE)
+"""What a URL that ends a session has in it: /logout, /users/sign_out, ?do=userLogOff.
+
+One too many is a page less, and one too few ends the session: so only known words, such as
+blog-off and design-out, are left out.
+"""
+
+LOGOUT_RULE = "exclude: it logs out of the session"
+
 
 class Boundary:
     """Set of URLs that *spec* allows, relative to the canonical URLs *seeds*.
 
     Seeds need not match `include`, since they may be the only way to the pages that it
-    names. `exclude` applies to every URL, seeds included.
+    names. `exclude` applies to every URL, seeds included. In a job with a session, URLs that
+    look like a logout are excluded, unless they are seeds or match an include pattern that
+    looks like one itself.
 
     Raises:
         Invalid: a pattern is malformed; the message quotes it and says why.
@@ -31,8 +43,11 @@ class Boundary:
     def __init__(self, spec: JobSpec, seeds: Iterable[str]) -> None:
         self._scope = spec.scope
         self._max_depth = spec.max_depth
-        self._include = _Patterns("include", spec.include)
-        self._exclude = _Patterns("exclude", spec.exclude)
+        self._include = Patterns("include", spec.include)
+        self._exclude = Patterns("exclude", spec.exclude)
+        self._keeps_session = bool(spec.session)
+        logouts = [pattern for pattern in spec.include if _LOGOUT.search(pattern)]
+        self._logouts = Patterns("include", logouts)
         self._seeds: set[str] = set()
         self._places: set[str] = set()  # hosts, names, domains or folders, depending on the scope
         for url in seeds:
@@ -73,8 +88,14 @@ class Boundary:
 
     def excluded(self, url: str) -> str | None:
         """Return the exclude rule that matches *url*, ``None`` if none does."""
-        pattern = self._exclude.first(urls.judged(url))
-        return None if pattern is None else f"exclude: {pattern}"
+        url = urls.judged(url)
+        pattern = self._exclude.first(url)
+        if pattern is not None:
+            return f"exclude: {pattern}"
+        logs_out = self._keeps_session and _LOGOUT.search(urls.path_of(url)) is not None
+        if logs_out and url not in self._seeds and not self._logouts.match(url):
+            return LOGOUT_RULE
+        return None
 
     def _outside(self, url: str) -> str | None:
         match self._scope:
@@ -83,7 +104,7 @@ class Boundary:
             case Scope.HOST:
                 return None if urls.host_of(url) in self._places else "scope: other host"
             case Scope.SUBDOMAINS:
-                inside = any(name in self._places for name in _parents(urls.hostname_of(url)))
+                inside = any(name in self._places for name in parents_of(urls.hostname_of(url)))
                 return None if inside else "scope: other host"
             case Scope.DOMAIN:
                 inside = _domain(urls.hostname_of(url)) in self._places
@@ -108,7 +129,7 @@ def _place(scope: Scope, url: str) -> str:
             return max(_folders(url), key=len)
 
 
-def _parents(name: str) -> Iterable[str]:
+def parents_of(name: str) -> Iterable[str]:
     """Yield *name* and its parent names; harmless for an IP address, as no host is named "0.1"."""
     yield name
     while "." in name:
@@ -143,6 +164,11 @@ def _domain(name: str) -> str:
     return _suffixes().privatesuffix(name) or name
 
 
+def is_public_suffix(name: str) -> bool:
+    """Return whether anybody can register names below *name*: com, co.uk, github.io."""
+    return bool(_suffixes().is_public(name))
+
+
 def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:
     """Return what tells whether a line of text matches one of *patterns*, ``None`` without any.
 
@@ -160,7 +186,7 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
 
 
-class _Patterns:
+class Patterns:
     """List of patterns matched in one pass, in time linear in the length of the URL."""
 
     def __init__(self, field: str, patterns: Sequence[str]) -> None:
@@ -180,6 +206,8 @@ class _Patterns:
 
     def match(self, url: str) -> bool:
         """Return whether any pattern matches *url*."""
+        if not self._patterns:
+            return False
         # bytes, because the wrapper counts the characters of a str around every match (2 µs)
         return self._any.search(url.encode()) is not None and (
             self._together or self.first(url) is not None

@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.link import LinkKind, followed
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.retry import RetryPolicy
@@ -22,6 +23,7 @@ from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, wanted_by
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
+from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import (
     ACCEPT_ENCODING,
     Fetcher,
@@ -31,6 +33,7 @@ from crawlyard.engine.http.fetch import (
 )
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.rules import token_of
+from crawlyard.engine.site_session import ActiveSession, LogoutWatch
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
 MAX_HOPS = 10
@@ -53,7 +56,7 @@ _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 class _Chain(Struct, frozen=True):
     """Redirects that led to a target."""
 
-    urls: tuple[str, ...] = ()
+    sent: Mapping[str, str] = _NO_HEADERS  # the cookies that each URL was asked with
     cookie: bool = False  # at least one of them set a cookie
 
 
@@ -83,8 +86,12 @@ class Visitor:
         spend: Callable[[int], None],
         may_send: Allowed,
         recrawl: Recrawl | None = None,
+        jar: CookieJar | None = None,
+        session: ActiveSession | None = None,
     ) -> None:
         self._recrawl = recrawl
+        self._jar = CookieJar() if jar is None else jar
+        self._session = session
         self._fetcher = fetcher
         self._spend = spend  # told the wire size of each body
         self._may_send = may_send
@@ -93,6 +100,7 @@ class Visitor:
         self._agent = agent
         self._chains: dict[int, _Chain] = {}  # by fingerprint of the waiting target at its end
         self._unconfirmed: dict[int, Outcome] = {}  # of targets that are asked again, by their fp
+        self._admitted: set[int] = set()  # fps of those asked again with the cookie that they set
         self.adopt(spec)
 
     def adopt(self, spec: JobSpec) -> None:
@@ -100,6 +108,7 @@ class Visitor:
         self._spec = spec
         self._token = token_of(self._agent)
         self._wanted = wanted_by(spec)
+        self._watch = LogoutWatch(spec, self._session) if self._session is not None else None
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
@@ -117,6 +126,8 @@ class Visitor:
         left = {name: value for name, value in base.items() if name.lower() not in own}
         self._headers = left | dict(own[name] for name in own if name in _PLAIN_HEADERS)
         self._secret_headers = left | dict(own.values())
+        given = own.get("cookie", ("", ""))[1].split(";")
+        self._own_cookies = frozenset(pair.partition("=")[0].strip() for pair in given)
 
     async def ask(
         self,
@@ -126,23 +137,30 @@ class Visitor:
         also: Mapping[str, str] = _NO_HEADERS,
         *,
         head: bool = False,
+        keeps: bool = False,
     ) -> Response:
         """Send one request when *go*, a method of its slot, returns; return the response.
 
-        *also* are headers for this request alone.
+        *also* are headers for this request alone. If it *keeps* cookies, those of the job go with
+        it, and the job takes those that the response sets.
 
         Raises:
             FetchFailed: there was no usable response.
         """
+        keeps = keeps and self._spec.cookies is CookieMode.JOB
+        cookies = self._cookies_for(url) if keeps and self._jar else ""
+        headers = {**self._headers_for(url), **also}
         response = await self._fetcher.fetch(
             url,
-            {**self._headers_for(url), **also},
+            _with_cookies(headers, cookies) if cookies else headers,
             max_body or self._spec.max_body,
             partial(go, self._may_send),
             head=head,
         )
         self._spend(response.wire_bytes)
-        return response
+        if keeps and (given := response.all_headers("set-cookie")):
+            self._jar.receive(url, given, self._tools.clock.now())
+        return replace(response, cookies=cookies) if cookies else response
 
     def may_spare(self, target: Target) -> bool:
         """Return whether *target* may need no request; `spared` tells."""
@@ -163,6 +181,7 @@ class Visitor:
         Raises:
             NotSent: the host isn't ready yet; nothing has changed.
             AskAgain: it differs from the earlier run, which the next visit confirms.
+            LoggedOut: the session of the job is; nothing has changed.
         """
         again, prior, before = self._recrawl, None, None
         try:
@@ -177,8 +196,14 @@ class Visitor:
                 self._check_changes(before, outcome)
         finally:
             slot.give()
+        session, page = self._session, outcome.page
+        if session is not None and page is not None and session.covers(target.url):
+            sent = page.session or session.headers(target.url)
+            label = session.label if sent else ""
+            outcome = replace(outcome, page=replace(page, session=label))
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
+            self._admitted.discard(target.fp)
             if again is not None:
                 again.done(prior, outcome)
         return outcome
@@ -190,7 +215,9 @@ class Visitor:
             cap = _CAPS.get(target.via)
             asked = self._recrawl.conditions(prior) if self._recrawl is not None else _NO_HEADERS
             prior = prior if asked else None
-            response = await self.ask(target.url, slot.go_soon, cap, asked, head=head)
+            response = await self.ask(
+                target.url, slot.go_soon, cap, asked, head=head, keeps=self._keeps(target)
+            )
         except FetchFailed as failure:
             return self._after_failure(target, failure)
         finally:
@@ -200,6 +227,8 @@ class Visitor:
         if response.status in _TRANSIENT and (wait := self._wait(target)) is not None:
             return self._try_again(target, wait)
         gate.answered(target.host)
+        if self._watch is not None and target.via is not Via.EXTERNAL:
+            self._watch.check(target.url, response)
         if response.status in _REDIRECTS:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
@@ -217,7 +246,7 @@ class Visitor:
         """Return the outcome of a target that is asked again; if that fails, it is the first."""
         first = self._unconfirmed[target.fp]
         try:
-            response = await self.ask(target.url, slot.go_soon)
+            response = await self.ask(target.url, slot.go_soon, keeps=True)
         except FetchFailed:
             response = None
         finally:
@@ -253,6 +282,8 @@ class Visitor:
             self._follow_again(target, prior)
             return unchanged(target, prior, response, now)
         answer, extracted = await self._extracted(target, response)
+        if self._watch is not None and extracted is not None:
+            self._watch.check_page(target.url, extracted.logged_out)
         if extracted is not None and response.status < 400:
             self._follow(target, extracted)
         return record.answered(target, answer, extracted, self._spec, now)
@@ -321,22 +352,25 @@ class Visitor:
         self._finds.lost_credentials(base.credentials)
         before = self._chains.get(target.fp, _Chain())
         cookie = before.cookie or bool(response.header("set-cookie"))
+        sent = {**before.sent, target.url: response.cookies}
+        again = url is not None and (url in sent or url == target.origin)
         problem = ""
         if url is None:
             problem = f"no usable Location: {json.dumps(locations)[:200]}"
-        elif url in {target.url, target.origin, *before.urls}:
-            problem = _loop(url, target, cookie=cookie)
+        elif again and not self._may_ask_again(url, target, sent):
+            problem = self._loop(url, target, cookie=cookie)
         elif target.hops >= MAX_HOPS:
             problem = f"more than {MAX_HOPS} redirects, from {target.origin or target.url}"
         if url is None or problem:
             kind = ErrorKind.BAD_REDIRECT
             return record.failed(target, kind, problem, now, status=response.status)
-        rule = self._finds.offer(url, target, target.via, hop=True)
+        rule = self._finds.offer(url, target, target.via, hop=True, again=again)
         if rule:  # the new URL won't be fetched, so the chain ends here
             return Outcome(target, TargetState.SKIPPED, rule=f"redirect to {url}: {rule}")
         if len(self._chains) >= MOST_CHAINS:
             del self._chains[next(iter(self._chains))]
-        self._chains[fingerprint(url)] = _Chain((*before.urls, target.url), cookie)
+        key = fingerprint(f"{url}#again" if again else url)
+        self._chains[key] = _Chain(sent, cookie)
         return Outcome(target, TargetState.REDIRECTED, rule=f"redirect to {url}")
 
     def _after_failure(self, target: Target, failure: FetchFailed) -> Outcome:
@@ -367,9 +401,54 @@ class Visitor:
         again = replace(target, tries=target.tries + 1, due_at=due)
         return Outcome(again, TargetState.WAITING)
 
+    def _may_ask_again(self, url: str, target: Target, sent: Mapping[str, str]) -> bool:
+        """Return whether a redirect back to *url* is none, as other cookies go with it now.
+
+        Raises:
+            AskAgain: it is the target itself, which is asked once more.
+        """
+        if not self._keeps(target) or self._cookies_for(url) == sent.get(url, ""):
+            return False
+        if url != target.url:
+            return True
+        if target.fp in self._admitted:
+            return False
+        self._admitted.add(target.fp)
+        raise AskAgain
+
+    def _loop(self, url: str, target: Target, *, cookie: bool) -> str:
+        back = f"redirect loop: it leads back to {'itself' if url == target.url else url}"
+        if not cookie:
+            return back
+        if self._keeps(target):
+            return f"{back}, also with the cookies that the site sets"
+        return f"{back}; the site sets a cookie, which is not kept"
+
+    def _keeps(self, target: Target) -> bool:
+        """Return whether cookies go with the request of a target, and are taken from its answer.
+
+        Links out of scope are only checked: cookies of so many hosts would fill the jar.
+        """
+        return self._spec.cookies is CookieMode.JOB and target.via is not Via.EXTERNAL
+
+    def _cookies_for(self, url: str) -> str:
+        own = self._own_cookies if spelled_origin_of(url) in self._trusted else ()
+        return self._jar.header(url, self._tools.clock.now(), own)
+
     def _headers_for(self, url: str) -> Mapping[str, str]:
         trusted = spelled_origin_of(url) in self._trusted
-        return self._secret_headers if trusted else self._headers
+        headers = self._secret_headers if trusted else self._headers
+        own = self._session.headers(url) if self._session is not None else _NO_HEADERS
+        if not own:
+            return headers
+        left = {n: value for n, value in headers.items() if n.lower() != "authorization"}
+        return {**left, **own}
+
+
+def _with_cookies(headers: Mapping[str, str], cookies: str) -> Mapping[str, str]:
+    """Return *headers* with *cookies* behind those of a Cookie header that the spec has."""
+    name = next((name for name in headers if name.lower() == "cookie"), "Cookie")
+    return {**headers, name: "; ".join(filter(None, (headers.get(name), cookies)))}
 
 
 def _is_refusal(response: Response) -> bool:
@@ -377,9 +456,3 @@ def _is_refusal(response: Response) -> bool:
     return response.status == 429 or (
         response.status == 503 and bool(response.header("retry-after"))
     )
-
-
-def _loop(url: str, target: Target, *, cookie: bool) -> str:
-    if cookie:
-        return "redirect loop: the site sets a cookie first, and Crawlyard keeps none"
-    return f"redirect loop: it leads back to {'itself' if url == target.url else url}"

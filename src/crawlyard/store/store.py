@@ -14,8 +14,11 @@ from msgspec.structs import fields
 from crawlyard.core.overview.measures import Timing
 from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
+from crawlyard.store.access.keys import KeyStore
+from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore
+from crawlyard.store.crawl.cookies import CookieStore
 from crawlyard.store.crawl.frontier import FrontierStore
 from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.crawl.page_index import PageIndexStore
@@ -54,6 +57,7 @@ class Store(Struct, frozen=True, kw_only=True):
     queue: QueueStore
     frontier: FrontierStore
     pages: PageStore
+    cookies: CookieStore
     archive: ArchiveStore
     page_index: PageIndexStore
     site_map: SiteMapStore
@@ -69,6 +73,8 @@ class Store(Struct, frozen=True, kw_only=True):
     deliveries: DeliveryStore
     users: UserStore
     credentials: CredentialStore
+    keys: KeyStore
+    site_sessions: SiteSessionStore
     views: ViewStore
     dismissals: DismissalStore
     operations: OperationStore

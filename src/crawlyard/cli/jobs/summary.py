@@ -26,8 +26,8 @@ def exit_code(job: JobOut) -> int:
         return 11
     if job.state == "completed" and job.state_reason == "limit_errors":
         return 12
-    # paused by somebody is what somebody wanted; paused by a full disk is not
-    return 0 if job.state_reason != "disk_full" else 1
+    # paused by somebody is what somebody wanted; paused by a full disk or a logout is not
+    return 0 if job.state_reason not in {"disk_full", "logged_out"} else 1
 
 
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:

@@ -40,6 +40,8 @@ class Permit(StrEnum):
     SCHEDULES_WRITE = "schedules:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    SESSIONS_READ = "sessions:read"
+    SESSIONS_WRITE = "sessions:write"
     WORKERS_READ = "workers:read"
     WORKERS_WRITE = "workers:write"
     ADMIN = "admin"

@@ -17,7 +17,7 @@ MOST_PAGES = 100_000
 
 _REDIRECT = "redirect to "  # how the rule of a redirected target begins
 _MOST_HOPS = 20  # more than any crawl follows
-_UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.INTERNAL})
+_UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.PROXY, ErrorKind.INTERNAL})
 """Failures that say nothing about the URL itself."""
 
 
@@ -149,8 +149,10 @@ class LinkCheck(Struct):
         chain = self._chains.get(url)
         if chain is None:
             found = {url: None}
-            while (after := self._redirects.get(next(reversed(found)))) is not None:
-                if after in found or len(found) > _MOST_HOPS:
+            # one that was a page when it was asked again, with a cookie, leads no further
+            while (last := next(reversed(found))) not in self.pages:
+                after = self._redirects.get(last)
+                if after is None or after in found or len(found) > _MOST_HOPS:
                     break
                 found[after] = None
             chain = self._chains[url] = tuple(found)

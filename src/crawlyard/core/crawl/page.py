@@ -44,6 +44,7 @@ class ErrorKind(StrEnum):
     DECODE = auto()  # a content coding that cannot be undone
     ROBOTS = auto()  # robots.txt could not be had
     BLOCKED_ADDRESS = auto()  # an address that may not be connected to
+    PROXY = auto()  # no proxy of the job connects
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
     INTERNAL = auto()  # an error of ours
 
@@ -55,6 +56,7 @@ UNREACHABLE = frozenset(
         ErrorKind.CONNECT,
         ErrorKind.TLS,
         ErrorKind.PROTOCOL,
+        ErrorKind.PROXY,
         ErrorKind.HTTP_5XX,
         ErrorKind.RATE_LIMITED,
         ErrorKind.ROBOTS,
@@ -117,6 +119,7 @@ class Page(Struct, frozen=True, kw_only=True):
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
     unchanged_since: datetime | None = None  # when its content was sent; None: in this run
+    session: str = ""  # whose credentials went with it: NAME@VERSION, or "job"; empty: nobody's
     needs_scripts: bool = False  # its text is empty or partial without them
     error: PageError | None = None
 

@@ -119,6 +119,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     log: tuple[LogLine, ...] = ()  # oldest first; numbered by the store
     course: Course | None = None  # replaces the stored one; None: unchanged
     lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # by host; replaces stored
+    cookies: Mapping[str, bytes] = field(default_factory=dict)  # by key, sealed; empty: ended
     last: bool = False  # no more batches follow: the lease may be released
 
     @property

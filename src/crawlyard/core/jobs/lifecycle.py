@@ -77,6 +77,7 @@ class StateReason(StrEnum):
     BY_SCHEDULE = auto()  # cancelled: the next run of its schedule takes its place
     PAUSED_TOO_LONG = auto()  # cancelled: it was paused for longer than the yard keeps it
     DISK_FULL = auto()  # paused: there is no room to store pages
+    LOGGED_OUT = auto()  # paused: its session is logged out, or there is none of that name
     NOT_GRANTED = auto()  # paused: the yard's settings do not grant any more what it asks for
     EXHAUSTED = auto()  # completed: every URL in scope was tried
     LIMIT_PAGES = auto()  # completed: the limit of this name was reached

@@ -1,13 +1,13 @@
 """Job spec: all options of one crawl."""
 
 import re
-from collections.abc import Iterable
 from enum import StrEnum, auto
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from crawlyard.core.crawl.cookie import CookieMode, Cookies
+from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
@@ -402,6 +402,32 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             of="texts",
         ),
     ] = ()
+    cookies: Cookies = CookieMode.JOB
+    session: Annotated[
+        str,
+        about(
+            "name of a session of yours, with whose credentials the site is crawled",
+            help="Crawl with this session of yours.",
+            panel=Panel.ACCESS,
+            metavar="NAME",
+            longest=64,
+        ),
+    ] = ""
+    logged_out: Annotated[
+        tuple[str, ...],
+        about(
+            "answers that show that the session is logged out: status:401, redirect:GLOB, "
+            "selector:CSS, or never; empty: 401 and redirects to a login page",
+            label="Logged out if",
+            help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
+            panel=Panel.ACCESS,
+            metavar="RULE",
+            of="rules",
+            editable=True,
+            longest=MAX_IGNORED,
+        ),
+    ] = ()
+    proxies: ProxyURLs = ()
     allow_addresses: Annotated[
         tuple[str, ...],
         about(
@@ -572,28 +598,3 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             raise Invalid("spread", said)
         if self.max_externals and self.spread:
             raise Invalid("max_externals", "expected 0 for a job that is spread")
-
-
-def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
-    found: dict[str, None] = {}
-    for url in urls:
-        plain = _PLAIN.match(url)
-        if plain is not None:  # matches nearly all URLs, in a tenth of the time
-            found[plain[1]] = None
-            continue
-        try:
-            parts = urlsplit(url.strip())
-            host, port = (parts.hostname or "").removesuffix("."), parts.port
-        except ValueError:
-            continue
-        found[host] = None
-        if port is not None and port != _PORTS.get(parts.scheme.lower()):
-            found[f"{host}:{port}"] = None
-    found.pop("", None)
-    return tuple(found)
-
-
-_PORTS = {"http": 80, "https": 443}
-
-_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # lower case, without a port

@@ -59,6 +59,7 @@ class Trouble(StrEnum):
     RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
     JOB_FAILED = auto()  # a job failed within the last day
     JOB_PAUSED = auto()  # a job was paused for want of room or of a grant, or long ago
+    LOGGED_OUT = auto()  # a job was paused since its session at a site is logged out
     HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
     WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
     WEBHOOK_FAILING = auto()  # the last messages to a webhook did not arrive
@@ -75,7 +76,7 @@ NEEDS: Mapping[Trouble, Permit] = {
 }
 """The permit needed to see a kind of notice, other than `Permit.JOBS_READ`."""
 
-SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED})
+SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED, StateReason.LOGGED_OUT})
 """Reasons for which the server pauses jobs itself."""
 
 
@@ -98,6 +99,7 @@ HELPS: Mapping[Trouble, str] = {
     Trouble.RUNS_FAILING: "POST /jobs/{job_id}/retry",
     Trouble.JOB_FAILED: "POST /jobs/{job_id}/retry",
     Trouble.JOB_PAUSED: "POST /jobs/{job_id}/resume",
+    Trouble.LOGGED_OUT: "POST /jobs/{job_id}/resume",
     Trouble.HOST_REFUSING: "PATCH /jobs/{job_id}",
     Trouble.WEBHOOK_OFF: "POST /webhooks/{webhook_id}/enable",
     Trouble.WEBHOOK_FAILING: "POST /webhooks/{webhook_id}/test",
@@ -484,14 +486,23 @@ def _of_end(trouble: Trouble, job: Job, detail: str) -> Notice:
 
 
 def _jobs_paused(facts: Facts) -> list[Notice]:
+    return _paused(facts, Trouble.JOB_PAUSED)
+
+
+def _logged_out(facts: Facts) -> list[Notice]:
+    return _paused(facts, Trouble.LOGGED_OUT)
+
+
+def _paused(facts: Facts, trouble: Trouble) -> list[Notice]:
     found: list[Notice] = []
     for job in facts.paused:
-        short = job.state_reason in SHORT_OF
-        if job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG):
+        short, out = job.state_reason in SHORT_OF, job.state_reason is StateReason.LOGGED_OUT
+        due = job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG)
+        if due and out is (trouble is Trouble.LOGGED_OUT):
             why = f": {job.detail}" if job.detail else ""
             found.append(
                 notice(
-                    Trouble.JOB_PAUSED,
+                    trouble,
                     f"it is paused ({job.state_reason}){why}",
                     SubjectKind.JOB,
                     job.id,
@@ -572,6 +583,7 @@ _FIND = {
     Trouble.RUNS_FAILING: _runs_failing,
     Trouble.JOB_FAILED: _jobs_failed,
     Trouble.JOB_PAUSED: _jobs_paused,
+    Trouble.LOGGED_OUT: _logged_out,
     Trouble.HOST_REFUSING: _hosts_refusing,
     Trouble.WEBHOOK_OFF: _webhooks_off,
     Trouble.WEBHOOK_FAILING: _webhooks_failing,

@@ -5,8 +5,10 @@ import json
 from datetime import datetime
 from typing import Any
 
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, PageError, Target, TargetState
 from crawlyard.core.jobs.spec import JobSpec, TextMode
+from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.engine.extract import content
 from crawlyard.engine.extract.page import Extracted
 from crawlyard.engine.http.fetch import Response
@@ -18,6 +20,8 @@ MOST_VALIDATOR = 1_000  # characters of an ETag
 
 _SAME = frozenset(Extracted.__struct_fields__) & frozenset(Page.__struct_fields__) - {"links"}
 """What a record has as it was extracted; of links it has the number."""
+
+_SETS_COOKIES = frozenset({"set-cookie", "set-cookie2"})
 
 _READS_PDF = installed("pypdf")
 
@@ -56,6 +60,11 @@ def etag_of(response: Response) -> str:
 def last_modified_of(response: Response) -> str:
     """Return the Last-Modified of a response, cut to 100 characters."""
     return response.header("last-modified")[:100]
+
+
+def session_of(response: Response) -> str:
+    """Return whose cookies went with the request of a response; empty: there were none."""
+    return CookieMode.JOB.value if response.cookies else ""
 
 
 def status_error(status: int) -> PageError | None:
@@ -101,6 +110,7 @@ def answered(
         last_modified=last_modified_of(response),
         links=len(found.links) + len(found.nofollow),
         truncated=response.truncated,
+        session=session_of(response),
         error=error,
         **copied,
     )
@@ -134,8 +144,17 @@ def _bodies(response: Response, found: Extracted, spec: JobSpec) -> dict[Body, b
         bodies[Body.TEXT] = found.text.encode("utf-8", "replace")
     if spec.keep_html and is_html(response):
         bodies[Body.HTML] = response.body
-        bodies[Body.HEADERS] = json.dumps(list(response.headers)).encode()
+        bodies[Body.HEADERS] = json.dumps(list(map(_shown, response.headers))).encode()
     return bodies
+
+
+def _shown(header: tuple[str, str]) -> tuple[str, str]:
+    """Return a header without the value of a cookie, which is a secret."""
+    name, value = header
+    if name.lower() not in _SETS_COOKIES:
+        return header
+    pair, semicolon, attributes = value.partition(";")
+    return name, f"{pair.partition('=')[0]}={HIDDEN}{semicolon}{attributes}"
 
 
 def _plain(response: Response, spec: JobSpec) -> Extracted:

@@ -9,12 +9,13 @@ from typing import TypeAlias
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.frontier import HostTurns
 from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.fetch import NotSent, Response
 from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.engine.urls import host_of
 
 _AFTER_DEFECT_S = 60.0
+_AFTER_REST_S = 1.0  # all proxies rest: the crawl itself waits for one of them
 
 Ask: TypeAlias = Callable[[str, Callable[[Allowed], Awaitable[None]], int], Awaitable[Response]]
 """See `Visitor.ask`."""
@@ -105,6 +106,8 @@ class Politeness:
             known = await self._rules.learn(origin)
             if isinstance(known, Closed) and (again_in_s := known.retry_in_s) is not None:
                 self._note(f"{known.detail}; asked again in {again_in_s:g} s")
+        except NotSent:
+            again_in_s = _AFTER_REST_S
         except Exception:  # noqa: BLE001 - one host must not end a crawl
             _log.exception("the robots.txt of %s could not be handled", origin)
             again_in_s = _AFTER_DEFECT_S

@@ -151,7 +151,7 @@ class Overview:
         tagged = await look.tagged(owner, now, self._most + 1)
         ended = await look.ended(owner, now - LATELY, self._most + 1, MOST_FAILURES)
         cut = (
-            self._cut(paused, {Trouble.JOB_PAUSED})
+            self._cut(paused, {Trouble.JOB_PAUSED, Trouble.LOGGED_OUT})
             | self._cut(tagged, {Trouble.NO_WORKER_TAG})
             | self._cut(ended, {Trouble.JOB_FAILED, Trouble.JOB_STOPPED, Trouble.NEEDS_SCRIPTS})
             | ({Trouble.RUNS_FAILING} if more else set())

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -468,20 +468,25 @@ class JobLooks(JobSite):
         *,
         only: Annotated[Words, Meta(description="Kinds of changes: `changed`, `gone`, …")] = (),
         ignore_text: IgnoredText = "",
+        sort: Annotated[
+            Literal["url", "-share"],
+            Meta(description="`-share`: most changed first, of at most 2,000 changed pages."),
+        ] = "url",
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> DiffOut:
         """List what changed from a job to another, later one, and count all that did.
 
         Pages are compared by their text. One is `gone` only if that is proven: it answers 404 or
-        410, or the later job came to its end and no page of it links there any more. What is not
-        known for sure is `unknown`; `detail` says why.
+        410, or the later job came to its end and no page of it links there any more. It is `broken`
+        if it answers with another error. What is not known for sure is `unknown`; `detail` says why.
         """
         kinds = frozenset(_change_kind(word) for word in words_of(only))
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         found = diff.comparison
-        asked = [c for c in found.found if not kinds or c.kind in kinds]
+        every = await changes.ranked(diff) if sort == "-share" else found.found
+        asked = [c for c in every if not kinds or c.kind in kinds]
         first = int(cursor or 0)
         shown = asked[first : first + limit]
         amounts = await changes.amounts(shown, diff.ignored)

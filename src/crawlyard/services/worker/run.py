@@ -12,6 +12,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
@@ -26,14 +27,18 @@ from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.core.overview.measures import Measures
 from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.discovery import starts_of
+from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
-from crawlyard.engine.http.guard import spec_guard
+from crawlyard.engine.http.guard import Guard, spec_guard
+from crawlyard.engine.http.proxy import Proxies
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession
 from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
+from crawlyard.services.worker.cookies import Sealer
 from crawlyard.services.worker.earlier import earlier_run
 from crawlyard.services.worker.job_log import JobLog
 from crawlyard.services.worker.lease_guard import LeaseGuard, SendPermit
@@ -41,6 +46,7 @@ from crawlyard.services.worker.leased_moves import ungranted, yield_to
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.reporting import Counters
+from crawlyard.services.worker.site_login import NoSession, how_to_go_on, session_of
 from crawlyard.store.store import Store
 
 PATIENCE_S = 60.0
@@ -75,6 +81,8 @@ class WorkerContext(Struct, frozen=True):
     progress: ProgressTracker
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
+    sealer: Sealer
+    proxy_guard: Guard = field(default_factory=Guard)  # judges addresses of proxies
     counters: Counters = field(default_factory=Counters)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
@@ -96,7 +104,9 @@ class RunState(Struct):
     guard: LeaseGuard
     milestone: int
     is_new: bool  # nothing was recorded before
+    proxies: Proxies | None = None  # None: requests are sent directly
     crawl: Crawl | None = None  # None until all it starts from has been read
+    jar: CookieJar = field(default_factory=CookieJar)
     stop: Stop = Stop(0)
 
     @property
@@ -149,7 +159,8 @@ class JobRun:
 
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
-        return self._state.guard.good()
+        state = self._state
+        return state.guard.good() and (state.proxies is None or state.proxies.ready)
 
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
@@ -196,6 +207,8 @@ class JobRun:
             pages, end = self._state.answer.usage.pages, self._state.end
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
+        except NoSession as error:
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=str(error))
         except StoreFull as error:
             # there was no room for a page, but a row can often still be updated
             await self._move(Move.PAUSE, reason=StateReason.DISK_FULL, detail=str(error))
@@ -228,7 +241,9 @@ class JobRun:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""
         state, context = self._state, self._context
         spec = state.job.spec
-        fetcher = context.fetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), self._clock)
+        proxies = state.proxies = Proxies.of(spec, context.proxy_guard, self._clock)
+        timeout = timedelta(seconds=spec.timeout_s)
+        fetcher = context.fetcher(spec_guard(spec), timeout, self._clock, proxies=proxies)
         try:
             start = await self._start()
             if start is None:
@@ -255,6 +270,7 @@ class JobRun:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
+        session = await self._patiently(self._session)
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -262,13 +278,23 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
+            session=session,
             note=why if state.is_new else "",
         )
         if earlier is not None:
             before = await self._patiently(earlier.lastmods)
             start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
+        if session is not None:
+            state.jar = CookieJar.of(session.state.cookies)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
-            return start
+            return replace(start, jar=state.jar)
+        if state.job.spec.cookies is not CookieMode.OFF:
+            sealer = self._context.sealer
+            jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            if session is not None:
+                jar = jar.renewed(session.state.cookies, session.made_at)
+            state.jar = jar
+            start = replace(start, jar=state.jar, note=told)
         known = await self._known()
         if Stop.LOST in state.stop:
             return None
@@ -285,6 +311,11 @@ class JobRun:
             externals=externals,
             lastmods=lastmods,
         )
+
+    async def _session(self) -> ActiveSession | None:
+        """Return the session that the job uses, ``None`` if it uses none."""
+        now, sealer = self._clock.now(), self._context.sealer
+        return await session_of(self._store, sealer, self._state.job, now)
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of the known URLs, renewing the lease meanwhile.
@@ -341,6 +372,9 @@ class JobRun:
         """Record a batch of the crawl and follow the store's answer."""
         state, progress = self._state, self._context.progress
         batch = self._completed(log, batch)
+        if changes := state.jar.changes():
+            sealed = await self._patiently(lambda: self._context.sealer.sealed(changes))
+            batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
         if batch.pages and state.job.losses:
@@ -363,6 +397,9 @@ class JobRun:
     def _completed(self, log: JobLog, batch: Batch) -> Batch:
         """Return a batch with its pace, its events and what it adds to the job's log."""
         state, now = self._state, self._clock.now()
+        if state.proxies is not None:
+            told = state.proxies.notes(last=batch.last)
+            batch = replace(batch, notes=(*batch.notes, *({"note": note} for note in told)))
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)
@@ -425,6 +462,12 @@ class JobRun:
         Return the claim of another shard of the job, ``None`` if there is none for this worker.
         """
         state = self._state
+        end = state.end
+        if end is not None and end.reason is StateReason.LOGGED_OUT and not state.stop:
+            name = state.job.spec.session
+            detail = f"session {name} is logged out: {end.detail}; {how_to_go_on(name)}"
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
+            return None
         if self.lease.shard:
             return await self._leave()
         if Stop.ORDERED in state.stop:

@@ -45,6 +45,7 @@ from crawlyard.store.codec.jobs import (
     shard_of,
     target_row,
 )
+from crawlyard.store.crawl.cookies import write_cookies
 from crawlyard.store.crawl.journal import write_journal
 from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
@@ -134,6 +135,7 @@ def record(
     _write(conn, [entry for entry in written if not entry[0].shard], given)
     _write_jobs(conn, found, written)
     _write_lastmods(conn, written)
+    write_cookies(conn, written)
     write_journal(conn, written)
     answers = _with_jobs(conn, answers)
     used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]

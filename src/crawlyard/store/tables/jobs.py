@@ -321,6 +321,15 @@ lastmods = Table(  # how the dates in sitemaps of each host proved, in this run 
     PrimaryKeyConstraint("job_no", "host"),
 )
 
+job_cookies = Table(  # that sites have set in a job
+    "job_cookies",
+    metadata,
+    Column("job_no", BigInteger, nullable=False),
+    Column("key", String(32), nullable=False),  # a hash of its name and place
+    Column("sealed", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("job_no", "key"),
+)
+
 BODIES_OF = func.coalesce(pages.c.body_of, pages.c.id)
 """The key of the bodies of a page: unchanged pages share those of an earlier one."""
 

@@ -121,7 +121,7 @@ class JobWebhookOut(Wire, frozen=True, kw_only=True):
     events: tuple[str, ...]
 
 
-_MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
+_MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
 
 
 class _SpecOut(Wire, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ const KINDS = {
   runs_failing: { is: "failed", title: (name) => `${name} keeps failing`, verb: "Retry", said: "Retrying", undo: again },
   job_failed: { is: "failed", title: (name) => `${name} failed`, verb: "Retry", said: "Retrying", undo: again, over: true },
   job_paused: { is: "paused", title: (name) => `${name} is paused`, verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
+  logged_out: { is: "paused", title: (name) => `${name} is logged out`, go: "Log in again", where: () => "settings/sessions", verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },

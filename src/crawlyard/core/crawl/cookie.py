@@ -1,0 +1,93 @@
+"""Cookies that a site has set in a crawl."""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum, auto
+from typing import Annotated, TypeAlias
+
+import msgspec
+from msgspec import Struct
+
+from crawlyard.core.fields import Panel, about
+
+MAX_PAIR = 4_096  # bytes of name and value
+MAX_ATTRIBUTE = 1_024  # bytes of a domain or a path
+MAX_OF_DOMAIN = 180  # cookies, as in browsers; RFC 6265 asks for 50 at least
+MAX_OF_JAR = 3_000  # cookies; the least that RFC 6265 asks for
+MAX_BYTES = 1 << 20  # names and values of a jar
+
+
+class CookieMode(StrEnum):
+    """What a crawl does with cookies that sites set."""
+
+    OFF = auto()  # forgets them
+    JOB = auto()  # keeps them for the job, and sends them back
+
+
+Cookies: TypeAlias = Annotated[
+    CookieMode,
+    about(
+        "what becomes of cookies that sites set",
+        label="Cookies",
+        words={"job": "Keep for this crawl", "off": "Ignore"},
+        help="job keeps what sites set, off does not.",
+        panel=Panel.ACCESS,
+    ),
+]
+
+
+class SameSite(StrEnum):
+    """Which requests from other sites bring the cookie; a crawl's are all the reader's own."""
+
+    UNSET = ""
+    NONE = "none"
+    LAX = "lax"
+    STRICT = "strict"
+
+
+class Cookie(Struct, frozen=True, kw_only=True):
+    """One cookie; its value is a secret, so it is stored sealed and has no place in answers."""
+
+    name: str
+    value: str
+    domain: str  # in lower case, without a dot in front
+    host_only: bool = True  # it goes to this host alone, not to those below
+    path: str = "/"
+    secure: bool = False
+    http_only: bool = False
+    same_site: SameSite = SameSite.UNSET
+    expires: datetime | None = None  # None: with the jar
+    created: datetime
+
+    def __repr__(self) -> str:
+        """Return a text without the value, which must not get into logs."""
+        return f"Cookie({self.name!r}, domain={self.domain!r}, path={self.path!r})"
+
+    @property
+    def place(self) -> tuple[str, str, str, bool]:
+        """Return what no two cookies of a jar have in common."""
+        return self.domain, self.path, self.name, self.host_only
+
+    @property
+    def key(self) -> str:
+        """Return `place` as a short text that tells nothing of it."""
+        return hashlib.sha256("\0".join(map(str, self.place)).encode()).hexdigest()[:32]
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of its name and value."""
+        return len(self.name.encode()) + len(self.value.encode())
+
+
+_decoder = msgspec.json.Decoder(tuple[Cookie, ...])
+
+
+def encoded(cookies: Iterable[Cookie]) -> bytes:
+    """Return cookies with their values, to be sealed."""
+    return msgspec.json.encode(list(cookies))
+
+
+def decoded(data: bytes) -> tuple[Cookie, ...]:
+    """Return the cookies that `encoded` wrote."""
+    return _decoder.decode(data)

@@ -1,0 +1,55 @@
+"""Cookies of a job between its jar and the store, where they are sealed."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from crawlyard.core.crawl.cookie import Cookie, decoded, encoded
+from crawlyard.engine.http.cookies import CookieJar
+from crawlyard.lazy import lazily
+from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.services.access import sealing
+else:  # most crawls get no cookie, and it loads a large library
+    sealing = lazily("crawlyard.services.access.sealing")
+
+
+class Sealer:
+    """Gives the seal of an instance, whose key is in the settings or, without one, in the store."""
+
+    def __init__(self, store: Store, given: str = "") -> None:
+        self._store = store
+        self._given = given
+        self._seal: sealing.Seal | None = None
+
+    async def seal(self) -> "sealing.Seal":
+        """Return the seal.
+
+        Raises:
+            StoreUnavailable: the key cannot be read now.
+        """
+        if self._seal is None:
+            key = self._given or await self._store.keys.kept(sealing.new_key())
+            self._seal = sealing.Seal(key)
+        return self._seal
+
+    async def sealed(self, changes: Mapping[str, Cookie | None]) -> Mapping[str, bytes]:
+        """Return what has changed in a jar for a checkpoint."""
+        if not changes:
+            return {}
+        seal = (await self.seal()).seal
+        return {
+            key: seal(encoded([cookie])) if cookie is not None else b""
+            for key, cookie in changes.items()
+        }
+
+    async def jar(self, job_id: str) -> tuple[CookieJar, str]:
+        """Return the jar of a job as of its last checkpoint, and what is to be told of it."""
+        stored = await self._store.cookies.of_job(job_id)
+        if not stored:
+            return CookieJar(), ""
+        seal = await self.seal()
+        try:
+            return CookieJar.of(c for data in stored for c in decoded(seal.open(data))), ""
+        except sealing.NotOpened as error:
+            return CookieJar(), f"the crawl begins without the cookies that it had: {error}"
