@@ -1,5 +1,5 @@
 /** What needs somebody: each kind of notice in words, and what is done about it right there. */
-import { $, $$, act, ask, cap, complain, copy, counted, dur, get, may, patch, post, remove, segment, toast } from "../core/all.js";
+import { $, $$, act, ask, cap, copy, counted, dur, get, may, patch, post, remove, segment, toast } from "../core/all.js";
 import { size, span } from "../core/form.js";
 import { keyed } from "./keyed.js";
 
@@ -97,7 +97,7 @@ async function raise(notice) {
 
 /** Show notices in *el*; *changed()* is called when one was dealt with. Returns what takes them. */
 export function attention(el, changed) {
-  const undoing = (work) => () => work().then(changed).catch(complain);
+  const undoing = (work) => () => work().then(changed);
 
   async function fix(button, notice) {
     const { fix: own, said, undo, over } = KINDS[notice.kind];
