@@ -1,7 +1,7 @@
 """Requests through proxies: none goes past them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,11 +12,14 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.answers.jobs.jobs import SpecOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer
 from crawlyard.engine.http import proxy
+from crawlyard.engine.http.connection import HttpConnection
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.fetch import NotSent
 from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxied import ProxiedConnector
 from crawlyard.engine.http.proxy import Proxies, proxy_guard
 from crawlyard.errors import Invalid
 from tests.clock import FakeClock
@@ -29,6 +32,7 @@ from tests.engine.test_tls import CERTIFICATE, context
 from tests.proxies import ServeProxy, TestProxy
 from tests.site import GraphSite, Serve, until
 
+PUBLIC = proxy_guard([])
 LOOPBACK = proxy_guard(["127.0.0.0/8", "::1"])
 
 
@@ -164,7 +168,7 @@ async def test_what_is_no_proxy_is_said(make: Make, raw_server: ServeRaw) -> Non
         proxies = Proxies([f"{scheme}://127.0.0.1:{ssh.port}"], LOOPBACK, SystemClock())
         failed = await failure(make(proxies=proxies).fetch("http://127.0.0.9:1/", HEADERS, CAP))
 
-        assert failed.detail.endswith(f"what it answers is not {what}")
+        assert failed.detail.endswith(f"it is no {what} proxy")
 
 
 async def test_a_server_out_of_reach_does_not_make_the_proxy_rest(
@@ -175,7 +179,7 @@ async def test_a_server_out_of_reach_does_not_make_the_proxy_rest(
     failed = await failure(make(proxies=proxies).fetch("http://127.0.0.9:1/", HEADERS, CAP))
 
     assert failed.kind is ErrorKind.PROXY
-    assert "did not connect to 127.0.0.9" in failed.detail
+    assert "it did not connect to 127.0.0.9" in failed.detail
     assert proxies.ready
     assert proxies.notes() == ()
 
@@ -197,7 +201,7 @@ async def test_a_host_keeps_its_proxy_and_moves_when_that_is_dead(
     await fetcher.fetch(server.url, HEADERS, CAP)
     await second.close()
     failed = await failure(fetcher.fetch(server.url, HEADERS, CAP))
-    with pytest.raises(NotSent, match="all 2 proxies rest"):
+    with pytest.raises(NotSent, match="no proxy can be used, for another 2 s"):
         await fetcher.fetch(server.url, HEADERS, CAP)
     clock.stall(timedelta(seconds=2))
     await first.open()
@@ -277,7 +281,17 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
 async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
     tmp_path: Path, a_proxy: ServeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "FIRST_REST_S", 0.3)
+    monkeypatch.setattr(proxy, "FIRST_REST_S", 1.0)
+    dialled: list[str] = []
+    dial = ProxiedConnector.dial
+
+    async def counted(
+        connector: ProxiedConnector, url: str, make: Callable[[], HttpConnection]
+    ) -> HttpConnection:
+        dialled.append(url)
+        return await dial(connector, url, make)
+
+    monkeypatch.setattr(ProxiedConnector, "dial", counted)
     only = await a_proxy("socks5")
     async with (
         Watched(GraphSite(tree(3, 2)), latency_s=0.02) as server,
@@ -299,6 +313,7 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
         come = await outcome(yard, job.id)
         assert len(come.ok) == 13
         assert asked < len(server.hits)
+        assert len(dialled) < 60  # those that wait are not tried in vain
         assert server.peers == {"127.0.0.99"}
 
 
@@ -320,7 +335,7 @@ async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
         come = await crawled(yard, spec)
 
         assert come.job.state is State.FAILED
-        assert f"proxy http://{dead.address} is out of reach" in come.job.detail
+        assert f"proxy http://{dead.address}: it is out of reach" in come.job.detail
         assert set(come.errors.values()) == {"proxy"}
     assert server.hits == []
 
@@ -351,8 +366,67 @@ async def test_a_proxy_that_the_operator_does_not_open_is_refused(yard: Yard) ->
         "http://me:hunter2@198.41.0.4:99999",
         "http://me:hunter2@198.41.0.4:80/path",
         "http://:hunter2@198.41.0.4:80",
-        f"http://me:{'hunter2' * 40}@198.41.0.4:80",
+        "http://***@198.41.0.4:80",  # as answers show it
+        f"socks5://me:{'hunter2' * 40}@198.41.0.4:80",
     ):
         with pytest.raises(Invalid, match="expected") as refused:
             await yard.jobs.submit(LOCAL, a_spec("https://site.test/", proxies=[wrong]))
         assert "ter2" not in str(refused.value), wrong
+
+
+async def test_a_preview_goes_through_proxies_as_well(tmp_path: Path, a_proxy: ServeProxy) -> None:
+    proxy = await a_proxy("http")
+    async with (
+        Watched(GraphSite({"/": []})) as server,
+        opened(tmp_path, allow_proxies=(proxy.address,)) as yard,
+    ):
+        form = {"urls": [server.url], "allow_private": True, "proxies": [proxy.url]}
+        request = JobRequest(form=form)
+        await yard.services.preview.of(LOCAL, request)
+        await proxy.close()
+        await yard.services.preview.of(LOCAL, request)
+
+        assert server.peers == {"127.0.0.99"}
+        assert {hit.path for hit in server.hits} == {"/robots.txt"}
+
+
+async def test_each_host_has_its_proxy_and_only_those_of_a_dead_one_move() -> None:
+    clock = FakeClock()
+    names = [f"http://198.41.0.{number}:3128" for number in range(8)]
+    hosts = [f"host{number}.test" for number in range(200)]
+    proxies = Proxies(names, PUBLIC, clock)
+
+    before = {host: proxies.chosen(host) for host in hosts}
+    again = Proxies(names[::-1], PUBLIC, clock)  # in another process, perhaps
+    dead = before[hosts[0]]
+    assert dead is not None
+    proxies.failed(dead, "gone")
+    moved = [host for host in hosts if proxies.chosen(host) is not before[host]]
+
+    labels = {host: proxy.label for host, proxy in before.items() if proxy is not None}
+    assert {host: p.label for host in hosts if (p := again.chosen(host))} == labels
+    assert moved == [host for host in hosts if before[host] is dead]
+    assert len(set(labels.values())) == 8
+
+
+async def test_rests_grow_and_one_connection_tries_what_rested() -> None:
+    clock = FakeClock()
+    proxies = Proxies(["socks5://198.41.0.4:1080"], PUBLIC, clock)
+    [only] = proxies.ranked("a.test")
+    rests = []
+    for _ in range(12):
+        proxies.failed(only, "gone")
+        proxies.failed(only, "gone")  # one that was under way at once
+        assert not proxies.ready
+        rests.append(proxies.rest_s)
+        clock.stall(timedelta(seconds=proxies.rest_s))
+        assert proxies.ready
+
+    with proxies.tried(only):
+        assert not proxies.ready
+        assert proxies.chosen("b.test") is None
+    proxies.opened(only)
+    proxies.failed(only, "gone")
+
+    assert rests == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
+    assert proxies.rest_s == 2

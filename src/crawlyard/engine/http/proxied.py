@@ -55,15 +55,15 @@ class ProxiedConnector:
                     connected = await self._tunnel(proxy, targets[:_MOST_TARGETS])
                 except ProxyFailed as error:
                     self._proxies.failed(proxy, str(error))
-                    failure = error
+                    failure = ProxyFailed(f"proxy {proxy.label}: {error}")
                 except NoTunnel as error:
                     self._proxies.works(proxy)
                     refusing.append(proxy)
-                    failure = error
+                    failure = NoTunnel(f"proxy {proxy.label}: {error}")
                 except TimeoutError:
                     # the proxy, or the server that it tries to reach: another proxy may tell
                     silent.append(proxy)
-                    failure = NoTunnel(f"proxy {proxy.label} did not answer in time")
+                    failure = NoTunnel(f"proxy {proxy.label}: it did not answer in time")
                 else:
                     self._proxies.opened(proxy)
                     self._proxies.avoid(host, refusing)
@@ -71,14 +71,14 @@ class ProxiedConnector:
                         self._proxies.failed(other, "it did not answer in time, another one did")
                     return await self._over(connected, url, proxy, make())
         if failure is None:
-            raise NotSent(self._proxies.resting())
+            raise NotSent(f"no proxy can be used, for another {self._proxies.rest_s:.0f} s")
         raise failure
 
     async def _tunnel(self, proxy: Proxy, targets: list[AddrInfo]) -> socket.socket:
         """Return a socket that leads to the first of *targets* that *proxy* connects to.
 
         Raises:
-            ProxyFailed, NoTunnel: see there; the message names the proxy.
+            ProxyFailed, NoTunnel: see there.
             TimeoutError: the proxy did not say in time whether it can connect.
         """
         refusal: NoTunnel | None = None
@@ -90,19 +90,19 @@ class ProxiedConnector:
                     await open_tunnel(connected, proxy, address, port)
             except NoTunnel as error:
                 connected.close()
-                refusal = NoTunnel(f"proxy {proxy.label} did not connect to {address}: {error}")
+                refusal = NoTunnel(f"it did not connect to {address}: {error}")
             except TimeoutError:
                 connected.close()
                 raise
             except OSError as error:
                 connected.close()
-                raise ProxyFailed(f"proxy {proxy.label}: {plain(error)}") from error
+                raise ProxyFailed(plain(error)) from error
             except BaseException:
                 connected.close()
                 raise
             else:
                 return connected
-        raise refusal or NoTunnel(f"proxy {proxy.label} was asked for no address")
+        raise refusal or NoTunnel("it was asked for no address")
 
     async def _connected(self, proxy: Proxy) -> socket.socket:
         """Return a socket that is connected to *proxy*."""
@@ -114,7 +114,7 @@ class ProxiedConnector:
         except BlockedAddress as error:
             raise ProxyFailed(str(error)) from error
         except (FetchFailed, OSError, RuntimeError) as error:
-            raise ProxyFailed(f"proxy {proxy.label} is out of reach: {plain(error)}") from error
+            raise ProxyFailed(f"it is out of reach: {plain(error)}") from error
 
     async def _over(
         self, connected: socket.socket, url: str, proxy: Proxy, connection: HttpConnection

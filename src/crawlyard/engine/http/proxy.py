@@ -137,13 +137,13 @@ class Proxies:
         proxy.opened += 1
         self.works(proxy)
 
-    def resting(self) -> str:
-        """Return a message for while all of them rest."""
-        left = min(proxy.rests_until for proxy in self._all) - self._clock.monotonic()
-        all_of = self._all[0].label if len(self._all) == 1 else f"all {len(self._all)} proxies"
-        return (
-            f"nothing is sent while {all_of} rest{'s' * (len(self._all) == 1)}: {left:.0f} s left"
-        )
+    @property
+    def rest_s(self) -> float:
+        """Return the seconds until the first of them is tried again; 0 if one can be used."""
+        if self.ready:
+            return 0.0
+        until = min(proxy.rests_until for proxy in self._all)
+        return max(1.0, until - self._clock.monotonic())  # one is being tried just now
 
     def notes(self, *, last: bool = False) -> tuple[str, ...]:
         """Return what is new for the job's events; the *last* notes sum up the run."""
@@ -187,9 +187,9 @@ def proxy_of(url: str) -> Proxy:
     if not port or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise Invalid("proxies", f"{_EXPECTED}, got {shown!r}")
     user, password = (unquote_to_bytes(part or "") for part in (parts.username, parts.password))
-    if "@" in parts.netloc and not _is_login(scheme, user, password):
-        expected = f"expected a user name and a password of 1 to {_LONGEST_LOGIN} bytes"
-        raise Invalid("proxies", f"{expected}, escaped as in URLs, in {shown!r}")
+    if "@" in parts.netloc and not _is_login(scheme, user, password, parts.password):
+        expected = f"expected USER:PASSWORD, of 1 to {_LONGEST_LOGIN} bytes each"
+        raise Invalid("proxies", f"{expected} and escaped as in URLs, in {shown!r}")
     label = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
     key = blake2b(label.encode() + b"\0" + user).digest()
     return Proxy(
@@ -209,7 +209,7 @@ def check_address(guard: Guard, proxy: Proxy, address: str, port: int) -> None:
         why = str(blocked).partition(";")[0]
         at = f"[{address}]" if ":" in address else address
         opened = f"the operator can open it: CRAWLYARD_ALLOW_PROXIES={at}:{port}"
-        raise BlockedAddress(f"proxy {proxy.label}: {why}; {opened}") from None
+        raise BlockedAddress(f"{why}; {opened}") from None
 
 
 async def check_proxies(
@@ -230,7 +230,7 @@ async def check_proxies(
             for address in found[proxy.host]:
                 check_address(guard, proxy, address, proxy.port)
         except BlockedAddress as blocked:
-            raise Invalid("proxies", str(blocked)) from None
+            raise Invalid("proxies", f"proxy {proxy.label}: {blocked}") from None
         except OSError:
             raise Invalid("proxies", f"proxy {proxy.label}: {proxy.host} has no address") from None
 
@@ -244,9 +244,10 @@ def _rank(proxy: Proxy, host: str) -> bytes:
     return blake2b(proxy.key + host.encode(), digest_size=8).digest()
 
 
-def _is_login(scheme: Scheme, user: bytes, password: bytes) -> bool:
-    fits = all(0 < len(part) <= _LONGEST_LOGIN for part in (user, password))
-    return fits and not (scheme is Scheme.HTTP and b":" in user)  # RFC 7617, section 2
+def _is_login(scheme: Scheme, user: bytes, password: bytes, said: str | None) -> bool:
+    if scheme is Scheme.HTTP:  # RFC 7617, section 2; the password may be empty, if it is said so
+        return bool(user) and b":" not in user and said is not None
+    return all(0 < len(part) <= _LONGEST_LOGIN for part in (user, password))
 
 
 def _hint(url: str) -> str:

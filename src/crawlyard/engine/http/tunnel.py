@@ -67,7 +67,7 @@ async def _connect(connected: socket.socket, proxy: Proxy, address: str, port: i
     line, _, rest = answer.partition(b"\r\n")
     words = line.split(None, 2)
     if len(words) < 2 or not words[0].startswith(b"HTTP/1.") or not words[1].isdigit():
-        raise ProxyFailed("what it answers is not HTTP")
+        raise ProxyFailed("it is no HTTP proxy")
     status = int(words[1])
     if status in (401, 407):
         raise ProxyFailed(f"it refuses the login ({status})" if proxy.user else _asks_login(status))
@@ -88,7 +88,7 @@ async def _greet(connected: socket.socket, proxy: Proxy) -> None:
     await loop.sock_sendall(connected, bytes((_VERSION, len(methods))) + methods)
     version, method = await _exactly(connected, 2)
     if version != _VERSION:
-        raise ProxyFailed("what it answers is not SOCKS5")
+        raise ProxyFailed("it is no SOCKS5 proxy")
     if method not in methods:
         raise ProxyFailed(
             "it refuses to log in by password" if proxy.user else "it asks for a login"
@@ -108,12 +108,12 @@ async def _connect_socks(connected: socket.socket, address: str, port: int) -> N
     await loop.sock_sendall(connected, head + ip.packed + port.to_bytes(2))
     version, reply, _, kind = await _exactly(connected, 4)
     if version != _VERSION:
-        raise ProxyFailed("what it answers is not SOCKS5")
+        raise ProxyFailed("it is no SOCKS5 proxy")
     if reply != 0:
         raise NoTunnel(_REPLIES.get(reply, f"it answered {reply}"))
     length = (await _exactly(connected, 1))[0] if kind == _NAME else _LENGTHS.get(kind)
     if length is None:
-        raise ProxyFailed("what it answers is not SOCKS5")
+        raise ProxyFailed("it is no SOCKS5 proxy")
     await _exactly(connected, length + 2)  # its own address: nobody needs it
 
 

@@ -399,7 +399,9 @@ class JobRun:
         state, now = self._state, self._clock.now()
         if state.proxies is not None:
             told = state.proxies.notes(last=batch.last)
-            batch = replace(batch, notes=(*batch.notes, *({"note": note} for note in told)))
+            notes = (*batch.notes, *({"note": note} for note in told))
+            workload = replace(batch.workload, proxies_rest_s=state.proxies.rest_s)
+            batch = replace(batch, notes=notes, workload=workload)
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)

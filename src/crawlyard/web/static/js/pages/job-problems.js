@@ -13,6 +13,7 @@ const GROUPS = [
   { title: "Server errors", fits: is("http_5xx"), todo: "Often gone later: retry.", acts: ["retry", "exclude"] },
   { title: "Timed out", fits: is("timeout"), todo: "Often gone later: retry.", acts: ["retry", "exclude"] },
   { title: "Host not reached", fits: is("dns", "connect", "tls", "protocol"), todo: "Check the address, or retry once the host is back.", acts: ["retry", "exclude"] },
+  { title: "No proxy connects", fits: is("proxy"), todo: "Check the proxies of the job, then retry.", acts: ["retry"] },
   { title: "robots.txt not readable", fits: is("robots"), todo: "Without it nothing is fetched there: retry once the host answers.", acts: ["retry"] },
   { title: "Address not allowed", fits: is("blocked_address"), todo: "Private addresses and blocked hosts are refused: an admin can allow them.", acts: ["exclude"] },
   { title: "Redirects that lead nowhere", fits: is("bad_redirect"), todo: "Fix the redirects, or exclude these URLs.", acts: ["exclude"] },
