@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
+from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
@@ -49,6 +50,7 @@ from crawlyard.core.answers.schedules import (
     ScheduleOut,
     TimetablePreviewOut,
 )
+from crawlyard.core.answers.site_sessions import SessionOut
 from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
     ConvertedTemplateOut,
@@ -547,6 +549,26 @@ class _Webhooks:
     ) -> Slice[DeliveryOut]: ...
     def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut: ...
 
+class _SiteSessions:
+    def list(self) -> Slice[SessionOut]: ...
+    def get(self, name: str) -> SessionOut: ...
+    def login(
+        self,
+        name: str,
+        kind: LoginKind,
+        *,
+        url: str = "",
+        user: str = "",
+        secret: str = "",
+        cookies: str = "",
+        fields: Mapping[str, str] = ...,
+        submit: str = "",
+        allow_addresses: tuple[str, ...] = (),
+        allow_private: bool = False,
+        version: int | tuple[int, ...] | None = None,
+    ) -> SessionOut: ...
+    def delete(self, name: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
+
 class _Workers:
     def list(self) -> Slice[WorkerOut]: ...
     def get(self, worker_id: str) -> WorkerOut: ...
@@ -676,6 +698,7 @@ class Surface:
     schedules: _Schedules
     changes: _ChangeFeed
     webhooks: _Webhooks
+    sessions: _SiteSessions
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed
