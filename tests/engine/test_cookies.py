@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from crawlyard import LOCAL, Limits, Scope, State, Yard
 from crawlyard.core.crawl.page import Body, ErrorKind
@@ -57,6 +58,30 @@ async def test_a_crawl_that_keeps_no_cookies_sends_none(yard: Yard, site_server:
     assert len(site.sessions[server.authority]) == 4
     assert not any("cookie" in hit.headers for hit in (*server.hits, *walled.hits))
     assert {p.session for p in found.pages} == {""}
+
+
+class HardWall(CookieWall):
+    """A wall that takes no session, but gives a new one each time, until it tires."""
+
+    def answer_request(self, request: Request) -> Answer:
+        asked = len(self.sessions[request.host])
+        return super().answer_request(
+            replace(request, headers={} if asked < 9 else request.headers)
+        )
+
+
+async def test_a_wall_that_no_cookie_opens_is_asked_twice(yard: Yard, site_server: Serve) -> None:
+    site = HardWall(1)
+    server = await site_server(site)
+
+    found = await crawled(yard, a_spec(f"{server.url}/0"))
+
+    [failed] = found.pages
+    assert failed.error is not None
+    assert failed.error.detail == (
+        "redirect loop: it leads back to itself, also with the cookies that the site sets"
+    )
+    assert len(site.sessions[server.authority]) == 2
 
 
 class Crossing:
@@ -151,7 +176,7 @@ async def test_a_spread_job_has_one_session_with_each_host(
 ) -> None:
     site = ManyHosts(12, 4)
     sessions = SessionSite(4)
-    sessions.inside = lambda request, _: site.answer("GET", request.path, request.host)  # type: ignore[method-assign]
+    sessions.inside = lambda request, number: site.answer("GET", request.path, request.host)  # type: ignore[method-assign]
     server = await site_server(sessions, host="0.0.0.0", latency_s=0.005)
     job = await spread(stored, server, site, per_host=1)
 

@@ -31,7 +31,6 @@ Cookies: TypeAlias = Annotated[
         "what becomes of cookies that sites set",
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
-        help="job keeps what sites set, off does not.",
         panel=Panel.ACCESS,
     ),
 ]

@@ -190,7 +190,7 @@ function details() {
     Title: page.title, Description: page.description, Language: page.lang, Canonical: own,
     "Found as": page.url === page.final_url ? "" : page.url,
     "Last modified": page.last_modified, "Not changed since": page.unchanged_since && exact(page.unchanged_since),
-    Noindex: page.noindex && "yes", "Cut off": page.truncated,
+    Cookies: page.session && `of session ${page.session}`, Noindex: page.noindex && "yes", "Cut off": page.truncated,
     ...Object.fromEntries(Object.entries(page.extracted).map(([name, values]) => [name, values.join("; ") || "not found"])),
   };
   $("#details").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
