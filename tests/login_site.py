@@ -64,7 +64,7 @@ class LoginSite:
             return _to(f"/login?next={path}")
         self.whole.append(path)
         links = "".join(f'<a href="{to}">{to}</a>' for to in sorted(self.paths))
-        more = '<a href="/logout">Log out</a><a href="/away">away</a>'
+        more = '<a href="/logout">Log out</a>' + '<a href="/away">away</a>' * bool(self.outside)
         return _page(path, f"<h1>Page {path}</h1>{links}{more}")
 
     def answer_post(self, request: Request) -> Answer:

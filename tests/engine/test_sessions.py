@@ -79,7 +79,7 @@ async def logged_in(yard: Yard, url: str) -> None:
 async def test_a_crawl_goes_on_after_each_login_and_has_every_page_once(
     site_server: Serve, tmp_path: Path, spread: int
 ) -> None:
-    other = await site_server(GraphSite({"/": []}))
+    other = await site_server(GraphSite({"/": []}), host="127.0.0.2")
     shop = LoginSite(30, lasts=12, outside=f"{other.url}/")
     site = await site_server(shop)
     spec = a_spec(f"{site.url}/", session="shop", scope="any", spread=spread)

@@ -175,7 +175,7 @@ async def test_where_not_all_could_be_looked_at_the_count_is_a_least_one(
 
     both = (Trouble.JOB_PAUSED, Trouble.WEBHOOK_OFF)
     assert hasty.counts == dict.fromkeys(both, 2)
-    assert set(hasty.at_least) == {*both, Trouble.WEBHOOK_FAILING}
+    assert set(hasty.at_least) == {*both, Trouble.LOGGED_OUT, Trouble.WEBHOOK_FAILING}
     assert patient.counts == dict.fromkeys(both, 3)
     assert not patient.at_least
 

@@ -10,7 +10,7 @@ from crawlyard.cli.jobs.crawl_options import (
     form_of,
 )
 from crawlyard.cli.options import Basics, flag, flat, option
-from crawlyard.cli.sites.logins import LoginOptions
+from crawlyard.cli.sites.logins import LOGIN_LABELS, LoginOptions
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.templates.options import Use
 from crawlyard.core.jobs.spec_json import spec_of
@@ -33,7 +33,7 @@ Detach = Annotated[
 ]
 
 
-@flat(params="--param")
+@flat(params="--param", **LOGIN_LABELS)
 def crawl(
     *,
     urls: Urls = None,

@@ -57,6 +57,16 @@ class Login(Struct, frozen=True, kw_only=True):
         raise ValueError(f"expected {_WORDS}, got {kind + ':…' if rest else word!r}")
 
 
+LOGIN_LABELS = {
+    "url": "--login",
+    "user": "--login-user",
+    "secret": "--login-secret",
+    "fields": "--login-field",
+    "submit": "--login-submit",
+}
+"""What the fields of a login are called on the command line of `crawl`."""
+
+
 class LoginOptions(Struct, frozen=True, kw_only=True):
     """A login of `crawl`, which makes the session that it uses."""
 
