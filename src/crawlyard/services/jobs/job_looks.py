@@ -478,8 +478,9 @@ class JobLooks(JobSite):
         """List what changed from a job to another, later one, and count all that did.
 
         Pages are compared by their text. One is `gone` only if that is proven: it answers 404 or
-        410, or the later job came to its end and no page of it links there any more. It is `broken`
-        if it answers with another error. What is not known for sure is `unknown`; `detail` says why.
+        410, or the later job came to its end and no page of it links there any more. It is
+        `broken` if it answers with another error. What is not known for sure is `unknown`;
+        `detail` says why.
         """
         kinds = frozenset(_change_kind(word) for word in words_of(only))
         changes = self._services.changes
