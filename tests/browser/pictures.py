@@ -51,7 +51,7 @@ PAGES: Mapping[str, str] = {
     "users": "/settings/users",
     "signin": "/signin",
 }
-SETTLED_MS = 1_200  # after which a page shows all that it has asked for
+SETTLED_MS = 2_500  # after which a page shows all that it has asked for
 PHONE = ("overview", "jobs", "job", "page", "changes", "schedules", "schedule", "new")
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
 OPENED: dict[str, Any] = {"allow_private": True}
