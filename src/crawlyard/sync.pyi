@@ -225,6 +225,7 @@ class _Jobs:
         format_: Format | None = None,
         chunks: int | None = None,
         links: bool = False,
+        gzip: bool = False,
         **terms: Unpack[SearchTerms],
     ) -> Iterator[bytes]: ...
     def diff(

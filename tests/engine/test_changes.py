@@ -344,7 +344,8 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
 
     changed = [c for c in parts if c.kind == "changed"]
     shares = [c.share or 0 for c in changed]
-    assert shares == sorted(shares, reverse=True) and len(set(shares)) > 1
+    assert shares == sorted(shares, reverse=True)
+    assert len(set(shares)) > 1
     assert parts[len(changed) :] == [c for c in by_url if c.kind != "changed"]
     assert sorted(c.url for c in changed) == [c.url for c in by_url if c.kind == "changed"]
     monkeypatch.setattr("crawlyard.services.jobs.changes.MOST_RANKED", 3)

@@ -12,7 +12,13 @@ from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import Attention, Disk, Notice, Subject, Trouble
+from crawlyard.core.overview.attention import (
+    Attention,
+    Disk,
+    Notice,
+    Subject,
+    Trouble,
+)
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id

@@ -50,6 +50,7 @@ MEDIA_TYPES = {
     Format.CSV: "text/csv",
     Format.PARQUET: "application/vnd.apache.parquet",
     Format.WARC: "application/warc",
+    Format.MARKDOWN: "application/zip",
 }
 
 _ASKED = {
@@ -59,9 +60,12 @@ _ASKED = {
     "text/*": Format.CSV,
     "application/vnd.apache.parquet": Format.PARQUET,
     "application/warc": Format.WARC,
+    "application/zip": Format.MARKDOWN,
     "application/*": Format.JSONL,
     "*/*": Format.JSONL,
 }
+
+_GZIP = "application/gzip"  # RFC 6713
 
 _OF_ALL = (Format.JSONL, Format.CSV, Format.PARQUET)
 """The formats that pages of all jobs are exported in."""
@@ -116,14 +120,16 @@ async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     given, form = await _export(request, one)
     job = await jobs.get(given["job_id"])
     chunks = await jobs.export(**given, format_=form)
-    return _file(chunks, form, file_name(job.spec.name, job.id, form))
+    gzip = given.get("gzip", False)
+    kind = _GZIP if gzip else MEDIA_TYPES[form]
+    return _file(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
 
 
 async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
     """Answer with the pages of all jobs as a file."""
     given, form = await _export(request, one, _OF_ALL)
     chunks = await pages.export(**given | {"format_": form.value})
-    return _file(chunks, form, f"pages{form.suffix}")
+    return _file(chunks, MEDIA_TYPES[form], f"pages{form.suffix}")
 
 
 async def _export(
@@ -138,9 +144,9 @@ async def _export(
     return given, form
 
 
-def _file(chunks: AsyncIterator[bytes], form: Format, name: str) -> Response:
+def _file(chunks: AsyncIterator[bytes], media_type: str, name: str) -> Response:
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(chunks, media_type=MEDIA_TYPES[form], headers=disposition)
+    return StreamingResponse(chunks, media_type=media_type, headers=disposition)
 
 
 async def meta(request: Request, one: Endpoint, service: Meta) -> Response:

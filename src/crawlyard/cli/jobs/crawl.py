@@ -13,6 +13,7 @@ from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.sites.logins import LOGIN_LABELS, LoginOptions
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.templates.options import Use
+from crawlyard.core.jobs.spec import TextMode
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -64,6 +65,6 @@ def crawl(
         given = {name: value for name, value in form.items() if name != "since"}
         spec = spec_of(given)  # what is wrong with it is said before anything is opened
         if export is not None:
-            export.check_kept(html=spec.keep_html)
+            export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, login=login, export=export)
     invoke.run(basics, partial(doing, detach=detach), creates=True)

@@ -4,8 +4,8 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +16,19 @@ from crawlyard.cli.session import Session
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import SUFFIXES, Format, Record, Writer, Written, format_of, write
+from crawlyard.export.base import (
+    GZIP,
+    SUFFIXES,
+    Format,
+    Record,
+    Writer,
+    Written,
+    format_of,
+    gzipping,
+    write,
+)
 from crawlyard.export.files import Sink, check_writable, whole_file
-from crawlyard.export.plan import NO_HTML, Plan, check_installed
+from crawlyard.export.plan import NO_HTML, NO_TEXT, Plan, check_installed
 from crawlyard.export.tables import check_links, chunk_writer, link_writer
 
 STDOUT = "-"
@@ -48,7 +58,12 @@ class Export(Struct, frozen=True, kw_only=True):
         form = "" if told is self.format else f" --format {self.format}"
         return f"--out {shlex.quote(self.where)}{form}"
 
-    def check_kept(self, *, html: bool) -> None:
+    @property
+    def is_gzip(self) -> bool:
+        """Tell whether it is text that is compressed: its name says so."""
+        return self.format.is_text and self.where.lower().endswith(GZIP)
+
+    def check_kept(self, *, text: bool, html: bool) -> None:
         """Check that a job keeps what is to be written.
 
         Raises:
@@ -56,6 +71,8 @@ class Export(Struct, frozen=True, kw_only=True):
         """
         if self.format is Format.WARC and not html:
             raise Invalid("--out", NO_HTML)
+        if self.format is Format.MARKDOWN and not text:
+            raise Invalid("--out", NO_TEXT)
 
     def check_text(self) -> None:
         """Check that it can be put together of several jobs.
@@ -242,5 +259,10 @@ async def _copy(portions: AsyncIterator[bytes], export: Export) -> Written:
     return Written(records=None, bytes=total)
 
 
-def _opened(export: Export) -> AbstractContextManager[Sink]:
-    return nullcontext(stdout.write) if export.to_stdout else whole_file(Path(export.where))
+@contextmanager
+def _opened(export: Export) -> Iterator[Sink]:
+    with ExitStack() as opened:
+        sink: Sink = stdout.write
+        if not export.to_stdout:
+            sink = opened.enter_context(whole_file(Path(export.where)))
+        yield opened.enter_context(gzipping(sink)) if export.is_gzip else sink

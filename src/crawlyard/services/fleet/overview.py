@@ -12,7 +12,6 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.overview.attention import (
-    IN_A_ROW,
     LATE,
     LATELY,
     PAUSED_LONG,
@@ -20,12 +19,15 @@ from crawlyard.core.overview.attention import (
     Attention,
     Disk,
     Facts,
-    JobEnd,
-    NoticeLine,
-    SubjectKind,
     Trouble,
     attention,
     kinds_for,
+)
+from crawlyard.core.overview.lines import (
+    IN_A_ROW,
+    JobEnd,
+    NoticeLine,
+    SubjectKind,
     streak,
     suspects,
 )

@@ -440,25 +440,28 @@ class JobLooks(JobSite):
             ),
         ] = None,
         links: Annotated[
-            bool, Meta(description="The links of these pages in place of the pages; no WARC.")
+            bool,
+            Meta(description="The links of these pages in place of the pages; no WARC, no ZIP."),
         ] = False,
+        gzip: Annotated[bool, Meta(description="JSON Lines or CSV as a gzip file.")] = False,
         **terms: Unpack[SearchTerms],
     ) -> AsyncIterator[bytes]:
-        """Stream the pages of a job as JSON Lines, CSV, Parquet or WARC; also while it runs.
+        """Stream the pages of a job as a file, also while it runs.
 
-        The filters are those of the list of pages. WARC has what was kept of HTML.
+        The filters are those of the list of pages. WARC has what was kept of HTML, Markdown is a
+        ZIP with the text of each page as a file.
         """
         job = (await self._services.jobs.get(self._actor, job_id)).job
-        query = search_query(terms)
-        form = format_ or Format.JSONL
-        results = self._services.results
-        if links and chunks is not None:
-            raise Invalid("chunks", "expected it or links, not both")
-        if chunks is not None:
-            return exporting.in_chunks(results, self._actor, job, query, form, chunks)
-        if links:
-            return exporting.exported_links(results, self._actor, job, query, form)
-        return exporting.exported(results, self._actor, job, query, form)
+        return exporting.stream(
+            self._services.results,
+            self._actor,
+            job,
+            search_query(terms),
+            format_ or Format.JSONL,
+            chunks=chunks,
+            links=links,
+            gzip=gzip,
+        )
 
     @endpoint("GET /jobs/{job_id}/diff/{other}", RESULTS, group="results")
     async def diff(
@@ -478,8 +481,9 @@ class JobLooks(JobSite):
         """List what changed from a job to another, later one, and count all that did.
 
         Pages are compared by their text. One is `gone` only if that is proven: it answers 404 or
-        410, or the later job came to its end and no page of it links there any more. It is `broken`
-        if it answers with another error. What is not known for sure is `unknown`; `detail` says why.
+        410, or the later job came to its end and no page of it links there any more. It is
+        `broken` if it answers with another error. What is not known for sure is `unknown`;
+        `detail` says why.
         """
         kinds = frozenset(_change_kind(word) for word in words_of(only))
         changes = self._services.changes

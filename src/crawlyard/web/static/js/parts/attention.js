@@ -1,5 +1,5 @@
 /** What needs somebody: each kind of notice in words, and what is done about it right there. */
-import { $, $$, act, ask, cap, copy, counted, dur, get, may, patch, post, remove, segment, toast } from "../core/all.js";
+import { $, $$, act, ask, cap, complain, copy, counted, dur, get, may, patch, post, query, remove, segment, toast } from "../core/all.js";
 import { size, span } from "../core/form.js";
 import { keyed } from "./keyed.js";
 
@@ -8,7 +8,7 @@ const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
 /**
  * By kind: its state, its sentence about a *name*, and its fix. `verb` does `fix`, or what the notice says helps; `go` leads
  * to `where`, as does the sentence. `needs` is what one must be allowed to do. If a fix makes something new of it, as the retry of a
- * job does, what was is `over`: it is dismissed.
+ * job does, what was is `over`: it is dismissed. Where one notice tells of many jobs at a host, `many` is its sentence.
  */
 const KINDS = {
   no_worker: { is: "waiting", title: () => "Jobs wait, and no worker takes any", go: "Workers and hosts", where: () => "workers" },
@@ -24,15 +24,17 @@ const KINDS = {
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
-  job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, verb: "Raise and continue…", fix: raise },
-  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
+  job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
+  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
 };
 const ICONS = { waiting: "waiting", failed: "failed", stopped: "stopped", paused: "paused", late: "warning" };
 
 /** *notice* as its row tells it. */
 function view(notice) {
-  const { kind, subject, job_id: job, help } = notice;
-  const { is = "late", title = () => cap(kind), verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
+  const { kind, subject, job_id: job, jobs, help } = notice;
+  const { is = "late", title = () => cap(kind), many, verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
+  if (jobs > 1 && many)
+    return { ...notice, tone: is, icon: ICONS[is], title: many(jobs, subject.name), verb: "", go: "Show the jobs", where: `jobs${query({ q: `host:${subject.id}` })}` };
   const there = subject?.type === "schedule" ? `schedules/${segment(subject.id)}` : job ? `jobs/${segment(job)}` : "workers";
   return {
     ...notice,
