@@ -45,6 +45,7 @@ class ErrorKind(StrEnum):
     ROBOTS = auto()  # robots.txt could not be had
     BLOCKED_ADDRESS = auto()  # an address that may not be connected to
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
+    RENDER = auto()  # its scripts could not be run to an end
     INTERNAL = auto()  # an error of ours
 
 
