@@ -242,3 +242,8 @@ def _compiled(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMOR
         at = regex.find(reason.rpartition(": ")[2])
         where = f" at position {at}" if at >= 0 and pattern.startswith(_REGEX) else ""
         raise Invalid(field, f"{pattern!r}: {reason}{where}") from None
+
+
+def same_site(url: str, other: str) -> bool:
+    """Return whether the hosts of two canonical URLs have one registrable domain."""
+    return _domain(urls.hostname_of(url)) == _domain(urls.hostname_of(other))

@@ -93,5 +93,8 @@ def _times(rest: str) -> int:
 
 
 def _seconds(rest: str) -> float | None:
-    """Return the seconds that *rest* names, ``None`` if it is a selector: none has a digit first."""
+    """Return the seconds that *rest* names, ``None`` if it is a selector.
+
+    No selector begins with a digit.
+    """
     return quantity.duration(rest).total_seconds() if rest[0].isdigit() else None

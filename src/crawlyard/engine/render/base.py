@@ -25,6 +25,9 @@ class SubRequest(Struct, frozen=True, kw_only=True):
 
     url: str  # in its canonical spelling
     purpose: Purpose
+    same_site: bool
+    """As the page: another site is sent no cookies and no credentials, as browsers do it that
+    block third-party cookies. A page could read what they open, and tell it to its own site."""
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
     """What the page itself says: Accept, Origin, Referer, headers of its scripts. No cookies, and
