@@ -81,6 +81,7 @@ class Interception:
         self._frame = frame
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._navigations = 0
+        self.stays = False  # was kept from going elsewhere, in Lightpanda without a load event
         self.in_flight = 0
         self.sent = 0
         self.answered = 0
@@ -152,13 +153,9 @@ class Interception:
             times = counted(MOST_NAVIGATIONS, "time")
             detail = f"its scripts went to another page more than {times}, lastly to {request.url}"
             raise FetchFailed(ErrorKind.RENDER, detail)
-        if not _same_origin(request.url, self._url):
-            self.blocked += 1
-            await self._refuse(held, "Aborted")
-            return
-        try:
-            response = await self._sent(request)
-        except FetchFailed:
+        response = await self._elsewhere(request)
+        if response is None:
+            self.stays = True
             await self._refuse(held, "Aborted")
             return
         target = _target(request.url, response)
@@ -167,6 +164,15 @@ class Interception:
         else:  # by a request of its own, so that the page knows where it is
             await self._refuse(held, "Aborted")
             await self._call("Page.navigate", url=target)
+
+    async def _elsewhere(self, request: SubRequest) -> Response | None:
+        """Return the answer of another page of the origin; ``None``: the page stays."""
+        if not _same_origin(request.url, self._url):
+            self.blocked += 1
+            return None
+        with suppress(FetchFailed):
+            return await self._sent(request)
+        return None
 
     async def _answer(self, held: str, request: SubRequest) -> None:
         """Answer a request of the page, wherever redirects lead."""

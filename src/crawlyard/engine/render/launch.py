@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from crawlyard.about import install_line
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.engine.http.fetch import FetchFailed, plain
@@ -30,7 +31,6 @@ _START_S = 20.0
 _LOOK_S = 0.01
 _NOWHERE = "http://127.0.0.1:9"  # discard: a proxy that nobody is
 _CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
-_EXTRA = "pip install 'crawlyard[render]'"
 _LINUX = "browsers are started on Linux alone"
 
 
@@ -80,7 +80,7 @@ def _lightpanda_missing() -> str:
     if sys.platform != "linux":
         return _LINUX
     if _lightpanda_binary() is None:
-        return f"Lightpanda is not installed: {_EXTRA}"
+        return f"Lightpanda is not installed: {install_line('render')}"
     return _websockets_missing()
 
 
@@ -165,7 +165,7 @@ async def _chromium() -> RunningBrowser:
 
 
 def _websockets_missing() -> str:
-    return "" if installed("websockets") else f"websockets is not installed: {_EXTRA}"
+    return "" if installed("websockets") else f"no CDP without websockets: {install_line('render')}"
 
 
 async def _remote(endpoint: str) -> RunningBrowser:

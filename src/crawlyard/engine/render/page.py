@@ -140,8 +140,11 @@ class BrowserPage:
         if selector:
             await self._find(selector)
             return
-        await self._until(lambda: self._loaded)
+        await self._until(self._is_loaded)
         await self._quiet()
+
+    def _is_loaded(self) -> bool:
+        return self._loaded or self._requests.stays
 
     async def _find(self, selector: str) -> None:
         self._waits_for = f"to contain {selector}"
@@ -154,9 +157,11 @@ class BrowserPage:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._task.deadline_s / 2):
                 while True:
-                    await self._until(lambda: not self._requests.in_flight)
-                    if await self._pause(QUIET_S) and self._loaded:
-                        return
+                    await self._until(lambda: self._is_loaded() and not self._requests.in_flight)
+                    if await self._pause(QUIET_S):
+                        await self._evaluate("0")  # scripts that are still at work come first
+                        if not self._changed.is_set():
+                            return
 
     async def _act(self, action: Action) -> None:
         if action.kind is ActionKind.WAIT:
