@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -14,6 +14,8 @@ from crawlyard.engine.http.dns import Look, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
 from tests.engine.raw import RawServer
+
+T = TypeVar("T")
 
 CAP = 256 * 1024
 HEADERS = {"User-Agent": "Test/1", "Accept-Encoding": "gzip"}
@@ -58,7 +60,7 @@ async def failure(asked: Awaitable[Response]) -> FetchFailed:
     return raised.value
 
 
-async def came(asked: Awaitable[Response]) -> Response | FetchFailed:
+async def came(asked: Awaitable[T]) -> T | FetchFailed:
     try:
         return await asked
     except FetchFailed as failed:

@@ -24,10 +24,11 @@ TYPES = {"js": "text/javascript", "json": "application/json"}
 class ScriptSite:
     """A site of the given bodies by path; ``.js`` and ``.json`` have their types."""
 
-    bodies: Mapping[str, str | Answer]
+    bodies: dict[str, str | Answer]
+    otherwise: str = "nothing"
 
     def answer(self, method: str, path: str, host: str) -> Answer:
-        body = self.bodies.get(path.partition("?")[0], Answer(404))
+        body = self.bodies.get(path.partition("?")[0], self.otherwise)
         if isinstance(body, Answer):
             return body
         kind = TYPES.get(path.partition("?")[0].rpartition(".")[2], HTML)
@@ -43,6 +44,7 @@ def scripted(script: str, body: str = "<p id=out>shell</p>") -> str:
 class Rig:
     """A site, the fetcher of a job that may ask it and nothing else, and its renderers."""
 
+    site: ScriptSite
     server: SiteServer
     fetcher: Fetcher
     renderers: Renderers
@@ -68,6 +70,11 @@ class Rig:
         options.setdefault("ask", self.ask)
         return await self.renderers.of(browser).render(url, response, **options)
 
+    @property
+    def bodies(self) -> dict[str, str | Answer]:
+        """Return what the site serves by path; to be changed."""
+        return self.site.bodies
+
     def paths(self) -> list[str]:
         """Return what the page asked for, in order."""
         return [request.url.removeprefix(self.server.url) for request in self.asked]
@@ -82,9 +89,10 @@ async def rig(make: Make, site_server: Serve) -> AsyncIterator[MakeRig]:
     renderers = Renderers(SystemClock(), most=2)
 
     async def made(bodies: Mapping[str, str | Answer]) -> Rig:
-        server = await site_server(ScriptSite(bodies))
+        site = ScriptSite(dict(bodies))
+        server = await site_server(site)
         guard = Guard((server.authority,))
-        return Rig(server, make(guard=guard), renderers)
+        return Rig(site, server, make(guard=guard), renderers)
 
     yield made
     await renderers.close()

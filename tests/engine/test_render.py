@@ -1,12 +1,14 @@
 """Pages in real browsers: what becomes of them, and what they ask for meanwhile."""
 
+from collections.abc import Awaitable
+
 import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser, ScreenshotFormat, actions_of
-from crawlyard.demo.site import HTML, Answer
-from crawlyard.engine.http.fetch import FetchFailed
-from crawlyard.engine.render.base import Purpose
+from crawlyard.demo.site import Answer
+from crawlyard.engine.http.fetch import FetchFailed, Response
+from crawlyard.engine.render.base import Purpose, RenderedPage, SubRequest
 from tests.engine.render_rig import MakeRig, rig, scripted
 
 __all__ = ["rig"]
@@ -22,9 +24,9 @@ APP = """
 """
 
 
-async def failure(rendering: object) -> FetchFailed:
+async def failure(rendering: Awaitable[RenderedPage]) -> FetchFailed:
     with pytest.raises(FetchFailed) as raised:
-        await rendering  # type: ignore[misc]
+        await rendering
     return raised.value
 
 
@@ -105,7 +107,7 @@ async def test_redirects_are_followed_hop_by_hop(rig: MakeRig, browser: Browser)
 
 async def test_another_site_is_read_only_if_it_allows_that(rig: MakeRig, browser: Browser) -> None:
     open_ = Answer(200, (("Access-Control-Allow-Origin", "*"),), b"open")
-    site = await rig({"/": scripted(""), "/open": open_, "/secret": "secret", "/to": ""})
+    site = await rig({"/": scripted(""), "/open": open_, "/secret": "secret"})
     there = site.server.url.replace("127.0.0.1", "localhost")
     script = f"""(async () => {{
       const told = [];
@@ -114,10 +116,9 @@ async def test_another_site_is_read_only_if_it_allows_that(rig: MakeRig, browser
       out.textContent = told;
     }})()"""
     moved = Answer(302, (("Location", f"{there}/secret"),))
-    bodies = {"/": scripted(script), "/open": open_, "/secret": "secret", "/to": moved}
-    site.server.site.bodies = bodies  # type: ignore[attr-defined]
+    site.bodies |= {"/": scripted(script), "/to": moved}
 
-    async def ask(request):  # type: ignore[no-untyped-def]
+    async def ask(request: SubRequest) -> Response:
         site.asked.append(request)
         url = request.url.replace("localhost", "127.0.0.1")
         return await site.fetcher.fetch(url, request.headers, 1000)
@@ -237,7 +238,6 @@ async def test_other_charsets_are_read_as_a_browser_reads_them(
     latin = Answer(
         200, (("Content-Type", "text/html; charset=iso-8859-1"),), "<p>é".encode("latin-1")
     )
-    assert HTML
     site = await rig({"/": latin})
 
     assert "<p>é".encode() in (await site.render(browser, "/")).html

@@ -71,13 +71,22 @@ class Interception:
     """The requests of one page, which has been answered with *document* already."""
 
     def __init__(
-        self, url: str, document: Response, ask: Ask, call: Call, *, draws: bool, frame: str
+        self,
+        url: str,
+        document: Response,
+        ask: Ask,
+        call: Call,
+        *,
+        draws: bool,
+        frames: bool,
+        frame: str,
     ) -> None:
         self._url = url
         self._document: Response | None = document
         self._ask = ask
         self._call = call
-        self._draws = draws
+        self._draws = draws  # images and fonts are wanted
+        self._frames = frames
         self._frame = frame
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._navigations = 0
@@ -98,12 +107,12 @@ class Interception:
         self.in_flight += 1
         try:
             request = self._read(paused)
-            if request is None:
+            if self._is_page(paused):
+                await self._answer_page(held, request, paused["request"]["url"])
+            elif request is None:
                 await self._refuse(held, "BlockedByClient")
             elif request.method == "OPTIONS":
                 await self._fulfil(held, 204, _ANY_ORIGIN, b"")
-            elif self._is_page(paused):
-                await self._answer_page(held, request)
             else:
                 await self._answer(held, request)
         except CommandFailed:
@@ -120,6 +129,8 @@ class Interception:
             purpose = Purpose.OTHER if self._draws and kind in _DRAWN else None
         if kind == "Preflight" or asked["method"] == "OPTIONS":
             purpose = Purpose.DATA
+        if purpose is Purpose.DOCUMENT and not (self._frames or self._is_page(paused)):
+            purpose = None  # a frame, or a window of its own
         allowed = purpose is not None and self.sent < MOST_REQUESTS
         allowed &= asked["method"] in _SAFE | {"OPTIONS"}
         with suppress(Invalid):
@@ -142,7 +153,7 @@ class Interception:
         of_page = paused.get("frameId", self._frame) == self._frame
         return paused.get("resourceType") == "Document" and of_page
 
-    async def _answer_page(self, held: str, request: SubRequest) -> None:
+    async def _answer_page(self, held: str, request: SubRequest | None, url: str) -> None:
         """Answer a request for the page itself: the first with what is there already."""
         if self._document is not None:
             document, self._document = self._document, None
@@ -151,10 +162,10 @@ class Interception:
         self._navigations += 1
         if self._navigations > MOST_NAVIGATIONS:
             times = counted(MOST_NAVIGATIONS, "time")
-            detail = f"its scripts went to another page more than {times}, lastly to {request.url}"
+            detail = f"its scripts went to another page more than {times}, lastly to {url[:500]}"
             raise FetchFailed(ErrorKind.RENDER, detail)
-        response = await self._elsewhere(request)
-        if response is None:
+        response = await self._elsewhere(request) if request is not None else None
+        if request is None or response is None:
             self.stays = True
             await self._refuse(held, "Aborted")
             return

@@ -53,7 +53,7 @@ class Launch(Struct, frozen=True, kw_only=True):
 
     missing: Callable[[], str]  # what to do first; empty: nothing
     open: Callable[[], Awaitable[RunningBrowser]]
-    draws: bool = True  # it can make screenshots
+    whole: bool = True  # it draws, which screenshots need, and has frames
     most_rss: int = 2048 * MIB  # of its processes together; they share some of it
 
 
@@ -61,7 +61,7 @@ def launch_of(browser: Browser, endpoint: str = "") -> Launch:
     """Return how *browser* is had; *endpoint*: the CDP address of a Chromium that runs already."""
     if browser is Browser.LIGHTPANDA:
         return Launch(
-            missing=_lightpanda_missing, open=_lightpanda, draws=False, most_rss=512 * MIB
+            missing=_lightpanda_missing, open=_lightpanda, whole=False, most_rss=512 * MIB
         )
     if endpoint:
         return Launch(missing=_websockets_missing, open=lambda: _remote(endpoint))
@@ -126,7 +126,7 @@ _CHROMIUM_FLAGS = (
     # no network: requests that are not intercepted reach a proxy that is not there
     *(f"--proxy-server={_NOWHERE}", "--proxy-bypass-list=<-loopback>"),
     *("--host-resolver-rules=MAP * ~NOTFOUND", "--dns-prefetch-disable", "--disable-quic"),
-    "--force-webrtc-ip-handling-policy=disable_non_proxied_udp",
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--disable-breakpad", "--disable-crash-reporter", "--disable-default-apps"),
     *("--disable-extensions", "--no-first-run", "--no-default-browser-check"),

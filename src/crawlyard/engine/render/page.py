@@ -54,6 +54,7 @@ class Task(Struct, frozen=True, kw_only=True):
     wait_for: str
     actions: Sequence[Action]
     screenshot: ScreenshotFormat | None
+    frames: bool  # are loaded
     deadline_s: float
 
 
@@ -118,6 +119,7 @@ class BrowserPage:
             task.ask,
             self._call,
             draws=task.screenshot is not None,
+            frames=task.frames,
             frame=frame,
         )
         with suppress(CommandFailed):  # Lightpanda has no downloads

@@ -82,7 +82,7 @@ class _Pool:
     ) -> RenderedPage:
         """See `Renderer`."""
         problem = self.launch.missing()
-        if screenshot is not None and not self.launch.draws:
+        if screenshot is not None and not self.launch.whole:
             problem = f"{self._kind} draws nothing: screenshots need chromium"
         if problem:
             raise FetchFailed(ErrorKind.RENDER, problem)
@@ -93,6 +93,7 @@ class _Pool:
             wait_for=wait_for,
             actions=actions,
             screenshot=screenshot,
+            frames=self.launch.whole,
             deadline_s=deadline_s,
         )
         async with self._room:

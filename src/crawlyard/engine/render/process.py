@@ -16,6 +16,9 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.render import supervisor
 
+WITHOUT_NETWORK = True
+"""Give browsers a network namespace with nothing in it, where the kernel allows it."""
+
 _END_S = 5.0
 _SHARED = ("PATH", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "CHROMIUM_FLAGS", "TMPDIR")
 """Variables that a browser gets; others may be secrets of the instance."""
@@ -62,7 +65,7 @@ class BrowserProcess:
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-I", "-S", supervisor.__file__),
-                *(json.dumps(list(command)), json.dumps(list(pipe))),
+                *map(json.dumps, (list(command), list(pipe), WITHOUT_NETWORK)),
                 stdin=PIPE,
                 stdout=PIPE,
                 stderr=DEVNULL,

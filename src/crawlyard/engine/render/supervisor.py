@@ -26,7 +26,7 @@ _LAST_WORDS = 600
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def supervise(command: Sequence[str], pipe: Sequence[int]) -> None:
+def supervise(command: Sequence[str], pipe: Sequence[int], *, without_network: bool) -> None:
     """Run *command* until it ends or stdin is closed, and report in two lines of JSON.
 
     *pipe* are two descriptors that it gets as 3 and 4. ``{dir}`` in the command is a directory of
@@ -35,7 +35,7 @@ def supervise(command: Sequence[str], pipe: Sequence[int]) -> None:
     _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     home = _directory()
     try:
-        isolated = _leave_network()
+        isolated = without_network and _leave_network()
         pid = _started([part.replace("{dir}", home) for part in command], pipe, home)
         for descriptor in pipe:
             os.close(descriptor)
@@ -130,4 +130,5 @@ def _say(report: object) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    supervise(json.loads(sys.argv[1]), json.loads(sys.argv[2]))
+    _command, _pipe, _without = map(json.loads, sys.argv[1:])
+    supervise(_command, _pipe, without_network=_without)
