@@ -17,7 +17,8 @@ from crawlyard.core.jobs.filter import (
 )
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.spec import Priority, hosts_in
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Invalid
 from tests.builders import NOW, a_job, a_spec
 

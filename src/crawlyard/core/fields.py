@@ -29,6 +29,7 @@ class Panel(StrEnum):
     PACE = "Pace"
     OUTPUT = "Output"
     RECRAWL = "Recrawl"
+    RENDERING = "Rendering"
     ACCESS = "Access"
     JOB = "Job"
 

@@ -22,6 +22,7 @@ from crawlyard.engine.http.fetch import Response
 _SAME = (
     *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
     *("follow_nofollow", "headers", "user_agent", "max_body"),
+    *("render", "renderer", "wait_for", "actions", "screenshot"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 

@@ -160,6 +160,16 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
 
 
+def url_pattern(field: str, pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a canonical URL matches *pattern*, as `Boundary` does.
+
+    Raises:
+        Invalid: it is no pattern.
+    """
+    matched = _compiled(field, pattern, _regex(field, pattern))
+    return lambda url: matched.search(urls.judged(url).encode()) is not None
+
+
 class _Patterns:
     """List of patterns matched in one pass, in time linear in the length of the URL."""
 

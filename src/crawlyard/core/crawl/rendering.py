@@ -20,6 +20,14 @@ class Browser(StrEnum):
     CHROMIUM = auto()  # a whole browser: faithful, and about ten times as expensive
 
 
+class RenderReason(StrEnum):
+    """Why a page was rendered."""
+
+    NEEDS_SCRIPTS = auto()  # its text was empty or partial without its scripts
+    ALWAYS = auto()  # its job renders all pages
+    PATTERN = auto()  # its URL matches the pattern of its job
+
+
 class ScreenshotFormat(StrEnum):
     """How the picture of a page is encoded."""
 

@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from crawlyard.core.jobs.job import Job, Source
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.spec import Priority, hosts_in
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Invalid
 
 MOST_TERMS = 50

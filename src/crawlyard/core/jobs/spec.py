@@ -1,15 +1,24 @@
 """Job spec: all options of one crawl."""
 
 import re
-from collections.abc import Iterable
 from enum import StrEnum, auto
 from typing import Annotated
-from urllib.parse import urlsplit
 
 from msgspec import Struct
 
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.render_options import (
+    Actions,
+    BrowserChoice,
+    Renderer,
+    RenderPages,
+    RenderRule,
+    Screenshot,
+    ScreenshotChoice,
+    WaitFor,
+    check_rendering,
+)
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
@@ -421,6 +430,12 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    render: RenderPages = RenderRule.AUTO.value
+    renderer: Renderer = BrowserChoice.AUTO
+    wait_for: WaitFor = ""
+    actions: Actions = ()
+    screenshot: Screenshot = ScreenshotChoice.OFF
+
     since: Annotated[
         str | None,
         about(
@@ -572,28 +587,4 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             raise Invalid("spread", said)
         if self.max_externals and self.spread:
             raise Invalid("max_externals", "expected 0 for a job that is spread")
-
-
-def hosts_in(urls: Iterable[str]) -> tuple[str, ...]:
-    """Return the distinct hosts of *urls*; a host with a non-default port also without the port."""
-    found: dict[str, None] = {}
-    for url in urls:
-        plain = _PLAIN.match(url)
-        if plain is not None:  # matches nearly all URLs, in a tenth of the time
-            found[plain[1]] = None
-            continue
-        try:
-            parts = urlsplit(url.strip())
-            host, port = (parts.hostname or "").removesuffix("."), parts.port
-        except ValueError:
-            continue
-        found[host] = None
-        if port is not None and port != _PORTS.get(parts.scheme.lower()):
-            found[f"{host}:{port}"] = None
-    found.pop("", None)
-    return tuple(found)
-
-
-_PORTS = {"http": 80, "https": 443}
-
-_PLAIN = re.compile(r"https?://([a-z0-9.-]*[a-z0-9-])/")  # lower case, without a port
+        check_rendering(self.render, self.actions, self.screenshot, self.renderer)

@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 from msgspec import Struct, field
 
 from crawlyard.core.crawl.rendering import Action, ScreenshotFormat
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.http.fetch import FetchFailed, Response
 
 
 class Purpose(StrEnum):
@@ -43,6 +43,14 @@ Guard, pace, size of a body, cookies, proxies and, for a document, robots.txt ho
 failed, and goes on. Every other exception, such as that the job has no bytes left, ends the
 rendering and is propagated.
 """
+
+
+class RenderFailed(FetchFailed):
+    """There is no whole page; *cpu_s* is what its browser spent on it."""
+
+    def __init__(self, failure: FetchFailed, cpu_s: float) -> None:
+        super().__init__(failure.kind, failure.detail, transient=failure.transient)
+        self.cpu_s = cpu_s
 
 
 class RenderedPage(Struct, frozen=True, kw_only=True):

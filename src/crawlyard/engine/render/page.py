@@ -41,8 +41,9 @@ _SCROLL = """(() => {
   const root = document.scrollingElement || document.documentElement || document.body;
   window.scrollTo(0, root.scrollHeight);
   window.dispatchEvent(new Event('scroll'));
-  return root.scrollHeight;
+  return root.scrollHeight + document.getElementsByTagName('*').length;
 })()"""
+# where nothing is drawn, a page that has grown is no higher
 
 
 class Task(Struct, frozen=True, kw_only=True):

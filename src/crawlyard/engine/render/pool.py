@@ -8,7 +8,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Action, Browser, ScreenshotFormat
 from crawlyard.engine.http.fetch import FetchFailed, Response
-from crawlyard.engine.render.base import Ask, RenderedPage, Renderer
+from crawlyard.engine.render.base import Ask, RenderedPage, Renderer, RenderFailed
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed
 from crawlyard.engine.render.launch import Launch, RunningBrowser, launch_of
 from crawlyard.engine.render.page import BrowserPage, Made, Task
@@ -134,7 +134,11 @@ class _Pool:
 
     async def _rendered(self, browser: RunningBrowser, task: Task) -> RenderedPage:
         started, before = self._clock.monotonic(), _usage(browser)
-        made = await self._made(browser, task)
+        try:
+            made = await self._made(browser, task)
+        except FetchFailed as failure:
+            used = _usage(browser).cpu_s - before.cpu_s
+            raise RenderFailed(failure, max(0.0, used)) from failure
         requests = made.requests
         return RenderedPage(
             html=made.html,

@@ -22,8 +22,9 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.estimate import HostPace, Sight, estimated
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.spec import JobSpec, hosts_in
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS

@@ -29,7 +29,8 @@ from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.queue import QueueEntry
-from crawlyard.core.jobs.spec import JobSpec, Priority, hosts_in
+from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict, Refused
 from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
 from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of

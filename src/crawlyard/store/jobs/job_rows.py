@@ -34,7 +34,7 @@ from sqlalchemy import (
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.spec import hosts_in
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
 from crawlyard.store.codec.records import EVENTS

@@ -16,8 +16,9 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
 from crawlyard.core.jobs.queue import Wakeup, can_run
-from crawlyard.core.jobs.spec import Spread, hosts_in
+from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import Extent, shards_for
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
 from crawlyard.store.crawl.frontier import reopen
