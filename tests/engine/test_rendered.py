@@ -1,5 +1,6 @@
 """Crawls whose pages are rendered: which ones, what is kept of them, and what they ask for."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,8 +15,8 @@ from crawlyard.demo.hits import Hit
 from crawlyard.demo.site import Answer
 from crawlyard.store.queries import PageQuery
 from tests.app_site import AppSite
-from tests.engine.rig import a_spec, crawled
-from tests.site import GraphSite, Serve
+from tests.engine.rig import a_spec, crawled, outcome, published, run
+from tests.site import SHARED_JITTER_S, GraphSite, Serve, most_at_once, until
 
 
 def documents(hits: Sequence[Hit]) -> list[str]:
@@ -46,6 +47,8 @@ async def test_pages_that_need_scripts_are_rendered_and_their_links_followed(
     usage = found.usage
     assert (usage.pages, usage.rendered, usage.needs_scripts) == (4, 4, 0)
     assert usage.subrequests == len(server.hits) - 4 - 1  # robots.txt
+    asked = Counter(hit.path for hit in server.hits)
+    assert asked["/app.js"] <= 2  # two pages were rendered at once
     assert usage.render_s > 0
     assert usage.render_took_s > 0
     assert max(Counter(documents(server.hits)).values()) == 1  # each shell was asked for once
@@ -152,6 +155,7 @@ async def test_the_limit_of_pages_is_exact_however_many_requests_they_make(
     assert found.job.state_reason is StateReason.LIMIT_PAGES
 
 
+@pytest.mark.slow
 async def test_a_job_ends_at_its_limit_of_rendering(yard: Yard, site_server: Serve) -> None:
     busy = "<script>for (let i = 0, x = 0; i < 1e8; i++) x += i % 7;</script>"
 
@@ -184,7 +188,137 @@ async def test_a_job_that_must_render_fails_where_nothing_can(
     assert "pip install" in must.job.detail
     assert must.usage.pages == 0
     assert (may.usage.pages, may.usage.needs_scripts) == (1, 1)
-    noted = [
-        e.data["note"] for e in await yard.results.events(LOCAL, may.job.id) if "note" in e.data
-    ]
+    events = await yard.results.events(LOCAL, may.job.id)
+    noted = [str(event.data["note"]) for event in events if "note" in event.data]
     assert any("1 page need" in note and "pip install" in note for note in noted)
+
+
+async def test_the_pace_of_a_host_counts_from_the_last_request_of_a_page(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(5))
+    spec = a_spec(server.url, render="auto", delay_s=0.4, per_host=1)
+
+    await crawled(yard, spec)
+
+    hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
+    pages = [n for n, hit in enumerate(hits) if "." not in hit.path]
+    gaps = [hits[n].at - hits[n - 1].at for n in pages if n]
+    assert len(gaps) == 4
+    assert min(gaps) > 0.4 - SHARED_JITTER_S
+    # what a page asks for waits for no delay
+    assert min(hits[n + 1].at - hits[n].at for n in pages) < 0.4
+    assert most_at_once(hits) == {server.authority: 1}
+
+
+async def test_a_page_reaches_no_address_that_its_job_may_not(
+    yard: Yard, site_server: Serve
+) -> None:
+    canary = await site_server(GraphSite({"/": []}), host="127.0.0.2")
+    attack = (
+        f"<p id=out></p><script>fetch('{canary.url}/').catch(() => out.append('refused'))</script>"
+    )
+
+    class Attack(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            answer = super().answer(method, path, host)
+            return replace(answer, body=answer.body + attack.encode())
+
+    server = await site_server(Attack({"/": []}))
+    spec = a_spec(
+        server.url, render="always", allow_private=False, allow_addresses=(server.authority,)
+    )
+
+    found = await crawled(yard, spec)
+
+    assert canary.hits == []
+    assert "refused" in (await text_of(yard, found.job.id))[""]
+
+
+POLLING = """<p>Shell</p><script>
+setInterval(() => fetch('/poll.json').catch(() => {}), 50);
+</script>"""
+
+
+class Polling(GraphSite):
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/":
+            return Answer(200, (("Content-Type", "text/html"),), POLLING.encode())
+        return Answer(200, (("Content-Type", "application/json"),), b"1")
+
+
+async def test_a_pause_ends_what_is_being_rendered_and_it_is_visited_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(Polling({}))
+    spec = a_spec(server.url, render="always", wait_for="#never", timeout_s=300)
+    job = await yard.jobs.submit(LOCAL, spec)
+    running = asyncio.create_task(run(yard, job.id))
+    await until(lambda: len(server.hits) > 5)
+
+    await yard.jobs.pause(LOCAL, job.id)
+    await asyncio.wait_for(running, 60)
+
+    found = await outcome(yard, job.id)
+    assert (found.job.state, found.usage.pages) == (State.PAUSED, 0)
+    before = len(server.hits)
+    await yard.jobs.resume(LOCAL, job.id)
+    running = asyncio.create_task(run(yard, job.id))
+    await until(lambda: "/" in {hit.path for hit in server.hits[before:]})
+    await yard.jobs.cancel(LOCAL, job.id)
+    await asyncio.wait_for(running, 60)
+
+
+@pytest.mark.slow
+async def test_the_limit_of_bytes_holds_while_a_page_is_rendered(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(Polling({}))
+    limits = Limits(bytes=len(POLLING) + 5)
+    spec = a_spec(
+        server.url, render="always", wait_for="#never", timeout_s=300, limits=limits, per_host=1
+    )
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.LIMIT_BYTES
+    assert (found.usage.pages, found.usage.bytes) == (0, len(POLLING) + 5)
+
+
+async def test_a_host_that_refuses_what_a_page_asks_for_is_left_alone(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Refusing(AppSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path.startswith("/api/"):
+                return Answer(429, (("Retry-After", "3600"),))
+            return super().answer(method, path, host)
+
+    server = await site_server(Refusing(1))
+    spec = a_spec(server.url, f"{server.url}/p/1", render="auto", concurrency=1)
+    job = await yard.jobs.submit(LOCAL, spec)
+    running = asyncio.create_task(run(yard, job.id))
+
+    await published(yard, job.id, done=1)
+
+    await yard.jobs.cancel(LOCAL, job.id)
+    await running
+    assert [hit.path for hit in server.hits if hit.path == "/p/1"] == []
+
+
+async def test_a_rendered_page_is_rendered_again_however_little_its_document_changes(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(2))  # its documents have an ETag
+    spec = a_spec(server.url, render="auto")
+    first = await crawled(yard, spec)
+    conditional = [hit for hit in server.hits if "if-none-match" in hit.headers]
+
+    second = await crawled(yard, replace(spec, since=first.job.id))
+
+    assert (first.usage.rendered, second.usage.rendered) == (2, 2)
+    assert second.usage.unchanged == 0
+    assert [hit.path for hit in server.hits if "if-none-match" in hit.headers] == conditional == []
+    assert [page.content_hash for page in second.pages] == [
+        page.content_hash for page in first.pages
+    ]

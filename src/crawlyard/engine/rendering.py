@@ -22,9 +22,11 @@ from crawlyard.engine.render.base import (
 )
 from crawlyard.engine.render.pool import Renderers
 from crawlyard.engine.scope import url_pattern
+from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
 from crawlyard.errors import Invalid
 
+_SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
 _SENT = frozenset({"GET", "HEAD"})
 
 
@@ -101,6 +103,7 @@ class Rendering:
         self._permits = permits
         self._send = send
         self._draft = draft
+        self._shared = SharedFiles(clock)
 
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""
@@ -177,6 +180,9 @@ class Rendering:
             raise NotSent(f"{sub.url} is not asked for any more")
         if sub.method not in _SENT or sub.body:
             raise FetchFailed(ErrorKind.RENDER, f"{sub.method} requests are not sent")
+        is_shared = sub.purpose in _SHARED and sub.method == "GET"
+        if is_shared and (known := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
+            return known
         document = sub.purpose is Purpose.DOCUMENT
         seat = await self._permits.join(sub.url, document=document)
         try:
@@ -193,4 +199,6 @@ class Rendering:
         if is_refusal(answer):
             asked_s = retry_after_s(answer.header("retry-after"), self._clock.now())
             self._gate.refused(host_of(sub.url), asked_s)
+        if is_shared:
+            self._shared.put(sub.url, answer, trusted=sub.same_site)
         return answer
