@@ -42,9 +42,10 @@ class ScreenshotChoice(StrEnum):
 RenderPages = Annotated[
     str,
     about(
-        "whose scripts are run: `auto`: pages that need them, where a renderer is installed; "
-        "`never`, `always`, or a pattern of URLs",
-        label="Run scripts of pages",
+        "pages that a browser renders: auto (those that need scripts, if one is installed), "
+        "never, always, or a pattern of URLs",
+        label="Render pages",
+        words={word.value: word.value for word in RenderRule},
         help="never, auto, always or a GLOB; else {default}.",
         panel=Panel.RENDERING,
         metavar="WHICH",
@@ -67,7 +68,7 @@ WaitFor = Annotated[
 Actions = Annotated[
     tuple[str, ...],
     about(
-        "steps in a rendered page, in order: `click CSS`, `scroll N`, `wait CSS` or `wait 2s`",
+        "steps in a rendered page, in order: click CSS, scroll N, wait CSS or wait 2s",
         label="Steps in each page",
         help="click CSS, scroll N, wait CSS or 2s. Repeatable.",
         panel=Panel.RENDERING,
@@ -90,9 +91,9 @@ Screenshot = Annotated[
 Renderer = Annotated[
     BrowserChoice,
     about(
-        "browser that runs the scripts",
+        "what renders: auto is the cheapest browser that can",
         label="Browser",
-        words={"auto": "The cheapest that can", "lightpanda": "Lightpanda", "chromium": "Chromium"},
+        words={"auto": "Automatic", "lightpanda": "Lightpanda", "chromium": "Chromium"},
         panel=Panel.RENDERING,
         editable=True,
     ),
