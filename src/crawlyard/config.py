@@ -128,6 +128,17 @@ class Settings(BaseSettings):
         description="Seconds of waiting for which a job rises a level in the queue, up to high; "
         "0: never.",
     )
+    browsers: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Browsers that a worker has at most at once; each renders one page at a time.",
+    )
+    browser_cdp: str = Field(
+        default="",
+        description="ws://… : where a Chromium that somebody else runs is controlled; empty: "
+        "workers start the installed one.",
+    )
     lease_s: float = Field(
         default=8.0,
         ge=6.0,

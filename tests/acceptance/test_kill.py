@@ -23,9 +23,11 @@ from crawlyard import LOCAL, State
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.hits import Hit, read_log
 from crawlyard.demo.server import SiteServer
 from crawlyard.services.surface import Surface
+from tests.app_site import AppSite
 from tests.cookie_sites import SessionSite
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.login_site import PASSWORD, USER, LoginSite
@@ -302,3 +304,28 @@ async def test_a_crawl_behind_a_login_goes_on_over_kills_and_logins(tmp_path: Pa
     served = Counter(site.whole)
     assert set(served) == site.paths
     assert pages < served.total() < pages + 2 * 40  # twice only what a kill had in flight
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_kill_while_pages_are_rendered_loses_none_and_the_limit_is_exact(
+    tmp_path: Path,
+) -> None:
+    log, pages, times = tmp_path / "hits.jsonl", 30, 3
+    async with (
+        SiteServer(AppSite(2 * pages), latency_s=0.03, log=log) as server,
+        opened(tmp_path, database_url="") as yard,
+    ):
+        limits = Limits(pages=pages)
+        spec = a_spec(f"{server.url}/", render="auto", limits=limits, concurrency=4, per_host=4)
+        job = await yard.jobs.submit(LOCAL, spec)
+        async for _ in killed(log, tmp_path / "data", "", times):
+            pass
+        found = await outcome(yard, job.id)
+
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert found.usage.pages == found.usage.rendered == len(found.ok) == pages
+    assert max(found.stored.values()) == 1
+    assert all(page.title.startswith("Page ") for page in found.pages)
+    asked = Counter(hit.path for hit in read_log(log) if "." not in hit.path)
+    assert asked.total() > pages  # the kills did hit something

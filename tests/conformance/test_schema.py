@@ -174,9 +174,14 @@ SINCE_THE_FIRST = {
         "unchanged_since",
         "body_of",
         "session",
+        "rendered_by",
+        "render_reason",
     ),
     "jobs": ("based_on", "dealt"),
-    "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
+    "shards": (
+        *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
+        *("rendered", "subrequests", "render_s", "render_took_s"),
+    ),
 }
 """The columns that revisions have added to the first release's tables."""
 

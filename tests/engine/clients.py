@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -16,6 +16,8 @@ from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
 from tests.engine.raw import RawServer
+
+T = TypeVar("T")
 
 CAP = 256 * 1024
 HEADERS = {"User-Agent": "Test/1", "Accept-Encoding": "gzip"}
@@ -68,7 +70,7 @@ async def failure(asked: Awaitable[Response]) -> FetchFailed:
     return raised.value
 
 
-async def came(asked: Awaitable[Response]) -> Response | FetchFailed:
+async def came(asked: Awaitable[T]) -> T | FetchFailed:
     try:
         return await asked
     except FetchFailed as failed:

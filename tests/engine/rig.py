@@ -50,13 +50,14 @@ class Outcome:
 
 
 def a_spec(*urls: str, **changes: Any) -> JobSpec:
-    """Return a spec without politeness, for a site of ours."""
+    """Return a spec without politeness, for a site of ours; none of its pages is rendered."""
     fields: dict[str, Any] = {
         "urls": urls,
         "allow_private": True,
         "delay_s": 0,
         "per_host": 16,
         "url_retries": 0,
+        "render": "never",
     }
     return JobSpec(**fields | changes)
 

@@ -9,6 +9,7 @@ from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.spec import Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import spec_of, values_of
 from crawlyard.core.quantity import FOREVER_S
@@ -35,6 +36,12 @@ SOME: dict[str, object] = {
     "timeout_s": 1.0,
     "retention_s": 1.0,
     "limits_duration_s": Ceiling(1.0),
+    "limits_render_s": Ceiling(1.0),
+    "render": "always",
+    "renderer": BrowserChoice.CHROMIUM,
+    "wait_for": "main",
+    "actions": ["scroll 3"],
+    "screenshot": ScreenshotChoice.WEBP,
     "webhooks": ["https://example.com/hook"],
     "proxies": ["socks5://198.41.0.4:1080"],
     **{

@@ -79,6 +79,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /jobs/{job_id}/events", looks(), "job"),
     _row("GET /jobs/{job_id}/pages", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/pages/{page_id}", looks(), "crawled job"),
+    _row("GET /jobs/{job_id}/pages/{page_id}/screenshot", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/links", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/check", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/check/findings", looks(), "crawled job"),

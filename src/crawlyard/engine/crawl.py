@@ -37,7 +37,7 @@ from crawlyard.engine.conditional import Earlier
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
-from crawlyard.engine.hosts.gate import BLOCKED, Slot
+from crawlyard.engine.hosts.gate import BLOCKED, Seat, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
 from crawlyard.engine.http.cookies import CookieJar
@@ -158,8 +158,9 @@ class Crawl:
             fetcher,
             tools,
             self._discovery,
-            spend=self._draft.spend,
+            draft=self._draft,
             may_send=start.may_send,
+            permits=self,
             recrawl=_recrawl(start, self._draft),
             jar=start.jar,
             session=start.session,
@@ -301,6 +302,15 @@ class Crawl:
         self._gate.leave(self._start.key)
 
     # -- requests ------------------------------------------------------------------------
+
+    def goes_on(self) -> bool:
+        """Return whether pages in flight may send further requests; see `Permits`."""
+        most, spent = self._spec.limits.bytes, self._draft.tally.bytes
+        return self._state.phase is not Phase.STOPPED and (most is None or spent < most)
+
+    async def join(self, url: str, *, document: bool) -> Seat:
+        """Return a seat for a request of a rendered page; see `Permits`."""
+        return await self._politeness.join(url, document=document)
 
     def _dispatch(self) -> None:
         """Start as many requests as hosts, limits and concurrency allow."""

@@ -186,6 +186,16 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
 
 
+def url_pattern(field: str, pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a canonical URL matches *pattern*, as `Boundary` does.
+
+    Raises:
+        Invalid: it is no pattern.
+    """
+    patterns = Patterns(field, [pattern])
+    return lambda url: patterns.match(urls.judged(url))
+
+
 class Patterns:
     """List of patterns matched in one pass, in time linear in the length of the URL."""
 
@@ -270,3 +280,8 @@ def _compiled(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMOR
         at = regex.find(reason.rpartition(": ")[2])
         where = f" at position {at}" if at >= 0 and pattern.startswith(_REGEX) else ""
         raise Invalid(field, f"{pattern!r}: {reason}{where}") from None
+
+
+def same_site(url: str, other: str) -> bool:
+    """Return whether the hosts of two canonical URLs have one registrable domain."""
+    return _domain(urls.hostname_of(url)) == _domain(urls.hostname_of(other))

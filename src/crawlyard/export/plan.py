@@ -37,7 +37,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         """Return the page contents that go into a record; CSV has no place for HTML."""
         html = self.html and self.format is not Format.CSV
         text = [Body.TEXT] if self.text is not TextMode.NONE else []
-        return text + ([Body.HTML, Body.HEADERS] if html else [])
+        return text + ([Body.HTML, Body.RENDERED, Body.HEADERS] if html else [])
 
     @property
     def left_out(self) -> Collection[str]:

@@ -87,6 +87,7 @@ _FRAMED = {
 _TEMPLATES = {FileFormat.YAML: "application/yaml", FileFormat.JSON: "application/json"}  # RFC 9512
 EVENTS = "text/event-stream"
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would buffer it
+_PICTURES = ("image/png", "image/webp")
 _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _PART = endpoints_of(Jobs)["part"]
 
@@ -97,10 +98,18 @@ async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
         return await answer(request, one, jobs)
     given = await arguments(request, _PART)
     data = (await jobs.part(**given)).encode("utf-8", "replace")
-    if given["part"] is Body.HTML:
+    if given["part"] in (Body.HTML, Body.RENDERED):
         # what it says of its encoding is not heeded where the answer says one
         return HTMLResponse(data, headers=_FRAMED)
     return PlainTextResponse(data, headers=_INERT)
+
+
+async def screenshot(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+    """Answer with the picture of a page."""
+    given = await arguments(request, one)
+    data = b"".join([piece async for piece in await jobs.screenshot(**given)])
+    png, webp = _PICTURES
+    return Response(data, media_type=png if data.startswith(b"\x89PNG") else webp, headers=_INERT)
 
 
 async def check(request: Request, one: Endpoint, jobs: Jobs) -> Response:
@@ -294,6 +303,9 @@ _STREAMS: Mapping[str, ByHand] = {
 FILES = {
     "results_export": files_of(*Format),
     "results_find_all": files_of(*_OF_ALL),
+    "results_screenshot": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in _PICTURES
+    },
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
     "results_changes_feed": {
@@ -305,6 +317,7 @@ FILES = {
 
 BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
+    "results_screenshot": screenshot,
     "results_check": check,
     "results_findings": findings,
     "results_export": export,

@@ -151,7 +151,7 @@ async def save_runs(
                     seen.add(record["url"])
                     yield record
 
-    with _opened(export) as sink:
+    with _opened(export.where) as sink:
         return await write(union(), plan.writer(), sink)
 
 
@@ -212,10 +212,11 @@ async def save(
         job.id, format_=form, chunks=chunks, links=links, failed=failed
     )
     if not export.format.is_text:
-        return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
+        pieces = uncompressed(portions) if export.is_plain_warc else portions
+        return await save_pieces(pieces, export.where)
     plan = _plan(job, export)
     writer = link_writer(export.format) if links else plan.writer()
-    with _opened(export) as sink:
+    with _opened(export.where) as sink:
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -250,9 +251,14 @@ async def uncompressed(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
 
 
-async def _copy(portions: AsyncIterator[bytes], export: Export) -> Written:
+async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
+    """Write *portions* of a file to the path *where*, or to stdout if it is "-".
+
+    Raises:
+        OSError, BrokenPipeError: as for `save`.
+    """
     total = 0
-    with _opened(export) as sink:
+    with _opened(where) as sink:
         async for portion in portions:
             total += len(portion)
             sink(portion)

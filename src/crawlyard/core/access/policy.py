@@ -103,6 +103,7 @@ def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
         "bytes": size,
         "duration_s": lambda asked: seconds(span(asked)),
         "errors": whole,
+        "render_s": lambda asked: seconds(span(asked)),
     }
     _check_names(value, tuple(readers))
     read = {

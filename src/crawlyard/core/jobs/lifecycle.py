@@ -84,7 +84,9 @@ class StateReason(StrEnum):
     LIMIT_BYTES = auto()  # completed: as above
     LIMIT_DURATION = auto()  # completed: as above
     LIMIT_ERRORS = auto()  # completed: as above
+    LIMIT_RENDER = auto()  # completed: as above
     START_FAILED = auto()  # failed: no start URL could be fetched
+    NO_RENDERER = auto()  # failed: its worker has no browser for the pages that it must render
     INTERNAL_ERROR = auto()  # failed: an error of ours; the detail says which
 
 

@@ -266,7 +266,7 @@ def _limits(limits: Limits, usage: Usage, pulse: Pulse) -> Iterator[tuple[str, R
             yield name, Range(left_s - _TAIL_S / 2, left_s, left_s + _TAIL_S)
         elif rest <= 0:
             yield name, Range(0.0, 0.0, _TAIL_S)
-        elif rates[name] > 0 and pulse.rate > 0 and usage.done:
+        elif rates.get(name, 0) > 0 and pulse.rate > 0 and usage.done:
             work = rest / rates[name] * pulse.rate
             span = Range(work, work, work).times(_pace(usage, pulse, work))
             yield name, _with_holds(span, usage, pulse, work).plus(-_TAIL_S / 2, 0.0, _TAIL_S)

@@ -10,6 +10,17 @@ from crawlyard.core.crawl.cookie import CookieMode, Cookies
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.render_options import (
+    Actions,
+    BrowserChoice,
+    Renderer,
+    RenderPages,
+    RenderRule,
+    Screenshot,
+    ScreenshotChoice,
+    WaitFor,
+    check_rendering,
+)
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
@@ -447,6 +458,12 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = False
 
+    render: RenderPages = RenderRule.AUTO.value
+    renderer: Renderer = BrowserChoice.AUTO
+    wait_for: WaitFor = ""
+    actions: Actions = ()
+    screenshot: Screenshot = ScreenshotChoice.OFF
+
     since: Annotated[
         str | None,
         about(
@@ -598,3 +615,4 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             raise Invalid("spread", said)
         if self.max_externals and self.spread:
             raise Invalid("max_externals", "expected 0 for a job that is spread")
+        check_rendering(self.render, self.actions, self.screenshot, self.renderer)

@@ -208,6 +208,15 @@ def check_wanted(wanted: Wanted) -> None:
         _check_css(nothing, css, "logged_out", "selector: ")
 
 
+def check_css(field: str, css: str) -> None:
+    """Check a selector.
+
+    Raises:
+        Invalid: it is none; the message names *field*, quotes it and says why.
+    """
+    _check_css(turbohtml.parse(""), css, field)
+
+
 def _check_css(nothing: turbohtml.Document, css: str, field: str, where: str = "") -> None:
     try:
         nothing.select(css)

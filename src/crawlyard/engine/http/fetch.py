@@ -108,6 +108,13 @@ def retry_after_s(value: str, now: datetime) -> float | None:
     return max(0.0, (at - now).total_seconds())
 
 
+def is_refusal(response: Response) -> bool:
+    """Return whether the whole host is to be left alone for a while."""
+    return response.status == 429 or (
+        response.status == 503 and bool(response.header("retry-after"))
+    )
+
+
 Go: TypeAlias = Callable[[], Awaitable[None]]
 """Awaited when the connection is open, directly before the request is written."""
 

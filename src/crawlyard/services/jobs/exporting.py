@@ -180,10 +180,16 @@ async def _captures(
             )
 
 
+async def in_one(data: bytes) -> AsyncIterator[bytes]:
+    """Yield *data*, as a file that comes in one piece."""
+    yield data
+
+
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
     """Return the stored bodies of a page as JSON values: headers as pairs, links as objects.
 
-    HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself.
+    HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself;
+    that of a rendered page is what its scripts made of it. A screenshot is no JSON value.
     """
     told: dict[str, object] = {}
     if Body.TEXT in bodies:
@@ -195,7 +201,9 @@ def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
         told["anchors"] = json.loads(bodies[Body.ANCHORS])
     if Body.HEADERS in bodies:
         told["headers"] = json.loads(bodies[Body.HEADERS])
-    if Body.HTML in bodies:
+    if Body.RENDERED in bodies:
+        told["html"] = bodies[Body.RENDERED].decode(errors="replace")
+    elif Body.HTML in bodies:
         headers: Sequence[tuple[str, str]] = json.loads(bodies.get(Body.HEADERS, b"[]"))
         types = (value for name, value in headers if name.lower() == "content-type")
         told["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))

@@ -297,21 +297,34 @@ class JobLooks(JobSite):
             Body,
             Meta(
                 description="One part of it in place of the record: text as plain text, headers "
-                "and links as JSON, html as a document that does nothing and loads nothing, for "
-                "a frame of this server's pages."
+                "and links as JSON, html and rendered as documents that do nothing and load "
+                "nothing, for a frame of this server's pages."
             ),
         ],
     ) -> str:
-        """Return what is kept of a page: its text, html, headers or links."""
+        """Return what is kept of a page: its text, html, headers or links.
+
+        Of a page whose scripts were run, `html` is what was sent, `rendered` what came of it.
+        """
         _, kept = await self._services.results.page(
             self._actor, job_id, page_id, [part, Body.HEADERS]
         )
         told = exporting.readable(kept)
-        if part.value not in told:
+        name = "html" if part is Body.RENDERED else part.value
+        if name not in told:
             said = f"nothing is kept of page {page_id} as {part}: the spec of its job says so"
             raise NotFound(said)
-        text = told[part.value]
+        text = told[name]
         return text if isinstance(text, str) else dumps(text, indent=2)
+
+    @endpoint("GET /jobs/{job_id}/pages/{page_id}/screenshot", RESULTS, group="results")
+    async def screenshot(self, job_id: str, page_id: PageId) -> AsyncIterator[bytes]:
+        """Return the picture of a rendered page, PNG or WebP as its job asked."""
+        _, kept = await self._services.results.page(self._actor, job_id, page_id, [Body.SCREENSHOT])
+        if Body.SCREENSHOT not in kept:
+            said = f"no picture is kept of page {page_id}: only Chromium draws, if asked to"
+            raise NotFound(said)
+        return exporting.in_one(kept[Body.SCREENSHOT])
 
     @endpoint("GET /jobs/{job_id}/links", RESULTS, group="results")
     async def links(

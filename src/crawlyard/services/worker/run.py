@@ -31,6 +31,7 @@ from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
 from crawlyard.engine.http.guard import Guard, spec_guard
 from crawlyard.engine.http.proxy import Proxies
+from crawlyard.engine.rendering import lack_of
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.site_session import ActiveSession
@@ -198,7 +199,7 @@ class JobRun:
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         await self._context.progress.happened()
         try:
-            if await self._is_damaged() or await self._is_ungranted():
+            if await self._is_damaged() or await self._is_ungranted() or await self._is_lacking():
                 return
             while (claim := await self._crawled()) is not None:
                 drained = self._state.stop & Stop.DRAINED  # the worker stops, whatever it crawls
@@ -236,6 +237,13 @@ class JobRun:
         if missing:
             await self._save(*ungranted(job, missing, self._clock.now(), self._actor))
         return bool(missing)
+
+    async def _is_lacking(self) -> bool:
+        """Fail the job if there is no browser for pages that it must render; return whether."""
+        lack = lack_of(self._state.job.spec, self._context.tools.renderers)
+        if lack:
+            await self._move(Move.FAIL, reason=StateReason.NO_RENDERER, detail=lack)
+        return bool(lack)
 
     async def _crawled(self) -> Claim | None:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""

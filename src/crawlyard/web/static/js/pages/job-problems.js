@@ -48,6 +48,7 @@ function words(some) {
 const button = (text, data, attributes) => h("button.btn.sm", { type: "button", data, ...attributes }, text);
 
 const ACTS = {
+  render: () => h("a.btn.sm", { href: `/jobs/new?job=${encodeURIComponent(job.id)}&render=auto`, data: { needs: "jobs:write" } }, "Render them…"),
   retry: ({ kinds }) => job.ended_at && button("Retry", { do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again", needs: "jobs:write" }),
   pace: () => !job.ended_at && button("Go slower…", { open: "pace", needs: "jobs:write" }),
   exclude: ({ samples: [first] }) => !job.ended_at && first && button("Exclude…", { open: "exclude", pattern: first[0], needs: "jobs:write" }),
@@ -78,9 +79,9 @@ export function problems(items, linked) {
   if (scripts)
     groups.push({
       title: "Need scripts",
-      todo: "Crawlyard runs no scripts: their text is empty or partial.",
+      todo: "Their text is empty or partial. With a browser installed for the worker, a new crawl renders them.",
       count: scripts,
-      acts: [],
+      acts: ["render"],
       samples: [],
       href: `${here}/pages?needs_scripts=true`,
     });

@@ -25,7 +25,7 @@ const KINDS = {
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
   job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
-  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
+  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
 };
 const ICONS = { waiting: "waiting", failed: "failed", stopped: "stopped", paused: "paused", late: "warning" };
 
@@ -80,7 +80,7 @@ async function drop(notice) {
   return { said: "Deleted" };
 }
 
-const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Limit of running time", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Limit of failed URLs", Number, String] };
+const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Limit of running time", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Limit of failed URLs", Number, String], limit_render: ["render_s", "Limit of rendering time", span, (s) => `${Math.ceil(s / 60)}m`] };
 
 /** Raise the limit that stopped a job, having said what that costs, and let it go on. */
 async function raise(notice) {
