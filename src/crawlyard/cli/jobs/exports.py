@@ -151,7 +151,7 @@ async def save_runs(
                     seen.add(record["url"])
                     yield record
 
-    with _opened(export.where) as sink:
+    with _opened(export.where, compressed=export.is_gzip) as sink:
         return await write(union(), plan.writer(), sink)
 
 
@@ -216,7 +216,7 @@ async def save(
         return await save_pieces(pieces, export.where)
     plan = _plan(job, export)
     writer = link_writer(export.format) if links else plan.writer()
-    with _opened(export.where) as sink:
+    with _opened(export.where, compressed=export.is_gzip) as sink:
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -266,9 +266,9 @@ async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
 
 
 @contextmanager
-def _opened(export: Export) -> Iterator[Sink]:
+def _opened(where: str, *, compressed: bool = False) -> Iterator[Sink]:
     with ExitStack() as opened:
         sink: Sink = stdout.write
-        if not export.to_stdout:
-            sink = opened.enter_context(whole_file(Path(export.where)))
-        yield opened.enter_context(gzipping(sink)) if export.is_gzip else sink
+        if where != STDOUT:
+            sink = opened.enter_context(whole_file(Path(where)))
+        yield opened.enter_context(gzipping(sink)) if compressed else sink

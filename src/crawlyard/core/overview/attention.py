@@ -17,7 +17,7 @@ from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
 from crawlyard.core.jobs.queue import can_run
-from crawlyard.core.jobs.spec import hosts_in
+from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.overview.lines import IN_A_ROW, JobEnd, NoticeLine, SubjectKind, streak
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
