@@ -11,6 +11,7 @@ import pytest
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.demo.site import Answer
+from crawlyard.engine.http import connect
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.render import process
@@ -136,8 +137,9 @@ async def test_a_page_that_attacks_another_address_reaches_nothing(
 
 
 async def test_a_name_that_is_bound_anew_leads_nowhere(
-    rig: MakeRig, browser: Browser, make: Make
+    rig: MakeRig, browser: Browser, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connect, "_FRESH_S", 0.0)  # for 30 s, a name leads where it led
     looked: list[str] = []
 
     def look(host: str, port: int) -> Infos:
