@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -176,6 +177,6 @@ async def test_a_browser_knows_no_secrets_of_the_worker(
     running = seat.browser.process
     assert running is not None
     assert running.isolated
-    environment = (process.Path("/proc") / str(running.pid) / "environ").read_bytes()
+    environment = (Path("/proc") / str(running.pid) / "environ").read_bytes()
     assert b"secret" not in environment
     assert b"PATH=" in environment
