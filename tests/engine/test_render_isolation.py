@@ -23,7 +23,7 @@ __all__ = ["rig"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("browser", Browser)]
 
-ATTACKS = """
+ATTACKS = r"""
   const to = '127.0.0.2:PORT', told = [];
   const tried = (name, attempt) => { try { attempt(); told.push(name) } catch { } };
   tried('fetch', () => fetch(`http://${to}/fetch`).catch(() => {}));
@@ -41,11 +41,23 @@ ATTACKS = """
     new Blob([`fetch('http://${to}/wf'); new WebSocket('ws://${to}/ww')`]))));
   tried('module', () => import(`http://${to}/m.js`).catch(() => {}));
   tried('webtransport', () => new WebTransport(`https://${to}/t`));
-  tried('rtc', () => {
-    const p = new RTCPeerConnection({iceServers: [{urls: `stun:${to}`}, {urls: `turn:${to}`,
+  const call = (place) => {
+    const p = new place.RTCPeerConnection({iceServers: [{urls: `stun:${to}`}, {urls: `turn:${to}`,
       username: 'u', credential: 'c'}, {urls: `turn:${to}?transport=tcp`, username: 'u',
       credential: 'c'}]});
-    p.createDataChannel('x'); p.createOffer().then((o) => p.setLocalDescription(o)) });
+    p.createDataChannel('x'); p.createOffer().then((o) => p.setLocalDescription(o)) };
+  tried('rtc', () => call(window));
+  tried('rtc in a frame', () => {
+    const frame = document.createElement('iframe'); document.body.append(frame);
+    call(frame.contentWindow) });
+  tried('rtc in a document', () => {
+    const frame = document.createElement('iframe');
+    frame.srcdoc = `<script>(${call})(window)<\/script>`.replace('${to}', to);
+    document.body.append(frame) });
+  tried('rtc in data', () => {
+    const frame = document.createElement('iframe');
+    frame.src = `data:text/html,<script>const to = '${to}';(${call})(window)<\/script>`;
+    document.body.append(frame) });
   for (const html of [`<img src="//${to}/1"><link rel=prefetch href="//${to}/2">`,
     `<link rel=dns-prefetch href="//${to}"><link rel=preconnect href="//${to}">`,
     `<link rel=stylesheet href="//${to}/3"><iframe src="//${to}/4"></iframe>`,
