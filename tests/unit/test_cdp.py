@@ -142,6 +142,17 @@ async def test_a_process_that_ends_by_itself_leaves_its_last_words() -> None:
     assert process.usage().rss_bytes == 0
 
 
+async def test_a_browser_gets_no_variables_of_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRAWLYARD_DATABASE_URL", "postgresql://user:secret@host/db")
+    command = (sys.executable, "-c", "import os, sys; sys.exit(str(sorted(os.environ)))")
+    process = await BrowserProcess.start(command, {"ALSO": "1"}, forks=False)
+
+    assert await process.dies_within(60.0)
+    given = await process.end()
+    assert "'ALSO', 'HOME'" in given
+    assert "CRAWLYARD" not in given
+
+
 async def test_a_program_that_is_not_there_says_so() -> None:
     process = await BrowserProcess.start(("/nowhere/browser",), {}, forks=False)
 
