@@ -116,7 +116,7 @@ async def test_another_site_is_read_only_if_it_allows_that(rig: MakeRig, browser
       out.textContent = told;
     }})()"""
     moved = Answer(302, (("Location", f"{there}/secret"),))
-    site.bodies |= {"/": scripted(script), "/to": moved}
+    site.bodies.update({"/": scripted(script), "/to": moved})
 
     async def ask(request: SubRequest) -> Response:
         site.asked.append(request)
@@ -178,7 +178,7 @@ async def test_actions_click_scroll_and_wait(rig: MakeRig, browser: Browser) -> 
 
 
 async def test_a_page_may_move_within_its_origin(rig: MakeRig, browser: Browser) -> None:
-    bodies = {
+    bodies: dict[str, str | Answer] = {
         "/": scripted("location.href = '/old'"),
         "/old": Answer(301, (("Location", "/new"),)),
         "/new": scripted("history.replaceState(null, '', '/shown'); out.textContent = 'moved'"),
