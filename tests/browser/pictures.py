@@ -127,8 +127,8 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
     await ask(
         "POST", "/tokens", {"name": "nightly import", "scopes": ["jobs:write", "results:read"]}
     )
-    for name, asked in _SESSIONS.items():
-        await ask("PUT", f"/sessions/{name}", asked)
+    for name, login in _SESSIONS.items():
+        await ask("PUT", f"/sessions/{name}", login)
     running = await stage.job(
         name="Price watch", urls=[url], tags=["prices"], limits={"pages": 2_000}, **SLOW, **OPENED
     )
