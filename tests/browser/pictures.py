@@ -131,8 +131,8 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
         "POST", "/tokens", {"name": "nightly import", "scopes": ["jobs:write", "results:read"]}
     )
     changed = await _changed(stage)
-    for name, asked in _SESSIONS.items():
-        await ask("PUT", f"/sessions/{name}", asked)
+    for name, login in _SESSIONS.items():
+        await ask("PUT", f"/sessions/{name}", login)
     running = await stage.job(
         name="Price watch", urls=[url], tags=["prices"], limits={"pages": 2_000}, **SLOW, **OPENED
     )

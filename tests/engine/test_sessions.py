@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
@@ -141,9 +142,9 @@ async def test_a_form_is_filled_in_for_its_own_origin_alone(
         outside = await site_server(LeadingAway(site.url))
 
         async def login(path: str, **more: str) -> str:
-            asked = {"user": USER, "secret": PASSWORD} | more
+            asked: dict[str, Any] = {"user": USER, "secret": PASSWORD, "allow_private": True}
             try:
-                await own.login("shop", LoginKind.FORM, url=path, allow_private=True, **asked)
+                await own.login("shop", LoginKind.FORM, url=path, **asked | more)
             except Invalid as refused:
                 return str(refused)
             return ""

@@ -1,7 +1,10 @@
 """Sessions at sites over HTTP: what is answered, what is refused, and what never comes out."""
 
 from crawlyard.core.access.user import Role
-from tests.web.rig import URL, Rig
+from crawlyard.store.db.in_memory import open_in_memory
+from crawlyard.web.rates import PER_MINUTE, Bucket
+from crawlyard.web.site import SiteOptions
+from tests.web.rig import URL, Rig, a_rig
 
 SECRET = "s3cret-of-ada"
 TOKEN = {"kind": "bearer", "url": URL, "secret": SECRET}
@@ -68,3 +71,12 @@ async def test_a_form_at_a_private_address_needs_a_grant(rig: Rig) -> None:
     form = {"kind": "form", "url": "http://127.0.0.1:9/login", "user": "ada", "secret": SECRET}
     assert "is loopback" in await put(rig, "wiki", form, status=422)
     assert "grant" in await put(rig, "wiki", {**form, "allow_private": True}, status=403)
+
+
+async def test_logins_are_as_rare_as_all_that_asks_hosts() -> None:
+    rig = await a_rig(open_in_memory(), SiteOptions(rate_limits=True))
+    for _ in range(PER_MINUTE[Bucket.PREVIEW]):
+        await put(rig, "wiki", TOKEN, by="local")
+    assert "(preview)" in await put(rig, "wiki", TOKEN, by="local", status=429)
+    assert (await rig.get("sessions")).status_code == 200
+    assert (await rig.ask("DELETE", "sessions/wiki")).status_code == 204
