@@ -97,7 +97,7 @@ async def run(yard: Yard, job_id: str) -> None:
 
 async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
     """Return the progress of a job once *done* of its URLs are finished and recorded."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             latest = await yard.progress.latest(job_id)
             if latest is not None and latest.done >= done:
@@ -110,7 +110,7 @@ async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
 
 async def until_state(yard: Yard, job_id: str, state: State) -> None:
     """Return once a job is in *state*."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (await yard.jobs.get(LOCAL, job_id)).job.state is not state:  # noqa: ASYNC110
             await asyncio.sleep(0)
 

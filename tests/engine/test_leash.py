@@ -276,7 +276,7 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
     server = await site_server(GraphSite(tree(2, 2)), latency_s=60)
     run = await a_run(yard, server.url, timedelta(seconds=60), ignore_robots=True)
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(10), watched(run, yard.worker_context()):
+    async with asyncio.timeout(50), watched(run, yard.worker_context()):
         while not server.hits:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
 

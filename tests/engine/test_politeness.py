@@ -69,7 +69,8 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
 
     arrived = [hit.at for hit in server.hits]
     assert len(arrived) == 5
-    assert min(b - a for a, b in pairwise(arrived)) >= 0.5 - 0.02
+    # from its look-up, the second would come 0.1 s after the first; a busy machine is late as well
+    assert min(b - a for a, b in pairwise(arrived)) >= 0.25
 
 
 async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:

@@ -57,11 +57,11 @@ def around(yard: Yard, part: str, method: str, before: Callable[[], Any]) -> Non
 async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll(
     yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "POLL_EVERY", timedelta(seconds=60))
+    monkeypatch.setattr(worker_module, "POLL_EVERY", timedelta(hours=1))
     server = await site_server(GraphSite(tree(2, 1)))
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await run(yard, job.id)
 
     assert (await outcome(yard, job.id)).job.state is State.COMPLETED
@@ -76,7 +76,7 @@ async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server:
         worker.stop()
 
     around(yard, "leases", "claim", stop)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await worker.run()
 
     left = await yard.jobs.get(LOCAL, job.id)
@@ -413,7 +413,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
         await until(lambda: all(hit.answered_at for hit in server.hits))
         before = len(server.hits)
         locks.hold(held=True)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while worker.id not in await askers(yard):  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0)
         after = len(server.hits)
