@@ -14,7 +14,6 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer
-from crawlyard.engine.http import proxy
 from crawlyard.engine.http.connection import HttpConnection
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.fetch import NotSent
@@ -252,6 +251,18 @@ async def test_one_that_is_silent_is_passed_over_while_others_answer(
     assert "another one did" in "".join(proxies.notes())
 
 
+async def test_one_that_is_silent_for_several_hosts_rests(make: Make, a_proxy: ServeProxy) -> None:
+    http, socks = await a_proxy("http", silent=True), await a_proxy("socks5", silent=True)
+    for proxy, most in ((http, 3), (socks, 1)):  # SOCKS5 says something before it is asked for one
+        proxies = through(proxy)
+        fetcher = make(proxies=proxies, timeout_s=0.3)
+        for number in range(1, most + 1):
+            assert proxies.ready
+            failed = await failure(fetcher.fetch(f"http://127.0.0.{number}:9/", HEADERS, CAP))
+            assert failed.detail == f"proxy {proxy.url}: it did not answer in time"
+        assert not proxies.ready
+
+
 async def test_a_crawl_goes_through_the_proxies_that_are_left(
     tmp_path: Path, a_proxy: ServeProxy
 ) -> None:
@@ -281,7 +292,7 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
 async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
     tmp_path: Path, a_proxy: ServeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "FIRST_REST_S", 1.0)
+    monkeypatch.setattr("crawlyard.engine.http.proxy.FIRST_REST_S", 1.0)
     dialled: list[str] = []
     dial = ProxiedConnector.dial
 
@@ -324,7 +335,7 @@ def _resting(events: Sequence[Event]) -> bool:
 async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
     tmp_path: Path, a_proxy: ServeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "FIRST_REST_S", 0.01)
+    monkeypatch.setattr("crawlyard.engine.http.proxy.FIRST_REST_S", 0.01)
     dead = await a_proxy("http", login="me:hunter2")
     await dead.close()
     async with (

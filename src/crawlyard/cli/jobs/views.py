@@ -152,6 +152,7 @@ def _settings() -> tuple[Column[JobOut], ...]:
                 f"{j.spec.per_host} at once to a host, {j.spec.concurrency} in all"
             ),
         ),
+        Column(name="PROXIES", value=lambda j: ", ".join(j.spec.proxies)),
         Column(name="PRIORITY", value=lambda j: j.spec.priority, least=90),
         Column(name="TAGS", value=lambda j: ", ".join(j.spec.tags)),
         Column(name="SINCE", value=lambda j: j.spec.since or ""),
