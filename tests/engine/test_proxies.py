@@ -12,6 +12,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.answers.jobs.jobs import SpecOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer
 from crawlyard.engine.http.connection import HttpConnection
@@ -285,6 +286,12 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
         assert len(come.ok) == 21
         assert server.peers == {"127.0.0.99"}
         assert all(proxy.asked for proxy in both)
+        progress = progress_of_standing(await yard.jobs.get(LOCAL, job.id))
+        uses = {use.proxy: use for use in progress.proxies}
+        assert uses.keys() == {f"{proxy.scheme}://{proxy.address}" for proxy in both}
+        died = uses[f"{busy.scheme}://{busy.address}"]
+        assert died.failures > 0
+        assert all(use.connections > 0 for use in uses.values())
         assert any("rests for 2 s" in str(event.data) for event in events)
         assert "hunter2" not in f"{events}{come.pages}"
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 from msgspec import Struct, field
 
 from crawlyard.clock import Clock
+from crawlyard.core.jobs.pulse import ProxyUse
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.quantity import counted
 from crawlyard.core.templates.secrets import hidden_proxy
@@ -156,6 +157,19 @@ class Proxies:
             return 0.0
         until = min(proxy.rests_until for proxy in self._all)
         return max(1.0, until - self._clock.monotonic())  # one is being tried just now
+
+    def uses(self) -> tuple[ProxyUse, ...]:
+        """Return how each of them has done so far."""
+        now = self._clock.monotonic()
+        return tuple(
+            ProxyUse(
+                proxy=p.label,
+                connections=p.opened,
+                failures=p.failed,
+                rests_s=0.0 if p.ready(now) else max(1.0, p.rests_until - now),
+            )
+            for p in self._all
+        )
 
     def notes(self, *, last: bool = False) -> tuple[str, ...]:
         """Return what is new for the job's events; the *last* notes sum up the run."""
