@@ -10,12 +10,8 @@ import logging
 import math
 from collections.abc import (
     AsyncGenerator,
-    Awaitable,
-    Callable,
-    Collection,
     Coroutine,
     Iterable,
-    Mapping,
     Sequence,
 )
 from contextlib import suppress
@@ -25,27 +21,24 @@ from functools import partial
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.lifecycle import StateReason
-from crawlyard.core.jobs.limits import Usage, reason_of
+from crawlyard.core.jobs.limits import reason_of
 from crawlyard.core.jobs.spec import JobSpec, Strategy
 from crawlyard.core.jobs.spread import Share
 from crawlyard.engine.batch import BatchDraft, Tally
-from crawlyard.engine.conditional import Earlier
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
 from crawlyard.engine.hosts.gate import BLOCKED, Seat, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
-from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
-from crawlyard.engine.shard import Part
-from crawlyard.engine.site_session import ActiveSession, LoggedOut
+from crawlyard.engine.site_session import LoggedOut
+from crawlyard.engine.start import NO_START, CrawlEnd, Start
 from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import AskAgain, Tools, Visitor
 
@@ -59,37 +52,7 @@ REFILL_S = 5.0  # between two loads made because no host in memory is ready
 LONG_WAIT_S = 60.0  # note it in the job's events when a host asks for a longer wait
 BACKLOG = 4 * BATCH_PAGES  # pages that may wait for a slow store before fetching pauses
 
-NO_START = "no start URL could be fetched"
-
 _log = logging.getLogger(__name__)
-
-
-class Start(Struct, frozen=True):
-    """Where a crawl starts or resumes."""
-
-    key: str  # names the job at the host gate
-    usage: Usage
-    known: set[int] = field(default_factory=set)  # fingerprints of the URLs found; mutated
-    waiting: Sequence[Target] = ()  # the first window of the frontier, in its order
-    roots: Sequence[str] = ()  # targets of redirects from start URLs
-    externals: int = 0  # links out of scope that were taken so far
-    load: Callable[[int, Collection[str]], Awaitable[Sequence[Target]]] | None = None
-    part: Part = field(default_factory=Part)
-    may_send: Callable[[], bool] = lambda: True  # while false, no request starts
-    earlier: Earlier | None = None  # pages of an earlier run; None: all are sent again
-    whole: bool = False  # all are sent again, and only compared with those of the earlier run
-    lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
-    lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
-    jar: CookieJar = field(default_factory=CookieJar)  # of the job, up to its last checkpoint
-    session: ActiveSession | None = None
-    note: str = ""  # for the job's events
-
-
-class CrawlEnd(Struct, frozen=True):
-    """Reason why a crawl ended by itself."""
-
-    reason: StateReason
-    detail: str = ""
 
 
 class Phase(Enum):

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from msgspec import Struct
 
 from crawlyard.cli.options import option
-from crawlyard.core.access.site_session import MAX_COOKIES_BYTES, MAX_SESSION_NAME, LoginKind
+from crawlyard.core.access.site_session import MAX_COOKIES_BYTES, LoginKind
 from crawlyard.core.fields import Panel
+from crawlyard.core.jobs.session_options import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 

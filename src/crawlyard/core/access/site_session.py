@@ -11,9 +11,9 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.jobs.session_options import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 
-MAX_SESSION_NAME = 64
 MAX_COOKIES_BYTES = 1 << 20
 """Size of a file of cookies. Browsers keep some 3,000 cookies, most of them short."""
 

@@ -22,6 +22,7 @@ from crawlyard.core.jobs.render_options import (
     check_rendering,
 )
 from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.session_options import LoggedOutWords, SessionName
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
@@ -414,30 +415,8 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     cookies: Cookies = CookieMode.JOB
-    session: Annotated[
-        str,
-        about(
-            "name of a session of yours, with whose credentials the site is crawled",
-            help="Crawl with this session of yours.",
-            panel=Panel.ACCESS,
-            metavar="NAME",
-            longest=64,
-        ),
-    ] = ""
-    logged_out: Annotated[
-        tuple[str, ...],
-        about(
-            "answers that show that the session is logged out: status:401, redirect:GLOB, "
-            "selector:CSS, or never; empty: 401 and redirects to a login page",
-            label="Logged out if",
-            help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
-            panel=Panel.ACCESS,
-            metavar="RULE",
-            of="rules",
-            editable=True,
-            longest=MAX_IGNORED,
-        ),
-    ] = ()
+    session: SessionName = ""
+    logged_out: LoggedOutWords = ()
     proxies: ProxyURLs = ()
     allow_addresses: Annotated[
         tuple[str, ...],

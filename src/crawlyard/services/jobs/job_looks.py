@@ -33,7 +33,6 @@ from crawlyard.core.answers.jobs.pages import (
 )
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
-from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.link import MAX_LINKS
 from crawlyard.core.crawl.page import Body, RuleKind
 from crawlyard.core.endpoint import (
@@ -63,8 +62,10 @@ from crawlyard.services.jobs.job_site import AskedURL, JobSite, PageId
 from crawlyard.services.jobs.terms import (
     SearchTerms,
     canonical_of,
+    change_kind,
     error_kind,
     link_query,
+    rule_kind,
     search_query,
     words_of,
 )
@@ -415,7 +416,7 @@ class JobLooks(JobSite):
         cursor: Cursor = None,
     ) -> Slice[SkippedOut]:
         """List the URLs that a rule kept out, in the order they were found."""
-        kinds = [_rule_kind(word) for word in words_of(rule)]
+        kinds = [rule_kind(word) for word in words_of(rule)]
         found = await self._services.results.some_skipped(
             self._actor, job_id, kinds, int(cursor or 0), limit + 1
         )
@@ -498,7 +499,7 @@ class JobLooks(JobSite):
         `broken` if it answers with another error. What is not known for sure is `unknown`;
         `detail` says why.
         """
-        kinds = frozenset(_change_kind(word) for word in words_of(only))
+        kinds = frozenset(change_kind(word) for word in words_of(only))
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         found = diff.comparison
@@ -589,16 +590,3 @@ def _included(words: Words) -> Collection[Body]:
         if word != Body.TEXT:
             raise Invalid("include", f"expected text, got {word[:100]!r}")
     return [Body.TEXT] if words_of(words) else ()
-
-
-def _change_kind(word: str) -> ChangeKind:
-    listed = [kind for kind in ChangeKind if kind is not ChangeKind.SAME]
-    if word not in listed:
-        raise Invalid("only", f"expected one of {', '.join(listed)}, got {word[:100]!r}")
-    return ChangeKind(word)
-
-
-def _rule_kind(word: str) -> RuleKind:
-    if word not in set(RuleKind):
-        raise Invalid("rule", f"expected one of {', '.join(RuleKind)}, got {word[:100]!r}")
-    return RuleKind(word)

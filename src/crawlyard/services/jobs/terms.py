@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, TypedDict
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.page import ErrorKind, status_asked
+from crawlyard.core.crawl.changes import ChangeKind
+from crawlyard.core.crawl.page import ErrorKind, RuleKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
@@ -216,3 +217,18 @@ def _depth(word: str) -> int:
     if not 0 <= number <= _DEEPEST:
         raise Invalid("depth", f"expected a whole number, got {word[:100]!r}")
     return number
+
+
+def change_kind(word: str) -> ChangeKind:
+    """Return the kind of change that *word* names; those that are the same are not listed."""
+    listed = [kind for kind in ChangeKind if kind is not ChangeKind.SAME]
+    if word not in listed:
+        raise Invalid("only", f"expected one of {', '.join(listed)}, got {word[:100]!r}")
+    return ChangeKind(word)
+
+
+def rule_kind(word: str) -> RuleKind:
+    """Return the kind of rule that *word* names."""
+    if word not in set(RuleKind):
+        raise Invalid("rule", f"expected one of {', '.join(RuleKind)}, got {word[:100]!r}")
+    return RuleKind(word)

@@ -25,7 +25,7 @@ from crawlyard.core.jobs.progress import milestones
 from crawlyard.core.jobs.retry import RetryReason
 from crawlyard.core.jobs.spec import Scope, Strategy
 from crawlyard.core.overview.measures import Measures
-from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
+from crawlyard.engine.crawl import WINDOW, Crawl
 from crawlyard.engine.discovery import starts_of
 from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
@@ -35,6 +35,7 @@ from crawlyard.engine.rendering import lack_of
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
 from crawlyard.engine.site_session import ActiveSession
+from crawlyard.engine.start import NO_START, CrawlEnd, Start
 from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
