@@ -188,6 +188,7 @@ async def test_a_spread_job_has_one_session_with_each_host(
     assert {host: list(mine.values()) for host, mine in sessions.sessions.items()} == {
         f"{address(number)}:{server.port}": [4] for number in range(12)
     }
+    assert len(await stored.store.cookies.of_job(job.id)) == 12
 
 
 async def test_a_cookie_is_in_no_answer_and_in_the_store_only_sealed(
