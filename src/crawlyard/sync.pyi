@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
+from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
@@ -43,12 +44,14 @@ from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMap
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ConvertedScheduleOut,
     ExpandedScheduleOut,
     ExpandedTickOut,
     ScheduleDeletionOut,
     ScheduleOut,
     TimetablePreviewOut,
 )
+from crawlyard.core.answers.site_sessions import SessionOut
 from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
     ConvertedTemplateOut,
@@ -187,6 +190,7 @@ class _Jobs:
     ) -> Slice[StoredPageOut]: ...
     def page(self, job_id: str, page_id: int) -> StoredPageOut: ...
     def part(self, job_id: str, page_id: int, part: Body) -> str: ...
+    def screenshot(self, job_id: str, page_id: int) -> Iterator[bytes]: ...
     def links(
         self,
         job_id: str,
@@ -222,6 +226,7 @@ class _Jobs:
         format_: Format | None = None,
         chunks: int | None = None,
         links: bool = False,
+        gzip: bool = False,
         **terms: Unpack[SearchTerms],
     ) -> Iterator[bytes]: ...
     def diff(
@@ -231,6 +236,7 @@ class _Jobs:
         *,
         only: str | tuple[str, ...] = (),
         ignore_text: str = "",
+        sort: Literal["url", "-share"] = "url",
         limit: int = 50,
         cursor: str | None = None,
     ) -> DiffOut: ...
@@ -431,6 +437,9 @@ class _Schedules:
         starts_at: datetime | None = None,
         ends_at: datetime | None = None,
     ) -> TimetablePreviewOut: ...
+    def convert(
+        self, content: str | None = None, **schedule: Unpack[ScheduleChanges]
+    ) -> ConvertedScheduleOut: ...
     def calendar(self, from_: datetime | None = None, to: datetime | None = None) -> Calendar: ...
     def hours(
         self,
@@ -546,6 +555,26 @@ class _Webhooks:
         cursor: str | None = None,
     ) -> Slice[DeliveryOut]: ...
     def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut: ...
+
+class _SiteSessions:
+    def list(self) -> Slice[SessionOut]: ...
+    def get(self, name: str) -> SessionOut: ...
+    def login(
+        self,
+        name: str,
+        kind: LoginKind,
+        *,
+        url: str = "",
+        user: str = "",
+        secret: str = "",
+        cookies: str = "",
+        fields: Mapping[str, str] = ...,
+        submit: str = "",
+        allow_addresses: tuple[str, ...] = (),
+        allow_private: bool = False,
+        version: int | tuple[int, ...] | None = None,
+    ) -> SessionOut: ...
+    def delete(self, name: str, *, version: int | tuple[int, ...] | None = None) -> None: ...
 
 class _Workers:
     def list(self) -> Slice[WorkerOut]: ...
@@ -676,6 +705,7 @@ class Surface:
     schedules: _Schedules
     changes: _ChangeFeed
     webhooks: _Webhooks
+    sessions: _SiteSessions
     workers: _Workers
     hosts: _Hosts
     events: _EventFeed

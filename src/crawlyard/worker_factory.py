@@ -12,7 +12,9 @@ from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.client import HttpFetcher
+from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.engine.http.webhook_post import Poster
+from crawlyard.engine.render.pool import Renderers
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
 from crawlyard.services.webhooks.delivery import Deliverer
@@ -56,6 +58,7 @@ class WorkerFactory:
         # its first worker has the name of its seats: who sees that worker dead frees them
         self._names = chain((seated,), iter(worker_id, ""))
         self._heavy = ParsePool()
+        self._renderers = Renderers(clock, most=settings.browsers, endpoint=settings.browser_cdp)
         self._robots = RobotsCache(clock, store.robots)
         poster = Poster(settings.user_agent, ca_file=settings.ca_file)
         self.deliverer = Deliverer(store, poster, clock)
@@ -114,12 +117,13 @@ class WorkerFactory:
         return WorkerContext(
             store=store,
             clock=self._clock,
-            tools=Tools(self._clock, self._gate, self._heavy),
+            tools=Tools(self._clock, self._gate, self._heavy, self._renderers),
             robots=self._robots,
             recorder=Recorder(store.frontier, self._clock, settings.lease, measures.checkpoints),
             progress=self._progress,
             agent=settings.user_agent,
             fetcher=partial(HttpFetcher, ca_file=settings.ca_file, measured=measures.requests),
+            proxy_guard=proxy_guard(settings.allow_proxies),
             measures=measures,
             sealer=Sealer(store, settings.secret_key),
         )
@@ -129,3 +133,4 @@ class WorkerFactory:
         await self._gate.close()
         await self._robots.close()
         await self._heavy.close()
+        await self._renderers.close()

@@ -101,6 +101,7 @@ def test_the_runs_of_a_schedule_are_compared_as_they_end(shell: Shell) -> None:
         "seen_first": 0,
         "moved": 1,
         "gone": 1,
+        "broken": 0,
         "noise": 0,
         "unknown": 0,
         "same": 9 - len(edits.changed) - 2,

@@ -1,5 +1,6 @@
 """Exports that are no text, by the command, here and over HTTP, and read back."""
 
+import gzip
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import duckdb
@@ -135,6 +137,30 @@ def test_a_crawl_is_written_as_parquet_and_as_warc(either: Shell, site: str) -> 
     assert "written to site.warc.gz" in archived.stderr
     assert (either.folder / "site.warc").read_bytes().startswith(b"WARC/1.1\r\n")
     assert urls_of(either.folder / "site.warc") == urls_of(either.folder / "site.warc.gz")
+
+
+def test_pages_are_written_as_markdown_in_a_zip_and_text_is_compressed(
+    either: Shell, site: str
+) -> None:
+    ran = either.run("crawl", site, *FAST, "--max-pages", "5", "--out", "pages.zip")
+    packed = either.run("jobs", "export", "last", "--out", "pages.jsonl.gz")
+    links = either.run("jobs", "export", "last", "--links", "--out", "links.csv.gz")
+    refused = either.run("crawl", site, *FAST, "--text", "none", "--out", "pages.zip")
+
+    for done in (ran, packed, links):
+        assert done.returncode == 0, done.stderr
+    with zipfile.ZipFile(either.folder / "pages.zip") as found:
+        assert found.testzip() is None
+        texts = [found.read(name).decode() for name in found.namelist()]
+    lines = gzip.decompress((either.folder / "pages.jsonl.gz").read_bytes()).splitlines()
+    pages = [json.loads(line) for line in lines]
+    assert len(pages) == len(texts) == 5
+    for page in pages:
+        [text] = [text for text in texts if f'\nurl: "{page["url"]}"\n' in text]
+        assert text.endswith(f"---\n\n{page['text'].strip()}\n")
+    assert gzip.decompress((either.folder / "links.csv.gz").read_bytes()).startswith(b"source,")
+    assert refused.returncode == 2
+    assert "expected a job that keeps text" in refused.stderr
 
 
 def test_what_is_no_text_goes_down_a_pipe_as_it_is(either: Shell, site: str) -> None:

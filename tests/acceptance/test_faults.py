@@ -48,7 +48,7 @@ def children(pid: int) -> list[int]:
 
 async def stopped_between_writes(process: asyncio.subprocess.Process, data_dir: Path) -> None:
     """Stop a process while it does not hold the file's lock: else nobody could write."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             process.send_signal(signal.SIGSTOP)
             file = sqlite3.connect(data_dir / "crawlyard.db", timeout=1)
@@ -72,21 +72,21 @@ async def _never(reader: Any, writer: object) -> None:
 
 async def asked(server: Any, times: int) -> None:
     """Return once the start page was asked *times* times."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while sum(hit.path == "/" for hit in server.hits) < times:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def until_attempt(yard: Yard, job_id: str, attempt: int) -> None:
     """Return once a job was claimed for the *attempt*-th time."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (await yard.jobs.get(LOCAL, job_id)).shard.attempt < attempt:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
 async def until_seq(yard: Yard, job_id: str, seq: int) -> None:
     """Return once a job has made so many checkpoints."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while (await yard.jobs.get(LOCAL, job_id)).shard.seq < seq:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
@@ -96,7 +96,7 @@ async def first_child(pid: int) -> int:
 
     Before, to stop it is to stop its parent as well, which waits for that.
     """
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while not (found := [c for c in children(pid) if b"crawlyard.child" in command(c)]):  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     return found[0]

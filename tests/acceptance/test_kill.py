@@ -20,11 +20,17 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, State
+from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.crawl.changes import ChangeKind
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.hits import Hit, read_log
 from crawlyard.demo.server import SiteServer
+from crawlyard.services.surface import Surface
+from tests.app_site import AppSite
 from tests.cookie_sites import SessionSite
 from tests.engine.rig import a_spec, crawled, opened, outcome
+from tests.login_site import PASSWORD, USER, LoginSite
 from tests.noisy_site import a_noisy_site
 from tests.site import served_elsewhere
 from tests.times import slowness
@@ -257,3 +263,69 @@ async def test_a_crawl_keeps_its_session_with_a_site_over_kills(
     [requests] = site.sessions[server.authority].values()
     assert requests > pages  # the kills did hit something
     assert Counter(page.session for page in found.pages) == {"": 1, "job": pages - 1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_crawl_behind_a_login_goes_on_over_kills_and_logins(tmp_path: Path) -> None:
+    pages = 200
+    site = LoginSite(pages, lasts=150)
+    async with (
+        SiteServer(site, latency_s=0.03) as server,
+        opened(tmp_path, database_url="") as yard,
+    ):
+        own = Surface(yard.services, LOCAL).sessions
+        login = partial(own.login, "shop", LoginKind.FORM, url=f"{server.url}/login", user=USER)
+        await login(secret=PASSWORD, allow_private=True)
+        spec = a_spec(f"{server.url}/", session="shop", concurrency=3, per_host=3)
+        job = await yard.jobs.submit(LOCAL, spec)
+        for _ in range(2):
+            before = (await outcome(yard, job.id)).usage.pages
+            process = await a_worker(tmp_path / "data", "")
+            while (await outcome(yard, job.id)).usage.pages == before:
+                assert process.returncode is None, "the crawl stopped before it was killed"
+                await asyncio.sleep(0.02)
+            process.send_signal(signal.SIGKILL)
+            await process.wait()
+        assert site.logins == 1  # whoever goes on has the session
+        await (await a_worker(tmp_path / "data", "")).wait()
+        paused = (await outcome(yard, job.id)).job
+        assert paused.state_reason is StateReason.LOGGED_OUT
+        await login(secret=PASSWORD, allow_private=True)
+        await yard.jobs.resume(LOCAL, job.id)
+        await (await a_worker(tmp_path / "data", "")).wait()
+        found = await outcome(yard, job.id)
+
+    assert found.job.state is State.COMPLETED
+    assert found.ok == {f"{server.url}{path}" for path in site.paths}
+    assert not found.errors
+    assert set(found.stored.values()) == {1}
+    assert {page.session for page in found.pages} == {"shop@1", "shop@2"}
+    served = Counter(site.whole)
+    assert set(served) == site.paths
+    assert pages < served.total() < pages + 2 * 40  # twice only what a kill had in flight
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+async def test_a_kill_while_pages_are_rendered_loses_none_and_the_limit_is_exact(
+    tmp_path: Path,
+) -> None:
+    log, pages, times = tmp_path / "hits.jsonl", 30, 3
+    async with (
+        SiteServer(AppSite(2 * pages), latency_s=0.03, log=log) as server,
+        opened(tmp_path, database_url="") as yard,
+    ):
+        limits = Limits(pages=pages)
+        spec = a_spec(f"{server.url}/", render="auto", limits=limits, concurrency=4, per_host=4)
+        job = await yard.jobs.submit(LOCAL, spec)
+        async for _ in killed(log, tmp_path / "data", "", times):
+            pass
+        found = await outcome(yard, job.id)
+
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+    assert found.usage.pages == found.usage.rendered == len(found.ok) == pages
+    assert max(found.stored.values()) == 1
+    assert all(page.title.startswith("Page ") for page in found.pages)
+    asked = Counter(hit.path for hit in read_log(log) if "." not in hit.path)
+    assert asked.total() > pages  # the kills did hit something

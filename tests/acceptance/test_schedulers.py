@@ -116,7 +116,7 @@ async def test_each_instant_runs_once_though_one_of_three_is_killed(settings: Se
         ):
             for process in (killed, second, third):
                 go(process)
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 while await rows(yard) < BEGUN:  # noqa: ASYNC110 - another process's doing
                     await asyncio.sleep(0.01)
             killed.send_signal(signal.SIGKILL)

@@ -33,7 +33,7 @@ async def workers_of(yard: Yard, job_id: str) -> dict[str, int]:
 
 async def until_all_work(yard: Yard, job_id: str, count: int) -> dict[str, int]:
     """Return who has shards of a job once *count* workers have recorded pages of theirs."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             found = await workers_of(yard, job_id)
             if len(found) == count and all(found.values()):

@@ -18,6 +18,8 @@ from typing import Any
 from playwright.async_api import BrowserContext
 
 from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import DemoSite
 from tests.browser.rig import NARROW, WIDE, Stage, a_browser, a_stage, chromium
 from tests.site import served_elsewhere
 
@@ -30,6 +32,7 @@ PAGES: Mapping[str, str] = {
     "job-map": "/jobs/{done}/map",
     "job-links": "/jobs/{done}/links",
     "page": "/jobs/{done}/pages/{page}",
+    "changes": "/jobs/{changed}/changes",
     "job-problems": "/jobs/{done}/problems",
     "job-log": "/jobs/{running}/log",
     "job-history": "/jobs/{done}/history",
@@ -44,15 +47,25 @@ PAGES: Mapping[str, str] = {
     "events": "/events",
     "tokens": "/settings/tokens",
     "webhooks": "/settings/webhooks",
+    "sessions": "/settings/sessions",
     "limits": "/settings/limits",
     "users": "/settings/users",
     "signin": "/signin",
 }
-SETTLED_MS = 1_200  # after which a page shows all that it has asked for
-PHONE = ("overview", "jobs", "job", "page", "schedules", "schedule", "new")
+SETTLED_MS = 2_500  # after which a page shows all that it has asked for
+PHONE = ("overview", "jobs", "job", "page", "changes", "schedules", "schedule", "new")
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
 OPENED: dict[str, Any] = {"allow_private": True}
 FAST: dict[str, Any] = {"delay_s": 0, "per_host": 8, "concurrency": 8}
+_SESSIONS: Mapping[str, Mapping[str, str]] = {
+    "shop": {
+        "kind": "cookies",
+        "cookies": "shop.example.org\tFALSE\t/\tTRUE\t0\tsid\t1\n"
+        ".example.org\tTRUE\t/\tTRUE\t0\tcart\t2\n",
+    },
+    "wiki": {"kind": "basic", "url": "https://wiki.example.org/", "user": "mara", "secret": "-"},
+    "build-logs": {"kind": "bearer", "url": "https://ci.example.net/", "secret": "-"},
+}
 
 
 @asynccontextmanager
@@ -117,6 +130,9 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
     await ask(
         "POST", "/tokens", {"name": "nightly import", "scopes": ["jobs:write", "results:read"]}
     )
+    changed = await _changed(stage)
+    for name, login in _SESSIONS.items():
+        await ask("PUT", f"/sessions/{name}", login)
     running = await stage.job(
         name="Price watch", urls=[url], tags=["prices"], limits={"pages": 2_000}, **SLOW, **OPENED
     )
@@ -134,10 +150,28 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
     return {
         "running": running["id"],
         "done": done["id"],
+        "changed": changed,
         "page": page["id"],
         "schedule": schedules["Price watch"],
         "template": docs["id"],
     }
+
+
+async def _changed(stage: Stage) -> str:
+    """Return the id of a run of a schedule, which found a small site edited."""
+    async with SiteServer(DemoSite(pages=120, faults=False)) as there:
+        spec = {"urls": [f"{there.url}/"], "text": "main", **FAST, **OPENED}
+        watch = {"name": "Handbook", "when": "0 4 * * *", "overrides": spec}
+        made = await stage.ask("POST", "/schedules", watch)
+        runs = []
+        for edition in (1, 2):
+            there.site = DemoSite(pages=120, faults=False, edition=edition)
+            run = await stage.ask("POST", f"/schedules/{made['id']}/run")
+            while not (await stage.ask("GET", f"/jobs/{run['id']}/wait?timeout_s=20"))["ended_at"]:
+                pass
+            runs.append(str(run["id"]))
+    await stage.ask("GET", f"/jobs/{'/diff/'.join(runs)}?sort=-share")  # so that it is known soon
+    return runs[-1]
 
 
 async def _until_ended(stage: Stage) -> None:

@@ -84,7 +84,11 @@ async def lived(
 
 
 async def crawled(
-    stage: Stage, schedule: Mapping[str, Any], texts: Mapping[str, str], gone: Sequence[str] = ()
+    stage: Stage,
+    schedule: Mapping[str, Any],
+    texts: Mapping[str, str],
+    gone: Sequence[str] = (),
+    broken: Sequence[str] = (),
 ) -> str:
     """Run a schedule; return the id of its job, which has come to its end with these pages.
 
@@ -102,6 +106,7 @@ async def crawled(
         }
         outcomes.append(done(a_target(path), {Body.TEXT: text.encode()}, **fields))
     outcomes += [failed(a_target(path), ErrorKind.HTTP_4XX, status=404) for path in gone]
+    outcomes += [failed(a_target(path), ErrorKind.HTTP_5XX, status=500) for path in broken]
     batch = a_batch([outcome.target for outcome in outcomes], outcomes)
     store, now = stage.yard.store, stage.yard.clock.now()
     [answer] = await store.frontier.record([(claim.lease, batch)], now, LEASE)

@@ -15,6 +15,7 @@ NEW = "\n".join(
     ["Installing the server", "It needs 2 GB of memory.", *_INTRO, "It listens on 80.", HOSTILE]
 )
 BEFORE = {"": "Start", "install": OLD, "limits": "Forty pages\nat most", "about": "About us"}
+BEFORE |= {"faq": "Questions and answers"}
 AFTER = {"": "Start", "install": NEW, "limits": "Fifty pages\nat most", "blog": f"Post {HOSTILE}"}
 RULES = {"urls": ["https://example.com/"], "ignore_text": ["re:^Updated "]}
 
@@ -22,7 +23,7 @@ RULES = {"urls": ["https://example.com/"], "ignore_text": ["re:^Updated "]}
 async def two_runs(stage: Stage, name: str) -> tuple[dict[str, Any], str, str]:
     made = await a_schedule(stage, name, overrides=RULES)
     first = await crawled(stage, made, BEFORE)
-    return made, first, await crawled(stage, made, AFTER, gone=["about"])
+    return made, first, await crawled(stage, made, AFTER, gone=["about"], broken=["faq"])
 
 
 def page_of(page: Page, path: str) -> Any:
@@ -32,16 +33,23 @@ def page_of(page: Page, path: str) -> Any:
 async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: Stage) -> None:
     made, first, second = await two_runs(stage, "Docs nightly")
     async with stage.page(f"/schedules/{made['id']}") as page:
-        await page.get_by_role("link", name="4 changes").click()
+        await page.get_by_role("link", name="5 changes").click()
         lead = page.get_by_role("heading", level=1)
-        await expect(lead).to_have_text(re.compile(r"^2 changed, 1 new, 1 gone since .*\d\d:\d\d$"))
+        said = r"^2 changed, 1 new, 1 gone, 1 broken since .*\d\d:\d\d$"
+        await expect(lead).to_have_text(re.compile(said))
         await expect(page.locator("#earlier")).to_have_value(first)
-        await expect(page.locator("#share")).to_have_text("5 pages, 20.0 % unchanged")
+        await expect(page.locator("#share")).to_have_text("6 pages, 16.7 % unchanged")
         kinds = page.get_by_role("group", name="Kind of change").get_by_role("button")
-        await expect(kinds).to_have_text(["2Changed", "1New", "0Moved", "1Gone"])
+        await expect(kinds).to_have_text(["2Changed", "1New", "0Moved", "1Gone", "1Broken"])
         await expect(page.get_by_role("button", name="2 Changed")).to_have_attribute(
             "aria-pressed", "true"
         )
+
+        # the most changed one is first, unless they are sorted by URL
+        paths = page.locator("#list a")
+        await expect(paths).to_have_text(["/limits", "/install"])
+        await page.get_by_role("button", name="URL", exact=True).click()
+        await expect(paths).to_have_text(["/install", "/limits"])
 
         # the words that differ are marked, what is the same is folded, and nothing is markup
         await expect(page_of(page, "/install")).to_have_text(
@@ -67,6 +75,10 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
         await page.get_by_role("button", name="1 Gone").click()
         await expect(page_of(page, "/about")).to_have_attribute("aria-current", "true")
         await expect(diff.locator(".del")).to_contain_text("About us")
+        await page.get_by_role("button", name="1 Broken").click()
+        await expect(page.get_by_role("group", name="Sort by")).to_be_hidden()
+        await expect(page.locator("#about")).to_contain_text("It answered 500.")
+        await expect(diff.locator(".del")).to_contain_text("Questions and answers")
         await expect(page.locator("main img")).to_have_count(0)
 
         # what is ignored and where that is set; who else can be told
@@ -92,7 +104,8 @@ async def test_pages_are_gone_through_by_key_and_another_run_is_chosen(stage: St
         await expect(lead).to_have_text(re.compile("^1 changed since "))
         await expect(page.locator("#earlier")).to_have_value(second)
         await page.locator("#earlier").select_option(first)
-        await expect(lead).to_have_text(re.compile("^2 changed, 1 new, 1 gone since "))
+        await expect(lead).to_have_text(re.compile("^2 changed, 1 new, 2 gone since "))
+        await page.get_by_role("button", name="URL", exact=True).click()
         await expect(page).to_have_url(re.compile(f"with={first}&kind=changed&page=.*install"))
 
         await page.keyboard.press("j")

@@ -1,7 +1,9 @@
 """What can be done to a job on its page: pause, retry, edit, copy, delete."""
 
+import gzip
 import json
 import re
+import zipfile
 
 from playwright.async_api import expect
 
@@ -258,6 +260,23 @@ async def test_a_download_takes_the_format_that_was_used_last_at_once(stage: Sta
         saved = await download.value
         assert saved.suggested_filename.endswith(".csv")
         assert len((await saved.path()).read_text().splitlines()) == 36
+
+        await button(page, "Choose a format").click()
+        await form.get_by_label("Compressed (gzip)").check()
+        async with page.expect_download() as download:
+            await form.get_by_role("button", name="Download CSV").click()
+        saved = await download.value
+        assert saved.suggested_filename.endswith(".csv.gz")
+        assert len(gzip.decompress((await saved.path()).read_bytes()).splitlines()) == 36
+        await form.get_by_label("Markdown").check()
+        await expect(form.get_by_label("Compressed (gzip)")).to_be_hidden()
+        async with page.expect_download() as download:
+            await form.get_by_role("button", name="Download Markdown").click()
+        saved = await download.value
+        assert saved.suggested_filename.endswith(".zip")
+        with zipfile.ZipFile(await saved.path()) as found:
+            assert found.testzip() is None
+            assert found.namelist()
 
 
 async def test_a_job_is_deleted_once_it_was_said_what_goes(stage: Stage) -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 from playwright.async_api import Browser, expect
 
+from crawlyard.services.jobs.bulk import AT_ONCE
 from tests.browser.rig import Stage, a_stage
+from tests.browser.test_jobs import many
 
 TABS = 8  # a browser has six connections to a server
 
@@ -54,6 +56,53 @@ async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
             await expect(rows.filter(has_text="New since then")).to_have_count(1)
     finally:
         await context.close()
+
+
+async def test_an_operation_that_ended_while_the_server_was_away_is_told_once(
+    browser: Browser, tmp_path: Path
+) -> None:
+    count = AT_ONCE + 1
+    async with a_stage(tmp_path, browser) as first:
+        port = int(first.base.rpartition(":")[2])
+        await many(first, count)
+        body = {"action": "cancel", "filter": {"state": ["pending"]}}
+        await first.ask("POST", "/jobs/bulk", body)
+        async with first.context() as context:
+            signed_in = await context.storage_state()
+    context = await browser.new_context(base_url=first.base, storage_state=signed_in)
+    try:
+        page = await context.new_page()
+        async with a_stage(tmp_path, browser, port=port):
+            await page.goto("/jobs")
+            await expect(page.locator("#operation")).to_be_visible()
+        async with a_stage(tmp_path, browser) as elsewhere:
+            await elsewhere.site.yard.operations.drain()
+        async with a_stage(tmp_path, browser, port=port):
+            await expect(page.get_by_text(f"Cancelled: {count} jobs")).to_be_visible()
+            await expect(page.locator("#operation")).to_be_hidden()
+            await expect(page.locator("#live")).to_have_text("Live")
+            await expect(page.locator(".toast")).to_have_count(1)
+    finally:
+        await context.close()
+
+
+async def test_what_could_not_be_undone_can_be_tried_again(stage: Stage) -> None:
+    job = await stage.job(name="Paused by mistake")
+    async with stage.page("/jobs?q=mistake") as page:
+        await page.get_by_label("Select all on this page").check()
+        bar = page.locator("#bulk")
+        await bar.get_by_role("button", name="Pause", exact=True).click()
+        await page.route("**/jobs/bulk", lambda route: route.abort())
+        undo = page.get_by_role("button", name="Undo", exact=True)
+        for _ in range(2):
+            async with page.expect_event("requestfailed"):
+                await undo.click()
+            await expect(undo).to_be_enabled()
+            await expect(page.get_by_text("the server does not answer")).to_have_count(1)
+        await page.unroute("**/jobs/bulk")
+        await undo.click()
+        await expect(undo).to_be_hidden()
+    assert (await stage.ask("GET", f"/jobs/{job['id']}"))["state"] == "pending"
 
 
 async def test_what_is_old_is_grey_and_says_of_when_it_is(browser: Browser, tmp_path: Path) -> None:

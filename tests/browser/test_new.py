@@ -42,6 +42,17 @@ async def opened(page: Page) -> None:
     await page.get_by_label("Allow all private addresses").select_option("Yes")
 
 
+async def test_a_session_of_ones_own_is_offered(stage: Stage) -> None:
+    made = {"kind": "bearer", "url": "https://ci.example.net/", "secret": "t"}
+    await stage.ask("PUT", "/sessions/build-logs", made)
+    async with stage.page("/jobs/new") as page:
+        await unfolded(page, "Access")
+        await page.get_by_label("Session").focus()
+        offered = page.locator("#own-sessions option")
+        await expect(offered).to_have_attribute("value", "build-logs")
+        await expect(page.get_by_label("Session")).to_have_attribute("list", "own-sessions")
+
+
 async def test_a_crawl_is_estimated_when_asked_and_started(stage: Stage) -> None:
     await granted(stage)
     async with served_elsewhere("--pages", "60") as site, stage.page("/jobs/new") as page:

@@ -49,6 +49,13 @@ def toast(page: Page) -> Locator:
     return page.locator("#toasts")
 
 
+async def middle(el: Locator) -> float:
+    """Return how far the middle of an element is from the top of its page."""
+    box = await el.bounding_box()
+    assert box is not None
+    return box["y"] + box["height"] / 2
+
+
 async def ended(
     stage: Stage, move: Move, reason: StateReason | None = None, *, by: str = LOCAL.id, **form: Any
 ) -> str:
@@ -135,7 +142,10 @@ async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> No
         await expect(row).to_contain_text("2.5 /s")
         await expect(row).to_contain_text("every host asks for a break, for another 40 seconds")
         await expect(row.locator(".eta")).to_contain_text("left")
-        await expect(row.get_by_role("img", name="running, 25%")).to_be_visible()
+        ring = row.get_by_role("img", name="running, 25%")
+        await expect(ring).to_be_visible()
+        middles = [await middle(el) for el in (row, ring, row.locator(".prog"))]
+        assert max(middles) - min(middles) <= 1
         await expect(row.locator(".spark path").last).to_have_attribute("d", re.compile("^M"))
         await expect(rows(page).first).to_contain_text(HOSTILE)  # of the other nobody knows
         await moved_on(empty, [claim], held, duration_s=10.0, done=100)
@@ -232,6 +242,33 @@ async def test_a_notice_is_dismissed_and_comes_back(empty: Stage) -> None:
         await expect(notice).to_have_count(0)
         await page.get_by_role("button", name="Show again").click()
         await expect(notice).to_have_count(1)
+
+
+async def test_many_stops_at_a_host_are_one_notice_and_of_many_notices_the_rest_is_folded(
+    empty: Stage,
+) -> None:
+    await worker(empty)
+    for n in range(9):
+        url = f"https://site{n}.example/"
+        await ended(empty, Move.COMPLETE, StateReason.LIMIT_PAGES, name=f"site {n}", urls=[url])
+    for n in range(3):
+        urls = [f"https://shop.example:8080/{n}"]
+        await ended(empty, Move.COMPLETE, StateReason.LIMIT_PAGES, name=f"shop {n}", urls=urls)
+    async with empty.page("/") as page:
+        notices = page.locator("#attention li")
+        await expect(notices).to_have_count(8)
+        await expect(part(page, "Needs attention")).to_contain_text("Needs attention 10")
+        first = notices.first
+        await expect(first).to_contain_text("3 crawls of shop.example:8080 stopped early")
+        await expect(first).to_contain_text("The last one, shop 2: stopped at its page limit")
+        await expect(page.get_by_text("and 2 more")).to_be_visible()
+        await page.get_by_role("button", name="Show all").click()
+        await expect(notices).to_have_count(10)
+        await expect(notices.nth(8).get_by_role("link")).to_be_focused()
+        await expect(page.get_by_text("and 2 more")).to_be_hidden()
+
+        await first.get_by_role("link", name="Show the jobs").click()
+        await expect(page.get_by_role("row").filter(has_text=re.compile("shop "))).to_have_count(3)
 
 
 async def test_jobs_that_no_worker_takes_need_attention_until_one_is_there(empty: Stage) -> None:

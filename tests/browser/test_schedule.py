@@ -200,6 +200,53 @@ async def test_what_is_wrong_is_said_at_its_field_and_nothing_that_was_typed_is_
     assert made["grace_s"] == 9000
 
 
+async def test_the_form_and_its_yaml_say_the_same_schedule(stage: Stage) -> None:
+    shop = await stage.ask("POST", "/templates", SHOP | {"name": "shop as yaml"})
+    async with stage.page(f"/schedules/new?template={shop['id']}") as page:
+        await page.get_by_label("Name", exact=True).fill("Both ways")
+        await page.get_by_label("When", exact=True).fill("0 3 * * *")
+        await page.get_by_label("start_url").fill("https://shop.example.org/")
+        await unfolded(page, "Access")
+        headers = page.get_by_label("Headers", exact=True)
+        await headers.fill("Authorization: Bearer s3cret")
+
+        await page.get_by_role("button", name="YAML").click()
+        file = page.get_by_label("The schedule as YAML")
+        await expect(file).to_have_value(re.compile("start_url: https://shop.example.org/"))
+        await expect(file).to_have_value(re.compile("Authorization: Bearer s3cret"))
+        text = await file.input_value()
+        for wrong, said in (
+            ("nothing: 1\n", "nothing: there is no such field"),
+            ("params: {nothing: 1}\n", "params.nothing: the template has no such field"),
+        ):
+            await file.fill(re.sub(r"params:\n.*\n", "", text) + wrong)
+            await page.get_by_role("button", name="Form", exact=True).click()
+            await expect(page.locator("#yaml ~ .error")).to_contain_text(said)
+        named = text.replace(shop["id"], "shop as yaml").replace("0 3", "30 4")
+        await file.fill(named + "runs_left: 2\n")
+        await page.get_by_role("button", name="Form", exact=True).click()
+        await expect(page.locator("#said")).to_contain_text("At 04:30")
+        await expect(page.locator("#next li")).to_have_count(2)
+        await expect(page.locator("#template")).to_have_value(shop["id"])
+
+        await page.get_by_role("button", name="YAML").click()  # and it is created from there
+        await page.get_by_role("button", name="Create schedule").click()
+        await expect(page.get_by_role("heading", name="Both ways")).to_be_visible()
+        made = await stage.ask("GET", "/schedules/Both ways")
+        assert made["params"] == {"start_url": "https://shop.example.org/"}
+        assert (made["when"], made["runs_left"]) == ("30 4 * * *", 2)
+
+        await page.get_by_role("button", name="YAML").click()  # and changed, beside its secret
+        await expect(file).to_have_value(re.compile(r"Authorization: '?\*\*\*"))
+        changed = (await file.input_value()).replace("jitter_s: 0\n", "jitter_s: 60\n")
+        await file.fill(changed.replace("runs_left: 2\n", ""))
+        await page.get_by_role("button", name="Save").click()
+        await expect(page.locator("#toasts")).to_contain_text("Saved")
+        now = await stage.ask("GET", "/schedules/Both ways")
+        assert (now["runs_left"], now["jitter_s"], now["when"]) == (None, 60, "30 4 * * *")
+        assert now["overrides"] == made["overrides"]
+
+
 async def test_a_template_is_chosen_with_its_parameters_and_a_version_pinned(stage: Stage) -> None:
     shop = await stage.ask("POST", "/templates", SHOP)
     async with stage.page(f"/schedules/new?template={shop['id']}") as page:

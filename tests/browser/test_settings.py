@@ -10,7 +10,8 @@ from crawlyard.services.surface import Surface
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 
-SECTIONS = ("profile", "tokens", "webhooks", "limits", "users", "system")
+SECTIONS = ("profile", "tokens", "webhooks", "sessions", "limits", "users", "system")
+SITE = "http://127.0.0.1:9"
 HOOK_URL = "http://127.0.0.1:9/hook"
 
 
@@ -70,6 +71,33 @@ async def _tested(stage: Stage) -> None:
         await page.get_by_role("button", name="Delete").click()
         await page.locator("#ask").get_by_role("button", name="Delete").click()
         await expect(page.locator("#webhooks .none")).to_be_visible()
+
+
+async def test_one_logs_in_to_a_site_renews_it_and_forgets_it(stage: Stage) -> None:
+    async with stage.page("/settings/sessions") as page:
+        form = page.locator("#login")
+        await form.get_by_label("Session").fill("shop")
+        await form.get_by_label("URL").fill(f"{SITE}/login")
+        await form.get_by_label("User name").fill("ada")
+        await form.get_by_label("Password or token").fill("wrong")
+        await form.get_by_role("button", name="Log in").click()
+        await expect(form.locator(".error")).to_contain_text("127.0.0.1 is loopback")
+        await form.get_by_label("How").select_option("bearer")
+        await expect(form.get_by_label("User name")).to_be_hidden()
+        await form.get_by_role("button", name="Log in").click()
+        row = page.get_by_role("row").filter(has_text="shop")
+        await expect(row).to_contain_text("token, version 1")
+        await expect(row).to_contain_text(SITE)
+        assert await form.get_by_label("Password or token").input_value() == ""
+
+        await row.get_by_role("link", name="Renew shop").click()
+        await expect(form.get_by_label("URL")).to_have_value(f"{SITE}/login")
+        await form.get_by_label("Password or token").fill("right")
+        await form.get_by_role("button", name="Log in").click()
+        await expect(row).to_contain_text("token, version 2")
+        await row.get_by_role("button", name="Delete shop").click()
+        await page.locator("#ask").get_by_role("button", name="Delete").click()
+        await expect(page.locator("#sessions .none")).to_be_visible()
 
 
 async def test_a_users_role_is_changed_and_the_user_disabled(stage: Stage) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import re
+import struct
 from typing import Any
+from zlib import compress, crc32
 
 import pytest
 from msgspec.structs import replace
@@ -273,3 +275,49 @@ async def test_markdown_becomes_elements_and_no_text_takes_long(stage: Stage) ->
         )
     assert dict(zip(MARKDOWN, made, strict=True)) == MARKDOWN
     assert {part: ms for part, ms in zip(LONG, took, strict=True) if ms > 10_000} == {}
+
+
+def a_picture() -> bytes:
+    """Return a PNG of one red pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0))
+    return (
+        b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", compress(b"\0\xff\0\0")) + chunk(b"IEND", b"")
+    )
+
+
+async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture(
+    stage: Stage,
+) -> None:
+    made = await stage.job(urls=[HOME.url], keep_html=True, render="always", screenshot="png")
+    claim, now = await begun(stage, made), stage.yard.clock.now()
+    outcome = kept(HOME, "text", rendered_by="chromium 156", render_reason="always", fetched_at=now)
+    bodies = outcome.bodies | {Body.RENDERED: b"<h1>Made</h1>", Body.SCREENSHOT: a_picture()}
+    batch = a_batch([HOME], [replace(outcome, bodies=bodies)])
+    await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
+    [stored] = (await stage.ask("GET", f"/jobs/{made['id']}/pages"))["items"]
+    async with stage.page(f"/jobs/{made['id']}/pages/{stored['id']}#screenshot") as page:
+        picture = page.get_by_role("img", name="The page as chromium 156 drew it")
+        await expect(picture).to_be_visible()
+        assert await picture.evaluate("(img) => img.naturalWidth") == 1
+        await expect(page.locator("#details")).to_contain_text(
+            "by chromium 156, as all pages of the job"
+        )
+        await page.keyboard.press("[")
+        await expect(page.locator("iframe").content_frame.get_by_text("Made")).to_be_visible()
+        await page.get_by_role("tab", name="Source").click()
+        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Made</h1>")
+        await expect(page.get_by_role("link", name="As it was sent")).to_be_visible()
+        await expect(page.locator("[data-if=needs_scripts]")).to_be_hidden()
+
+
+async def test_a_page_that_was_not_rendered_has_no_tab_for_a_picture(stage: Stage) -> None:
+    job, ids = await crawled(stage)
+    async with stage.page(f"/jobs/{job}/pages/{ids[GUIDE.url]}#screenshot") as page:
+        await expect(page.get_by_role("tab", name="Reader")).to_have_attribute(
+            "aria-selected", "true"
+        )
+        await expect(page.get_by_role("tab", name="Screenshot")).to_be_hidden()

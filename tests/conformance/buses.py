@@ -10,7 +10,7 @@ from crawlyard.bus.base import Bus, Ear
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
 
-PATIENCE_S = 30  # more than anything here takes; a hang fails instead of blocking the suite
+PATIENCE_S = 120  # more than anything here takes; a hang fails instead of blocking the suite
 _TURN_S = 0.01
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
+import uvloop
 
 from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.job import Job
@@ -226,6 +227,17 @@ async def test_a_bell_rings_for_what_its_worker_takes_now() -> None:
 
         assert (notice, least, waiting.done()) == (notice, least, rings)
         waiting.cancel()
+
+
+def test_a_bell_rings_for_notices_at_once_that_follow_each_other() -> None:
+    async def heard() -> None:
+        bell = NoticeBell(Listener(worker="w", tags=frozenset()))
+        for within_s in (0, 0.0001, 60, 0):
+            bell.hear(Notice(at=0), within_s)
+        await bell.wait(LONG)
+
+    for run in (asyncio.run, uvloop.run):
+        run(asyncio.wait_for(heard(), SOON_S))
 
 
 def test_dues_of_a_kind_in_a_second_are_one_notice() -> None:

@@ -10,7 +10,8 @@ from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.job_log import Course, Point
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.overview.attention import NoticeLine, OwnerBacklog, SubjectKind
+from crawlyard.core.overview.attention import OwnerBacklog
+from crawlyard.core.overview.lines import NoticeLine, SubjectKind
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from msgspec.structs import replace
 from sqlalchemy import Connection, delete, update
 
 from crawlyard.core.access.user import LOCAL
+from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.crawl.page_search import Findings, IndexUse, words_of
+from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.page_search import Archive
@@ -20,16 +23,21 @@ from crawlyard.store.admin.copy import copy
 from crawlyard.store.admin.marks import Terms
 from crawlyard.store.admin.place import DatabaseLocation
 from crawlyard.store.crawl import page_index
+from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.crawl.page_index import PageIndexStore
+from crawlyard.store.db.database import is_postgres
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.page_search import marks
+from tests.builders import a_batch, a_target, done, failed
 from tests.clock import FakeClock
 from tests.conformance.indexing import index, postings, stored, timed, vocabulary
 from tests.conformance.purging import deleted, purged
-from tests.conformance.steps import database_of, ended
+from tests.conformance.steps import claimed, database_of, ended, recorded
+from tests.conformance.test_retry_failed import retried
+from tests.conformance.test_shared_bodies import count, later
 
 TEXTS = {
     "guide/Install": "Getting\n  started: how to install it. Reinstalling is not needed.",
@@ -56,6 +64,14 @@ QUERIES = (
     *("page_of", "_of(", "foobar", "x[0]", "+=", "%", "->", "QmFzZTY0IGlzQmFzZTY0IGlzQm", "zty0"),
     *("https://example.com/de", "nowhere", "install nowhere", '"by step"', "it step", "1"),
 )
+
+
+async def with_a_failure(store: Store) -> tuple[Claim, Target]:
+    """Return the claim of a job with a page and a failed one, and the target of that."""
+    claim, (good, gone) = await claimed(store), (a_target("good"), a_target("gone"))
+    outcomes = [done(good, title=""), failed(gone, ErrorKind.HTTP_4XX, status=404)]
+    answer = await recorded(store, claim.lease, a_batch([good, gone], outcomes))
+    return replace(claim, lease=answer.lease), gone
 
 
 async def paths(store: Store, query: str, *, indexed: bool, **asked: Any) -> list[str]:
@@ -185,10 +201,24 @@ async def test_who_takes_over_goes_on_where_the_other_was_killed(
     assert await postings(store, "needle") == 2
     assert len(await paths(store, "needle", indexed=True)) == 5
     await clock.advance(TURN)
-    assert await timed(clock, other.round()) == EVERY
+    assert await timed(clock, other.round()) < EVERY
 
     assert await postings(store, "needle") == 5
     assert (await search(store, "needle")).index is IndexUse.COMPLETE
+
+
+async def test_the_turn_of_who_was_stopped_ends_though_the_clock_is_set_back(
+    store: Store,
+) -> None:
+    await stored(store, {"a": "needle"})
+    clock = FakeClock()
+    await timed(clock, Indexer(store, clock).round())
+    await stored(store, {"b": "needle"})
+    later = FakeClock(clock.now() - timedelta(hours=1))
+
+    await timed(later, Indexer(store, later).round())
+
+    assert await postings(store, "needle") == 2
 
 
 async def test_of_several_one_indexes_each_page(store: Store) -> None:
@@ -255,6 +285,56 @@ async def test_what_was_passed_over_as_its_job_was_deleted_is_not_taken_out_agai
     assert await paths(store, "hay", indexed=True) == ["c"]
 
 
+async def test_what_is_retried_is_found_once_it_has_been_fetched_again(store: Store) -> None:
+    claim, target = await with_a_failure(store)
+    await index(store)
+    assert await paths(store, "gone", indexed=True) == ["gone"]
+    await ended(store, claim.lease)
+
+    await retried(store, claim.job.id)
+
+    assert (await postings(store, "gone"), await postings(store, "good")) == (0, 1)
+    again = await claimed(store, claim.job)
+    await recorded(store, again.lease, a_batch(outcomes=[done(target, title="")]))
+    await index(store)
+    assert await postings(store, "gone") == 1
+    await deleted(store, await ended(store, again.lease))
+    await purged(store)
+    assert await postings(store, "example") == 0
+
+
+async def test_what_is_retried_while_its_page_is_read_is_not_indexed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim, _ = await with_a_failure(store)
+    await ended(store, claim.lease)
+    write = page_index._write
+
+    def late(conn: Connection, **given: Any) -> bool:
+        reopen(conn, claim.lease.job_no, claim.shard, ())
+        return write(conn, **given)
+
+    monkeypatch.setattr(page_index, "_write", late)
+    await index(store)
+
+    assert (await postings(store, "gone"), await postings(store, "good")) == (0, 1)
+
+
+async def test_runs_that_share_a_text_and_are_deleted_together_leave_nothing_behind(
+    store: Store,
+) -> None:
+    one = await stored(store, {"a": "secret"})
+    two = await later(store, one, [a_target("a")])
+    await index(store)
+    assert await postings(store, "secret") == 2
+    for claim in (one, two):
+        await deleted(store, await ended(store, claim.lease))
+
+    await purged(store, 1)
+
+    assert (await postings(store, "secret"), await count(store)) == (0, 0)
+
+
 async def test_switched_off_pages_are_read_and_the_answer_says_so(store: Store) -> None:
     await stored(store, {"a": "needle"})
     await index(store)
@@ -276,6 +356,23 @@ async def test_what_is_too_common_for_the_index_is_read(
     assert len((await search(store, "common")).pages) == 9
     both = await search(store, "common5 rare")
     assert (len(both.pages), both.looked_at) == (1, 1)
+
+
+async def test_a_phrase_of_common_words_is_read_only_where_it_may_be(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawlyard.core.crawl.search_terms.MOST_ORDERED", 20)
+    texts = {"there": "a car of, the year", "not": "the car of a year", "long": "the a of " * 9}
+    await stored(store, texts)
+    await index(store)
+
+    phrase = '"ar of the y"'  # "ar" ends a word, and "y" begins one
+    assert await paths(store, phrase, indexed=True) == []
+    found = await search(store, phrase)
+    # on Postgres, all pages with these words are read
+    assert found.looked_at == (2 if await database_of(store).read(is_postgres) else 1)
+    assert await paths(store, '"of, the year"', indexed=True) == ["there"]
+    assert await paths(store, '"the a of the"', indexed=True) == ["long"]
 
 
 async def test_a_page_with_too_many_words_is_read_by_each_search(

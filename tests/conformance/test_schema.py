@@ -174,9 +174,14 @@ SINCE_THE_FIRST = {
         "unchanged_since",
         "body_of",
         "session",
+        "rendered_by",
+        "render_reason",
     ),
     "jobs": ("based_on", "dealt"),
-    "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
+    "shards": (
+        *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
+        *("rendered", "subrequests", "render_s", "render_took_s"),
+    ),
 }
 """The columns that revisions have added to the first release's tables."""
 
@@ -184,6 +189,7 @@ NEW = (
     *("run_changes", "changes", "lastmods", "new_events", "day_steps", "dismissals"),
     *("page_search", "page_search_marks", "page_search_terms", "page_search_gone"),
     *("job_cookies", "instance_keys"),
+    "site_sessions",
 )
 """The tables that they have added."""
 

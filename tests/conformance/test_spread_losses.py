@@ -240,7 +240,7 @@ class Walk:
         self.store, self.chance, self.limits = store, chance, limits
         self.now = NOW
         self.world = {t.url: t for t in targets(pages=4)}
-        self.held: list[tuple[Lease, int | None]] = []  # with what each may use of the pages
+        self.held: list[tuple[Lease, float | None]] = []  # with what each may use of the pages
         self.gone: list[Lease] = []
         self.names = 0
         self.job_id = ""

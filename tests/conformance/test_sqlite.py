@@ -20,6 +20,7 @@ from crawlyard.store.db.schema import bring_up
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
+from crawlyard.store.tables import page_search
 from crawlyard.store.tables.jobs import bodies
 from tests.builders import NOW, a_batch, a_job, a_page, a_target, done, its_event
 from tests.conformance.steps import added, claimed, ended, recorded
@@ -152,6 +153,16 @@ async def test_what_cannot_be_opened_is_named(tmp_path: Path, where: str, said: 
 
     with pytest.raises(StoreUnavailable, match=said):
         await open_sql_store(tmp_path / where)
+
+
+async def test_a_sqlite_without_full_text_search_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = page_search.ON_SQLITE.replace("fts5", "fts9")
+    monkeypatch.setattr(page_search, "ON_SQLITE", other)
+
+    with pytest.raises(StoreUnavailable, match="needs a SQLite with FTS5"):
+        await open_sql_store(tmp_path / "yard.db")
 
 
 async def test_folders_are_made_on_the_way_to_the_file(tmp_path: Path) -> None:

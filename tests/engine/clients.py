@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
@@ -13,7 +14,10 @@ from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.dns import Look, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxy import Proxies
 from tests.engine.raw import RawServer
+
+T = TypeVar("T")
 
 CAP = 256 * 1024
 HEADERS = {"User-Agent": "Test/1", "Accept-Encoding": "gzip"}
@@ -23,7 +27,13 @@ class Make(Protocol):
     """What the fixture `make` gives: a fetcher, closed when the test ends."""
 
     def __call__(
-        self, *, guard: Guard = ..., timeout_s: float = ..., look: Look = ...
+        self,
+        *,
+        guard: Guard = ...,
+        timeout_s: float = ...,
+        look: Look = ...,
+        proxies: Proxies | None = ...,
+        ca_file: Path | None = ...,
     ) -> Fetcher: ...
 
 
@@ -38,9 +48,11 @@ async def make() -> AsyncIterator[Make]:
             guard: Guard = Guard(allow_private=True),  # noqa: B008 - it has no state
             timeout_s: float = 5.0,
             look: Look = look_up,
+            proxies: Proxies | None = None,
+            ca_file: Path | None = None,
         ) -> Fetcher:
-            timeout = timedelta(seconds=timeout_s)
-            fetcher = HttpFetcher(guard, timeout, SystemClock(), Resolver(64, look))
+            timeout, names = timedelta(seconds=timeout_s), Resolver(64, look)
+            fetcher = HttpFetcher(guard, timeout, SystemClock(), names, ca_file, proxies=proxies)
             stack.push_async_callback(fetcher.close)
             return fetcher
 
@@ -58,7 +70,7 @@ async def failure(asked: Awaitable[Response]) -> FetchFailed:
     return raised.value
 
 
-async def came(asked: Awaitable[Response]) -> Response | FetchFailed:
+async def came(asked: Awaitable[T]) -> T | FetchFailed:
     try:
         return await asked
     except FetchFailed as failed:

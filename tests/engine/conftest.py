@@ -9,9 +9,10 @@ from crawlyard import Yard
 from tests.engine.clients import make
 from tests.engine.raw import raw_server
 from tests.engine.rig import opened
+from tests.proxies import a_proxy
 from tests.site import site_server
 
-__all__ = ["make", "raw_server", "site_server"]
+__all__ = ["a_proxy", "make", "raw_server", "site_server"]
 
 
 @pytest.fixture

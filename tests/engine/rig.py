@@ -50,13 +50,14 @@ class Outcome:
 
 
 def a_spec(*urls: str, **changes: Any) -> JobSpec:
-    """Return a spec without politeness, for a site of ours."""
+    """Return a spec without politeness, for a site of ours; none of its pages is rendered."""
     fields: dict[str, Any] = {
         "urls": urls,
         "allow_private": True,
         "delay_s": 0,
         "per_host": 16,
         "url_retries": 0,
+        "render": "never",
     }
     return JobSpec(**fields | changes)
 
@@ -96,7 +97,7 @@ async def run(yard: Yard, job_id: str) -> None:
 
 async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
     """Return the progress of a job once *done* of its URLs are finished and recorded."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             latest = await yard.progress.latest(job_id)
             if latest is not None and latest.done >= done:
@@ -109,7 +110,7 @@ async def published(yard: Yard, job_id: str, *, done: int) -> Progress:
 
 async def until_state(yard: Yard, job_id: str, state: State) -> None:
     """Return once a job is in *state*."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while (await yard.jobs.get(LOCAL, job_id)).job.state is not state:  # noqa: ASYNC110
             await asyncio.sleep(0)
 

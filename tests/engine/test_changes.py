@@ -159,6 +159,7 @@ async def test_each_page_has_the_class_that_the_files_have(watched: Watched) -> 
         "seen_first": 0,
         "moved": 2,
         "gone": 5,
+        "broken": 0,
         "noise": 0,
         "unknown": 0,
         "same": PAGES + 1 - 11 - 5 - 2,
@@ -189,7 +190,8 @@ async def test_nothing_is_called_gone_that_the_second_run_may_have_missed(
     watched.server.site = VersionedSite(broken, site.moved)
     failing = await watched.diff(one, await watched.run(limits={"pages": None}))
     assert watched.by_kind(failing)["gone"] == proven
-    assert watched.by_kind(failing)["unknown"] == (kinds["gone"] - proven) | {"/p15", "/p30"}
+    assert watched.by_kind(failing)["broken"] == {"/p30"}
+    assert watched.by_kind(failing)["unknown"] == (kinds["gone"] - proven) | {"/p15"}
 
     # the start page itself does
     watched.server.site = VersionedSite({**site.leaves, "/": Leaf("", status=500)})
@@ -329,6 +331,28 @@ async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None
         await jobs.diff(one, other, only="same")
 
 
+async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = await watched.run()
+    watched.server.site, _ = second()
+    other = await watched.run()
+    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+
+    by_url = (await watched.diff(one, other)).items
+    parts = [c async for c in every(jobs.diff, one, other, sort="-share")]
+
+    changed = [c for c in parts if c.kind == "changed"]
+    shares = [c.share or 0 for c in changed]
+    assert shares == sorted(shares, reverse=True)
+    assert len(set(shares)) > 1
+    assert parts[len(changed) :] == [c for c in by_url if c.kind != "changed"]
+    assert sorted(c.url for c in changed) == [c.url for c in by_url if c.kind == "changed"]
+    monkeypatch.setattr("crawlyard.services.jobs.changes.MOST_RANKED", 3)
+    with pytest.raises(Invalid, match="where more than 3 pages changed; 11 did"):
+        await jobs.diff(one, other, sort="-share")
+
+
 async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched) -> None:
     yard, surface = watched.yard, NearSurface(watched.yard.services, LOCAL)
     one = await watched.run()
@@ -451,7 +475,7 @@ async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watch
     assert [(r.job_id, r.base_id) for r in runs] == [(again, one), (failed, one), (one, None)]
     assert runs[1].counts is not None
     assert runs[1].counts["gone"] == 0
-    assert runs[1].counts["unknown"] == PAGES + 1
+    assert (runs[1].counts["unknown"], runs[1].counts["broken"]) == (PAGES, 1)
 
 
 async def test_a_run_whose_worker_died_before_it_was_compared_is_compared_after_the_next(

@@ -62,7 +62,7 @@ async def test_a_server_that_closes_what_it_accepts_is_dialled_twice_at_most(mak
 
     listener = await asyncio.start_server(close, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    async with listener, asyncio.timeout(5):
+    async with listener, asyncio.timeout(60):
         failed = await failure(make().fetch(f"http://127.0.0.1:{port}/", HEADERS, CAP, go))
 
     assert (failed.transient, len(closed)) == (True, 2)

@@ -19,7 +19,7 @@ def workers_of(yard: Yard) -> Workers:
 
 async def until(yard: Yard, worker: Worker, holds: Callable[[WorkerReport], bool]) -> WorkerReport:
     """Return what *worker* says of itself once *holds* is true of it."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             for report in await yard.store.workers.find():
                 if report.id == worker.id and holds(report):
@@ -63,7 +63,7 @@ async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(
     await published(yard, job.id, done=3)
 
     await workers_of(yard).stop(worker.id)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await working
 
     given_back = await yard.jobs.get(LOCAL, job.id)
@@ -84,7 +84,7 @@ async def test_a_quiet_worker_can_be_stopped(yard: Yard) -> None:
     await until(yard, worker, lambda report: report.quiet)
 
     await workers_of(yard).stop(worker.id)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await working
 
     assert await yard.store.workers.find() == []

@@ -46,7 +46,7 @@ class Nursery:
     async def after_checkpoints(self, count: int) -> None:
         """Return when the child has made so many checkpoints more."""
         seq = await self.seq()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while await self.seq() < seq + count:  # noqa: ASYNC110 - another process's doing
                 await asyncio.sleep(0.01)
 

@@ -16,6 +16,7 @@ from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.dns import Infos, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher
 from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxy import Proxies
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.lease_guard import LeaseGuard, RoundTrip, SendPermit
 from crawlyard.services.worker.order_watch import read_orders
@@ -170,8 +171,10 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
         found.wait(20)
         return look_up("127.0.0.1", port)
 
-    def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
-        return HttpFetcher(guard, timeout, clock, Resolver(8, slow))
+    def fetcher(
+        guard: Guard, timeout: timedelta, clock: Clock, *, proxies: Proxies | None = None
+    ) -> Fetcher:
+        return HttpFetcher(guard, timeout, clock, Resolver(8, slow), proxies=proxies)
 
     shop = replace(yard.worker_context(), fetcher=fetcher)
     url = f"http://site.test:{server.port}"
@@ -273,7 +276,7 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
     server = await site_server(GraphSite(tree(2, 2)), latency_s=60)
     run = await a_run(yard, server.url, timedelta(seconds=60), ignore_robots=True)
     running = asyncio.create_task(run.run())
-    async with asyncio.timeout(10), watched(run, yard.worker_context()):
+    async with asyncio.timeout(50), watched(run, yard.worker_context()):
         while not server.hits:  # noqa: ASYNC110 - a list tells of nothing
             await asyncio.sleep(0)
 

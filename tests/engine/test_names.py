@@ -34,7 +34,7 @@ def slow() -> Iterator[Slow]:
 
 
 async def asked(slow: Slow, count: int) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while len(slow.asked) < count:  # noqa: ASYNC110 - a thread tells of nothing
             await asyncio.sleep(0)
 

@@ -18,6 +18,7 @@ from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.dns import Infos, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher
 from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxy import Proxies
 from crawlyard.services.worker.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
@@ -53,8 +54,10 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
         time.sleep(0.4)
         return look_up("127.0.0.1", port)
 
-    def fetcher(guard: Guard, timeout: timedelta, clock: Clock) -> Fetcher:
-        return HttpFetcher(guard, timeout, clock, Resolver(8, slow))
+    def fetcher(
+        guard: Guard, timeout: timedelta, clock: Clock, *, proxies: Proxies | None = None
+    ) -> Fetcher:
+        return HttpFetcher(guard, timeout, clock, Resolver(8, slow), proxies=proxies)
 
     url = f"http://site.test:{server.port}/"
     await yard.jobs.submit(LOCAL, a_spec(url, delay_s=0.5))
@@ -66,7 +69,8 @@ async def test_the_delay_counts_from_when_a_request_is_sent_not_from_its_look_up
 
     arrived = [hit.at for hit in server.hits]
     assert len(arrived) == 5
-    assert min(b - a for a, b in pairwise(arrived)) >= 0.5 - 0.02
+    # from its look-up, the second would come 0.1 s after the first; a busy machine is late as well
+    assert min(b - a for a, b in pairwise(arrived)) >= 0.25
 
 
 async def test_two_jobs_on_one_host_obey_one_pace(yard: Yard, site_server: Serve) -> None:

@@ -64,7 +64,7 @@ async def attempted(yard: Yard, job_id: str) -> Job:
     worker = yard.worker(only=job_id)
     attempts = (await yard.jobs.get(LOCAL, job_id)).shard.attempt + 1
     running = asyncio.create_task(worker.run())
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while True:
             standing = await yard.jobs.get(LOCAL, job_id)
             if standing.shard.attempt == attempts and standing.job.state is not State.RUNNING:

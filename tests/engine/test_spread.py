@@ -143,7 +143,7 @@ async def test_a_stop_between_two_shards_is_a_stop(
         return further
 
     monkeypatch.setattr(SpreadStore, "leave", left)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await worker.run()
 
     assert asked == [sum(site.asked.values())]
@@ -160,7 +160,7 @@ async def test_a_paused_job_stops_in_all_workers_and_goes_on_where_it_stood(
         await published(yard, job.id, done=60)
 
         await yard.jobs.pause(LOCAL, job.id)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         asked = sum(site.asked.values())
@@ -193,7 +193,7 @@ async def test_an_edit_holds_for_the_urls_that_wait_in_all_shards(
     async with working(yard, 2):
         await published(yard, job.id, done=15)
         await yard.jobs.pause(LOCAL, job.id)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while await yard.store.leases.holders():  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

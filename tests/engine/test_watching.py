@@ -67,7 +67,7 @@ async def test_workers_and_hosts_are_seen_while_they_are_at_it(
     running = asyncio.create_task(worker.run())
     await published(yard, job.id, done=3)
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         while not (hosts := await watching(yard).hosts(LOCAL)):  # noqa: ASYNC110
             await asyncio.sleep(0)
     [report] = await watching(yard).workers(LOCAL)

@@ -88,7 +88,7 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
         job = await yard.jobs.submit(LOCAL, spec)
         # on a slow machine a joiner may have a second shard before the third worker asks
         held: dict[int, str] = {}
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(held) < 3 or len({*held.values()}) < 2:
                 held |= await holders(yard, job.id)
                 await asyncio.sleep(0.01)

@@ -22,7 +22,7 @@ from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker import worker as worker_module
 from crawlyard.services.worker.liveness import HostLocks, Liveness
-from crawlyard.services.worker.reclaim import LATE, LOOK_EVERY, Reclaimer
+from crawlyard.services.worker.reclaim import EXCUSED, LATE, LOOK_EVERY, Reclaimer
 from crawlyard.store.tables.hosts import host_seats
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, outcome, published, run
@@ -57,11 +57,11 @@ def around(yard: Yard, part: str, method: str, before: Callable[[], Any]) -> Non
 async def test_a_worker_claims_as_soon_as_others_see_it_and_not_at_its_next_poll(
     yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_module, "POLL_EVERY", timedelta(seconds=60))
+    monkeypatch.setattr(worker_module, "POLL_EVERY", timedelta(hours=1))
     server = await site_server(GraphSite(tree(2, 1)))
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
 
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await run(yard, job.id)
 
     assert (await outcome(yard, job.id)).job.state is State.COMPLETED
@@ -76,7 +76,7 @@ async def test_a_stop_during_a_claim_gives_the_job_back(yard: Yard, site_server:
         worker.stop()
 
     around(yard, "leases", "claim", stop)
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(120):
         await worker.run()
 
     left = await yard.jobs.get(LOCAL, job.id)
@@ -171,7 +171,7 @@ async def test_a_lease_that_others_had_the_time_to_renew_is_a_loss(yard: Yard) -
     rescue = Reclaimer("w", yard.store, clock, Liveness("w", LocalDispatcher(), None))
     rescue.excuse()
 
-    assert await looks(rescue, clock) == [False] * 5 + [True]
+    assert await looks(rescue, clock) == [False] * (EXCUSED // LOOK_EVERY) + [True]
     assert (await yard.jobs.get(LOCAL, job.id)).job.state is State.PENDING
 
 
@@ -201,9 +201,9 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
 
 
 async def looks(rescue: Reclaimer, clock: FakeClock) -> list[bool]:
-    """Look for lost workers once a second, until some seconds after an excuse would be over."""
+    """Look for lost workers as a worker does, until some seconds after an excuse would be over."""
     found = [await rescue.take_back()]
-    while not found[-1] and len(found) < 10:
+    while not found[-1] and len(found) * LOOK_EVERY < 2 * EXCUSED:
         await clock.advance(LOOK_EVERY)
         found.append(await rescue.take_back())
     return found
@@ -218,7 +218,7 @@ async def test_who_was_stopped_himself_takes_no_lapsed_lease_for_a_loss_at_once(
 
     await clock.advance(LATE + LOOK_EVERY)  # the other could not renew it meanwhile, perhaps
 
-    assert await looks(rescue, clock) == [False] * 5 + [True]
+    assert await looks(rescue, clock) == [False] * (EXCUSED // LOOK_EVERY) + [True]
 
 
 class OfMany(Liveness):
@@ -413,7 +413,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
         await until(lambda: all(hit.answered_at for hit in server.hits))
         before = len(server.hits)
         locks.hold(held=True)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while worker.id not in await askers(yard):  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0)
         after = len(server.hits)

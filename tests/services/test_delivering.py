@@ -136,7 +136,7 @@ class TestWhatArrives:
             await rig.happened()
             await rig.happened()
 
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(120):
                 await rig.deliverer().run(drain=True)
 
         states = [d.state for d in await rig.log(webhook)]

@@ -28,7 +28,7 @@ def yard() -> Yard:
 
 async def first(events: AsyncIterator[object], count: int) -> list[object]:
     found: list[object] = []
-    async with asyncio.timeout(10), aclosing(events) as told:  # type: ignore[type-var]
+    async with asyncio.timeout(120), aclosing(events) as told:  # type: ignore[type-var]
         async for one in told:
             found.append(getattr(one, "name", None) or getattr(one, "n", None))
             if len(found) == count:

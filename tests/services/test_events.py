@@ -47,7 +47,7 @@ class Follower:
 
     async def until(self, count: int) -> list[int]:
         """Let time pass until so many were seen, and a look more."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(self.seen) < count:
                 await self._clock.advance(LOOK_EVERY)
         await self._clock.advance(LOOK_EVERY)

@@ -12,7 +12,13 @@ from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import Attention, Disk, Notice, Subject, Trouble
+from crawlyard.core.overview.attention import (
+    Attention,
+    Disk,
+    Notice,
+    Subject,
+    Trouble,
+)
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
@@ -175,7 +181,7 @@ async def test_where_not_all_could_be_looked_at_the_count_is_a_least_one(
 
     both = (Trouble.JOB_PAUSED, Trouble.WEBHOOK_OFF)
     assert hasty.counts == dict.fromkeys(both, 2)
-    assert set(hasty.at_least) == {*both, Trouble.WEBHOOK_FAILING}
+    assert set(hasty.at_least) == {*both, Trouble.LOGGED_OUT, Trouble.WEBHOOK_FAILING}
     assert patient.counts == dict.fromkeys(both, 3)
     assert not patient.at_least
 

@@ -49,13 +49,13 @@ class Reader:
 
     async def until(self, count: int) -> None:
         """Let time pass until so many were seen."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while len(self.seen) < count:
                 await self._clock.advance(LOOK_EVERY)
 
     async def through(self) -> list[int]:
         """Let time pass until the end; return all that was seen."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             while not self.task.done():
                 await self._clock.advance(LOOK_EVERY)
         await self.task

@@ -14,22 +14,24 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.overview.attention import (
     DISMISSED_FOR,
     DISMISSED_FOR_NOW,
-    IN_A_ROW,
     LATE,
     MOST_OF_KIND,
     NEEDS,
     PAUSED_LONG,
     Disk,
     Facts,
-    JobEnd,
     Notice,
-    NoticeLine,
     OwnerBacklog,
     Subject,
-    SubjectKind,
     Trouble,
     attention,
     kinds_for,
+)
+from crawlyard.core.overview.lines import (
+    IN_A_ROW,
+    JobEnd,
+    NoticeLine,
+    SubjectKind,
     line_of,
     streak,
     suspects,
@@ -153,6 +155,37 @@ class TestEnds:
         found = notices(ended=[Standing(job=job, shard=shard) for job in runs])
 
         assert [n.job_id for n in found] == ["j4", "j3"]
+
+    def test_many_of_one_host_are_one_notice_the_last_ones_first(self) -> None:
+        usage = Usage(discovered=9, done=4, needs_scripts=2)
+
+        def stopped(n: int, host: str) -> Standing:
+            job = a_job(
+                id=f"j{n}",
+                state=State.COMPLETED,
+                state_reason=StateReason.LIMIT_PAGES,
+                ended_at=NOW - n * MINUTE,
+                spec=a_spec(urls=(f"https://{host}/{n}",), name=f"crawl {n}"),
+            )
+            return Standing(job=job, shard=Shard(usage=usage))
+
+        many = [stopped(n, "a.example:8080") for n in (1, 3, 5)]
+        few = [stopped(n, "b.example") for n in (2, 4)]
+        ended = sorted([*many, *few], key=lambda one: one.job.id)
+
+        found = notices(ended=ended)
+
+        told = [(one.kind, about(one).id, one.jobs, one.job_id) for one in found]
+        assert told == [
+            (kind, *rest)
+            for kind in ("job_stopped", "needs_scripts")
+            for rest in (("a.example:8080", 3, None), ("j2", 1, "j2"), ("j4", 1, "j4"))
+        ]
+        assert found[0].detail == "the last one, crawl 1: stopped at its page limit: 4 of 9 found"
+        [first, *_] = notices(ended=ended[1:])  # now there are few of both
+        assert first.jobs == 1
+        again = attention(replace(NOTHING, ended=ended), EVERY, {found[0].id: NOW - 2 * MINUTE})
+        assert found[0] in again.items  # one more has stopped since it was dismissed
 
     def test_a_failure_in_a_row_of_them_is_told_once(self) -> None:
         job = a_job(id="j0", state=State.FAILED, state_reason=StateReason.START_FAILED)
@@ -325,6 +358,12 @@ class TestPausedJobs:
             ), (reason, ago)
             assert all(n.detail.endswith(": no room") for n in found), (reason, ago)
 
+    def test_one_that_is_logged_out_needs_a_login(self) -> None:
+        job = a_paused_job(StateReason.LOGGED_OUT, NOW, "log in again")
+        [told] = notices(paused=[job])
+        assert (told.kind, told.job_id) == (Trouble.LOGGED_OUT, job.id)
+        assert told.detail.endswith(": log in again")
+
     def test_one_that_goes_on_by_now_is_not(self) -> None:
         running = a_job(state=State.RUNNING, state_reason=StateReason.DISK_FULL)
         assert notices(paused=[running]) == ()
@@ -391,7 +430,13 @@ class TestDismissed:
         [next_] = notices(lines={line: failed[1:]}, names={line: "news"})
         assert one.job_id != next_.job_id
         assert one.id == next_.id
-        assert "pw" not in one.id
+        assert one.id.isalnum()
+
+    def test_no_two_things_and_no_two_troubles_have_the_same_id(self) -> None:
+        late, other = (a_schedule(fire_at=NOW - LATE - MINUTE) for _ in range(2))
+        full = Disk(folder="/data", free=0, total=GIB)
+        found = notices(schedules=[late, other], disk=full, hosts=[a_host(refusals=IN_A_ROW)])
+        assert len({one.id for one in found}) == len(found) == 4
 
 
 class TestTogether:

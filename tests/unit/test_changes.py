@@ -91,8 +91,20 @@ def test_what_answers_404_or_410_is_gone_whatever_else_failed() -> None:
         assert only(found).kind is K.GONE
 
 
+def test_what_answers_with_another_error_is_broken_once_and_may_hide_others() -> None:
+    for status, error in ((503, "http_5xx"), (403, "http_4xx")):
+        found = Comparison(WHOLE, WHOLE)
+        found.add(a_page(), failed(status=status, error=error))
+        found.add(a_page("b"), None)
+        found.add(failed("c", status=status, error=error), failed("c", status=status, error=error))
+        found.conclude()
+        told = [(change.kind, change.url[-1], change.detail) for change in found.found]
+        assert told[0] == (K.BROKEN, "a", f"answered {status}")
+        assert [one[:2] for one in told[1:]] == [(K.UNKNOWN, "b")]
+
+
 def test_other_failures_tell_nothing() -> None:
-    for status, error in ((503, "http_5xx"), (None, "timeout"), (403, "http_4xx"), (429, "x")):
+    for status, error in ((None, "timeout"), (429, "http_4xx")):
         found = Comparison(WHOLE, WHOLE)
         found.add(a_page(), failed(status=status, error=error))
         assert only(found).kind is K.UNKNOWN, status

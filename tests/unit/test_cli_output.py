@@ -97,6 +97,7 @@ def test_instants_and_durations_go_out_as_the_api_says() -> None:
         "bytes": None,
         "duration_s": 7200.0,
         "errors": None,
+        "render_s": None,
     }
     assert UsageOut.of(Usage(duration_s=1 / 3)).duration_s == 0.333
     assert out["progress"]["eta"]["limit"] is None
@@ -302,12 +303,8 @@ def test_a_limit_that_was_met_with_the_last_url_stopped_nothing() -> None:
 
 
 def test_a_crawl_ends_with_how_many_pages_need_scripts() -> None:
-    assert scripts_needed(1) == (
-        "1 page needs scripts, which Crawlyard does not run; its text is empty or partial"
-    )
-    assert scripts_needed(1_200) == (
-        "1,200 pages need scripts, which Crawlyard does not run; their text is empty or partial"
-    )
+    assert scripts_needed(1) == ("1 page needs scripts; its text is empty or partial")
+    assert scripts_needed(1_200) == ("1,200 pages need scripts; their text is empty or partial")
 
 
 def test_a_job_that_has_ended_comes_with_the_commands_that_make_sense_next() -> None:

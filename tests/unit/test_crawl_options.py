@@ -10,6 +10,7 @@ from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.spec import Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import spec_of, values_of
 from crawlyard.core.quantity import FOREVER_S
@@ -29,13 +30,22 @@ SOME: dict[str, object] = {
     "extract": [Pair("a", ".b")],
     "name": "x",
     "user_agent": "x",
+    "session": "x",
+    "logged_out": ["status:401"],
     "since": Ceiling("01900000-0000-7000-8000-000000000000"),
     "retry_first_s": 1.0,
     "delay_s": 1.0,
     "timeout_s": 1.0,
     "retention_s": 1.0,
     "limits_duration_s": Ceiling(1.0),
+    "limits_render_s": Ceiling(1.0),
+    "render": "always",
+    "renderer": BrowserChoice.CHROMIUM,
+    "wait_for": "main",
+    "actions": ["scroll 3"],
+    "screenshot": ScreenshotChoice.WEBP,
     "webhooks": ["https://example.com/hook"],
+    "proxies": ["socks5://198.41.0.4:1080"],
     **{
         name: ["x"]
         for name in ("include", "exclude", "sitemaps", "allow_addresses", "tags", "worker_tags")

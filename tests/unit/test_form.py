@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Spread, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
@@ -44,6 +45,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
             bytes=st.none() | COUNTS,
             duration_s=st.none() | SPANS.filter(bool),
             errors=st.none() | COUNTS,
+            render_s=st.none() | SPANS.filter(bool),
         ),
         "retry": st.builds(
             RetryPolicy,
@@ -55,6 +57,10 @@ def specs(draw: st.DrawFn) -> JobSpec:
             reasons=st.frozensets(st.sampled_from(RetryReason)),
         ),
         "scope": st.sampled_from(Scope),
+        "render": st.sampled_from(["never", "auto", "always", "/app/*"]),
+        "renderer": st.just(BrowserChoice.CHROMIUM) | st.just(BrowserChoice.AUTO),
+        "actions": st.sampled_from([(), ("click .more", "scroll 3", "wait 2s")]),
+        "screenshot": st.sampled_from(ScreenshotChoice),
         "max_externals": st.integers(0, 99),
         "strategy": st.sampled_from(Strategy),
         "text": st.sampled_from(TextMode),

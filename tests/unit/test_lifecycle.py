@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crawlyard import LIFECYCLE, Move, State, StateReason
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED, PausingStep, after, due_step, ends_at, notice
+from crawlyard.core.jobs.limits import LIMITS
 from crawlyard.errors import IllegalMove
 from tests.builders import NOW
 
@@ -66,7 +67,7 @@ def test_ended_states_events_of_moves_and_reasons_of_limits_are_complete() -> No
     assert set(EVENT_OF) == set(Move)
     assert Counter(EVENT_OF.values()).most_common(1)[0][1] == 1
     limits = {reason for reason in StateReason if reason.startswith("limit_")}
-    assert limits == {"limit_pages", "limit_bytes", "limit_duration", "limit_errors"}
+    assert limits == {f"limit_{word}" for word in LIMITS}
 
 
 def test_an_ended_job_moves_only_back_into_the_queue() -> None:

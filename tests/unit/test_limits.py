@@ -61,6 +61,7 @@ def test_a_limit_that_ends_a_job_is_its_reason() -> None:
         StateReason.LIMIT_BYTES,
         StateReason.LIMIT_DURATION,
         StateReason.LIMIT_ERRORS,
+        StateReason.LIMIT_RENDER,
     ]
 
 

@@ -104,6 +104,15 @@ def test_what_is_one_jobs_own_is_no_default(subtests: pytest.Subtests) -> None:
             section_read(SectionName.DEFAULTS, value)
 
 
+def test_no_default_is_a_credential_as_everybody_may_read_them() -> None:
+    proxies = {"proxies": ["http://198.41.0.4:3128"]}
+    assert section_read(SectionName.DEFAULTS, proxies) == proxies
+    for value in ({"headers": {"Cookie": "a"}}, {"proxies": ["http://me:s3cret@198.41.0.4:3128"]}):
+        with pytest.raises(Invalid, match="credential") as refused:
+            section_read(SectionName.DEFAULTS, value)
+        assert "s3cret" not in str(refused.value)
+
+
 SEES_AND_CHANGES = {
     (Role.VIEWER, "eve"): (True, False),
     (Role.VIEWER, "adam"): (False, False),

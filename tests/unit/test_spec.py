@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard import Priority, Scope, Strategy, TextMode
-from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import MAX_PATTERNS, MAX_SEEDS, JobSpec, Spread
 from crawlyard.core.jobs.spec_json import EDITABLE, FIELDS, changes_of, edited
@@ -222,7 +222,7 @@ def test_a_part_of_a_form_is_read() -> None:
         ({"limits": {"pages": None, "errors": 1}}, {"limits.pages": None, "limits.errors": 1}),
         (
             {"limits": None},
-            dict.fromkeys(f"limits.{n}" for n in ("pages", "bytes", "duration_s", "errors")),
+            dict.fromkeys(f"limits.{n}" for n in LIMIT_NAMES),
         ),
         ({"tags": None}, {"tags": ()}),
         ({"retention_s": None}, {"retention_s": None}),

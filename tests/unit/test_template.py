@@ -302,6 +302,20 @@ class TestSecrets:
         ]
         assert shown["urls"] == ["https://***@a.example/@x", "https://b.example/?q=a@b"]
 
+    def test_the_login_of_a_proxy_is_one_also_where_its_url_is_malformed(self) -> None:
+        for proxy, bare, shown in [
+            ("socks5://me:s3cret@a.example:1", "socks5://a.example:1", "socks5://***@a.example:1"),
+            ("http://me:s3c/#?@ret@a.example:1", "http://a.example:1", "http://***@a.example:1"),
+            ("me:s3cret@a.example:1", "a.example:1", "***@a.example:1"),
+            ("http://a.example:1", "http://a.example:1", "http://a.example:1"),
+        ]:
+            spec: dict[str, object] = {"proxies": [proxy]}
+            clean, taken_out = stripped(a_plain_draft(spec=spec))
+            assert clean.spec == {"proxies": [bare]}
+            assert taken_out == (("proxies.0",) if "@" in proxy else ())
+            assert hidden(spec) == {"proxies": [shown]}
+            assert hidden({"proxies": proxy}) == {"proxies": shown}
+
     def test_headers_may_be_pairs(self) -> None:
         spec = {"headers": [["Cookie", "a=b"], ["X-Team", "docs"]]}
         assert stripped(a_plain_draft(spec=spec))[0].spec == {"headers": [["X-Team", "docs"]]}
@@ -321,6 +335,7 @@ class TestSecrets:
             {"webhooks": [{"url": "{{p}}", "secret": "{{p}}"}]},
             {"webhooks": ["{{p}}"]},
             {"webhooks": "{{p}}"},
+            {"proxies": ["http://{{p}}@a.example:1", "socks5://{{p}}:{{p}}@a.example:1"]},
         ]:
             parameter = Parameter(name="p", default="abc", allowed=("abc", "def"))
             draft, taken_out = stripped(a_plain_draft(spec=spec, parameters=(parameter,)))
@@ -338,6 +353,7 @@ class TestSecrets:
             ({"headers": [["{{ p }}", "Bearer s3cret"]]}, "headers.{{ p }}"),
             ({"urls": ["https://{{ p }}:s3cret@a.example/"]}, "urls.0"),
             ({"urls": ["https://ada:{{ p }}@a.example/"]}, "urls.0"),
+            ({"proxies": ["socks5://ada:{{ p }}@a.example:1"]}, "proxies.0"),
             ({"webhooks": ["https://hooks.example/{{p}}"]}, "webhooks.0"),
             ({"webhooks": [{"url": "https://hooks.example/", "secret": "{{p}}"}]}, "webhooks.0"),
         ]

@@ -17,6 +17,9 @@ HOSTILE = "<script>alert(1)</script> Ünïcode"
 HEADERS = (("Content-Type", "text/html; charset=utf-8"), ("X-A", "1"))
 
 
+PICTURE = b"\x89PNG\r\n\x1a\n, in short"
+
+
 async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Checkpoint]:
     """Return the id of a running job of three pages, and its worker's last checkpoint.
 
@@ -30,6 +33,7 @@ async def crawled(rig: Rig, by: str = LOCAL.id, **form: Any) -> tuple[str, Check
         Body.TEXT: HOSTILE.encode(),
         Body.HTML: HOSTILE.encode(),
         Body.HEADERS: json.dumps(HEADERS).encode(),
+        Body.SCREENSHOT: PICTURE,
     }
     outcomes = [
         done(

@@ -21,7 +21,7 @@ from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
 from tests.web.rig import Rig, an_app
 
-PATIENCE_S = 30  # more than anything here takes; a hang fails instead of blocking the suite
+PATIENCE_S = 120  # more than anything here takes; a hang fails instead of blocking the suite
 
 
 @dataclass(frozen=True, slots=True)

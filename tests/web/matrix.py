@@ -106,6 +106,12 @@ def kept_wide(rule: Rule) -> Rule:
     return narrowed
 
 
+def own(ok: int) -> Rule:
+    """To be done by its owner alone, with leave to write."""
+    mine = personal(ok)
+    return lambda who, whose: 403 if who in LOOKERS else mine(who, whose)
+
+
 def changes(ok: int = 202, public: int | None = None) -> Rule:
     """To be done by its owner and admins; what is public others see, and may not change.
 
@@ -268,6 +274,14 @@ async def _view(rig: Rig, _public: bool) -> Mapping[str, str]:
     return {"view_id": (await _posted(rig, "views", body))["id"]}
 
 
+async def _session(rig: Rig, _public: bool) -> Mapping[str, str]:
+    count = len((await rig.get("sessions", by="ada")).json()["items"])
+    body = {"kind": "bearer", "url": URL, "secret": SECRET}
+    made = await rig.ask("PUT", f"sessions/{SECRET}-{count}", by="ada", json=body)
+    assert made.status_code == 200, made.text
+    return {"name": f"{SECRET}-{count}"}
+
+
 async def _alive_worker(rig: Rig, _public: bool) -> Mapping[str, str]:
     report = WorkerReport(
         id="w1", host="here", pid=7, version="1", slots=4, started_at=NOW, beat_at=NOW
@@ -342,6 +356,7 @@ MAKERS: Mapping[str, Maker] = {
     "token": _token,
     "user": _user,
     "view": _view,
+    "session": _session,
     "worker": _worker,
     "worker that is alive": _alive_worker,
     "quiet worker": _quiet_worker,
@@ -354,5 +369,5 @@ MAKERS: Mapping[str, Maker] = {
 PUBLISHED = frozenset({"template"})
 """Kinds of things that can be public."""
 
-PERSONAL = frozenset({"view"})
+PERSONAL = frozenset({"view", "session"})
 """Kinds of things that admins do not see either."""

@@ -12,6 +12,7 @@ from tests.web.matrix import (
     kept_wide,
     looks,
     makes,
+    own,
     personal,
     signed_in,
     uses,
@@ -22,6 +23,7 @@ _PLAIN = {"name": "mine", "spec": {"urls": [URL]}}
 _NIGHTLY = {"name": "mine", "when": "@daily", "overrides": {"urls": [URL]}}
 _RANGE = {"from": "2020-01-01T00:00:00Z", "to": "2020-01-01T01:00:00Z"}
 _FILE = {"content": "name: mine\nspec: {urls: ['https://example.com/']}\n"}
+_TOKEN = {"kind": "bearer", "url": URL, "secret": "t"}
 _DESCRIBED = {"description": "x"}
 
 
@@ -77,6 +79,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /jobs/{job_id}/events", looks(), "job"),
     _row("GET /jobs/{job_id}/pages", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/pages/{page_id}", looks(), "crawled job"),
+    _row("GET /jobs/{job_id}/pages/{page_id}/screenshot", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/links", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/check", looks(), "crawled job"),
     _row("GET /jobs/{job_id}/check/findings", looks(), "crawled job"),
@@ -123,6 +126,7 @@ ROWS: tuple[Row, ...] = (
     # --- schedules
     _row("GET /schedules", signed_in(), "schedule"),
     _row("POST /schedules", makes(), body=_NIGHTLY),
+    _row("POST /schedules/convert", signed_in(), body=_NIGHTLY),
     _row("POST /schedules/preview", signed_in(), body={"when": "@daily"}),
     _row("GET /schedules/calendar", signed_in(), "schedule"),
     _row("GET /schedules/calendar/hours", signed_in()),
@@ -151,6 +155,11 @@ ROWS: tuple[Row, ...] = (
     _row("POST /webhooks/{webhook_id}/disable", changes(), "webhook"),
     _row("GET /webhooks/{webhook_id}/deliveries", looks(), "webhook"),
     _row("POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay", changes(), "delivery"),
+    # --- sessions at sites: each user has names of their own
+    _row("GET /sessions", signed_in(), "session"),
+    _row("GET /sessions/{name}", personal(), "session"),
+    _row("PUT /sessions/{name}", makes(200), "session", _TOKEN),
+    _row("DELETE /sessions/{name}", own(204), "session"),
     # --- what goes on
     _row("GET /workers", signed_in(), "host"),
     _row("GET /workers/{worker_id}", signed_in(), "worker"),

@@ -8,7 +8,13 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import HELPS, Disk, SubjectKind, Trouble, notice
+from crawlyard.core.overview.attention import (
+    HELPS,
+    Disk,
+    Trouble,
+    notice,
+)
+from crawlyard.core.overview.lines import SubjectKind
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
 from tests.builders import NOW, a_job, a_spec, its_event

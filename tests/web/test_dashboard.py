@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterator
 from importlib.resources import files
+from pathlib import Path
 
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.store.open import open_sql_store
 from crawlyard.web.openapi import document
-from tests.web.rig import Rig
+from tests.web.rig import Rig, a_rig
 
 _PLACE = re.compile(r"\$?\{[^{}]*\}")
 _SAID = re.compile(r'(?:data-(?:do|send)=|\bdo\()"([A-Z]+) (/[^"]*)"')
@@ -55,6 +57,19 @@ def _fits(path: str, known: str) -> bool:
 
 def _named(path: str) -> str:
     return _SECTION if path.startswith("/settings/") else path
+
+
+async def test_while_the_store_is_away_a_page_says_so_and_tries_again(tmp_path: Path) -> None:
+    store = await open_sql_store(tmp_path / "yard.db")
+    rig = await a_rig(store)
+    await store.close()
+
+    page = await rig.ask("GET", "/jobs", headers={"Cookie": "crawlyard=cys_any"})
+
+    assert page.status_code == 503
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["refresh"] == "5"
+    assert "yard.db has been closed.</p>" in page.text
 
 
 def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> None:

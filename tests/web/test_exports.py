@@ -1,6 +1,8 @@
 """Pages as files that are no text: over HTTP, and read back."""
 
+import gzip
 import io
+import zipfile
 
 import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 import pytest
@@ -75,6 +77,38 @@ async def test_a_job_that_keeps_no_html_has_no_warc(rig: Rig) -> None:
     told = await rig.get(f"jobs/{job_id}/export?format=warc")
     assert problem(told) == (422, "validation_failed")
     assert "expected a job that keeps HTML" in told.json()["errors"][0]["detail"]
+
+
+@pytest.mark.parametrize("asked", ["format=markdown", "application/zip"])
+async def test_markdown_is_a_zip_with_the_text_of_each_page(rig: Rig, asked: str) -> None:
+    job_id, _ = await crawled(rig, name="Docs")
+    query, accept = (asked, "*/*") if "=" in asked else ("", asked)
+
+    told = await rig.get(f"jobs/{job_id}/export?{query}", headers={"Accept": accept})
+
+    assert told.headers["content-type"] == "application/zip"
+    assert told.headers["content-disposition"] == f'attachment; filename="docs-{job_id}.zip"'
+    with zipfile.ZipFile(io.BytesIO(told.content)) as found:
+        assert found.testzip() is None
+        [name] = found.namelist()  # two others have no text
+        assert HOSTILE in found.read(name).decode()
+    links = await rig.get(f"jobs/{job_id}/export?format=markdown&links=true")
+    assert "expected jsonl, csv or parquet of links" in links.text
+    bare, _ = await crawled(rig, text="none")
+    without = await rig.get(f"jobs/{bare}/export?format=markdown")
+    assert "expected a job that keeps text" in without.text
+
+
+async def test_text_comes_as_a_gzip_file_if_asked_for(rig: Rig) -> None:
+    job_id, _ = await crawled(rig, name="Docs")
+    for form in ("jsonl", "csv"):
+        plain = await rig.get(f"jobs/{job_id}/export?format={form}")
+        told = await rig.get(f"jobs/{job_id}/export?format={form}&gzip=true")
+        assert told.headers["content-type"] == "application/gzip"
+        assert f'filename="docs-{job_id}.{form}.gz"' in told.headers["content-disposition"]
+        assert gzip.decompress(told.content) == plain.content
+    refused = await rig.get(f"jobs/{job_id}/export?format=markdown&gzip=true")
+    assert "markdown is compressed already" in refused.text
 
 
 async def test_the_pages_of_all_jobs_are_one_parquet(rig: Rig) -> None:

@@ -412,6 +412,14 @@ async def test_a_store_that_is_away_delays_streams_and_loses_nothing(
     assert "the store is away" in caplog.text
 
 
+async def test_a_ping_says_at_once_that_the_store_is_away_or_back(faulty: Rig, log: Log) -> None:
+    async with listening(faulty) as ear:
+        for error in (StoreUnavailable("the database is away"), None):
+            log.error = error
+            await faulty.clock.advance(timedelta(seconds=3))
+            assert [ping["stale"] for ping in ear.take("ping")] == [error is not None]
+
+
 async def test_a_failure_ends_all_streams_so_that_clients_come_again(
     faulty: Rig, log: Log, caplog: pytest.LogCaptureFixture
 ) -> None:

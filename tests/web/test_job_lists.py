@@ -9,6 +9,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.order import JobOrder
 from crawlyard.services.jobs import jobs
 from crawlyard.store import queries
 from crawlyard.store.jobs import order
@@ -208,6 +209,18 @@ async def test_a_walk_while_a_thousand_arrive_yields_each_old_job_once(rig: Rig,
         old if sort == "created_at" else old[::-1]
     )
     assert len(walked) == len(set(walked))
+
+
+@pytest.mark.parametrize("descending", [True, False])
+async def test_a_walk_goes_on_from_a_cursor_of_the_version_before(
+    rig: Rig, *, descending: bool
+) -> None:
+    ids = sorted([(await rig.job())["id"] for _ in range(3)], reverse=descending)
+
+    every, by_age = queries.JobQuery(), JobOrder(descending=descending)
+    found = await rig.yard.jobs.find_ordered(LOCAL, every, by_age, 10, ids[0])
+
+    assert [standing.job.id for standing, _ in found] == ids[1:]
 
 
 async def test_a_cursor_of_one_order_is_none_of_the_other(rig: Rig) -> None:

@@ -75,7 +75,7 @@ class Waits:
 
     async def answered(self) -> httpx.Response | None:
         """Return what came, or ``None`` once it waits for time to pass."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             # a turn of the loop is not enough: a request may pass through a thread
             while not (self.task.done() or self.clock.sleepers > self.others):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
@@ -83,7 +83,7 @@ class Waits:
 
     async def answer(self) -> httpx.Response:
         """Return what comes; no more time passes on the clock of the yard."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(120):
             return await self.task
 
 

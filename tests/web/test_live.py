@@ -342,7 +342,7 @@ async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
             most = max(most, stream.waiting)
         last = await live.rig.yard.store.events.last()
         text = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while f"id: {last}\n".encode() not in text:
                 text += await reader.read(65536)
         writer.close()
@@ -375,7 +375,7 @@ async def slow_reader(
 
 async def until_open(live: LiveRig, count: int) -> None:
     """Return once so many streams are open."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while len(live.rig.site.live.streams) != count:
             await live.rig.get("auth/me")
 

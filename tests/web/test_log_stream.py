@@ -431,7 +431,7 @@ async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
         await scribe.end()
         given, waiting = journal.given, stream.waiting
         text = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while b"event: end" not in text:
                 text += await reader.read(65536)
         writer.close()

@@ -106,6 +106,48 @@ async def test_a_template_is_named_and_its_parameters_are_blamed(rig: Rig) -> No
     assert (await rig.get("schedules?template=olds")).json()["items"] == []
 
 
+async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(rig: Rig) -> None:
+    overrides = {"urls": [URL], "headers": {"Authorization": "Bearer s3cret"}}
+    body = {"name": "x", "when": "0 3 * * *", "catch_up": 3, "jitter_s": 60, "overrides": overrides}
+    more = {
+        "description": None,
+        "params": {"pages": None},
+        "starts_at": "2027-01-01T08:00:00+01:00",
+    }
+
+    told = (await rig.post("schedules/convert", body | more)).json()
+    back = (await rig.post("schedules/convert", {"content": told["content"]})).json()
+
+    assert told["schedule"] == back["schedule"]
+    assert told["schedule"].pop("starts_at") == "2027-01-01T07:00:00.000Z"
+    assert told["schedule"] == body
+    assert (await rig.get("schedules")).json()["items"] == []  # nothing is kept
+    once = {"headers": {"Idempotency-Key": "k"}}
+    for _ in range(2):  # an answer with credentials is not kept for a repetition
+        answer = await rig.post("schedules/convert", body, **once)
+        assert "idempotency-replayed" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("name: x\nwhenn: 0 3 * * *\n", "whenn: there is no such field; did you mean when?"),
+        ("overrides: {pages: 1}\n", "pages: there is no such field"),
+        ("overrides: {limits: {pages: many}}\n", "limits.pages: expected"),
+        ("name: [x\n", "no YAML"),
+        ("- x\n", "expected an object"),
+    ],
+)
+async def test_what_is_wrong_in_the_file_of_a_schedule_is_named(
+    rig: Rig, content: str, said: str
+) -> None:
+    answer = await rig.post("schedules/convert", {"content": content})
+    assert pointers(answer) == ["/content"]
+    assert said in answer.json()["errors"][0]["detail"]
+    both = await rig.post("schedules/convert", {"content": content, "name": "x"})
+    assert pointers(both) == ["/name"]
+
+
 async def test_a_list_comes_by_name_in_pages_and_narrows(rig: Rig) -> None:
     await rig.user("ada")
     for name in "cab":

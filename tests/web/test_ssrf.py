@@ -25,7 +25,7 @@ from tests.receiver import Receiver, answer
 from tests.web.matrix import HOOK
 from tests.web.rig import URL, Rig, an_app, problem
 
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 INSIDE = (
     "http://127.0.0.1/",

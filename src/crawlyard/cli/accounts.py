@@ -102,6 +102,9 @@ class Quota(Struct, frozen=True, kw_only=True):
     errors: Annotated[
         object, option(_or_none(values.count), "--max-errors", "N", "Of one job.")
     ] = None
+    render: Annotated[
+        object, option(_or_none(values.duration), "--max-render", "DURATION", "Of one job.")
+    ] = None
 
     def given(self) -> Any:
         """Return what was said, as the API writes a quota."""
@@ -110,8 +113,9 @@ class Quota(Struct, frozen=True, kw_only=True):
             for name, value in asdict(self).items()
             if value is not None
         }
-        if isinstance(length := said.get("duration"), timedelta):
-            said["duration"] = length.total_seconds()
+        for name in ("duration", "render"):
+            if isinstance(length := said.get(name), timedelta):
+                said[name] = length.total_seconds()
         ceilings = {field: said.pop(name) for name, field in LIMITS.items() if name in said}
         return said | ({"ceilings": ceilings} if ceilings else {})
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.jobs import check, crawl, diff, jobs
     from crawlyard.cli.schedules import schedules
     from crawlyard.cli.server import demo, serve, work
+    from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
 else:  # a command line names one of them
     accounts, api = lazily("crawlyard.cli.accounts"), lazily("crawlyard.cli.api")
@@ -42,6 +43,7 @@ else:  # a command line names one of them
     schedules = lazily("crawlyard.cli.schedules.schedules")
     search, serve = lazily("crawlyard.cli.search"), lazily("crawlyard.cli.server.serve")
     templates = lazily("crawlyard.cli.templates.templates")
+    sessions = lazily("crawlyard.cli.sites.sessions")
     webhooks, work = lazily("crawlyard.cli.webhooks"), lazily("crawlyard.cli.server.work")
     workers = lazily("crawlyard.cli.workers")
 
@@ -56,6 +58,7 @@ BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "templates": lambda: templates.app,
     "schedules": lambda: schedules.app,
     "webhooks": lambda: webhooks.app,
+    "sessions": lambda: sessions.app,
     "events": lambda: events.events,
     "pages": lambda: search.pages,
     "attention": lambda: search.attention,

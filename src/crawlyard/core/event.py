@@ -54,6 +54,10 @@ class EventName(StrEnum):
     WEBHOOK_DELETED = "webhook.deleted"
     WEBHOOK_TEST = "webhook.test"  # somebody asked for a test delivery
 
+    SESSION_CREATED = "session.created"
+    SESSION_RENEWED = "session.renewed"  # by a new login: there is a new version
+    SESSION_DELETED = "session.deleted"
+
     USER_CREATED = "user.created"
     USER_UPDATED = "user.updated"  # his role or quota was changed, or he was disabled
 
@@ -109,6 +113,7 @@ class Topic(StrEnum):
     TEMPLATES = auto()
     SCHEDULES = auto()
     WEBHOOKS = auto()
+    SESSIONS = auto()
     WORKERS = auto()
     HOSTS = auto()
     USERS = auto()
@@ -132,6 +137,7 @@ _NEEDS: Mapping[Topic, Permit] = {
     Topic.TEMPLATES: Permit.TEMPLATES_READ,
     Topic.SCHEDULES: Permit.SCHEDULES_READ,
     Topic.WEBHOOKS: Permit.WEBHOOKS_READ,
+    Topic.SESSIONS: Permit.SESSIONS_READ,
     Topic.WORKERS: Permit.WORKERS_READ,
     Topic.HOSTS: Permit.WORKERS_READ,
 }

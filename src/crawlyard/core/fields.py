@@ -29,6 +29,7 @@ class Panel(StrEnum):
     PACE = "Pace"
     OUTPUT = "Output"
     RECRAWL = "Recrawl"
+    RENDERING = "Rendering"
     ACCESS = "Access"
     JOB = "Job"
 
@@ -38,7 +39,7 @@ class About(Struct, frozen=True, kw_only=True):
 
     doc: str  # for the reference, without a full stop
     label: str = ""  # in forms; empty: the name in words
-    words: Mapping[str, str] = {}  # in forms, what to call each choice; the rest as they are
+    words: Mapping[str, str] = {}  # in forms, what to call each choice; of a text, what is offered
     help: str = ""  # for the option of the command line, a sentence; empty: as the doc
     panel: Panel | None = None  # None: there is no option; forms have it under Advanced
     flag: str = ""  # by default "--" and the field's name

@@ -30,6 +30,7 @@ class Request(Struct, frozen=True):
     headers: Mapping[str, str]  # names in lower case, repeated ones joined by ", "
     keep_alive: bool  # whether another request may follow on the connection
     has_body: bool
+    body: bytes = b""  # if the site takes it
 
 
 def parse(head: bytes) -> Request:

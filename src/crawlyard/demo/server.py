@@ -45,6 +45,15 @@ class HeaderSite(Protocol):
         ...
 
 
+@runtime_checkable
+class FormSite(Protocol):
+    """A site that takes POST requests, with their bodies."""
+
+    def answer_post(self, request: Request) -> Answer:
+        """Return the answer to one POST request."""
+        ...
+
+
 class SiteServer:
     """Serves *site* while it is open: ``async with SiteServer(site) as server``.
 
@@ -152,6 +161,9 @@ class SiteServer:
             request.method, request.path, request.host, request.headers, connection
         )
         try:
+            if request.method == "POST" and isinstance(self.site, FormSite):
+                size = min(int(request.headers.get("content-length", "0")), MAX_HEAD)
+                request = replace(request, body=await reader.readexactly(size))
             return await self._reply(reader, writer, request, hit)
         finally:
             if hit.answered_at is None:
@@ -180,9 +192,12 @@ class SiteServer:
         return request.keep_alive and not gone
 
     def _answer(self, request: Request) -> Answer | Raw:
-        if request.method not in {"GET", "HEAD"}:
+        posted = request.method == "POST" and isinstance(self.site, FormSite)
+        if request.method not in {"GET", "HEAD"} and not posted:
             return Answer(405, (("Allow", "GET, HEAD"),))
         try:
+            if posted and isinstance(self.site, FormSite):
+                return self.site.answer_post(request)
             if isinstance(self.site, HeaderSite):
                 answer = self.site.answer_request(request)
             else:

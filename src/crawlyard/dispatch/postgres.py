@@ -106,7 +106,8 @@ class NoticeBell(LocalBell):
         super().__init__()
         self._tags = listener.tags
         self._least: Priority | None = listener.least
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._rings_at = 0.0  # uvloop makes no timer, with its time, of what is due at once
 
     async def wait(self, at_most: timedelta, *, least: Priority | None = Priority.LOW) -> None:
         """Return when the bell was rung since the last call, or after *at_most*.
@@ -127,9 +128,9 @@ class NoticeBell(LocalBell):
             return
         loop = asyncio.get_running_loop()
         at = loop.time() + within_s
-        if self._timer is None or not loop.time() < self._timer.when() <= at:
+        if self._timer is None or not loop.time() < self._rings_at <= at:
             self.close()
-            self._timer = loop.call_at(at, self.ring)
+            self._timer, self._rings_at = loop.call_at(at, self.ring), at
 
     def close(self) -> None:
         """Ring for nothing that was heard so far."""

@@ -3,10 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from crawlyard.core.crawl.rendering import actions_of
+from crawlyard.core.jobs.logged_out import rules_of
+from crawlyard.core.jobs.render_options import RenderRule
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.guard import BlockedAddress, spec_guard
-from crawlyard.engine.scope import Boundary, line_pattern
+from crawlyard.engine.http.proxy import proxy_of
+from crawlyard.engine.scope import Boundary, Patterns, line_pattern, url_pattern
 from crawlyard.engine.urls import address_in, canonical, has_credentials, hostname_of, port_of
 from crawlyard.errors import Invalid, NotPublic
 from crawlyard.lazy import lazily
@@ -46,14 +50,33 @@ def check_spec(spec: JobSpec) -> None:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
     if spec.include or spec.exclude:  # only patterns can make a boundary invalid
         Boundary(spec, urls)
-    if spec.extract or spec.ignore_css:
+    Patterns("logged_out", rules_of(spec.logged_out).redirects)
+    if spec.extract or spec.ignore_css or spec.logged_out:
         page.check_wanted(page.wanted_by(spec))
     line_pattern("ignore_text", spec.ignore_text)
+    for proxy in spec.proxies:
+        proxy_of(proxy)
+    _check_rendering(spec)
     _check_addresses(spec, urls)
     for name, value in spec.headers:
         _check_header(name, value)
     if not spec.user_agent.isprintable() or not spec.user_agent.isascii():
         raise Invalid("user_agent", f"expected printable ASCII, got {spec.user_agent!r}")
+
+
+def _check_rendering(spec: JobSpec) -> None:
+    """Check the pattern and the selectors of pages that are rendered."""
+    if spec.render not in frozenset(RenderRule):
+        try:
+            url_pattern("render", spec.render)
+        except Invalid as error:
+            said = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
+            raise Invalid("render", said) from None
+    if spec.wait_for:
+        page.check_css("wait_for", spec.wait_for)
+    for action in actions_of(spec.actions):
+        if action.selector:
+            page.check_css("actions", action.selector)
 
 
 def _canonical(field: str, urls: Sequence[str]) -> list[str]:

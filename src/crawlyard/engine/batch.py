@@ -44,15 +44,13 @@ class BatchDraft(Struct):
     notes_made: int = 0
     credentials: int = 0  # links whose user name or password was dropped
     nearly_empty: int = 0  # pages whose main content is next to nothing
+    unrendered: int = 0  # pages that need scripts, which nothing here can run
+    lack: str = ""  # what could, and how it is installed
 
     @property
     def news(self) -> bool:
         """Return whether the draft has found targets or outcomes."""
         return bool(self.found or self.outcomes)
-
-    def spend(self, wire_bytes: int) -> None:
-        """Count the bytes of a response body, whatever it was requested for."""
-        self.tally.bytes += wire_bytes
 
     def note(self, text: str) -> None:
         """Add a note for the job's events, up to `MOST_NOTES` per crawl."""
@@ -88,6 +86,8 @@ class BatchDraft(Struct):
                 tally.unchanged += 1
                 tally.requests_saved += outcome.spared
                 tally.bytes_saved += page.bytes
+            else:
+                tally.rendered += bool(page.rendered_by)
             self.nearly_empty += page.nearly_empty
             tally.bad_redirects += outcome.redirects
 
@@ -100,6 +100,9 @@ class BatchDraft(Struct):
         if last and self.nearly_empty:
             told = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
             self.notes.append({"note": f"{told}: --text page-markdown keeps all of a page"})
+        if last and self.unrendered:
+            told = f"{counted(self.unrendered, 'page')} need scripts, and were not rendered"
+            self.notes.append({"note": f"{told}: {self.lack}"})
         batch = Batch(
             found=tuple(self.found),
             skipped=tuple(self.skipped),

@@ -20,8 +20,10 @@ from crawlyard.engine.extract import content, record
 from crawlyard.engine.http.fetch import Response
 
 _SAME = (
+    "session",
     *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
     *("follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
+    *("render", "renderer", "wait_for", "actions", "screenshot"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 

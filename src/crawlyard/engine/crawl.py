@@ -37,7 +37,7 @@ from crawlyard.engine.conditional import Earlier
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.frontier import Frontier, HostTurns
-from crawlyard.engine.hosts.gate import BLOCKED, Slot
+from crawlyard.engine.hosts.gate import BLOCKED, Seat, Slot
 from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
 from crawlyard.engine.http.cookies import CookieJar
@@ -45,6 +45,7 @@ from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession, LoggedOut
 from crawlyard.engine.urls import origin_of, path_of
 from crawlyard.engine.visit import AskAgain, Tools, Visitor
 
@@ -80,6 +81,7 @@ class Start(Struct, frozen=True):
     lastmods: Mapping[str, LastmodRecord] = field(default_factory=dict)  # of this run, by host
     lastmods_before: Mapping[str, LastmodRecord] = field(default_factory=dict)
     jar: CookieJar = field(default_factory=CookieJar)  # of the job, up to its last checkpoint
+    session: ActiveSession | None = None
     note: str = ""  # for the job's events
 
 
@@ -156,10 +158,12 @@ class Crawl:
             fetcher,
             tools,
             self._discovery,
-            spend=self._draft.spend,
+            draft=self._draft,
             may_send=start.may_send,
+            permits=self,
             recrawl=_recrawl(start, self._draft),
             jar=start.jar,
+            session=start.session,
         )
         if start.note:
             self._draft.note(start.note)
@@ -299,6 +303,15 @@ class Crawl:
 
     # -- requests ------------------------------------------------------------------------
 
+    def goes_on(self) -> bool:
+        """Return whether pages in flight may send further requests; see `Permits`."""
+        most, spent = self._spec.limits.bytes, self._draft.tally.bytes
+        return self._state.phase is not Phase.STOPPED and (most is None or spent < most)
+
+    async def join(self, url: str, *, document: bool) -> Seat:
+        """Return a seat for a request of a rendered page; see `Permits`."""
+        return await self._politeness.join(url, document=document)
+
     def _dispatch(self) -> None:
         """Start as many requests as hosts, limits and concurrency allow."""
         self._tick()
@@ -399,6 +412,11 @@ class Crawl:
             return
         except AskAgain:
             self._turns.push_first(target)
+            return
+        except LoggedOut as told:
+            self._turns.push(target)
+            if self._state.phase is Phase.OPEN:
+                self._finish(CrawlEnd(StateReason.LOGGED_OUT, str(told)))
             return
         except Exception as error:  # noqa: BLE001 - one page must not end a crawl
             _log.exception("a page could not be handled: %s", target.url)

@@ -14,7 +14,13 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.hosts.gate import HostGate
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
+from crawlyard.engine.http.fetch import (
+    ACCEPT_ENCODING,
+    Fetcher,
+    FetchFailed,
+    NotSent,
+    Response,
+)
 from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache, followed
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.engine.sitemaps import Sitemap, parse
@@ -182,6 +188,8 @@ class Probe(Struct):
         try:
             headers = {"User-Agent": self.agent, "Accept-Encoding": ACCEPT_ENCODING}
             answer = await self.fetcher.fetch(url, headers, most, slot.go)
+        except NotSent as error:
+            raise FetchFailed(ErrorKind.PROXY, str(error), transient=True) from error
         finally:
             slot.give()
         self._bytes += answer.wire_bytes

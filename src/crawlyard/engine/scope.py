@@ -1,5 +1,6 @@
 """Crawl boundary: scope, include and exclude patterns, and depth."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 from urllib.parse import quote
@@ -17,12 +18,23 @@ _PATTERN_MEMORY = 256 << 10  # bytes for one pattern; one that needs more is a m
 _TOGETHER_MEMORY = 64 << 20  # bytes for a whole list; far above what 1,000 globs take (4 MB)
 _SCHEMES = ("http://", "https://")
 
+_LOGOUT = re.compile(r"(?:(?<!b)(?<!ata)log|(?<!de)sign)[-_]?(?:out|off)(?![a-z])", re.IGNORECASE)
+"""What a URL that ends a session has in it: /logout, /users/sign_out, ?do=userLogOff.
+
+One too many is a page less, and one too few ends the session: so only known words, such as
+blog-off and design-out, are left out.
+"""
+
+LOGOUT_RULE = "exclude: it logs out of the session"
+
 
 class Boundary:
     """Set of URLs that *spec* allows, relative to the canonical URLs *seeds*.
 
     Seeds need not match `include`, since they may be the only way to the pages that it
-    names. `exclude` applies to every URL, seeds included.
+    names. `exclude` applies to every URL, seeds included. In a job with a session, URLs that
+    look like a logout are excluded, unless they are seeds or match an include pattern that
+    looks like one itself.
 
     Raises:
         Invalid: a pattern is malformed; the message quotes it and says why.
@@ -31,8 +43,11 @@ class Boundary:
     def __init__(self, spec: JobSpec, seeds: Iterable[str]) -> None:
         self._scope = spec.scope
         self._max_depth = spec.max_depth
-        self._include = _Patterns("include", spec.include)
-        self._exclude = _Patterns("exclude", spec.exclude)
+        self._include = Patterns("include", spec.include)
+        self._exclude = Patterns("exclude", spec.exclude)
+        self._keeps_session = bool(spec.session)
+        logouts = [pattern for pattern in spec.include if _LOGOUT.search(pattern)]
+        self._logouts = Patterns("include", logouts)
         self._seeds: set[str] = set()
         self._places: set[str] = set()  # hosts, names, domains or folders, depending on the scope
         for url in seeds:
@@ -73,8 +88,14 @@ class Boundary:
 
     def excluded(self, url: str) -> str | None:
         """Return the exclude rule that matches *url*, ``None`` if none does."""
-        pattern = self._exclude.first(urls.judged(url))
-        return None if pattern is None else f"exclude: {pattern}"
+        url = urls.judged(url)
+        pattern = self._exclude.first(url)
+        if pattern is not None:
+            return f"exclude: {pattern}"
+        logs_out = self._keeps_session and _LOGOUT.search(urls.path_of(url)) is not None
+        if logs_out and url not in self._seeds and not self._logouts.match(url):
+            return LOGOUT_RULE
+        return None
 
     def _outside(self, url: str) -> str | None:
         match self._scope:
@@ -165,7 +186,17 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
 
 
-class _Patterns:
+def url_pattern(field: str, pattern: str) -> Callable[[str], bool]:
+    """Return what tells whether a canonical URL matches *pattern*, as `Boundary` does.
+
+    Raises:
+        Invalid: it is no pattern.
+    """
+    patterns = Patterns(field, [pattern])
+    return lambda url: patterns.match(urls.judged(url))
+
+
+class Patterns:
     """List of patterns matched in one pass, in time linear in the length of the URL."""
 
     def __init__(self, field: str, patterns: Sequence[str]) -> None:
@@ -185,6 +216,8 @@ class _Patterns:
 
     def match(self, url: str) -> bool:
         """Return whether any pattern matches *url*."""
+        if not self._patterns:
+            return False
         # bytes, because the wrapper counts the characters of a str around every match (2 µs)
         return self._any.search(url.encode()) is not None and (
             self._together or self.first(url) is not None
@@ -247,3 +280,8 @@ def _compiled(field: str, pattern: str, regex: str, memory: int = _PATTERN_MEMOR
         at = regex.find(reason.rpartition(": ")[2])
         where = f" at position {at}" if at >= 0 and pattern.startswith(_REGEX) else ""
         raise Invalid(field, f"{pattern!r}: {reason}{where}") from None
+
+
+def same_site(url: str, other: str) -> bool:
+    """Return whether the hosts of two canonical URLs have one registrable domain."""
+    return _domain(urls.hostname_of(url)) == _domain(urls.hostname_of(other))

@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
@@ -12,27 +12,39 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.link import LinkKind, followed
-from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState, Via
+from crawlyard.core.crawl.page import (
+    ErrorKind,
+    Outcome,
+    PageError,
+    Target,
+    TargetState,
+    Via,
+)
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.quantity import counted
 from crawlyard.engine import sitemaps
+from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.conditional import Prior, confirmed, seems_changed, spared, unchanged
 from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, wanted_by
 from crawlyard.engine.extract.parse_pool import ParsePool
-from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
+from crawlyard.engine.hosts.gate import Allowed, Go, HostGate, Slot
 from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import (
     ACCEPT_ENCODING,
     Fetcher,
     FetchFailed,
     Response,
+    is_refusal,
     retry_after_s,
 )
 from crawlyard.engine.recrawl import Recrawl
+from crawlyard.engine.render.pool import Renderers
+from crawlyard.engine.rendering import Permits, Rendering
 from crawlyard.engine.robots.rules import token_of
+from crawlyard.engine.site_session import ActiveSession, LogoutWatch
 from crawlyard.engine.urls import Base, canonical, fingerprint, spelled_origin_of
 
 MAX_HOPS = 10
@@ -69,6 +81,7 @@ class Tools(Struct, frozen=True):
     clock: Clock
     gate: HostGate
     heavy: ParsePool
+    renderers: Renderers | None = None
 
 
 class Visitor:
@@ -82,17 +95,23 @@ class Visitor:
         tools: Tools,
         finds: Discovery,
         *,
-        spend: Callable[[int], None],
+        draft: BatchDraft,
         may_send: Allowed,
+        permits: Permits,
         recrawl: Recrawl | None = None,
         jar: CookieJar | None = None,
+        session: ActiveSession | None = None,
     ) -> None:
         self._recrawl = recrawl
         self._jar = CookieJar() if jar is None else jar
+        self._session = session
         self._fetcher = fetcher
-        self._spend = spend  # told the wire size of each body
+        self._draft = draft
         self._may_send = may_send
         self._tools = tools
+        self.rendering = Rendering(
+            tools.renderers, tools.clock, tools.gate, permits=permits, send=self.ask, draft=draft
+        )
         self._finds = finds
         self._agent = agent
         self._chains: dict[int, _Chain] = {}  # by fingerprint of the waiting target at its end
@@ -103,8 +122,10 @@ class Visitor:
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""
         self._spec = spec
+        self.rendering.adopt(spec)
         self._token = token_of(self._agent)
         self._wanted = wanted_by(spec)
+        self._watch = LogoutWatch(spec, self._session) if self._session is not None else None
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,
@@ -128,24 +149,26 @@ class Visitor:
     async def ask(
         self,
         url: str,
-        go: Callable[[Allowed], Awaitable[None]],
+        go: Go,
         max_body: int | None = None,
         also: Mapping[str, str] = _NO_HEADERS,
         *,
         head: bool = False,
         keeps: bool = False,
+        trusted: bool = True,
     ) -> Response:
         """Send one request when *go*, a method of its slot, returns; return the response.
 
         *also* are headers for this request alone. If it *keeps* cookies, those of the job go with
-        it, and the job takes those that the response sets.
+        it, and the job takes those that the response sets. Unless it is *trusted*, no credentials
+        are sent, cookies included.
 
         Raises:
             FetchFailed: there was no usable response.
         """
-        keeps = keeps and self._spec.cookies is CookieMode.JOB
+        keeps = keeps and trusted and self._spec.cookies is CookieMode.JOB
         cookies = self._cookies_for(url) if keeps and self._jar else ""
-        headers = {**self._headers_for(url), **also}
+        headers = {**(self._headers_for(url) if trusted else self._headers), **also}
         response = await self._fetcher.fetch(
             url,
             _with_cookies(headers, cookies) if cookies else headers,
@@ -153,7 +176,7 @@ class Visitor:
             partial(go, self._may_send),
             head=head,
         )
-        self._spend(response.wire_bytes)
+        self._draft.tally.spend(response.wire_bytes)
         if keeps and (given := response.all_headers("set-cookie")):
             self._jar.receive(url, given, self._tools.clock.now())
         return replace(response, cookies=cookies) if cookies else response
@@ -177,6 +200,7 @@ class Visitor:
         Raises:
             NotSent: the host isn't ready yet; nothing has changed.
             AskAgain: it differs from the earlier run, which the next visit confirms.
+            LoggedOut: the session of the job is; nothing has changed.
         """
         again, prior, before = self._recrawl, None, None
         try:
@@ -191,6 +215,11 @@ class Visitor:
                 self._check_changes(before, outcome)
         finally:
             slot.give()
+        session, page = self._session, outcome.page
+        if session is not None and page is not None and session.covers(target.url):
+            sent = page.session or session.headers(target.url)
+            label = session.label if sent else ""
+            outcome = replace(outcome, page=replace(page, session=label))
         if outcome.state is not TargetState.WAITING:
             self._chains.pop(target.fp, None)
             self._admitted.discard(target.fp)
@@ -203,7 +232,7 @@ class Visitor:
         try:
             head = target.via is Via.EXTERNAL and not target.tries
             cap = _CAPS.get(target.via)
-            asked = self._recrawl.conditions(prior) if self._recrawl is not None else _NO_HEADERS
+            asked = self._conditions(prior)
             prior = prior if asked else None
             response = await self.ask(
                 target.url, slot.go_soon, cap, asked, head=head, keeps=self._keeps(target)
@@ -212,16 +241,24 @@ class Visitor:
             return self._after_failure(target, failure)
         finally:
             slot.give()
-        if _is_refusal(response):
+        if is_refusal(response):
             return self._after_refusal(target, response)
         if response.status in _TRANSIENT and (wait := self._wait(target)) is not None:
             return self._try_again(target, wait)
         gate.answered(target.host)
+        if self._watch is not None and target.via is not Via.EXTERNAL:
+            self._watch.check(target.url, response)
         if response.status in _REDIRECTS:
             return self._after_redirect(target, response)
         if target.via is Via.SITEMAP and response.status == 200:
             return self._read_sitemap(target, response)
-        return await self._read(target, response, prior)
+        return await self._read(target, response, slot, prior)
+
+    def _conditions(self, prior: Prior | None) -> Mapping[str, str]:
+        """Return the headers that ask for a page only if it has changed since *prior*."""
+        if self._recrawl is None or prior is None or self.rendering.renders_again(prior.page):
+            return _NO_HEADERS
+        return self._recrawl.conditions(prior)
 
     def _check_changes(self, before: Prior | None, outcome: Outcome) -> None:
         """Raise `AskAgain` if a page differs from that of the earlier run, and that matters."""
@@ -243,14 +280,13 @@ class Visitor:
         if response is None or first.page is None:
             return first
         now = self._tools.clock.now()
-        if _is_refusal(response):
+        if is_refusal(response):
             asked_s = retry_after_s(response.header("retry-after"), now)
             self._tools.gate.refused(target.host, asked_s)
         if response.status != first.page.status:
             return first
         self._tools.gate.answered(target.host)
-        answer, extracted = await self._extracted(target, response)
-        return confirmed(first, record.answered(target, answer, extracted, self._spec, now))
+        return confirmed(first, await self._made(target, response, slot))
 
     def _checked(self, target: Target, response: Response) -> Outcome:
         """Return the outcome of a link out of scope; of its page, nothing is kept."""
@@ -261,40 +297,91 @@ class Visitor:
         outcome = record.answered(target, answer, Extracted(), self._spec, now)
         return replace(outcome, bodies={})
 
-    async def _read(self, target: Target, response: Response, prior: Prior | None) -> Outcome:
+    async def _read(
+        self, target: Target, response: Response, slot: Slot, prior: Prior | None
+    ) -> Outcome:
         """Return the outcome of a final response; *prior* if it was asked for changes of that."""
         if target.via is Via.EXTERNAL:
             return self._checked(target, response)
-        now = self._tools.clock.now()
         if response.status == 304 and prior is not None:
             self._follow_again(target, prior)
-            return unchanged(target, prior, response, now)
-        answer, extracted = await self._extracted(target, response)
-        if extracted is not None and response.status < 400:
-            self._follow(target, extracted)
-        return record.answered(target, answer, extracted, self._spec, now)
+            return unchanged(target, prior, response, self._tools.clock.now())
+        return await self._made(target, response, slot, follow=True)
+
+    async def _made(
+        self, target: Target, response: Response, slot: Slot, *, follow: bool = False
+    ) -> Outcome:
+        """Return the outcome of a page, whose scripts are run if its spec says so.
+
+        With *follow*, its links are offered to the crawl.
+        """
+        may_run = response.status // 100 == 2 and record.is_html(response)
+        reason = self.rendering.reason(target.url) if may_run else None
+        plain = None
+        if reason is None:
+            answer, extracted = plain = await self._extracted(target.url, response)
+            if not (may_run and extracted is not None and extracted.needs_scripts):
+                return self._recorded(target, answer, extracted, follow=follow)
+            reason = self.rendering.reason(target.url, needs_scripts=True)
+            if reason is None:
+                return self._recorded(target, answer, extracted, follow=follow)
+        slot.sent = False  # nothing is under way: a stop need not wait for what follows
+        try:
+            page = await self.rendering.render(target.url, response)
+        except FetchFailed as failure:
+            wait = self._wait(target) if failure.transient else None
+            if wait is not None:
+                return self._try_again(target, wait)
+            error = PageError(kind=failure.kind, detail=failure.detail)
+            answer, extracted = plain or await self._extracted(target.url, response)
+            return self._recorded(target, answer, extracted, follow=follow, error=error)
+        answer, extracted = await self._extracted(page.url, response, page.html)
+        shown = record.Shown(page, reason)
+        return self._recorded(target, answer, extracted, follow=follow, shown=shown)
+
+    def _recorded(
+        self,
+        target: Target,
+        response: Response,
+        extracted: Extracted | None,
+        *,
+        follow: bool,
+        shown: record.Shown | None = None,
+        error: PageError | None = None,
+    ) -> Outcome:
+        if follow and extracted is not None:
+            if self._watch is not None:
+                self._watch.check_page(target.url, extracted.logged_out)
+            if response.status < 400:
+                self._follow(target, extracted)
+        now = self._tools.clock.now()
+        return record.answered(
+            target, response, extracted, self._spec, now, shown=shown, error=error
+        )
 
     async def _extracted(
-        self, target: Target, response: Response
+        self, url: str, response: Response, rendered: bytes | None = None
     ) -> tuple[Response, Extracted | None]:
         """Return a response, marked if it is not readable, and what is in it.
 
-        ``None``: it is neither HTML nor a PDF.
+        ``None``: it is neither HTML nor a PDF. What its scripts have made of it counts if it was
+        *rendered*.
         """
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):
             return response, None
         try:
             source = Source(
-                url=target.url,
+                url=url,
                 is_pdf=is_pdf,
-                charset=response.charset,
+                charset=response.charset if rendered is None else "utf-8",
                 language=response.header("content-language"),
                 robots_header=response.all_headers("x-robots-tag"),
                 agent_token=self._token,
                 wanted=self._wanted,
             )
-            return response, await self._tools.heavy.run(response.body, source)
+            body = response.body if rendered is None else rendered
+            return response, await self._tools.heavy.run(body, source)
         except ExtractError as error:
             return replace(response, truncated=f"not readable: {error}"), Extracted()
 
@@ -423,17 +510,15 @@ class Visitor:
 
     def _headers_for(self, url: str) -> Mapping[str, str]:
         trusted = spelled_origin_of(url) in self._trusted
-        return self._secret_headers if trusted else self._headers
+        headers = self._secret_headers if trusted else self._headers
+        own = self._session.headers(url) if self._session is not None else _NO_HEADERS
+        if not own:
+            return headers
+        left = {n: value for n, value in headers.items() if n.lower() != "authorization"}
+        return {**left, **own}
 
 
 def _with_cookies(headers: Mapping[str, str], cookies: str) -> Mapping[str, str]:
     """Return *headers* with *cookies* behind those of a Cookie header that the spec has."""
     name = next((name for name in headers if name.lower() == "cookie"), "Cookie")
     return {**headers, name: "; ".join(filter(None, (headers.get(name), cookies)))}
-
-
-def _is_refusal(response: Response) -> bool:
-    """Return whether the whole host is to be left alone for a while."""
-    return response.status == 429 or (
-        response.status == 503 and bool(response.header("retry-after"))
-    )

@@ -1,7 +1,10 @@
 """Export formats: the writer interface, file names, and streaming in chunks."""
 
+import asyncio
+import contextlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from enum import StrEnum, auto
 from typing import Any, Protocol, TypeAlias
@@ -19,6 +22,7 @@ class Format(StrEnum):
     CSV = auto()
     PARQUET = auto()
     WARC = auto()
+    MARKDOWN = auto()
 
     @property
     def is_text(self) -> bool:
@@ -28,12 +32,15 @@ class Format(StrEnum):
     @property
     def suffix(self) -> str:
         """Return the suffix of its file names, including the dot."""
-        return ".warc.gz" if self is Format.WARC else f".{self}"
+        return {Format.WARC: ".warc.gz", Format.MARKDOWN: ".zip"}.get(self, f".{self}")
 
+
+GZIP = ".gz"
 
 SUFFIXES = {
     ".ndjson": Format.JSONL,
     **{form.suffix: form for form in Format},
+    **{f"{form.suffix}{GZIP}": form for form in Format if form.is_text},
     ".warc": Format.WARC,
 }
 """Formats by file name suffix, in lower case."""
@@ -64,16 +71,17 @@ class Written(Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def file_name(title: str, key: str, form: Format) -> str:
+def file_name(title: str, key: str, form: Format, *, gzip: bool = False) -> str:
     """Return a file name for the pages of the job *title* with the id *key*.
 
     It contains only ASCII letters, digits, "-" and ".", whatever the title is.
     """
     said = re.sub("[^a-z0-9]+", "-", title.lower())[:40].strip("-")
-    return f"{said or 'pages'}-{key}{form.suffix}"
+    return f"{said or 'pages'}-{key}{form.suffix}{GZIP if gzip else ''}"
 
 
 CHUNK = 256 * 1024  # bytes collected before one write
+_GZIP = 16  # added to the bits of the window, it makes zlib write gzip
 
 
 async def chunks(records: AsyncGenerator[Record], writer: Writer) -> AsyncIterator[bytes]:
@@ -87,6 +95,22 @@ async def chunks(records: AsyncGenerator[Record], writer: Writer) -> AsyncIterat
                 waiting.clear()
     if waiting:
         yield bytes(waiting)
+
+
+async def gzipped(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield *portions* as one gzip file."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | _GZIP)
+    async for portion in portions:
+        yield await asyncio.to_thread(packer.compress, portion)
+    yield packer.flush()
+
+
+@contextlib.contextmanager
+def gzipping(sink: Callable[[bytes], object]) -> Iterator[Callable[[bytes], object]]:
+    """Give a function that writes to *sink* as one gzip file."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | _GZIP)
+    yield lambda data: sink(packer.compress(data))
+    sink(packer.flush())
 
 
 async def write(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 else:  # it needs an extra
     parquet = lazily("crawlyard.export.parquet")
 
+NO_TEXT = "expected a job that keeps text (--text markdown): there is nothing else to write"
 NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else to archive"
 
 
@@ -36,7 +37,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         """Return the page contents that go into a record; CSV has no place for HTML."""
         html = self.html and self.format is not Format.CSV
         text = [Body.TEXT] if self.text is not TextMode.NONE else []
-        return text + ([Body.HTML, Body.HEADERS] if html else [])
+        return text + ([Body.HTML, Body.RENDERED, Body.HEADERS] if html else [])
 
     @property
     def left_out(self) -> Collection[str]:
@@ -51,6 +52,8 @@ class Plan(Struct, frozen=True, kw_only=True):
         """
         if self.format is Format.PARQUET:
             check_installed(Format.PARQUET)
+        if self.format is Format.MARKDOWN and self.text is TextMode.NONE:
+            raise Invalid("format", NO_TEXT)
         if self.format is Format.WARC:
             if not self.html:
                 raise Invalid("format", NO_HTML)
@@ -63,7 +66,7 @@ class Plan(Struct, frozen=True, kw_only=True):
         return JsonLines()
 
     def chunks(self, records: AsyncGenerator[Record]) -> AsyncIterator[bytes]:
-        """Yield *records* as they arrive; close them at the end. Not for WARC."""
+        """Yield *records* as they arrive; close them at the end. Not for WARC and Markdown."""
         if self.format is Format.PARQUET:
             text, html = Body.TEXT in self.kept, Body.HTML in self.kept
             return parquet.chunks(records, parquet.Parquet(self.extracted, text=text, html=html))

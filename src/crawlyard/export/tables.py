@@ -63,7 +63,7 @@ def check_links(form: Format) -> None:
     Raises:
         Invalid: they cannot, or it needs an extra that is not installed.
     """
-    if form is Format.WARC:
+    if form in {Format.WARC, Format.MARKDOWN}:
         raise Invalid("format", f"expected jsonl, csv or parquet of links, got {form}")
     check_installed(form)
 

@@ -10,6 +10,7 @@ from crawlyard.config import Settings
 from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.http.dns import addresses_of
+from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.fleet.events import Events
@@ -18,7 +19,7 @@ from crawlyard.services.jobs.results import Results
 from crawlyard.store.store import Store
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import credentials
+    from crawlyard.services.access import credentials, sealing
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from crawlyard.services.templates import files
     from crawlyard.services.templates import manager as templates
     from crawlyard.services.webhooks.receivers import Resolve
-    from crawlyard.services.worker import indexer, janitor
+    from crawlyard.services.worker import cookies, indexer, janitor
     from crawlyard.services.worker.run import WorkerContext
 else:  # a command needs few of them
     credentials = lazily("crawlyard.services.access.credentials")
@@ -59,6 +60,7 @@ else:  # a command needs few of them
     ticker = lazily("crawlyard.services.schedules.ticker")
     files = lazily("crawlyard.services.templates.files")
     templates = lazily("crawlyard.services.templates.manager")
+    cookies = lazily("crawlyard.services.worker.cookies")
     indexer = lazily("crawlyard.services.worker.indexer")
     janitor = lazily("crawlyard.services.worker.janitor")
 
@@ -82,9 +84,11 @@ class Services:
         self.bus = bus
         self.measures = measures  # by the workers of this process
         self._dispatcher = dispatcher
-        self._worker_context = worker_context
+        self.worker_context = worker_context
         self.policy = Policy(store)
-        self.jobs = JobManager(store, dispatcher, clock, self.policy)
+        self.jobs = JobManager(
+            store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
+        )
         self.results = Results(store)
         self.events = Events(store.events, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
@@ -130,6 +134,10 @@ class Services:
         """Return what makes jobs of what is asked for."""
         return submission.Requests(self.jobs, self.templates, self.policy)
 
+    async def seal(self) -> "sealing.Seal":
+        """Return what seals the secrets of sites."""
+        return await cookies.Sealer(self.store, self.settings.secret_key).seal()
+
     @cached_property
     def access(self) -> "credentials.Credentials":
         """Return tokens and sessions."""
@@ -163,7 +171,7 @@ class Services:
     @cached_property
     def preview(self) -> "preview.Preview":
         """Return what tries a spec before there is a job."""
-        return preview.Preview(self.store, self.requests, self.policy, self._worker_context())
+        return preview.Preview(self.store, self.requests, self.policy, self.worker_context())
 
     @cached_property
     def checking(self) -> "checking.Checking":
@@ -202,6 +210,6 @@ class Services:
         return overview.Overview(self.store, self.clock, self.watching, room)
 
     @cached_property
-    def intake(self) -> "files.TemplateIntake":
-        """Return the reader of template files."""
-        return files.TemplateIntake()
+    def intake(self) -> "files.FileIntake":
+        """Return the reader of files of templates and schedules."""
+        return files.FileIntake()

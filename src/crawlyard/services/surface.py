@@ -11,7 +11,7 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
 if TYPE_CHECKING:
-    from crawlyard.services.access import settings, tokens, users, views
+    from crawlyard.services.access import settings, site_sessions, tokens, users, views
     from crawlyard.services.fleet import (
         change_feed,
         event_feed,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from crawlyard.services.webhooks import webhooks
 else:  # a command asks for one or two of them
     settings = lazily("crawlyard.services.access.settings")
+    site_sessions = lazily("crawlyard.services.access.site_sessions")
     tokens = lazily("crawlyard.services.access.tokens")
     users = lazily("crawlyard.services.access.users")
     views = lazily("crawlyard.services.access.views")
@@ -107,6 +108,11 @@ class Surface:
     def webhooks(self) -> "webhooks.Webhooks":
         """Return webhooks and what was delivered to them."""
         return self._made(webhooks.Webhooks)
+
+    @cached_property
+    def sessions(self) -> "site_sessions.SiteSessions":
+        """Return what crawls are logged in to sites with."""
+        return self._made(site_sessions.SiteSessions)
 
     @cached_property
     def workers(self) -> "workers.Workers":

@@ -15,6 +15,7 @@ from crawlyard.core.overview.measures import Timing
 from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.keys import KeyStore
+from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore
 from crawlyard.store.crawl.cookies import CookieStore
@@ -73,6 +74,7 @@ class Store(Struct, frozen=True, kw_only=True):
     users: UserStore
     credentials: CredentialStore
     keys: KeyStore
+    site_sessions: SiteSessionStore
     views: ViewStore
     dismissals: DismissalStore
     operations: OperationStore

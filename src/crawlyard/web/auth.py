@@ -14,6 +14,7 @@ from crawlyard.web.rates import Bucket
 from crawlyard.web.site import Site
 
 _PREVIEW = f"{API}/jobs/preview"
+_SESSIONS = f"{API}/sessions/"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -43,7 +44,7 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
     """
     caller = await proved(request, site)
     bucket = Bucket.READ if request.method in _SAFE else Bucket.WRITE
-    if request.url.path == _PREVIEW:
+    if request.url.path == _PREVIEW or (bucket is Bucket.WRITE and _logs_in(request)):
         bucket = Bucket.PREVIEW
     count(request, site, caller.credential.id, bucket)
     missing = [one for one in who if isinstance(one, Permit) and one not in caller.permits]
@@ -55,6 +56,11 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
     if OWN_ACCOUNT in who and caller.credential.permits is not None:
         raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
     return caller
+
+
+def _logs_in(request: Request) -> bool:
+    """Return whether a request may ask the site that a session is for."""
+    return request.method == "PUT" and request.url.path.startswith(_SESSIONS)
 
 
 def count(request: Request, site: Site, asker: str, bucket: Bucket) -> None:

@@ -50,6 +50,7 @@ MEDIA_TYPES = {
     Format.CSV: "text/csv",
     Format.PARQUET: "application/vnd.apache.parquet",
     Format.WARC: "application/warc",
+    Format.MARKDOWN: "application/zip",
 }
 
 _ASKED = {
@@ -59,9 +60,12 @@ _ASKED = {
     "text/*": Format.CSV,
     "application/vnd.apache.parquet": Format.PARQUET,
     "application/warc": Format.WARC,
+    "application/zip": Format.MARKDOWN,
     "application/*": Format.JSONL,
     "*/*": Format.JSONL,
 }
+
+_GZIP = "application/gzip"  # RFC 6713
 
 _OF_ALL = (Format.JSONL, Format.CSV, Format.PARQUET)
 """The formats that pages of all jobs are exported in."""
@@ -83,6 +87,7 @@ _FRAMED = {
 _TEMPLATES = {FileFormat.YAML: "application/yaml", FileFormat.JSON: "application/json"}  # RFC 9512
 EVENTS = "text/event-stream"
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would buffer it
+_PICTURES = ("image/png", "image/webp")
 _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _PART = endpoints_of(Jobs)["part"]
 
@@ -93,10 +98,18 @@ async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
         return await answer(request, one, jobs)
     given = await arguments(request, _PART)
     data = (await jobs.part(**given)).encode("utf-8", "replace")
-    if given["part"] is Body.HTML:
+    if given["part"] in (Body.HTML, Body.RENDERED):
         # what it says of its encoding is not heeded where the answer says one
         return HTMLResponse(data, headers=_FRAMED)
     return PlainTextResponse(data, headers=_INERT)
+
+
+async def screenshot(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+    """Answer with the picture of a page."""
+    given = await arguments(request, one)
+    data = b"".join([piece async for piece in await jobs.screenshot(**given)])
+    png, webp = _PICTURES
+    return Response(data, media_type=png if data.startswith(b"\x89PNG") else webp, headers=_INERT)
 
 
 async def check(request: Request, one: Endpoint, jobs: Jobs) -> Response:
@@ -116,14 +129,16 @@ async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     given, form = await _export(request, one)
     job = await jobs.get(given["job_id"])
     chunks = await jobs.export(**given, format_=form)
-    return _file(chunks, form, file_name(job.spec.name, job.id, form))
+    gzip = given.get("gzip", False)
+    kind = _GZIP if gzip else MEDIA_TYPES[form]
+    return _file(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
 
 
 async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
     """Answer with the pages of all jobs as a file."""
     given, form = await _export(request, one, _OF_ALL)
     chunks = await pages.export(**given | {"format_": form.value})
-    return _file(chunks, form, f"pages{form.suffix}")
+    return _file(chunks, MEDIA_TYPES[form], f"pages{form.suffix}")
 
 
 async def _export(
@@ -138,9 +153,9 @@ async def _export(
     return given, form
 
 
-def _file(chunks: AsyncIterator[bytes], form: Format, name: str) -> Response:
+def _file(chunks: AsyncIterator[bytes], media_type: str, name: str) -> Response:
     disposition = {"Content-Disposition": f'attachment; filename="{name}"'}
-    return StreamingResponse(chunks, media_type=MEDIA_TYPES[form], headers=disposition)
+    return StreamingResponse(chunks, media_type=media_type, headers=disposition)
 
 
 async def meta(request: Request, one: Endpoint, service: Meta) -> Response:
@@ -288,6 +303,9 @@ _STREAMS: Mapping[str, ByHand] = {
 FILES = {
     "results_export": files_of(*Format),
     "results_find_all": files_of(*_OF_ALL),
+    "results_screenshot": {
+        kind: {"schema": {"type": "string", "format": "binary"}} for kind in _PICTURES
+    },
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
     "results_changes_feed": {
@@ -299,6 +317,7 @@ FILES = {
 
 BY_HAND: Mapping[str, ByHand] = {
     "results_page": page,
+    "results_screenshot": screenshot,
     "results_check": check,
     "results_findings": findings,
     "results_export": export,

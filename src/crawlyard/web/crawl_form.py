@@ -39,6 +39,7 @@ class Control(Struct, frozen=True, kw_only=True):
     rows: int  # of a text area; 0: one line
     default: str  # in words; empty: nothing
     choices: tuple[Choice, ...] = ()
+    offers: tuple[str, ...] = ()  # of a text: what it often is
     flag: str = ""  # the option of the command line; empty: there is none
 
 
@@ -61,6 +62,7 @@ def _control(of: FormField) -> Control:
         rows=rows,
         default=_default(field),
         choices=tuple(_choices(field)),
+        offers=tuple(field.about.words) if field.kind is str else (),
         flag=field.flag,
     )
 

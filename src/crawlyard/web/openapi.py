@@ -37,6 +37,7 @@ TAGS: Mapping[str, str] = {
     "results": "What jobs have brought.",
     "templates": "Specs with open places, kept in versions.",
     "schedules": "Jobs that are submitted again and again.",
+    "sessions": "What your crawls are logged in to sites with; each user sees their own alone.",
     "webhooks": "Messages to endpoints of yours, and what became of them.",
     "workers": "The processes that run jobs.",
     "hosts": "What is done to each host that is asked.",

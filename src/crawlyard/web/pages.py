@@ -21,7 +21,7 @@ from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.core.templates.template import ParameterType
-from crawlyard.errors import NotFound, Unauthenticated
+from crawlyard.errors import NotFound, StoreUnavailable, Unauthenticated
 from crawlyard.web.auth import proved, site_of
 from crawlyard.web.crawl_form import GROUPS, STARTS
 from crawlyard.web.live.sse import event_word
@@ -120,6 +120,7 @@ Source: Content Security Policy Level 3, W3C.
 _FOREVER = "public, max-age=31536000, immutable"
 _THEMES = frozenset({"light", "dark"})
 _HEADERS = {"Content-Security-Policy": POLICY, "Vary": "Cookie"}
+_AGAIN_S = "5"  # a page tries again by itself while the store is away
 _SNAPSHOTS = ("hello", "ping", "bye", "resync", "counts", "workers", "jobs.progress")
 _WORDS = dict.fromkeys((*_SNAPSHOTS, *map(event_word, EventName)))
 _ACTIONS = " ".join(
@@ -245,9 +246,19 @@ def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
         except Unauthenticated:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN.path}?next={quote(asked, safe='/')}", 303)
+        except StoreUnavailable as error:
+            return _away(request, error)
         return _shell(page, request, **_told(page, request, caller))
 
     return show
+
+
+def _away(request: Request, error: StoreUnavailable) -> Response:
+    theme = request.cookies.get("crawlyard_theme", "")
+    html = _shells.get_template("away.html").render(
+        static=ROOT, theme=theme if theme in _THEMES else "", detail=str(error)
+    )
+    return HTMLResponse(html, 503, _HEADERS | {"Refresh": _AGAIN_S, "Retry-After": _AGAIN_S})
 
 
 async def sign_in(request: Request) -> Response:

@@ -10,8 +10,10 @@ from crawlyard.cli.jobs.crawl_options import (
     form_of,
 )
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.cli.sites.logins import LOGIN_LABELS, LoginOptions
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.templates.options import Use
+from crawlyard.core.jobs.spec import TextMode
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -32,7 +34,7 @@ Detach = Annotated[
 ]
 
 
-@flat(params="--param")
+@flat(params="--param", **LOGIN_LABELS)
 def crawl(
     *,
     urls: Urls = None,
@@ -40,6 +42,7 @@ def crawl(
     detach: Detach = False,
     use: Use,
     asked: SpecOptions,
+    login: LoginOptions,
     output: Output,
     basics: Basics,
 ) -> None:
@@ -47,6 +50,7 @@ def crawl(
 
     crawlyard crawl https://docs.example.org --max-pages 500 --out docs.jsonl
     crawlyard crawl -d https://example.org --scope domain --exclude '*/print/*'
+    crawlyard crawl https://shop.example.org --login form:https://shop.example.org/login
     crawlyard crawl --template news -p start_url=https://example.org --max-pages 50
 
     What a template asks for is taken away by 'none' for a limit or a list, and by --no-….
@@ -61,6 +65,6 @@ def crawl(
         given = {name: value for name, value in form.items() if name != "since"}
         spec = spec_of(given)  # what is wrong with it is said before anything is opened
         if export is not None:
-            export.check_kept(html=spec.keep_html)
-    doing = partial(run_and_watch.crawl, form=form, template=template, export=export)
+            export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
+    doing = partial(run_and_watch.crawl, form=form, template=template, login=login, export=export)
     invoke.run(basics, partial(doing, detach=detach), creates=True)

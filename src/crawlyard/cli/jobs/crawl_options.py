@@ -34,6 +34,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "exclude": str,
     "ignore_css": str,
     "ignore_text": str,
+    "logged_out": str,
     "sitemaps": str,
     "allow_addresses": str,
     "headers": values.or_none(values.header),

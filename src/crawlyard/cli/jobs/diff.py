@@ -143,5 +143,5 @@ def _count(kind: ChangeKind) -> Column[RunChangesOut]:
     def value(run: RunChangesOut) -> int | None:
         return None if not run.counts else run.counts.get(kind.value, 0)
 
-    rare = kind in {ChangeKind.SEEN_FIRST, ChangeKind.NOISE, ChangeKind.UNKNOWN}
+    rare = kind in {ChangeKind.SEEN_FIRST, ChangeKind.BROKEN, ChangeKind.NOISE, ChangeKind.UNKNOWN}
     return Column(name=word(kind).upper(), value=value, right=True, least=110 if rare else 0)

@@ -4,8 +4,8 @@ import json
 import shlex
 import sys
 import zlib
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,9 +16,19 @@ from crawlyard.cli.session import Session
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
-from crawlyard.export.base import SUFFIXES, Format, Record, Writer, Written, format_of, write
+from crawlyard.export.base import (
+    GZIP,
+    SUFFIXES,
+    Format,
+    Record,
+    Writer,
+    Written,
+    format_of,
+    gzipping,
+    write,
+)
 from crawlyard.export.files import Sink, check_writable, whole_file
-from crawlyard.export.plan import NO_HTML, Plan, check_installed
+from crawlyard.export.plan import NO_HTML, NO_TEXT, Plan, check_installed
 from crawlyard.export.tables import check_links, chunk_writer, link_writer
 
 STDOUT = "-"
@@ -48,7 +58,12 @@ class Export(Struct, frozen=True, kw_only=True):
         form = "" if told is self.format else f" --format {self.format}"
         return f"--out {shlex.quote(self.where)}{form}"
 
-    def check_kept(self, *, html: bool) -> None:
+    @property
+    def is_gzip(self) -> bool:
+        """Tell whether it is text that is compressed: its name says so."""
+        return self.format.is_text and self.where.lower().endswith(GZIP)
+
+    def check_kept(self, *, text: bool, html: bool) -> None:
         """Check that a job keeps what is to be written.
 
         Raises:
@@ -56,6 +71,8 @@ class Export(Struct, frozen=True, kw_only=True):
         """
         if self.format is Format.WARC and not html:
             raise Invalid("--out", NO_HTML)
+        if self.format is Format.MARKDOWN and not text:
+            raise Invalid("--out", NO_TEXT)
 
     def check_text(self) -> None:
         """Check that it can be put together of several jobs.
@@ -134,7 +151,7 @@ async def save_runs(
                     seen.add(record["url"])
                     yield record
 
-    with _opened(export) as sink:
+    with _opened(export.where, compressed=export.is_gzip) as sink:
         return await write(union(), plan.writer(), sink)
 
 
@@ -195,10 +212,11 @@ async def save(
         job.id, format_=form, chunks=chunks, links=links, failed=failed
     )
     if not export.format.is_text:
-        return await _copy(uncompressed(portions) if export.is_plain_warc else portions, export)
+        pieces = uncompressed(portions) if export.is_plain_warc else portions
+        return await save_pieces(pieces, export.where)
     plan = _plan(job, export)
     writer = link_writer(export.format) if links else plan.writer()
-    with _opened(export) as sink:
+    with _opened(export.where, compressed=export.is_gzip) as sink:
         return await write(_records(portions, plan), writer, sink)
 
 
@@ -233,14 +251,24 @@ async def uncompressed(portions: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
                 member = zlib.decompressobj(zlib.MAX_WBITS | _GZIP)
 
 
-async def _copy(portions: AsyncIterator[bytes], export: Export) -> Written:
+async def save_pieces(portions: AsyncIterator[bytes], where: str) -> Written:
+    """Write *portions* of a file to the path *where*, or to stdout if it is "-".
+
+    Raises:
+        OSError, BrokenPipeError: as for `save`.
+    """
     total = 0
-    with _opened(export) as sink:
+    with _opened(where) as sink:
         async for portion in portions:
             total += len(portion)
             sink(portion)
     return Written(records=None, bytes=total)
 
 
-def _opened(export: Export) -> AbstractContextManager[Sink]:
-    return nullcontext(stdout.write) if export.to_stdout else whole_file(Path(export.where))
+@contextmanager
+def _opened(where: str, *, compressed: bool = False) -> Iterator[Sink]:
+    with ExitStack() as opened:
+        sink: Sink = stdout.write
+        if where != STDOUT:
+            sink = opened.enter_context(whole_file(Path(where)))
+        yield opened.enter_context(gzipping(sink)) if compressed else sink

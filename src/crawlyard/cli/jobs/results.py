@@ -346,6 +346,25 @@ async def why(session: "Session", job: Id, url: Url) -> None:
 
 @app.command()
 @action()
+async def screenshot(session: "Session", job: Id, url: Url, *, out: Out = "-") -> None:
+    """Save the picture of a page, which its job has kept (--screenshot).
+
+    crawlyard jobs screenshot last https://example.org/ --out home.webp
+    """
+    if out == exports.STDOUT and sys.stdout.isatty():
+        raise Invalid("--out", "expected a file or a pipe: a picture is not for a terminal")
+    job_id = await job_id_of(session, job)
+    found = await session.surface.jobs.why(job_id, url)
+    if found.page_id is None:
+        raise NotFound(f"there is no page of {url}: {found.detail}")
+    pieces = await session.surface.jobs.screenshot(job_id, found.page_id)
+    written = await exports.save_pieces(pieces, out)
+    target = "stdout" if out == exports.STDOUT else out
+    session.tell(f"{words.amount(written.bytes)}, written to {target}")
+
+
+@app.command()
+@action()
 async def exclude(
     session: "Session", job: Id, pattern: Pattern, *, dry_run: DryRun = False
 ) -> None:

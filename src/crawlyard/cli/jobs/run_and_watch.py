@@ -1,11 +1,11 @@
 """A job and the command that attends it: works on it, watches it, and says how it ended."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -18,6 +18,7 @@ from crawlyard.cli.render.job_display import Display, display_on
 from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
+from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.spec_json import Form
@@ -103,6 +104,7 @@ async def crawl(
     *,
     form: Form,
     template: "Asked",
+    login: LoginOptions,
     export: Export | None,
     detach: bool,
 ) -> int:
@@ -112,7 +114,10 @@ async def crawl(
     """
     if export is not None:
         export.check_installed(session)
-    job = await session.surface.jobs.create(await resolved(session, form), **template)
+    form = await resolved(session, form)
+    if login.login is not None:
+        form["session"] = await logged_in(session, login, form)
+    job = await session.surface.jobs.create(form, **template)
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export))
     if session.common.json:
@@ -122,6 +127,19 @@ async def crawl(
     session.tell(session.by_worker("queued; a worker runs it"))
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
+
+
+async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, Any]) -> str:
+    """Make or renew the session of a crawl by a login; return its name."""
+    urls: Sequence[str] = form.get("urls") or ()
+    if not urls:
+        raise Invalid("--login", "expected a start URL beside it, which says the site")
+    site = urls[0]
+    name = str(form.get("session") or session_name_for(site))
+    opened = {n: form[n] for n in ("allow_addresses", "allow_private") if n in form}
+    made = await session.surface.sessions.login(name, **login.asked(site), **opened)
+    session.tell(f"logged in: {made.name}@{made.version} for {', '.join(made.origins)}")
+    return made.name
 
 
 async def attend(session: Session, job_id: str, wish: Wish) -> int:

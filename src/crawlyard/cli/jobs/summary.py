@@ -26,8 +26,8 @@ def exit_code(job: JobOut) -> int:
         return 11
     if job.state == "completed" and job.state_reason == "limit_errors":
         return 12
-    # paused by somebody is what somebody wanted; paused by a full disk is not
-    return 0 if job.state_reason != "disk_full" else 1
+    # paused by somebody is what somebody wanted; paused by a full disk or a logout is not
+    return 0 if job.state_reason not in {"disk_full", "logged_out"} else 1
 
 
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
@@ -36,6 +36,8 @@ def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> s
     pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
     if job.usage.unchanged:
         pages += f", {words.number(job.usage.unchanged)} unchanged"
+    if job.usage.rendered:
+        pages += f", {words.number(job.usage.rendered)} rendered"
     if groups:
         pages += f", {words.number(sum(g.count for g in groups))} failed ({failed})"
     parts = [f"{state_words(job)} in {words.span(job.usage.duration_s)}", pages]
@@ -45,10 +47,7 @@ def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> s
 def scripts_needed(pages: int) -> str:
     """Return what it means for a job that so many of its pages need scripts."""
     need, text = ("page needs", "its text is") if pages == 1 else ("pages need", "their text is")
-    return (
-        f"{words.number(pages)} {need} scripts, which Crawlyard does not run; "
-        f"{text} empty or partial"
-    )
+    return f"{words.number(pages)} {need} scripts; {text} empty or partial"
 
 
 def hints(session: Session, job: JobOut) -> list[str]:
@@ -73,8 +72,8 @@ def hints(session: Session, job: JobOut) -> list[str]:
 
 def _twice(limits: LimitsOut, name: str) -> str:
     """Return twice a ceiling, as `jobs set` reads it: a proposal to be changed."""
-    if name == "duration":
-        return duration_text(2 * timedelta(seconds=limits.duration_s or 0))
+    if name in ("duration", "render"):
+        return duration_text(2 * timedelta(seconds=getattr(limits, f"{name}_s") or 0))
     if name == "bytes":
         return size_text(2 * (limits.bytes or 0))
     return str(2 * int(getattr(limits, name) or 0))

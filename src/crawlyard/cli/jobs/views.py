@@ -124,8 +124,18 @@ def _progress() -> tuple[Column[JobOut], ...]:
             name="NEED SCRIPTS",
             value=lambda j: counted_words(n, "page") if (n := j.usage.needs_scripts) else "",
         ),
+        Column(name="RENDERED", value=_rendered),
         Column(name="UNCHANGED", value=_unchanged),
     )
+
+
+def _rendered(job: JobOut) -> str:
+    usage = job.usage
+    if not (usage.rendered or usage.render_took_s):
+        return ""
+    took = f"{words.span(usage.render_s)} of CPU"
+    asked = counted_words(usage.subrequests, "request")
+    return f"{counted_words(usage.rendered, 'page')}, {took}, {asked} of their own"
 
 
 def _unchanged(job: JobOut) -> str:

@@ -189,8 +189,8 @@ def limits_words(limits: LimitsOut) -> str:
 def ceiling(limits: LimitsOut, name: str) -> str:
     """Return one ceiling in words: ``500 pages``, ``2 h 00 min``."""
     value = getattr(limits, LIMITS[name])
-    if name == "duration":
-        return words.span(value)
+    if name in ("duration", "render"):
+        return words.span(value) + (" of rendering" if name == "render" else "")
     return words.amount(value) if name == "bytes" else counted(value, name.removesuffix("s"))
 
 

@@ -35,7 +35,7 @@ RETENTIONS = (
 
 _GRANTS = tuple(grant.value for grant in Grant)
 
-_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "webhooks"})
+_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "webhooks"})
 """Fields of a spec that describe one job, and so can't have a default for all jobs."""
 
 _LARGEST = 10**15
@@ -103,6 +103,7 @@ def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
         "bytes": size,
         "duration_s": lambda asked: seconds(span(asked)),
         "errors": whole,
+        "render_s": lambda asked: seconds(span(asked)),
     }
     _check_names(value, tuple(readers))
     read = {
@@ -148,6 +149,10 @@ def _read_defaults(value: Mapping[str, object]) -> dict[str, object]:
         if is_secret(name):
             hint = "everybody may read these settings; put it into a template"
             raise Invalid("headers", f"{name} looks like a credential, and {hint}")
+    for url in values.get("proxies", ()):
+        if "@" in url:
+            hint = "everybody may read these settings; put it into a template"
+            raise Invalid("proxies", f"a login of a proxy is a credential, and {hint}")
     spec_with(values | {"urls": ("https://example.com/",)})
     form: dict[str, Any] = {}
     for path, found in values.items():

@@ -40,6 +40,8 @@ class Permit(StrEnum):
     SCHEDULES_WRITE = "schedules:write"
     WEBHOOKS_READ = "webhooks:read"
     WEBHOOKS_WRITE = "webhooks:write"
+    SESSIONS_READ = "sessions:read"
+    SESSIONS_WRITE = "sessions:write"
     WORKERS_READ = "workers:read"
     WORKERS_WRITE = "workers:write"
     ADMIN = "admin"
@@ -147,6 +149,7 @@ class CeilingsAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     bytes: Annotated[int, Meta(ge=1, le=10**18)] | None = None
     duration_s: Annotated[float, Meta(gt=0, le=10**9)] | None = None
     errors: _Many | None = None
+    render_s: Annotated[float, Meta(gt=0, le=10**9)] | None = None
 
 
 class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

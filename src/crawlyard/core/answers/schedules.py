@@ -69,6 +69,14 @@ class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
         return made.at_beat(schedule.beat)
 
 
+class ConvertedScheduleOut(Wire, frozen=True, kw_only=True):
+    """A schedule as fields, and as the text of a file; credentials are as they were sent."""
+
+    object: Literal["converted_schedule"] = "converted_schedule"
+    schedule: Mapping[str, Any]  # as `POST /schedules` takes it
+    content: str  # YAML
+
+
 class ScheduleTiesOut(Wire, frozen=True, kw_only=True):
     """What is added to a schedule."""
 

@@ -27,6 +27,7 @@ class ChangeKind(StrEnum):
     SEEN_FIRST = auto()  # the earlier run may have missed it
     MOVED = auto()  # it is at another URL
     GONE = auto()  # it answers 404 or 410, or nothing leads to it any more
+    BROKEN = auto()  # it answers with another error
     NOISE = auto()  # only ignored lines differ
     UNKNOWN = auto()  # the later run does not tell
     SAME = auto()
@@ -39,6 +40,7 @@ TOLD = frozenset(
         ChangeKind.SEEN_FIRST,
         ChangeKind.MOVED,
         ChangeKind.GONE,
+        ChangeKind.BROKEN,
     }
 )
 """What counts as news of a run."""
@@ -52,6 +54,7 @@ MOST_ANNOUNCED = 100
 _MOST_TEXT = 12_000  # characters of their URLs: webhooks are sent fewer than 20,000 bytes
 
 _ABSENT = frozenset({404, 410})
+_TOO_MANY = 429  # tells of our pace, not of the page
 _NOT_FOUND = re.compile(r"\b404\b|\b(?:page )?not found\b", re.IGNORECASE)
 _LED = f"{RuleKind.REDIRECT} to "
 
@@ -94,6 +97,11 @@ class PageFacts(Struct, frozen=True, kw_only=True):
     def is_absent(self) -> bool:
         """Return whether the server said that there is no such page."""
         return self.status in _ABSENT
+
+    @property
+    def is_refused(self) -> bool:
+        """Return whether the server answered with an error that tells of the page."""
+        return self.error is not None and (self.status or 0) >= 400 and self.status != _TOO_MANY
 
     @property
     def content(self) -> int | None:
@@ -229,7 +237,8 @@ class Comparison(Struct):
             self.gone[before.fp] = before.brief
         elif after is not None:
             self._hide(before.url, after.trouble)
-            self._tell(ChangeKind.UNKNOWN, after.trouble, before, after)
+            kind = ChangeKind.BROKEN if after.is_refused else ChangeKind.UNKNOWN
+            self._tell(kind, after.trouble, before, after)
         elif landing is not None and landing.is_whole:
             self._landed.add(landing.fp)
             self._put(

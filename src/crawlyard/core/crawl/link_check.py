@@ -17,7 +17,7 @@ MOST_PAGES = 100_000
 
 _REDIRECT = "redirect to "  # how the rule of a redirected target begins
 _MOST_HOPS = 20  # more than any crawl follows
-_UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.INTERNAL})
+_UNSAID = frozenset({ErrorKind.RATE_LIMITED, ErrorKind.ROBOTS, ErrorKind.PROXY, ErrorKind.INTERNAL})
 """Failures that say nothing about the URL itself."""
 
 

@@ -44,7 +44,9 @@ class ErrorKind(StrEnum):
     DECODE = auto()  # a content coding that cannot be undone
     ROBOTS = auto()  # robots.txt could not be had
     BLOCKED_ADDRESS = auto()  # an address that may not be connected to
+    PROXY = auto()  # no proxy of the job connects
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
+    RENDER = auto()  # its scripts could not be run to an end
     INTERNAL = auto()  # an error of ours
 
 
@@ -55,6 +57,7 @@ UNREACHABLE = frozenset(
         ErrorKind.CONNECT,
         ErrorKind.TLS,
         ErrorKind.PROTOCOL,
+        ErrorKind.PROXY,
         ErrorKind.HTTP_5XX,
         ErrorKind.RATE_LIMITED,
         ErrorKind.ROBOTS,
@@ -104,7 +107,7 @@ class Page(Struct, frozen=True, kw_only=True):
     fetched_at: datetime
     elapsed_ms: int = 0
     bytes: int = 0  # of the body, on the wire
-    sha256: str = ""  # of the decoded body, hex
+    sha256: str = ""  # of the decoded body or, of a rendered page, of what came of it; hex
     etag: str = ""
     last_modified: str = ""
     links: int = 0  # distinct http(s) URLs that the page names
@@ -117,8 +120,10 @@ class Page(Struct, frozen=True, kw_only=True):
     truncated: str = ""  # why the body is not whole
     noindex: bool = False
     unchanged_since: datetime | None = None  # when its content was sent; None: in this run
-    session: str = ""  # whose cookies went with its request: "job"; empty: there were none
+    session: str = ""  # whose credentials went with it: NAME@VERSION, or "job"; empty: nobody's
     needs_scripts: bool = False  # its text is empty or partial without them
+    rendered_by: str = ""  # "lightpanda 1.0.2"; empty: its scripts were not run
+    render_reason: str = ""  # why they were: a `RenderReason`
     error: PageError | None = None
 
 
@@ -126,9 +131,11 @@ class Body(StrEnum):
     """Page content that is stored beside the record, compressed."""
 
     TEXT = auto()  # text or Markdown, as asked
-    HTML = auto()  # the decoded body, byte for byte
+    HTML = auto()  # the decoded body, byte for byte as it was sent
     HEADERS = auto()  # the response headers, a JSON list of pairs
     LINKS = auto()  # its links, as `link.encoded` returns them
+    RENDERED = auto()  # the document after its scripts have run, in UTF-8
+    SCREENSHOT = auto()  # a picture of it, PNG or WebP
     ANCHORS = auto()  # what fragments can name: ids of its elements, a JSON list
     RESTLESS = auto()  # lines of its text that differ each time it is fetched, a JSON list
     RECURRING = auto()  # lines that differed in each of the last runs of a schedule, likewise

@@ -66,6 +66,7 @@ class Match(Struct, frozen=True, kw_only=True):
     """What the index needs to find the pages that may have all words of a query."""
 
     groups: tuple[tuple[str, ...], ...]  # a page must have a term of each
+    phrases: tuple[tuple[str, ...], ...]  # and terms in an order of each, if it is known
     low: int  # the index has the pages with ids above this one
     high: int  # up to this one
     unindexed: int  # about how many pages it does not have

@@ -7,14 +7,25 @@ the pages found with the query.
 
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
+from operator import add
 
 from msgspec import Struct
 
 MOST_LETTERS = 200_000
-"""Letters of all terms of a page; one with more has the term `HUGE` alone."""
+"""Bytes of all terms of a page; one with more has the term `HUGE` alone.
+
+Postgres, which does not check it, finds what lies within the first MiB of terms.
+"""
+
+MOST_ORDERED = 500
+"""Words of a page whose terms are in the order of its text. One with more has the term `LONG`."""
 
 HUGE = "#"
 """The term of a page with too many terms: each search has to read it."""
+
+LONG = "##"
+"""The term of a page with each of its terms once: which of them are adjacent is not known."""
 
 # Scripts without spaces between words, and the half-width forms of one of them.
 _CJK = (
@@ -25,10 +36,26 @@ _RUN = re.compile(r"\w+")
 _PART = re.compile(f"[{_CJK}]+|[^{_CJK}]+")
 _IS_CJK = re.compile(f"[{_CJK}]").match
 
-_BLANKS = {code: " " for code in range(128) if not _RUN.match(chr(code))}
+_ASCII = bytes(range(128))
+_WORDS_ONLY = bytes(
+    c if c > 127 else ord(chr(c).lower()) if _RUN.match(chr(c)) else ord(" ") for c in range(256)
+)
+"""Puts ASCII into lower case, and a blank for all of it that is no part of a word."""
 
 _SPAN = 40  # letters of the longest term; what is longer is cut into overlapping spans
 _STEP = 20  # so that each part of this length is in one of them
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """The terms of a page."""
+
+    each: Sequence[bytes] | set[bytes]  # as they follow each other in the page, or each once
+
+    @property
+    def words(self) -> str:
+        """Return what the index takes."""
+        words = b" ".join(self.each).decode()
+        return f"{words} {LONG}" if isinstance(self.each, set) else words
 
 
 class Piece(Struct, frozen=True, kw_only=True):
@@ -37,6 +64,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     text: str
     begins: bool  # such a term begins with it
     ends: bool  # and ends with it
+    placed: bool = True  # that term is adjacent to those of the pieces before and after
 
     @property
     def is_term(self) -> bool:
@@ -62,46 +90,68 @@ def job_term(number: int) -> str:
     return f"#{number}"
 
 
-def terms_of(head: str, text: str) -> set[str]:
-    """Return the terms of a page: of its `head_of`, and of its text."""
-    words = set(_words(head))
-    words.update(_words(lowered(text)))
-    if max(map(len, words), default=0) > _SPAN or not (head.isascii() and text.isascii()):
-        odd = [word for word in words if len(word) > _SPAN or not word.isascii()]
-        words.difference_update(odd)
-        words.update(term for word in odd for part in _PART.findall(word) for term in _terms(part))
-    if len(text) > MOST_LETTERS and sum(map(len, words)) > MOST_LETTERS:
-        return {HUGE}
-    return words
+def terms_of(head: str, text: bytes) -> Terms:
+    """Return the terms of a page: of its `head_of`, and of its text in UTF-8."""
+    # of its bytes, in a third of the time: most are ASCII, whatever the language of a web page
+    page = head.encode() + b"\n" + text
+    others = page.translate(None, _ASCII)
+    letters = set(others.decode(errors="replace"))
+    if any(letter != letter.lower() for letter in letters) or "\ufffd" in letters:
+        page = lowered(page.decode(errors="replace")).encode()
+    ordered = page.translate(_WORDS_ONLY).split()
+    alone = [letter.encode() for letter in letters if _IS_CJK(letter)]  # may be looked for so
+    each: list[bytes] | set[bytes] = ordered if len(ordered) <= MOST_ORDERED else set(ordered)
+    if letters or max(map(len, each), default=0) > _SPAN:
+        if isinstance(each, set):
+            odd = {word for word in each if len(word) > _SPAN or not word.isascii()}
+            each -= odd
+            each.update(alone, *map(_cut, odd))
+        else:
+            cut = [*chain.from_iterable(map(_cut, ordered)), *alone]
+            each = cut if len(cut) <= MOST_ORDERED else set(cut)
+    # spans and pairs overlap: each letter is in two terms at most
+    if 2 * len(page) > MOST_LETTERS and sum(map(len, each)) > MOST_LETTERS:
+        return Terms(each=[HUGE.encode()])
+    return Terms(each=each)
 
 
-def pieces_of(words: Sequence[str]) -> list[Piece]:
-    """Return what a page must have to have all of *words*, each piece once.
+def pieces_of(word: str) -> list[Piece]:
+    """Return what a page must have to have *word*, in order.
 
-    There may be none: a word without a letter or digit has no piece.
+    There may be nothing: a word without a letter or digit has no piece.
     """
-    return list(dict.fromkeys(piece for word in words for piece in _pieces(word)))
+    return list(_pieces(word))
 
 
-def _words(lower: str) -> list[str]:
-    # the same for ASCII, in a third of the time
-    return lower.translate(_BLANKS).split() if lower.isascii() else _RUN.findall(lower)
+def phrases_of(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
+    """Return those of the pieces of a word whose terms are adjacent in a page that has it."""
+    found: list[list[Piece]] = [[]]
+    for piece in pieces:
+        if not piece.begins or not piece.placed:
+            found.append([])
+        found[-1].append(piece)
+        if not piece.ends or not piece.placed:
+            found.append([])
+    return [phrase for phrase in found if len(phrase) > 1]
 
 
-def _terms(part: str) -> Iterator[str]:
-    """Yield the terms of a run of letters of one kind."""
+def _cut(word: bytes) -> Sequence[bytes]:
+    """Return the terms of what has blanks around it, and no other ASCII beside words."""
+    if len(word) <= _SPAN and word.isascii():
+        return (word,)
+    runs = _RUN.findall(word.decode())
+    return [term.encode() for run in runs for part in _PART.findall(run) for term in _terms(part)]
+
+
+def _terms(part: str) -> Sequence[str]:
+    """Return the terms of a run of letters of one kind."""
     if _IS_CJK(part):
-        yield from _pairs(part)
-        return
-    for start in range(0, max(1, len(part) - _STEP), _STEP):
-        yield part[start : start + _SPAN]
+        return _pairs(part)
+    return [part[start : start + _SPAN] for start in range(0, max(1, len(part) - _STEP), _STEP)]
 
 
-def _pairs(part: str) -> Iterator[str]:
-    if len(part) == 1:
-        yield part
-    for start in range(len(part) - 1):
-        yield part[start : start + 2]
+def _pairs(part: str) -> Sequence[str]:
+    return list(map(add, part, part[1:])) or [part]
 
 
 def _pieces(word: str) -> Iterator[Piece]:
@@ -111,8 +161,11 @@ def _pieces(word: str) -> Iterator[Piece]:
             # what the word has on both sides of the run, the page has as well
             begins = run.start() + part.start() > 0
             ends = run.start() + part.end() < len(word)
-            if _IS_CJK(text) and len(text) > 1:
-                yield from (Piece(text=p, begins=True, ends=True) for p in _pairs(text))
+            if _IS_CJK(text):
+                placed = len(text) > 1 or (begins and ends)
+                yield from (
+                    Piece(text=p, begins=True, ends=True, placed=placed) for p in _pairs(text)
+                )
             elif len(text) > _STEP:
                 yield Piece(text=text[:_STEP], begins=begins, ends=False)
             else:

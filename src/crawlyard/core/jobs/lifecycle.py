@@ -77,13 +77,16 @@ class StateReason(StrEnum):
     BY_SCHEDULE = auto()  # cancelled: the next run of its schedule takes its place
     PAUSED_TOO_LONG = auto()  # cancelled: it was paused for longer than the yard keeps it
     DISK_FULL = auto()  # paused: there is no room to store pages
+    LOGGED_OUT = auto()  # paused: its session is logged out, or there is none of that name
     NOT_GRANTED = auto()  # paused: the yard's settings do not grant any more what it asks for
     EXHAUSTED = auto()  # completed: every URL in scope was tried
     LIMIT_PAGES = auto()  # completed: the limit of this name was reached
     LIMIT_BYTES = auto()  # completed: as above
     LIMIT_DURATION = auto()  # completed: as above
     LIMIT_ERRORS = auto()  # completed: as above
+    LIMIT_RENDER = auto()  # completed: as above
     START_FAILED = auto()  # failed: no start URL could be fetched
+    NO_RENDERER = auto()  # failed: its worker has no browser for the pages that it must render
     INTERNAL_ERROR = auto()  # failed: an error of ours; the detail says which
 
 

@@ -66,6 +66,17 @@ class Limits(Struct, frozen=True, kw_only=True):
         ),
     ] = None
 
+    render_s: Annotated[
+        Seconds | None,
+        about(
+            "processor time of browsers that render pages",
+            label="Rendering time",
+            help="End after TIME of rendering, in CPU seconds.",
+            flag="--max-render",
+            **_CEILING,
+        ),
+    ] = None
+
     def __post_init__(self) -> None:
         check_types(self, "limits.")
         check_bounds(self, "limits.")
@@ -93,6 +104,10 @@ class Counters(Struct, kw_only=True):
     unchanged: int = 0  # pages that were not sent again, as they had not changed
     requests_saved: int = 0  # of those, how many were not even requested
     bytes_saved: int = 0  # size of their bodies, on the wire
+    rendered: int = 0  # pages whose record was made after their scripts had run
+    subrequests: int = 0  # that pages made while they were rendered; their bytes are among `bytes`
+    render_s: float = 0.0  # processor time of rendering
+    render_took_s: float = 0.0  # its duration, summed over pages: several render at once
 
     @property
     def waiting(self) -> int:
@@ -161,7 +176,7 @@ class ResourceLimiter(Struct, frozen=True):
     """Decides whether a job may fetch one more target.
 
     Exact for pages: fetches in flight are counted as if they had been answered, so that
-    recorded + in flight never exceeds the limit. Bytes, duration and errors are known only
+    recorded + in flight never exceeds the limit. All others are known only
     afterwards: they overshoot by at most what was in flight.
     """
 
@@ -192,8 +207,8 @@ class ResourceLimiter(Struct, frozen=True):
 
 
 def _amount(name: str, value: float) -> str:
-    if name == "duration":
-        return f"{value:.1f} s"
+    if name in ("duration", "render"):
+        return f"{value:.1f} s" + (" of rendering" if name == "render" else "")
     return counted(int(value), name.removesuffix("s"))
 
 

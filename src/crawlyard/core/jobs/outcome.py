@@ -11,6 +11,7 @@ LIMIT_REASONS: Mapping[StateReason, str] = {
     StateReason.LIMIT_BYTES: "data",
     StateReason.LIMIT_DURATION: "time",
     StateReason.LIMIT_ERRORS: "error",
+    StateReason.LIMIT_RENDER: "rendering",
 }
 """The reasons of jobs that a limit ended, and what the limit is called."""
 

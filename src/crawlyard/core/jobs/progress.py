@@ -266,7 +266,7 @@ def _limits(limits: Limits, usage: Usage, pulse: Pulse) -> Iterator[tuple[str, R
             yield name, Range(left_s - _TAIL_S / 2, left_s, left_s + _TAIL_S)
         elif rest <= 0:
             yield name, Range(0.0, 0.0, _TAIL_S)
-        elif rates[name] > 0 and pulse.rate > 0 and usage.done:
+        elif rates.get(name, 0) > 0 and pulse.rate > 0 and usage.done:
             work = rest / rates[name] * pulse.rate
             span = Range(work, work, work).times(_pace(usage, pulse, work))
             yield name, _with_holds(span, usage, pulse, work).plus(-_TAIL_S / 2, 0.0, _TAIL_S)
@@ -294,9 +294,11 @@ _FAILING = 0.2  # of the requests: with more that are repeated, they set the pac
 def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     """Return what makes a running job slow or its estimate rough, in a sentence; "" if nothing."""
     workload = pulse.workload
-    if workload.hold_s:
-        hold = counted(math.ceil(workload.hold_s), "second")
-        return f"Held back: every host asks for a break, for another {hold}"
+    held_s = workload.proxies_rest_s or workload.hold_s
+    if held_s:
+        why = "every host asks for a break"
+        why = "no proxy can be used" if workload.proxies_rest_s else why
+        return f"Held back: {why}, for another {counted(math.ceil(held_s), 'second')}"
     failing = workload.failed / max(1, usage.done + workload.failed)
     if failing >= _FAILING:
         return f"Slowed: {failing:.0%} of the requests fail and are repeated"

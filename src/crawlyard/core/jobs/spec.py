@@ -7,8 +7,20 @@ from typing import Annotated
 from msgspec import Struct
 
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
+from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.render_options import (
+    Actions,
+    BrowserChoice,
+    Renderer,
+    RenderPages,
+    RenderRule,
+    Screenshot,
+    ScreenshotChoice,
+    WaitFor,
+    check_rendering,
+)
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
@@ -402,6 +414,31 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         ),
     ] = ()
     cookies: Cookies = CookieMode.JOB
+    session: Annotated[
+        str,
+        about(
+            "name of a session of yours, with whose credentials the site is crawled",
+            help="Crawl with this session of yours.",
+            panel=Panel.ACCESS,
+            metavar="NAME",
+            longest=64,
+        ),
+    ] = ""
+    logged_out: Annotated[
+        tuple[str, ...],
+        about(
+            "answers that show that the session is logged out: status:401, redirect:GLOB, "
+            "selector:CSS, or never; empty: 401 and redirects to a login page",
+            label="Logged out if",
+            help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
+            panel=Panel.ACCESS,
+            metavar="RULE",
+            of="rules",
+            editable=True,
+            longest=MAX_IGNORED,
+        ),
+    ] = ()
+    proxies: ProxyURLs = ()
     allow_addresses: Annotated[
         tuple[str, ...],
         about(
@@ -420,6 +457,12 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             "open all private addresses", label="Allow all private addresses", panel=Panel.ACCESS
         ),
     ] = False
+
+    render: RenderPages = RenderRule.AUTO.value
+    renderer: Renderer = BrowserChoice.AUTO
+    wait_for: WaitFor = ""
+    actions: Actions = ()
+    screenshot: Screenshot = ScreenshotChoice.OFF
 
     since: Annotated[
         str | None,
@@ -572,3 +615,4 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             raise Invalid("spread", said)
         if self.max_externals and self.spread:
             raise Invalid("max_externals", "expected 0 for a job that is spread")
+        check_rendering(self.render, self.actions, self.screenshot, self.renderer)

@@ -20,17 +20,22 @@ back for a worker to that worker."""
 LINGER = timedelta(seconds=2)
 """A shard that has run dry waits this long for links from other shards before it is released."""
 
-COUNTED = ("pages", "bytes", "errors")
+COUNTED = ("pages", "bytes", "errors", "render_s")
 """The limits that are handed out in portions; running time belongs to the job, not to a shard."""
 
-_PORTION: Mapping[str, int] = {"pages": 1_000, "bytes": 256 * 1024 * 1024, "errors": 1_000}
+_PORTION: Mapping[str, float] = {
+    "pages": 1_000,
+    "bytes": 256 * 1024 * 1024,
+    "errors": 1_000,
+    "render_s": 60.0,
+}
 
 _HOSTS_A_SHARD = 8
 _MOST_UNASKED = 8
 _WORTH_S = 60.0
 
 
-Budget = Mapping[str, int]
+Budget = Mapping[str, float]
 """What a shard may still use, by the names in `COUNTED`; a missing name means no limit."""
 
 
@@ -101,7 +106,7 @@ def granted(limits: Limits, used: Usage, mine: Budget, others: Iterable[Budget],
     and all of them together never exceed the limit.
     """
     held = tuple(others)
-    budget: dict[str, int] = {}
+    budget: dict[str, float] = {}
     for name in COUNTED:
         ceiling = getattr(limits, name)
         if ceiling is None:

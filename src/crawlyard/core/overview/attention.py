@@ -1,8 +1,9 @@
 """Attention notices: problems that need a person, with their cause and start."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum, auto
+from hashlib import blake2b
 from typing import Literal
 from urllib.parse import quote
 
@@ -16,13 +17,12 @@ from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
 from crawlyard.core.jobs.queue import can_run
+from crawlyard.core.jobs.start_hosts import hosts_in
+from crawlyard.core.overview.lines import IN_A_ROW, JobEnd, NoticeLine, SubjectKind, streak
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.core.webhooks.webhook import Webhook
-
-IN_A_ROW = 3
-"""Consecutive failed jobs, or refused requests, that cause a notice."""
 
 LATE = timedelta(minutes=1)
 """A schedule that should have fired this long ago is overdue."""
@@ -34,7 +34,7 @@ LATELY = timedelta(days=1)
 
 MOST_OF_KIND = 20
 
-LONGEST_ID = 500
+LONGEST_ID = 64
 
 DISMISSED_FOR = timedelta(days=90)
 """How long a notice stays dismissed if what it tells of goes on."""
@@ -59,6 +59,7 @@ class Trouble(StrEnum):
     RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
     JOB_FAILED = auto()  # a job failed within the last day
     JOB_PAUSED = auto()  # a job was paused for want of room or of a grant, or long ago
+    LOGGED_OUT = auto()  # a job was paused since its session at a site is logged out
     HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
     WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
     WEBHOOK_FAILING = auto()  # the last messages to a webhook did not arrive
@@ -75,18 +76,8 @@ NEEDS: Mapping[Trouble, Permit] = {
 }
 """The permit needed to see a kind of notice, other than `Permit.JOBS_READ`."""
 
-SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED})
+SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED, StateReason.LOGGED_OUT})
 """Reasons for which the server pauses jobs itself."""
-
-
-class SubjectKind(StrEnum):
-    """What a notice may be about."""
-
-    JOB = auto()
-    SCHEDULE = auto()
-    TEMPLATE = auto()
-    HOST = auto()
-    WEBHOOK = auto()
 
 
 HELPS: Mapping[Trouble, str] = {
@@ -98,6 +89,7 @@ HELPS: Mapping[Trouble, str] = {
     Trouble.RUNS_FAILING: "POST /jobs/{job_id}/retry",
     Trouble.JOB_FAILED: "POST /jobs/{job_id}/retry",
     Trouble.JOB_PAUSED: "POST /jobs/{job_id}/resume",
+    Trouble.LOGGED_OUT: "POST /jobs/{job_id}/resume",
     Trouble.HOST_REFUSING: "PATCH /jobs/{job_id}",
     Trouble.WEBHOOK_OFF: "POST /webhooks/{webhook_id}/enable",
     Trouble.WEBHOOK_FAILING: "POST /webhooks/{webhook_id}/test",
@@ -113,36 +105,6 @@ _PATHS: Mapping[SubjectKind, str] = {
     SubjectKind.HOST: "hosts",
     SubjectKind.WEBHOOK: "webhooks",
 }
-
-
-class NoticeLine(Struct, frozen=True, kw_only=True):
-    """Jobs that follow each other: of one schedule, else of one template, else of one name."""
-
-    kind: SubjectKind  # SCHEDULE, TEMPLATE, or JOB for a name
-    key: str  # the id, or the name
-    owner: str
-
-
-def line_of(
-    owner: str, schedule_id: str | None, template_id: str | None, name: str
-) -> NoticeLine | None:
-    """Return the line of such a job; ``None`` if it belongs to none."""
-    for kind, key in (
-        (SubjectKind.SCHEDULE, schedule_id),
-        (SubjectKind.TEMPLATE, template_id),
-        (SubjectKind.JOB, name),
-    ):
-        if key:
-            return NoticeLine(kind=kind, key=key, owner=owner)
-    return None
-
-
-class JobEnd(Struct, frozen=True, kw_only=True):
-    """How a job of a line ended: completed or failed."""
-
-    job_id: str
-    state: State
-    ended_at: datetime
 
 
 class OwnerBacklog(Struct, frozen=True, kw_only=True):
@@ -216,6 +178,7 @@ class Notice(Wire, frozen=True, kw_only=True):
     detail: str  # a sentence; its subject is not named in it
     subject: Subject | None  # null: the yard itself
     job_id: str | None  # the job to which something can be done
+    jobs: int = 1  # that ended so, of which it tells: several of one host are one notice
     since: datetime | None  # null: nobody knows
     help: Help | None
 
@@ -229,7 +192,10 @@ class Notice(Wire, frozen=True, kw_only=True):
 
 
 class Attention(Wire, frozen=True, kw_only=True):
-    """What needs a person: the most urgent kind first, in each what lasts longest."""
+    """What needs a person: the most urgent kind first, in each what lasts longest.
+
+    Of jobs that ended, the last one comes first.
+    """
 
     object: Literal["attention"] = "attention"
     at: datetime
@@ -260,7 +226,8 @@ def attention(
         hidden += len(every) - len(found)
         if found:
             counts[str(kind)] = len(found)
-            shown += sorted(found, key=lambda n: n.since or facts.now)[:MOST_OF_KIND]
+            found.sort(key=lambda n: n.since or facts.now, reverse=kind in _ENDED)
+            shown += found[:MOST_OF_KIND]
     cut = tuple(sorted(map(str, facts.cut & set(kinds))))
     return Attention(
         at=facts.now, items=tuple(shown), counts=counts, at_least=cut, dismissed=hidden
@@ -277,22 +244,23 @@ def notice(
     job_id: str | None = None,
     since: datetime | None = None,
     line: str = "",
+    jobs: int = 1,
 ) -> Notice:
     """Return a notice about the thing *key*, without credentials in its texts.
 
     The user can act on the job *job_id*. If *key* is one of several jobs of a name, *line* is that.
     """
-    about, mark = None, str(kind)
+    about, mark = None, f"{kind} {subject or ''} {line or key}"
     if subject is not None:
-        mark = hidden_urls(f"{kind} {subject} {line or key}")[:LONGEST_ID]
         path = f"{API}/{_PATHS[subject]}/{quote(key, safe='')}"
         about = Subject(type=subject, id=key, name=hidden_urls(name), path=path)
     return Notice(
-        id=mark,
+        id=blake2b(mark.encode(errors="replace"), digest_size=12).hexdigest(),
         kind=kind,
         detail=hidden_urls(detail),
         subject=about,
         job_id=job_id,
+        jobs=jobs,
         since=since,
         help=_help(kind, key, job_id),
     )
@@ -305,28 +273,6 @@ def _help(kind: Trouble, key: str, job_id: str | None) -> Help | None:
     method, _, path = endpoint.partition(" ")
     of = {"section": "retention", "job_id": job_id, "ref": key, "webhook_id": key}
     return Help(endpoint=endpoint, method=method, path=f"{API}{path.format_map(of)}")
-
-
-def suspects(failures: Iterable[tuple[NoticeLine | None, JobEnd]]) -> Mapping[NoticeLine, datetime]:
-    """Return the lines with enough failed jobs, and when the first of these failed.
-
-    *failures* starts with the latest; lines are in the order of their latest failures.
-    """
-    found: dict[NoticeLine, list[JobEnd]] = {}
-    for line, end in failures:
-        if line is not None:
-            found.setdefault(line, []).append(end)
-    return {line: ends[-1].ended_at for line, ends in found.items() if len(ends) >= IN_A_ROW}
-
-
-def streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
-    """Return the leading failures of *ends*, which starts with the latest."""
-    failed: list[JobEnd] = []
-    for end in ends:
-        if end.state is not State.FAILED:
-            break
-        failed.append(end)
-    return failed
 
 
 def _no_worker(facts: Facts) -> list[Notice]:
@@ -451,23 +397,39 @@ def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
 
 
 def _jobs_stopped(facts: Facts) -> list[Notice]:
-    return [
-        _of_end(Trouble.JOB_STOPPED, one.job, outcome_of(one.job, one.shard.usage))
-        for one in _lately(facts)
-        if is_cut_short(one.job, one.shard.usage)
-    ]
+    ended = [(one.job, one.shard.usage) for one in _lately(facts)]
+    cut = [(job, outcome_of(job, usage)) for job, usage in ended if is_cut_short(job, usage)]
+    return _by_host(Trouble.JOB_STOPPED, cut)
 
 
 def _needs_scripts(facts: Facts) -> list[Notice]:
-    return [
-        _of_end(
-            Trouble.NEEDS_SCRIPTS,
-            one.job,
-            f"{counted(pages, 'page needs', 'pages need')} scripts: the text is empty or partial",
-        )
+    found = [
+        (one.job, f"{counted(n, 'page needs', 'pages need')} scripts: the text is empty or partial")
         for one in _lately(facts)
-        if (pages := one.shard.usage.needs_scripts)
+        if (n := one.shard.usage.needs_scripts)
     ]
+    return _by_host(Trouble.NEEDS_SCRIPTS, found)
+
+
+def _by_host(trouble: Trouble, ended: Sequence[tuple[Job, str]]) -> list[Notice]:
+    """Return notices about jobs, the last one first, and what is said of each.
+
+    Many jobs whose first URL is at one host are one notice.
+    """
+    hosts: dict[str, list[tuple[Job, str]]] = {}
+    for job, detail in ended:
+        host = (job.id, *hosts_in(job.spec.urls[:1]))[-1]  # the last one is with its port
+        hosts.setdefault(host, []).append((job, detail))
+    found: list[Notice] = []
+    for host, these in hosts.items():
+        if len(these) < IN_A_ROW:
+            found += [_of_end(trouble, *one) for one in these]
+            continue
+        last, detail = these[0]
+        about = SubjectKind.HOST, host, host
+        told = f"the last one, {last.spec.name or last.id}: {detail[:1].lower()}{detail[1:]}"
+        found.append(notice(trouble, told, *about, since=last.ended_at, jobs=len(these)))
+    return found
 
 
 def _lately(facts: Facts) -> list[Standing]:
@@ -484,14 +446,23 @@ def _of_end(trouble: Trouble, job: Job, detail: str) -> Notice:
 
 
 def _jobs_paused(facts: Facts) -> list[Notice]:
+    return _paused(facts, Trouble.JOB_PAUSED)
+
+
+def _logged_out(facts: Facts) -> list[Notice]:
+    return _paused(facts, Trouble.LOGGED_OUT)
+
+
+def _paused(facts: Facts, trouble: Trouble) -> list[Notice]:
     found: list[Notice] = []
     for job in facts.paused:
-        short = job.state_reason in SHORT_OF
-        if job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG):
+        short, out = job.state_reason in SHORT_OF, job.state_reason is StateReason.LOGGED_OUT
+        due = job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG)
+        if due and out is (trouble is Trouble.LOGGED_OUT):
             why = f": {job.detail}" if job.detail else ""
             found.append(
                 notice(
-                    Trouble.JOB_PAUSED,
+                    trouble,
                     f"it is paused ({job.state_reason}){why}",
                     SubjectKind.JOB,
                     job.id,
@@ -562,6 +533,7 @@ def _webhooks_failing(facts: Facts) -> list[Notice]:
     ]
 
 
+_ENDED = frozenset({Trouble.JOB_FAILED, Trouble.JOB_STOPPED, Trouble.NEEDS_SCRIPTS})
 _FIND = {
     Trouble.NO_WORKER: _no_worker,
     Trouble.NO_WORKER_TAG: _no_worker_tag,
@@ -572,6 +544,7 @@ _FIND = {
     Trouble.RUNS_FAILING: _runs_failing,
     Trouble.JOB_FAILED: _jobs_failed,
     Trouble.JOB_PAUSED: _jobs_paused,
+    Trouble.LOGGED_OUT: _logged_out,
     Trouble.HOST_REFUSING: _hosts_refusing,
     Trouble.WEBHOOK_OFF: _webhooks_off,
     Trouble.WEBHOOK_FAILING: _webhooks_failing,

@@ -20,6 +20,9 @@ _USERINFO = re.compile(r"(?<=://)((?:(?>\{\{[^{}]*\}\}|[^/?#\s]))*)@")
 A placeholder may contain whitespace.
 """
 
+_LOGIN = re.compile(r"(?P<before>(?:[^:/?#@]*://)?)(?P<login>.*)@(?P<host>[^@]*)", re.DOTALL)
+"""The URL of a proxy with a user and a password, also without a scheme or not escaped."""
+
 _AUTHORITY = re.compile(r"://\{\{([^{}]*)\}\}")
 """A placeholder for the host of a URL, which may include a user and a password."""
 
@@ -80,6 +83,11 @@ def hidden_urls(value: Any) -> Any:
     return _Cleaner(put=HIDDEN).urls("", value)
 
 
+def hidden_proxy(url: str) -> str:
+    """Return the URL of a proxy with `HIDDEN` for its user and password."""
+    return str(_Cleaner(put=HIDDEN).spec({"proxies": url})["proxies"])
+
+
 def secret_names(spec: Mapping[str, object]) -> frozenset[str]:
     """Return the names of the parameters that are used as credentials in *spec*."""
     cleaner = _Cleaner(put=HIDDEN)
@@ -116,7 +124,7 @@ class _Cleaner(Struct):
     hosts: set[str] = field(default_factory=set)  # parameters that begin the authority of a URL
 
     def spec(self, spec: Mapping[str, object]) -> dict[str, object]:
-        read = {"headers": self._headers, "webhooks": self._webhooks}
+        read = {"headers": self._headers, "webhooks": self._webhooks, "proxies": self._proxies}
         return {
             name: read[name](value) if name in read else self.urls(name, value)
             for name, value in spec.items()
@@ -148,17 +156,18 @@ class _Cleaner(Struct):
             if "://" not in value:
                 return value
             self.hosts |= {name.strip() for name in _AUTHORITY.findall(value)}
-            return _USERINFO.sub(lambda found: self._userinfo(path, found), value)
+            return _USERINFO.sub(lambda found: self._userinfo(path, found[1]), value)
         if isinstance(value, Mapping):
             return {name: self.urls(f"{path}.{name}", inner) for name, inner in value.items()}
         if is_list(value):
             return [self.urls(f"{path}.{n}", inner) for n, inner in enumerate(value)]
         return value
 
-    def _userinfo(self, path: str, found: re.Match[str]) -> str:
-        self.filling |= set(_names(found[1]))
-        if PLACE.sub("", found[1]) in {"", ":"}:
-            return found[0]
+    def _userinfo(self, path: str, login: str) -> str:
+        """Return user and password, which are followed by an @, as shown."""
+        self.filling |= set(_names(login))
+        if PLACE.sub("", login) in {"", ":"}:
+            return f"{login}@"
         self.found.append(path)
         return "" if self.put is None else f"{self.put}@"
 
@@ -189,6 +198,20 @@ class _Cleaner(Struct):
             return name, content
         self.found.append(f"headers.{name}")
         return None if self.put is None else (name, self.put)
+
+    def _proxies(self, value: object) -> object:
+        """Return proxies as shown; also those that are malformed, as their logins are real."""
+        if isinstance(value, str):
+            return self._proxy("proxies", value)
+        if not is_list(value):
+            return value
+        return [self._proxy(f"proxies.{n}", proxy) for n, proxy in enumerate(value)]
+
+    def _proxy(self, path: str, value: object) -> object:
+        found = _LOGIN.fullmatch(value) if isinstance(value, str) else None
+        if found is None:
+            return self.urls(path, value)
+        return found["before"] + self._userinfo(path, found["login"]) + found["host"]
 
     def _webhooks(self, value: object) -> object:
         if isinstance(value, str) and self.put is None:

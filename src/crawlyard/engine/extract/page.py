@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
+from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, markdown, structured
 from crawlyard.engine.urls import Base, packed_fingerprints
@@ -45,6 +46,7 @@ class Wanted(Struct, frozen=True):
     follow_nofollow: bool = False
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
+    logged_out: tuple[str, ...] = ()  # CSS of what only a logged-out page has
 
 
 def wanted_by(spec: JobSpec) -> Wanted:
@@ -55,6 +57,7 @@ def wanted_by(spec: JobSpec) -> Wanted:
         follow_nofollow=spec.follow_nofollow,
         anchors=spec.keep_anchors,
         ignored=spec.ignore_css,
+        logged_out=rules_of(spec.logged_out).selectors if spec.session else (),
     )
 
 
@@ -85,6 +88,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
+    logged_out: str = ""  # the selector of a logged-out page that matches
     credentials: int = 0  # links whose user name or password was dropped
     text: str | None = None  # None if no text was wanted
     content_rule: str = ""  # how the text was found; empty: there is none
@@ -151,7 +155,7 @@ def extract(body: bytes, source: Source) -> Extracted:
     try:
         if source.is_pdf:
             return _of_pdf(body)
-        return _extracted(_parsed(body, source.charset), source)
+        return _extracted(parsed(body, source.charset), source)
     except Exception as error:  # whatever the parser raises: one page must not end a crawl
         raise ExtractError(f"{type(error).__name__}: {error}") from error
 
@@ -200,6 +204,17 @@ def check_wanted(wanted: Wanted) -> None:
             said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
             raise Invalid("ignore_css", said)
         _check_css(nothing, css, "ignore_css")
+    for css in wanted.logged_out:
+        _check_css(nothing, css, "logged_out", "selector: ")
+
+
+def check_css(field: str, css: str) -> None:
+    """Check a selector.
+
+    Raises:
+        Invalid: it is none; the message names *field*, quotes it and says why.
+    """
+    _check_css(turbohtml.parse(""), css, field)
 
 
 def _check_css(nothing: turbohtml.Document, css: str, field: str, where: str = "") -> None:
@@ -209,7 +224,8 @@ def _check_css(nothing: turbohtml.Document, css: str, field: str, where: str = "
         raise Invalid(field, f"{where}{css!r} is no CSS selector: {error}") from None
 
 
-def _parsed(body: bytes, charset: str | None) -> turbohtml.Document:
+def parsed(body: bytes, charset: str | None) -> turbohtml.Document:
+    """Return the document that a body is, in the charset that its server names, if any."""
     # a declarative shadow root is parsed as a plain template, so that its links are found
     if charset:
         try:
@@ -234,7 +250,7 @@ def decoded(body: bytes, charset: str | None) -> str:
     try:
         return body.decode(charset or "utf-8")
     except (LookupError, ValueError):
-        return body.decode(_parsed(body, charset).encoding or "utf-8", "replace")
+        return body.decode(parsed(body, charset).encoding or "utf-8", "replace")
 
 
 class _Found(Struct):
@@ -324,10 +340,10 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     named = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
-    root = document.root
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
+    outside = next((css for css in wanted.logged_out if document.select_one(css)), "")
     for css in wanted.ignored:
         document.remove(css)
     without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
@@ -342,7 +358,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         description=_first(
             (*meta.get("name=description", ()), *_said(meta, "og:description")), MAX_DESCRIPTION
         ),
-        lang=_lang(root, meta, source.language),
+        lang=_lang(document.root, meta, source.language),
         canonical=(named and base.join(named)) or "",
         links=links,
         nofollow=nofollow,
@@ -351,6 +367,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         anchors=anchors,
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
+        logged_out=outside,
         credentials=base.credentials,
         text=read.text,
         content_rule=read.rule and read.rule + without,

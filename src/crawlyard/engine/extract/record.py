@@ -5,13 +5,17 @@ import json
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
+
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Page, PageError, Target, TargetState
+from crawlyard.core.crawl.rendering import RenderReason
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.engine.extract import content
 from crawlyard.engine.extract.page import Extracted
 from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.render.base import RenderedPage
 from crawlyard.lazy import installed
 
 HTML_TYPES = frozenset({"text/html", "application/xhtml+xml"})
@@ -30,6 +34,13 @@ _OF_CONTENT = ("needs_scripts", "nearly_empty")
 
 _SHOWN = frozenset({"lang", "canonical", "noindex", "needs_scripts"})
 """Of these, what is kept of a page that asks not to be indexed."""
+
+
+class Shown(Struct, frozen=True):
+    """A page after its scripts have run, and why they were."""
+
+    page: RenderedPage
+    reason: RenderReason
 
 
 def is_html(response: Response) -> bool:
@@ -83,39 +94,46 @@ def answered(
     extracted: Extracted | None,
     spec: JobSpec,
     now: datetime,
+    *,
+    shown: Shown | None = None,
+    error: PageError | None = None,
 ) -> Outcome:
     """Return the outcome of a target that got its final response.
 
-    *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF. Unless the
-    spec stores noindex pages, their records are marked and have no title, text or body.
+    *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF, or from what
+    was *shown* after its scripts had run; *error* says why they were not. Unless the spec stores
+    noindex pages, their records are marked and have no title, text or body.
     """
-    error = status_error(response.status)
+    error = error or status_error(response.status)
     found = extracted or _plain(response, spec)
     hidden = found.noindex and not spec.store_noindex
     names = _SHOWN & _SAME if hidden else _SAME
     copied: dict[str, Any] = {name: getattr(found, name) for name in names}
     for name in _OF_CONTENT:
         copied[name] = copied.get(name, False) and error is None
+    rendered = None if shown is None else shown.page
     page = Page(
         url=target.origin or target.url,
-        final_url=target.url,
+        final_url=target.url if rendered is None else rendered.url,
         status=response.status,
         content_type=response.content_type,
         depth=target.depth,
         fetched_at=now,
         elapsed_ms=response.elapsed_ms,
         bytes=response.wire_bytes,
-        sha256=hashlib.sha256(response.body).hexdigest(),
+        sha256=hashlib.sha256(response.body if rendered is None else rendered.html).hexdigest(),
         etag=etag_of(response),
         last_modified=last_modified_of(response),
         links=len(found.links) + len(found.nofollow),
         truncated=response.truncated,
         session=session_of(response),
+        rendered_by="" if rendered is None else rendered.by,
+        render_reason="" if shown is None else shown.reason,
         error=error,
         **copied,
     )
     state = TargetState.FAILED if error else TargetState.DONE
-    bodies = {} if hidden else _bodies(response, found, spec)
+    bodies = {} if hidden else _bodies(response, found, spec, rendered)
     if found.anchors is not None and not hidden:
         bodies[Body.ANCHORS] = found.anchors
     if hidden or error is not None or not found.outgoing:
@@ -138,13 +156,19 @@ def failed(
     return Outcome(target, TargetState.FAILED, page)
 
 
-def _bodies(response: Response, found: Extracted, spec: JobSpec) -> dict[Body, bytes]:
+def _bodies(
+    response: Response, found: Extracted, spec: JobSpec, rendered: RenderedPage | None
+) -> dict[Body, bytes]:
     bodies: dict[Body, bytes] = {}
     if found.text is not None:
         bodies[Body.TEXT] = found.text.encode("utf-8", "replace")
     if spec.keep_html and is_html(response):
         bodies[Body.HTML] = response.body
         bodies[Body.HEADERS] = json.dumps(list(map(_shown, response.headers))).encode()
+        if rendered is not None:
+            bodies[Body.RENDERED] = rendered.html
+    if rendered is not None and rendered.screenshot is not None:
+        bodies[Body.SCREENSHOT] = rendered.screenshot
     return bodies
 
 

@@ -9,7 +9,7 @@ of operators' rules and of refusals that other processes got.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -42,6 +42,9 @@ _LOOK_S = 10.0  # in longer waits, check this often whether the host was blocked
 
 Allowed: TypeAlias = Callable[[], bool]
 """Returns whether any request may be sent now."""
+
+Go: TypeAlias = Callable[[Allowed], Awaitable[None]]
+"""A method of a slot or seat, which returns when its request may be sent."""
 
 
 def always() -> bool:
@@ -96,6 +99,25 @@ class Slot:
         """Give the slot back before anything was prepared, so that another request can use it."""
         self._gate.undo(self._host, self._taken_at)
         self.give()
+
+
+class Seat:
+    """Permission for one request that a rendered page makes: used with `go`, and given back."""
+
+    def __init__(self, gate: "HostGate", host: str) -> None:
+        self._gate, self._host = gate, host
+
+    async def go(self, allowed: Allowed = always) -> None:
+        """Wait until the request may be sent; the caller sends it at once.
+
+        Raises:
+            FetchFailed: an operator has blocked the host.
+        """
+        await self._gate.follow(self._host, allowed)
+
+    def give(self) -> None:
+        """Give the seat back, once."""
+        self._gate.give(self._host, sent=True)
 
 
 class HostGate:
@@ -315,9 +337,56 @@ class HostGate:
         """
         while (wait := self.ready_in(host)) > 0:
             await self._until(host, wait)
+        self._check_open(host)
+        return self.take(host)
+
+    async def join(self, host: str) -> Seat:
+        """Wait for a seat for a request of a page that was sent at the host's pace, and take it.
+
+        The delay is not kept between such requests; the next page keeps it from the last of them.
+
+        Raises:
+            FetchFailed: an operator has blocked the host.
+        """
+        state = self._hosts[host]
+        while (wait := self._joined_in(host, state)) > 0:
+            await self._until(host, wait)
+        self._check_open(host)
+        state.in_flight += 1
+        state.peak = max(state.peak, state.in_flight)
+        return Seat(self, host)
+
+    def _joined_in(self, name: str, host: Host) -> float:
+        now = self._clock.monotonic()
+        host.asked_at = now
+        if host.state is not HostState.OPEN:
+            return 0.0 if host.state is HostState.BLOCKED else NEVER
+        if (held_s := host.held_until - now) > 0:
+            return min(held_s, _LOOK_S)
+        if self._ledger is not None:
+            if host.good_until is None or self._clock.now() >= host.good_until or not host.sat:
+                self._ledger.meet(name, host)
+                return NEVER
+            if host.in_flight >= host.seats:
+                host.short = True
+                return NEVER
+        return NEVER if host.in_flight >= host.at_once else 0.0
+
+    async def follow(self, host: str, allowed: Allowed) -> None:
+        """Wait until a request may be sent that has a seat, and record it as sent; see `Seat.go`.
+
+        Raises:
+            FetchFailed: an operator has blocked the host.
+        """
+        state = self._hosts[host]
+        while not allowed() or state.state is HostState.PAUSED:
+            await self._until(host, _LOOK_AGAIN_S)
+        self._check_open(host)
+        self._left(state)
+
+    def _check_open(self, host: str) -> None:
         if self.is_blocked(host):
             raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, f"an operator has blocked {host}")
-        return self.take(host)
 
     def answered(self, host: str) -> None:
         """Record that *host* responds normally, which ends its series of refusals."""

@@ -6,17 +6,19 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from functools import partial
 from typing import TypeAlias
 
+from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.frontier import HostTurns
-from crawlyard.engine.hosts.gate import Allowed, HostGate, Slot
-from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.hosts.gate import Go, HostGate, Seat, Slot
+from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response
 from crawlyard.engine.robots.cache import Closed, RobotsAccess, RobotsCache
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
-from crawlyard.engine.urls import host_of
+from crawlyard.engine.urls import host_of, origin_of, path_of
 
 _AFTER_DEFECT_S = 60.0
+_AFTER_REST_S = 1.0  # all proxies rest: the crawl itself waits for one of them
 
-Ask: TypeAlias = Callable[[str, Callable[[Allowed], Awaitable[None]], int], Awaitable[Response]]
+Ask: TypeAlias = Callable[[str, Go, int], Awaitable[Response]]
 """See `Visitor.ask`."""
 
 _log = logging.getLogger(__name__)
@@ -83,6 +85,23 @@ class Politeness:
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, host, slot))
 
+    async def join(self, url: str, *, document: bool) -> Seat:
+        """Return a seat at the host of *url*, for a request of a page that is rendered.
+
+        Raises:
+            FetchFailed: robots.txt forbids the *document*, or an operator has blocked the host.
+        """
+        host = host_of(url)
+        self.wish(host)
+        if document and not self._spec.ignore_robots:
+            origin = origin_of(url)
+            known = self.rules_of(origin, host) or await self._rules.learn(origin)
+            if isinstance(known, Closed):
+                raise FetchFailed(known.kind, known.detail)
+            if (line := known.verdict(path_of(url))) is not None:
+                raise FetchFailed(ErrorKind.ROBOTS, f"robots.txt forbids {url}: {line}")
+        return await self._gate.join(host)
+
     def cancel(self) -> None:
         """Cancel the requests in flight; no page is lost."""
         for task in self._tasks:
@@ -105,6 +124,8 @@ class Politeness:
             known = await self._rules.learn(origin)
             if isinstance(known, Closed) and (again_in_s := known.retry_in_s) is not None:
                 self._note(f"{known.detail}; asked again in {again_in_s:g} s")
+        except NotSent:
+            again_in_s = _AFTER_REST_S
         except Exception:  # noqa: BLE001 - one host must not end a crawl
             _log.exception("the robots.txt of %s could not be handled", origin)
             again_in_s = _AFTER_DEFECT_S

@@ -14,8 +14,11 @@ from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver
 from crawlyard.engine.http.fetch import FetchFailed, Go, Response, at_once, plain
 from crawlyard.engine.http.guard import BlockedAddress, Guard
+from crawlyard.engine.http.proxied import ProxiedConnector
+from crawlyard.engine.http.proxy import Proxies
 from crawlyard.engine.http.response_parser import ResponseParser
-from crawlyard.engine.urls import host_of, origin_of, path_of
+from crawlyard.engine.http.tunnel import NoTunnel, ProxyFailed
+from crawlyard.engine.urls import host_of, path_of
 
 
 class HttpFetcher:
@@ -29,11 +32,16 @@ class HttpFetcher:
         names: Resolver | None = None,
         ca_file: Path | None = None,
         measured: Requests | None = None,
+        *,
+        proxies: Proxies | None = None,
     ) -> None:
         self._clock = clock
         self._measured = measured or Requests()
         self._timeout_s = timeout.total_seconds()
-        self._connector = Connector(guard, names or Resolver(MOST_NAMES), ca_file)
+        connector = Connector(guard, names or Resolver(MOST_NAMES), ca_file)
+        self._connector = (
+            connector if proxies is None else ProxiedConnector(connector, proxies, self._timeout_s)
+        )
         self._pool = ConnectionPool()
 
     async def fetch(
@@ -44,11 +52,12 @@ class HttpFetcher:
         go: Go = at_once,
         *,
         head: bool = False,
+        body: bytes | None = None,
     ) -> Response:
-        """Send one GET or HEAD for a canonical *url*; return the response. See `Fetcher`."""
+        """Send one request for a canonical *url*; return the response. See `Fetcher`."""
         started = self._clock.monotonic()
         try:
-            request = request_of(url, headers, method="HEAD" if head else "GET")
+            request = request_of(url, headers, body, method="HEAD" if head else "GET")
             parser = ResponseParser(max_body, decodes=not head, head=head)
             incoming, waited_s = await self._asked(url, request, parser, go)
         except (OSError, RuntimeError, ValueError) as error:
@@ -70,10 +79,9 @@ class HttpFetcher:
         """Return the parsed response, and the seconds that its request waited to be sent."""
         loop = asyncio.get_running_loop()
         until, waited_s = loop.time() + self._timeout_s, 0.0
-        origin = origin_of(url)
         again = False
         while True:
-            connection = self._pool.take(origin)
+            connection = self._pool.take(self._connector.place(url))
             if connection is None:
                 async with asyncio.timeout_at(until + waited_s):
                     connection = await self._connector.dial(url, self._pool.made)
@@ -81,7 +89,7 @@ class HttpFetcher:
             try:
                 await go()
             except BaseException:
-                self._pool.keep(origin, connection)
+                self._pool.keep(connection.place, connection)
                 raise
             waited_s += loop.time() - before
             if connection.usable or again:
@@ -89,7 +97,7 @@ class HttpFetcher:
             again = True  # the connection was closed while it waited; twice is a failure
         await connection.ask(request, incoming, until + waited_s)
         if incoming.reusable:
-            self._pool.keep(origin, connection)
+            self._pool.keep(connection.place, connection)
         return incoming, waited_s
 
 
@@ -117,17 +125,18 @@ def request_of(
 
 def failure_of(error: Exception, timeout_s: float) -> FetchFailed:
     """Convert an error that occurred before a response could be read to `FetchFailed`."""
+    kind, detail, transient = ErrorKind.CONNECT, plain(error), True
     match error:
         case ssl.SSLError():
-            return FetchFailed(ErrorKind.TLS, f"no trusted connection: {plain(error)}")
+            kind, detail, transient = ErrorKind.TLS, f"no trusted connection: {detail}", False
         case BlockedAddress():
-            return FetchFailed(ErrorKind.BLOCKED_ADDRESS, str(error))
+            kind, detail, transient = ErrorKind.BLOCKED_ADDRESS, str(error), False
         case Crowded():
-            return FetchFailed(ErrorKind.DNS, str(error), transient=True)
+            kind, detail = ErrorKind.DNS, str(error)
+        case ProxyFailed() | NoTunnel():
+            kind, detail = ErrorKind.PROXY, str(error)
         case TimeoutError():
-            detail = f"no whole answer within {timeout_s:g} s"
-            return FetchFailed(ErrorKind.TIMEOUT, detail, transient=True)
+            kind, detail = ErrorKind.TIMEOUT, f"no whole answer within {timeout_s:g} s"
         case ValueError():
-            return FetchFailed(ErrorKind.PROTOCOL, f"not a request: {plain(error)}")
-        case _:
-            return FetchFailed(ErrorKind.CONNECT, plain(error), transient=True)
+            kind, detail, transient = ErrorKind.PROTOCOL, f"not a request: {detail}", False
+    return FetchFailed(kind, detail, transient=transient)

@@ -2,9 +2,9 @@
 
 import asyncio
 import socket
-import ssl
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeAlias
@@ -16,10 +16,13 @@ from crawlyard.engine.http.connection import HttpConnection
 from crawlyard.engine.http.dns import Crowded, Infos, Resolver
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import BlockedAddress, Guard
-from crawlyard.engine.urls import hostname_of, port_of
+from crawlyard.engine.urls import hostname_of, origin_of, port_of
 from crawlyard.trust import trusting
 
 AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
+
+Check: TypeAlias = Callable[[str, int], None]
+"""Raises `BlockedAddress` if an address and port must not be connected to."""
 
 _CONNECT_S = 10.0
 _HEAD_START_S = 0.25
@@ -41,6 +44,10 @@ class Connector:
         self._turns = asyncio.Semaphore(_LOOK_UPS)
         self._known: OrderedDict[tuple[str, int], tuple[float, Infos]] = OrderedDict()
 
+    def place(self, url: str) -> str:
+        """Return the key of the connections that a request for *url* can use."""
+        return origin_of(url)
+
     async def dial(self, url: str, make: Callable[[], HttpConnection]) -> HttpConnection:
         """Open a connection to the server of a canonical *url*.
 
@@ -54,51 +61,62 @@ class Connector:
             OSError, RuntimeError: no address could be connected to, or none could be trusted
                 (`ssl.SSLError`).
         """
-        name, port = hostname_of(url), port_of(url)
-        left = self._allowed(name, await self._addresses(name, port))
-        secure = url.startswith("https:")
-        context = trusting(self._ca_file) if secure else None
-        # a dot at the end only matters to resolvers; certificates have none
-        server_name = name.rstrip(".") if secure else None
-
-        def socket_for(info: AddrInfo) -> socket.socket:
-            family, kind, protocol, _, address = info
-            self._guard.check(name, str(address[0]), int(address[1]))
-            return socket.socket(family, kind, protocol)
-
+        left = await self.targets(url)
+        check = partial(self._guard.check, hostname_of(url))
         while True:
-            async with asyncio.timeout(_CONNECT_S):
-                connected = await aiohappyeyeballs.start_connection(
-                    left, happy_eyeballs_delay=_HEAD_START_S, socket_factory=socket_for
-                )
+            connected = await self.connected(left, check)
             there = connected.getpeername()
             try:
-                return await _over(connected, make(), context, server_name)
+                return await self.over(connected, url, make(), origin_of(url))
             except OSError:  # the handshake failed; try another address
                 connected.close()
                 aiohappyeyeballs.remove_addr_infos(left, there)
                 if not left:
                     raise
 
-    def _allowed(self, host: str, infos: Infos) -> list[AddrInfo]:
-        """Return the allowed ones of the first `_MOST_TRIED` addresses.
+    async def targets(self, url: str) -> list[AddrInfo]:
+        """Return the addresses of the server of *url* that the guard allows; see `dial`."""
+        name, port = hostname_of(url), port_of(url)
+        return allowed(await self.addresses(name, port), partial(self._guard.check, name))
 
-        Raises:
-            BlockedAddress: none of them is allowed.
+    async def connected(self, infos: list[AddrInfo], check: Check) -> socket.socket:
+        """Return a socket that is connected to one of *infos*, each of which passes *check*."""
+
+        def socket_for(info: AddrInfo) -> socket.socket:
+            family, kind, protocol, _, address = info
+            check(str(address[0]), int(address[1]))
+            return socket.socket(family, kind, protocol)
+
+        async with asyncio.timeout(_CONNECT_S):
+            return await aiohappyeyeballs.start_connection(
+                infos, happy_eyeballs_delay=_HEAD_START_S, socket_factory=socket_for
+            )
+
+    async def over(
+        self, connected: socket.socket, url: str, connection: HttpConnection, place: str
+    ) -> HttpConnection:
+        """Set up *connection*, with TLS for https, on a socket that leads to the server of *url*.
+
+        Forsake it if that fails.
         """
-        allowed, refused = [], []
-        for info in infos[:_MOST_TRIED]:
-            try:
-                self._guard.check(host, str(info[4][0]), int(info[4][1]))
-            except BlockedAddress as error:
-                refused.append(error)
-            else:
-                allowed.append(info)
-        if refused and not allowed:
-            raise refused[0]
-        return allowed
+        connection.place = place
+        secure = url.startswith("https:")
+        context = trusting(self._ca_file) if secure else None
+        # a dot at the end only matters to resolvers; certificates have none
+        server_name = hostname_of(url).rstrip(".") if secure else None
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                await loop.create_connection(
+                    lambda: connection, sock=connected, ssl=context, server_hostname=server_name
+                )
+        except BaseException:
+            connection.forsake()
+            raise
+        return connection
 
-    async def _addresses(self, name: str, port: int) -> Infos:
+    async def addresses(self, name: str, port: int) -> Infos:
+        """Return the addresses of *name*, cached; see `dial`."""
         literal = _literal(name, port)
         if literal is not None:
             return (literal,)
@@ -122,23 +140,23 @@ class Connector:
         return infos
 
 
-async def _over(
-    connected: socket.socket,
-    connection: HttpConnection,
-    context: ssl.SSLContext | None,
-    server_name: str | None,
-) -> HttpConnection:
-    """Set up *connection* on a connected socket and return it; forsake it if that fails."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(_CONNECT_S):
-            await loop.create_connection(
-                lambda: connection, sock=connected, ssl=context, server_hostname=server_name
-            )
-    except BaseException:
-        connection.forsake()
-        raise
-    return connection
+def allowed(infos: Infos, check: Check) -> list[AddrInfo]:
+    """Return those of the first `_MOST_TRIED` addresses that pass *check*.
+
+    Raises:
+        BlockedAddress: none of them does.
+    """
+    passed, refused = [], []
+    for info in infos[:_MOST_TRIED]:
+        try:
+            check(str(info[4][0]), int(info[4][1]))
+        except BlockedAddress as error:
+            refused.append(error)
+        else:
+            passed.append(info)
+    if refused and not passed:
+        raise refused[0]
+    return passed
 
 
 def _literal(name: str, port: int) -> AddrInfo | None:

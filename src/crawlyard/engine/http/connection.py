@@ -23,6 +23,7 @@ class HttpConnection(asyncio.Protocol):
     def __init__(
         self, opened: Callable[["HttpConnection"], None], lost: Callable[["HttpConnection"], None]
     ) -> None:
+        self.place = ""  # the key under which the pool keeps it; set by who opens it
         self._opened = opened
         self._on_lost = lost
         self._transport: asyncio.Transport | None = None
@@ -124,7 +125,7 @@ class HttpConnection(asyncio.Protocol):
 
 
 class ConnectionPool:
-    """Pool of connections by origin; the most recently used is reused first.
+    """Pool of connections by origin and proxy; the most recently used is reused first.
 
     At most *most* connections stay idle, each for up to *idle_s* seconds.
     """

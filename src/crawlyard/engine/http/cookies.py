@@ -55,6 +55,11 @@ class CookieJar:
         jar._changed.clear()
         return jar
 
+    def renewed(self, login: Iterable[Cookie], at: datetime) -> "CookieJar":
+        """Return a jar with the cookies of a *login* made at *at*, and those of ours since then."""
+        own = (cookie for kept in self._of.values() for cookie in kept.values())
+        return CookieJar.of([*login, *(cookie for cookie in own if cookie.created >= at)])
+
     def __len__(self) -> int:
         return len(self._all)
 

@@ -15,6 +15,7 @@ from msgspec.structs import force_setattr
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxy import Proxies
 
 ACCEPT_ENCODING = "gzip, deflate, br, zstd"
 
@@ -30,7 +31,7 @@ class FetchFailed(Exception):
 
 
 class NotSent(Exception):
-    """A prepared request was not sent because its host isn't ready; it is sent later."""
+    """A request was not sent because its host, or every proxy, isn't ready; it is sent later."""
 
 
 class NotAsked(Exception):
@@ -107,6 +108,13 @@ def retry_after_s(value: str, now: datetime) -> float | None:
     return max(0.0, (at - now).total_seconds())
 
 
+def is_refusal(response: Response) -> bool:
+    """Return whether the whole host is to be left alone for a while."""
+    return response.status == 429 or (
+        response.status == 503 and bool(response.header("retry-after"))
+    )
+
+
 Go: TypeAlias = Callable[[], Awaitable[None]]
 """Awaited when the connection is open, directly before the request is written."""
 
@@ -126,12 +134,14 @@ class Fetcher(Protocol):
         go: Go = at_once,
         *,
         head: bool = False,
+        body: bytes | None = None,
     ) -> Response:
         """Send one GET (or HEAD) for a canonical *url* when *go* returns; return the response.
 
-        Exceptions of *go* are propagated, and nothing is sent.
+        With a *body* it is a POST. Exceptions of *go* are propagated, and nothing is sent.
 
         Raises:
+            NotSent: all proxies rest.
             FetchFailed: there was no response, or no usable one.
         """
         ...
@@ -141,8 +151,15 @@ class Fetcher(Protocol):
         ...
 
 
-MakeFetcher: TypeAlias = Callable[[Guard, timedelta, Clock], Fetcher]
-"""Creates a fetcher for one job from its guard, the time-out of a request and a clock.
+class MakeFetcher(Protocol):
+    """Creates a fetcher for one job; *timeout* is that of a request.
 
-Fetchers share neither connections nor DNS look-ups, because their guards differ.
-"""
+    Fetchers share neither connections nor DNS look-ups, because their guards differ. With
+    *proxies*, a fetcher sends nothing directly.
+    """
+
+    def __call__(
+        self, guard: Guard, timeout: timedelta, clock: Clock, *, proxies: Proxies | None = None
+    ) -> Fetcher:
+        """Return the fetcher, which its caller closes."""
+        ...

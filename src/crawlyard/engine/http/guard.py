@@ -89,14 +89,23 @@ class Guard:
     Each entry of *allow* allows exactly what it names: a host by its name in the URL
     (wherever it resolves to), or an address or CIDR network (whichever name resolves to it).
     With ``:PORT``, it allows only that port. IPv6 with a port is written ``[::1]:8080``.
-    *allow_private* allows everything.
+    *allow_private* allows everything. *field* is what errors call *allow*.
 
     Raises:
         Invalid: an entry has none of these forms; the message quotes it.
     """
 
-    def __init__(self, allow: Sequence[str] = (), *, allow_private: bool = False) -> None:
-        self._openings = tuple(_opening(entry) for entry in allow)
+    def __init__(
+        self,
+        allow: Sequence[str] = (),
+        *,
+        allow_private: bool = False,
+        field: str = "allow_addresses",
+    ) -> None:
+        try:
+            self._openings = tuple(_opening(entry) for entry in allow)
+        except Invalid as error:
+            raise Invalid(field, error.message) from None
         self._allow_private = allow_private
 
     def check(self, host: str, address: str, port: int) -> None:

@@ -23,7 +23,7 @@ MAX_HOPS = 5  # RFC 9309, 2.3.1.2
 KEPT_S = 24 * 3600.0  # RFC 9309, 2.4
 FRESH_S = 60.0  # age at the start of a job up to which a file is used; older ones are refetched
 _SILENT_TRIES = 6  # after a 5xx, a time-out or a reset: waits 2 + 4 + 8 + 16 + 32 s
-_UNREACHABLE_TRIES = 3  # after a DNS or connection failure: waits 2 + 4 s
+_UNREACHABLE_TRIES = 3  # after a DNS, connection or proxy failure: waits 2 + 4 s
 _SAVE_EVERY = timedelta(seconds=0.25)  # files that arrive meanwhile share a transaction
 
 _log = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ class RobotsAccess:
             self._older.add(origin)
             return older
         tries = self._tries[origin] = self._tries.get(origin, 0) + 1
-        unreachable = failure.kind in (ErrorKind.DNS, ErrorKind.CONNECT)
+        unreachable = failure.kind in (ErrorKind.DNS, ErrorKind.CONNECT, ErrorKind.PROXY)
         most = _UNREACHABLE_TRIES if unreachable else _SILENT_TRIES
         # the cause of unreachability is a more useful kind than ROBOTS
         kind = ErrorKind.ROBOTS if failure.kind is ErrorKind.TIMEOUT else failure.kind

@@ -12,7 +12,6 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.overview.attention import (
-    IN_A_ROW,
     LATE,
     LATELY,
     PAUSED_LONG,
@@ -20,12 +19,15 @@ from crawlyard.core.overview.attention import (
     Attention,
     Disk,
     Facts,
-    JobEnd,
-    NoticeLine,
-    SubjectKind,
     Trouble,
     attention,
     kinds_for,
+)
+from crawlyard.core.overview.lines import (
+    IN_A_ROW,
+    JobEnd,
+    NoticeLine,
+    SubjectKind,
     streak,
     suspects,
 )
@@ -151,7 +153,7 @@ class Overview:
         tagged = await look.tagged(owner, now, self._most + 1)
         ended = await look.ended(owner, now - LATELY, self._most + 1, MOST_FAILURES)
         cut = (
-            self._cut(paused, {Trouble.JOB_PAUSED})
+            self._cut(paused, {Trouble.JOB_PAUSED, Trouble.LOGGED_OUT})
             | self._cut(tagged, {Trouble.NO_WORKER_TAG})
             | self._cut(ended, {Trouble.JOB_FAILED, Trouble.JOB_STOPPED, Trouble.NEEDS_SCRIPTS})
             | ({Trouble.RUNS_FAILING} if more else set())

@@ -62,7 +62,7 @@ Step = Annotated[
 NoticeId = Annotated[
     str, Meta(min_length=1, max_length=attention.LONGEST_ID, description="The `id` of a notice.")
 ]
-_DISMISSED = {"notice": "job_failed job 019b0f5c-6a3f-7c3e-8a4e-1f0c5f6b7a8d"}
+_DISMISSED = {"notice": "5d1a0c9e7b3f42d68a90c1e2"}
 
 
 class Stats(Noun):

@@ -51,6 +51,9 @@ from crawlyard.services.jobs.results import visible
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 
+MOST_RANKED = 2_000
+"""Changed pages of one comparison that are sorted by how much of their text differs."""
+
 MOST_KEPT = 10_000
 """Changes of one run of a schedule that are kept; more are only counted."""
 
@@ -71,11 +74,12 @@ Amounts: TypeAlias = Mapping[int, Amount]
 """How much changed, by the id of the later page."""
 
 
-class Diff(Struct, frozen=True):
+class Diff(Struct):
     """Changes between two jobs, and the lines that are none."""
 
     comparison: Comparison
     ignored: Ignored | None
+    ranked: Sequence[Change] | None = None  # see `Changes.ranked`
 
 
 class PageDifference(Struct, frozen=True, kw_only=True):
@@ -96,7 +100,7 @@ class Changes:
         self._clock = clock
         self._reader = ThreadPoolExecutor(1, "crawlyard-diff")
         self._turn = asyncio.Lock()  # two comparisons at once would take twice the memory
-        self._recent: OrderedDict[object, Comparison] = OrderedDict()
+        self._recent: OrderedDict[object, Diff] = OrderedDict()
 
     async def diff(self, actor: Actor, earlier: str, later: str, ignore: str = "") -> Diff:
         """Return what changed from one job to another.
@@ -115,11 +119,31 @@ class Changes:
         key = (_stamp(old), _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
-                self._recent[key] = await self._compared(old.job, new.job, ignored)
+                found = await self._compared(old.job, new.job, ignored)
+                self._recent[key] = Diff(found, ignored)
                 if len(self._recent) > _REMEMBERED:
                     self._recent.popitem(last=False)
             self._recent.move_to_end(key)
-            return Diff(self._recent[key], ignored)
+            return self._recent[key]
+
+    async def ranked(self, diff: Diff) -> Sequence[Change]:
+        """Return all changes of *diff*, of those whose text differs the most changed ones first.
+
+        Raises:
+            Invalid: there are too many of them.
+        """
+        found = diff.comparison.found
+        changed = [change for change in found if change.kind is ChangeKind.CHANGED]
+        if len(changed) > MOST_RANKED:
+            told = f"expected url where more than {MOST_RANKED:,} pages changed"
+            raise Invalid("sort", f"{told}; {len(changed):,} did")
+        async with self._turn:
+            if diff.ranked is None:
+                amounts = await self.amounts(changed, diff.ignored)
+                share = {one: amounts[one].share for one in amounts}
+                changed.sort(key=lambda change: -share.get(change.after or 0, -1))
+                diff.ranked = [*changed, *found[len(changed) :]]
+            return diff.ranked
 
     async def amounts(self, changes: Sequence[Change], ignored: Ignored | None) -> Amounts:
         """Return how much of the text changed, of those pages of which both texts are kept."""

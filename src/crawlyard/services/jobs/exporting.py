@@ -19,7 +19,7 @@ from crawlyard.core.text.chunks import chunks
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
 from crawlyard.errors import Invalid
-from crawlyard.export import base, tables
+from crawlyard.export import base, markdown, tables
 from crawlyard.export.base import Format, Record, file_name
 from crawlyard.export.plan import Plan
 from crawlyard.lazy import lazily
@@ -30,6 +30,35 @@ if TYPE_CHECKING:
     from crawlyard.export import warc
 else:  # it needs an extra
     warc = lazily("crawlyard.export.warc")
+
+
+def stream(
+    results: Results,
+    actor: Actor,
+    job: Job,
+    asked: PageQuery,
+    form: Format,
+    *,
+    chunks: int | None = None,
+    links: bool = False,
+    gzip: bool = False,
+) -> AsyncIterator[bytes]:
+    """Return the pages of *job* that are *asked* for, or their links or chunks, as one file.
+
+    Raises:
+        Invalid: it cannot be written; nothing was read.
+    """
+    if links and chunks is not None:
+        raise Invalid("chunks", "expected it or links, not both")
+    if gzip and not form.is_text:
+        raise Invalid("gzip", f"expected it with jsonl or csv: {form} is compressed already")
+    if chunks is not None:
+        made = in_chunks(results, actor, job, asked, form, chunks)
+    elif links:
+        made = exported_links(results, actor, job, asked, form)
+    else:
+        made = exported(results, actor, job, asked, form)
+    return base.gzipped(made) if gzip else made
 
 
 def exported_links(
@@ -68,6 +97,8 @@ def exported(
         name = file_name(spec.name, job.id, form)
         writer = warc.Warc(spec.name or job.id, name, robots=not spec.ignore_robots)
         return warc.chunks(_captures(results, actor, job.id, asked), writer)
+    if form is Format.MARKDOWN:
+        return markdown.chunks(_documents(results, actor, job.id, asked))
     return plan.chunks(records(results, actor, job.id, asked, plan))
 
 
@@ -112,6 +143,18 @@ async def records(
             yield record_of(stored.page, kept, plan.left_out)
 
 
+async def _documents(
+    results: Results, actor: Actor, job_id: str, asked: PageQuery
+) -> AsyncGenerator[markdown.Document]:
+    async with aclosing(results.records(actor, job_id, asked, [Body.TEXT])) as found:
+        async for stored, bodies in found:
+            page = stored.page
+            if text := bodies.get(Body.TEXT):
+                yield markdown.Document(
+                    url=page.url, title=page.title, fetched_at=page.fetched_at, text=text
+                )
+
+
 async def _captures(
     results: Results, actor: Actor, job_id: str, asked: PageQuery
 ) -> "AsyncGenerator[warc.Capture]":
@@ -137,10 +180,16 @@ async def _captures(
             )
 
 
+async def in_one(data: bytes) -> AsyncIterator[bytes]:
+    """Yield *data*, as a file that comes in one piece."""
+    yield data
+
+
 def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
     """Return the stored bodies of a page as JSON values: headers as pairs, links as objects.
 
-    HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself.
+    HTML is decoded as its headers declare, if they are among *bodies*, or as it declares itself;
+    that of a rendered page is what its scripts made of it. A screenshot is no JSON value.
     """
     told: dict[str, object] = {}
     if Body.TEXT in bodies:
@@ -152,7 +201,9 @@ def readable(bodies: Mapping[Body, bytes]) -> dict[str, object]:
         told["anchors"] = json.loads(bodies[Body.ANCHORS])
     if Body.HEADERS in bodies:
         told["headers"] = json.loads(bodies[Body.HEADERS])
-    if Body.HTML in bodies:
+    if Body.RENDERED in bodies:
+        told["html"] = bodies[Body.RENDERED].decode(errors="replace")
+    elif Body.HTML in bodies:
         headers: Sequence[tuple[str, str]] = json.loads(bodies.get(Body.HEADERS, b"[]"))
         types = (value for name, value in headers if name.lower() == "content-type")
         told["html"] = decoded(bodies[Body.HTML], charset_of(next(types, "")))

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Unpack
+from typing import TYPE_CHECKING, Annotated, Literal, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -297,21 +297,34 @@ class JobLooks(JobSite):
             Body,
             Meta(
                 description="One part of it in place of the record: text as plain text, headers "
-                "and links as JSON, html as a document that does nothing and loads nothing, for "
-                "a frame of this server's pages."
+                "and links as JSON, html and rendered as documents that do nothing and load "
+                "nothing, for a frame of this server's pages."
             ),
         ],
     ) -> str:
-        """Return what is kept of a page: its text, html, headers or links."""
+        """Return what is kept of a page: its text, html, headers or links.
+
+        Of a page whose scripts were run, `html` is what was sent, `rendered` what came of it.
+        """
         _, kept = await self._services.results.page(
             self._actor, job_id, page_id, [part, Body.HEADERS]
         )
         told = exporting.readable(kept)
-        if part.value not in told:
+        name = "html" if part is Body.RENDERED else part.value
+        if name not in told:
             said = f"nothing is kept of page {page_id} as {part}: the spec of its job says so"
             raise NotFound(said)
-        text = told[part.value]
+        text = told[name]
         return text if isinstance(text, str) else dumps(text, indent=2)
+
+    @endpoint("GET /jobs/{job_id}/pages/{page_id}/screenshot", RESULTS, group="results")
+    async def screenshot(self, job_id: str, page_id: PageId) -> AsyncIterator[bytes]:
+        """Return the picture of a rendered page, PNG or WebP as its job asked."""
+        _, kept = await self._services.results.page(self._actor, job_id, page_id, [Body.SCREENSHOT])
+        if Body.SCREENSHOT not in kept:
+            said = f"no picture is kept of page {page_id}: only Chromium draws, if asked to"
+            raise NotFound(said)
+        return exporting.in_one(kept[Body.SCREENSHOT])
 
     @endpoint("GET /jobs/{job_id}/links", RESULTS, group="results")
     async def links(
@@ -440,25 +453,28 @@ class JobLooks(JobSite):
             ),
         ] = None,
         links: Annotated[
-            bool, Meta(description="The links of these pages in place of the pages; no WARC.")
+            bool,
+            Meta(description="The links of these pages in place of the pages; no WARC, no ZIP."),
         ] = False,
+        gzip: Annotated[bool, Meta(description="JSON Lines or CSV as a gzip file.")] = False,
         **terms: Unpack[SearchTerms],
     ) -> AsyncIterator[bytes]:
-        """Stream the pages of a job as JSON Lines, CSV, Parquet or WARC; also while it runs.
+        """Stream the pages of a job as a file, also while it runs.
 
-        The filters are those of the list of pages. WARC has what was kept of HTML.
+        The filters are those of the list of pages. WARC has what was kept of HTML, Markdown is a
+        ZIP with the text of each page as a file.
         """
         job = (await self._services.jobs.get(self._actor, job_id)).job
-        query = search_query(terms)
-        form = format_ or Format.JSONL
-        results = self._services.results
-        if links and chunks is not None:
-            raise Invalid("chunks", "expected it or links, not both")
-        if chunks is not None:
-            return exporting.in_chunks(results, self._actor, job, query, form, chunks)
-        if links:
-            return exporting.exported_links(results, self._actor, job, query, form)
-        return exporting.exported(results, self._actor, job, query, form)
+        return exporting.stream(
+            self._services.results,
+            self._actor,
+            job,
+            search_query(terms),
+            format_ or Format.JSONL,
+            chunks=chunks,
+            links=links,
+            gzip=gzip,
+        )
 
     @endpoint("GET /jobs/{job_id}/diff/{other}", RESULTS, group="results")
     async def diff(
@@ -468,20 +484,26 @@ class JobLooks(JobSite):
         *,
         only: Annotated[Words, Meta(description="Kinds of changes: `changed`, `gone`, …")] = (),
         ignore_text: IgnoredText = "",
+        sort: Annotated[
+            Literal["url", "-share"],
+            Meta(description="`-share`: most changed first, of at most 2,000 changed pages."),
+        ] = "url",
         limit: Limit = 50,
         cursor: Cursor = None,
     ) -> DiffOut:
         """List what changed from a job to another, later one, and count all that did.
 
         Pages are compared by their text. One is `gone` only if that is proven: it answers 404 or
-        410, or the later job came to its end and no page of it links there any more. What is not
-        known for sure is `unknown`; `detail` says why.
+        410, or the later job came to its end and no page of it links there any more. It is
+        `broken` if it answers with another error. What is not known for sure is `unknown`;
+        `detail` says why.
         """
         kinds = frozenset(_change_kind(word) for word in words_of(only))
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         found = diff.comparison
-        asked = [c for c in found.found if not kinds or c.kind in kinds]
+        every = await changes.ranked(diff) if sort == "-share" else found.found
+        asked = [c for c in every if not kinds or c.kind in kinds]
         first = int(cursor or 0)
         shown = asked[first : first + limit]
         amounts = await changes.amounts(shown, diff.ignored)

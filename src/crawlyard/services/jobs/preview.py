@@ -28,7 +28,9 @@ from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
+from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import spec_guard
+from crawlyard.engine.http.proxy import Proxies, check_proxies
 from crawlyard.engine.probe import MOST_ORIGINS, MOST_SITEMAPS, Probe, SeenOrigin
 from crawlyard.engine.urls import canonical, host_of, origin_of, path_of
 from crawlyard.errors import Forbidden, Invalid
@@ -79,6 +81,7 @@ class Preview:
             raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
         ready = await self._requests.prepare(actor, request)
         check_spec(with_webhooks(ready.spec))
+        await check_proxies(ready.spec, self._context.proxy_guard, addresses_of)
         needed = await self._policy.needed(actor, ready.spec, ready.origin)
         if not ready.grant:
             await self._policy.check_granted(*needed)
@@ -113,7 +116,10 @@ class Preview:
     async def _looked(self, spec: JobSpec) -> tuple[Probe, tuple[str, ...]]:
         context, boundary = self._context, boundary_of(spec)
         fetcher = context.fetcher(
-            spec_guard(spec), min(timedelta(seconds=spec.timeout_s), LONGEST), context.clock
+            spec_guard(spec),
+            min(timedelta(seconds=spec.timeout_s), LONGEST),
+            context.clock,
+            proxies=Proxies.of(spec, context.proxy_guard, context.clock),
         )
         scout = Probe(
             spec=spec,

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor, Grant
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
@@ -20,6 +21,8 @@ from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
+from crawlyard.engine.http.guard import Guard
+from crawlyard.engine.http.proxy import check_proxies
 from crawlyard.errors import Forbidden, Invalid, NotFound, Refused, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import (
@@ -40,6 +43,8 @@ from crawlyard.store.store import Store
 
 MOST = 500
 """Maximum number of jobs in one transaction, which other writers wait for (50 ms on SQLite)."""
+
+PUBLIC = Guard()
 
 HEAVIEST = 20_000
 """Maximum number of start URLs in one transaction (0.1 s), unless one caller has more."""
@@ -272,12 +277,14 @@ class JobSubmitter:
         clock: Clock,
         policy: Policy | None = None,
         resolve: Resolve = addresses_of,
+        proxies: Guard = PUBLIC,
     ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._clock = clock
         self._policy = policy or Policy(store)
         self._resolve = resolve
+        self._proxies = proxies  # judges the addresses of proxies
         self._intake = Intake(store.intake, dispatcher)
 
     async def submit(
@@ -322,6 +329,7 @@ class JobSubmitter:
         """
         draft = await drafted(self._policy, actor, asked)
         await self._check_since(draft)
+        await self._check_session(draft)
         await self._policy.check_granted(draft.needs, draft.doubt)
         within = await self._policy.clamped(draft.owner, draft.asked.spec)
         job, event = draft.made(within, self._clock.now())
@@ -340,7 +348,9 @@ class JobSubmitter:
         draft = await drafted(self._policy, actor, asked, by=by, like=like)
         if like is None:  # the job that a retry is based on may be deleted by now
             await self._check_since(draft)
-        if asked.spec.webhooks:  # check the grants first: a refused job causes no DNS lookups
+        await self._check_session(draft)
+        # check the grants first: a refused job causes no DNS lookups
+        if asked.spec.webhooks or asked.spec.proxies:
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
         return draft
@@ -368,13 +378,29 @@ class JobSubmitter:
         if before is None or before.owner != draft.owner:
             raise Invalid("since", f"expected a job of your own, and there is no job {since}")
 
+    async def _check_session(self, draft: JobDraft) -> None:
+        """Check that the owner of a draft has the session that it names."""
+        spec = draft.asked.spec
+        name = spec.session
+        if not name:
+            return
+        session = await self._store.site_sessions.named(draft.owner, name)
+        if session is not None and session.cookies and spec.cookies is CookieMode.OFF:
+            raise Invalid("cookies", f"expected job, as session {name} has cookies")
+        if session is None:
+            make = f"crawlyard sessions login {name}"
+            raise Invalid(
+                "session", f"expected one of yours, and there is no {name}; make it: {make}"
+            )
+
     async def check_receivers(self, spec: JobSpec) -> None:
-        """Resolve the hosts of the webhooks of *spec*, and check that their addresses are allowed.
+        """Resolve the webhooks and proxies of *spec*, and check that their addresses are allowed.
 
         Raises:
-            Invalid: a webhook has no address, or a forbidden one.
+            Invalid: a webhook or a proxy has no address, or a forbidden one.
         """
         await check_names(spec, self._resolve)
+        await check_proxies(spec, self._proxies, self._resolve)
 
     async def enter(self, draft: JobDraft) -> Job:
         """Store the job of a draft, and return it.

@@ -9,11 +9,13 @@ from msgspec import NODEFAULT, UNSET, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.base import json_value
 from crawlyard.core.answers.jobs.changes import RunChangesOut
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
+    ConvertedScheduleOut,
     ExpandedScheduleOut,
     ExpandedTickOut,
     ScheduleDeletionOut,
@@ -65,6 +67,7 @@ from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.services.schedules.backfill import AT_ONCE, MOST_INSTANTS
 from crawlyard.services.schedules.reader import instants_of
 from crawlyard.services.schedules.ticker import TRIES, keeps_changing
+from crawlyard.services.templates.templates import Content
 from crawlyard.store.queries import ChangeQuery, ScheduleQuery
 
 READ, WRITE = Permit.SCHEDULES_READ, Permit.SCHEDULES_WRITE
@@ -125,7 +128,7 @@ class ScheduleChanges(TypedDict, total=False):
     pause_after: Failures | None
 
 
-_PARTS = frozenset(ScheduleChanges.__annotations__)
+_PARTS = tuple(ScheduleChanges.__annotations__)
 """What a schedule is made of."""
 
 _DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDraft)}
@@ -267,6 +270,27 @@ class Schedules(Noun):
         return TimetablePreviewOut.of(
             table, when, place, found.instants, now, warnings=found.warnings
         )
+
+    @endpoint(
+        "POST /schedules/convert",
+        READ,
+        example={"content": "name: nightly\nwhen: 0 3 * * *\ntemplate: docs\n"},
+    )
+    async def convert(
+        self, content: Content | None = None, **schedule: Unpack[ScheduleChanges]
+    ) -> ConvertedScheduleOut:
+        """Return a schedule both as fields and as the text of a YAML file; give one of the two.
+
+        Fields may be half of a schedule, and what is null is left out; nothing is kept.
+        Credentials are answered as sent.
+        """
+        reply().dry_run = True  # with its credentials, the answer is not kept for a repetition
+        if content is not None:
+            for name in schedule:
+                raise Invalid(name, "expected nothing beside `content`")
+        given = json_value(schedule) if content is None else content
+        data, text = await self._services.intake.schedule(given, _PARTS)
+        return ConvertedScheduleOut(schedule=data, content=text)
 
     @endpoint("GET /schedules/calendar", READ)
     async def calendar(

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec.structs import replace
 
+from crawlyard.core.jobs.spec_json import values_of
 from crawlyard.core.parse import boolean, is_list, shown, text, unknown
 from crawlyard.core.templates.render import check
 from crawlyard.core.templates.template import (
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from crawlyard.services.templates import yaml
 else:  # it takes long to load
     yaml = lazily("crawlyard.services.templates.yaml")
+
+_T = TypeVar("_T")
+_Schedule = tuple[dict[str, Any], str]
 
 MAX_BYTES = 20_000_000
 """The most bytes of a file: enough for the 100,000 start URLs of the largest template."""
@@ -47,14 +51,15 @@ def read(data: bytes, source: str) -> TemplateDraft:
         content = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Invalid(source, f"expected UTF-8, got another byte at {error.start}") from None
-    # JSON is nearly a subset of YAML, except for tabs and escaped surrogate pairs
-    is_json = content.lstrip().startswith("{")
-    return draft_of((_from_json if is_json else yaml.parsed)(content, source))
+    return draft_of(_parsed(content, source))
 
 
 def written(draft: TemplateDraft, form: FileFormat) -> str:
     """Return the text of a file that `read` turns back into *draft*."""
-    data = data_of(draft)
+    return _dumped(data_of(draft), form)
+
+
+def _dumped(data: Mapping[str, object], form: FileFormat) -> str:
     if form is FileFormat.JSON:
         return json.dumps(data, ensure_ascii=False, indent=2) + "\n"
     return yaml.dumped(data)
@@ -157,12 +162,12 @@ def _parameter(name: str, data: object) -> Parameter:
     )
 
 
-def _object(path: str, data: object, known: tuple[str, ...]) -> dict[str, Any]:
+def _object(path: str, data: object, known: Sequence[str]) -> dict[str, Any]:
     if not isinstance(data, Mapping):
         raise Invalid(path, f"expected an object with {', '.join(known)}, got {shown(data)}")
     for name in data:
         if name not in known:
-            where = str(name) if path == "template" else f"{path}.{name}"
+            where = str(name) if path in {"template", "schedule"} else f"{path}.{name}"
             raise unknown(where, str(name), known, "field")
     return dict(data)
 
@@ -174,7 +179,13 @@ def _text(path: str, value: object) -> str:
         raise Invalid(path, str(error)) from None
 
 
-# --- JSON
+# --- YAML and JSON
+
+
+def _parsed(content: str, source: str) -> object:
+    # JSON is nearly a subset of YAML, except for tabs and escaped surrogate pairs
+    is_json = content.lstrip().startswith("{")
+    return (_from_json if is_json else yaml.parsed)(content, source)
 
 
 def _from_json(content: str, source: str) -> object:
@@ -205,35 +216,64 @@ def _no_number(word: str) -> object:
 _FILE = "file"
 
 
-class TemplateIntake:
-    """Reads and writes files, one at a time: a megabyte of YAML takes seconds of CPU time."""
+class FileIntake:
+    """Reads and writes files, one at a time: a megabyte of YAML takes seconds of CPU time.
+
+    Both readers raise `Invalid`: the text is too large, is not YAML or JSON, or has a value that
+    is not valid; the field is ``content``, and the message says where.
+    """
 
     def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, "crawlyard-templates")
+        self._thread = ThreadPoolExecutor(1, "crawlyard-files")
 
     async def read(self, content: str) -> TemplateDraft:
-        """Return the template in the text of a file, checked; no URL in it is fetched.
+        """Return the template in the text of a file, checked; no URL in it is fetched."""
+        return await self._apart(_checked, content)
 
-        Raises:
-            Invalid: the text is too large, is not YAML or JSON, or has a value that is not
-                valid; the message says where.
-        """
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _checked, content)
+    async def schedule(self, given: Mapping[str, Any] | str, known: Sequence[str]) -> _Schedule:
+        """Return the fields of a schedule, *given* or in a file, that are set, and their file."""
+        return await self._apart(_schedule, given, known)
 
-    async def written(self, draft: TemplateDraft, form: FileFormat) -> str:
-        """Return the text of a file that `read` turns back into *draft*."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, written, draft, form)
+    async def written(self, data: Mapping[str, object], form: FileFormat) -> str:
+        """Return the text of a file that is read as *data*."""
+        return await self._apart(_dumped, data, form)
+
+    async def _apart(self, call: Callable[..., _T], *given: object) -> _T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, call, *given)
+        except Invalid as error:
+            raise Invalid("content", str(error)) from None
 
 
 def _checked(content: str) -> TemplateDraft:
-    data = content.encode()
-    if len(data) > MAX_CONTENT_BYTES:
-        most = f"{MAX_CONTENT_BYTES:,}"
-        raise Invalid(_FILE, f"expected at most {most} bytes, got {len(data):,}")
-    draft = read(data, _FILE)
-    try:
-        json.dumps(data_of(draft), ensure_ascii=False, default=str).encode()
-    except UnicodeEncodeError:
-        raise Invalid(_FILE, "there is half a character (a lone surrogate) in it") from None
+    draft = draft_of(_data(content))
     check_draft(draft)
     return draft
+
+
+def _schedule(given: Mapping[str, Any] | str, known: Sequence[str]) -> _Schedule:
+    fields = _object("schedule", _data(given) if isinstance(given, str) else given, known)
+    overrides = fields.get("overrides")
+    if isinstance(given, str) and isinstance(overrides, Mapping):
+        values_of(overrides)
+    data = {name: value for name in known if (value := _set(fields.get(name))) not in (None, {})}
+    return data, _dumped(data, FileFormat.YAML)
+
+
+def _set(value: object) -> object:
+    """Return *value* without members that are null, and 60.0 as 60."""
+    if isinstance(value, Mapping):
+        return {name: inner for name, inner in value.items() if inner is not None}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _data(content: str) -> object:
+    size = len(content.encode(errors="replace"))
+    if size > MAX_CONTENT_BYTES:
+        raise Invalid(_FILE, f"expected at most {MAX_CONTENT_BYTES:,} bytes, got {size:,}")
+    data = _parsed(content.removeprefix("\ufeff"), _FILE)
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Invalid(_FILE, "there is half a character (a lone surrogate) in it") from None
+    return data

@@ -151,8 +151,9 @@ class Templates(Noun):
             raise Invalid(next(iter(template)), "expected nothing beside `content`")
         else:
             draft = await self._read(content, None)
-        text = await self._services.intake.written(draft, FileFormat.YAML)
-        return ConvertedTemplateOut(template=files.data_of(draft), content=text)
+        data = files.data_of(draft)
+        text = await self._services.intake.written(data, FileFormat.YAML)
+        return ConvertedTemplateOut(template=data, content=text)
 
     @endpoint("GET /templates/{ref}", READ)
     async def get(self, ref: Ref) -> TemplateOut:
@@ -292,12 +293,9 @@ class Templates(Noun):
         template = await self._services.templates.get(self._actor, ref, version)
         changes = self._actor.may_change(template.owner) and WRITE in self._permits
         draft = template.draft if changes else stripped(template.draft)[0]
-        return await self._services.intake.written(draft, format_)
+        return await self._services.intake.written(files.data_of(draft), format_)
 
     async def _read(self, content: str, form: FileFormat | None) -> TemplateDraft:
         if form is FileFormat.JSON and not content.lstrip("\ufeff \t\r\n").startswith("{"):
             raise Invalid("content", "expected an object of JSON, as format says")
-        try:
-            return await self._services.intake.read(content)
-        except Invalid as error:
-            raise Invalid("content", str(error)) from None
+        return await self._services.intake.read(content)

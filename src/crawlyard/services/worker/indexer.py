@@ -42,7 +42,7 @@ class Indexer:
         self._index = store.page_index
         self._clock = clock
         self._name = new_id()
-        self._known: set[str] = set()  # terms that are stored
+        self._known: set[bytes] = set()  # terms that are stored
         self._swept_at: float | None = None
 
     async def run(self) -> None:
@@ -64,11 +64,11 @@ class Indexer:
         state = await self._index.state()
         if state.holder != self._name:
             self._known.clear()  # another may have deleted some of them
-            if state.until > self._clock.now():
+            if state.is_others(self._turn()):
                 return OTHERS_EVERY
         began = self._clock.monotonic()
         if state.newest > state.high or not state.begun:
-            return await self._new(state)
+            return await self._new(state, began)
         if state.low:
             await self._portion(state, state.high)
         elif not await self._sweep(state):
@@ -85,8 +85,8 @@ class Indexer:
         while (await self._index.state()).unindexed and await self.round() < OTHERS_EVERY:
             await self._clock.sleep(BREATH)
 
-    async def _new(self, state: IndexState) -> timedelta:
-        """Index the pages that are new in *state*."""
+    async def _new(self, state: IndexState, began: float) -> timedelta:
+        """Index the pages that are new in *state*; rest until `EVERY` from when it *began*."""
         upto = state.newest
         if not upto or not await self._settled():
             return EVERY
@@ -94,7 +94,8 @@ class Indexer:
         while now is not None and (upto > now.high or not now.begun):
             now = await self._portion(now, upto)
             await self._clock.sleep(BREATH)
-        return OTHERS_EVERY if now is None else EVERY
+        spent = timedelta(seconds=self._clock.monotonic() - began)
+        return OTHERS_EVERY if now is None else max(BREATH, EVERY - spent)
 
     async def _settled(self) -> bool:
         """Wait until all pages up to the newest that was seen are; return whether they are."""

@@ -11,7 +11,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.store.store import Store
 
-LOOK_EVERY = timedelta(seconds=1)
+LOOK_EVERY = timedelta(milliseconds=500)
 
 _LOOKS_PER_S = 20
 """Looks of a whole fleet per second. In a large one, each worker looks less often: a look reads all
@@ -60,9 +60,9 @@ class Reclaimer:
         self._excused_until = self._clock.monotonic() + EXCUSED.total_seconds()
 
     async def take_back(self) -> bool:
-        """Queue the jobs of dead workers again, once a second; return whether there was any.
+        """Queue the jobs of dead workers again, twice a second; return whether there was any.
 
-        In a fleet of more than twenty workers, each looks less often.
+        In a fleet of more than ten workers, each looks less often.
 
         Raises:
             StoreUnavailable: the store is unavailable.

@@ -29,9 +29,12 @@ from crawlyard.engine.crawl import NO_START, WINDOW, Crawl, CrawlEnd, Start
 from crawlyard.engine.discovery import starts_of
 from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.engine.http.fetch import MakeFetcher
-from crawlyard.engine.http.guard import spec_guard
+from crawlyard.engine.http.guard import Guard, spec_guard
+from crawlyard.engine.http.proxy import Proxies
+from crawlyard.engine.rendering import lack_of
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.shard import Part
+from crawlyard.engine.site_session import ActiveSession
 from crawlyard.engine.urls import fingerprint
 from crawlyard.engine.visit import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
@@ -44,6 +47,7 @@ from crawlyard.services.worker.leased_moves import ungranted, yield_to
 from crawlyard.services.worker.progress import ProgressTracker
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.reporting import Counters
+from crawlyard.services.worker.site_login import NoSession, how_to_go_on, session_of
 from crawlyard.store.store import Store
 
 PATIENCE_S = 60.0
@@ -79,6 +83,7 @@ class WorkerContext(Struct, frozen=True):
     agent: str  # the instance's user agent, for specs that set none
     fetcher: MakeFetcher
     sealer: Sealer
+    proxy_guard: Guard = field(default_factory=Guard)  # judges addresses of proxies
     counters: Counters = field(default_factory=Counters)
     measures: Measures = field(default_factory=Measures)
     permit: SendPermit = field(default_factory=SendPermit)
@@ -100,6 +105,7 @@ class RunState(Struct):
     guard: LeaseGuard
     milestone: int
     is_new: bool  # nothing was recorded before
+    proxies: Proxies | None = None  # None: requests are sent directly
     crawl: Crawl | None = None  # None until all it starts from has been read
     jar: CookieJar = field(default_factory=CookieJar)
     stop: Stop = Stop(0)
@@ -154,7 +160,8 @@ class JobRun:
 
     def may_send(self) -> bool:
         """Return whether a request may be sent now."""
-        return self._state.guard.good()
+        state = self._state
+        return state.guard.good() and (state.proxies is None or state.proxies.ready)
 
     def obey(self, order: Order, asked_at: datetime) -> None:
         """Follow an order that was read from the store at *asked_at*, between checkpoints."""
@@ -192,7 +199,7 @@ class JobRun:
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         await self._context.progress.happened()
         try:
-            if await self._is_damaged() or await self._is_ungranted():
+            if await self._is_damaged() or await self._is_ungranted() or await self._is_lacking():
                 return
             while (claim := await self._crawled()) is not None:
                 drained = self._state.stop & Stop.DRAINED  # the worker stops, whatever it crawls
@@ -201,6 +208,8 @@ class JobRun:
             pages, end = self._state.answer.usage.pages, self._state.end
             reason = end.reason.value if end is not None else "let go"
             _log.info("job %s left with %d pages: %s", self.job_id, pages, reason)
+        except NoSession as error:
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=str(error))
         except StoreFull as error:
             # there was no room for a page, but a row can often still be updated
             await self._move(Move.PAUSE, reason=StateReason.DISK_FULL, detail=str(error))
@@ -229,11 +238,20 @@ class JobRun:
             await self._save(*ungranted(job, missing, self._clock.now(), self._actor))
         return bool(missing)
 
+    async def _is_lacking(self) -> bool:
+        """Fail the job if there is no browser for pages that it must render; return whether."""
+        lack = lack_of(self._state.job.spec, self._context.tools.renderers)
+        if lack:
+            await self._move(Move.FAIL, reason=StateReason.NO_RENDERER, detail=lack)
+        return bool(lack)
+
     async def _crawled(self) -> Claim | None:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""
         state, context = self._state, self._context
         spec = state.job.spec
-        fetcher = context.fetcher(spec_guard(spec), timedelta(seconds=spec.timeout_s), self._clock)
+        proxies = state.proxies = Proxies.of(spec, context.proxy_guard, self._clock)
+        timeout = timedelta(seconds=spec.timeout_s)
+        fetcher = context.fetcher(spec_guard(spec), timeout, self._clock, proxies=proxies)
         try:
             start = await self._start()
             if start is None:
@@ -260,6 +278,7 @@ class JobRun:
         """Return what the crawl starts from, or ``None`` if the lease was lost meanwhile."""
         state, lease, frontier = self._state, self.lease, self._store.frontier
         earlier, why = await self._patiently(lambda: earlier_run(self._store, state.job))
+        session = await self._patiently(self._session)
         start = Start(
             # each shard has a key at the host gate, as its entries there end with it
             key=f"{self.job_id}/{lease.shard}" if lease.shard else self.job_id,
@@ -267,17 +286,22 @@ class JobRun:
             load=self._load,
             may_send=self.may_send,
             part=Part(lease.shard, lease.of),
-            jar=state.jar,
+            session=session,
             note=why if state.is_new else "",
         )
         if earlier is not None:
             before = await self._patiently(earlier.lastmods)
             start = replace(start, earlier=earlier.of, whole=earlier.whole, lastmods_before=before)
+        if session is not None:
+            state.jar = CookieJar.of(session.state.cookies)
         if state.is_new:  # nothing recorded yet: skipping four reads saves a small job 3 ms
-            return start
+            return replace(start, jar=state.jar)
         if state.job.spec.cookies is not CookieMode.OFF:
             sealer = self._context.sealer
-            state.jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            jar, told = await self._patiently(lambda: sealer.jar(self.job_id))
+            if session is not None:
+                jar = jar.renewed(session.state.cookies, session.made_at)
+            state.jar = jar
             start = replace(start, jar=state.jar, note=told)
         known = await self._known()
         if Stop.LOST in state.stop:
@@ -295,6 +319,11 @@ class JobRun:
             externals=externals,
             lastmods=lastmods,
         )
+
+    async def _session(self) -> ActiveSession | None:
+        """Return the session that the job uses, ``None`` if it uses none."""
+        now, sealer = self._clock.now(), self._context.sealer
+        return await session_of(self._store, sealer, self._state.job, now)
 
     async def _known(self) -> set[int]:
         """Return the fingerprints of the known URLs, renewing the lease meanwhile.
@@ -376,6 +405,11 @@ class JobRun:
     def _completed(self, log: JobLog, batch: Batch) -> Batch:
         """Return a batch with its pace, its events and what it adds to the job's log."""
         state, now = self._state, self._clock.now()
+        if state.proxies is not None:
+            told = state.proxies.notes(last=batch.last)
+            notes = (*batch.notes, *({"note": note} for note in told))
+            workload = replace(batch.workload, proxies_rest_s=state.proxies.rest_s)
+            batch = replace(batch, notes=notes, workload=workload)
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)
@@ -438,6 +472,12 @@ class JobRun:
         Return the claim of another shard of the job, ``None`` if there is none for this worker.
         """
         state = self._state
+        end = state.end
+        if end is not None and end.reason is StateReason.LOGGED_OUT and not state.stop:
+            name = state.job.spec.session
+            detail = f"session {name} is logged out: {end.detail}; {how_to_go_on(name)}"
+            await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
+            return None
         if self.lease.shard:
             return await self._leave()
         if Stop.ORDERED in state.stop:

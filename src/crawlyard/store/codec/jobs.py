@@ -74,14 +74,14 @@ def decompressed(data: bytes) -> bytes:
     return zstd.decompress(data)
 
 
-def text_in(data: bytes | None) -> str:
+def text_in(data: bytes | None) -> bytes:
     """Return the text in a zstd frame; empty if there is none or it is damaged."""
     if data is None:
-        return ""
+        return b""
     try:
-        return decompressed(data).decode(errors="replace")
+        return decompressed(data)
     except zstd.ZstdError:
-        return ""
+        return b""
 
 
 def job_row(job: Job) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from operator import attrgetter
 
 from crawlyard.core.access.credential import Credential
 from crawlyard.core.access.policy import Section
+from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import Quota, User, limited
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.crawl.changes import RunChanges, StoredChange
@@ -19,6 +20,7 @@ from crawlyard.store.codec.base import RecordCodec, Row, decoder_of
 
 USERS = RecordCodec(User, limited=lambda user: limited(user.quota))
 CREDENTIALS = RecordCodec(Credential)
+SITE_SESSIONS = RecordCodec(SiteSession)
 SECTIONS = RecordCodec(Section)
 VIEWS = RecordCodec(SavedView)
 REPLIES = RecordCodec(Reply)

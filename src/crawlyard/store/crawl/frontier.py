@@ -28,6 +28,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
+from crawlyard.store.crawl.page_index import unindex_some
 from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads
@@ -292,6 +293,7 @@ def _reopen(conn: Connection, no: int, failed: ColumnElement[bool]) -> None:
         .where(frontier.c.job_no == no, frontier.c.fp.in_(fps))
         .values(state=int(TargetState.WAITING), tries=0, due_at=None, rule="")
     )
+    unindex_some(conn, failed)
     ids: Select[int] = select(pages.c.id).where(failed)
     conn.execute(delete(bodies).where(bodies.c.page_id.in_(ids)))
     conn.execute(delete(pages).where(failed))

@@ -8,7 +8,8 @@ one down. A portion and its marks are one transaction.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from itertools import accumulate, takewhile
+from itertools import accumulate, chain, product, takewhile
+from math import prod
 from typing import Any, TypeAlias
 
 from msgspec import Struct
@@ -30,9 +31,11 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_search import Match
 from crawlyard.core.crawl.search_terms import (
     HUGE,
+    LONG,
     Piece,
     head_of,
     job_term,
+    phrases_of,
     pieces_of,
     terms_of,
 )
@@ -44,7 +47,7 @@ from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.tables.jobs import BODIES_OF, PRESENT, bodies, jobs, pages
 from crawlyard.store.tables.page_search import gone, marks, terms
 
-_PAGES = 200  # of a portion
+_PAGES = 500  # of a portion
 _BYTES = 4 << 20  # of its pages as transferred
 
 _GONE_AT_ONCE = 100  # pages of a purged job: on SQLite, 15 ms
@@ -56,6 +59,8 @@ MOST_TERMS = 300
 """Terms with a part of a word: above that the word is so common that reading pages is fast."""
 
 _PIECES = 3  # that are looked up in the terms: each may take a look at all of them
+
+_MOST_PHRASES = 100  # that the index is asked for in place of one
 
 _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -77,6 +82,10 @@ class IndexState(Struct, frozen=True, kw_only=True):
         """Return about how many pages the index does not have, at most."""
         return max(0, self.newest - self.high) + self.low if self.begun else self.newest
 
+    def is_others(self, turn: "Turn") -> bool:
+        """Return whether it is not the turn of who asks."""
+        return self.holder != turn.holder and turn.now < self.until <= turn.at_most
+
 
 class Turn(Struct, frozen=True, kw_only=True):
     """Who indexes a portion, and until when nobody else does."""
@@ -85,16 +94,19 @@ class Turn(Struct, frozen=True, kw_only=True):
     now: datetime
     until: datetime
 
+    @property
+    def at_most(self) -> datetime:
+        """Return when the turn of another ends at the latest.
+
+        One that ends later began before the clock was set back.
+        """
+        return self.until + (self.until - self.now)
+
 
 class _Document(Struct, frozen=True):
     page_id: int
     job_no: int
-    terms: Collection[str]
-
-    @property
-    def words(self) -> str:
-        """Return all its terms, as the index takes them."""
-        return " ".join((*self.terms, job_term(self.job_no)))
+    words: str  # all its terms, as the index takes them
 
 
 class PageIndexStore(StorePart):
@@ -120,13 +132,21 @@ class PageIndexStore(StorePart):
         ``None`` if the index cannot narrow them down, as the words are parts of too many terms.
         """
         state = _state(conn)
-        groups = _groups(conn, pieces_of(words))
-        if not groups:
+        each = [pieces_of(word) for word in words]
+        found = _found(conn, list(dict.fromkeys(chain(*each))))
+        if not found:
             return None
-        return Match(groups=groups, low=state.low, high=state.high, unindexed=state.unindexed)
+        phrases = (_phrase(phrase, found) for pieces in each for phrase in phrases_of(pieces))
+        return Match(
+            groups=tuple(found.values()),
+            phrases=tuple(filter(None, phrases)),
+            low=state.low,
+            high=state.high,
+            unindexed=state.unindexed,
+        )
 
     async def advance(
-        self, state: IndexState, upto: int, turn: Turn, known: set[str]
+        self, state: IndexState, upto: int, turn: Turn, known: set[bytes]
     ) -> IndexState | None:
         """Index the next portion, and return the new state: of the pages up to *upto*, if new.
 
@@ -146,8 +166,7 @@ class PageIndexStore(StorePart):
             after = replace(state, low=0 if whole else ids[-1] - 1)
             between = (after.low, state.low)
         found = await self._database.read(partial(_texts, between=between))
-        documents = await self._database.compute(lambda: list(map(_document, found)))
-        fresh = {t for d in documents for t in d.terms} - known - {HUGE}
+        documents, fresh = await self._database.compute(partial(_documents, found, known))
         work = partial(_write, state=state, after=after, turn=turn, found=documents, fresh=fresh)
         if not await self._database.write(work):
             return None
@@ -163,7 +182,7 @@ def matching(
     conn: Connection, match: Match, job_numbers: Sequence[int], before: int, rows: int
 ) -> list[int]:
     """Return the ids below *before* of the newest pages that may match, of these jobs if any."""
-    asked = _asked(match.groups, tuple(map(job_term, job_numbers)), postgres=is_postgres(conn))
+    asked = _asked(match, tuple(map(job_term, job_numbers)), postgres=is_postgres(conn))
     given = {"asked": asked, "low": match.low, "before": before, "rows": rows}
     return list(conn.scalars(_MATCHING[is_postgres(conn)], given))
 
@@ -183,16 +202,38 @@ def unindex(conn: Connection, no: int, most: int) -> int:
         # its job was being purged when its turn came, for example. So the index itself is asked.
         asked = {"asked": f'"{job_term(no)}"', "after": last, "rows": rows}
         ids = list(conn.scalars(_OF_JOB, asked))
-        # the index has not kept what it has of a page: that is told again
-        found = list(map(_document, conn.execute(_TEXTS.where(pages.c.id.in_(ids))).all()))
-        driver_of(conn).executemany(
-            "INSERT INTO page_search (page_search, rowid, words) VALUES ('delete', ?, ?)",
-            [(document.page_id, document.words) for document in found],
-        )
+        _take_out(conn, pages.c.id.in_(ids))
     if ids:
         put_rows(conn, gone, [{"job_no": no, "page_id": ids[-1]}])
-        conn.execute(update(marks).where(~marks.c.loose).values(loose=True))
+        _loosen(conn)
     return len(ids)
+
+
+def unindex_some(conn: Connection, which: ColumnElement[bool]) -> None:
+    """Delete pages that are about to be deleted, of a job that stays, from the index."""
+    if is_postgres(conn):
+        # locked in the order of `_write`, so that none of them is added meanwhile
+        these = select(pages.c.id).where(which).order_by(pages.c.id).with_for_update()
+        conn.execute(_REMOVE, {"ids": conn.scalars(these).all()})
+    else:
+        state = _state(conn)
+        _take_out(conn, which & (pages.c.id > state.low) & (pages.c.id <= state.high))
+    _loosen(conn)
+
+
+def _take_out(conn: Connection, which: ColumnElement[bool]) -> None:
+    """Delete pages, which it has, from the index of SQLite."""
+    # the index has not kept what it has of a page: that is told again
+    found, _ = _documents(conn.execute(_TEXTS.where(which)).all())
+    driver_of(conn).executemany(
+        "INSERT INTO page_search (page_search, rowid, words) VALUES ('delete', ?, ?)",
+        [(document.page_id, document.words) for document in found],
+    )
+
+
+def _loosen(conn: Connection) -> None:
+    """Note that pages have gone."""
+    conn.execute(update(marks).where(~marks.c.loose).values(loose=True))
 
 
 def unindexed(conn: Connection, no: int) -> None:
@@ -256,7 +297,7 @@ _UNUSED: Mapping[bool, Executable] = {
 
 _IS_TEXT = (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == Body.TEXT.value)
 
-_Texts: TypeAlias = Sequence[Any]  # a row of `_TEXTS`
+_Texts: TypeAlias = Sequence[Any]  # rows of `_TEXTS`
 
 _TEXTS: Select[Any] = (
     select(
@@ -299,15 +340,22 @@ def _portion(conn: Connection, state: IndexState, upto: int) -> tuple[Sequence[i
     return [id_ for id_, _ in found[:taken]], taken >= len(found) < _PAGES
 
 
-def _texts(conn: Connection, between: tuple[int, int]) -> Sequence[_Texts]:
+def _texts(conn: Connection, between: tuple[int, int]) -> _Texts:
     after, upto = between
     there = _TEXTS.join(jobs, jobs.c.no == pages.c.job_no).where(PRESENT)
     return list(conn.execute(there.where(pages.c.id > after, pages.c.id <= upto)))
 
 
-def _document(row: _Texts) -> _Document:
-    page_id, job_no, url, final_url, title, data = row
-    return _Document(page_id, job_no, terms_of(head_of(url, final_url, title), text_in(data)))
+def _documents(
+    found: _Texts, known: Collection[bytes] = frozenset()
+) -> tuple[Sequence[_Document], set[bytes]]:
+    """Return what the index takes of these pages, and their terms that are not *known*."""
+    documents, seen = [], set[bytes]()
+    for page_id, job_no, url, final_url, title, data in found:
+        terms = terms_of(head_of(url, final_url, title), text_in(data))
+        seen.update(terms.each)
+        documents.append(_Document(page_id, job_no, f"{terms.words} {job_term(job_no)}"))
+    return documents, seen.difference(known, [HUGE.encode()])
 
 
 def _takes_turn(conn: Connection, state: IndexState, turn: Turn, **changed: object) -> bool:
@@ -317,7 +365,11 @@ def _takes_turn(conn: Connection, state: IndexState, turn: Turn, **changed: obje
         marks.c.high == state.high,
         marks.c.swept.is_not_distinct_from(state.swept),
         marks.c.holder == state.holder,
-        or_(marks.c.holder == turn.holder, marks.c.until <= turn.now),
+        or_(
+            marks.c.holder == turn.holder,
+            marks.c.until <= turn.now,
+            marks.c.until > turn.at_most,
+        ),
     )
     given = {"holder": turn.holder, "until": turn.until} | changed
     return bool(conn.execute(update(marks).where(*same).values(given)).rowcount)
@@ -329,24 +381,34 @@ def _write(
     after: IndexState,
     turn: Turn,
     found: Sequence[_Document],
-    fresh: Collection[str],
+    fresh: Collection[bytes],
 ) -> bool:
     # The jobs before the marks, as a purge locks them: a job that is being purged is deleted, and
-    # one that is not stays until this is committed.
+    # one that is not stays until this is committed; so do the pages, which a retry deletes.
     own = jobs.c.no.in_({document.job_no for document in found})
     there = select(jobs.c.no).where(own, PRESENT).order_by(jobs.c.no)
-    stay = set(conn.scalars(there.with_for_update(read=True, key_share=True)))
+    of_these = pages.c.job_no.in_(_kept(conn, there))
+    found_ids = pages.c.id.in_([document.page_id for document in found])
+    stay = set(_kept(conn, select(pages.c.id).where(found_ids, of_these).order_by(pages.c.id)))
     if not _takes_turn(conn, state, turn, low=after.low, high=after.high):
         return False
-    kept = [(document.page_id, document.words) for document in found if document.job_no in stay]
+    kept = [(document.page_id, document.words) for document in found if document.page_id in stay]
+    sought = sorted(term.decode() for term in fresh)
     if is_postgres(conn):
         ids, words = [id_ for id_, _ in kept], [words for _, words in kept]
         conn.execute(_ADD, {"ids": ids, "words": words})
+        insert_new(conn, terms, [{"term": term} for term in sought])
     else:
-        added = "INSERT INTO page_search (rowid, words) VALUES (?, ?)"
-        driver_of(conn).executemany(added, kept)
-    insert_new(conn, terms, [{"term": term} for term in sorted(fresh)])
+        driver = driver_of(conn)
+        driver.executemany("INSERT INTO page_search (rowid, words) VALUES (?, ?)", kept)
+        added = "INSERT OR IGNORE INTO page_search_terms (term) VALUES (?)"
+        driver.executemany(added, zip(sought, strict=True))
     return True
+
+
+def _kept(conn: Connection, rows: Select[Any]) -> Sequence[int]:
+    """Return the keys of rows that nobody deletes until the transaction ends."""
+    return conn.scalars(rows.with_for_update(read=True, key_share=True)).all()
 
 
 def _sweep(conn: Connection, state: IndexState, turn: Turn) -> IndexState | None:
@@ -366,20 +428,28 @@ def _sweep(conn: Connection, state: IndexState, turn: Turn) -> IndexState | None
     return _state(conn)
 
 
-def _groups(conn: Connection, pieces: Sequence[Piece]) -> tuple[tuple[str, ...], ...]:
-    """Return the terms of which a page must have one of each group; there may be no group.
+def _found(conn: Connection, pieces: Sequence[Piece]) -> Mapping[Piece, tuple[str, ...]]:
+    """Return the terms with each of *pieces*: a page must have one of each.
 
-    A group without a term: no page has what the query needs.
+    Those that too many terms have are left out. If there is none, no page has what is needed.
     """
-    groups = [(piece.text,) for piece in pieces if piece.is_term]
+    groups = {piece: (piece.text,) for piece in pieces if piece.is_term}
     parts = sorted((p for p in pieces if not p.is_term), key=lambda p: len(p.text), reverse=True)
     for part in parts[:_PIECES]:
         found = conn.scalars(select(terms.c.term).where(_has(part)).limit(MOST_TERMS + 1)).all()
         if len(found) <= MOST_TERMS:
-            groups.append(tuple(found))
+            groups[part] = tuple(found)
         if not found:
             break
-    return tuple(groups)
+    return groups
+
+
+def _phrase(phrase: Sequence[Piece], found: Mapping[Piece, Sequence[str]]) -> tuple[str, ...]:
+    """Return the sequences of terms one of which a page has that has *phrase*; empty if unknown."""
+    known = [found[piece] for piece in phrase if piece in found]  # the others are at the ends
+    while prod(map(len, known)) > _MOST_PHRASES:
+        known.pop(0 if len(known[0]) > len(known[-1]) else -1)
+    return tuple(map(" ".join, product(*known))) if len(known) > 1 else ()
 
 
 def _has(piece: Piece) -> ColumnElement[bool]:
@@ -390,14 +460,17 @@ def _has(piece: Piece) -> ColumnElement[bool]:
     return terms.c.term.contains(piece.text, autoescape=True)
 
 
-def _asked(groups: Sequence[Sequence[str]], job_terms: Sequence[str], *, postgres: bool) -> str:
+def _asked(match: Match, job_terms: Sequence[str], *, postgres: bool) -> str:
     """Return the query of the index; terms have letters, digits, "_" and "#" only."""
     quote, both, either = ("'", "&", "|") if postgres else ('"', " AND ", " OR ")
 
     def any_of(some: Iterable[str]) -> str:
         return f"({either.join(f'{quote}{term}{quote}' for term in some)})"
 
+    needed = list(match.groups)
+    if not postgres:  # whose index does not have the order: it would read each page for that
+        needed += [(LONG, *phrase) for phrase in match.phrases]
     asked = any_of([HUGE])
-    if all(groups):
-        asked = f"({both.join(map(any_of, groups))}{either}{asked})"
+    if all(needed):
+        asked = f"({both.join(map(any_of, needed))}{either}{asked})"
     return f"{asked}{both}{any_of(job_terms)}" if job_terms else asked

@@ -10,6 +10,8 @@ from crawlyard.errors import StoreFull, StoreUnavailable
 
 _NO_ROOM = "has no room left on its disk; free some and try again"
 
+_NO_FTS5 = "needs a SQLite with FTS5, which this Python has not; use another build of Python"
+
 _SQLITE = {
     "SQLITE_BUSY": "is locked by another process; stop what holds it, or try again",
     "SQLITE_LOCKED": "is locked by another process; stop what holds it, or try again",
@@ -62,7 +64,7 @@ def told(error: DBAPIError | sqlite3.Error | OSError, name: str) -> StoreUnavail
         cause = error.orig if isinstance(error, DBAPIError) else error
         # extended codes, such as SQLITE_IOERR_WRITE, begin with the primary one
         code = "_".join(getattr(cause, "sqlite_errorname", "").split("_")[:2])
-        said = _SQLITE.get(code)
+        said = _NO_FTS5 if "no such module: fts" in str(cause) else _SQLITE.get(code)
     if not said:
         return None
     kind = StoreFull if said == _NO_ROOM else StoreUnavailable

@@ -123,7 +123,7 @@ def create_tables(conn: Connection) -> None:
             conn.execute(CreateIndex(index))
     for table in page_search.INDEX.sorted_tables:
         conn.execute(CreateTable(table))
-    for made in page_search.ON_POSTGRES if is_postgres(conn) else (page_search.ON_SQLITE,):
+    for made in page_search.ON_POSTGRES if is_postgres(conn) else page_search.ON_SQLITE:
         conn.exec_driver_sql(made)
     nobody = {"holder": "", "until": _EPOCH, "loose": False}
     conn.execute(insert(page_search.marks).values(id=1, low=0, high=0, **nobody))

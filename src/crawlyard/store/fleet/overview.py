@@ -21,7 +21,8 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import LIMIT_REASONS, cut_short
-from crawlyard.core.overview.attention import JobEnd, NoticeLine, OwnerBacklog, SubjectKind, line_of
+from crawlyard.core.overview.attention import OwnerBacklog
+from crawlyard.core.overview.lines import JobEnd, NoticeLine, SubjectKind, line_of
 from crawlyard.core.overview.stats import JobRunOut
 from crawlyard.core.schedules.calendar import RecentTick
 from crawlyard.core.schedules.schedule import CrawlSchedule

@@ -53,7 +53,7 @@ def ordered(
         Invalid: no index has the order, and too many jobs match to sort them.
     """
     parts = STATE_GROUPS if order.group is GroupKey.STATE else (frozenset[Any](),)
-    first, *place = json.loads(after) if after else [0]
+    first, *place = _read(after)
     found: dict[str, str] = {}
     for number, states in enumerate(parts[first:], first):
         part = replace(query, states=states)
@@ -64,6 +64,16 @@ def ordered(
         if len(found) == limit:
             break
     return found
+
+
+def _read(after: str | None) -> list[Any]:
+    """Return the number of a part, and a place in it if there is one."""
+    if after is None:
+        return [0]
+    if not after.startswith("["):
+        return [0, None, None, after]  # an id, of the cursors before there were orders
+    place: list[Any] = json.loads(after)
+    return place
 
 
 def _by_age(

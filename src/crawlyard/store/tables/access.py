@@ -1,4 +1,4 @@
-"""Tables of users, their credentials, and their usage per day."""
+"""Tables of users, their credentials, their sessions at sites, and their usage per day."""
 
 from typing import Any
 
@@ -10,6 +10,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -56,6 +57,28 @@ Index(
     "credentials_parent",
     credentials.c.parent_id,
     sqlite_where=credentials.c.parent_id.is_not(None),
+)
+
+site_sessions = Table(
+    "site_sessions",
+    metadata,
+    Column("id", String(36), primary_key=True),
+    Column("owner", CleanText, nullable=False),
+    Column("name", String(64), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("url", CleanText, nullable=False),
+    Column("user", CleanText, nullable=False),
+    Column("submit", CleanText, nullable=False),
+    Column("fields", CleanText, nullable=False),  # JSON
+    Column("origins", CleanText, nullable=False),  # JSON
+    Column("cookies", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    Column("made_at", Instant, nullable=False),
+    Column("used_at", Instant),
+    Column("used_by", String(36)),
+    Column("created_at", Instant, nullable=False),
+    UniqueConstraint("owner", "name"),
 )
 
 

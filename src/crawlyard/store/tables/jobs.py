@@ -190,6 +190,10 @@ shards = Table(
     Column("unchanged", BigInteger, nullable=False),
     Column("requests_saved", BigInteger, nullable=False),
     Column("bytes_saved", BigInteger, nullable=False),
+    Column("rendered", BigInteger, nullable=False),
+    Column("subrequests", BigInteger, nullable=False),
+    Column("render_s", Float, nullable=False),
+    Column("render_took_s", Float, nullable=False),
     Column("pulse", Text, nullable=False),  # JSON
     Column("current_url", CleanText, nullable=False),
     Column("recorded_at", Instant),

@@ -37,11 +37,17 @@ gone = Table(  # of jobs that are being purged: up to where the index has lost t
     Column("page_id", BigInteger, nullable=False),
 )
 
-ON_SQLITE = """
+ON_SQLITE = (
+    """
 CREATE VIRTUAL TABLE page_search USING fts5(
-  words, content='', columnsize=0, detail=none, tokenize="ascii tokenchars '_#'"
+  words, content='', columnsize=0, detail=full, tokenize="ascii tokenchars '_#'"
 )
-"""
+""",
+    # the same words are written half as often as with 4, the default, and found in the same time
+    "INSERT INTO page_search (page_search, rank) VALUES ('automerge', 8)",
+    # bytes: a portion is sorted once
+    "INSERT INTO page_search (page_search, rank) VALUES ('hashsize', 16777216)",
+)
 """The index: of ready terms with blanks between, for each page by its id.
 
 ``ascii`` leaves all other letters alone, where `unicode61` has an alphabet of its own.

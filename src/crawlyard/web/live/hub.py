@@ -86,6 +86,7 @@ class Hub:
         self._tails = Tails(yard.store.pages)
         self._seen_workers: Sequence[object] = ()
         self._closed = False
+        self._stale = False  # the store is away
 
     @property
     def closed(self) -> bool:
@@ -178,7 +179,7 @@ class Hub:
         if self._work is not None:
             self._work.cancel()
             self._work = None
-        self._progress = ProgressBoard()
+        self._progress, self._stale = ProgressBoard(), False
 
     async def _run(self) -> None:
         try:
@@ -199,7 +200,7 @@ class Hub:
 
     async def _follow(self) -> None:
         while True:
-            await _unless_away(self._look())
+            self._stale = not await _unless_away(self._look())
             await _unless_away(self._logs.look())
             await self._relay.until_events(LOOK_EVERY)
 
@@ -306,12 +307,13 @@ class Hub:
         return WorkersOut(workers=[WorkerOut.of(report, alive=alive(report)) for report in found])
 
     async def _ping(self) -> None:
+        told = False
         while True:
             await self._clock.sleep(_PINGS_LOOKED_FOR)
-            now = self._clock.monotonic()
-            late = [s for s in self._streams if now - s.beat_at >= PING_EVERY.total_seconds()]
-            message = frame("ping", PingOut(at=self._clock.now()))
-            for stream in late:
+            now, before, told = self._clock.monotonic(), told, self._stale
+            soonest = 0.0 if told is not before else PING_EVERY.total_seconds()
+            message = frame("ping", PingOut(at=self._clock.now(), stale=told))
+            for stream in [s for s in self._streams if now - s.beat_at >= soonest]:
                 stream.beat_at = now
                 stream.put(message)
 
@@ -350,9 +352,11 @@ class _Relay:
         self._prompt.clear()
 
 
-async def _unless_away(work: Coroutine[Any, Any, None]) -> None:
-    """Do *work*; if the store is away, leave it to the next time."""
+async def _unless_away(work: Coroutine[Any, Any, None]) -> bool:
+    """Do *work*, and return true; if the store is away, leave it to the next time."""
     try:
         await work
     except StoreUnavailable as error:
         _log.warning("the store is away, streams wait: %s", error)
+        return False
+    return True

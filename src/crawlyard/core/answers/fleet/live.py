@@ -33,6 +33,7 @@ class PingOut(Wire, frozen=True, kw_only=True):
     """Nothing has happened, and the stream lives."""
 
     at: datetime
+    stale: bool = False  # the store is away: something may have happened
 
 
 class ByeOut(Wire, frozen=True, kw_only=True):

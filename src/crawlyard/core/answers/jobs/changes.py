@@ -14,10 +14,10 @@ from crawlyard.core.text.difference import Amount, Hunk
 class ChangeOut(Wire, frozen=True, kw_only=True):
     """What became of one page between two runs."""
 
-    kind: str  # changed, new, seen_first, moved, gone, noise or unknown
+    kind: str  # changed, new, seen_first, moved, gone, broken, noise or unknown
     url: str  # of a page that moved: the earlier one
     moved_to: str | None
-    detail: str  # why it is unknown, or how it is known to be gone or moved
+    detail: str  # why it is unknown, or how it is known to be gone, broken or moved
     before: int | None  # its page in the earlier run
     after: int | None  # its page in the later run
     added: int | None  # lines; null: there is no text to compare

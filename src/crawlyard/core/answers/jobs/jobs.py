@@ -30,6 +30,7 @@ class LimitsOut(Wire, frozen=True, kw_only=True):
     bytes: int | None
     duration_s: float | None
     errors: int | None
+    render_s: float | None
 
 
 class UsageOut(Wire, frozen=True, kw_only=True):
@@ -47,11 +48,16 @@ class UsageOut(Wire, frozen=True, kw_only=True):
     unchanged: int
     requests_saved: int
     bytes_saved: int
+    rendered: int
+    subrequests: int
+    render_s: float
+    render_took_s: float
 
     @classmethod
     def of(cls, usage: Usage) -> "UsageOut":
         """Return the shape of *usage*."""
-        return cls.filled(usage, duration_s=round(usage.duration_s, 3))
+        spans = ("duration_s", "render_s", "render_took_s")
+        return cls.filled(usage, **{name: round(getattr(usage, name), 3) for name in spans})
 
 
 class EtaOut(Wire, frozen=True, kw_only=True):
@@ -121,7 +127,7 @@ class JobWebhookOut(Wire, frozen=True, kw_only=True):
     events: tuple[str, ...]
 
 
-_MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers")
+_MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
 
 
 class _SpecOut(Wire, frozen=True, kw_only=True):

@@ -107,6 +107,7 @@ class StoredPageOut(PageOut, frozen=True, kw_only=True):
         """Return the shape of a page of a job; *kept* as for `PageOut.of`."""
         own = f"{API}/jobs/{job_id}/pages/{stored.id}"
         parts = {kind.value: f"{own}?part={kind}" for kind in Body}
+        parts[Body.SCREENSHOT.value] = f"{own}/screenshot"
         return cls.of(stored.page, id=stored.id, object="page", parts=parts, **kept)
 
 

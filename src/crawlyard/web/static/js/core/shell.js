@@ -30,13 +30,14 @@ export function lock(root = document) {
 // --- what is said
 
 /**
- * Say *text* for some seconds; what went *bad* stays until it is closed. With *undo*, a button does that instead of
+ * Say *text* for some seconds; what went *bad* stays until it is closed, and is said once until then. With *undo*, a button does that instead of
  * leaving. Time does not run while the pointer or the focus is on it.
  */
-export function toast(text, { bad = false, undo } = {}) {
+export function toast(text, { bad = false, undo, id = "" } = {}) {
+  if (bad && !undo && $$(".toast.bad").some((one) => one.dataset.said === text)) return;
   const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("x"));
-  const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, undo).then(() => el.remove()) }, "Undo");
-  const el = h(bad ? "p.toast.bad" : "p.toast", {}, h("span", {}, text), back, close);
+  const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, () => undo().then(() => el.remove())) }, "Undo");
+  const el = h(bad ? "p.toast.bad" : "p.toast", { data: { said: text } }, h("span", {}, text, id && ` (${id})`), back, close);
   $("#toasts").append(el);
   const held = () => el.matches(":hover, :focus-within");
   const leave = () => (held() ? setTimeout(leave, 1000) : el.remove());
@@ -46,7 +47,7 @@ export function toast(text, { bad = false, undo } = {}) {
 /** Say what a problem is, and how to find it in the server's log. */
 export function complain(error) {
   if (!(error instanceof Problem)) throw error;
-  toast(error.request_id && error.status >= 500 ? `${error.message} (${error.request_id})` : error.message, { bad: true });
+  toast(error.message, { bad: true, id: error.status >= 500 ? error.request_id : "" });
 }
 
 /** Do *work* while *button* waits; say *done*, or what went wrong. Resolves to its result. */

@@ -5,6 +5,7 @@ const SILENT_MS = 45000; // the server says something every 15 s
 /** Listen to events of these *names*; *tell(name, data)* hears them, and of "status". */
 export function listen(names, tell) {
   let source, last, beat, timer;
+  let stale = false; // the server has no store
 
   function open() {
     beat = Date.now();
@@ -20,7 +21,10 @@ export function listen(names, tell) {
     if (type === "hello") last ??= told.seq;
     if (lastEventId) last = lastEventId;
     tell(type, told);
-    if (type === "hello") tell("status", { is: "live" });
+    if (type === "hello" || (type === "ping" && told.stale !== stale)) {
+      stale = told.stale ?? false;
+      tell("status", stale ? { is: "away", since: beat } : { is: "live" });
+    }
   }
 
   async function lost() {

@@ -5,11 +5,13 @@ import { KINDS, MOST, shown, trend } from "../parts/schedules.js";
 
 const { job: id } = document.body.dataset;
 const address = new URLSearchParams(location.search);
-const ALWAYS = new Set(["changed", "new", "moved", "gone", "same"]);
+const ALWAYS = new Set(["changed", "new", "moved", "gone", "broken", "same"]);
+const MOST_RANKED = 2000; // changed pages that the server sorts by how much of their text differs
 const LONGEST = 400; // lines of a page that only one run has
 let job;
 let base; // the id of the earlier run
 let kind; // that is listed
+let sort = "url"; // by which it is
 let cursor;
 let found = []; // changes of that kind, as far as they are listed
 let page; // the one that is shown
@@ -57,7 +59,7 @@ $("#earlier").onchange = ({ target }) => location.assign(`${location.pathname}${
 // --- what changed
 
 function lead(counts, all) {
-  const parts = [["changed", "changed"], ["new", "new"], ["gone", "gone"], ["moved", "moved"]].filter(([one]) => counts[one]).map(([one, word]) => `${int(counts[one])} ${word}`);
+  const parts = [["changed", "changed"], ["new", "new"], ["gone", "gone"], ["moved", "moved"], ["broken", "broken"]].filter(([one]) => counts[one]).map(([one, word]) => `${int(counts[one])} ${word}`);
   const since = at(all.find((run) => run.id === base)?.when);
   const sum = Object.values(counts).reduce((all_, n) => all_ + n, 0);
   const none = counts.seen_first ? `${int(counts.seen_first)} seen first` : counts.unknown ? `No change found, ${int(counts.unknown)} unknown,` : "Nothing changed";
@@ -83,6 +85,7 @@ async function list(one, wanted) {
   for (const el of $$(".kind[data-kind]")) el.ariaPressed = String(el.dataset.kind === kind);
   $("#list").replaceChildren();
   const { counts } = await further();
+  order(counts);
   write($("#kind"), `${KINDS[kind][0]} `);
   $("#kind").append(h("span.mut", {}, int(counts[kind] ?? 0)));
   $(".master").hidden = false;
@@ -94,7 +97,7 @@ async function list(one, wanted) {
 
 async function further() {
   const [turn, of] = [++asked, kind];
-  const more = await get(`${between()}${query({ only: kind, limit: 50, cursor })}`);
+  const more = await get(`${between()}${query({ only: kind, sort: kind === "changed" ? sort : null, limit: 50, cursor })}`);
   if (turn !== asked || of !== kind) return more; // another kind was chosen
   cursor = more.next_cursor;
   $("#further").hidden = !cursor;
@@ -103,6 +106,17 @@ async function further() {
   return more;
 }
 $("#further").onclick = () => further().catch(complain);
+
+/** Say by what the pages are sorted, where there is a choice. */
+function order({ changed }) {
+  $("#orders").hidden = kind !== "changed" || changed < 2 || changed > MOST_RANKED;
+  for (const el of $$("#orders button")) el.ariaPressed = String(el.dataset.sort === sort);
+}
+for (const el of $$("#orders button"))
+  el.onclick = () => {
+    localStorage.cyChanged = sort = el.dataset.sort;
+    list(kind).catch(complain);
+  };
 
 function row(change) {
   const { added, removed, moved_to, detail } = change;
@@ -142,20 +156,21 @@ async function pick(change) {
 
 function about({ detail, moved_to, url, kind: is }) {
   const out = (to) => h("a", { href: /^https?:/.test(to) ? to : null, target: "_blank", rel: "noreferrer" }, to);
-  const said = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `It is gone (${detail}). Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only lines differ that are ignored." }[is];
+  const said = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `It is gone (${detail}). Its text in the earlier run:`, broken: `It ${detail}. Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only lines differ that are ignored." }[is];
   return [out(url), moved_to ? h("span", {}, " is now at ", out(moved_to)) : "", said ? h("span", {}, ` ${said}`) : ""];
 }
 
 /** The text of a page that only one run has, as a diff in which all of it is new or gone. */
 async function alone({ kind: is, before: old, after }) {
-  const [run, number] = is === "gone" ? [base, old] : [id, after];
+  const was = is === "gone" || is === "broken";
+  const [run, number] = was ? [base, old] : [id, after];
   if (!number || is === "moved" || is === "unknown") return null;
   const { parts } = await get(`/jobs/${segment(run)}/pages/${number}`);
   const answer = await fetch(parts.text);
   if (!answer.ok) return null;
   const lines = (await answer.text()).split("\n").map((line) => line.trim()).filter(Boolean);
-  const hunk = lines.slice(0, LONGEST).map((line, n) => ({ before: is === "gone" ? n + 1 : null, after: is === "gone" ? null : n + 1, parts: [line] }));
-  return { hunks: hunk.length ? [hunk] : [], lines: is === "gone" ? 0 : lines.length };
+  const hunk = lines.slice(0, LONGEST).map((line, n) => ({ before: was ? n + 1 : null, after: was ? null : n + 1, parts: [line] }));
+  return { hunks: hunk.length ? [hunk] : [], lines: was ? 0 : lines.length };
 }
 
 function draw() {
@@ -228,6 +243,7 @@ load(async () => {
   $("#open").hidden = Boolean(job.ended_at);
   const { counts } = await get(`${between()}?limit=1`);
   lead(counts, all);
+  if (counts.changed <= MOST_RANKED) sort = localStorage.cyChanged ?? "-share";
   kind = [address.get("kind"), ...Object.keys(KINDS)].find((one) => one !== "same" && KINDS[one] && counts[one]);
   tiles(counts);
   if (kind) await list(kind, page?.url ?? address.get("page"));

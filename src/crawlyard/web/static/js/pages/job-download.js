@@ -8,7 +8,12 @@ const shown = (on) => {
   for (const el of $$("[data-dl]")) el.ariaExpanded = on;
 };
 
-const named = () => { $("#dl-as").textContent = $("input:checked + span", form).firstChild.data; };
+const TEXT = ["jsonl", "csv"]; // the others are compressed as they are
+
+function named() {
+  $("#dl-as").textContent = $("input:checked + span", form).firstChild.data;
+  form.gzip.disabled = $("#packed").hidden = !TEXT.includes(form.format.value);
+}
 
 form.format.value = localStorage.cyFormat ?? form.format.value;
 if (!$("input[name=format]:checked", form)) form.format.value = "jsonl"; // a format that is gone

@@ -13,6 +13,7 @@ const GROUPS = [
   { title: "Server errors", fits: is("http_5xx"), todo: "Often gone later: retry.", acts: ["retry", "exclude"] },
   { title: "Timed out", fits: is("timeout"), todo: "Often gone later: retry.", acts: ["retry", "exclude"] },
   { title: "Host not reached", fits: is("dns", "connect", "tls", "protocol"), todo: "Check the address, or retry once the host is back.", acts: ["retry", "exclude"] },
+  { title: "No proxy connects", fits: is("proxy"), todo: "Check the proxies of the job, then retry.", acts: ["retry"] },
   { title: "robots.txt not readable", fits: is("robots"), todo: "Without it nothing is fetched there: retry once the host answers.", acts: ["retry"] },
   { title: "Address not allowed", fits: is("blocked_address"), todo: "Private addresses and blocked hosts are refused: an admin can allow them.", acts: ["exclude"] },
   { title: "Redirects that lead nowhere", fits: is("bad_redirect"), todo: "Fix the redirects, or exclude these URLs.", acts: ["exclude"] },
@@ -47,6 +48,7 @@ function words(some) {
 const button = (text, data, attributes) => h("button.btn.sm", { type: "button", data, ...attributes }, text);
 
 const ACTS = {
+  render: () => h("a.btn.sm", { href: `/jobs/new?job=${encodeURIComponent(job.id)}&render=auto`, data: { needs: "jobs:write" } }, "Render them…"),
   retry: ({ kinds }) => job.ended_at && button("Retry", { do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again", needs: "jobs:write" }),
   pace: () => !job.ended_at && button("Go slower…", { open: "pace", needs: "jobs:write" }),
   exclude: ({ samples: [first] }) => !job.ended_at && first && button("Exclude…", { open: "exclude", pattern: first[0], needs: "jobs:write" }),
@@ -77,9 +79,9 @@ export function problems(items, linked) {
   if (scripts)
     groups.push({
       title: "Need scripts",
-      todo: "Crawlyard runs no scripts: their text is empty or partial.",
+      todo: "Their text is empty or partial. With a browser installed for the worker, a new crawl renders them.",
       count: scripts,
-      acts: [],
+      acts: ["render"],
       samples: [],
       href: `${here}/pages?needs_scripts=true`,
     });

@@ -6,6 +6,7 @@ const LIMITS = {
   duration_s: { used: "elapsed_s", name: "time", say: dur },
   bytes: { used: "bytes", name: "data", say: bytes },
   errors: { used: "failed", name: "error", say: (n) => counted(n, "failed URL") },
+  render_s: { used: "render_s", name: "rendering", say: (s) => `${dur(s)} of rendering` },
 };
 export const STATES = { pending: "Waiting", running: "Running", paused: "Paused", completed: "Completed", stopped: "Stopped early", failed: "Failed", cancelled: "Cancelled" };
 const FROM = {
@@ -63,7 +64,7 @@ function slow({ rate, waits_for, why, eta_confidence, eta_limit, eta_unknown, ..
 function nearest({ limits, ...job }) {
   const [first] = Object.entries(LIMITS)
     .filter(([name]) => limits[name])
-    .map(([name, { used, say }]) => [job[used] / limits[name], say(limits[name])])
+    .map(([name, { used, say }]) => [(job[used] ?? job.usage[used]) / limits[name], say(limits[name])])
     .sort(([a], [b]) => b - a);
   return first ? `Nearest limit: ${first[1]}, ${pct(first[0])} used` : "No limit";
 }
@@ -75,7 +76,7 @@ export function ends({ limits }) {
 }
 
 /** How a limit that ended a job is called in its spec, by the reason of its state. */
-const ENDING = { limit_pages: "pages", limit_bytes: "bytes", limit_duration: "duration_s", limit_errors: "errors" };
+const ENDING = { limit_pages: "pages", limit_bytes: "bytes", limit_duration: "duration_s", limit_errors: "errors", limit_render: "render_s" };
 
 function stopping({ state_reason, limits }, left) {
   const name = ENDING[state_reason];

@@ -234,6 +234,7 @@ load(async () => {
   $("#from").hidden = !items.length;
   const job = asked.get("job");
   if (job) again(await get(`/jobs/${segment(job)}/config`));
+  form.elements.render.value = asked.get("render") ?? form.elements.render.value;
   template.value = asked.get("template") ?? template.value;
   template.onchange();
 });

@@ -10,6 +10,7 @@ import { reasons, running } from "../parts/running.js";
 const HOUR = 36e5;
 const HALF = 12 * HOUR; // of the axis of runs: as long ago as ahead
 const MOST_LANES = 10;
+const MOST_NEEDS = 8; // notices that are shown at first
 const SIDE = 6; // workers and hosts that are told beside the rest
 
 const shown = { jobs: {}, counts: null };
@@ -30,7 +31,6 @@ function tell(news) {
     more: Math.max(0, jobs.running - listed),
     full: slots > 0 && used >= slots,
     disk_used: total && total - free,
-    needs: items?.length,
     clear: items && !items.length,
   }));
   const meters = { slots: [used, slots], flying: [shown.flying, shown.allowed], disk: [shown.disk_used, total] };
@@ -125,11 +125,19 @@ async function queue() {
 // --- what needs somebody
 
 const needs = attention($("#attention"), () => look().catch(complain));
+let folded = true;
 async function look() {
-  const { items, dismissed } = await get("/attention");
-  needs(items);
-  tell({ items, dismissed });
+  const { items, counts, dismissed } = await get("/attention");
+  const listed = folded ? items.slice(0, MOST_NEEDS) : items;
+  const all = Object.values(counts).reduce((sum, n) => sum + n, 0);
+  needs(listed);
+  tell({ items, dismissed, needs: all, unlisted: all - listed.length, folded: listed.length < items.length });
 }
+$("#unfold").onclick = async () => {
+  folded = false;
+  await look().catch(complain);
+  $(`#attention li:nth-child(${MOST_NEEDS + 1}) a`)?.focus();
+};
 $("#restore").onclick = () => post("/attention/restore").then(look).catch(complain);
 
 // --- what ran and what will run

@@ -33,6 +33,9 @@ async function begin(name) {
   return { text: text.slice(0, MOST), whole: false };
 }
 
+/** The part that has the document which the record is about. */
+const document_of = () => (page.rendered_by ? "rendered" : "html");
+
 const nothing = (what) => h("p.none", {}, `No ${what} is kept of this page.`);
 const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download has all.`);
 
@@ -64,15 +67,21 @@ const PANELS = {
     panel.append(text ? h("pre.kept", { tabindex: 0, role: "region", "aria-label": "Text" }, text.text) : nothing("text"), (text && cut(text)) || "");
   },
   async source(panel) {
-    const source = await part("html");
+    const source = await part(document_of());
     if (!source) return panel.append(nothing("source"));
+    if (page.rendered_by) panel.append(h("p.mut", {}, "After its scripts have run. ", h("a", { href: page.parts.html, target: "_blank" }, "As it was sent")));
     const lines = source.text.split("\n").length;
     const numbers = Array.from({ length: lines }, (_, n) => n + 1).join("\n");
     panel.append(h("div.kept.source", { tabindex: 0, role: "region", "aria-label": "Source" }, h("pre", { "aria-hidden": "true" }, numbers), h("pre", {}, source.text)), cut(source) || "");
   },
   async preview(panel) {
-    if (await part("html")) $("iframe", panel).src = page.parts.html;
+    if (await part(document_of())) $("iframe", panel).src = page.parts[document_of()];
     else panel.replaceChildren(nothing("source"));
+  },
+  screenshot(panel) {
+    const picture = h("img.shot", { src: page.parts.screenshot, alt: `The page as ${page.rendered_by} drew it` });
+    picture.onerror = () => panel.replaceChildren(nothing("picture"));
+    panel.append(picture);
   },
   headers(panel) {
     panel.append(page.headers?.length ? h("dl.facts.mono", {}, page.headers.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])) : nothing("header"));
@@ -121,9 +130,13 @@ const links = { in: new Links("in", "source", "source_id"), out: new Links("out"
 
 // --- tabs, which are kept from page to page
 
-const tabs = $$("[role=tab]");
+const draws = () => Boolean(page.rendered_by) && job.spec.screenshot !== "off";
+const all = $$("[role=tab]");
+let tabs = all;
 function open() {
-  const name = Object.keys(PANELS).find((one) => `#${one}` === location.hash) ?? "reader";
+  $("#t-screenshot").hidden = !draws();
+  tabs = all.filter(({ hidden }) => !hidden);
+  const name = tabs.find(({ hash }) => hash === location.hash)?.hash.slice(1) ?? "reader";
   for (const tab of tabs) {
     const on = tab.id === `t-${name}`;
     tab.ariaSelected = on;
@@ -150,7 +163,7 @@ $(".tabs").onkeydown = (event) => {
   const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
   if (by) turn(by).focus();
 };
-for (const tab of tabs)
+for (const tab of all)
   tab.onclick = (event) => {
     event.preventDefault();
     history.replaceState(null, "", tab.hash);
@@ -184,13 +197,15 @@ async function beside() {
   write($("#place"), found.total ? `${int(found.position)} of ${int(found.total)}` : filter.size ? "in a filtered list" : "");
 }
 
+const WHY = { needs_scripts: "as it needs scripts", always: "as all pages of the job", pattern: "by the pattern of the job" };
 function details() {
   const own = page.canonical && (page.canonical === page.final_url ? "this page" : page.canonical);
   const facts = {
     Title: page.title, Description: page.description, Language: page.lang, Canonical: own,
     "Found as": page.url === page.final_url ? "" : page.url,
     "Last modified": page.last_modified, "Not changed since": page.unchanged_since && exact(page.unchanged_since),
-    Cookies: page.session && `of session ${page.session}`, Noindex: page.noindex && "yes", "Cut off": page.truncated,
+    Cookies: page.session && `of session ${page.session}`, Rendered: page.rendered_by && `by ${page.rendered_by}, ${WHY[page.render_reason]}`,
+    Noindex: page.noindex && "yes", "Cut off": page.truncated,
     ...Object.fromEntries(Object.entries(page.extracted).map(([name, values]) => [name, values.join("; ") || "not found"])),
   };
   $("#details").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
@@ -229,6 +244,7 @@ load(async () => {
   const name = page.title || page.final_url;
   show({
     ...page, name, job: { title: job.spec.name || job.spec.urls[0] || "Job" },
+    scripts: page.rendered_by ? "Its scripts were run" : "Its scripts were not run",
     said: page.status ?? page.error?.kind, is: page.error ? "failed" : "completed",
   });
   document.title = `${name} · Crawlyard`;

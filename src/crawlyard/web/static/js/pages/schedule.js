@@ -7,6 +7,7 @@ import { Table } from "../parts/table.js";
 import { thing } from "../parts/told.js";
 import { drawn, MOST as LAST, shown, standing, trend } from "../parts/schedules.js";
 import { turns, Week } from "../parts/week.js";
+import { views } from "../parts/yaml.js";
 
 const ref = document.body.dataset.schedule; // none: a new one
 const path = ref && `/schedules/${segment(ref)}`;
@@ -44,20 +45,34 @@ function choose() {
 /** Show the sentence of what is chosen. */
 const explain = () => ["template", "overlap", "misfire"].forEach((name) => write($(`#${name}-help`), form.elements[name].selectedOptions[0].title));
 
-function refill() {
-  const { template_id: id } = schedule;
-  if (id && !templates.some((one) => one.id === id)) template.append(h("option", { value: id }, id)); // somebody else's
-  for (const el of $$("[data-label]", form)) el.value = "";
-  forms.write(form, { ...schedule, template: id });
+/** Fill the form with a schedule, as `POST /schedules` takes it; what it does not say is as by default. */
+function fill({ template: named = "", params: given = {}, ...told }) {
+  form.reset();
+  const found = templates.find((one) => [one.id, chosen(one, user.id), `${one.owner}/${one.name}`].includes(named));
+  forms.write(form, { zone: "UTC", ...told, template: found?.id ?? named }); // one that is not found is somebody else's
   choose();
-  forms.write(form, { params: schedule.params });
+  forms.write(form, { params: given });
+}
+
+function refill() {
+  fill({ ...schedule, template: schedule.template_id ?? "" });
   before = said();
   ({ version } = schedule);
 }
 
+/** Fill the form with what has been written as YAML: nothing of it may have no field. */
+function written(told) {
+  fill(told);
+  looking();
+  const detail = Object.keys(told.params ?? {}).filter((name) => !form.elements[`params.${name}`]).map((name) => `params.${name}: the template has no such field`).join("; ");
+  if (detail) throw Object.assign(new Error(detail), { code: "params", errors: [{ pointer: "/content", detail }] });
+}
+const view = views(form, { kind: "schedule", said, refill: written });
+
 template.onchange = choose;
 form.onchange = explain;
 forms.submits(form, async () => {
+  await view.turn("form");
   const told = said();
   if (!ref) return location.assign(`/schedules/${(await post("/schedules", told)).id}`);
   try {
@@ -75,6 +90,7 @@ forms.submits(form, async () => {
 
 /** Tell what the time table means, when it is due next, and in which hours of the week. */
 async function look() {
+  if (view.is("yaml")) return; // the form may say something else
   const mine = ++looks;
   // intervals are counted from the beginning of the schedule
   const { runs_left = MOST, ...times } = forms.read($("#times"));

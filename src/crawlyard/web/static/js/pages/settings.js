@@ -1,9 +1,10 @@
-/** Tokens, webhooks, users, and what the yard lets crawls do. */
-import { $, $$, get, load, put, toast, user } from "../core/all.js";
+/** Tokens, webhooks, sessions at sites, users, and what the yard lets crawls do. */
+import { $, $$, get, load, put, segment, toast, user } from "../core/all.js";
 import { read, submits, write } from "../core/form.js";
 import { list } from "../parts/told.js";
 
 const past = (when) => when && Date.parse(when) < Date.now();
+const HOW = { form: "login form", cookies: "cookies", basic: "password", bearer: "token" };
 const VIEWS = {
   tokens: (token) => {
     const is = token.revoked_at ? "revoked" : past(token.expires_at) ? "expired" : "on";
@@ -14,6 +15,7 @@ const VIEWS = {
     const last = delivery.attempts.at(-1);
     return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "not tried yet" };
   },
+  sessions: (one) => ({ ...one, how: HOW[one.kind] ?? one.kind, places: one.origins.join(", ") }),
   users: (one) => ({ ...one, is: one.disabled_at ? "disabled" : "on" }),
 };
 for (const root of $$("[data-list][data-own]")) {
@@ -29,6 +31,32 @@ if (hooking && events) {
   write(hooking, { events: events.split(" "), description });
   $("#url").focus();
 }
+
+/** Let *form* make and renew sessions; its secrets leave it with the request. */
+function loggingIn(form) {
+  const kind = $("#session-kind");
+  const shown = () => {
+    for (const el of $$("[data-kinds]", form)) el.hidden = !el.dataset.kinds.split(" ").includes(kind.value);
+  };
+  kind.onchange = shown;
+  $("#session-file").onchange = async ({ target: { files: [file] } }) => {
+    if (file) $("#session-cookies").value = await file.text();
+  };
+  const { name: renewed } = Object.fromEntries(new URLSearchParams(location.search));
+  load(async () => {
+    if (renewed && !$("#session-name").value) write(form, await get(`/sessions/${segment(renewed)}`).then(({ fields, cookies, ...rest }) => rest));
+    shown();
+  });
+  submits(form, async () => {
+    const { name, ...asked } = read(form);
+    const secret = $("#session-secret").value; // as typed, blanks and all
+    const made = await put(`/sessions/${segment(name)}`, { ...asked, ...(asked.secret && { secret }) });
+    form.reset();
+    shown();
+    toast(`Logged in: ${made.name}`);
+  });
+}
+$$("#login").forEach(loggingIn);
 
 /** Let a form say and change one section of the settings. */
 function section(form) {

@@ -3,6 +3,7 @@ import { $, $$, act, ask, copy, get, h, patch, post, query, rows, segment, toast
 import * as forms from "../core/form.js";
 import { offer, summaries } from "../parts/crawl.js";
 import { list, show, thing } from "../parts/told.js";
+import { views } from "../parts/yaml.js";
 
 const { template: ref } = document.body.dataset;
 const path = ref && `/templates/${segment(ref)}`;
@@ -74,34 +75,10 @@ function said() {
   return { name: "", description: "", parameters: {}, spec: {}, ...told };
 }
 
-const yaml = $("#yaml");
-yaml.disabled = true; // it is no part of the form while that is shown
-
-/** Show the form, or the same as YAML: what has been typed goes along. */
-async function turn(to) {
-  if (to === shows) return;
-  if (to === "yaml") {
-    yaml.value = (await post("/templates/convert", said())).content;
-  } else refill((await post("/templates/convert", { content: yaml.value })).template);
-  shows = to;
-  yaml.disabled = to !== "yaml";
-  $("#file").hidden = to !== "yaml";
-  $("#fields").hidden = to === "yaml";
-  for (const one of ["form", "yaml"]) $(`#as-${one}`).ariaPressed = one === to;
-}
-let shows = "form";
-const turned = (to) => async () => {
-  forms.clear(form);
-  await turn(to).catch((error) => {
-    if (!error.code) throw error;
-    forms.blame(form, error);
-  });
-};
-$("#as-form").onclick = turned("form");
-$("#as-yaml").onclick = turned("yaml");
+const shown = views(form, { kind: "template", said, refill });
 
 forms.submits(form, async (what) => {
-  await turn("form");
+  await shown.turn("form");
   const { visibility } = form.elements;
   const told = said();
   if (what === "check") {
@@ -127,7 +104,7 @@ const typed = summaries(form);
 
 const again = ref && show($("#page"), async (one) => {
   document.title = `${one.name} · Crawlyard`;
-  const edited = version && (shows === "yaml" || JSON.stringify(said()) !== before);
+  const edited = version && (shown.is("yaml") || JSON.stringify(said()) !== before);
   if (version !== one.version && !edited) {
     refill({ ...one, parameters: named(one.parameters) });
     before = JSON.stringify(said());

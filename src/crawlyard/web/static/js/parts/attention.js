@@ -1,5 +1,5 @@
 /** What needs somebody: each kind of notice in words, and what is done about it right there. */
-import { $, $$, act, ask, cap, complain, copy, counted, dur, get, may, patch, post, remove, segment, toast } from "../core/all.js";
+import { $, $$, act, ask, cap, complain, copy, counted, dur, get, may, patch, post, query, remove, segment, toast } from "../core/all.js";
 import { size, span } from "../core/form.js";
 import { keyed } from "./keyed.js";
 
@@ -8,7 +8,7 @@ const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
 /**
  * By kind: its state, its sentence about a *name*, and its fix. `verb` does `fix`, or what the notice says helps; `go` leads
  * to `where`, as does the sentence. `needs` is what one must be allowed to do. If a fix makes something new of it, as the retry of a
- * job does, what was is `over`: it is dismissed.
+ * job does, what was is `over`: it is dismissed. Where one notice tells of many jobs at a host, `many` is its sentence.
  */
 const KINDS = {
   no_worker: { is: "waiting", title: () => "Jobs wait, and no worker takes any", go: "Workers and hosts", where: () => "workers" },
@@ -20,18 +20,21 @@ const KINDS = {
   runs_failing: { is: "failed", title: (name) => `${name} keeps failing`, verb: "Retry", said: "Retrying", undo: again },
   job_failed: { is: "failed", title: (name) => `${name} failed`, verb: "Retry", said: "Retrying", undo: again, over: true },
   job_paused: { is: "paused", title: (name) => `${name} is paused`, verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
+  logged_out: { is: "paused", title: (name) => `${name} is logged out`, go: "Log in again", where: () => "settings/sessions", verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
-  job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, verb: "Raise and continue…", fix: raise },
-  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, go: "Show the pages", where: ({ job_id: id }) => `jobs/${id}/pages?needs_scripts=true` },
+  job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
+  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
 };
 const ICONS = { waiting: "waiting", failed: "failed", stopped: "stopped", paused: "paused", late: "warning" };
 
 /** *notice* as its row tells it. */
 function view(notice) {
-  const { kind, subject, job_id: job, help } = notice;
-  const { is = "late", title = () => cap(kind), verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
+  const { kind, subject, job_id: job, jobs, help } = notice;
+  const { is = "late", title = () => cap(kind), many, verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
+  if (jobs > 1 && many)
+    return { ...notice, tone: is, icon: ICONS[is], title: many(jobs, subject.name), verb: "", go: "Show the jobs", where: `jobs${query({ q: `host:${subject.id}` })}` };
   const there = subject?.type === "schedule" ? `schedules/${segment(subject.id)}` : job ? `jobs/${segment(job)}` : "workers";
   return {
     ...notice,
@@ -77,7 +80,7 @@ async function drop(notice) {
   return { said: "Deleted" };
 }
 
-const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Limit of running time", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Limit of failed URLs", Number, String] };
+const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_bytes: ["bytes", "Data limit", size, (n) => `${Math.ceil(n / 1e6)} MB`], limit_duration: ["duration_s", "Limit of running time", span, (s) => `${Math.ceil(s / 60)}m`], limit_errors: ["errors", "Limit of failed URLs", Number, String], limit_render: ["render_s", "Limit of rendering time", span, (s) => `${Math.ceil(s / 60)}m`] };
 
 /** Raise the limit that stopped a job, having said what that costs, and let it go on. */
 async function raise(notice) {
@@ -96,7 +99,7 @@ async function raise(notice) {
 
 /** Show notices in *el*; *changed()* is called when one was dealt with. Returns what takes them. */
 export function attention(el, changed) {
-  const undoing = (work) => () => work().then(changed).catch(complain);
+  const undoing = (work) => () => work().then(changed);
 
   async function fix(button, notice) {
     const { fix: own, said, undo, over } = KINDS[notice.kind];

@@ -16,6 +16,7 @@ const BACK = {
 export function bar(table, which, count) {
   const root = $("#bulk");
   let [matching, stopped, every] = [0, false, false]; // every: all that match, not only what is on this page
+  let followed = ""; // the operation that is shown
   const told = () => `${int(matching)}${stopped ? "+" : ""}`;
 
   function chose(chosen, all = false) {
@@ -99,17 +100,22 @@ export function bar(table, which, count) {
     if (action === "delete") table.reload().catch(complain);
   }
 
-  /** Show an operation while it runs. */
+  /** Show an operation while it runs, also past a restart of the server. */
   async function follow(operation) {
+    if (followed === operation.id) return;
     const box = $("#operation");
+    followed = operation.id;
     $("button", box).onclick = ({ target }) => act(target, () => post(`/operations/${operation.id}/cancel`));
-    for (; operation.state === "running"; operation = await get(`/operations/${operation.id}`)) {
+    while (operation.state === "running") {
       fill(box, operation);
       draw($(".pb", box), { ...operation, way: operation.done / operation.total, found: operation.total });
       box.hidden = false;
       await new Promise((resolve) => setTimeout(resolve, 500));
+      operation = await get(`/operations/${operation.id}`).catch((error) => (error.status && error.status < 500 ? { error } : operation));
     }
     box.hidden = true;
+    followed = "";
+    if (operation.error) return complain(operation.error);
     say(operation.request.action, operation.done - operation.failed, operation.failed, operation.failures[0]);
     await table.reload().catch(complain);
   }

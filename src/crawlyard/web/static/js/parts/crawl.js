@@ -1,5 +1,5 @@
 /** The form of a crawl, as crawl.html makes it: what its groups hold, what is under it, the same as a command. */
-import { $, $$, h, write } from "../core/all.js";
+import { $, $$, get, h, may, write } from "../core/all.js";
 import { show, values } from "../core/form.js";
 
 const MOST_SAID = 3;
@@ -22,7 +22,19 @@ export function summaries(form) {
   };
   form.addEventListener("input", again);
   again();
+  offerSessions(form);
   return again;
+}
+
+/** Offer the user's sessions where a crawl names one, once somebody is there. */
+function offerSessions(form) {
+  const el = $("[data-label='Session']", form);
+  if (!el || !may("sessions:read")) return;
+  el.addEventListener("focus", async () => {
+    const { items } = await get("/sessions");
+    el.after(h("datalist", { id: "own-sessions" }, ...items.map(({ name, origins }) => h("option", { value: name }, origins.join(", ")))));
+    el.setAttribute("list", "own-sessions");
+  }, { once: true });
 }
 
 const choice = (el) => (el.localName === "select" ? el.options[0] : el);

@@ -1,5 +1,5 @@
 /** The crawls that run now: the first to end first, at most eight, as they go on. */
-import { $, act, complain, get, load, on, post, segment, toast, user } from "../core/all.js";
+import { $, act, get, load, on, post, segment, toast, user } from "../core/all.js";
 import { spark } from "./charts.js";
 import { draw, merged } from "./job.js";
 import { keyed } from "./keyed.js";
@@ -105,7 +105,7 @@ function begun(li, job) {
     const { id, title } = job();
     const path = `/jobs/${segment(id)}`;
     const paused = await act(button, () => post(`${path}/pause`));
-    if (paused) toast(`Paused ${title}`, { undo: () => post(`${path}/resume`).catch(complain) });
+    if (paused) toast(`Paused ${title}`, { undo: () => post(`${path}/resume`) });
   };
 }
 

@@ -13,11 +13,12 @@ export const KINDS = {
   seen_first: ["Seen first", "The earlier run may have missed it", "plus", "running"],
   moved: ["Moved", "The same text at another address", "move", "running"],
   gone: ["Gone", "Answers 404 or 410, or no page links to it any more", "cancelled", "paused"],
+  broken: ["Broken", "It answered before, and answers with an error now", "broken", "failed"],
   unknown: ["Unknown", "The later run cannot tell", "warning", "waiting"],
   noise: ["Noise", "Only ignored lines differ", "cancelled", "idle"],
   same: ["Unchanged", "The text is the same", "completed", "idle"],
 };
-const NEWS = ["changed", "new", "seen_first", "moved", "gone"];
+const NEWS = ["changed", "new", "seen_first", "moved", "gone", "broken"];
 export const news = (counts) => NEWS.reduce((sum, kind) => sum + (counts[kind] ?? 0), 0);
 
 /** *schedule* as pages show it: it *is* on, paused, late or ended, and why. */
@@ -61,7 +62,7 @@ export function trend({ changes, pages, took }, runs) {
   const x = told.map(({ due_at }) => due_at);
   const of = (values) => ({ x, hrefs: told.map(({ job_id }) => `/jobs/${job_id}`), first: "Run", ...values });
   const compared = told.filter(({ changed }) => changed);
-  const kinds = ["new", "changed", "gone"];
+  const kinds = ["new", "changed", "gone", "broken"];
   const sum = (one, kind) => (one.changes?.[kind] ?? 0) + (kind === "new" ? (one.changes?.seen_first ?? 0) : 0);
   changes.hidden = !compared.length;
   if (compared.length) {

@@ -1,0 +1,1 @@
+"""Logins at sites, and the sessions that they make."""

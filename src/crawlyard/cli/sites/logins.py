@@ -1,0 +1,191 @@
+"""Logins at sites as the command line has them: their words, and the secrets that they refer to."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from msgspec import Struct
+
+from crawlyard.cli.options import option
+from crawlyard.core.access.site_session import MAX_COOKIES_BYTES, MAX_SESSION_NAME, LoginKind
+from crawlyard.core.fields import Panel
+from crawlyard.errors import Invalid
+from crawlyard.lazy import lazily
+
+if TYPE_CHECKING:
+    import getpass
+else:
+    getpass = lazily("getpass")
+
+_ENV, _FILE = "env:", "file:"
+_WORDS = "basic:USER, bearer, cookies:FILE or form:URL"
+
+SecretRef = Annotated[
+    str, option(str, "--secret", "REF", "Of the login: env:NAME or file:PATH; else it is asked.")
+]
+
+
+class Login(Struct, frozen=True, kw_only=True):
+    """A login as a word names it."""
+
+    kind: LoginKind
+    url: str = ""  # of a form
+    user: str = ""
+    file: str = ""  # of cookies
+
+    @classmethod
+    def of(cls, word: str) -> "Login":
+        """Return the login that *word* names.
+
+        Raises:
+            ValueError: it is none of the words.
+        """
+        kind, _, rest = word.partition(":")
+        if kind == LoginKind.BEARER and not rest:
+            return cls(kind=LoginKind.BEARER)
+        if kind == LoginKind.BASIC and rest:
+            user, colon, _ = rest.partition(":")
+            if colon:  # the password of others who can see the list of processes
+                raise ValueError("expected basic:USER alone; the password comes by --secret")
+            return cls(kind=LoginKind.BASIC, user=user)
+        if kind == LoginKind.COOKIES and rest:
+            return cls(kind=LoginKind.COOKIES, file=rest)
+        if kind == LoginKind.FORM and rest:
+            return cls(kind=LoginKind.FORM, url=rest)
+        raise ValueError(f"expected {_WORDS}, got {kind + ':…' if rest else word!r}")
+
+
+LOGIN_LABELS = {
+    "url": "--login",
+    "user": "--login-user",
+    "secret": "--login-secret",
+    "fields": "--login-field",
+    "submit": "--login-submit",
+}
+"""What the fields of a login are called on the command line of `crawl`."""
+
+
+class LoginOptions(Struct, frozen=True, kw_only=True):
+    """A login of `crawl`, which makes the session that it uses."""
+
+    login: Annotated[
+        Login | None,
+        option(Login.of, "--login", "HOW", f"Log in: {_WORDS}.", Panel.ACCESS),
+    ] = None
+    login_user: Annotated[
+        str, option(str, "--login-user", "NAME", "For the form.", Panel.ACCESS)
+    ] = ""
+    login_secret: Annotated[
+        str,
+        option(
+            str,
+            "--login-secret",
+            "REF",
+            "Password: env:NAME or file:PATH; else asked.",
+            Panel.ACCESS,
+        ),
+    ] = ""
+    login_field: Annotated[
+        list[str] | None,
+        option(
+            str, "--login-field", "N=V", "A further field of the form. Repeatable.", Panel.ACCESS
+        ),
+    ] = None
+    login_submit: Annotated[
+        str,
+        option(str, "--login-submit", "CSS", "The form or its button.", Panel.ACCESS),
+    ] = ""
+
+    def asked(self, url: str) -> dict[str, Any]:
+        """Return what to ask `sessions.login` for; *url* is one of the site.
+
+        Raises:
+            Invalid: a secret cannot be had.
+        """
+        if self.login is None:
+            raise Invalid("--login", f"expected {_WORDS}")
+        return asked(
+            self.login,
+            url=url,
+            user=self.login_user,
+            secret=self.login_secret,
+            fields=self.login_field or (),
+            submit=self.login_submit,
+            flag="--login-secret",
+        )
+
+
+def asked(
+    login: Login,
+    *,
+    url: str,
+    user: str,
+    secret: str,
+    fields: Sequence[str],
+    submit: str,
+    flag: str = "--secret",
+) -> dict[str, Any]:
+    """Return what to ask `sessions.login` for, with its references replaced by secrets.
+
+    Raises:
+        Invalid: a reference leads nowhere, or there is no terminal to ask for a secret on.
+    """
+    found: dict[str, Any] = {"kind": login.kind, "url": login.url or url}
+    if login.kind is LoginKind.COOKIES:
+        return found | {"cookies": _text_of(login.file, "--login"), "url": url}
+    found |= {"user": login.user or user}
+    given = dict(_field(word) for word in fields)
+    if login.kind is LoginKind.FORM:
+        found |= {"fields": given, "submit": submit}
+    if secret:
+        found["secret"] = _followed(secret, flag)
+    elif not given or login.kind is not LoginKind.FORM:
+        found["secret"] = _asked(found["user"] or login.kind, flag)
+    return found
+
+
+def session_name_for(url: str) -> str:
+    """Return what to call the session of a site if nobody says so: after its host."""
+    host = url.partition("://")[2].partition("/")[0].rpartition("@")[2]
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in host)
+    return plain.strip("._-")[:MAX_SESSION_NAME] or "site"
+
+
+def _field(word: str) -> tuple[str, str]:
+    name, equals, value = word.partition("=")
+    if not equals or not name:
+        raise Invalid("--field", "expected NAME=VALUE, the value perhaps env:NAME or file:PATH")
+    return name, _followed(value, "--field") if value.startswith((_ENV, _FILE)) else value
+
+
+def _followed(reference: str, flag: str) -> str:
+    """Return the secret that a reference leads to."""
+    if reference.startswith(_ENV):
+        name = reference.removeprefix(_ENV)
+        value = os.environ.get(name, "")
+        if not value:
+            raise Invalid(flag, f"the variable {name} is not set, or empty")
+        return value
+    if reference.startswith(_FILE):
+        return _text_of(reference.removeprefix(_FILE), flag).rstrip("\r\n")
+    raise Invalid(flag, "expected env:NAME or file:PATH, as others can see a command line")
+
+
+def _text_of(path: str, flag: str) -> str:
+    try:
+        with Path(path).expanduser().open(encoding="utf-8") as file:
+            text = file.read(MAX_COOKIES_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise Invalid(flag, f"{path}: {why}") from None
+    if len(text) > MAX_COOKIES_BYTES:
+        raise Invalid(flag, f"{path} is larger than {MAX_COOKIES_BYTES >> 20} MiB")
+    return text
+
+
+def _asked(what: str, flag: str) -> str:
+    if not sys.stdin.isatty():
+        raise Invalid(flag, "expected env:NAME or file:PATH: there is no terminal to ask on")
+    return getpass.getpass(f"Secret for {what}: ")

@@ -1,0 +1,170 @@
+"""`crawlyard sessions …`: what crawls are logged in to sites with."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crawlyard.cli import values
+from crawlyard.cli.failures import DECLINED
+from crawlyard.cli.invoke import action
+from crawlyard.cli.options import Yes, flag, group, option
+from crawlyard.cli.render.output import Column, View, at, id_of, instant
+from crawlyard.cli.sites import logins
+from crawlyard.cli.sites.logins import Login, SecretRef
+from crawlyard.core.access.site_session import LoginKind
+from crawlyard.errors import Invalid, NotFound
+
+if TYPE_CHECKING:
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.site_sessions import SessionOut
+
+app = group(
+    """Log in to sites: sessions are kept sealed, and used by crawls under their names.
+
+    crawlyard sessions login shop form:https://shop.example.org/login --user ada
+    crawlyard crawl https://shop.example.org/ --session shop
+    """
+)
+
+Name = Annotated[
+    str,
+    typer.Argument(parser=values.line, metavar="NAME", help="Of the session.", show_default=False),
+]
+
+
+def _login(word: str) -> Login:
+    try:
+        return Login.of(word)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+How = Annotated[
+    Login | None,
+    typer.Argument(
+        parser=_login,
+        metavar="[HOW]",
+        help="basic:USER, bearer, cookies:FILE or form:URL; else as the last time.",
+        show_default=False,
+    ),
+]
+Url = Annotated[str, option(str, "--url", "URL", "Any URL of the site; a form has its own.")]
+User = Annotated[str, option(str, "--user", "NAME", "The user name for a form.")]
+FormFields = Annotated[
+    list[str] | None,
+    option(str, "--field", "N=V", "A further field of the form; env: and file: too. Repeatable."),
+]
+Submit = Annotated[str, option(str, "--submit", "CSS", "The form or its button, if several.")]
+Allowed = Annotated[
+    list[str] | None,
+    option(values.line, "--allow-address", "ADDR", "Open a private address. Repeatable."),
+]
+AllowPrivate = Annotated[bool, flag("--allow-private", text="Open all private addresses.")]
+
+
+def sessions_view(now: datetime) -> "View[SessionOut]":
+    """Return the view of sessions at *now*."""
+    return View(
+        key=lambda session: session.name,
+        table=("NAME", "VERSION", "KIND", "SENT TO", "MADE", "USED"),
+        columns=(
+            Column(name="NAME", value=lambda s: s.name),
+            Column(name="VERSION", value=lambda s: s.version, right=True),
+            Column(name="KIND", value=lambda s: s.kind),
+            Column(name="URL", value=lambda s: s.url, wide=True),
+            Column(name="USER", value=lambda s: s.user),
+            Column(name="SENT TO", value=lambda s: ", ".join(s.origins), wide=True),
+            Column(name="COOKIES", value=lambda s: s.cookies),
+            at("MADE", "made_at", now),
+            at("USED", "used_at", now),
+            Column(name="USED BY", value=lambda s: s.used_by),
+            Column(name="CREATED AT", value=lambda s: instant(s, "created_at")),
+            id_of(lambda s: s.id),
+        ),
+    )
+
+
+@app.command("list")
+@action(empty=True)
+async def list_(session: "Session") -> None:
+    """List your sessions, without their secrets.
+
+    crawlyard sessions list
+    """
+    found = (await session.surface.sessions.list()).items
+    if not await session.listed(found, sessions_view(session.clock.now())):
+        session.tell("there is no session yet")
+
+
+@app.command()
+@action()
+async def show(session: "Session", name: Name) -> None:
+    """Show a session, but not its secrets.
+
+    crawlyard sessions show shop
+    """
+    found = await session.surface.sessions.get(name)
+    await session.show(found, sessions_view(session.clock.now()))
+
+
+@app.command()
+@action(creates=True, allow_addresses="--allow-address", fields="--field", cookies="HOW")
+async def login(
+    session: "Session",
+    name: Name,
+    how: How = None,
+    *,
+    url: Url = "",
+    user: User = "",
+    secret: SecretRef = "",
+    field: FormFields = None,
+    submit: Submit = "",
+    allow_address: Allowed = None,
+    allow_private: AllowPrivate = False,
+) -> None:
+    """Log in to a site: make a session of that name, or renew it.
+
+    crawlyard sessions login shop form:https://shop.example.org/login --user ada
+    crawlyard sessions login wiki basic:ada --url https://wiki.example.org --secret env:WIKI
+    crawlyard sessions login mail cookies:cookies.txt
+
+    A job that was paused since its session was logged out goes on by `crawlyard jobs resume`.
+    """
+    if how is None:
+        before = await _before(session, name)
+        how = Login(kind=LoginKind(before.kind), url=before.url, user=before.user)
+        url, user, submit = url or before.url, user or before.user, submit or before.submit
+    asked = logins.asked(how, url=url, user=user, secret=secret, fields=field or (), submit=submit)
+    if allow_address or allow_private:
+        asked |= {"allow_addresses": tuple(allow_address or ()), "allow_private": allow_private}
+    made = await session.surface.sessions.login(name, **asked)
+    session.tell(f"logged in: {made.name}@{made.version} for {', '.join(made.origins)}")
+    await session.changed([made], sessions_view(session.clock.now()))
+
+
+async def _before(session: "Session", name: str) -> "SessionOut":
+    """Return the session that is renewed as it was made, if that is enough to do so."""
+    try:
+        before = await session.surface.sessions.get(name)
+    except NotFound:
+        raise Invalid("HOW", f"there is no session {name} yet: say how to log in") from None
+    if before.kind == LoginKind.COOKIES:
+        raise Invalid("HOW", "expected cookies:FILE with new cookies")
+    return before
+
+
+@app.command()
+@action()
+async def delete(session: "Session", name: Name, *, yes: Yes = False) -> None:
+    """Delete a session; jobs that use it are paused when they begin next.
+
+    crawlyard sessions delete shop --yes
+    """
+    found = await session.surface.sessions.get(name)
+    if not yes and not session.agreed(
+        f"Delete session {name}?", [f"for {', '.join(found.origins)}"]
+    ):
+        raise typer.Exit(DECLINED)
+    await session.surface.sessions.delete(name, version=found.version)
+    session.tell(f"deleted: {name}")

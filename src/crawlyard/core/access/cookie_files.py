@@ -1,0 +1,113 @@
+"""Files of cookies: those of a browser's export and those of Playwright.
+
+Sources: the format that Netscape wrote and curl describes (https://curl.se/docs/http-cookies.html),
+and `storageState` of Playwright.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from crawlyard.core.crawl.cookie import Cookie, SameSite
+from crawlyard.core.quantity import counted
+from crawlyard.errors import Invalid
+
+_HTTP_ONLY = "#HttpOnly_"
+_FAR = datetime(9999, 1, 1, tzinfo=UTC)
+
+
+def cookies_in(text: str, now: datetime) -> tuple[Cookie, ...]:
+    """Return the cookies in the *text* of a cookies.txt or a storage state, without expired ones.
+
+    Raises:
+        Invalid: it is neither, or all its cookies have expired; no value is quoted.
+    """
+    text = text.removeprefix("\ufeff")
+    read = _of_json if text.lstrip()[:1] in ("{", "[") else _of_lines
+    found = list(read(text, now))
+    if not found:
+        raise Invalid("cookies", "expected at least one cookie, found none")
+    left = tuple(c for c in found if c.expires is None or c.expires > now)
+    if not left:
+        raise Invalid("cookies", f"expired: {counted(len(found), 'cookie')}; export them again")
+    return left
+
+
+def _of_lines(text: str, now: datetime) -> Iterator[Cookie]:
+    for number, whole in enumerate(text.splitlines(), 1):
+        http_only = whole.startswith(_HTTP_ONLY)
+        line = whole.removeprefix(_HTTP_ONLY)
+        if not line.strip() or line.startswith("#"):
+            continue
+        fields = line.split("\t")
+        if len(fields) == 6:  # an empty value, whose tab an editor has taken away
+            fields.append("")
+        if len(fields) != 7 or not fields[0] or not fields[5]:
+            expected = "domain, subdomains, path, secure, expiry, name and value between tabs"
+            raise Invalid("cookies", f"line {number}: expected {expected}")
+        domain, below, path, secure, expires, name, value = fields
+        yield _cookie(
+            f"line {number}",
+            name=name,
+            value=value,
+            domain=domain,
+            host_only=below.upper() != "TRUE",
+            path=path,
+            secure=secure.upper() == "TRUE",
+            http_only=http_only,
+            expires=_instant(expires, f"line {number}"),
+            created=now,
+        )
+
+
+def _of_json(text: str, now: datetime) -> Iterator[Cookie]:
+    try:
+        read = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        raise Invalid("cookies", "expected a cookies.txt or JSON, got JSON that is cut") from None
+    listed = read.get("cookies") if isinstance(read, dict) else read
+    if not isinstance(listed, list):
+        raise Invalid("cookies", "expected a storage state, whose cookies are a list")
+    for number, one in enumerate(listed, 1):
+        where = f"cookie {number}"
+        if not isinstance(one, dict) or not all(
+            isinstance(one.get(name), str) for name in ("name", "value", "domain")
+        ):
+            raise Invalid("cookies", f"{where}: expected an object with name, value and domain")
+        site = str(one.get("sameSite") or "").lower()
+        yield _cookie(
+            where,
+            name=one["name"],
+            value=one["value"],
+            domain=one["domain"],
+            host_only=bool(one.get("hostOnly", not one["domain"].startswith("."))),
+            path=str(one.get("path") or "/"),
+            secure=bool(one.get("secure")),
+            http_only=bool(one.get("httpOnly")),
+            same_site=SameSite(site) if site in list(SameSite) else SameSite.UNSET,
+            expires=_instant(one.get("expires", one.get("expirationDate", -1)), where),
+            created=now,
+        )
+
+
+def _cookie(where: str, *, domain: str, path: str, **fields: Any) -> Cookie:
+    texts: Sequence[str] = (domain, path, fields["name"], fields["value"])
+    if any(not text.isprintable() or ";" in text for text in texts):
+        raise Invalid("cookies", f"{where}: expected printable characters without ;")
+    domain = domain.lower().removeprefix(".")
+    if not domain:
+        raise Invalid("cookies", f"{where}: expected a domain")
+    return Cookie(domain=domain, path=path if path.startswith("/") else "/", **fields)
+
+
+def _instant(value: object, where: str) -> datetime | None:
+    """Return an expiry in seconds since 1970; 0 and less mean the end of the browser's session."""
+    try:
+        seconds = float(str(value))
+        return None if seconds <= 0 else datetime.fromtimestamp(seconds, UTC)
+    except ValueError:
+        raise Invalid("cookies", f"{where}: expected an expiry in seconds") from None
+    except (OverflowError, OSError):
+        return _FAR

@@ -1,0 +1,108 @@
+"""Site sessions: what a crawl is logged in to a site with, under a name."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum, auto
+
+import msgspec
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.crawl.cookie import Cookie
+from crawlyard.core.event import Event, EventName
+from crawlyard.errors import Invalid
+
+MAX_SESSION_NAME = 64
+MAX_COOKIES_BYTES = 1 << 20
+"""Size of a file of cookies. Browsers keep some 3,000 cookies, most of them short."""
+
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_SESSION_NAME - 1}}}")
+
+
+class LoginKind(StrEnum):
+    """How a session is made."""
+
+    BASIC = auto()  # a user name and a password, sent with each request
+    BEARER = auto()  # a token, sent with each request
+    COOKIES = auto()  # cookies that a browser has, from a file
+    FORM = auto()  # the form of the site, filled in and sent by us
+
+
+class SessionState(Struct, frozen=True, kw_only=True):
+    """The credentials of a session. They are stored sealed, and no answer has them."""
+
+    cookies: tuple[Cookie, ...] = ()
+    authorization: Mapping[str, str] = field(default_factory=dict)  # header by origin
+
+    def encoded(self) -> bytes:
+        """Return it with its secrets, to be sealed."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decoded(cls, data: bytes) -> "SessionState":
+        """Return what `encoded` returned."""
+        return _decoder.decode(data)
+
+
+_decoder = msgspec.json.Decoder(SessionState)
+
+
+class SiteSession(Struct, frozen=True, kw_only=True):
+    """A named session of one user. Each login replaces its credentials and raises its version.
+
+    Raises:
+        Invalid: the name is not valid.
+    """
+
+    id: str
+    owner: str
+    name: str
+    version: int = 1
+    kind: LoginKind
+    url: str = ""  # where the login is: of a form its page, otherwise any URL of the site
+    user: str = ""
+    submit: str = ""  # CSS of the form or its button
+    fields: tuple[str, ...] = ()  # names of further fields of the form
+    origins: tuple[str, ...] = ()  # where its credentials are sent
+    cookies: int = 0
+    sealed: bytes = b""  # a `SessionState`
+    made_at: datetime  # the last login
+    used_at: datetime | None = None  # when a worker began a job with it last
+    used_by: str | None = None  # the id of that job
+    created_at: datetime
+
+    def __post_init__(self) -> None:
+        check_session_name("name", self.name)
+
+    @property
+    def label(self) -> str:
+        """Return the name and version, as page records have it."""
+        return f"{self.name}@{self.version}"
+
+    def renewed(self, by: "SiteSession") -> "SiteSession":
+        """Return the next version of this session, with the login and the credentials of *by*."""
+        return replace(
+            by,
+            id=self.id,
+            version=self.version + 1,
+            used_at=self.used_at,
+            used_by=self.used_by,
+            created_at=self.created_at,
+        )
+
+    def event(self, name: EventName, now: datetime, actor: str) -> Event:
+        """Return an event about it, without anything secret."""
+        data = {"name": self.name, "version": self.version, "kind": self.kind.value}
+        return Event(name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=data)
+
+
+def check_session_name(path: str, name: str) -> None:
+    """Check the name of a session.
+
+    Raises:
+        Invalid: it is not valid; *path* is the field that has it.
+    """
+    if not _NAME.fullmatch(name):
+        expected = f"expected 1 to {MAX_SESSION_NAME} letters, digits or . _ -"
+        raise Invalid(path, f"{expected}, a letter or digit first, got {name[:100]!r}")

@@ -1,0 +1,108 @@
+"""Rendering: browsers, what is done with a page once it is loaded, and screenshots."""
+
+from collections.abc import Sequence
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+from crawlyard.core import quantity
+from crawlyard.core.quantity import counted
+
+MOST_ACTIONS = 20
+MOST_SCROLLS = 100
+LONGEST_WAIT_S = 60.0
+
+
+class Browser(StrEnum):
+    """What runs the scripts of a page."""
+
+    LIGHTPANDA = auto()  # small and quick; draws nothing
+    CHROMIUM = auto()  # a whole browser: faithful, and about ten times as expensive
+
+
+class RenderReason(StrEnum):
+    """Why a page was rendered."""
+
+    NEEDS_SCRIPTS = auto()  # its text was empty or partial without its scripts
+    ALWAYS = auto()  # its job renders all pages
+    PATTERN = auto()  # its URL matches the pattern of its job
+
+
+class ScreenshotFormat(StrEnum):
+    """How the picture of a page is encoded."""
+
+    PNG = auto()
+    WEBP = auto()
+
+
+class ActionKind(StrEnum):
+    """What is done with a page; this list is closed, and none of it is code."""
+
+    CLICK = auto()  # on the first element that a selector finds, once it is there
+    SCROLL = auto()  # to the end, and again once something has been loaded
+    WAIT = auto()  # for a selector, or for some seconds
+
+
+class Action(Struct, frozen=True, kw_only=True):
+    """One step after a page is loaded, written ``click SELECTOR``, ``scroll N``, ``wait 2s``."""
+
+    kind: ActionKind
+    selector: str = ""  # of a click, or of a wait that is not for *seconds*
+    times: int = 1  # of a scroll
+    seconds: float = 0.0  # of a wait
+
+    @staticmethod
+    def parse(text: str) -> "Action":
+        """Return the action that is written as *text*.
+
+        Raises:
+            ValueError: it is none.
+        """
+        word, _, rest = text.strip().partition(" ")
+        rest = rest.strip()
+        if word not in frozenset(ActionKind):
+            known = "click SELECTOR, scroll N, wait SELECTOR or wait SECONDS"
+            raise ValueError(f"expected one of {known}, got {text[:100]!r}")
+        kind = ActionKind(word)
+        if kind is ActionKind.SCROLL:
+            return Action(kind=kind, times=_times(rest))
+        if not rest:
+            raise ValueError(f"{word} needs a selector, as in: {word} button.more")
+        seconds = _seconds(rest) if kind is ActionKind.WAIT else None
+        if seconds is None:
+            return Action(kind=kind, selector=rest)
+        if seconds > LONGEST_WAIT_S:
+            raise ValueError(f"waits at most {LONGEST_WAIT_S:g} s, got {rest[:20]!r}")
+        return Action(kind=kind, seconds=seconds)
+
+    def __str__(self) -> str:
+        if self.kind is ActionKind.SCROLL:
+            return f"{self.kind} {self.times}"
+        return f"{self.kind} {self.selector or f'{self.seconds:g}s'}"
+
+
+def actions_of(texts: Sequence[str]) -> tuple[Action, ...]:
+    """Return the actions written as *texts*, in order.
+
+    Raises:
+        ValueError: one of them is no action, or they are too many.
+    """
+    if len(texts) > MOST_ACTIONS:
+        raise ValueError(f"at most {counted(MOST_ACTIONS, 'action')}, got {len(texts)}")
+    return tuple(Action.parse(text) for text in texts)
+
+
+def _times(rest: str) -> int:
+    if not rest:
+        return 1
+    if not (rest.isascii() and rest.isdigit() and 1 <= int(rest[:6]) <= MOST_SCROLLS):
+        raise ValueError(f"scrolls 1 to {MOST_SCROLLS} times, got {rest[:20]!r}")
+    return int(rest)
+
+
+def _seconds(rest: str) -> float | None:
+    """Return the seconds that *rest* names, ``None`` if it is a selector.
+
+    No selector begins with a digit.
+    """
+    return quantity.duration(rest).total_seconds() if rest[0].isdigit() else None

@@ -1,0 +1,59 @@
+"""Rules by which an answer shows that a session is logged out."""
+
+import re
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from crawlyard.core.crawl.page import status_asked
+from crawlyard.errors import Invalid
+
+NEVER = "never"
+_KINDS = "status:401, redirect:GLOB, selector:CSS or never"
+
+LOGIN_PATH = re.compile(r"(?:^|[/._-])(?:log|sign)[-_]?[io]n(?:[/._?&;-]|$)", re.IGNORECASE)
+"""The path of a login page: /login, /users/sign_in, /wp-login.php, /sign-on/…"""
+
+
+class LoggedOutRules(Struct, frozen=True, kw_only=True):
+    """When an answer to a request with a session's credentials counts as logged out."""
+
+    statuses: tuple[int, ...] = ()  # below 10: a class, such as 4 for 4xx
+    redirects: tuple[str, ...] = ()  # patterns of where they lead
+    selectors: tuple[str, ...] = ()  # CSS of what only a logged-out page has
+    guesses: bool = False  # also redirects to what looks like a login page
+
+
+GUESSED = LoggedOutRules(statuses=(401,), guesses=True)
+
+
+def rules_of(words: Sequence[str]) -> LoggedOutRules:
+    """Return the rules that the words of a spec stand for; without words, `GUESSED`.
+
+    Raises:
+        Invalid: a word is no rule; the message quotes it.
+    """
+    if not words:
+        return GUESSED
+    if NEVER in words:
+        if len(words) > 1:
+            raise Invalid("logged_out", f"expected {NEVER!r} alone, got other rules beside it")
+        return LoggedOutRules()
+    found: dict[str, list[str]] = {"status": [], "redirect": [], "selector": []}
+    for word in words:
+        kind, colon, value = word.partition(":")
+        if kind not in found or not colon or not value.strip():
+            raise Invalid("logged_out", f"expected {_KINDS}, got {word[:100]!r}")
+        found[kind].append(value.strip())
+    return LoggedOutRules(
+        statuses=tuple(map(_status, found["status"])),
+        redirects=tuple(found["redirect"]),
+        selectors=tuple(found["selector"]),
+    )
+
+
+def _status(word: str) -> int:
+    try:
+        return status_asked(word)
+    except ValueError as error:
+        raise Invalid("logged_out", f"status: {error}") from None

@@ -1,0 +1,92 @@
+"""Renderer interface: a page whose scripts have run, and the requests that it made meanwhile."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from enum import StrEnum, auto
+from typing import Protocol, TypeAlias
+
+from msgspec import Struct, field
+
+from crawlyard.core.crawl.rendering import Action, ScreenshotFormat
+from crawlyard.engine.http.fetch import FetchFailed, Response
+
+
+class Purpose(StrEnum):
+    """What a page makes a request for."""
+
+    DOCUMENT = auto()  # of a frame, or of the page itself when it navigates: obeys robots.txt
+    STYLESHEET = auto()
+    SCRIPT = auto()
+    DATA = auto()  # by XMLHttpRequest or fetch
+    OTHER = auto()
+
+
+class SubRequest(Struct, frozen=True, kw_only=True):
+    """A request that a page makes while it is rendered."""
+
+    url: str  # in its canonical spelling
+    purpose: Purpose
+    same_site: bool
+    """As the page: another site is sent no cookies and no credentials, as browsers do it that
+    block third-party cookies. A page could read what they open, and tell it to its own site."""
+    method: str = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What the page itself says: Accept, Origin, Referer, headers of its scripts. No cookies, and
+    nothing by which the browser presents itself: those are the job's."""
+    body: bytes | None = None
+
+
+Ask: TypeAlias = Callable[[SubRequest], Awaitable[Response]]
+"""Sends one sub-request through the fetcher of the job and returns its answer, a redirect as well.
+
+Guard, pace, size of a body, cookies, proxies and, for a document, robots.txt hold in it. It raises
+`FetchFailed` if there is no answer, or if it may not be sent: the page is told that its request
+failed, and goes on. Every other exception, such as that the job has no bytes left, ends the
+rendering and is propagated.
+"""
+
+
+class RenderFailed(FetchFailed):
+    """There is no whole page; *cpu_s* is what its browser spent on it."""
+
+    def __init__(self, failure: FetchFailed, cpu_s: float) -> None:
+        super().__init__(failure.kind, failure.detail, transient=failure.transient)
+        self.cpu_s = cpu_s
+
+
+class RenderedPage(Struct, frozen=True, kw_only=True):
+    """A page after its scripts have run."""
+
+    html: bytes  # its document, serialised, in UTF-8
+    url: str  # at the end: scripts may have changed it
+    by: str  # the browser and its version: "lightpanda 1.0.2"
+    requests: int  # sub-requests that were answered
+    wire_bytes: int  # of their bodies, before decoding
+    blocked: int  # sub-requests that were not sent: images, fonts, media, other methods
+    cpu_s: float  # of the browser's processes
+    took_s: float
+    screenshot: bytes | None = None
+
+
+class Renderer(Protocol):
+    """Renders pages with one kind of browser."""
+
+    async def render(
+        self,
+        url: str,
+        response: Response,
+        *,
+        ask: Ask,
+        wait_for: str = "",
+        actions: Sequence[Action] = (),
+        screenshot: ScreenshotFormat | None = None,
+        deadline_s: float,
+    ) -> RenderedPage:
+        """Load *response*, which *url* was answered with, and return the page it becomes.
+
+        It is ready when it is loaded and makes no requests any more, or as soon as the selector
+        *wait_for* finds something; then the *actions* are taken.
+
+        Raises:
+            FetchFailed: there is no whole page, with the kind `RENDER` and the reason.
+        """
+        ...

@@ -1,0 +1,209 @@
+"""Browsers that can be had: how Lightpanda and Chromium are started, without a network."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+from crawlyard.about import install_line
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.crawl.rendering import Browser
+from crawlyard.engine.http.fetch import FetchFailed, plain
+from crawlyard.engine.render.cdp import BrowserLost, CommandFailed, Connection, Wire
+from crawlyard.engine.render.pipe import PipeWire
+from crawlyard.engine.render.process import BrowserProcess
+from crawlyard.lazy import installed, installed_in, lazily
+
+if TYPE_CHECKING:
+    from crawlyard.engine.render import websocket
+else:
+    websocket = lazily("crawlyard.engine.render.websocket")
+
+MIB = 1024 * 1024
+_START_S = 20.0
+_LOOK_S = 0.01
+_NOWHERE = "http://127.0.0.1:9"  # discard: a proxy that nobody is
+_CHROMIUM = (
+    "chromium-headless-shell",  # takes a sixth of the time for a page, as it has no windows
+    *("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
+)
+_LINUX = "browsers are started on Linux alone"
+
+
+class RunningBrowser(Struct, frozen=True, kw_only=True):
+    """A browser that is ready for pages."""
+
+    name: str  # with its version
+    connection: Connection
+    process: BrowserProcess | None = None  # None: somebody else runs it
+
+    async def end(self) -> None:
+        """End it, or the connection to it."""
+        await self.connection.close()
+        if self.process is not None:
+            await self.process.end()
+
+
+class Launch(Struct, frozen=True, kw_only=True):
+    """How one kind of browser is had."""
+
+    missing: Callable[[], str]  # what to do first; empty: nothing
+    open: Callable[[], Awaitable[RunningBrowser]]
+    whole: bool = True  # it draws, which screenshots need, and has frames
+    most_rss: int = 2048 * MIB  # of its processes together; they share some of it
+
+
+def launch_of(browser: Browser, endpoint: str = "") -> Launch:
+    """Return how *browser* is had; *endpoint*: the CDP address of a Chromium that runs already."""
+    if browser is Browser.LIGHTPANDA:
+        return Launch(
+            missing=_lightpanda_missing, open=_lightpanda, whole=False, most_rss=512 * MIB
+        )
+    if endpoint:
+        return Launch(missing=_websockets_missing, open=lambda: _remote(endpoint))
+    return Launch(missing=_chromium_missing, open=_chromium)
+
+
+# --- Lightpanda
+
+
+def _lightpanda_binary() -> Path | None:
+    folder = installed_in("lightpanda")
+    return folder / "lightpanda" if folder is not None else None
+
+
+def _lightpanda_missing() -> str:
+    if sys.platform != "linux":
+        return _LINUX
+    if _lightpanda_binary() is None:
+        return f"Lightpanda is not installed: {install_line('render')}"
+    return _websockets_missing()
+
+
+async def _lightpanda() -> RunningBrowser:
+    """Start a Lightpanda that can connect to no address, and talk to it over a Unix socket."""
+    command = [
+        *(str(_lightpanda_binary()), "serve", "--unix-socket", "{dir}/s", "--disable-metrics"),
+        *("--http-proxy", _NOWHERE, "--block-cidrs", "0.0.0.0/0", "--block-cidrs", "::/0"),
+        *("--cdp-max-message-size", str(256 * MIB), "--v8-max-heap-mb", "256"),
+        *("--log-level", "fatal", "--watchdog-ms", "0"),  # the deadline of a page is ours
+    ]
+    also = {"LIGHTPANDA_DISABLE_TELEMETRY": "true", "LIGHTPANDA_DISABLE_CORE_DUMP": "true"}
+    process = await BrowserProcess.start(command, also, forks=False)
+    path = process.directory / "s"
+
+    async def wire() -> Wire:
+        while not await process.dies_within(_LOOK_S):
+            with suppress(FileNotFoundError, ConnectionRefusedError):
+                return await websocket.SocketWire.open("ws://localhost/", str(path))
+        raise BrowserLost("it has ended")
+
+    # over CDP it presents itself as a Chrome
+    return await _connected(process, wire, f"lightpanda {version('lightpanda')}")
+
+
+# --- Chromium
+
+
+def _chromium_binary() -> str | None:
+    return next(filter(None, map(shutil.which, _CHROMIUM)), None)
+
+
+def _chromium_missing() -> str:
+    if sys.platform != "linux":
+        return _LINUX
+    if _chromium_binary() is None:
+        return (
+            "Chromium is not installed: apt install chromium-headless-shell, or set "
+            "CRAWLYARD_BROWSER_CDP"
+        )
+    return ""
+
+
+_CHROMIUM_FLAGS = (
+    *("--headless", "--remote-debugging-pipe", "--user-data-dir={dir}/profile"),
+    # no network: requests that are not intercepted reach a proxy that is not there
+    *(f"--proxy-server={_NOWHERE}", "--proxy-bypass-list=<-loopback>"),
+    *("--host-resolver-rules=MAP * ~NOTFOUND", "--dns-prefetch-disable", "--disable-quic"),
+    "--webrtc-ip-handling-policy=disable_non_proxied_udp",
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+    *("--disable-breakpad", "--disable-crash-reporter", "--disable-default-apps"),
+    *("--disable-extensions", "--no-first-run", "--no-default-browser-check"),
+    *("--block-new-web-contents", "--disable-notifications", "--deny-permission-prompts"),
+    *("--mute-audio", "--hide-scrollbars", "--window-size=1280,800", "--disable-gpu"),
+    *("--disable-dev-shm-usage", "--password-store=basic", "--use-mock-keychain"),
+    # timers as in a page that is looked at
+    *("--disable-background-timer-throttling", "--disable-renderer-backgrounding"),
+    "--disable-backgrounding-occluded-windows",
+    # frames of other sites stay in the process of their page, where they are intercepted with it
+    *("--disable-site-isolation-trials", "--js-flags=--max-old-space-size=512"),
+    "--disable-features=IsolateOrigins,site-per-process,Translate,OptimizationHints,MediaRouter",
+)
+
+
+async def _chromium() -> RunningBrowser:
+    """Start a Chromium without a network, and talk to it over a pipe."""
+    theirs_in, ours_out = os.pipe()
+    ours_in, theirs_out = os.pipe()
+    # as root it refuses to run with its sandbox
+    sandbox = () if os.geteuid() else ("--no-sandbox",)
+    command = [str(_chromium_binary()), *_CHROMIUM_FLAGS, *sandbox, "about:blank"]
+    try:
+        process = await BrowserProcess.start(command, {}, (theirs_in, theirs_out), forks=True)
+    except BaseException:
+        os.close(ours_in)
+        os.close(ours_out)
+        raise
+    finally:
+        os.close(theirs_in)
+        os.close(theirs_out)
+    return await _connected(process, lambda: PipeWire.open(ours_in, ours_out), "")
+
+
+# --- one that somebody else runs
+
+
+def _websockets_missing() -> str:
+    return "" if installed("websockets") else f"no CDP without websockets: {install_line('render')}"
+
+
+async def _remote(endpoint: str) -> RunningBrowser:
+    return await _connected(None, lambda: websocket.SocketWire.open(endpoint), "")
+
+
+async def _connected(
+    process: BrowserProcess | None, wire: Callable[[], Awaitable[Wire]], name: str
+) -> RunningBrowser:
+    """Return a browser once it answers; end it if it does not.
+
+    Raises:
+        FetchFailed: it does not.
+    """
+    try:
+        async with asyncio.timeout(_START_S):
+            connection = Connection(await wire())
+            listening = asyncio.ensure_future(connection.listen())
+            try:
+                told = await connection.call("Browser.getVersion")
+            finally:
+                listening.cancel()
+                await asyncio.wait((listening,))
+    except BaseException as error:
+        said = ""
+        if process is not None:
+            said = await process.end()
+        if not isinstance(error, BrowserLost | CommandFailed | OSError):
+            raise
+        detail = f"the browser did not start: {said or plain(error)}"
+        raise FetchFailed(ErrorKind.RENDER, detail, transient=True) from error
+    product = str(told.get("product", "")).replace("HeadlessChrome", "Chrome")
+    return RunningBrowser(
+        name=name or product.replace("Chrome/", "chromium "), connection=connection, process=process
+    )

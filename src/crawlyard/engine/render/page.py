@@ -1,0 +1,301 @@
+"""One page in a browser: loaded in a context of its own, waited for, acted on and serialised."""
+
+import asyncio
+import json
+from base64 import b64decode
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from msgspec import Struct
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.crawl.rendering import Action, ActionKind, ScreenshotFormat
+from crawlyard.engine.http.fetch import FetchFailed, Response
+from crawlyard.engine.render.base import Ask
+from crawlyard.engine.render.cdp import CommandFailed, Connection, Message
+from crawlyard.engine.render.interception import Interception
+
+QUIET_S = 0.5
+"""Without a request, after which a page is taken to be complete."""
+
+MOST_HTML = 16 * 1024 * 1024
+"""Characters of a document. More come of scripts that add to it without end."""
+
+_LOOK_S = 0.1
+_TRIES = 50
+_MOST_SHOWN = 10_000  # pixels of the height of a screenshot
+
+_HTML = """(() => {
+  for (const one of [...document.querySelectorAll('noscript')]) one.remove();
+  const root = document.documentElement, type = document.doctype;
+  const text = root ? root.outerHTML : '';
+  if (text.length > %d) return false;
+  return (type ? `<!DOCTYPE ${type.name}>` : '') + text;
+})()"""
+# what is between <noscript> is not shown where scripts run, but read by whoever parses the text
+
+_NO_RTC = "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection;"
+"""Its packets are no requests, and chromium-headless-shell has no policy that keeps them in."""
+
+_FOUND = "document.querySelector(%s) !== null"
+_CLICK = "document.querySelector(%s).click()"
+_SCROLL = """(() => {
+  const root = document.scrollingElement || document.documentElement || document.body;
+  window.scrollTo(0, root.scrollHeight);
+  window.dispatchEvent(new Event('scroll'));
+  return root.scrollHeight + document.getElementsByTagName('*').length;
+})()"""
+# where nothing is drawn, a page that has grown is no higher
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """What is to be made of one page."""
+
+    url: str
+    response: Response
+    ask: Ask
+    wait_for: str
+    actions: Sequence[Action]
+    screenshot: ScreenshotFormat | None
+    frames: bool  # are loaded
+    deadline_s: float
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """What became of it."""
+
+    html: bytes
+    url: str
+    screenshot: bytes | None
+    requests: Interception
+
+
+class BrowserPage:
+    """A page that is being rendered. Its requests are tasks of *group*.
+
+    If it fails, its browser has to be ended: the context is disposed of only if all went well.
+    """
+
+    def __init__(self, connection: Connection, group: asyncio.TaskGroup, task: Task) -> None:
+        self._connection = connection
+        self._group = group
+        self._task = task
+        self._session = ""
+        self._loaded = False
+        self._changed = asyncio.Event()
+        self._requests: Interception
+        self._waits_for = "to load"
+
+    async def make(self) -> Made:
+        """Return what becomes of the page; its context is gone then.
+
+        Raises:
+            FetchFailed: there is no whole page.
+        """
+        try:
+            async with asyncio.timeout(self._task.deadline_s):
+                return await self._in_context()
+        except TimeoutError:
+            within = f"within {self._task.deadline_s:g} s"
+            raise _failed(f"not rendered {within}: it still had {self._waits_for}") from None
+
+    async def _in_context(self) -> Made:
+        context = (await self._connection.call("Target.createBrowserContext"))["browserContextId"]
+        target = await self._connection.call(
+            "Target.createTarget", url="about:blank", browserContextId=context
+        )
+        attached = await self._connection.call(
+            "Target.attachToTarget", targetId=target["targetId"], flatten=True
+        )
+        self._session = attached["sessionId"]
+        self._connection.hear(self._session, self._hear)
+        made = await self._made(target["targetId"], context)
+        self._connection.hear(self._session, None)
+        await self._connection.call("Target.disposeBrowserContext", browserContextId=context)
+        return made
+
+    async def _made(self, frame: str, context: str) -> Made:
+        task = self._task
+        self._requests = Interception(
+            task.url,
+            task.response,
+            task.ask,
+            self._call,
+            draws=task.screenshot is not None,
+            frames=task.frames,
+            frame=frame,
+        )
+        with suppress(CommandFailed):  # Lightpanda has no downloads
+            await self._connection.call(
+                "Browser.setDownloadBehavior", behavior="deny", browserContextId=context
+            )
+        await self._call("Fetch.enable", patterns=[{"urlPattern": "*"}])
+        await self._call("Page.enable")
+        await self._call("Page.addScriptToEvaluateOnNewDocument", source=_NO_RTC)
+        navigated = await self._call("Page.navigate", url=task.url)
+        if navigated.get("errorText"):
+            raise _failed(f"the page did not load: {navigated['errorText']}")
+        await self._ready()
+        for action in task.actions:
+            await self._act(action)
+        return await self._taken()
+
+    async def _ready(self) -> None:
+        """Wait until the page is complete, or there is what it is waited for."""
+        selector = self._task.wait_for
+        if selector:
+            await self._find(selector)
+            return
+        await self._until(self._is_loaded)
+        await self._quiet()
+
+    def _is_loaded(self) -> bool:
+        return self._loaded or self._requests.stays
+
+    async def _find(self, selector: str) -> None:
+        self._waits_for = f"to contain {selector}"
+        while not await self._evaluate(_FOUND % _quoted(selector)):
+            await self._pause(_LOOK_S)
+
+    async def _quiet(self) -> None:
+        """Wait until nothing has been asked for a while, or patience is at its end."""
+        self._waits_for = "to become quiet"
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._task.deadline_s / 2):
+                while True:
+                    await self._until(lambda: self._is_loaded() and not self._requests.in_flight)
+                    if await self._pause(QUIET_S):
+                        await self._evaluate("0")  # scripts that are still at work come first
+                        if not self._changed.is_set():
+                            return
+
+    async def _act(self, action: Action) -> None:
+        if action.kind is ActionKind.WAIT:
+            if action.selector:
+                await self._find(action.selector)
+            else:
+                await self._rest(action.seconds)
+            return
+        if action.kind is ActionKind.CLICK:
+            await self._find(action.selector)
+            await self._evaluate(_CLICK % _quoted(action.selector))
+            await self._quiet()
+            return
+        height = -1
+        for _ in range(action.times):
+            before, height = height, await self._evaluate(_SCROLL)
+            if height == before:  # there is nothing more
+                return
+            await self._quiet()
+
+    async def _rest(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._until(lambda: False)
+
+    async def _taken(self) -> Made:
+        self._waits_for = "to be read"
+        shot = await self._shot()
+        url = str(await self._evaluate("location.href"))
+        html = await self._evaluate(_HTML % MOST_HTML)
+        if html is False:
+            raise _failed(f"its document has more than {MOST_HTML:,} characters")
+        if not url.startswith(("http:", "https:")):
+            raise _failed(f"its scripts left it for {url[:100]}")
+        if not html:
+            raise _failed("its scripts left no document")
+        text = str(html).encode("utf-8", "replace")
+        return Made(html=text, url=url, screenshot=shot, requests=self._requests)
+
+    async def _shot(self) -> bytes | None:
+        if self._task.screenshot is None:
+            return None
+        sizes = await self._call("Page.getLayoutMetrics")
+        size = sizes["cssContentSize"]
+        whole = {"x": 0, "y": 0, "width": size["width"], "scale": 1}
+        picture = await self._call(
+            "Page.captureScreenshot",
+            format=self._task.screenshot,
+            captureBeyondViewport=True,
+            clip=whole | {"height": min(size["height"], _MOST_SHOWN)},
+        )
+        return b64decode(picture["data"])
+
+    # --- what the browser says
+
+    def _hear(self, method: str, params: Message) -> None:
+        match method:
+            case "Fetch.requestPaused":
+                self._group.create_task(self._handle(params))
+            case "Page.loadEventFired":
+                self._loaded = True
+            case "Page.frameNavigated" if not params["frame"].get("parentId"):
+                self._loaded = False
+            case "Page.javascriptDialogOpening":
+                self._group.create_task(self._dismiss())
+            case "Inspector.targetCrashed":
+                self._group.create_task(_raised(_failed("the page crashed the browser")))
+        self._changed.set()
+
+    async def _handle(self, paused: Message) -> None:
+        try:
+            await self._requests.handle(paused)
+        finally:
+            self._changed.set()
+
+    async def _dismiss(self) -> None:
+        with suppress(CommandFailed):
+            await self._call("Page.handleJavaScriptDialog", accept=False)
+
+    # --- how it is asked
+
+    async def _call(self, method: str, **params: Any) -> Message:
+        return await self._connection.call(method, self._session, **params)
+
+    async def _evaluate(self, expression: str) -> Any:
+        """Return the value of *expression* in the page, once it is not on its way elsewhere.
+
+        Raises:
+            FetchFailed: it raises an exception, as a selector does that is none.
+        """
+        for _ in range(_TRIES):
+            try:
+                answer = await self._call(
+                    "Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True
+                )
+            except CommandFailed:
+                await self._pause(_LOOK_S)
+                continue
+            wrong = answer.get("exceptionDetails")
+            if wrong is None:
+                return answer["result"].get("value")
+            said = answer["result"].get("description") or wrong.get("text", "")
+            raise _failed(f"the page could not be asked: {str(said).partition(chr(10))[0][:200]}")
+        raise _failed("its scripts never let it be read")
+
+    async def _until(self, met: Callable[[], bool]) -> None:
+        while not met():
+            self._changed.clear()
+            await self._changed.wait()
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait for *seconds*, or until something happens; return whether nothing did."""
+        self._changed.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._changed.wait()
+            return False
+        return True
+
+
+def _failed(detail: str) -> FetchFailed:
+    return FetchFailed(ErrorKind.RENDER, detail)
+
+
+async def _raised(error: Exception) -> None:
+    raise error
+
+
+def _quoted(selector: str) -> str:
+    return json.dumps(selector)

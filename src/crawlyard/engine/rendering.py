@@ -1,0 +1,206 @@
+"""Rendering of one job's pages: which ones, with what, and how their own requests are sent."""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.crawl.page import ErrorKind, Page
+from crawlyard.core.crawl.rendering import Browser, RenderReason, ScreenshotFormat, actions_of
+from crawlyard.core.jobs.render_options import BrowserChoice, RenderRule, ScreenshotChoice
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.batch import BatchDraft
+from crawlyard.engine.hosts.gate import Go, HostGate, Seat
+from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response, is_refusal, retry_after_s
+from crawlyard.engine.render.base import (
+    Purpose,
+    RenderedPage,
+    Renderer,
+    RenderFailed,
+    SubRequest,
+)
+from crawlyard.engine.render.pool import Renderers
+from crawlyard.engine.scope import url_pattern
+from crawlyard.engine.shared_files import SharedFiles
+from crawlyard.engine.urls import canonical, host_of
+from crawlyard.errors import Invalid
+
+_SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
+_SENT = frozenset({"GET", "HEAD"})
+
+
+class Send(Protocol):
+    """See `Visitor.ask`."""
+
+    def __call__(
+        self,
+        url: str,
+        go: Go,
+        max_body: int | None = None,
+        also: Mapping[str, str] = ...,
+        *,
+        head: bool = False,
+        keeps: bool = False,
+        trusted: bool = True,
+    ) -> Awaitable[Response]:
+        """Send one request and return its response."""
+        ...
+
+
+class Permits(Protocol):
+    """What a crawl says about the requests of its rendered pages."""
+
+    async def join(self, url: str, *, document: bool) -> Seat:
+        """Return a seat at the host of *url*, once there is one.
+
+        Raises:
+            FetchFailed: it may not be asked, or robots.txt forbids the *document*.
+        """
+        ...
+
+    def goes_on(self) -> bool:
+        """Return whether pages in flight may still send requests."""
+        ...
+
+
+def renderer_of(spec: JobSpec, renderers: Renderers | None) -> Renderer | str:
+    """Return what pages of a job are rendered with, or why there is nothing."""
+    if renderers is None:
+        return "no browser"
+    fit: Sequence[Browser] = tuple(Browser)  # the cheapest first
+    if spec.renderer is not BrowserChoice.AUTO:
+        fit = (Browser(spec.renderer),)
+    elif spec.screenshot is not ScreenshotChoice.OFF:
+        fit = (Browser.CHROMIUM,)
+    lacks = {browser: renderers.missing(browser) for browser in fit}
+    found = next((browser for browser in fit if not lacks[browser]), None)
+    return renderers.of(found) if found is not None else lacks[fit[0]]
+
+
+def lack_of(spec: JobSpec, renderers: Renderers | None) -> str:
+    """Return why a worker with these *renderers* cannot run a job at all; empty: it can."""
+    if spec.render in (RenderRule.NEVER, RenderRule.AUTO):
+        return ""
+    found = renderer_of(spec, renderers)
+    return f"render is {spec.render}, but: {found}" if isinstance(found, str) else ""
+
+
+class Rendering:
+    """Renders the pages of one job for which its spec says so."""
+
+    def __init__(
+        self,
+        renderers: Renderers | None,
+        clock: Clock,
+        gate: HostGate,
+        *,
+        permits: Permits,
+        send: Send,
+        draft: BatchDraft,
+    ) -> None:
+        self._renderers = renderers
+        self._clock, self._gate = clock, gate
+        self._permits = permits
+        self._send = send
+        self._draft = draft
+        self._shared = SharedFiles(clock)
+
+    def adopt(self, spec: JobSpec) -> None:
+        """Switch to *spec*."""
+        self._spec, rule = spec, spec.render
+        found = renderer_of(spec, self._renderers)
+        self._renderer = None if isinstance(found, str) else found
+        self._lack = found if isinstance(found, str) else ""
+        self._matches = None if rule in frozenset(RenderRule) else url_pattern("render", rule)
+        self._actions = actions_of(spec.actions)
+        drawn = spec.screenshot
+        self._drawn = None if drawn is ScreenshotChoice.OFF else ScreenshotFormat(drawn)
+
+    def reason(self, url: str, *, needs_scripts: bool = False) -> RenderReason | None:
+        """Return why a page is rendered, ``None`` if it is not; *needs_scripts*: by its HTML."""
+        if self._matches is not None:
+            return RenderReason.PATTERN if self._matches(url) else None
+        if self._spec.render == RenderRule.ALWAYS:
+            return RenderReason.ALWAYS
+        if not needs_scripts or self._spec.render == RenderRule.NEVER:
+            return None
+        if self._renderer is None:
+            self._draft.unrendered += 1
+            self._draft.lack = self._lack
+            return None
+        return RenderReason.NEEDS_SCRIPTS
+
+    def renders_again(self, before: Page) -> bool:
+        """Return whether a page is rendered whose record was *before* in an earlier run.
+
+        What its server says about the document tells nothing about what its scripts would load.
+        """
+        if self._renderer is None:
+            return False
+        reason = self.reason(before.final_url, needs_scripts=before.needs_scripts)
+        return bool(before.rendered_by) or reason is not None
+
+    async def render(self, url: str, response: Response) -> RenderedPage:
+        """Return the page that *response* becomes once its scripts have run.
+
+        Raises:
+            FetchFailed: there is no whole page.
+            NotSent: the crawl was stopped meanwhile; the page is to be visited again.
+        """
+        if self._renderer is None:
+            raise FetchFailed(ErrorKind.RENDER, self._lack)
+        if not self._permits.goes_on():
+            raise NotSent(f"{url} is not rendered any more")
+        began = self._clock.monotonic()
+        try:
+            page = await self._renderer.render(
+                url,
+                response,
+                ask=self._ask,
+                wait_for=self._spec.wait_for,
+                actions=self._actions,
+                screenshot=self._drawn,
+                deadline_s=self._spec.timeout_s,
+            )
+        except RenderFailed as failure:
+            self._draft.tally.render_s += failure.cpu_s
+            raise
+        finally:
+            self._draft.tally.render_took_s += self._clock.monotonic() - began
+        self._draft.tally.render_s += page.cpu_s
+        try:
+            return replace(page, url=canonical(page.url))
+        except Invalid:
+            left = f"its scripts left it for {page.url[:200]!r}"
+            raise FetchFailed(ErrorKind.RENDER, left) from None
+
+    async def _ask(self, sub: SubRequest) -> Response:
+        """Send a request of a page; see `Ask`."""
+        if not self._permits.goes_on():
+            raise NotSent(f"{sub.url} is not asked for any more")
+        if sub.method not in _SENT or sub.body:
+            raise FetchFailed(ErrorKind.RENDER, f"{sub.method} requests are not sent")
+        is_shared = sub.purpose in _SHARED and sub.method == "GET"
+        if is_shared and (known := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
+            return known
+        document = sub.purpose is Purpose.DOCUMENT
+        seat = await self._permits.join(sub.url, document=document)
+        try:
+            answer = await self._send(
+                sub.url,
+                seat.go,
+                also=sub.headers,
+                head=sub.method == "HEAD",
+                keeps=True,
+                trusted=sub.same_site,
+            )
+        finally:
+            seat.give()
+        self._draft.tally.subrequests += 1
+        if is_refusal(answer):
+            asked_s = retry_after_s(answer.header("retry-after"), self._clock.now())
+            self._gate.refused(host_of(sub.url), asked_s)
+        if is_shared:
+            self._shared.put(sub.url, answer, trusted=sub.same_site)
+        return answer

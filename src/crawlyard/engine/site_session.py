@@ -1,0 +1,91 @@
+"""Site session in a crawl: which requests carry its credentials, and when it is logged out."""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from msgspec import Struct
+
+from crawlyard.core.access.site_session import SessionState
+from crawlyard.core.jobs.logged_out import LOGIN_PATH, rules_of
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.scope import Patterns
+from crawlyard.engine.urls import Base, hostname_of, path_of, spelled_origin_of
+
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class LoggedOut(Exception):
+    """An answer shows that the session is logged out; its target waits again as it was."""
+
+
+class ActiveSession(Struct, frozen=True, kw_only=True):
+    """The session of a job, opened."""
+
+    label: str  # NAME@VERSION
+    made_at: datetime  # cookies that a job was given before are of an earlier login
+    login_url: str = ""  # where one logs in; empty: not known
+    state: SessionState
+
+    def headers(self, url: str) -> Mapping[str, str]:
+        """Return the headers that a request for a canonical *url* gets beside its cookies."""
+        value = self.state.authorization.get(spelled_origin_of(url))
+        return {"Authorization": value} if value else _NO_HEADERS
+
+    def covers(self, url: str) -> bool:
+        """Return whether its credentials belong to the host of a canonical *url*."""
+        if spelled_origin_of(url) in self.state.authorization:
+            return True
+        host = hostname_of(url)
+        return any(
+            host == cookie.domain or (not cookie.host_only and host.endswith(f".{cookie.domain}"))
+            for cookie in self.state.cookies
+        )
+
+
+class LogoutWatch:
+    """Tells from the answers to a job whether its session is logged out."""
+
+    def __init__(self, spec: JobSpec, session: ActiveSession) -> None:
+        self._rules = rules_of(spec.logged_out)
+        self._redirects = Patterns("logged_out", self._rules.redirects)
+        self._session = session
+
+    def check(self, url: str, response: Response) -> None:
+        """Check the answer to a request for *url*.
+
+        Raises:
+            LoggedOut: it matches a rule.
+        """
+        if not self._session.covers(url):
+            return
+        status = response.status
+        if status in self._rules.statuses or status // 100 in self._rules.statuses:
+            raise LoggedOut(f"{url} answered {status}")
+        if status in _REDIRECTS:
+            target = Base(url).join(response.header("location"))
+            if target is not None and self._leads_to_login(url, target):
+                raise LoggedOut(f"{url} redirects to {target}")
+
+    def check_page(self, url: str, selector: str) -> None:
+        """Check a page that has what the rule *selector* names; empty: what none names.
+
+        Raises:
+            LoggedOut: it is of the session.
+        """
+        if selector and self._session.covers(url):
+            raise LoggedOut(f"{url} has what {selector!r} selects")
+
+    def _leads_to_login(self, url: str, target: str) -> bool:
+        if self._redirects.match(target):
+            return True
+        if not self._rules.guesses or _is_login(url):
+            return False
+        return target.partition("?")[0] == self._session.login_url.partition("?")[0] or _is_login(
+            target
+        )
+
+
+def _is_login(url: str) -> bool:
+    return LOGIN_PATH.search(path_of(url).partition("?")[0]) is not None

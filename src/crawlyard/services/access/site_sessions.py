@@ -1,0 +1,313 @@
+"""Sessions at sites: what crawls are logged in with, each user's own."""
+
+import base64
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+from msgspec import Meta, Struct
+from msgspec.structs import replace
+
+from crawlyard.core.access.cookie_files import cookies_in
+from crawlyard.core.access.site_session import (
+    MAX_COOKIES_BYTES,
+    MAX_SESSION_NAME,
+    LoginKind,
+    SessionState,
+    SiteSession,
+    check_session_name,
+)
+from crawlyard.core.access.user import Permit
+from crawlyard.core.answers.site_sessions import SessionOut
+from crawlyard.core.crawl.cookie import Cookie
+from crawlyard.core.endpoint import IfMatch, Slice, endpoint
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.job import DIRECT
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.errors import Forbidden, Invalid, NotFound, QuotaExceeded, Version, check_version
+from crawlyard.ids import new_id
+from crawlyard.lazy import lazily
+from crawlyard.services.noun import Noun
+from crawlyard.services.races import insisted
+
+if TYPE_CHECKING:
+    from crawlyard.engine import admission, form_login, scope, urls
+    from crawlyard.engine.http import guard
+else:  # they load the engine
+    admission = lazily("crawlyard.engine.admission")
+    form_login = lazily("crawlyard.engine.form_login")
+    scope = lazily("crawlyard.engine.scope")
+    urls = lazily("crawlyard.engine.urls")
+    guard = lazily("crawlyard.engine.http.guard")
+
+READ, WRITE = Permit.SESSIONS_READ, Permit.SESSIONS_WRITE
+
+MOST_SESSIONS = 200
+"""The most sessions of one user."""
+
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:\S+")
+"""What the command line replaces by a secret before it asks."""
+
+_EXAMPLE = {"kind": "basic", "url": "https://example.com/", "user": "alice", "secret": "…"}
+
+SessionName = Annotated[str, Meta(max_length=MAX_SESSION_NAME, description="One of yours.")]
+URL = Annotated[
+    str,
+    Meta(
+        max_length=2_000,
+        description="Of a form: its page. Otherwise any URL of the site; cookies need none.",
+        examples=["https://example.com/login"],
+    ),
+]
+User = Annotated[str, Meta(max_length=1_000, description="The user name.")]
+SecretText = Annotated[
+    str, Meta(max_length=10_000, description="The password or the token; no answer has it.")
+]
+CookiesText = Annotated[
+    str,
+    Meta(
+        max_length=MAX_COOKIES_BYTES,
+        description="The text of a cookies.txt, or a storage state of Playwright.",
+    ),
+]
+Fields = Annotated[
+    Mapping[str, Annotated[str, Meta(max_length=10_000)]],
+    Meta(max_length=50, description="Further fields of the form, by name; no answer has them."),
+]
+Submit = Annotated[
+    str, Meta(max_length=500, description="CSS of the form or of its button, if there are several.")
+]
+Addresses = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=300)], ...],
+    Meta(max_length=50, description="Opened beside public ones for the form, where granted."),
+]
+
+
+class _Asked(Struct, frozen=True, kw_only=True):
+    """A login as it was asked for."""
+
+    kind: LoginKind
+    url: str
+    user: str
+    secret: str
+    cookies: str
+    fields: Mapping[str, str]
+    submit: str
+    allow_addresses: tuple[str, ...]
+    allow_private: bool
+
+
+class SiteSessions(Noun):
+    """Makes, finds, renews and deletes the sessions of one user; nobody else sees or uses them.
+
+    A session that is not theirs raises `NotFound`. With *version*, only that version is changed:
+    else `Stale` is raised and nothing is written. Secrets are stored sealed: no answer, event or
+    message has them.
+    """
+
+    @endpoint("GET /sessions", READ, "seq")
+    async def list(self) -> Slice[SessionOut]:
+        """List your sessions by name, without their credentials."""
+        found = await self._services.store.site_sessions.find(self._actor.id)
+        return Slice(items=[SessionOut.of(session) for session in found])
+
+    @endpoint("GET /sessions/{name}", READ)
+    async def get(self, name: SessionName) -> SessionOut:
+        """Return a session without its credentials."""
+        return SessionOut.of(await self._named(name))
+
+    @endpoint("PUT /sessions/{name}", WRITE, example=_EXAMPLE)
+    async def login(
+        self,
+        name: SessionName,
+        kind: LoginKind,
+        *,
+        url: URL = "",
+        user: User = "",
+        secret: SecretText = "",
+        cookies: CookiesText = "",
+        fields: Fields = {},  # noqa: B006 - never changed
+        submit: Submit = "",
+        allow_addresses: Addresses = (),
+        allow_private: bool = False,
+        version: IfMatch = None,
+    ) -> SessionOut:
+        """Log in: make a session of that name, or renew the one there is.
+
+        A form is filled in and sent at once, and its cookies are kept, not what was filled in.
+        Jobs that are paused because the session was logged out go on when they are resumed.
+        Secrets are taken as they are: no reference in them is followed.
+        """
+        if not self._actor.may_change(self._actor.id):
+            raise Forbidden(f"{self._actor.id} may look at sessions, not make them")
+        check_session_name("name", name)
+        before = await self._found(name, version)
+        if before is None and len(await self._all()) >= MOST_SESSIONS:
+            told = f"{self._actor.id} has {MOST_SESSIONS} sessions; delete one first"
+            raise QuotaExceeded("sessions", told)
+        asked = _Asked(
+            kind=kind,
+            url=url,
+            user=user,
+            secret=secret,
+            cookies=cookies,
+            fields=dict(fields),
+            submit=submit,
+            allow_addresses=tuple(allow_addresses),
+            allow_private=allow_private,
+        )
+        _check_references(asked)
+        made = await self._made(name, asked)
+
+        async def save() -> SiteSession:
+            old = await self._found(name, version)
+            if old is None:
+                event = made.event(EventName.SESSION_CREATED, made.made_at, self._actor.id)
+                await self._services.store.site_sessions.add(made, event)
+                return made
+            new = old.renewed(made)
+            event = new.event(EventName.SESSION_RENEWED, new.made_at, self._actor.id)
+            await self._services.store.site_sessions.save(new, event)
+            return new
+
+        return SessionOut.of(await insisted(save, f"session {name} keeps changing"))
+
+    @endpoint("DELETE /sessions/{name}", WRITE, status=204)
+    async def delete(self, name: SessionName, *, version: IfMatch = None) -> None:
+        """Delete a session; jobs that use it are paused when a worker begins them next."""
+
+        async def delete() -> None:
+            old = await self._named(name, version)
+            if not self._actor.may_change(self._actor.id):
+                raise Forbidden(f"{self._actor.id} may look at sessions, not delete them")
+            now = self._services.clock.now()
+            event = old.event(EventName.SESSION_DELETED, now, self._actor.id)
+            await self._services.store.site_sessions.delete(old, event)
+
+        await insisted(delete, f"session {name} keeps changing")
+
+    async def _all(self) -> "Sequence[SiteSession]":
+        return await self._services.store.site_sessions.find(self._actor.id)
+
+    async def _found(self, name: str, version: Version = None) -> SiteSession | None:
+        session = await self._services.store.site_sessions.named(self._actor.id, name)
+        if session is not None:
+            check_version(f"session {name}", session.version, version)
+        return session
+
+    async def _named(self, name: str, version: Version = None) -> SiteSession:
+        session = await self._found(name, version)
+        if session is None:
+            raise NotFound(f"you have no session {name[:100]}")
+        return session
+
+    async def _made(self, name: str, asked: _Asked) -> SiteSession:
+        """Log in as *asked*, and return the session as a new one."""
+        now = self._services.clock.now()
+        url = _canonical(asked)
+        if asked.kind is LoginKind.COOKIES:
+            found = cookies_in(asked.cookies, now)
+            state = SessionState(cookies=tuple(map(_checked, found)))
+        elif asked.kind is LoginKind.FORM:
+            state = SessionState(cookies=await self._by_form(asked))
+        else:
+            state = SessionState(authorization={urls.spelled_origin_of(url): _header(asked)})
+        seal = await self._services.seal()
+        return SiteSession(
+            id=new_id(),
+            owner=self._actor.id,
+            name=name,
+            kind=asked.kind,
+            url=url,
+            user=asked.user,
+            submit=asked.submit,
+            fields=tuple(asked.fields),
+            origins=_origins(state),
+            cookies=len(state.cookies),
+            sealed=seal.seal(state.encoded()),
+            made_at=now,
+            created_at=now,
+        )
+
+    async def _by_form(self, asked: _Asked) -> tuple[Cookie, ...]:
+        services, context = self._services, self._services.worker_context()
+        spec = JobSpec(
+            urls=(asked.url,),
+            allow_addresses=asked.allow_addresses,
+            allow_private=asked.allow_private,
+        )
+        try:
+            admission.check_spec(spec)
+        except Invalid as error:
+            field = "url" if error.field == "urls" else error.field
+            raise Invalid(field, error.message) from None
+        await services.policy.check_granted(
+            *await services.policy.needed(self._actor, spec, DIRECT)
+        )
+        timeout = timedelta(seconds=spec.timeout_s)
+        fetcher = context.fetcher(guard.spec_guard(spec), timeout, context.clock)
+        login = form_login.FormLogin(
+            fetcher, context.tools.gate, context.clock, context.agent, f"login:{new_id()}"
+        )
+        ask = form_login.FormAsk(
+            url=asked.url,
+            user=asked.user,
+            secret=asked.secret,
+            fields=asked.fields,
+            submit=asked.submit,
+        )
+        try:
+            return tuple(await login.cookies(ask))
+        finally:
+            await fetcher.close()
+
+
+def _canonical(asked: _Asked) -> str:
+    """Return the URL of a login in canonical form; "" if cookies come without one."""
+    if not asked.url:
+        if asked.kind is LoginKind.COOKIES:
+            return ""
+        raise Invalid("url", "expected a URL of the site, got none")
+    if urls.has_credentials(asked.url):
+        raise Invalid("url", "expected no user name or password in it; give them as fields")
+    try:
+        return urls.canonical(asked.url)
+    except Invalid as error:
+        raise Invalid("url", error.message) from None
+
+
+def _check_references(asked: _Asked) -> None:
+    """Refuse references: whoever may ask a server must not read its environment or files by it."""
+    values = {"secret": asked.secret, **{f"fields.{n}": v for n, v in asked.fields.items()}}
+    for path, value in values.items():
+        if _REFERENCE.fullmatch(value):
+            told = "only the command line follows references; send the secret itself"
+            raise Invalid(path, f"{told}, not {value.partition(':')[0]}:…")
+
+
+def _header(asked: _Asked) -> str:
+    """Return the value of the header Authorization."""
+    if not asked.secret:
+        raise Invalid("secret", "expected a password or a token, got nothing")
+    if asked.kind is LoginKind.BEARER:
+        if not asked.secret.isascii() or not asked.secret.isprintable() or " " in asked.secret:
+            raise Invalid("secret", "expected a token of printable ASCII without spaces")
+        return f"Bearer {asked.secret}"
+    if not asked.user or ":" in asked.user:
+        raise Invalid("user", "expected a user name without a colon")
+    pair = f"{asked.user}:{asked.secret}".encode()
+    return f"Basic {base64.b64encode(pair).decode()}"
+
+
+def _checked(cookie: Cookie) -> Cookie:
+    """Return a cookie of a file; one for everybody's domain goes to its own host alone."""
+    if not cookie.host_only and scope.is_public_suffix(cookie.domain):
+        return replace(cookie, host_only=True)
+    return cookie
+
+
+def _origins(state: SessionState) -> tuple[str, ...]:
+    """Return where the credentials are sent: origins, and the domains of cookies."""
+    domains = (c.domain if c.host_only else f"*.{c.domain}" for c in state.cookies)
+    return tuple(dict.fromkeys([*state.authorization, *sorted(set(domains))]))

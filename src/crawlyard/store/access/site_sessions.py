@@ -1,0 +1,68 @@
+"""Site session store: add, read, renew and delete sessions."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, update
+
+from crawlyard.core.access.site_session import SiteSession
+from crawlyard.core.event import Event
+from crawlyard.errors import Conflict
+from crawlyard.store.codec.records import SITE_SESSIONS
+from crawlyard.store.db.rows import add_row, plainly, put_version
+from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.tables.access import site_sessions
+
+
+class SiteSessionStore(StorePart):
+    """Sessions at sites. Names are unique per owner."""
+
+    @writes
+    def add(self, conn: Connection, session: SiteSession, event: Event) -> None:
+        """Add a new session and the event.
+
+        Raises:
+            Conflict: the id is taken, or the owner has a session of that name.
+        """
+        add_row(conn, site_sessions, SITE_SESSIONS.row(session), "a session")
+        tell(conn, [event])
+
+    @writes
+    def save(self, conn: Connection, session: SiteSession, event: Event) -> None:
+        """Replace version ``session.version - 1`` and add the event.
+
+        Raises:
+            Conflict: the stored version is another, or the session is gone.
+        """
+        put_version(conn, site_sessions, SITE_SESSIONS.row(session), f"session {session.name} is")
+        tell(conn, [event])
+
+    @reads
+    def find(self, conn: Connection, owner: str) -> list[SiteSession]:
+        """Return the sessions of a user, sorted by name."""
+        found = select(site_sessions).where(site_sessions.c.owner == owner)
+        return SITE_SESSIONS.all(conn, found.order_by(plainly(conn, site_sessions.c.name)))
+
+    @reads
+    def named(self, conn: Connection, owner: str, name: str) -> SiteSession | None:
+        """Return the session of that name, ``None`` if the user has none."""
+        its = (site_sessions.c.owner == owner, site_sessions.c.name == name)
+        return SITE_SESSIONS.first(conn, select(site_sessions).where(*its))
+
+    @writes
+    def used(self, conn: Connection, session_id: str, job_id: str, now: datetime) -> None:
+        """Note that a job begins with a session; nothing happens if that is gone."""
+        same = update(site_sessions).where(site_sessions.c.id == session_id)
+        conn.execute(same.values(used_at=now, used_by=job_id))
+
+    @writes
+    def delete(self, conn: Connection, session: SiteSession, event: Event) -> None:
+        """Delete a session and add the event.
+
+        Raises:
+            Conflict: the stored version is another, or the session is gone.
+        """
+        same = (site_sessions.c.id == session.id, site_sessions.c.version == session.version)
+        if not conn.execute(delete(site_sessions).where(*same)).rowcount:
+            raise Conflict(f"session {session.name} is not at version {session.version} any more")
+        tell(conn, [event])

@@ -1,0 +1,324 @@
+"""Crawls whose pages are rendered: which ones, what is kept of them, and what they ask for."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+from msgspec.structs import replace
+
+from crawlyard import LOCAL, State, Yard
+from crawlyard.core.crawl.page import Body
+from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.demo.hits import Hit
+from crawlyard.demo.site import Answer
+from crawlyard.store.queries import PageQuery
+from tests.app_site import AppSite
+from tests.engine.rig import a_spec, crawled, outcome, published, run
+from tests.site import SHARED_JITTER_S, GraphSite, Serve, most_at_once, until
+
+
+def documents(hits: Sequence[Hit]) -> list[str]:
+    return [hit.path for hit in hits if "." not in hit.path]
+
+
+async def text_of(yard: Yard, job_id: str) -> dict[str, str]:
+    """Return the text of each page of a job by the last part of its URL."""
+    records = yard.results.records(LOCAL, job_id, PageQuery(), [Body.TEXT])
+    return {
+        stored.page.url.rpartition("/")[2]: bodies[Body.TEXT].decode()
+        async for stored, bodies in records
+    }
+
+
+async def test_pages_that_need_scripts_are_rendered_and_their_links_followed(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(4))
+
+    found = await crawled(yard, a_spec(server.url, render="auto", keep_html=True))
+
+    assert found.job.state_reason is StateReason.EXHAUSTED
+    assert {page.title for page in found.pages} == {f"Page {n}" for n in range(4)}
+    assert {page.render_reason for page in found.pages} == {"needs_scripts"}
+    assert all(page.rendered_by.startswith("lightpanda ") for page in found.pages)
+    assert not any(page.needs_scripts for page in found.pages)
+    usage = found.usage
+    assert (usage.pages, usage.rendered, usage.needs_scripts) == (4, 4, 0)
+    assert usage.subrequests == len(server.hits) - 4 - 1  # robots.txt
+    asked = Counter(hit.path for hit in server.hits)
+    assert asked["/app.js"] <= 2  # two pages were rendered at once
+    assert usage.render_s > 0
+    assert usage.render_took_s > 0
+    assert max(Counter(documents(server.hits)).values()) == 1  # each shell was asked for once
+    records = yard.results.records(LOCAL, found.job.id, PageQuery(), list(Body))
+    async for _, bodies in records:
+        assert b"This is page" not in bodies[Body.HTML]  # as it was sent
+        assert b"This is page" in bodies[Body.RENDERED]
+        assert b"This is page" in bodies[Body.TEXT]
+
+
+async def test_a_job_that_renders_nothing_leaves_shells_alone(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(4))
+
+    found = await crawled(yard, a_spec(server.url))
+
+    assert documents(server.hits) == ["/"]
+    assert (found.usage.rendered, found.usage.needs_scripts) == (0, 1)
+
+
+@pytest.mark.slow
+async def test_a_pattern_says_which_pages_are_rendered(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(GraphSite({"/": ["/a", "/b"], "/a": [], "/b": []}))
+
+    found = await crawled(yard, a_spec(server.url, render="/a*"))
+    always = await crawled(yard, a_spec(server.url, render="always"))
+
+    why = {page.url.removeprefix(server.url): page.render_reason for page in found.pages}
+    assert why == {"/": "", "/a": "pattern", "/b": ""}
+    assert [page.render_reason for page in always.pages] == ["always"] * 3
+    assert found.usage.rendered == 1
+    assert always.usage.rendered == 3
+
+
+@pytest.mark.slow
+async def test_what_is_wanted_of_a_page_is_done_in_it(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(AppSite(1))
+    feed, wall, late = (f"{server.url}/{name}" for name in ("feed", "wall", "late"))
+
+    scrolled = await crawled(yard, a_spec(feed, render="always", actions=("scroll 9",)))
+    clicked = await crawled(yard, a_spec(wall, render="always", actions=("click #accept",)))
+    waited = await crawled(yard, a_spec(late, render="always", wait_for="#late"))
+    not_waited = await crawled(yard, a_spec(feed, render="always"))
+
+    assert (await text_of(yard, scrolled.job.id))["feed"].count("Article") == 20
+    assert (await text_of(yard, not_waited.job.id))["feed"].count("Article") == 5
+    assert "Behind the wall." in (await text_of(yard, clicked.job.id))["wall"]
+    assert "It was late." in (await text_of(yard, waited.job.id))["late"]
+
+
+@pytest.mark.slow
+async def test_a_page_that_cannot_be_rendered_fails_with_its_plain_content(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite({"/": ["/a"], "/a": []}))
+
+    found = await crawled(
+        yard, a_spec(server.url, render="*/", wait_for="#never", timeout_s=1, keep_html=True)
+    )
+
+    failed, whole = sorted(found.pages, key=lambda page: page.url)
+    assert failed.error is not None
+    assert failed.error.kind == "render"
+    assert "#never" in failed.error.detail
+    assert (failed.title, failed.rendered_by) == ("/", "")
+    assert whole.error is None  # its link was followed all the same
+    assert (found.usage.pages, found.usage.errors, found.usage.rendered) == (2, 1, 0)
+
+
+@pytest.mark.slow
+async def test_documents_that_robots_txt_forbids_are_not_asked_for(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Framed(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path == "/robots.txt":
+                return Answer(200, (), b"User-agent: *\nDisallow: /private/")
+            if path == "/":
+                frames = b"<iframe src=/private/frame></iframe><iframe src=/open></iframe>"
+                return Answer(200, (("Content-Type", "text/html"),), b"<p>Page</p>" + frames)
+            return super().answer(method, path, host)
+
+    server = await site_server(Framed({"/open": []}))
+
+    found = await crawled(yard, a_spec(server.url, render="always", renderer="chromium"))
+
+    asked = {hit.path for hit in server.hits}
+    assert "/open" in asked
+    assert "/private/frame" not in asked
+    assert found.usage.rendered == 2
+
+
+@pytest.mark.parametrize("pages", [3, pytest.param(100, marks=pytest.mark.slow)])
+async def test_the_limit_of_pages_is_exact_however_many_requests_they_make(
+    yard: Yard, site_server: Serve, pages: int
+) -> None:
+    server = await site_server(AppSite(2 * pages))
+
+    found = await crawled(yard, a_spec(server.url, render="auto", limits=Limits(pages=pages)))
+
+    assert len(documents(server.hits)) == pages
+    assert (found.usage.pages, found.usage.rendered) == (pages, pages)
+    assert found.job.state_reason is StateReason.LIMIT_PAGES
+
+
+@pytest.mark.slow
+async def test_a_job_ends_at_its_limit_of_rendering(yard: Yard, site_server: Serve) -> None:
+    busy = "<script>for (let i = 0, x = 0; i < 1e8; i++) x += i % 7;</script>"
+
+    class Busy(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            answer = super().answer(method, path, host)
+            return replace(answer, body=answer.body + busy.encode())
+
+    server = await site_server(Busy({"/": ["/a", "/b"], "/a": [], "/b": []}))
+    limits = Limits(render_s=0.02)
+
+    found = await crawled(yard, a_spec(server.url, render="always", limits=limits))
+
+    assert found.job.state_reason is StateReason.LIMIT_RENDER
+    assert found.usage.rendered == 1  # nothing else was in flight with the first
+    assert "of rendering was reached" in found.job.detail
+
+
+async def test_a_job_that_must_render_fails_where_nothing_can(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await site_server(AppSite(2))
+    monkeypatch.setattr("crawlyard.engine.render.launch.installed_in", lambda _: None)
+    monkeypatch.setenv("PATH", "")
+
+    must = await crawled(yard, a_spec(server.url, render="always"))
+    may = await crawled(yard, a_spec(server.url, render="auto"))
+
+    assert (must.job.state, must.job.state_reason) == (State.FAILED, StateReason.NO_RENDERER)
+    assert "pip install" in must.job.detail
+    assert must.usage.pages == 0
+    assert (may.usage.pages, may.usage.needs_scripts) == (1, 1)
+    events = await yard.results.events(LOCAL, may.job.id)
+    noted = [str(event.data["note"]) for event in events if "note" in event.data]
+    assert any("1 page need" in note and "pip install" in note for note in noted)
+
+
+async def test_the_pace_of_a_host_counts_from_the_last_request_of_a_page(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(5))
+    spec = a_spec(server.url, render="auto", delay_s=0.4, per_host=1)
+
+    await crawled(yard, spec)
+
+    hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
+    pages = [n for n, hit in enumerate(hits) if "." not in hit.path]
+    gaps = [hits[n].at - hits[n - 1].at for n in pages if n]
+    assert len(gaps) == 4
+    assert min(gaps) > 0.4 - SHARED_JITTER_S
+    # what a page asks for waits for no delay
+    assert min(hits[n + 1].at - hits[n].at for n in pages) < 0.4
+    assert most_at_once(hits) == {server.authority: 1}
+
+
+async def test_a_page_reaches_no_address_that_its_job_may_not(
+    yard: Yard, site_server: Serve
+) -> None:
+    canary = await site_server(GraphSite({"/": []}), host="127.0.0.2")
+    attack = (
+        f"<p id=out></p><script>fetch('{canary.url}/').catch(() => out.append('refused'))</script>"
+    )
+
+    class Attack(GraphSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            answer = super().answer(method, path, host)
+            return replace(answer, body=answer.body + attack.encode())
+
+    server = await site_server(Attack({"/": []}))
+    spec = a_spec(
+        server.url, render="always", allow_private=False, allow_addresses=(server.authority,)
+    )
+
+    found = await crawled(yard, spec)
+
+    assert canary.hits == []
+    assert "refused" in (await text_of(yard, found.job.id))[""]
+
+
+POLLING = """<p>Shell</p><script>
+setInterval(() => fetch('/poll.json').catch(() => {}), 50);
+</script>"""
+
+
+class Polling(GraphSite):
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path == "/":
+            return Answer(200, (("Content-Type", "text/html"),), POLLING.encode())
+        return Answer(200, (("Content-Type", "application/json"),), b"1")
+
+
+async def test_a_pause_ends_what_is_being_rendered_and_it_is_visited_again(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(Polling({}))
+    spec = a_spec(server.url, render="always", wait_for="#never", timeout_s=300)
+    job = await yard.jobs.submit(LOCAL, spec)
+    running = asyncio.create_task(run(yard, job.id))
+    await until(lambda: len(server.hits) > 5)
+
+    await yard.jobs.pause(LOCAL, job.id)
+    await asyncio.wait_for(running, 60)
+
+    found = await outcome(yard, job.id)
+    assert (found.job.state, found.usage.pages) == (State.PAUSED, 0)
+    before = len(server.hits)
+    await yard.jobs.resume(LOCAL, job.id)
+    running = asyncio.create_task(run(yard, job.id))
+    await until(lambda: "/" in {hit.path for hit in server.hits[before:]})
+    await yard.jobs.cancel(LOCAL, job.id)
+    await asyncio.wait_for(running, 60)
+
+
+@pytest.mark.slow
+async def test_the_limit_of_bytes_holds_while_a_page_is_rendered(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(Polling({}))
+    limits = Limits(bytes=len(POLLING) + 5)
+    spec = a_spec(
+        server.url, render="always", wait_for="#never", timeout_s=300, limits=limits, per_host=1
+    )
+
+    found = await crawled(yard, spec)
+
+    assert found.job.state_reason is StateReason.LIMIT_BYTES
+    assert (found.usage.pages, found.usage.bytes) == (0, len(POLLING) + 5)
+
+
+async def test_a_host_that_refuses_what_a_page_asks_for_is_left_alone(
+    yard: Yard, site_server: Serve
+) -> None:
+    class Refusing(AppSite):
+        def answer(self, method: str, path: str, host: str) -> Answer:
+            if path.startswith("/api/"):
+                return Answer(429, (("Retry-After", "3600"),))
+            return super().answer(method, path, host)
+
+    server = await site_server(Refusing(1))
+    spec = a_spec(server.url, f"{server.url}/p/1", render="auto", concurrency=1)
+    job = await yard.jobs.submit(LOCAL, spec)
+    running = asyncio.create_task(run(yard, job.id))
+
+    await published(yard, job.id, done=1)
+
+    await yard.jobs.cancel(LOCAL, job.id)
+    await running
+    assert [hit.path for hit in server.hits if hit.path == "/p/1"] == []
+
+
+async def test_a_rendered_page_is_rendered_again_however_little_its_document_changes(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(2))  # its documents have an ETag
+    spec = a_spec(server.url, render="auto")
+    first = await crawled(yard, spec)
+    conditional = [hit for hit in server.hits if "if-none-match" in hit.headers]
+
+    second = await crawled(yard, replace(spec, since=first.job.id))
+
+    assert (first.usage.rendered, second.usage.rendered) == (2, 2)
+    assert second.usage.unchanged == 0
+    assert [hit.path for hit in server.hits if "if-none-match" in hit.headers] == conditional == []
+    assert [page.content_hash for page in second.pages] == [
+        page.content_hash for page in first.pages
+    ]

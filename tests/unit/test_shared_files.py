@@ -1,0 +1,63 @@
+"""Scripts that pages share: how long an answer is used again, and how much is kept."""
+
+from datetime import timedelta
+
+import pytest
+
+from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.shared_files import MOST_BYTES, UNTOLD_S, SharedFiles
+from tests.clock import FakeClock
+
+URL = "https://example.org/app.js"
+
+
+def an_answer(body: bytes = b"x", status: int = 200, **headers: str) -> Response:
+    named = tuple((name.replace("_", "-"), value) for name, value in headers.items())
+    return Response(status, named, body, len(body), "", 1)
+
+
+@pytest.mark.parametrize(
+    ("headers", "fresh_s"),
+    [
+        ({}, UNTOLD_S),
+        ({"cache_control": "public, max-age=600"}, 600),
+        ({"cache_control": "max-age=600", "age": "580"}, 20),
+        ({"cache_control": "max-age=0"}, 0),
+        ({"cache_control": "no-cache"}, 0),
+        ({"cache_control": "private, no-store"}, 0),
+        ({"vary": "Accept-Encoding"}, UNTOLD_S),
+        ({"vary": "Cookie"}, 0),
+        ({"vary": "*"}, 0),
+    ],
+)
+def test_an_answer_is_used_again_while_it_is_fresh(headers: dict[str, str], fresh_s: float) -> None:
+    clock = FakeClock()
+    files = SharedFiles(clock)
+    answer = an_answer(**headers)
+
+    files.put(URL, answer, trusted=True)
+
+    assert (files.get(URL, trusted=True) is answer) == (fresh_s > 0)
+    assert files.get(URL, trusted=False) is None  # no credentials went with that
+    clock.stall(timedelta(seconds=fresh_s))
+    assert files.get(URL, trusted=True) is None
+
+
+def test_only_whole_answers_are_kept() -> None:
+    files = SharedFiles(FakeClock())
+
+    files.put(URL, an_answer(status=404), trusted=True)
+
+    assert files.get(URL, trusted=True) is None
+
+
+def test_the_oldest_give_way() -> None:
+    files = SharedFiles(FakeClock())
+    fifth = bytes(MOST_BYTES // 5)
+    urls = [f"{URL}?{n}" for n in range(6)]
+
+    for url in urls:
+        files.put(url, an_answer(fifth), trusted=True)
+
+    kept = [files.get(url, trusted=True) is not None for url in urls]
+    assert kept == [False, True, True, True, True, True]
