@@ -32,7 +32,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
         stage.page("/workers") as page,
     ):
         workers = page.get_by_role("table", name="Workers")
-        await expect(workers).to_contain_text("Idle", timeout=15_000)
+        await expect(workers).to_contain_text("Idle")
 
         await workers.get_by_role("button", name="claim no more jobs").click()
         await expect(workers).to_contain_text("Quiet")
@@ -46,9 +46,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
         await expect(workers).to_contain_text("Idle")
         await workers.get_by_role("button", name="Stop").click()
         await dialog.get_by_role("button", name="Stop it").click()
-        await expect(page.get_by_text("No worker runs, so pending jobs wait")).to_be_visible(
-            timeout=15_000
-        )
+        await expect(page.get_by_text("No worker runs, so pending jobs wait")).to_be_visible()
 
 
 async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(

@@ -50,7 +50,7 @@ async def test_progress_arrives_by_itself(stage: Stage) -> None:
         await expect(far).to_contain_text("35 of 75 found")
         await expect(page.locator("#live")).to_have_text("Live")
         await moved_on(stage, [crawl.claim], done=20, pages=20, discovered=5)
-        await expect(far).to_contain_text("55 of 80 found", timeout=3000)
+        await expect(far).to_contain_text("55 of 80 found")
 
 
 async def test_a_change_elsewhere_is_seen_at_once(stage: Stage) -> None:

@@ -189,7 +189,7 @@ async def test_only_what_changed_since_an_earlier_job_is_fetched(
         await granted(stage)
         first = await stage.job(urls=[site], allow_private=True, delay_s=0, name="before")
         async with stage.page(f"/jobs/{first['id']}") as page:
-            await expect(page.locator("#job .pill").first).to_have_text("Completed", timeout=20_000)
+            await expect(page.locator("#job .pill").first).to_have_text("Completed")
         async with stage.page("/jobs/new") as page:
             await opened(page)
             await page.get_by_label(STARTS).fill(site)
@@ -203,7 +203,7 @@ async def test_only_what_changed_since_an_earlier_job_is_fetched(
             await expect(page.locator("#since ~ .error")).to_contain_text("the id of a job")
             await page.get_by_label("Only what changed since").fill(first["id"])
             await page.get_by_role("button", name="Start crawl").click()
-            await expect(page.locator("#job .pill").first).to_have_text("Completed", timeout=20_000)
+            await expect(page.locator("#job .pill").first).to_have_text("Completed")
             data = page.locator("dl.stats div").filter(has_text="Data")
             await expect(data).to_contain_text("10 unchanged")
             await expect(data.get_by_text("not requested")).to_be_hidden()
@@ -233,7 +233,7 @@ async def test_a_first_crawl_is_started_by_the_keyboard_alone(
             await page.locator("summary").filter(has_text="Access").press("Enter")
             await page.get_by_label("Allow all private addresses").press("y")
             await page.get_by_role("button", name="Start crawl").press("Enter")
-            await expect(page.locator("#job .pill").first).to_have_text("Completed", timeout=20_000)
+            await expect(page.locator("#job .pill").first).to_have_text("Completed")
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -82,7 +82,7 @@ async def test_a_schedule_is_made_by_keyboard_alone_and_its_ticks_are_seen_as_th
 
             await expect(page.get_by_role("heading", name="Every moment")).to_be_visible()
             ticks = page.locator("#ledger tbody tr")
-            await expect(ticks.nth(1)).to_be_visible(timeout=30_000)
+            await expect(ticks.nth(1)).to_be_visible()
             await expect(ticks.first).to_contain_text("On time")
             await expect(ticks.first.get_by_role("link", name="Waiting")).to_be_visible()
             await expect(page.locator("#strip rect.c-pending").nth(1)).to_be_attached()
@@ -319,7 +319,7 @@ async def test_how_often_all_pages_are_fetched_is_set_and_unset(stage: Stage) ->
             await field.fill(text)
             await page.get_by_role("button", name="Save", exact=True).click()
             await expect(page.get_by_text("Saved")).to_be_visible()
-            await expect(page.get_by_text("Saved")).to_be_hidden(timeout=10_000)
+            await expect(page.get_by_text("Saved")).to_be_hidden()
             overrides = (await of(stage, made))["overrides"]
             assert overrides.get("full_every") == stored
             assert overrides["urls"] == ["https://docs.example.org/"]

@@ -21,13 +21,13 @@ async def test_a_worker_shows_its_slots_and_the_host_that_it_asks(
         await stage.ask("PUT", "/settings/grants", {"private": True})
         async with stage.page("/workers") as page:
             workers = page.get_by_role("table", name="Workers")
-            await expect(workers).to_contain_text("Idle", timeout=15_000)
+            await expect(workers).to_contain_text("Idle")
             await expect(page.get_by_text("No host is being asked now")).to_be_visible()
 
             await stage.job(urls=[site.url], allow_private=True, delay_s=5)
-            await expect(workers).to_contain_text("Running", timeout=15_000)
+            await expect(workers).to_contain_text("Running")
             hosts = page.get_by_role("table", name="Hosts")
-            await expect(hosts).to_contain_text("127.0.0.1", timeout=15_000)
+            await expect(hosts).to_contain_text("127.0.0.1")
             await hosts.get_by_role("link").click()
             await page.wait_for_url(f"{stage.base}/jobs?q=host*")
 

@@ -12,9 +12,9 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.answers.jobs.jobs import SpecOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.event import Event
+from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer
-from crawlyard.engine.http import proxy
 from crawlyard.engine.http.connection import HttpConnection
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.fetch import NotSent
@@ -252,6 +252,18 @@ async def test_one_that_is_silent_is_passed_over_while_others_answer(
     assert "another one did" in "".join(proxies.notes())
 
 
+async def test_one_that_is_silent_for_several_hosts_rests(make: Make, a_proxy: ServeProxy) -> None:
+    http, socks = await a_proxy("http", silent=True), await a_proxy("socks5", silent=True)
+    for proxy, most in ((http, 3), (socks, 1)):  # SOCKS5 says something before it is asked for one
+        proxies = through(proxy)
+        fetcher = make(proxies=proxies, timeout_s=0.3)
+        for number in range(1, most + 1):
+            assert proxies.ready
+            failed = await failure(fetcher.fetch(f"http://127.0.0.{number}:9/", HEADERS, CAP))
+            assert failed.detail == f"proxy {proxy.url}: it did not answer in time"
+        assert not proxies.ready
+
+
 async def test_a_crawl_goes_through_the_proxies_that_are_left(
     tmp_path: Path, a_proxy: ServeProxy
 ) -> None:
@@ -274,6 +286,12 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
         assert len(come.ok) == 21
         assert server.peers == {"127.0.0.99"}
         assert all(proxy.asked for proxy in both)
+        progress = progress_of_standing(await yard.jobs.get(LOCAL, job.id))
+        uses = {use.proxy: use for use in progress.proxies}
+        assert uses.keys() == {f"{proxy.scheme}://{proxy.address}" for proxy in both}
+        died = uses[f"{busy.scheme}://{busy.address}"]
+        assert died.failures > 0
+        assert all(use.connections > 0 for use in uses.values())
         assert any("rests for 2 s" in str(event.data) for event in events)
         assert "hunter2" not in f"{events}{come.pages}"
 
@@ -281,7 +299,7 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
 async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
     tmp_path: Path, a_proxy: ServeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "FIRST_REST_S", 1.0)
+    monkeypatch.setattr("crawlyard.engine.http.proxy.FIRST_REST_S", 1.0)
     dialled: list[str] = []
     dial = ProxiedConnector.dial
 
@@ -324,7 +342,7 @@ def _resting(events: Sequence[Event]) -> bool:
 async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
     tmp_path: Path, a_proxy: ServeProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proxy, "FIRST_REST_S", 0.01)
+    monkeypatch.setattr("crawlyard.engine.http.proxy.FIRST_REST_S", 0.01)
     dead = await a_proxy("http", login="me:hunter2")
     await dead.close()
     async with (

@@ -109,9 +109,12 @@ async def test_what_is_asked_of_a_lost_browser_fails_at_once() -> None:
 
 async def test_a_process_is_measured_and_ends_with_all_it_has_started() -> None:
     # a grandchild that leaves its session, as crash handlers do, and holds the pipe open
-    detached = (
-        "import os, time; os.fork() or (os.setsid(), os.fork() and os._exit(0)); time.sleep(99)"
-    )
+    detached = """if not os.fork():
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        os.write(3, b"x")"""
+    detached = f"import os, time\n{detached}\ntime.sleep(99)"
     ours, theirs = os.pipe()
     command = (sys.executable, "-c", detached)
     ends = (theirs, os.dup(theirs))
@@ -119,6 +122,7 @@ async def test_a_process_is_measured_and_ends_with_all_it_has_started() -> None:
     for end in ends:
         os.close(end)
 
+    assert await asyncio.to_thread(os.read, ours, 1) == b"x"
     assert process.alive
     assert process.directory.is_dir()
     assert not await process.dies_within(0.01)

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from crawlyard import Eta, Limits, Progress, State, Usage
 from crawlyard.core.jobs.limits import LIMITS
 from crawlyard.core.jobs.progress import Confidence, milestones, progress_of
-from crawlyard.core.jobs.pulse import Pulse, Sample, Workload, pulse_of, sample_of
+from crawlyard.core.jobs.pulse import ProxyUse, Pulse, Sample, Workload, pulse_of, sample_of
 
 SECOND = timedelta(seconds=1)
 
@@ -279,13 +279,21 @@ def test_a_hold_of_all_hosts_is_added_to_the_time_and_changes_no_pace() -> None:
     assert estimate.p90_s > 110  # and perhaps another hold or two
 
 
+def using(rests_s: float) -> ProxyUse:
+    return ProxyUse(proxy="socks5://a.test:1080", connections=1, failures=1, rests_s=rests_s)
+
+
 def test_what_makes_a_crawl_slow_is_said_in_a_sentence() -> None:
     quick, all_at_once = steady(40), steady(99, found=1000)
     growing = a_crawl(40, lambda at_s: at_s, lambda at_s: 20 * at_s)
     for stands, said in [
         (quick, ""),
         (all_at_once, ""),
-        (steady(40, proxies_rest_s=7.5), "no proxy can be used, for another 8 seconds"),
+        (steady(40, proxies=(using(0.0), using(7.5))), ""),
+        (
+            steady(40, proxies=(using(9.0), using(7.5))),
+            "no proxy can be used, for another 8 seconds",
+        ),
         (steady(40, hold_s=19.2, holds=1), "every host asks for a break, for another 20 seconds"),
         (steady(40, failed=100, retries=5), "20% of the requests fail and are repeated"),
         (steady(40, failed=99, retries=5), ""),

@@ -162,10 +162,22 @@ def _settings() -> tuple[Column[JobOut], ...]:
                 f"{j.spec.per_host} at once to a host, {j.spec.concurrency} in all"
             ),
         ),
+        Column(name="PROXIES", value=_proxies),
         Column(name="PRIORITY", value=lambda j: j.spec.priority, least=90),
         Column(name="TAGS", value=lambda j: ", ".join(j.spec.tags)),
         Column(name="SINCE", value=lambda j: j.spec.since or ""),
     )
+
+
+def _proxies(job: JobOut) -> str:
+    """Return the proxies of a job, and how each has done once it was used."""
+    told = (
+        f"{use.proxy} ({counted_words(use.connections, 'connection')}, "
+        f"{counted_words(use.failures, 'failure')}"
+        + (f", rests for {use.rests_s:.0f} s)" if use.rests_s and not job.ended_at else ")")
+        for use in job.progress.proxies
+    )
+    return ", ".join(told if job.progress.proxies else job.spec.proxies)
 
 
 def queue_view(now: datetime) -> View[JobOut]:

@@ -10,7 +10,7 @@ from msgspec import Struct
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, LIMITS, Limits, Usage
-from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.core.jobs.pulse import ProxyUse, Pulse
 from crawlyard.core.quantity import counted
 
 
@@ -286,6 +286,7 @@ class Progress(Struct, frozen=True, kw_only=True):
     eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
     remark: str = ""  # why it is slow, or its estimate rough; empty: neither
+    proxies: tuple[ProxyUse, ...] = ()  # of the run, as of its last checkpoint
 
 
 _FAILING = 0.2  # of the requests: with more that are repeated, they set the pace
@@ -294,10 +295,10 @@ _FAILING = 0.2  # of the requests: with more that are repeated, they set the pac
 def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     """Return what makes a running job slow or its estimate rough, in a sentence; "" if nothing."""
     workload = pulse.workload
-    held_s = workload.proxies_rest_s or workload.hold_s
+    rest_s = min((proxy.rests_s for proxy in workload.proxies), default=0.0)
+    held_s = rest_s or workload.hold_s
     if held_s:
-        why = "every host asks for a break"
-        why = "no proxy can be used" if workload.proxies_rest_s else why
+        why = "no proxy can be used" if rest_s else "every host asks for a break"
         return f"Held back: {why}, for another {counted(math.ceil(held_s), 'second')}"
     failing = workload.failed / max(1, usage.done + workload.failed)
     if failing >= _FAILING:
@@ -331,6 +332,7 @@ def progress_of(
         eta=eta,
         eta_unknown="" if eta else unknown,
         remark=remark_on(usage, pulse, eta) if runs else "",
+        proxies=pulse.workload.proxies,
     )
 
 

@@ -9,6 +9,15 @@ from msgspec import Struct, field
 from crawlyard.core.jobs.limits import Usage
 
 
+class ProxyUse(Struct, frozen=True, kw_only=True):
+    """How a proxy has done in a run so far."""
+
+    proxy: str  # its URL without user and password
+    connections: int
+    failures: int
+    rests_s: float  # until it is tried again; 0: it can be used
+
+
 class Workload(Struct, frozen=True, kw_only=True):
     """What the engine knows at one moment about the work that is left."""
 
@@ -20,7 +29,7 @@ class Workload(Struct, frozen=True, kw_only=True):
     busy_s: float = 0.0  # total time of all requests so far
     least_s: float = 0.0  # minimum time left, from delays, holds and retry waits alone
     hold_s: float = 0.0  # until the first host is available again, if all are on hold
-    proxies_rest_s: float = 0.0  # until the first proxy is tried again, if all of them rest
+    proxies: tuple[ProxyUse, ...] = ()
     holds: int = 0  # how often all hosts were on hold so far
     held_s: float = 0.0  # running time so far in which all hosts were on hold
     lane_waiting: int = 0  # waiting URLs of the host that will take longest at its own pace

@@ -7,6 +7,7 @@ from functools import partial
 
 from crawlyard.engine.http.connect import AddrInfo, Connector, allowed
 from crawlyard.engine.http.connection import HttpConnection
+from crawlyard.engine.http.dns import Crowded
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, plain
 from crawlyard.engine.http.guard import BlockedAddress
 from crawlyard.engine.http.proxy import Proxies, Proxy, check_address
@@ -63,6 +64,7 @@ class ProxiedConnector:
                 except TimeoutError:
                     # the proxy, or the server that it tries to reach: another proxy may tell
                     silent.append(proxy)
+                    self._proxies.silent(proxy, host)
                     failure = NoTunnel(f"proxy {proxy.label}: it did not answer in time")
                 else:
                     self._proxies.opened(proxy)
@@ -86,8 +88,7 @@ class ProxiedConnector:
             address, port = str(target[0]), int(target[1])
             connected = await self._connected(proxy)
             try:
-                async with asyncio.timeout(self._within_s):
-                    await open_tunnel(connected, proxy, address, port)
+                await open_tunnel(connected, proxy, address, port, self._within_s)
             except NoTunnel as error:
                 connected.close()
                 refusal = NoTunnel(f"it did not connect to {address}: {error}")
@@ -111,6 +112,8 @@ class ProxiedConnector:
             infos = allowed(await self._connector.addresses(proxy.host, proxy.port), check)
             async with asyncio.timeout(self._within_s):
                 return await self._connector.connected(infos, check)
+        except Crowded:
+            raise
         except BlockedAddress as error:
             raise ProxyFailed(str(error)) from error
         except (FetchFailed, OSError, RuntimeError) as error:
@@ -121,7 +124,7 @@ class ProxiedConnector:
     ) -> HttpConnection:
         try:
             return await self._connector.over(connected, url, connection, _place(url, proxy))
-        except BaseException:
+        except OSError:  # the handshake with the server failed, which is not the proxy's fault
             connected.close()
             raise
 

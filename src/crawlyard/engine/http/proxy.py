@@ -6,9 +6,10 @@ from enum import StrEnum
 from hashlib import blake2b
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from crawlyard.clock import Clock
+from crawlyard.core.jobs.pulse import ProxyUse
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.quantity import counted
 from crawlyard.core.templates.secrets import hidden_proxy
@@ -19,6 +20,7 @@ from crawlyard.errors import Invalid
 FIRST_REST_S = 2.0
 LONGEST_REST_S = 600.0
 MOST_NOTES = 100  # per run, so that a proxy that comes and goes doesn't flood the events
+_MOST_SILENT = 3  # hosts in a row
 _MOST_RANKS = 10_000  # hosts whose order of proxies is kept
 _LONGEST_LOGIN = 255  # bytes of a user name, and of a password: RFC 1929, section 2
 _EXPECTED = "expected http://HOST:PORT or socks5://HOST:PORT, with USER:PASSWORD@ if needed"
@@ -45,6 +47,7 @@ class Proxy(Struct, eq=False, kw_only=True):
     failed: int = 0
     failures: int = 0  # in a row
     rests_until: float = 0.0
+    silent: set[str] = field(default_factory=set)  # hosts for which it said nothing, in a row
     on_trial: bool = False  # its rest is over, and one connection tries it
 
     def ready(self, now: float) -> bool:
@@ -103,8 +106,8 @@ class Proxies:
 
     def avoid(self, host: str, proxies: Collection[Proxy]) -> None:
         """Try *proxies* last for *host*: they did not connect to it, and another one did."""
-        if proxies:
-            self._ranks[host].sort(key=lambda proxy: proxy in proxies)
+        if proxies and (ranks := self._ranks.get(host)):
+            ranks.sort(key=lambda proxy: proxy in proxies)
 
     @contextmanager
     def tried(self, proxy: Proxy) -> Iterator[None]:
@@ -126,8 +129,18 @@ class Proxies:
         proxy.rests_until = now + rest_s
         self._note(f"proxy {proxy.label} rests for {rest_s:g} s: {why}")
 
+    def silent(self, proxy: Proxy, host: str) -> None:
+        """Record that a proxy did not say in time whether it can connect to *host*.
+
+        For one host, that may be the host's fault; for several in a row, it is the proxy's.
+        """
+        proxy.silent.add(host)
+        if proxy.failures or len(proxy.silent) >= _MOST_SILENT:
+            self.failed(proxy, "it did not answer in time")
+
     def works(self, proxy: Proxy) -> None:
         """Record that a proxy answers."""
+        proxy.silent.clear()
         if proxy.failures:
             self._note(f"proxy {proxy.label} is used again")
         proxy.failures, proxy.rests_until = 0, 0.0
@@ -144,6 +157,19 @@ class Proxies:
             return 0.0
         until = min(proxy.rests_until for proxy in self._all)
         return max(1.0, until - self._clock.monotonic())  # one is being tried just now
+
+    def uses(self) -> tuple[ProxyUse, ...]:
+        """Return how each of them has done so far."""
+        now = self._clock.monotonic()
+        return tuple(
+            ProxyUse(
+                proxy=p.label,
+                connections=p.opened,
+                failures=p.failed,
+                rests_s=0.0 if p.ready(now) else max(1.0, p.rests_until - now),
+            )
+            for p in self._all
+        )
 
     def notes(self, *, last: bool = False) -> tuple[str, ...]:
         """Return what is new for the job's events; the *last* notes sum up the run."""

@@ -37,19 +37,28 @@ class NoTunnel(OSError):
     """A proxy works and does not connect to this address."""
 
 
-async def open_tunnel(connected: socket.socket, proxy: Proxy, address: str, port: int) -> None:
+async def open_tunnel(
+    connected: socket.socket, proxy: Proxy, address: str, port: int, within_s: float
+) -> None:
     """Ask *proxy*, at the other end of a non-blocking socket, to connect to *address*.
 
     Raises:
+        TimeoutError: it did not say within *within_s* whether it can.
         ProxyFailed: it refuses the user, or is no such proxy.
         NoTunnel: it does not connect to that address.
         OSError: the connection to it broke off.
     """
-    if proxy.scheme is Scheme.HTTP:
-        await _connect(connected, proxy, address, port)
-    else:
-        await _greet(connected, proxy)
-        await _connect_socks(connected, address, port)
+    if proxy.scheme is Scheme.SOCKS5:
+        try:
+            async with asyncio.timeout(within_s):
+                await _greet(connected, proxy)
+        except TimeoutError:
+            raise ProxyFailed("it did not answer in time") from None
+    async with asyncio.timeout(within_s):
+        if proxy.scheme is Scheme.SOCKS5:
+            await _connect_socks(connected, address, port)
+        else:
+            await _connect(connected, proxy, address, port)
 
 
 async def _connect(connected: socket.socket, proxy: Proxy, address: str, port: int) -> None:

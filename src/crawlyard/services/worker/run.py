@@ -409,7 +409,7 @@ class JobRun:
         if state.proxies is not None:
             told = state.proxies.notes(last=batch.last)
             notes = (*batch.notes, *({"note": note} for note in told))
-            workload = replace(batch.workload, proxies_rest_s=state.proxies.rest_s)
+            workload = replace(batch.workload, proxies=state.proxies.uses())
             batch = replace(batch, notes=notes, workload=workload)
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)

@@ -79,6 +79,15 @@ class EtaOut(Wire, frozen=True, kw_only=True):
         return cls.filled(eta, **rounded)
 
 
+class ProxyUseOut(Wire, frozen=True, kw_only=True):
+    """How a proxy has done in the last run of a job; *rests_s*: 0 if it can be used."""
+
+    proxy: str  # its URL without user and password
+    connections: int
+    failures: int
+    rests_s: float
+
+
 class ProgressOut(Wire, frozen=True, kw_only=True):
     """How far a job has come; *eta_unknown* says why there is no *eta*, *remark* why it is slow."""
 
@@ -92,12 +101,14 @@ class ProgressOut(Wire, frozen=True, kw_only=True):
     eta: EtaOut | None
     eta_unknown: str
     remark: str  # or why the estimate is rough
+    proxies: tuple[ProxyUseOut, ...] = ()
 
     @classmethod
     def of(cls, progress: Progress) -> "ProgressOut":
         """Return the shape of *progress*."""
         return cls.filled(
             progress,
+            proxies=tuple(map(ProxyUseOut.filled, progress.proxies)),
             elapsed_s=round(progress.elapsed_s, 3),
             rate=round(progress.rate, 3),
             eta=None if progress.eta is None else EtaOut.of(progress.eta),

@@ -44,12 +44,13 @@ export function held({ state, held_until, refusals, rule }, now = Date.now()) {
 }
 
 /** Why it is not faster. */
-function slow({ rate, waits_for, why, eta_confidence, eta_limit, eta_unknown, ...job }, hosts) {
+function slow({ rate, waits_for, why, remark, eta_confidence, eta_limit, eta_unknown, ...job }, hosts) {
   if (waits_for.length) return cap(why);
   const busy = hosts.filter(({ waiting, in_flight }) => waiting || in_flight);
   const shut = busy.filter((host) => held(host));
   if (shut.length > 1) return `${shut.length} hosts are not asked now: see Pace.`;
   if (shut.length) return `${shut[0].host} ${held(shut[0])}.`;
+  if (remark?.startsWith("Held back")) return `${remark}.`; // no proxy can be used
   const allowed = busy.reduce((sum, { delay_s }) => sum + (delay_s ? 1 / delay_s : Infinity), 0);
   if (busy.length && rate >= BOUND * allowed) {
     const which = busy.length > 1 ? `${busy.length} hosts: see Pace` : `${busy[0].host}: ${delay(busy[0], job)}`;
