@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
+from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.quantity import FOREVER_S
@@ -311,6 +312,18 @@ class TestPurge:
         assert len(await store.webhooks.find(WebhookQuery(job_id=left.id), 10)) == 2
         assert await of(store, f"{left.id}:0") == 1
         assert await of(store, other.id) == 2
+
+    async def test_cookies_go_with_their_job(self, store: Store) -> None:
+        bare, with_cookies = await claimed(store), await claimed(store)
+        set_by_sites = {f"{n}": b"sealed" for n in range(40)}
+        await recorded(store, with_cookies.lease, Batch(cookies=set_by_sites))
+
+        freed = []
+        for claim in (bare, with_cookies):
+            await deleted(store, claim.job)
+            freed.append(sum(step.rows for step in await purged(store)))
+
+        assert freed[1] == freed[0] + 40
 
     async def test_large_bodies_make_a_step_small(
         self, store: Store, backend: Backend, monkeypatch: pytest.MonkeyPatch

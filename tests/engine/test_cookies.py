@@ -1,5 +1,6 @@
 """Cookies of a crawl: what sites set comes back to them, and to nobody else."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from crawlyard import LOCAL, Limits, Scope, State, Yard
 from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.demo.request import Request
 from crawlyard.demo.site import Answer
+from crawlyard.engine.crawl import BATCH_PAGES
 from crawlyard.services.worker.cookies import Sealer
 from crawlyard.store.queries import PageQuery
 from tests.cookie_sites import CookieWall, SessionSite, cookies_in, page, to
@@ -171,6 +173,23 @@ async def test_a_job_goes_on_elsewhere_with_the_cookies_that_it_had(
     assert site.sessions[server.authority] == {f"{server.authority}-0": 6}
 
 
+async def test_a_session_is_stored_as_soon_as_it_is_given(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawlyard.engine.crawl.BATCH_S", 3600.0)
+    monkeypatch.setattr("crawlyard.engine.crawl.HEARTBEAT_S", 3600.0)
+    site = SessionSite(500)
+    server = await site_server(site, latency_s=0.05)
+    job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/0", concurrency=1))
+    working = asyncio.create_task(run(yard, job.id))
+    async with asyncio.timeout(60):
+        while not await yard.store.cookies.of_job(job.id):  # noqa: ASYNC110 - a store
+            await asyncio.sleep(0)
+    assert sum(site.sessions[server.authority].values()) < BATCH_PAGES
+    await yard.jobs.cancel(LOCAL, job.id)
+    await working
+
+
 async def test_a_spread_job_has_one_session_with_each_host(
     stored: Yard, site_server: Serve
 ) -> None:
@@ -188,6 +207,7 @@ async def test_a_spread_job_has_one_session_with_each_host(
     assert {host: list(mine.values()) for host, mine in sessions.sessions.items()} == {
         f"{address(number)}:{server.port}": [4] for number in range(12)
     }
+    assert len(await stored.store.cookies.of_job(job.id)) == 12
 
 
 async def test_a_cookie_is_in_no_answer_and_in_the_store_only_sealed(

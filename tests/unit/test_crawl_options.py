@@ -8,6 +8,7 @@ from crawlyard.cli.options import Labels, flattened
 from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.spec import Priority, Scope, Strategy, TextMode
@@ -22,6 +23,7 @@ SOME: dict[str, object] = {
     "scope": Scope.ANY,
     "strategy": Strategy.DEPTH_FIRST,
     "text": TextMode.MAIN,
+    "cookies": CookieMode.OFF,
     "priority": Priority.HIGH,
     "keep_html": Keep.HTML,
     "headers": [Pair("X-A", "1")],

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
@@ -63,6 +64,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "max_externals": st.integers(0, 99),
         "strategy": st.sampled_from(Strategy),
         "text": st.sampled_from(TextMode),
+        "cookies": st.sampled_from(CookieMode),
         "max_depth": st.none() | st.integers(0, 99),
         "per_host": st.integers(1, 256),
         "concurrency": st.integers(1, 1024),

@@ -518,7 +518,7 @@ class Crawl:
     def _batch_at(self) -> float:
         """Return the time at which the next batch is due."""
         state, part = self._state, self._part
-        if state.first_page_at is not None:
+        if state.first_page_at is not None and state.batched_at > -math.inf:
             dry = part.open and not (state.tasks or len(self._turns))
             return state.first_page_at + (0 if dry else BATCH_S)  # other shards wait for these
         if self._is_short() or part.hungry:

@@ -5,7 +5,7 @@ prefixes of names, Secure only from https, a longest life.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import replace
@@ -38,9 +38,13 @@ _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct",
 
 
 class CookieJar:
-    """Cookies of one job; an empty jar costs a request nothing."""
+    """Cookies of one job; an empty jar costs a request nothing.
+
+    *begun* is called when the first cookie comes.
+    """
 
     def __init__(self) -> None:
+        self.begun: Callable[[], None] = lambda: None
         self._all: dict[_Place, Cookie] = {}  # the one used last at the end
         self._of: dict[str, dict[_Place, Cookie]] = {}  # by domain, the one set last at the end
         self._bytes = 0
@@ -79,12 +83,15 @@ class CookieJar:
 
     def receive(self, url: str, set_cookie_values: Sequence[str], now: datetime) -> None:
         """Take the cookies that the response to a canonical *url* sets, and drop those it ends."""
+        was_empty = not self._all
         for number, value in enumerate(set_cookie_values[:MOST_OF_RESPONSE]):
             cookie = parsed(value, url, now)
             if cookie is not None and not self._shields(cookie, url):
                 # a microsecond apart, so that their order outlives the process
                 at = now + timedelta(microseconds=number)
                 self._take(replace(cookie, created=at), now)
+        if was_empty and self._all:
+            self.begun()
 
     def changes(self) -> Mapping[str, Cookie | None]:
         """Return what has changed since the last call, by `Cookie.key`; ``None``: it is gone."""

@@ -260,6 +260,7 @@ class JobRun:
             log = await self._opened_log()
             agent = spec.user_agent or context.agent
             crawl = state.crawl = Crawl(spec, agent, fetcher, context.tools, context.robots, start)
+            state.jar.begun = crawl.nudge  # a session with a site that is lost at once is made anew
             if state.answer.share is not None:
                 crawl.share(state.answer.share)
             if state.stop:  # it came meanwhile
