@@ -192,6 +192,19 @@ async def test_a_page_may_move_within_its_origin(rig: MakeRig, browser: Browser)
     assert [request.purpose for request in site.asked] == [Purpose.DOCUMENT] * 2
 
 
+async def test_a_page_that_sets_a_cookie_and_loads_anew_is_let_in(
+    rig: MakeRig, browser: Browser
+) -> None:
+    wall = "if (!document.cookie) { document.cookie = 'in=yes; path=/'; location.reload() }"
+    site = await rig({"/": scripted(wall), "/data.json": "{}"})
+
+    async def ask(request: SubRequest) -> Response:
+        site.bodies["/"] = scripted(f"out.textContent = {request.headers.get('cookie')!r}")
+        return await site.ask(request)
+
+    assert b">in=yes<" in (await site.render(browser, "/", ask=ask)).html
+
+
 async def test_a_page_that_wants_to_leave_its_origin_ends_as_it_is(
     rig: MakeRig, browser: Browser
 ) -> None:

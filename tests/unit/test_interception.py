@@ -43,6 +43,8 @@ class Site:
         return self.answers[request.url]
 
     async def call(self, method: str, **params: Any) -> Message:
+        if method == "Network.getCookies":
+            return {"cookies": [{"name": name, "value": "1"} for name in ("script", "site")]}
         told = params.get("responseCode") or params.get("errorReason") or params.get("url")
         self.told.append(f"{method.partition('.')[2]} {told}")
         if "body" in params:
@@ -106,7 +108,7 @@ async def test_a_screenshot_wants_images_and_a_browser_without_frames_no_frames(
 async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -> None:
     site = Site()
     mine = {"Accept": "text/x", "X_Wish": "1", "Authorization": "Bearer x", "Referer": PAGE}
-    others = {"Cookie": "a=1", "User_Agent": "Chrome", "Sec_CH_UA": "x", "Accept_Encoding": "br"}
+    others = {"User_Agent": "Chrome", "Sec_CH_UA": "x", "Accept_Encoding": "br"}
 
     await site.page().handle(held("http://api.site.test/a#part", **mine, **others))
     await site.page().handle(held("http://other.test/a"))
@@ -122,6 +124,16 @@ async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -
         "origin": "http://www.site.test",
     }
     assert not second.same_site
+
+
+async def test_cookies_of_scripts_go_to_their_site_and_those_of_responses_are_the_jobs() -> None:
+    own, other = "http://www.site.test/a", "http://other.test/a"
+    site = Site({own: answer(Set_Cookie="site=1; Path=/"), other: answer()})
+    page = site.page()
+    for url, header in ((own, {}), (own, {"Cookie": "script="}), (other, {"Cookie": "script="})):
+        await page.handle(held(url, "Script", **header))
+
+    assert [request.headers.get("cookie") for request in site.asked] == [None, "script=1", None]
 
 
 async def test_what_another_origin_does_not_open_is_not_read() -> None:
