@@ -116,7 +116,7 @@ async def test_another_site_is_read_only_if_it_allows_that(rig: MakeRig, browser
       out.textContent = told;
     }})()"""
     moved = Answer(302, (("Location", f"{there}/secret"),))
-    site.bodies |= {"/": scripted(script), "/to": moved}
+    site.bodies.update({"/": scripted(script), "/to": moved})
 
     async def ask(request: SubRequest) -> Response:
         site.asked.append(request)
@@ -178,7 +178,7 @@ async def test_actions_click_scroll_and_wait(rig: MakeRig, browser: Browser) -> 
 
 
 async def test_a_page_may_move_within_its_origin(rig: MakeRig, browser: Browser) -> None:
-    bodies = {
+    bodies: dict[str, str | Answer] = {
         "/": scripted("location.href = '/old'"),
         "/old": Answer(301, (("Location", "/new"),)),
         "/new": scripted("history.replaceState(null, '', '/shown'); out.textContent = 'moved'"),
@@ -190,6 +190,19 @@ async def test_a_page_may_move_within_its_origin(rig: MakeRig, browser: Browser)
     assert b">moved<" in page.html
     assert page.url == f"{site.server.url}/shown"
     assert [request.purpose for request in site.asked] == [Purpose.DOCUMENT] * 2
+
+
+async def test_a_page_that_sets_a_cookie_and_loads_anew_is_let_in(
+    rig: MakeRig, browser: Browser
+) -> None:
+    wall = "if (!document.cookie) { document.cookie = 'in=yes; path=/'; location.reload() }"
+    site = await rig({"/": scripted(wall), "/data.json": "{}"})
+
+    async def ask(request: SubRequest) -> Response:
+        site.bodies["/"] = scripted(f"out.textContent = {request.headers.get('cookie')!r}")
+        return await site.ask(request)
+
+    assert b">in=yes<" in (await site.render(browser, "/", ask=ask)).html
 
 
 async def test_a_page_that_wants_to_leave_its_origin_ends_as_it_is(

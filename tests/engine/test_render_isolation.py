@@ -5,12 +5,14 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.demo.site import Answer
+from crawlyard.engine.http import connect
 from crawlyard.engine.http.dns import Infos, look_up
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.render import process
@@ -21,7 +23,7 @@ __all__ = ["rig"]
 
 pytestmark = [pytest.mark.slow, pytest.mark.parametrize("browser", Browser)]
 
-ATTACKS = """
+ATTACKS = r"""
   const to = '127.0.0.2:PORT', told = [];
   const tried = (name, attempt) => { try { attempt(); told.push(name) } catch { } };
   tried('fetch', () => fetch(`http://${to}/fetch`).catch(() => {}));
@@ -39,11 +41,23 @@ ATTACKS = """
     new Blob([`fetch('http://${to}/wf'); new WebSocket('ws://${to}/ww')`]))));
   tried('module', () => import(`http://${to}/m.js`).catch(() => {}));
   tried('webtransport', () => new WebTransport(`https://${to}/t`));
-  tried('rtc', () => {
-    const p = new RTCPeerConnection({iceServers: [{urls: `stun:${to}`}, {urls: `turn:${to}`,
+  const call = (place) => {
+    const p = new place.RTCPeerConnection({iceServers: [{urls: `stun:${to}`}, {urls: `turn:${to}`,
       username: 'u', credential: 'c'}, {urls: `turn:${to}?transport=tcp`, username: 'u',
       credential: 'c'}]});
-    p.createDataChannel('x'); p.createOffer().then((o) => p.setLocalDescription(o)) });
+    p.createDataChannel('x'); p.createOffer().then((o) => p.setLocalDescription(o)) };
+  tried('rtc', () => call(window));
+  tried('rtc in a frame', () => {
+    const frame = document.createElement('iframe'); document.body.append(frame);
+    call(frame.contentWindow) });
+  tried('rtc in a document', () => {
+    const frame = document.createElement('iframe');
+    frame.srcdoc = `<script>(${call})(window)<\/script>`.replace('${to}', to);
+    document.body.append(frame) });
+  tried('rtc in data', () => {
+    const frame = document.createElement('iframe');
+    frame.src = `data:text/html,<script>const to = '${to}';(${call})(window)<\/script>`;
+    document.body.append(frame) });
   for (const html of [`<img src="//${to}/1"><link rel=prefetch href="//${to}/2">`,
     `<link rel=dns-prefetch href="//${to}"><link rel=preconnect href="//${to}">`,
     `<link rel=stylesheet href="//${to}/3"><iframe src="//${to}/4"></iframe>`,
@@ -136,8 +150,9 @@ async def test_a_page_that_attacks_another_address_reaches_nothing(
 
 
 async def test_a_name_that_is_bound_anew_leads_nowhere(
-    rig: MakeRig, browser: Browser, make: Make
+    rig: MakeRig, browser: Browser, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(connect, "_FRESH_S", 0.0)  # for 30 s, a name leads where it led
     looked: list[str] = []
 
     def look(host: str, port: int) -> Infos:
@@ -174,6 +189,6 @@ async def test_a_browser_knows_no_secrets_of_the_worker(
     running = seat.browser.process
     assert running is not None
     assert running.isolated
-    environment = (process.Path("/proc") / str(running.pid) / "environ").read_bytes()
+    environment = (Path("/proc") / str(running.pid) / "environ").read_bytes()
     assert b"secret" not in environment
     assert b"PATH=" in environment

@@ -30,8 +30,9 @@ class SubRequest(Struct, frozen=True, kw_only=True):
     block third-party cookies. A page could read what they open, and tell it to its own site."""
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What the page itself says: Accept, Origin, Referer, headers of its scripts. No cookies, and
-    nothing by which the browser presents itself: those are the job's."""
+    """What the page itself says, by names in lower case: accept, origin, referer, headers of its
+    scripts, and as ``cookie`` what these have set in the page. Cookies that sites have set are the
+    job's, and so is all by which a browser presents itself."""
     body: bytes | None = None
 
 

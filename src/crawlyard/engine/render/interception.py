@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeAlias
 
+from msgspec.structs import replace
+
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.quantity import counted
 from crawlyard.engine.http.fetch import FetchFailed, Response
@@ -89,6 +91,8 @@ class Interception:
         self._frames = frames
         self._frame = frame
         self._turn = asyncio.Semaphore(_AT_ONCE)
+        self._theirs: set[str] = set()  # names of cookies that responses set
+        self._took(document)
         self._navigations = 0
         self.stays = False  # was kept from going elsewhere, in Lightpanda without a load event
         self.in_flight = 0
@@ -106,7 +110,7 @@ class Interception:
         held = paused["requestId"]
         self.in_flight += 1
         try:
-            request = self._read(paused)
+            request = await self._with_cookies(self._read(paused), paused)
             if self._is_page(paused):
                 await self._answer_page(held, request, paused["request"]["url"])
             elif request is None:
@@ -148,6 +152,20 @@ class Interception:
                 )
         self.blocked += 1
         return None
+
+    async def _with_cookies(self, request: SubRequest | None, paused: Message) -> SubRequest | None:
+        """Return *request* with the cookies that scripts of the page have set.
+
+        Those of responses are the job's to keep.
+        """
+        has_some = any(name.lower() == "cookie" for name in paused["request"].get("headers", {}))
+        if request is None or not has_some or not request.same_site:
+            return request
+        # not the header that is held: Lightpanda leaves out the values
+        kept = (await self._call("Network.getCookies", urls=[request.url]))["cookies"]
+        own = [f"{one['name']}={one['value']}" for one in kept if one["name"] not in self._theirs]
+        headers = {**request.headers, "cookie": "; ".join(own)} if own else request.headers
+        return replace(request, headers=headers)
 
     def _is_page(self, paused: Message) -> bool:
         of_page = paused.get("frameId", self._frame) == self._frame
@@ -209,9 +227,15 @@ class Interception:
         self.sent += 1
         async with self._turn:
             response = await self._ask(request)
+        self._took(response)
         self.answered += 1
         self.wire_bytes += response.wire_bytes
         return response
+
+    def _took(self, response: Response) -> None:
+        """Note the names of the cookies that a response sets."""
+        for value in response.all_headers("set-cookie"):
+            self._theirs.add(value.partition("=")[0].strip())
 
     async def _fulfil(
         self, held: str, status: int, headers: Iterable[tuple[str, str]], body: bytes

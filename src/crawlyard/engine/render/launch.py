@@ -30,7 +30,10 @@ MIB = 1024 * 1024
 _START_S = 20.0
 _LOOK_S = 0.01
 _NOWHERE = "http://127.0.0.1:9"  # discard: a proxy that nobody is
-_CHROMIUM = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
+_CHROMIUM = (
+    "chromium-headless-shell",  # takes a sixth of the time for a page, as it has no windows
+    *("chromium", "chromium-browser", "google-chrome-stable", "google-chrome"),
+)
 _LINUX = "browsers are started on Linux alone"
 
 
@@ -117,7 +120,10 @@ def _chromium_missing() -> str:
     if sys.platform != "linux":
         return _LINUX
     if _chromium_binary() is None:
-        return "Chromium is not installed: apt install chromium, or set CRAWLYARD_BROWSER_CDP"
+        return (
+            "Chromium is not installed: apt install chromium-headless-shell, or set "
+            "CRAWLYARD_BROWSER_CDP"
+        )
     return ""
 
 

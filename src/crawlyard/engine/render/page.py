@@ -35,6 +35,9 @@ _HTML = """(() => {
 })()"""
 # what is between <noscript> is not shown where scripts run, but read by whoever parses the text
 
+_NO_RTC = "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection;"
+"""Its packets are no requests, and chromium-headless-shell has no policy that keeps them in."""
+
 _FOUND = "document.querySelector(%s) !== null"
 _CLICK = "document.querySelector(%s).click()"
 _SCROLL = """(() => {
@@ -129,6 +132,7 @@ class BrowserPage:
             )
         await self._call("Fetch.enable", patterns=[{"urlPattern": "*"}])
         await self._call("Page.enable")
+        await self._call("Page.addScriptToEvaluateOnNewDocument", source=_NO_RTC)
         navigated = await self._call("Page.navigate", url=task.url)
         if navigated.get("errorText"):
             raise _failed(f"the page did not load: {navigated['errorText']}")

@@ -17,7 +17,7 @@ from crawlyard.engine.render.process import Usage
 MOST_PAGES = 200
 """Of one browser, before another takes its place."""
 
-_LOOK_S = 0.25
+_LOOK_S = 0.5
 _WORN = 0.5  # of the memory that a browser may have: after its page, it is replaced
 
 

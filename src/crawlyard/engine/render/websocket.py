@@ -3,6 +3,7 @@
 import asyncio
 import json
 from typing import Any
+from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -38,7 +39,7 @@ class SocketWire:
                 if path:
                     return cls(await unix_connect(path, url, **_OPTIONS))
                 return cls(await connect(await _endpoint(url), **_OPTIONS))
-        except (WebSocketException, ValueError, TimeoutError) as error:
+        except (WebSocketException, URLError, ValueError, KeyError, TimeoutError) as error:
             raise OSError(f"{url}: {str(error) or 'no answer'}") from error
 
     async def send(self, message: str) -> None:

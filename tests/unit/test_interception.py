@@ -1,0 +1,228 @@
+"""The requests of a page that is rendered: which are sent, and what the page gets for them."""
+
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.fetch import FetchFailed, Response
+from crawlyard.engine.render.base import Purpose, SubRequest
+from crawlyard.engine.render.cdp import Message
+from crawlyard.engine.render.interception import (
+    MOST_NAVIGATIONS,
+    MOST_REQUESTS,
+    Interception,
+)
+
+PAGE = "http://www.site.test/page"
+
+
+def answer(
+    body: bytes = b"body", status: int = 200, truncated: str = "", **headers: str
+) -> Response:
+    told = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return Response(status, told, body, len(body), truncated, 1)
+
+
+@dataclass
+class Site:
+    """What is answered by URL, what was asked, and what the browser was told."""
+
+    answers: Mapping[str, Response] = field(default_factory=dict)
+    asked: list[SubRequest] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+
+    async def ask(self, request: SubRequest) -> Response:
+        self.asked.append(request)
+        if request.url not in self.answers:
+            raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, "no")
+        return self.answers[request.url]
+
+    async def call(self, method: str, **params: Any) -> Message:
+        if method == "Network.getCookies":
+            return {"cookies": [{"name": name, "value": "1"} for name in ("script", "site")]}
+        told = params.get("responseCode") or params.get("errorReason") or params.get("url")
+        self.told.append(f"{method.partition('.')[2]} {told}")
+        if "body" in params:
+            self.bodies.append(b64decode(params["body"]))
+        return {}
+
+    def page(self, *, draws: bool = False, frames: bool = True) -> Interception:
+        return Interception(
+            PAGE, answer(b"page"), self.ask, self.call, draws=draws, frames=frames, frame="F"
+        )
+
+
+def held(
+    url: str, kind: str = "XHR", method: str = "GET", frame: str = "F", **headers: str
+) -> Message:
+    told = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = {"url": url, "method": method, "headers": told}
+    return {"requestId": "1", "frameId": frame, "resourceType": kind, "request": request}
+
+
+async def test_the_page_itself_is_answered_with_what_is_there() -> None:
+    site = Site()
+    page = site.page()
+
+    await page.handle(held(PAGE, "Document"))
+
+    assert (site.asked, site.told, site.bodies) == ([], ["fulfillRequest 200"], [b"page"])
+    assert (page.answered, page.blocked, page.in_flight) == (0, 0, 0)
+
+
+async def test_what_is_not_of_the_document_and_what_is_no_reading_is_blocked() -> None:
+    site = Site()
+    page = site.page()
+    kinds = ("Image", "Font", "Media", "TextTrack", "Ping", "EventSource", "WebSocket", "Manifest")
+    for kind in kinds:
+        await page.handle(held("http://www.site.test/a", kind))
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        await page.handle(held("http://www.site.test/a", method=method))
+    await page.handle(held("http://www.site.test/favicon.ico", "Other", Accept="image/*"))
+    await page.handle(held("ftp://www.site.test/a"))
+
+    assert site.asked == []
+    assert set(site.told) == {"failRequest BlockedByClient"}
+    assert page.blocked == len(site.told) == len(kinds) + 6
+
+
+async def test_a_screenshot_wants_images_and_a_browser_without_frames_no_frames() -> None:
+    url = "http://www.site.test/a"
+    site = Site({url: answer()})
+    for kind in ("Image", "Font", "Media"):
+        await site.page(draws=True).handle(held(url, kind))
+    await site.page().handle(held(url, "Document", frame="G"))
+    await site.page(frames=False).handle(held(url, "Document", frame="G"))
+
+    assert [request.purpose for request in site.asked] == [
+        *(Purpose.OTHER, Purpose.OTHER),
+        Purpose.DOCUMENT,
+    ]
+
+
+async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -> None:
+    site = Site()
+    mine = {"Accept": "text/x", "X_Wish": "1", "Authorization": "Bearer x", "Referer": PAGE}
+    others = {"User_Agent": "Chrome", "Sec_CH_UA": "x", "Accept_Encoding": "br"}
+
+    await site.page().handle(held("http://api.site.test/a#part", **mine, **others))
+    await site.page().handle(held("http://other.test/a"))
+
+    first, second = site.asked
+    assert first.url == "http://api.site.test/a"
+    assert first.same_site
+    assert first.headers == {
+        "accept": "text/x",
+        "x-wish": "1",
+        "authorization": "Bearer x",
+        "referer": PAGE,
+        "origin": "http://www.site.test",
+    }
+    assert not second.same_site
+
+
+async def test_cookies_of_scripts_go_to_their_site_and_those_of_responses_are_the_jobs() -> None:
+    own, other = "http://www.site.test/a", "http://other.test/a"
+    site = Site({own: answer(Set_Cookie="site=1; Path=/"), other: answer()})
+    page = site.page()
+    for url, header in ((own, {}), (own, {"Cookie": "script="}), (other, {"Cookie": "script="})):
+        await page.handle(held(url, "Script", **header))
+
+    assert [request.headers.get("cookie") for request in site.asked] == [None, "script=1", None]
+
+
+async def test_what_another_origin_does_not_open_is_not_read() -> None:
+    own = answer(status=302, Location="http://other.test/closed")
+    site = Site(
+        {
+            "http://other.test/closed": answer(),
+            "http://other.test/any": answer(Access_Control_Allow_Origin="*"),
+            "http://other.test/us": answer(Access_Control_Allow_Origin="http://www.site.test"),
+            "http://other.test/them": answer(Access_Control_Allow_Origin="http://them.test"),
+            "http://www.site.test/moved": own,
+        }
+    )
+    page = site.page()
+    for path in ("closed", "any", "us", "them"):
+        await page.handle(held(f"http://other.test/{path}"))
+    await page.handle(held("http://www.site.test/moved"))
+    await page.handle(held("http://other.test/closed", "Script"))  # as in any browser
+
+    failed, sent = "failRequest Failed", "fulfillRequest 200"
+    assert site.told == [failed, sent, sent, failed, failed, sent]
+
+
+async def test_redirects_lose_credentials_on_their_way_to_another_origin() -> None:
+    site = Site(
+        {
+            "http://www.site.test/a": answer(status=307, Location="/b"),
+            "http://www.site.test/b": answer(status=302, Location="https://www.site.test/c"),
+            "https://www.site.test/c": answer(status=302, Location="http://other.test/d"),
+            "http://other.test/d": answer(status=302, Location="http://www.site.test/e"),
+        }
+    )
+
+    await site.page().handle(held("http://www.site.test/a", "Script", Authorization="Bearer x"))
+
+    sent = [(r.url[-1], r.same_site, "authorization" in r.headers) for r in site.asked]
+    assert sent == [
+        *(("a", True, True), ("b", True, True), ("c", True, False)),
+        *(("d", False, False), ("e", False, False)),  # the other site chose where to go
+    ]
+    assert site.told == ["failRequest Failed"]
+
+
+async def test_a_circle_of_redirects_and_a_body_that_was_cut_fail() -> None:
+    url = "http://www.site.test/a"
+    round_ = Site({url: answer(status=302, Location="/a")})
+    cut = Site({url: answer(truncated="too long")})
+
+    await round_.page().handle(held(url))
+    await cut.page().handle(held(url, "Script"))
+
+    assert len(round_.asked) == 10
+    assert round_.told == cut.told == ["failRequest Failed"]
+
+
+async def test_a_page_goes_to_others_of_its_origin_a_few_times() -> None:
+    next_, moved = "http://www.site.test/next", "http://www.site.test/moved"
+    site = Site({next_: answer(b"next"), moved: answer(status=301, Location="/next")})
+    page = site.page()
+    for url in (PAGE, next_, moved, "http://other.test/", "http://www.site.test/closed"):
+        await page.handle(held(url, "Document"))
+
+    assert site.bodies == [b"page", b"next"]
+    assert site.told[2:] == [
+        *("failRequest Aborted", f"navigate {next_}"),  # so that the page knows where it is
+        *("failRequest Aborted", "failRequest Aborted"),
+    ]
+    assert page.stays
+    assert [request.url for request in site.asked] == [next_, moved, "http://www.site.test/closed"]
+
+    await page.handle(held(next_, "Document", method="POST"))  # counts as well
+    with pytest.raises(FetchFailed, match=f"more than {MOST_NAVIGATIONS} times, lastly to {next_}"):
+        await page.handle(held(next_, "Document"))
+
+
+async def test_a_page_has_a_bounded_number_of_requests() -> None:
+    url = "http://www.site.test/a"
+    site = Site({url: answer()})
+    page = site.page()
+    for _ in range(MOST_REQUESTS + 3):
+        await page.handle(held(url))
+
+    assert (page.answered, page.wire_bytes) == (MOST_REQUESTS, MOST_REQUESTS * 4)
+    assert page.blocked == 3
+
+
+async def test_a_preflight_is_answered_without_a_request() -> None:
+    site = Site()
+
+    await site.page().handle(held("http://other.test/a", "Preflight", method="OPTIONS"))
+
+    assert (site.asked, site.told) == ([], ["fulfillRequest 204"])
