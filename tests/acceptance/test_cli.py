@@ -68,7 +68,7 @@ def test_a_crawl_of_a_shell_says_that_it_needs_scripts(either: Shell) -> None:
         '<!doctype html><title>Shop</title><div id="root"></div><script src="/app.js"></script>'
     )
     with a_site("--folder", str(site)) as url:
-        ran = either.run("crawl", url, *FAST)
+        ran = either.run("crawl", url, *FAST, "--render", "never")
 
     assert ran.returncode == 0, ran.stderr
     [line] = [line for line in ran.stderr.splitlines() if "scripts" in line]
@@ -82,6 +82,23 @@ def test_a_crawl_of_a_shell_says_that_it_needs_scripts(either: Shell) -> None:
     assert usage["needs_scripts"] == 1
     everywhere = either.run("pages", "--needs-scripts", "-o", "plain")
     assert url in everywhere.stdout
+
+
+@pytest.mark.slow
+def test_a_screenshot_is_kept_and_saved(either: Shell, site: str) -> None:
+    rendering = ("--render", "always", "--screenshot", "webp", "--max-pages", "1")
+    ran = either.run("crawl", site, *FAST, *rendering)
+    assert ran.returncode == 0, ran.stderr
+    assert "1 rendered" in ran.stderr
+
+    saved = either.run("jobs", "screenshot", "last", f"{site}/", "--out", "home.webp")
+    missing = either.run("jobs", "screenshot", "last", f"{site}/none", "--out", "none.webp")
+
+    assert saved.returncode == 0, saved.stderr
+    picture = (either.folder / "home.webp").read_bytes()
+    assert (picture[:4], picture[8:12]) == (b"RIFF", b"WEBP")
+    assert missing.returncode == 3
+    assert not (either.folder / "none.webp").exists()
 
 
 def normal(text: str) -> str:

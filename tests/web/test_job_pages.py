@@ -19,7 +19,7 @@ from crawlyard.store.queries import PageQuery
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done
 from tests.conformance.steps import recorded
-from tests.web.crawled import HEADERS, HOSTILE, crawled
+from tests.web.crawled import HEADERS, HOSTILE, PICTURE, crawled
 from tests.web.rig import Rig, a_rig, problem
 
 PATHS = (
@@ -63,6 +63,19 @@ async def test_a_token_needs_the_scope_of_results(rig: Rig) -> None:
 
 
 class TestPages:
+    async def test_a_picture_is_sent_as_it_was_kept_and_is_missing_where_none_was(
+        self, rig: Rig
+    ) -> None:
+        job_id, _ = await crawled(rig)
+        good, slow, _ = (await rig.get(f"jobs/{job_id}/pages")).json()["items"]
+
+        sent = await rig.get(good["parts"]["screenshot"].removeprefix(f"{PREFIX}/"))
+        missing = await rig.get(f"jobs/{job_id}/pages/{slow['id']}/screenshot")
+
+        assert (sent.content, sent.headers["content-type"]) == (PICTURE, "image/png")
+        assert sent.headers["x-content-type-options"] == "nosniff"
+        assert problem(missing) == (404, "not_found")
+
     async def test_they_come_as_they_were_stored_and_a_filter_finds_or_is_refused(
         self, rig: Rig
     ) -> None:

@@ -1,0 +1,226 @@
+# psutil is of the extra `bench` and without types: only numbers come from it.
+# mypy: disable-error-code="import-not-found,import-untyped"
+"""What pages of scripts cost, beside other crawlers: ``python -m bench.render --peers VENV``.
+
+An application whose pages are all one shell is served on loopback, by a process of its own.
+Each crawler renders all of its pages, two at once, and waits in each for its text. In turns; a new
+process for each, so that its start, that of its browsers and its imports are in it. CPU and memory
+are those of all processes of the tree, sampled; of one that has ended, the CPU that it had last
+counts. Needs Chromium, Lightpanda, and a virtual environment with Scrapy-Playwright and Crawlee.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import psutil
+from tests.app_site import AppSite
+
+from crawlyard.demo.server import SiteServer
+
+_HERE = Path(__file__).parent
+_SAMPLE_S = 0.1
+_AT_ONCE = 2
+_FOUND = re.compile(r"pages: (\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One crawl."""
+
+    name: str
+    pages: int  # whose text was there
+    wall_s: float
+    cpu_s: float
+    peak_bytes: int
+
+    @property
+    def cpu_ms(self) -> float:
+        """Return milliseconds of a processor for each page."""
+        return 1000 * self.cpu_s / max(1, self.pages)
+
+
+class _Tree(threading.Thread):
+    """Looks at the processes of a tree until it is stopped."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._root = psutil.Process(pid)
+        self._ended = threading.Event()
+        self._cpu_s: dict[tuple[int, float], float] = {}
+        self.peak_bytes = 0
+
+    @property
+    def cpu_s(self) -> float:
+        """Return the CPU time of all processes that were seen."""
+        return sum(self._cpu_s.values())
+
+    def run(self) -> None:
+        while not self._ended.wait(_SAMPLE_S):
+            self.look()
+
+    def look(self) -> None:
+        """Read what each process has used and holds."""
+        held = 0
+        with suppress(psutil.Error):
+            for one in [self._root, *self._root.children(recursive=True)]:
+                with suppress(psutil.Error):
+                    times, memory = one.cpu_times(), one.memory_full_info()
+                    self._cpu_s[one.pid, one.create_time()] = times.user + times.system
+                    held += memory.pss
+        self.peak_bytes = max(self.peak_bytes, held)
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._ended.set()
+        self.join()
+
+
+def crawl(name: str, command: Sequence[str], folder: Path) -> Round:
+    """Run a crawler, and return what it took.
+
+    Raises:
+        RuntimeError: it failed; the message has the end of its output.
+    """
+    log = folder / "log"
+    began = time.monotonic()
+    seen = os.pathsep.join([str(_HERE.parent), os.environ.get("PYTHONPATH", "")])
+    with log.open("wb") as out:
+        process = subprocess.Popen(  # noqa: S603 - our own words
+            command,
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": seen},
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+        )
+        tree = _Tree(process.pid)
+        tree.start()
+        code = process.wait()
+    wall_s = time.monotonic() - began
+    tree.stop()
+    said = log.read_text(errors="replace")
+    found = _FOUND.search(said)
+    if code or found is None:
+        raise RuntimeError(f"{command} ended with {code}:\n{said[-2000:]}")
+    return Round(name, int(found[1]), wall_s, tree.cpu_s, tree.peak_bytes)
+
+
+def ours(url: str, browser: str) -> list[str]:
+    """Return the command that crawls with Crawlyard."""
+    return [sys.executable, "-m", "bench.render", "--crawl", url, "--browser", browser]
+
+
+def crawl_ours(url: str, browser: str) -> None:
+    """Crawl with Crawlyard in a new folder, and write the number of pages that have their text."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        out = Path(place) / "pages.jsonl"
+        words = [
+            *("crawl", url, "--data-dir", place, "--allow-private", "--delay", "0"),
+            *("--per-host", "8", "--concurrency", "8", "--wait-for", "#text", "--quiet"),
+            *("--renderer", browser, "--out", str(out)),
+        ]
+        subprocess.run([sys.executable, "-m", "crawlyard", *words], check=True)  # noqa: S603
+        records = [json.loads(line) for line in out.read_text().splitlines()]
+    pages = sum("This is page" in (one["text"] or "") for one in records)
+    sys.stdout.write(f"pages: {pages}\n")
+
+
+@asynccontextmanager
+async def served(pages: int) -> AsyncIterator[str]:
+    """Serve the application by a process of its own; give its URL."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "bench.render", "--serve", str(pages)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        if process.stdout is None:
+            raise RuntimeError("the process has no output")
+        yield (await process.stdout.readline()).decode().strip()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+
+
+async def serve(pages: int) -> None:
+    """Serve the application until this process ends."""
+    async with SiteServer(AppSite(pages)) as server:
+        sys.stdout.write(f"{server.url}/\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+async def measure(options: argparse.Namespace) -> list[Round]:
+    """Return all rounds, the crawlers in turns."""
+    chromium = shutil.which("chromium") or ""
+    python = str(options.peers / "bin" / "python")
+    rounds = []
+    async with served(options.pages) as url:
+        commands = {
+            "Crawlyard, Lightpanda": ours(url, "lightpanda"),
+            "Crawlyard, Chromium": ours(url, "chromium"),
+        } | {
+            name: [python, str(_HERE / "peers" / file), url, str(_AT_ONCE), chromium]
+            for name, file in (
+                ("Scrapy-Playwright", "render_scrapy.py"),
+                ("Crawlee, PlaywrightCrawler", "render_crawlee.py"),
+            )
+        }
+        for _ in range(options.rounds):
+            for name, command in commands.items():
+                with tempfile.TemporaryDirectory(prefix="bench-") as place:
+                    one = await asyncio.to_thread(crawl, name, command, Path(place))
+                told = f"{one.pages} pages in {one.wall_s:.1f} s, CPU {one.cpu_s:.1f} s"
+                sys.stderr.write(f"{name}: {told}\n")
+                rounds.append(one)
+    return rounds
+
+
+def table(rounds: Sequence[Round]) -> str:
+    """Return medians as Markdown."""
+    lines = ["| crawler | pages | s | CPU ms a page | MB, most |", "|---|---|---|---|---|"]
+    for name in dict.fromkeys(one.name for one in rounds):
+        each = [one for one in rounds if one.name == name]
+        pages = min(one.pages for one in each)
+        wall, cpu = median(one.wall_s for one in each), median(one.cpu_ms for one in each)
+        peak = median(one.peak_bytes for one in each) / 1e6
+        lines.append(f"| {name} | {pages} | {wall:.1f} | {cpu:.0f} | {peak:.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, and write the table."""
+    parser = argparse.ArgumentParser(prog="python -m bench.render", description=__doc__)
+    parser.add_argument("--peers", type=Path, help="virtual environment of the others")
+    parser.add_argument("--pages", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--crawl", help=argparse.SUPPRESS)
+    parser.add_argument("--browser", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        asyncio.run(serve(options.serve))
+    elif options.crawl:
+        crawl_ours(options.crawl, options.browser)
+    else:
+        load = os.getloadavg()[0]
+        found = asyncio.run(measure(options))
+        sys.stdout.write(f"load {load:.1f} before\n\n{table(found)}\n")
+
+
+if __name__ == "__main__":
+    main()
