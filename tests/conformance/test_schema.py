@@ -176,6 +176,7 @@ SINCE_THE_FIRST = {
     ),
     "jobs": ("based_on", "dealt"),
     "shards": ("unchanged", "bytes_saved", "requests_saved", "asked_by"),
+    "webhooks": ("schedule_id",),
 }
 """The columns that revisions have added to the first release's tables."""
 
