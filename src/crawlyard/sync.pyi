@@ -518,6 +518,7 @@ class _Webhooks:
         events: tuple[str, ...] = ...,
         description: str = "",
         allow_addresses: tuple[str, ...] = (),
+        schedule: str | None = None,
     ) -> NewSecretOut: ...
     def get(self, webhook_id: str) -> WebhookOut: ...
     def edit(
@@ -528,6 +529,7 @@ class _Webhooks:
         events: UnsetType | tuple[str, ...] | None = ...,
         description: UnsetType | str | None = ...,
         allow_addresses: UnsetType | tuple[str, ...] | None = ...,
+        schedule: UnsetType | str | None = ...,
         version: int | tuple[int, ...] | None = None,
     ) -> WebhookOut: ...
     def delete(self, webhook_id: str, *, version: int | tuple[int, ...] | None = None) -> None: ...

@@ -76,6 +76,31 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
     assert (job["state"], job["worker"]) == ("pending", None)
 
 
+async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does_not(
+    shell: Shell,
+) -> None:
+    offered: list[str | None] = []
+    for _ in range(2):
+        with shell.started("serve", "--port", "0") as process:
+            link = re.search(r"http\S+", until(process, "/signin#"))
+            assert link is not None
+            async with signed_in(link[0]) as client:
+                page = await client.get(f"{link[0].partition('/signin#')[0]}/")
+                found = re.search(r'id="sample"[^>]* value="(127\.0\.0\.1:\d+)"', page.text)
+                offered.append(found and found[1])
+                if found:
+                    asked = {"urls": [f"http://{found[1]}/"], "allow_addresses": [found[1]]}
+                    asked |= {"grant": True, "delay_s": 0, "per_host": 8, "limits": {"pages": 9}}
+                    own = {"Sec-Fetch-Site": "same-origin"}  # as a page of this server asks
+                    made = (await client.post("/jobs", json=asked, headers=own)).json()
+                    ended = (await client.get(f"/jobs/{made['id']}/wait?timeout_s=60")).json()
+                    assert (ended["state"], ended["usage"]["pages"]) == ("completed", 9)
+            process.send_signal(signal.SIGTERM)
+            await asyncio.to_thread(rest, process)
+    assert offered[0]
+    assert offered[1] is None
+
+
 def test_without_a_worker_it_only_answers_once_the_tables_are_newer(shell: Shell) -> None:
     with shell.started("serve", "--port", "0", "--no-worker") as process:
         until(process, "/signin#")

@@ -150,6 +150,7 @@ async def a_stage(
     works: Sequence[str] = (),
     settings: Mapping[str, Any] | None = None,
     port: int = 0,
+    sample: str = "",
 ) -> AsyncIterator[Stage]:
     """Serve a yard on a file in *folder*.
 
@@ -159,7 +160,7 @@ async def a_stage(
     store = await open_sql_store(folder / "crawlyard.db")
     given = Settings(data_dir=folder, **(settings or {}))
     yard = Yard(given, store, SystemClock())
-    site = await open_site(yard, SiteOptions(rate_limits=False))
+    site = await open_site(yard, SiteOptions(rate_limits=False, sample=sample))
     secret = (await Surface(yard.services, LOCAL).tokens.create("browser")).token or ""
     app = create_app(site)
     try:

@@ -92,6 +92,7 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
         await page.get_by_role("link", name="Notify me…").click()
         await expect(page.get_by_label("Events")).to_have_value("run.changed page.changed")
         await expect(page.get_by_label("Description")).to_have_value("Changes of Docs nightly")
+        await expect(page.get_by_label("Schedule")).to_have_value("Docs nightly")
         await expect(page.get_by_label("URL")).to_be_focused()
     assert second != first
 

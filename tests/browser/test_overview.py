@@ -14,6 +14,8 @@ from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.pulse import Pulse, Workload
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import DemoSite
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
@@ -101,6 +103,29 @@ async def test_an_empty_yard_starts_its_first_crawl(empty: Stage) -> None:
         await page.goto("/")
         await expect(page.get_by_text("Nothing is running, 1 waiting")).to_be_visible()
         await expect(part(page, "Crawl your first site")).to_be_hidden()
+
+
+async def test_a_sample_is_crawled_without_opening_anything_else(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with (
+        SiteServer(DemoSite(pages=8, faults=False)) as site,
+        a_stage(tmp_path, browser, works=("worker",), sample=site.authority) as stage,
+    ):
+        await stage.user("olga")
+        async with stage.page("/", by="olga") as page:
+            await expect(part(page, "Crawl your first site")).to_be_visible()
+            await expect(page.get_by_text("See it work")).to_have_count(0)
+        async with stage.page("/") as page:
+            await page.get_by_role("button", name="Crawl the sample").click()
+            await expect(page.get_by_role("heading", level=1)).to_have_text("Sample site")
+            await expect(page.get_by_role("button", name="Download", exact=True)).to_be_visible()
+        [job] = (await stage.ask("GET", "/jobs"))["items"]
+        assert (job["state"], job["spec"]["allow_addresses"]) == ("completed", [site.authority])
+        assert job["usage"]["pages"] == 8
+        refused = {"urls": [f"{site.url}/"], "allow_addresses": [site.authority]}
+        with pytest.raises(AssertionError, match=r"403|422"):  # nothing is open to other jobs
+            await stage.ask("POST", "/jobs", refused, by="olga")
 
 
 async def test_an_empty_page_becomes_the_yard_when_somebody_begins(empty: Stage) -> None:

@@ -182,6 +182,7 @@ SINCE_THE_FIRST = {
         *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
         *("rendered", "subrequests", "render_s", "render_took_s"),
     ),
+    "webhooks": ("schedule_id",),
 }
 """The columns that revisions have added to the first release's tables."""
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.event import EventName
+from crawlyard.core.jobs.job import Origin
 from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,
@@ -73,6 +74,15 @@ class TestWants:
         webhook = a_webhook(job_id="7")
         assert webhook.wants(an_event(subject="7"))
         assert not webhook.wants(an_event(subject="8"))
+
+    def test_one_of_a_schedule_hears_of_it_and_its_runs_alone(self) -> None:
+        webhook = a_webhook(schedule_id="s")
+        run, other = (a_job(origin=Origin(schedule_id=of)) for of in ("s", "t"))
+        events = [job.event(EventName.RUN_CHANGED, NOW, "changes") for job in (run, other, a_job())]
+        heard = [webhook.wants(replace(event, owner=webhook.owner)) for event in events]
+        assert heard == [True, False, False]
+        paused = an_event(EventName.SCHEDULE_PAUSED, subject="s", owner=webhook.owner)
+        assert webhook.wants(paused)
 
     def test_a_test_is_for_one_alone_whatever_it_wants(self) -> None:
         for patterns in [("*",), ("job.failed",)]:

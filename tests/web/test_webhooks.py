@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.access.user import LOCAL
+from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
 from tests.web.rig import Rig, pointers, problem
@@ -122,6 +122,26 @@ async def test_an_address_is_opened_where_the_yard_grants_it(yard: Rig) -> None:
     )
     assert (opened.status_code, opened.json()["allow_addresses"]) == (201, ["10.0.0.7"])
     assert pointers(beside) == ["/url"]
+
+
+async def test_one_may_hear_of_a_schedule_alone(yard: Rig) -> None:
+    await yard.user("ada", Role.ADMIN)
+    nightly = {"name": "nightly", "when": "@daily", "overrides": {"urls": ["https://a.example/"]}}
+    schedule = (await yard.post("schedules", nightly)).json()["id"]
+
+    made = await a_webhook(yard, schedule="nightly", events=["job.*"])
+    await yard.post(f"schedules/{schedule}/run")
+    await yard.post("jobs", {"urls": ["https://b.example/"]})
+    await yard.yard.store.deliveries.fan_out(yard.clock.now())
+
+    assert made["schedule_id"] == schedule
+    told = (await yard.get(f"webhooks/{made['id']}/deliveries")).json()["items"]
+    assert [delivery["event"] for delivery in told] == ["job.created"]
+    every = await yard.ask("PATCH", f"webhooks/{made['id']}", json={"schedule": None})
+    assert every.json()["schedule_id"] is None
+    nowhere = await yard.post("webhooks", {"url": HOOK, "schedule": "weekly"})
+    another = await yard.post("webhooks", {"url": HOOK, "schedule": schedule}, by="ada")
+    assert pointers(nowhere) == pointers(another) == ["/schedule"]
 
 
 async def test_a_list_comes_in_pages_the_newest_first(yard: Rig) -> None:

@@ -92,6 +92,13 @@ NewAllowed = Annotated[
         "Repeatable.",
     ),
 ]
+OfSchedule = Annotated[
+    str | None, option(values.line, "--schedule", "NAME", "Only what concerns this schedule.")
+]
+NewOfSchedule = Annotated[
+    str | None,
+    option(values.line, "--schedule", "NAME", "Only what concerns it; none: everything."),
+]
 OfJob = Annotated[str, option(str, "--job", "ID", "Those of this job; else those of none.")]
 OfState = Annotated[DeliveryState | None, choice("--state", of=DeliveryState, text="Only these")]
 SecretFile = Annotated[
@@ -126,6 +133,7 @@ def webhooks_view(now: datetime) -> "View[WebhookOut]":
             Column(name="DESCRIPTION", value=lambda w: w.description, wide=True, least=110),
             Column(name="OPENED", value=lambda w: ", ".join(w.allow_addresses)),
             Column(name="OF JOB", value=lambda w: w.job_id),
+            Column(name="OF SCHEDULE", value=lambda w: w.schedule_id),
             Column(name="OWNER", value=lambda w: w.owner, least=110),
             Column(
                 name="AGE",
@@ -207,10 +215,12 @@ async def create(
     event: Events = None,
     description: Description = None,
     allow_address: Allowed = None,
+    schedule: OfSchedule = None,
 ) -> None:
     """Add a webhook, and show its secret this once.
 
     crawlyard webhooks create https://hooks.example.org/crawls --event job.completed
+    crawlyard webhooks create https://hooks.example.org/in --event run.changed --schedule nightly
     crawlyard webhooks create http://127.0.0.1:9000/ --allow-address 127.0.0.1:9000
     """
     made = await session.surface.webhooks.create(
@@ -218,6 +228,7 @@ async def create(
         events=tuple(event or (EVERYTHING,)),
         description=description or "",
         allow_addresses=tuple(allow_address or ()),
+        schedule=schedule,
     )
     session.tell("keep the secret: it is not shown again")
     session.tell(f"  try it: {session.hint(f'webhooks test {made.id}')}")
@@ -234,6 +245,7 @@ async def edit(
     event: Events = None,
     description: Description = None,
     allow_address: NewAllowed = None,
+    schedule: NewOfSchedule = None,
 ) -> None:
     """Change a webhook; a list that is given replaces the one before.
 
@@ -247,6 +259,8 @@ async def edit(
         "allow_addresses": () if allow_address == [values.NONE] else allow_address,
     }
     given: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    if schedule is not None:
+        given["schedule"] = None if schedule == values.NONE else schedule
     if not given:
         raise Invalid(
             "webhooks edit", "expected something to change: --url, --event, --description, …"

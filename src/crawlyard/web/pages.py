@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from crawlyard.core.access.credential import Caller
+from crawlyard.core.access.user import Permit
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
@@ -236,6 +237,8 @@ def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
         "permits": " ".join(sorted(caller.permits)),
         "events": " ".join(_WORDS),
         "actions": _ACTIONS,
+        # only an admin may let a job have an address that is not public
+        "sample": site_of(request).options.sample if Permit.ADMIN in caller.permits else "",
     }
 
 

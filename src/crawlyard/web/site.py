@@ -32,6 +32,7 @@ class SiteOptions(Struct, frozen=True, kw_only=True):
     max_file_bytes: int = MAX_FILE_BYTES
     rate_limits: bool = True
     cors_origins: tuple[str, ...] = ()
+    sample: str = ""  # host and port of a site that an admin can crawl to see how it works
 
 
 class Site(Struct, frozen=True, kw_only=True):

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from crawlyard.cli.server.deadline import Deadline
     from crawlyard.cli.session import LocalSession
     from crawlyard.core.access import user
+    from crawlyard.demo import server as demo
+    from crawlyard.demo import site as pages
     from crawlyard.services.access import credentials
     from crawlyard.services.worker import worker as workers
     from crawlyard.services.worker.worker import Worker
@@ -41,9 +43,11 @@ else:  # help needs none of them
     workers = lazily("crawlyard.services.worker.worker")
     web, servers = lazily("crawlyard.web.app"), lazily("crawlyard.web.server")
     sites = lazily("crawlyard.web.site")
+    demo, pages = lazily("crawlyard.demo.server"), lazily("crawlyard.demo.site")
 
 _log = logging.getLogger(__name__)
 
+_SAMPLE = 60  # pages of the site that is served to a new yard
 _ANYWHERE = frozenset({"", "0.0.0.0", "::"})  # noqa: S104 - compared, not listened on
 
 
@@ -113,17 +117,35 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
             f"{wish.host} can be reached by others, and there is no token yet: "
             f"{session.hint('tokens create NAME')}"
         )
-    site = await sites.open_site(yard, _options(wish, local=local))
-    with servers.listening(wish.host, wish.port) as sock:
-        port = sock.getsockname()[1]
-        url = servers.url_of(wish.host, port)
-        app, live = web.create_app(site), site.live
-        async with servers.serving(app, sock, live.close) as end, _processes(wish, session):
-            session.tell(f"serving {url}/api/v1")
-            if local:
-                link = await access.link(user.LOCAL.id)
-                session.tell(f"sign in, once, within 15 minutes: {url}/signin#{link.secret}")
-            return await _beside(session, wish, end)
+    async with _sample(session, wish) as sample:
+        site = await sites.open_site(yard, _options(wish, sample, local=local))
+        with servers.listening(wish.host, wish.port) as sock:
+            port = sock.getsockname()[1]
+            url = servers.url_of(wish.host, port)
+            app, live = web.create_app(site), site.live
+            async with servers.serving(app, sock, live.close) as end, _processes(wish, session):
+                session.tell(f"serving {url}/api/v1")
+                if local:
+                    link = await access.link(user.LOCAL.id)
+                    session.tell(f"sign in, once, within 15 minutes: {url}/signin#{link.secret}")
+                return await _beside(session, wish, end)
+
+
+@contextlib.asynccontextmanager
+async def _sample(session: "LocalSession", wish: Wish) -> AsyncIterator[str]:
+    """Serve a small site beside a new yard that is on loopback alone, and give its address.
+
+    Without a worker of its own, or where jobs are known, there is none: the address is empty.
+    """
+    if (
+        wish.workers == 0
+        or not _is_loopback(wish.host)
+        or (await session.surface.jobs.list(limit=1)).items
+    ):
+        yield ""
+    else:
+        async with demo.SiteServer(pages.DemoSite(pages=_SAMPLE)) as there:
+            yield there.authority
 
 
 async def _beside(session: "LocalSession", wish: Wish, end: Callable[[], None]) -> int:
@@ -211,10 +233,12 @@ async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]
             await working
 
 
-def _options(wish: Wish, *, local: bool) -> "sites.SiteOptions":
+def _options(wish: Wish, sample: str, *, local: bool) -> "sites.SiteOptions":
     names = ("127.0.0.1", "localhost", "::1") if local else ()
     own = () if wish.host in _ANYWHERE else (wish.host,)
-    return sites.SiteOptions(hosts=(*names, *own, *wish.allow_hosts), rate_limits=not local)
+    return sites.SiteOptions(
+        hosts=(*names, *own, *wish.allow_hosts), rate_limits=not local, sample=sample
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -22,6 +22,7 @@ class WebhookOut(Wire, frozen=True, kw_only=True):
     failing_since: datetime | None
     allow_addresses: tuple[str, ...]
     job_id: str | None
+    schedule_id: str | None  # of which alone it hears
     rotated_until: datetime | None  # until then the secret before the current one signs as well
     version: int
     created_at: datetime

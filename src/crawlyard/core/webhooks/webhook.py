@@ -106,6 +106,7 @@ class Webhook(Struct, frozen=True, kw_only=True):
     allow_addresses: tuple[str, ...] = ()  # as in a spec: allowed in addition to public addresses
     by_grant: tuple[Grant, ...] = ()  # grants that allow them; if withdrawn, they are blocked
     job_id: str | None = None  # belongs to this job, and is deleted with it
+    schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     version: int = 1
     created_at: datetime
     updated_at: datetime
@@ -123,14 +124,16 @@ class Webhook(Struct, frozen=True, kw_only=True):
     def wants(self, event: Event) -> bool:
         """Return whether *event* is to be delivered here.
 
-        The event must have the same owner, belong to the webhook's job if it has one, and match a
-        pattern. A test event goes only to the webhook that it is about.
+        The event must have the same owner, belong to the webhook's job and schedule if it has them,
+        and match a pattern. A test event goes only to the webhook that it is about.
         """
         if event.owner != self.owner:
             return False
         if event.name is EventName.WEBHOOK_TEST:
             return event.subject == self.id
         if self.job_id not in (None, event.subject):
+            return False
+        if self.schedule_id not in (None, event.subject, event.data.get("schedule_id")):
             return False
         return any(fnmatchcase(event.name, pattern) for pattern in self.events)
 

@@ -15,6 +15,7 @@ from crawlyard.core.answers.webhooks import (
     WebhookOut,
 )
 from crawlyard.core.endpoint import (
+    LONGEST_REF,
     Cursor,
     IfMatch,
     Limit,
@@ -79,6 +80,13 @@ Patterns = Annotated[
     ),
 ]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
+OfSchedule = Annotated[
+    str,
+    Meta(
+        max_length=LONGEST_REF,
+        description="A schedule of the same owner: only of it and its runs. Null: of everything.",
+    ),
+]
 Addresses = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=300)], ...],
     Meta(max_length=50, description="Opened beside public ones, where the yard grants it."),
@@ -132,6 +140,7 @@ class Webhooks(Noun):
         events: Patterns = (EVERYTHING,),
         description: Description = "",
         allow_addresses: Addresses = (),
+        schedule: OfSchedule | None = None,
     ) -> NewSecretOut:
         """Make a webhook; the secret that signs its messages is in this answer and nowhere else."""
         actor, now = self._actor, self._services.clock.now()
@@ -145,6 +154,7 @@ class Webhooks(Noun):
             events=tuple(events),
             secrets=(Secret(value=signing.new_secret()),),
             allow_addresses=tuple(allow_addresses),
+            schedule_id=await self._schedule_id(schedule, actor.id),
             created_at=now,
             updated_at=now,
         )
@@ -167,6 +177,7 @@ class Webhooks(Noun):
         events: Patterns | UnsetType | None = UNSET,
         description: Description | UnsetType | None = UNSET,
         allow_addresses: Addresses | UnsetType | None = UNSET,
+        schedule: OfSchedule | UnsetType | None = UNSET,
         version: IfMatch = None,
     ) -> WebhookOut:
         """Change a webhook: what is absent stays, null sets the default."""
@@ -184,6 +195,8 @@ class Webhooks(Noun):
 
         async def edited(old: Webhook, now: datetime) -> Webhook:
             new = replace(old, **given, version=old.version + 1, updated_at=now)
+            if schedule is not UNSET:
+                new = replace(new, schedule_id=await self._schedule_id(schedule, old.owner))
             return await self._checked(new, old)
 
         return WebhookOut.of(await self._change(webhook_id, edited, version))
@@ -282,6 +295,17 @@ class Webhooks(Noun):
         if not self._actor.may_see(webhook.owner):
             raise NotFound(f"no webhook {webhook_id}")
         return webhook
+
+    async def _schedule_id(self, ref: str | None, owner: str) -> str | None:
+        if ref is None:
+            return None
+        try:
+            schedule = await self._services.scheduler.get(self._actor, ref)
+        except NotFound as error:
+            raise Invalid("schedule", str(error)) from None
+        if schedule.owner != owner:
+            raise Invalid("schedule", f"expected one of {owner}, got one of {schedule.owner}")
+        return schedule.id
 
     async def _changeable(self, webhook_id: str, version: Version = None) -> Webhook:
         webhook = await self._found(webhook_id)

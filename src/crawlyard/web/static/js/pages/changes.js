@@ -201,7 +201,7 @@ function follow(name) {
   const { schedule_id: schedule } = job.origin;
   for (const name of ["#notify", "#feed"]) $(name).hidden = !schedule;
   if (!schedule) return;
-  $("#notify").href = "/settings/webhooks" + query({ events: "run.changed page.changed", description: `Changes of ${name}` });
+  $("#notify").href = "/settings/webhooks" + query({ events: "run.changed page.changed", description: `Changes of ${name}`, schedule: job.expanded?.schedule?.name });
   $("#feed").href = `/api/v1/schedules/${segment(schedule)}/changes.atom`;
 }
 

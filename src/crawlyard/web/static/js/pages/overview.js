@@ -1,5 +1,5 @@
 /** The yard at a glance: what runs, what needs somebody, what was and will be; in an empty one, the first crawl. */
-import { $, $$, at, bind, bytes, cap, complain, counted, dur, few, get, int, load, on, post, query, soon } from "../core/all.js";
+import { $, $$, act, at, bind, bytes, cap, complain, counted, dur, few, get, int, load, on, post, query, soon } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { attention } from "../parts/attention.js";
 import { axis, bars, lines } from "../parts/charts.js";
@@ -188,6 +188,13 @@ on("counts", (jobs) => tell({ jobs: { ...shown.jobs, ...jobs } }));
 keep(() => figures().then(queue), "counts workers", 15e3);
 keep(look, "counts workers schedule.* webhook.*", 60e3);
 keep(runs, "schedule.* job.state", 60e3);
+
+// a site of the server's own: this one job may ask it, and no other address inside
+$("#sample")?.addEventListener("click", ({ currentTarget: button }) => act(button, async () => {
+  const site = { urls: [`http://${button.value}/`], allow_addresses: [button.value], grant: true };
+  const { id } = await post("/jobs", { name: "Sample site", ...site, delay_s: 0.25, per_host: 4 });
+  location.assign(`/jobs/${id}`);
+}));
 
 const form = $("#start");
 const scheme = /^[a-z][a-z\d+.-]*:/i;

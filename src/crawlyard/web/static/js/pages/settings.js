@@ -25,10 +25,10 @@ for (const root of $$("[data-list][data-own]")) {
 }
 
 // "Notify me" of a page says which events; where they go is for the user to say
-const { events, description } = Object.fromEntries(new URLSearchParams(location.search));
+const { events, description, schedule } = Object.fromEntries(new URLSearchParams(location.search));
 const hooking = $("form[data-send='POST /webhooks']");
 if (hooking && events) {
-  write(hooking, { events: events.split(" "), description });
+  write(hooking, { events: events.split(" "), description, schedule });
   $("#url").focus();
 }
 
