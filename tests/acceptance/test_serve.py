@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from time import monotonic
+from typing import Any
 
 import httpx
 import pytest
@@ -89,11 +90,14 @@ async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does
                 found = re.search(r'id="sample"[^>]* value="(127\.0\.0\.1:\d+)"', page.text)
                 offered.append(found and found[1])
                 if found:
-                    asked = {"urls": [f"http://{found[1]}/"], "allow_addresses": [found[1]]}
+                    asked: dict[str, Any] = {
+                        "urls": [f"http://{found[1]}/"],
+                        "allow_addresses": [found[1]],
+                    }
                     asked |= {"grant": True, "delay_s": 0, "per_host": 8, "limits": {"pages": 9}}
                     own = {"Sec-Fetch-Site": "same-origin"}  # as a page of this server asks
                     made = (await client.post("/jobs", json=asked, headers=own)).json()
-                    ended = (await client.get(f"/jobs/{made['id']}/wait?timeout_s=60")).json()
+                    ended = (await client.get(f"/jobs/{made['id']}/wait?states=completed")).json()
                     assert (ended["state"], ended["usage"]["pages"]) == ("completed", 9)
             process.send_signal(signal.SIGTERM)
             await asyncio.to_thread(rest, process)
