@@ -295,7 +295,8 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
     made = await stage.job(urls=[HOME.url], keep_html=True, render="always", screenshot="png")
     claim, now = await begun(stage, made), stage.yard.clock.now()
     outcome = kept(HOME, "text", rendered_by="chromium 156", render_reason="always", fetched_at=now)
-    bodies = outcome.bodies | {Body.RENDERED: b"<h1>Made</h1>", Body.SCREENSHOT: a_picture()}
+    made_of_it = {Body.RENDERED: b"<h1>Made</h1>", Body.SCREENSHOT: a_picture()}
+    bodies = {**outcome.bodies, **made_of_it}
     batch = a_batch([HOME], [replace(outcome, bodies=bodies)])
     await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
     [stored] = (await stage.ask("GET", f"/jobs/{made['id']}/pages"))["items"]

@@ -42,6 +42,10 @@ class TestTheShard:
             redirects=6,
             bad_redirects=7,
             needs_scripts=8,
+            rendered=9,
+            subrequests=10,
+            render_s=1 / 8,
+            render_took_s=1e-9,
         )
         pulse = Pulse(
             rate=1 / 3,

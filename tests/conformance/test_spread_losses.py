@@ -284,7 +284,7 @@ class Walk:
             return
         n = self.chance.randrange(len(self.held))
         lease, budget = self.held[n]
-        most = 3 if budget is None else min(3, budget)
+        most = 3 if budget is None else int(min(3, budget))
         waiting = await self.store.frontier.load(lease, most, depth_first=False)
         found = self.chance.sample(list(self.world.values()), 4)
         batch = a_batch(found, [done(t) for t in waiting[:most]])
