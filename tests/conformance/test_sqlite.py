@@ -158,7 +158,7 @@ async def test_what_cannot_be_opened_is_named(tmp_path: Path, where: str, said: 
 async def test_a_sqlite_without_full_text_search_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = page_search.ON_SQLITE.replace("fts5", "fts9")
+    other = tuple(made.replace("fts5", "fts9") for made in page_search.ON_SQLITE)
     monkeypatch.setattr(page_search, "ON_SQLITE", other)
 
     with pytest.raises(StoreUnavailable, match="needs a SQLite with FTS5"):

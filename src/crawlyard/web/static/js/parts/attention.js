@@ -34,7 +34,7 @@ function view(notice) {
   const { kind, subject, job_id: job, jobs, help } = notice;
   const { is = "late", title = () => cap(kind), many, verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
   if (jobs > 1 && many)
-    return { ...notice, tone: is, icon: ICONS[is], title: many(jobs, subject.name), verb: "", go: "Show the jobs", where: `jobs${query({ q: `host:${subject.id}` })}` };
+    return { ...notice, tone: is, icon: ICONS[is], title: many(jobs, subject.name), verb: "", go: "Show the jobs", where: `jobs${query({ q: "host:" + subject.id })}` };
   const there = subject?.type === "schedule" ? `schedules/${segment(subject.id)}` : job ? `jobs/${segment(job)}` : "workers";
   return {
     ...notice,
