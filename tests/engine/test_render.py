@@ -136,9 +136,11 @@ async def test_a_page_that_is_never_quiet_is_taken_as_it_is(rig: MakeRig, browse
     )
     site = await rig({"/": scripted(script), "/data.json": "{}"})
 
-    page = await site.render(browser, "/", deadline_s=4.0)
+    actions = actions_of(["click #out", "scroll", "click #out"])
+    for some in ((), actions):
+        page = await site.render(browser, "/", actions=some, deadline_s=10.0)
 
-    assert b'<p id="out">shell<' not in page.html
+        assert b'<p id="out">shell<' not in page.html
 
 
 async def test_a_page_is_waited_for_until_a_selector_finds_something(

@@ -35,6 +35,7 @@ class Site:
     asked: list[SubRequest] = field(default_factory=list)
     told: list[str] = field(default_factory=list)
     bodies: list[bytes] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
 
     async def ask(self, request: SubRequest) -> Response:
         self.asked.append(request)
@@ -44,10 +45,11 @@ class Site:
 
     async def call(self, method: str, **params: Any) -> Message:
         if method == "Network.getCookies":
-            return {"cookies": [{"name": name, "value": "1"} for name in ("script", "site")]}
+            return {"cookies": [{"name": name, "value": "1"} for name in ("a", "b")]}
         told = params.get("responseCode") or params.get("errorReason") or params.get("url")
         self.told.append(f"{method.partition('.')[2]} {told}")
         if "body" in params:
+            self.headers.append({one["name"]: one["value"] for one in params["responseHeaders"]})
             self.bodies.append(b64decode(params["body"]))
         return {}
 
@@ -128,12 +130,13 @@ async def test_a_request_says_what_the_page_says_and_not_what_the_browser_is() -
 
 async def test_cookies_of_scripts_go_to_their_site_and_those_of_responses_are_the_jobs() -> None:
     own, other = "http://www.site.test/a", "http://other.test/a"
-    site = Site({own: answer(Set_Cookie="site=1; Path=/"), other: answer()})
+    site = Site({own: answer(Set_Cookie="site=1; Path=/", X_Other="kept"), other: answer()})
     page = site.page()
-    for url, header in ((own, {}), (own, {"Cookie": "script="}), (other, {"Cookie": "script="})):
+    for url, header in ((own, {}), (own, {"Cookie": "a="}), (other, {"Cookie": "a="})):
         await page.handle(held(url, "Script", **header))
 
-    assert [request.headers.get("cookie") for request in site.asked] == [None, "script=1", None]
+    assert site.headers[0] == {"X-Other": "kept"}
+    assert [request.headers.get("cookie") for request in site.asked] == [None, "a=1; b=1", None]
 
 
 async def test_what_another_origin_does_not_open_is_not_read() -> None:

@@ -53,11 +53,11 @@ _NOT_FOR_IT = frozenset(
     {
         *("content-encoding", "content-length", "transfer-encoding", "connection"),
         *("content-disposition", "strict-transport-security", "alt-svc", "clear-site-data"),
-        *("report-to", "reporting-endpoints", "nel", "refresh"),
+        *("report-to", "reporting-endpoints", "nel", "refresh", "set-cookie"),
     }
 )
 """Headers of an answer that are undone already, or that a page that is rendered once does without.
-A Refresh is a link of the page, which the crawl follows."""
+A Refresh is a link of the page, which the crawl follows; cookies of a site are kept by the job."""
 
 _ANY_ORIGIN = (
     ("Access-Control-Allow-Origin", "*"),
@@ -91,8 +91,6 @@ class Interception:
         self._frames = frames
         self._frame = frame
         self._turn = asyncio.Semaphore(_AT_ONCE)
-        self._theirs: set[str] = set()  # names of cookies that responses set
-        self._took(document)
         self._navigations = 0
         self.stays = False  # was kept from going elsewhere, in Lightpanda without a load event
         self.in_flight = 0
@@ -154,16 +152,13 @@ class Interception:
         return None
 
     async def _with_cookies(self, request: SubRequest | None, paused: Message) -> SubRequest | None:
-        """Return *request* with the cookies that scripts of the page have set.
-
-        Those of responses are the job's to keep.
-        """
+        """Return *request* with the cookies that scripts of the page have set."""
         has_some = any(name.lower() == "cookie" for name in paused["request"].get("headers", {}))
         if request is None or not has_some or not request.same_site:
             return request
         # not the header that is held: Lightpanda leaves out the values
         kept = (await self._call("Network.getCookies", urls=[request.url]))["cookies"]
-        own = [f"{one['name']}={one['value']}" for one in kept if one["name"] not in self._theirs]
+        own = [f"{one['name']}={one['value']}" for one in kept]
         headers = {**request.headers, "cookie": "; ".join(own)} if own else request.headers
         return replace(request, headers=headers)
 
@@ -227,15 +222,9 @@ class Interception:
         self.sent += 1
         async with self._turn:
             response = await self._ask(request)
-        self._took(response)
         self.answered += 1
         self.wire_bytes += response.wire_bytes
         return response
-
-    def _took(self, response: Response) -> None:
-        """Note the names of the cookies that a response sets."""
-        for value in response.all_headers("set-cookie"):
-            self._theirs.add(value.partition("=")[0].strip())
 
     async def _fulfil(
         self, held: str, status: int, headers: Iterable[tuple[str, str]], body: bytes

@@ -86,6 +86,7 @@ class BrowserPage:
         self._changed = asyncio.Event()
         self._requests: Interception
         self._waits_for = "to load"
+        self._patient_until = 0.0
 
     async def make(self) -> Made:
         """Return what becomes of the page; its context is gone then.
@@ -93,6 +94,7 @@ class BrowserPage:
         Raises:
             FetchFailed: there is no whole page.
         """
+        self._patient_until = asyncio.get_running_loop().time() + self._task.deadline_s / 2
         try:
             async with asyncio.timeout(self._task.deadline_s):
                 return await self._in_context()
@@ -159,10 +161,11 @@ class BrowserPage:
             await self._pause(_LOOK_S)
 
     async def _quiet(self) -> None:
-        """Wait until nothing has been asked for a while, or patience is at its end."""
+        """Wait until nothing has been asked for a while, or half of the page's time is over."""
         self._waits_for = "to become quiet"
+        least = asyncio.get_running_loop().time() + QUIET_S
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._task.deadline_s / 2):
+            async with asyncio.timeout_at(max(least, self._patient_until)):
                 while True:
                     await self._until(lambda: self._is_loaded() and not self._requests.in_flight)
                     if await self._pause(QUIET_S):
