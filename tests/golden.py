@@ -118,6 +118,8 @@ LOOKS: Mapping[str, Sequence[Look]] = {
     "webhooks list": [Look("webhooks list", "id,active,events")],
     "webhooks show": [Look(f"webhooks show {fixed(52)}", "url,disabled_reason")],
     "webhooks deliveries": [Look(f"webhooks deliveries {fixed(51)}", "state,attempts.status")],
+    "sessions list": [Look("sessions list", "name,version,origins")],
+    "sessions show": [Look("sessions show wiki", "name,kind,made_at")],
     "events": [Look("events", "seq,name,subject")],
     "pages": [
         Look("pages --host docs.example.org", "url,job_id,status"),
@@ -184,6 +186,8 @@ CHANGES = (
     f"webhooks test {fixed(51)} --fields id,active -o json",
     f"webhooks replay {_SENT} --fields id,event,attempts -o json",
     f"webhooks delete {fixed(51)} --yes",
+    "sessions login ci bearer --url https://ci.example/ --secret env:PYTHONUTF8 --json",
+    "sessions delete ci --yes",
     "users create eve --role viewer --max-pages 5 --json",
     "users set eve --max-running 2 --max-pages none --fields quota,version -o json",
     "users disable eve --fields id,disabled_at -o json",

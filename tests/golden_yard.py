@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
 from crawlyard.core.access.credential import digest_of
+from crawlyard.core.access.site_session import LoginKind, SiteSession
 from crawlyard.core.access.user import Permit, Quota, Role
 from crawlyard.core.crawl.link import encoded
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
@@ -70,6 +71,7 @@ async def build(folder: Path, now: datetime) -> None:
         await builder.deliveries()
         await builder.workers()
         await builder.hosts()
+        await builder.sessions()
 
 
 class _Builder:
@@ -155,6 +157,25 @@ class _Builder:
             webhook = a_webhook(id=fixed(number), created_at=at, updated_at=at, **fields)
             event = webhook.event(EventName.WEBHOOK_CREATED, at, "local")
             await self._store.webhooks.add(webhook, event)
+
+    async def sessions(self) -> None:
+        at = self._now - DAY
+        wiki = SiteSession(
+            id=fixed(71),
+            owner="local",
+            name="wiki",
+            version=2,
+            kind=LoginKind.BASIC,
+            url="https://wiki.example.org/",
+            user="ada",
+            origins=("https://wiki.example.org",),
+            made_at=at + HOUR,
+            used_at=at + 2 * HOUR,
+            used_by=fixed(NEXT),
+            created_at=at,
+        )
+        event = self._at(wiki.event(EventName.SESSION_CREATED, at, "local"), at)
+        await self._store.site_sessions.add(wiki, event)
 
     async def ended_jobs(self) -> None:
         at = self._now - 5 * DAY

@@ -574,6 +574,8 @@ class _SiteSessions:
         submit: str = "",
         allow_addresses: tuple[str, ...] = (),
         allow_private: bool = False,
+        proxies: tuple[str, ...] = (),
+        user_agent: str = "",
         version: int | tuple[int, ...] | None = None,
     ) -> SessionOut: ...
     def delete(self, name: str, *, version: int | tuple[int, ...] | None = None) -> None: ...

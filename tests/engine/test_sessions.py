@@ -1,6 +1,7 @@
 """Crawls that are logged in: what is sent where, and what becomes of a job that is logged out."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from crawlyard.services.surface import Surface
 from crawlyard.yard import Yard
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
 from tests.login_site import PASSWORD, TOKEN, USER, HeaderSite, LoginSite
+from tests.proxies import ServeProxy
 from tests.site import GraphSite, Serve
 
 
@@ -160,6 +162,23 @@ async def test_a_form_is_filled_in_for_its_own_origin_alone(
         assert await own_names(yard) == ["shop"]
     posted = [hit for hit in site.hits if hit.method == "POST"]
     assert len(posted) == 2
+
+
+async def test_a_login_asks_through_the_proxy_that_it_names_or_not_at_all(
+    site_server: Serve, a_proxy: ServeProxy, tmp_path: Path
+) -> None:
+    site, via = await site_server(LoginSite(3)), await a_proxy("http")
+    async with opened(tmp_path, allow_proxies=(via.address,)) as yard:
+        own = sessions(yard)
+        login = partial(own.login, "shop", LoginKind.FORM, url=f"{site.url}/login", user=USER)
+        made = await login(secret=PASSWORD, allow_private=True, proxies=(via.url,))
+        asked = len(site.hits)
+        assert made.cookies
+        assert via.connections
+        await via.close()
+        with pytest.raises(Invalid):
+            await login(secret=PASSWORD, allow_private=True, proxies=(via.url,))
+    assert len(site.hits) == asked
 
 
 async def own_names(yard: Yard) -> list[str]:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from crawlyard.services.worker.worker import Worker
 
 POLL_S = 0.5
+_OF_LOGIN = ("allow_addresses", "allow_private", "proxies", "user_agent")
+"""Fields of a spec that hold for the login before the crawl as well."""
+
 REJOIN = timedelta(seconds=5)
 """How often a command that only watches looks whether the other worker is still there."""
 
@@ -136,7 +139,7 @@ async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, An
         raise Invalid("--login", "expected a start URL beside it, which says the site")
     site = urls[0]
     name = str(form.get("session") or session_name_for(site))
-    opened = {n: form[n] for n in ("allow_addresses", "allow_private") if n in form}
+    opened = {name: form[name] for name in _OF_LOGIN if name in form}
     made = await session.surface.sessions.login(name, **login.asked(site), **opened)
     session.tell(f"logged in: {made.name}@{made.version} for {', '.join(made.origins)}")
     return made.name

@@ -60,6 +60,10 @@ Allowed = Annotated[
     list[str] | None,
     option(values.line, "--allow-address", "ADDR", "Open a private address. Repeatable."),
 ]
+Proxies = Annotated[
+    list[str] | None,
+    option(str, "--proxy", "URL", "Ask the form through it, as a crawl would. Repeatable."),
+]
 AllowPrivate = Annotated[bool, flag("--allow-private", text="Open all private addresses.")]
 
 
@@ -109,7 +113,13 @@ async def show(session: "Session", name: Name) -> None:
 
 
 @app.command()
-@action(creates=True, allow_addresses="--allow-address", fields="--field", cookies="HOW")
+@action(
+    creates=True,
+    allow_addresses="--allow-address",
+    fields="--field",
+    cookies="HOW",
+    proxies="--proxy",
+)
 async def login(
     session: "Session",
     name: Name,
@@ -122,6 +132,7 @@ async def login(
     submit: Submit = "",
     allow_address: Allowed = None,
     allow_private: AllowPrivate = False,
+    proxy: Proxies = None,
 ) -> None:
     """Log in to a site: make a session of that name, or renew it.
 
@@ -138,6 +149,8 @@ async def login(
     asked = logins.asked(how, url=url, user=user, secret=secret, fields=field or (), submit=submit)
     if allow_address or allow_private:
         asked |= {"allow_addresses": tuple(allow_address or ()), "allow_private": allow_private}
+    if proxy:
+        asked |= {"proxies": tuple(proxy)}
     made = await session.surface.sessions.login(name, **asked)
     session.tell(f"logged in: {made.name}@{made.version} for {', '.join(made.origins)}")
     await session.changed([made], sessions_view(session.clock.now()))

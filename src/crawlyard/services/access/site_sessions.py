@@ -33,13 +33,14 @@ from crawlyard.services.races import insisted
 
 if TYPE_CHECKING:
     from crawlyard.engine import admission, form_login, scope, urls
-    from crawlyard.engine.http import guard
+    from crawlyard.engine.http import guard, proxy
 else:  # they load the engine
     admission = lazily("crawlyard.engine.admission")
     form_login = lazily("crawlyard.engine.form_login")
     scope = lazily("crawlyard.engine.scope")
     urls = lazily("crawlyard.engine.urls")
     guard = lazily("crawlyard.engine.http.guard")
+    proxy = lazily("crawlyard.engine.http.proxy")
 
 READ, WRITE = Permit.SESSIONS_READ, Permit.SESSIONS_WRITE
 
@@ -82,6 +83,13 @@ Addresses = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=300)], ...],
     Meta(max_length=50, description="Opened beside public ones for the form, where granted."),
 ]
+ProxyList = Annotated[
+    tuple[Annotated[str, Meta(min_length=1, max_length=2_000)], ...],
+    Meta(max_length=50, description="The form is asked through these, as a crawl would."),
+]
+Agent = Annotated[
+    str, Meta(max_length=500, description="For the form; empty: that of the instance.")
+]
 
 
 class _Asked(Struct, frozen=True, kw_only=True):
@@ -96,6 +104,8 @@ class _Asked(Struct, frozen=True, kw_only=True):
     submit: str
     allow_addresses: tuple[str, ...]
     allow_private: bool
+    proxies: tuple[str, ...]
+    user_agent: str
 
 
 class SiteSessions(Noun):
@@ -131,6 +141,8 @@ class SiteSessions(Noun):
         submit: Submit = "",
         allow_addresses: Addresses = (),
         allow_private: bool = False,
+        proxies: ProxyList = (),
+        user_agent: Agent = "",
         version: IfMatch = None,
     ) -> SessionOut:
         """Log in: make a session of that name, or renew the one there is.
@@ -156,6 +168,8 @@ class SiteSessions(Noun):
             submit=submit,
             allow_addresses=tuple(allow_addresses),
             allow_private=allow_private,
+            proxies=tuple(proxies),
+            user_agent=user_agent,
         )
         _check_references(asked)
         made = await self._made(name, asked)
@@ -236,9 +250,12 @@ class SiteSessions(Noun):
             urls=(asked.url,),
             allow_addresses=asked.allow_addresses,
             allow_private=asked.allow_private,
+            proxies=asked.proxies,
+            user_agent=asked.user_agent,
         )
         try:
             admission.check_spec(spec)
+            await proxy.check_proxies(spec, context.proxy_guard, services.resolve)
         except Invalid as error:
             field = "url" if error.field == "urls" else error.field
             raise Invalid(field, error.message) from None
@@ -246,9 +263,14 @@ class SiteSessions(Noun):
             *await services.policy.needed(self._actor, spec, DIRECT)
         )
         timeout = timedelta(seconds=spec.timeout_s)
-        fetcher = context.fetcher(guard.spec_guard(spec), timeout, context.clock)
+        via = proxy.Proxies.of(spec, context.proxy_guard, context.clock)
+        fetcher = context.fetcher(guard.spec_guard(spec), timeout, context.clock, proxies=via)
         login = form_login.FormLogin(
-            fetcher, context.tools.gate, context.clock, context.agent, f"login:{new_id()}"
+            fetcher,
+            context.tools.gate,
+            context.clock,
+            spec.user_agent or context.agent,
+            f"login:{new_id()}",
         )
         ask = form_login.FormAsk(
             url=asked.url,
