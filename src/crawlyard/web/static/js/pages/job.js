@@ -1,5 +1,5 @@
 /** A job: how far it has come, what can be done about it, and its tabs, which are addresses. */
-import { $, $$, act, ask, bind, clip, complain, copy, counted, fill, get, keys, later, load, on, patch, post, remove, toast } from "../core/all.js";
+import { $, $$, act, ask, bind, clip, complain, copy, counted, dur, fill, get, keys, later, load, on, patch, post, remove, rows, toast } from "../core/all.js";
 import { clear, read, submits, write } from "../core/form.js";
 import { merged } from "../parts/job.js";
 import { thing } from "../parts/told.js";
@@ -11,6 +11,7 @@ import { raised, told } from "./job-words.js";
 const { job: id } = document.body.dataset;
 const EVERY_MS = 5000; // what no event tells of: its place in the queue, its course
 const show = bind($("#job"));
+const proxies = $("#proxies"); // held: a job that is deleted takes it away
 let tab;
 let hosts = [];
 
@@ -33,7 +34,18 @@ function take(news) {
   job.told = told(job, hosts);
   show(job);
   draw(job);
+  list(job);
   document.title = `${job.title} · Crawlyard`;
+}
+
+/** List how its proxies do. */
+function list({ uses = [], ended_at }) {
+  proxies.hidden = !uses.length;
+  rows($("ul", proxies), "proxy-at", uses.map(({ proxy, connections, failures, rests_s }) => ({
+    proxy,
+    done: `${counted(connections, "connection")} · ${counted(failures, "failure")}`,
+    rests: rests_s && !ended_at ? `Rests for another ${dur(rests_s)}` : "",
+  })));
 }
 
 /** Draw what was fetched, and what of it failed, of all that was found: of no limit. */

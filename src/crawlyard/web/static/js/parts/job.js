@@ -34,7 +34,7 @@ export function merged(known, news) {
   if (progress) {
     const { p10_s = null, p50_s = null, p90_s = null, confidence, limit } = progress.eta ?? {};
     const ends = { eta_p10_s: p10_s, eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
-    Object.assign(more, progress, ends, { found: progress.discovered });
+    Object.assign(more, progress, ends, { found: progress.discovered, uses: progress.proxies });
   }
   if (spec) Object.assign(more, spec, { url: [...spec.urls, ...spec.sitemaps][0] });
   if (news.state && v > known.v) more.waits_for ??= []; // what is known of them is of before
