@@ -38,6 +38,9 @@ _HTML = """(() => {
 _NO_RTC = "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection;"
 """Its packets are no requests, and chromium-headless-shell has no policy that keeps them in."""
 
+_TURN = "new Promise((done) => setTimeout(done, 25))"
+"""Ends once the page has had a turn: on a busy machine, it may not have seen its last answer."""
+
 _FOUND = "document.querySelector(%s) !== null"
 _CLICK = "document.querySelector(%s).click()"
 _SCROLL = """(() => {
@@ -169,7 +172,7 @@ class BrowserPage:
                 while True:
                     await self._until(lambda: self._is_loaded() and not self._requests.in_flight)
                     if await self._pause(QUIET_S):
-                        await self._evaluate("0")  # scripts that are still at work come first
+                        await self._evaluate(_TURN)
                         if not self._changed.is_set():
                             return
 
@@ -265,7 +268,11 @@ class BrowserPage:
         for _ in range(_TRIES):
             try:
                 answer = await self._call(
-                    "Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True
+                    "Runtime.evaluate",
+                    expression=expression,
+                    returnByValue=True,
+                    awaitPromise=True,
+                    userGesture=True,
                 )
             except CommandFailed:
                 await self._pause(_LOOK_S)
