@@ -16,7 +16,7 @@ from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.engine.extract.forms import LoginForm, login_form
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.cookies import CookieJar
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Response
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, NotSent, Response
 from crawlyard.engine.urls import Base, canonical, host_of, path_of, spelled_origin_of
 from crawlyard.errors import Invalid
 
@@ -67,6 +67,8 @@ class FormLogin:
             raise Invalid("url", f"{asked.url} did not answer within {LONGEST_S:g} s") from None
         except FetchFailed as failure:
             raise Invalid("url", f"{asked.url}: {failure.kind}: {failure.detail}") from None
+        except NotSent as held:  # the proxies rest since one of the requests before
+            raise Invalid("url", f"{asked.url}: {held}") from None
         finally:
             self._gate.leave(self._key)
 

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.jobs.session_options import MAX_SESSION_NAME
+from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 
 MAX_COOKIES_BYTES = 1 << 20

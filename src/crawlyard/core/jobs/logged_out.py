@@ -1,12 +1,43 @@
-"""Rules by which an answer shows that a session is logged out."""
+"""The session of a job, and the rules by which an answer shows that it is logged out."""
 
 import re
 from collections.abc import Sequence
+from typing import Annotated, TypeAlias
 
 from msgspec import Struct
 
 from crawlyard.core.crawl.page import status_asked
+from crawlyard.core.fields import Panel, about
 from crawlyard.errors import Invalid
+
+MAX_SESSION_NAME = 64
+_MOST_RULES = 10
+
+SessionName: TypeAlias = Annotated[
+    str,
+    about(
+        "name of a session of yours, with whose credentials the site is crawled",
+        help="Crawl with this session of yours.",
+        panel=Panel.ACCESS,
+        metavar="NAME",
+        longest=MAX_SESSION_NAME,
+    ),
+]
+
+LoggedOutWords: TypeAlias = Annotated[
+    tuple[str, ...],
+    about(
+        "answers that show that the session is logged out: status:401, redirect:GLOB, "
+        "selector:CSS, or never; empty: 401 and redirects to a login page",
+        label="Logged out if",
+        help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
+        panel=Panel.ACCESS,
+        metavar="RULE",
+        of="rules",
+        editable=True,
+        longest=_MOST_RULES,
+    ),
+]
 
 NEVER = "never"
 _KINDS = "status:401, redirect:GLOB, selector:CSS or never"

@@ -10,6 +10,7 @@ from crawlyard.core.crawl.cookie import CookieMode, Cookies
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.logged_out import LoggedOutWords, SessionName
 from crawlyard.core.jobs.render_options import (
     Actions,
     BrowserChoice,
@@ -22,7 +23,6 @@ from crawlyard.core.jobs.render_options import (
     check_rendering,
 )
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.session_options import LoggedOutWords, SessionName
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook

@@ -23,7 +23,7 @@ from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.endpoint import IfMatch, Slice, endpoint
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.job import DIRECT
-from crawlyard.core.jobs.session_options import MAX_SESSION_NAME
+from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Forbidden, Invalid, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
