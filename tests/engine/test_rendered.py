@@ -12,7 +12,7 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.hits import Hit
-from crawlyard.demo.site import Answer
+from crawlyard.demo.site import HTML, Answer
 from crawlyard.store.queries import PageQuery
 from tests.app_site import AppSite
 from tests.engine.rig import a_spec, crawled, outcome, published, run
@@ -328,3 +328,22 @@ async def test_a_rendered_page_is_rendered_again_however_little_its_document_cha
     assert [page.content_hash for page in second.pages] == [
         page.content_hash for page in first.pages
     ]
+
+
+class CookiesOfAllKinds:
+    """A page that is given a cookie, sets one by script, and asks for data with them."""
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path != "/":
+            return Answer(200, (("Content-Type", "application/json"),), b"{}")
+        script = b"<script>document.cookie = 'page=1'; fetch('/data.json')</script>"
+        return Answer(200, (("Content-Type", HTML), ("Set-Cookie", "site=1")), script)
+
+
+async def test_a_request_of_a_page_has_one_line_of_cookies(yard: Yard, site_server: Serve) -> None:
+    server = await site_server(CookiesOfAllKinds())
+
+    await crawled(yard, a_spec(server.url, render="always", headers=(("Cookie", "own=1"),)))
+
+    [asked] = [hit for hit in server.hits if hit.path == "/data.json"]
+    assert sorted(asked.headers["cookie"].split("; ")) == ["own=1", "page=1", "site=1"]

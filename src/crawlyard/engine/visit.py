@@ -171,7 +171,7 @@ class Visitor:
         headers = {**(self._headers_for(url) if trusted else self._headers), **also}
         response = await self._fetcher.fetch(
             url,
-            _with_cookies(headers, cookies) if cookies else headers,
+            _with_cookies(headers, cookies) if cookies or "cookie" in also else headers,
             max_body or self._spec.max_body,
             partial(go, self._may_send),
             head=head,
@@ -519,6 +519,10 @@ class Visitor:
 
 
 def _with_cookies(headers: Mapping[str, str], cookies: str) -> Mapping[str, str]:
-    """Return *headers* with *cookies* behind those of a Cookie header that the spec has."""
-    name = next((name for name in headers if name.lower() == "cookie"), "Cookie")
-    return {**headers, name: "; ".join(filter(None, (headers.get(name), cookies)))}
+    """Return *headers* with one Cookie header: that of the spec, of the page's scripts, *cookies*.
+
+    Source: RFC 6265, section 5.4: a request has one at most.
+    """
+    given = [value for name, value in headers.items() if name.lower() == "cookie"]
+    left = {name: value for name, value in headers.items() if name.lower() != "cookie"}
+    return {**left, "Cookie": "; ".join(filter(None, (*given, cookies)))}
