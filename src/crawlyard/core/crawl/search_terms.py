@@ -105,7 +105,8 @@ def terms_of(head: str, text: bytes) -> Terms:
             each.update(alone, *map(_cut, odd))
         else:
             cut = [*chain.from_iterable(map(_cut, ordered)), *alone]
-            each = cut if len(cut) <= MOST_ORDERED else set(cut)
+            # a letter of Chinese brings two terms
+            each = cut if len(cut) <= 2 * MOST_ORDERED else set(cut)
     if len(page) > MOST_LETTERS and sum(map(len, each)) > MOST_LETTERS:
         return Terms(each=[HUGE.encode()])
     return Terms(each=each)
