@@ -147,8 +147,11 @@ async def pages(options: argparse.Namespace) -> None:
                 f"the index, made in {took:.0f} s with {cpu / count * 1e6:.0f} µs of CPU a page "
                 f"in this process; load {os.getloadavg()[0]:.1f}"
             )
-            _say("| words | found | median ms | p95 ms | without the index ms | it has looked at |")
-            _say("|---|---|---|---|---|---|")
+            _say(
+                "| words | found | median ms | p95 ms | CPU ms | without the index ms "
+                "| it has looked at |"
+            )
+            _say("|---|---|---|---|---|---|---|")
             for name, asked in questions(Texts()):
                 _say(await _row(yard, name, asked, rounds))
 
@@ -157,11 +160,12 @@ async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
     words = words_of(asked)
     indexed = yard.services.archive
     scanning = Archive(yard.store, yard.clock, indexed=False)
-    took, found = [], 0
+    took, cpu, found = [], [], 0
     for _ in range(rounds + 1):
-        began = time.perf_counter()
+        began, spent = time.perf_counter(), _spent()
         answer = await indexed.search(LOCAL, ArchiveQuery(), _LIMIT, words)
         took.append((time.perf_counter() - began) * 1000)
+        cpu.append((_spent() - spent) * 1000)
         found = len(answer.pages)
     later = sorted(took[1:])
     began = time.perf_counter()
@@ -171,8 +175,8 @@ async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
     looked = f"{scan.looked_at:,}{', cut short' if scan.cut_short else ''}"
     p95 = later[min(len(later) - 1, int(len(later) * 0.95))]
     return (
-        f"| {name} | {found}{more} | {median(later):.0f} | {p95:.0f} | {scanned:.0f}, "
-        f"{len(scan.pages)} found | {looked} |"
+        f"| {name} | {found}{more} | {median(later):.0f} | {p95:.0f} | {median(cpu[1:]):.0f} "
+        f"| {scanned:.0f}, {len(scan.pages)} found | {looked} |"
     )
 
 

@@ -132,6 +132,7 @@ def test_pieces_are_adjacent_unless_the_page_may_have_more_between_them() -> Non
     assert told("install") == []
     assert told("x東京都 y") == [["x", "東京", "京都", "y"]]
     assert told("a b 都") == [["a", "b"]]  # 都 may have others after it
+    assert told("都 a b") == [["a", "b"]]
     assert told("a 都 b") == [["a", "都", "b"]]
     long = "m" * 30
     assert told(f"a b {long} c d") == [["a", "b", long[:20]], ["c", "d"]]

@@ -108,7 +108,8 @@ def terms_of(head: str, text: bytes) -> Terms:
             each.update(alone, *map(_cut, odd))
         else:
             cut = [*chain.from_iterable(map(_cut, ordered)), *alone]
-            each = cut if len(cut) <= MOST_ORDERED else set(cut)
+            # a letter of Chinese brings two terms
+            each = cut if len(cut) <= 2 * MOST_ORDERED else set(cut)
     # spans and pairs overlap: each letter is in two terms at most
     if 2 * len(page) > MOST_LETTERS and sum(map(len, each)) > MOST_LETTERS:
         return Terms(each=[HUGE.encode()])

@@ -48,7 +48,7 @@ from crawlyard.store.tables.jobs import BODIES_OF, PRESENT, bodies, jobs, pages
 from crawlyard.store.tables.page_search import gone, marks, terms
 
 _PAGES = 500  # of a portion
-_BYTES = 4 << 20  # of its pages as transferred
+_BYTES = 8 << 20  # of its pages as transferred
 
 _GONE_AT_ONCE = 100  # pages of a purged job: on SQLite, 15 ms
 
