@@ -68,7 +68,7 @@ def test_users_have_roles_quotas_and_an_end(either: Shell) -> None:
     missing = either.run("users", "set", "bob", "--role", "admin")
 
     assert (made["role"], made["quota"]["running"]) == ("viewer", 2)
-    ceilings = {"pages": 10, "bytes": None, "duration_s": 3600, "errors": None}
+    ceilings = {"pages": 10, "bytes": None, "duration_s": 3600, "errors": None, "render_s": None}
     assert (changed["quota"]["running"], changed["quota"]["ceilings"]) == (2, ceilings)
     assert (freed["quota"]["running"], freed["quota"]["ceilings"]) == (None, ceilings)
     assert (off["disabled_at"] is None, on["disabled_at"]) == (False, None)

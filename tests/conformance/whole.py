@@ -129,7 +129,8 @@ def _all(conn: Any, names: Sequence[str]) -> Content:
 
 
 def _rows(conn: Any, name: str) -> Sequence[tuple[Any, ...]]:
-    columns = [column.name for column in metadata.tables[name].columns]
+    # in quotes: "user" is a word of SQL
+    columns = [f'"{column.name}"' for column in metadata.tables[name].columns]
     found = conn.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall()
     return sorted((tuple(map(_plain, row)) for row in found), key=repr)
 

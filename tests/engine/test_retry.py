@@ -279,7 +279,7 @@ async def test_what_is_too_broken_after_a_page_is_not_tried_again(
 
 
 def test_failures_of_a_site_as_a_whole_are_worth_a_retry_and_no_others() -> None:
-    words = "timeout dns connect tls protocol http_5xx rate_limited robots"
+    words = "timeout dns connect tls protocol proxy http_5xx rate_limited robots"
 
     assert {kind.value for kind in UNREACHABLE} == set(words.split())
 

@@ -45,6 +45,7 @@ ENDPOINTS: Mapping[str, str] = {
     "jobs errors": "GET /jobs/{job_id}/errors",
     "jobs links": "GET /jobs/{job_id}/links",
     "jobs events": "GET /events",
+    "jobs screenshot": "GET /jobs/{job_id}/pages/{page_id}/screenshot",
     "jobs export": "GET /jobs/{job_id}/export",
     "jobs frontier": "GET /jobs/{job_id}/frontier",
     "jobs shards": "GET /jobs/{job_id}/shards",
@@ -119,6 +120,10 @@ ENDPOINTS: Mapping[str, str] = {
     "users set": "PATCH /users/{user_id}",
     "users disable": "PATCH /users/{user_id}",
     "users enable": "PATCH /users/{user_id}",
+    "sessions list": "GET /sessions",
+    "sessions show": "GET /sessions/{name}",
+    "sessions login": "PUT /sessions/{name}",
+    "sessions delete": "DELETE /sessions/{name}",
     "settings grants": "PUT /settings/{section}",
 }
 """The endpoint that does what a command is for, without the prefix."""

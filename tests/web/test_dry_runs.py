@@ -71,7 +71,13 @@ class TestJobs:
 
         plan = await planned(rig, asked, by="ada")
 
-        assert plan["limits"] == {"pages": 100, "bytes": None, "duration_s": 60, "errors": 3}
+        assert plan["limits"] == {
+            "pages": 100,
+            "bytes": None,
+            "duration_s": 60,
+            "errors": 3,
+            "render_s": None,
+        }
         assert plan["cut"] == ["limits.pages", "limits.duration_s"]
         assert plan["sources"]["limits.pages"] == "ceiling"
         assert plan["sources"]["limits.errors"] == "this job"

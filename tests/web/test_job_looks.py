@@ -182,6 +182,7 @@ class TestConfig:
             "bytes": None,
             "duration_s": None,
             "errors": 3,
+            "render_s": None,
         }
         own = {path for path, source in told["sources"].items() if source == "this job"}
         assert own == {"urls", "limits.pages", "limits.errors", "delay_s"}

@@ -60,7 +60,7 @@ class TestSections:
         await put(rig, "ceilings", {"pages": "20k", "bytes": "1GB"})
         second = await put(rig, "ceilings", {"duration_s": 60})
 
-        assert second["value"] == {"pages": None, "bytes": None, "duration_s": 60, "errors": None}
+        assert second["value"] == dict.fromkeys(Limits.__struct_fields__) | {"duration_s": 60}
         assert (second["version"], second["updated_by"]) == (2, LOCAL.id)
         assert (await rig.get("settings/ceilings")).json() == second
         query = EventQuery(names=frozenset({EventName.SETTINGS_UPDATED}))
@@ -162,7 +162,8 @@ class TestCeilings:
 
         job = await rig.job("ada", limits={"pages": 1000, "bytes": 10, "errors": 3})
 
-        assert job["spec"]["limits"] == {"pages": 100, "bytes": 10, "duration_s": 3600, "errors": 3}
+        cut = {"pages": 100, "bytes": 10, "duration_s": 3600, "errors": 3}
+        assert job["spec"]["limits"] == dict.fromkeys(Limits.__struct_fields__) | cut
         (told,) = await rig.yard.store.events.events(EventQuery(subject=job["id"]))
         assert told.data["cut"] == {"limits.pages": 100, "limits.duration_s": 3600}
 

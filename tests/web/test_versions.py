@@ -40,7 +40,13 @@ class Meddled:
         return self._rival is None
 
     async def get(self, *which: object) -> object:
-        found = await self._inner.get(*which)  # type: ignore[attr-defined]  # all of them have it
+        return await self._found(self._inner.get(*which))  # type: ignore[attr-defined]
+
+    async def named(self, *which: object) -> object:
+        return await self._found(self._inner.named(*which))  # type: ignore[attr-defined]
+
+    async def _found(self, reading: Awaitable[object]) -> object:
+        found = await reading
         self._left -= 1
         if self._rival is not None and self._left == 0:
             rival, self._rival = self._rival, None
@@ -66,6 +72,12 @@ VIEW = Kind(part="views", path="views", change=lambda n: {"name": f"n{n}"})
 USER = Kind(part="users", path="users", change=lambda n: {"quota": {"running": n}})
 HOST = Kind(part="host_rules", path="hosts", change=lambda n: {"delay_s": 10 + n})
 SECTION = Kind(part="settings", path="settings", change=lambda n: {"pages": 1 + n}, method="PUT")
+SESSION = Kind(
+    part="site_sessions",
+    path="sessions",
+    change=lambda n: {"kind": "bearer", "url": URL, "secret": f"s{n}"},
+    method="PUT",
+)
 
 
 async def made(rig: Rig, path: str, body: Mapping[str, object]) -> str:
@@ -161,6 +173,13 @@ async def a_section(_rig: Rig) -> str:
     return "ceilings"
 
 
+async def a_session(rig: Rig) -> str:
+    name = f"n{len((await rig.get('sessions')).json()['items'])}"
+    answer = await rig.ask("PUT", f"sessions/{name}", json=SESSION.change(0))
+    assert answer.is_success, answer.text
+    return name
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """An operation that heeds If-Match, and what it is done to."""
@@ -220,6 +239,8 @@ ROWS = (
     Row("POST /hosts/{host}/resume", HOST, a_paused_host),
     Row("DELETE /hosts/{host}", HOST, a_host),
     Row("PUT /settings/{section}", SECTION, a_section, {"errors": 5}),
+    Row("PUT /sessions/{name}", SESSION, a_session, SESSION.change(9)),
+    Row("DELETE /sessions/{name}", SESSION, a_session),
 )
 
 

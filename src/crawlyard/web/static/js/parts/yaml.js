@@ -2,6 +2,11 @@
 import { $, post } from "../core/all.js";
 import * as forms from "../core/form.js";
 
+const convert = {
+  template: (body) => post("/templates/convert", body),
+  schedule: (body) => post("/schedules/convert", body),
+};
+
 /**
  * Let a *kind* of thing ("template", "schedule") be edited as YAML, too: *said* returns what *form* says, *refill* fills
  * it. Returns `turn`, which shows "form" or "yaml", and `is`, which says what is shown.
@@ -14,7 +19,7 @@ export function views(form, { kind, said, refill }) {
   /** Show the form, or the same as YAML: what has been typed goes along. */
   async function turn(to) {
     if (to === shows) return;
-    const told = await post(`/${kind}s/convert`, to === "yaml" ? said() : { content: yaml.value });
+    const told = await convert[kind](to === "yaml" ? said() : { content: yaml.value });
     if (to === "yaml") yaml.value = told.content;
     else refill(told[kind]);
     shows = to;
