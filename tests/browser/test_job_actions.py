@@ -136,6 +136,7 @@ async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: S
         "bytes": 2 * 10**9,
         "duration_s": 5400,
         "errors": None,
+        "render_s": None,
     }
 
 
