@@ -130,6 +130,7 @@ async def test_a_section_is_saved_and_read_again(stage: Stage) -> None:
             "bytes": 2_000_000_000,
             "duration_s": 21_600,
             "errors": None,
+            "render_s": None,
         }
 
         await page.reload()
