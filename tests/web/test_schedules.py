@@ -108,7 +108,8 @@ async def test_a_template_is_named_and_its_parameters_are_blamed(rig: Rig) -> No
 
 async def test_fields_and_a_file_are_converted_both_ways_and_keep_what_was_sent(rig: Rig) -> None:
     overrides = {"urls": [URL], "headers": {"Authorization": "Bearer s3cret"}}
-    body = {"name": "x", "when": "0 3 * * *", "catch_up": 3, "jitter_s": 60, "overrides": overrides}
+    body = {"name": "x", "when": "0 3 * * *", "catch_up": 3, "jitter_s": 60, "overlap": "skip"}
+    body["overrides"] = overrides
     more = {
         "description": None,
         "params": {"pages": None},

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Any
 
 import yaml
@@ -17,7 +18,13 @@ _DIGITS = 40  # characters of an integer; no field takes as many
 
 # libyaml takes a tenth of the time, but not every build of PyYAML has it
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_DUMPER: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """Writes what JSON has, and words of closed lists as text."""
+
+
+_Dumper.add_multi_representer(StrEnum, lambda to, word: to.represent_str(str(word)))
 
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEANS = {
@@ -55,7 +62,7 @@ def parsed(content: str, source: str) -> object:
 
 def dumped(data: object) -> str:
     """Return YAML that `parsed` turns back into *data*."""
-    return str(yaml.dump(data, Dumper=_DUMPER, sort_keys=False, allow_unicode=True, width=100))
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100))
 
 
 class _Reader:
