@@ -143,6 +143,19 @@ async def test_a_page_that_is_never_quiet_is_taken_as_it_is(rig: MakeRig, browse
         assert b'<p id="out">shell<' not in page.html
 
 
+async def test_a_page_is_taken_though_an_answer_of_it_is_still_to_come(
+    rig: MakeRig, browser: Browser
+) -> None:
+    late = Answer(200, (("Content-Type", "application/json"),), b"{}", delay_s=6)
+    site = await rig({"/": scripted("fetch('/late.json')"), "/late.json": late})
+
+    for _ in range(2):
+        page = await site.render(browser, "/", deadline_s=8.0)  # half of it is for being quiet
+
+        assert b'<p id="out">shell<' in page.html
+    assert site.paths() == ["/late.json"] * 2
+
+
 async def test_a_page_is_waited_for_until_a_selector_finds_something(
     rig: MakeRig, browser: Browser
 ) -> None:

@@ -283,13 +283,13 @@ async def _opened(request: Request, wish: Wish) -> Response:
 # --- all of them, for the routes and the OpenAPI document
 
 
+_BYTES = {"type": "string", "format": "binary"}
+
+
 def files_of(*forms: Format) -> dict[str, Any]:
     """Return the content of an answer in one of *forms*, for the document."""
     text = {"type": "string"}
-    return {
-        MEDIA_TYPES[form]: {"schema": text if form.is_text else text | {"format": "binary"}}
-        for form in forms
-    }
+    return {MEDIA_TYPES[form]: {"schema": text if form.is_text else _BYTES} for form in forms}
 
 
 _XML = "text/xml"
@@ -301,11 +301,9 @@ _STREAMS: Mapping[str, ByHand] = {
 }
 
 FILES = {
-    "results_export": files_of(*Format),
+    "results_export": files_of(*Format) | {_GZIP: {"schema": _BYTES}},
     "results_find_all": files_of(*_OF_ALL),
-    "results_screenshot": {
-        kind: {"schema": {"type": "string", "format": "binary"}} for kind in _PICTURES
-    },
+    "results_screenshot": {kind: {"schema": _BYTES} for kind in _PICTURES},
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
     "results_changes_feed": {

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from base64 import b64decode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -75,7 +75,7 @@ class Made(Struct, frozen=True, kw_only=True):
 
 
 class BrowserPage:
-    """A page that is being rendered. Its requests are tasks of *group*.
+    """A page that is being rendered. Its requests are tasks of *group*, and end with it.
 
     If it fails, its browser has to be ended: the context is disposed of only if all went well.
     """
@@ -83,6 +83,7 @@ class BrowserPage:
     def __init__(self, connection: Connection, group: asyncio.TaskGroup, task: Task) -> None:
         self._connection = connection
         self._group = group
+        self._tasks: set[asyncio.Task[None]] = set()
         self._task = task
         self._session = ""
         self._loaded = False
@@ -100,10 +101,13 @@ class BrowserPage:
         self._patient_until = asyncio.get_running_loop().time() + self._task.deadline_s / 2
         try:
             async with asyncio.timeout(self._task.deadline_s):
-                return await self._in_context()
+                made = await self._in_context()
         except TimeoutError:
             within = f"within {self._task.deadline_s:g} s"
             raise _failed(f"not rendered {within}: it still had {self._waits_for}") from None
+        for task in tuple(self._tasks):  # the browser answers none of them any more
+            task.cancel()
+        return made
 
     async def _in_context(self) -> Made:
         context = (await self._connection.call("Target.createBrowserContext"))["browserContextId"]
@@ -233,16 +237,21 @@ class BrowserPage:
     def _hear(self, method: str, params: Message) -> None:
         match method:
             case "Fetch.requestPaused":
-                self._group.create_task(self._handle(params))
+                self._begin(self._handle(params))
             case "Page.loadEventFired":
                 self._loaded = True
             case "Page.frameNavigated" if not params["frame"].get("parentId"):
                 self._loaded = False
             case "Page.javascriptDialogOpening":
-                self._group.create_task(self._dismiss())
+                self._begin(self._dismiss())
             case "Inspector.targetCrashed":
-                self._group.create_task(_raised(_failed("the page crashed the browser")))
+                self._begin(_raised(_failed("the page crashed the browser")))
         self._changed.set()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _handle(self, paused: Message) -> None:
         try:
