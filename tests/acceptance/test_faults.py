@@ -51,7 +51,8 @@ async def stopped_between_writes(process: asyncio.subprocess.Process, data_dir: 
     async with asyncio.timeout(120):
         while True:
             process.send_signal(signal.SIGSTOP)
-            os.waitid(os.P_PID, process.pid, os.WSTOPPED)  # it goes on for a moment
+            # it goes on for a moment
+            await asyncio.to_thread(os.waitid, os.P_PID, process.pid, os.WSTOPPED)
             file = sqlite3.connect(data_dir / "crawlyard.db", timeout=1)
             with closing(file), suppress(sqlite3.OperationalError):
                 file.execute("BEGIN IMMEDIATE")
