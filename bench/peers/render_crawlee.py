@@ -1,5 +1,5 @@
 # Crawlee is of the extra `bench`, which type checks do without: its classes are then unknown.
-# mypy: disable-error-code="import-not-found,import-untyped,misc"
+# mypy: disable-error-code="import-not-found,import-untyped,misc,untyped-decorator"
 """Pages of scripts by Crawlee: ``python render_crawlee.py URL AT_ONCE CHROMIUM``.
 
 By its PlaywrightCrawler as documented; each page is waited for until its text is there. It writes
