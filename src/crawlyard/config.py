@@ -95,9 +95,9 @@ class Settings(BaseSettings):
         default="",
         pattern=r"^(.{32,})?$",
         repr=False,
-        description="Seals the cookies that are kept in the store, the same for all processes: at "
-        "least 32 random characters, as `openssl rand -hex 32` prints; empty: a key that the "
-        "store keeps beside them.",
+        description="Seals the cookies and sessions of sites that the store keeps, the same for "
+        "all processes: at least 32 random characters, as `openssl rand -hex 32` prints; empty: a "
+        "key that the store keeps beside them.",
     )
     redis_url: str = Field(
         default="",
@@ -136,8 +136,8 @@ class Settings(BaseSettings):
     )
     browser_cdp: str = Field(
         default="",
-        description="ws://… : where a Chromium that somebody else runs is controlled; empty: "
-        "workers start the installed one.",
+        description="ws://… or http://… : where a Chromium that somebody else runs is "
+        "controlled; empty: workers start the installed one.",
     )
     lease_s: float = Field(
         default=8.0,

@@ -16,18 +16,16 @@ from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response, is_refus
 from crawlyard.engine.render.base import (
     Purpose,
     RenderedPage,
-    Renderer,
     RenderFailed,
     SubRequest,
 )
-from crawlyard.engine.render.pool import Renderers
+from crawlyard.engine.render.pool import BrowserPool, Renderers
 from crawlyard.engine.scope import url_pattern
 from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
 from crawlyard.errors import Invalid
 
 _SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
-_SENT = frozenset({"GET", "HEAD"})
 
 
 class Send(Protocol):
@@ -64,7 +62,7 @@ class Permits(Protocol):
         ...
 
 
-def renderer_of(spec: JobSpec, renderers: Renderers | None) -> Renderer | str:
+def renderer_of(spec: JobSpec, renderers: Renderers | None) -> BrowserPool | str:
     """Return what pages of a job are rendered with, or why there is nothing."""
     if renderers is None:
         return "no browser"
@@ -179,8 +177,6 @@ class Rendering:
         """Send a request of a page; see `Ask`."""
         if not self._permits.goes_on():
             raise NotSent(f"{sub.url} is not asked for any more")
-        if sub.method not in _SENT or sub.body:
-            raise FetchFailed(ErrorKind.RENDER, f"{sub.method} requests are not sent")
         is_shared = sub.purpose in _SHARED and sub.method == "GET"
         if is_shared and (known := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
             return known

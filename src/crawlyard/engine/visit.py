@@ -336,8 +336,8 @@ class Visitor:
             answer, extracted = plain or await self._extracted(target.url, response)
             return self._recorded(target, answer, extracted, follow=follow, error=error)
         answer, extracted = await self._extracted(page.url, response, page.html)
-        shown = record.Shown(page, reason)
-        return self._recorded(target, answer, extracted, follow=follow, shown=shown)
+        rendered = record.Rendered(page, reason)
+        return self._recorded(target, answer, extracted, follow=follow, rendered=rendered)
 
     def _recorded(
         self,
@@ -346,7 +346,7 @@ class Visitor:
         extracted: Extracted | None,
         *,
         follow: bool,
-        shown: record.Shown | None = None,
+        rendered: record.Rendered | None = None,
         error: PageError | None = None,
     ) -> Outcome:
         if follow and extracted is not None:
@@ -356,7 +356,7 @@ class Visitor:
                 self._follow(target, extracted)
         now = self._tools.clock.now()
         return record.answered(
-            target, response, extracted, self._spec, now, shown=shown, error=error
+            target, response, extracted, self._spec, now, rendered=rendered, error=error
         )
 
     async def _extracted(

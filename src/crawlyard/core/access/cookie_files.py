@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from crawlyard.core.crawl.cookie import Cookie, SameSite
+from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 
@@ -37,7 +37,6 @@ def cookies_in(text: str, now: datetime) -> tuple[Cookie, ...]:
 
 def _of_lines(text: str, now: datetime) -> Iterator[Cookie]:
     for number, whole in enumerate(text.splitlines(), 1):
-        http_only = whole.startswith(_HTTP_ONLY)
         line = whole.removeprefix(_HTTP_ONLY)
         if not line.strip() or line.startswith("#"):
             continue
@@ -56,7 +55,6 @@ def _of_lines(text: str, now: datetime) -> Iterator[Cookie]:
             host_only=below.upper() != "TRUE",
             path=path,
             secure=secure.upper() == "TRUE",
-            http_only=http_only,
             expires=_instant(expires, f"line {number}"),
             created=now,
         )
@@ -76,7 +74,6 @@ def _of_json(text: str, now: datetime) -> Iterator[Cookie]:
             isinstance(one.get(name), str) for name in ("name", "value", "domain")
         ):
             raise Invalid("cookies", f"{where}: expected an object with name, value and domain")
-        site = str(one.get("sameSite") or "").lower()
         yield _cookie(
             where,
             name=one["name"],
@@ -85,8 +82,6 @@ def _of_json(text: str, now: datetime) -> Iterator[Cookie]:
             host_only=bool(one.get("hostOnly", not one["domain"].startswith("."))),
             path=str(one.get("path") or "/"),
             secure=bool(one.get("secure")),
-            http_only=bool(one.get("httpOnly")),
-            same_site=SameSite(site) if site in list(SameSite) else SameSite.UNSET,
             expires=_instant(one.get("expires", one.get("expirationDate", -1)), where),
             created=now,
         )

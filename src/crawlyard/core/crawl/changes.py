@@ -33,6 +33,9 @@ class ChangeKind(StrEnum):
     SAME = auto()
 
 
+LISTED = tuple(kind for kind in ChangeKind if kind is not ChangeKind.SAME)
+"""The kinds that are listed; pages that are the same are only counted."""
+
 TOLD = frozenset(
     {
         ChangeKind.CHANGED,

@@ -36,15 +36,6 @@ Cookies: TypeAlias = Annotated[
 ]
 
 
-class SameSite(StrEnum):
-    """Which requests from other sites bring the cookie; a crawl's are all the reader's own."""
-
-    UNSET = ""
-    NONE = "none"
-    LAX = "lax"
-    STRICT = "strict"
-
-
 class Cookie(Struct, frozen=True, kw_only=True):
     """One cookie; its value is a secret, so it is stored sealed and has no place in answers."""
 
@@ -54,8 +45,6 @@ class Cookie(Struct, frozen=True, kw_only=True):
     host_only: bool = True  # it goes to this host alone, not to those below
     path: str = "/"
     secure: bool = False
-    http_only: bool = False
-    same_site: SameSite = SameSite.UNSET
     expires: datetime | None = None  # None: with the jar
     created: datetime
 

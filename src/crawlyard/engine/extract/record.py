@@ -36,7 +36,7 @@ _SHOWN = frozenset({"lang", "canonical", "noindex", "needs_scripts"})
 """Of these, what is kept of a page that asks not to be indexed."""
 
 
-class Shown(Struct, frozen=True):
+class Rendered(Struct, frozen=True):
     """A page after its scripts have run, and why they were."""
 
     page: RenderedPage
@@ -95,13 +95,13 @@ def answered(
     spec: JobSpec,
     now: datetime,
     *,
-    shown: Shown | None = None,
+    rendered: Rendered | None = None,
     error: PageError | None = None,
 ) -> Outcome:
     """Return the outcome of a target that got its final response.
 
     *extracted* is the data from its markup, ``None`` if it is neither HTML nor PDF, or from what
-    was *shown* after its scripts had run; *error* says why they were not. Unless the spec stores
+    was *rendered* after its scripts had run; *error* says why they were not. Unless the spec stores
     noindex pages, their records are marked and have no title, text or body.
     """
     error = error or status_error(response.status)
@@ -111,29 +111,29 @@ def answered(
     copied: dict[str, Any] = {name: getattr(found, name) for name in names}
     for name in _OF_CONTENT:
         copied[name] = copied.get(name, False) and error is None
-    rendered = None if shown is None else shown.page
+    document = None if rendered is None else rendered.page
     page = Page(
         url=target.origin or target.url,
-        final_url=target.url if rendered is None else rendered.url,
+        final_url=target.url if document is None else document.url,
         status=response.status,
         content_type=response.content_type,
         depth=target.depth,
         fetched_at=now,
         elapsed_ms=response.elapsed_ms,
         bytes=response.wire_bytes,
-        sha256=hashlib.sha256(response.body if rendered is None else rendered.html).hexdigest(),
+        sha256=hashlib.sha256(response.body if document is None else document.html).hexdigest(),
         etag=etag_of(response),
         last_modified=last_modified_of(response),
         links=len(found.links) + len(found.nofollow),
         truncated=response.truncated,
         session=session_of(response),
-        rendered_by="" if rendered is None else rendered.by,
-        render_reason="" if shown is None else shown.reason,
+        rendered_by="" if document is None else document.by,
+        render_reason="" if rendered is None else rendered.reason,
         error=error,
         **copied,
     )
     state = TargetState.FAILED if error else TargetState.DONE
-    bodies = {} if hidden else _bodies(response, found, spec, rendered)
+    bodies = {} if hidden else _bodies(response, found, spec, document)
     if found.anchors is not None and not hidden:
         bodies[Body.ANCHORS] = found.anchors
     if hidden or error is not None or not found.outgoing:
@@ -157,22 +157,22 @@ def failed(
 
 
 def _bodies(
-    response: Response, found: Extracted, spec: JobSpec, rendered: RenderedPage | None
+    response: Response, found: Extracted, spec: JobSpec, document: RenderedPage | None
 ) -> dict[Body, bytes]:
     bodies: dict[Body, bytes] = {}
     if found.text is not None:
         bodies[Body.TEXT] = found.text.encode("utf-8", "replace")
     if spec.keep_html and is_html(response):
         bodies[Body.HTML] = response.body
-        bodies[Body.HEADERS] = json.dumps(list(map(_shown, response.headers))).encode()
-        if rendered is not None:
-            bodies[Body.RENDERED] = rendered.html
-    if rendered is not None and rendered.screenshot is not None:
-        bodies[Body.SCREENSHOT] = rendered.screenshot
+        bodies[Body.HEADERS] = json.dumps(list(map(_without_value, response.headers))).encode()
+        if document is not None:
+            bodies[Body.RENDERED] = document.html
+    if document is not None and document.screenshot is not None:
+        bodies[Body.SCREENSHOT] = document.screenshot
     return bodies
 
 
-def _shown(header: tuple[str, str]) -> tuple[str, str]:
+def _without_value(header: tuple[str, str]) -> tuple[str, str]:
     """Return a header without the value of a cookie, which is a secret."""
     name, value = header
     if name.lower() not in _SETS_COOKIES:

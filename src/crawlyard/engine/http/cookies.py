@@ -17,7 +17,6 @@ from crawlyard.core.crawl.cookie import (
     MAX_OF_JAR,
     MAX_PAIR,
     Cookie,
-    SameSite,
 )
 from crawlyard.engine.scope import is_public_suffix, parents_of
 from crawlyard.engine.urls import hostname_of, path_of
@@ -188,8 +187,6 @@ def parsed(text: str, url: str, now: datetime) -> Cookie | None:
         host_only=placed[1],
         path=path if path.startswith("/") else default_path(url),
         secure="secure" in given,
-        http_only="httponly" in given,
-        same_site=_same_site(given.get("samesite", "")),
         expires=_expires(given, now),
         created=now,
     )
@@ -281,13 +278,6 @@ def _expires(given: Mapping[str, str], now: datetime) -> datetime | None:
         return now + timedelta(seconds=seconds)
     at = cookie_date(given["expires"]) if "expires" in given else None
     return None if at is None else min(at, latest)
-
-
-def _same_site(word: str) -> SameSite:
-    try:
-        return SameSite(word.lower())
-    except ValueError:
-        return SameSite.UNSET
 
 
 def _bare_path(url: str) -> str:

@@ -1,12 +1,11 @@
-"""Renderer interface: a page whose scripts have run, and the requests that it made meanwhile."""
+"""What rendering takes and gives: the requests of a page, and what its scripts made of it."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum, auto
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from msgspec import Struct, field
 
-from crawlyard.core.crawl.rendering import Action, ScreenshotFormat
 from crawlyard.engine.http.fetch import FetchFailed, Response
 
 
@@ -33,7 +32,6 @@ class SubRequest(Struct, frozen=True, kw_only=True):
     """What the page itself says, by names in lower case: accept, origin, referer, headers of its
     scripts, and as ``cookie`` what these have set in the page. Cookies that sites have set are the
     job's, and so is all by which a browser presents itself."""
-    body: bytes | None = None
 
 
 Ask: TypeAlias = Callable[[SubRequest], Awaitable[Response]]
@@ -60,34 +58,5 @@ class RenderedPage(Struct, frozen=True, kw_only=True):
     html: bytes  # its document, serialised, in UTF-8
     url: str  # at the end: scripts may have changed it
     by: str  # the browser and its version: "lightpanda 1.0.2"
-    requests: int  # sub-requests that were answered
-    wire_bytes: int  # of their bodies, before decoding
-    blocked: int  # sub-requests that were not sent: images, fonts, media, other methods
     cpu_s: float  # of the browser's processes
-    took_s: float
     screenshot: bytes | None = None
-
-
-class Renderer(Protocol):
-    """Renders pages with one kind of browser."""
-
-    async def render(
-        self,
-        url: str,
-        response: Response,
-        *,
-        ask: Ask,
-        wait_for: str = "",
-        actions: Sequence[Action] = (),
-        screenshot: ScreenshotFormat | None = None,
-        deadline_s: float,
-    ) -> RenderedPage:
-        """Load *response*, which *url* was answered with, and return the page it becomes.
-
-        It is ready when it is loaded and makes no requests any more, or as soon as the selector
-        *wait_for* finds something; then the *actions* are taken.
-
-        Raises:
-            FetchFailed: there is no whole page, with the kind `RENDER` and the reason.
-        """
-        ...

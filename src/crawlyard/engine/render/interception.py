@@ -95,9 +95,6 @@ class Interception:
         self.stays = False  # was kept from going elsewhere, in Lightpanda without a load event
         self.in_flight = 0
         self.sent = 0
-        self.answered = 0
-        self.wire_bytes = 0
-        self.blocked = 0
 
     async def handle(self, paused: Message) -> None:
         """Answer one request that the browser holds.
@@ -123,7 +120,7 @@ class Interception:
             self.in_flight -= 1
 
     def _read(self, paused: Message) -> SubRequest | None:
-        """Return the request if it may be sent; count it as blocked if not."""
+        """Return the request, ``None`` if it may not be sent."""
         asked, kind = paused["request"], paused.get("resourceType", "")
         headers = {name.lower(): value for name, value in asked.get("headers", {}).items()}
         purpose = _PURPOSES.get(kind)
@@ -148,7 +145,6 @@ class Interception:
                     method=asked["method"],
                     headers=told,
                 )
-        self.blocked += 1
         return None
 
     async def _with_cookies(self, request: SubRequest | None, paused: Message) -> SubRequest | None:
@@ -192,7 +188,6 @@ class Interception:
     async def _elsewhere(self, request: SubRequest) -> Response | None:
         """Return the answer of another page of the origin; ``None``: the page stays."""
         if not _same_origin(request.url, self._url):
-            self.blocked += 1
             return None
         with suppress(FetchFailed):
             return await self._sent(request)
@@ -221,10 +216,7 @@ class Interception:
     async def _sent(self, request: SubRequest) -> Response:
         self.sent += 1
         async with self._turn:
-            response = await self._ask(request)
-        self.answered += 1
-        self.wire_bytes += response.wire_bytes
-        return response
+            return await self._ask(request)
 
     async def _fulfil(
         self, held: str, status: int, headers: Iterable[tuple[str, str]], body: bytes

@@ -71,7 +71,6 @@ class Made(Struct, frozen=True, kw_only=True):
     html: bytes
     url: str
     screenshot: bytes | None
-    requests: Interception
 
 
 class BrowserPage:
@@ -216,7 +215,7 @@ class BrowserPage:
         if not html:
             raise _failed("its scripts left no document")
         text = str(html).encode("utf-8", "replace")
-        return Made(html=text, url=url, screenshot=shot, requests=self._requests)
+        return Made(html=text, url=url, screenshot=shot)
 
     async def _shot(self) -> bytes | None:
         if self._task.screenshot is None:

@@ -8,7 +8,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Action, Browser, ScreenshotFormat
 from crawlyard.engine.http.fetch import FetchFailed, Response
-from crawlyard.engine.render.base import Ask, RenderedPage, Renderer, RenderFailed
+from crawlyard.engine.render.base import Ask, RenderedPage, RenderFailed
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed
 from crawlyard.engine.render.launch import Launch, RunningBrowser, launch_of
 from crawlyard.engine.render.page import BrowserPage, Made, Task
@@ -30,12 +30,12 @@ class Renderers:
     def __init__(self, clock: Clock, *, most: int, endpoint: str = "") -> None:
         room = asyncio.Semaphore(most)
         self._pools = {
-            browser: _Pool(browser, launch_of(browser, endpoint), clock, room)
+            browser: BrowserPool(browser, launch_of(browser, endpoint), clock, room)
             for browser in Browser
         }
 
-    def of(self, browser: Browser) -> Renderer:
-        """Return the renderer that uses *browser*."""
+    def of(self, browser: Browser) -> "BrowserPool":
+        """Return the pool of *browser*."""
         return self._pools[browser]
 
     def missing(self, browser: Browser) -> str:
@@ -56,8 +56,8 @@ class _Seat:
         self.pages = 0
 
 
-class _Pool:
-    """See `Renderer`."""
+class BrowserPool:
+    """Renders pages with one kind of browser."""
 
     def __init__(
         self, kind: Browser, launch: Launch, clock: Clock, room: asyncio.Semaphore
@@ -80,7 +80,14 @@ class _Pool:
         screenshot: ScreenshotFormat | None = None,
         deadline_s: float,
     ) -> RenderedPage:
-        """See `Renderer`."""
+        """Load *response*, which *url* was answered with, and return the page it becomes.
+
+        It is ready when it is loaded and makes no requests any more, or as soon as the selector
+        *wait_for* finds something; then the *actions* are taken.
+
+        Raises:
+            FetchFailed: there is no whole page, with the kind `RENDER` and the reason.
+        """
         problem = self.launch.missing()
         if screenshot is not None and not self.launch.whole:
             problem = f"{self._kind} draws nothing: screenshots need chromium"
@@ -133,22 +140,17 @@ class _Pool:
         )
 
     async def _rendered(self, browser: RunningBrowser, task: Task) -> RenderedPage:
-        started, before = self._clock.monotonic(), _usage(browser)
+        before = _usage(browser)
         try:
             made = await self._made(browser, task)
         except FetchFailed as failure:
             used = _usage(browser).cpu_s - before.cpu_s
             raise RenderFailed(failure, max(0.0, used)) from failure
-        requests = made.requests
         return RenderedPage(
             html=made.html,
             url=made.url,
             by=browser.name,
-            requests=requests.answered,
-            wire_bytes=requests.wire_bytes,
-            blocked=requests.blocked,
             cpu_s=max(0.0, _usage(browser).cpu_s - before.cpu_s),
-            took_s=self._clock.monotonic() - started,
             screenshot=made.screenshot,
         )
 

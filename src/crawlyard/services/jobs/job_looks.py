@@ -33,8 +33,9 @@ from crawlyard.core.answers.jobs.pages import (
 )
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
+from crawlyard.core.crawl.changes import LISTED
 from crawlyard.core.crawl.link import MAX_LINKS
-from crawlyard.core.crawl.page import Body, RuleKind
+from crawlyard.core.crawl.page import Body, ErrorKind, RuleKind
 from crawlyard.core.endpoint import (
     Cursor,
     Header,
@@ -62,10 +63,8 @@ from crawlyard.services.jobs.job_site import AskedURL, JobSite, PageId
 from crawlyard.services.jobs.terms import (
     SearchTerms,
     canonical_of,
-    change_kind,
-    error_kind,
+    kind_of,
     link_query,
-    rule_kind,
     search_query,
     words_of,
 )
@@ -403,7 +402,7 @@ class JobLooks(JobSite):
         self, job_id: str, kind: str, *, limit: Limit = 50, cursor: Cursor = None
     ) -> Slice[StoredPageOut]:
         """List the pages that failed in one way."""
-        query = PageQuery(kinds=frozenset({error_kind("kind", kind)}))
+        query = PageQuery(kinds=frozenset({kind_of("kind", kind, ErrorKind)}))
         return await self._listed(job_id, query, limit, cursor)
 
     @endpoint("GET /jobs/{job_id}/skipped", RESULTS, group="results")
@@ -416,7 +415,7 @@ class JobLooks(JobSite):
         cursor: Cursor = None,
     ) -> Slice[SkippedOut]:
         """List the URLs that a rule kept out, in the order they were found."""
-        kinds = [rule_kind(word) for word in words_of(rule)]
+        kinds = [kind_of("rule", word, RuleKind) for word in words_of(rule)]
         found = await self._services.results.some_skipped(
             self._actor, job_id, kinds, int(cursor or 0), limit + 1
         )
@@ -499,7 +498,7 @@ class JobLooks(JobSite):
         `broken` if it answers with another error. What is not known for sure is `unknown`;
         `detail` says why.
         """
-        kinds = frozenset(change_kind(word) for word in words_of(only))
+        kinds = frozenset(kind_of("only", word, LISTED) for word in words_of(only))
         changes = self._services.changes
         diff = await changes.diff(self._actor, job_id, other, ignore_text)
         found = diff.comparison

@@ -1,13 +1,13 @@
 """What lists of jobs and pages can be filtered by, one parameter for each."""
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, TypedDict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
 
 from msgspec import Meta
 from msgspec.structs import replace
 
-from crawlyard.core.crawl.changes import ChangeKind
-from crawlyard.core.crawl.page import ErrorKind, RuleKind, status_asked
+from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
@@ -15,6 +15,8 @@ from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import PageQuery
+
+_K = TypeVar("_K", bound=StrEnum)
 
 if TYPE_CHECKING:
     from crawlyard.engine import urls
@@ -154,7 +156,7 @@ def page_query(terms: PageTerms, text: str = "") -> PageQuery:
     return PageQuery(
         failed=terms.get("failed"),
         needs_scripts=terms.get("needs_scripts"),
-        kinds=frozenset(error_kind("kind", word) for word in words_of(terms.get("kind"))),
+        kinds=frozenset(kind_of("kind", word, ErrorKind) for word in words_of(terms.get("kind"))),
         statuses=frozenset(_status(word) for word in words_of(terms.get("status"))),
         content_types=frozenset(w.lower() for w in words_of(terms.get("content_type"))),
         depths=frozenset(_depth(word) for word in words_of(terms.get("depth"))),
@@ -194,15 +196,17 @@ def canonical_of(parameter: str, url: str) -> str:
         raise Invalid(parameter, without_field(error)) from None
 
 
-def error_kind(parameter: str, word: str) -> ErrorKind:
-    """Return the kind of error that *word* names.
+def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
+    """Return the one of *known*, kinds of errors for example, that *word* names.
 
     Raises:
         Invalid: there is none of that name.
     """
-    if word not in set(ErrorKind):
-        raise Invalid(parameter, f"expected one of {', '.join(ErrorKind)}, got {word[:100]!r}")
-    return ErrorKind(word)
+    listed = list(known)
+    for kind in listed:
+        if kind == word:
+            return kind
+    raise Invalid(parameter, f"expected one of {', '.join(listed)}, got {word[:100]!r}")
 
 
 def _status(word: str) -> int:
@@ -217,18 +221,3 @@ def _depth(word: str) -> int:
     if not 0 <= number <= _DEEPEST:
         raise Invalid("depth", f"expected a whole number, got {word[:100]!r}")
     return number
-
-
-def change_kind(word: str) -> ChangeKind:
-    """Return the kind of change that *word* names; those that are the same are not listed."""
-    listed = [kind for kind in ChangeKind if kind is not ChangeKind.SAME]
-    if word not in listed:
-        raise Invalid("only", f"expected one of {', '.join(listed)}, got {word[:100]!r}")
-    return ChangeKind(word)
-
-
-def rule_kind(word: str) -> RuleKind:
-    """Return the kind of rule that *word* names."""
-    if word not in set(RuleKind):
-        raise Invalid("rule", f"expected one of {', '.join(RuleKind)}, got {word[:100]!r}")
-    return RuleKind(word)
