@@ -1,8 +1,9 @@
 """The stream of a browser: one for all its tabs, and back by itself when the server is."""
 
+import asyncio
 from pathlib import Path
 
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from crawlyard.services.jobs.bulk import AT_ONCE
 from tests.browser.rig import Stage, a_stage
@@ -27,6 +28,46 @@ async def test_eight_tabs_are_live_and_hear_of_the_same_job(stage: Stage) -> Non
         for tab in tabs[1:]:
             await tab.bring_to_front()
             await expect(tab.get_by_role("table")).to_contain_text(another["id"][-8:])
+
+
+async def test_what_happens_before_the_stream_is_open_is_told(stage: Stage) -> None:
+    async with stage.context() as context:
+        page = await context.new_page()
+        await page.add_init_script("delete globalThis.SharedWorker")  # its requests are not routed
+        held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
+        await page.route("**/events/stream*", lambda route: held.set_result(route))
+        await page.goto("/events")
+        await expect(page.get_by_role("table")).to_contain_text("Token created")
+        stream = await held
+        job = await stage.job(name="Before anybody listened")
+        await stream.continue_()
+        await expect(page.get_by_role("table")).to_contain_text(job["id"][-8:])
+
+
+_RESYNC = """async (seq) => {
+  const [script] = performance.getEntriesByType("resource").map(({ name }) => name)
+    .filter((name) => name.endsWith("core/live.js"));
+  const url = new URL("./shared.js", script);
+  const { port } = new SharedWorker(url, { type: "module" });
+  const heard = [];
+  port.onmessage = ({ data: [name] }) => heard.push(name);
+  port.postMessage({ names: [], seq });
+  await new Promise((resolve) => setTimeout(resolve, 500)); // it answers in turn, at once
+  port.postMessage("bye");
+  return heard.includes("hello") && heard.includes("resync");
+}"""
+
+
+async def test_a_tab_that_read_before_the_last_event_of_the_stream_reads_again(
+    stage: Stage,
+) -> None:
+    async with stage.page("/events") as page:
+        await expect(page.locator("#live")).to_have_text("Live")
+        await stage.job(name="Heard by the stream")
+        await expect(page.get_by_role("table")).to_contain_text("Heard by the stream")
+        now = await stage.yard.store.events.last()
+        assert await page.evaluate(_RESYNC, now - 1)
+        assert not await page.evaluate(_RESYNC, now)
 
 
 async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(

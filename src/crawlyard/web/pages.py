@@ -246,12 +246,13 @@ def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
     async def show(request: Request) -> Response:
         try:
             caller = await proved(request, site_of(request))
+            seq = await site_of(request).yard.store.events.last()
         except Unauthenticated:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN.path}?next={quote(asked, safe='/')}", 303)
         except StoreUnavailable as error:
             return _away(request, error)
-        return _shell(page, request, **_told(page, request, caller))
+        return _shell(page, request, seq=seq, **_told(page, request, caller))
 
     return show
 

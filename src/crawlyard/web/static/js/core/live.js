@@ -3,6 +3,7 @@ import { listen } from "./stream.js";
 
 export const live = new EventTarget();
 const names = document.body.dataset.events.split(" ");
+const seq = +document.body.dataset.seq; // of the last event before the page: it knows of all up to this one
 const progress = new Map();
 let frame = 0;
 
@@ -17,10 +18,10 @@ function tell(name, data) {
 }
 
 function start() {
-  if (!globalThis.SharedWorker) return listen(names, tell);
+  if (!globalThis.SharedWorker) return listen(names, tell, seq);
   const { port } = new SharedWorker(new URL("./shared.js", import.meta.url), { type: "module" });
   port.onmessage = ({ data }) => tell(...data);
-  port.postMessage(names);
+  port.postMessage({ names, seq });
   addEventListener("pagehide", () => port.postMessage("bye"));
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
 }

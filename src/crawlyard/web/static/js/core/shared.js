@@ -15,9 +15,11 @@ function tell(name, data) {
 onconnect = ({ ports: [port] }) => {
   port.onmessage = ({ data }) => {
     if (data === "bye") return ports.delete(port);
+    const { names, seq } = data;
     ports.add(port);
     for (const said of standing) port.postMessage(said);
+    if (stream?.past(seq)) port.postMessage(["resync", {}]); // its page may have read before that
     if (stream) stream.reopen();
-    else stream = listen(data, tell);
+    else stream = listen(names, tell, seq);
   };
 };

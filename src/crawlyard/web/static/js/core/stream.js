@@ -2,15 +2,15 @@
 const AGAIN_MS = 1000;
 const SILENT_MS = 45000; // the server says something every 15 s
 
-/** Listen to events of these *names*; *tell(name, data)* hears them, and of "status". */
-export function listen(names, tell) {
-  let source, last, beat, timer;
+/** Listen to events of these *names* behind that of number *last*; *tell(name, data)* hears them, and of "status". */
+export function listen(names, tell, last) {
+  let source, beat, timer;
   let stale = false; // the server has no store
 
   function open() {
     beat = Date.now();
     source?.close();
-    source = new EventSource("/api/v1/events/stream" + (last ? `?after=${last}` : ""));
+    source = new EventSource(`/api/v1/events/stream?after=${last}`);
     for (const name of names) source.addEventListener(name, heard);
     source.onerror = lost;
   }
@@ -18,8 +18,7 @@ export function listen(names, tell) {
   function heard({ type, data, lastEventId }) {
     beat = Date.now();
     const told = JSON.parse(data);
-    if (type === "hello") last ??= told.seq;
-    if (lastEventId) last = lastEventId;
+    if (lastEventId) last = +lastEventId;
     tell(type, told);
     if (type === "hello" || (type === "ping" && told.stale !== stale)) {
       stale = told.stale ?? false;
@@ -38,5 +37,9 @@ export function listen(names, tell) {
 
   open();
   setInterval(() => Date.now() - beat > SILENT_MS && source.readyState === 1 && lost(), 5000);
-  return { reopen: () => source.readyState === 2 && (clearTimeout(timer), open()) };
+  return {
+    /** Tell whether anything has happened behind *seq*. */
+    past: (seq) => last > seq,
+    reopen: () => source.readyState === 2 && (clearTimeout(timer), open()),
+  };
 }

@@ -42,6 +42,7 @@ export class Week {
     this.sheet = h("div.scroll", { tabindex: 0, role: "group", "aria-label": "Hours with runs" });
     this.list = h("details.as-table", { ontoggle: () => this.#tabulate() }, h("summary", {}, "Show as table"), this.sheet);
     root.classList.add("week");
+    root.ariaBusy = "true"; // until its hours have names
     root.replaceChildren(h("div.scroll", {}, this.table), this.key, this.list);
     this.#cells = $$("button", this.table);
     const point = ({ target }) => this.#cells.includes(target) && this.point(this.#cells.indexOf(target));
@@ -111,6 +112,7 @@ export class Week {
       th.replaceChildren(weekday.format(day), h("small", {}, String(day.getDate())));
       th.ariaCurrent = date(day) === date(new Date()) ? "date" : null;
     });
+    this.root.ariaBusy = null;
     this.#legend(steps, until, begins);
     this.#tabulate();
     this.point(this.#current);
