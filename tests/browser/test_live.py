@@ -34,11 +34,11 @@ async def test_what_happens_before_the_stream_is_open_is_told(stage: Stage) -> N
     async with stage.context() as context:
         page = await context.new_page()
         await page.add_init_script("delete globalThis.SharedWorker")  # its requests are not routed
-        held: asyncio.Future[Route] = asyncio.get_running_loop().create_future()
-        await page.route("**/events/stream*", lambda route: held.set_result(route))
+        held: asyncio.Queue[Route] = asyncio.Queue()
+        await page.route("**/events/stream*", held.put)
         await page.goto("/events")
         await expect(page.get_by_role("table")).to_contain_text("Token created")
-        stream = await held
+        stream = await held.get()
         job = await stage.job(name="Before anybody listened")
         await stream.continue_()
         await expect(page.get_by_role("table")).to_contain_text(job["id"][-8:])
