@@ -1,7 +1,11 @@
 """A plugin for machines that have everything: there, a test that was not run has failed.
 
-Registered by ``-p tests.no_skips``, as `.ci/run` does.
+Registered by ``-p tests.no_skips``, as `.ci/run` does. The ids of the tests that failed are written
+to the file that ``CI_FAILED`` names, a line each.
 """
+
+import os
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +13,11 @@ _NOT_RUN = ("skipped", "xfailed")  # what "slow" leaves out has a run of its own
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Turn a success into a failure if something was not run."""
+    """Turn a success into a failure if something was not run; write down what failed."""
+    stats = _stats(session.config)
+    if stats and (path := os.environ.get("CI_FAILED")):
+        failed = [report.nodeid for kind in ("failed", "error") for report in stats.get(kind, ())]
+        Path(path).write_text("".join(f"{each}\n" for each in dict.fromkeys(failed)))
     if session.exitstatus == pytest.ExitCode.OK and _not_run(session.config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
@@ -23,6 +31,12 @@ def pytest_terminal_summary(
 
 
 def _not_run(config: pytest.Config) -> dict[str, int]:
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    stats: dict[str, list[object]] = reporter.stats if reporter is not None else {}
+    stats = _stats(config)
     return {kind: len(stats[kind]) for kind in _NOT_RUN if stats.get(kind)}
+
+
+def _stats(config: pytest.Config) -> dict[str, list[pytest.TestReport]]:
+    """Return the reports by kind; those of the workers are the business of who started them."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    found: dict[str, list[pytest.TestReport]] = reporter.stats if reporter is not None else {}
+    return found
