@@ -102,8 +102,7 @@ Renderer = Annotated[
 ChromiumPages = Annotated[
     tuple[str, ...],
     about(
-        "patterns of URLs, as in include: of the pages that are rendered, Chromium renders these, "
-        "whatever the browser of the others",
+        "patterns of URLs: of the pages that are rendered, Chromium renders these",
         label="Chromium for URLs matching",
         help="Chromium renders URLs like this. Repeatable.",
         panel=Panel.RENDERING,

@@ -9,6 +9,8 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.rendering import Browser
 
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_RENDER_BOUNDS_S = (0.5, 0.6, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+"""A page is ready once it has asked for nothing for half a second."""
 
 
 class Timing(Struct):
@@ -43,7 +45,7 @@ class Requests(Struct):
 class Renderings(Struct):
     """What browsers of one kind have done with pages."""
 
-    took: Timing = field(default_factory=Timing)  # of those that were rendered, all told
+    took: Timing = field(default_factory=lambda: Timing(bounds_s=_RENDER_BOUNDS_S))  # of whole ones
     failures: int = 0  # pages of which nothing whole came
     subrequests: int = 0
     cpu_s: float = 0.0  # of the browsers, without their start
