@@ -269,6 +269,7 @@ class _Builder:
         alive: dict[str, Any] = {
             "beat_at": self._now + 2 * HOUR,  # it does not go while the yard is read
             "tags": ("browser", "eu"),
+            "browsers": ("chromium",),
             "running": (fixed(SHOP),),
             "pages": 1200,
             "bytes": 34_000_000,

@@ -141,6 +141,8 @@ FREE, SLOTS, USED = "crawlyard_shards_free", "crawlyard_slots", "crawlyard_slots
 CHECKPOINT, WAIT = "crawlyard_checkpoint_seconds", "crawlyard_database_connection_wait_seconds"
 FAILED = 'crawlyard_request_failures_total{kind="dns"}'
 ANSWERED = 'crawlyard_responses_total{class="2xx"}'
+UNRENDERED = 'crawlyard_render_failures_total{browser="chromium"}'
+RENDERED = 'crawlyard_rendered_pages_total{browser="chromium"}'
 OLD, NEW = (f'crawlyard_build_info{{version="{n}"}}' for n in (1, 2))
 
 # of each alert: series that set it off, and some that do not
@@ -180,6 +182,10 @@ ALERTS: Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]] = {
     "CrawlyardRequestsFail": (
         {FAILED: "0+60x120", ANSWERED: "0+30x120"},
         {FAILED: "0+30x120", ANSWERED: "0+60x120"},
+    ),
+    "CrawlyardRenderingFails": (
+        {UNRENDERED: "0+60x120", RENDERED: "0+30x120"},
+        {UNRENDERED: "0+30x120", RENDERED: "0+60x120"},
     ),
     "CrawlyardRedisAway": ({"crawlyard_redis_up": "0x120"}, {"crawlyard_redis_up": "1x120"}),
     "CrawlyardVersionsDiffer": ({OLD: "1x120", NEW: "1x120"}, {NEW: "1x120"}),

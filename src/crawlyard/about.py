@@ -15,3 +15,8 @@ def install_line(extra: str) -> str:
     given = (need.partition(";") for need in requires("crawlyard") or ())
     needs = [name for name, _, marker in given if marker.strip() == f"extra == '{extra}'"]
     return shlex.join(("pip", "install", *sorted(needs)))
+
+
+def browser_install() -> str:
+    """Return the commands of which each installs a browser for a worker."""
+    return f"{install_line('render')}, or apt install chromium-headless-shell"

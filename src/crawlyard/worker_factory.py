@@ -58,7 +58,12 @@ class WorkerFactory:
         # its first worker has the name of its seats: who sees that worker dead frees them
         self._names = chain((seated,), iter(worker_id, ""))
         self._heavy = ParsePool()
-        self._renderers = Renderers(clock, most=settings.browsers, endpoint=settings.browser_cdp)
+        self._renderers = Renderers(
+            clock,
+            most=settings.browsers,
+            endpoint=settings.browser_cdp,
+            measured=measures.renderings,
+        )
         self._robots = RobotsCache(clock, store.robots)
         poster = Poster(settings.user_agent, ca_file=settings.ca_file)
         self.deliverer = Deliverer(store, poster, clock)

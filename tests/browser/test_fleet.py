@@ -8,6 +8,7 @@ from playwright.async_api import Browser, expect
 from crawlyard.core.access.user import Role
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.overview.worker_status import WorkerWish
+from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage
 from tests.builders_serve import a_report
@@ -61,6 +62,28 @@ async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(
         await workers.get_by_role("button", name="claim no more jobs").click()
         await expect(workers).to_contain_text("Quiet")
         assert await stage.yard.store.workers.wish("w1") is WorkerWish.QUIET
+
+
+async def test_pages_can_be_rendered_where_a_worker_has_a_browser(stage: Stage) -> None:
+    job = await stage.job(name="shells")
+    [claim] = await moved_on(stage, [await begun(stage, job)], pages=2, needs_scripts=2)
+    await settled(stage, claim)
+    for browsers in ((), ("lightpanda", "chromium")):
+        await reported(stage, browsers=browsers)
+        offered = int(bool(browsers))
+        async with stage.page("/") as page:
+            notice = page.locator("#attention li").filter(has_text="shells: some pages")
+            await expect(notice).to_be_visible()
+            await expect(notice.get_by_role("link", name="Render them…")).to_have_count(offered)
+            await expect(notice.get_by_text("pip install")).to_have_count(1 - offered)
+        async with stage.page(f"/jobs/{job['id']}/problems") as page:
+            problem = page.locator(".err:visible").filter(has_text="Need scripts")
+            await expect(problem).to_be_visible()
+            await expect(problem.get_by_role("link", name="Render them…")).to_have_count(offered)
+            await expect(problem.get_by_text("pip install")).to_have_count(1 - offered)
+    async with stage.page("/workers") as page:
+        workers = page.get_by_role("table", name="Workers")
+        await expect(workers).to_contain_text("renders with lightpanda, chromium")
 
 
 async def test_a_host_is_slowed_paused_resumed_blocked_and_forgotten(stage: Stage) -> None:

@@ -50,6 +50,7 @@ async def test_a_quiet_worker_ends_its_job_and_takes_no_other_until_it_is_resume
 
     assert quiet.state(alive=True) is left.state(alive=True) is WorkerState.QUIET
     assert waits is State.PENDING
+    assert "lightpanda" in quiet.browsers
 
 
 async def test_a_worker_that_is_told_to_stop_gives_its_job_back_and_ends(

@@ -125,6 +125,8 @@ async def test_a_browser_that_dies_fails_its_page_alone(rig: MakeRig, browser: B
         await site.render(browser, "/", ask=ask)
 
     assert b">fine<" in (await site.render(browser, "/fine")).html
+    measured = site.renderers.of(browser).measured
+    assert (sum(measured.took.counts), measured.failures, measured.running) == (2, 1, 1)
 
 
 async def test_a_selector_that_is_none_is_said_to_be_one(rig: MakeRig, browser: Browser) -> None:

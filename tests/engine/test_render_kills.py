@@ -70,10 +70,12 @@ async def test_a_browser_is_replaced_after_some_pages_or_if_it_has_grown(
         pids.append([seat.browser.process and seat.browser.process.pid for seat in pool._idle])
     assert [len(idle) for idle in pids] == [1, 0, 1, 0, 1]
     assert pids[0] != pids[2] != pids[4]
+    assert pool.measured.running == 1
 
     monkeypatch.setattr("crawlyard.engine.render.pool._WORN", 0.0)
     await site.render(browser, "/")
     assert pool._idle == []
+    assert pool.measured.running == 0
 
 
 async def test_no_more_browsers_run_than_may(rig: MakeRig) -> None:

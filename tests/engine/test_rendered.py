@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.rendering import Browser
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.hits import Hit
@@ -191,6 +192,43 @@ async def test_a_job_that_must_render_fails_where_nothing_can(
     events = await yard.results.events(LOCAL, may.job.id)
     noted = [str(event.data["note"]) for event in events if "note" in event.data]
     assert any("1 page need" in note and "pip install" in note for note in noted)
+
+
+@pytest.mark.slow
+async def test_chromium_renders_the_pages_of_its_patterns_and_each_browser_is_measured(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(AppSite(3))
+
+    found = await crawled(yard, a_spec(server.url, render="auto", chromium=("*/p/1", "*/x")))
+
+    by = {page.url.removeprefix(server.url): page.rendered_by.split()[0] for page in found.pages}
+    assert by == {"/": "lightpanda", "/p/1": "chromium", "/p/2": "lightpanda"}
+    measured = yard.services.measures.renderings
+    cheap, whole = measured[Browser.LIGHTPANDA], measured[Browser.CHROMIUM]
+    assert (sum(cheap.took.counts), sum(whole.took.counts)) == (2, 1)
+    assert cheap.subrequests + whole.subrequests == found.usage.subrequests
+    assert cheap.cpu_s + whole.cpu_s == pytest.approx(found.usage.render_s)
+    assert whole.cpu_s > 0
+    assert (cheap.failures, whole.failures) == (0, 0)
+
+
+async def test_pages_of_a_pattern_need_chromium_where_there_is_another_browser(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = await site_server(AppSite(2))
+    monkeypatch.setenv("PATH", "")
+
+    must = await crawled(yard, a_spec(server.url, render="always", chromium=("*/p/*",)))
+    may = await crawled(yard, a_spec(server.url, render="auto", chromium=("*/p/*",)))
+
+    assert must.job.state_reason is StateReason.NO_RENDERER
+    assert "apt install chromium" in must.job.detail
+    rendered = {page.url.removeprefix(server.url): bool(page.rendered_by) for page in may.pages}
+    assert rendered == {"/": True, "/p/1": False}
+    events = await yard.results.events(LOCAL, may.job.id)
+    noted = [str(event.data["note"]) for event in events if "note" in event.data]
+    assert any("1 page need" in note and "apt install chromium" in note for note in noted)
 
 
 async def test_the_pace_of_a_host_counts_from_the_last_request_of_a_page(

@@ -138,7 +138,18 @@ class TestEnds:
         assert [n.help.endpoint for n in found if n.help] == [
             "POST /jobs/{job_id}/retry",
             "PATCH /jobs/{job_id}",
+            "POST /jobs",
         ]
+
+    def test_where_no_worker_has_a_browser_it_is_told_how_to_install_one(self) -> None:
+        job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED, ended_at=NOW)
+
+        ended = [Standing(job=job, shard=Shard(usage=Usage(needs_scripts=2)))]
+
+        [found] = notices(ended=ended, install="apt install it")
+
+        assert found.help is None
+        assert found.detail.endswith("; no worker has a browser to run them (apt install it)")
 
     def test_of_the_runs_of_a_schedule_the_last_one_is_told(self) -> None:
         runs = [

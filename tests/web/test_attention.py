@@ -106,8 +106,7 @@ async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
 
 def test_what_helps_is_an_endpoint() -> None:
     assert set(HELPS.values()) - routes() == set()
-    none = {Trouble.NO_WORKER, Trouble.NEEDS_SCRIPTS}
-    assert set(HELPS) == set(Trouble) - none
+    assert set(HELPS) == set(Trouble) - {Trouble.NO_WORKER}
 
 
 def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:

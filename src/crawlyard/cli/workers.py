@@ -86,6 +86,7 @@ def workers_view(now: datetime) -> "View[WorkerOut]":
             ),
             Column(name="TAGS", value=lambda w: ",".join(w.tags), least=100),
             at("SEEN", "beat_at", now),
+            Column(name="BROWSERS", value=lambda w: ",".join(w.browsers), least=120),
         ),
     )
 

@@ -72,6 +72,7 @@ def _check_rendering(spec: JobSpec) -> None:
         except Invalid as error:
             said = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
             raise Invalid("render", said) from None
+    Patterns("chromium", spec.chromium)
     if spec.wait_for:
         page.check_css("wait_for", spec.wait_for)
     for action in actions_of(spec.actions):

@@ -23,7 +23,7 @@ _SAME = (
     "session",
     *("text", "ignore_css", "extract", "keep_html", "keep_anchors", "store_noindex"),
     *("follow_nofollow", "headers", "cookies", "user_agent", "max_body"),
-    *("render", "renderer", "wait_for", "actions", "screenshot"),
+    *("render", "renderer", "chromium", "wait_for", "actions", "screenshot"),
 )
 """The fields of a spec that what is kept of an answer depends on."""
 

@@ -1,6 +1,7 @@
 """Rendering of one job's pages: which ones, with what, and how their own requests are sent."""
 
 from collections.abc import Awaitable, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from msgspec.structs import replace
@@ -10,6 +11,7 @@ from crawlyard.core.crawl.page import ErrorKind, Page
 from crawlyard.core.crawl.rendering import Browser, RenderReason, ScreenshotFormat, actions_of
 from crawlyard.core.jobs.render_options import BrowserChoice, RenderRule, ScreenshotChoice
 from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.overview.measures import Renderings
 from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.hosts.gate import Go, HostGate, Seat
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response, is_refusal, retry_after_s
@@ -62,15 +64,20 @@ class Permits(Protocol):
         ...
 
 
-def renderer_of(spec: JobSpec, renderers: Renderers | None) -> BrowserPool | str:
-    """Return what pages of a job are rendered with, or why there is nothing."""
+_WHOLE = (Browser.CHROMIUM,)
+
+
+def _usual(spec: JobSpec) -> Sequence[Browser]:
+    """Return what can render the pages of a job that it gives to no browser, the best first."""
+    if spec.renderer is not BrowserChoice.AUTO:
+        return (Browser(spec.renderer),)
+    return tuple(Browser) if spec.screenshot is ScreenshotChoice.OFF else _WHOLE
+
+
+def _found(fit: Sequence[Browser], renderers: Renderers | None) -> BrowserPool | str:
+    """Return the first of the browsers *fit* that is there, or why there is none."""
     if renderers is None:
         return "no browser"
-    fit: Sequence[Browser] = tuple(Browser)  # the cheapest first
-    if spec.renderer is not BrowserChoice.AUTO:
-        fit = (Browser(spec.renderer),)
-    elif spec.screenshot is not ScreenshotChoice.OFF:
-        fit = (Browser.CHROMIUM,)
     lacks = {browser: renderers.missing(browser) for browser in fit}
     found = next((browser for browser in fit if not lacks[browser]), None)
     return renderers.of(found) if found is not None else lacks[fit[0]]
@@ -80,8 +87,9 @@ def lack_of(spec: JobSpec, renderers: Renderers | None) -> str:
     """Return why a worker with these *renderers* cannot run a job at all; empty: it can."""
     if spec.render in (RenderRule.NEVER, RenderRule.AUTO):
         return ""
-    found = renderer_of(spec, renderers)
-    return f"render is {spec.render}, but: {found}" if isinstance(found, str) else ""
+    wanted = (_usual(spec), _WHOLE) if spec.chromium else (_usual(spec),)
+    lacks = [lack for fit in wanted if isinstance(lack := _found(fit, renderers), str)]
+    return f"render is {spec.render}, but: {lacks[0]}" if lacks else ""
 
 
 class Rendering:
@@ -107,9 +115,9 @@ class Rendering:
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""
         self._spec, rule = spec, spec.render
-        found = renderer_of(spec, self._renderers)
-        self._renderer = None if isinstance(found, str) else found
-        self._lack = found if isinstance(found, str) else ""
+        self._usual = _found(_usual(spec), self._renderers)
+        self._whole = _found(_WHOLE, self._renderers)
+        self._is_whole = url_pattern("chromium", *spec.chromium)
         self._matches = None if rule in frozenset(RenderRule) else url_pattern("render", rule)
         self._actions = actions_of(spec.actions)
         drawn = spec.screenshot
@@ -123,9 +131,9 @@ class Rendering:
             return RenderReason.ALWAYS
         if not needs_scripts or self._spec.render == RenderRule.NEVER:
             return None
-        if self._renderer is None:
+        if isinstance(lack := self._renderer(url), str):
             self._draft.unrendered += 1
-            self._draft.lack = self._lack
+            self._draft.lack = lack
             return None
         return RenderReason.NEEDS_SCRIPTS
 
@@ -134,7 +142,7 @@ class Rendering:
 
         What its server says about the document tells nothing about what its scripts would load.
         """
-        if self._renderer is None:
+        if isinstance(self._renderer(before.final_url), str):
             return False
         reason = self.reason(before.final_url, needs_scripts=before.needs_scripts)
         return bool(before.rendered_by) or reason is not None
@@ -146,16 +154,17 @@ class Rendering:
             FetchFailed: there is no whole page.
             NotSent: the crawl was stopped meanwhile; the page is to be visited again.
         """
-        if self._renderer is None:
-            raise FetchFailed(ErrorKind.RENDER, self._lack)
+        renderer = self._renderer(url)
+        if isinstance(renderer, str):
+            raise FetchFailed(ErrorKind.RENDER, renderer)
         if not self._permits.goes_on():
             raise NotSent(f"{url} is not rendered any more")
         began = self._clock.monotonic()
         try:
-            page = await self._renderer.render(
+            page = await renderer.render(
                 url,
                 response,
-                ask=self._ask,
+                ask=partial(self._ask, renderer.measured),
                 wait_for=self._spec.wait_for,
                 actions=self._actions,
                 screenshot=self._drawn,
@@ -173,7 +182,11 @@ class Rendering:
             left = f"its scripts left it for {page.url[:200]!r}"
             raise FetchFailed(ErrorKind.RENDER, left) from None
 
-    async def _ask(self, sub: SubRequest) -> Response:
+    def _renderer(self, url: str) -> BrowserPool | str:
+        """Return what a page is rendered with, or what is missing for that."""
+        return self._whole if self._is_whole(url) else self._usual
+
+    async def _ask(self, measured: Renderings, sub: SubRequest) -> Response:
         """Send a request of a page; see `Ask`."""
         if not self._permits.goes_on():
             raise NotSent(f"{sub.url} is not asked for any more")
@@ -194,6 +207,7 @@ class Rendering:
         finally:
             seat.give()
         self._draft.tally.subrequests += 1
+        measured.subrequests += 1
         if is_refusal(answer):
             asked_s = retry_after_s(answer.header("retry-after"), self._clock.now())
             self._gate.refused(host_of(sub.url), asked_s)

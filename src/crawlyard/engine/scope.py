@@ -186,14 +186,14 @@ def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] |
     return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
 
 
-def url_pattern(field: str, pattern: str) -> Callable[[str], bool]:
-    """Return what tells whether a canonical URL matches *pattern*, as `Boundary` does.
+def url_pattern(field: str, *patterns: str) -> Callable[[str], bool]:
+    """Return what tells whether a canonical URL matches one of *patterns*, as `Boundary` does.
 
     Raises:
-        Invalid: it is no pattern.
+        Invalid: one of them is no pattern.
     """
-    patterns = Patterns(field, [pattern])
-    return lambda url: patterns.match(urls.judged(url))
+    together = Patterns(field, patterns)
+    return lambda url: together.match(urls.judged(url))
 
 
 class Patterns:

@@ -15,6 +15,7 @@ from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from crawlyard.about import browser_install
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Permit
 from crawlyard.core.event import EventName
@@ -207,6 +208,7 @@ _shells = Environment(
 _shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
 _shells.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
 _shells.globals |= {"parameter_types": tuple(ParameterType)}
+_shells.globals |= {"browser_install": browser_install()}
 
 
 def _shell(page: Page, request: Request, **more: Any) -> Response:

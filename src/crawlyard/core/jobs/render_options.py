@@ -13,6 +13,7 @@ from crawlyard.core.fields import Panel, about
 from crawlyard.errors import Invalid
 
 MAX_SELECTOR = 1_000  # characters
+MAX_CHROMIUM = 1_000
 
 
 class RenderRule(StrEnum):
@@ -96,6 +97,20 @@ Renderer = Annotated[
         words={"auto": "Automatic", "lightpanda": "Lightpanda", "chromium": "Chromium"},
         panel=Panel.RENDERING,
         editable=True,
+    ),
+]
+ChromiumPages = Annotated[
+    tuple[str, ...],
+    about(
+        "patterns of URLs: of the pages that are rendered, Chromium renders these",
+        label="Chromium for URLs matching",
+        help="Chromium renders URLs like this. Repeatable.",
+        panel=Panel.RENDERING,
+        flag="--chromium",
+        metavar="GLOB",
+        of="patterns",
+        editable=True,
+        longest=MAX_CHROMIUM,
     ),
 ]
 

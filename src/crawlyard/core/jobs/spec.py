@@ -14,6 +14,7 @@ from crawlyard.core.jobs.logged_out import LoggedOutWords, SessionName
 from crawlyard.core.jobs.render_options import (
     Actions,
     BrowserChoice,
+    ChromiumPages,
     Renderer,
     RenderPages,
     RenderRule,
@@ -439,6 +440,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
     render: RenderPages = RenderRule.AUTO.value
     renderer: Renderer = BrowserChoice.AUTO
+    chromium: ChromiumPages = ()
     wait_for: WaitFor = ""
     actions: Actions = ()
     screenshot: Screenshot = ScreenshotChoice.OFF

@@ -8,6 +8,7 @@ from typing import Literal
 from urllib.parse import quote
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.base import API, Wire
@@ -94,6 +95,7 @@ HELPS: Mapping[Trouble, str] = {
     Trouble.WEBHOOK_OFF: "POST /webhooks/{webhook_id}/enable",
     Trouble.WEBHOOK_FAILING: "POST /webhooks/{webhook_id}/test",
     Trouble.JOB_STOPPED: "PATCH /jobs/{job_id}",
+    Trouble.NEEDS_SCRIPTS: "POST /jobs",
 }
 """The endpoint that helps; where there is none, nothing of the API does."""
 
@@ -138,6 +140,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     now: datetime
     wall: datetime  # wall-clock time, which schedules use
     workers: Sequence[Collection[str]] = ()  # the tags of each live worker that takes jobs
+    install: str = ""  # what installs a browser, if none of them has one
     backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
     tagged: Sequence[Job] = ()  # due jobs that need a worker with tags, due longest first
     disk: Disk | None = None
@@ -408,7 +411,11 @@ def _needs_scripts(facts: Facts) -> list[Notice]:
         for one in _lately(facts)
         if (n := one.shard.usage.needs_scripts)
     ]
-    return _by_host(Trouble.NEEDS_SCRIPTS, found)
+    told = _by_host(Trouble.NEEDS_SCRIPTS, found)
+    if not facts.install:
+        return told
+    lack = f"no worker has a browser to run them ({facts.install})"
+    return [replace(one, detail=f"{one.detail}; {lack}", help=None) for one in told]
 
 
 def _by_host(trouble: Trouble, ended: Sequence[tuple[Job, str]]) -> list[Notice]:

@@ -2,10 +2,15 @@
 
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Mapping
 
 from msgspec import Struct, field
 
+from crawlyard.core.crawl.rendering import Browser
+
 _BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_RENDER_BOUNDS_S = (0.5, 0.6, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0)
+"""A page is ready once it has asked for nothing for half a second."""
 
 
 class Timing(Struct):
@@ -37,6 +42,20 @@ class Requests(Struct):
         self.took.add(took_s)
 
 
+class Renderings(Struct):
+    """What browsers of one kind have done with pages."""
+
+    took: Timing = field(default_factory=lambda: Timing(bounds_s=_RENDER_BOUNDS_S))  # of whole ones
+    failures: int = 0  # pages of which nothing whole came
+    subrequests: int = 0
+    cpu_s: float = 0.0  # of the browsers, without their start
+    running: int = 0  # browsers, now
+
+
+def _renderings() -> Mapping[Browser, Renderings]:
+    return {browser: Renderings() for browser in Browser}
+
+
 class Measures(Struct):
     """What the workers of one process have measured, but for jobs in child processes."""
 
@@ -44,6 +63,7 @@ class Measures(Struct):
     checkpoints: Timing = field(default_factory=Timing)  # transactions that kept batches
     claims: Timing = field(default_factory=Timing)  # those that found a job or a shard
     requests: Requests = field(default_factory=Requests)
+    renderings: Mapping[Browser, Renderings] = field(default_factory=_renderings)
     takeovers: int = 0  # jobs and shards taken back from lost workers
 
     def took_over(self, leases: int) -> None:

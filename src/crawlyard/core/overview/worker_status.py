@@ -37,6 +37,7 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     slots: int
     reserved: int = 0  # its last free slots, reserved for urgent jobs
     tags: tuple[str, ...] = ()  # it can run jobs that require these; sorted
+    browsers: tuple[str, ...] = ()  # kinds of them that it can render with; of a newer one too
     running: tuple[str, ...] = ()  # ids of jobs
     pages: int = 0  # since its start
     bytes: int = 0

@@ -1,12 +1,13 @@
 """Browser pool: the browsers of a worker process, each with one page at a time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Action, Browser, ScreenshotFormat
+from crawlyard.core.overview.measures import Measures, Renderings
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Ask, RenderedPage, RenderFailed
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed
@@ -25,12 +26,23 @@ class Renderers:
     """All browsers of a worker process, at most *most* at once; none runs before it is needed.
 
     *endpoint* is the CDP address of a Chromium that somebody else runs, used instead of ours.
+    What they do is added to *measured*.
     """
 
-    def __init__(self, clock: Clock, *, most: int, endpoint: str = "") -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        most: int,
+        endpoint: str = "",
+        measured: Mapping[Browser, Renderings] | None = None,
+    ) -> None:
         room = asyncio.Semaphore(most)
+        measured = measured or Measures().renderings
         self._pools = {
-            browser: BrowserPool(browser, launch_of(browser, endpoint), clock, room)
+            browser: BrowserPool(
+                browser, launch_of(browser, endpoint), clock, room, measured[browser]
+            )
             for browser in Browser
         }
 
@@ -41,6 +53,10 @@ class Renderers:
     def missing(self, browser: Browser) -> str:
         """Return what must be installed before *browser* can be used; empty: nothing."""
         return self._pools[browser].launch.missing()
+
+    def installed(self) -> tuple[Browser, ...]:
+        """Return the browsers that can be used."""
+        return tuple(browser for browser in Browser if not self.missing(browser))
 
     async def close(self) -> None:
         """End the idle browsers; others end with their page."""
@@ -60,9 +76,15 @@ class BrowserPool:
     """Renders pages with one kind of browser."""
 
     def __init__(
-        self, kind: Browser, launch: Launch, clock: Clock, room: asyncio.Semaphore
+        self,
+        kind: Browser,
+        launch: Launch,
+        clock: Clock,
+        room: asyncio.Semaphore,
+        measured: Renderings,
     ) -> None:
         self.launch = launch
+        self.measured = measured
         self._kind = kind
         self._clock = clock
         self._room = room
@@ -104,24 +126,34 @@ class BrowserPool:
             deadline_s=deadline_s,
         )
         async with self._room:
-            seat = await self._seat()
-            keep = False
+            began = self._clock.monotonic()
             try:
-                page = await self._rendered(seat.browser, task)
-                seat.pages += 1
-                keep = not self._closed and not self._is_worn(seat)
-            finally:
-                if keep:
-                    self._idle.append(seat)
-                else:
-                    await asyncio.shield(seat.browser.end())
+                page = await self._page(task)
+            except FetchFailed:
+                self.measured.failures += 1
+                raise
+            self.measured.took.add(self._clock.monotonic() - began)
         return page
 
     async def close(self) -> None:
         """End the idle browsers; others end with their page."""
         self._closed = True
         while self._idle:
-            await self._idle.pop().browser.end()
+            await self._end(self._idle.pop())
+
+    async def _page(self, task: Task) -> RenderedPage:
+        seat = await self._seat()
+        keep = False
+        try:
+            page = await self._rendered(seat.browser, task)
+            seat.pages += 1
+            keep = not self._closed and not self._is_worn(seat)
+        finally:
+            if keep:
+                self._idle.append(seat)
+            else:
+                await asyncio.shield(self._end(seat))
+        return page
 
     async def _seat(self) -> _Seat:
         while self._idle:
@@ -129,8 +161,14 @@ class BrowserPool:
             process = seat.browser.process
             if process is None or process.alive:
                 return seat
-            await seat.browser.end()
-        return _Seat(await self.launch.open())
+            await self._end(seat)
+        seat = _Seat(await self.launch.open())
+        self.measured.running += 1
+        return seat
+
+    async def _end(self, seat: _Seat) -> None:
+        self.measured.running -= 1
+        await seat.browser.end()
 
     def _is_worn(self, seat: _Seat) -> bool:
         return (
@@ -144,15 +182,19 @@ class BrowserPool:
         try:
             made = await self._made(browser, task)
         except FetchFailed as failure:
-            used = _usage(browser).cpu_s - before.cpu_s
-            raise RenderFailed(failure, max(0.0, used)) from failure
+            raise RenderFailed(failure, self._spent(browser, before)) from failure
         return RenderedPage(
             html=made.html,
             url=made.url,
             by=browser.name,
-            cpu_s=max(0.0, _usage(browser).cpu_s - before.cpu_s),
+            cpu_s=self._spent(browser, before),
             screenshot=made.screenshot,
         )
+
+    def _spent(self, browser: RunningBrowser, before: Usage) -> float:
+        cpu_s = max(0.0, _usage(browser).cpu_s - before.cpu_s)
+        self.measured.cpu_s += cpu_s
+        return cpu_s
 
     async def _made(self, browser: RunningBrowser, task: Task) -> Made:
         """Return what becomes of a page, while the browser is listened to and its memory watched.

@@ -24,11 +24,12 @@ from prometheus_client.registry import Collector
 from crawlyard.about import VERSION
 from crawlyard.bus.base import Bus, BusReach
 from crawlyard.clock import Clock
+from crawlyard.core.crawl.rendering import Browser
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.overview.measures import Measures, Timing
+from crawlyard.core.overview.measures import Measures, Renderings, Timing
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.services.worker.reporting import ALIVE
@@ -271,6 +272,7 @@ def _of_measures(measures: Measures) -> Iterator[Metric]:
         "kind",
         requests.failures,
     )
+    yield from _of_renderings(measures.renderings)
     yield _counter(
         "crawlyard_takeovers",
         "Jobs and shards that this process took back from lost workers.",
@@ -278,14 +280,59 @@ def _of_measures(measures: Measures) -> Iterator[Metric]:
     )
 
 
+def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]:
+    label = ("browser",)
+    took = HistogramMetricFamily(
+        "crawlyard_render_seconds",
+        "How long the rendering of pages took, without waits for a browser.",
+        labels=label,
+    )
+    running = GaugeMetricFamily(
+        "crawlyard_browsers_running", "Browsers of this process that run now.", labels=label
+    )
+    for browser, made in renderings.items():
+        took.add_metric((browser,), _buckets(made.took), made.took.total_s)
+        running.add_metric((browser,), made.running)
+    yield took
+    yield running
+    each = renderings.items()
+    yield _counted(
+        "crawlyard_rendered_pages",
+        "Pages rendered.",
+        "browser",
+        {browser: sum(made.took.counts) for browser, made in each},
+    )
+    yield _counted(
+        "crawlyard_render_failures",
+        "Pages that could not be rendered.",
+        "browser",
+        {browser: made.failures for browser, made in each},
+    )
+    yield _counted(
+        "crawlyard_render_subrequests",
+        "Requests that pages made while they were rendered.",
+        "browser",
+        {browser: made.subrequests for browser, made in each},
+    )
+    yield _counted(
+        "crawlyard_browser_cpu_seconds",
+        "Processor time that browsers took for pages.",
+        "browser",
+        {browser: made.cpu_s for browser, made in each},
+    )
+
+
 def _histogram(name: str, text: str, timing: Timing) -> Metric:
-    """Return a histogram; it counts for each bound all that is not above it."""
+    return HistogramMetricFamily(name, text, buckets=_buckets(timing), sum_value=timing.total_s)
+
+
+def _buckets(timing: Timing) -> list[tuple[str, float]]:
+    """Return the buckets of a histogram: each counts all that is not above its bound."""
     bounds = [*(f"{bound:g}" for bound in timing.bounds_s), "+Inf"]
-    sums = zip(bounds, map(float, accumulate(timing.counts)), strict=True)
-    return HistogramMetricFamily(name, text, buckets=[*sums], sum_value=timing.total_s)
+    return [*zip(bounds, map(float, accumulate(timing.counts)), strict=True)]
 
 
-def _counted(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
+def _counted(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(name, text, labels=(label,))
     for value, count in sorted(counts.items()):
         family.add_metric((str(value),), count)

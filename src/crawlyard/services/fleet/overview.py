@@ -6,6 +6,7 @@ from datetime import timedelta
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crawlyard.about import browser_install
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Permit, Role
 from crawlyard.core.jobs.job import Job
@@ -150,6 +151,7 @@ class Overview:
         begun = dict(list(suspected.items())[:_MOST_LINES])
         lines = await look.ends(begun, _MOST_ENDS)
         more = len(failed) == MOST_FAILURES or len(suspected) > len(begun)
+        working = await self._working()
         tagged = await look.tagged(owner, now, self._most + 1)
         ended = await look.ended(owner, now - LATELY, self._most + 1, MOST_FAILURES)
         cut = (
@@ -160,7 +162,8 @@ class Overview:
         )
         return replace(
             facts,
-            workers=[worker.tags for worker in await self._working()],
+            workers=[worker.tags for worker in working],
+            install="" if any(worker.browsers for worker in working) else browser_install(),
             tagged=tagged[: self._most],
             ended=ended[: self._most],
             backlog=await look.backlog(owner, now),

@@ -87,6 +87,7 @@ def _narrowed(report: WorkerReport, own: frozenset[str]) -> WorkerReport:
         slots=report.slots,
         reserved=report.reserved,
         tags=report.tags,
+        browsers=report.browsers,
         running=tuple(job_id for job_id in report.running if job_id in own),
         quiet=report.quiet,
         stopping=report.stopping,

@@ -208,6 +208,7 @@ class Worker:
 
     def _report(self) -> WorkerReport:
         """Return what this worker reports about itself, apart from what is measured."""
+        renderers = self._context.tools.renderers
         return WorkerReport(
             id=self.id,
             host=socket.gethostname(),
@@ -216,6 +217,7 @@ class Worker:
             slots=self._rules.slots,
             reserved=self._rules.reserved,
             tags=tuple(sorted(self._rules.tags)),
+            browsers=renderers.installed() if renderers is not None else (),
             running=tuple(run.job_id for run in self._runs.values()),
             quiet=self._quiet,
             stopping=self._stopping,

@@ -27,6 +27,7 @@ class WorkerOut(Wire, frozen=True, kw_only=True):
     version: str
     slots: int
     tags: tuple[str, ...]  # it takes jobs that ask for these
+    browsers: tuple[str, ...]  # that it can render pages with: lightpanda, chromium
     running: tuple[str, ...]  # ids of jobs
     pages: int  # since it began
     bytes: int

@@ -72,16 +72,16 @@ function drawn(group, brief) {
 }
 
 let last;
-/** Show the problems that *items* tell of, and pages that need scripts, wherever they are shown. */
+/** Show the problems that *items* tell of, and pages that need scripts, wherever they are shown */
 export function problems(items, linked) {
   const groups = grouped(items, linked);
   const scripts = job.usage?.needs_scripts;
   if (scripts)
     groups.push({
       title: "Need scripts",
-      todo: "Their text is empty or partial. With a browser installed for the worker, a new crawl renders them.",
+      todo: `Their text is empty or partial. ${job.renders ? "A new crawl renders them." : $("#no-browser").content.textContent}`,
       count: scripts,
-      acts: ["render"],
+      acts: job.renders ? ["render"] : [],
       samples: [],
       href: `${here}/pages?needs_scripts=true`,
     });

@@ -1,5 +1,5 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
-import { $, $$, complain, copy, fill, get, h, int, query, segment, time } from "../core/all.js";
+import { $, $$, complain, copy, fill, get, h, int, may, query, segment, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
@@ -86,9 +86,17 @@ let linked = {}; // pages with links to URLs that failed, by these
 let samples;
 
 async function failures() {
-  const { items } = await get(`${path}/errors?by_status=true`);
+  const [{ items }, renders] = await Promise.all([get(`${path}/errors?by_status=true`), rendering()]);
+  job.renders = renders;
   problems(items, linked);
   return items;
+}
+
+/** Return whether a worker can run the scripts that pages need; who may not ask is not told otherwise. */
+async function rendering() {
+  if (!job.usage?.needs_scripts || !may("workers:read")) return true;
+  const { items } = await get("/workers");
+  return items.some(({ alive, browsers }) => alive && browsers.length);
 }
 
 /** The same with the pages that link there: to find those, all links are read, so once for the same URLs. */

@@ -7,7 +7,7 @@ const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
 
 /**
  * By kind: its state, its sentence about a *name*, and its fix. `verb` does `fix`, or what the notice says helps; `go` leads
- * to `where`, as does the sentence. `needs` is what one must be allowed to do. If a fix makes something new of it, as the retry of a
+ * to `where`, as does the sentence; of a kind that is `helped`, only if the notice says what helps. `needs` is what one must be allowed to do. If a fix makes something new of it, as the retry of a
  * job does, what was is `over`: it is dismissed. Where one notice tells of many jobs at a host, `many` is its sentence.
  */
 const KINDS = {
@@ -25,16 +25,17 @@ const KINDS = {
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
   webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
   job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
-  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
+  needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, helped: true, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
 };
 const ICONS = { waiting: "waiting", failed: "failed", stopped: "stopped", paused: "paused", late: "warning" };
 
 /** *notice* as its row tells it. */
 function view(notice) {
   const { kind, subject, job_id: job, jobs, help } = notice;
-  const { is = "late", title = () => cap(kind), many, verb, go, where, needs = "jobs:write" } = KINDS[kind] ?? {};
+  const { is = "late", title = () => cap(kind), many, verb, helped, needs = "jobs:write", ...leads } = KINDS[kind] ?? {};
   if (jobs > 1 && many)
     return { ...notice, tone: is, icon: ICONS[is], title: many(jobs, subject.name), verb: "", go: "Show the jobs", where: `jobs${query({ q: "host:" + subject.id })}` };
+  const { go, where } = helped && !help ? {} : leads;
   const there = subject?.type === "schedule" ? `schedules/${segment(subject.id)}` : job ? `jobs/${segment(job)}` : "workers";
   return {
     ...notice,
