@@ -25,7 +25,8 @@ from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
 from crawlyard.errors import Invalid
 
-_SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
+SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
+"""What pages of one site have in common: see `SharedFiles`."""
 
 
 class Send(Protocol):
@@ -64,13 +65,18 @@ class Permits(Protocol):
 
 def renderer_of(spec: JobSpec, renderers: Renderers | None) -> BrowserPool | str:
     """Return what pages of a job are rendered with, or why there is nothing."""
-    if renderers is None:
-        return "no browser"
     fit: Sequence[Browser] = tuple(Browser)  # the cheapest first
     if spec.renderer is not BrowserChoice.AUTO:
         fit = (Browser(spec.renderer),)
     elif spec.screenshot is not ScreenshotChoice.OFF:
         fit = (Browser.CHROMIUM,)
+    return first_of(fit, renderers)
+
+
+def first_of(fit: Sequence[Browser], renderers: Renderers | None) -> BrowserPool | str:
+    """Return the first of these browsers that there is, or what to do to have the first."""
+    if renderers is None:
+        return "no browser"
     lacks = {browser: renderers.missing(browser) for browser in fit}
     found = next((browser for browser in fit if not lacks[browser]), None)
     return renderers.of(found) if found is not None else lacks[fit[0]]
@@ -177,7 +183,7 @@ class Rendering:
         """Send a request of a page; see `Ask`."""
         if not self._permits.goes_on():
             raise NotSent(f"{sub.url} is not asked for any more")
-        is_shared = sub.purpose in _SHARED and sub.method == "GET"
+        is_shared = sub.purpose in SHARED and sub.method == "GET"
         if is_shared and (known := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
             return known
         document = sub.purpose is Purpose.DOCUMENT
