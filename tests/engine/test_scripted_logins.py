@@ -95,7 +95,7 @@ async def test_a_login_that_fails_says_why_and_leaves_no_session(
     assert "shows its login form again" in await told("/posted", secret="no", fields={})
     assert "without a login form, also when its scripts have run" in await told("/empty")
     assert "'#b' selects no form" in await told("/login", submit="#b")
-    assert "fields.colour: the form has no such field" in await told(
+    assert "fields.colour: the form has no field 'colour'" in await told(
         "/login", fields=FIELDS | {"colour": "red"}
     )
     assert f"is sent to {outside.url}, which is another origin" in await told("/outward", fields={})

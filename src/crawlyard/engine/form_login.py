@@ -20,9 +20,9 @@ from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.engine.extract.forms import LoginForm, has_scripts, login_form
-from crawlyard.engine.hosts.gate import Go, HostGate
+from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.cookies import CookieJar, parsed
-from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, NotSent, Response
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, FetchFailed, Go, NotSent, Response
 from crawlyard.engine.render.base import SubRequest
 from crawlyard.engine.render.filling import Fill, NotFilled
 from crawlyard.engine.render.pool import Renderers
@@ -320,7 +320,8 @@ def _lacking(what: str, at: str, page: Response, asked: FormAsk) -> Invalid:
     if what in {"submit", "form"}:
         told = _no_form(at, page, asked)
         return Invalid(told.field, f"{told.message}, also when its scripts have run")
-    return Invalid(what, _NO_FIELD)
+    name = what.removeprefix("fields.")
+    return Invalid(what, _NO_FIELD if name == what else f"the form has no field {name[:100]!r}")
 
 
 def _filled(form: LoginForm, asked: FormAsk) -> dict[str, str]:
