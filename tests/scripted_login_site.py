@@ -71,7 +71,7 @@ class ScriptedLoginSite(LoginSite):
     ``/login`` sends its form by fetch(), with a token from a cookie, and is refused by 401;
     ``/soft`` in JSON. ``/bare`` comes with that form in it. ``/posted`` makes one late, and
     ``/outward`` one for the origin *outside*. ``/leaky`` tells the password to *outside* by all
-    ways before it logs in.
+    ways before it logs in. A redirect after a wrong password has it in its URL.
     """
 
     def answer_request(self, request: Request) -> Answer:
@@ -106,7 +106,10 @@ class ScriptedLoginSite(LoginSite):
         if request.path.startswith("/hop"):
             return self.answer_request(request)
         if not request.path.startswith("/api/login"):
-            return super().answer_post(request)
+            answer = super().answer_post(request)
+            if answer.headers[:1] == (("Location", "/login?failed"),):
+                answer = Answer(302, (("Location", f"/login?{request.body.decode()}"),))
+            return answer
         told, token = json.loads(request.body), request.headers.get("x-csrf", "")
         same = f"csrf={token}" in request.headers.get("cookie", "")
         if not (same and token in self.tokens and "visit=1" in request.headers["cookie"]):
