@@ -20,6 +20,7 @@ from crawlyard.yard import Yard
 from tests.engine.rig import a_spec, crawled, opened, outcome, run
 from tests.login_site import PASSWORD, TOKEN, USER, HeaderSite, LoginSite
 from tests.proxies import ServeProxy
+from tests.scripted_login_site import ScriptedLoginSite
 from tests.site import GraphSite, Serve
 
 
@@ -162,6 +163,25 @@ async def test_a_form_is_filled_in_for_its_own_origin_alone(
         assert await own_names(yard) == ["shop"]
     posted = [hit for hit in site.hits if hit.method == "POST"]
     assert len(posted) == 2
+
+
+async def test_a_form_that_scripts_make_or_send_is_not_filled_in_where_nothing_runs_them(
+    site_server: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawlyard.engine.render.launch.installed_in", lambda _: None)
+    monkeypatch.setattr("crawlyard.engine.render.launch._chromium_binary", lambda: None)
+    site = await site_server(ScriptedLoginSite(3))
+    async with opened(tmp_path) as yard:
+        for path, why in (("/login", "without a login form"), ("/bare", "is sent by scripts")):
+            with pytest.raises(Invalid, match=f"{why}.*: Chromium is not installed: apt install"):
+                await sessions(yard).login(
+                    *("shop", LoginKind.FORM),
+                    url=f"{site.url}{path}",
+                    user=USER,
+                    secret=PASSWORD,
+                    allow_private=True,
+                )
+    assert [hit.path for hit in site.hits] == ["/login", "/bare"]  # and not the password
 
 
 async def test_a_login_asks_through_the_proxy_that_it_names_or_not_at_all(

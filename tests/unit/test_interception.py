@@ -3,14 +3,18 @@
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
+from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.engine.http.cookies import parsed
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Purpose, SubRequest
 from crawlyard.engine.render.cdp import Message
+from crawlyard.engine.render.filling import Shown
 from crawlyard.engine.render.interception import (
     MOST_NAVIGATIONS,
     MOST_REQUESTS,
@@ -43,7 +47,16 @@ class Site:
             raise FetchFailed(ErrorKind.BLOCKED_ADDRESS, "no")
         return self.answers[request.url]
 
+    def shown(self, url: str, response: Response) -> list[Cookie]:
+        found = (
+            parsed(value, url, datetime.now(UTC)) for value in response.all_headers("set-cookie")
+        )
+        return [cookie for cookie in found if cookie is not None]
+
     async def call(self, method: str, **params: Any) -> Message:
+        if method == "Network.setCookie":
+            self.told.append(f"setCookie {params}")
+            return {}
         if method == "Network.getCookies":
             return {"cookies": [{"name": name, "value": "1"} for name in ("a", "b")]}
         told = params.get("responseCode") or params.get("errorReason") or params.get("url")
@@ -53,10 +66,11 @@ class Site:
             self.bodies.append(b64decode(params["body"]))
         return {}
 
-    def page(self, *, draws: bool = False, frames: bool = True) -> Interception:
-        return Interception(
-            PAGE, answer(b"page"), self.ask, self.call, draws=draws, frames=frames, frame="F"
-        )
+    def page(
+        self, *, draws: bool = False, frames: bool = True, shown: Shown | None = None
+    ) -> Interception:
+        own, kinds = answer(b"page"), {"draws": draws, "frames": frames}
+        return Interception(PAGE, own, self.ask, self.call, **kinds, frame="F", shown=shown)
 
 
 def held(
@@ -158,6 +172,32 @@ async def test_what_another_origin_does_not_open_is_not_read() -> None:
 
     failed, sent = "failRequest Failed", "fulfillRequest 200"
     assert site.told == [failed, sent, sent, failed, failed, sent]
+
+
+async def test_once_its_form_is_filled_in_a_page_may_post_to_whom_the_login_lets_it() -> None:
+    session, other = "http://www.site.test/session", "http://other.test/next"
+    moved = answer(status=303, Location=other, Set_Cookie="a=1; Path=/; Domain=site.test")
+    site = Site({session: moved, other: answer()})
+    page = site.page(shown=site.shown)
+    await page.handle(held(PAGE, "Document"))
+    form = held(session, "Document", "POST", Content_Type="text/plain")
+    form["request"]["postDataEntries"] = [{"bytes": "cHc9"}, {"bytes": "MQ=="}]
+
+    await page.handle(form)
+    assert (site.asked, page.submitted) == ([], False)
+    page.filled = True
+    await page.handle(form)
+    await page.handle(held(other, "Document"))  # `Ask` judges it, and would refuse it
+    await page.handle(form | {"resourceType": "XHR"})
+
+    posted, visited, fetched, moved_to = site.asked
+    assert (posted.method, posted.body, posted.filled) == ("POST", b"pw=1", True)
+    assert posted.headers == {"content-type": "text/plain", "origin": "http://www.site.test"}
+    assert (fetched.body, visited.body, visited.filled) == (b"pw=1", None, True)
+    assert (moved_to.url, moved_to.method, moved_to.body) == (other, "GET", None)
+    cookie = {"name": "a", "value": "1", "url": session, "path": "/", "domain": ".site.test"}
+    assert f"setCookie {cookie}" in site.told
+    assert "pw=1" not in repr(posted)
 
 
 async def test_redirects_lose_credentials_on_their_way_to_another_origin() -> None:

@@ -234,5 +234,6 @@ def test_the_form_with_a_password_is_filled_in_with_all_it_holds() -> None:
     assert chosen is not None
     assert (chosen.action, chosen.post, chosen.password) == (f"{SITE}/search", False, "")
     assert login_form(b"<p>nothing", None, f"{SITE}/login") is None
-    with pytest.raises(Invalid, match="selects no form"):
-        login_form(PAGE, None, f"{SITE}/login", submit="#missing")
+    assert login_form(PAGE, None, f"{SITE}/login", submit="#missing") is None
+    with pytest.raises(Invalid, match="no CSS selector"):
+        login_form(PAGE, None, f"{SITE}/login", submit="[")

@@ -27,7 +27,8 @@ from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
 from crawlyard.errors import Invalid
 
-_SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
+SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
+"""What pages of one site have in common: see `SharedFiles`."""
 
 
 class Send(Protocol):
@@ -74,8 +75,8 @@ def _usual(spec: JobSpec) -> Sequence[Browser]:
     return tuple(Browser) if spec.screenshot is ScreenshotChoice.OFF else _WHOLE
 
 
-def _found(fit: Sequence[Browser], renderers: Renderers | None) -> BrowserPool | str:
-    """Return the first of the browsers *fit* that is there, or why there is none."""
+def first_of(fit: Sequence[Browser], renderers: Renderers | None) -> BrowserPool | str:
+    """Return the first of these browsers that there is, or what to do to have the first."""
     if renderers is None:
         return "no browser"
     lacks = {browser: renderers.missing(browser) for browser in fit}
@@ -88,7 +89,7 @@ def lack_of(spec: JobSpec, renderers: Renderers | None) -> str:
     if spec.render in (RenderRule.NEVER, RenderRule.AUTO):
         return ""
     wanted = (_usual(spec), _WHOLE) if spec.chromium else (_usual(spec),)
-    lacks = [lack for fit in wanted if isinstance(lack := _found(fit, renderers), str)]
+    lacks = [lack for fit in wanted if isinstance(lack := first_of(fit, renderers), str)]
     return f"render is {spec.render}, but: {lacks[0]}" if lacks else ""
 
 
@@ -115,8 +116,8 @@ class Rendering:
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""
         self._spec, rule = spec, spec.render
-        self._usual = _found(_usual(spec), self._renderers)
-        self._whole = _found(_WHOLE, self._renderers)
+        self._usual = first_of(_usual(spec), self._renderers)
+        self._whole = first_of(_WHOLE, self._renderers)
         self._is_whole = url_pattern("chromium", *spec.chromium)
         self._matches = None if rule in frozenset(RenderRule) else url_pattern("render", rule)
         self._actions = actions_of(spec.actions)
@@ -190,7 +191,7 @@ class Rendering:
         """Send a request of a page; see `Ask`."""
         if not self._permits.goes_on():
             raise NotSent(f"{sub.url} is not asked for any more")
-        is_shared = sub.purpose in _SHARED and sub.method == "GET"
+        is_shared = sub.purpose in SHARED and sub.method == "GET"
         if is_shared and (known := self._shared.get(sub.url, trusted=sub.same_site)) is not None:
             return known
         document = sub.purpose is Purpose.DOCUMENT

@@ -40,7 +40,7 @@ def login_form(
     That is the first one with a field for a password or, without such a form, with all *fields*.
 
     Raises:
-        Invalid: *submit* is not a selector, or selects no form.
+        Invalid: *submit* is not a selector.
     """
     document = parsed(body, charset)
     forms, button = document.select("form"), None
@@ -50,17 +50,20 @@ def login_form(
         except ValueError as error:
             raise Invalid("submit", f"{submit!r} is no CSS selector: {error}") from None
         form = button if button is None or button.tag == "form" else button.closest("form")
-        if form is None:
-            raise Invalid("submit", f"{submit!r} selects no form of {url}")
     else:
         form = next((one for one in forms if one.select_one(_PASSWORD)), None)
         if form is None and fields:
             form = next((one for one in forms if _has(one, fields)), None)
-        if form is None:
-            return None
+    if form is None:
+        return None
     if button is None or button.tag == "form":
         button = form.select_one(_BUTTONS)
     return _read(document, form, button, url)
+
+
+def has_scripts(body: bytes, charset: str | None) -> bool:
+    """Return whether scripts may make a form in a page, or send the one that is there."""
+    return parsed(body, charset).select_one("script") is not None
 
 
 def _has(form: turbohtml.Element, fields: Collection[str]) -> bool:

@@ -1,12 +1,13 @@
 """What rendering takes and gives: the requests of a page, and what its scripts made of it."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from enum import StrEnum, auto
 from typing import TypeAlias
 
 from msgspec import Struct, field
 
 from crawlyard.engine.http.fetch import FetchFailed, Response
+from crawlyard.engine.urls import spelled_origin_of
 
 
 class Purpose(StrEnum):
@@ -32,6 +33,12 @@ class SubRequest(Struct, frozen=True, kw_only=True):
     """What the page itself says, by names in lower case: accept, origin, referer, headers of its
     scripts, and as ``cookie`` what these have set in the page. Cookies that sites have set are the
     job's, and so is all by which a browser presents itself."""
+    body: bytes | None = None  # of a POST
+    filled: bool = False  # the page may know by now what was filled into its form
+
+    def __repr__(self) -> str:
+        """Return a text without what a login sends, which must not get into logs."""
+        return f"SubRequest({self.method} {spelled_origin_of(self.url)})"
 
 
 Ask: TypeAlias = Callable[[SubRequest], Awaitable[Response]]
@@ -60,3 +67,5 @@ class RenderedPage(Struct, frozen=True, kw_only=True):
     by: str  # the browser and its version: "lightpanda 1.0.2"
     cpu_s: float  # of the browser's processes
     screenshot: bytes | None = None
+    cookies: Sequence[str] = ()  # after a login: all of them, as its site would set them
+    form_again: bool = False  # after a login: the page shows its form

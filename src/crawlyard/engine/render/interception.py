@@ -1,7 +1,7 @@
 """Interception: each request of a page, answered by the fetcher of its job or not at all."""
 
 import asyncio
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from crawlyard.core.quantity import counted
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Ask, Purpose, SubRequest
 from crawlyard.engine.render.cdp import CommandFailed, Message
+from crawlyard.engine.render.filling import Shown, kept
 from crawlyard.engine.scope import same_site
 from crawlyard.engine.urls import Base, canonical, spelled_origin_of
 from crawlyard.errors import Invalid
@@ -26,7 +27,8 @@ MOST_NAVIGATIONS = 5
 _AT_ONCE = 6  # as browsers have connections to a host
 _MOST_HOPS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_SAFE = frozenset({"GET", "HEAD"})
+_AS_POST = frozenset({307, 308})  # redirects that repeat the request with its body
+_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _PURPOSES: Mapping[str, Purpose] = {
     "Document": Purpose.DOCUMENT,
@@ -82,6 +84,7 @@ class Interception:
         draws: bool,
         frames: bool,
         frame: str,
+        shown: Shown | None = None,
     ) -> None:
         self._url = url
         self._document: Response | None = document
@@ -90,11 +93,14 @@ class Interception:
         self._draws = draws  # images and fonts are wanted
         self._frames = frames
         self._frame = frame
+        self._shown = shown  # of a login: its page sees cookies, as it may send them in a header
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._navigations = 0
         self.stays = False  # was kept from going elsewhere, in Lightpanda without a load event
         self.in_flight = 0
         self.sent = 0
+        self.filled = False  # from now on, the page knows what was filled into its form
+        self.submitted = False
 
     async def handle(self, paused: Message) -> None:
         """Answer one request that the browser holds.
@@ -131,11 +137,12 @@ class Interception:
         if purpose is Purpose.DOCUMENT and not (self._frames or self._is_page(paused)):
             purpose = None  # a frame, or a window of its own
         allowed = purpose is not None and self.sent < MOST_REQUESTS
-        allowed &= asked["method"] in _SAFE | {"OPTIONS"}
+        allowed &= asked["method"] in (_METHODS | {"POST"} if self.filled else _METHODS)
         with suppress(Invalid):
             url = canonical(asked["url"])
             told = {name: value for name, value in headers.items() if _is_told(name)}
-            if purpose is Purpose.DATA and not _same_origin(url, self._url):
+            foreign = purpose is Purpose.DATA and not _same_origin(url, self._url)
+            if foreign or asked["method"] == "POST":
                 told["origin"] = spelled_origin_of(self._url)  # which Lightpanda leaves out
             if allowed and purpose is not None:
                 return SubRequest(
@@ -144,6 +151,8 @@ class Interception:
                     same_site=same_site(url, self._url),
                     method=asked["method"],
                     headers=told,
+                    body=_body(asked),
+                    filled=self.filled,
                 )
         return None
 
@@ -153,8 +162,8 @@ class Interception:
         if request is None or not has_some or not request.same_site:
             return request
         # not the header that is held: Lightpanda leaves out the values
-        kept = (await self._call("Network.getCookies", urls=[request.url]))["cookies"]
-        own = [f"{one['name']}={one['value']}" for one in kept]
+        held = (await self._call("Network.getCookies", urls=[request.url]))["cookies"]
+        own = [f"{one['name']}={one['value']}" for one in held]
         headers = {**request.headers, "cookie": "; ".join(own)} if own else request.headers
         return replace(request, headers=headers)
 
@@ -166,6 +175,7 @@ class Interception:
         """Answer a request for the page itself: the first with what is there already."""
         if self._document is not None:
             document, self._document = self._document, None
+            await self._show(canonical(url), document)
             await self._fulfil(held, document.status, document.headers, document.body)
             return
         self._navigations += 1
@@ -187,7 +197,7 @@ class Interception:
 
     async def _elsewhere(self, request: SubRequest) -> Response | None:
         """Return the answer of another page of the origin; ``None``: the page stays."""
-        if not _same_origin(request.url, self._url):
+        if not (request.filled or _same_origin(request.url, self._url)):  # a login judges itself
             return None
         with suppress(FetchFailed):
             return await self._sent(request)
@@ -201,7 +211,7 @@ class Interception:
                 target = _target(request.url, response)
                 if target is None:
                     break
-                request = _moved(request, target, self._url)
+                request = _moved(request, response.status, target, self._url)
             else:
                 await self._refuse(held, "Failed")
                 return
@@ -215,8 +225,20 @@ class Interception:
 
     async def _sent(self, request: SubRequest) -> Response:
         self.sent += 1
+        self.submitted |= request.filled and (
+            request.method == "POST" or request.purpose is Purpose.DOCUMENT
+        )
         async with self._turn:
-            return await self._ask(request)
+            response = await self._ask(request)
+        if request.same_site:
+            await self._show(request.url, response)
+        return response
+
+    async def _show(self, url: str, response: Response) -> None:
+        """Give the browser the cookies of a response that scripts may see."""
+        for cookie in self._shown(url, response) if self._shown is not None else ():
+            with suppress(CommandFailed):
+                await self._call("Network.setCookie", **kept(url, cookie))
 
     async def _fulfil(
         self, held: str, status: int, headers: Iterable[tuple[str, str]], body: bytes
@@ -250,16 +272,28 @@ def _target(url: str, response: Response) -> str | None:
     return Base(url).join(locations[0])
 
 
-def _moved(request: SubRequest, target: str, page: str) -> SubRequest:
+def _moved(request: SubRequest, status: int, target: str, page: str) -> SubRequest:
     """Return the request that follows a redirect; what scripts added goes to its origin alone."""
-    kept = _same_origin(target, request.url)
-    return SubRequest(
+    same = _same_origin(target, request.url)
+    repeats = request.method != "POST" or status in _AS_POST
+    return replace(
+        request,
         url=target,
-        purpose=request.purpose,
         same_site=same_site(target, page) and request.same_site,
-        method=request.method,
-        headers={n: v for n, v in request.headers.items() if kept or n != "authorization"},
+        method=request.method if repeats else "GET",
+        headers={n: v for n, v in request.headers.items() if same or n != "authorization"},
+        body=request.body if repeats else None,
     )
+
+
+def _body(asked: Message) -> bytes | None:
+    """Return what a held request posts."""
+    if asked["method"] != "POST":
+        return None
+    entries = asked.get("postDataEntries")
+    if entries is None:
+        return str(asked.get("postData", "")).encode()
+    return b"".join(b64decode(entry.get("bytes", "")) for entry in entries)
 
 
 def _is_readable(request: SubRequest, response: Response, page: str) -> bool:

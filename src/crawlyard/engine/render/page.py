@@ -14,7 +14,9 @@ from crawlyard.core.crawl.rendering import Action, ActionKind, ScreenshotFormat
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Ask
 from crawlyard.engine.render.cdp import CommandFailed, Connection, Message
+from crawlyard.engine.render.filling import Fill, NotFilled, as_set, step
 from crawlyard.engine.render.interception import Interception
+from crawlyard.engine.urls import hostname_of
 
 QUIET_S = 0.5
 """Without a request, after which a page is taken to be complete."""
@@ -23,6 +25,8 @@ MOST_HTML = 16 * 1024 * 1024
 """Characters of a document. More come of scripts that add to it without end."""
 
 _LOOK_S = 0.1
+_FORM_S = 8.0  # for a login form that comes after the page is quiet
+_ANSWER_S = 20.0  # for what a site answers to it
 _TRIES = 50
 _MOST_SHOWN = 10_000  # pixels of the height of a screenshot
 
@@ -61,6 +65,7 @@ class Task(Struct, frozen=True, kw_only=True):
     wait_for: str
     actions: Sequence[Action]
     screenshot: ScreenshotFormat | None
+    fill: Fill | None
     frames: bool  # are loaded
     deadline_s: float
 
@@ -71,6 +76,8 @@ class Made(Struct, frozen=True, kw_only=True):
     html: bytes
     url: str
     screenshot: bytes | None
+    cookies: Sequence[str]
+    form_again: bool
 
 
 class BrowserPage:
@@ -133,6 +140,7 @@ class BrowserPage:
             draws=task.screenshot is not None,
             frames=task.frames,
             frame=frame,
+            shown=task.fill.shown if task.fill is not None else None,
         )
         with suppress(CommandFailed):  # Lightpanda has no downloads
             await self._connection.call(
@@ -147,7 +155,9 @@ class BrowserPage:
         await self._ready()
         for action in task.actions:
             await self._act(action)
-        return await self._taken()
+        if task.fill is not None:
+            await self._log_in(task.fill)
+        return await self._taken(context)
 
     async def _ready(self) -> None:
         """Wait until the page is complete, or there is what it is waited for."""
@@ -198,13 +208,39 @@ class BrowserPage:
                 return
             await self._quiet()
 
+    async def _log_in(self, fill: Fill) -> None:
+        """Fill in the login form, send it, and wait until the site has answered."""
+        await self._step(step(fill))
+        self._requests.filled = True
+        await self._step(step(fill, fills=True))
+        await self._evaluate(_TURN)
+        await self._step(step(fill, sends=True))
+        self._patient_until = asyncio.get_running_loop().time() + _ANSWER_S
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(self._patient_until):
+                await self._until(lambda: self._requests.submitted)
+        await self._quiet()
+
+    async def _step(self, script: str) -> None:
+        """Take a step in a form as soon as it can be taken.
+
+        Raises:
+            NotFilled: it cannot be taken.
+        """
+        until = asyncio.get_running_loop().time() + _FORM_S
+        while lacks := await self._evaluate(script):
+            if asyncio.get_running_loop().time() > until:
+                raise NotFilled(lacks)
+            await self._pause(_LOOK_S)
+
     async def _rest(self, seconds: float) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._until(lambda: False)
 
-    async def _taken(self) -> Made:
+    async def _taken(self, context: str) -> Made:
         self._waits_for = "to be read"
+        fill = self._task.fill
         shot = await self._shot()
         url = str(await self._evaluate("location.href"))
         html = await self._evaluate(_HTML % MOST_HTML)
@@ -215,7 +251,18 @@ class BrowserPage:
         if not html:
             raise _failed("its scripts left no document")
         text = str(html).encode("utf-8", "replace")
-        return Made(html=text, url=url, screenshot=shot)
+        return Made(
+            html=text,
+            url=url,
+            screenshot=shot,
+            cookies=await self._cookies(context) if fill is not None else (),
+            form_again=fill is not None and not await self._evaluate(step(fill)),
+        )
+
+    async def _cookies(self, context: str) -> Sequence[str]:
+        found = await self._connection.call("Storage.getCookies", browserContextId=context)
+        host = hostname_of(self._task.url)
+        return tuple(as_set(cookie, host) for cookie in found["cookies"])
 
     async def _shot(self) -> bytes | None:
         if self._task.screenshot is None:

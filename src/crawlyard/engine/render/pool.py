@@ -11,6 +11,7 @@ from crawlyard.core.overview.measures import Measures, Renderings
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Ask, RenderedPage, RenderFailed
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed
+from crawlyard.engine.render.filling import Fill
 from crawlyard.engine.render.launch import Launch, RunningBrowser, launch_of
 from crawlyard.engine.render.page import BrowserPage, Made, Task
 from crawlyard.engine.render.process import Usage
@@ -100,14 +101,16 @@ class BrowserPool:
         wait_for: str = "",
         actions: Sequence[Action] = (),
         screenshot: ScreenshotFormat | None = None,
+        fill: Fill | None = None,
         deadline_s: float,
     ) -> RenderedPage:
         """Load *response*, which *url* was answered with, and return the page it becomes.
 
         It is ready when it is loaded and makes no requests any more, or as soon as the selector
-        *wait_for* finds something; then the *actions* are taken.
+        *wait_for* finds something; then the *actions* are taken, and its login form is *fill*ed in.
 
         Raises:
+            NotFilled: it has no login form that can be sent.
             FetchFailed: there is no whole page, with the kind `RENDER` and the reason.
         """
         problem = self.launch.missing()
@@ -122,6 +125,7 @@ class BrowserPool:
             wait_for=wait_for,
             actions=actions,
             screenshot=screenshot,
+            fill=fill,
             frames=self.launch.whole,
             deadline_s=deadline_s,
         )
@@ -147,7 +151,7 @@ class BrowserPool:
         try:
             page = await self._rendered(seat.browser, task)
             seat.pages += 1
-            keep = not self._closed and not self._is_worn(seat)
+            keep = task.fill is None and not self._closed and not self._is_worn(seat)
         finally:
             if keep:
                 self._idle.append(seat)
@@ -189,6 +193,8 @@ class BrowserPool:
             by=browser.name,
             cpu_s=self._spent(browser, before),
             screenshot=made.screenshot,
+            cookies=made.cookies,
+            form_again=made.form_again,
         )
 
     def _spent(self, browser: RunningBrowser, before: Usage) -> float:

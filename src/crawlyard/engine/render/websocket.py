@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
@@ -11,6 +12,8 @@ from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import WebSocketException
 
 from crawlyard.engine.render.cdp import MOST_BYTES, BrowserLost
+
+logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs what is filled in
 
 _CONNECT_S = 10.0
 _OPTIONS: dict[str, Any] = {

@@ -271,6 +271,7 @@ class SiteSessions(Noun):
             context.clock,
             spec.user_agent or context.agent,
             f"login:{new_id()}",
+            context.tools.renderers,
         )
         ask = form_login.FormAsk(
             url=asked.url,

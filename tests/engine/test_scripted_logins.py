@@ -1,0 +1,120 @@
+"""Logins whose forms scripts make: filled in by a browser, and told to their origin alone."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from crawlyard.core.access.site_session import LoginKind
+from crawlyard.core.answers.site_sessions import SessionOut
+from crawlyard.core.crawl.rendering import Browser
+from crawlyard.errors import Invalid
+from crawlyard.yard import Yard
+from tests.engine.rig import a_spec, crawled, opened
+from tests.engine.test_sessions import own_names, sessions
+from tests.login_site import PASSWORD, USER
+from tests.scripted_login_site import ScriptedLoginSite
+from tests.site import GraphSite, Serve
+
+pytestmark = [pytest.mark.slow, pytest.mark.parametrize("browser", Browser)]
+
+FIELDS = {"tenant": "two", "stay": "on"}
+
+
+@pytest.fixture
+async def yard(
+    tmp_path: Path, browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Yard]:
+    if browser is Browser.LIGHTPANDA:  # Chromium goes first if there is one
+        monkeypatch.setattr("crawlyard.engine.render.launch._chromium_binary", lambda: None)
+    async with opened(tmp_path) as one:
+        yield one
+        pools = one._works._renderers._pools.values()
+        assert not any(pool._idle for pool in pools)  # a browser ends with its login
+
+
+def logging_in(yard: Yard, url: str, **more: Any) -> Awaitable[SessionOut]:
+    asked: dict[str, Any] = {"user": USER, "secret": PASSWORD, "fields": FIELDS}
+    return sessions(yard).login("shop", LoginKind.FORM, url=url, allow_private=True, **asked | more)
+
+
+async def refused(login: Awaitable[SessionOut]) -> str:
+    with pytest.raises(Invalid) as told:
+        await login
+    assert PASSWORD not in str(told.value)
+    return str(told.value)
+
+
+@pytest.mark.parametrize("path", ["/login", "/bare"])
+async def test_a_form_that_is_sent_by_fetch_opens_the_site(
+    yard: Yard, site_server: Serve, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    shop = ScriptedLoginSite(4)
+    site = await site_server(shop)
+
+    made = await logging_in(yard, f"{site.url}{path}")
+    found = await crawled(yard, a_spec(f"{site.url}/", session="shop"))
+
+    assert (shop.logins, made.cookies) == (1, 4)  # visit, csrf, sid, and theme of a script
+    assert {page.final_url for page in found.pages} == {f"{site.url}{one}" for one in shop.paths}
+    [posted] = [hit for hit in site.hits if hit.method == "POST"]
+    assert posted.headers["origin"] == site.url
+    assert "HeadlessChrome" not in posted.headers["user-agent"]
+    assert not any(PASSWORD in record.getMessage() for record in caplog.records)
+
+
+async def test_a_form_that_comes_late_is_posted_as_it_would_be(
+    yard: Yard, site_server: Serve
+) -> None:
+    shop = ScriptedLoginSite(2)
+    site = await site_server(shop)
+
+    await logging_in(yard, f"{site.url}/posted", fields={})
+
+    assert shop.logins == 1
+    assert [hit.path for hit in site.hits][-2:] == ["/session", "/public"]
+
+
+async def test_a_login_that_fails_says_why_and_leaves_no_session(
+    yard: Yard, site_server: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("crawlyard.engine.render.page._FORM_S", 0.5)
+    monkeypatch.setattr("crawlyard.engine.render.page._ANSWER_S", 3.0)
+    outside = await site_server(GraphSite({"/": []}), host="127.0.0.2")
+    site = await site_server(ScriptedLoginSite(2, outside=outside.url))
+
+    async def told(path: str, **more: Any) -> str:
+        message = await refused(logging_in(yard, f"{site.url}{path}", **more))
+        assert "wrong" not in message
+        return message
+
+    assert "answered 401" in await told("/login", secret="wrong one")
+    assert "shows its login form again" in await told("/soft", secret="wrong one")
+    again = await told("/posted", secret="wrong one", fields={})
+    assert "shows its login form again" in again
+    assert "pw=***" in again
+    assert "without a login form, also when its scripts have run" in await told("/empty")
+    assert "'#b' selects no form" in await told("/login", submit="#b")
+    assert "fields.colour: the form has no field 'colour'" in await told(
+        "/login", fields=FIELDS | {"colour": "red"}
+    )
+    assert f"is sent to {outside.url}, which is another origin" in await told("/outward", fields={})
+    assert outside.hits == []
+    assert await own_names(yard) == []
+
+
+async def test_what_was_filled_in_is_told_to_no_other_origin(
+    yard: Yard, site_server: Serve
+) -> None:
+    canary = await site_server(GraphSite({"/": []}), host="127.0.0.2")
+    shop = ScriptedLoginSite(2, outside=canary.url)
+    site = await site_server(shop)
+
+    await logging_in(yard, f"{site.url}/leaky")
+
+    assert shop.logins == 1
+    assert {hit.path.partition("?")[0] for hit in site.hits} >= {"/hop"}  # it was tried
+    assert canary.hits == []
