@@ -38,7 +38,7 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
         said = r"^2 changed, 1 new, 1 gone, 1 broken since .*\d\d:\d\d$"
         await expect(lead).to_have_text(re.compile(said))
         await expect(page.locator("#earlier")).to_have_value(first)
-        await expect(page.locator("#share")).to_have_text("6 pages, 16.7 % unchanged")
+        await expect(page.locator("#share")).to_have_text("6 pages, 16.7% unchanged")
         kinds = page.get_by_role("group", name="Kind of change").get_by_role("button")
         await expect(kinds).to_have_text(["2Changed", "1New", "0Moved", "1Gone", "1Broken"])
         await expect(page.get_by_role("button", name="2 Changed")).to_have_attribute(

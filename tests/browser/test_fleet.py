@@ -36,7 +36,7 @@ async def test_a_worker_is_quiet_resumed_and_stopped(browser: Browser, tmp_path:
         await expect(workers).to_contain_text("Idle")
 
         await workers.get_by_role("button", name="claim no more jobs").click()
-        await expect(workers).to_contain_text("Quiet")
+        await expect(workers).to_contain_text("Draining")
         await workers.get_by_role("button", name="claim jobs again").click()
         await expect(workers).to_contain_text("Idle")
 
@@ -57,10 +57,10 @@ async def test_a_worker_shows_its_tags_and_what_was_wanted_before_it_has_heard(
     async with stage.page("/workers") as page:
         workers = page.get_by_role("table", name="Workers")
         await expect(workers).to_contain_text("browser, eu")
-        await expect(workers).to_contain_text("50.0 %")
+        await expect(workers).to_contain_text("50.0%")
 
         await workers.get_by_role("button", name="claim no more jobs").click()
-        await expect(workers).to_contain_text("Quiet")
+        await expect(workers).to_contain_text("Draining")
         assert await stage.yard.store.workers.wish("w1") is WorkerWish.QUIET
 
 

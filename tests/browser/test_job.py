@@ -28,7 +28,7 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
             "30 fetched",
             "5 failed",
             "40 in the queue",
-            "Nearest limit: 320 pages, 10.0 % used",
+            "Nearest limit: 320 pages, 10.0% used",
             "19.5 URLs/s",
             "Running for\n1m 35s",
         ):
@@ -63,7 +63,7 @@ async def test_a_change_elsewhere_is_seen_at_once(stage: Stage) -> None:
         await expect(page.locator("tbody tr")).to_have_count(3)
         await stage.ask("POST", f"/jobs/{crawl.id}/cancel")
         await stage.ask("DELETE", f"/jobs/{crawl.id}")
-        await expect(page.get_by_role("heading", level=1)).to_have_text("No such job")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
 
 
 async def test_a_paused_job_says_why_and_when_it_is_cancelled_by_itself(stage: Stage) -> None:
@@ -95,7 +95,7 @@ async def test_a_waiting_job_says_for_what_and_how_to_help(stage: Stage) -> None
 
 async def test_a_job_that_is_not_there_is_said_to_be_so_with_a_way_back(stage: Stage) -> None:
     async with stage.page("/jobs/none/pages") as page:
-        await expect(page.get_by_role("heading", level=1)).to_have_text("No such job")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
         await page.get_by_role("link", name="All jobs").click()
         await page.wait_for_url(f"{stage.base}/jobs")
 

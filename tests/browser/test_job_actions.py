@@ -66,7 +66,7 @@ async def test_a_crawl_is_stopped_and_what_it_brought_discarded(stage: Stage) ->
         await asked.get_by_role("button", name="Stop").click()
         await page.wait_for_url(f"{stage.base}/jobs")
         await page.goto(f"/jobs/{crawl.id}")
-        await expect(page.get_by_role("heading", level=1)).to_have_text("No such job")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
 
 
 async def test_one_group_of_problems_is_tried_again(stage: Stage) -> None:

@@ -172,6 +172,34 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
         await expect(page.locator(".toast")).to_have_count(0)
 
 
+_DRAWN = """
+  async ([seconds, values]) => {
+    const { href } = document.querySelector("link[href*='parts/charts.js']");
+    const { lines } = await import(href);
+    const el = document.createElement("figure");
+    document.querySelector("main").append(el);
+    const begun = Date.parse("2026-11-30T20:03:18Z");
+    const x = values.map((_, i) => new Date(begun + (i * seconds * 1000) / values.length).toISOString());
+    lines(el, { said: "Pace", x, to: begun + seconds * 1000, series: [{ name: "Pace", is: "running", values }] });
+    const below = [...el.querySelectorAll("text")].map((one) => one.textContent);
+    return [below.filter((text) => text.includes(":")).length, el.querySelectorAll("circle").length];
+  }
+"""
+
+
+@pytest.mark.parametrize("seconds", [8, 14, 24, 50, 400, 9_000])
+async def test_an_axis_has_its_times_however_short_it_is(stage: Stage, seconds: int) -> None:
+    async with stage.page("/") as page:
+        times, _ = await page.evaluate(_DRAWN, [seconds, [1, 2, 3]])
+        assert times > 0
+
+
+async def test_a_single_value_is_seen_as_a_dot(stage: Stage) -> None:
+    async with stage.page("/") as page:
+        assert (await page.evaluate(_DRAWN, [60, [None, 2, None]]))[1] == 1
+        assert (await page.evaluate(_DRAWN, [60, [1, 2, 3]]))[1] == 0
+
+
 async def expect_skeleton(page: Page, shown: bool) -> None:
     """Wait until a skeleton is seen, or none."""
     await page.wait_for_function(

@@ -114,7 +114,7 @@ async def test_publishing_takes_secrets_out_and_others_see_it_then(stage: Stage)
     made = await stage.ask("POST", "/templates", {"name": HOSTILE, "spec": spec})
     await stage.user("mara")
     async with stage.page(f"/templates/{made['id']}", by="mara") as page:
-        await expect(page.get_by_role("heading", level=1)).to_have_text("No such template")
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Not found")
     async with stage.page(f"/templates/{made['id']}") as page:
         await page.get_by_role("button", name="Make public").click()
         await page.get_by_role("button", name="Make it public").click()

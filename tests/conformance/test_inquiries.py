@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from crawlyard.core.crawl.page import ErrorKind, TargetState, Via
 from crawlyard.core.jobs.checkpoint import Batch, Lease
-from crawlyard.core.jobs.lifecycle import Move, State
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import claim_key, claimable
 from crawlyard.core.jobs.spec import Priority
@@ -179,6 +179,28 @@ class TestEnded:
             (2, State.COMPLETED): 1,
         }
         assert own == {(0, State.COMPLETED): 1}
+
+    async def test_what_a_limit_ended_with_urls_waiting_is_counted_apart(
+        self, store: Store
+    ) -> None:
+        for minutes, reason, done in (
+            (5, StateReason.LIMIT_PAGES, 3),
+            (70, StateReason.LIMIT_DURATION, 3),
+            (80, StateReason.LIMIT_PAGES, 9),  # it had fetched all by then
+            (90, StateReason.EXHAUSTED, 3),
+        ):
+            claim = await claimed(store, await added(store))
+            await recorded(store, claim.lease, Batch(usage=Usage(discovered=9, done=done)))
+            job = (await store.jobs.get(claim.job.id)).job
+            at = NOW + timedelta(minutes=minutes)
+            await store.leases.settle(
+                claim.lease, *job.moved(Move.COMPLETE, at, actor="worker:w1", reason=reason)
+            )
+
+        every = await store.inquiries.cut_short(None, NOW, NOW + 3 * HOUR, HOUR)
+
+        assert every == {0: 1, 1: 1}
+        assert await store.inquiries.cut_short("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
 
 
 class TestFailing:

@@ -72,6 +72,21 @@ async def test_while_the_store_is_away_a_page_says_so_and_tries_again(tmp_path: 
     assert "yard.db has been closed.</p>" in page.text
 
 
+async def test_an_address_without_a_page_says_so_to_people_and_to_programs(rig: Rig) -> None:
+    html = {"accept": "text/html,application/xhtml+xml"}
+
+    page = await rig.ask("GET", "/nothing", headers=html)
+    api = await rig.ask("GET", f"{PREFIX}/nothing", headers=html)
+    program = await rig.ask("GET", "/nothing")
+
+    assert (page.status_code, page.headers["content-type"]) == (404, "text/html; charset=utf-8")
+    assert "<h1" in page.text
+    assert "Not found" in page.text
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for answer in (api, program):
+        assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
 def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> None:
     known = [
         (method.upper(), path) for path, item in document()["paths"].items() for method in item

@@ -54,6 +54,7 @@ class TestStats:
         assert (cards["workers"], cards["pages_today"], cards["bytes_today"]) == (1, 7, 7000)
         assert (len(told["finished"]), told["step_s"]) == (24, 3600)
         assert [step["ended"]["cancelled"] for step in told["finished"]] == [0] * 23 + [1]
+        assert [step["stopped"] for step in told["finished"]] == [0] * 24
         assert [day["pages"] for day in told["days"]] == [0, 7]
 
     async def test_runs_tell_when_jobs_ran_and_how_they_ended(self, rig: Rig) -> None:

@@ -5,6 +5,8 @@ from contextlib import AbstractAsyncContextManager
 
 from starlette.applications import Starlette
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
 
 from crawlyard.core.answers.base import API
 from crawlyard.web import pages, problems, reference
@@ -16,6 +18,12 @@ from crawlyard.web.site import Site
 Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
 
 
+async def _not_found(request: Request, error: Exception) -> Response:
+    if pages.is_for_people(request):
+        return pages.nowhere(request)
+    return await problems.of_http(request, error)
+
+
 def create_app(site: Site, lifespan: Lifespan | None = None) -> Starlette:
     """Return the application that serves *site*."""
     routes = [*routes_of(API, ENDPOINTS, BY_HAND), *reference.ROUTES, *pages.ROUTES]
@@ -23,6 +31,7 @@ def create_app(site: Site, lifespan: Lifespan | None = None) -> Starlette:
     app.router.redirect_slashes = False
     app.state.site = site
     problems.install(app)
+    app.add_exception_handler(404, _not_found)
     app.add_middleware(GZipMiddleware, minimum_size=1024)
     app.add_middleware(Gate)
     return app

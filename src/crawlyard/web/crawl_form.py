@@ -86,7 +86,9 @@ def _reading(field: Field) -> tuple[str, int]:
 
 def _help(field: Field, rows: int) -> Iterator[str]:
     doc = field.about.doc
-    yield f"{doc[:1].upper()}{doc[1:]}."
+    said = f"{doc[:1].upper()}{doc[1:]}"
+    if said != field.label:
+        yield f"{said}."
     if field.path == "webhooks":
         yield "A URL, and after it the events, if not all that end a job."
     elif field.many and field.choices is not None:

@@ -253,18 +253,38 @@ def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
             return RedirectResponse(f"{SIGN_IN.path}?next={quote(asked, safe='/')}", 303)
         except StoreUnavailable as error:
-            return _away(request, error)
+            again = {"Refresh": _AGAIN_S, "Retry-After": _AGAIN_S}
+            detail = f"{str(error)[:1].upper()}{str(error)[1:]}."
+            return _plain(request, 503, "Not available now", detail, again)
         return _shell(page, request, seq=seq, **_told(page, request, caller))
 
     return show
 
 
-def _away(request: Request, error: StoreUnavailable) -> Response:
+def _plain(
+    request: Request, status: int, title: str, detail: str, again: Mapping[str, str] | None = None
+) -> Response:
+    """Return a page of one sentence, which needs neither a store nor a script."""
     theme = request.cookies.get("crawlyard_theme", "")
-    html = _shells.get_template("away.html").render(
-        static=ROOT, theme=theme if theme in _THEMES else "", detail=str(error)
+    html = _shells.get_template("plain.html").render(
+        static=ROOT,
+        theme=theme if theme in _THEMES else "",
+        title=title,
+        detail=detail,
+        again=again,
     )
-    return HTMLResponse(html, 503, _HEADERS | {"Refresh": _AGAIN_S, "Retry-After": _AGAIN_S})
+    return HTMLResponse(html, status, _HEADERS | {**(again or {})})
+
+
+def is_for_people(request: Request) -> bool:
+    """Return whether a browser asks for a page of ours, there or not."""
+    accepts = "text/html" in request.headers.get("accept", "")
+    return request.method == "GET" and accepts and not request.url.path.startswith("/api/")
+
+
+def nowhere(request: Request) -> Response:
+    """Return the page of an address that has none."""
+    return _plain(request, 404, "Not found", "There is no page at this address.")
 
 
 async def sign_in(request: Request) -> Response:

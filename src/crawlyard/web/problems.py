@@ -216,7 +216,7 @@ def install(app: Starlette) -> None:
     """Let *app* answer every error as a problem, Starlette's own included."""
     app.add_exception_handler(Problem, _of_problem)
     app.add_exception_handler(CrawlyardError, _of_ours)
-    app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(HTTPException, of_http)
     app.add_exception_handler(Exception, _of_bug)
 
 
@@ -322,7 +322,8 @@ _CODES_OF_STATUS = {
 }
 
 
-async def _of_http(request: Request, error: Exception) -> Response:
+async def of_http(request: Request, error: Exception) -> Response:
+    """Return the answer to what Starlette itself refuses."""
     assert isinstance(error, HTTPException)  # noqa: S101 - as it was registered
     code = _CODES_OF_STATUS.get(error.status_code, "internal")
     headers = dict(error.headers or {})

@@ -27,6 +27,7 @@ class StepOut(Wire, frozen=True, kw_only=True):
 
     at: datetime  # its beginning
     ended: Mapping[str, int]
+    stopped: int  # of those that completed: a limit ended them before all was fetched
 
 
 class DayOut(Wire, frozen=True, kw_only=True):

@@ -2,11 +2,13 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    Select,
     and_,
     func,
     literal_column,
@@ -16,12 +18,14 @@ from sqlalchemy import (
 
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, StoredPage
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.overview.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.frontier import roots
 from crawlyard.store.crawl.pages import PAGES
+from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.jobs.job_rows import STANDING, no_of
 from crawlyard.store.tables.jobs import (
     FAILED,
     PRESENT,
@@ -29,6 +33,7 @@ from crawlyard.store.tables.jobs import (
     frontier,
     jobs,
     pages,
+    shards,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -74,18 +79,24 @@ class InquiryStore(StorePart):
         *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
         current state of the jobs; zeros are left out.
         """
-        # Instants are stored as microseconds, so an integer division gives the number of the step.
-        # Literals, not parameters: no planner sees that `/ $1` is the same in SELECT and GROUP BY.
-        first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
-        number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
+        asked = _ended(owner, since, until, step, jobs.c.state)
+        return {(row[0], State(row[2])): row[1] for row in conn.execute(asked)}
+
+    @reads
+    def cut_short(
+        self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
+    ) -> Mapping[int, int]:
+        """Return how many of the same completed, although a limit ended them with URLs waiting."""
         asked = (
-            select(number, jobs.c.state, func.count())
-            .where(PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
-            .group_by(number, jobs.c.state)
+            _ended(owner, since, until, step)
+            .select_from(STANDING)
+            .where(
+                jobs.c.state == State.COMPLETED.value,
+                jobs.c.state_reason.in_(reason.value for reason in LIMIT_REASONS),
+                shards.c.discovered > shards.c.done,
+            )
         )
-        if owner is not None:
-            asked = asked.where(jobs.c.owner == owner)
-        return {(row[0], State(row[1])): row[2] for row in conn.execute(asked)}
+        return {row[0]: row[1] for row in conn.execute(asked)}
 
     @reads
     def failing(
@@ -115,3 +126,23 @@ class InquiryStore(StorePart):
         )
         rows = conn.execute(asked)
         return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
+
+
+def _ended(
+    owner: str | None,
+    since: datetime,
+    until: datetime,
+    step: timedelta,
+    *more: ColumnElement[Any],
+) -> Select[Any]:
+    """Return a query for the numbers of steps, and of the jobs that ended in each, by *more*."""
+    # Instants are stored as microseconds, so an integer division gives the number of the step.
+    # Literals, not parameters: no planner sees that `/ $1` is the same in SELECT and GROUP BY.
+    first, length = (since - _EPOCH) // _MICROSECOND, step // _MICROSECOND
+    number: ColumnElement[int] = literal_column(f"(ended_at - {first}) / {length}", BigInteger)
+    within = (PRESENT, jobs.c.ended_at >= since, jobs.c.ended_at < until)
+    return (
+        select(number, func.count(), *more)
+        .where(*within, *equal((jobs.c.owner, owner)))
+        .group_by(number, *more)
+    )

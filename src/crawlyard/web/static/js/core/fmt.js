@@ -18,7 +18,7 @@ export const countedFew = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? o
 /** A total of jobs by a filter, which the API counts to 10,000: "10,000+ jobs". */
 export const total = (n, one, many = `${one}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, one, many));
 export const rate = (n) => (n ? tenths.format(n) : NONE);
-export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)} %`);
+export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)}%`);
 export const most = (n) => (n == null ? "no limit" : int(n));
 export const str = (value) => (value == null || value === "" ? NONE : String(value));
 export const list = (words) => (words?.length ? words.join(", ") : NONE);
@@ -43,8 +43,11 @@ export function dur(seconds) {
   if (s < 60) return seconds > 0 && seconds < 1 ? "<1s" : `${s}s`;
   if (s < 3600) return `${Math.floor(s / 60)}m ${pad(s % 60)}s`;
   if (s < 86400) return `${Math.floor(s / 3600)}h ${pad(Math.floor(s / 60) % 60)}m`;
-  return `${Math.floor(s / 86400)}d ${Math.floor(s / 3600) % 24}h`;
+  return `${Math.floor(s / 86400)}d ${Math.floor(s / 3600) % 24}h`.replace(/ 0h$/, "");
 }
+
+/** The same of what may be short: "400 ms". */
+export const brief = (s) => (s > 0 && s < 1 ? `${int(s * 1000)} ms` : dur(s));
 
 /** A range of seconds: one of ten such jobs ends before *p10*, nine of ten before *p90*. */
 export function eta(p10, p90) {

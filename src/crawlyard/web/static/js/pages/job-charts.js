@@ -3,6 +3,7 @@ import { $, counted, int, rate } from "../core/all.js";
 import { bars, lines } from "../parts/charts.js";
 
 const CLASSES = { "2xx": "completed", "3xx": "running", "4xx": "stopped", "5xx": "failed" };
+const FAR = 5; // times what is found: a limit that is further off would press it flat
 const PACE = ["delay_s", "per_host", "concurrency"];
 const end = ({ at, seconds }) => Date.parse(at) + seconds * 1000;
 const ms = (n) => `${int(n)} ms`;
@@ -44,7 +45,7 @@ export function charts({ points, step_s }, events, job) {
   let sum = base;
   const fetched = points.map((point) => (sum += point.pages));
   const found = points.map((point, n) => fetched[n] + point.waiting);
-  const limits = job.limits.pages ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
+  const limits = job.limits.pages <= FAR * Math.max(...found) ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
   lines($("#course"), {
     said: `Fetched and found: ${counted(fetched.at(-1) ?? 0, "page")} fetched, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
     x: [...points.slice(0, 1).map(({ at }) => at), ...points.map((point) => new Date(end(point)).toISOString())],

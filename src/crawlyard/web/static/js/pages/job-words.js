@@ -1,5 +1,5 @@
 /** What the page of a job says first: the answer, why it is so, and what the rest would cost. */
-import { at, bytes, cap, counted, dur, int, pct } from "../core/all.js";
+import { at, brief, bytes, cap, counted, dur, int, pct } from "../core/all.js";
 
 const LIMITS = {
   pages: { used: "pages", name: "page", say: (n) => counted(n, "page") },
@@ -32,8 +32,7 @@ export function costs(job, urls) {
 export function delay({ delay_s, delay_from }, job) {
   if (!delay_s) return "no delay between requests";
   const other = delay_from === "job" && delay_s > job.delay_s;
-  const long = delay_s < 1 ? `${int(delay_s * 1000)} ms` : dur(delay_s);
-  return `every ${long}, ${other ? FROM.others : FROM[delay_from]}`;
+  return `every ${brief(delay_s)}, ${other ? FROM.others : FROM[delay_from]}`;
 }
 
 /** Until when a *host* is not asked, and why; nothing if it is. */

@@ -1,5 +1,5 @@
 /** A new crawl: what is asked for, what it would take, and the same as a command. */
-import { $, $$, ago, ask, at, bytes, clip, copy, counted, dur, fill, get, h, int, later, load, may, post, rows, segment, user, write } from "../core/all.js";
+import { $, $$, ago, ask, at, brief, bytes, clip, copy, counted, dur, fill, get, h, int, later, load, may, post, rows, segment, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { command, curl, quoted, summaries, under } from "../parts/crawl.js";
 import { chosen, params } from "../parts/params.js";
@@ -96,7 +96,7 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
   const sum = (name) => read.reduce((n, one) => n + one[name], 0);
   const takes = unknown(least_s, (s) => between(s, most_s)) + (least_s == null ? " time" : "");
   const data = size == null ? "data unknown" : `about ${bytes(size)}`;
-  const gap = delay_s < 1 ? `${Math.round(delay_s * 1000)} ms` : dur(delay_s);
+  const gap = brief(delay_s);
   const by = delay_by === "robots" ? "as robots.txt asks" : "as set here";
   fill($("#seen"), {
     size: pages == null ? "Size unknown" : `${SIGN[bound]}${counted(Number(about(pages).replace(/\D/g, "")), "page")}`,

@@ -81,8 +81,10 @@ async function figures() {
 
 const PER = { 1: "hour", 6: "6 hours", 24: "day" };
 function trends({ cards, days, finished, until }, { steps, whole }, step) {
-  const outcomes = [["completed", "Completed"], ["cancelled", "Cancelled"], ["failed", "Failed"]];
-  const said = outcomes.map(([is, name]) => `${int(cards.ended[is])} ${name.toLowerCase()}`).join(", ");
+  // what a limit has stopped is not called completed
+  const ends = finished.map(({ ended, stopped }) => ({ ...ended, completed: ended.completed - stopped, stopped }));
+  const outcomes = [["completed", "Completed"], ["stopped", "Stopped early"], ["cancelled", "Cancelled"], ["failed", "Failed"]];
+  const said = outcomes.map(([is, name]) => `${int(ends.reduce((sum, one) => sum + one[is], 0))} ${name.toLowerCase()}`).join(", ");
   tell({
     ended_said: counted(Object.values(cards.ended).reduce((a, b) => a + b, 0), "job"),
     pages_title: `Pages per ${whole ? PER[step / HOUR] : "day"}`,
@@ -94,7 +96,7 @@ function trends({ cards, days, finished, until }, { steps, whole }, step) {
     x: finished.map((one) => one.at),
     step,
     to: until,
-    series: outcomes.map(([is, name]) => ({ is, name, values: finished.map(({ ended }) => ended[is]) })).filter(({ is, values }) => is !== "cancelled" || values.some(Boolean)),
+    series: outcomes.map(([is, name]) => ({ is, name, values: ends.map((one) => one[is]) })).filter(({ is, values }) => ["completed", "failed"].includes(is) || values.some(Boolean)),
   });
   // of very many jobs, only the days are known to the last page
   const pages = whole ? { x: steps.map((one) => one.at), step, to: until, values: steps } : { x: days.map(({ day }) => day), step: 24 * HOUR, values: days };

@@ -15,6 +15,7 @@ const table = new Table({
   view: (page) => ({
     ...page,
     shown: page.title || page.url,
+    excerpt: plain(page.excerpt),
     said: page.status ? String(page.status) : cap(page.error?.kind ?? "error"),
     is: page.status >= 200 && page.status < 400 ? "" : "failed",
     of: page.job_name || `…${page.job_id.slice(-8)}`,
@@ -22,6 +23,9 @@ const table = new Table({
 });
 
 let search = { turn: 0 };
+
+/** An excerpt without the signs of Markdown that say nothing to a reader. */
+const plain = (text) => text?.replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1").replace(/\\([_*[\]])/g, "$1").replaceAll("<br>", " ");
 
 const WAYS = {
   off: () => "The index of words is switched off, so pages are searched one by one.",

@@ -34,7 +34,7 @@ function said() {
 /** Show what the chosen template leaves open. */
 function choose() {
   const found = templates.find((one) => one.id === template.value);
-  $("#pin").hidden = !found;
+  $("#pin").hidden = $("#over").hidden = !found;
   write($("#newest"), String(found?.version));
   params($("#params"), found);
   under($("#crawl"), found?.spec, "overrides.");

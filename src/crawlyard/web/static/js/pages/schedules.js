@@ -12,7 +12,8 @@ const table = list($("#list"), {
     const hosts = [...new Set(urls.map(host))];
     const about = schedule.description || (hosts.length > 1 ? `${hosts.length} hosts` : hosts[0]);
     const last = ticks[0] && { ...ticks[0], word: fate(ticks[0].is) };
-    return { ...standing(schedule), ticks, last, pages, fetched: pages != null, about };
+    const when_text = schedule.when_text.replace(` (${schedule.zone})`, ""); // it stands below
+    return { ...standing(schedule), when_text, ticks, last, pages, fetched: pages != null, about };
   },
   dress(tr, { ticks, expanded = {} }, row) {
     if (row.drawn === expanded) return; // thirty bars are not drawn anew for nothing

@@ -1,5 +1,6 @@
 /** The templates: one's own, and the public ones. */
-import { $, act, post } from "../core/all.js";
+import { $, act, post, query } from "../core/all.js";
+import { read } from "../core/form.js";
 import { list } from "../parts/told.js";
 
 list($("#templates"), {
@@ -9,6 +10,11 @@ list($("#templates"), {
     icon: one.public ? "public" : "lock",
     asks: one.parameters.map(({ name }) => name).join(", "),
   }),
+  shown() {
+    const filtered = Boolean(query(read($("form[data-find]"))));
+    $("#nothing").hidden = filtered;
+    $("#filtered").hidden = !filtered;
+  },
 });
 
 const file = $("#file");

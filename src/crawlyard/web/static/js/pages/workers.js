@@ -5,6 +5,7 @@ import { list } from "../parts/told.js";
 list($("#workers"), {
   view: (worker) => ({
     ...worker,
+    word: worker.state === "quiet" ? "draining" : worker.state,
     [worker.state]: 1, // also when it has not heard of it yet
     busy: worker.running.length,
     bar: worker.alive ? "running" : "off",

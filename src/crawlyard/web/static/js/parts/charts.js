@@ -166,9 +166,10 @@ function ticks(from, to, most) {
   const step = STEPS.find((one) => one * Math.max(1, most) >= to - from) ?? STEPS.at(-1);
   const base = Date.UTC(2024, 0, 1); // a Monday
   const begun = new Date(from);
-  const wall = Date.UTC(begun.getFullYear(), begun.getMonth(), begun.getDate(), begun.getHours());
+  const wall = Date.UTC(begun.getFullYear(), begun.getMonth(), begun.getDate(), begun.getHours(), begun.getMinutes());
+  const first = Math.floor((wall - base) / step) - 1;
   const found = [];
-  for (let n = Math.floor((wall - base) / step) - 1; n < 1e7; n++) {
+  for (let n = first; n < first + 1e4; n++) {
     const when = step < DAY ? new Date(2024, 0, 1, 0, 0, 0, n * step) : new Date(2024, 0, 1 + (n * step) / DAY);
     if (+when > to) break;
     if (+when >= from && +when !== found.at(-1)?.at) found.push({ at: +when, text: said(when, step) });
@@ -270,8 +271,9 @@ function course({ is, values, area, dash }, count, x, y) {
   const full = runs.filter((points) => points.length);
   const end = (point) => point.split(",")[0];
   const ground = full.map((points) => `M${points.join("L")}L${end(points.at(-1))},${y(0)}L${end(points[0])},${y(0)}Z`).join("");
-  const path = full.map((points) => `M${points[0]}h0L${points.join("L")}`).join("");
-  return [...(area ? [svg("path", { class: `ar c-${is}`, d: ground })] : []), svg("path", { class: `ln c-${is}${dash ? " dash" : ""}`, d: path })];
+  const path = full.map((points) => `M${points.join("L")}`).join("");
+  const alone = full.filter(({ length }) => length === 1).map(([point]) => point.split(","));
+  return [...(area ? [svg("path", { class: `ar c-${is}`, d: ground })] : []), svg("path", { class: `ln c-${is}${dash ? " dash" : ""}`, d: path }), ...alone.map(([cx, cy]) => svg("circle", { class: `dot c-${is}`, r: 4, cx, cy }))];
 }
 
 // --- what ran and what will run

@@ -1,5 +1,5 @@
 /** How schedules stand, and what became of their runs: words, which are icons and colours too. */
-import { at, cap, counted, dur, few, int } from "../core/all.js";
+import { at, brief, cap, counted, few, int } from "../core/all.js";
 import { bars, lines, strip } from "./charts.js";
 
 const LATE_MS = 10000; // twice what a scheduler takes to see a change
@@ -39,7 +39,7 @@ export function shown(run) {
   const { fate: told, job } = run.expanded ?? {};
   const is = run.fate ?? told ?? run.outcome;
   const said = run.ended || job?.outcome || fate(is);
-  const late = job?.started_at && Math.max(0, (Date.parse(job.started_at) - Date.parse(run.due_at)) / 1000);
+  const late = job?.started_at && run.reason !== "backfill" && Math.max(0, (Date.parse(job.started_at) - Date.parse(run.due_at)) / 1000);
   const compared = job?.changes && job.base_id;
   return { ...run, is, said, job, jobless: !run.job_id, late, changed: compared && `${news(job.changes)}` };
 }
@@ -64,8 +64,8 @@ export function trend({ changes, pages, took }, runs) {
   const compared = told.filter(({ changed }) => changed);
   const kinds = ["new", "changed", "gone", "broken"];
   const sum = (one, kind) => (one.changes?.[kind] ?? 0) + (kind === "new" ? (one.changes?.seen_first ?? 0) : 0);
-  changes.hidden = !compared.length;
-  if (compared.length) {
+  changes.hidden = !compared.some(({ changed }) => Number(changed)); // no empty axes
+  if (!changes.hidden) {
     const series = kinds.map((kind) => ({ is: KINDS[kind][3], name: KINDS[kind][0], values: told.map(({ job, changed }) => (changed ? sum(job, kind) : null)) }));
     bars(changes, of({ said: `Changes per run: ${int(Number(compared.at(-1).changed))} in the last`, series, hrefs: told.map(({ job_id, changed }) => changed && `/jobs/${job_id}/changes`) }));
   }
@@ -76,5 +76,5 @@ export function trend({ changes, pages, took }, runs) {
   for (const el of [pages, took]) el.hidden = !told.length;
   if (!told.length) return;
   course(pages, "Pages", (job) => job.pages, few);
-  course(took, "Duration", (job) => job.duration_s, dur);
+  course(took, "Duration", (job) => job.duration_s, brief);
 }
