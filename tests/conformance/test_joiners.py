@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,9 +11,7 @@ from crawlyard.core.crawl.page import Target
 from crawlyard.core.jobs.attempts import AttemptEnd, Last, Verdict, verdict_on
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Claim
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.core.jobs.queue import Wakeup
-from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.jobs.spread import REST, shard_of
+from crawlyard.core.jobs.spread import shard_of
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.shards import waiting_buckets
 from crawlyard.store.open import open_sql_store
@@ -65,9 +62,6 @@ class Herald:
 
         lease, until = claim.lease, NOW + LEASE
         await self.store.spread.leave(lease, NOW, until, decide, further=False)
-
-    async def joinable(self, besides: str | None = None, now: Any = NOW) -> set[Wakeup]:
-        return set(await self.store.spread.joinable(now, besides))
 
 
 @pytest.fixture
@@ -171,7 +165,6 @@ async def test_a_shard_that_is_freed_while_others_go_on_is_told(herald: Herald, 
             await store.leases.take_back(NOW, {"w2"}, requeued)
 
     assert herald.heard() == 1
-    assert await herald.joinable() == {Wakeup(NOW, shard=True)}
 
 
 async def test_a_shard_that_has_run_dry_is_left_without_a_word(herald: Herald) -> None:
@@ -197,7 +190,6 @@ async def test_what_is_found_for_a_job_that_was_stopped_is_told_to_nobody(herald
     await recorded(herald.store, claim.lease, found(*others(claim)))
 
     assert herald.heard() == 0
-    assert await herald.joinable() == set()
 
 
 async def test_a_shard_of_a_job_that_was_stopped_is_given_back_without_a_word(
@@ -234,26 +226,3 @@ async def test_postgres_reads_no_table_to_see_that_nothing_waits(postgres_url: s
 
     assert any("using frontier_bucket on frontier" in step for step in steps)
     assert not any("Seq Scan on frontier" in step for step in steps)
-
-
-async def test_what_can_be_joined_is_told_apart_by_tags_and_level(herald: Herald) -> None:
-    claim = await herald.begun(worker_tags=("gpu",), priority=Priority.URGENT)
-    nothing = await herald.joinable()
-    await recorded(herald.store, claim.lease, found(*others(claim)))
-
-    some = await herald.joinable()
-    await herald.joined("w2")
-    await herald.joined("w3")
-
-    assert (nothing, some) == (set(), {Wakeup(NOW, "gpu", urgent=True, shard=True)})
-    assert await herald.joinable() == set()
-
-
-async def test_who_has_a_shard_leaves_others_to_others_for_a_while(herald: Herald) -> None:
-    claim = await herald.begun()
-    await recorded(herald.store, claim.lease, found(*others(claim)))
-
-    mine, theirs = await herald.joinable("w1"), await herald.joinable("w2")
-    rested = await herald.joinable("w1", NOW + REST + timedelta(milliseconds=1))
-
-    assert (mine, theirs, rested) == ({Wakeup(NOW, shard=True)}, set(), set())

@@ -29,8 +29,6 @@ async def asked_by_workers(store: Store) -> None:
     await store.leases.take_back(NOW, {"w2"}, requeued)
     await store.leases.holders()
     await store.queue.age(NOW, SECOND)
-    await store.queue.due(NOW)
-    await store.spread.joinable(NOW, "w1")
     await store.queue.spent(NOW)
 
 

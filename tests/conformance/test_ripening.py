@@ -49,19 +49,6 @@ async def test_a_job_that_is_hurried_is_claimed_before_its_time(store: Store) ->
     assert await claims(store, NOW) == [late.id]
 
 
-async def test_whoever_asks_what_is_due_hears_of_a_job_that_no_claim_has_seen(
-    store: Store,
-) -> None:
-    await added(store, due_at=LATER)
-    await added(store, due_at=LATER, spec=a_spec(worker_tags=("gpu",)))
-
-    async def due(now: datetime) -> set[str]:
-        return {due.needs for due in await store.queue.due(now)}
-
-    assert await due(NOW) == set()
-    assert await due(LATER) == {"", "gpu"}
-
-
 async def test_a_claim_on_sqlite_reads_indexes_of_what_is_due_alone(
     sqlite_template: Path, tmp_path: Path
 ) -> None:

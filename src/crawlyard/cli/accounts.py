@@ -5,18 +5,21 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from msgspec import Struct
+from msgspec import Struct, defstruct
 from msgspec.structs import asdict
 
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
+from crawlyard.cli.jobs.crawl_options import reader_of
 from crawlyard.cli.options import Basics, Limit, an_id, choice, flag, group, option
 from crawlyard.cli.render.output import Column, View, fields_of, instant
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.endpoint import every
-from crawlyard.core.jobs.limits import LIMITS
+from crawlyard.core.fields import Field
+from crawlyard.core.fields import fields_of as declared
+from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.errors import Invalid, NotFound, Unavailable
 from crawlyard.lazy import lazily
@@ -24,7 +27,7 @@ from crawlyard.lazy import lazily
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.access import policy
-    from crawlyard.core.answers.access import NewTokenOut, QuotaOut, SectionOut, TokenOut, UserOut
+    from crawlyard.core.answers.access import NewTokenOut, SectionOut, TokenOut, UserOut
 else:
     policy = lazily("crawlyard.core.access.policy")
 
@@ -75,7 +78,7 @@ NewRole = Annotated[Role, choice("--role", of=Role, text="What they may do", def
 OtherRole = Annotated[Role | None, choice("--role", of=Role, text="What they may do")]
 
 
-class Quota(Struct, frozen=True, kw_only=True):
+class _Quota(Struct, frozen=True, kw_only=True):
     """What a user may have at most; ``none`` is as much as they like."""
 
     running: Annotated[
@@ -90,21 +93,6 @@ class Quota(Struct, frozen=True, kw_only=True):
     bytes_per_day: Annotated[
         object, option(_or_none(values.size), "--max-bytes-per-day", "SIZE", "Of UTC days.")
     ] = None
-    pages: Annotated[object, option(_or_none(values.count), "--max-pages", "N", "Of one job.")] = (
-        None
-    )
-    bytes: Annotated[
-        object, option(_or_none(values.size), "--max-bytes", "SIZE", "Of one job.")
-    ] = None
-    duration: Annotated[
-        object, option(_or_none(values.duration), "--max-duration", "DURATION", "Of one job.")
-    ] = None
-    errors: Annotated[
-        object, option(_or_none(values.count), "--max-errors", "N", "Of one job.")
-    ] = None
-    render: Annotated[
-        object, option(_or_none(values.duration), "--max-render", "DURATION", "Of one job.")
-    ] = None
 
     def given(self) -> Any:
         """Return what was said, as the API writes a quota."""
@@ -113,11 +101,28 @@ class Quota(Struct, frozen=True, kw_only=True):
             for name, value in asdict(self).items()
             if value is not None
         }
-        for name in ("duration", "render"):
-            if isinstance(length := said.get(name), timedelta):
-                said[name] = length.total_seconds()
         ceilings = {field: said.pop(name) for name, field in LIMITS.items() if name in said}
         return said | ({"ceilings": ceilings} if ceilings else {})
+
+
+if TYPE_CHECKING:
+
+    class Quota(_Quota, frozen=True, kw_only=True):
+        """What a user may have at most, with the limits of one job."""
+else:
+
+    def _ceiling(field: Field) -> tuple[str, Any, None]:
+        read = _or_none(reader_of(field))
+        given = option(read, field.flag, field.metavar, "Of one job.")
+        return field.name.removesuffix("_s"), Annotated[object, given], None
+
+    Quota = defstruct(
+        "Quota",
+        [_ceiling(field) for field in declared(Limits).values()],
+        bases=(_Quota,),
+        frozen=True,
+        kw_only=True,
+    )
 
 
 Addresses = Annotated[
@@ -142,8 +147,8 @@ IgnoreRobots = Annotated[
 ]
 
 
-def _quota_words(quota: "QuotaOut") -> str:
-    told = as_dict(quota, without={"ceilings"}) | as_dict(quota.ceilings)
+def _quota_words(user: "UserOut") -> str:
+    told = as_dict(user.quota, without={"ceilings"}) | as_dict(user.quota.ceilings)
     return ", ".join(f"{name} {value}" for name, value in told.items() if value is not None)
 
 
@@ -166,12 +171,12 @@ _MADE: "View[NewTokenOut]" = View(
 )
 _USERS: "View[UserOut]" = View(
     key=lambda user: user.id,
-    more=lambda u: [*fields_of(u, without={"quota"}), ("quota", _quota_words(u.quota))],
+    more=lambda u: [*fields_of(u, without={"quota"}), ("quota", _quota_words(u))],
     columns=(
         Column(name="STATE", value=lambda u: "disabled" if u.disabled_at else "active"),
         Column(name="ID", value=lambda u: u.id),
         Column(name="ROLE", value=lambda u: u.role),
-        Column(name="QUOTA", value=lambda u: _quota_words(u.quota), wide=True),
+        Column(name="QUOTA", value=_quota_words, wide=True),
     ),
 )
 _GRANTS: "View[SectionOut]" = View(

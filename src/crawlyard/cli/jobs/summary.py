@@ -7,8 +7,9 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.job_display import state_words
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text, size_text
-from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.jobs.pages import ErrorGroupOut
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.quantity import counted
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
@@ -70,7 +71,7 @@ def hints(session: Session, job: JobOut) -> list[str]:
     return found
 
 
-def _twice(limits: LimitsOut, name: str) -> str:
+def _twice(limits: Limits, name: str) -> str:
     """Return twice a ceiling, as `jobs set` reads it: a proposal to be changed."""
     if name in ("duration", "render"):
         return duration_text(2 * timedelta(seconds=getattr(limits, f"{name}_s") or 0))

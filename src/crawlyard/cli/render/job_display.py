@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Screen
-from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut
-from crawlyard.core.jobs.limits import LIMITS
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 
@@ -180,13 +180,13 @@ def outlook(job: JobOut) -> list[str]:
     return parts
 
 
-def limits_words(limits: LimitsOut) -> str:
+def limits_words(limits: Limits) -> str:
     """Return the ceilings that are set, separated by commas."""
     set_ = [name for name in LIMITS if getattr(limits, LIMITS[name]) is not None]
     return ", ".join(ceiling(limits, name) for name in set_)
 
 
-def ceiling(limits: LimitsOut, name: str) -> str:
+def ceiling(limits: Limits, name: str) -> str:
     """Return one ceiling in words: ``500 pages``, ``2 h 00 min``."""
     value = getattr(limits, LIMITS[name])
     if name in ("duration", "render"):

@@ -16,8 +16,7 @@ from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.spec import JobSpec, is_secret
 from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
-from crawlyard.core.parse import boolean, number, size, span, unknown, whole
-from crawlyard.core.quantity import seconds
+from crawlyard.core.parse import boolean, number, unknown
 from crawlyard.errors import Invalid
 
 MOST_DAYS = 3650.0
@@ -38,7 +37,8 @@ _GRANTS = tuple(grant.value for grant in Grant)
 _NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "webhooks"})
 """Fields of a spec that describe one job, and so can't have a default for all jobs."""
 
-_LARGEST = 10**15
+_ANY_URL = ("https://example.com/",)
+"""A spec without a URL is none."""
 
 
 class SectionName(StrEnum):
@@ -76,7 +76,8 @@ def grants_of(value: Mapping[str, object]) -> Grants:
 
 def ceilings_of(value: Mapping[str, object]) -> Limits:
     """Return the ceilings set by a stored section."""
-    return _limits(value)
+    given: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
+    return Limits(**given)
 
 
 def days_of(
@@ -98,31 +99,12 @@ def _read_grants(value: Mapping[str, object]) -> dict[str, object]:
 
 
 def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
-    readers: Mapping[str, Callable[[object], object]] = {
-        "pages": whole,
-        "bytes": size,
-        "duration_s": lambda asked: seconds(span(asked)),
-        "errors": whole,
-        "render_s": lambda asked: seconds(span(asked)),
-    }
-    _check_names(value, tuple(readers))
-    read = {
-        name: None if value.get(name) is None else _read(name, reader, value[name])
-        for name, reader in readers.items()
-    }
-    for name, found in read.items():
-        if isinstance(found, (int, float)) and found > _LARGEST:
-            raise Invalid(name, f"expected at most {_LARGEST}, got {found}")
+    _check_names(value, LIMIT_NAMES)
     try:
-        _limits(read)
+        limits = spec_with(values_of({"limits": value}) | {"urls": _ANY_URL}).limits
     except Invalid as error:
         raise Invalid(error.field.removeprefix("limits."), error.message) from None
-    return dict(read)
-
-
-def _limits(value: Mapping[str, object]) -> Limits:
-    given: dict[str, Any] = {name: value.get(name) for name in LIMIT_NAMES}
-    return Limits(**given)
+    return {name: FIELDS[f"limits.{name}"].write(getattr(limits, name)) for name in LIMIT_NAMES}
 
 
 def _read_retention(value: Mapping[str, object]) -> dict[str, object]:
@@ -153,7 +135,7 @@ def _read_defaults(value: Mapping[str, object]) -> dict[str, object]:
         if "@" in url:
             hint = "everybody may read these settings; put it into a template"
             raise Invalid("proxies", f"a login of a proxy is a credential, and {hint}")
-    spec_with(values | {"urls": ("https://example.com/",)})
+    spec_with(values | {"urls": _ANY_URL})
     form: dict[str, Any] = {}
     for path, found in values.items():
         group, _, name = path.rpartition(".")

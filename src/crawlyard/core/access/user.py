@@ -6,11 +6,12 @@ Every record has an owner, and every service method takes the actor.
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from enum import StrEnum, auto
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from msgspec import Meta, Struct, field
+from msgspec import Meta, Struct, defstruct, field
 from msgspec.structs import asdict
 
+from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Invalid
 
@@ -139,17 +140,24 @@ def day_of(now: datetime) -> date:
     return now.astimezone(UTC).date()
 
 
-_Many = Annotated[int, Meta(ge=1, le=10**15)]
-
-
-class CeilingsAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Ceilings of one job, as they are asked for; null is none."""
-
-    pages: _Many | None = None
-    bytes: Annotated[int, Meta(ge=1, le=10**18)] | None = None
-    duration_s: Annotated[float, Meta(gt=0, le=10**9)] | None = None
-    errors: _Many | None = None
-    render_s: Annotated[float, Meta(gt=0, le=10**9)] | None = None
+if TYPE_CHECKING:
+    CeilingsAsk = Limits
+else:
+    CeilingsAsk = defstruct(
+        "CeilingsAsk",
+        [
+            (
+                one.name,
+                Annotated[one.kind, Meta(gt=one.about.above, le=one.about.most)] | None,
+                None,
+            )
+            for one in fields_of(Limits).values()
+        ],
+        namespace={"__doc__": "Ceilings of one job, as they are asked for; null is none."},
+        frozen=True,
+        kw_only=True,
+        forbid_unknown_fields=True,
+    )
 
 
 class QuotaAsk(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

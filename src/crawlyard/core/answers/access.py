@@ -8,22 +8,6 @@ from crawlyard.core.access.credential import Credential, Given
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.jobs.jobs import LimitsOut
-
-
-class QuotaOut(Wire, frozen=True, kw_only=True):
-    """What a user may have at most; null: no limit."""
-
-    running: int | None
-    pending: int | None
-    pages_per_day: int | None
-    bytes_per_day: int | None
-    ceilings: LimitsOut
-
-    @classmethod
-    def of(cls, quota: Quota) -> "QuotaOut":
-        """Return the shape of *quota*."""
-        return cls.filled(quota, ceilings=LimitsOut.filled(quota.ceilings))
 
 
 class UserOut(Wire, frozen=True, kw_only=True):
@@ -32,7 +16,7 @@ class UserOut(Wire, frozen=True, kw_only=True):
     id: str
     object: Literal["user"] = "user"
     role: str
-    quota: QuotaOut
+    quota: Quota
     disabled_at: datetime | None
     version: int
     created_at: datetime | None  # null: it was always there
@@ -44,7 +28,6 @@ class UserOut(Wire, frozen=True, kw_only=True):
         return cls.filled(
             user,
             object="user",
-            quota=QuotaOut.of(user.quota),
             created_at=_date(user.created_at),
             updated_at=_date(user.updated_at),
         )

@@ -12,7 +12,6 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.jobs.previews import (
     EarlierOut,
     EstimateOut,
-    LimitUseOut,
     PreviewOut,
     SeenOriginOut,
     SitemapOut,
@@ -218,5 +217,4 @@ def _estimate(spec: JobSpec, judge: _Judge, earlier: Standing | None) -> Estimat
         delay_s=delay_s,
         delay_by="robots" if delay_s > spec.delay_s else "spec",
         earlier=EarlierOut.of(earlier) if earlier is not None else None,
-        limits=tuple(map(LimitUseOut.filled, found.limits)),
     )

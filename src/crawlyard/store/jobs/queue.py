@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.queue import Wakeup, aged, claim_key, claimable, may_preempt, takes, yields
+from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, takes, yields
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
@@ -40,7 +40,6 @@ from crawlyard.store.jobs.shards import give_up_part, worked_at_by
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
     HELD,
-    NEEDY,
     PENDING,
     PRESENT,
     READY,
@@ -87,26 +86,6 @@ class QueueStore(StorePart):
         if not await self._database.read(lambda conn: conn.execute(due()).first()):
             return 0
         return await self._database.write(lambda conn: _age(conn, now, step, rows))
-
-    @reads
-    def due(self, conn: Connection, now: datetime) -> Collection[Wakeup]:
-        """Return wakeups for the pending jobs due at *now*, one per distinct requirements.
-
-        Leases and quotas are not considered.
-        """
-        # jobs that need tags have their own index; of the others, one of each kind is enough
-        due = (PRESENT, jobs.c.due_at <= now)
-        kind = select(jobs.c.needs, (jobs.c.level >= _URGENT).label("urgent"))
-        plain = kind.where(READY, *due, jobs.c.needs == "").order_by(*CLAIM_ORDER).limit(1)
-        asked = [
-            kind.where(NEEDY, *due).distinct(),
-            kind.where(UNREADY, *due).distinct(),
-            plain,  # LIMIT 1, otherwise SQLite also reads jobs that are due tomorrow
-            plain.where(jobs.c.level < _URGENT),
-        ]
-        return {
-            Wakeup(now, r.needs, urgent=bool(r.urgent)) for one in asked for r in conn.execute(one)
-        }
 
     @reads
     def front(

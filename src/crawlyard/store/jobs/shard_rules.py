@@ -190,12 +190,6 @@ def takeable(parts: Parts, worker: str, now: datetime) -> list[int]:
     return [n for n, shard in parts.in_use() if shard.worker is None and may_take(shard)]
 
 
-def resting(parts: Parts, worker: str, now: datetime) -> list[int]:
-    """Return the free shards that *worker* must leave to other workers until `REST` is over."""
-    mine = takeable(parts, worker, now)
-    return [n for n in parts.free() if n not in mine]
-
-
 def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> Claim | None:
     """Lease a free shard; return ``None`` if a limit leaves nothing for it to use."""
     shard = parts.by[number]

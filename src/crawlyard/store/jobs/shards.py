@@ -32,7 +32,7 @@ from crawlyard.core.jobs.spread import shard_of as shard_of_host
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.wakeups import gather_due
-from crawlyard.store.jobs.shard_rules import Parts, resting, to_yield
+from crawlyard.store.jobs.shard_rules import Parts, to_yield
 from crawlyard.store.tables.jobs import (
     DEALT,
     HELD,
@@ -257,25 +257,6 @@ def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target]) -> set[i
     free = set(parts.free())
     hit = {shard_of_host(target.host, parts.of) for target in found} & free if free else set()
     return hit - waiting_shards(conn, parts.no, parts.of) if hit else hit
-
-
-def joinable(conn: Connection, now: datetime, besides: str | None) -> Collection[Wakeup]:
-    """Return wakeups for shards that wait for a worker; see `SpreadStore.joinable`."""
-    mine = (shards.c.job_no == jobs.c.no, PART)
-    statement = _with_free(jobs.c.no, jobs.c.spread, *FOR_JOINING)
-    if besides is not None:
-        kept = or_(shards.c.worker == besides, ~HELD & (shards.c.asked_by != besides))
-        statement = statement.where(exists().where(*mine, kept))
-    found: set[Wakeup] = set()
-    for row in conn.execute(statement.order_by(jobs.c.no)).mappings().all():
-        due = replace(shard_due(row), at=now)
-        if due in found:
-            continue
-        parts = parts_of(conn, row["no"], row["spread"])
-        wanted = set(parts.free() if besides is None else resting(parts, besides, now))
-        if wanted and wanted & waiting_shards(conn, row["no"], row["spread"]):
-            found.add(due)
-    return found
 
 
 def count_free(conn: Connection) -> int:

@@ -15,7 +15,7 @@ from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Shard
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
-from crawlyard.core.jobs.queue import Wakeup, can_run
+from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import Extent, shards_for
 from crawlyard.core.jobs.start_hosts import hosts_in
@@ -44,7 +44,6 @@ from crawlyard.store.jobs.shards import (
     deal,
     extent_of,
     first_waiting,
-    joinable,
     locked_parts,
     parts_of,
     recut,
@@ -171,16 +170,6 @@ class SpreadStore(StorePart):
         held = (shards.c.attempt == lease.attempt, shards.c.worker == lease.worker)
         mine = (shards.c.shard == lease.shard, *held)
         return _take(conn, lease.job_no, mine, now, decide)[1]
-
-    async def joinable(self, now: datetime, besides: str | None = None) -> Collection[Wakeup]:
-        """Return wakeups for shards that a worker could `join`, one per distinct requirements.
-
-        With *besides*, a worker, only the shards that it must leave to others until they were
-        free for `REST`. Remaining limits and quotas are not considered.
-        """
-        if not await self._database.known(_is_any_spread):
-            return ()
-        return await self._database.read(partial(joinable, now=now, besides=besides))
 
     async def free(self) -> int:
         """Return the number of shards of running jobs that wait for a worker."""

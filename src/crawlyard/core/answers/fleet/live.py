@@ -8,12 +8,13 @@ from msgspec import Meta
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
-from crawlyard.core.answers.jobs.jobs import LimitsOut, OriginOut, detail_of, first_url
+from crawlyard.core.answers.jobs.jobs import detail_of, first_url
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import actions_on
+from crawlyard.core.jobs.job import Origin, actions_on
 from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.templates.secrets import hidden_urls
@@ -107,7 +108,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
     priority: str
     tags: tuple[str, ...]
     source: str  # direct, template, schedule or retry
-    origin: OriginOut
+    origin: Origin
     retry_of: str | None
     created_at: datetime
     queued_at: datetime
@@ -115,7 +116,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
     started_at: datetime | None
     ended_at: datetime | None
     updated_at: datetime
-    limits: LimitsOut
+    limits: Limits
     worker: str | None
 
     @classmethod
@@ -134,9 +135,7 @@ class JobRowOut(_Progressing, frozen=True, kw_only=True):
             priority=str(job.priority),
             tags=job.spec.tags,
             source=str(job.source),
-            origin=OriginOut.filled(job.origin),
             updated_at=standing.changed_at,
-            limits=LimitsOut.filled(job.limits),
             current_url=progress.current_url,
             worker=standing.shard.worker,
             v=job.version,

@@ -7,18 +7,11 @@ from typing import Literal
 from msgspec.structs import replace
 
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.crawl.link_check import Finding, LinkCheck
+from crawlyard.core.crawl.link_check import Finding, LinkCheck, Referrer
 from crawlyard.core.endpoint import Slice
 
 MOST_REFERRERS = 10
 """Links to a URL that a list of findings tells of each."""
-
-
-class ReferrerOut(Wire, frozen=True, kw_only=True):
-    """A page with a link, and the text of the link."""
-
-    url: str
-    text: str
 
 
 class FindingOut(Wire, frozen=True, kw_only=True):
@@ -31,7 +24,7 @@ class FindingOut(Wire, frozen=True, kw_only=True):
     detail: str
     chain: tuple[str, ...]  # the URLs that redirects lead to, in order
     links: int  # to it
-    linked_from: tuple[ReferrerOut, ...]  # these links; a list of findings has the first ten
+    linked_from: tuple[Referrer, ...]  # these links; a list of findings has the first ten
     pages: tuple[str, ...]  # that have the same title
     new: bool | None  # null: it was not compared
 
@@ -43,8 +36,7 @@ class FindingOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, finding: Finding) -> "FindingOut":
         """Return the shape of *finding*."""
-        linked = tuple(ReferrerOut.filled(one) for one in finding.linked_from)
-        return cls.filled(finding, kind=finding.kind.value, links=len(linked), linked_from=linked)
+        return cls.filled(finding, kind=finding.kind.value, links=len(finding.linked_from))
 
 
 class CheckOut(Wire, frozen=True, kw_only=True):

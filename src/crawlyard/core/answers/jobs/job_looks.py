@@ -8,12 +8,13 @@ from zlib import crc32
 from msgspec import UNSET, UnsetType
 
 from crawlyard.core.answers.base import Tagged, Wire
-from crawlyard.core.answers.jobs.jobs import JobOut, LimitsOut, ProgressOut
+from crawlyard.core.answers.jobs.jobs import JobOut, ProgressOut
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.jobs.spec import Priority
 
@@ -62,7 +63,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
     state_reason: str
     version: int
     updated_at: datetime
-    limits: LimitsOut
+    limits: Limits
     current_url: str
 
     @classmethod
@@ -77,7 +78,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             state_reason=job.state_reason,
             version=job.version,
             updated_at=standing.changed_at,
-            limits=LimitsOut.filled(job.limits),
+            limits=job.limits,
             current_url=progress.current_url,
         )
         return made.at_beat(shard.seq)

@@ -11,26 +11,17 @@ from crawlyard.core.answers.base import API, Tagged, Wire, seconds
 from crawlyard.core.event import Event
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Job, actions_on, damage_of
-from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.job import Job, Origin, actions_on, damage_of
+from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Eta, Progress
+from crawlyard.core.jobs.pulse import ProxyUse
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, Spread
 from crawlyard.core.jobs.waiting import Wait, reason_shown
 from crawlyard.core.templates.secrets import hidden, hidden_urls
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import Conflict, Invalid, Refused
-
-
-class LimitsOut(Wire, frozen=True, kw_only=True):
-    """The ceilings of a job; null is no ceiling."""
-
-    pages: int | None
-    bytes: int | None
-    duration_s: float | None
-    errors: int | None
-    render_s: float | None
 
 
 class UsageOut(Wire, frozen=True, kw_only=True):
@@ -79,15 +70,6 @@ class EtaOut(Wire, frozen=True, kw_only=True):
         return cls.filled(eta, **rounded)
 
 
-class ProxyUseOut(Wire, frozen=True, kw_only=True):
-    """How a proxy has done in the last run of a job; *rests_s*: 0 if it can be used."""
-
-    proxy: str  # its URL without user and password
-    connections: int
-    failures: int
-    rests_s: float
-
-
 class ProgressOut(Wire, frozen=True, kw_only=True):
     """How far a job has come; *eta_unknown* says why there is no *eta*, *remark* why it is slow."""
 
@@ -101,14 +83,13 @@ class ProgressOut(Wire, frozen=True, kw_only=True):
     eta: EtaOut | None
     eta_unknown: str
     remark: str  # or why the estimate is rough
-    proxies: tuple[ProxyUseOut, ...] = ()
+    proxies: tuple[ProxyUse, ...] = ()
 
     @classmethod
     def of(cls, progress: Progress) -> "ProgressOut":
         """Return the shape of *progress*."""
         return cls.filled(
             progress,
-            proxies=tuple(map(ProxyUseOut.filled, progress.proxies)),
             elapsed_s=round(progress.elapsed_s, 3),
             rate=round(progress.rate, 3),
             eta=None if progress.eta is None else EtaOut.of(progress.eta),
@@ -150,7 +131,6 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
         return cls.filled(
             spec,
             name=hidden_urls(spec.name),
-            limits=LimitsOut.filled(spec.limits),
             retry=RetryOut.of(spec.retry),
             spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
             webhooks=tuple(JobWebhookOut.filled(webhook) for webhook in spec.webhooks),
@@ -159,7 +139,7 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
 
 
 _SHAPES: Mapping[str, Any] = {
-    "limits": LimitsOut,
+    "limits": Limits,
     "retry": RetryOut,
     "spread": int | Literal["auto"],
     "webhooks": tuple[JobWebhookOut, ...],
@@ -192,16 +172,6 @@ else:
         kw_only=True,
         frozen=True,
     )
-
-
-class OriginOut(Wire, frozen=True, kw_only=True):
-    """Where a job comes from; all is null or empty where somebody submitted a spec of his own."""
-
-    template_id: str | None
-    template_version: int | None
-    schedule_id: str | None
-    tick_at: datetime | None  # the instant at which the schedule was due
-    given: tuple[str, ...]  # paths of the spec's form that the job sets over its template
 
 
 class WaitOut(Wire, frozen=True, kw_only=True):
@@ -257,7 +227,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
     spec: SpecOut
     retry_of: str | None
     source: str  # direct, template, schedule or retry
-    origin: OriginOut
+    origin: Origin
     waits_for: tuple[WaitOut, ...] = ()  # what is over first in front
     links: Mapping[str, str]  # paths of what there is about it
 
@@ -287,7 +257,6 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             worker=shard.worker,
             workers=standing.workers,
             spec=SpecOut.of(job.spec),
-            origin=OriginOut.filled(job.origin),
             links=links_of(job.id),
         )
         # while it waits there are no checkpoints that would count `seq` up
@@ -324,11 +293,11 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
     tags: tuple[str, ...]
     due_at: datetime
     waits_for: tuple[WaitOut, ...]  # what is over first in front
-    limits: LimitsOut  # within the ceilings
+    limits: Limits  # within the ceilings
     cut: tuple[str, ...]  # limits that were above them, by their paths
     config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
     sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
-    origin: OriginOut
+    origin: Origin
 
     @classmethod
     def of(
@@ -349,11 +318,11 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
             tags=job.spec.tags,
             due_at=job.due_at,
             waits_for=tuple(map(WaitOut.filled, waits)),
-            limits=LimitsOut.filled(job.limits),
+            limits=job.limits,
             cut=tuple(cut),
             config=form,
             sources=sources,
-            origin=OriginOut.filled(job.origin),
+            origin=job.origin,
         )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from crawlyard.core.answers.base import Wire
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.estimate import Basis, Bound, Verdict
+from crawlyard.core.jobs.estimate import Basis, Bound, LimitUse
 
 
 class TestedOut(Wire, frozen=True, kw_only=True):
@@ -63,16 +63,6 @@ class EarlierOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class LimitUseOut(Wire, frozen=True, kw_only=True):
-    """How much of a limit a job would use; null: not known, or no limit."""
-
-    limit: str  # pages, duration or bytes
-    most: float | None  # the limit, in pages, seconds or bytes
-    least_used: float | None
-    most_used: float | None
-    verdict: Verdict  # whether it would stop the job
-
-
 class EstimateOut(Wire, frozen=True, kw_only=True):
     """What a job would take, by sitemaps, robots.txt and earlier jobs; null: not known."""
 
@@ -85,7 +75,7 @@ class EstimateOut(Wire, frozen=True, kw_only=True):
     delay_s: float  # between two requests to the host of the first start URL
     delay_by: Literal["spec", "robots"]  # who asks for it
     earlier: EarlierOut | None
-    limits: tuple[LimitUseOut, ...]
+    limits: tuple[LimitUse, ...]
 
 
 class PreviewOut(Wire, frozen=True, kw_only=True):
