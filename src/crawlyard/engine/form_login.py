@@ -250,9 +250,7 @@ class _Scripted:
         self._spellings = [spelling.encode() for spelling in asked.spellings()]
         self._files = SharedFiles(clock)  # of other origins
         self._status = 0  # of the answer to what was filled in
-        self._carried = (
-            False  # in plain sight: it may be hashed, then any request counts that posts
-        )
+        self._carried = False  # in plain sight; if it is hashed, any request counts that posts
         self._unsent: Exception | None = None
 
     async def ask(self, sub: SubRequest) -> Response:
