@@ -261,6 +261,8 @@ class _Scripted:
         if sub.filled and foreign:
             known = self._files.get(sub.url, trusted=False) if shares else None
             return known or self._refused(sub, tells=posts)
+        if posts:
+            self._unsent = Invalid("url", f"the form of {self._at} was sent, and not answered")
         try:
             answer = await self._login.ask(sub)
         except FetchFailed as failure:

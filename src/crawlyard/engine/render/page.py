@@ -26,6 +26,7 @@ MOST_HTML = 16 * 1024 * 1024
 
 _LOOK_S = 0.1
 _FORM_S = 8.0  # for a login form that comes after the page is quiet
+_SENT_S = 10.0  # for its scripts to send it
 _ANSWER_S = 20.0  # for what a site answers to it
 _STAYS_S = 3.0  # that the form is there after the answer, for the login to have failed
 _TRIES = 50
@@ -219,7 +220,7 @@ class BrowserPage:
         await self._step(step(fill, sends=True))
         self._patient_until = asyncio.get_running_loop().time() + _ANSWER_S
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._patient_until):
+            async with asyncio.timeout(_SENT_S):
                 await self._until(lambda: self._requests.submitted)
         await self._quiet()
         until = asyncio.get_running_loop().time() + _STAYS_S
