@@ -29,7 +29,7 @@ const cookie = (name) => document.cookie.match(`${name}=([^;]*)`)[1];
       headers: {'Content-Type': 'application/json', 'X-Csrf': cookie('csrf')}});
     if (!answer.ok || !(await answer.json()).ok) return;
     document.cookie = 'theme=dark; Path=/';
-    location.href = '/public';
+    setTimeout(() => { location.href = '/public' }, 900);
   });
 })();
 """.replace("FORM", json.dumps(_FORM))

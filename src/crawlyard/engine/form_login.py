@@ -33,7 +33,7 @@ from crawlyard.errors import Invalid
 
 LONGEST_S = 60.0
 MAX_HOPS = 10
-MAX_PAGE = 4 << 20  # bytes of a page with a form
+MAX_BODY = 8 << 20  # bytes of a page with a form, or of a script of one, as in a crawl
 DELAY_S = 0.5  # between two requests, as in a crawl that says nothing
 BROWSER_S = 50.0  # for a page whose form is filled in by a browser
 _AT_ONCE = 2  # requests of such a page to a host, as in a crawl that says nothing
@@ -228,7 +228,7 @@ class FormLogin:
         headers = {**self._headers, **{n: v for n, v in also.items() if n != "cookie"}}
         if told := "; ".join(filter(None, (own, cookies))):
             headers["Cookie"] = told
-        answer = await self._fetcher.fetch(url, headers, MAX_PAGE, go, head=head, body=body)
+        answer = await self._fetcher.fetch(url, headers, MAX_BODY, go, head=head, body=body)
         if keeps:
             self._jar.receive(url, answer.all_headers("set-cookie"), self._clock.now())
         return answer
@@ -250,9 +250,7 @@ class _Scripted:
         self._spellings = [spelling.encode() for spelling in asked.spellings()]
         self._files = SharedFiles(clock)  # of other origins
         self._status = 0  # of the answer to what was filled in
-        self._carried = (
-            False  # in plain sight: it may be hashed, then any request counts that posts
-        )
+        self._carried = False  # in plain sight; if it is hashed, any request counts that posts
         self._unsent: Exception | None = None
 
     async def ask(self, sub: SubRequest) -> Response:
@@ -263,6 +261,8 @@ class _Scripted:
         if sub.filled and foreign:
             known = self._files.get(sub.url, trusted=False) if shares else None
             return known or self._refused(sub, tells=posts)
+        if posts:
+            self._unsent = Invalid("url", f"the form of {self._at} was sent, and not answered")
         try:
             answer = await self._login.ask(sub)
         except FetchFailed as failure:

@@ -26,7 +26,9 @@ MOST_HTML = 16 * 1024 * 1024
 
 _LOOK_S = 0.1
 _FORM_S = 8.0  # for a login form that comes after the page is quiet
+_SENT_S = 10.0  # for its scripts to send it
 _ANSWER_S = 20.0  # for what a site answers to it
+_STAYS_S = 3.0  # that the form is there after the answer, for the login to have failed
 _TRIES = 50
 _MOST_SHOWN = 10_000  # pixels of the height of a screenshot
 
@@ -97,6 +99,7 @@ class BrowserPage:
         self._requests: Interception
         self._waits_for = "to load"
         self._patient_until = 0.0
+        self._form_again = False
 
     async def make(self) -> Made:
         """Return what becomes of the page; its context is gone then.
@@ -217,8 +220,15 @@ class BrowserPage:
         await self._step(step(fill, sends=True))
         self._patient_until = asyncio.get_running_loop().time() + _ANSWER_S
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(self._patient_until):
+            async with asyncio.timeout(_SENT_S):
                 await self._until(lambda: self._requests.submitted)
+        await self._quiet()
+        until = asyncio.get_running_loop().time() + _STAYS_S
+        while not await self._evaluate(step(fill)):  # a page may wait before it goes on
+            if asyncio.get_running_loop().time() > until:
+                self._form_again = True
+                return
+            await self._pause(_LOOK_S)
         await self._quiet()
 
     async def _step(self, script: str) -> None:
@@ -240,7 +250,6 @@ class BrowserPage:
 
     async def _taken(self, context: str) -> Made:
         self._waits_for = "to be read"
-        fill = self._task.fill
         shot = await self._shot()
         url = str(await self._evaluate("location.href"))
         html = await self._evaluate(_HTML % MOST_HTML)
@@ -255,8 +264,8 @@ class BrowserPage:
             html=text,
             url=url,
             screenshot=shot,
-            cookies=await self._cookies(context) if fill is not None else (),
-            form_again=fill is not None and not await self._evaluate(step(fill)),
+            cookies=await self._cookies(context) if self._task.fill is not None else (),
+            form_again=self._form_again,
         )
 
     async def _cookies(self, context: str) -> Sequence[str]:
