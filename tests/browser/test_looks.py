@@ -179,10 +179,12 @@ _DRAWN = """
     const el = document.createElement("figure");
     document.querySelector("main").append(el);
     const begun = Date.parse("2026-11-30T20:03:18Z");
-    const x = values.map((_, i) => new Date(begun + (i * seconds * 1000) / values.length).toISOString());
-    lines(el, { said: "Pace", x, to: begun + seconds * 1000, series: [{ name: "Pace", is: "running", values }] });
-    const below = [...el.querySelectorAll("text")].map((one) => one.textContent);
-    return [below.filter((text) => text.includes(":")).length, el.querySelectorAll("circle").length];
+    const step = (seconds * 1000) / values.length;
+    const x = values.map((_, i) => new Date(begun + i * step).toISOString());
+    const series = [{ name: "Pace", is: "running", values }];
+    lines(el, { said: "Pace", x, to: begun + seconds * 1000, series });
+    const texts = [...el.querySelectorAll("text")].filter((one) => one.textContent.includes(":"));
+    return [texts.length, el.querySelectorAll("circle").length];
   }
 """
 

@@ -183,14 +183,14 @@ class TestEnded:
     async def test_what_a_limit_ended_with_urls_waiting_is_counted_apart(
         self, store: Store
     ) -> None:
-        for minutes, reason, done in (
+        for minutes, reason, fetched in (
             (5, StateReason.LIMIT_PAGES, 3),
             (70, StateReason.LIMIT_DURATION, 3),
             (80, StateReason.LIMIT_PAGES, 9),  # it had fetched all by then
             (90, StateReason.EXHAUSTED, 3),
         ):
             claim = await claimed(store, await added(store))
-            await recorded(store, claim.lease, Batch(usage=Usage(discovered=9, done=done)))
+            await recorded(store, claim.lease, Batch(usage=Usage(discovered=9, done=fetched)))
             job = (await store.jobs.get(claim.job.id)).job
             at = NOW + timedelta(minutes=minutes)
             await store.leases.settle(
