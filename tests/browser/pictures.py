@@ -52,6 +52,9 @@ PAGES: Mapping[str, str] = {
     "users": "/settings/users",
     "signin": "/signin",
 }
+LIVELY = 30
+"""Pages that the running job has by then: its charts have a course to show."""
+
 SETTLED_MS = 2_500  # after which a page shows all that it has asked for
 PHONE = ("overview", "jobs", "job", "page", "changes", "schedules", "schedule", "new")
 SLOW: dict[str, Any] = {"delay_s": 0.4, "per_host": 2}
@@ -200,6 +203,8 @@ async def take(folder: Path, names: Sequence[str]) -> None:
         works = ("worker", "scheduler", "operations")
         stage = await stack.enter_async_context(a_stage(data, browser, works=works))
         ids = await _filled(stage, url)
+        while (await stage.ask("GET", f"/jobs/{ids['running']}"))["usage"]["pages"] < LIVELY:
+            await asyncio.sleep(1)
         looks: list[tuple[str, dict[str, Any]]] = [
             ("light", {"size": WIDE}),
             ("dark", {"size": WIDE, "dark": True}),

@@ -99,6 +99,30 @@ async def test_a_page_is_live_again_when_its_server_is_and_has_missed_nothing(
         await context.close()
 
 
+async def test_what_could_not_be_read_while_the_server_was_away_is_taken_back(
+    browser: Browser, tmp_path: Path
+) -> None:
+    async with a_stage(tmp_path, browser) as first:
+        await first.job(name="So that the yard has trends")
+        port = int(first.base.rpartition(":")[2])
+        async with first.context() as context:
+            signed_in = await context.storage_state()
+    context = await browser.new_context(base_url=first.base, storage_state=signed_in)
+    try:
+        page = await context.new_page()
+        async with a_stage(tmp_path, browser, port=port):
+            await page.goto("/")
+            await expect(page.locator("#live")).to_have_text("Live")
+        await page.get_by_role("button", name="7 days").click()  # an answer that cannot come
+        said = page.get_by_text("the server does not answer")
+        await expect(said).to_be_visible()
+        async with a_stage(tmp_path, browser, port=port):
+            await expect(page.locator("#live")).to_have_text("Live")
+            await expect(said).to_have_count(0)
+    finally:
+        await context.close()
+
+
 async def test_an_operation_that_ended_while_the_server_was_away_is_told_once(
     browser: Browser, tmp_path: Path
 ) -> None:
@@ -143,6 +167,31 @@ async def test_what_could_not_be_undone_can_be_tried_again(stage: Stage) -> None
         await page.unroute("**/jobs/bulk")
         await undo.click()
         await expect(undo).to_be_hidden()
+    assert (await stage.ask("GET", f"/jobs/{job['id']}"))["state"] == "pending"
+
+
+async def test_an_undo_whose_answer_was_lost_is_not_called_a_failure_when_it_is_repeated(
+    stage: Stage,
+) -> None:
+    job = await stage.job(name="Lost an answer")
+    async with stage.page("/jobs?q=answer") as page:
+        await page.get_by_label("Select all on this page").check()
+        await page.locator("#bulk").get_by_role("button", name="Pause", exact=True).click()
+
+        async def lost(route: Route) -> None:
+            await route.fetch()
+            await route.abort()
+
+        await page.route("**/jobs/bulk", lost, times=1)
+        undo = page.get_by_role("button", name="Undo", exact=True)
+        async with page.expect_event("requestfailed"):
+            await undo.click()
+        await expect(page.get_by_text("the server does not answer")).to_have_count(1)
+        await expect(page.locator("tbody tr[data-id]")).to_contain_text("Waiting")
+
+        await undo.click()
+        await expect(undo).to_be_hidden()
+        await expect(page.get_by_text("Not undone")).to_have_count(0)
     assert (await stage.ask("GET", f"/jobs/{job['id']}"))["state"] == "pending"
 
 

@@ -179,13 +179,12 @@ _DRAWN = """
     const el = document.createElement("figure");
     document.querySelector("main").append(el);
     const begun = Date.parse("2026-11-30T20:03:18Z");
-    const span = seconds * 1000;
-    const x = values.map((_, i) => new Date(begun + (i * span) / values.length).toISOString());
+    const step = (seconds * 1000) / values.length;
+    const x = values.map((_, i) => new Date(begun + i * step).toISOString());
     const series = [{ name: "Pace", is: "running", values }];
-    lines(el, { said: "Pace", x, to: begun + span, series });
-    const below = [...el.querySelectorAll("text")].map((one) => one.textContent);
-    const times = below.filter((text) => text.includes(":")).length;
-    return [times, el.querySelectorAll("circle").length];
+    lines(el, { said: "Pace", x, to: begun + seconds * 1000, series });
+    const texts = [...el.querySelectorAll("text")].filter((one) => one.textContent.includes(":"));
+    return [texts.length, el.querySelectorAll("circle").length];
   }
 """
 

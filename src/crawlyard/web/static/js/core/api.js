@@ -25,7 +25,7 @@ export async function api(method, path, body, version) {
   try {
     answer = await fetch(BASE + path, { method, headers, body: body && JSON.stringify(body) });
   } catch {
-    throw new Problem(0, { code: "away", detail: "the server does not answer: try again" });
+    throw new Problem(0, { code: "away", detail: "the server does not answer: try again", read: method === "GET" });
   }
   const told = answer.status === 204 ? null : await answer.json().catch(() => ({}));
   if (answer.ok) return told;

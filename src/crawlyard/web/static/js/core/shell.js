@@ -33,11 +33,11 @@ export function lock(root = document) {
  * Say *text* for some seconds; what went *bad* stays until it is closed, and is said once until then. With *undo*, a button does that instead of
  * leaving. Time does not run while the pointer or the focus is on it.
  */
-export function toast(text, { bad = false, undo, id = "" } = {}) {
+export function toast(text, { bad = false, undo, id = "", passing } = {}) {
   if (bad && !undo && $$(".toast.bad").some((one) => one.dataset.said === text)) return;
   const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("x"));
   const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, () => undo().then(() => el.remove())) }, "Undo");
-  const el = h(bad ? "p.toast.bad" : "p.toast", { data: { said: text } }, h("span", {}, text, id && ` (${id})`), back, close);
+  const el = h(bad ? "p.toast.bad" : "p.toast", { data: { said: text, ...(passing && { passing }) } }, h("span", {}, text, id && ` (${id})`), back, close);
   $("#toasts").append(el);
   const held = () => el.matches(":hover, :focus-within");
   const leave = () => (held() ? setTimeout(leave, 1000) : el.remove());
@@ -47,7 +47,8 @@ export function toast(text, { bad = false, undo, id = "" } = {}) {
 /** Say what a problem is, and how to find it in the server's log. */
 export function complain(error) {
   if (!(error instanceof Problem)) throw error;
-  toast(error.message, { bad: true, id: error.status >= 500 ? error.request_id : "" });
+  // what could not be read is read again once the server is back
+  toast(error.message, { bad: true, id: error.status >= 500 ? error.request_id : "", passing: error.code === "away" && error.read });
 }
 
 /** Do *work* while *button* waits; say *done*, or what went wrong. Resolves to its result. */
@@ -182,6 +183,7 @@ function badge(is) {
   if (el.dataset.is !== is) el.dataset.is = $("#more").dataset.is = is;
   write($("span", el), is === "offline" ? `Offline, as of ${fmt.time(since)}` : SAID[is]);
   document.body.classList.toggle("stale", is === "offline" || is === "out");
+  if (is === "live") for (const el of $$(".toast[data-passing]")) el.remove();
 }
 on("status", (status) => {
   since = status.since ?? 0;

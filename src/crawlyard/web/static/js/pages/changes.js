@@ -16,6 +16,7 @@ let cursor;
 let found = []; // changes of that kind, as far as they are listed
 let page; // the one that is shown
 let asked = 0;
+let trends = () => {}; // shown when all above it is
 
 const between = () => `/jobs/${segment(base)}/diff/${segment(id)}`;
 const remember = () => history.replaceState(null, "", `${location.pathname}${query({ with: base, kind, page: page?.url })}`);
@@ -29,8 +30,10 @@ async function runs() {
   if (schedule) {
     const { items } = await get(`/schedules/${segment(schedule)}/runs?expand=job&limit=${MOST}`).catch(() => ({ items: [] }));
     const told = items.map(shown).filter((run) => run.job);
-    $("#trend").hidden = !told.some(({ changed }) => changed);
-    if (!$("#trend").hidden) trend({ changes: $("#changes"), pages: $("#pages"), took: $("#took") }, told);
+    trends = () => {
+      $("#trend").hidden = !told.some(({ changed }) => changed);
+      if (!$("#trend").hidden) trend({ changes: $("#changes"), pages: $("#pages"), took: $("#took") }, told);
+    };
     if (told.length > 1) return told.map((run) => ({ id: run.job_id, when: run.due_at, said: run.said, base: run.job.base_id, whole: run.job.state === "completed" }));
   }
   const [url] = [...job.spec.urls, ...job.spec.sitemaps];
@@ -247,4 +250,5 @@ load(async () => {
   kind = [address.get("kind"), ...Object.keys(KINDS)].find((one) => one !== "same" && KINDS[one] && counts[one]);
   tiles(counts);
   if (kind) await list(kind, page?.url ?? address.get("page"));
+  trends();
 });

@@ -24,7 +24,7 @@ function tell(news) {
   const busy = Object.values(jobs).some(Boolean);
   const waiting = jobs.pending ? `, ${int(jobs.pending)} waiting` : "";
   paint(Object.assign(shown, {
-    busy,
+    busy: busy && shown.listed !== undefined, // before its first rows are there, all below them would jump
     empty: !busy,
     idle: !shown.workers,
     headline: (jobs.running ? `${counted(jobs.running, "crawl")} running` : "Nothing is running") + waiting,
