@@ -30,7 +30,9 @@ __all__ = [
 ]
 
 # by default, an example may take 200 ms: tests of rules fail by that on a busy machine
-settings.register_profile("crawlyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "crawlyard", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("crawlyard")
 compiled.keep()
 
