@@ -13,6 +13,7 @@ from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from crawlyard.store.open import open_sql_store
+from tests import compiled
 from tests import redis_server as redis
 from tests.leftovers import dropped, no_task_is_dropped, pytest_collection_finish
 from tests.postgres import NoPostgres, Server, a_server
@@ -29,8 +30,11 @@ __all__ = [
 ]
 
 # by default, an example may take 200 ms: tests of rules fail by that on a busy machine
-settings.register_profile("crawlyard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "crawlyard", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("crawlyard")
+compiled.keep()
 
 _numbers = count(1)
 
@@ -39,9 +43,11 @@ _END_OTHERS = """
     SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
-_TABLES = """
-    SELECT tablename FROM pg_tables
-    WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'users')
+# to empty one that was never written to takes as long
+_WRITTEN = """
+    SELECT relname FROM pg_class
+    WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND pg_relation_size(oid) > 0
+      AND relname NOT IN ('alembic_version', 'users')
 """
 _USERS = """
     DELETE FROM users WHERE id <> 'local';
@@ -133,9 +139,9 @@ def second_postgres_url(second_postgres_database: str) -> str:
 def _emptied(url: str) -> str:
     with psycopg.connect(url, autocommit=True) as admin:
         admin.execute(_END_OTHERS)
-        rows = admin.execute(_TABLES).fetchall()
+        rows = admin.execute(_WRITTEN).fetchall()
         tables = sql.SQL(", ").join(sql.Identifier(name) for (name,) in rows)
-        admin.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY").format(tables))
+        admin.execute(sql.SQL("TRUNCATE {} RESTART IDENTITY CASCADE").format(tables))
         admin.execute(_USERS)
     return url
 

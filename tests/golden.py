@@ -49,7 +49,7 @@ class Look:
 
     words: str
     fields: str = ""  # nothing: it takes none
-    styles: Sequence[Style] = tuple(Style)
+    styles: Sequence[Style] = (Style.TABLE, Style.PLAIN, Style.JSON, Style.CSV)
 
     @property
     def lines(self) -> Iterator[str]:
@@ -70,7 +70,8 @@ _EXPLAINED = "@weekly --tz Europe/Berlin --from 2100-01-01T00:00Z -n 2"
 LOOKS: Mapping[str, Sequence[Look]] = {
     "jobs list": [
         Look("jobs list", "id,state,progress.done,spec.tags", _ROWS),
-        Look("jobs list --state completed --state running"),
+        # the two others write what JSON has, line by line or otherwise
+        Look("jobs list --state completed --state running", styles=tuple(Style)),
     ],
     "jobs show": [
         *(

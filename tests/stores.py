@@ -10,8 +10,8 @@ FILES = frozenset({"checkpoint", "damaged", "dispatch", "kill", "leases", "recor
 """Of `tests/conformance`: what runs on a SQLite file by default."""
 
 POSTGRES = frozenset(
-    {"checkpoint", "counts", "damaged", "desk", "dispatch", "frontier", "jobs", "leases"}
-    | {"record", "retry_failed", "seats", "ticks"}
+    {"checkpoint", "counts", "damaged", "dispatch", "leases", "record", "retry_failed"}
+    | {"seats", "ticks"}
 )
 """The same, on Postgres."""
 

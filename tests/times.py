@@ -26,9 +26,12 @@ def slowness() -> float:
 
 @pytest.hookimpl(optionalhook=True)  # of pytest-xdist
 def pytest_xdist_auto_num_workers() -> int:
-    """Return more than there are cores: many tests wait for other processes."""
+    """Return more than there are cores: many tests wait for other processes.
+
+    Not many more: each worker loads all tests, and starts a Postgres of its own.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return 2 * (cores or 1) + 1
+    return 2 * (cores or 1)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

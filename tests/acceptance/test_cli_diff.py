@@ -78,6 +78,7 @@ def test_what_cannot_be_compared_is_refused_by_the_names_of_options(
         assert (ran.returncode != 0, said in ran.stderr) == (True, True), ran.stderr
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_schedule_are_compared_as_they_end(shell: Shell) -> None:
     with a_site("--pages", "9", "--plain") as url:
         port = url.rstrip("/").rpartition(":")[2]

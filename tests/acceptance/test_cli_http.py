@@ -283,6 +283,7 @@ def test_a_log_is_followed_to_its_last_line(either: Shell, slow_site: str) -> No
     assert first + out == listed.stdout
 
 
+@pytest.mark.slow
 def test_who_follows_a_log_outlives_a_server_that_is_killed(shell: Shell, slow_site: str) -> None:
     token = shell.run("tokens", "create", "tests").stdout.strip()
     with ExitStack() as stack:

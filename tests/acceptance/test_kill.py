@@ -180,6 +180,7 @@ async def test_kills_lose_no_page_and_refetch_only_what_was_in_flight(
     assert median(first_after(hits, kills)) < FIRST_S * slow
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_kill_between_a_304_and_its_checkpoint_loses_nothing(tmp_path: Path) -> None:
     log, pages, times = tmp_path / "hits.jsonl", 150, 3
@@ -201,6 +202,7 @@ async def test_a_kill_between_a_304_and_its_checkpoint_loses_nothing(tmp_path: P
     assert hits_so_far(log) - seen > pages  # the kills did hit something
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 async def test_a_kill_between_a_page_and_its_confirmation_loses_nothing(
     tmp_path: Path,

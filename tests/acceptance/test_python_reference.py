@@ -5,12 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import crawlyard
 from tests.acceptance.shell import MINUTE, environment
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_each_example_runs_as_it_stands(tmp_path: Path, site: str) -> None:
     programs = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     opened = f'limits=Limits(pages=3), delay_s=0, allow_addresses=("{site.split("/")[2]}",)'

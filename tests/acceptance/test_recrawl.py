@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships no types
     ArchiveIterator,
 )
@@ -84,6 +85,7 @@ def test_what_is_no_job_is_refused(either: Shell, site: str) -> None:
     assert either.run("jobs", "list", "-q").stdout == ""
 
 
+@pytest.mark.slow
 def test_runs_of_a_schedule_ask_for_changes_alone(shell: Shell, site: str) -> None:
     for name, every in (("nightly", "3"), ("whole", "1")):
         options = ("--when", "@yearly", site, *FAST, "--full-every", every)

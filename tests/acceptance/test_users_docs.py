@@ -46,6 +46,7 @@ def test_the_requests_of_the_page_on_users_can_be_sent(served: Shell) -> None:
     assert '"effective":{"addresses":false' in ran.stdout
 
 
+@pytest.mark.slow
 def test_its_commands_on_users_tokens_and_settings_can_be_typed(served: Shell) -> None:
     shell = Shell(served.folder)
     lines = [line for block in blocks("sh") for line in block.splitlines()]

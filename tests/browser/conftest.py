@@ -41,3 +41,10 @@ async def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> A
     """A yard without a worker, so that jobs stay as a test leaves them."""
     async with a_stage(tmp_path_factory.mktemp("yard"), browser) as staged:
         yield staged
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def empty(browser: Browser, tmp_path: Path) -> AsyncIterator[Stage]:
+    """A yard of its own for a test that counts all jobs."""
+    async with a_stage(tmp_path, browser, works=("operations",)) as staged:
+        yield staged

@@ -6,8 +6,8 @@ from pathlib import Path
 from playwright.async_api import Browser, Route, expect
 
 from crawlyard.services.jobs.bulk import AT_ONCE
+from tests.browser.jobs_list import many
 from tests.browser.rig import Stage, a_stage
-from tests.browser.test_jobs import many
 
 TABS = 8  # a browser has six connections to a server
 

@@ -170,6 +170,7 @@ def test_tables_have_the_same_digest_on_both_databases_and_none_of_two_that_diff
     assert len({table.digest for table in out}) == len(metadata.tables)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
@@ -207,7 +208,9 @@ def test_a_new_file_is_made_ready_for_a_yard(files: tuple[Path, Path], tmp_path:
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
-@pytest.mark.parametrize("after", [1, 20, 60, 90])
+@pytest.mark.parametrize(
+    "after", [1, *(pytest.param(n, marks=pytest.mark.slow) for n in (20, 60)), 90]
+)
 def test_a_copy_that_was_broken_off_goes_on_where_it_was(way: tuple[str, str], after: int) -> None:
     source, target = way
     fill(source, seed=5)

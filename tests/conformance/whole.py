@@ -38,6 +38,9 @@ from crawlyard.store.store import Store
 from crawlyard.store.tables import SCHEMA, metadata
 from tests.builders import NOW, a_job, its_event
 from tests.builders_serve import a_report
+from tests.compiled import sharing
+
+_engine = sharing(create_engine)  # to fill all tables compiles a statement for each
 
 _SLOW = (pytest.mark.postgres, pytest.mark.slow)
 
@@ -77,7 +80,7 @@ _ALPHABET = "aZ0 \n\t'\"\\%_/äß漢🦀\u2028\ufffd"
 def fill(where: str | Path, seed: int, rows: int = 7) -> None:
     """Put *rows* rows, made of chance and edges, into each table."""
     chance = random.Random(seed)
-    engine = create_engine(_url(where))
+    engine = _engine(_url(where))
     try:
         with engine.begin() as conn:
             for table in metadata.sorted_tables:
@@ -100,7 +103,7 @@ def content(where: str | Path) -> Content:
 
 def next_numbers(where: str | Path) -> Mapping[str, int]:
     """Return the number that each counting table gives next, by giving it."""
-    engine = create_engine(_url(where))
+    engine = _engine(_url(where))
     numbers = {}
     for table in metadata.sorted_tables:
         key = table.autoincrement_column
