@@ -150,6 +150,7 @@ async def _filled(stage: Stage, url: str) -> dict[str, str]:
     later = (stage.yard.clock.now() + timedelta(hours=2)).isoformat()
     await stage.job(name="Forum threads", urls=["https://forum.example.net/"], start_at=later)
     [page] = (await ask("GET", f"/jobs/{done['id']}/pages?limit=1"))["items"]
+    await ask("GET", f"/jobs/{done['id']}/check/findings?limit=1")  # so that it is known soon
     return {
         "running": running["id"],
         "done": done["id"],
@@ -203,8 +204,10 @@ async def take(folder: Path, names: Sequence[str]) -> None:
         works = ("worker", "scheduler", "operations")
         stage = await stack.enter_async_context(a_stage(data, browser, works=works))
         ids = await _filled(stage, url)
-        while (await stage.ask("GET", f"/jobs/{ids['running']}"))["usage"]["pages"] < LIVELY:
-            await asyncio.sleep(1)
+        await stage.yard.indexer.catch_up()
+        lively = f"/jobs/{ids['running']}/wait?timeout_s=1"
+        while (await stage.ask("GET", lively))["usage"]["pages"] < LIVELY:
+            pass
         looks: list[tuple[str, dict[str, Any]]] = [
             ("light", {"size": WIDE}),
             ("dark", {"size": WIDE, "dark": True}),

@@ -1,5 +1,6 @@
 """How every page looks, whatever its window, its theme and its network."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -101,6 +102,24 @@ async def test_on_a_slow_network_no_page_shows_what_is_not_filled_yet(
             with suppress(Error):  # of a page that was left
                 await route.abort()
         await context.unroute_all(behavior="ignoreErrors")
+
+
+async def test_nothing_of_the_overview_is_shown_before_the_rows_that_would_move_it(
+    stage: Stage, known: Known
+) -> None:
+    async with stage.context() as context:
+        page = await context.new_page()
+        await page.add_init_script("delete globalThis.SharedWorker")  # its requests are not routed
+        await page.route("**/events/stream*", lambda route: route.abort())
+        held: asyncio.Queue[Route] = asyncio.Queue()
+        await page.route("**/jobs?state=running*", held.put)
+        await page.goto("/", wait_until="domcontentloaded")
+        running = await held.get()
+        await expect(page.locator("#now-title")).to_contain_text("1 crawl running")
+        await expect(page.locator("#yard")).to_be_hidden()
+        await running.continue_()
+        await expect(page.locator("#running li")).to_have_count(1)
+        await expect(page.locator("#yard")).to_be_visible()
 
 
 @pytest.mark.parametrize("kind", ["list", "thing"])

@@ -6,7 +6,7 @@ const PLACES = { job: "jobs", schedule: "schedules", template: "templates" };
 const ICONS = { page: "results", run: "diff", session: "tokens" };
 const KNOWN = /^(state|version|.*_id)$/; // or empty: not worth a word
 function said(value) {
-  if (Array.isArray(value)) return value.join(", ");
+  if (Array.isArray(value)) return value.map(said).join(", ");
   if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${said(one ?? "none")}`).join(", ");
   return /^\d{4}-\d\d-\d\dT/.test(value) ? at(value) : String(value).replaceAll("_", " ");
 }

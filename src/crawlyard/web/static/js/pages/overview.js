@@ -14,6 +14,7 @@ const MOST_NEEDS = 8; // notices that are shown at first
 const SIDE = 6; // workers and hosts that are told beside the rest
 
 const shown = { jobs: {}, counts: null };
+let ready = false;
 const paint = bind($("#main"));
 
 /** Show *news* of the yard, and what follows from it. */
@@ -22,9 +23,10 @@ function tell(news) {
   const { jobs, slots, slots_used: used, disk_free_bytes: free, disk_total_bytes: total, listed = 0, items = null } = shown;
   if (jobs.running === undefined) return;
   const busy = Object.values(jobs).some(Boolean);
+  ready ||= listed > 0 || !jobs.running; // before its first rows are there, all below them would jump
   const waiting = jobs.pending ? `, ${int(jobs.pending)} waiting` : "";
   paint(Object.assign(shown, {
-    busy: busy && shown.listed !== undefined, // before its first rows are there, all below them would jump
+    busy: busy && ready,
     empty: !busy,
     idle: !shown.workers,
     headline: (jobs.running ? `${counted(jobs.running, "crawl")} running` : "Nothing is running") + waiting,
