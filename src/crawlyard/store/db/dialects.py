@@ -1,7 +1,6 @@
 """The two databases: their SQL dialects, and the driver's own SQLite connection."""
 
 import sqlite3
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 from sqlalchemy.dialects import sqlite
@@ -9,10 +8,8 @@ from sqlalchemy.dialects import sqlite
 from crawlyard.errors import StoreUnavailable
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
-    from crawlyard.store.db import on_postgres as postgresql
-else:
-    postgresql = lazily("crawlyard.store.db.on_postgres")
+with lazily():
+    from sqlalchemy.dialects import postgresql
 
 __all__ = ["driver_of", "postgresql", "sqlite"]
 
