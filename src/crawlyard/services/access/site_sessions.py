@@ -18,7 +18,7 @@ from crawlyard.core.access.site_session import (
     check_session_name,
 )
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.site_sessions import SessionOut
+from crawlyard.core.answers.access import SessionOut
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.endpoint import IfMatch, Slice, endpoint
 from crawlyard.core.event import EventName
