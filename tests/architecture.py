@@ -158,7 +158,7 @@ class Module:
         return (node for node in ast.walk(self.tree) if isinstance(node, Function))
 
     def imports(self, *, typing: bool = True) -> Iterator[str]:
-        """Yield what it imports, with the names of `from` imports and what it loads lazily.
+        """Yield what it imports, with the names of `from` imports.
 
         *typing*: what it imports for type checkers as well.
         """
@@ -171,8 +171,6 @@ class Module:
             elif isinstance(node, ast.ImportFrom):
                 base = node.module or ""
                 yield from (f"{base}.{alias.name}" for alias in node.names)
-            elif isinstance(node, ast.Call) and ast.unparse(node.func) == "lazily":
-                yield from (ast.literal_eval(named) for named in node.args)
 
     def _typing_only(self) -> set[ast.AST]:
         return {

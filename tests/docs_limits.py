@@ -155,12 +155,11 @@ def _bounds(document: Document, schema: Mapping[str, Any]) -> Iterator[str]:
         yield from _bounds(document, choice)
     if "maxLength" in schema:
         yield f"{schema['maxLength']:,} characters"
-    least = schema.get("minimum", schema.get("exclusiveMinimum", 0))
-    if "exclusiveMinimum" in schema and schema.get("type") == "integer":
-        least += 1
     most = schema.get("maximum", schema.get("exclusiveMaximum", 1) - 1 or None)
-    if most is not None:
-        yield f"{_number(least)} to {_number(most)}"
+    if most is not None and "exclusiveMinimum" in schema:
+        yield f"more than {_number(schema['exclusiveMinimum'])}, at most {_number(most)}"
+    elif most is not None:
+        yield f"{_number(schema.get('minimum', 0))} to {_number(most)}"
     if "maxItems" in schema:
         yield f"{schema['maxItems']:,} items"
     if "items" in schema:

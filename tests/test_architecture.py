@@ -132,7 +132,10 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_make_no_cycle,
-        {"cli.a": 'b = lazily("crawlyard.cli.b")', "cli.b": "from crawlyard.cli import a"},
+        {
+            "cli.a": "with lazily():\n    from crawlyard.cli import b",
+            "cli.b": "from crawlyard.cli import a",
+        },
         "cli.a → cli.b → cli.a",
     ),
     (

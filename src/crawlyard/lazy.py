@@ -2,6 +2,10 @@
 
 import importlib.util
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
@@ -17,29 +21,41 @@ def installed_in(name: str) -> Path | None:
     return Path(spec.origin).parent if spec is not None and spec.origin is not None else None
 
 
-def lazily(name: str) -> ModuleType:
-    """Return module *name*, which is loaded when one of its attributes is first accessed.
+@contextmanager
+def lazily() -> Iterator[None]:
+    """Let the modules that the block imports load when one of their attributes is first accessed.
 
-    Use it beside an import for the type checker, so that both see the same module::
+    The block has to import them as modules::
 
-        if TYPE_CHECKING:
+        with lazily():
             from crawlyard.cli import invoke
-        else:
-            invoke = lazily("crawlyard.cli.invoke")
 
     Raises:
         ModuleNotFoundError: there is no such module.
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"no module named {name!r}", name=name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    package, _, last = name.rpartition(".")
-    if package:  # as an import does, which from now on finds the module and does nothing
-        setattr(sys.modules[package], last, module)
-    return module
+    token = _is_lazy.set(True)
+    try:
+        yield
+    finally:
+        _is_lazy.reset(token)
+
+
+_is_lazy: ContextVar[bool] = ContextVar("is_lazy", default=False)
+
+
+class _Finder:
+    """Finds the modules of a block of `lazily`, and nothing elsewhere."""
+
+    @staticmethod
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if not _is_lazy.get():
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = importlib.util.LazyLoader(spec.loader)
+        return spec
+
+
+sys.meta_path.insert(0, _Finder)

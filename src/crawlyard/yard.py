@@ -26,9 +26,12 @@ from crawlyard.store.open import is_away as store_is_away
 from crawlyard.store.store import Store
 from crawlyard.trust import trusting
 
-if TYPE_CHECKING:
+# loading the engine takes longer than reading a list of jobs
+with lazily():
     from crawlyard import worker_factory
     from crawlyard.bus import redis
+    from crawlyard.store.db import in_memory
+if TYPE_CHECKING:
     from crawlyard.services.jobs.operations import Operations
     from crawlyard.services.schedules.scheduler import Scheduler
     from crawlyard.services.templates.manager import TemplateManager
@@ -37,11 +40,6 @@ if TYPE_CHECKING:
     from crawlyard.services.worker.janitor import Janitor
     from crawlyard.services.worker.run import WorkerContext
     from crawlyard.services.worker.worker import Worker
-    from crawlyard.store.db import in_memory
-else:  # loading the engine takes longer than reading a list of jobs
-    worker_factory = lazily("crawlyard.worker_factory")
-    redis = lazily("crawlyard.bus.redis")
-    in_memory = lazily("crawlyard.store.db.in_memory")
 
 IN_MEMORY = "memory://"
 """As a database URL: nothing outlives the process; for tests and trials."""

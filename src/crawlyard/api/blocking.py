@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager, suppress
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from weakref import WeakSet
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -17,10 +17,9 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.surface import Surface, nouns
 
-if TYPE_CHECKING:
+# whoever connects needs no database
+with lazily():
     from crawlyard.api import near
-else:  # whoever connects needs no database
-    near = lazily("crawlyard.api.near")
 
 
 @contextmanager

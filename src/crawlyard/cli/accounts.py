@@ -24,12 +24,11 @@ from crawlyard.core.merge_patch import merged_object
 from crawlyard.errors import Invalid, NotFound, Unavailable
 from crawlyard.lazy import lazily
 
+with lazily():
+    from crawlyard.core.access import policy
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.access import policy
     from crawlyard.core.answers.access import NewTokenOut, SectionOut, TokenOut, UserOut
-else:
-    policy = lazily("crawlyard.core.access.policy")
 
 tokens_app = group(
     """Give out tokens, by which programs prove who they are, and take them back.

@@ -18,12 +18,11 @@ from crawlyard.errors import CrawlyardError, Invalid
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# help needs neither
+with lazily():
     from crawlyard.api import connection, server
+if TYPE_CHECKING:
     from crawlyard.api.connection import Connection
-else:  # help needs neither
-    connection = lazily("crawlyard.api.connection")
-    server = lazily("crawlyard.api.server")
 
 _BESIDE = ("/api/", "/healthz", "/readyz", "/metrics", "/problems/")  # below no version
 

@@ -5,7 +5,7 @@ All of them take 0.1 s to load and to be made into options: as long as 300 pages
 
 import platform
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,7 +14,8 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# a command line names one of them
+with lazily():
     from crawlyard.cli import (
         accounts,
         api,
@@ -32,20 +33,6 @@ if TYPE_CHECKING:
     from crawlyard.cli.server import demo, serve, work
     from crawlyard.cli.sites import sessions
     from crawlyard.cli.templates import templates
-else:  # a command line names one of them
-    accounts, api = lazily("crawlyard.cli.accounts"), lazily("crawlyard.cli.api")
-    crawl, jobs = lazily("crawlyard.cli.jobs.crawl"), lazily("crawlyard.cli.jobs.jobs")
-    check = lazily("crawlyard.cli.jobs.check")
-    diff = lazily("crawlyard.cli.jobs.diff")
-    db, demo = lazily("crawlyard.cli.db"), lazily("crawlyard.cli.server.demo")
-    events, hosts = lazily("crawlyard.cli.events"), lazily("crawlyard.cli.hosts")
-    login, overview = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.overview")
-    schedules = lazily("crawlyard.cli.schedules.schedules")
-    search, serve = lazily("crawlyard.cli.search"), lazily("crawlyard.cli.server.serve")
-    templates = lazily("crawlyard.cli.templates.templates")
-    sessions = lazily("crawlyard.cli.sites.sessions")
-    webhooks, work = lazily("crawlyard.cli.webhooks"), lazily("crawlyard.cli.server.work")
-    workers = lazily("crawlyard.cli.workers")
 
 BRANCHES: Mapping[str, Callable[[], "typer.Typer | Callable[..., Any]"]] = {
     "version": lambda: version_,

@@ -20,16 +20,14 @@ from crawlyard.core.quantity import counted
 from crawlyard.errors import SchemaMismatch, StoreUnavailable
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# help needs none of them
+with lazily():
     from crawlyard import clock as clocks
     from crawlyard import databases
     from crawlyard.cli import loop, session
     from crawlyard.cli.render import progress
+if TYPE_CHECKING:
     from crawlyard.config import Settings
-else:  # help needs none of them
-    clocks, databases = lazily("crawlyard.clock"), lazily("crawlyard.databases")
-    loop, session = lazily("crawlyard.cli.loop"), lazily("crawlyard.cli.session")
-    progress = lazily("crawlyard.cli.render.progress")
 
 app = group(
     """Copy the database, back it up, restore it, look after it.

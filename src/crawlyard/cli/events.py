@@ -17,15 +17,13 @@ from crawlyard.core.endpoint import every
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli.jobs import lookup
+    from crawlyard.services.fleet import events as feeds
+if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.jobs.jobs import EventOut
     from crawlyard.core.event import EventName
-    from crawlyard.services.fleet import events as feeds
-else:
-    lookup = lazily("crawlyard.cli.jobs.lookup")
-    feeds = lazily("crawlyard.services.fleet.events")
 
 _SHOWN = 50
 _NAME_WIDTH = 18  # of the longest name of an event, and one more

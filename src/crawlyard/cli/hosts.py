@@ -16,13 +16,12 @@ from crawlyard.core.endpoint import every
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
+with lazily():
+    from crawlyard.engine import urls
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
-    from crawlyard.engine import urls
     from crawlyard.services.fleet.hosts import HostChanges
-else:
-    urls = lazily("crawlyard.engine.urls")
 
 app = group(
     """See what is done to hosts and for which jobs, and say how they are to be asked.

@@ -16,25 +16,18 @@ from crawlyard.cli.options import Basics, Command, Common, flattened
 from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# each loads much, and a command needs some of them
+with lazily():
     from crawlyard import clock as clocks
     from crawlyard import yard as yards
     from crawlyard.api import connection, far, near, server
     from crawlyard.cli import login, logs, loop, session
     from crawlyard.cli.server import deadline
-    from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
-    from crawlyard.config import Settings
     from crawlyard.core.access import user
     from crawlyard.services.fleet import meta
-else:  # each loads much, and a command needs some of them
-    clocks, yards = lazily("crawlyard.clock"), lazily("crawlyard.yard")
-    connection, far = lazily("crawlyard.api.connection"), lazily("crawlyard.api.far")
-    near, server = lazily("crawlyard.api.near"), lazily("crawlyard.api.server")
-    login, logs = lazily("crawlyard.cli.login"), lazily("crawlyard.cli.logs")
-    loop, session = lazily("crawlyard.cli.loop"), lazily("crawlyard.cli.session")
-    deadline = lazily("crawlyard.cli.server.deadline")
-    user = lazily("crawlyard.core.access.user")
-    meta = lazily("crawlyard.services.fleet.meta")
+if TYPE_CHECKING:
+    from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
+    from crawlyard.config import Settings
 
 _TRY_AGAIN_S = 1.0  # while a database server does not answer
 

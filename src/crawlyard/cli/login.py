@@ -5,7 +5,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -14,14 +14,12 @@ from crawlyard.cli.options import Basics, flat
 from crawlyard.errors import Invalid, Unauthenticated
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# a command on a yard that is here needs none of them
+with lazily():
     import getpass
     import tomllib
 
     from crawlyard.api import far, server
-else:  # a command on a yard that is here needs none of them
-    getpass, tomllib = lazily("getpass"), lazily("tomllib")
-    far, server = lazily("crawlyard.api.far"), lazily("crawlyard.api.server")
 
 SERVER = "CRAWLYARD_SERVER"
 DEFAULT_URL = "http://127.0.0.1:8700"

@@ -10,11 +10,11 @@ from crawlyard.config import LogFormat
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# loaded when there is something to say
+with lazily():
     import structlog
+if TYPE_CHECKING:
     from structlog.typing import Processor
-else:  # loaded when there is something to say
-    structlog = lazily("structlog")
 
 _OURS = __name__.partition(".")[0]
 _LEVELS = ("debug", "info", "warning", "error")

@@ -13,15 +13,13 @@ from crawlyard.core.endpoint import every
 from crawlyard.errors import Refused
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli.jobs import lookup
+    from crawlyard.core.overview import attention
+if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.operations import OperationOut
-    from crawlyard.core.overview import attention
     from crawlyard.core.overview.stats import StatsOut
-else:
-    attention = lazily("crawlyard.core.overview.attention")
-    lookup = lazily("crawlyard.cli.jobs.lookup")
 
 ops_app = group(
     """See what is done to many things in the background, and end it.

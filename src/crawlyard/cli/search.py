@@ -13,16 +13,14 @@ from crawlyard.core.crawl.page import status_asked
 from crawlyard.core.endpoint import every
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli.jobs import lookup
+    from crawlyard.core.crawl import page_search
+if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.archive import FoundPageOut
-    from crawlyard.core.crawl import page_search
     from crawlyard.core.overview.attention import Attention, Notice
     from crawlyard.services.jobs.terms import ArchiveTerms
-else:
-    lookup = lazily("crawlyard.cli.jobs.lookup")
-    page_search = lazily("crawlyard.core.crawl.page_search")
 
 Words = Annotated[
     list[str] | None,

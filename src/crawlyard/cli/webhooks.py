@@ -20,14 +20,12 @@ from crawlyard.core.webhooks.webhook import EVERYTHING, DeliveryState
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli.jobs import lookup
+    from crawlyard.services.webhooks import signing
+if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.webhooks import DeliveryOut, WebhookOut
-    from crawlyard.services.webhooks import signing
-else:
-    lookup = lazily("crawlyard.cli.jobs.lookup")
-    signing = lazily("crawlyard.services.webhooks.signing")
 
 app = group(
     """Let other programs hear of what happens, by signed messages.

@@ -1,6 +1,6 @@
 """Postgres dispatcher: wake-ups between machines, by LISTEN on the connection of a worker's lock.
 
-The store sends a notice after each transaction that made work due (`store/db/notices.py`). All
+The store sends a notice after each transaction that made work due (`store/db/postgres.py`). All
 workers receive it. Each draws a place in line and looks after a delay that grows with it, so that
 one or two look at once, the others only in case these were busy, and no job wakes a whole fleet.
 """

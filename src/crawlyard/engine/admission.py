@@ -1,7 +1,6 @@
 """Spec validation that needs the engine, done before a job is created."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from crawlyard.core.crawl.rendering import actions_of
 from crawlyard.core.jobs.logged_out import rules_of
@@ -15,10 +14,9 @@ from crawlyard.engine.urls import address_in, canonical, has_credentials, hostna
 from crawlyard.errors import Invalid, NotPublic
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# lazy because it loads the HTML parser, which few specs need at this point
+with lazily():
     from crawlyard.engine.extract import page
-else:  # lazy because it loads the HTML parser, which few specs need at this point
-    page = lazily("crawlyard.engine.extract.page")
 
 _FORBIDDEN_HEADERS = frozenset(
     {

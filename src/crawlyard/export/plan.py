@@ -1,7 +1,6 @@
 """Export plan: what an export of a job's pages contains, and which writer it uses."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -15,10 +14,9 @@ from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines
 from crawlyard.lazy import installed, lazily
 
-if TYPE_CHECKING:
+# it needs an extra
+with lazily():
     from crawlyard.export import parquet
-else:  # it needs an extra
-    parquet = lazily("crawlyard.export.parquet")
 
 NO_TEXT = "expected a job that keeps text (--text markdown): there is nothing else to write"
 NO_HTML = "expected a job that keeps HTML (--keep html): there is nothing else to archive"

@@ -1,7 +1,6 @@
 """Exports of something else than pages: links, and chunks of text."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from typing import TYPE_CHECKING
 
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.errors import Invalid
@@ -12,10 +11,9 @@ from crawlyard.export.jsonl import JsonLines
 from crawlyard.export.plan import check_installed
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# it needs an extra
+with lazily():
     from crawlyard.export import parquet
-else:  # it needs an extra
-    parquet = lazily("crawlyard.export.parquet")
 
 LINK_FIELDS: Sequence[str] = FoundLink.__struct_fields__
 CHUNK_FIELDS = ("id", "url", "title", "lang", "headings", "words", "text", "fetched_at")

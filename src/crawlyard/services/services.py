@@ -18,8 +18,9 @@ from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.results import Results
 from crawlyard.store.store import Store
 
-if TYPE_CHECKING:
-    from crawlyard.services.access import credentials, sealing
+# a command needs few of them
+with lazily():
+    from crawlyard.services.access import credentials
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
@@ -37,32 +38,11 @@ if TYPE_CHECKING:
     from crawlyard.services.schedules import scheduler, ticker
     from crawlyard.services.templates import files
     from crawlyard.services.templates import manager as templates
-    from crawlyard.services.webhooks.receivers import Resolve
     from crawlyard.services.worker import cookies, indexer, janitor
+if TYPE_CHECKING:
+    from crawlyard.services.access import sealing
+    from crawlyard.services.webhooks.receivers import Resolve
     from crawlyard.services.worker.run import WorkerContext
-else:  # a command needs few of them
-    credentials = lazily("crawlyard.services.access.credentials")
-    disk = lazily("crawlyard.services.fleet.disk")
-    overview = lazily("crawlyard.services.fleet.overview")
-    status = lazily("crawlyard.services.fleet.status")
-    bulk = lazily("crawlyard.services.jobs.bulk")
-    checking = lazily("crawlyard.services.jobs.checking")
-    changes = lazily("crawlyard.services.jobs.changes")
-    effective_config = lazily("crawlyard.services.jobs.effective_config")
-    exclusions = lazily("crawlyard.services.jobs.exclusions")
-    follow = lazily("crawlyard.services.jobs.follow")
-    operations = lazily("crawlyard.services.jobs.operations")
-    page_search = lazily("crawlyard.services.jobs.page_search")
-    preview = lazily("crawlyard.services.jobs.preview")
-    submission = lazily("crawlyard.services.jobs.submission")
-    why = lazily("crawlyard.services.jobs.why")
-    scheduler = lazily("crawlyard.services.schedules.scheduler")
-    ticker = lazily("crawlyard.services.schedules.ticker")
-    files = lazily("crawlyard.services.templates.files")
-    templates = lazily("crawlyard.services.templates.manager")
-    cookies = lazily("crawlyard.services.worker.cookies")
-    indexer = lazily("crawlyard.services.worker.indexer")
-    janitor = lazily("crawlyard.services.worker.janitor")
 
 
 class Services:

@@ -10,7 +10,8 @@ from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
-if TYPE_CHECKING:
+# a command asks for one or two of them
+with lazily():
     from crawlyard.services.access import settings, site_sessions, tokens, users, views
     from crawlyard.services.fleet import (
         change_feed,
@@ -24,27 +25,10 @@ if TYPE_CHECKING:
     from crawlyard.services.fleet import stats as figures
     from crawlyard.services.jobs import jobs
     from crawlyard.services.schedules import schedules
-    from crawlyard.services.services import Services
     from crawlyard.services.templates import templates
     from crawlyard.services.webhooks import webhooks
-else:  # a command asks for one or two of them
-    settings = lazily("crawlyard.services.access.settings")
-    site_sessions = lazily("crawlyard.services.access.site_sessions")
-    tokens = lazily("crawlyard.services.access.tokens")
-    users = lazily("crawlyard.services.access.users")
-    views = lazily("crawlyard.services.access.views")
-    change_feed = lazily("crawlyard.services.fleet.change_feed")
-    event_feed = lazily("crawlyard.services.fleet.event_feed")
-    hosts = lazily("crawlyard.services.fleet.hosts")
-    meta = lazily("crawlyard.services.fleet.meta")
-    operations = lazily("crawlyard.services.fleet.operations")
-    pages = lazily("crawlyard.services.fleet.pages")
-    figures = lazily("crawlyard.services.fleet.stats")
-    workers = lazily("crawlyard.services.fleet.workers")
-    jobs = lazily("crawlyard.services.jobs.jobs")
-    schedules = lazily("crawlyard.services.schedules.schedules")
-    templates = lazily("crawlyard.services.templates.templates")
-    webhooks = lazily("crawlyard.services.webhooks.webhooks")
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
 
 N = TypeVar("N", bound=Noun)
 

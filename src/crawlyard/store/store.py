@@ -12,9 +12,14 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from crawlyard.core.overview.measures import Timing
-from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
+from crawlyard.store.access.desk import (
+    DismissalStore,
+    KeyStore,
+    OperationStore,
+    SettingStore,
+    ViewStore,
+)
 from crawlyard.store.access.idempotency import ReplyStore
-from crawlyard.store.access.keys import KeyStore
 from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore
@@ -31,9 +36,7 @@ from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.fleet.overview import OverviewStore
 from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.fleet.workers import WorkerStore
-from crawlyard.store.hosts.hosts import HostStore
-from crawlyard.store.hosts.robots import RobotsStore
-from crawlyard.store.hosts.rules import HostRuleStore
+from crawlyard.store.hosts.hosts import HostRuleStore, HostStore, RobotsStore
 from crawlyard.store.jobs.diagnostics import InquiryStore
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.jobs.jobs import JobStore

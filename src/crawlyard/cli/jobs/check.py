@@ -17,18 +17,14 @@ from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli.jobs import junit as junit_file
-    from crawlyard.cli.jobs import run_and_watch, summary
+    from crawlyard.cli.jobs import run_and_watch
+    from crawlyard.export import files
+if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.jobs.checks import CheckOut, FindingOut
     from crawlyard.core.answers.jobs.jobs import JobOut
-    from crawlyard.export import files
-else:
-    files = lazily("crawlyard.export.files")
-    junit_file = lazily("crawlyard.cli.jobs.junit")
-    run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
-    summary = lazily("crawlyard.cli.jobs.summary")
 
 FOUND = 13
 """Exit code of a check that found something to fail on."""

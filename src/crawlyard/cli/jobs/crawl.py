@@ -1,7 +1,7 @@
 """`crawlyard crawl`: from its options to a job, and to its last page."""
 
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from crawlyard.cli.jobs.crawl_options import (
     Output,
@@ -18,13 +18,9 @@ from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli import invoke
     from crawlyard.cli.jobs import exports, run_and_watch
-else:
-    invoke = lazily("crawlyard.cli.invoke")
-    exports = lazily("crawlyard.cli.jobs.exports")
-    run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
 
 FromFile = Annotated[
     str, option(str, "--from-file", "FILE", "Read start URLs from FILE, one a line.")

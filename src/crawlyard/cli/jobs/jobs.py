@@ -33,22 +33,16 @@ from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.cli.jobs import edits, run_and_watch, summary, views
     from crawlyard.cli.render import job_display
+    from crawlyard.core.jobs import bulk
+    from crawlyard.store import queries
+if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.jobs.job_looks import CountsOut
     from crawlyard.core.answers.jobs.jobs import JobOut
-    from crawlyard.core.jobs import bulk
     from crawlyard.core.purge_result import PurgeResult
-    from crawlyard.store import queries
-else:
-    bulk = lazily("crawlyard.core.jobs.bulk")
-    edits = lazily("crawlyard.cli.jobs.edits")
-    job_display = lazily("crawlyard.cli.render.job_display")
-    queries = lazily("crawlyard.store.queries")
-    run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
-    summary, views = lazily("crawlyard.cli.jobs.summary"), lazily("crawlyard.cli.jobs.views")
 
 app = group(
     """Find jobs, act on them, read what they brought.

@@ -34,19 +34,17 @@ from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.lazy import lazily
 
+with lazily():
+    from crawlyard.cli.jobs import exports, views
+    from crawlyard.cli.templates import views as template_views
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
-    from crawlyard.cli.jobs import exports, views
     from crawlyard.cli.session import Session
-    from crawlyard.cli.templates import views as template_views
     from crawlyard.core.answers.fleet.watch import LineOut
     from crawlyard.core.answers.jobs.jobs import JobOut
     from crawlyard.export.base import Written
     from crawlyard.services.jobs.terms import SearchTerms
-else:
-    exports, views = lazily("crawlyard.cli.jobs.exports"), lazily("crawlyard.cli.jobs.views")
-    template_views = lazily("crawlyard.cli.templates.views")
 
 app = typer.Typer()  # the commands of `crawlyard jobs` about the contents of one job
 

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Screen
@@ -11,17 +11,14 @@ from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# lines need nothing of it
+with lazily():
     from rich import console as rich_console
     from rich import live as rich_live
     from rich import progress_bar as rich_bar
     from rich import spinner as rich_spinner
     from rich import table as rich_table
     from rich import text as rich_text
-else:  # lines need nothing of it
-    rich_console, rich_live = lazily("rich.console"), lazily("rich.live")
-    rich_bar, rich_spinner = lazily("rich.progress_bar"), lazily("rich.spinner")
-    rich_table, rich_text = lazily("rich.table"), lazily("rich.text")
 
 LINE_EVERY_S = 10.0
 _BAR = 24  # columns

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import IO, Any, Generic, TypeAlias, TypeVar
 
 from msgspec import Struct
 
@@ -16,16 +16,13 @@ from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# a crawl whose stderr is no terminal does without Rich, and takes 0.015 s of CPU less
+with lazily():
     from rich import console as rich_console
     from rich import table as rich_table
     from rich import text as rich_text
 
     from crawlyard.services.templates import yaml
-else:  # a crawl whose stderr is no terminal does without Rich, and takes 0.015 s of CPU less
-    yaml = lazily("crawlyard.services.templates.yaml")
-    rich_console, rich_table = lazily("rich.console"), lazily("rich.table")
-    rich_text = lazily("rich.text")
 
 M = TypeVar("M", bound=Struct)
 Facts: TypeAlias = Sequence[tuple[str, object]]

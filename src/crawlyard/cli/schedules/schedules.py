@@ -51,18 +51,14 @@ from crawlyard.core.schedules.timetable import instants, timetable, zone_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard import clock as clocks
     from crawlyard.cli.jobs import diff as diffs
     from crawlyard.cli.schedules import views
-    from crawlyard.cli.session import Session
     from crawlyard.core.answers import schedules as timetables
+if TYPE_CHECKING:
+    from crawlyard.cli.session import Session
     from crawlyard.core.answers.schedules import ScheduleOut
-else:
-    clocks = lazily("crawlyard.clock")
-    diffs = lazily("crawlyard.cli.jobs.diff")
-    views = lazily("crawlyard.cli.schedules.views")
-    timetables = lazily("crawlyard.core.answers.schedules")
 
 app = group(
     """Run crawls again and again, at their times.

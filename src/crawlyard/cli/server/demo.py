@@ -11,16 +11,13 @@ from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.quantity import counted
 from crawlyard.lazy import lazily
 
+with lazily():
+    from crawlyard.cli.jobs import exports, run_and_watch
+    from crawlyard.demo import server, site
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from crawlyard.cli.jobs import exports, run_and_watch
     from crawlyard.cli.session import LocalSession
-    from crawlyard.demo import server, site
-else:
-    exports = lazily("crawlyard.cli.jobs.exports")
-    run_and_watch = lazily("crawlyard.cli.jobs.run_and_watch")
-    server, site = lazily("crawlyard.demo.server"), lazily("crawlyard.demo.site")
 
 DATA_DIR = Path("crawlyard-demo")
 _AT_ONCE = 8

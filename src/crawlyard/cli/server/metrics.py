@@ -8,15 +8,14 @@ from msgspec import Struct
 
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
-    from crawlyard.cli.session import LocalSession
-    from crawlyard.services.worker.worker import Worker
+# most workers show nothing
+with lazily():
     from crawlyard.web import server as servers
     from crawlyard.web import site as sites
     from crawlyard.web import worker_app
-else:  # most workers show nothing
-    servers, sites = lazily("crawlyard.web.server"), lazily("crawlyard.web.site")
-    worker_app = lazily("crawlyard.web.worker_app")
+if TYPE_CHECKING:
+    from crawlyard.cli.session import LocalSession
+    from crawlyard.services.worker.worker import Worker
 
 LOOPBACK = "127.0.0.1"
 

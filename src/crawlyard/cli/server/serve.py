@@ -16,34 +16,24 @@ from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# help needs none of them
+with lazily():
     from crawlyard.cli import signals
     from crawlyard.cli.server import deadline as deadlines
     from crawlyard.cli.server import processes, work
-    from crawlyard.cli.server.deadline import Deadline
-    from crawlyard.cli.session import LocalSession
     from crawlyard.core.access import user
     from crawlyard.demo import server as demo
     from crawlyard.demo import site as pages
     from crawlyard.services.access import credentials
     from crawlyard.services.worker import worker as workers
-    from crawlyard.services.worker.worker import Worker
     from crawlyard.web import app as web
     from crawlyard.web import server as servers
     from crawlyard.web import site as sites
+if TYPE_CHECKING:
+    from crawlyard.cli.server.deadline import Deadline
+    from crawlyard.cli.session import LocalSession
+    from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard
-else:  # help needs none of them
-    signals, user = lazily("crawlyard.cli.signals"), lazily("crawlyard.core.access.user")
-    deadlines = lazily("crawlyard.cli.server.deadline")
-    processes, work = (
-        lazily("crawlyard.cli.server.processes"),
-        lazily("crawlyard.cli.server.work"),
-    )
-    credentials = lazily("crawlyard.services.access.credentials")
-    workers = lazily("crawlyard.services.worker.worker")
-    web, servers = lazily("crawlyard.web.app"), lazily("crawlyard.web.server")
-    sites = lazily("crawlyard.web.site")
-    demo, pages = lazily("crawlyard.demo.server"), lazily("crawlyard.demo.site")
 
 _log = logging.getLogger(__name__)
 

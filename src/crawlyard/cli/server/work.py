@@ -15,17 +15,15 @@ from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+# help needs neither
+with lazily():
     from crawlyard.cli import signals
     from crawlyard.cli.server import metrics, processes
+if TYPE_CHECKING:
     from crawlyard.cli.session import LocalSession
     from crawlyard.cli.signals import Interrupts
     from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard
-else:  # help needs neither
-    metrics = lazily("crawlyard.cli.server.metrics")
-    processes = lazily("crawlyard.cli.server.processes")
-    signals = lazily("crawlyard.cli.signals")
 
 _MOST = 256  # as the setting `jobs`
 _CONNECTIONS = 3

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from msgspec import Struct
 
@@ -15,10 +15,8 @@ from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     import getpass
-else:
-    getpass = lazily("getpass")
 
 _ENV, _FILE = "env:", "file:"
 _WORDS = "basic:USER, bearer, cookies:FILE or form:URL"

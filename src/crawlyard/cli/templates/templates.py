@@ -31,19 +31,14 @@ from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid, NotFound, Unconfirmed
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
-    from crawlyard.cli.session import Session
+with lazily():
     from crawlyard.cli.templates import drafts, views
-    from crawlyard.core.answers.templates import SavedTemplateOut, TemplateOut
     from crawlyard.core.templates import secrets
     from crawlyard.export import files
     from crawlyard.services.templates import files as forms
-else:
-    drafts = lazily("crawlyard.cli.templates.drafts")
-    views = lazily("crawlyard.cli.templates.views")
-    secrets = lazily("crawlyard.core.templates.secrets")
-    files = lazily("crawlyard.export.files")
-    forms = lazily("crawlyard.services.templates.files")
+if TYPE_CHECKING:
+    from crawlyard.cli.session import Session
+    from crawlyard.core.answers.templates import SavedTemplateOut, TemplateOut
 
 app = group(
     """Keep crawls under a name, with open places, and run them again.

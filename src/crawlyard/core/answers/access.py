@@ -1,4 +1,4 @@
-"""Answers about users, tokens and settings."""
+"""Answers about users, tokens, sessions at sites and settings."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from crawlyard.core.access.credential import Credential, Given
 from crawlyard.core.access.policy import Section
+from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
 from crawlyard.core.answers.base import Wire
 
@@ -27,7 +28,6 @@ class UserOut(Wire, frozen=True, kw_only=True):
         """Return the shape of *user*."""
         return cls.filled(
             user,
-            object="user",
             created_at=_date(user.created_at),
             updated_at=_date(user.updated_at),
         )
@@ -82,7 +82,6 @@ class TokenOut(Wire, frozen=True, kw_only=True):
         """Return the shape of *token*."""
         return cls.filled(
             token,
-            object="token",
             user=token.user_id,
             name=token.label,
             scopes=tuple(sorted(token.permits or ())),
@@ -136,3 +135,28 @@ SECTION_EXAMPLES: Mapping[str, Mapping[str, Any]] = {
 
 def _date(instant: datetime) -> datetime | None:
     return None if instant == NO_DATE else instant
+
+
+class SessionOut(Wire, frozen=True, kw_only=True):
+    """A session, without its credentials."""
+
+    id: str
+    object: Literal["session"] = "session"
+    name: str
+    version: int  # rises with each login
+    kind: str
+    url: str  # where the login is
+    user: str
+    submit: str
+    fields: tuple[str, ...]  # names of further fields of the form
+    origins: tuple[str, ...]  # where its credentials are sent: origins, and domains of cookies
+    cookies: int
+    made_at: datetime  # the last login
+    used_at: datetime | None  # when a worker began a job with it last
+    used_by: str | None  # the id of that job
+    created_at: datetime
+
+    @classmethod
+    def of(cls, session: SiteSession) -> "SessionOut":
+        """Return the shape of *session*."""
+        return cls.filled(session)

@@ -33,7 +33,10 @@ class Wire(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def filled(cls, source: object, /, **other: Any) -> Self:
-        """Return a shape with *other*, and from *source* the fields of the same names."""
+        """Return a shape with *other*, and from *source* the fields of the same names.
+
+        `object`, which says what kind of thing a shape is, is always the shape's own.
+        """
         names, values = _copied(cls, tuple(other))
         return cls(**dict(zip(names, values(source), strict=False)), **other)
 
@@ -43,7 +46,7 @@ def _copied(
     shape: type[Struct], other: tuple[str, ...]
 ) -> tuple[tuple[str, ...], Callable[[object], tuple[Any, ...]]]:
     """Return the fields of a shape that are not *other*, and what reads them from a record."""
-    names = tuple(name for name in shape.__struct_fields__ if name not in other)
+    names = tuple(name for name in shape.__struct_fields__ if name not in {"object", *other})
     return names, attrgetter(*names, "__class__")  # of one name alone, it would return no tuple
 
 

@@ -58,7 +58,6 @@ class ScheduleOut(Tagged, frozen=True, kw_only=True, dict=True):
         """Return the shape of *schedule*; *secret* is as for `hidden_params`."""
         made = cls.filled(
             schedule,
-            object="schedule",
             enabled=schedule.paused_at is None,
             when_text=_said(schedule),
             grace_s=seconds(schedule.grace),
@@ -116,7 +115,7 @@ class TickOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, tick: Tick) -> "TickOut":
         """Return the shape of *tick*."""
-        return cls.filled(tick, object="tick")
+        return cls.filled(tick)
 
 
 class TickJobOut(Wire, frozen=True, kw_only=True):
@@ -222,7 +221,7 @@ class BackfillOut(Wire, frozen=True, kw_only=True):
     def of(cls, backfilled: Backfilled) -> "BackfillOut":
         """Return the shape of *backfilled*."""
         runs = tuple(map(TickOut.of, backfilled.runs))
-        return cls.filled(backfilled, object="backfill", runs=runs, operation_id=None)
+        return cls.filled(backfilled, runs=runs, operation_id=None)
 
 
 class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):

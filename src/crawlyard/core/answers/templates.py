@@ -66,7 +66,6 @@ class TemplateOut(Wire, frozen=True, kw_only=True):
         secret = secret_names(template.spec)
         return cls.filled(
             template,
-            object="template",
             parameters=tuple(ParameterOut.shown(p, secret) for p in template.parameters),
             spec=hidden(template.spec),
         )

@@ -32,7 +32,7 @@ class WebhookOut(Wire, frozen=True, kw_only=True):
     def of(cls, webhook: Webhook) -> "WebhookOut":
         """Return the shape of *webhook*."""
         ends = [s.until for s in webhook.secrets if s.until is not None]
-        return WebhookOut.filled(webhook, object="webhook", rotated_until=max(ends, default=None))
+        return WebhookOut.filled(webhook, rotated_until=max(ends, default=None))
 
 
 class NewSecretOut(WebhookOut, frozen=True, kw_only=True):
@@ -82,7 +82,6 @@ class DeliveryOut(Wire, frozen=True, kw_only=True):
         waits = delivery.state is DeliveryState.PENDING
         return cls.filled(
             delivery,
-            object="delivery",
             event=delivery.name,
             attempts=tuple(DeliveryAttemptOut.of(attempt) for attempt in delivery.attempts),
             due_at=delivery.due_at if waits else None,

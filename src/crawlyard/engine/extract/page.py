@@ -7,7 +7,7 @@ a page of 35 kB, 1 ms with its main content; 0.1 s for 6 MB).
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice, repeat
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import turbohtml
 from msgspec import Struct, field
@@ -19,12 +19,10 @@ from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, markdown, structured
 from crawlyard.engine.urls import Base, packed_fingerprints
 from crawlyard.errors import Invalid
-from crawlyard.lazy import installed, lazily
+from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.engine.extract import pdf
-elif installed("pypdf"):
-    pdf = lazily("crawlyard.engine.extract.pdf")
 
 MAX_TITLE = 1_000  # characters
 MAX_DESCRIPTION = 2_000

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -21,10 +20,8 @@ from crawlyard.engine.render.pipe import PipeWire
 from crawlyard.engine.render.process import BrowserProcess
 from crawlyard.lazy import installed, installed_in, lazily
 
-if TYPE_CHECKING:
+with lazily():
     from crawlyard.engine.render import websocket
-else:
-    websocket = lazily("crawlyard.engine.render.websocket")
 
 MIB = 1024 * 1024
 _START_S = 20.0

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from msgspec.structs import replace
 
@@ -17,12 +17,10 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import insisted
 
-if TYPE_CHECKING:
+# they load the engine and the database
+with lazily():
     from crawlyard.engine import admission
     from crawlyard.services.worker import janitor
-else:  # they load the engine and the database
-    admission = lazily("crawlyard.engine.admission")
-    janitor = lazily("crawlyard.services.worker.janitor")
 
 _SOMEWHERE = ("https://example.com/",)  # a spec cannot be checked without a URL
 

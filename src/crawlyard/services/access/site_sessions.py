@@ -4,7 +4,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from msgspec import Meta, Struct
 from msgspec.structs import replace
@@ -18,7 +18,7 @@ from crawlyard.core.access.site_session import (
     check_session_name,
 )
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.site_sessions import SessionOut
+from crawlyard.core.answers.access import SessionOut
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.endpoint import IfMatch, Slice, endpoint
 from crawlyard.core.event import EventName
@@ -31,16 +31,10 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import insisted
 
-if TYPE_CHECKING:
+# they load the engine
+with lazily():
     from crawlyard.engine import admission, form_login, scope, urls
     from crawlyard.engine.http import guard, proxy
-else:  # they load the engine
-    admission = lazily("crawlyard.engine.admission")
-    form_login = lazily("crawlyard.engine.form_login")
-    scope = lazily("crawlyard.engine.scope")
-    urls = lazily("crawlyard.engine.urls")
-    guard = lazily("crawlyard.engine.http.guard")
-    proxy = lazily("crawlyard.engine.http.proxy")
 
 READ, WRITE = Permit.SESSIONS_READ, Permit.SESSIONS_WRITE
 

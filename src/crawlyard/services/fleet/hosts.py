@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -24,10 +24,9 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES
 
-if TYPE_CHECKING:
+# it loads the parser of URLs
+with lazily():
     from crawlyard.engine import urls
-else:  # it loads the parser of URLs
-    urls = lazily("crawlyard.engine.urls")
 
 READ, WRITE = Permit.JOBS_READ, Permit.WORKERS_WRITE
 

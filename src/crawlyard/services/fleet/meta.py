@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from enum import Enum
 from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from crawlyard.about import VERSION
 from crawlyard.bus.base import BusReach
@@ -50,13 +50,10 @@ from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.services.webhooks.webhooks import Webhooks
 
-if TYPE_CHECKING:
+# few ask for what they know
+with lazily():
     from crawlyard.core import endpoint_schema
     from crawlyard.services.jobs import bulk, preview
-else:  # few ask for what they know
-    endpoint_schema = lazily("crawlyard.core.endpoint_schema")
-    bulk = lazily("crawlyard.services.jobs.bulk")
-    preview = lazily("crawlyard.services.jobs.preview")
 
 _FEATURES = (
     "jobs",

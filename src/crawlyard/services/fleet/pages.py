@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Annotated, Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 from msgspec import Meta
 
@@ -24,12 +24,10 @@ from crawlyard.services.jobs.terms import ArchiveTerms, page_query, words_of
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import ArchiveQuery, JobQuery
 
-if TYPE_CHECKING:
+# what an export alone needs: an extra, and the parser
+with lazily():
     from crawlyard.export import parquet
     from crawlyard.services.jobs import exporting
-else:  # what an export alone needs: an extra, and the parser
-    parquet = lazily("crawlyard.export.parquet")
-    exporting = lazily("crawlyard.services.jobs.exporting")
 
 READ = Permit.RESULTS_READ
 

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -27,10 +27,9 @@ from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import JobQuery
 
-if TYPE_CHECKING:
+# it loads the client of Prometheus
+with lazily():
     from crawlyard.services.fleet import metrics
-else:  # it loads the client of Prometheus
-    metrics = lazily("crawlyard.services.fleet.metrics")
 
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
-from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
@@ -26,10 +25,9 @@ from crawlyard.lazy import lazily
 from crawlyard.services.jobs.results import Results
 from crawlyard.store.queries import PageQuery
 
-if TYPE_CHECKING:
+# it needs an extra
+with lazily():
     from crawlyard.export import warc
-else:  # it needs an extra
-    warc = lazily("crawlyard.export.warc")
 
 
 def stream(

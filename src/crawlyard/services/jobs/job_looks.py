@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing, suppress
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Literal, Unpack
+from typing import Annotated, Literal, Unpack
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -71,10 +71,9 @@ from crawlyard.services.jobs.terms import (
 from crawlyard.services.noun import expanded_by
 from crawlyard.store.queries import PageQuery
 
-if TYPE_CHECKING:
+# it loads the parser
+with lazily():
     from crawlyard.services.jobs import exporting
-else:  # it loads the parser
-    exporting = lazily("crawlyard.services.jobs.exporting")
 
 READ, WRITE, RESULTS = Permit.JOBS_READ, Permit.JOBS_WRITE, Permit.RESULTS_READ
 

@@ -6,7 +6,7 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.jobs.checks import FindingsOut
-from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMapOut
+from crawlyard.core.answers.jobs.pages import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.crawl.link_check import FindingKind
 from crawlyard.core.endpoint import Cursor, Limit, Slice, Words, endpoint
 from crawlyard.core.jobs.spec import MAX_URL
@@ -64,7 +64,7 @@ class JobSite(Noun):
         found = await self._services.results.neighbours(
             self._actor, job_id, page_id, search_query(terms)
         )
-        return NeighboursOut.filled(found, object="neighbours")
+        return NeighboursOut.filled(found)
 
     @endpoint("GET /jobs/{job_id}/check/findings", RESULTS, group="results")
     async def findings(

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -48,10 +48,9 @@ from crawlyard.store.queries import (
 )
 from crawlyard.store.store import Store
 
-if TYPE_CHECKING:
+# it loads much, and few delete jobs
+with lazily():
     from crawlyard.services.worker import janitor
-else:  # it loads much, and few delete jobs
-    janitor = lazily("crawlyard.services.worker.janitor")
 
 _A_MOMENT = timedelta(milliseconds=250)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, TypedDict, TypeVar
+from typing import Annotated, TypedDict, TypeVar
 
 from msgspec import Meta
 from msgspec.structs import replace
@@ -18,10 +18,9 @@ from crawlyard.store.queries import PageQuery
 
 _K = TypeVar("_K", bound=StrEnum)
 
-if TYPE_CHECKING:
+# a client of a server needs none of it
+with lazily():
     from crawlyard.engine import urls
-else:  # a client of a server needs none of it
-    urls = lazily("crawlyard.engine.urls")
 
 MOST_Q = 500
 _DEEPEST = 1_000_000

@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -23,10 +23,9 @@ from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.services.webhooks.receivers import with_webhooks
 
-if TYPE_CHECKING:
+# it takes long to load
+with lazily():
     from crawlyard.services.templates import yaml
-else:  # it takes long to load
-    yaml = lazily("crawlyard.services.templates.yaml")
 
 _T = TypeVar("_T")
 _Schedule = tuple[dict[str, Any], str]

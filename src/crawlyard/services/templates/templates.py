@@ -1,7 +1,7 @@
 """Templates, as one user makes, finds, changes and fills them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
@@ -44,10 +44,9 @@ from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES
 from crawlyard.store.queries import TemplateQuery
 
-if TYPE_CHECKING:
+# they load YAML and the engine
+with lazily():
     from crawlyard.services.templates import files
-else:  # they load YAML and the engine
-    files = lazily("crawlyard.services.templates.files")
 
 READ, WRITE = Permit.TEMPLATES_READ, Permit.TEMPLATES_WRITE
 

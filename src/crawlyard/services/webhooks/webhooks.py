@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
@@ -45,13 +45,10 @@ from crawlyard.services.noun import Noun
 from crawlyard.services.races import insisted
 from crawlyard.store.queries import WebhookQuery
 
-if TYPE_CHECKING:
+# they load the engine
+with lazily():
     from crawlyard.engine.http import guard
     from crawlyard.services.webhooks import receivers, signing
-else:  # they load the engine
-    guard = lazily("crawlyard.engine.http.guard")
-    receivers = lazily("crawlyard.services.webhooks.receivers")
-    signing = lazily("crawlyard.services.webhooks.signing")
 
 READ, WRITE = Permit.WEBHOOKS_READ, Permit.WEBHOOKS_WRITE
 

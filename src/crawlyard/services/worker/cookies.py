@@ -1,17 +1,15 @@
 """Cookies of a job between its jar and the store, where they are sealed."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from crawlyard.core.crawl.cookie import Cookie, decoded, encoded
 from crawlyard.engine.http.cookies import CookieJar
 from crawlyard.lazy import lazily
 from crawlyard.store.store import Store
 
-if TYPE_CHECKING:
+# most crawls get no cookie, and it loads a large library
+with lazily():
     from crawlyard.services.access import sealing
-else:  # most crawls get no cookie, and it loads a large library
-    sealing = lazily("crawlyard.services.access.sealing")
 
 
 class Sealer:

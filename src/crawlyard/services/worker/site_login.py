@@ -1,7 +1,6 @@
 """Session of a job: found by its name and opened when a run of the job begins."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 from crawlyard.core.access.site_session import LoginKind, SessionState, SiteSession
 from crawlyard.core.jobs.job import Job
@@ -11,10 +10,9 @@ from crawlyard.lazy import lazily
 from crawlyard.services.worker.cookies import Sealer
 from crawlyard.store.store import Store
 
-if TYPE_CHECKING:
+# most crawls have no session, and it loads a large library
+with lazily():
     from crawlyard.services.access import sealing
-else:  # most crawls have no session, and it loads a large library
-    sealing = lazily("crawlyard.services.access.sealing")
 
 
 class NoSession(Exception):

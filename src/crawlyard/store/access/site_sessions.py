@@ -2,13 +2,12 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.event import Event
-from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import SITE_SESSIONS
-from crawlyard.store.db.rows import add_row, plainly, put_version
+from crawlyard.store.db.rows import add_row, drop_version, plainly, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.tables.access import site_sessions
@@ -62,7 +61,6 @@ class SiteSessionStore(StorePart):
         Raises:
             Conflict: the stored version is another, or the session is gone.
         """
-        same = (site_sessions.c.id == session.id, site_sessions.c.version == session.version)
-        if not conn.execute(delete(site_sessions).where(*same)).rowcount:
-            raise Conflict(f"session {session.name} is not at version {session.version} any more")
+        called = f"session {session.name} is"
+        drop_version(conn, site_sessions, session.id, session.version, called)
         tell(conn, [event])

@@ -1,18 +1,19 @@
 """The two databases: their SQL dialects, and the driver's own SQLite connection."""
 
 import sqlite3
-from typing import TYPE_CHECKING
+from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Integer
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 from crawlyard.errors import StoreUnavailable
 from crawlyard.lazy import lazily
 
-if TYPE_CHECKING:
-    from crawlyard.store.db import on_postgres as postgresql
-else:
-    postgresql = lazily("crawlyard.store.db.on_postgres")
+with lazily():
+    from sqlalchemy.dialects import postgresql
 
 __all__ = ["driver_of", "postgresql", "sqlite"]
 
@@ -27,3 +28,22 @@ def driver_of(conn: Connection) -> sqlite3.Connection:
     if not isinstance(raw, sqlite3.Connection):
         raise StoreUnavailable("the connection is closed")
     return raw
+
+
+class Place(FunctionElement[int]):
+    """The place of some bytes or letters in others, from 1; 0: they are not there."""
+
+    type = Integer()
+    inherit_cache = True
+
+
+@compiles(Place)
+def _place(element: Place, compiler: SQLCompiler, **how: Any) -> str:
+    part, whole = element.clauses
+    return f"position({compiler.process(part, **how)} IN {compiler.process(whole, **how)})"
+
+
+@compiles(Place, "sqlite")
+def _place_on_sqlite(element: Place, compiler: SQLCompiler, **how: Any) -> str:
+    part, whole = element.clauses
+    return f"instr({compiler.process(whole, **how)}, {compiler.process(part, **how)})"

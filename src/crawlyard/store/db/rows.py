@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, collate, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, collate, delete, or_, select, update
 
 from crawlyard.errors import Conflict
 from crawlyard.store.db.bulk_rows import insert_new
@@ -40,6 +40,18 @@ def put_version(conn: Connection, table: Table, row: Mapping[str, Any], called: 
         written = conn.execute(update(table).where(*same).values(values)).rowcount
     if not written:
         raise Conflict(f"{called} not at version {before} any more")
+
+
+def drop_version(conn: Connection, table: Table, key: str, version: int, called: str) -> None:
+    """Delete a row, found by its primary key, if it is at *version*.
+
+    Raises:
+        Conflict: it is not, or it is gone; *called* is the subject of the message.
+    """
+    [column] = table.primary_key
+    same = (column == key, table.c.version == version)
+    if not conn.execute(delete(table).where(*same)).rowcount:
+        raise Conflict(f"{called} not at version {version} any more")
 
 
 def taken(called: str, name: str) -> Conflict:

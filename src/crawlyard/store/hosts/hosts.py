@@ -1,4 +1,4 @@
-"""Rate limits and slots of hosts, shared by all processes on one store.
+"""Rate limits and slots of hosts, shared by all processes on one store; rules, robots.txt files.
 
 Every transaction that books a host, holds it or grants its slots first locks its row of `hosts`,
 several in the order of their names. This avoids deadlocks, and the slots of a host change one
@@ -9,11 +9,13 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from msgspec.structs import replace
 from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
 
-from crawlyard.core.hosts.hosts import HostBooking, HostRule
+from crawlyard.core.event import Event
+from crawlyard.core.hosts.hosts import HostBooking, HostRule, RobotsFile
 from crawlyard.core.hosts.slots import (
     HostKept,
     HostTerms,
@@ -23,12 +25,18 @@ from crawlyard.core.hosts.slots import (
     settled,
 )
 from crawlyard.core.jobs.checkpoint import Booking
+from crawlyard.store.codec.base import RecordCodec
+from crawlyard.store.codec.jobs import compressed, decompressed
 from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.dialects import postgresql, sqlite
+from crawlyard.store.db.rows import drop_version, plainly, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.tables.base import CleanText, Instant
-from crawlyard.store.tables.hosts import host_rules, host_seats, hosts
+from crawlyard.store.tables.hosts import host_rules, host_seats, hosts, robots
 
 # Built once, as each starting job runs all three; building them took a third of the time.
 _NAMES = bindparam("names", type_=CleanText, expanding=True)
@@ -234,3 +242,86 @@ def _keep_seats(
     if gone:
         own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
         conn.execute(delete(host_seats).where(*own))
+
+
+class HostRuleStore(StorePart):
+    """Host rules set by operators. Hosts without a rule follow the settings of their jobs."""
+
+    @reads
+    def find(self, conn: Connection, after: str, limit: int) -> list[HostRule]:
+        """Return at most *limit* rules of hosts that sort after *after*, by host."""
+        host = plainly(conn, host_rules.c.host)
+        found = select(host_rules).where(host > clean(after)).order_by(host).limit(limit)
+        return HOST_RULES.all(conn, found)
+
+    @reads
+    def get(self, conn: Connection, host: str) -> HostRule:
+        """Return the rule of a host.
+
+        Raises:
+            NotFound: the host has no rule.
+        """
+        found = select(host_rules).where(host_rules.c.host == host)
+        return HOST_RULES.one(conn, found, f"rule for host {host}")
+
+    @writes
+    def put(self, conn: Connection, rule: HostRule, event: Event) -> None:
+        """Replace version ``rule.version - 1`` of a rule and add the event; version 1 is new.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
+        row = HOST_RULES.row(rule)
+        put_version(conn, host_rules, row, f"the rule of host {rule.host} is")
+        tell(conn, [event])
+
+    @writes
+    def delete(self, conn: Connection, host: str, version: int, event: Event) -> None:
+        """Delete the rule of a host and add the event.
+
+        Raises:
+            Conflict: the stored version is another, or the host has no rule.
+        """
+        drop_version(conn, host_rules, host, version, f"the rule of host {host} is")
+        tell(conn, [event])
+
+
+_FILES = RecordCodec(RobotsFile)
+
+
+class RobotsStore(StorePart):
+    """Cached robots.txt files, one per origin."""
+
+    @reads
+    def get(self, conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
+        """Return the cached file of an origin, ``None`` if there is none that is valid at *now*."""
+        found = select(robots).where(robots.c.origin == clean(origin), robots.c.expires_at > now)
+        file = _FILES.first(conn, found)
+        return None if file is None else replace(file, body=decompressed(file.body))
+
+    async def put(self, files: Sequence[RobotsFile]) -> None:
+        """Store files, each replacing one fetched no later; each origin may occur once."""
+        if files:
+            await self._database.write(partial(_put, files=files))
+
+    @writes
+    def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* files that expired before *before*; return how many."""
+        return delete_first(conn, (robots.c.origin,), robots.c.expires_at < before, rows)
+
+
+def _row(file: RobotsFile) -> dict[str, Any]:
+    return _FILES.row(replace(file, body=compressed(file.body)))
+
+
+def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
+    # sorted by origin, so that two writers of the same files don't deadlock
+    rows = sorted((_row(file) for file in files), key=lambda row: str(row["origin"]))
+    insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)
+    given = insert.excluded
+    statement = insert.on_conflict_do_update(
+        index_elements=["origin"],
+        set_={name: given[name] for name in rows[0] if name != "origin"},
+        where=robots.c.fetched_at <= given.fetched_at,
+    )
+    conn.execute(statement, rows)

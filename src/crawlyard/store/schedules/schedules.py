@@ -7,7 +7,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.db.rows import add_row, behind, by_name, equal, taken
+from crawlyard.store.db.rows import add_row, behind, by_name, drop_version, equal, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import ScheduleQuery
@@ -95,9 +95,7 @@ class ScheduleStore(StorePart):
         Raises:
             Conflict: the stored version is another.
         """
-        same = (schedules.c.id == schedule_id, schedules.c.version == version)
-        if not conn.execute(delete(schedules).where(*same)).rowcount:
-            raise Conflict(f"schedule {schedule_id} is not at version {version} any more")
+        drop_version(conn, schedules, schedule_id, version, f"schedule {schedule_id} is")
         conn.execute(delete(ticks).where(ticks.c.schedule_id == schedule_id))
         tell(conn, [event])
 

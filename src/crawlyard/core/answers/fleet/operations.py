@@ -36,7 +36,6 @@ class OperationOut(Wire, frozen=True, kw_only=True):
         own = f"{API}/operations/{operation.id}"
         return cls.filled(
             operation,
-            object="operation",
             request=shown,
             links={"self": own, "cancel": f"{own}/cancel"},
         )

@@ -43,7 +43,7 @@ class WorkerOut(Wire, frozen=True, kw_only=True):
     def of(cls, report: WorkerReport, *, alive: bool) -> "WorkerOut":
         """Return the shape of *report*."""
         state = report.state(alive=alive).value
-        return cls.filled(report, object="worker", state=state, alive=alive)
+        return cls.filled(report, state=state, alive=alive)
 
 
 class HostRuleOut(Wire, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ class LineOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, line: LogLine) -> "LineOut":
         """Return the shape of *line*."""
-        return cls.filled(line, object="log_line", level=str(line.level))
+        return cls.filled(line, level=str(line.level))
 
 
 class PointOut(Wire, frozen=True, kw_only=True):

@@ -64,7 +64,7 @@ class PageDiffOut(Wire, frozen=True, kw_only=True):
     def of(cls, change: Change, amount: Amount, **shown: Any) -> "PageDiffOut":
         """Return the shape of a change of which both texts are known."""
         much = {"added": amount.added, "removed": amount.removed, "share": amount.share}
-        return cls.filled(change, object="page_diff", kind=change.kind.value, **much, **shown)
+        return cls.filled(change, kind=change.kind.value, **much, **shown)
 
 
 class RunChangesOut(Wire, frozen=True, kw_only=True):
@@ -102,4 +102,4 @@ class FeedChangeOut(ChangeOut, frozen=True, kw_only=True):
     @classmethod
     def stored(cls, change: StoredChange) -> "FeedChangeOut":
         """Return the shape of *change*."""
-        return cls.filled(change, object="change", kind=change.kind.value)
+        return cls.filled(change, kind=change.kind.value)

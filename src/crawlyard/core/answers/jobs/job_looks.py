@@ -73,7 +73,6 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
         made = cls.filled(
             ProgressOut.of(progress),
             id=job.id,
-            object="job_progress",
             state=job.state,
             state_reason=job.state_reason,
             version=job.version,

@@ -240,7 +240,6 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
         due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
         made = cls.filled(
             job,
-            object="job",
             state_reason=reason_shown(job, waits),
             damaged=hidden_urls(job.damaged),
             outcome=outcome_of(job, shard.usage),

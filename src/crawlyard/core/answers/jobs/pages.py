@@ -1,4 +1,4 @@
-"""Pages of a job, and what happened to its other URLs, as answers show them."""
+"""Pages of a job, what happened to its other URLs, and its site, as answers show them."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -20,7 +20,7 @@ from crawlyard.core.crawl.page import (
     StoredPage,
     UrlOutcome,
 )
-from crawlyard.core.crawl.site_map import LinkTarget
+from crawlyard.core.crawl.site_map import Folder, LinkTarget, Neighbours, SiteMap, Step
 
 PageErrorOut = defstruct(
     "PageErrorOut",
@@ -108,7 +108,7 @@ class StoredPageOut(PageOut, frozen=True, kw_only=True):
         own = f"{API}/jobs/{job_id}/pages/{stored.id}"
         parts = {kind.value: f"{own}?part={kind}" for kind in Body}
         parts[Body.SCREENSHOT.value] = f"{own}/screenshot"
-        return cls.of(stored.page, id=stored.id, object="page", parts=parts, **kept)
+        return cls.of(stored.page, id=stored.id, parts=parts, **kept)
 
 
 class ErrorGroupOut(Wire, frozen=True, kw_only=True):
@@ -225,7 +225,6 @@ class FateOut(Wire, frozen=True, kw_only=True):
         page = stored.page if stored is not None else None
         return cls.filled(
             fate,
-            object="fate",
             outcome=fate.kind,
             depth=known.depth if known else None,
             via=known.via if known else None,
@@ -237,3 +236,37 @@ class FateOut(Wire, frozen=True, kw_only=True):
             tries=known.tries if known else None,
             due_at=known.due_at if known else None,
         )
+
+
+class FolderOut(Folder, Wire, frozen=True, kw_only=True):
+    """The URLs of a job in a folder or on a host, by what happened; `""`: in no folder below."""
+
+
+class SiteMapOut(Wire, frozen=True, kw_only=True):
+    """The folders right below a place (a URL without its scheme), the largest in front."""
+
+    object: Literal["site_map"] = "site_map"
+    under: str  # empty: all hosts
+    total: FolderOut
+    unlisted: int  # folders that are counted in the total alone
+    items: tuple[FolderOut, ...]
+
+    @classmethod
+    def of(cls, found: SiteMap) -> "SiteMapOut":
+        """Return the shape of *found*."""
+        return cls(
+            under=found.under,
+            total=FolderOut.filled(found.total),
+            unlisted=found.unlisted,
+            items=tuple(map(FolderOut.filled, found.folders)),
+        )
+
+
+class PathStepOut(Step, Wire, frozen=True, kw_only=True):
+    """A URL on the way to another; *text* is that of the link to it, on the page before."""
+
+
+class NeighboursOut(Neighbours, Wire, frozen=True, kw_only=True):
+    """The pages before and after one; `position` and `total` are those of a list of all pages."""
+
+    object: Literal["neighbours"] = "neighbours"

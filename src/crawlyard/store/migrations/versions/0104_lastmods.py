@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText, Instant
 
 revision = "0104"
 down_revision = "0103"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

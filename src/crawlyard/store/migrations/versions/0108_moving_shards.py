@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText
 
 revision = "0108"
 down_revision = "0104"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText, Instant, Key
 
 revision = "0110"
 down_revision = "0108"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -4,8 +4,6 @@ from alembic import op
 
 revision = "0112"
 down_revision = "0110"
-branch_labels = None
-depends_on = None
 
 # An application of the user's own may have found the tables there and use them: then they stay.
 _DROP = """

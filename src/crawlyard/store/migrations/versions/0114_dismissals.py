@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText, Instant
 
 revision = "0114"
 down_revision = "0113"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

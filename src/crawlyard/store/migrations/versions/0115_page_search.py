@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText, Instant
 
 revision = "0115"
 down_revision = "0114"
-branch_labels = None
-depends_on = None
 
 _ON_SQLITE = """
 CREATE VIRTUAL TABLE page_search USING fts5(

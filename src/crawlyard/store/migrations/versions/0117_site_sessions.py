@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText, Instant
 
 revision = "0117"
 down_revision = "0116"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -7,8 +7,6 @@ from crawlyard.store.tables.base import CleanText
 
 revision = "0119"
 down_revision = "0117"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:

@@ -4,8 +4,6 @@ from alembic import op
 
 revision = "0120"
 down_revision = "0119"
-branch_labels = None
-depends_on = None
 
 _ON_SQLITE = (
     "DROP TABLE page_search",

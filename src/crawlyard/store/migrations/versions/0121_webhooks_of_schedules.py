@@ -5,8 +5,6 @@ from alembic import op
 
 revision = "0121"
 down_revision = "0120"
-branch_labels = None
-depends_on = None
 
 
 def upgrade() -> None:
