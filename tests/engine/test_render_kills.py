@@ -14,6 +14,9 @@ from subprocess import PIPE, Popen
 import pytest
 
 from crawlyard.core.crawl.rendering import Browser
+from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.render.base import SubRequest
+from crawlyard.engine.render.process import _stats
 from tests.engine.render_rig import MakeRig, rig, scripted
 
 __all__ = ["rig"]
@@ -30,6 +33,15 @@ def named(mark: str) -> Iterator[int]:
             with suppress(OSError):
                 if mark.encode() in (folder / "environ").read_bytes():
                     yield int(folder.name)
+
+
+def commands(root: int) -> Iterator[str]:
+    """Yield the command lines of all that *root* has started."""
+    for pid, stat in _stats(None).items():
+        if stat.parent == root:
+            with suppress(OSError):
+                yield (Path("/proc") / str(pid) / "cmdline").read_text("utf-8", "replace")
+            yield from commands(pid)
 
 
 def none_left(mark: str) -> None:
@@ -82,3 +94,16 @@ async def test_no_more_browsers_run_than_may(rig: MakeRig) -> None:
     await asyncio.gather(*(site.render(Browser.LIGHTPANDA, "/") for _ in range(6)))
 
     assert len(site.renderers._pools[Browser.LIGHTPANDA]._idle) == 2
+
+
+async def test_a_window_brings_no_process_but_that_of_its_page(rig: MakeRig) -> None:
+    site = await rig({"/": scripted("fetch('/data.json')"), "/data.json": "{}"})
+    renderers: list[str] = []
+
+    async def ask(request: SubRequest) -> Response:
+        renderers.extend(one for one in commands(os.getpid()) if "--type=renderer" in one)
+        return await site.ask(request)
+
+    await site.render(Browser.CHROMIUM, "/", ask=ask)
+
+    assert len(renderers) == 1
