@@ -149,7 +149,9 @@ _CHROMIUM_FLAGS = (
     "--disable-backgrounding-occluded-windows",
     # frames of other sites stay in the process of their page, where they are intercepted with it
     *("--disable-site-isolation-trials", "--js-flags=--max-old-space-size=512"),
-    "--no-startup-window",
+    # windows that nobody sees; pages may skip their animations as well
+    *("--no-startup-window", "--animation-duration-scale=0", "--wm-window-animations-disabled"),
+    "--force-prefers-reduced-motion",
     f"--disable-features={','.join(_WITHOUT)}",
 )
 

@@ -49,11 +49,12 @@ class Renderers:
 
 
 class _Seat:
-    """A browser of the pool, and how many pages it has rendered."""
+    """A browser of the pool, how many pages it has rendered, and what it had used then."""
 
     def __init__(self, browser: RunningBrowser) -> None:
         self.browser = browser
         self.pages = 0
+        self.used = _usage(browser)
 
 
 class BrowserPool:
@@ -107,7 +108,7 @@ class BrowserPool:
             seat = await self._seat()
             keep = False
             try:
-                page = await self._rendered(seat.browser, task)
+                page = await self._rendered(seat, task)
                 seat.pages += 1
                 keep = not self._closed and not self._is_worn(seat)
             finally:
@@ -136,21 +137,19 @@ class BrowserPool:
         return (
             seat.browser.process is None  # a page gets a connection of its own
             or seat.pages >= MOST_PAGES
-            or _usage(seat.browser).rss_bytes > self.launch.most_rss * _WORN
+            or seat.used.rss_bytes > self.launch.most_rss * _WORN
         )
 
-    async def _rendered(self, browser: RunningBrowser, task: Task) -> RenderedPage:
-        before = _usage(browser)
+    async def _rendered(self, seat: _Seat, task: Task) -> RenderedPage:
         try:
-            made = await self._made(browser, task)
+            made = await self._made(seat.browser, task)
         except FetchFailed as failure:
-            used = _usage(browser).cpu_s - before.cpu_s
-            raise RenderFailed(failure, max(0.0, used)) from failure
+            raise RenderFailed(failure, _spent(seat)) from failure
         return RenderedPage(
             html=made.html,
             url=made.url,
-            by=browser.name,
-            cpu_s=max(0.0, _usage(browser).cpu_s - before.cpu_s),
+            by=seat.browser.name,
+            cpu_s=_spent(seat),
             screenshot=made.screenshot,
         )
 
@@ -184,6 +183,12 @@ class BrowserPool:
 
 def _usage(browser: RunningBrowser) -> Usage:
     return browser.process.usage() if browser.process is not None else Usage()
+
+
+def _spent(seat: _Seat) -> float:
+    """Return the CPU time that the browser has used since it was last looked at."""
+    before, seat.used = seat.used, _usage(seat.browser)
+    return max(0.0, seat.used.cpu_s - before.cpu_s)
 
 
 def _reason(errors: BaseExceptionGroup[BaseException]) -> BaseException:
