@@ -129,7 +129,7 @@ def _chromium_missing() -> str:
 
 _WITHOUT = (
     *("IsolateOrigins", "site-per-process", "Translate", "OptimizationHints", "MediaRouter"),
-    # pages of its own interface, for which each window has a process: more than half of all CPU
+    # pages of its own interface, for which each window had a process: half of all CPU
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "PreloadTopChromeWebUI"),
 )
 _CHROMIUM_FLAGS = (
