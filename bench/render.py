@@ -1,12 +1,13 @@
 # psutil is of the extra `bench` and without types: only numbers come from it.
 # mypy: disable-error-code="import-not-found,import-untyped"
-"""What pages of scripts cost, beside other crawlers: ``python -m bench.render --peers VENV``.
+"""What pages of scripts cost, beside other crawlers: ``python -m bench.render --peers VENV...``.
 
 An application whose pages are all one shell is served on loopback, by a process of its own.
 Each crawler renders all of its pages, two at once, and waits in each for its text. In turns; a new
 process for each, so that its start, that of its browsers and its imports are in it. CPU and memory
 are those of all processes of the tree, sampled; of one that has ended, the CPU that it had last
-counts. Needs Chromium, Lightpanda, and a virtual environment with Scrapy-Playwright and Crawlee.
+counts. All of them are given the same Chromium. Needs it, Lightpanda, and virtual environments with
+Scrapy-Playwright, Crawlee and Crawl4AI, in one or in several.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -36,6 +38,12 @@ _HERE = Path(__file__).parent
 _SAMPLE_S = 0.1
 _AT_ONCE = 2
 _FOUND = re.compile(r"pages: (\d+)")
+_OTHERS = (
+    ("Scrapy-Playwright", "render_scrapy.py", "scrapy_playwright"),
+    ("Crawlee, PlaywrightCrawler", "render_crawlee.py", "crawlee"),
+    ("Crawl4AI", "render_crawl4ai.py", "crawl4ai"),
+)
+"""By name: the program that crawls with it, and the package that this needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +128,27 @@ def crawl(name: str, command: Sequence[str], folder: Path) -> Round:
     return Round(name, int(found[1]), wall_s, tree.cpu_s, tree.peak_bytes)
 
 
-def ours(url: str, browser: str) -> list[str]:
+def ours(url: str, browser: str, chromium: str) -> list[str]:
     """Return the command that crawls with Crawlyard."""
-    return [sys.executable, "-m", "bench.render", "--crawl", url, "--browser", browser]
+    words = ("--crawl", url, "--browser", browser, "--chromium", chromium)
+    return [sys.executable, "-m", "bench.render", *words]
 
 
-def crawl_ours(url: str, browser: str) -> None:
+def crawl_ours(url: str, browser: str, chromium: str) -> None:
     """Crawl with Crawlyard in a new folder, and write the number of pages that have their text."""
     with tempfile.TemporaryDirectory(prefix="bench-") as place:
+        first = Path(place) / "chromium-headless-shell"  # the name that it looks for first
+        first.write_text(f'#!/bin/sh\nexec {shlex.quote(chromium)} "$@"\n')
+        first.chmod(0o700)
+        path = os.pathsep.join([place, os.environ["PATH"]])
         out = Path(place) / "pages.jsonl"
         words = [
             *("crawl", url, "--data-dir", place, "--allow-private", "--delay", "0"),
             *("--per-host", "8", "--concurrency", "8", "--wait-for", "#text", "--quiet"),
             *("--renderer", browser, "--out", str(out)),
         ]
-        subprocess.run([sys.executable, "-m", "crawlyard", *words], check=True)  # noqa: S603
+        command = [sys.executable, "-m", "crawlyard", *words]
+        subprocess.run(command, check=True, env=os.environ | {"PATH": path})  # noqa: S603
         records = [json.loads(line) for line in out.read_text().splitlines()]
     pages = sum("This is page" in (one["text"] or "") for one in records)
     sys.stdout.write(f"pages: {pages}\n")
@@ -164,21 +178,28 @@ async def serve(pages: int) -> None:
         await asyncio.Event().wait()
 
 
+def python_with(package: str, places: Sequence[Path]) -> str:
+    """Return the interpreter of the first virtual environment that has *package*, or nothing."""
+    has_it = f"lib/python*/site-packages/{package}"
+    found = next((place for place in places if any(place.glob(has_it))), None)
+    if found is None:
+        sys.stderr.write(f"left out: no {package} in {', '.join(map(str, places)) or '--peers'}\n")
+    return str(found / "bin" / "python") if found else ""
+
+
 async def measure(options: argparse.Namespace) -> list[Round]:
     """Return all rounds, the crawlers in turns."""
-    chromium = shutil.which("chromium") or ""
-    python = str(options.peers / "bin" / "python")
+    chromium = shutil.which(options.chromium) or ""
+    pythons = {name: python_with(package, options.peers) for name, _, package in _OTHERS}
     rounds = []
     async with served(options.pages) as url:
         commands = {
-            "Crawlyard, Lightpanda": ours(url, "lightpanda"),
-            "Crawlyard, Chromium": ours(url, "chromium"),
+            "Crawlyard, Lightpanda": ours(url, "lightpanda", chromium),
+            "Crawlyard, Chromium": ours(url, "chromium", chromium),
         } | {
             name: [python, str(_HERE / "peers" / file), url, str(_AT_ONCE), chromium]
-            for name, file in (
-                ("Scrapy-Playwright", "render_scrapy.py"),
-                ("Crawlee, PlaywrightCrawler", "render_crawlee.py"),
-            )
+            for name, file, _ in _OTHERS
+            if (python := pythons[name])
         }
         for _ in range(options.rounds):
             for name, command in commands.items():
@@ -205,7 +226,10 @@ def table(rounds: Sequence[Round]) -> str:
 def main() -> None:
     """Measure, and write the table."""
     parser = argparse.ArgumentParser(prog="python -m bench.render", description=__doc__)
-    parser.add_argument("--peers", type=Path, help="virtual environment of the others")
+    parser.add_argument(
+        "--peers", type=Path, nargs="+", default=[], help="virtual environments of the others"
+    )
+    parser.add_argument("--chromium", default="chromium", help="name or path of the browser")
     parser.add_argument("--pages", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--serve", type=int, help=argparse.SUPPRESS)
@@ -215,7 +239,7 @@ def main() -> None:
     if options.serve:
         asyncio.run(serve(options.serve))
     elif options.crawl:
-        crawl_ours(options.crawl, options.browser)
+        crawl_ours(options.crawl, options.browser, options.chromium)
     else:
         load = os.getloadavg()[0]
         found = asyncio.run(measure(options))

@@ -32,7 +32,8 @@ async def main(start: str, at_once: int, chromium: str) -> None:
     async def page(context: PlaywrightCrawlingContext) -> None:
         nonlocal seen
         await context.page.wait_for_selector("#text")
-        seen += bool(await context.page.text_content("#text"))
+        text = await context.page.text_content("#text")
+        seen += bool(text)  # in one step: other pages count meanwhile
         await context.enqueue_links()
 
     await crawler.run([start])

@@ -126,7 +126,7 @@ def _chromium_missing() -> str:
 
 _WITHOUT = (
     *("IsolateOrigins", "site-per-process", "Translate", "OptimizationHints", "MediaRouter"),
-    # pages of its own interface, for which each window has a process: more than half of all CPU
+    # pages of its own interface, for which each window had a process: half of all CPU
     *("WebUIOmniboxPopup", "WebUIOmniboxAimPopup", "PreloadTopChromeWebUI"),
 )
 _CHROMIUM_FLAGS = (
@@ -146,7 +146,9 @@ _CHROMIUM_FLAGS = (
     "--disable-backgrounding-occluded-windows",
     # frames of other sites stay in the process of their page, where they are intercepted with it
     *("--disable-site-isolation-trials", "--js-flags=--max-old-space-size=512"),
-    "--no-startup-window",
+    # windows that nobody sees; pages may skip their animations as well
+    *("--no-startup-window", "--animation-duration-scale=0", "--wm-window-animations-disabled"),
+    "--force-prefers-reduced-motion",
     f"--disable-features={','.join(_WITHOUT)}",
 )
 

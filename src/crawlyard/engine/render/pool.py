@@ -66,11 +66,12 @@ class Renderers:
 
 
 class _Seat:
-    """A browser of the pool, and how many pages it has rendered."""
+    """A browser of the pool, how many pages it has rendered, and what it had used then."""
 
     def __init__(self, browser: RunningBrowser) -> None:
         self.browser = browser
         self.pages = 0
+        self.used = _usage(browser)
 
 
 class BrowserPool:
@@ -149,7 +150,7 @@ class BrowserPool:
         seat = await self._seat()
         keep = False
         try:
-            page = await self._rendered(seat.browser, task)
+            page = await self._rendered(seat, task)
             seat.pages += 1
             keep = task.fill is None and not self._closed and not self._is_worn(seat)
         finally:
@@ -178,27 +179,28 @@ class BrowserPool:
         return (
             seat.browser.process is None  # a page gets a connection of its own
             or seat.pages >= MOST_PAGES
-            or _usage(seat.browser).rss_bytes > self.launch.most_rss * _WORN
+            or seat.used.rss_bytes > self.launch.most_rss * _WORN
         )
 
-    async def _rendered(self, browser: RunningBrowser, task: Task) -> RenderedPage:
-        before = _usage(browser)
+    async def _rendered(self, seat: _Seat, task: Task) -> RenderedPage:
         try:
-            made = await self._made(browser, task)
+            made = await self._made(seat.browser, task)
         except FetchFailed as failure:
-            raise RenderFailed(failure, self._spent(browser, before)) from failure
+            raise RenderFailed(failure, self._spent(seat)) from failure
         return RenderedPage(
             html=made.html,
             url=made.url,
-            by=browser.name,
-            cpu_s=self._spent(browser, before),
+            by=seat.browser.name,
+            cpu_s=self._spent(seat),
             screenshot=made.screenshot,
             cookies=made.cookies,
             form_again=made.form_again,
         )
 
-    def _spent(self, browser: RunningBrowser, before: Usage) -> float:
-        cpu_s = max(0.0, _usage(browser).cpu_s - before.cpu_s)
+    def _spent(self, seat: _Seat) -> float:
+        """Return the CPU time that the browser has used since it was last looked at."""
+        before, seat.used = seat.used, _usage(seat.browser)
+        cpu_s = max(0.0, seat.used.cpu_s - before.cpu_s)
         self.measured.cpu_s += cpu_s
         return cpu_s
 
