@@ -6,7 +6,8 @@ A store makes its engines anew, and each would compile the same statements again
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Connection, Dialect, event
+from sqlalchemy import Connection, Dialect, create_engine, event
+from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.util import LRUCache
 
 from crawlyard.store.admin import place
@@ -19,9 +20,9 @@ _DIALECTS: dict[tuple[object, ...], Dialect] = {}
 
 def keep() -> None:
     """Let all stores on files and on Postgres share what is compiled, from now on."""
-    vars(database)["create_engine"] = sharing(database.create_engine)
-    vars(place)["create_engine"] = sharing(place.create_engine)
-    vars(postgres)["create_async_engine"] = sharing(postgres.create_async_engine)
+    for module in (database, place):
+        vars(module)["create_engine"] = sharing(create_engine)
+    vars(postgres)["create_async_engine"] = sharing(create_async_engine)
 
 
 def sharing(create: Callable[..., Any]) -> Callable[..., Any]:
