@@ -1,5 +1,5 @@
 # Crawl4AI is not among the extras: type checks do without it.
-# mypy: disable-error-code="import-not-found,import-untyped,misc"
+# mypy: disable-error-code="import-not-found,import-untyped,misc,method-assign,assignment"
 """Pages of scripts by Crawl4AI: ``python render_crawl4ai.py URL AT_ONCE CHROMIUM``.
 
 By its deep crawl as documented, streamed; each page is waited for until its text is there. It
