@@ -11,7 +11,14 @@ from crawlyard.config import Settings
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.answers.access import MeOut, NewTokenOut, SectionOut, TokenOut, UserOut
+from crawlyard.core.answers.access import (
+    MeOut,
+    NewTokenOut,
+    SectionOut,
+    SessionOut,
+    TokenOut,
+    UserOut,
+)
 from crawlyard.core.answers.fleet.archive import FoundPagesOut
 from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
 from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
@@ -34,13 +41,15 @@ from crawlyard.core.answers.jobs.pages import (
     ErrorsOut,
     FateOut,
     LinkOut,
+    NeighboursOut,
+    PathStepOut,
+    SiteMapOut,
     SkippedGroupOut,
     SkippedOut,
     StoredPageOut,
     WaitingOut,
 )
 from crawlyard.core.answers.jobs.previews import PreviewOut
-from crawlyard.core.answers.jobs.site import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.answers.schedules import (
     AheadOut,
     BackfillOut,
@@ -51,7 +60,6 @@ from crawlyard.core.answers.schedules import (
     ScheduleOut,
     TimetablePreviewOut,
 )
-from crawlyard.core.answers.site_sessions import SessionOut
 from crawlyard.core.answers.templates import (
     CheckedTemplateOut,
     ConvertedTemplateOut,

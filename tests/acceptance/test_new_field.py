@@ -67,7 +67,7 @@ PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}
 def of_page(page):
     about = {"page": page, "path_params": {}, "static": "", "theme": "", "user": "", "permits": ""}
     rest = dict.fromkeys(("sheets", "modules", "asks"), ()) | {"nav": _NAV, "events": ""}
-    user = {"user": {"id": "", "role": ""}}
+    user = {"user": {"id": "", "role": ""}, "seq": 0}
     html = _shells.get_template(f"{page.module}.html").render(about | rest | user | {"actions": ""})
     return html, PREFIXES[page.module]
 
