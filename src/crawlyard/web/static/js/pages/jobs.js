@@ -150,6 +150,7 @@ let stopped = false; // there are more than were counted
 const peek = new Peek($("#peek"), (tr, job) => dress(tr, job));
 
 function dress(tr, job, row = {}) {
+  if (!row.bar) sight.observe(tr);
   draw((row.bar ??= $(".pb", tr)), job);
   if (row.tagged !== job.tagged) {
     $("[data-c=tags]", tr)?.replaceChildren(...(job.tags ?? []).map((tag) => h("span.tag", {}, tag)));
@@ -202,7 +203,22 @@ const news = (job) => {
   const row = table.rows.get(job.id);
   if (row) table.patch(job.id, merged(row.seen, job));
 };
-on("progress", (jobs) => jobs.forEach(news));
+
+// Rows out of sight show their progress once they are seen, or every two seconds.
+const late = new Map();
+const catchUp = (ids) => {
+  for (const id of ids) if (late.has(id)) news(late.get(id));
+  for (const id of ids) late.delete(id);
+};
+const sight = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) target.away = !isIntersecting;
+  catchUp(entries.filter(({ isIntersecting }) => isIntersecting).map(({ target }) => target.dataset.id));
+}, { rootMargin: "100px" });
+on("progress", (jobs) => {
+  for (const job of jobs) table.rows.get(job.id)?.tr.away ? late.set(job.id, job) : news(job);
+});
+setInterval(() => catchUp([...late.keys()]), 2000);
+
 on("job.state job.updated", ({ job }) => job && news(job));
 on("job.deleted", ({ job_id }) => table.drop(job_id));
 on("counts", () => count().catch(complain));
