@@ -102,6 +102,6 @@ async def test_labels_tell_nothing_that_changes_with_a_restart_or_is_private(
         for sample in family.samples
         for name, value in sample.labels.items()
     }
-    closed = {"state", "priority", "kind", "class"}
+    closed = {"state", "priority", "kind", "class", "browser"}
     assert {name for name, _ in values} == closed | {"le", "version"}
     assert all(re.fullmatch(r"[a-z0-9_]+", value) for name, value in values if name in closed)
