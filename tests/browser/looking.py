@@ -1,7 +1,7 @@
 """What is looked for on every page: faults of accessibility, and what does not fit."""
 
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
-from playwright.async_api import Page
+from playwright.async_api import Page, expect
 
 _RULES = {"resultTypes": ["violations"]}  # of all rules, those of good practice as well
 
@@ -16,6 +16,7 @@ async def faults_of(page: Page) -> list[str]:
 
     The page's context must bypass the policy (``bypass_csp=True``), which refuses axe.
     """
+    await expect(page.locator("[aria-busy=true]")).to_have_count(0)  # it has no names yet
     found = await Axe().run(page, options=_RULES)
     return [
         f"{fault['id']}: {', '.join(str(node['target'][0]) for node in fault['nodes'][:5])}"

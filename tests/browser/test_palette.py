@@ -66,6 +66,25 @@ async def test_an_id_a_filter_and_an_address_are_understood(stage: Stage) -> Non
         await page.wait_for_url(f"{stage.base}/jobs/new?url=news.example.org")
 
 
+_AGAIN = """() => {
+  const press = (key, more) => {
+    const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true, ...more });
+    document.activeElement.dispatchEvent(event);
+    return event.defaultPrevented;
+  };
+  press("k", { ctrlKey: true });
+  const closed = !document.querySelector("dialog.palette").open;
+  press("k", { ctrlKey: true });
+  return [closed, document.querySelector("dialog.palette").open, press("x")];
+}"""
+
+
+async def test_it_is_closed_and_opened_again_at_once(stage: Stage) -> None:
+    async with stage.page("/events") as page:
+        await opened(page, "docs")
+        assert await page.evaluate(_AGAIN) == [True, True, False]
+
+
 async def test_what_is_typed_before_it_is_there_is_meant_for_it(stage: Stage) -> None:
     await stage.job(name="new ground")
     late = asyncio.Event()

@@ -120,13 +120,16 @@ keys({
 });
 
 let ahead = null; // what is typed until the palette is there: it is meant for it
+let show; // it, once it is there
 
 async function palette() {
   drawer(false);
+  if (show) return show("");
+  if (ahead !== null) return;
   ahead = "";
   try {
-    const { open } = await import("../parts/palette.js");
-    open(ahead);
+    ({ open: show } = await import("../parts/palette.js"));
+    show(ahead);
   } catch {
     toast("The server does not answer: try again", { bad: true });
   }
