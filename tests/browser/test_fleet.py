@@ -79,6 +79,7 @@ async def test_pages_can_be_rendered_where_a_worker_has_a_browser(stage: Stage) 
         async with stage.page(f"/jobs/{job['id']}/problems") as page:
             problem = page.locator(".err:visible").filter(has_text="Need scripts")
             await expect(problem).to_be_visible()
+            await expect(page.get_by_role("link", name="Problems 2")).to_be_visible()
             await expect(problem.get_by_role("link", name="Render them…")).to_have_count(offered)
             await expect(problem.get_by_text("pip install")).to_have_count(1 - offered)
     async with stage.page("/workers") as page:

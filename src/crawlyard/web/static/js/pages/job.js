@@ -23,6 +23,7 @@ function take(news) {
   const words = [state, ...waits_for.map(({ reason }) => reason), ...allowed_actions];
   Object.assign(job, {
     left: Math.max(0, job.found - job.done),
+    troubles: job.failed + (job.usage?.needs_scripts ?? 0),
     is: Object.fromEntries(words.map((word) => [word, true])),
     again: ended_at && job.failed && !job.damaged,
     stopped: job.shown === "stopped",
