@@ -5,6 +5,7 @@ move the upper mark up; those that were there before the index, the newest first
 one down. A portion and its marks are one transaction.
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -19,6 +20,8 @@ from sqlalchemy import (
     Connection,
     Executable,
     Select,
+    String,
+    bindparam,
     delete,
     func,
     or_,
@@ -265,9 +268,9 @@ _MATCHING: Mapping[bool, Executable] = {
     True: text(
         "SELECT page_id FROM page_search WHERE words @@ CAST(:asked AS tsquery)"
         " AND page_id > :low AND page_id < :before ORDER BY page_id DESC LIMIT :rows"
-    ),
+    ).bindparams(bindparam("asked", type_=String, literal_execute=True)),
 }
-"""By whether it is for Postgres."""
+"""By whether it is for Postgres: there no parameter, as a plan for any words reads all pages."""
 
 _OF_JOB = text(
     "SELECT rowid FROM page_search WHERE page_search MATCH :asked AND rowid > :after"
@@ -453,11 +456,10 @@ def _phrase(phrase: Sequence[Piece], found: Mapping[Piece, Sequence[str]]) -> tu
 
 
 def _has(piece: Piece) -> ColumnElement[bool]:
-    if piece.begins:
-        return terms.c.term.startswith(piece.text, autoescape=True)
-    if piece.ends:
-        return terms.c.term.endswith(piece.text, autoescape=True)
-    return terms.c.term.contains(piece.text, autoescape=True)
+    escaped = re.sub("[/%_]", r"/\g<0>", piece.text)
+    pattern = f"{'' if piece.begins else '%'}{escaped}{'' if piece.ends else '%'}"
+    # no parameter: in a plan for any, Postgres would put the pattern together for each term
+    return terms.c.term.like(bindparam(None, pattern, literal_execute=True), escape="/")
 
 
 def _asked(match: Match, job_terms: Sequence[str], *, postgres: bool) -> str:
