@@ -30,6 +30,8 @@ ACTIONS = {
 SO_ALREADY = {
     (State.PAUSED, "pause"),
     (State.CANCELLED, "cancel"),
+    (State.RUNNING, "resume"),
+    (State.PENDING, "resume"),  # and due
     (State.PENDING, "retry now"),  # and due
 }
 

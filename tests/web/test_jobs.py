@@ -71,12 +71,14 @@ async def test_a_job_is_paused_resumed_and_cancelled(rig: Rig) -> None:
     paused = await rig.post(f"{path}/pause", {"reason": "lunch"})
     again = await rig.post(f"{path}/pause")
     resumed = await rig.post(f"{path}/resume")
+    resumed_again = await rig.post(f"{path}/resume")
     cancelled = await rig.post(f"{path}/cancel")
     refused = await rig.post(f"{path}/pause")
 
     assert (paused.status_code, paused.json()["detail"]) == (202, "lunch")
     assert again.status_code == 200
     assert resumed.json()["state"] == "pending"
+    assert (resumed_again.status_code, resumed_again.json()) == (200, resumed.json())
     assert cancelled.json()["state"] == "cancelled"
     assert problem(refused) == (409, "invalid_transition")
     assert refused.json()["allowed_actions"] == ["resume", "retry"]

@@ -12,14 +12,9 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from crawlyard.core.overview.measures import Timing
-from crawlyard.store.access.desk import (
-    DismissalStore,
-    KeyStore,
-    OperationStore,
-    SettingStore,
-    ViewStore,
-)
+from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
+from crawlyard.store.access.keys import KeyStore
 from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
 from crawlyard.store.crawl.changes import ChangeStore

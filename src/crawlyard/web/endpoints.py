@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.answers.base import encoded
-from crawlyard.core.answers.fleet.health import FieldErrorOut
+from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import (
     NOBODY,
     Endpoint,

@@ -14,7 +14,7 @@ import msgspec
 from crawlyard.about import VERSION
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.base import API
-from crawlyard.core.answers.fleet.health import ProblemOut
+from crawlyard.core.answers.problems import ProblemOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter
 from crawlyard.core.endpoint_schema import body_of, with_default
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES

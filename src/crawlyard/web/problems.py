@@ -16,7 +16,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.fleet.health import FieldErrorOut, ProblemKindOut, ProblemOut
+from crawlyard.core.answers.fleet.health import ProblemKindOut
+from crawlyard.core.answers.problems import FieldErrorOut, ProblemOut
 from crawlyard.core.jobs.job import actions_of
 from crawlyard.errors import (
     Conflict,

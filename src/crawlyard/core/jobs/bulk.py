@@ -9,7 +9,7 @@ from msgspec import Struct, convert, to_builtins
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.filter import Condition
 from crawlyard.core.jobs.job import DELETABLE, Job
-from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, Move, State
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
@@ -135,8 +135,6 @@ MOVES: Mapping[JobAction, Move] = {
 }
 """Actions that are a move."""
 
-_ALREADY = {JobAction.PAUSE: State.PAUSED, JobAction.CANCEL: State.CANCELLED}
-
 
 def check_possible(asked: BulkAction, job: Job) -> None:
     """Check that the state of *job* allows an action; it may still fail for other reasons.
@@ -144,7 +142,8 @@ def check_possible(asked: BulkAction, job: Job) -> None:
     Raises:
         IllegalMove: the state does not allow it.
     """
-    if job.state is _ALREADY.get(asked.action):
+    move = MOVES.get(asked.action)
+    if move is not None and job.state in DONE_IN[move]:
         return
     word = asked.action.value.replace("_", " ")
     if not _allowed(asked, job.state):

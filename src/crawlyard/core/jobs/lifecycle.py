@@ -61,6 +61,15 @@ LIFECYCLE: Mapping[State, Mapping[Move, State]] = {
     State.CANCELLED: {Move.RESUME: State.PENDING, Move.RETRY_FAILED: State.PENDING},
 }
 
+DONE_IN: Mapping[Move, frozenset[State]] = {
+    Move.PAUSE: frozenset({State.PAUSED}),
+    Move.RESUME: frozenset({State.PENDING, State.RUNNING}),
+    Move.CANCEL: frozenset({State.CANCELLED}),
+    Move.RETRY_NOW: frozenset({State.PENDING}),
+}
+"""Where an operator's move changes nothing and succeeds, so that it can be repeated when its answer
+was lost. Not of a job that waits for its start."""
+
 
 class StateReason(StrEnum):
     """Why a job is in its state; a job never waits or stops without a reason."""

@@ -14,7 +14,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
-from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, Move, State
 from crawlyard.core.jobs.limits import Limits, Usage, breach, given_back
 from crawlyard.core.jobs.order import JobOrder
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
@@ -53,13 +53,6 @@ with lazily():
     from crawlyard.services.worker import janitor
 
 _A_MOMENT = timedelta(milliseconds=250)
-
-_ALREADY = {
-    Move.PAUSE: State.PAUSED,
-    Move.CANCEL: State.CANCELLED,
-    Move.RETRY_NOW: State.PENDING,
-}
-"""Moves that change nothing if the job is in that state already and not waiting for its start."""
 
 
 class JobManager(JobSubmitter):
@@ -154,13 +147,13 @@ class JobManager(JobSubmitter):
     async def resume(self, actor: Actor, job_id: str, *, version: Version = None) -> Job:
         """Queue a paused job again, or an ended one that still has URLs to fetch.
 
-        No URL is fetched twice.
+        No URL is fetched twice. A job that is due or running is left as it is.
 
         Raises:
             NotFound, Stale: as the names say.
             Forbidden: the actor may not, or a grant that the job needs was withdrawn.
-            IllegalMove: it is pending or running, nothing is left, or a limit that is
-                used up would end it at once.
+            IllegalMove: it waits for its start, nothing is left, or a limit that is used up
+                would end it at once.
         """
         return await self._move(actor, job_id, Move.RESUME, "", version)
 
@@ -444,7 +437,7 @@ def _moved(
     old = standing.job
     if move is not Move.CANCEL:
         _check_sound(old)
-    if old.state is _ALREADY.get(move) and not old.waits_at(now):
+    if old.state in DONE_IN.get(move, ()) and not old.waits_at(now):
         return None
     change = old.moved(move, now, actor=actor.id, detail=why)
     if move is Move.RESUME:

@@ -1,4 +1,4 @@
-"""Stores for saved views, dismissed notices, operations, settings and the key of an instance."""
+"""Stores for saved views, dismissed notices, long operations and sections of settings."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -13,11 +13,10 @@ from crawlyard.core.access.view import SavedView
 from crawlyard.core.event import Event
 from crawlyard.core.operation import Operation
 from crawlyard.store.codec.records import OPERATIONS, SECTIONS, VIEWS
-from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows
+from crawlyard.store.db.bulk_rows import delete_first, put_rows
 from crawlyard.store.db.rows import add_row, drop_version, equal, plainly, put_version, taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import tell
-from crawlyard.store.tables.access import instance_keys
 from crawlyard.store.tables.desk import UNDER_WAY, dismissals, operations, settings, views
 
 
@@ -230,14 +229,3 @@ class SettingStore(StorePart):
         """
         put_version(conn, settings, SECTIONS.row(section), f"settings {section.name} are")
         tell(conn, [event] if event else [])
-
-
-class KeyStore(StorePart):
-    """The key that seals what the store keeps secret."""
-
-    @writes
-    def kept(self, conn: Connection, new: str) -> str:
-        """Return the key of the instance: the one that is kept, or *new*, which is from now on."""
-        insert_new(conn, instance_keys, [{"id": 1, "key": new}])
-        key: str = conn.scalars(select(instance_keys.c.key)).one()
-        return key

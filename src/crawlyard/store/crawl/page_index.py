@@ -270,7 +270,7 @@ _MATCHING: Mapping[bool, Executable] = {
         " AND page_id > :low AND page_id < :before ORDER BY page_id DESC LIMIT :rows"
     ).bindparams(bindparam("asked", type_=String, literal_execute=True)),
 }
-"""By whether it is for Postgres: there no parameter, as a plan for any words reads all pages."""
+"""By whether it is for Postgres: there words are no parameter; its generic plan reads all pages."""
 
 _OF_JOB = text(
     "SELECT rowid FROM page_search WHERE page_search MATCH :asked AND rowid > :after"
@@ -458,7 +458,7 @@ def _phrase(phrase: Sequence[Piece], found: Mapping[Piece, Sequence[str]]) -> tu
 def _has(piece: Piece) -> ColumnElement[bool]:
     escaped = re.sub("[/%_]", r"/\g<0>", piece.text)
     pattern = f"{'' if piece.begins else '%'}{escaped}{'' if piece.ends else '%'}"
-    # no parameter: in a plan for any, Postgres would put the pattern together for each term
+    # no parameter: a generic plan of Postgres builds the pattern anew for each term
     return terms.c.term.like(bindparam(None, pattern, literal_execute=True), escape="/")
 
 

@@ -1,4 +1,4 @@
-"""Answers about the server itself: health, version, forms; and problems."""
+"""Answers about the server itself: health, version, forms."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.templates.template import KeptTemplate
 
 
 class HealthOut(Wire, frozen=True, kw_only=True):
@@ -58,31 +57,3 @@ class SchemasOut(Wire, frozen=True, kw_only=True):
 
     object: Literal["schemas"] = "schemas"
     schemas: Mapping[str, Mapping[str, Any]]
-
-
-class FieldErrorOut(Wire, frozen=True, kw_only=True):
-    """What is wrong with one field: *pointer* into the body, or *parameter* of the URL."""
-
-    pointer: str | None = None  # RFC 6901
-    parameter: str | None = None
-    code: str
-    detail: str
-    position: int | None = None  # of the character to blame, where a text cannot be read
-
-
-class ProblemOut(Wire, frozen=True, kw_only=True):
-    """Why a request was not done; *code* is for programs, *detail* for people."""
-
-    type: str
-    title: str
-    status: int
-    code: str
-    detail: str
-    instance: str
-    request_id: str
-    errors: tuple[FieldErrorOut, ...] | None = None  # of validation_failed
-    allowed_actions: tuple[str, ...] | None = None  # of invalid_transition
-    quota: str | None = None  # of limit_exceeded
-    current_version: int | None = None  # of precondition_failed
-    schedules: tuple[KeptTemplate, ...] | None = None  # of confirmation_required
-    violated_policies: tuple[str, ...] | None = None  # of rate_limited

@@ -3,7 +3,7 @@ import { listen } from "./stream.js";
 
 export const live = new EventTarget();
 const names = document.body.dataset.events.split(" ");
-const seq = +document.body.dataset.seq; // of the last event before the page: it knows of all up to this one
+const seq = +document.body.dataset.seq; // of the last event before this page was made: later ones come by the stream
 const progress = new Map();
 let frame = 0;
 

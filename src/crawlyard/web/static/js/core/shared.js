@@ -18,7 +18,7 @@ onconnect = ({ ports: [port] }) => {
     const { names, seq } = data;
     ports.add(port);
     for (const said of standing) port.postMessage(said);
-    if (stream?.past(seq)) port.postMessage(["resync", {}]); // its page may have read before that
+    if (stream?.past(seq)) port.postMessage(["resync", {}]); // its page may have been read before the last events
     if (stream) stream.reopen();
     else stream = listen(names, tell, seq);
   };

@@ -120,16 +120,16 @@ keys({
 });
 
 let ahead = null; // what is typed until the palette is there: it is meant for it
-let show; // it, once it is there
+let openPalette; // of its module, once that is loaded
 
 async function palette() {
   drawer(false);
-  if (show) return show("");
+  if (openPalette) return openPalette("");
   if (ahead !== null) return;
   ahead = "";
   try {
-    ({ open: show } = await import("../parts/palette.js"));
-    show(ahead);
+    ({ open: openPalette } = await import("../parts/palette.js"));
+    openPalette(ahead);
   } catch {
     toast("The server does not answer: try again", { bad: true });
   }

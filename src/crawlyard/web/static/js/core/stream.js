@@ -2,7 +2,7 @@
 const AGAIN_MS = 1000;
 const SILENT_MS = 45000; // the server says something every 15 s
 
-/** Listen to events of these *names* behind that of number *last*; *tell(name, data)* hears them, and of "status". */
+/** Listen to the events of these *names* after number *last*; *tell(name, data)* hears them, and of "status". */
 export function listen(names, tell, last) {
   let source, beat, timer;
   let stale = false; // the server has no store
@@ -38,7 +38,7 @@ export function listen(names, tell, last) {
   open();
   setInterval(() => Date.now() - beat > SILENT_MS && source.readyState === 1 && lost(), 5000);
   return {
-    /** Tell whether anything has happened behind *seq*. */
+    /** Tell whether anything has happened after *seq*. */
     past: (seq) => last > seq,
     reopen: () => source.readyState === 2 && (clearTimeout(timer), open()),
   };

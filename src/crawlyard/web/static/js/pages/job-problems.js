@@ -72,7 +72,7 @@ function drawn(group, brief) {
 }
 
 let last;
-/** Show the problems that *items* tell of, and pages that need scripts, wherever they are shown */
+/** Show the problems that *items* tell of, and pages that need scripts, wherever they are shown. */
 export function problems(items, linked) {
   const groups = grouped(items, linked);
   const scripts = job.usage?.needs_scripts;

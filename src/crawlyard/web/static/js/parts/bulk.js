@@ -5,8 +5,6 @@ import { draw } from "./job.js";
 const AT_ONCE = 200; // more are done by an operation
 const DOWNLOADED = 50; // jobs in one file: their ids are in its address
 
-const GOES_ON = new Set(["pending", "running"]);
-
 /** What takes an action back, for each of the jobs as they were; null: nothing does. */
 const BACK = {
   pause: ({ state }) => (state === "paused" ? [] : ["resume"]),
@@ -89,9 +87,8 @@ export function bar(table, which, count) {
       for (const [name, ids] of [...steps].sort(([a], [b]) => (a === "pause") - (b === "pause"))) {
         const [verb, ...words] = name.split(" ");
         const answer = await post("/jobs/bulk", { action: verb, ids, ...(words.length && { tags: [words.join(" ")] }) });
-        // what goes on already was undone before, and only the answer was lost
-        const wrong = answer.results.filter(({ ok, state }) => !ok && !(verb === "resume" && GOES_ON.has(state)));
-        if (wrong.length) toast(`Not undone for ${counted(wrong.length, "job")}. ${wrong[0].detail}`, { bad: true });
+        const wrong = answer.results.find(({ ok }) => !ok);
+        if (wrong) toast(`Not undone for ${counted(answer.failed, "job")}. ${wrong.detail}`, { bad: true });
       }
     };
   }
