@@ -160,6 +160,17 @@ def test_two_options_that_name_different_yards_are_refused(crawlyard: Crawlyard)
     assert "--from: expected it, or --data-dir, not both" in copied.err
 
 
+def test_an_upgrade_of_a_database_that_does_not_exist_creates_none(
+    crawlyard: Crawlyard, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in ("typo", "empty"):
+        said = crawlyard("db", "upgrade", "--data-dir", folder)
+        assert (said.code, said.out) == (3, "")
+        assert f"there is no database {folder}/crawlyard.db to upgrade" in said.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
+
+
 def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
     said = " ".join(crawlyard("demo", "--help").out.replace("│", " ").split())
     assert (
