@@ -182,7 +182,7 @@ async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
         ({"running": -1}, "quota.running", "at least 0"),
         ({"pending": "many"}, "quota.pending", "a whole number"),
         ({"ceilings": {"pages": 0}}, "quota.ceilings.pages", "a whole number of at least 1, got 0"),
-        ({"paging": 1}, "quota.paging", "did you mean"),
+        ({"pendng": 1}, "quota.pendng", "did you mean pending"),
     ]
     for quota, field, why in wrong:
         asked: Any = quota

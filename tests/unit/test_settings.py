@@ -90,6 +90,10 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         Settings()
     with pytest.raises(Invalid, match="did you mean CRAWLYARD_DATABASE_URL"):
         settings_of(Basics())
+    monkeypatch.delenv("CRAWLYARD_DATABASE")
+    monkeypatch.setenv("CRAWLYARD_FOO", "x")
+    with pytest.raises(Invalid, match="no such setting; there are CRAWLYARD_DATA_DIR, "):
+        settings_of(Basics())
 
 
 DIRECT = "postgresql://crawlyard@db.example.org/yard"

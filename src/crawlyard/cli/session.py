@@ -243,7 +243,7 @@ def settings_of(
             variable = f"{PREFIX}{name.upper()}"
             if variable in os.environ:
                 known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
-                raise unknown(variable, variable, known, "setting") from None
+                raise unknown(variable, variable, known, "setting", prefix=PREFIX) from None
             raise unknown(name, name, [*Settings.model_fields], "setting") from None
         raise Invalid(name, f"{first['msg']}, got {first['input']!r} (from {source})") from None
     except ValueError as error:  # TOML that is none

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
-from crawlyard.core.parse import strange_names
+from crawlyard.core.parse import none_of, strange_names
 from crawlyard.errors import Invalid
 
 _NO_OTHER: Mapping[str, str] = {}
@@ -23,7 +23,7 @@ def faults_of(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield path, code and sentence of everything that is wrong with *value*."""
     if words := _words_in(hint):
-        yield "", "invalid", f"expected one of {', '.join(words)}, got {value!r}"[:500]
+        yield "", "invalid", none_of(value, words)[:500]
         return
     kind = _record_in(hint)
     if kind is None or not isinstance(value, Mapping):

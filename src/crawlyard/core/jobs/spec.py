@@ -25,6 +25,7 @@ from crawlyard.core.jobs.render_options import (
 )
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
+from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
@@ -76,8 +77,7 @@ class Priority(StrEnum):
         try:
             return cls(word.lower())
         except ValueError:
-            known = ", ".join(reversed(cls))
-            raise Invalid("priority", f"expected one of {known}, got {word!r}") from None
+            raise Invalid("priority", none_of(word, reversed(cls))) from None
 
 
 _BY_RANK = dict(enumerate(Priority))

@@ -21,6 +21,7 @@ from crawlyard.core.jobs.spec import JobSpec, Spread, SpreadOver
 from crawlyard.core.parse import (
     boolean,
     is_list,
+    none_of,
     number,
     shown,
     size,
@@ -82,7 +83,7 @@ def _word(kind: type[Enum]) -> Callable[[object], Any]:
     def read(value: object) -> Any:
         word = value.strip().lower() if isinstance(value, str) else ""
         if word not in known:
-            raise ValueError(f"expected one of {', '.join(known)}, got {shown(value)}")
+            raise ValueError(none_of(value, known))
         return known[word]
 
     return read
@@ -356,7 +357,18 @@ def _read(path: str, read: Callable[[object], Any], value: object) -> Any:
         raise Invalid(path, str(error)) from None
 
 
+_OTHER_NAMES = {
+    name: field.path
+    for field in FIELDS.values()
+    for name in (field.field.name, field.field.flag.removeprefix("--").replace("-", "_"))
+    if name not in _BY_ANY_PATH
+}
+"""Fields by the names that options have, and those in groups by the last part of their path."""
+
+
 def _unknown(path: str) -> Invalid:
+    if path in _OTHER_NAMES:
+        return Invalid(path, f"there is no such field; did you mean {_OTHER_NAMES[path]}?")
     group = path.partition(".")[0]
     inside = f"{group}." if group in _GROUPS else ""
     known = [name.removeprefix(inside) for name in _BY_ANY_PATH if name.startswith(inside)]

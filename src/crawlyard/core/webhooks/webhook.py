@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.fields import check_types
+from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 
@@ -327,9 +328,9 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
     for pattern in asked:
         fits = len(pattern) <= _LONGEST_PATTERN and any(fnmatchcase(n, pattern) for n in names)
         if not fits:
-            known = ", ".join(names)
+            hint = suggestion(pattern, names) or f"; there are: {', '.join(names)}"
             told = pattern[:_LONGEST_PATTERN]
-            raise Invalid("events", f"no event is named like {told!r}; there are: {known}")
+            raise Invalid("events", f"no event is named like {told!r}{hint}")
 
 
 class Subscribers:

@@ -12,6 +12,7 @@ from crawlyard.core.endpoint import Instant, Words
 from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.core.jobs.spec import MAX_URL
+from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import PageQuery
@@ -205,7 +206,7 @@ def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
     for kind in listed:
         if kind == word:
             return kind
-    raise Invalid(parameter, f"expected one of {', '.join(listed)}, got {word[:100]!r}")
+    raise Invalid(parameter, none_of(word, listed))
 
 
 def _status(word: str) -> int:

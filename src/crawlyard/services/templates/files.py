@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec_json import values_of
-from crawlyard.core.parse import boolean, is_list, shown, text, unknown
+from crawlyard.core.parse import boolean, is_list, none_of, shown, text, unknown
 from crawlyard.core.templates.render import check
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
@@ -143,8 +143,7 @@ def _parameter(name: str, data: object) -> Parameter:
     fields = _object(path, {} if data is None else data, _PARAMETER)
     kind, allowed = fields.get("type", "text"), fields.get("allowed") or ()
     if kind not in list(ParameterType):
-        known = ", ".join(ParameterType)
-        raise Invalid(f"{path}.type", f"expected one of {known}, got {shown(kind)}")
+        raise Invalid(f"{path}.type", none_of(kind, ParameterType))
     if not is_list(allowed):
         raise Invalid(f"{path}.allowed", f"expected a list, got {shown(allowed)}")
     try:
