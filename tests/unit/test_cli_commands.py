@@ -93,6 +93,15 @@ def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlya
     assert "expected a port from 1 to 65535, got '99999'" in far.err
 
 
+def test_all_faults_of_a_job_are_named_by_their_options(crawlyard: Crawlyard) -> None:
+    options = ("--include", "re:(", "--exclude", "x", "--extract", "a=:::", "--user-agent", "é")
+    said = crawlyard("crawl", "-d", "docs.example.org", "http://a.example:99999/", *options)
+
+    named = [line.split(": ")[1] for line in said.err.splitlines()]
+    assert said.code == 2
+    assert named == ["URL", "URL", "--include", "--exclude", "--extract", "--user-agent"]
+
+
 def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
     crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -20,6 +20,65 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
     assert (await rig.get("jobs")).json()["items"] == [job]
 
 
+async def test_all_faults_of_a_job_are_named_at_once(rig: Rig) -> None:
+    """Names and values that cannot be read, bounds, and what only the engine judges."""
+    cases: list[tuple[dict[str, object], list[str]]] = [
+        ({"url": [URL], "max_dept": 3, "scope": "hosts"}, ["/url", "/max_dept", "/scope"]),
+        ({"max_dept": 3}, ["/max_dept", "/urls"]),
+        ({"urls": [URL], "per_host": 0, "limits": {"pages": 0}}, ["/limits/pages", "/per_host"]),
+        (
+            {"urls": ["docs.example.org"], "per_host": 0, "include": ["re:(", "x", "/a/*"]},
+            ["/per_host", "/urls", "/include", "/include"],
+        ),
+        (
+            {"urls": ["http://a.example:99999/"], "delay": "soon", "extract": {"a": ":::"}},
+            ["/delay", "/urls", "/extract"],
+        ),
+        (
+            {
+                "urls": [URL],
+                "retry": {"first": -1, "factr": 2},
+                "webhooks": [
+                    "http://a.example/",
+                    {"url": "https://b.example", "events": ["job.x"]},
+                ],
+            },
+            ["/retry/first", "/retry/factr", "/webhooks/0/url", "/webhooks/1/events"],
+        ),
+        ({"urls": [URL], "headers": {"Host": "a", "X Y": "b"}}, ["/headers", "/headers"]),
+        ({"limits": 3, "sitemaps": ["robots"], "render": ""}, ["/limits", "/render"]),
+    ]
+    for body, expected in cases:
+        answer = await rig.post("jobs", body)
+        assert pointers(answer) == expected, body
+        details = [error["detail"] for error in answer.json()["errors"]]
+        assert answer.json()["detail"] == "; ".join(details), body
+
+
+async def test_all_faults_of_a_job_from_a_template_are_named_at_once(rig: Rig) -> None:
+    spec = {"urls": ["{{url}}"], "limits": {"pages": "{{pages}}"}, "per_host": 2}
+    parameters = {"url": {"type": "url", "required": True}, "pages": {"type": "number"}}
+    draft = {"name": "t", "spec": spec, "parameters": parameters}
+    assert (await rig.post("templates", draft)).status_code == 201
+    cases: list[tuple[dict[str, object], dict[str, object], list[str]]] = [
+        ({"ur": URL, "pages": "x"}, {"nam": "a"}, ["/nam", "/params/ur", "/params/pages"]),
+        ({"url": URL, "pages": 0}, {"per_host": 0}, ["/params/pages", "/per_host"]),
+        ({"pages": 1}, {"max_depth": -1}, ["/params/url", "/max_depth"]),
+    ]
+    for params, overrides, expected in cases:
+        answer = await rig.post("jobs", {"template": "t", "params": params, **overrides})
+        assert pointers(answer) == expected, (params, overrides)
+
+
+async def test_all_faults_of_an_edit_are_named_at_once(rig: Rig) -> None:
+    job = (await rig.post("jobs", {"urls": [URL]})).json()
+    body = {"per_hots": 1, "limits": {"pages": 0}, "include": ["re:("]}
+
+    answer = await rig.ask("PATCH", f"jobs/{job['id']}", json=body)
+
+    assert pointers(answer) == ["/per_hots", "/limits/pages", "/include"]
+
+
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
     for body, pointer in [
         ({"urls": [URL], "limits": {"pages": 0}}, "/limits/pages"),

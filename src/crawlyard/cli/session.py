@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from msgspec import Struct, field
 from pydantic import ValidationError
@@ -227,7 +227,7 @@ def settings_of(
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
     """
-    options = {name: value for name, value in (flags or {}).items() if value is not None}
+    options: dict[str, Any] = {n: value for n, value in (flags or {}).items() if value is not None}
     if basics.data_dir is not None:  # names the database as well: a file in it
         options |= {"data_dir": basics.data_dir, "database_url": "", "database_direct_url": ""}
     try:

@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -107,6 +107,22 @@ def in_words(error: msgspec.ValidationError, value: object) -> str:
     return (said + shown)[:500]
 
 
+def check_all(*checks: Callable[[], object]) -> None:
+    """Run all *checks*, and raise their faults as one error.
+
+    Raises:
+        Invalid: a check failed; `Invalid.faults` has what each of them raised.
+    """
+    errors: list[Invalid] = []
+    for check in checks:
+        try:
+            check()
+        except Invalid as error:
+            errors.append(error)
+    if errors:
+        raise Invalid.of(errors) from None
+
+
 # --- which part of a body
 
 
@@ -122,16 +138,13 @@ def blaming(
     try:
         yield
     except Invalid as error:
-        head, dot, rest = error.field.partition(".")
-        if head in renamed:
-            field = f"{renamed[head]}{dot}{rest}"
-        else:
-            field = error.field if head in own else f"{inside}.{error.field}"
-        if field == error.field:
-            raise
-        raise Invalid(field, without_field(error), error.position) from None
 
+        def rename(fault: Invalid) -> Invalid:
+            head, dot, rest = fault.field.partition(".")
+            if head in renamed:
+                field = f"{renamed[head]}{dot}{rest}"
+            else:
+                field = fault.field if head in own else f"{inside}.{fault.field}"
+            return fault if field == fault.field else Invalid(field, fault.message, fault.position)
 
-def without_field(error: Invalid) -> str:
-    """Return what is wrong, without the name of the field."""
-    return str(error).removeprefix(f"{error.field}: ")
+        raise error.mapped(rename) from None

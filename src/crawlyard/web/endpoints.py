@@ -23,10 +23,10 @@ from crawlyard.core.endpoint import (
     replying,
     split_words,
 )
-from crawlyard.core.faults import choices_of, faults_of, in_words, without_field
+from crawlyard.core.faults import choices_of, faults_of, in_words
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import strange_names
-from crawlyard.errors import Invalid, NotFound, Version
+from crawlyard.errors import MAX_FAULTS, Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
 from crawlyard.web.auth import admitted, site_of
 from crawlyard.web.middleware import was_undivided
@@ -40,7 +40,6 @@ ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
 _ALWAYS = frozenset({"fields"})
 """Parameters that every GET takes."""
 
-_MOST_FAULTS = 50
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")
 
@@ -123,11 +122,12 @@ def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exceptio
         return error
     if any(name in given.get(each.name, ()) for each in one.at("rest")):
         return error  # a member of the body has that name too
-    said = without_field(error)
     fault = FieldErrorOut(
-        parameter=error.field, code="invalid", detail=said, position=error.position
+        parameter=error.field, code="invalid", detail=error.message, position=error.position
     )
-    return Problem("validation_failed", f"{error.field}: {said}", more={"errors": (fault,)})
+    return Problem(
+        "validation_failed", f"{error.field}: {error.message}", more={"errors": (fault,)}
+    )
 
 
 # --- what a request asks
@@ -161,7 +161,7 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         given |= _converted(known, body, faults, query=False)
     if faults:
         said = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
-        raise Problem("validation_failed", said, more={"errors": tuple(faults[:_MOST_FAULTS])})
+        raise Problem("validation_failed", said, more={"errors": tuple(faults[:MAX_FAULTS])})
     return given
 
 
@@ -261,7 +261,9 @@ def _converted(
                 name = f"{one.alias}.{path}" if path else one.alias
                 faults.append(_fault(name, code, said, query=query))
         except Invalid as error:
-            faults.append(_fault(error.field, "invalid", str(error), query=query))
+            faults += [
+                _fault(fault.field, "invalid", str(fault), query=query) for fault in error.faults
+            ]
     return given
 
 

@@ -251,8 +251,7 @@ class SiteSessions(Noun):
             admission.check_spec(spec)
             await proxy.check_proxies(spec, context.proxy_guard, services.resolve)
         except Invalid as error:
-            field = "url" if error.field == "urls" else error.field
-            raise Invalid(field, error.message) from None
+            raise error.mapped(_named_as_asked) from None
         await services.policy.check_granted(
             *await services.policy.needed(self._actor, spec, DIRECT)
         )
@@ -278,6 +277,10 @@ class SiteSessions(Noun):
             return tuple(await login.cookies(ask))
         finally:
             await fetcher.close()
+
+
+def _named_as_asked(fault: Invalid) -> Invalid:
+    return Invalid("url" if fault.field == "urls" else fault.field, fault.message)
 
 
 def _canonical(asked: _Asked) -> str:

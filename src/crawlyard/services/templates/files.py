@@ -18,10 +18,9 @@ from crawlyard.core.templates.template import (
     ParameterType,
     TemplateDraft,
 )
-from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
-from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.services.webhooks.receivers import check_job_spec
 
 # it takes long to load
 with lazily():
@@ -72,8 +71,7 @@ def check_draft(draft: TemplateDraft) -> None:
     """
     # addresses are checked on submission: the job may set `allow_private` itself
     outline = replace(check(draft), allow_private=True)
-    check_spec(outline)
-    with_webhooks(outline)
+    check_job_spec(outline)
 
 
 def draft_of(data: object) -> TemplateDraft:
