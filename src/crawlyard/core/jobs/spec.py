@@ -5,8 +5,6 @@ from enum import StrEnum, auto
 from functools import partial
 from typing import Annotated
 
-from msgspec import Struct
-
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.faults import check_all
@@ -27,6 +25,7 @@ from crawlyard.core.jobs.render_options import (
 )
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
+from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
 from crawlyard.core.webhooks.webhook import JobWebhook
@@ -144,7 +143,7 @@ MAX_IGNORED = 10
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
-class JobSpec(Struct, frozen=True, kw_only=True):
+class JobSpec(OptionRecord, frozen=True, kw_only=True):
     """One crawl as requested. A job keeps its spec; edits replace it.
 
     Raises:

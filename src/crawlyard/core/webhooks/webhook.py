@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.fields import check_types
+from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
@@ -68,7 +69,7 @@ PAYLOAD_VERSION = 1
 """`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
 
 
-class JobWebhook(Struct, frozen=True, kw_only=True):
+class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     """An endpoint for the events of one job, as requested in its spec.
 
     Raises:
