@@ -172,7 +172,7 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
         ({"urls": []}, "urls", "at least one start URL"),
         ({"scope": "hots"}, "scope", "prefix, any, got 'hots'; did you mean host?"),
         ({"ignore_robots": "yes"}, "ignore_robots", "expected true or false, got 'yes'"),
-        ({"headers": {"X-A": 1}}, "headers", "expected text, got 1"),
+        ({"headers": {"X-A": 1}}, "headers", "expected text for 'X-A'$"),
         ({"headers": [["X-A"]]}, "headers", r"a list of \[name, text\]"),
         ({"headers": "X-A: 1"}, "headers", "an object of names and texts"),
         ({"retry": {"factor": float("inf")}}, "retry.factor", "expected a finite number"),

@@ -96,6 +96,13 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         settings_of(Basics())
 
 
+def test_a_secret_key_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRAWLYARD_SECRET_KEY", "hunter2")
+    with pytest.raises(Invalid, match=r"secret_key: .*CRAWLYARD_SECRET_KEY") as refused:
+        settings_of(Basics())
+    assert "hunter2" not in str(refused.value)
+
+
 DIRECT = "postgresql://crawlyard@db.example.org/yard"
 POOLED = "postgresql://crawlyard@pool.example.org/yard"
 

@@ -245,7 +245,9 @@ def settings_of(
                 known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
                 raise unknown(variable, variable, known, "setting", prefix=PREFIX) from None
             raise unknown(name, name, [*Settings.model_fields], "setting") from None
-        raise Invalid(name, f"{first['msg']}, got {first['input']!r} (from {source})") from None
+        setting = Settings.model_fields.get(name)
+        got = f", got {first['input']!r}" if setting is None or setting.repr else ""  # no secret
+        raise Invalid(name, f"{first['msg']}{got} (from {source})") from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error
     if default_dir is None or "data_dir" in settings.model_fields_set:

@@ -51,11 +51,16 @@ class About(Struct, frozen=True, kw_only=True):
     least: float | None = None
     most: float | None = None
     longest: int | None = None  # characters of a text, members of a list
+    secret: bool = False  # may have credentials: no error repeats its value
 
 
 def about(doc: str, **said: Any) -> Meta:
     """Return metadata for the end of an `Annotated`; see `About`."""
     return Meta(extra={"about": About(doc=doc, **said)})
+
+
+SECRET = Meta(extra={"secret": True})
+"""Marks a parameter of an endpoint that has credentials: no error repeats its value."""
 
 
 def unit(name: str, metavar: str) -> Meta:

@@ -155,4 +155,4 @@ def _check_header(name: str, value: str) -> None:
     if name.lower() in _FORBIDDEN_HEADERS:
         raise Invalid("headers", f"{name} is set by Crawlyard itself")
     if not value.isprintable() or not value.isascii():
-        raise Invalid("headers", f"expected printable ASCII for {name}, got {value!r}")
+        raise Invalid("headers", f"expected printable ASCII for {name}")

@@ -23,7 +23,7 @@ from crawlyard.core.endpoint import (
     replying,
     split_words,
 )
-from crawlyard.core.faults import choices_of, faults_of, in_words
+from crawlyard.core.faults import choices_of, faults_of, in_words, path_fault
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import MAX_FAULTS, Invalid, NotFound, Version
@@ -188,6 +188,8 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     beside = _ALWAYS if request.method == "GET" else frozenset()
     strange = strange_names([n for n in asked if n not in beside], list(known), "parameter")
     faults += [_fault(*fault, query=True) for fault in strange]
+    if "fields" in asked and "fields" in beside and "fields" not in known:
+        faults += _unknown_fields(asked["fields"], endpoint)
     values: dict[str, Any] = {}
     for name, one in known.items():
         if name not in asked:
@@ -207,6 +209,17 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     if "cursor" in values:
         values["cursor"] = position_of(request, values["cursor"])
     return values
+
+
+def _unknown_fields(asked: str, endpoint: Endpoint) -> Iterator[FieldErrorOut]:
+    """Yield what is wrong with ``?fields=a,b.c``; of a list it names fields of the items."""
+    answer = endpoint.returns
+    record = typing.get_args(answer)[0] if typing.get_origin(answer) is Slice else answer
+    if endpoint.yields is not None or record in (bytes, str, None):
+        return
+    for path in filter(None, (word.strip() for word in asked.split(","))):
+        if said := path_fault(path, record):
+            yield FieldErrorOut(parameter="fields", code="unknown", detail=said)
 
 
 async def _body(request: Request, *, needed: bool) -> dict[str, Any]:

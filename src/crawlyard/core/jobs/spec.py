@@ -403,6 +403,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             flag="--header",
             metavar="'N: V'",
             of="texts",
+            secret=True,
         ),
     ] = ()
     cookies: Cookies = CookieMode.JOB

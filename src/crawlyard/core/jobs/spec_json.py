@@ -75,7 +75,10 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
     for item in items:
         if not is_list(item) or len(item) != 2:
             raise ValueError(f"{expected}, got {shown(item)} in the list")
-        pairs.append((text(item[0]), text(item[1])))
+        if not isinstance(item[1], str):
+            said = f"expected text for {shown(item[0])}, got {shown(item[1])}"
+            raise ValueError(said)  # noqa: TRY004 - as `float` does
+        pairs.append((text(item[0]), item[1]))
     return tuple(pairs)
 
 
@@ -139,7 +142,7 @@ def _webhook(path: str, item: object) -> JobWebhook:
             errors.append(unknown(f"{path}.{name}", str(name), tuple(_HOOK), "field"))
             continue
         try:
-            members[name] = _read(f"{path}.{name}", _HOOK[name], value)
+            members[name] = _read(f"{path}.{name}", _HOOK[name], value, secret=name == "secret")
         except Invalid as error:
             errors.append(error)
     if "url" not in item and not any(nearest(str(name), _HOOK) == "url" for name in item):
@@ -268,7 +271,7 @@ def values_of(form: Form, check: SpecCheck | None = None) -> dict[str, Any]:
             errors.append(Invalid(path, f"expected {spellings} once, got it twice"))
             continue
         try:
-            values[field.path] = _read(path, field.read, value)
+            values[field.path] = _read(path, field.read, value, secret=field.field.about.secret)
         except Invalid as error:
             errors.append(error)
     if errors:
@@ -436,11 +439,12 @@ def _no_object(path: str, value: object) -> Invalid:
     return Invalid(path, f"expected an object of its fields, got {shown(value)}")
 
 
-def _read(path: str, read: Callable[[object], Any], value: object) -> Any:
+def _read(path: str, read: Callable[[object], Any], value: object, *, secret: bool = False) -> Any:
     try:
         return read(value)
     except ValueError as error:
-        raise Invalid(path, str(error)) from None
+        message = str(error).partition(", got ")[0] if secret else str(error)
+        raise Invalid(path, message) from None
 
 
 _OTHER_NAMES = {

@@ -91,7 +91,9 @@ def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -
                 said = f"expected a value of type {parameter.type}{about}, got none"
                 errors.append(Invalid(f"params.{name}", said))
         except Invalid as error:
-            errors.append(error)
+            secret = name in secret_names(template.spec)
+            message = error.message.partition(", got ")[0] if secret else error.message
+            errors.append(Invalid(error.field, message))
     if errors:
         raise Invalid.of(errors)
     filled: dict[str, object] = _filled(template.spec, values, open_as="")
