@@ -12,11 +12,13 @@ from typing import Any
 import turbohtml
 from msgspec import Struct, field
 
+from crawlyard.core.access.site_session import FormMark
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, markdown, structured
+from crawlyard.engine.extract.logout_sign import logout_sign
 from crawlyard.engine.urls import Base, packed_fingerprints
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -45,6 +47,7 @@ class Wanted(Struct, frozen=True):
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
     logged_out: tuple[str, ...] = ()  # CSS of what only a logged-out page has
+    login_form: FormMark | None = None  # shown by pages once the session is logged out
 
 
 def wanted_by(spec: JobSpec) -> Wanted:
@@ -86,7 +89,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
-    logged_out: str = ""  # the selector of a logged-out page that matches
+    logged_out: str = ""  # what shows that the session is logged out: "has …"
     credentials: int = 0  # links whose user name or password was dropped
     text: str | None = None  # None if no text was wanted
     content_rule: str = ""  # how the text was found; empty: there is none
@@ -341,7 +344,9 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
-    outside = next((css for css in wanted.logged_out if document.select_one(css)), "")
+    logged_out = ""
+    if wanted.logged_out or wanted.login_form is not None:
+        logged_out = logout_sign(document, base, wanted.logged_out, wanted.login_form)
     for css in wanted.ignored:
         document.remove(css)
     without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
@@ -365,7 +370,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         anchors=anchors,
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
-        logged_out=outside,
+        logged_out=logged_out,
         credentials=base.credentials,
         text=read.text,
         content_rule=read.rule and read.rule + without,
