@@ -123,11 +123,11 @@ _REFRESH = re.compile(
 _ENOUGH = 2_500  # text, white space included: a page with more has content
 _PARTIAL = 1_000  # maximum around an empty framework root: header and footer
 _HINTED = 200  # maximum beside a <noscript> that mentions JavaScript
-_WAITING = 30  # maximum in place of the content: "Loading, please wait…"
+MAX_SHELL_TEXT = 30  # maximum in place of the content: "Loading, please wait…"
 _MUCH = 2_000  # minimum of inline script beside so little text
 _FEW_LINKS = 5
-_ROOTS = {"root", "app", "react-root", "react-app", "vue-app", "app-root", "q-app", "svelte"}
-_ROOTS |= {"__next", "__nuxt", "___gatsby"}
+SHELL_ROOTS = {"root", "app", "react-root", "react-app", "vue-app", "app-root", "q-app", "svelte"}
+SHELL_ROOTS |= {"__next", "__nuxt", "___gatsby"}
 _ROOT_TAGS = ("-root", "-app")  # custom elements: app-root, ion-app
 _OTHER_CONTENT = ("img", "iframe", "frame", "video", "audio", "object", "embed", "canvas", "input")
 _URLS = frozenset({"href", "src", "action", "cite", "data", "poster", "formaction"})
@@ -519,13 +519,13 @@ def _is_shell(
     hinted = any("javascript" in node.text.lower() for node in document.select("noscript"))
     document.remove("script,style,noscript,title")
     said = _length(document.text)
-    if said <= _PARTIAL and any(_length(node.text) <= _WAITING for node in roots):
+    if said <= _PARTIAL and any(_length(node.text) <= MAX_SHELL_TEXT for node in roots):
         return True
     if hinted and said <= _HINTED and links <= _FEW_LINKS:
         return True
     if links or any(document.select(tag) for tag in _OTHER_CONTENT):
         return False
-    if said <= _WAITING and (not said or sum(map(len, inline)) > _MUCH):
+    if said <= MAX_SHELL_TEXT and (not said or sum(map(len, inline)) > _MUCH):
         return True
     return said <= _HINTED and any(map(_LEADS_ON.search, inline))
 
@@ -534,7 +534,7 @@ def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
     """Yield the root elements that a framework fills."""
     for css in ("div[id]", "main[id]"):  # by tag, since a query by id scans the whole page
         for node in document.select(css):
-            if (node.attr("id") or "").lower() in _ROOTS:
+            if (node.attr("id") or "").lower() in SHELL_ROOTS:
                 yield node
     body = document.select_one("body")
     for child in body.children if body is not None else ():
