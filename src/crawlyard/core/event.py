@@ -140,17 +140,21 @@ _NEEDS: Mapping[Topic, Permit] = {
     Topic.SESSIONS: Permit.SESSIONS_READ,
     Topic.WORKERS: Permit.WORKERS_READ,
     Topic.HOSTS: Permit.WORKERS_READ,
+    Topic.USERS: Permit.USERS_READ,
+    Topic.TOKENS: Permit.TOKENS_READ,
 }
+
+_ACCOUNT = frozenset({Topic.USERS, Topic.TOKENS, Topic.SETTINGS})
 
 
 def topics_for(permits: Collection[Permit], *, limited: bool) -> frozenset[Topic]:
     """Return the topics that a user with *permits* may subscribe to.
 
     Account topics are not available to a token that is *limited* to some permits, unless it has the
-    permit for admins.
+    permit for admins as well.
     """
-    account = not limited or Permit.ADMIN in permits
-    return frozenset(t for t in Topic if (_NEEDS[t] in permits if t in _NEEDS else account))
+    topics = frozenset(t for t in Topic if t not in _NEEDS or _NEEDS[t] in permits)
+    return topics if not limited or Permit.ADMIN in permits else topics - _ACCOUNT
 
 
 @cache

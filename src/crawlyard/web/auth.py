@@ -15,6 +15,7 @@ from crawlyard.web.site import Site
 
 _PREVIEW = f"{API}/jobs/preview"
 _SESSIONS = f"{API}/sessions/"
+_TOKENS = f"{API}/tokens/"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -48,7 +49,7 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
         bucket = Bucket.PREVIEW
     count(request, site, caller.credential.id, bucket)
     missing = [one for one in who if isinstance(one, Permit) and one not in caller.permits]
-    if missing:
+    if missing and not _revokes_itself(request, caller):
         why = f"needs {', '.join(missing)}, which the role {caller.user.role}"
         if caller.credential.permits is not None:
             why += " or this token"
@@ -56,6 +57,12 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
     if OWN_ACCOUNT in who and caller.credential.permits is not None:
         raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
     return caller
+
+
+def _revokes_itself(request: Request, caller: Caller) -> bool:
+    """Return whether a token, or a session opened with it, is used to revoke that token."""
+    own = {f"{_TOKENS}{id_}" for id_ in (caller.credential.id, caller.credential.parent_id)}
+    return request.method == "DELETE" and request.url.path in own
 
 
 def _logs_in(request: Request) -> bool:
