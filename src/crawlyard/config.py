@@ -4,10 +4,11 @@ import os
 import re
 from datetime import timedelta
 from enum import StrEnum, auto
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -28,6 +29,16 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+
+
+def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        try:
+            ip_network(word)
+        except ValueError as error:
+            example = "expected an address or a network such as 10.0.0.0/8"
+            raise ValueError(f"{example}, and {error}") from None
+    return words
 
 
 PREFIX = "CRAWLYARD_"
@@ -54,6 +65,7 @@ class _Environment(EnvSettingsSource):
 
 
 Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Networks: TypeAlias = Annotated[Words, AfterValidator(_networks)]
 Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
 
@@ -165,6 +177,11 @@ class Settings(BaseSettings):
         default=(),
         description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
         ":PORT or not, with commas between.",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Addresses or networks of reverse proxies in front of `crawlyard serve`, with "
+        "commas between; X-Forwarded-For and X-Forwarded-Proto from other addresses are ignored.",
     )
     paused_ttl_days: Days = Field(
         default=7.0,

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -75,6 +76,32 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
     assert code == 0
     assert took_s < WITHIN_S
     assert (job["state"], job["worker"]) == ("pending", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "limited"),
+    [
+        ((), {}, False),
+        (("--allow-host", "localhost"), {}, False),
+        (("--allow-host", "yard.example.org"), {}, True),
+        ((), {"CRAWLYARD_TRUSTED_PROXIES": "127.0.0.1"}, True),
+    ],
+)
+async def test_requests_are_counted_unless_all_names_of_the_server_are_loopback(
+    shell: Shell, options: tuple[str, ...], settings: dict[str, str], limited: bool
+) -> None:
+    words = ("serve", "--port", "0", "--no-worker", *options)
+    with replace(shell, env={**shell.env, **settings}).started(*words) as process:
+        url = until(process, "serving ").split()[1]
+        async with httpx.AsyncClient(base_url=url, timeout=MINUTE) as client:
+            codes = [
+                (await client.post("/auth/login", json={"code": "cyl_wrong"})).status_code
+                for _ in range(12)
+            ]
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(rest, process)
+    assert codes[:5] == [401] * 5
+    assert (429 in codes) is limited
 
 
 async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does_not(

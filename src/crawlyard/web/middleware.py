@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawlyard.ids import new_id
 from crawlyard.web import problems
+from crawlyard.web.forwarded import with_client
 from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 
 _FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
@@ -51,6 +52,7 @@ class Gate:
         scope = undivided(scope)
         site: Site = scope["app"].state.site
         headers = Headers(scope=scope)
+        scope = with_client(scope, headers, site.options.trusted_proxies)
         given = headers.get("x-request-id", "")
         scope.setdefault("state", {})["request_id"] = (
             given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"

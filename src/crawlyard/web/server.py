@@ -259,6 +259,7 @@ async def serving(
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn trusts what comes from loopback; see forwarded.py
         timeout_graceful_shutdown=DRAIN_S,
         http=type("Connection", (Connection,), {"request_s": request_s}),
         ws="none",
