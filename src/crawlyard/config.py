@@ -41,6 +41,24 @@ def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:(?P<port>\d{1,5}))?/?"
+)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it: in lower case, without a default port."""
+    if not text:
+        return ""
+    match = _ORIGIN.fullmatch(text.strip().lower())
+    if match is None or int(match["port"] or 0) > 65535:
+        example = "http:// or https://, a host and perhaps a port, such as https://yard.example.org"
+        raise ValueError(f"expected {example}")
+    scheme, host, port = match["scheme"], match["host"], match["port"]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != _DEFAULT_PORTS[scheme] else "")
+
+
 PREFIX = "CRAWLYARD_"
 
 _BESIDE = frozenset({"server", "token", "token_file", "webhook_secret", "supervisor"})
@@ -65,6 +83,7 @@ class _Environment(EnvSettingsSource):
 
 
 Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Origin: TypeAlias = Annotated[str, AfterValidator(_origin)]
 Networks: TypeAlias = Annotated[Words, AfterValidator(_networks)]
 Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
@@ -177,6 +196,11 @@ class Settings(BaseSettings):
         default=(),
         description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
         ":PORT or not, with commas between.",
+    )
+    public_url: Origin = Field(
+        default="",
+        description="The URL at which people reach `crawlyard serve`, such as "
+        "https://yard.example.org, for links, redirects and OpenAPI; empty: links are relative.",
     )
     trusted_proxies: Networks = Field(
         default=(),

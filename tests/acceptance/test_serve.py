@@ -85,6 +85,8 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
         (("--allow-host", "localhost"), {}, False),
         (("--allow-host", "yard.example.org"), {}, True),
         ((), {"CRAWLYARD_TRUSTED_PROXIES": "127.0.0.1"}, True),
+        ((), {"CRAWLYARD_PUBLIC_URL": "https://yard.example.org"}, True),
+        ((), {"CRAWLYARD_PUBLIC_URL": "http://localhost:8700"}, False),
     ],
 )
 async def test_requests_are_counted_unless_all_names_of_the_server_are_loopback(
@@ -102,6 +104,25 @@ async def test_requests_are_counted_unless_all_names_of_the_server_are_loopback(
         await asyncio.to_thread(rest, process)
     assert codes[:5] == [401] * 5
     assert (429 in codes) is limited
+
+
+async def test_its_public_url_is_a_name_of_the_server_and_that_of_the_sign_in_link(
+    shell: Shell,
+) -> None:
+    public = replace(shell, env={**shell.env, "CRAWLYARD_PUBLIC_URL": "https://Yard.example.org/"})
+    with public.started("serve", "--port", "0", "--no-worker") as process:
+        url = until(process, "serving ").split()[1]
+        link = until(process, "/signin#")
+        async with httpx.AsyncClient(base_url=url, timeout=MINUTE) as client:
+            statuses = {
+                host: (await client.get("/openapi.json", headers={"Host": host})).status_code
+                for host in ("yard.example.org", "127.0.0.1", "evil.example")
+            }
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(rest, process)
+    assert url.startswith("http://127.0.0.1:")
+    assert ": https://yard.example.org/signin#cyl_" in link
+    assert statuses == {"yard.example.org": 200, "127.0.0.1": 200, "evil.example": 421}
 
 
 async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does_not(

@@ -86,6 +86,9 @@ OF_JOBS = frozenset({"job", "run", "page"})
 """Kinds of events whose subject is a job."""
 
 
+_PAGES = {"template": "templates", "schedule": "schedules"}
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """One change; *data* contains only JSON values."""
 
@@ -101,6 +104,14 @@ class Event(Struct, frozen=True, kw_only=True):
     def job_id(self) -> str | None:
         """Return the id of the job that it is about, ``None`` if it is about something else."""
         return self.subject if self.name.kind in OF_JOBS else None
+
+    @property
+    def page(self) -> str | None:
+        """Path of its subject in the dashboard; ``None`` if that has no page."""
+        folder = "jobs" if self.name.kind in OF_JOBS else _PAGES.get(self.name.kind)
+        if folder is None or self.name.value.endswith(".deleted"):
+            return None
+        return f"/{folder}/{self.subject}"
 
 
 # --- topics of streams: groups of events, and the permits to hear them

@@ -116,7 +116,9 @@ def check_same_origin(request: Request) -> None:
     """
     fetched_by = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    same = urlsplit(origin).netloc == request.headers.get("host") if origin else False
+    names = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
+    netloc = urlsplit(origin).netloc if origin else ""  # none either of the origin "null"
+    same = bool(netloc) and netloc in names
     if fetched_by is not None:
         same = fetched_by == "same-origin"
     if not same:

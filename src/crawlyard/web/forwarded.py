@@ -20,9 +20,15 @@ def networks_of(words: Iterable[str]) -> Networks:
 
 
 def with_client(
-    scope: MutableMapping[str, Any], headers: Headers, trusted: Networks
+    scope: MutableMapping[str, Any], headers: Headers, trusted: Networks, public_url: str = ""
 ) -> MutableMapping[str, Any]:
-    """Return *scope* with the client's address and scheme, if a *trusted* proxy sent it."""
+    """Return *scope* with the client's address and scheme, if a *trusted* proxy sent it.
+
+    A request for the host of *public_url* has its scheme, unless such a proxy says otherwise.
+    """
+    public_scheme, _, public_host = public_url.partition("://")
+    if public_host and headers.get("host", "").lower() == public_host:
+        scope = {**scope, "scheme": public_scheme}
     peer, port = scope.get("client") or ("", 0)
     if not trusted or not _is_trusted(peer, trusted):
         return scope

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -120,7 +121,8 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
                 session.tell(f"serving {url}/api/v1")
                 if local:
                     link = await access.link(user.LOCAL.id)
-                    session.tell(f"sign in, once, within 15 minutes: {url}/signin#{link.secret}")
+                    place = session.settings.public_url or url
+                    session.tell(f"sign in, once, within 15 minutes: {place}/signin#{link.secret}")
                 return await _beside(session, wish, end)
 
 
@@ -229,11 +231,14 @@ async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]
 def _options(wish: Wish, settings: "Settings", sample: str, *, local: bool) -> "sites.SiteOptions":
     names = ("127.0.0.1", "localhost", "::1") if local else ()
     own = () if wish.host in _ANYWHERE else (wish.host,)
+    public = urlsplit(settings.public_url).hostname
+    further = (*wish.allow_hosts, *((public,) if public else ()))
     # a proxy on this machine opens a server on loopback to others
-    private = local and all(map(_is_loopback, wish.allow_hosts)) and not settings.trusted_proxies
+    private = local and all(map(_is_loopback, further)) and not settings.trusted_proxies
     return sites.SiteOptions(
-        hosts=(*names, *own, *wish.allow_hosts),
+        hosts=(*names, *own, *further),
         rate_limits=not private,
+        public_url=settings.public_url,
         trusted_proxies=forwarded.networks_of(settings.trusted_proxies),
         sample=sample,
     )

@@ -364,18 +364,20 @@ class Subscribers:
 # --- messages
 
 
-def message(event: Event) -> dict[str, object]:
+def message(event: Event, public_url: str = "") -> dict[str, object]:
     """Return the message about *event*: JSON values, fewer than `MAX_BODY` bytes.
 
-    Values that are too long are cut; `data.cut` is set then.
+    Values that are too long are cut; `data.cut` is set then. With *public_url*, `data.url` links
+    to the dashboard.
 
     Source: Standard Webhooks, "Payload structure".
     """
     for chars, items in _CUTS:
-        told = _told(event, {n: _cut(v, chars, items) for n, v in event.data.items()})
+        details = {n: _cut(v, chars, items) for n, v in event.data.items()}
+        told = _told(event, details, public_url)
         if len(encoded(told)) < MAX_BODY:
             return told
-    return _told(event, {})
+    return _told(event, {}, public_url)
 
 
 def encoded(told: Mapping[str, object]) -> bytes:
@@ -388,7 +390,7 @@ _CUTS = ((_WHOLE, _WHOLE), (2000, 100), (200, 20), (50, 5))
 """How many characters of a text and items of a list to keep: the first pair that fits is used."""
 
 
-def _told(event: Event, details: dict[str, object]) -> dict[str, object]:
+def _told(event: Event, details: dict[str, object], public_url: str) -> dict[str, object]:
     data: dict[str, object] = {
         "v": PAYLOAD_VERSION,
         "seq": event.seq,
@@ -398,6 +400,8 @@ def _told(event: Event, details: dict[str, object]) -> dict[str, object]:
         "actor": _cut(event.actor, 200, 0),
         "details": details,
     }
+    if public_url and event.page is not None:
+        data["url"] = public_url + event.page
     if details != event.data:
         data["cut"] = True
     at = event.at.astimezone(UTC).isoformat(timespec="milliseconds")
