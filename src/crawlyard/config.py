@@ -207,6 +207,12 @@ class Settings(BaseSettings):
         description="Addresses or networks of reverse proxies in front of `crawlyard serve`, with "
         "commas between; X-Forwarded-For and X-Forwarded-Proto from other addresses are ignored.",
     )
+    max_connections: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Open connections of `crawlyard serve`; further ones are answered with 503.",
+    )
     paused_ttl_days: Days = Field(
         default=7.0,
         ge=0.0,

@@ -125,6 +125,22 @@ async def test_its_public_url_is_a_name_of_the_server_and_that_of_the_sign_in_li
     assert statuses == {"yard.example.org": 200, "127.0.0.1": 200, "evil.example": 421}
 
 
+async def test_as_many_connections_are_open_as_the_setting_says(shell: Shell) -> None:
+    few = replace(shell, env={**shell.env, "CRAWLYARD_MAX_CONNECTIONS": "2"})
+    with few.started("serve", "--port", "0", "--no-worker") as process:
+        url = until(process, "serving ").split()[1]
+        async with AsyncExitStack() as stack:
+            answers = []
+            for _ in range(3):
+                client = await stack.enter_async_context(httpx.AsyncClient(timeout=MINUTE))
+                answers.append(await client.get(f"{url}/openapi.json"))
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(rest, process)
+    assert [answer.status_code for answer in answers] == [200, 200, 503]
+    assert answers[2].json()["code"] == "unavailable"
+    assert int(answers[2].headers["retry-after"]) > 0
+
+
 async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does_not(
     shell: Shell,
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_bad_value_is_refused_by_name(subtests: pytest.Subtests) -> None:
         ("user_agent", ""),
         ("trusted_proxies", "10.0.0.1,proxy.example.org"),
         ("trusted_proxies", "10.0.0.1/8"),
+        ("max_connections", 0),
         ("public_url", "yard.example.org"),
         ("public_url", "ftp://yard.example.org"),
         ("public_url", "https://yard.example.org/crawlyard"),

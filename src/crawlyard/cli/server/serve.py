@@ -117,7 +117,11 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
             port = sock.getsockname()[1]
             url = servers.url_of(wish.host, port)
             app, live = web.create_app(site), site.live
-            async with servers.serving(app, sock, live.close) as end, _processes(wish, session):
+            most = session.settings.max_connections
+            async with (
+                servers.serving(app, sock, live.close, max_connections=most) as end,
+                _processes(wish, session),
+            ):
                 session.tell(f"serving {url}/api/v1")
                 if local:
                     link = await access.link(user.LOCAL.id)
