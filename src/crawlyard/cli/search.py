@@ -192,6 +192,6 @@ def _notices_view(session: "Session") -> "View[Notice]":
             Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
             at("SINCE", "since", now),
             Column(name="DETAIL", value=lambda n: n.detail, wide=True),
-            Column(name="HELPS", value=command, wide=True, least=120),
+            Column(name="HELPS", value=command, least=120),
         ),
     )
