@@ -12,13 +12,12 @@ from typing import Any
 import turbohtml
 from msgspec import Struct, field
 
-from crawlyard.core.access.site_session import FormMark
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, markdown, structured
-from crawlyard.engine.extract.logout_sign import logout_sign
+from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign
 from crawlyard.engine.urls import Base, packed_fingerprints
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -46,19 +45,19 @@ class Wanted(Struct, frozen=True):
     follow_nofollow: bool = False
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
-    logged_out: tuple[str, ...] = ()  # CSS of what only a logged-out page has
-    login_form: FormMark | None = None  # shown by pages once the session is logged out
+    session: SessionSigns | None = None  # None: the job has no session
 
 
 def wanted_by(spec: JobSpec) -> Wanted:
     """Return what a job wants of its pages."""
+    selectors = rules_of(spec.logged_out).selectors
     return Wanted(
         text=spec.text,
         css=spec.extract,
         follow_nofollow=spec.follow_nofollow,
         anchors=spec.keep_anchors,
         ignored=spec.ignore_css,
-        logged_out=rules_of(spec.logged_out).selectors if spec.session else (),
+        session=SessionSigns(selectors=selectors) if spec.session else None,
     )
 
 
@@ -205,7 +204,7 @@ def check_wanted(wanted: Wanted) -> None:
             said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
             raise Invalid("ignore_css", said)
         _check_css(nothing, css, "ignore_css")
-    for css in wanted.logged_out:
+    for css in wanted.session.selectors if wanted.session else ():
         _check_css(nothing, css, "logged_out", "selector: ")
 
 
@@ -344,9 +343,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
-    logged_out = ""
-    if wanted.logged_out or wanted.login_form is not None:
-        logged_out = logout_sign(document, base, wanted.logged_out, wanted.login_form)
+    logged_out = logout_sign(document, base, wanted.session) if wanted.session else ""
     for css in wanted.ignored:
         document.remove(css)
     without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
