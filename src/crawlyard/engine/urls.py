@@ -141,12 +141,11 @@ class Base:
         Invalid: *url* is not an absolute URL.
     """
 
-    __slots__ = ("_absolute_chars", "_base", "_joined", "_joined_chars", "credentials")
+    __slots__ = ("_base", "_joined", "credentials", "is_exhausted")
 
     def __init__(self, url: str, href: str | None = None) -> None:
         self.credentials = 0
-        self._absolute_chars = 0  # of all URLs that `absolute` returned
-        self._joined_chars = 0  # of all URLs that `each` returned, except cached ones
+        self.is_exhausted = False  # links are missing, as all URLs would exceed `MAX_URLS`
         self._joined: dict[str, str | None] = {}  # of each stem that was resolved, without fragment
         try:
             self._base = can_ada.parse(url)
@@ -160,19 +159,11 @@ class Base:
         if base is not None and base.protocol not in {"data:", "javascript:"}:
             self._base = base if len(base.href) <= MAX_URL else self._base
 
-    @property
-    def is_exhausted(self) -> bool:
-        """Whether links are missing, as all URLs of the page would exceed `MAX_URLS`."""
-        return max(self._absolute_chars, self._joined_chars) > MAX_URLS
-
     def absolute(self, href: str) -> str | None:
         """Resolve *href* with its fragment; return ``None`` if a browser would not load it.
 
-        As in `join`, a URL that can be crawled is in its canonical form. Each URL counts towards
-        `MAX_URLS`, also if it was returned before.
+        As in `join`, a URL that can be crawled is in its canonical form.
         """
-        if self._absolute_chars > MAX_URLS:
-            return None
         stem, sign, fragment = href.partition("#")
         if (known := self._joined.get(stem)) and (not sign or _FRAGMENT.fullmatch(fragment)):
             text = f"{known}{sign}{fragment}"
@@ -181,10 +172,7 @@ class Base:
             if url is None or url.protocol in {"javascript:", "vbscript:", "data:"}:
                 return None
             text = str(url.href)
-        if len(text) > MAX_URL:
-            return None
-        self._absolute_chars += len(text)
-        return text if self._absolute_chars <= MAX_URLS else None
+        return text if len(text) <= MAX_URL else None
 
     def join(self, href: str) -> str | None:
         """Resolve *href* to a canonical URL; return ``None`` if it is not an http(s) URL."""
@@ -218,19 +206,21 @@ class Base:
         # look up all at once, then resolve the misses one by one: usually there are few
         urls = list(map(known.get, bare))
         if None in urls:
+            room = MAX_URLS  # cached URLs are short
             for place, href in enumerate(bare):
                 if urls[place] is None:
                     url = before.get(href)
-                    if url is None and self._joined_chars > MAX_URLS:
+                    if url is None and room <= 0:
                         urls[place] = ""
                         continue
                     if url is None:
                         url = self.join(href) or ""
-                    self._joined_chars += len(url)
+                    room -= len(url)
                     if folder and is_simple(href) and "@" not in href:  # count credentials
                         known[href] = url
                     urls[place] = url
             _JOINS.took(len(known) - had)
+            self.is_exhausted = room <= 0
         self._joined.update(zip(bare, urls, strict=True))
         return [self._joined[stem] or "" for stem in stems]
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from turbohtml import Document, Element, Markdown, Node, Text
 
-from crawlyard.engine.urls import Base
+from crawlyard.engine.urls import MAX_URLS, Base
 
 MAX_CELLS = 2_000
 """Cells that spans of one table may unfold to: 40 kB of markup can ask for a million."""
@@ -201,26 +201,33 @@ def _language_of(names: str) -> str:
 
 
 def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) -> None:
-    """Make links absolute; drop what shows nothing, and unwrap what leads nowhere."""
+    """Make links absolute; drop what shows nothing, and unwrap what leads nowhere.
+
+    Once all URLs together have more than `MAX_URLS` characters, the others lead nowhere.
+    """
+    room = MAX_URLS
     for picture in pictures:
         source = picture.attr("src") or "data:"
         if source.startswith("data:"):  # loaded by a script later
             source = picture.attr("data-src") or picture.attr("data-lazy-src") or ""
-        url = base.absolute(source) if source else None
+        url = base.absolute(source) if source and room > 0 else None
         if url is None:
             picture.decompose()
         else:
+            room -= len(url)
             picture.attrs["src"] = url
     for link in links:
         if link.parent is None:  # a permalink
             continue
-        url = base.absolute(link.attr("href") or "")
+        url = base.absolute(link.attr("href") or "") if room > 0 else None
         if not link.text.strip() and not link.select_one("img"):
             link.decompose()
         elif url is None:
             link.unwrap()
         else:
+            room -= len(url)
             link.attrs["href"] = url
+    base.is_exhausted |= room <= 0
 
 
 def _parts(document: Document) -> dict[Element, list[Element]]:
