@@ -22,7 +22,7 @@ async def peak_of(arguments: list[str], most_s: float) -> int:
     """Run a crawl in a process and return the most memory that it took, with its children."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "crawlyard", "crawl", *arguments),
-        *("--delay", "0", "--per-host", "16", "--allow-private", "--quiet"),
+        *("--delay", "0", "--per-host", "8", "--allow-private", "--quiet"),
         stdout=asyncio.subprocess.DEVNULL,
     )
     peak = 0
@@ -40,6 +40,7 @@ async def peak_of(arguments: list[str], most_s: float) -> int:
     return peak
 
 
+@pytest.mark.slow
 async def test_a_small_page_with_a_long_base_takes_little_memory(
     tmp_path: Path, site_server: Serve
 ) -> None:

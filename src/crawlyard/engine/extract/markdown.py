@@ -37,7 +37,6 @@ _NO_LANGUAGE |= {"highlight", "nohighlight"}
 _LINES = ("pre br", "pre div")
 _BLOCKS = ("td div", "td p", "th div", "th p")
 _PARTS = "tbody,thead,tfoot,tr,td,th,colgroup"
-_INDENTED = "blockquote,ul,ol,li,dl,dd,dt"
 _UNSEEN = "script,style,noscript,title"
 _NOT_IN_CODE = ("code > a[href]", "code > br")
 _INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words: they hide them from a search
@@ -57,14 +56,9 @@ def whole_text(document: Document, most: int) -> str:
 
 
 def flat_text(document: Document) -> str:
-    """Return the visible text of *document* with tables, lists and quotes as plain blocks."""
-    for css in (_UNSEEN, _PARTS, "table", _INDENTED):
-        for node in document.select(css):
-            if css == _UNSEEN:
-                node.decompose()
-            else:
-                node.tag = "div"
-    return _searchable(document.to_text())
+    """Return the visible text of *document*, a line for each piece between two tags."""
+    document.remove(_UNSEEN)
+    return _searchable("\n".join(document.stripped_strings))
 
 
 def to_text(document: Document, most: int) -> str:

@@ -1,7 +1,9 @@
 """Text of a page in each mode, bounded by the size of the page."""
 
+import gc
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
@@ -72,13 +74,11 @@ def is_dense(body: bytes) -> bool:
 
 def whole(document: Document, bound: TextBound) -> PageText:
     """Return the text in the mode ``text``; the document is changed if it has no layout."""
-    try:
-        text = None if bound.is_flat else markdown.whole_text(document, bound.most)
-    except (MemoryError, markdown.TooManyCells):
-        text = None
-    if text is None:
-        return _without_layout(document, bound)
-    return _within(bound, PageText(text, content.WHOLE, content.content_hash(text)))
+    with suppress(MemoryError, markdown.TooManyCells):
+        if not bound.is_flat:
+            text = markdown.whole_text(document, bound.most)
+            return _within(bound, PageText(text, content.WHOLE, content.content_hash(text)))
+    return _without_layout(document, bound)
 
 
 def read(
@@ -92,14 +92,12 @@ def read(
     """Return the text in any mode but ``text``; the document is changed."""
     if mode is TextMode.NONE:
         return PageText()
-    if bound.is_flat:
-        return _without_layout(document, bound)
-    try:
-        if mode is TextMode.PAGE_MARKDOWN:
+    with suppress(MemoryError, markdown.TooManyCells):
+        if not bound.is_flat and mode is TextMode.PAGE_MARKDOWN:
             return _within(bound, _page_markdown(document, base))
-        return _within(bound, _main(document, title, data, base, mode, bound))
-    except (MemoryError, markdown.TooManyCells):
-        return _without_layout(document, bound)
+        if not bound.is_flat:
+            return _within(bound, _main(document, title, data, base, mode, bound))
+    return _without_layout(document, bound)
 
 
 def visible_length(text: str) -> int:
@@ -136,6 +134,7 @@ def _main(
 
 def _without_layout(document: Document, bound: TextBound) -> PageText:
     """Return the text of a page whose layout would be too large."""
+    gc.collect()  # what a layout has left behind is in reference cycles
     text = markdown.flat_text(document)
     cut = "the text has no layout, which would be too large"
     return _within(bound, PageText(text, content.WHOLE, content.content_hash(text), cut=cut))

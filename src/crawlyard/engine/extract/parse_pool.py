@@ -1,6 +1,6 @@
 """Parse pool: parses large pages in killable child processes, with a bound on memory.
 
-Parsing takes 10 to 45 times the size of the page in memory; hostile markup could take 220 times.
+Parsing takes 10 to 20 times the size of the page in memory; hostile markup could take 220 times.
 The processes are plain children
 with a pipe, not `multiprocessing`, which would import the caller's main module again and whose
 pool does not survive a killed worker.
@@ -33,10 +33,10 @@ LARGE_IF_SLOW = 1024 * 1024
 """The same for pages whose extraction may be slow."""
 
 AT_ONCE = 4 * LARGE
-"""Bytes parsed at once by all processes of a pool: 360 MB of memory, at `MEMORY` a byte."""
+"""Bytes parsed at once by all processes of a pool: 250 to 310 MB of memory (`memory_for`)."""
 
-MEMORY = 45
-"""Bytes of memory that a process may take for each byte of a page, or of one that is `LARGE`."""
+MAX_RETAINED = 64 * 1024 * 1024
+"""Bytes that a process may still take after a page; with more, it is replaced."""
 
 LIMIT_S = 30.0
 """Seconds for one page. Real pages of 6 MB take 0.15 s."""
@@ -56,6 +56,11 @@ def is_heavy(body: bytes, wanted: Wanted) -> bool:
     if len(body) > (LARGE_IF_SLOW if slow else LARGE):
         return True
     return wanted.text is not TextMode.NONE and is_dense(body)
+
+
+def memory_for(size: int) -> int:
+    """Return the bytes of memory that the process which parses a page of *size* bytes may take."""
+    return 16 * 1024 * 1024 + 28 * max(size, LARGE)
 
 
 class ParseBudget:
@@ -156,7 +161,7 @@ class ParsePool:
         try:
             async with asyncio.timeout(self._limit_s):
                 answer = await _exchanged(process, head, body)
-            keep = answer is not None and not self._closed
+            keep = answer is not None and not answer[0]["is_last"] and not self._closed
         except TimeoutError:
             raise ExtractError(f"took longer than {self._limit_s:g} s") from None
         finally:
@@ -220,48 +225,57 @@ def _extracted(answer: dict[str, Any], text: bytes) -> Extracted:
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """Extract each page read from *questions* and write the result, until end of file."""
+    start = _taken_bytes()
     while head := _read(questions):
-        for message in _answer(json.loads(head), _read(questions)):
-            answers.write(_length(message))
-            answers.write(message)
-        answers.flush()
+        answer, text = _answer(json.loads(head), _read(questions), start)
         gc.collect()  # a parsed document is a reference cycle
+        answer["is_last"] = _taken_bytes() - start - 2 * len(text) > MAX_RETAINED
+        answers.write(_framed(json.dumps(answer).encode()))
+        answers.write(_length(text))
+        answers.write(text)
+        answers.flush()
 
 
-def _answer(question: dict[str, Any], body: bytes) -> tuple[bytes, bytes]:
-    """Return the answer and, apart from it, the text: in JSON it could be six times as long."""
+def _answer(question: dict[str, Any], body: bytes, start: int) -> tuple[dict[str, Any], bytes]:
+    """Return the answer and, apart from it, the text: in JSON it could be six times as long.
+
+    *start* is the memory that this process took before its first page.
+    """
     if hasattr(signal, "setitimer"):
         # if the parent is killed meanwhile, nothing else would end a parse that hangs
         signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + 1)
     source = msgspec.convert(question["source"], Source)
+    most = start + memory_for(len(body)) if start and not source.is_pdf else 0
     try:
-        with _limited_memory(0 if source.is_pdf else MEMORY * max(len(body), LARGE)):
+        with _limited_memory(most):
             page = extract(body, source)
     except ExtractError as error:
-        return json.dumps({"error": str(error)}).encode(), b""
+        return {"error": str(error)}, b""
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
     text = (page.text or "").encode("utf-8", "surrogatepass")
     rest = replace(page, text=page.text and "")
-    return json.dumps({"page": msgspec.to_builtins(rest)}).encode(), text
+    return {"page": msgspec.to_builtins(rest)}, text
+
+
+def _taken_bytes() -> int:
+    """Return the address space that this process takes; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").partition(" ")[0])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
 
 
 @contextmanager
 def _limited_memory(most: int) -> Iterator[None]:
-    """Let this process take up to *most* more bytes of memory in the block; 0: any number.
-
-    Beyond that, allocations raise MemoryError. Only Linux says how much it has taken already.
-    """
-    try:
-        pages = int(Path("/proc/self/statm").read_text("ascii").partition(" ")[0])
-    except OSError:
-        most = 0
+    """Let allocations raise MemoryError beyond *most* bytes of address space; 0: no limit."""
     if not most:
         yield
         return
     before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + most, before[1]))
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
     try:
         yield
     finally:
