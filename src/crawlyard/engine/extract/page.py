@@ -103,7 +103,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     nearly_empty: bool = False  # hardly anything of its text is main content
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
-    cut: str = ""  # what was left out of text and links, and why
+    cut: str = ""  # note on parts of text and links that were left out
 
 
 # Each tag is queried separately: the parser keeps an index by tag, so nine queries take half

@@ -26,7 +26,7 @@ hundred times its size."""
 
 _INDENTING = re.compile(rb"<(/?)(?:blockquote|[ou]l)\b", re.IGNORECASE)
 _INDENT = 4  # characters of a level, at most; usual ones of numbers have three
-_LEVELS = 16  # that the renderer indents
+_LEVELS = 16  # deeper levels are not indented
 
 # A main content of fewer characters is nearly empty, if the page has many more
 _EMPTY = 60
@@ -40,11 +40,11 @@ class PageText(Struct, frozen=True):
     rule: str = ""
     hash: str = ""
     nearly_empty: bool = False
-    cut: str = ""  # what was left out, and why
+    cut: str = ""  # note on parts that were left out
 
 
 class TextBound(Struct, frozen=True):
-    """Bound on the text of one page."""
+    """Maximum size of a text, and whether it keeps its layout."""
 
     most: int  # bytes
     is_flat: bool = False  # its layout alone would be larger
@@ -134,7 +134,7 @@ def _main(
 
 def _without_layout(document: Document, bound: TextBound) -> PageText:
     """Return the text of a page whose layout would be too large."""
-    gc.collect()  # what a layout has left behind is in reference cycles
+    gc.collect()  # free the reference cycles of a failed layout
     text = markdown.flat_text(document)
     cut = "the text has no layout, which would be too large"
     return _within(bound, PageText(text, content.WHOLE, content.content_hash(text), cut=cut))
