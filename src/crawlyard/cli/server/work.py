@@ -286,7 +286,7 @@ _REASONS = {
 async def _report_pending(session: "LocalSession", worker: "Worker") -> None:
     """Write how many jobs stay pending, by what they wait for; nothing if there are none."""
     counts = await worker.waits()
-    reasons = [f"{what} ({counts[key]:,})" for key, what in _REASONS.items() if key in counts]
+    reasons = [f"{name} ({counts[key]:,})" for key, name in _REASONS.items() if key in counts]
     if reasons:
         jobs = counted(sum(counts.values()), "job")
         session.tell(f"left {jobs} pending, waiting for {', '.join(reasons)}")
