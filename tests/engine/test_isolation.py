@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import ISOLATED_FROM
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
@@ -121,7 +122,7 @@ async def test_a_child_that_hangs_is_blamed_by_its_parent(yard: Yard, site_serve
     await running
 
     found = await outcome(yard, nursery.run.job_id)
-    assert (found.job.state, found.job.losses) == (State.PENDING, 1)
+    assert (found.job.state, found.job.losses) == (State.PENDING, ISOLATED_FROM + 1)
 
 
 async def test_a_child_that_is_ended_after_it_gave_its_job_back_has_not_died_of_it(
@@ -231,4 +232,4 @@ async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard:
         assert await rescue.take_back()
 
     left = (await yard.jobs.get(LOCAL, job.id)).job
-    assert (left.state, left.losses, left.isolated) == (State.PENDING, 1, True)
+    assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)

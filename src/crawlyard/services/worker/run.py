@@ -17,7 +17,7 @@ from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
-from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.job import LOSSES_KEPT, Job, damage_of
 from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import Usage
@@ -387,8 +387,8 @@ class JobRun:
             batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
-        if batch.pages and state.job.losses:
-            state.job = replace(state.job, losses=0)  # the store reset them with this batch
+        if batch.pages and state.job.losses > LOSSES_KEPT:  # as the store did with this batch
+            state.job = replace(state.job, losses=LOSSES_KEPT)
         if answer.job is not None:
             state.job = answer.job
         if answer.order is Order.LOST:
