@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from enum import Flag, auto
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct, field
@@ -500,11 +501,8 @@ class JobRun:
         last = await self._last()
         until = now + self._context.recorder.lease
         further = state.end is not None and not (state.stop or self._alone)
-        return await self._patiently(
-            lambda: leave(
-                self.lease, now, until, lambda left: verdict_on(left, last, now), further=further
-            )
-        )
+        decide = partial(verdict_on, last=last, now=now)
+        return await self._patiently(lambda: leave(self.lease, now, until, decide, further=further))
 
     async def _last(self) -> Last:
         """Return what this worker knows about the end of the job."""

@@ -324,7 +324,7 @@ def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed
 
 
 def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[Entry]) -> None:
-    """Write the shards of jobs, and reduce the losses of those that have stored a page."""
+    """Write the shards of jobs, and reduce the losses of jobs with new pages."""
     write_parts(conn, *(job.parts for job in found.values()))
     proven = {
         lease.job_no
