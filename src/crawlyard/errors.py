@@ -36,6 +36,18 @@ class CrawlyardError(Exception):
     problem: Mapping[str, Any] = MappingProxyType({})
     """For an error response of a server: the whole body, as defined by RFC 9457."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all attributes; by default, only the message is passed to `__init__`."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[CrawlyardError], args: tuple[Any, ...], attributes: Mapping[str, Any]
+) -> CrawlyardError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
+
 
 class Refused(CrawlyardError):
     """The request can never succeed as it is."""

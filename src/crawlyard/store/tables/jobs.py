@@ -199,7 +199,7 @@ shards = Table(
     Column("recorded_at", Instant),
     Column("budget", CleanText, nullable=False),  # JSON: its share of the job's limits
     Column("freed_at", Instant),
-    Column("deaths", Integer, nullable=False),  # workers in a row that died of it, without a page
+    Column("deaths", Integer, nullable=False),  # as jobs.losses
     Column("asked_by", CleanText),  # the worker for which its holder gives it back
     PrimaryKeyConstraint("job_no", "shard"),
 )
