@@ -190,7 +190,7 @@ NEW = (
     *("run_changes", "changes", "lastmods", "new_events", "day_steps", "dismissals"),
     *("page_search", "page_search_marks", "page_search_terms", "page_search_gone"),
     *("job_cookies", "instance_keys"),
-    "site_sessions",
+    *("site_sessions", "unproven_pages"),
 )
 """The tables that they have added."""
 
