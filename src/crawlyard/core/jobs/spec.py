@@ -26,6 +26,7 @@ from crawlyard.core.jobs.render_options import (
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.quantity import FOREVER_S, LARGEST
+from crawlyard.core.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -139,18 +140,7 @@ RFC 9110 §4.1 asks for at least 8,000."""
 MAX_WEBHOOKS = 10
 MAX_IGNORED = 10
 
-_SECRET = re.compile(
-    r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
-    re.IGNORECASE,
-)
-
-
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def is_secret(header: str) -> bool:
-    """Return whether a header of this name probably carries credentials."""
-    return _SECRET.search(header) is not None
 
 
 class JobSpec(Struct, frozen=True, kw_only=True):
@@ -571,6 +561,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             most=FOREVER_S,
         ),
     ] = None
+    unique_key: UniqueKey = None
     webhooks: Annotated[
         tuple[JobWebhook, ...],
         about(
@@ -589,6 +580,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
         check_worker_tags("worker_tags", self.worker_tags)
+        check_unique_key(self.unique_key)
         if self.since is not None and not _ID.fullmatch(self.since):
             raise Invalid("since", f"expected the id of a job, got {self.since[:100]!r}")
         if not isinstance(self.spread, Spread) and not 0 <= self.spread <= MOST_SHARDS:
