@@ -198,8 +198,10 @@ def events() -> str:
         "and none changes its meaning.",
         "## As a webhook is told of it",
         f"```json\n{sent}\n```",
-        "`details` is the event's data; `data.v` is the version as above. A message has fewer than "
-        f"{MAX_BODY:,} bytes: what is longer is cut, and `data.cut` is true then.",
+        "`details` is the event's data; `data.v` is the version as above. With the setting "
+        "`public_url`, `data.url` is the page of the job, schedule or template in the dashboard. A "
+        f"message has fewer than {MAX_BODY:,} bytes: what is longer is cut, and `data.cut` is true "
+        "then.",
     )
 
 

@@ -213,6 +213,19 @@ class TestMessage:
             },
         }
 
+    def test_it_links_to_the_page_of_its_subject_where_there_is_one(self) -> None:
+        for name, page in [
+            (EventName.COMPLETED, "/jobs/x1"),
+            (EventName.RUN_CHANGED, "/jobs/x1"),
+            (EventName.SCHEDULE_PAUSED, "/schedules/x1"),
+            (EventName.TEMPLATE_UPDATED, "/templates/x1"),
+            (EventName.SCHEDULE_DELETED, None),
+            (EventName.TOKEN_CREATED, None),
+        ]:
+            event = replace(an_event(name), subject="x1")
+            data = json.loads(encoded(message(event, "https://yard.example.org")))["data"]
+            assert data.get("url") == (page and f"https://yard.example.org{page}"), name
+
     def test_what_is_about_no_job_names_none(self) -> None:
         assert message(an_event(EventName.SCHEDULE_PAUSED)).data.job_id is None
 

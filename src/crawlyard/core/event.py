@@ -93,6 +93,9 @@ OF_JOBS = frozenset({"job", "run", "page"})
 """Kinds of events whose subject is a job."""
 
 
+_PAGES = {"template": "templates", "schedule": "schedules"}
+
+
 class Event(Struct, frozen=True, kw_only=True):
     """One change; *data* contains only JSON values."""
 
@@ -108,6 +111,14 @@ class Event(Struct, frozen=True, kw_only=True):
     def job_id(self) -> str | None:
         """Return the id of the job that it is about, ``None`` if it is about something else."""
         return self.subject if self.name.kind in OF_JOBS else None
+
+    @property
+    def page(self) -> str | None:
+        """Path of its subject in the dashboard; ``None`` if that has no page."""
+        folder = "jobs" if self.name.kind in OF_JOBS else _PAGES.get(self.name.kind)
+        if folder is None or self.name.value.endswith(".deleted"):
+            return None
+        return f"/{folder}/{self.subject}"
 
 
 # --- topics of streams: groups of events, and the permits to hear them
@@ -147,17 +158,21 @@ _NEEDS: Mapping[Topic, Permit] = {
     Topic.SESSIONS: Permit.SESSIONS_READ,
     Topic.WORKERS: Permit.WORKERS_READ,
     Topic.HOSTS: Permit.WORKERS_READ,
+    Topic.USERS: Permit.USERS_READ,
+    Topic.TOKENS: Permit.TOKENS_READ,
 }
+
+_ACCOUNT = frozenset({Topic.USERS, Topic.TOKENS, Topic.SETTINGS})
 
 
 def topics_for(permits: Collection[Permit], *, limited: bool) -> frozenset[Topic]:
     """Return the topics that a user with *permits* may subscribe to.
 
     Account topics are not available to a token that is *limited* to some permits, unless it has the
-    permit for admins.
+    permit for admins as well.
     """
-    account = not limited or Permit.ADMIN in permits
-    return frozenset(t for t in Topic if (_NEEDS[t] in permits if t in _NEEDS else account))
+    topics = frozenset(t for t in Topic if t not in _NEEDS or _NEEDS[t] in permits)
+    return topics if not limited or Permit.ADMIN in permits else topics - _ACCOUNT
 
 
 @cache

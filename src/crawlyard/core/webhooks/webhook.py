@@ -376,6 +376,7 @@ class MessageData(Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str
     actor: str
     details: Mapping[str, Any]  # data of the event
+    url: str = ""  # page of the subject in the dashboard, if the instance has a `public_url`
     cut: bool = False  # some values were shortened to keep the message below `MAX_BODY`
 
 
@@ -390,16 +391,17 @@ class WebhookMessage(Struct, frozen=True, kw_only=True):
     data: MessageData
 
 
-def message(event: Event) -> WebhookMessage:
+def message(event: Event, public_url: str = "") -> WebhookMessage:
     """Return the message about *event*, encoded in fewer than `MAX_BODY` bytes.
 
-    Values that are too long are cut, and so says `data.cut`.
+    Values that are too long are cut, and so says `data.cut`. With *public_url*, `data.url` links
+    to the dashboard.
     """
     for chars, items in _CUTS:
         details = {n: _cut(v, chars, items) for n, v in event.data.items()}
-        if len(encoded(shortened := _message(event, details))) < MAX_BODY:
+        if len(encoded(shortened := _message(event, details, public_url))) < MAX_BODY:
             return shortened
-    return _message(event, {})
+    return _message(event, {}, public_url)
 
 
 def encoded(message: WebhookMessage) -> bytes:
@@ -412,7 +414,7 @@ _CUTS = ((_WHOLE, _WHOLE), (2000, 100), (200, 20), (50, 5))
 """How many characters of a text and items of a list to keep: the first pair that fits is used."""
 
 
-def _message(event: Event, details: Mapping[str, Any]) -> WebhookMessage:
+def _message(event: Event, details: Mapping[str, Any], public_url: str) -> WebhookMessage:
     at = event.at.astimezone(UTC).isoformat(timespec="milliseconds")
     data = MessageData(
         v=PAYLOAD_VERSION,
@@ -422,6 +424,7 @@ def _message(event: Event, details: Mapping[str, Any]) -> WebhookMessage:
         owner=_cut(event.owner, 200, 0),
         actor=_cut(event.actor, 200, 0),
         details=details,
+        url="" if event.page is None or not public_url else public_url + event.page,
         cut=details != event.data,
     )
     timestamp = at.replace("+00:00", "Z")
