@@ -76,6 +76,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "headers": PAIRS,
         "extract": PAIRS,
         "since": st.none() | st.uuids().map(str),
+        "unique_key": st.none() | st.sampled_from(["none", " a ", "x" * 200]),
         "full_every": st.none() | st.integers(1, 1000),
         "noise_after": st.none() | st.integers(2, 10),
         "ignore_text": st.sampled_from([(), ("re:^Updated ", "re:x")]),

@@ -3,7 +3,6 @@
 # ruff: noqa: TRY004  # every invalid value raises `ValueError`, as in `float`
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from difflib import get_close_matches
@@ -126,17 +125,6 @@ def shown(value: object) -> str:
         return "a number of more than 18 digits"  # `repr` fails for thousands of digits
     told = repr(value)
     return told if len(told) <= 100 else f"{told[:99]}…"
-
-
-_SECRET = re.compile(
-    r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
-    re.IGNORECASE,
-)
-
-
-def is_secret(name: str) -> bool:
-    """Return whether a header or a field of this name probably has credentials."""
-    return _SECRET.search(name) is not None
 
 
 _NEAR = 0.7

@@ -16,7 +16,8 @@ from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
-from crawlyard.core.parse import boolean, is_secret, number, unknown
+from crawlyard.core.parse import boolean, number, unknown
+from crawlyard.core.secret_names import is_secret
 from crawlyard.errors import Invalid
 
 MOST_DAYS = 3650.0
@@ -34,7 +35,7 @@ RETENTIONS = (
 
 _GRANTS = tuple(grant.value for grant in Grant)
 
-_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "webhooks"})
+_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "unique_key", "webhooks"})
 """Fields of a spec that describe one job, and so can't have a default for all jobs."""
 
 _ANY_URL = ("https://example.com/",)

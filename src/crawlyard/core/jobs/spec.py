@@ -1,11 +1,11 @@
 """Job spec: all options of one crawl."""
 
-import re
 from enum import StrEnum, auto
 from functools import partial
 from typing import Annotated
 
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
+from crawlyard.core.crawl.earlier_job import EarlierJob, check_earlier_job
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
 from crawlyard.core.faults import check_all
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
@@ -28,6 +28,7 @@ from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
+from crawlyard.core.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -139,8 +140,6 @@ MAX_URL = 8_192
 RFC 9110 §4.1 asks for at least 8,000."""
 MAX_WEBHOOKS = 10
 MAX_IGNORED = 10
-
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 class JobSpec(OptionRecord, frozen=True, kw_only=True):
@@ -436,17 +435,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     actions: Actions = ()
     screenshot: Screenshot = ScreenshotChoice.OFF
 
-    since: Annotated[
-        str | None,
-        about(
-            "id of an earlier job: only pages that have changed since are sent again",
-            label="Only what changed since",
-            help="Only what changed since that job is sent.",
-            panel=Panel.RECRAWL,
-            metavar="JOB",
-            null="every page is fetched",
-        ),
-    ] = None
+    since: EarlierJob = None
     full_every: Annotated[
         Count | None,
         about(
@@ -562,6 +551,7 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             most=FOREVER_S,
         ),
     ] = None
+    unique_key: UniqueKey = None
     webhooks: Annotated[
         tuple[JobWebhook, ...],
         about(
@@ -580,7 +570,8 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
             partial(check_bounds, self),
             self._check_start,
             partial(check_worker_tags, "worker_tags", self.worker_tags),
-            self._check_since,
+            partial(check_unique_key, self.unique_key),
+            partial(check_earlier_job, self.since),
             self._check_spread,
             partial(check_rendering, self.render, self.actions, self.screenshot, self.renderer),
         )
@@ -588,10 +579,6 @@ class JobSpec(OptionRecord, frozen=True, kw_only=True):
     def _check_start(self) -> None:
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
-
-    def _check_since(self) -> None:
-        if self.since is not None and not _ID.fullmatch(self.since):
-            raise Invalid("since", f"expected the id of a job, got {self.since[:100]!r}")
 
     def _check_spread(self) -> None:
         if not isinstance(self.spread, Spread) and not 0 <= self.spread <= MOST_SHARDS:

@@ -184,6 +184,7 @@ _WHOLE = "a whole number, or text: `20k`"
 _SPECIAL: Mapping[str, _Way] = {
     "spread": ("a whole number, or `auto`", _spread, _bare),
     "retention_s": ("seconds, a duration or `forever`", _retention, _kept),
+    "unique_key": ("text", text, lambda key: key),
     "webhooks": (
         "a list of URLs, or of objects with `url` and, if wished, `events` and `secret`",
         _webhooks,

@@ -215,6 +215,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
             judge=partial(self.judged, now=now),
             like=self.like,
             urls=len(self.asked.spec.urls),
+            unique_key=self.asked.spec.unique_key,
         )
 
 
@@ -301,6 +302,8 @@ class JobSubmitter:
     ) -> Job:
         """Store a new job that is due now or at *start_at*, and return it.
 
+        If the actor has a job with the unique key of *spec*, that job is returned instead.
+
         Raises:
             Invalid: the spec cannot be crawled as it is; the message names the field.
             Forbidden: the actor may not submit, or asks for something the settings do not grant.
@@ -338,7 +341,8 @@ class JobSubmitter:
         within = await self._policy.clamped(draft.owner, draft.asked.spec)
         job, event = draft.made(within, self._clock.now())
         await self.check_receivers(job.spec)
-        await self._policy.check_room(job.owner)
+        if await self.existing(job.owner, job.spec.unique_key) is None:
+            await self._policy.check_room(job.owner)
         return job, event
 
     async def draft(
@@ -358,6 +362,12 @@ class JobSubmitter:
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
         return draft
+
+    async def existing(self, owner: str, unique_key: str | None) -> str | None:
+        """Return the id of the job of *owner* with a unique key, ``None`` if there is none."""
+        if unique_key is None:
+            return None
+        return await self._store.jobs.with_unique_key(owner, unique_key)
 
     async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         drafts: list[JobDraft | Refused] = []
@@ -407,7 +417,7 @@ class JobSubmitter:
         await check_proxies(spec, self._proxies, self._resolve)
 
     async def enter(self, draft: JobDraft) -> Job:
-        """Store the job of a draft, and return it.
+        """Store the job of a draft, and return it; or the job that has its unique key already.
 
         Raises:
             Forbidden, QuotaExceeded: as for `submit`.
@@ -450,6 +460,7 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     form: Mapping[str, object]  # the whole spec, credentials hidden
     sources: Mapping[str, str]  # where each field comes from
     cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
+    existing_id: str | None = None  # the job with its unique key, which would be returned instead
 
 
 class Requests:
@@ -507,6 +518,7 @@ class Requests:
             form=hidden(form_of(job.spec)),
             sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
             cut=cut,
+            existing_id=await self._jobs.existing(actor.id, job.spec.unique_key),
         )
 
     async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:

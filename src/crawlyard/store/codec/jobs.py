@@ -162,6 +162,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "given": to_json(job.origin.given) if job.origin.given else "[]",
         "by_grant": to_json(job.by_grant) if job.by_grant else "[]",
         "spread": 0,
+        "unique_key": job.spec.unique_key,
     }
     return never_change | job_row(job) | spec_row(job.spec)
 
