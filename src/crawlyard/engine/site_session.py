@@ -8,6 +8,7 @@ from msgspec import Struct
 from crawlyard.core.access.site_session import SessionState
 from crawlyard.core.jobs.logged_out import LOGIN_PATH, rules_of
 from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.extract.logout_sign import SessionSigns
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.scope import Patterns
 from crawlyard.engine.urls import Base, hostname_of, path_of, spelled_origin_of
@@ -68,14 +69,25 @@ class LogoutWatch:
             if target is not None and self._leads_to_login(url, target):
                 raise LoggedOut(f"{url} redirects to {target}")
 
-    def check_page(self, url: str, selector: str) -> None:
-        """Check a page that has what the rule *selector* names; empty: what none names.
+    @property
+    def signs(self) -> SessionSigns:
+        """Signs of a logged-out session in a page; rules of the job replace the login form."""
+        form = self._session.state.form if self._rules.guesses else None
+        return SessionSigns(selectors=self._rules.selectors, form=form)
+
+    def check_page(self, url: str, sign: str) -> None:
+        """Check a page; *sign* says what in it shows that the session is logged out.
 
         Raises:
-            LoggedOut: it is of the session.
+            LoggedOut: there is such a sign, and the page belongs to the session.
         """
-        if selector and self._session.covers(url):
-            raise LoggedOut(f"{url} has what {selector!r} selects")
+        if sign and self._session.covers(url) and not self._is_login_page(url):
+            raise LoggedOut(f"{url} {sign}")
+
+    def _is_login_page(self, url: str) -> bool:
+        """Return whether a page may show the login form to users who are logged in."""
+        form = self.signs.form
+        return form is not None and url.partition("?")[0] == form.page.partition("?")[0]
 
     def _leads_to_login(self, url: str, target: str) -> bool:
         if self._redirects.match(target):
