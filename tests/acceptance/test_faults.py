@@ -27,8 +27,8 @@ async def a_worker(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `crawlyard work` as a process of its own, killed at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "crawlyard", "work", "--data-dir", str(data_dir), *options),
-        env=os.environ | environment,
+        *(sys.executable, "-m", "crawlyard", "work", *options),
+        env=os.environ | {"CRAWLYARD_DATA_DIR": str(data_dir)} | environment,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

@@ -238,6 +238,19 @@ def test_an_unknown_field_is_refused_even_if_it_is_null(subtests: pytest.Subtest
             changes_of(patch)
 
 
+def test_a_misspelt_option_names_the_near_one() -> None:
+    cases: list[tuple[Callable[..., object], dict[str, Any], str]] = [
+        (JobSpec, {"urls": ("https://a.example/",), "delay": 1}, r"did you mean delay_s\?"),
+        (Limits, {"page": 1}, r"did you mean pages\?"),
+        (RetryPolicy, {"attempt": 1}, r"did you mean attempts\?"),
+        (JobWebhook, {"url": "https://a.example/", "event": ()}, r"did you mean events\?"),
+        (JobSpec, {"zzz": 1}, "there are urls, sitemaps"),
+    ]
+    for record, options, hint in cases:
+        with pytest.raises(TypeError, match=f"has no option '[a-z]+'; {hint}"):
+            record(**options)
+
+
 def test_every_editable_field_has_a_path() -> None:
     assert set(FIELDS) >= EDITABLE - {"limits"}
 

@@ -47,7 +47,6 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
@@ -577,7 +576,7 @@ def _states(words: Sequence[str]) -> Sequence[str]:
     try:
         return condition(FilterKey.STATE, words).words
     except Invalid as error:
-        raise Invalid("states", without_field(error)) from None
+        raise Invalid("states", error.message) from None
 
 
 def _included(words: Words) -> Collection[Body]:

@@ -23,7 +23,6 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
@@ -36,6 +35,7 @@ from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Forbidden, Invalid, Refused
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
+from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.store.queries import COUNTED_TO, JobQuery
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
@@ -310,7 +310,7 @@ class Jobs(JobLooks):
         The body is a JSON Merge Patch (RFC 7396) of the form of a job: null is the default,
         which is no ceiling for limits.
         """
-        values = changes_of(changes)
+        values = changes_of(changes, check_job_spec)
         return await self._now(await self._services.jobs.edit(self._actor, job_id, values, version))
 
     @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)
@@ -413,5 +413,4 @@ def _chosen(ids: Sequence[str] | None, terms: JobTerms | None) -> Chosen:
     try:
         return Chosen(where=conditions_of(terms))
     except Invalid as error:
-        said = without_field(error)
-        raise Invalid(f"filter.{error.field}", said, error.position) from None
+        raise Invalid(f"filter.{error.field}", error.message, error.position) from None

@@ -19,7 +19,6 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import check_proxies
@@ -36,7 +35,12 @@ from crawlyard.services.access.policy import (
     within_ceilings,
 )
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
-from crawlyard.services.webhooks.receivers import Resolve, check_names, with_webhooks
+from crawlyard.services.webhooks.receivers import (
+    Resolve,
+    check_job_spec,
+    check_names,
+    with_webhooks,
+)
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.store import Store
@@ -242,9 +246,9 @@ async def drafted(
         Forbidden: the actor may not submit.
     """
     check_maker(actor)
+    check_job_spec(asked.spec)
     if asked.spec.webhooks:
         asked = replace(asked, spec=with_webhooks(asked.spec))
-    check_spec(asked.spec)
     if like is not None and actor.trusted:
         needs, doubt = like.by_grant, ""
     else:
@@ -521,7 +525,8 @@ class Requests:
         if request.template is None:
             if request.params:
                 raise Invalid("params", "expected a template that has them")
-            spec, given = spec_of(request.form), values_of(request.form)
+            spec = spec_of(request.form, check=check_job_spec)
+            given = values_of(request.form)
             sources: Mapping[str, str] = {
                 path: THIS_JOB if path in given else DEFAULT for path in FIELDS
             }

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.jobs.spec import is_secret
+from crawlyard.core.parse import is_secret
 from crawlyard.core.schedules.calendar import (
     Calendar,
     CalendarHours,

@@ -258,9 +258,9 @@ def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
         try:
             return convert(values, JobSpec, strict=False), found
         except Invalid as error:  # of the right type, but out of range
-            found.append(f"spec: {error}")
-            name = error.field.partition(".")[0]
-            values = {n: v for n, v in values.items() if n != name}
+            found += [f"spec: {fault}" for fault in error.faults]
+            names = {fault.field.partition(".")[0] for fault in error.faults}
+            values = {n: v for n, v in values.items() if n not in names}
             values.setdefault("urls", [_NOWHERE])
 
 
