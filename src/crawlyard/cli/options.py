@@ -305,7 +305,10 @@ MaybeId = Annotated[
 ]
 
 
-Limit = Annotated[int, option(count, "--limit", "N", "How many at most; 0 is all; else 50.")]
+Limit = Annotated[
+    int | None,
+    option(count, "--limit", "N", "How many at most; 0 is all; else 50 in a terminal's table."),
+]
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 

@@ -72,13 +72,13 @@ async def pages(
     links_to: LinksTo = "",
     since: Since = None,
     until: Until = None,
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List the pages of all jobs, the last that was stored first; with words, search them.
 
     crawlyard pages --host docs.example.org --status 4xx
     crawlyard pages 'getting started' install --since 7d
-    crawlyard pages --limit 0 -o jsonl > pages.jsonl
+    crawlyard pages -o jsonl > pages.jsonl
 
     Words are found by an index, which is seconds behind a crawl: newer pages are read one by one.
     """
@@ -98,7 +98,7 @@ async def pages(
         "since": None if since is None else since.instant(now),
         "until": None if until is None else until.instant(now),
     }
-    found = every(session.surface.pages.find, text, limit=limit or None, **terms)
+    found = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
     shown = await session.listed(found, _pages_view(now))
     asked = text or any(terms.values())
     none = "no page is like that" if asked else "there is no page yet"

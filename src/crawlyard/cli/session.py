@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
+_SHOWN = 50  # items of a list on a terminal
 PLACES = frozenset({"data_dir", "database_url"})
 """The settings that say where an instance is kept."""
 
@@ -76,6 +77,14 @@ class Session(Struct, frozen=True, kw_only=True):
         if self.common.quiet:
             return False
         return self.style in OBJECTS or self.common.fields is not None
+
+    def most(self, limit: int | None) -> int | None:
+        """Return how many items a list has at most, given its ``--limit``; ``None``: all.
+
+        Only a table on a terminal has a limit of its own: programs read everything.
+        """
+        people = self.stdout.is_terminal and not self.common.quiet and self.style is Style.TABLE
+        return limit or (_SHOWN if limit is None and people else None)
 
     async def listed(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
         """Write *items* as a list, and return how many there were.
@@ -185,7 +194,7 @@ class Session(Struct, frozen=True, kw_only=True):
             with contextlib.suppress(OSError):
                 self.stderr.say(printable(sentence))
 
-    def tell_rest(self, shown: int, limit: int, none: str, first: str = "first") -> None:
+    def tell_rest(self, shown: int, limit: int | None, none: str, first: str = "first") -> None:
         """Say that nothing was found, as *none* has it, or that a list was cut at *limit*.
 
         *first* says which are shown.
@@ -193,8 +202,8 @@ class Session(Struct, frozen=True, kw_only=True):
         if not shown:
             if none:
                 self.tell(none)
-        elif shown == limit:
-            self.tell(f"the {first} {limit:,} are shown; --limit 0 shows all")
+        elif shown == (most := self.most(limit)):
+            self.tell(f"the {first} {most:,} are shown; --limit 0 shows all")
 
 
 class LocalSession(Session, frozen=True, kw_only=True):

@@ -368,12 +368,9 @@ class JobLooks(JobSite):
         """Check the links of a job's pages, their titles and canonical URLs.
 
         Broken links come with all pages that link to them. Only URLs that the job has requested
-        are checked, and fragments if its spec says `keep_anchors`.
+        are checked, the others are counted by reason; fragments if its spec says `keep_anchors`.
         """
-        job = (await self._services.jobs.get(self._actor, job_id)).job
-        check, found = await self._services.checking.job(self._actor, job.id, since)
-        fragments = job.spec.keep_anchors
-        return CheckOut.of(job.id, since, check, found, fragments=fragments)
+        return await self._services.checking.job(self._actor, job_id, since)
 
     @endpoint("GET /jobs/{job_id}/errors", RESULTS, group="results")
     async def errors(
