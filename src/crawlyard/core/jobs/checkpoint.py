@@ -145,6 +145,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     usage: Usage  # total of the job
     job: Job | None = None  # if the order is CHANGED or STOP
     share: Share | None = None  # for the holder of a shard only
+    milestone: int = 0  # the last one of the job that was announced
 
 
 class Booking(Struct, frozen=True, kw_only=True):

@@ -387,6 +387,7 @@ class JobRun:
             batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
+        state.milestone = max(state.milestone, answer.milestone)
         if batch.pages and state.job.losses:
             state.job = replace(state.job, losses=0)  # the store reset them with this batch
         if answer.job is not None:
@@ -415,13 +416,13 @@ class JobRun:
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)
-        state.milestone = max((state.milestone, *passed))
+        milestone = max((state.milestone, *passed))
         end, ended = state.end, ""
         if end is not None and batch.last:
             ended = f"ended{state.part}: {end.reason}" + (f", {end.detail}" if end.detail else "")
         return replace(
             batch,
-            pulse=replace(pulse, milestone=state.milestone),
+            pulse=replace(pulse, milestone=milestone),
             events=self._events_of(batch, usage, passed),
             log=log.lines(batch, now, ended),
             course=log.follow(batch, usage, now),

@@ -33,6 +33,7 @@ from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.jobs.shard_rules import Parts
 from crawlyard.store.jobs.shards import dealt_to
 from crawlyard.store.tables.jobs import (
     FAILED,
@@ -284,6 +285,14 @@ def reopen(
     _reopen(conn, no, and_(*failed))
     usage = given_back(shard.usage, targets=targets, pages=answered, errors=targets)
     return replace(shard, usage=usage), targets
+
+
+def requeue(conn: Connection, parts: Parts, kinds: Collection[ErrorKind]) -> int:
+    """Do the same for a job that may have shards; return the number of targets."""
+    total, targets = reopen(conn, parts.no, parts.total, kinds)
+    parts.put(0, total)
+    parts.rebase()
+    return targets
 
 
 def _reopen(conn: Connection, no: int, failed: ColumnElement[bool]) -> None:

@@ -3,14 +3,17 @@
 This is the hot path: all whole jobs of a call share each statement. A batch of 200 pages and 1,000
 links takes 15 ms on SQLite and 25 ms on Postgres, a heartbeat of 100 jobs 6 ms and 8 ms.
 
-The shards of a spread job lock the job's row one after the other: their total usage is exact, and
-a URL found by two of them is counted once. Each checkpoint tops up the shard's portion of the
-job's limits.
+A checkpoint of a shard locks nothing that others wait for: it writes the row of the shard, if that
+is still as it was read. Totals of the job and portions of its limits are written under a lock on
+its shard 0, which a checkpoint takes only if it is free.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +22,8 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
+    RowMapping,
+    Select,
     Text,
     bindparam,
     cast,
@@ -42,11 +47,15 @@ from crawlyard.store.codec.jobs import (
     job_of,
     limits_of,
     page_row,
-    shard_of,
     target_row,
 )
 from crawlyard.store.crawl.cookies import write_cookies
-from crawlyard.store.crawl.journal import write_journal
+from crawlyard.store.crawl.journal import (
+    append_lines,
+    number_lines,
+    write_courses,
+    write_journal,
+)
 from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
@@ -57,6 +66,8 @@ from crawlyard.store.jobs.shards import (
     FOR_JOINING,
     dry_shards,
     first_waiting,
+    lock_totals,
+    parts_in,
     parts_of,
     shard_due,
     waiting_shards,
@@ -94,9 +105,15 @@ class _Job(Struct):
     limits: Limits  # likewise
     free_shard: Wakeup
 
-    def shard(self, number: int) -> Shard | None:
-        """Return a shard; number 0 is the shard of the job as a whole."""
-        return self.parts.by.get(number) if number else self.parts.total
+
+class _Entry(Struct):
+    """A batch, and what becomes of it."""
+
+    lease: Lease
+    batch: Batch
+    job: _Job | None  # None: it is gone
+    before: Shard | None  # as it was read
+    worth: Worth
 
 
 def packed(entries: Sequence[Entry]) -> Packed:
@@ -116,30 +133,28 @@ def record(
     conn: Connection, entries: Sequence[Entry], given: Packed, now: datetime, until: datetime
 ) -> list[Checkpoint]:
     """Write batches of several jobs and shards; see `FrontierStore.record`."""
-    found = _locked_jobs(conn, entries)
-    answers: list[Checkpoint] = []
-    written: list[Entry] = []
-    told: list[Event] = []
-    for lease, batch in entries:
-        job = found.get(lease.job_no)
-        mine = job.shard(lease.shard) if job else None
-        verdict = worth(lease, mine)
-        if job is None or mine is None or verdict is Worth.REFUSE:
-            usage = job.parts.total.usage if job else Usage()
-            answers.append(Checkpoint(order=Order.LOST, lease=lease, usage=usage))
-            continue
-        if verdict is Worth.WRITE:
-            written.append((lease, batch))
-            told += _carry(conn, job, lease, batch, given, now, until)
-        answers.append(_answer(conn, job, lease, batch, mine))
-    _write(conn, [entry for entry in written if not entry[0].shard], given)
-    _write_jobs(conn, found, written)
-    _write_lastmods(conn, written)
-    write_cookies(conn, written)
-    write_journal(conn, written)
-    answers = _with_jobs(conn, answers)
-    used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
+    judged = _judged(conn, entries)
+    written = [each for each in judged if each.worth is Worth.WRITE]
+    whole = [each for each in written if not each.lease.shard]
+    parts = [each for each in written if each.lease.shard]
+    batches = [(each.lease, each.batch) for each in written]
+    told = [event for each in whole for event in each.batch.events]
+    for each in whole:
+        _carry(each, now, until)
+    _write(conn, [(each.lease, each.batch) for each in whole], given)
+    _reset_losses(conn, written)
+    _write_lastmods(conn, batches)
+    write_cookies(conn, batches)
+    write_journal(conn, [(each.lease, each.batch) for each in whole])
+    append_lines(conn, [(each.lease, each.batch) for each in parts])
+    used = [(each.job.owner, each.batch.usage) for each in written if each.job]
     add_usage(conn, _by_owner(used), day_of(now))
+    for each in parts:
+        _carry_part(conn, each, given, now, until)
+    told += _add_up(conn, parts, now)
+    answers = _with_jobs(conn, [_answer(conn, each) for each in judged])
+    jobs_written = {each.lease.job_no: each.job for each in written if each.job}
+    write_parts(conn, *(job.parts for _, job in sorted(jobs_written.items())))
     tell(conn, told)
     return answers
 
@@ -153,79 +168,160 @@ _LOCKED = locked(
 )
 
 
-def _locked_jobs(conn: Connection, entries: Sequence[Entry]) -> dict[int, _Job]:
-    numbers = sorted({lease.job_no for lease, _ in entries})
+def _judged(conn: Connection, entries: Sequence[Entry]) -> list[_Entry]:
+    """Return what to do with each batch. The rows of whole jobs are locked, others only read."""
+    whole = {lease.job_no for lease, _ in entries if not lease.shard}
+    cut = {lease.job_no for lease, _ in entries if lease.shard} - whole
+    rows: list[RowMapping] = []
+    if whole:
+        rows += conn.execute(_LOCKED, {"numbers": sorted(whole)}).mappings()
+    if cut:
+        rows += conn.execute(_spread_jobs(is_postgres(conn)), {"numbers": sorted(cut)}).mappings()
     found = {
-        row["no"]: _Job(
-            owner=row["owner"],
-            state=State(row["state"]),
-            version=row["version"],
-            losses=row["losses"],
-            parts=Parts(no=row["no"], total=shard_of(row), of=row["spread"]),
-            limits=Limits(),
-            free_shard=shard_due(row),
-        )
-        for row in conn.execute(_LOCKED, {"numbers": numbers}).mappings()
+        no: _job_in(no, list(own), spread=no in cut)
+        for no, own in groupby(rows, key=itemgetter("no"))
     }
-    for no in sorted({lease.job_no for lease, _ in entries if lease.shard} & found.keys()):
-        job = found[no]
-        job.parts = parts_of(conn, no, job.parts.of)
-        job.limits = limits_of(conn.scalar(select(_limits(conn)).where(jobs.c.no == no)) or "")
-    return found
+    judged = []
+    for lease, batch in entries:
+        job = found.get(lease.job_no)
+        mine = job.parts.get(lease.shard) if job else None
+        judged.append(_Entry(lease, batch, job, mine, worth(lease, mine)))
+    return judged
 
 
-def _limits(conn: Connection) -> ColumnElement[str]:
+def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
+    row = rows[0]
+    return _Job(
+        owner=row["owner"],
+        state=State(row["state"]),
+        version=row["version"],
+        losses=row["losses"],
+        parts=parts_in(no, rows, row["spread"]),
+        limits=limits_of(row["limits"] or "") if spread else Limits(),
+        free_shard=shard_due(row),
+    )
+
+
+@cache
+def _spread_jobs(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
+    """Return a query for jobs with all their shards, of which none is locked.
+
+    Whoever changes a shard meanwhile makes the transaction begin again: see `write_parts`.
+    """
+    return (
+        select(*_OF_JOB, *FOR_JOINING, _limits(on_postgres).label("limits"), *shards.c)
+        .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
+        .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
+        .order_by(jobs.c.no)
+    )
+
+
+def _limits(on_postgres: bool) -> ColumnElement[str]:  # noqa: FBT001
     """Return the expression for the limits in a job's spec, as text; the spec may be megabytes."""
-    if is_postgres(conn):
+    if on_postgres:
         return cast(cast(jobs.c.spec, JSON)["limits"], Text)
     return func.json_extract(jobs.c.spec, "$.limits")
 
 
-def _carry(
-    conn: Connection,
-    job: _Job,
-    lease: Lease,
-    batch: Batch,
-    given: Packed,
-    now: datetime,
-    until: datetime,
-) -> Sequence[Event]:
-    """Apply a batch to the job's totals and to a shard, and return the events to tell.
+def _carry(entry: _Entry, now: datetime, until: datetime) -> None:
+    """Apply a batch to its whole job."""
+    if (job := entry.job) is not None:
+        total, state = job.parts.total, job.state
+        shard = shard_rules.carried(total, entry.lease, entry.batch, state, now, until)
+        job.parts.put(0, shard)
 
-    That of a shard is written here, since its totals depend on what is new to the store.
-    """
+
+def _carry_part(
+    conn: Connection, entry: _Entry, given: Packed, now: datetime, until: datetime
+) -> None:
+    """Write a batch of a shard, whose usage depends on what is new to the store."""
+    job, lease, batch = entry.job, entry.lease, entry.batch
+    if job is None:
+        return
     parts = job.parts
-    if not lease.shard:
-        shard = shard_rules.carried(parts.total, lease, batch, job.state, now, until)
-        parts.put(0, shard)
-        return batch.events
-    told = shard_rules.untold(batch.events, parts.total.pulse.milestone)
     dry = dry_shards(conn, parts, batch.found) if job.state is State.RUNNING else set()
     found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
     if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
         gather_due(conn, job.free_shard)
     shard_rules.carry(parts, lease, batch, found, skipped, now)
     shard_rules.renewed(parts, lease, batch, job.state, now, until)
+
+
+def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[Event]:
+    """Add up the totals of spread jobs and grant portions of limits, as far as no other does now.
+
+    Return the events to tell: of milestones, the first shard that passes one tells it. Nobody
+    waits for the totals: a shard that cannot lock them has its next portion at a later checkpoint.
+    """
+    told = [
+        event
+        for each in entries
+        for event in each.batch.events
+        if not shard_rules.is_milestone(event)
+    ]
+    for _, own in groupby(sorted(entries, key=_no), key=_no):
+        mine = list(own)
+        job = mine[0].job
+        if job is None or not any(_wants_totals(job, each) for each in mine):
+            continue
+        if not lock_totals(conn, job.parts.no):
+            continue
+        fresh = parts_of(conn, job.parts.no, job.parts.of)  # read once they are locked
+        for number in job.parts.touched:
+            fresh.put(number, job.parts.by[number])
+            fresh.stored[number] = job.parts.stored[number]
+        job.parts = fresh
+        number_lines(conn, fresh.no)
+        write_courses(conn, [(each.lease, each.batch) for each in mine])
+        for each in mine:
+            told += shard_rules.untold(each.batch.events, fresh.total.pulse.milestone)
+            shard_rules.follow(fresh, each.batch, now)
+            if fresh.by[each.lease.shard].worker is not None:
+                fresh.grant(each.lease.shard, job.limits)
     return told
 
 
-def _answer(conn: Connection, job: _Job, lease: Lease, batch: Batch, before: Shard) -> Checkpoint:
-    """Return the answer to a batch; *before* is its shard as it was stored."""
-    share = _share(conn, job, lease, batch) if lease.shard else None
+def _no(entry: _Entry) -> int:
+    return entry.lease.job_no
+
+
+def _wants_totals(job: _Job, entry: _Entry) -> bool:
+    """Return whether a checkpoint of a shard is to lock the totals of its job, if it can."""
+    lease, batch = entry.lease, entry.batch
+    return (
+        batch.last
+        or shard_rules.adds_up(job.parts, lease)
+        or job.parts.is_short(lease.shard, job.limits)
+        or any(shard_rules.is_milestone(event) for event in batch.events)
+    )
+
+
+def _answer(conn: Connection, entry: _Entry) -> Checkpoint:
+    """Return the answer to a batch."""
+    job, lease, before = entry.job, entry.lease, entry.before
+    if job is None or before is None or entry.worth is Worth.REFUSE:
+        usage = job.parts.usage() if job else Usage()
+        return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
     order = order_of(
         lease, before.attempt, before.worker, job.state, job.version, yields=before.yields
     )
-    after = job.shard(lease.shard) or before
-    renewed = replace(lease, seq=after.seq, version=job.version)
-    return Checkpoint(order=order, lease=renewed, usage=job.parts.total.usage, share=share)
+    parts = job.parts
+    after = parts.get(lease.shard) or before
+    return Checkpoint(
+        order=order,
+        lease=replace(lease, seq=after.seq, version=job.version),
+        usage=parts.usage() if lease.shard else parts.total.usage,
+        share=_share(conn, job, lease, entry.batch) if lease.shard else None,
+        milestone=parts.total.pulse.milestone,
+    )
 
 
 def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
-    """Return the share for the holder of a shard, with its next portion of the limits."""
+    """Return the share for the holder of a shard."""
     parts, no = job.parts, lease.job_no
     if parts.by[lease.shard].worker is None:
         return Share()
-    share = parts.grant(lease.shard, job.limits)
+    share = parts.share(lease.shard, job.limits)
     if batch.outcomes or batch.found:
         return share  # it has enough to do
     others = any(n != lease.shard for n, _ in parts.leased())
@@ -264,10 +360,16 @@ def _write(
         kept += [
             page_row(no, o.target, o.page, o.body_of) for o in batch.outcomes if o.page is not None
         ]
+    _write_pages(conn, kept, given)
+    changed = update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING)
+    if dealt:  # in one order: of two shards that find the same URLs, none waits for the other twice
+        fresh.sort(key=itemgetter("fp"))
+        shut.sort(key=itemgetter("fp"))
     found, skipped = insert_new(conn, frontier, fresh), insert_new(conn, frontier, shut)
-    if found < len(fresh):
-        closed += late  # some were known, so their outcomes were not inserted
-    if update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING) < len(closed):
+    if found < len(fresh):  # some were known, so their outcomes were not inserted
+        changed += update_rows(conn, frontier, late, ("job_no", "fp"), only=WAITING)
+        closed += late
+    if changed < len(closed):
         # some targets were never reported as found, or were closed before and stay unchanged
         rest = [
             row_of(lease.job_no, end.target, end.state, end.rule)
@@ -275,7 +377,6 @@ def _write(
             for end in _ends_of(batch.outcomes).values()
         ]
         insert_new(conn, frontier, rest)
-    _write_pages(conn, kept, given)
     return found, skipped
 
 
@@ -322,14 +423,14 @@ def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed
         conn.execute(insert(bodies), rows)
 
 
-def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[Entry]) -> None:
-    """Write the shards of jobs, and reset the losses of those that have stored a page."""
-    write_parts(conn, *(job.parts for job in found.values()))
+def _reset_losses(conn: Connection, written: Sequence[_Entry]) -> None:
+    """Reset the losses of jobs that have stored a page."""
     proven = {
-        lease.job_no for lease, batch in written if batch.pages and found[lease.job_no].losses
+        each.lease.job_no for each in written if each.batch.pages and each.job and each.job.losses
     }
     if proven:
-        conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
+        lost = (jobs.c.no.in_(sorted(proven)), jobs.c.losses > 0)
+        conn.execute(update(jobs).where(*lost).values(losses=0))
 
 
 def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:

@@ -31,8 +31,9 @@ from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
 from crawlyard.core.jobs.spread import shard_of as shard_of_host
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.db.faults import Overtaken
 from crawlyard.store.db.wakeups import gather_due
-from crawlyard.store.jobs.shard_rules import Parts, to_yield
+from crawlyard.store.jobs.shard_rules import BEFORE, Parts, to_yield
 from crawlyard.store.tables.jobs import (
     DEALT,
     HELD,
@@ -52,43 +53,92 @@ PART = shards.c.shard > 0
 
 
 def locked_parts(conn: Connection, no: int) -> tuple[Mapping[str, Any], Parts] | None:
-    """Return the row of a job and its shards, locked until the transaction ends.
+    """Return the row of a job, and its shards with the totals added up.
+
+    The job and its shard 0 are locked until the transaction ends. Other shards are not: if one
+    that is written has been changed meanwhile, the transaction begins again.
 
     ``None``: there is no such job, or it is deleted.
     """
-    # the job's row first: every transaction that changes a shard has locked it
-    statement = select(jobs).where(jobs.c.no == no, PRESENT)
-    statement = statement.with_for_update(of=jobs, key_share=True)
-    row = conn.execute(statement).mappings().first()
-    return None if row is None else (dict(row), parts_of(conn, no, row["spread"]))
+    row = conn.execute(_locked_job(), {"its_no": no}).mappings().first()
+    if row is None:
+        return None
+    parts = parts_of(conn, no, row["spread"])  # read once both are locked
+    if parts.of:
+        parts.add_up()
+    return dict(row), parts
+
+
+@cache
+def _locked_job() -> Select[Any]:
+    both = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+    own = jobs.c.no == bindparam("its_no", type_=BigInteger)
+    query = select(*jobs.c).select_from(both).where(own, PRESENT)
+    return query.with_for_update(of=[jobs, shards], key_share=True)
+
+
+_TOTALS = (
+    select(shards.c.shard)
+    .where(shards.c.job_no == bindparam("its_no", type_=BigInteger), shards.c.shard == 0)
+    .with_for_update(skip_locked=True, key_share=True)
+)
+
+
+def lock_totals(conn: Connection, no: int) -> bool:
+    """Lock the totals of a job, its shard 0, unless another transaction has; return whether."""
+    return conn.scalar(_TOTALS, {"its_no": no}) is not None
 
 
 def parts_of(conn: Connection, no: int, of: int) -> Parts:
     """Return the stored shards of a job that is cut into *of*."""
     found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
-    by = {row["shard"]: shard_of(row) for row in found}
-    return Parts(no=no, total=by.pop(0), by=by, of=of)
+    return parts_in(no, found, of)
+
+
+def parts_in(no: int, rows: Iterable[RowMapping], of: int = 0) -> Parts:
+    """Return the shards of a job in *rows*."""
+    stored = {row["shard"]: shard_of(row) for row in rows}
+    by = {number: shard for number, shard in stored.items() if number > 0}
+    return Parts(
+        no=no, total=stored[0], before=stored.get(BEFORE), by=by, of=of, stored=dict(stored)
+    )
 
 
 def all_parts(conn: Connection, numbers: Collection[int]) -> list[Parts]:
     """Return the stored shards of jobs, which are locked; not how many of them are in use."""
     found = select(shards).where(shards.c.job_no.in_(numbers)).order_by(shards.c.job_no)
     rows = groupby(conn.execute(found).mappings(), key=itemgetter("job_no"))
-    cut = ((no, {row["shard"]: shard_of(row) for row in own}) for no, own in rows)
-    return [Parts(no=no, total=by.pop(0), by=by) for no, by in cut]
+    return [parts_in(no, own) for no, own in rows]
+
+
+_WAS = ("attempt", "seq", "worker", "freed_at")
+"""Columns that tell whether a shard has changed: who has it, its checkpoints, whether it yields."""
 
 
 def write_parts(conn: Connection, *written: Parts) -> None:
-    """Write the changed shards of jobs, and insert new ones."""
-    rows = [
-        {"job_no": parts.no, "shard": n} | shard_row(parts.by[n] if n else parts.total)
-        for parts in written
-        for n in sorted(parts.touched)
-    ]
-    if update_rows(conn, shards, rows, ("job_no", "shard")) < len(rows):
-        insert_new(conn, shards, rows)
+    """Write the changed shards of jobs, and insert new ones.
+
+    Raises:
+        Overtaken: one of them has changed since it was read.
+    """
+    rows, new = [], []
     for parts in written:
+        for n in sorted(parts.touched):
+            shard, stored = parts.get(n), parts.stored.get(n)
+            if shard is None:
+                continue
+            row = {"job_no": parts.no, "shard": n} | shard_row(shard)
+            if stored is None:
+                new.append(row)
+            else:
+                was = shard_row(stored)
+                rows.append(row | {f"was_{name}": was[name] for name in _WAS})
+            parts.stored[n] = shard
         parts.touched.clear()
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS) < len(rows):
+        raise Overtaken
+    if insert_new(conn, shards, new) < len(new):
+        raise Overtaken
 
 
 def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
@@ -99,9 +149,25 @@ def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime)
     parts = parts_of(conn, no, of)
     number = to_yield(parts, worker) or 0
     if number:
-        parts.put(number, replace(parts.by[number], freed_at=now))
-        write_parts(conn, parts)
+        give_up(conn, parts, number, now)
     return number
+
+
+def give_up(
+    conn: Connection, parts: Parts, number: int, now: datetime, asker: str | None = None
+) -> None:
+    """Order the holder of a shard to release it, for *asker* if one is given.
+
+    Raises:
+        Overtaken: the shard has another holder by now, or has none.
+    """
+    # these columns only, as its holder writes the others meanwhile
+    shard = parts.by[number]
+    same = (shards.c.attempt == shard.attempt, shards.c.worker == shard.worker)
+    mine = update(shards).where(shards.c.job_no == parts.no, shards.c.shard == number, *same)
+    if not conn.execute(mine.values(freed_at=now, asked_by=asker)).rowcount:
+        raise Overtaken
+    parts.by[number] = replace(shard, freed_at=now, asked_by=asker)
 
 
 def recut(conn: Connection, no: int, of: int) -> None:

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind
@@ -21,7 +20,8 @@ from crawlyard.core.jobs.spread import Extent, shards_for
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
-from crawlyard.store.crawl.frontier import reopen
+from crawlyard.store.crawl.frontier import requeue
+from crawlyard.store.crawl.journal import number_lines
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
@@ -44,6 +44,7 @@ from crawlyard.store.jobs.shards import (
     deal,
     extent_of,
     first_waiting,
+    give_up,
     locked_parts,
     parts_of,
     recut,
@@ -138,7 +139,9 @@ class SpreadStore(StorePart):
         if found is None:
             return None
         row, parts = found
+        number_lines(conn, parts.no)
         if parts.by[lease.shard].worker is None:
+            write_parts(conn, parts)
             return None  # released by its last batch already: the job may run again by now
         # if it yields, the slot belongs to an urgent job, or the shard to another worker
         yields, urgent = parts.by[lease.shard].yields, parts.by[lease.shard].asked_by is None
@@ -204,9 +207,12 @@ def begin(
     if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
         return None
     parts = parts_of(conn, row["no"], row["spread"])
+    if parts.of:
+        parts.add_up()
     for number, shard in parts.leased():
         parts.put(number, lost(shard, now))
     cut(parts, _wanted(conn, row["no"], job, parts), now)
+    parts.rebase()
     claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
     parts.of = parts.of if claim is not None else 0
     if parts.of != row["spread"]:
@@ -261,8 +267,7 @@ def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bo
     waiting, usage = waits(conn, parts.no), parts.total.usage
     verdict = decide(AttemptEnd(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
-        total, _ = reopen(conn, parts.no, parts.total, verdict.again)
-        parts.put(0, total)
+        requeue(conn, parts, verdict.again)
     write_parts(conn, parts)
     change(conn, verdict.job, *verdict.events, before=job)
 
@@ -279,10 +284,10 @@ def settle_part(
     if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
     row, parts = found
+    number_lines(conn, parts.no)
     parts.put(lease.shard, back(parts.by[lease.shard], None))
     if again:
-        total, _ = reopen(conn, parts.no, parts.total, again)
-        parts.put(0, total)
+        requeue(conn, parts, again)
     write_parts(conn, parts)
     change(conn, job, *events)
     _tell_if_freed(conn, {**row, "state": job.state}, parts, [lease.shard])
@@ -293,6 +298,7 @@ def free_part(conn: Connection, lease: Lease) -> None:
     found = _mine(conn, lease)
     if found is not None and found[1].by[lease.shard].worker is not None:
         row, parts = found
+        number_lines(conn, parts.no)
         parts.put(lease.shard, back(parts.by[lease.shard], None))
         write_parts(conn, parts)
         _tell_if_freed(conn, row, parts, [lease.shard])
@@ -344,6 +350,7 @@ def _take(
     if found is None:
         return 0, None
     row, parts = found
+    number_lines(conn, no)
     numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
     for number in numbers:
         parts.put(number, lost(parts.by[number], now))
@@ -468,8 +475,7 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime) -> bool | None:
     number = to_ask_for(parts, asker.worker, waiting_shards(conn, no, parts.of))
     if number is None:
         return None
-    parts.put(number, replace(parts.by[number], freed_at=now, asked_by=asker.worker))
-    write_parts(conn, parts)
+    give_up(conn, parts, number, now, asker.worker)
     return True
 
 
