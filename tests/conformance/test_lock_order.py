@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Quota
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Order
@@ -17,6 +18,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LogLine
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.services.worker.recorder import Recorder
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
@@ -39,6 +41,9 @@ USER = "SELECT FROM users WHERE id = 'local' FOR NO KEY UPDATE"
 NO_MORE = """UPDATE users SET quota = '{"running": 0}' WHERE id = 'local'"""
 WHOLE_JOB = """SELECT FROM jobs JOIN shards ON job_no = no AND shard = 0 WHERE id = %s
     FOR NO KEY UPDATE"""
+FOUND = """INSERT INTO frontier
+    (job_no, fp, url, host, depth, via, hops, state, tries, rule)
+    SELECT no, %s, '', '', 0, 'link', 0, 0, 0, '' FROM jobs WHERE id = %s"""
 FENCED = """UPDATE shards SET attempt = attempt + 1, worker = NULL
     WHERE job_no = (SELECT no FROM jobs WHERE id = %s) AND shard = %s"""
 WAITING = "SELECT count(*) FROM pg_locks WHERE NOT granted"
@@ -208,3 +213,29 @@ async def test_a_shard_that_was_taken_back_during_its_checkpoint_writes_nothing(
 
     assert answer.order is Order.LOST
     assert await stored(store, first.job.id) == []
+
+
+async def test_the_lease_of_a_shard_is_renewed_while_its_checkpoint_waits(
+    store: Store, postgres_url: str
+) -> None:
+    clock, lease = SystemClock(), timedelta(seconds=0.4)
+    first = await begun(store)
+    await sent(store, first.lease, a_batch(found=targets()))
+    recorder = Recorder(store.frontier, clock, lease)
+    until: list[datetime] = []
+    found = a_batch(found=[a_target("new", host=HOSTS[0])])
+
+    async with locked(postgres_url, FOUND, found.found[0].fp, first.job.id) as connection:
+        recorded = asyncio.create_task(
+            recorder.record(await state_of_lease(store, first.lease), found, until.append)
+        )
+        async with asyncio.timeout(SOON_S):
+            while len(until) < 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        shard = (await store.spread.shards(first.job.id))[first.lease.shard]
+        await connection.rollback()
+    answer = await recorded
+
+    assert shard.lease_until == until[-1]
+    assert until[0] < until[1]
+    assert answer.order is Order.GO_ON

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawlyard.core.jobs.checkpoint import Batch, Lease, Shard
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.spec import MOST_SHARDS, Spread
 from crawlyard.core.jobs.spread import (
@@ -25,7 +26,8 @@ from crawlyard.core.jobs.spread import (
     usable,
 )
 from crawlyard.errors import Invalid
-from tests.builders import a_spec
+from crawlyard.store.jobs.shard_rules import Parts, carry, cut, follow
+from tests.builders import NOW, a_spec
 
 SECOND = timedelta(seconds=1)
 
@@ -158,3 +160,32 @@ def test_a_shard_stops_at_the_limits_of_time_and_of_the_whole_job() -> None:
     assert timed.decide(Usage(duration_s=1.5)).allowed
     assert timed.decide(Usage(duration_s=2.0)).limit == "duration"
     assert over.decide(Usage()).limit == "bytes"
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.floats(0, 5), st.floats(0, 2), st.booleans()), max_size=30
+    )
+)
+def test_shards_that_work_at_the_same_time_count_their_running_time_once(
+    checkpoints: list[tuple[int, float, float, bool]],
+) -> None:
+    parts, now, began, pages = Parts(no=1, total=Shard(usage=Usage(pages=7))), NOW, NOW, 7
+    cut(parts, 3, now)
+    parts.rebase()
+    last_of = dict.fromkeys((1, 2, 3), now)
+    for number, later_s, most_s, is_free in checkpoints:
+        now += timedelta(seconds=later_s)
+        worked_s = min(most_s, (now - last_of[number]).total_seconds())
+        last_of[number], pages = now, pages + 1
+        lease = Lease(job_id="", job_no=1, worker="w", attempt=0, seq=0, version=0, shard=number)
+        batch = Batch(usage=Usage(pages=1, duration_s=worked_s))
+        carry(parts, lease, batch, 0, 0, now)
+        if is_free:  # the row with the totals: others may have added them up later than now
+            follow(parts, batch, now - timedelta(seconds=0.1))
+        assert parts.usage().pages == pages
+    parts.add_up()
+
+    work = sum(shard.usage.duration_s for shard in parts.by.values())
+    assert parts.total.usage.pages == pages
+    assert parts.total.usage.duration_s <= min(work, (now - began).total_seconds()) + 1e-6

@@ -73,6 +73,11 @@ class LeaseGuard:
         self._until = until
         self.hear(asked_at)
 
+    def extend(self, until: datetime) -> None:
+        """Record that the lease lasts longer, unless it was revoked."""
+        if self._until is not None:
+            self._until = max(self._until, until)
+
     def hear(self, asked_at: datetime) -> None:
         """Record that orders were read; the read began at *asked_at*."""
         self._asked_at = max(self._asked_at, asked_at)

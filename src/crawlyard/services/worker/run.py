@@ -2,11 +2,11 @@
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from enum import Flag, auto
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -254,7 +254,7 @@ class JobRun:
         timeout = timedelta(seconds=spec.timeout_s)
         fetcher = context.fetcher(spec_guard(spec), timeout, self._clock, proxies=proxies)
         try:
-            start = await self._start()
+            start = await self._renewing(self._start())
             if start is None:
                 return None
             log = await self._opened_log()
@@ -446,13 +446,21 @@ class JobRun:
             StoreUnavailable: it was unavailable for a minute, or full for some seconds.
         """
         state, recorder, asked_at = self._state, self._context.recorder, self._clock.now()
-        state.answer = await self._patiently(lambda: recorder.record(self.lease, batch))
+        state.answer = await self._patiently(
+            lambda: recorder.record(self.lease, batch, state.guard.extend)
+        )
         if state.answer.order is Order.LOST:
             state.stop |= Stop.LOST
             return
         if state.answer.order is Order.STOP:
             state.stop |= Stop.ORDERED
         state.guard.renew(asked_at + recorder.lease, asked_at)
+
+    async def _renewing(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of *work*, which may take longer than the lease of a shard lasts."""
+        state = self._state
+        held = ((state.answer.lease, state.guard.extend),)
+        return await self._context.recorder.renewing(work, held)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""
@@ -482,7 +490,7 @@ class JobRun:
             await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
             return None
         if self.lease.shard:
-            return await self._leave()
+            return await self._renewing(self._leave())
         if Stop.ORDERED in state.stop:
             # the order may have come with the answer to the last batch, which freed nothing
             await self._store.leases.free(self.lease)

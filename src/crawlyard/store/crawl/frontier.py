@@ -30,8 +30,9 @@ from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.page_index import unindex_some
 from crawlyard.store.crawl.record import packed, record
+from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.database import Database
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.jobs.shard_rules import Parts
 from crawlyard.store.jobs.shards import dealt_to
@@ -44,6 +45,7 @@ from crawlyard.store.tables.jobs import (
     frontier,
     jobs,
     pages,
+    shards,
 )
 
 CHUNK = 50_000
@@ -94,6 +96,21 @@ class FrontierStore(StorePart):
             with suppress(StoreUnavailable):  # not essential: others do it, and the janitor
                 await self._database.write(add_up_usage)
         return answers
+
+    @writes
+    def renew(self, conn: Connection, leases: Sequence[Lease], until: datetime) -> None:
+        """Renew the leases of shards until *until*, as far as they are still held."""
+        rows = [
+            {
+                "job_no": lease.job_no,
+                "shard": lease.shard,
+                "attempt": lease.attempt,
+                "worker": lease.worker,
+                "lease_until": until,
+            }
+            for lease in leases
+        ]
+        update_rows(conn, shards, rows, ("job_no", "shard", "attempt", "worker"), noting=True)
 
     @reads
     def load(

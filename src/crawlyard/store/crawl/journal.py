@@ -47,6 +47,14 @@ _LAST = select(func.coalesce(func.max(log_lines.c.n), literal_column("0")).label
     log_lines.c.job_no == bindparam("its_no", type_=BigInteger), log_lines.c.n > 0
 )
 
+UNNUMBERED = (
+    select(log_lines.c.n)
+    .where(log_lines.c.job_no == jobs.c.no, log_lines.c.n < 0)
+    .exists()
+    .label("unnumbered")
+)
+"""Column for queries of jobs: whether one has log lines that `number_lines` is to number."""
+
 _MOST_IN_BATCH = 16_384  # log lines
 _BATCHES = 2_000  # of a shard, until a number is used again: long before, they have been numbered
 

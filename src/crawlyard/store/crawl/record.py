@@ -9,7 +9,7 @@ its shard 0, which a checkpoint takes only if it is free.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from itertools import groupby
@@ -51,12 +51,13 @@ from crawlyard.store.codec.jobs import (
 )
 from crawlyard.store.crawl.cookies import write_cookies
 from crawlyard.store.crawl.journal import (
+    UNNUMBERED,
     append_lines,
     number_lines,
     write_courses,
     write_journal,
 )
-from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
+from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
@@ -103,6 +104,7 @@ class _Job(Struct):
     losses: int
     parts: Parts  # with the shards besides 0 only if one of them has a batch
     limits: Limits  # likewise
+    unnumbered: bool  # whether shards have written log lines that have no numbers yet
     free_shard: Wakeup
 
 
@@ -198,6 +200,7 @@ def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
         losses=row["losses"],
         parts=parts_in(no, rows, row["spread"]),
         limits=limits_of(row["limits"] or "") if spread else Limits(),
+        unnumbered=bool(spread and row["unnumbered"]),
         free_shard=shard_due(row),
     )
 
@@ -209,7 +212,7 @@ def _spread_jobs(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of t
     Whoever changes a shard meanwhile makes the transaction begin again: see `write_parts`.
     """
     return (
-        select(*_OF_JOB, *FOR_JOINING, _limits(on_postgres).label("limits"), *shards.c)
+        select(*_OF_JOB, *FOR_JOINING, _limits(on_postgres).label("limits"), UNNUMBERED, *shards.c)
         .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
         .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
         .order_by(jobs.c.no)
@@ -271,7 +274,8 @@ def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[
             fresh.put(number, job.parts.by[number])
             fresh.stored[number] = job.parts.stored[number]
         job.parts = fresh
-        number_lines(conn, fresh.no)
+        if job.unnumbered or any(each.batch.log for each in mine):
+            number_lines(conn, fresh.no)
         write_courses(conn, [(each.lease, each.batch) for each in mine])
         for each in mine:
             told += shard_rules.untold(each.batch.events, fresh.total.pulse.milestone)
@@ -403,17 +407,21 @@ def _end_row(no: int, outcome: Outcome) -> dict[str, Any]:
 
 def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
     """Write page records, and their bodies from *given*."""
-    if not given:
+    if not given or not kept:
         insert_new(conn, pages, kept)
         return
-    newest = conn.scalar(select(func.max(pages.c.id))) or 0
-    insert_new(conn, pages, kept)
-    numbers = {row["job_no"] for row in kept}
-    inserted = conn.execute(
-        select(pages.c.id, pages.c.job_no, pages.c.fp).where(
-            pages.c.job_no.in_(sorted(numbers)), pages.c.id > newest
+    inserted: Iterable[Sequence[Any]]
+    if is_postgres(conn):
+        inserted = insert_keyed(conn, pages, kept, ("id", "job_no", "fp"))
+    else:
+        newest = conn.scalar(select(func.max(pages.c.id))) or 0
+        insert_new(conn, pages, kept)
+        numbers = {row["job_no"] for row in kept}
+        inserted = conn.execute(
+            select(pages.c.id, pages.c.job_no, pages.c.fp).where(
+                pages.c.job_no.in_(sorted(numbers)), pages.c.id > newest
+            )
         )
-    )
     rows = [
         {"page_id": page_id, "kind": kind, "data": data}
         for page_id, no, fp in inserted

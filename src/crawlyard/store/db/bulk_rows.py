@@ -14,6 +14,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    Update,
     UpdateBase,
     bindparam,
     cast,
@@ -29,6 +30,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 from crawlyard.store.codec.base import to_json
+from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import run_each
@@ -54,6 +56,14 @@ def insert_new(conn: Connection, table: Table, rows: Rows) -> int:
     return run_each(conn, _insert_each(table), rows)
 
 
+def insert_keyed(
+    conn: Connection, table: Table, rows: Rows, names: tuple[str, ...]
+) -> Sequence[Sequence[Any]]:
+    """Do the same on Postgres; return the columns *names* of those rows, and no more."""
+    statement = _insert_arrays(table, tuple(rows[0])).returning(*(table.c[n] for n in names))
+    return conn.execute(statement, arrays(conn, table, rows)).all()
+
+
 def update_rows(
     conn: Connection,
     table: Table,
@@ -61,12 +71,15 @@ def update_rows(
     by: tuple[str, ...],
     only: ColumnElement[bool] = ALL,
     was: tuple[str, ...] = (),
+    *,
+    noting: bool = False,
 ) -> int:
     """Update the rows that match on the columns *by*: set the other columns.
 
     Rows that don't satisfy *only* are left unchanged. Return how many changed. Of the columns
     *was*, rows also have the value as it was read, as "was_NAME": on Postgres, those that have
-    another value by now are left unchanged.
+    another value by now are left unchanged. With *noting*, the statement brings the receipt of
+    the transaction as well, which saves a round trip before its commit.
     """
     if not rows:
         return 0
@@ -75,6 +88,11 @@ def update_rows(
     names = tuple(rows[0])
     if is_postgres(conn):
         statement = _update_arrays(table, names, by, only, was)
+        if noting:
+            found = conn.execute(_noting(statement), arrays(conn, table, rows)).scalars().all()
+            if found:
+                note_receipt(conn, found[0])
+            return len(found)
         return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
     return run_each(conn, _update_each(table, names, by, only), rows, prefix=_given(""))
 
@@ -216,7 +234,7 @@ def _update_arrays(
     by: tuple[str, ...],
     only: ColumnElement[bool],
     was: tuple[str, ...],
-) -> UpdateBase:
+) -> Update:
     rows = unnested(table, names)
     same = (table.c[name].is_not_distinct_from(rows.c[_WAS + name]) for name in was)
     return (
@@ -224,6 +242,11 @@ def _update_arrays(
         .where(*(table.c[key] == rows.c[key] for key in by), *same, only)
         .values({n: rows.c[n] for n in names if n not in by and not n.startswith(_WAS)})
     )
+
+
+@lru_cache(maxsize=256)
+def _noting(statement: Update) -> UpdateBase:
+    return statement.returning(receipt())
 
 
 def as_json(conn: Connection, table: Table, rows: Rows) -> str:

@@ -384,7 +384,8 @@ def follow(parts: Parts, batch: Batch, now: datetime) -> None:
             seq=total.seq + 1,
             pulse=replace(pulse, milestone=milestone),
             current_url=batch.current_url or total.current_url,
-            updated_at=now,
+            # not before what was added up: that running time would be counted again
+            updated_at=max(now, total.updated_at or now),
         ),
     )
 

@@ -135,7 +135,7 @@ def write_parts(conn: Connection, *written: Parts) -> None:
                 rows.append(row | {f"was_{name}": was[name] for name in _WAS})
             parts.stored[n] = shard
         parts.touched.clear()
-    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS) < len(rows):
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS, noting=True) < len(rows):
         raise Overtaken
     if insert_new(conn, shards, new) < len(new):
         raise Overtaken
@@ -211,7 +211,16 @@ def waits(conn: Connection, no: int) -> bool:
 
 def waiting_shards(conn: Connection, no: int, of: int) -> set[int]:
     """Return the shards, of *of* in total, that have waiting targets."""
-    buckets = conn.scalars(waiting_buckets(), {"its_no": no})
+    return in_shards(buckets_waiting(conn, no), of)
+
+
+def buckets_waiting(conn: Connection, no: int) -> Collection[int]:
+    """Return the buckets of a job that have waiting targets."""
+    return conn.scalars(waiting_buckets(), {"its_no": no}).all()
+
+
+def in_shards(buckets: Iterable[int], of: int) -> set[int]:
+    """Return the shards, of *of* in total, that have some of *buckets*."""
     return {bucket % of + 1 for bucket in buckets}
 
 
@@ -305,13 +314,18 @@ def tell_open(
     row: Mapping[str, Any] | RowMapping,
     parts: Parts,
     numbers: Collection[int] | None = None,
+    buckets: Collection[int] | None = None,
 ) -> None:
     """Add a wakeup if a free shard of the running job *row* has waiting targets.
 
-    With *numbers*, only those shards are considered.
+    With *numbers*, only those shards are considered. *buckets* are those with waiting targets, if
+    they are known.
     """
     free = {n for n in parts.free() if numbers is None or n in numbers}
-    if free and free & waiting_shards(conn, parts.no, parts.of):
+    if not free:
+        return
+    buckets = buckets_waiting(conn, parts.no) if buckets is None else buckets
+    if free & in_shards(buckets, parts.of):
         gather_due(conn, shard_due(row))
 
 

@@ -40,11 +40,13 @@ from crawlyard.store.jobs.shard_rules import (
 )
 from crawlyard.store.jobs.shards import (
     PART,
+    buckets_waiting,
     count_free,
     deal,
     extent_of,
     first_waiting,
     give_up,
+    in_shards,
     locked_parts,
     parts_of,
     recut,
@@ -135,6 +137,7 @@ class SpreadStore(StorePart):
         a lease any more, the job is saved as *decide* returns it. Does nothing if another
         attempt has the shard.
         """
+        buckets = buckets_waiting(conn, lease.job_no)  # before the job is locked
         found = _mine(conn, lease)
         if found is None:
             return None
@@ -150,11 +153,13 @@ class SpreadStore(StorePart):
         if State(row["state"]) is State.RUNNING:
             job = job_of(row)
             if further and not yields and breach(job.limits, parts.total.usage) is None:
-                claim = _further(conn, job, parts, lease, until)
+                number = _first(parts.free(), in_shards(buckets, parts.of))
+                if number is not None:
+                    claim = taken(parts, number, job, lease.worker, until)
             if claim is None and not any(parts.leased()):
                 _end(conn, job, parts, decide, yields=yields and urgent)
         write_parts(conn, parts)
-        _tell_if_freed(conn, row, parts, [lease.shard])
+        _tell_if_freed(conn, row, parts, [lease.shard], buckets)
         return claim
 
     @writes
@@ -247,19 +252,15 @@ def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
 
 
 def _tell_if_freed(
-    conn: Connection, row: Mapping[str, Any], parts: Parts, numbers: Collection[int]
+    conn: Connection,
+    row: Mapping[str, Any],
+    parts: Parts,
+    numbers: Collection[int],
+    buckets: Collection[int] | None = None,
 ) -> None:
     """Add a wakeup for shards that were released or taken back, if the job goes on."""
     if State(row["state"]) is State.RUNNING and any(parts.leased()):
-        tell_open(conn, row, parts, numbers)
-
-
-def _further(
-    conn: Connection, job: Job, parts: Parts, lease: Lease, until: datetime
-) -> Claim | None:
-    free = [n for n, shard in parts.in_use() if shard.worker is None]
-    number = first_waiting(conn, parts.no, free, parts.of)
-    return None if number is None else taken(parts, number, job, lease.worker, until)
+        tell_open(conn, row, parts, numbers, buckets)
 
 
 def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
@@ -384,8 +385,7 @@ def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passe
     before = [row for row in rows if head is None or _key(row) < head]
 
     def first(parts: Parts, waiting: Collection[int]) -> int | None:
-        free = takeable(parts, asker.worker, now)
-        return next((n for n in free if n in waiting), None)
+        return _first(takeable(parts, asker.worker, now), waiting)
 
     return _allowed(conn, before, asker, now, first), _next(passed, before)
 
@@ -468,11 +468,12 @@ def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, date
 
 def _ask(conn: Connection, no: int, asker: Asker, now: datetime) -> bool | None:
     """Order the holder of a shard to give it back for *asker*; ``None`` if none is to."""
+    buckets = buckets_waiting(conn, no)
     found = locked_parts(conn, no)
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     _, parts = found
-    number = to_ask_for(parts, asker.worker, waiting_shards(conn, no, parts.of))
+    number = to_ask_for(parts, asker.worker, in_shards(buckets, parts.of))
     if number is None:
         return None
     give_up(conn, parts, number, now, asker.worker)
@@ -480,23 +481,19 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime) -> bool | None:
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
+    buckets = buckets_waiting(conn, no)  # before the job is locked, as others wait for that
     found = locked_parts(conn, no)
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     row, parts = found
-    claim = _first(conn, job_of(row), parts, asker.worker, now, until)
+    number = _first(takeable(parts, asker.worker, now), in_shards(buckets, parts.of))
+    claim = None if number is None else taken(parts, number, job_of(row), asker.worker, until)
     if claim is not None:
-        tell_open(conn, row, parts)  # wake another worker: this one takes no second shard yet
+        write_parts(conn, parts)
+        # wake another worker: this one takes no second shard yet
+        tell_open(conn, row, parts, buckets=buckets)
     return claim
 
 
-def _first(
-    conn: Connection, job: Job, parts: Parts, worker: str, now: datetime, until: datetime
-) -> Claim | None:
-    """Lease the first free shard that has waiting targets; ``None`` if there is none."""
-    number = first_waiting(conn, parts.no, takeable(parts, worker, now), parts.of)
-    if number is None:
-        return None
-    claim = taken(parts, number, job, worker, until)
-    write_parts(conn, parts)
-    return claim
+def _first(numbers: Sequence[int], waiting: Collection[int]) -> int | None:
+    return next((n for n in numbers if n in waiting), None)
