@@ -511,7 +511,12 @@ class JobRun:
         further = state.end is not None and not (state.stop or self._alone)
         return await self._patiently(
             lambda: leave(
-                self.lease, now, until, lambda left: verdict_on(left, last, now), further=further
+                self.lease,
+                now,
+                until,
+                lambda left: verdict_on(left, last, now),
+                further=further,
+                drained=Stop.DRAINED in state.stop,
             )
         )
 

@@ -1,7 +1,7 @@
 """Rules of leases, checkpoints and the shards of a spread job, as pure functions."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from msgspec import Struct, field
@@ -175,11 +175,13 @@ class Parts(Struct):
             return self.total.usage
         usage = self.before.usage.plus(self._usage_of_shards())
         counted_s = self.total.usage.duration_s
-        apart_s = (
-            (self._recorded_at() - self.total.updated_at).total_seconds()
-            if self.total.updated_at is not None
-            else None
+        recorded = [s for s in self.by.values() if s.updated_at is not None]
+        if not recorded:
+            return self.total.usage
+        since = self.total.updated_at or min(
+            s.updated_at - timedelta(seconds=s.usage.duration_s) for s in recorded if s.updated_at
         )
+        apart_s = (self._recorded_at() - since).total_seconds()
         more_s = once(max(0.0, usage.duration_s - counted_s), apart_s)
         return replace(usage, duration_s=counted_s + more_s)
 

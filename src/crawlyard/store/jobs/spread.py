@@ -94,15 +94,15 @@ class SpreadStore(StorePart):
         return await self._first_of(look, work)
 
     async def ask(self, asker: Asker, now: datetime, free: int) -> bool:
-        """Ask for a shard of a running job, for a worker with *free* slots and no job to claim.
+        """Ask for shards of a running job, for a worker with *free* slots and no job to claim.
 
-        The first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
-        has a shard `core.jobs.spread.to_give_back`: its holder is ordered to stop. Once
-        it has stored what is in flight, *asker* may `join`. Return whether there is one; there is
-        none while as many as *free* are on their way.
+        Of the first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
+        has a shard `core.jobs.spread.to_give_back`, as many as are to be: their holders are
+        ordered to stop. Once they have stored what is in flight, *asker* may `join`. Return
+        whether there is any. No more than *free* are on their way at a time.
         """
         look = partial(_uneven, asker=asker, now=now, free=free)
-        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now)))
+        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now, free=free)))
 
     async def _first_of(
         self, look: Callable[..., _Found], work: Callable[..., T | None]
@@ -129,8 +129,12 @@ class SpreadStore(StorePart):
         decide: Decide,
         *,
         further: bool,
+        drained: bool = False,
     ) -> Claim | None:
         """Release a shard and its unused budget, in one transaction.
+
+        If its worker is *drained*, whoever has a free slot may take it at once, also a worker that
+        has other shards of the job.
 
         With *further*, another shard of the job that has waiting targets is leased to
         the same worker until *until*, and returned. If none is and the job runs but no shard has
@@ -147,8 +151,9 @@ class SpreadStore(StorePart):
             write_parts(conn, parts)
             return None  # released by its last batch already: the job may run again by now
         # if it yields, the slot belongs to an urgent job, or the shard to another worker
+        # of no worker in particular, unless one has asked for it
         yields, urgent = parts.by[lease.shard].yields, parts.by[lease.shard].asked_by is None
-        parts.put(lease.shard, back(parts.by[lease.shard], now))
+        parts.put(lease.shard, back(parts.by[lease.shard], None if drained and urgent else now))
         claim: Claim | None = None
         if State(row["state"]) is State.RUNNING:
             job = job_of(row)
@@ -392,8 +397,7 @@ def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passe
 
 def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed: int) -> _Found:
     """Return the running jobs with a shard that its holder is to give back for *asker*."""
-    coming = select(func.count()).where(HELD, shards.c.asked_by == asker.worker)
-    if (conn.scalar(coming) or 0) >= free:
+    if _coming_to(conn, asker) >= free:
         return [], None
     several = select(shards.c.worker).where(*_ITS_PARTS, HELD, shards.c.freed_at.is_(None))
     several = several.group_by(shards.c.worker).having(func.count() > 1)
@@ -466,18 +470,25 @@ def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, date
     return min(map(_key, rows), default=None)
 
 
-def _ask(conn: Connection, no: int, asker: Asker, now: datetime) -> bool | None:
-    """Order the holder of a shard to give it back for *asker*; ``None`` if none is to."""
+def _coming_to(conn: Connection, asker: Asker) -> int:
+    """Return the number of shards that are being given back for *asker*."""
+    coming = select(func.count()).where(HELD, shards.c.asked_by == asker.worker)
+    return conn.scalar(coming) or 0
+
+
+def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> bool | None:
+    """Order the holders of shards to give them back for *asker*; ``None`` if none is to."""
     buckets = buckets_waiting(conn, no)
+    most = free - _coming_to(conn, asker)
     found = locked_parts(conn, no)
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     _, parts = found
-    number = to_ask_for(parts, asker.worker, in_shards(buckets, parts.of))
-    if number is None:
-        return None
-    give_up(conn, parts, number, now, asker.worker)
-    return True
+    waiting, asked = in_shards(buckets, parts.of), 0
+    while asked < most and (number := to_ask_for(parts, asker.worker, waiting)) is not None:
+        give_up(conn, parts, number, now, asker.worker)
+        asked += 1
+    return asked > 0 or None
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
