@@ -177,7 +177,7 @@ SINCE_THE_FIRST = {
         "rendered_by",
         "render_reason",
     ),
-    "jobs": ("based_on", "dealt"),
+    "jobs": ("based_on", "dealt", "in_turn"),
     "shards": (
         *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
         *("rendered", "subrequests", "render_s", "render_took_s"),

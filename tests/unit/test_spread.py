@@ -22,6 +22,7 @@ from crawlyard.core.jobs.spread import (
     shard_of,
     shards_for,
     spent,
+    starts_of,
     to_give_back,
     usable,
 )
@@ -49,6 +50,17 @@ def test_a_host_stays_in_its_bucket_for_ever() -> None:
     """A frontier that was cut by another version is still cut in the same way."""
     found = [bucket_of(host) for host in ("example.org", "docs.python.org", "127.0.0.1:8080")]
     assert found == [6, 9, 43]
+
+
+def test_the_first_start_hosts_have_buckets_in_turn_whatever_their_ports() -> None:
+    urls = [f"http://{name}/{page}" for name in ("b.example", "a.example:8080") for page in "xy"]
+    assert starts_of(urls) == ("b.example", "a.example:8080")
+    many = starts_of(f"https://h{n}.example/" for n in range(100))
+    assert [bucket_of(host, many) for host in many] == list(range(BUCKETS))
+    assert bucket_of("h99.example", many) == bucket_of("h99.example")
+    for of in range(2, 9):
+        counts = Counter(shard_of(host, of, many[:8]) for host in many[:8])
+        assert max(counts.values()) - min(counts[n] for n in range(1, of + 1)) <= 1
 
 
 def test_a_job_is_cut_as_asked_or_by_what_waits() -> None:

@@ -287,7 +287,7 @@ class JobRun:
             usage=Usage() if lease.shard else state.answer.usage,
             load=self._load,
             may_send=self.may_send,
-            part=Part(lease.shard, lease.of),
+            part=Part(lease.shard, lease.of, lease.starts),
             session=session,
             note=why if state.is_new else "",
         )

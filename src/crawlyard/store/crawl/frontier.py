@@ -145,18 +145,19 @@ class FrontierStore(StorePart):
 
         They are those of a job, or of the hosts of a shard.
         """
-        job_no, of_hosts = lease.job_no, None
+        job_no, of_hosts = lease.job_no, False
         buckets: Sequence[int] = ()
         if lease.shard:
             buckets = buckets_of(lease.shard, lease.of)
             if not await self._database.read(partial(_is_dealt, job_no=job_no)):
-                buckets, of_hosts = (), (lease.shard, lease.of)
+                buckets, of_hosts = (), True
         walks: Sequence[Sequence[int]] = [buckets]
         while walks:
             walk, *walks = walks
             after: int | None = None
             while True:
-                work = partial(_known, job_no=job_no, buckets=walk, own=of_hosts, after=after)
+                own = lease if of_hosts else None
+                work = partial(_known, job_no=job_no, buckets=walk, own=own, after=after)
                 fps, after = await self._database.read(work)
                 if after is not None and len(walk) > 1:
                     walks = [[bucket] for bucket in walk]  # too many for one chunk
@@ -247,13 +248,13 @@ def _known(
     conn: Connection,
     job_no: int,
     buckets: Sequence[int],
-    own: tuple[int, int] | None,
+    own: Lease | None,
     after: int | None,
 ) -> tuple[Sequence[int], int | None]:
     """Return a chunk of the known fps of a job, in some *buckets* or, if there are none, of all.
 
-    Also return where the next chunk begins, ``None`` if this is the last one. With *own*, a shard
-    and how many there are, only those of its hosts.
+    Also return where the next chunk begins, ``None`` if this is the last one. With *own*, the lease
+    of a shard, only those of its hosts.
     """
     # an index covers the query unless it reads hosts: the unique one, or that of buckets
     columns = (frontier.c.fp,) if own is None else (frontier.c.fp, frontier.c.host)
@@ -269,10 +270,9 @@ def _known(
     if own is None:
         fps = read = conn.scalars(statement).all()
     else:
-        number, of = own
         rows = conn.execute(statement).all()
         read = [row.fp for row in rows]
-        fps = [row.fp for row in rows if shard_of(row.host, of) == number]
+        fps = [row.fp for row in rows if shard_of(row.host, own.of, own.starts) == own.shard]
     return fps, read[-1] if len(read) == CHUNK else None
 
 

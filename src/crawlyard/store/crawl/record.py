@@ -242,7 +242,9 @@ def _carry_part(
     if job is None:
         return
     parts = job.parts
-    dry = dry_shards(conn, parts, batch.found) if job.state is State.RUNNING else set()
+    dry = (
+        dry_shards(conn, parts, batch.found, lease.starts) if job.state is State.RUNNING else set()
+    )
     found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
     if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
         gather_due(conn, job.free_shard)
@@ -341,9 +343,9 @@ def _write(
     With *dealt*, the targets of a spread job are assigned to its shards.
     """
 
-    def row_of(no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
-        row = target_row(no, target, state, rule)
-        return row | {"bucket": bucket_of(target.host)} if dealt else row
+    def row_of(lease: Lease, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
+        row = target_row(lease.job_no, target, state, rule)
+        return row | {"bucket": bucket_of(target.host, lease.starts)} if dealt else row
 
     fresh: list[dict[str, Any]] = []
     shut: list[dict[str, Any]] = []
@@ -354,11 +356,11 @@ def _write(
         no, ends = lease.job_no, _ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
         for target in batch.found:
-            row = row_of(no, target, TargetState.WAITING, "")
+            row = row_of(lease, target, TargetState.WAITING, "")
             if (end := ends.get(target.fp)) is not None:
                 row |= _end_row(no, end)
             fresh.append(row)
-        shut += [row_of(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
+        shut += [row_of(lease, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
         for fp, end in ends.items():
             (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
         kept += [
@@ -376,7 +378,7 @@ def _write(
     if changed < len(closed):
         # some targets were never reported as found, or were closed before and stay unchanged
         rest = [
-            row_of(lease.job_no, end.target, end.state, end.rule)
+            row_of(lease, end.target, end.state, end.rule)
             for lease, batch in written
             for end in _ends_of(batch.outcomes).values()
         ]

@@ -20,6 +20,7 @@ from crawlyard.core.jobs.spread import (
     granted,
     once,
     spent,
+    starts_of,
     to_give_back,
     usable,
 )
@@ -147,6 +148,7 @@ class Parts(Struct):
     before: Shard | None = None  # `BEFORE`; None: never cut
     by: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
     of: int = 0  # how many are in use
+    in_turn: bool = False  # whether start hosts have buckets in turn; jobs cut by 0121 have not
     touched: set[int] = field(default_factory=set)
     stored: dict[int, Shard] = field(default_factory=dict)  # as read or written last
 
@@ -304,6 +306,7 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
         version=job.version,
         shard=number,
         of=parts.of,
+        starts=starts_of(job.spec.urls) if parts.in_turn else (),
     )
     # runs alone if a worker died of this shard, even if the other shards are fine
     alone = replace(job, losses=max(job.losses, shard.deaths))

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from crawlyard.core.crawl.page import Target
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
+from crawlyard.core.jobs.spread import BUCKETS, Extent, Starts, bucket_of, buckets_of
 from crawlyard.core.jobs.spread import shard_of as shard_of_host
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
@@ -64,6 +64,7 @@ def locked_parts(conn: Connection, no: int) -> tuple[Mapping[str, Any], Parts] |
     if row is None:
         return None
     parts = parts_of(conn, no, row["spread"])  # read once both are locked
+    parts.in_turn = bool(row["in_turn"])
     if parts.of:
         parts.add_up()
     return dict(row), parts
@@ -170,12 +171,13 @@ def give_up(
     parts.by[number] = replace(shard, freed_at=now, asked_by=asker)
 
 
-def recut(conn: Connection, no: int, of: int) -> None:
-    """Store the number of shards that a job is cut into."""
-    conn.execute(update(jobs).where(jobs.c.no == no).values(spread=of))
+def recut(conn: Connection, parts: Parts) -> None:
+    """Store the number of shards that a job is cut into, and how its start hosts are dealt."""
+    values = {"spread": parts.of, "in_turn": int(parts.in_turn)}
+    conn.execute(update(jobs).where(jobs.c.no == parts.no).values(values))
 
 
-def deal(conn: Connection, no: int) -> None:
+def deal(conn: Connection, no: int, starts: Starts) -> None:
     """Set the bucket of each waiting target of a job that has none, by its host.
 
     Also store whether all targets have one: those that were closed before the job was spread don't.
@@ -189,7 +191,8 @@ def deal(conn: Connection, no: int) -> None:
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
     while found := conn.execute(statement).all():
-        update_rows(conn, frontier, [{"id": i, "bucket": bucket_of(h)} for i, h in found], ("id",))
+        rows = [{"id": row_id, "bucket": bucket_of(host, starts)} for row_id, host in found]
+        update_rows(conn, frontier, rows, ("id",))
 
 
 def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:
@@ -329,13 +332,15 @@ def tell_open(
         gather_due(conn, shard_due(row))
 
 
-def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target]) -> set[int]:
+def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target], starts: Starts) -> set[int]:
     """Return the free shards without waiting targets that get their first ones from *found*.
 
     Assumes that the targets in *found* are new.
     """
     free = set(parts.free())
-    hit = {shard_of_host(target.host, parts.of) for target in found} & free if free else set()
+    hit = (
+        {shard_of_host(target.host, parts.of, starts) for target in found} & free if free else set()
+    )
     return hit - waiting_shards(conn, parts.no, parts.of) if hit else hit
 
 

@@ -16,7 +16,7 @@ from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
 from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Spread
-from crawlyard.core.jobs.spread import Extent, shards_for
+from crawlyard.core.jobs.spread import Extent, shards_for, starts_of
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
@@ -217,6 +217,7 @@ def begin(
     if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
         return None
     parts = parts_of(conn, row["no"], row["spread"])
+    parts.in_turn = bool(row["in_turn"]) or not parts.by
     if parts.of:
         parts.add_up()
     for number, shard in parts.leased():
@@ -225,8 +226,8 @@ def begin(
     parts.rebase()
     claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
     parts.of = parts.of if claim is not None else 0
-    if parts.of != row["spread"]:
-        recut(conn, parts.no, parts.of)
+    if (parts.of, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
+        recut(conn, parts)
     write_parts(conn, parts)
     if claim is not None:
         tell_open(conn, row, parts)
@@ -236,7 +237,7 @@ def begin(
 def _begun(
     conn: Connection, job: Job, parts: Parts, asker: Asker, now: datetime, until: datetime
 ) -> Claim | None:
-    deal(conn, parts.no)
+    deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
     numbers = range(1, parts.of + 1)
     number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")

@@ -76,6 +76,7 @@ jobs = Table(
     Column("dated", SmallInteger, nullable=False),  # 1: the time in its id matches `created_at`
     Column("based_on", String(36)),  # the id of the job whose pages it asks for changes of
     Column("dealt", SmallInteger),  # 1: all its targets have had buckets since it was cut last
+    Column("in_turn", SmallInteger),  # 1: its start hosts have buckets in turn
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
