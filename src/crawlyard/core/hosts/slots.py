@@ -54,7 +54,7 @@ class SlotRequest(Struct, frozen=True, kw_only=True):
     every_s: float = 0.0  # the delay
     book: bool = False  # whether to book a window, if there is a delay
     ahead: int = 0  # requests that are prepared for it already
-    spare_s: float = 0.0  # how much longer the window lasts, as replies take so long
+    spare_s: float = 0.0  # added to the window of a process that is alone
     last: datetime | None = None  # see `Booking`; without `book`, the rest is given back
     free_at: datetime | None = None
 

@@ -48,12 +48,12 @@ Starts: TypeAlias = tuple[str, ...]
 
 def starts_of(urls: Iterable[str]) -> Starts:
     """Return the first hosts of start URLs, one for each bucket: a hash of few hosts is uneven."""
-    found: dict[str, None] = {}
+    hosts: dict[str, None] = {}
     for url in urls:
-        if len(found) == BUCKETS:
+        if len(hosts) == BUCKETS:
             break
-        found |= dict.fromkeys(hosts_in((url,))[-1:])  # with its port, if it has one
-    return tuple(found)
+        hosts |= dict.fromkeys(hosts_in((url,))[-1:])  # with its port, if it has one
+    return tuple(hosts)
 
 
 @lru_cache(maxsize=256)

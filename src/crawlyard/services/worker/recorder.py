@@ -74,8 +74,8 @@ class Recorder:
         began = self._clock.monotonic()
         recording = self._frontier.record(entries, self._clock.now(), self.lease)
         try:
-            held = [(lease, renewed) for lease, _, renewed, _ in taken]
-            answers = await self.renewing(recording, held)
+            leases = [(lease, renewed) for lease, _, renewed, _ in taken]
+            answers = await self.renewing(recording, leases)
         except Exception as error:  # noqa: BLE001 - it is passed on to the callers
             if len(taken) > 1 and not isinstance(error, StoreUnavailable):
                 for one in taken:  # a defect in one job's batch must not affect other jobs
@@ -91,14 +91,14 @@ class Recorder:
                 future.set_result(answer)
 
     async def renewing(
-        self, work: Coroutine[Any, Any, T], held: Sequence[tuple[Lease, Renewed]]
+        self, work: Coroutine[Any, Any, T], leases: Sequence[tuple[Lease, Renewed]]
     ) -> T:
         """Return the result of *work*, and renew the leases of shards as long as it takes.
 
         It may wait for other shards of the job. A whole job is locked by its own checkpoint, and
         waits for no other.
         """
-        shards = [(lease, renewed) for lease, renewed in held if lease.shard]
+        shards = [(lease, renewed) for lease, renewed in leases if lease.shard]
         if not shards:
             return await work
         working = asyncio.ensure_future(work)

@@ -459,8 +459,8 @@ class JobRun:
     async def _renewing(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of *work*, which may take longer than the lease of a shard lasts."""
         state = self._state
-        held = ((state.answer.lease, state.guard.extend),)
-        return await self._context.recorder.renewing(work, held)
+        leases = ((state.answer.lease, state.guard.extend),)
+        return await self._context.recorder.renewing(work, leases)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""

@@ -104,7 +104,7 @@ class _Job(Struct):
     losses: int
     parts: Parts  # with the shards besides 0 only if one of them has a batch
     limits: Limits  # likewise
-    unnumbered: bool  # whether shards have written log lines that have no numbers yet
+    unnumbered: bool  # its shards have log lines without numbers
     free_shard: Wakeup
 
 
@@ -209,7 +209,7 @@ def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
 def _spread_jobs(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
     """Return a query for jobs with all their shards, of which none is locked.
 
-    Whoever changes a shard meanwhile makes the transaction begin again: see `write_parts`.
+    If a shard is changed meanwhile, the transaction begins again: see `write_parts`.
     """
     return (
         select(*_OF_JOB, *FOR_JOINING, _limits(on_postgres).label("limits"), UNNUMBERED, *shards.c)
@@ -253,10 +253,10 @@ def _carry_part(
 
 
 def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[Event]:
-    """Add up the totals of spread jobs and grant portions of limits, as far as no other does now.
+    """Add up the totals of spread jobs and grant portions of limits, if their totals are not locked.
 
-    Return the events to tell: of milestones, the first shard that passes one tells it. Nobody
-    waits for the totals: a shard that cannot lock them has its next portion at a later checkpoint.
+    If they are, a later checkpoint does so. Return the events to add: of each milestone, that of
+    the first shard that passes it.
     """
     told = [
         event

@@ -59,7 +59,7 @@ def insert_new(conn: Connection, table: Table, rows: Rows) -> int:
 def insert_keyed(
     conn: Connection, table: Table, rows: Rows, names: tuple[str, ...]
 ) -> Sequence[Sequence[Any]]:
-    """Do the same on Postgres; return the columns *names* of those rows, and no more."""
+    """Insert as `insert_new` does, on Postgres; return the columns *names* of the new rows."""
     statement = _insert_arrays(table, tuple(rows[0])).returning(*(table.c[n] for n in names))
     return conn.execute(statement, arrays(conn, table, rows)).all()
 

@@ -44,7 +44,7 @@ _PATIENCE_S = (0.1, 1.0)
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
 
-_MOST_OVERTAKEN = 10  # attempts at a transaction of which others change the rows
+_MOST_OVERTAKEN = 10  # attempts at a transaction while its rows change
 
 _PING_S = "5"
 

@@ -148,7 +148,7 @@ class Parts(Struct):
     before: Shard | None = None  # `BEFORE`; None: never cut
     by: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
     of: int = 0  # how many are in use
-    in_turn: bool = False  # whether start hosts have buckets in turn; jobs cut by 0121 have not
+    in_turn: bool = False  # its start hosts have buckets in turn
     touched: set[int] = field(default_factory=set)
     stored: dict[int, Shard] = field(default_factory=dict)  # as read or written last
 
