@@ -253,9 +253,9 @@ def _carry_part(
 
 
 def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[Event]:
-    """Add up the totals of spread jobs and grant portions of limits, if their totals are not locked.
+    """Add up the totals of spread jobs, if they are not locked, and grant portions of limits.
 
-    If they are, a later checkpoint does so. Return the events to add: of each milestone, that of
+    If they are locked, a later checkpoint does so. Return the events to add: of each milestone, that of
     the first shard that passes it.
     """
     told = [
