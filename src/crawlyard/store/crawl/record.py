@@ -255,8 +255,8 @@ def _carry_part(
 def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[Event]:
     """Add up the totals of spread jobs, if they are not locked, and grant portions of limits.
 
-    If they are locked, a later checkpoint does so. Return the events to add: of each milestone, that of
-    the first shard that passes it.
+    If they are locked, a later checkpoint does so. Return the events to add: of each milestone,
+    that of the first shard that passes it.
     """
     told = [
         event

@@ -227,24 +227,33 @@ class Parts(Struct):
         """Return whether a lease on any shard is in force at *now*."""
         return any(held(shard, now) for shard in self.by.values())
 
-    def grant(self, number: int, limits: Limits) -> None:
-        """Grant a shard its next portion of the limits; the totals have been added up."""
-        self.put(number, replace(self.by[number], budget=self._portion(number, limits)))
+    def grant(self, number: int, limits: Limits, *, first: bool = False) -> None:
+        """Grant a shard its next portion of the limits; the totals have been added up.
+
+        The *first* one leaves something to shards that no worker has yet. Later ones are as large
+        as the workers that are there allow: where the store is distant, they must last for long.
+        """
+        portion = self._portion(number, limits, self.of if first else self._leases())
+        self.put(number, replace(self.by[number], budget=portion))
 
     def is_short(self, number: int, limits: Limits) -> bool:
         """Return whether a shard has less than half of the portion that it would be granted now.
 
         Also if it has too much, as after an edit of the limits.
         """
-        budget, portion = self.by[number].budget, self._portion(number, limits)
+        budget = self.by[number].budget
+        portion = self._portion(number, limits, self._leases())
         return budget.keys() != portion.keys() or any(
             not left <= portion[name] <= 2 * left for name, left in budget.items()
         )
 
-    def _portion(self, number: int, limits: Limits) -> Budget:
+    def _leases(self) -> int:
+        return sum(1 for _ in self.leased())
+
+    def _portion(self, number: int, limits: Limits, of: int) -> Budget:
         others = [shard.budget for n, shard in self.by.items() if n != number]
         mine = self.by[number].budget
-        return granted(limits, self.usage(), mine, others, max(1, self.of))
+        return granted(limits, self.usage(), mine, others, max(1, of))
 
     def share(self, number: int, limits: Limits) -> Share:
         """Return what the holder of a shard learns about the limits of the job."""
@@ -292,7 +301,7 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
         asked_by=None,
     )
     parts.put(number, replace(mine, budget={}))
-    parts.grant(number, job.limits)
+    parts.grant(number, job.limits, first=True)
     share = parts.share(number, job.limits)
     if share.over is not None or not usable(share.budget):
         parts.put(number, shard)
@@ -400,7 +409,7 @@ def adds_up(parts: Parts, lease: Lease) -> bool:
 
     With many workers, each does so at every second checkpoint, every third, and so on.
     """
-    return lease.seq % max(1, len(list(parts.leased())) // _ADD_UP_AT_ONCE) == 0
+    return lease.seq % max(1, sum(1 for _ in parts.leased()) // _ADD_UP_AT_ONCE) == 0
 
 
 def renewed(
