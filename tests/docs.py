@@ -2,21 +2,23 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from annotated_types import Ge, Le, MinLen
+from jsonschema_rs import Draft202012Validator
 from msgspec.structs import replace
 from pydantic.fields import FieldInfo
 
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
-from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answers.base import as_dict, json_value
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.crawl.changes import MOST_ANNOUNCED
-from crawlyard.core.event import OF_JOBS, Event
+from crawlyard.core.event import Event
+from crawlyard.core.event_data import data_of
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.spec import JobSpec
@@ -38,7 +40,6 @@ from crawlyard.core.webhooks.webhook import MAX_BODY, message
 from crawlyard.export.jsonl import dumps
 from tests import docs_limits, docs_metrics, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
-from tests.builders_webhooks import a_webhook
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -163,7 +164,6 @@ def spec_form() -> str:
 
 def events() -> str:
     """Return the page about events."""
-    when = comments_of(EventName)
     job = a_job(
         id="01a210f8-13ce-73bf-8a3f-f06cfe4c2e98",
         spec=a_spec(name="nightly"),
@@ -173,21 +173,17 @@ def events() -> str:
     )
     example = replace(its_event(job, EventName.COMPLETED), actor="worker:w1", seq=42)
     shown = dumps(as_dict(EventOut.of(example)), indent=2)
-    sent = dumps(message(example), indent=2)
+    sent = dumps(as_dict(message(example)), indent=2)
     tables = [
         block
         for kind in dict.fromkeys(name.kind for name in EventName)
         for block in (
             f"## Of {'the' if kind == 'settings' else 'a'} {kind}",
-            f"Each has in its data: {', '.join(f'`{key}`' for key in _carried(kind))}."
+            f"Each has in its data: {', '.join(f'`{key}`' for key in _common_fields(kind))}."
             + _PERHAPS.get(kind, ""),
             _table(
                 ["event", "when", "and in its data"],
-                [
-                    [f"`{name}`", when.get(name.name, _plainly(name)), _more(name)]
-                    for name in EventName
-                    if name.kind == kind
-                ],
+                [_event_row(name) for name in EventName if name.kind == kind],
             ),
         )
     ]
@@ -202,48 +198,42 @@ def events() -> str:
         "and none changes its meaning.",
         "## As a webhook is told of it",
         f"```json\n{sent}\n```",
-        "`details` is the event's data; `data.v` is the version as above. A message has fewer than "
-        f"{MAX_BODY:,} bytes: what is longer is cut, and `data.cut` is true then.",
+        "`details` is the event's data; `data.v` is the version as above. With the setting "
+        "`public_url`, `data.url` is the page of the job, schedule or template in the dashboard. A "
+        f"message has fewer than {MAX_BODY:,} bytes: what is longer is cut, and `data.cut` is true "
+        "then.",
     )
 
 
-_MORE: Mapping[EventName, Sequence[str]] = {
-    EventName.PROGRESSED: ("percent", "done", "discovered"),
-    EventName.LIMIT_REACHED: ("limit",),
-    EventName.EXPIRING: ("expires_at",),
-    EventName.EDITED: ("changed",),
-    EventName.NOTED: ("note",),
-    EventName.RUN_CHANGED: ("base_id", "counts"),
-    EventName.PAGE_CHANGED: ("base_id", "pages", "more"),
-    EventName.SCHEDULE_UPDATED: ("changed",),
-    EventName.SCHEDULE_TICKED: ("due_at", "outcome", "reason", "detail", "job_id"),
-    EventName.SCHEDULE_PAUSED: ("reason",),
-}
-"""What is always there; tests compare it with what services told: see `undocumented`."""
-
-_AT_TIMES: Mapping[EventName, tuple[str, Sequence[str]]] = {
-    EventName.REQUEUED: ("after a failed attempt", ("attempt", "due_at")),
-}
-
-
 def undocumented(events: Iterable[Event]) -> list[str]:
-    """Return what is in these events and not on the page about them, or the other way round."""
+    """Return how the data of *events* differs from what their documentation says."""
     wrong: list[str] = []
     for event in events:
-        always = {*_carried(event.name.kind), *_MORE.get(event.name, ())}
-        perhaps = {"schedule_id", "job_id", *_AT_TIMES.get(event.name, ("", ()))[1]}
-        wrong += [f"{event.name} has {key}" for key in event.data.keys() - always - perhaps]
-        wrong += [f"{event.name} has no {key}" for key in always - event.data.keys()]
+        fields = data_of(event.name)
+        extra = event.data.keys() - fields.always.keys() - fields.sometimes.keys()
+        wrong += [f"{event.name} has {key}" for key in extra]
+        wrong += [f"{event.name} has no {key}" for key in fields.always.keys() - event.data.keys()]
+        valid = Draft202012Validator(fields.schema()).iter_errors(json_value(dict(event.data)))
+        wrong += [f"{event.name}: {error.message}" for error in valid]
     return wrong
 
 
-def _more(name: EventName) -> str:
-    listed = [f"`{key}`" for key in _MORE.get(name, ())]
-    when, keys = _AT_TIMES.get(name, ("", ()))
-    at_times = f"{when}: {', '.join(f'`{key}`' for key in keys)}" if keys else ""
-    return ", ".join([*listed, *([at_times] if at_times else [])])
+def _event_row(name: EventName) -> list[str]:
+    fields, common = data_of(name), _common_fields(name.kind)
+    own = [f"`{key}`" for key in fields.always if key not in common]
+    optional = [f"`{key}`" for key in fields.sometimes if key not in _OF_PARENT]
+    if optional:
+        own.append(f"in some cases {', '.join(optional)}")
+    return [f"`{name}`", name.summary, ", ".join(own)]
 
 
+def _common_fields(kind: str) -> list[str]:
+    """Return the fields that the data of every event of *kind* has."""
+    every = (data_of(name).always.keys() for name in EventName if name.kind == kind)
+    return sorted(set.intersection(*map(set, every)))
+
+
+_OF_PARENT = frozenset({"schedule_id", "job_id"})
 _PERHAPS = {
     "job": " That of a job of a schedule has `schedule_id` as well.",
     "run": " `schedule_id` as well. `counts` has the number of pages by kind of change.",
@@ -251,29 +241,6 @@ _PERHAPS = {
     f"most {MOST_ANNOUNCED} pages; `more` is how many others there are.",
     "webhook": " That of a job's own webhook has `job_id` as well.",
 }
-
-
-_CARRIED: Mapping[str, tuple[str, ...]] = {
-    "template": ("name", "public", "version"),
-    "user": ("role", "disabled", "version"),
-    "token": ("name", "prefix"),
-    "worker": ("host", "pid"),
-    "host": ("state", "delay_s", "at_once", "note", "version"),
-    "settings": ("version",),
-}
-
-
-def _carried(kind: str) -> list[str]:
-    """Return what the data of every event of *kind* has."""
-    if kind in OF_JOBS:
-        return sorted(its_event(a_job()).data)
-    if kind == "webhook":
-        return sorted(a_webhook().event(EventName.WEBHOOK_TEST, NOW, "local").data)
-    return list(_CARRIED.get(kind, ("name", "version")))
-
-
-def _plainly(name: EventName) -> str:
-    return f"it was {name.value.partition('.')[2]}"
 
 
 def cron() -> str:

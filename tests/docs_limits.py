@@ -38,8 +38,9 @@ _MALFORMED = (
     "length of the text alone."
 )
 _RATED = (
-    "On loopback nothing is counted; elsewhere `serve` does, and the answers say in "
-    "`RateLimit` what is left."
+    "Nothing is counted while all names of the server are loopback and no proxy is trusted "
+    "([which are](../howto/reverse-proxy.md#who-is-counted)); else `serve` counts, and the answers "
+    "say in `RateLimit` what is left."
 )
 _RATES = {
     "read": "GET, by token or session",

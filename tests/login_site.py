@@ -16,13 +16,21 @@ class LoginSite:
     """So many pages for who is logged in; all but /login and /public redirect others to /login.
 
     A session ends after *lasts* pages, for good. /logout ends it as well, and each page links to
-    it. *outside* is a URL of another site, to which /away redirects.
+    it. *outside* is a URL of another site, to which /away redirects. Instead of redirecting to
+    /login, *form_in_place*, if there is one, is answered with status 200.
     """
 
-    def __init__(self, pages: int = 20, lasts: int | None = None, outside: str = "") -> None:
+    def __init__(
+        self,
+        pages: int = 20,
+        lasts: int | None = None,
+        outside: str = "",
+        form_in_place: str = "",
+    ) -> None:
         self.pages = pages
         self.lasts = lasts
         self.outside = outside
+        self.form_in_place = form_in_place
         self.sessions: dict[str, int] = {}  # pages served by each
         self.tokens: set[str] = set()  # handed out with forms
         self.logins = 0
@@ -53,7 +61,7 @@ class LoginSite:
         if path == "/logout":
             self.sessions.pop(session, None)
         if session not in self.sessions:
-            return _to(f"/login?next={path}")
+            return self._logged_out(path)
         if path == "/away":
             return _to(self.outside)
         if path not in self.paths:
@@ -61,11 +69,16 @@ class LoginSite:
         self.sessions[session] += 1
         if self.lasts is not None and self.sessions[session] > self.lasts:
             del self.sessions[session]
-            return _to(f"/login?next={path}")
+            return self._logged_out(path)
         self.whole.append(path)
         links = "".join(f'<a href="{to}">{to}</a>' for to in sorted(self.paths))
         more = '<a href="/logout">Log out</a>' + '<a href="/away">away</a>' * bool(self.outside)
         return _page(path, f"<h1>Page {path}</h1>{links}{more}")
+
+    def _logged_out(self, path: str) -> Answer:
+        if self.form_in_place:
+            return _page("Log in", self.form_in_place)
+        return _to(f"/login?next={path}")
 
     def answer_post(self, request: Request) -> Answer:
         form = {name: values[0] for name, values in parse_qs(request.body.decode()).items()}

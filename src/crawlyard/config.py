@@ -4,10 +4,11 @@ import os
 import re
 from datetime import timedelta
 from enum import StrEnum, auto
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -28,6 +29,34 @@ def _split(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
+
+
+def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        try:
+            ip_network(word)
+        except ValueError as error:
+            example = "expected an address or a network such as 10.0.0.0/8"
+            raise ValueError(f"{example}, and {error}") from None
+    return words
+
+
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9._-]{1,253}|\[[0-9a-f:.]{2,45}\])(:(?P<port>\d{1,5}))?/?"
+)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def _origin(text: str) -> str:
+    """Return an origin as browsers write it: in lower case, without a default port."""
+    if not text:
+        return ""
+    match = _ORIGIN.fullmatch(text.strip().lower())
+    if match is None or int(match["port"] or 0) > 65535:
+        example = "http:// or https://, a host and perhaps a port, such as https://yard.example.org"
+        raise ValueError(f"expected {example}")
+    scheme, host, port = match["scheme"], match["host"], match["port"]
+    return f"{scheme}://{host}" + (f":{port}" if port and port != _DEFAULT_PORTS[scheme] else "")
 
 
 PREFIX = "CRAWLYARD_"
@@ -54,6 +83,8 @@ class _Environment(EnvSettingsSource):
 
 
 Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+Origin: TypeAlias = Annotated[str, AfterValidator(_origin)]
+Networks: TypeAlias = Annotated[Words, AfterValidator(_networks)]
 Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
 
 
@@ -165,6 +196,22 @@ class Settings(BaseSettings):
         default=(),
         description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
         ":PORT or not, with commas between.",
+    )
+    public_url: Origin = Field(
+        default="",
+        description="The URL at which people reach `crawlyard serve`, such as "
+        "https://yard.example.org, for links, redirects and OpenAPI; empty: links are relative.",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Addresses or networks of reverse proxies in front of `crawlyard serve`, with "
+        "commas between; X-Forwarded-For and X-Forwarded-Proto from other addresses are ignored.",
+    )
+    max_connections: int = Field(
+        default=1_000,
+        ge=1,
+        le=100_000,
+        description="Open connections of `crawlyard serve`; further ones are answered with 503.",
     )
     paused_ttl_days: Days = Field(
         default=7.0,

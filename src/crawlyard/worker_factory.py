@@ -17,7 +17,7 @@ from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.engine.render.pool import Renderers
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit import Tools
-from crawlyard.services.webhooks.delivery import Deliverer
+from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
 from crawlyard.services.worker.claiming import ClaimRules
 from crawlyard.services.worker.cookies import Sealer
 from crawlyard.services.worker.isolation import Isolation
@@ -66,7 +66,8 @@ class WorkerFactory:
         )
         self._robots = RobotsCache(clock, store.robots)
         poster = Poster(settings.user_agent, ca_file=settings.ca_file)
-        self.deliverer = Deliverer(store, poster, clock)
+        options = DeliveryOptions(public_url=settings.public_url)
+        self.deliverer = Deliverer(store, poster, clock, options)
 
     def worker(
         self,

@@ -58,6 +58,22 @@ def test_a_token_is_made_used_and_revoked(either: Shell) -> None:
     assert (revoked.returncode, again.returncode) == (0, 3)
 
 
+def test_a_token_that_lists_none_revokes_itself_by_its_id(yard: Shell) -> None:
+    made = one(yard, "tokens", "create", "narrow", "--scope", "workers:read")
+    narrow = Shell(yard.folder, {**yard.env, "CRAWLYARD_TOKEN": made["token"]})
+
+    listed = narrow.run("tokens", "list")
+    by_name = narrow.run("tokens", "revoke", "narrow")
+    revoked = narrow.run("tokens", "revoke", made["id"])
+    again = narrow.run("whoami")
+
+    assert (listed.returncode, by_name.returncode) == (4, 4), listed.stderr
+    assert "tokens:read" in listed.stderr
+    assert "tokens:write" in by_name.stderr
+    assert (revoked.returncode, revoked.stderr) == (0, f"revoked: {made['id']}\n")
+    assert again.returncode == 4
+
+
 def test_users_have_roles_quotas_and_an_end(either: Shell) -> None:
     made = one(either, "users", "create", "ada", "--role", "viewer", "--max-running", "2")
     changed = one(either, "users", "set", "ada", "--max-pages", "10", "--max-duration", "1h")

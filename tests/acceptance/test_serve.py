@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -75,6 +76,69 @@ async def test_it_ends_soon_with_streams_open_and_gives_its_jobs_back(
     assert code == 0
     assert took_s < WITHIN_S
     assert (job["state"], job["worker"]) == ("pending", None)
+
+
+@pytest.mark.parametrize(
+    ("options", "settings", "limited"),
+    [
+        ((), {}, False),
+        (("--allow-host", "localhost"), {}, False),
+        (("--allow-host", "yard.example.org"), {}, True),
+        ((), {"CRAWLYARD_TRUSTED_PROXIES": "127.0.0.1"}, True),
+        ((), {"CRAWLYARD_PUBLIC_URL": "https://yard.example.org"}, True),
+        ((), {"CRAWLYARD_PUBLIC_URL": "http://localhost:8700"}, False),
+    ],
+)
+async def test_requests_are_counted_unless_all_names_of_the_server_are_loopback(
+    shell: Shell, options: tuple[str, ...], settings: dict[str, str], limited: bool
+) -> None:
+    words = ("serve", "--port", "0", "--no-worker", *options)
+    with replace(shell, env={**shell.env, **settings}).started(*words) as process:
+        url = until(process, "serving ").split()[1]
+        async with httpx.AsyncClient(base_url=url, timeout=MINUTE) as client:
+            codes = [
+                (await client.post("/auth/login", json={"code": "cyl_wrong"})).status_code
+                for _ in range(12)
+            ]
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(rest, process)
+    assert codes[:5] == [401] * 5
+    assert (429 in codes) is limited
+
+
+async def test_its_public_url_is_a_name_of_the_server_and_that_of_the_sign_in_link(
+    shell: Shell,
+) -> None:
+    public = replace(shell, env={**shell.env, "CRAWLYARD_PUBLIC_URL": "https://Yard.example.org/"})
+    with public.started("serve", "--port", "0", "--no-worker") as process:
+        url = until(process, "serving ").split()[1]
+        link = until(process, "/signin#")
+        async with httpx.AsyncClient(base_url=url, timeout=MINUTE) as client:
+            statuses = {
+                host: (await client.get("/openapi.json", headers={"Host": host})).status_code
+                for host in ("yard.example.org", "127.0.0.1", "evil.example")
+            }
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(rest, process)
+    assert url.startswith("http://127.0.0.1:")
+    assert ": https://yard.example.org/signin#cyl_" in link
+    assert statuses == {"yard.example.org": 200, "127.0.0.1": 200, "evil.example": 421}
+
+
+async def test_as_many_connections_are_open_as_the_setting_says(shell: Shell) -> None:
+    few = replace(shell, env={**shell.env, "CRAWLYARD_MAX_CONNECTIONS": "2"})
+    with few.started("serve", "--port", "0", "--no-worker") as process:
+        url = until(process, "serving ").split()[1]
+        async with AsyncExitStack() as stack:
+            answers = []
+            for _ in range(3):
+                client = await stack.enter_async_context(httpx.AsyncClient(timeout=MINUTE))
+                answers.append(await client.get(f"{url}/openapi.json"))
+        process.send_signal(signal.SIGTERM)
+        await asyncio.to_thread(rest, process)
+    assert [answer.status_code for answer in answers] == [200, 200, 503]
+    assert answers[2].json()["code"] == "unavailable"
+    assert int(answers[2].headers["retry-after"]) > 0
 
 
 async def test_a_new_yard_offers_a_sample_that_is_crawled_and_one_with_jobs_does_not(

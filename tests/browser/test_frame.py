@@ -40,6 +40,27 @@ def test_no_script_makes_markup_of_text() -> None:
         assert not [sink for sink in sinks if sink in code], path
 
 
+_OPEN_TO_BIDI = """() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const open = [];
+  while (walker.nextNode()) {
+    const { data, parentElement: parent } = walker.currentNode;
+    if (!data.includes("\u202e") || !parent.checkVisibility()) continue;
+    const { display, unicodeBidi } = getComputedStyle(parent);
+    if (display === "inline" && !unicodeBidi.startsWith("isolate")) open.push(parent.outerHTML);
+  }
+  return [document.body.innerText.includes("\u202e"), open];
+}"""
+
+
+async def test_a_name_cannot_reorder_the_text_beside_it(stage: Stage) -> None:
+    job = await stage.job(name="\u202ereversed")
+    for path in ("/jobs", f"/jobs/{job['id']}", "/events"):
+        async with stage.page(path) as page:
+            await expect(page.get_by_text("\u202ereversed").first).to_be_visible()
+            assert await page.evaluate(_OPEN_TO_BIDI) == [True, []], path
+
+
 async def test_a_link_signs_in_once_and_leads_to_the_overview(stage: Stage) -> None:
     link = await stage.site.yard.services.access.link(LOCAL.id)
     async with stage.page(f"/signin#{link.secret}", by="") as page:

@@ -75,6 +75,40 @@ async def test_the_overview_shows_course_responses_states_and_problems(stage: St
         await expect(page.get_by_role("table", name="Pages").locator("tbody tr")).to_have_count(2)
 
 
+async def test_the_course_of_a_job_whose_only_url_failed_keeps_what_was_found(
+    stage: Stage,
+) -> None:
+    course = {
+        "object": "metrics",
+        "step_s": 5.0,
+        "points": [
+            {
+                "at": "2026-01-02T03:04:05Z",
+                "seconds": 1.0,
+                "pages": 0,
+                "bytes": 0,
+                "errors": 1,
+                "statuses": {},
+                "latency_ms": 0.0,
+                "waiting": 0,
+            }
+        ],
+    }
+    crawl = await crawled(stage)  # without a page limit
+    async with stage.context() as context:
+        page = await context.new_page()
+        await page.route("**/metrics*", lambda route: route.fulfill(json=course))
+        await page.goto(f"/jobs/{crawl.id}")
+        chart = page.locator("#course")
+        await expect(chart.get_by_role("slider")).to_be_visible()
+        await expect(chart.locator(".limt")).to_have_count(0)
+        await chart.get_by_role("slider").focus()
+        await page.keyboard.press("End")
+        shown = await stage.ask("GET", f"/jobs/{crawl.id}")
+        discovered = shown["progress"]["discovered"]
+        await expect(chart).to_contain_text(f"{discovered:,}")
+
+
 async def test_pages_are_filtered_by_an_address_that_can_be_shared(stage: Stage) -> None:
     crawl = await crawled(stage)
     async with stage.page(f"/jobs/{crawl.id}/pages") as page:

@@ -228,6 +228,36 @@ async def test_a_page_that_wants_to_leave_its_origin_ends_as_it_is(
     assert site.asked == []
 
 
+async def test_a_page_that_still_looks_empty_is_given_more_time(
+    rig: MakeRig, browser: Browser
+) -> None:
+    late = f"setTimeout(() => {{ {APP} }}, 1000)"
+    framed = '<header>Shop of many things</header><div id="root"><p id="out"></p></div>'
+    for body in ("<div id=out></div>", framed):
+        site = await rig({"/": scripted(late, body), "/data.json": '{"title": "rendered"}'})
+
+        page = await site.render(browser, "/")
+
+        assert b">rendered</a>" in page.html, body
+
+
+async def test_a_page_whose_scripts_open_a_download_is_a_failed_page(
+    rig: MakeRig, browser: Browser
+) -> None:
+    disposition = ("Content-Disposition", "attachment; filename=a.html")
+    for header in (("Content-Type", "application/zip"), disposition):
+        bodies: dict[str, str | Answer] = {"/": scripted("location = '/file'")}
+        bodies["/file"] = Answer(200, (header,), b"PK")
+        site = await rig(bodies)
+
+        failed = await failure(site.render(browser, "/"))
+
+        assert failed.kind is ErrorKind.RENDER
+        assert f"opened {site.server.url}/file, a download" in failed.detail
+    site = await rig({"/": scripted("location = '/nothing'"), "/nothing": Answer(204)})
+    assert b"shell" in (await site.render(browser, "/")).html
+
+
 async def test_what_is_for_browsers_without_scripts_is_left_out(
     rig: MakeRig, browser: Browser
 ) -> None:

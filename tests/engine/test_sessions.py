@@ -112,6 +112,56 @@ async def test_a_crawl_goes_on_after_each_login_and_has_every_page_once(
     assert not any("cookie" in hit.headers for hit in other.hits)
 
 
+SAME_FIELDS = '<form method="post"><input name="user"><input type="password" name="pw"></form>'
+SAME_ACTION = '<form action="/session?next=/"><input name="u7"><input type="password"></form>'
+NEW_PASSWORD = (
+    '<form action="/session"><input name="user"><input type="password" name="pw">'
+    '<input type="password" name="again"></form>'
+)
+SEARCH = '<form action="/session"><input name="user"></form>'
+
+
+@pytest.mark.parametrize("form", [SAME_FIELDS, SAME_ACTION])
+async def test_a_login_form_answered_with_200_pauses_the_job(
+    site_server: Serve, tmp_path: Path, form: str
+) -> None:
+    shop = LoginSite(30, lasts=12, form_in_place=form)
+    site = await site_server(shop)
+    # a link to the login page: it shows its form to users who are logged in, too
+    spec = a_spec(f"{site.url}/", f"{site.url}/login", session="shop")
+    async with opened(tmp_path) as yard:
+        await logged_in(yard, site.url)
+        job = await yard.jobs.submit(LOCAL, spec)
+        for _ in range(2):
+            await run(yard, job.id)
+            paused = (await outcome(yard, job.id)).job
+            assert paused.state_reason is StateReason.LOGGED_OUT
+            assert "has the login form" in paused.detail
+            await logged_in(yard, site.url)
+            await yard.jobs.resume(LOCAL, job.id)
+        await run(yard, job.id)
+        got = await outcome(yard, job.id)
+    assert got.job.state is State.COMPLETED
+    assert got.ok == {f"{site.url}{path}" for path in {*shop.paths, "/login"}}
+    assert Counter(shop.whole) == Counter(shop.paths)
+    titles = {page.final_url: page.title for page in got.pages}
+    assert [url for url, title in titles.items() if title == "Log in"] == [f"{site.url}/login"]
+
+
+@pytest.mark.parametrize("form", [NEW_PASSWORD, SEARCH])
+async def test_other_forms_do_not_look_logged_out(
+    site_server: Serve, tmp_path: Path, form: str
+) -> None:
+    shop = LoginSite(3, form_in_place=form)
+    site = await site_server(shop)
+    async with opened(tmp_path) as yard:
+        await logged_in(yard, site.url)
+        shop.sessions.clear()
+        got = await crawled(yard, a_spec(f"{site.url}/", session="shop"))
+    assert got.job.state is State.COMPLETED
+    assert got.ok == {f"{site.url}/"}
+
+
 async def test_a_page_that_looks_logged_out_is_not_stored(
     site_server: Serve, tmp_path: Path
 ) -> None:

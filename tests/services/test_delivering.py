@@ -58,6 +58,16 @@ class TestWhatArrives:
         [attempt] = delivery.attempts
         assert (attempt.status, attempt.excerpt, attempt.error) == (200, "thanks", "")
 
+    async def test_it_links_to_the_dashboard_where_that_has_a_public_url(self) -> None:
+        rig = Rig(options=DeliveryOptions(public_url="https://yard.example.org"))
+        async with Receiver() as receiver, rig.delivering():
+            webhook = await rig.hooked(receiver)
+            job = await rig.happened()
+            await rig.ended(webhook, 1)
+
+        [said] = receiver.said(secret_of(webhook))
+        assert said["data"]["url"] == f"https://yard.example.org/jobs/{job.id}"
+
     async def test_a_signature_with_another_secret_is_refused(self) -> None:
         rig = Rig()
         async with Receiver() as receiver, rig.delivering():

@@ -36,3 +36,17 @@ def test_a_feed_without_entries_has_a_date() -> None:
     root = ET.fromstring(feed(schedule, [], {}))
     assert root.findtext(f"{ATOM}updated")
     assert root.findall(f"{ATOM}entry") == []
+
+
+def test_a_feed_links_to_itself_and_its_schedule_where_the_yard_has_a_public_url() -> None:
+    schedule = a_schedule()
+    public, plain = (feed(schedule, [], {}, url) for url in ("https://yard.example.org", ""))
+    links = {
+        link.attrib["rel"]: link.attrib["href"]
+        for link in ET.fromstring(public).findall(f"{ATOM}link")
+    }
+    assert links == {
+        "self": f"https://yard.example.org/api/v1/schedules/{schedule.id}/changes.atom",
+        "alternate": f"https://yard.example.org/schedules/{schedule.id}",
+    }
+    assert ET.fromstring(plain).findall(f"{ATOM}link") == []

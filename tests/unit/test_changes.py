@@ -251,7 +251,6 @@ def test_an_event_names_the_first_changes_and_counts_the_others() -> None:
         assert isinstance(told["pages"], list)
         assert (len(told["pages"]), told["more"]) == (named, len(found) - named)
         event = a_job().event(EventName.PAGE_CHANGED, NOW, "changes", base_id=a_job().id, **told)
-        sent = message(event)["data"]
-        assert isinstance(sent, dict)
-        assert sent["details"]["pages"] == told["pages"]
-        assert "cut" not in sent
+        sent = message(event).data
+        assert sent.details["pages"] == told["pages"]
+        assert not sent.cut

@@ -252,6 +252,24 @@ async def test_a_page_goes_to_others_of_its_origin_a_few_times() -> None:
         await page.handle(held(next_, "Document"))
 
 
+async def test_a_page_that_opens_a_download_fails_and_one_without_content_stays() -> None:
+    archive, saved, none = (f"http://www.site.test/{name}" for name in ("zip", "saved", "none"))
+    answers = {
+        archive: answer(content_type="application/zip"),
+        saved: answer(content_type="text/html", content_disposition="Attachment; filename=a"),
+        none: answer(b"", 204),
+    }
+    for url in (archive, saved):
+        page = Site(answers).page()
+        await page.handle(held(PAGE, "Document"))
+        with pytest.raises(FetchFailed, match=f"opened {url}, a download"):
+            await page.handle(held(url, "Document"))
+    page = Site(answers).page()
+    await page.handle(held(PAGE, "Document"))
+    await page.handle(held(none, "Document"))
+    assert page.stays
+
+
 async def test_a_page_has_a_bounded_number_of_requests() -> None:
     url = "http://www.site.test/a"
     site = Site({url: answer()})

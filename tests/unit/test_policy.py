@@ -211,6 +211,14 @@ def test_scopes_are_named_one_by_one_or_by_area() -> None:
             permits_named([word])
 
 
+def test_tokens_and_users_are_permitted_by_scopes_of_their_names_alone() -> None:
+    accounts = {Permit.TOKENS_READ, Permit.TOKENS_WRITE, Permit.USERS_READ}
+    beside = [permit for permit in Permit if permit not in accounts]
+    areas = [f"{permit.partition(':')[0]}:*" for permit in beside if ":" in permit]
+    assert permits_named([*beside, *areas]).isdisjoint(accounts)
+    assert permits_named(["tokens:*", "users:*"]) == accounts
+
+
 def test_a_secret_says_what_it_is_for_and_shows_no_more() -> None:
     for kind in CredentialKind:
         secret = spelled(kind, bytes(range(SECRET_BYTES)))

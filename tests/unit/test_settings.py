@@ -61,11 +61,44 @@ def test_a_bad_value_is_refused_by_name(subtests: pytest.Subtests) -> None:
         ("lease_s", 601),
         ("shutdown_s", -1),
         ("user_agent", ""),
+        ("trusted_proxies", "10.0.0.1,proxy.example.org"),
+        ("trusted_proxies", "10.0.0.1/8"),
+        ("max_connections", 0),
+        ("public_url", "yard.example.org"),
+        ("public_url", "ftp://yard.example.org"),
+        ("public_url", "https://yard.example.org/crawlyard"),
+        ("public_url", "https://ada:secret@yard.example.org"),
+        ("public_url", "https://yard.example.org:99999"),
+        ("public_url", "https://"),
     ]
     for name, value in cases:
         with subtests.test(value=value), pytest.raises(ValidationError) as refused:
             Settings(**{name: value})
         assert [error["loc"] for error in refused.value.errors()] == [(name,)], value
+
+
+def test_the_public_url_is_kept_as_browsers_write_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for written, kept in [
+        ("https://Yard.example.org/", "https://yard.example.org"),
+        ("https://yard.example.org:443", "https://yard.example.org"),
+        ("http://[::1]:8700", "http://[::1]:8700"),
+        ("", ""),
+    ]:
+        assert Settings(public_url=written).public_url == kept
+    monkeypatch.setenv("CRAWLYARD_PUBLIC_URL", "yard.example.org")
+    expected = r"^public_url: expected http.*, got 'yard\.example\.org' \(from CRAWLYARD_PUBLIC_URL"
+    with pytest.raises(Invalid, match=expected):
+        settings_of(Basics())
+
+
+def test_a_proxy_that_is_no_address_is_refused_with_what_is_expected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CRAWLYARD_TRUSTED_PROXIES", "10.0.0.1, ::1, fd00::/8")
+    assert settings_of(Basics()).trusted_proxies == ("10.0.0.1", "::1", "fd00::/8")
+    monkeypatch.setenv("CRAWLYARD_TRUSTED_PROXIES", "10.0.0.1,proxy.example.org")
+    with pytest.raises(Invalid, match=r"^trusted_proxies: expected an address or .*proxy\.example"):
+        settings_of(Basics())
 
 
 def test_a_bad_value_of_the_environment_or_a_file_is_refused_by_name(

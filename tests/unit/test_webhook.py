@@ -199,7 +199,7 @@ class TestMessage:
     def test_it_says_what_happened_to_what(self) -> None:
         job = a_job(id="j1")
         event = replace(job.event(EventName.COMPLETED, NOW, "worker:w1"), seq=42)
-        assert message(event) == {
+        assert json.loads(encoded(message(event))) == {
             "type": "job.completed",
             "timestamp": "2026-01-02T03:04:05.678Z",
             "data": {
@@ -213,23 +213,33 @@ class TestMessage:
             },
         }
 
+    def test_it_links_to_the_page_of_its_subject_where_there_is_one(self) -> None:
+        for name, page in [
+            (EventName.COMPLETED, "/jobs/x1"),
+            (EventName.RUN_CHANGED, "/jobs/x1"),
+            (EventName.SCHEDULE_PAUSED, "/schedules/x1"),
+            (EventName.TEMPLATE_UPDATED, "/templates/x1"),
+            (EventName.SCHEDULE_DELETED, None),
+            (EventName.TOKEN_CREATED, None),
+        ]:
+            event = replace(an_event(name), subject="x1")
+            data = json.loads(encoded(message(event, "https://yard.example.org")))["data"]
+            assert data.get("url") == (page and f"https://yard.example.org{page}"), name
+
     def test_what_is_about_no_job_names_none(self) -> None:
-        data = message(an_event(EventName.SCHEDULE_PAUSED))["data"]
-        assert isinstance(data, dict)
-        assert data["job_id"] is None
+        assert message(an_event(EventName.SCHEDULE_PAUSED)).data.job_id is None
 
     def test_what_is_too_long_is_cut_with_a_mark(self) -> None:
         long = an_event(data={"detail": "x" * 30_000, "urls": ["u" * 50] * 5000, "state": "failed"})
 
-        told = message(long)
+        shortened = message(long)
 
-        data = told["data"]
-        assert isinstance(data, dict)
-        assert data["cut"] is True
-        assert data["details"]["state"] == "failed"
-        assert data["details"]["detail"] == "x" * 2000 + "…"
-        assert len(data["details"]["urls"]) == 100
-        assert len(encoded(told)) < MAX_BODY
+        assert shortened.data.cut
+        details = shortened.data.details
+        assert details["state"] == "failed"
+        assert details["detail"] == "x" * 2000 + "…"
+        assert len(details["urls"]) == 100
+        assert len(encoded(shortened)) < MAX_BODY
 
     @settings(max_examples=30)
     @given(data=st.dictionaries(st.text(), JSON), who=st.text(max_size=5000))

@@ -15,7 +15,14 @@ from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answers.base import API as PREFIX
 from crawlyard.store.store import Store
-from crawlyard.web.server import IDLE_S, REQUEST_S, listening, serving
+from crawlyard.web.server import (
+    IDLE_S,
+    MAX_CONNECTIONS,
+    REQUEST_S,
+    listening,
+    serving,
+    url_of,
+)
 from crawlyard.web.site import SiteOptions, open_site
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.clock import FakeClock
@@ -121,23 +128,33 @@ async def a_live_rig(
     send_buffer: int | None = None,
     request_s: float = REQUEST_S,
     idle_s: int = IDLE_S,
+    max_connections: int = MAX_CONNECTIONS,
+    options: SiteOptions | None = None,
+    host: str = "127.0.0.1",
 ) -> AsyncIterator[LiveRig]:
-    """Serve *store*.
+    """Serve *store* on *host*; without *options*, requests are not counted.
 
     *send_buffer* are the bytes that the system takes for a slow reader, *request_s* the
     seconds within which a whole request must come, *idle_s* those of a connection that asks
-    nothing.
+    nothing, *max_connections* how many may be open.
     """
     yard = Yard(Settings(database_url=IN_MEMORY), store, SystemClock())
-    site = await open_site(yard, SiteOptions(rate_limits=False))
+    site = await open_site(yard, options or SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=an_app(site), clock=FakeClock())
     await rig.token(LOCAL.id)
-    with listening("127.0.0.1", 0) as sock:
+    with listening(host, 0) as sock:
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
-        base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+        base = url_of(host, sock.getsockname()[1])
         async with (
-            serving(rig.app, sock, site.live.close, request_s=request_s, idle_s=idle_s),
+            serving(
+                rig.app,
+                sock,
+                site.live.close,
+                request_s=request_s,
+                idle_s=idle_s,
+                max_connections=max_connections,
+            ),
             httpx.AsyncClient(base_url=base, timeout=PATIENCE_S, limits=_MANY) as client,
         ):
             if request_s < REQUEST_S:

@@ -51,7 +51,7 @@ ROWS: tuple[Row, ...] = (
     _row("GET /tokens", signed_in()),
     _row("POST /tokens", kept_wide(signed_in(201)), body={"name": "mine"}),
     _row("GET /tokens/{token_id}", looks(), "token"),
-    _row("DELETE /tokens/{token_id}", looks(204), "token"),
+    _row("DELETE /tokens/{token_id}", kept_wide(looks(204)), "token"),
     # --- jobs
     _row("GET /jobs", signed_in(), "job"),
     _row("POST /jobs", makes(), body={"urls": [URL]}),

@@ -1,9 +1,10 @@
 """Who asks, and what he may do: tokens, sessions, links, users."""
 
 from datetime import timedelta
+from typing import Any
 
 from crawlyard.core.access.credential import LINK_LASTS
-from crawlyard.core.access.user import LOCAL, Permit
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.idempotency import Reply
 from tests.web.rig import BASE, Rig, problem
 
@@ -144,6 +145,83 @@ async def test_a_token_with_scopes_cannot_make_tokens_or_keep_views(rig: Rig) ->
     view = await rig.post("views", {"name": "x"}, secret=reader)
     assert problem(token) == (403, "forbidden")
     assert problem(view) == (403, "forbidden")
+
+
+async def test_a_token_lists_tokens_and_users_by_scopes_made_for_that(rig: Rig) -> None:
+    await rig.user("ada")
+    adas = (await rig.get("tokens", by="ada")).json()["items"][0]["id"]
+    locals_token = (await rig.get("auth/me")).json()["credential_id"]
+    beside = [permit for permit in Permit if permit.partition(":")[0] not in {"tokens", "users"}]
+
+    narrow = await rig.token(LOCAL.id, frozenset(beside))
+    for method, path in [
+        ("GET", "tokens"),
+        ("GET", f"tokens/{locals_token}"),
+        ("DELETE", f"tokens/{locals_token}"),
+        ("GET", "users"),
+        ("GET", f"users/{LOCAL.id}"),
+    ]:
+        answer = await rig.ask(method, path, secret=narrow)
+        assert problem(answer) == (403, "forbidden"), (method, path)
+
+    areas = frozenset({Permit.TOKENS_READ, Permit.TOKENS_WRITE, Permit.USERS_READ})
+    for permits, seen, status in [
+        (areas, {LOCAL.id}, 404),
+        (areas | {Permit.ADMIN}, {LOCAL.id, "ada"}, 200),
+    ]:
+        secret = await rig.token(LOCAL.id, permits)
+        tokens = (await rig.get("tokens", secret=secret)).json()["items"]
+        users = (await rig.get("users", secret=secret)).json()["items"]
+        assert {token["user"] for token in tokens} == seen, permits
+        assert {user["id"] for user in users} == seen, permits
+        assert (await rig.get("users/ada", secret=secret)).status_code == status, permits
+        assert (await rig.get(f"tokens/{adas}", secret=secret)).status_code == status, permits
+        revoked = await rig.ask("DELETE", f"tokens/{adas}", secret=secret)
+        assert revoked.status_code == (204 if status == 200 else 404), permits
+
+
+async def test_the_form_for_tokens_offers_scopes_to_who_may_see_tokens(rig: Rig) -> None:
+    narrow = await rig.token(LOCAL.id, frozenset({Permit.JOBS_READ, Permit.ADMIN}))
+    for secret, sees in [(rig.secrets[LOCAL.id], True), (narrow, False)]:
+        headers = {"Cookie": await signed_in(rig, secret)}
+        page = await rig.get("/settings/tokens", by=None, headers=headers)
+        assert page.status_code == 200
+        assert ('<option value="tokens:write">' in page.text) is sees
+        assert ('href="/settings/tokens"' in page.text) is sees
+        assert ('href="/settings/users"' in page.text) is sees
+
+
+async def test_any_token_may_revoke_itself_and_so_may_a_session_had_by_it(rig: Rig) -> None:
+    other = (await rig.get("auth/me")).json()["credential_id"]
+    for way in ("token", "session"):
+        secret = await rig.token(LOCAL.id, frozenset({Permit.WORKERS_READ}))
+        own = (await rig.get("auth/me", secret=secret)).json()["credential_id"]
+        shown: dict[str, Any] = {"secret": secret}
+        if way == "session":
+            shown = {"by": None, "headers": SAME_ORIGIN | {"Cookie": await signed_in(rig, secret)}}
+
+        kept = await rig.ask("DELETE", f"tokens/{other}", **shown)
+        revoked = await rig.ask("DELETE", f"tokens/{own}", **shown)
+
+        assert problem(kept) == (403, "forbidden"), way
+        assert revoked.status_code == 204, way
+        assert problem(await rig.get("auth/me", secret=secret)) == (401, "unauthenticated"), way
+
+
+async def test_who_has_signed_in_keeps_all_that_their_role_has(rig: Rig) -> None:
+    await rig.user("vera", Role.VIEWER)
+    for user in (LOCAL.id, "vera"):
+        own = (await rig.post("tokens", {"name": "lost"}, by=user)).json()["id"]
+        link = await rig.site.yard.services.access.link(user)
+        headers = SAME_ORIGIN | {"Cookie": await signed_in(rig, link.secret)}
+        for method, path, status in [
+            ("GET", "users", 200),
+            ("GET", "tokens", 200),
+            ("GET", f"tokens/{own}", 200),
+            ("DELETE", f"tokens/{own}", 204),
+        ]:
+            answer = await rig.ask(method, path, by=None, headers=headers)
+            assert answer.status_code == status, (user, method, path)
 
 
 async def test_a_token_that_expires_makes_none_that_outlives_it(rig: Rig) -> None:

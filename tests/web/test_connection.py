@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from itertools import count
 
 import pytest
 
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web import server
-from tests.web.live_rig import LiveRig, a_live_rig
+from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig
 from tests.web.raw import END, Deaf, deaf, head, wire
 from tests.web.test_live import until_open
 
@@ -88,6 +89,61 @@ async def test_a_head_that_is_refused_has_no_body_and_ends_the_connection(
     assert told.startswith(b"HTTP/1.1 400 ")
     assert told.index(END) == len(told) - len(END)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+# --- too many connections
+
+
+async def test_beyond_the_most_connections_a_request_is_refused_until_one_has_ended() -> None:
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(a_live_rig(open_in_memory(), max_connections=3))
+        peers = [await stack.enter_async_context(wire(live)) for _ in range(3)]
+        for peer in peers:
+            await peer.send(head(live, GET))
+            assert (await peer.answer()).status == 200
+
+        async with wire(live) as further:
+            await further.send(head(live, GET))
+            refused = await further.answer()
+            rest = await further.closed()
+        assert (refused.status, refused.code, rest) == (503, "unavailable", b"")
+        assert refused.headers["retry-after"] == "2"
+
+        await peers[0].send(head(live, GET, "Connection: close"))
+        assert (await peers[0].answer()).status == 200
+        await peers[0].closed()
+        async with wire(live) as later, asyncio.timeout(PATIENCE_S):
+            await later.send(head(live, GET))
+            assert (await later.answer()).status == 200
+            await peers[1].send(head(live, GET))  # who was there before stays
+            assert (await peers[1].answer()).status == 200
+
+
+async def test_a_connection_beyond_them_that_asks_nothing_is_refused_soon(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "LINGER_S", SOON_S)
+    async with a_live_rig(open_in_memory(), max_connections=1) as live, wire(live) as first:
+        await first.send(head(live, GET))
+        assert (await first.answer()).status == 200
+        async with wire(live) as silent:
+            assert (await silent.answer()).status == 503
+            assert await silent.closed() == b""
+
+
+async def test_of_a_flood_of_connections_a_few_are_kept_and_the_others_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server, "LINGER_S", 2 * PATIENCE_S)
+    monkeypatch.setattr(server, "MAX_REFUSALS", 2)
+    async with AsyncExitStack() as stack:
+        live = await stack.enter_async_context(a_live_rig(open_in_memory(), max_connections=3))
+        for _ in range(3 + 2):
+            await stack.enter_async_context(wire(live))
+        for _ in range(4):
+            async with wire(live) as silent:
+                assert (await silent.answer()).status == 503
+                assert await silent.closed() == b""
 
 
 # --- answers that nobody reads

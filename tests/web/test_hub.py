@@ -494,3 +494,13 @@ class TestTopics:
             assert topics_for(PERMITS_OF[role], limited=False) == EVERY, role
         permits = frozenset({Permit.JOBS_READ, Permit.SCHEDULES_READ})
         assert topics_for(permits, limited=True) == {Topic.JOBS, Topic.SCHEDULES}
+
+    def test_a_token_with_scopes_hears_of_accounts_as_an_admin_who_may_list_them(self) -> None:
+        admin, reads = frozenset({Permit.ADMIN}), {Permit.TOKENS_READ, Permit.USERS_READ}
+        assert topics_for(admin, limited=True) == {Topic.SETTINGS}
+        assert topics_for(reads, limited=True) == frozenset()
+        assert topics_for(admin | reads, limited=True) == {
+            Topic.SETTINGS,
+            Topic.TOKENS,
+            Topic.USERS,
+        }

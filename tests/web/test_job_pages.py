@@ -75,6 +75,12 @@ class TestPages:
         assert (sent.content, sent.headers["content-type"]) == (PICTURE, "image/png")
         assert sent.headers["x-content-type-options"] == "nosniff"
         assert problem(missing) == (404, "not_found")
+        # what generated clients can read has no image type
+        sent = await rig.get(
+            good["parts"]["screenshot"].removeprefix(f"{PREFIX}/"),
+            headers={"Accept": "application/octet-stream"},
+        )
+        assert (sent.content, sent.headers["content-type"]) == (PICTURE, "application/octet-stream")
 
     async def test_they_come_as_they_were_stored_and_a_filter_finds_or_is_refused(
         self, rig: Rig

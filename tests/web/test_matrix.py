@@ -11,9 +11,11 @@ import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.endpoint import ANYBODY
 from crawlyard.services.surface import Surface
 from crawlyard.web.by_hand import ENDPOINTS
 from crawlyard.web.endpoints import path_of
+from crawlyard.web.openapi import document
 from crawlyard.web.reference import ROUTES
 from tests.web.matrix import (
     MAKERS,
@@ -152,6 +154,53 @@ async def test_everybody_gets_what_is_his(rig: Rig, row: Row) -> None:
                 assert await rig.yard.store.events.last() == before, (who, whose)
 
     assert found == expected
+
+
+ANY_TOKEN = {
+    "GET /auth/me",
+    "GET /events",  # of the topics that its scopes permit
+    "GET /events/stream",
+    "GET /meta",
+    "GET /meta/enums",
+    "GET /meta/schemas",
+    "GET /settings",
+    "GET /settings/{section}",
+    "GET /views",
+    "GET /views/{view_id}",
+    "POST /auth/logout",
+}
+"""What a token may do whatever its scopes."""
+
+
+def test_what_needs_no_scope_is_listed_here() -> None:
+    assert {f"{e.method} {e.path}" for e in ENDPOINTS if e.who is ANYBODY} == ANY_TOKEN
+
+
+async def test_each_route_needs_the_scope_that_openapi_names_and_no_other(rig: Rig) -> None:
+    every = frozenset(Permit)
+    alone = {scope: await rig.token(LOCAL.id, frozenset({scope})) for scope in Permit}
+    without = {scope: await rig.token(LOCAL.id, every - {scope}) for scope in Permit}
+    found, expected = {}, {}
+
+    for method, path, operation in scoped(document()):
+        [scope] = operation["security"][0]["token"]
+        row = NAMED[f"{method.upper()} {path.removeprefix(PREFIX)}"]
+        url = path.format(**await thing_of(rig, row, Whose.MISSING)) + row.query
+        for tokens, may in ((alone, True), (without, False)):
+            status, _ = await answered(rig, row, Who.ADMIN, {Who.ADMIN: tokens[scope]}, url)
+            found[row.name, may] = status not in {401, 403}
+            expected[row.name, may] = may
+
+    assert found == expected
+    assert len(found) > 200
+
+
+def scoped(told: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Yield method, path and declaration of each operation that needs a scope."""
+    for path, methods in told["paths"].items():
+        for method, operation in methods.items():
+            if any(way.get("token") for way in operation.get("security", ())):
+                yield method, path, operation
 
 
 LISTS = [row for row in ROWS if row.method == "GET" and row.thing and "{" not in row.path]

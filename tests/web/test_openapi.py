@@ -9,11 +9,16 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.webhooks.webhook import encoded, message
+from crawlyard.services.webhooks.signing import new_secret, signed
 from crawlyard.store.db.in_memory import open_in_memory
+from tests.builders import NOW, a_job, its_event
 from tests.openapi import (
     SNAPSHOT,
     Document,
@@ -105,6 +110,31 @@ def test_every_reference_leads_somewhere(document: Document) -> None:
     refs = set(re.findall(r'"\$ref": "([^"]+)"', json.dumps(document)))
     assert all(referred(document, ref) for ref in refs)
     assert len(refs) > 50
+
+
+# --- webhooks
+
+
+def validator_of(document: Document, name: EventName) -> jsonschema_rs.Draft202012Validator:
+    """Return the validator of the messages about an event."""
+    content = document["webhooks"][name]["post"]["requestBody"]["content"]
+    schema = {**content["application/json"]["schema"], "components": document["components"]}
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+def test_every_event_is_a_webhook_with_the_schema_of_what_is_sent(document: Document) -> None:
+    assert document["webhooks"].keys() == set(EventName)
+    for name in EventName:
+        request = document["webhooks"][name]["post"]
+        assert [one["name"] for one in request["parameters"]] == list(
+            signed("m1", NOW, b"{}", [new_secret()])
+        )
+    event = replace(its_event(a_job(), EventName.COMPLETED), seq=42)
+    body = json.loads(encoded(message(event)))
+    for name, valid in ((EventName.COMPLETED, True), (EventName.PROGRESSED, False)):
+        assert validator_of(document, name).is_valid(body) is valid, name
+    del body["data"]["details"]["reason"]
+    assert not validator_of(document, EventName.COMPLETED).is_valid(body)
 
 
 # --- examples

@@ -21,7 +21,7 @@ from crawlyard.core.fields import Field
 from crawlyard.core.fields import fields_of as declared
 from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.merge_patch import merged_object
-from crawlyard.errors import Invalid, NotFound, Unavailable
+from crawlyard.errors import Forbidden, Invalid, NotFound, Unavailable
 from crawlyard.lazy import lazily
 
 with lazily():
@@ -238,7 +238,12 @@ async def revoke_tokens(session: "Session", tokens: Tokens) -> None:
     crawlyard tokens revoke laptop
     """
     for word in tokens:
-        token = await _token(session, word)
+        try:
+            token = await _token(session, word)
+        except Forbidden:  # without tokens:read, a token can still revoke itself, by its id
+            await session.surface.tokens.revoke(word)
+            session.tell(f"revoked: {word}")
+            continue
         await session.surface.tokens.revoke(token.id)
         session.tell(f"revoked: {token.name} of {token.user}, {token.id}")
 

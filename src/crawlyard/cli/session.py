@@ -232,9 +232,10 @@ def settings_of(
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
         if flags and flags.get(name) is not None:
             flag = f"--{name.replace('_', '-')}"
-            raise Invalid(flag, f"{first['msg']}, got {first['input']!r}") from None
+            raise Invalid(flag, f"{message}, got {first['input']!r}") from None
         source = f"{PREFIX}{name.upper()} or {name} in crawlyard.toml"
         if first["type"] == "extra_forbidden":
             variable = f"{PREFIX}{name.upper()}"
@@ -242,7 +243,7 @@ def settings_of(
                 known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
                 raise unknown(variable, variable, known, "setting") from None
             raise unknown(name, name, [*Settings.model_fields], "setting") from None
-        raise Invalid(name, f"{first['msg']}, got {first['input']!r} (from {source})") from None
+        raise Invalid(name, f"{message}, got {first['input']!r} (from {source})") from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error
     if default_dir is None or "data_dir" in settings.model_fields_set:

@@ -1,11 +1,10 @@
 """Events: one row per change, written in the same transaction as the change."""
 
-# ruff: noqa: S105  # event names are not secrets
-
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum, auto
 from functools import cache
+from typing import Self
 
 from msgspec import Struct, field
 
@@ -15,66 +14,74 @@ from crawlyard.core.access.user import Permit
 class EventName(StrEnum):
     """All event names; this list is closed. The part before the dot is the kind of subject."""
 
-    CREATED = "job.created"  # it was submitted
-    STARTED = "job.started"  # a worker took it
-    PROGRESSED = "job.progressed"  # a quarter, half or three quarters of its way are behind it
-    LIMIT_REACHED = "job.limit_reached"  # a limit was used up; job.completed follows
-    REQUEUED = "job.requeued"  # it goes on later: a failed attempt, a stopped worker
-    HURRIED = "job.hurried"  # an operator ended its wait for its next attempt or its start
-    WORKER_LOST = "job.worker_lost"  # its worker died, and it was queued again
-    PAUSED = "job.paused"  # an operator holds it, or there is no room for its pages
-    EXPIRING = "job.expiring"  # it has been paused for long, and will be cancelled
-    RESUMED = "job.resumed"  # it was queued again where it stands
-    RETRIED = "job.retried"  # its failed URLs were queued again
-    COMPLETED = "job.completed"  # nothing left to fetch, or a limit was reached
-    FAILED = "job.failed"  # given up, with the reason
-    CANCELLED = "job.cancelled"  # ended by an operator, or paused for too long
-    EDITED = "job.edited"  # its spec was changed; `changed` has the fields and their new values
-    DELETED = "job.deleted"  # it was deleted with its pages
-    NOTED = "job.noted"  # something about the crawl is worth knowing
+    CREATED = "job.created", "a job was submitted"
+    STARTED = "job.started", "a worker claimed the job"
+    PROGRESSED = "job.progressed", "a quarter, half or three quarters of the job is done"
+    LIMIT_REACHED = "job.limit_reached", "a limit was reached; `job.completed` follows"
+    REQUEUED = "job.requeued", "the job was queued again: an attempt failed or its worker stopped"
+    HURRIED = "job.hurried", "an operator ended the wait for the next attempt or the start time"
+    WORKER_LOST = "job.worker_lost", "the worker died and the job was queued again"
+    PAUSED = "job.paused", "the job was paused, by a user or because the disk is full"
+    EXPIRING = "job.expiring", "the job has been paused for long and will be cancelled"
+    RESUMED = "job.resumed", "the job was queued to continue where it stopped"
+    RETRIED = "job.retried", "the failed URLs of the job were queued again"
+    COMPLETED = "job.completed", "no URL is left to fetch, or a limit was reached"
+    FAILED = "job.failed", "the job failed; `reason` says why"
+    CANCELLED = "job.cancelled", "a user cancelled the job, or it was paused for too long"
+    EDITED = "job.edited", "the spec was changed; `changed` has the fields and their new values"
+    DELETED = "job.deleted", "the job and its pages were deleted"
+    NOTED = "job.noted", "a notice about the crawl was added"
 
-    RUN_CHANGED = "run.changed"  # a run of a schedule has other pages than the one before it
-    PAGE_CHANGED = "page.changed"  # a run of a schedule has changed these pages: one event for all
+    RUN_CHANGED = "run.changed", "a run of a schedule has other pages than the previous run"
+    PAGE_CHANGED = "page.changed", "pages changed in a run of a schedule: one event for all"
 
-    TEMPLATE_CREATED = "template.created"
-    TEMPLATE_UPDATED = "template.updated"  # there is a new version
-    TEMPLATE_DELETED = "template.deleted"
+    TEMPLATE_CREATED = "template.created", "a template was created"
+    TEMPLATE_UPDATED = "template.updated", "the template has a new version"
+    TEMPLATE_DELETED = "template.deleted", "the template was deleted"
 
-    SCHEDULE_CREATED = "schedule.created"
-    SCHEDULE_UPDATED = "schedule.updated"
-    SCHEDULE_TICKED = "schedule.ticked"  # an instant had come: `outcome` says what became of it
-    SCHEDULE_PAUSED = "schedule.paused"  # by a user, or after failures in a row
-    SCHEDULE_RESUMED = "schedule.resumed"
-    SCHEDULE_ENDED = "schedule.ended"  # no further instant will come
-    SCHEDULE_DELETED = "schedule.deleted"
+    SCHEDULE_CREATED = "schedule.created", "a schedule was created"
+    SCHEDULE_UPDATED = "schedule.updated", "the schedule was changed"
+    SCHEDULE_TICKED = "schedule.ticked", "the schedule was due; `outcome` says what was done"
+    SCHEDULE_PAUSED = "schedule.paused", "the schedule was paused, by a user or after failures"
+    SCHEDULE_RESUMED = "schedule.resumed", "the schedule was resumed"
+    SCHEDULE_ENDED = "schedule.ended", "the schedule has no further run"
+    SCHEDULE_DELETED = "schedule.deleted", "the schedule was deleted"
 
-    WEBHOOK_CREATED = "webhook.created"
-    WEBHOOK_UPDATED = "webhook.updated"
-    WEBHOOK_DISABLED = "webhook.disabled"  # it was switched off: 410, or it kept failing
-    WEBHOOK_DELETED = "webhook.deleted"
-    WEBHOOK_TEST = "webhook.test"  # somebody asked for a test delivery
+    WEBHOOK_CREATED = "webhook.created", "a webhook was created"
+    WEBHOOK_UPDATED = "webhook.updated", "the webhook was changed"
+    WEBHOOK_DISABLED = "webhook.disabled", "the webhook was disabled: 410, or too many failures"
+    WEBHOOK_DELETED = "webhook.deleted", "the webhook was deleted"
+    WEBHOOK_TEST = "webhook.test", "a user requested a test delivery"
 
-    SESSION_CREATED = "session.created"
-    SESSION_RENEWED = "session.renewed"  # by a new login: there is a new version
-    SESSION_DELETED = "session.deleted"
+    SESSION_CREATED = "session.created", "a login session was created"
+    SESSION_RENEWED = "session.renewed", "a new login gave the session a new version"
+    SESSION_DELETED = "session.deleted", "the login session was deleted"
 
-    USER_CREATED = "user.created"
-    USER_UPDATED = "user.updated"  # his role or quota was changed, or he was disabled
+    USER_CREATED = "user.created", "a user was created"
+    USER_UPDATED = "user.updated", "the role or quota of the user was changed, or the user disabled"
 
-    TOKEN_CREATED = "token.created"
-    TOKEN_REVOKED = "token.revoked"  # it and the sessions had by it prove nothing any more
+    TOKEN_CREATED = "token.created", "a token was created"
+    TOKEN_REVOKED = "token.revoked", "the token was revoked, with the sessions opened by it"
 
-    WORKER_QUIETED = "worker.quieted"  # it claims no more jobs, and goes on with those it has
-    WORKER_RESUMED = "worker.resumed"  # it claims jobs again
-    WORKER_STOPPING = "worker.stopping"  # it gives its jobs back, and ends
+    WORKER_QUIETED = "worker.quieted", "the worker claims no more jobs and finishes its own"
+    WORKER_RESUMED = "worker.resumed", "the worker claims jobs again"
+    WORKER_STOPPING = "worker.stopping", "the worker releases its jobs and stops"
 
-    HOST_UPDATED = "host.updated"  # its delay, its requests at once or its note were set
-    HOST_PAUSED = "host.paused"  # nobody asks it until it is resumed
-    HOST_RESUMED = "host.resumed"  # it is asked again
-    HOST_BLOCKED = "host.blocked"  # nobody asks it: its URLs are skipped
-    HOST_UNSET = "host.unset"  # nothing is said of it any more
+    HOST_UPDATED = "host.updated", "the delay, the concurrency or the note of a host was set"
+    HOST_PAUSED = "host.paused", "no request is sent to the host until it is resumed"
+    HOST_RESUMED = "host.resumed", "requests are sent to the host again"
+    HOST_BLOCKED = "host.blocked", "no request is sent to the host: its URLs are skipped"
+    HOST_UNSET = "host.unset", "the rules for the host were removed"
 
-    SETTINGS_UPDATED = "settings.updated"  # an admin changed a section of them
+    SETTINGS_UPDATED = "settings.updated", "an admin changed a section of the settings"
+
+    summary: str
+
+    def __new__(cls, value: str, summary: str = "") -> Self:
+        """Create a member from its name on the wire and a one-line summary."""
+        member = str.__new__(cls, value)
+        member._value_, member.summary = value, summary
+        return member
 
     @property
     def kind(self) -> str:
@@ -84,6 +91,9 @@ class EventName(StrEnum):
 
 OF_JOBS = frozenset({"job", "run", "page"})
 """Kinds of events whose subject is a job."""
+
+
+_PAGES = {"template": "templates", "schedule": "schedules"}
 
 
 class Event(Struct, frozen=True, kw_only=True):
@@ -101,6 +111,14 @@ class Event(Struct, frozen=True, kw_only=True):
     def job_id(self) -> str | None:
         """Return the id of the job that it is about, ``None`` if it is about something else."""
         return self.subject if self.name.kind in OF_JOBS else None
+
+    @property
+    def page(self) -> str | None:
+        """Path of its subject in the dashboard; ``None`` if that has no page."""
+        folder = "jobs" if self.name.kind in OF_JOBS else _PAGES.get(self.name.kind)
+        if folder is None or self.name.value.endswith(".deleted"):
+            return None
+        return f"/{folder}/{self.subject}"
 
 
 # --- topics of streams: groups of events, and the permits to hear them
@@ -140,17 +158,21 @@ _NEEDS: Mapping[Topic, Permit] = {
     Topic.SESSIONS: Permit.SESSIONS_READ,
     Topic.WORKERS: Permit.WORKERS_READ,
     Topic.HOSTS: Permit.WORKERS_READ,
+    Topic.USERS: Permit.USERS_READ,
+    Topic.TOKENS: Permit.TOKENS_READ,
 }
+
+_ACCOUNT = frozenset({Topic.USERS, Topic.TOKENS, Topic.SETTINGS})
 
 
 def topics_for(permits: Collection[Permit], *, limited: bool) -> frozenset[Topic]:
     """Return the topics that a user with *permits* may subscribe to.
 
     Account topics are not available to a token that is *limited* to some permits, unless it has the
-    permit for admins.
+    permit for admins as well.
     """
-    account = not limited or Permit.ADMIN in permits
-    return frozenset(t for t in Topic if (_NEEDS[t] in permits if t in _NEEDS else account))
+    topics = frozenset(t for t in Topic if t not in _NEEDS or _NEEDS[t] in permits)
+    return topics if not limited or Permit.ADMIN in permits else topics - _ACCOUNT
 
 
 @cache

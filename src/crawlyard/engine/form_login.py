@@ -16,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.access.site_session import FormMark, SessionState
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Browser
@@ -82,20 +83,22 @@ class FormLogin:
         self._clock = clock
         self._key = key  # at the gate
         self._jar = CookieJar()
+        self._form: FormMark | None = None
         self._headers = {
             "User-Agent": agent,
             "Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8",
             "Accept-Encoding": ACCEPT_ENCODING,
         }
 
-    async def cookies(self, asked: FormAsk) -> Sequence[Cookie]:
-        """Log in; return the cookies of the session.
+    async def log_in(self, asked: FormAsk) -> SessionState:
+        """Log in; return the cookies of the session, and how to recognise the form.
 
         Raises:
             Invalid: there is no such form, or the site did not accept what was filled in.
         """
         try:
-            return await self._within(asked)
+            cookies = await self._within(asked)
+            return SessionState(cookies=tuple(cookies), form=self._form)
         except Invalid as refused:  # a page may put what was filled in into its URL, say
             message = refused.message
             for spelling in sorted(asked.spellings(), key=len, reverse=True):
@@ -140,6 +143,10 @@ class FormLogin:
         if form.action is None or not _is_same(at, form.action):
             where = form.action or "no http(s) URL"
             raise Invalid("url", f"the form of {at} is sent to {where}, which is another origin")
+        if form.password:
+            fields = tuple(filter(None, (form.user, form.password)))
+            action = form.action.partition("?")[0]
+            self._form = FormMark(page=at, action=action, fields=fields)
         body = urlencode(form.filled(_filled(form, asked))).encode()
         if form.post:
             at, page = await self._followed(form.action, body)

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from crawlyard.core.access.site_session import SessionState
+from crawlyard.core.access.site_session import FormMark, SessionState
 from crawlyard.core.jobs.logged_out import LOGIN_PATH, rules_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.http.fetch import Response
@@ -68,14 +68,24 @@ class LogoutWatch:
             if target is not None and self._leads_to_login(url, target):
                 raise LoggedOut(f"{url} redirects to {target}")
 
-    def check_page(self, url: str, selector: str) -> None:
-        """Check a page that has what the rule *selector* names; empty: what none names.
+    @property
+    def login_form(self) -> FormMark | None:
+        """The form by which a page shows that the session is logged out, unless rules say how."""
+        return self._session.state.form if self._rules.guesses else None
+
+    def check_page(self, url: str, sign: str) -> None:
+        """Check a page; *sign* says what in it shows that the session is logged out.
 
         Raises:
-            LoggedOut: it is of the session.
+            LoggedOut: there is such a sign, and the page belongs to the session.
         """
-        if selector and self._session.covers(url):
-            raise LoggedOut(f"{url} has what {selector!r} selects")
+        if sign and self._session.covers(url) and not self._is_login_page(url):
+            raise LoggedOut(f"{url} {sign}")
+
+    def _is_login_page(self, url: str) -> bool:
+        """Return whether a page may show the login form to users who are logged in."""
+        form = self.login_form
+        return form is not None and url.partition("?")[0] == form.page.partition("?")[0]
 
     def _leads_to_login(self, url: str, target: str) -> bool:
         if self._redirects.match(target):

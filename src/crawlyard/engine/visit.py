@@ -125,7 +125,10 @@ class Visitor:
         self.rendering.adopt(spec)
         self._token = token_of(self._agent)
         self._wanted = wanted_by(spec)
-        self._watch = LogoutWatch(spec, self._session) if self._session is not None else None
+        self._watch = None
+        if self._session is not None:
+            self._watch = LogoutWatch(spec, self._session)
+            self._wanted = replace(self._wanted, login_form=self._watch.login_form)
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,

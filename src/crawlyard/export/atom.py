@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from xml.sax.saxutils import escape, quoteattr
 
-from crawlyard.core.answers.base import rfc3339
+from crawlyard.core.answers.base import API, rfc3339
 from crawlyard.core.crawl.changes import RunChanges, StoredChange
 from crawlyard.core.schedules.schedule import CrawlSchedule
 
@@ -18,9 +18,15 @@ _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def feed(
-    schedule: CrawlSchedule, changes: Sequence[StoredChange], runs: Mapping[str, RunChanges]
+    schedule: CrawlSchedule,
+    changes: Sequence[StoredChange],
+    runs: Mapping[str, RunChanges],
+    public_url: str = "",
 ) -> str:
-    """Return the feed of a schedule with these *changes*; *runs* are theirs, by the job's id."""
+    """Return the feed of a schedule with these *changes*; *runs* are theirs, by the job's id.
+
+    With *public_url*, it links to itself and to the schedule in the dashboard.
+    """
     told = [(change, runs[change.job_id]) for change in changes if change.job_id in runs]
     latest = max((run.compared_at for _, run in told), default=schedule.created_at)
     entries = "".join(_entry(change, run.compared_at) for change, run in told)
@@ -31,7 +37,18 @@ def feed(
         f"<title>{_text(f'Changes found by {schedule.name}')}</title>\n"
         f"<author><name>{_text(schedule.owner)}</name></author>\n"
         f"<updated>{rfc3339(latest)}</updated>\n"
-        f"{entries}</feed>\n"
+        f"{_links(schedule, public_url)}{entries}</feed>\n"
+    )
+
+
+def _links(schedule: CrawlSchedule, public_url: str) -> str:
+    if not public_url:
+        return ""
+    own = f"{public_url}{API}/schedules/{schedule.id}/changes.atom"
+    page = f"{public_url}/schedules/{schedule.id}"
+    return (
+        f'<link rel="self" href={quoteattr(own)}/>\n'
+        f'<link rel="alternate" type="text/html" href={quoteattr(page)}/>\n'
     )
 
 

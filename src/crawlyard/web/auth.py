@@ -15,6 +15,7 @@ from crawlyard.web.site import Site
 
 _PREVIEW = f"{API}/jobs/preview"
 _SESSIONS = f"{API}/sessions/"
+_TOKENS = f"{API}/tokens/"
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -48,7 +49,7 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
         bucket = Bucket.PREVIEW
     count(request, site, caller.credential.id, bucket)
     missing = [one for one in who if isinstance(one, Permit) and one not in caller.permits]
-    if missing:
+    if missing and not _revokes_itself(request, caller):
         why = f"needs {', '.join(missing)}, which the role {caller.user.role}"
         if caller.credential.permits is not None:
             why += " or this token"
@@ -56,6 +57,12 @@ async def admitted(request: Request, site: Site, *who: Permit | Who) -> Caller:
     if OWN_ACCOUNT in who and caller.credential.permits is not None:
         raise Forbidden("a token with scopes of its own cannot make tokens or keep views")
     return caller
+
+
+def _revokes_itself(request: Request, caller: Caller) -> bool:
+    """Return whether a token, or a session opened with it, is used to revoke that token."""
+    own = {f"{_TOKENS}{id_}" for id_ in (caller.credential.id, caller.credential.parent_id)}
+    return request.method == "DELETE" and request.url.path in own
 
 
 def _logs_in(request: Request) -> bool:
@@ -109,7 +116,9 @@ def check_same_origin(request: Request) -> None:
     """
     fetched_by = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    same = urlsplit(origin).netloc == request.headers.get("host") if origin else False
+    names = (request.headers.get("host"), urlsplit(site_of(request).options.public_url).netloc)
+    netloc = urlsplit(origin).netloc if origin else ""  # none either of the origin "null"
+    same = bool(netloc) and netloc in names
     if fetched_by is not None:
         same = fetched_by == "same-origin"
     if not same:

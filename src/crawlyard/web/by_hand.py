@@ -88,6 +88,7 @@ _TEMPLATES = {FileFormat.YAML: "application/yaml", FileFormat.JSON: "application
 EVENTS = "text/event-stream"
 _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # nginx would buffer it
 _PICTURES = ("image/png", "image/webp")
+_BINARY = "application/octet-stream"
 _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
 _PART = endpoints_of(Jobs)["part"]
 
@@ -105,11 +106,18 @@ async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
 
 
 async def screenshot(request: Request, one: Endpoint, jobs: Jobs) -> Response:
-    """Answer with the picture of a page."""
+    """Answer with the screenshot of a page.
+
+    Clients that accept application/octet-stream but no image, as generated ones do, get that type.
+    """
     given = await arguments(request, one)
     data = b"".join([piece async for piece in await jobs.screenshot(**given)])
     png, webp = _PICTURES
-    return Response(data, media_type=png if data.startswith(b"\x89PNG") else webp, headers=_INERT)
+    kind = png if data.startswith(b"\x89PNG") else webp
+    accept = request.headers.get("accept", "")
+    if _BINARY in accept and "image/" not in accept:
+        kind = _BINARY
+    return Response(data, media_type=kind, headers=_INERT)
 
 
 async def check(request: Request, one: Endpoint, jobs: Jobs) -> Response:
@@ -303,7 +311,7 @@ _STREAMS: Mapping[str, ByHand] = {
 FILES = {
     "results_export": files_of(*Format) | {_GZIP: {"schema": _BYTES}},
     "results_find_all": files_of(*_OF_ALL),
-    "results_screenshot": {kind: {"schema": _BYTES} for kind in _PICTURES},
+    "results_screenshot": {kind: {"schema": _BYTES} for kind in (*_PICTURES, _BINARY)},
     "templates_export": {kind: {"schema": {"type": "object"}} for kind in _TEMPLATES.values()},
     "monitoring_metrics": {EXPOSITION: {"schema": {"type": "string"}}},
     "results_changes_feed": {

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from crawlyard.ids import new_id
 from crawlyard.web import problems
+from crawlyard.web.forwarded import with_client
 from crawlyard.web.site import MAX_HEAD_BYTES, Site, SiteOptions
 
 _FILES = re.compile(r"/api/v\d+/templates/(import|validate)")
@@ -51,6 +52,8 @@ class Gate:
         scope = undivided(scope)
         site: Site = scope["app"].state.site
         headers = Headers(scope=scope)
+        options = site.options
+        scope = with_client(scope, headers, options.trusted_proxies, options.public_url)
         given = headers.get("x-request-id", "")
         scope.setdefault("state", {})["request_id"] = (
             given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"
@@ -70,7 +73,7 @@ class Gate:
             closing = _CLOSE if code == "malformed" else None
             await problems.answer(request, code, said, headers=closing)(scope, receive, told)
             return
-        most = _most(scope["path"], site.options)
+        most = _most(scope["path"], options)
         try:
             _check_length(headers, most)
             await self._app(scope, _bounded(receive, most), told)

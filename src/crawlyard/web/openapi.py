@@ -6,6 +6,7 @@ Whatever the middleware, the routes or a rate limit add to every endpoint is wri
 import inspect
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,11 @@ from crawlyard.core.answers.base import API
 from crawlyard.core.answers.problems import ProblemOut
 from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter
 from crawlyard.core.endpoint_schema import body_of, with_default
+from crawlyard.core.event import Event, EventName
+from crawlyard.core.event_data import data_of
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.webhooks.webhook import GONE, WebhookMessage, message
 from crawlyard.web.by_hand import ENDPOINTS, FILES
 from crawlyard.web.endpoints import path_of
 from crawlyard.web.problems import KINDS, MEDIA_TYPE
@@ -28,6 +33,7 @@ Document = dict[str, Any]
 _EVERYWHERE = (400, 408, 413, 415, 421, 431, 500, 503)
 _SCHEMAS = "#/components/schemas/"
 _PROBLEM = {"$ref": f"{_SCHEMAS}{ProblemOut.__name__}"}
+_MESSAGE = {"$ref": f"{_SCHEMAS}{WebhookMessage.__name__}"}
 
 TAGS: Mapping[str, str] = {
     "auth": "Signing in and out, and who asks.",
@@ -86,6 +92,35 @@ _HEADERS: Mapping[str, Mapping[str, Any]] = {
     },
 }
 
+_SIGNATURE: Mapping[str, Mapping[str, str]] = {
+    "webhook-id": {"description": "Id of the delivery, the same for all of its attempts."},
+    "webhook-timestamp": {"description": "Time of this attempt, in seconds since 1970."},
+    "webhook-signature": {
+        "description": "`v1,` and a signature in base64, separated by spaces if there are several "
+        "(Standard Webhooks, HMAC-SHA256)."
+    },
+}
+
+_EXAMPLE_MESSAGE = msgspec.to_builtins(
+    message(
+        Event(
+            name=EventName.COMPLETED,
+            subject="01a210f8-13ce-73bf-8a3f-f06cfe4c2e98",
+            owner="ada",
+            at=datetime(2027, 1, 1, 8, tzinfo=UTC),
+            actor="worker:crawler-1",
+            data={
+                "state": State.COMPLETED.value,
+                "reason": StateReason.EXHAUSTED.value,
+                "detail": "",
+                "version": 3,
+                "name": "docs",
+            },
+            seq=42,
+        )
+    )
+)
+
 _PLACES = ("path", "query", "header", "body")
 _WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
 _MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
@@ -107,8 +142,10 @@ def document() -> Document:
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": said} for name, said in TAGS.items()],
         "paths": paths,
+        "webhooks": {name.value: {"post": _webhook(name)} for name in EventName},
         "components": {"schemas": _tidy(components), "securitySchemes": _SCHEMES},
     }
+    components[WebhookMessage.__name__]["examples"] = [_EXAMPLE_MESSAGE]
     for methods in told["paths"].values():
         for method, one in methods.items():
             for status in _EVERYWHERE:
@@ -174,6 +211,37 @@ def _told(status: int) -> dict[str, Any]:
     return {"description": titles, "content": {MEDIA_TYPE: {"schema": _PROBLEM}}}
 
 
+# --- webhooks
+
+
+def _webhook(name: EventName) -> dict[str, Any]:
+    """Return the request that is sent to webhooks about an event."""
+    content = {"type": {"const": name.value}}
+    details = {"properties": {"details": data_of(name).schema()}}
+    schema = {"allOf": [_MESSAGE, {"properties": content | {"data": details}}]}
+    return {
+        "operationId": f"webhook_{name.value.replace('.', '_')}",
+        "tags": ["webhooks"],
+        "summary": f"{name.summary[0].upper()}{name.summary[1:]}.",
+        "parameters": [
+            {
+                "name": header,
+                "in": "header",
+                "required": True,
+                "schema": {"type": "string"},
+                **about,
+            }
+            for header, about in _SIGNATURE.items()
+        ],
+        "requestBody": {"required": True, "content": {"application/json": {"schema": schema}}},
+        "responses": {
+            "2XX": {"description": "Delivered."},
+            str(GONE): {"description": "The webhook is disabled and gets no further messages."},
+            "default": {"description": "The delivery is retried."},
+        },
+    }
+
+
 # --- endpoints
 
 
@@ -186,7 +254,7 @@ def _paths(endpoints: Sequence[Endpoint]) -> tuple[dict[str, Any], dict[str, Any
     }
     asked = [each for one in endpoints for each in one.at(*_PLACES)]
     found, components = msgspec.json.schema_components(
-        [*kinds.values(), *(each.hint for each in asked), ProblemOut],
+        [*kinds.values(), *(each.hint for each in asked), ProblemOut, WebhookMessage],
         ref_template=_SCHEMAS + "{name}",
     )
     answers = {

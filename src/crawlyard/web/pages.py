@@ -251,7 +251,8 @@ def _showing(page: Page) -> Callable[..., Coroutine[Any, Any, Response]]:
             seq = await site_of(request).yard.store.events.last()
         except Unauthenticated:
             asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-            return RedirectResponse(f"{SIGN_IN.path}?next={quote(asked, safe='/')}", 303)
+            place = site_of(request).options.public_url + SIGN_IN.path
+            return RedirectResponse(f"{place}?next={quote(asked, safe='/')}", 303)
         except StoreUnavailable as error:
             again = {"Refresh": _AGAIN_S, "Retry-After": _AGAIN_S}
             detail = f"{str(error)[:1].upper()}{str(error)[1:]}."

@@ -38,7 +38,9 @@ from crawlyard.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 
-_RETRY_AFTER_S = "2"  # while the store is away, or the yard drains
+RETRY_AFTER_S = "2"
+"""While the store is away, the server has all the connections it takes, or the yard drains."""
+
 _LONGEST = 2_000  # characters of a detail: an answer must not grow with what was sent
 
 _log = logging.getLogger(__name__)
@@ -304,7 +306,7 @@ async def _of_ours(request: Request, error: Exception) -> Response:
         case Unauthenticated():
             headers["WWW-Authenticate"] = 'Bearer realm="crawlyard"'
         case StoreFull() | Unavailable():
-            headers["Retry-After"] = _RETRY_AFTER_S
+            headers["Retry-After"] = RETRY_AFTER_S
     if code == "internal":
         _log.error("request %s failed", request.url.path, exc_info=error)
     return answer(request, code, str(error), more=more, headers=headers)

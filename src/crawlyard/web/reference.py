@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from crawlyard.core.answers.base import API
+from crawlyard.web.auth import site_of
 from crawlyard.web.openapi import document
 from crawlyard.web.routes import OneMethod
 
@@ -27,12 +28,16 @@ _EXAMPLE = """curl -H "Authorization: Bearer $CRAWLYARD_TOKEN" \\
   {server}/api/v1/jobs"""
 
 
-async def _document(_request: Request) -> Response:
-    return Response(msgspec.json.encode(document()), media_type="application/json")
+async def _document(request: Request) -> Response:
+    public_url = site_of(request).options.public_url
+    shown = document() | ({"servers": [{"url": public_url}]} if public_url else {})
+    return Response(msgspec.json.encode(shown), media_type="application/json")
 
 
 async def _page(request: Request) -> Response:
-    page = page_of(document(), server=f"{request.url.scheme}://{request.url.netloc}")
+    public_url = site_of(request).options.public_url
+    server = public_url or f"{request.url.scheme}://{request.url.netloc}"
+    page = page_of(document(), server=server)
     return HTMLResponse(page, headers={"Content-Security-Policy": _POLICY})
 
 

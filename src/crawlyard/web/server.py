@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from crawlyard.errors import Unavailable
 from crawlyard.ids import new_id
-from crawlyard.web.problems import KINDS, MEDIA_TYPE, told
+from crawlyard.web.problems import KINDS, MEDIA_TYPE, RETRY_AFTER_S, told
 from crawlyard.web.site import MAX_HEAD_BYTES
 
 REQUEST_S = 60
@@ -29,6 +29,15 @@ LINGER_S = 2
 
 IDLE_S = 30
 """How long an idle connection is kept."""
+
+MAX_CONNECTIONS = 1_000
+"""Open connections at most; further ones are refused with 503."""
+
+MAX_REFUSALS = 64
+"""Further connections that may wait `LINGER_S` for their request, so that its refusal is read.
+
+A connection that is closed with unread data is reset, and its client may never read the 503.
+"""
 
 DRAIN_S = 3
 """How long requests in flight may take at shutdown."""
@@ -47,15 +56,24 @@ class Connection(H11Protocol):
     """A connection that clients cannot keep open by sending slowly, or by not reading answers."""
 
     request_s: float = REQUEST_S
+    max_connections: int = MAX_CONNECTIONS
 
+    _surplus = False  # beyond max_connections: its first data is answered with 503
     _stage = _Stage.COME
     _timer: asyncio.TimerHandle | None = None  # for the request to arrive
     _unread_timer: asyncio.TimerHandle | None = None  # for what waits to be read
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Wait for a request; its time has not started."""
+        """Wait for a request, unless there are too many connections; its time has not started."""
         super().connection_made(transport)
-        self._watch()
+        surplus = len(self.connections) - self.max_connections
+        if surplus <= 0:
+            self._watch()
+        elif surplus <= MAX_REFUSALS:
+            self._surplus = True
+            self._timer = self.loop.call_later(LINGER_S, self._refuse_surplus)
+        else:
+            self._refuse_surplus()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop all timers."""
@@ -65,6 +83,9 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take data; the time of a request runs from its first byte to its last."""
+        if self._surplus:
+            self._refuse_surplus()
+            return
         super().data_received(data)
         self._watch()
 
@@ -164,24 +185,30 @@ class Connection(H11Protocol):
         else:
             self._urge()
 
-    def _refuse(self, code: str, detail: str) -> None:
+    def _refuse_surplus(self) -> None:
+        self._rest()
+        detail = f"the server has {self.max_connections:,} connections open, and takes no more"
+        self._refuse("unavailable", detail, ("Retry-After", RETRY_AFTER_S))
+
+    def _refuse(self, code: str, detail: str, *headers: tuple[str, str]) -> None:
         """Answer with a problem, unless an answer has begun, and close the connection."""
         if self.cycle is not None:
             self.cycle.disconnected = True  # whoever reads its body reads no more
             self.cycle.message_event.set()
         try:
             if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
-                self._tell(code, detail)
+                self._tell(code, detail, *headers)
         finally:
             self.transport.close()
             self._urge()
 
-    def _tell(self, code: str, detail: str) -> None:
+    def _tell(self, code: str, detail: str, *more: tuple[str, str]) -> None:
         body = json.dumps(told(code, detail, "", f"req_{new_id()}")).encode()
         headers = [
             ("Content-Type", MEDIA_TYPE),
             ("Content-Length", str(len(body))),
             ("Connection", "close"),
+            *more,
         ]
         bare = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
         events = (
@@ -247,20 +274,24 @@ async def serving(
     *,
     request_s: float = REQUEST_S,
     idle_s: int = IDLE_S,
+    max_connections: int = MAX_CONNECTIONS,
 ) -> AsyncIterator[Callable[[], None]]:
     """Serve *app* on *sock* for the block; at its end, wait `DRAIN_S` for requests in flight.
 
     Streams never end by themselves, so they are closed first. The block is given a function
     that starts the shutdown earlier; it may be called twice. A request that is not whole after
-    *request_s* is refused, and a connection that is idle for *idle_s* is closed.
+    *request_s* is refused, a connection that is idle for *idle_s* is closed, and those beyond
+    *max_connections* are answered with 503.
     """
+    own = {"request_s": request_s, "max_connections": max_connections}
     config = uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # uvicorn trusts what comes from loopback; see forwarded.py
         timeout_graceful_shutdown=DRAIN_S,
-        http=type("Connection", (Connection,), {"request_s": request_s}),
+        http=type("Connection", (Connection,), own),
         ws="none",
         timeout_keep_alive=idle_s,
         h11_max_incomplete_event_size=MAX_HEAD_BYTES,

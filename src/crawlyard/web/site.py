@@ -7,6 +7,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.errors import Conflict
+from crawlyard.web.forwarded import Networks
 from crawlyard.web.live.hub import Hub
 from crawlyard.web.paging import Cursors
 from crawlyard.web.rates import Rates
@@ -31,6 +32,8 @@ class SiteOptions(Struct, frozen=True, kw_only=True):
     max_body_bytes: int = MAX_BODY_BYTES
     max_file_bytes: int = MAX_FILE_BYTES
     rate_limits: bool = True
+    public_url: str = ""  # the server's URL for people; empty: links are relative
+    trusted_proxies: Networks = ()  # may set X-Forwarded-For and X-Forwarded-Proto
     cors_origins: tuple[str, ...] = ()
     sample: str = ""  # host and port of a site that an admin can crawl to see how it works
 

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 from msgspec import Struct
 
@@ -27,11 +28,13 @@ with lazily():
     from crawlyard.services.access import credentials
     from crawlyard.services.worker import worker as workers
     from crawlyard.web import app as web
+    from crawlyard.web import forwarded
     from crawlyard.web import server as servers
     from crawlyard.web import site as sites
 if TYPE_CHECKING:
     from crawlyard.cli.server.deadline import Deadline
     from crawlyard.cli.session import LocalSession
+    from crawlyard.config import Settings
     from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard
 
@@ -108,16 +111,22 @@ async def _serve(session: "LocalSession", *, wish: Wish) -> int:
             f"{session.hint('tokens create NAME')}"
         )
     async with _sample(session, wish) as sample:
-        site = await sites.open_site(yard, _options(wish, sample, local=local))
+        options = _options(wish, session.settings, sample, local=local)
+        site = await sites.open_site(yard, options)
         with servers.listening(wish.host, wish.port) as sock:
             port = sock.getsockname()[1]
             url = servers.url_of(wish.host, port)
             app, live = web.create_app(site), site.live
-            async with servers.serving(app, sock, live.close) as end, _processes(wish, session):
+            most = session.settings.max_connections
+            async with (
+                servers.serving(app, sock, live.close, max_connections=most) as end,
+                _processes(wish, session),
+            ):
                 session.tell(f"serving {url}/api/v1")
                 if local:
                     link = await access.link(user.LOCAL.id)
-                    session.tell(f"sign in, once, within 15 minutes: {url}/signin#{link.secret}")
+                    place = session.settings.public_url or url
+                    session.tell(f"sign in, once, within 15 minutes: {place}/signin#{link.secret}")
                 return await _beside(session, wish, end)
 
 
@@ -223,11 +232,19 @@ async def _processes(wish: Wish, session: "LocalSession") -> AsyncIterator[None]
             await working
 
 
-def _options(wish: Wish, sample: str, *, local: bool) -> "sites.SiteOptions":
+def _options(wish: Wish, settings: "Settings", sample: str, *, local: bool) -> "sites.SiteOptions":
     names = ("127.0.0.1", "localhost", "::1") if local else ()
     own = () if wish.host in _ANYWHERE else (wish.host,)
+    public = urlsplit(settings.public_url).hostname
+    further = (*wish.allow_hosts, *((public,) if public else ()))
+    # a proxy on this machine opens a server on loopback to others
+    private = local and all(map(_is_loopback, further)) and not settings.trusted_proxies
     return sites.SiteOptions(
-        hosts=(*names, *own, *wish.allow_hosts), rate_limits=not local, sample=sample
+        hosts=(*names, *own, *further),
+        rate_limits=not private,
+        public_url=settings.public_url,
+        trusted_proxies=forwarded.networks_of(settings.trusted_proxies),
+        sample=sample,
     )
 
 
@@ -235,6 +252,6 @@ def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ip_address(host).is_loopback
+        return ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False

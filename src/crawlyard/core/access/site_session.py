@@ -29,10 +29,19 @@ class LoginKind(StrEnum):
     FORM = auto()  # the form of the site, filled in and sent by us
 
 
+class FormMark(Struct, frozen=True, kw_only=True):
+    """Identity of a login form, to recognise it in other pages."""
+
+    page: str  # URL of the page where it was filled in
+    action: str  # where it was sent, without a query
+    fields: tuple[str, ...]  # names of its fields for the user name and the password
+
+
 class SessionState(Struct, frozen=True, kw_only=True):
     """The credentials of a session. They are stored sealed, and no answer has them."""
 
     cookies: tuple[Cookie, ...] = ()
+    form: FormMark | None = None  # None: no form was sent, or a browser sent it
     authorization: Mapping[str, str] = field(default_factory=dict)  # header by origin
 
     def encoded(self) -> bytes:

@@ -45,6 +45,9 @@ class Permit(StrEnum):
     SESSIONS_WRITE = "sessions:write"
     WORKERS_READ = "workers:read"
     WORKERS_WRITE = "workers:write"
+    TOKENS_READ = "tokens:read"
+    TOKENS_WRITE = "tokens:write"
+    USERS_READ = "users:read"
     ADMIN = "admin"
 
 
@@ -52,7 +55,7 @@ _READS = frozenset(permit for permit in Permit if permit.endswith(":read"))
 _OPERATES = frozenset(Permit) - {Permit.ADMIN, Permit.WORKERS_WRITE}
 
 PERMITS_OF: Mapping[Role, frozenset[Permit]] = {
-    Role.VIEWER: _READS,
+    Role.VIEWER: _READS | {Permit.TOKENS_WRITE},  # viewers have tokens too
     Role.OPERATOR: _OPERATES,
     Role.ADMIN: frozenset(Permit),
 }

@@ -28,7 +28,7 @@ LoggedOutWords: TypeAlias = Annotated[
     tuple[str, ...],
     about(
         "answers that show that the session is logged out: status:401, redirect:GLOB, "
-        "selector:CSS, or never; empty: 401 and redirects to a login page",
+        "selector:CSS, or never; empty: 401, redirects to a login page, and its form",
         label="Logged out if",
         help="An answer that pauses: status:401, redirect:GLOB, selector:CSS. Repeatable.",
         panel=Panel.ACCESS,
@@ -52,7 +52,7 @@ class LoggedOutRules(Struct, frozen=True, kw_only=True):
     statuses: tuple[int, ...] = ()  # below 10: a class, such as 4 for 4xx
     redirects: tuple[str, ...] = ()  # patterns of where they lead
     selectors: tuple[str, ...] = ()  # CSS of what only a logged-out page has
-    guesses: bool = False  # also redirects to what looks like a login page
+    guesses: bool = False  # also redirects to what looks like a login page, and its form
 
 
 GUESSED = LoggedOutRules(statuses=(401,), guesses=True)

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
+from typing import Annotated, Any
 
-from msgspec import Struct
+import msgspec
+from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
@@ -364,23 +366,47 @@ class Subscribers:
 # --- messages
 
 
-def message(event: Event) -> dict[str, object]:
-    """Return the message about *event*: JSON values, fewer than `MAX_BODY` bytes.
+class MessageData(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The event that a message is about."""
 
-    Values that are too long are cut; `data.cut` is set then.
+    v: int  # `PAYLOAD_VERSION`
+    seq: int
+    subject: str
+    job_id: str | None
+    owner: str
+    actor: str
+    details: Mapping[str, Any]  # data of the event
+    url: str = ""  # page of the subject in the dashboard, if the instance has a `public_url`
+    cut: bool = False  # some values were shortened to keep the message below `MAX_BODY`
+
+
+class WebhookMessage(Struct, frozen=True, kw_only=True):
+    """Body of a webhook request: one event.
 
     Source: Standard Webhooks, "Payload structure".
     """
+
+    type: str  # name of the event
+    timestamp: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    data: MessageData
+
+
+def message(event: Event, public_url: str = "") -> WebhookMessage:
+    """Return the message about *event*, encoded in fewer than `MAX_BODY` bytes.
+
+    Values that are too long are cut, and so says `data.cut`. With *public_url*, `data.url` links
+    to the dashboard.
+    """
     for chars, items in _CUTS:
-        told = _told(event, {n: _cut(v, chars, items) for n, v in event.data.items()})
-        if len(encoded(told)) < MAX_BODY:
-            return told
-    return _told(event, {})
+        details = {n: _cut(v, chars, items) for n, v in event.data.items()}
+        if len(encoded(shortened := _message(event, details, public_url))) < MAX_BODY:
+            return shortened
+    return _message(event, {}, public_url)
 
 
-def encoded(told: Mapping[str, object]) -> bytes:
-    """Return the body of a message: ASCII JSON, the same bytes at every attempt."""
-    return json.dumps(told, separators=(",", ":")).encode()
+def encoded(message: WebhookMessage) -> bytes:
+    """Return the body of a request: ASCII JSON, the same bytes at every attempt."""
+    return json.dumps(msgspec.to_builtins(message), separators=(",", ":")).encode()
 
 
 _WHOLE = 2**31
@@ -388,23 +414,24 @@ _CUTS = ((_WHOLE, _WHOLE), (2000, 100), (200, 20), (50, 5))
 """How many characters of a text and items of a list to keep: the first pair that fits is used."""
 
 
-def _told(event: Event, details: dict[str, object]) -> dict[str, object]:
-    data: dict[str, object] = {
-        "v": PAYLOAD_VERSION,
-        "seq": event.seq,
-        "subject": event.subject,
-        "job_id": event.job_id,
-        "owner": _cut(event.owner, 200, 0),
-        "actor": _cut(event.actor, 200, 0),
-        "details": details,
-    }
-    if details != event.data:
-        data["cut"] = True
+def _message(event: Event, details: Mapping[str, Any], public_url: str) -> WebhookMessage:
     at = event.at.astimezone(UTC).isoformat(timespec="milliseconds")
-    return {"type": event.name.value, "timestamp": at.replace("+00:00", "Z"), "data": data}
+    data = MessageData(
+        v=PAYLOAD_VERSION,
+        seq=event.seq,
+        subject=event.subject,
+        job_id=event.job_id,
+        owner=_cut(event.owner, 200, 0),
+        actor=_cut(event.actor, 200, 0),
+        details=details,
+        url="" if event.page is None or not public_url else public_url + event.page,
+        cut=details != event.data,
+    )
+    timestamp = at.replace("+00:00", "Z")
+    return WebhookMessage(type=event.name.value, timestamp=timestamp, data=data)
 
 
-def _cut(value: object, chars: int, items: int) -> object:
+def _cut(value: Any, chars: int, items: int) -> Any:
     if isinstance(value, str):
         return value if len(value) <= chars else f"{value[:chars]}…"
     if isinstance(value, Mapping):

@@ -12,11 +12,13 @@ from typing import Any
 import turbohtml
 from msgspec import Struct, field
 
+from crawlyard.core.access.site_session import FormMark
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, markdown, structured
+from crawlyard.engine.extract.logout_sign import logout_sign
 from crawlyard.engine.urls import Base, packed_fingerprints
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -45,6 +47,7 @@ class Wanted(Struct, frozen=True):
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
     logged_out: tuple[str, ...] = ()  # CSS of what only a logged-out page has
+    login_form: FormMark | None = None  # shown by pages once the session is logged out
 
 
 def wanted_by(spec: JobSpec) -> Wanted:
@@ -86,7 +89,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
-    logged_out: str = ""  # the selector of a logged-out page that matches
+    logged_out: str = ""  # what shows that the session is logged out: "has …"
     credentials: int = 0  # links whose user name or password was dropped
     text: str | None = None  # None if no text was wanted
     content_rule: str = ""  # how the text was found; empty: there is none
@@ -120,11 +123,11 @@ _REFRESH = re.compile(
 _ENOUGH = 2_500  # text, white space included: a page with more has content
 _PARTIAL = 1_000  # maximum around an empty framework root: header and footer
 _HINTED = 200  # maximum beside a <noscript> that mentions JavaScript
-_WAITING = 30  # maximum in place of the content: "Loading, please wait…"
+MAX_SHELL_TEXT = 30  # maximum in place of the content: "Loading, please wait…"
 _MUCH = 2_000  # minimum of inline script beside so little text
 _FEW_LINKS = 5
-_ROOTS = {"root", "app", "react-root", "react-app", "vue-app", "app-root", "q-app", "svelte"}
-_ROOTS |= {"__next", "__nuxt", "___gatsby"}
+SHELL_ROOTS = {"root", "app", "react-root", "react-app", "vue-app", "app-root", "q-app", "svelte"}
+SHELL_ROOTS |= {"__next", "__nuxt", "___gatsby"}
 _ROOT_TAGS = ("-root", "-app")  # custom elements: app-root, ion-app
 _OTHER_CONTENT = ("img", "iframe", "frame", "video", "audio", "object", "embed", "canvas", "input")
 _URLS = frozenset({"href", "src", "action", "cite", "data", "poster", "formaction"})
@@ -341,7 +344,9 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
-    outside = next((css for css in wanted.logged_out if document.select_one(css)), "")
+    logged_out = ""
+    if wanted.logged_out or wanted.login_form is not None:
+        logged_out = logout_sign(document, base, wanted.logged_out, wanted.login_form)
     for css in wanted.ignored:
         document.remove(css)
     without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
@@ -365,7 +370,7 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         anchors=anchors,
         refresh=after,
         noindex=bool(directives & {"noindex", "none"}),
-        logged_out=outside,
+        logged_out=logged_out,
         credentials=base.credentials,
         text=read.text,
         content_rule=read.rule and read.rule + without,
@@ -514,13 +519,13 @@ def _is_shell(
     hinted = any("javascript" in node.text.lower() for node in document.select("noscript"))
     document.remove("script,style,noscript,title")
     said = _length(document.text)
-    if said <= _PARTIAL and any(_length(node.text) <= _WAITING for node in roots):
+    if said <= _PARTIAL and any(_length(node.text) <= MAX_SHELL_TEXT for node in roots):
         return True
     if hinted and said <= _HINTED and links <= _FEW_LINKS:
         return True
     if links or any(document.select(tag) for tag in _OTHER_CONTENT):
         return False
-    if said <= _WAITING and (not said or sum(map(len, inline)) > _MUCH):
+    if said <= MAX_SHELL_TEXT and (not said or sum(map(len, inline)) > _MUCH):
         return True
     return said <= _HINTED and any(map(_LEADS_ON.search, inline))
 
@@ -529,7 +534,7 @@ def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
     """Yield the root elements that a framework fills."""
     for css in ("div[id]", "main[id]"):  # by tag, since a query by id scans the whole page
         for node in document.select(css):
-            if (node.attr("id") or "").lower() in _ROOTS:
+            if (node.attr("id") or "").lower() in SHELL_ROOTS:
                 yield node
     body = document.select_one("body")
     for child in body.children if body is not None else ():

@@ -28,6 +28,8 @@ _AT_ONCE = 6  # as browsers have connections to a host
 _MOST_HOPS = 10
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _AS_POST = frozenset({307, 308})  # redirects that repeat the request with its body
+_NO_CONTENT = frozenset({204, 205})  # a browser stays where it is
+_DISPLAYABLE = ("text/", "image/", "application/xhtml+xml", "application/xml", "application/json")
 _METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 _PURPOSES: Mapping[str, Purpose] = {
@@ -184,12 +186,13 @@ class Interception:
             detail = f"its scripts went to another page more than {times}, lastly to {url[:500]}"
             raise FetchFailed(ErrorKind.RENDER, detail)
         response = await self._elsewhere(request) if request is not None else None
-        if request is None or response is None:
+        if request is None or response is None or response.status in _NO_CONTENT:
             self.stays = True
             await self._refuse(held, "Aborted")
             return
         target = _target(request.url, response)
         if target is None:
+            _check_displayable(request.url, response)
             await self._fulfil(held, response.status, response.headers, response.body)
         else:  # by a request of its own, so that the page knows where it is
             await self._refuse(held, "Aborted")
@@ -262,6 +265,18 @@ class Interception:
 
 def _is_told(name: str) -> bool:
     return name not in _NOT_OURS and not name.startswith(("sec-", "proxy-", ":"))
+
+
+def _check_displayable(url: str, response: Response) -> None:
+    """Raise `FetchFailed` if a browser would save the response instead of showing it.
+
+    Chromium would never finish loading it, and Lightpanda shows an empty page.
+    """
+    kind = response.content_type
+    saved = response.header("content-disposition").lower().startswith("attachment")
+    if saved or (kind and not kind.startswith(_DISPLAYABLE)):
+        detail = f"its scripts opened {url[:500]}, a download ({kind or 'of unknown type'})"
+        raise FetchFailed(ErrorKind.RENDER, detail)
 
 
 def _target(url: str, response: Response) -> str | None:

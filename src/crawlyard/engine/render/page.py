@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Action, ActionKind, ScreenshotFormat
+from crawlyard.engine.extract.page import MAX_SHELL_TEXT, SHELL_ROOTS
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Ask
 from crawlyard.engine.render.cdp import CommandFailed, Connection, Message
@@ -20,6 +21,10 @@ from crawlyard.engine.urls import hostname_of
 
 QUIET_S = 0.5
 """Without a request, after which a page is taken to be complete."""
+
+EMPTY_QUIET_S = 2.0
+"""The same for a page that looks empty: on a busy machine, its scripts may not have begun to load
+what it shows (1 of 78 pages at a load of 40)."""
 
 MOST_HTML = 16 * 1024 * 1024
 """Characters of a document. More come of scripts that add to it without end."""
@@ -46,6 +51,17 @@ _NO_RTC = "delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerC
 
 _TURN = "new Promise((done) => setTimeout(done, 25))"
 """Ends once the page has had a turn: on a busy machine, it may not have seen its last answer."""
+
+_LOOKS_EMPTY = (
+    """((ids, most) => {
+  const length = (node) => node.textContent.replace(/\\s+/g, '').length;
+  const shown = (node) => [...node.querySelectorAll('script,style,noscript,template')]
+    .reduce((total, hidden) => total - length(hidden), length(node));
+  const roots = ids.map((id) => document.getElementById(id)).filter(Boolean);
+  return !document.body || [document.body, ...roots].some((node) => shown(node) <= most);
+})"""
+    f"({json.dumps(sorted(SHELL_ROOTS))}, {MAX_SHELL_TEXT})"
+)
 
 _FOUND = "document.querySelector(%s) !== null"
 _CLICK = "document.querySelector(%s).click()"
@@ -170,6 +186,8 @@ class BrowserPage:
             return
         await self._until(self._is_loaded)
         await self._quiet()
+        if await self._evaluate(_LOOKS_EMPTY):
+            await self._quiet(EMPTY_QUIET_S)
 
     def _is_loaded(self) -> bool:
         return self._loaded or self._requests.stays
@@ -179,15 +197,15 @@ class BrowserPage:
         while not await self._evaluate(_FOUND % _quoted(selector)):
             await self._pause(_LOOK_S)
 
-    async def _quiet(self) -> None:
+    async def _quiet(self, quiet_s: float = QUIET_S) -> None:
         """Wait until nothing has been asked for a while, or half of the page's time is over."""
         self._waits_for = "to become quiet"
-        least = asyncio.get_running_loop().time() + QUIET_S
+        least = asyncio.get_running_loop().time() + quiet_s
         with suppress(TimeoutError):
             async with asyncio.timeout_at(max(least, self._patient_until)):
                 while True:
                     await self._until(lambda: self._is_loaded() and not self._requests.in_flight)
-                    if await self._pause(QUIET_S):
+                    if await self._pause(quiet_s):
                         await self._evaluate(_TURN)
                         if not self._changed.is_set():
                             return

@@ -218,7 +218,7 @@ class SiteSessions(Noun):
             found = cookies_in(asked.cookies, now)
             state = SessionState(cookies=tuple(map(_checked, found)))
         elif asked.kind is LoginKind.FORM:
-            state = SessionState(cookies=await self._by_form(asked))
+            state = await self._by_form(asked)
         else:
             state = SessionState(authorization={urls.spelled_origin_of(url): _header(asked)})
         seal = await self._services.seal()
@@ -238,7 +238,7 @@ class SiteSessions(Noun):
             created_at=now,
         )
 
-    async def _by_form(self, asked: _Asked) -> tuple[Cookie, ...]:
+    async def _by_form(self, asked: _Asked) -> SessionState:
         services, context = self._services, self._services.worker_context()
         spec = JobSpec(
             urls=(asked.url,),
@@ -275,7 +275,7 @@ class SiteSessions(Noun):
             submit=asked.submit,
         )
         try:
-            return tuple(await login.cookies(ask))
+            return await login.log_in(ask)
         finally:
             await fetcher.close()
 

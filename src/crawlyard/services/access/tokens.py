@@ -14,10 +14,9 @@ from crawlyard.core.access.credential import (
     Given,
     permits_named,
 )
-from crawlyard.core.access.user import MAX_USER_ID, Role
+from crawlyard.core.access.user import MAX_USER_ID, Permit, Role
 from crawlyard.core.answers.access import NewTokenOut, TokenOut
 from crawlyard.core.endpoint import (
-    ANYBODY,
     OWN_ACCOUNT,
     Cursor,
     Limit,
@@ -46,10 +45,10 @@ Lifetime = Annotated[float, Meta(gt=0, le=3650 * 86_400)]
 class Tokens(Noun):
     """Makes tokens, and lists and revokes those that exist; their secrets are not kept."""
 
-    @endpoint("GET /tokens", ANYBODY)
+    @endpoint("GET /tokens", Permit.TOKENS_READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[TokenOut]:
-        """List your tokens, an admin's all, newest first; their secrets are not kept."""
-        owner = None if self._actor.role is Role.ADMIN else self._actor.id
+        """List your tokens, newest first; with the permit `admin`, those of all users."""
+        owner = None if Permit.ADMIN in self._permits else self._actor.id
         find = self._services.store.credentials.find
         found = await find(owner, CredentialKind.TOKEN, cursor, limit + 1)
         return sliced(found, limit, TokenOut.of, lambda token: token.id)
@@ -104,15 +103,18 @@ class Tokens(Noun):
         await store.credentials.add(given.credential, event)
         return NewTokenOut.given(given)
 
-    @endpoint("GET /tokens/{token_id}", ANYBODY)
+    @endpoint("GET /tokens/{token_id}", Permit.TOKENS_READ)
     async def get(self, token_id: str) -> TokenOut:
         """Return a token without its secret."""
         return TokenOut.of(await self._found(token_id))
 
-    @endpoint("DELETE /tokens/{token_id}", ANYBODY, status=204)
+    @endpoint("DELETE /tokens/{token_id}", Permit.TOKENS_WRITE, status=204)
     async def revoke(self, token_id: str) -> None:
-        """Revoke a token at once, with the sessions that were had by it; streams of it end."""
-        token = await self._found(token_id)  # also one's own as a viewer
+        """Revoke a token at once, with the sessions opened with it; its streams end.
+
+        A token needs no scope to revoke itself.
+        """
+        token = await self._found(token_id)
         if token.revoked_at is not None:
             raise NotFound(f"no token {token_id}")
         event = self._event(EventName.TOKEN_REVOKED, token)
@@ -120,7 +122,8 @@ class Tokens(Noun):
 
     async def _found(self, token_id: str) -> Credential:
         token = await self._services.store.credentials.get(token_id)
-        if token.kind is not CredentialKind.TOKEN or not self._actor.may_see(token.user_id):
+        visible = token.user_id == self._actor.id or Permit.ADMIN in self._permits
+        if token.kind is not CredentialKind.TOKEN or not visible:
             raise NotFound(f"no token {token_id}")
         return token
 

@@ -42,11 +42,11 @@ def _answers_for_all(user: User) -> bool:
 class Users(Noun):
     """Finds users, and for admins creates and changes them."""
 
-    @endpoint("GET /users", ANYBODY)
+    @endpoint("GET /users", Permit.USERS_READ)
     async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[UserOut]:
-        """List users by id; users who are not admins see themselves."""
+        """List users by id; without the permit `admin`, yourself alone."""
         users, after = self._services.store.users, cursor or ""
-        if self._actor.role is Role.ADMIN:
+        if Permit.ADMIN in self._permits:
             found = [*await users.find(after, limit + 1)]
         else:
             own = await users.get(self._actor.id)
@@ -77,10 +77,10 @@ class Users(Noun):
         await self._services.store.users.add(user, event)
         return UserOut.of(user)
 
-    @endpoint("GET /users/{user_id}", ANYBODY)
+    @endpoint("GET /users/{user_id}", Permit.USERS_READ)
     async def get(self, user_id: str) -> UserOut:
         """Return a user."""
-        if not self._actor.may_see(user_id):
+        if user_id != self._actor.id and Permit.ADMIN not in self._permits:
             raise NotFound(f"no user {user_id}")
         return UserOut.of(await self._services.store.users.get(user_id))
 

@@ -492,7 +492,7 @@ class Schedules(Noun):
         query = ChangeQuery(schedule_id=schedule.id, newest_first=True)
         found = await store.changes(query, _MOST_ENTRIES)
         runs = await store.runs({change.job_id for change in found})
-        return atom.feed(schedule, found, runs)
+        return atom.feed(schedule, found, runs, self._services.settings.public_url)
 
     @endpoint("GET /schedules/{ref}/next", READ)
     async def next(self, ref: Ref, count: Annotated[int, Meta(ge=1, le=MOST_NEXT)] = 5) -> AheadOut:

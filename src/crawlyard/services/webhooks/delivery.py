@@ -35,10 +35,11 @@ _log = logging.getLogger(__name__)
 
 
 class DeliveryOptions(Struct, frozen=True, kw_only=True):
-    """Limits on concurrent deliveries, and how long each is leased."""
+    """Limits on concurrent deliveries, how long each is leased, and what messages link to."""
 
     room: DeliveryRoom = DEFAULT_ROOM
     lease: timedelta = 2 * TIMEOUT  # longer than a request and its response take
+    public_url: str = ""  # of the dashboard
 
 
 DEFAULTS = DeliveryOptions()
@@ -178,7 +179,7 @@ class Deliverer:
         at, started = self._clock.now(), self._clock.monotonic()
         status, excerpt, error, wait = None, "", "", None
         try:
-            body = encoded(message(event))
+            body = encoded(message(event, self._options.public_url))
             # wall clock: the receiver compares the timestamp with its own
             headers = signed(delivery.id, self._clock.wall(), body, webhook.signing(at))
             answer = await self._poster.post(webhook.url, headers, body, guard)

@@ -188,12 +188,13 @@ function badge(is) {
   document.body.classList.toggle("stale", is === "offline" || is === "out");
   if (is === "live") for (const el of $$(".toast[data-passing]")) el.remove();
 }
+const isOffline = () => since && Date.now() - since > OFFLINE_MS;
 on("status", (status) => {
   since = status.since ?? 0;
-  badge(status.is);
+  badge(status.is === "away" && isOffline() ? "offline" : status.is);
   if (status.is === "out") signedOut();
 });
-setInterval(() => since && Date.now() - since > OFFLINE_MS && badge("offline"), 5000);
+setInterval(() => isOffline() && badge("offline"), 5000);
 on("bye", signedOut);
 addEventListener("signedout", signedOut);
 

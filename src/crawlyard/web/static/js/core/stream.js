@@ -4,11 +4,13 @@ const SILENT_MS = 45000; // the server says something every 15 s
 
 /** Listen to the events of these *names* after number *last*; *tell(name, data)* hears them, and of "status". */
 export function listen(names, tell, last) {
-  let source, beat, timer;
+  let source, timer;
+  let activeAt; // last message or connection attempt
+  let freshAt = Date.now(); // last message from a server with a store
   let stale = false; // the server has no store
 
   function open() {
-    beat = Date.now();
+    activeAt = Date.now();
     source?.close();
     source = new EventSource(`/api/v1/events/stream?after=${last}`);
     for (const name of names) source.addEventListener(name, heard);
@@ -16,27 +18,28 @@ export function listen(names, tell, last) {
   }
 
   function heard({ type, data, lastEventId }) {
-    beat = Date.now();
+    activeAt = Date.now();
     const told = JSON.parse(data);
     if (lastEventId) last = +lastEventId;
+    if (!(told.stale ?? stale)) freshAt = activeAt;
     tell(type, told);
     if (type === "hello" || (type === "ping" && told.stale !== stale)) {
       stale = told.stale ?? false;
-      tell("status", stale ? { is: "away", since: beat } : { is: "live" });
+      tell("status", stale ? { is: "away", since: freshAt } : { is: "live" });
     }
   }
 
   async function lost() {
     source.close();
     clearTimeout(timer);
-    tell("status", { is: "away", since: beat });
+    tell("status", { is: "away", since: freshAt });
     const answer = await fetch("/api/v1/auth/me").catch(() => null);
     if (answer?.status === 401) tell("status", { is: "out" });
     else timer = setTimeout(open, AGAIN_MS);
   }
 
   open();
-  setInterval(() => Date.now() - beat > SILENT_MS && source.readyState === 1 && lost(), 5000);
+  setInterval(() => Date.now() - activeAt > SILENT_MS && source.readyState === 1 && lost(), 5000);
   return {
     /** Tell whether anything has happened after *seq*. */
     past: (seq) => last > seq,

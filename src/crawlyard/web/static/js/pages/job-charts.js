@@ -44,8 +44,10 @@ export function charts({ points, step_s }, events, job) {
   const base = Math.max(0, job.pages - pages); // of before the course, which a retry may have cut
   let sum = base;
   const fetched = points.map((point) => (sum += point.pages));
-  const found = points.map((point, n) => fetched[n] + point.waiting);
-  const limits = job.limits.pages <= FAR * Math.max(...found) ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
+  let most = 0;
+  const found = points.map((point, n) => (most = Math.max(most, fetched[n] + point.waiting)));
+  found[found.length - 1] = Math.max(most, job.found); // points do not count URLs without a response
+  const limits = job.limits.pages != null && job.limits.pages <= FAR * Math.max(...found) ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
   lines($("#course"), {
     said: `Fetched and found: ${counted(fetched.at(-1) ?? 0, "page")} fetched, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
     x: [...points.slice(0, 1).map(({ at }) => at), ...points.map((point) => new Date(end(point)).toISOString())],
