@@ -91,25 +91,31 @@ class Recorder:
                 future.set_result(answer)
 
     async def renewing(
-        self, work: Coroutine[Any, Any, T], leases: Sequence[tuple[Lease, Renewed]]
+        self,
+        work: Coroutine[Any, Any, T],
+        leases: Sequence[tuple[Lease, Renewed]],
+        age: timedelta = timedelta(0),
     ) -> T:
         """Return the result of *work*, and renew the leases of shards as long as it takes.
 
-        It may wait for other shards of the job. A whole job is locked by its own checkpoint, and
-        waits for no other.
+        They were renewed *age* ago. It may wait for other shards of the job. A whole job is locked
+        by its own checkpoint, and waits for no other.
         """
         shards = [(lease, renewed) for lease, renewed in leases if lease.shard]
         if not shards:
             return await work
         working = asyncio.ensure_future(work)
+        often_s = self.lease.total_seconds() / 4
+        wait_s = max(0.0, often_s - age.total_seconds())
         while True:
             try:
-                done, _ = await asyncio.wait((working,), timeout=self.lease.total_seconds() / 4)
+                done, _ = await asyncio.wait((working,), timeout=wait_s)
             except asyncio.CancelledError:
                 working.cancel()
                 raise
             if done:
                 return working.result()
+            wait_s = often_s
             until = self._clock.now() + self.lease
             with suppress(StoreUnavailable):
                 await self._frontier.renew([lease for lease, _ in shards], until)

@@ -459,8 +459,9 @@ class JobRun:
     async def _renewing(self, work: Coroutine[Any, Any, T]) -> T:
         """Return the result of *work*, which may take longer than the lease of a shard lasts."""
         state = self._state
-        leases = ((state.answer.lease, state.guard.extend),)
-        return await self._context.recorder.renewing(work, leases)
+        recorder, leases = self._context.recorder, ((state.answer.lease, state.guard.extend),)
+        # a claim may have waited for others
+        return await recorder.renewing(work, leases, recorder.lease - state.guard.left())
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""
