@@ -51,7 +51,9 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "demo": set(),
     "cli": {"web", "api", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
-    "": set(),  # the package itself: it names its parts to type checkers alone
+    # the package itself names its parts to type checkers alone
+    "": {"public_names"},
+    "public_names": set(),
 }
 
 HOMES: Mapping[str, tuple[str, ...]] = {
@@ -120,6 +122,9 @@ KEEPS_TIME = (
     "demo",  # its site writes a log of its own, in real time
 )
 # by name, for a quick start
+FOR_CHECKERS = ("", "public_names")
+"""Modules that import the parts of the package where only type checkers look."""
+
 LOADS_LATE = ("", "lazy", "dispatch.postgres", "store.open", "store.db.schema")
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
@@ -237,7 +242,7 @@ def imports_point_inward(tree: Tree) -> Iterator[str]:
         if allowed is None:
             yield f"{module.name}: the architecture knows no {module.area}"
             continue
-        for name in sorted(tree.edges(module, typing=module.name != "")):
+        for name in sorted(tree.edges(module, typing=module.name not in FOR_CHECKERS)):
             area = area_of(name)
             if area not in {module.area, *allowed, *BASICS}:
                 yield f"{module.name} imports {name}"
@@ -305,8 +310,7 @@ def functions_are_short(tree: Tree) -> Iterator[str]:
 
 
 def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
-    # the package itself names its parts to type checkers alone
-    edges = {m.name: tree.edges(m, typing=m.name != "") for m in tree.modules}
+    edges = {m.name: tree.edges(m, typing=m.name not in FOR_CHECKERS) for m in tree.modules}
     through: set[str] = set()
 
     def walk(name: str, path: tuple[str, ...]) -> Iterator[str]:

@@ -10,195 +10,35 @@ async with Yard.open() as yard:
         print(stored.page.status, stored.page.url, stored.page.title)
 """
 
-from importlib import import_module
-
-TYPE_CHECKING = False  # typing takes 13 ms to load, in which Ctrl-C would print a traceback
+# This file imports nothing: each command loads it before it can handle Ctrl-C (`__main__`).
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from crawlyard.api.far import connect
-    from crawlyard.api.near import open  # noqa: A004 - `crawlyard.open`
-    from crawlyard.config import Settings
-    from crawlyard.core.access.user import LOCAL, Actor, Grants, Role
-    from crawlyard.core.crawl.page import ErrorKind, Page
-    from crawlyard.core.endpoint import every
-    from crawlyard.core.event import Event, EventName
-    from crawlyard.core.jobs.job import Job
-    from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason
-    from crawlyard.core.jobs.limits import Decision, Limits, ResourceLimiter, Usage
-    from crawlyard.core.jobs.progress import Eta, Progress
-    from crawlyard.core.jobs.queue import PriorityQueue
-    from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
-    from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Strategy, TextMode
-    from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap, ScheduleDraft
-    from crawlyard.core.templates.template import (
-        CrawlTemplate,
-        Parameter,
-        ParameterType,
-        TemplateDraft,
-    )
-    from crawlyard.core.webhooks.webhook import JobWebhook, Webhook
-    from crawlyard.services.jobs.manager import JobManager
-    from crawlyard.services.jobs.results import Results
-    from crawlyard.services.jobs.submission import Submission
-    from crawlyard.services.schedules.scheduler import Scheduler
-    from crawlyard.services.templates.manager import TemplateManager
-    from crawlyard.services.webhooks.webhooks import Webhooks
-    from crawlyard.services.worker.progress import ProgressTracker
-    from crawlyard.services.worker.worker import Worker
-    from crawlyard.store.queries import JobQuery, PageQuery, ScheduleQuery, TemplateQuery
-    from crawlyard.yard import Yard
+    from typing import Any
+
+    from crawlyard.public_names import *  # noqa: F403 - all are public
 
 __version__: str
 
-__all__ = [
-    "LIFECYCLE",
-    "LOCAL",
-    "Actor",
-    "CrawlSchedule",
-    "CrawlTemplate",
-    "Decision",
-    "ErrorKind",
-    "Eta",
-    "Event",
-    "EventName",
-    "Grants",
-    "Job",
-    "JobManager",
-    "JobQuery",
-    "JobSpec",
-    "JobWebhook",
-    "Limits",
-    "Misfire",
-    "Move",
-    "Overlap",
-    "Page",
-    "PageQuery",
-    "Parameter",
-    "ParameterType",
-    "Priority",
-    "PriorityQueue",
-    "Progress",
-    "ProgressTracker",
-    "ResourceLimiter",
-    "Results",
-    "RetryPolicy",
-    "RetryReason",
-    "Role",
-    "ScheduleDraft",
-    "ScheduleQuery",
-    "Scheduler",
-    "Scope",
-    "Settings",
-    "State",
-    "StateReason",
-    "Strategy",
-    "Submission",
-    "TemplateDraft",
-    "TemplateManager",
-    "TemplateQuery",
-    "TextMode",
-    "Usage",
-    "Webhook",
-    "Webhooks",
-    "Worker",
-    "Yard",
-    "connect",
-    "every",
-    "open",
-]
-
-_HOME = {
-    "crawlyard.config": ("Settings",),
-    "crawlyard.core.event": (
-        "Event",
-        "EventName",
-    ),
-    "crawlyard.core.jobs.job": ("Job",),
-    "crawlyard.core.jobs.lifecycle": (
-        "LIFECYCLE",
-        "Move",
-        "State",
-        "StateReason",
-    ),
-    "crawlyard.core.jobs.limits": (
-        "Decision",
-        "Limits",
-        "ResourceLimiter",
-        "Usage",
-    ),
-    "crawlyard.core.crawl.page": (
-        "ErrorKind",
-        "Page",
-    ),
-    "crawlyard.core.jobs.progress": (
-        "Eta",
-        "Progress",
-    ),
-    "crawlyard.core.jobs.queue": ("PriorityQueue",),
-    "crawlyard.core.jobs.retry": (
-        "RetryPolicy",
-        "RetryReason",
-    ),
-    "crawlyard.core.schedules.schedule": (
-        "CrawlSchedule",
-        "Misfire",
-        "Overlap",
-        "ScheduleDraft",
-    ),
-    "crawlyard.core.jobs.spec": (
-        "JobSpec",
-        "Priority",
-        "Scope",
-        "Strategy",
-        "TextMode",
-    ),
-    "crawlyard.core.templates.template": (
-        "CrawlTemplate",
-        "Parameter",
-        "ParameterType",
-        "TemplateDraft",
-    ),
-    "crawlyard.core.access.user": (
-        "LOCAL",
-        "Actor",
-        "Grants",
-        "Role",
-    ),
-    "crawlyard.core.webhooks.webhook": (
-        "JobWebhook",
-        "Webhook",
-    ),
-    "crawlyard.services.jobs.manager": ("JobManager",),
-    "crawlyard.services.worker.progress": ("ProgressTracker",),
-    "crawlyard.services.jobs.results": ("Results",),
-    "crawlyard.services.schedules.scheduler": ("Scheduler",),
-    "crawlyard.services.jobs.submission": ("Submission",),
-    "crawlyard.services.templates.manager": ("TemplateManager",),
-    "crawlyard.services.webhooks.webhooks": ("Webhooks",),
-    "crawlyard.services.worker.worker": ("Worker",),
-    "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
-    "crawlyard.yard": ("Yard",),
-    "crawlyard.api.far": ("connect",),
-    "crawlyard.api.near": ("open",),
-    "crawlyard.core.endpoint": ("every",),
-}
-"""Where each public name lives: modules are imported when they are asked for, since the
-command line must start in a fraction of the time that all of them take."""
-
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
-
 
 def __getattr__(name: str) -> object:
-    """Return a public name from its module.
+    """Return a public name from the module that defines it.
 
     Raises:
-        AttributeError: there is none of that name.
+        AttributeError: the package has no such name.
     """
     if name == "__version__":
-        return import_module("crawlyard.about").VERSION
-    if name not in _MODULE_OF:
+        return _module("crawlyard.about").VERSION
+    names = _module("crawlyard.public_names")
+    if name == "__all__":  # of `from crawlyard import *`
+        return names.__all__
+    if name not in names.MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULE_OF[name]), name)
+    return getattr(_module(names.MODULE_OF[name]), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted(_module("crawlyard.public_names").__all__)
+
+
+def _module(name: str) -> "Any":
+    return __import__(name, fromlist=("",))  # importlib takes 1 ms to load

@@ -1,14 +1,12 @@
 """The command ``crawlyard``, which is ``python -m crawlyard`` as well."""
 
-try:
-    import signal
+# The built-in module, as `signal` takes 3 ms to load, in which Ctrl-C would print a traceback.
+import _signal  # type: ignore[import-not-found]
 
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # While modules load, Ctrl-C ends the process at once and without a traceback;
-        # `cli.signals.interruptible` raises KeyboardInterrupt where there is something to tidy up.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-except KeyboardInterrupt:
-    raise SystemExit(130) from None
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    # While modules load, Ctrl-C ends the process at once and without a traceback;
+    # `cli.signals.interruptible` raises KeyboardInterrupt where there is something to tidy up.
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import atexit
 import os

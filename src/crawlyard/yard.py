@@ -214,6 +214,7 @@ async def _open_store(settings: Settings, on_due: OnDue) -> Store:
             on_due=on_due,
             pooled=pooled,
             connections=settings.database_connections,
+            lease_s=settings.lease_s,
         )
     return await open_sql_store(_database_file(settings.data_dir), on_due=on_due)
 

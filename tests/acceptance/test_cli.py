@@ -433,6 +433,35 @@ def test_a_worker_runs_one_job_at_least(shell: Shell) -> None:
     assert "expected 1 to 256, got 0" in ran.stderr
 
 
+def test_a_damaged_page_fails_no_list_search_or_export_and_goes_with_its_job(
+    shell: Shell, site: str
+) -> None:
+    assert shell.run("crawl", site, *FAST, "--max-pages", "5").returncode == 0
+    with closing(sqlite3.connect(shell.folder / "crawlyard-data" / "crawlyard.db")) as database:
+        database.execute("UPDATE pages SET extracted = '{' WHERE id = 2")
+        database.execute("UPDATE bodies SET data = x'00' WHERE page_id = 3")
+        database.commit()
+
+    listed = shell.run("jobs", "pages", "last", "--json")
+    searched = shell.run("pages", "--json")
+    words = shell.run("pages", site)
+    exports = [
+        shell.run("jobs", "export", "last", "--out", f"pages.{suffix}")
+        for suffix in ("jsonl", "csv", "parquet", "zip")
+    ]
+
+    error = {"kind": "internal", "detail": "damaged: its row cannot be read (extracted)"}
+    for shown in (listed, searched):
+        pages = [page for page in json.loads(shown.stdout) if page["error"]]
+        assert [(page["id"], page["error"]) for page in pages] == [(2, error)]
+    assert [ran.returncode for ran in (listed, searched, words, *exports)] == [0] * 7, exports
+    exported = records(shell.folder / "pages.jsonl")
+    assert [page["error"] for page in exported] == [None, error, None, None, None]
+    assert [bool(page["text"]) for page in exported] == [True, True, False, True, True]
+    assert shell.run("jobs", "delete", "last", "--yes").returncode == 0
+    assert shell.run("pages", "-q").stdout == ""
+
+
 def test_a_job_whose_row_is_damaged_stops_no_command_and_can_be_deleted(shell: Shell) -> None:
     urls = ("http://127.0.0.1:9/a", "http://127.0.0.1:9/b")
     ids = [shell.run("crawl", "-d", "-q", url, *FAST).stdout.strip() for url in urls]

@@ -164,6 +164,22 @@ def test_a_detached_job_is_run_by_a_worker_and_watched(shell: Shell, slow_site: 
     assert asked_twice(shell) == []
 
 
+def test_a_worker_that_drains_says_how_many_jobs_it_leaves_and_why(shell: Shell) -> None:
+    for tag in ((), (), ("--worker-tag", "eu")):
+        shell.run("crawl", "-d", "-q", "http://127.0.0.1:9/", *FAST, *tag)
+    shell.run("users", "set", "local", "--max-running", "0")
+
+    for words in ((), ("--processes", "2")):
+        drained = shell.run("work", "--drain", *words)
+
+        lines = [line for line in drained.stderr.splitlines() if line.startswith("left")]
+        assert drained.returncode == 0, drained.stderr
+        assert lines == [
+            "left 3 jobs pending, waiting for a quota (2), a worker with other tags (1)"
+        ]
+    assert shell.run("jobs", "list", "--state", "pending", "-q").stdout.count("\n") == 3
+
+
 def test_a_worker_that_is_stopped_gives_its_jobs_back(shell: Shell, slow_site: str) -> None:
     shell.run("crawl", slow_site, *SLOW, "-d", "-q")
     with shell.started("work") as worker, shell.started("jobs", "watch", "last") as watcher:

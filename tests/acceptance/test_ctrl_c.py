@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.shell import MINUTE, environment
 
 FIRST = " crawlyard"
@@ -44,3 +46,51 @@ def test_ctrl_c_ends_a_command_without_a_word_while_it_loads(tmp_path: Path) -> 
         for imports in steps:
             code, written = interrupted(tmp_path, imports, *words)
             assert (code in (130, -signal.SIGINT), written) == (True, ""), (words, imports)
+
+
+UNTIL_QUIET = """
+import _signal, sys
+
+def note(event, arguments):
+    if event == "import" and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        names.append(arguments[0])
+
+names = []
+sys.argv[1:] = ["--version"]
+sys.addaudithook(note)
+try:
+    {start}
+finally:
+    sys.stderr.write(" ".join(names))
+"""
+"""Starts a command, and writes what is imported until Ctrl-C no longer prints a traceback."""
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [
+        # as the console script does
+        ("from crawlyard.__main__ import run; run()", ["crawlyard", "crawlyard.__main__"]),
+        # as -m does; `__main__` itself is run, not imported
+        (
+            "__import__('runpy').run_module('crawlyard', run_name='__main__', alter_sys=True)",
+            ["crawlyard"],
+        ),
+    ],
+    ids=["script", "module"],
+)
+def test_a_command_loads_no_other_module_until_ctrl_c_is_quiet(
+    tmp_path: Path, start: str, expected: list[str]
+) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", UNTIL_QUIET.format(start=start)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=MINUTE,
+        check=True,
+    )
+    names = ran.stderr.split()
+    first = next(index for index, name in enumerate(names) if name.startswith("crawlyard"))
+    assert sorted(names[first:]) == expected  # before them: runpy and what it needs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import crawlyard
+from crawlyard import public_names
 from tests.acceptance.shell import MINUTE, environment
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "python.md").read_text("utf-8")
@@ -41,6 +41,6 @@ def test_each_example_runs_as_it_stands(tmp_path: Path, site: str) -> None:
 
 
 def test_every_public_name_is_on_the_page() -> None:
-    missing = [name for name in crawlyard.__all__ if not re.search(rf"\b{name}\b", PAGE)]
+    missing = [name for name in public_names.__all__ if not re.search(rf"\b{name}\b", PAGE)]
 
     assert missing == []

@@ -6,21 +6,24 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from sqlalchemy import select, update
 
+from crawlyard.core.crawl.page import ErrorKind, PageError
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.errors import Invalid, NotFound
-from crawlyard.store.queries import JobQuery, TemplateQuery
+from crawlyard.store.codec.base import UNREADABLE
+from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery, TemplateQuery
 from crawlyard.store.store import Store
-from crawlyard.store.tables.jobs import jobs, shards
+from crawlyard.store.tables.jobs import jobs, pages, shards
 from crawlyard.store.tables.templates import template_versions
-from tests.builders import LEASE, NOW, a_job, a_spec, its_event
+from tests.builders import LEASE, NOW, a_batch, a_job, a_spec, a_target, done, its_event
 from tests.builders_templates import a_template, told_of
-from tests.conformance.steps import added, claimed, database_of
+from tests.conformance.steps import added, claimed, database_of, recorded
 
 pytestmark = pytest.mark.parametrize(
     "backend", ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)], indirect=True
@@ -188,3 +191,41 @@ async def test_a_damaged_template_is_listed_with_what_is_wrong_and_no_job_can_be
         assert found[template.id].description.startswith("damaged: its row cannot be read (")
         assert found[template.id].spec == {}
         await store.templates.delete(template.id, 1, told_of(template, EventName.TEMPLATE_DELETED))
+
+
+DAMAGED_PAGES: list[tuple[Mapping[str, Any], str]] = [
+    ({"extracted": "{"}, "extracted"),
+    ({"extracted": "[1]"}, "extracted"),
+    ({"extracted": '{"price": 3}'}, "extracted"),
+    ({"structured": "nothing", "error": "bored"}, "structured, error"),
+    ({"structured": "[1]"}, "structured"),
+    ({"fetched_at": UNREADABLE}, "fetched_at"),
+]
+
+
+async def test_a_damaged_page_is_listed_searched_and_counted_beside_all_others(
+    store: Store,
+) -> None:
+    claim = await claimed(store)
+    targets = [a_target("sound"), a_target("broken")]
+    await recorded(store, claim.lease, a_batch(targets, [done(t) for t in targets]))
+    [sound, broken] = await store.pages.pages(claim.job.id, PageQuery(), 10)
+    for columns, names in DAMAGED_PAGES:
+        empty = {"extracted": None, "structured": None, "error": None}
+        change = update(pages).where(pages.c.id == broken.id).values({**empty, **columns})
+        await database_of(store).write(lambda conn: conn.execute(change).close())  # noqa: B023
+
+        listed = await store.pages.pages(claim.job.id, PageQuery(), 10)
+        search = await store.archive.look(ArchiveQuery(), 10)
+        groups = await store.pages.errors(claim.job.id)
+
+        detail = f"damaged: its row cannot be read ({names})"
+        error = PageError(kind=ErrorKind.INTERNAL, detail=detail)
+        instants = {name: value for name, value in columns.items() if name == "fetched_at"}
+        damaged_page = replace(broken.page, error=error, **instants)
+        assert listed == [sound, replace(broken, page=damaged_page)]
+        assert [(page.id, page.page) for page in search.pages] == [
+            (broken.id, damaged_page),
+            (sound.id, sound.page),
+        ]
+        assert [group.kind for group in groups] == [ErrorKind.INTERNAL] * ("error" in columns)

@@ -2,9 +2,14 @@
 
 import asyncio
 import sys
+import time
 
 import pytest
+from sqlalchemy import Connection, make_url, text
 
+from crawlyard import Settings, Yard
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.db.postgres import PostgresDatabase, longest_idle_s
 from crawlyard.store.open import open_sql_store
 from tests.builders import a_job, its_event
 
@@ -43,3 +48,45 @@ async def test_who_hangs_in_a_transaction_loses_it_before_a_lease_lapses(postgre
         process.kill()
         await process.wait()
         await store.close()
+
+
+LONGEST_IDLE = text(
+    "SELECT setting::int / 1000 FROM pg_settings WHERE name = 'idle_in_transaction_session_timeout'"
+)
+
+
+def test_a_transaction_may_be_idle_for_as_long_as_leases_allow() -> None:
+    for lease_s, idle_s in ((6, 3), (8, 5), (20, 17), (600, 30)):
+        assert longest_idle_s(lease_s) == idle_s
+
+
+async def test_the_setting_of_leases_says_how_long_a_transaction_may_be_idle(
+    postgres_url: str,
+) -> None:
+    async with Yard.open(Settings(database_url=postgres_url, lease_s=11)) as yard:
+        database = yard.store.jobs._database
+        assert await database.read(lambda conn: conn.scalar(LONGEST_IDLE)) == 8
+
+
+async def test_a_transaction_that_the_server_ended_is_told_as_the_server_did(
+    postgres_url: str,
+) -> None:
+    database = PostgresDatabase(make_url(postgres_url), lease_s=3.1)
+    leave = text("SELECT pg_terminate_backend(pg_backend_pid())")
+    attempts = 0
+
+    def starve(conn: Connection) -> None:
+        nonlocal attempts
+        attempts += 1
+        conn.execute(text("SELECT 1"))
+        time.sleep(0.3)  # of 0.1 s
+        conn.execute(text("SELECT 2"))
+
+    try:
+        with pytest.raises(StoreUnavailable, match=r"sent nothing for too long: its machine is"):
+            await database.write(starve)
+        with pytest.raises(StoreUnavailable, match=r"ended the connection: terminating connection"):
+            await database.write(lambda conn: conn.execute(leave).close())
+    finally:
+        await database.close()
+    assert attempts == 3

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from crawlyard.clock import SystemClock
+from crawlyard.dispatch import locks
 from crawlyard.dispatch.locks import SETTLE_S, LockPresence, key_of
 
 pytestmark = pytest.mark.postgres
@@ -159,6 +160,30 @@ async def test_who_cannot_have_a_lock_says_once_why(caplog: pytest.LogCaptureFix
 
     assert len(caplog.messages) == 1
     assert "no lock can be had" in caplog.text
+
+
+async def test_a_database_that_does_not_answer_is_no_lock_for_a_reason(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "_ANSWER_S", 0.1)
+    seen, clients = Seen(), list[asyncio.StreamWriter]()
+
+    def ignore(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        clients.append(writer)
+
+    with tempfile.TemporaryDirectory(prefix="crawlyard-none-") as folder:
+        listener = await asyncio.start_unix_server(ignore, f"{folder}/.s.PGSQL.5432")
+        where = f"postgresql://nobody@/nothing?host={folder}"
+        seen.presence = LockPresence(where, "me", SystemClock(), seen.changed)
+        async with seen.presence.shown():
+            await until(lambda: bool(caplog.messages))
+        listener.close()
+        for client in clients:
+            client.close()
+
+    assert caplog.messages == [
+        "no lock can be had, so this worker does nothing: the database does not answer within 0.1 s"
+    ]
 
 
 async def test_nobody_is_judged_while_the_database_is_away(postgres_url: str) -> None:

@@ -12,12 +12,14 @@ from msgspec.structs import replace
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason
 from crawlyard.core.jobs.queue import PriorityQueue, takes
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, a_spec, its_event
+from tests.builders_serve import quoted
 from tests.conformance.model import turn_of
 from tests.conformance.steps import added, claimed, ended, moved
 
@@ -156,17 +158,33 @@ class TestTags:
 
         assert await store.leases.claim(Asker("w", only=job.id), NOW, LEASE) is not None
 
-    async def test_what_waits_is_counted_for_a_worker(self, store: Store) -> None:
+    async def test_pending_jobs_are_counted_by_what_a_worker_cannot_wait_for(
+        self, store: Store
+    ) -> None:
         for tags in TAGS:
             await added(store, spec=a_spec(worker_tags=tags))
         await added(store, due_at=NOW + SECOND)
+        await added(store, due_at=NOW + SECOND, state_reason=StateReason.WAITING_RETRY)
+        await quoted(store, running=0)
+        await added(store, owner="ada")
         await claimed(store)
+        later = {WaitReason.DUE_TIME: 1, WaitReason.QUOTA: 1}
 
-        counts = [await store.queue.waiting(tags) for tags in (*TAGS, ("gpu",))]
+        counts = [await store.queue.waits(NOW, tags) for tags in (*TAGS, ("gpu",))]
 
-        assert counts == [2, 3, 4, 2]
+        assert counts == [
+            {None: 2, WaitReason.WORKER_TAGS: 2} | later,
+            {None: 3, WaitReason.WORKER_TAGS: 1} | later,
+            {None: 4} | later,
+            {None: 2, WaitReason.WORKER_TAGS: 2} | later,
+        ]
         await added(store, priority=Priority.URGENT)
-        assert await store.queue.waiting((), Priority.URGENT) == 1
+        assert await store.queue.waits(NOW, (), Priority.URGENT) == {
+            None: 1,
+            WaitReason.WORKER_TAGS: 2,
+            WaitReason.SLOT: 4,
+        }
+        assert await store.queue.waits(NOW + SECOND, TAGS[2]) == {None: 6, WaitReason.QUOTA: 1}
 
 
 @dataclass

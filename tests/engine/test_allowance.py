@@ -12,7 +12,7 @@ from crawlyard import Job, Settings, State, StateReason, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.event import EventName
-from crawlyard.core.jobs.waiting import reason_shown
+from crawlyard.core.jobs.waiting import WaitReason, reason_shown
 from crawlyard.services.jobs.why import Why
 from tests.builders_serve import about, kept_user
 from tests.engine.rig import a_spec, outcome, until_state
@@ -101,3 +101,19 @@ async def test_a_quota_that_is_raised_lets_it_go_on_at_once(yard: Yard, site_ser
 
     assert shown is not StateReason.WAITING_QUOTA
     assert paths(server, (await outcome(yard, job.id)).ok) == site.reachable()
+
+
+async def test_a_worker_that_drains_leaves_a_job_that_waits_for_the_quota_of_tomorrow(
+    yard: Yard, site_server: Serve
+) -> None:
+    server = await site_server(GraphSite(tree(4, 2)), latency_s=0.1)
+    job = await begun(yard, f"{server.url}/", Quota(pages_per_day=3))
+    worker = yard.worker(slots=1)
+
+    async with asyncio.timeout(30):
+        await worker.run(drain=True)
+
+    left = await yard.jobs.get(ADA, job.id)
+    assert (left.job.state, left.shard.worker) == (State.PENDING, None)
+    assert left.job.state_reason is StateReason.WAITING_QUOTA
+    assert await worker.waits() == {WaitReason.QUOTA: 1}

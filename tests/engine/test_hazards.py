@@ -47,7 +47,7 @@ PATIENT = (
 TIMED = tuple(path for path, words in EXPECTED.items() if "failed:timeout" in words)
 
 
-@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"trap", "sm"}))
+@pytest.mark.parametrize("group", sorted(set(GROUPS) - {"trap", "sm", "grow"}))
 async def test_each_hazard_of_a_group_comes_to_what_it_must(
     yard: Yard, site_server: Serve, group: str
 ) -> None:

@@ -1,13 +1,11 @@
 import asyncio
 import io
 import os
-import re
 import signal
 import sys
 import threading
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from crawlyard.core.jobs.spec import TextMode
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.engine.extract import parse_pool
 from crawlyard.engine.extract.page import ExtractError, Source, Wanted, extract
+from crawlyard.engine.extract.page_text import DENSE
 from crawlyard.engine.extract.parse_pool import (
     LARGE,
     LARGE_IF_SLOW,
@@ -26,6 +25,7 @@ from crawlyard.engine.extract.parse_pool import (
 )
 from tests.clock import settle
 from tests.engine.rig import a_spec, crawled, opened
+from tests.process_memory import tree_bytes
 from tests.site import Serve
 
 SENTENCE = (
@@ -87,7 +87,25 @@ def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
         (Wanted(text=TextMode.MARKDOWN), LARGE_IF_SLOW),
         (Wanted(text=TextMode.NONE, css=(("a", "p"),)), LARGE_IF_SLOW),
     ):
-        assert [is_heavy(size, wanted) for size in (largest, largest + 1)] == [False, True]
+        assert [is_heavy(b"x" * size, wanted) for size in (largest, largest + 1)] == [False, True]
+
+
+def test_a_dense_page_is_heavy_sooner_if_its_text_is_laid_out() -> None:
+    dense = b"<p>x\n" * (DENSE // 2 + 1)
+
+    assert is_heavy(dense, Wanted(text=TextMode.TEXT))
+    assert not is_heavy(dense, Wanted(text=TextMode.NONE))
+    assert not is_heavy(dense[: len(dense) - 10], Wanted(text=TextMode.TEXT))
+
+
+async def test_a_page_that_takes_too_much_memory_is_an_error_of_the_page(pool: ParsePool) -> None:
+    values = tuple((f"all{n}", "p") for n in range(3))
+    page = b"<p a=1>x" * (LARGE // 8 + 1)
+
+    with pytest.raises(ExtractError, match="takes too much memory"):
+        await pool.run(page, Source(url="http://h/", wanted=Wanted(css=values)))
+
+    assert (await pool.run(PAGE, SOURCE)).title == "t"  # and its process goes on
 
 
 async def test_a_process_is_used_again(pool: ParsePool) -> None:
@@ -284,27 +302,20 @@ class LargePages:
         return Answer(200, (("Content-Type", HTML),), links if path == "/" else self.page)
 
 
-def memory() -> int:
-    """Return the memory of this process and its children; what they share counts once."""
-    children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text("ascii").split()
-    total = 0
-    for pid in (str(os.getpid()), *children):
-        with suppress(OSError):  # it has just ended
-            said = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii")
-            total += sum(map(int, re.findall(r"^Pss: +(\d+) kB", said, re.MULTILINE))) * 1024
-    return total
-
-
 @pytest.mark.slow
 async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
     tmp_path: Path, site_server: Serve
 ) -> None:
-    site, before, ended = await site_server(LargePages()), memory(), threading.Event()
+    site, before, ended = (
+        await site_server(LargePages()),
+        tree_bytes(os.getpid()),
+        threading.Event(),
+    )
     seen = [before]
 
     def look() -> None:
         while not ended.wait(0.05):
-            seen.append(memory())
+            seen.append(tree_bytes(os.getpid()))
 
     looking = asyncio.create_task(asyncio.to_thread(look))
     try:

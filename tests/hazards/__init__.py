@@ -20,6 +20,7 @@ from tests.hazards import (
     duplicates,
     encodings,
     errors,
+    growth,
     links,
     redirects,
     sitemaps,
@@ -53,6 +54,7 @@ HAZARDS: tuple[Hazard, ...] = (
     *duplicates.HAZARDS,
     *sitemaps.HAZARDS,
     *errors.HAZARDS,
+    *growth.HAZARDS,
     *ssrf.HAZARDS,
 )
 

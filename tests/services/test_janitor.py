@@ -26,6 +26,7 @@ from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
+from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.tallies import tally_steps
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_serve import a_reply, a_report, a_section, an_operation, given
@@ -260,6 +261,25 @@ class TestRetention:
             await ended(store, NOW - 31 * DAY)
         swept = await sweep(janitor, clock)
         assert swept.deleted == 8
+
+    async def test_space_is_freed_while_other_jobs_still_wait_to_be_deleted(
+        self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
+        for _ in range(9):
+            await ended(store, NOW - 31 * DAY)
+        rows = select(func.count()).select_from(jobs)
+        marked = rows.where(jobs.c.deleted_at.is_not(None))
+        sweeping = asyncio.ensure_future(janitor.sweep())
+        most = 0
+
+        while not sweeping.done():
+            most = max(most, await database_of(store).read(lambda conn: conn.scalar(marked)) or 0)
+            await clock.advance(BREATH)
+
+        assert (await sweeping).deleted == 9
+        assert most == 3
+        assert await database_of(store).read(lambda conn: conn.scalar(rows)) == 0
 
     async def test_for_ever_keeps_them(self, store: Store, clock: FakeClock) -> None:
         await ended(store, NOW - 1000 * DAY)

@@ -109,7 +109,7 @@ async def test_what_an_operation_makes_at_the_last_moment_is_not_left_behind() -
                 [made, _] = await yard.jobs.find(LOCAL)
                 await yard.jobs.cancel(LOCAL, made.job.id)
 
-        await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None)
+        await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None, yard.worker().waits)
         [operation] = await yard.operations.list(LOCAL)
 
     assert looks == 2
@@ -125,7 +125,7 @@ async def test_what_is_started_while_jobs_run_does_not_wait_for_the_last_of_them
             await settle()
             states.append((await yard.operations.get(LOCAL, begun.id)).state)
 
-        await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None)
+        await run_dry(yard, jobs, Interrupts(lambda: None), lambda: None, yard.worker().waits)
 
     assert states == [OperationState.COMPLETED]
 
@@ -135,5 +135,5 @@ async def test_after_a_signal_nothing_more_is_begun() -> None:
     stop.receive(signal.SIGTERM)
     async with Yard.open(Settings(database_url=IN_MEMORY)) as yard:
         begun = await yard.operations.start(LOCAL, OperationKind.JOBS, a_retry(), 0)
-        await run_dry(yard, broken, stop, lambda: None)
+        await run_dry(yard, broken, stop, lambda: None, yard.worker().waits)
         assert (await yard.operations.get(LOCAL, begun.id)).ended_at is None

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import crawlyard
+from crawlyard import public_names
 
 MISSION = {
     "CrawlSchedule",
@@ -30,7 +31,7 @@ MISSION = {
 
 def names_for_type_checkers() -> dict[str, str]:
     """Return what the package imports where only type checkers look, with its module."""
-    tree = ast.parse(Path(crawlyard.__file__).read_text(encoding="utf-8"))
+    tree = ast.parse(Path(public_names.__file__).read_text(encoding="utf-8"))
     imports = [
         node
         for branch in tree.body
@@ -42,21 +43,28 @@ def names_for_type_checkers() -> dict[str, str]:
 
 
 def test_the_parts_of_the_mission_are_public() -> None:
-    assert set(crawlyard.__all__) >= MISSION
+    assert set(public_names.__all__) >= MISSION
 
 
 def test_a_public_name_is_found_documented_and_where_type_checkers_look() -> None:
-    for name in crawlyard.__all__:
+    for name in public_names.__all__:
         found = getattr(crawlyard, name)
-        assert crawlyard._MODULE_OF[name] == names_for_type_checkers()[name], name
+        assert public_names.MODULE_OF[name] == names_for_type_checkers()[name], name
         if inspect.isclass(found):
             assert found.__doc__, name
-            assert found.__module__ == crawlyard._MODULE_OF[name], name
+            assert found.__module__ == public_names.MODULE_OF[name], name
+
+
+def test_a_star_import_has_all_public_names() -> None:
+    names: dict[str, object] = {}
+    exec("from crawlyard import *", names)  # a function cannot hold the statement
+    assert names.keys() - {"__builtins__"} == set(public_names.__all__)
 
 
 def test_no_other_name_is_promised() -> None:
-    assert set(crawlyard.__all__) == set(crawlyard._MODULE_OF) == set(names_for_type_checkers())
-    assert dir(crawlyard) == sorted(crawlyard.__all__)
+    names = set(public_names.__all__)
+    assert names == public_names.MODULE_OF.keys() == names_for_type_checkers().keys()
+    assert dir(crawlyard) == sorted(public_names.__all__)
 
 
 def test_a_name_that_is_none_is_refused_as_python_does() -> None:

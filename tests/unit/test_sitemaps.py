@@ -236,3 +236,12 @@ def test_of_several_dates_of_a_page_the_last_one_counts() -> None:
 def test_nothing_in_a_file_is_an_error(body: bytes, start: bytes) -> None:
     found = read(start + body)
     assert all(url.startswith(("http://", "https://")) for url in found.urls)
+
+
+def test_the_urls_of_a_sitemap_are_bounded_in_characters() -> None:
+    entries = "".join(f"<url><loc>{n:05}</loc></url>" for n in range(7_000))
+
+    read = parse(f"<urlset>{entries}</urlset>".encode(), f"http://h.example/{'x' * 8_000}/s.xml")
+
+    assert 6_000 < len(read.urls) < 7_000
+    assert read.problem == f"URLs of over {MAX_BYTES:,} characters: the rest was not read"

@@ -156,7 +156,9 @@ class LockPresence:
                     await self._hold(connection)
             except (Error, OSError) as error:
                 if not (self._holding or self._told):
-                    self._told, why = True, str(error).partition("\n")[0]
+                    # a time-out has no message
+                    late = f"the database does not answer within {_ANSWER_S:g} s"
+                    self._told, why = True, str(error).partition("\n")[0] or late
                     _log.warning("no lock can be had, so this worker does nothing: %s", why)
                 self._lose()
             except asyncio.CancelledError:

@@ -16,6 +16,8 @@ NAMED_BY_ROBOTS = "robots"
 MOST_RECENT = 20_000
 """URLs cached as text: most links on a page were also on the pages just before it."""
 
+LONGEST_RECENT = 500
+"""Characters of a URL that is cached as text, so that the cache takes 12 MB at most."""
 
 MOST_ELSEWHERE = 100_000
 """URLs of other shards that are remembered, so that their links are sent to the store once."""
@@ -98,7 +100,7 @@ class Discovery:
         new = [url for url, fp in found if fp not in known and fp not in elsewhere]
         if len(recent) > MOST_RECENT:
             recent.clear()
-        recent.update(left)
+        recent.update([url for url in left if len(url) <= LONGEST_RECENT])
         recent.difference_update(new)
         return new
 

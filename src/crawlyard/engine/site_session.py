@@ -5,9 +5,10 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from crawlyard.core.access.site_session import FormMark, SessionState
+from crawlyard.core.access.site_session import SessionState
 from crawlyard.core.jobs.logged_out import LOGIN_PATH, rules_of
 from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.extract.logout_sign import SessionSigns
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.scope import Patterns
 from crawlyard.engine.urls import Base, hostname_of, path_of, spelled_origin_of
@@ -69,9 +70,10 @@ class LogoutWatch:
                 raise LoggedOut(f"{url} redirects to {target}")
 
     @property
-    def login_form(self) -> FormMark | None:
-        """The form by which a page shows that the session is logged out, unless rules say how."""
-        return self._session.state.form if self._rules.guesses else None
+    def signs(self) -> SessionSigns:
+        """Signs of a logged-out session in a page; rules of the job replace the login form."""
+        form = self._session.state.form if self._rules.guesses else None
+        return SessionSigns(selectors=self._rules.selectors, form=form)
 
     def check_page(self, url: str, sign: str) -> None:
         """Check a page; *sign* says what in it shows that the session is logged out.
@@ -84,7 +86,7 @@ class LogoutWatch:
 
     def _is_login_page(self, url: str) -> bool:
         """Return whether a page may show the login form to users who are logged in."""
-        form = self.login_form
+        form = self.signs.form
         return form is not None and url.partition("?")[0] == form.page.partition("?")[0]
 
     def _leads_to_login(self, url: str, target: str) -> bool:

@@ -83,6 +83,7 @@ class _Entries:
 
     def __init__(self, url: str) -> None:
         self._base = Base(url)
+        self._room = MAX_BYTES  # for characters of URLs: each can be long in a file of short ones
         self.count = 0
         self.dropped = 0
         self.pages: dict[str, None] = {}
@@ -100,11 +101,14 @@ class _Entries:
             return None
         if self.count == MAX_ENTRIES:
             raise _Stopped(f"more than {MAX_ENTRIES:,} entries: the rest was not read")
+        if self._room <= 0:
+            raise _Stopped(f"URLs of over {MAX_BYTES:,} characters: the rest was not read")
         self.count += 1
         url = self._base.join(text) if relative or _is_absolute(text) else None
         if url is None:
             self.dropped += 1
         else:
+            self._room -= len(url)
             (self.sitemaps if sitemap else self.pages)[url] = None
         return url
 

@@ -18,6 +18,9 @@ MAX_PORT = 65_535
 MOST_LINKS = 16_000
 """Cached links per generation; at most two generations are kept, about 5 MB."""
 
+MAX_URLS = 16 << 20
+"""Characters of all URLs of one page: a <base> of 8 kB makes 8 kB of a link of one character."""
+
 _AUTHORITY = re.compile(
     r"\s*https?:[/\\]*(?:[^/\\?#]*@)?(?P<host>\[[^\]/]*\]?|[^:/\\?#]*)(?::(?P<port>[^/\\?#]*))?",
     re.IGNORECASE,
@@ -26,7 +29,8 @@ _NO_SCHEME = re.compile(
     r"(?P<host>[\w.-]+|\[[0-9a-f:.]+\])(?::(?P<port>\d+))?(?:[/?#].*)?", re.IGNORECASE
 )
 _SIGN = 1 << 63
-_LONGEST_LINK = 300  # characters of a cached link; a data: URL may have a megabyte
+_LONGEST_LINK = 300  # characters of a cached link, or its folder; a data: URL may have a megabyte
+_LONGEST_HREF = 8 * MAX_URL  # with white space and "../" that are not part of the URL
 _FRAGMENT = re.compile(r"[\w.:/()-]*", re.ASCII)  # that no parser changes
 _SIMPLE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-~/")
 _NOTHING: Mapping[str, str] = {}
@@ -101,12 +105,13 @@ class LinkCache:
 def folder_of(base: str) -> str:
     """Return *base* up to the last slash of its path: all that a simple link depends on.
 
-    "" if *base* is not an http(s) URL.
+    "" if *base* is not an http(s) URL, or too long for the cache.
     """
     if not base.startswith(_SCHEMES):
         return ""
     path = base.partition("#")[0].partition("?")[0]
-    return path[: path.rindex("/") + 1]
+    folder = path[: path.rindex("/") + 1]
+    return folder if len(folder) <= _LONGEST_LINK else ""
 
 
 def is_simple(href: str) -> bool:
@@ -129,17 +134,18 @@ class Base:
     """Base URL of the links on one page: the page's URL or its <base href>.
 
     As in a browser, *href* (of the first <base> that has one) is used if it is a URL,
-    otherwise *url*. `credentials` counts the joined links whose user name or password was
-    dropped.
+    otherwise *url*. Neither the base nor a resolved URL is longer than `MAX_URL` characters.
+    `credentials` counts the joined links whose user name or password was dropped.
 
     Raises:
         Invalid: *url* is not an absolute URL.
     """
 
-    __slots__ = ("_base", "_joined", "credentials")
+    __slots__ = ("_base", "_joined", "credentials", "is_exhausted")
 
     def __init__(self, url: str, href: str | None = None) -> None:
         self.credentials = 0
+        self.is_exhausted = False  # links are missing, as all URLs would exceed `MAX_URLS`
         self._joined: dict[str, str | None] = {}  # of each stem that was resolved, without fragment
         try:
             self._base = can_ada.parse(url)
@@ -149,12 +155,9 @@ class Base:
             self._move(href)
 
     def _move(self, href: str) -> None:
-        try:
-            base = self._base + href
-        except (ValueError, TypeError):
-            return
-        if base.protocol not in {"data:", "javascript:"}:
-            self._base = base
+        base = self._resolved(href)
+        if base is not None and base.protocol not in {"data:", "javascript:"}:
+            self._base = base if len(base.href) <= MAX_URL else self._base
 
     def absolute(self, href: str) -> str | None:
         """Resolve *href* with its fragment; return ``None`` if a browser would not load it.
@@ -163,26 +166,37 @@ class Base:
         """
         stem, sign, fragment = href.partition("#")
         if (known := self._joined.get(stem)) and (not sign or _FRAGMENT.fullmatch(fragment)):
-            return f"{known}{sign}{fragment}"
-        try:
-            url = self._base + href
-        except (ValueError, TypeError):
-            return None
-        return None if url.protocol in {"javascript:", "vbscript:", "data:"} else str(url.href)
+            text = f"{known}{sign}{fragment}"
+        else:
+            url = self._resolved(href)
+            if url is None or url.protocol in {"javascript:", "vbscript:", "data:"}:
+                return None
+            text = str(url.href)
+        return text if len(text) <= MAX_URL else None
 
     def join(self, href: str) -> str | None:
         """Resolve *href* to a canonical URL; return ``None`` if it is not an http(s) URL."""
-        try:
-            url = self._base + href
-        except (ValueError, TypeError):
+        url = self._resolved(href)
+        if url is None:
             return None
         named = "@" in href and url.has_credentials()
         kept = _kept(url)
         self.credentials += named and kept is not None
         return kept
 
+    def _resolved(self, href: str) -> can_ada.URL | None:
+        if len(href) > _LONGEST_HREF:
+            return None
+        try:
+            return self._base + href
+        except (ValueError, TypeError):
+            return None
+
     def each(self, hrefs: Iterable[str]) -> list[str]:
-        """Resolve each of *hrefs* as `join` does; "" stands for what is not an http(s) URL."""
+        """Resolve each of *hrefs* as `join` does; "" stands for what is not an http(s) URL.
+
+        Links that would exceed `MAX_URLS` are "" as well.
+        """
         # drop fragments first: two thirds of all links differ from another only by fragment
         stems = [h if "#" not in h else h[: h.index("#")] for h in hrefs]
         bare = dict.fromkeys(stems)
@@ -192,15 +206,21 @@ class Base:
         # look up all at once, then resolve the misses one by one: usually there are few
         urls = list(map(known.get, bare))
         if None in urls:
+            room = MAX_URLS  # cached URLs are short
             for place, href in enumerate(bare):
                 if urls[place] is None:
                     url = before.get(href)
+                    if url is None and room <= 0:
+                        urls[place] = ""
+                        continue
                     if url is None:
                         url = self.join(href) or ""
+                    room -= len(url)
                     if folder and is_simple(href) and "@" not in href:  # count credentials
                         known[href] = url
                     urls[place] = url
             _JOINS.took(len(known) - had)
+            self.is_exhausted = room <= 0
         self._joined.update(zip(bare, urls, strict=True))
         return [self._joined[stem] or "" for stem in stems]
 

@@ -128,7 +128,7 @@ class Visitor:
         self._watch = None
         if self._session is not None:
             self._watch = LogoutWatch(spec, self._session)
-            self._wanted = replace(self._wanted, login_form=self._watch.login_form)
+            self._wanted = replace(self._wanted, session=self._watch.signs)
         # the first wait is short, as most transient failures last less than a second
         self._retry = RetryPolicy(
             attempts=spec.url_retries + 1,

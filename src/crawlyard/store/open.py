@@ -12,7 +12,7 @@ from sqlalchemy.exc import ArgumentError
 from crawlyard.about import install_line
 from crawlyard.clock import Clock
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.store.db.database import Database, SqliteDatabase
+from crawlyard.store.db.database import SHORTEST_LEASE_S, Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.fleet.numbering import number_copied
@@ -35,20 +35,24 @@ async def open_sql_store(
     on_due: OnDue = None,
     pooled: bool = False,
     connections: int = CONNECTIONS,
+    lease_s: float = SHORTEST_LEASE_S,
 ) -> Store:
     """Open the store at *where*, creating or upgrading its tables if needed.
 
     *where* is the path of a SQLite file, ``sqlite:///PATH`` or ``postgresql://…``.
     *on_due* is called when jobs have become due. Set *pooled* if *where* is a pooler in
     transaction mode: a statement prepared on one of its connections is unknown to the next.
-    *connections* is the most that this process has to Postgres at once.
+    *connections* is the most that this process has to Postgres at once. *lease_s* is the lease
+    of workers, before whose end the server ends a transaction of a frozen process.
 
     Raises:
         Invalid: *where* is none of these.
         StoreUnavailable: it cannot be opened; the message says why.
         SchemaMismatch: its schema is not one that this program can use or upgrade.
     """
-    database = _database(where, busy, on_due, pooled=pooled, connections=connections)
+    database = _database(
+        where, busy, on_due, pooled=pooled, connections=connections, lease_s=lease_s
+    )
     try:
         if isinstance(database, SqliteDatabase):
             await database.create()
@@ -106,6 +110,7 @@ def _database(
     *,
     pooled: bool = True,
     connections: int = 1,
+    lease_s: float = SHORTEST_LEASE_S,
 ) -> Database:
     url = url_of(where)
     backend = url.get_backend_name()
@@ -115,7 +120,7 @@ def _database(
         try:
             module = import_module("crawlyard.store.db.postgres")
             made: Database = module.PostgresDatabase(
-                url, connections=connections, on_due=on_due, pooled=pooled
+                url, connections=connections, on_due=on_due, pooled=pooled, lease_s=lease_s
             )
         except ModuleNotFoundError as error:
             install = install_line("postgres")

@@ -193,6 +193,11 @@ def environment(settings: Settings) -> Mapping[str, str]:
     return os.environ | named | {PARENT: str(os.getpid())}
 
 
+def supervised() -> bool:
+    """Return whether another process supervises this one."""
+    return bool(os.environ.get(PARENT))
+
+
 async def orphaned() -> None:
     """Return when the process that supervises this one is gone; never if there is none."""
     parent = os.environ.get(PARENT, "")

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import signal
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from crawlyard.cli import invoke, values
 from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -90,7 +91,8 @@ def work(
 
     Beside the jobs, it works at bulk operations, fires schedules, delivers to webhooks,
     keeps the store small and indexes the words of pages. Any number of workers may do so.
-    With --drain, that is done once, and it ends when neither jobs nor operations are left.
+    With --drain, that is done once, and it ends when no operation is left and no job that it may
+    take, now or at its next attempt. It says how many it leaves, and why.
     Jobs that need a tag (--worker-tag) are left to workers that have it. Of several
     processes, the first alone does these things beside; one that dies is started again.
     They show their metrics on ports that follow each other, from --metrics-port on.
@@ -164,7 +166,10 @@ async def run_worker(
         own = (*given, *(("--drain",) if drain else ()))
         stand_in = partial(_beside_alone, session.yard, beside)
         alone = stand_in if beside.any and not drain else None
-        return await processes.supervise(session, count, own, beside.words, alone, shown)
+        code = await processes.supervise(session, count, own, beside.words, alone, shown)
+        if drain:
+            await _report_pending(session, session.yard.worker(slots=slots))
+        return code
     yard = session.yard
     worker, deadline = session.deadline.of(yard.worker(slots=slots)), session.deadline
     with signals.interrupts(lambda: None, deadline.begin) as stop:
@@ -173,6 +178,8 @@ async def run_worker(
         async with metrics.shown(session, worker, shown):
             if drain:
                 await _drain(session, worker, beside, stop)
+                if not processes.supervised():  # the supervisor reports it, once
+                    await _report_pending(session, worker)
             else:
                 services = beside.services(yard)
                 await run_together(worker.run, services, stop, partial(_let_go, session, worker))
@@ -228,7 +235,7 @@ async def _drain(
     if beside.scheduler:
         await _unless_stopped(yard.scheduler.round(), stop)
     jobs, let_go = partial(worker.run, drain=True), partial(_let_go, session, worker)
-    await run_dry(yard, jobs, stop, let_go, lambda: worker.stopped, worker.waits)
+    await run_dry(yard, jobs, stop, let_go, worker.waits, lambda: worker.stopped)
     if worker.stopped:
         return
     if beside.webhooks and stop.first is None:
@@ -246,12 +253,12 @@ async def run_dry(
     jobs: Service,
     stop: "Interrupts",
     let_go: Callable[[], None],
+    waits: Callable[[], Awaitable[Container[object]]],
     stopped: Callable[[], bool] = lambda: False,
-    waits: Callable[[], Awaitable[bool]] | None = None,
 ) -> None:
     """Do operations and *jobs* until there are neither: each may make more of the other.
 
-    *waits* tells whether there are jobs, by default any that a worker without tags takes.
+    *waits* returns what jobs wait for, with ``None`` if any can be taken (`Worker.waits`).
     At a signal, *let_go* is called, which makes *jobs* end. So does an operator, as *stopped*
     tells then.
     """
@@ -265,7 +272,24 @@ async def run_dry(
             return
         await _unless_stopped(operations.drain(), stop)
         # an operation may have made some after the worker had seen that there was none
-        more = await waits() if waits else await yard.store.queue.waiting(()) > 0
+        more = None in await waits()
+
+
+_REASONS = {
+    WaitReason.QUOTA: "a quota",
+    WaitReason.WORKER_TAGS: "a worker with other tags",
+    WaitReason.SLOT: "a slot that is not reserved for urgent jobs",
+    WaitReason.DUE_TIME: "their start time",
+}
+
+
+async def _report_pending(session: "LocalSession", worker: "Worker") -> None:
+    """Write how many jobs stay pending, by what they wait for; nothing if there are none."""
+    counts = await worker.waits()
+    reasons = [f"{name} ({counts[key]:,})" for key, name in _REASONS.items() if key in counts]
+    if reasons:
+        jobs = counted(sum(counts.values()), "job")
+        session.tell(f"left {jobs} pending, waiting for {', '.join(reasons)}")
 
 
 async def _sweep(session: "LocalSession") -> None:

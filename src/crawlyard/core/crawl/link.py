@@ -8,6 +8,7 @@ from msgspec import Struct
 
 MAX_TEXT = 100  # characters of a link's text
 MAX_LINKS = 10_000  # of one page; the rest is only counted
+MAX_BYTES = 4 << 20  # of these, as they are stored; usual ones take 150 bytes each
 
 
 class LinkKind(StrEnum):

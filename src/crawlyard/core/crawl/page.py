@@ -117,7 +117,7 @@ class Page(Struct, frozen=True, kw_only=True):
     nearly_empty: bool = False  # its main content is next to nothing, unlike the page
     extracted: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     structured: Mapping[str, Any] = field(default_factory=dict)  # JSON-LD and Open Graph
-    truncated: str = ""  # why the body is not whole
+    truncated: str = ""  # why the body, or what was read of it, is not whole
     noindex: bool = False
     unchanged_since: datetime | None = None  # when its content was sent; None: in this run
     session: str = ""  # whose credentials went with it: NAME@VERSION, or "job"; empty: nobody's

@@ -1,27 +1,28 @@
 """Signs in a page that the session of its job is logged out."""
 
-from collections.abc import Iterable
-
 import turbohtml
+from msgspec import Struct
 
 from crawlyard.core.access.site_session import FormMark
 from crawlyard.engine.urls import Base
 
 
-def logout_sign(
-    document: turbohtml.Document, base: Base, selectors: Iterable[str], mark: FormMark | None
-) -> str:
-    """Return what in a page shows that the session is logged out, "has …"; empty: nothing does.
+class SessionSigns(Struct, frozen=True, kw_only=True):
+    """Signs of a logged-out session in a page."""
 
-    *selectors* are rules of the job, *mark* belongs to the login form of the session.
-    """
-    for css in selectors:
+    selectors: tuple[str, ...] = ()  # CSS
+    form: FormMark | None = None  # the form of its login
+
+
+def logout_sign(document: turbohtml.Document, base: Base, signs: SessionSigns) -> str:
+    """Return which sign a page has, "has …"; empty if it has none."""
+    for css in signs.selectors:
         if document.select_one(css):
             return f"has what {css!r} selects"
-    if mark is None:
-        return ""
-    shown = any(_is_login_form(form, base, mark) for form in document.select("form"))
-    return "has the login form" if shown else ""
+    mark = signs.form
+    if mark is not None and any(_is_login_form(f, base, mark) for f in document.select("form")):
+        return "has the login form"
+    return ""
 
 
 def _is_login_form(form: turbohtml.Element, base: Base, mark: FormMark) -> bool:

@@ -6,13 +6,16 @@ from functools import lru_cache
 
 from turbohtml import Document, Element, Markdown, Node, Text
 
-from crawlyard.engine.urls import Base
+from crawlyard.engine.urls import MAX_URLS, Base
 
 MAX_CELLS = 2_000
 """Cells that spans of one table may unfold to: 40 kB of markup can ask for a million."""
 
 MAX_GRID = 10_000_000
 """Characters of all tables of a page as text: 60 kB of markup can ask for 60 million."""
+
+MAX_GRID_CELLS = 250_000
+"""Cells of all tables of a page as text: each takes 1 kB of memory."""
 
 _GAP = 2  # characters between two columns
 _MAX_NESTED = 8  # tables in tables
@@ -34,18 +37,36 @@ _NO_LANGUAGE |= {"highlight", "nohighlight"}
 _LINES = ("pre br", "pre div")
 _BLOCKS = ("td div", "td p", "th div", "th p")
 _PARTS = "tbody,thead,tfoot,tr,td,th,colgroup"
+_UNSEEN = "script,style,noscript,title"
 _NOT_IN_CODE = ("code > a[href]", "code > br")
 _INVISIBLE = "\u200b\u00ad\u2060\ufeff"  # within words: they hide them from a search
 
 
-def whole_text(document: Document) -> str:
-    """Return all text of *document*; a table that would be too large is taken apart."""
-    _limit_grids(document)
-    return document.to_text()
+class TooManyCells(Exception):
+    """The page has more than `MAX_GRID_CELLS` cells."""
 
 
-def to_text(document: Document) -> str:
-    """Return the body of *document* as text; the tree is changed."""
+def whole_text(document: Document, most: int) -> str:
+    """Return all text of *document*, with tables in columns as long as it has *most* characters.
+
+    Raises:
+        TooManyCells: there are too many for a layout in columns.
+    """
+    return _laid_out(document, document, most)
+
+
+def flat_text(document: Document) -> str:
+    """Return the visible text of *document*, a line for each piece between two tags."""
+    document.remove(_UNSEEN)
+    return _searchable("\n".join(document.stripped_strings))
+
+
+def to_text(document: Document, most: int) -> str:
+    """Return the body of *document* as text, as `whole_text` does; the tree is changed.
+
+    Raises:
+        TooManyCells: there are too many for a layout in columns.
+    """
     lines = [node for css in _LINES for node in document.select(css)]
     blocks = [node for css in _BLOCKS for node in document.select(css)]
     body = _tidied(document)
@@ -60,8 +81,17 @@ def to_text(document: Document) -> str:
             block.insert_before(Element("br"))
         if _has_words(block.next_sibling):
             block.insert_after(Element("br"))
-    _limit_grids(document)
-    return _searchable(body.to_text())
+    return _searchable(_laid_out(document, body, most))
+
+
+def _laid_out(document: Document, node: Node, most: int) -> str:
+    """Return *node* as text; if that is over *most* characters, the largest tables lose columns."""
+    _limit_grids(document, MAX_GRID)
+    text = node.to_text()
+    if len(text) > most:
+        _limit_grids(document, most)
+        text = node.to_text()
+    return text
 
 
 def _has_words(node: Node | None) -> bool:
@@ -165,26 +195,33 @@ def _language_of(names: str) -> str:
 
 
 def _resolve(pictures: Iterable[Element], links: Iterable[Element], base: Base) -> None:
-    """Make links absolute; drop what shows nothing, and unwrap what leads nowhere."""
+    """Make links absolute; drop what shows nothing, and unwrap what leads nowhere.
+
+    Once all URLs together have more than `MAX_URLS` characters, the others lead nowhere.
+    """
+    room = MAX_URLS
     for picture in pictures:
         source = picture.attr("src") or "data:"
         if source.startswith("data:"):  # loaded by a script later
             source = picture.attr("data-src") or picture.attr("data-lazy-src") or ""
-        url = base.absolute(source) if source else None
+        url = base.absolute(source) if source and room > 0 else None
         if url is None:
             picture.decompose()
         else:
+            room -= len(url)
             picture.attrs["src"] = url
     for link in links:
         if link.parent is None:  # a permalink
             continue
-        url = base.absolute(link.attr("href") or "")
+        url = base.absolute(link.attr("href") or "") if room > 0 else None
         if not link.text.strip() and not link.select_one("img"):
             link.decompose()
         elif url is None:
             link.unwrap()
         else:
+            room -= len(url)
             link.attrs["href"] = url
+    base.is_exhausted |= room <= 0
 
 
 def _parts(document: Document) -> dict[Element, list[Element]]:
@@ -236,17 +273,19 @@ def _flatten_lists(lists: Iterable[Element], items: Iterable[Element]) -> None:
         one.unwrap()
 
 
-def _limit_grids(document: Document) -> None:
-    """Take tables apart that would take too much room as text, where columns are aligned."""
+def _limit_grids(document: Document, most: int) -> None:
+    """Take tables apart if, as text, all together would take over *most* characters."""
     rows = len(document.select("tr"))
     if not rows:
         return
     nested = document.select_one("table table") is not None
     cells = len(document.select("td")) + len(document.select("th"))
-    if not nested and rows * (len(document.text) + _GAP * cells) <= MAX_GRID:
+    if cells > MAX_GRID_CELLS:
+        raise TooManyCells
+    if not nested and rows * (len(document.text) + _GAP * cells) <= most:
         return
     deep = document.select_one("table " * (_MAX_NESTED + 1)) is not None
-    parts, left = _parts(document), MAX_GRID
+    parts, left = _parts(document), most
     within: dict[Node | None, int] = {}  # characters of the tables in a cell
     for table in reversed(document.select("table")):
         of = parts.get(table, [])

@@ -12,14 +12,15 @@ from typing import Any
 import turbohtml
 from msgspec import Struct, field
 
-from crawlyard.core.access.site_session import FormMark
+from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
-from crawlyard.engine.extract import content, markdown, structured
-from crawlyard.engine.extract.logout_sign import logout_sign
-from crawlyard.engine.urls import Base, packed_fingerprints
+from crawlyard.engine.extract import content, page_text, structured
+from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign
+from crawlyard.engine.extract.page_text import TextBound, visible_length
+from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -32,6 +33,9 @@ MAX_LANG = 35  # RFC 5646 §4.4.1: room for every tag in use
 MAX_VALUES = 1_000  # per --extract and page
 MAX_VALUE = 10_000  # characters of one value
 MAX_IGNORED = 100  # characters of one selector: pages name it as part of their rule
+
+MAX_ELEMENTS = 1_000_000
+"""Elements of a page that are read, or one for each 8 bytes: a million take 180 MB of memory."""
 
 
 class ExtractError(ValueError):
@@ -46,19 +50,19 @@ class Wanted(Struct, frozen=True):
     follow_nofollow: bool = False
     anchors: bool = False
     ignored: tuple[str, ...] = ()  # CSS of elements that are left out of the text
-    logged_out: tuple[str, ...] = ()  # CSS of what only a logged-out page has
-    login_form: FormMark | None = None  # shown by pages once the session is logged out
+    session: SessionSigns | None = None  # None: the job has no session
 
 
 def wanted_by(spec: JobSpec) -> Wanted:
     """Return what a job wants of its pages."""
+    selectors = rules_of(spec.logged_out).selectors
     return Wanted(
         text=spec.text,
         css=spec.extract,
         follow_nofollow=spec.follow_nofollow,
         anchors=spec.keep_anchors,
         ignored=spec.ignore_css,
-        logged_out=rules_of(spec.logged_out).selectors if spec.session else (),
+        session=SessionSigns(selectors=selectors) if spec.session else None,
     )
 
 
@@ -98,6 +102,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     nearly_empty: bool = False  # hardly anything of its text is main content
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
+    cut: str = ""  # note on parts of text and links that were left out
 
 
 # Each tag is queried separately: the parser keeps an index by tag, so nine queries take half
@@ -134,13 +139,11 @@ _URLS = frozenset({"href", "src", "action", "cite", "data", "poster", "formactio
 _PREFORMATTED = frozenset({"pre", "textarea"})
 _LEADS_ON = re.compile(r"\blocation(?:\.href)?\s*=[^=]|\blocation\.(?:replace|assign)\(")
 
-# A main content of fewer characters is nearly empty, if the page has many more
-_EMPTY = 60
-_FULL = 600
-
 # X-Robots-Tag directives with a value after a colon; other names before a colon are agents
 _VALUED = {"unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"}
 _AGENT = re.compile(r"[\w.*-]+")
+
+_OPENING = re.compile(rb"<(?!/)")
 
 
 def extract(body: bytes, source: Source) -> Extracted:
@@ -156,7 +159,9 @@ def extract(body: bytes, source: Source) -> Extracted:
     try:
         if source.is_pdf:
             return _of_pdf(body)
-        return _extracted(parsed(body, source.charset), source)
+        return _extracted(body, source)
+    except MemoryError:
+        raise ExtractError("it takes too much memory") from None
     except Exception as error:  # whatever the parser raises: one page must not end a crawl
         raise ExtractError(f"{type(error).__name__}: {error}") from error
 
@@ -205,7 +210,7 @@ def check_wanted(wanted: Wanted) -> None:
             said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
             raise Invalid("ignore_css", said)
         _check_css(nothing, css, "ignore_css")
-    for css in wanted.logged_out:
+    for css in wanted.session.selectors if wanted.session else ():
         _check_css(nothing, css, "logged_out", "selector: ")
 
 
@@ -319,8 +324,9 @@ def _href(document: turbohtml.Document, css: str) -> str | None:
     return None if node is None else node.attr("href")
 
 
-def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
+def _extracted(body: bytes, source: Source) -> Extracted:
     wanted, agent_token = source.wanted, source.agent_token
+    document, is_whole = _readable(body, source.charset)
     if document.select("template"):
         document.remove(_TEMPLATE)
     base = Base(source.url, _href(document, "base[href]"))
@@ -334,38 +340,32 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
     found = _found(document)
     urls = base.each(found.hrefs)
     links, nofollow = _links(urls, found.rels, closed=closed, follow=wanted.follow_nofollow)
-    refresh = next(filter(None, map(_refresh_target, meta.get("http-equiv=refresh", ()))), None)
-    after = None if refresh is None else base.join(refresh)
+    after = _refresh(meta, base)
     each = _outgoing(found, urls, after, closed=closed, own=wanted.anchors)
-    outgoing = dict.fromkeys(islice(each, MAX_LINKS))
+    outgoing, sent = _encoded(list(dict.fromkeys(islice(each, MAX_LINKS))))
     named = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
     anchors = _anchors(document) if wanted.anchors else None
     # in this order, as each but the first changes the document
     extracted = {name: _values(document, data, base, value) for name, value in wanted.css}
-    logged_out = ""
-    if wanted.logged_out or wanted.login_form is not None:
-        logged_out = logout_sign(document, base, wanted.logged_out, wanted.login_form)
+    logged_out = logout_sign(document, base, wanted.session) if wanted.session else ""
     for css in wanted.ignored:
         document.remove(css)
     without = f" without {', '.join(wanted.ignored)}" if wanted.ignored else ""
-    whole = markdown.whole_text(document) if wanted.text is TextMode.TEXT else None
-    scripted = after is None and _needs_scripts(document, whole or "", len(links) + len(nofollow))
-    if whole is None:
-        read = _read(document, title or "", data, base, wanted.text)
-    else:
-        read = _Text(whole, content.WHOLE, content.content_hash(whole))
+    bound, mode = TextBound.of(body), wanted.text
+    read = page_text.whole(document, bound) if mode is TextMode.TEXT else page_text.PageText()
+    scripted = after is None and _needs_scripts(document, read.text or "", len(links + nofollow))
+    if mode is not TextMode.TEXT:
+        read = page_text.read(document, title or "", data, base, mode, bound)
     return Extracted(
         title=_first((title, *_said(meta, "og:title"), *(h.text for h in heading)), MAX_TITLE),
-        description=_first(
-            (*meta.get("name=description", ()), *_said(meta, "og:description")), MAX_DESCRIPTION
-        ),
+        description=_description(meta),
         lang=_lang(document.root, meta, source.language),
         canonical=(named and base.join(named)) or "",
         links=links,
         nofollow=nofollow,
-        outgoing=encoded(outgoing) if outgoing else b"",
+        outgoing=sent,
         targets=packed_fingerprints(link[0] for link in outgoing),
         anchors=anchors,
         refresh=after,
@@ -380,7 +380,36 @@ def _extracted(document: turbohtml.Document, source: Source) -> Extracted:
         extracted=extracted,
         structured=data,
         needs_scripts=scripted,
+        cut=_cuts(read.cut, base, whole=is_whole),
     )
+
+
+def _readable(body: bytes, charset: str | None) -> tuple[turbohtml.Document, bool]:
+    """Return the document up to the element that is one too many, and whether that is all."""
+    most = max(MAX_ELEMENTS, len(body) // 8)
+    if len(body) <= most or body.count(b"<") - body.count(b"</") <= most:
+        return parsed(body, charset), True
+    last = next(islice(_OPENING.finditer(body), most, None), None)
+    return parsed(body[: last.start()] if last else body, charset), last is None
+
+
+def _cuts(text: str, base: Base, *, whole: bool) -> str:
+    """Return what was left out of a page, and why, in one line."""
+    reasons = [text] if text else []
+    if not whole:
+        reasons.append("what follows the last of too many elements is not read")
+    if base.is_exhausted:
+        reasons.append(f"links are left out, as their URLs have over {MAX_URLS:,} characters")
+    return "; ".join(reasons)
+
+
+def _encoded(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
+    """Return the first of *links* that fit into `MAX_LINK_BYTES`, also encoded for the store."""
+    data = encoded(links) if links else b""
+    while len(data) > MAX_LINK_BYTES:
+        links = links[: len(links) * MAX_LINK_BYTES // len(data)]
+        data = encoded(links) if links else b""
+    return links, data
 
 
 def _links(
@@ -412,6 +441,11 @@ def _meta(nodes: Iterable[turbohtml.Element]) -> dict[str, list[str]]:
 def _said(meta: Mapping[str, Sequence[str]], name: str) -> Sequence[str]:
     """Return the values of an Open Graph property; many sites write it as a name."""
     return meta.get(f"property={name}") or meta.get(f"name={name}") or ()
+
+
+def _description(meta: Mapping[str, Sequence[str]]) -> str:
+    own = meta.get("name=description", ())
+    return _first((*own, *_said(meta, "og:description")), MAX_DESCRIPTION)
 
 
 def _first(texts: Iterable[str | None], most: int) -> str:
@@ -452,44 +486,19 @@ def _header_directives(values: Iterable[str], agent_token: str) -> Iterator[str]
                 yield part.strip()
 
 
+def _refresh(meta: Mapping[str, Sequence[str]], base: Base) -> str | None:
+    """Return the URL that a page refreshes to, if any."""
+    contents = meta.get("http-equiv=refresh", ())
+    target = next(filter(None, map(_refresh_target, contents)), None)
+    return None if target is None else base.join(target)
+
+
 def _refresh_target(content: str) -> str | None:
     """Return the target of a refresh, ``None`` if it only reloads the page."""
     match = _REFRESH.match(content)
     if match is None:
         return None
     return next((text for text in match.groups() if text), None)
-
-
-class _Text(Struct, frozen=True):
-    """Text of a page, and how it was found."""
-
-    text: str | None = None
-    rule: str = ""
-    hash: str = ""
-    nearly_empty: bool = False
-
-
-def _read(
-    document: turbohtml.Document, title: str, data: Mapping[str, Any], base: Base, mode: TextMode
-) -> _Text:
-    """Return the text in any mode but ``text``; the document is changed."""
-    if mode is TextMode.NONE:
-        return _Text()
-    if mode is TextMode.PAGE_MARKDOWN:
-        content.drop_unseen(document)
-        digest = content.content_hash(document.text)
-        return _Text(markdown.to_markdown(document, base), content.WHOLE, digest)
-    main = content.keep_main(document, title, data)
-    if main is None:
-        return _Text("", content.NO_BODY)
-    if mode is TextMode.MAIN:
-        text, sign = markdown.to_text(document), ""
-    else:
-        text, sign = markdown.to_markdown(document, base), "# "
-    if main.heading:
-        text = f"{sign}{main.heading}\n\n{text}"
-    nearly_empty = main.dropped > _FULL and _length(text[:_FULL]) < _EMPTY
-    return _Text(text, main.rule, main.hash, nearly_empty)
 
 
 def _needs_scripts(document: turbohtml.Document, text: str, links: int) -> bool:
@@ -518,8 +527,8 @@ def _is_shell(
     """Return whether a page with little text is a shell for scripts; modifies the document."""
     hinted = any("javascript" in node.text.lower() for node in document.select("noscript"))
     document.remove("script,style,noscript,title")
-    said = _length(document.text)
-    if said <= _PARTIAL and any(_length(node.text) <= MAX_SHELL_TEXT for node in roots):
+    said = visible_length(document.text)
+    if said <= _PARTIAL and any(visible_length(node.text) <= MAX_SHELL_TEXT for node in roots):
         return True
     if hinted and said <= _HINTED and links <= _FEW_LINKS:
         return True
@@ -540,10 +549,6 @@ def _roots(document: turbohtml.Document) -> Iterator[turbohtml.Element]:
     for child in body.children if body is not None else ():
         if isinstance(child, turbohtml.Element) and child.tag.endswith(_ROOT_TAGS):
             yield child
-
-
-def _length(text: str) -> int:
-    return sum(map(len, text.split()))
 
 
 def _values(

@@ -1,24 +1,30 @@
 """Parse pool: parses large pages in killable child processes, with a bound on memory.
 
-Parsing takes 10 to 70 times the size of the page in memory. The processes are plain children
+Parsing takes 10 to 20 times the size of the page in memory; hostile markup could take 220 times.
+The processes are plain children
 with a pipe, not `multiprocessing`, which would import the caller's main module again and whose
 pool does not survive a killed worker.
 """
 
 import asyncio
+import gc
 import json
 import os
+import resource
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import msgspec
+from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.engine.extract.page import Extracted, ExtractError, Source, Wanted, extract
+from crawlyard.engine.extract.page_text import is_dense
 
 LARGE = 2 * 1024 * 1024
 """Pages with more bytes are parsed in a child process."""
@@ -27,7 +33,10 @@ LARGE_IF_SLOW = 1024 * 1024
 """The same for pages whose extraction may be slow."""
 
 AT_ONCE = 4 * LARGE
-"""Bytes parsed at once by all processes of a pool: 400 MB of memory, at 50 times the size."""
+"""Bytes parsed at once by all processes of a pool: 250 to 310 MB of memory (`memory_for`)."""
+
+MAX_RETAINED = 64 * 1024 * 1024
+"""Bytes that a process may still take after a page; with more, it is replaced."""
 
 LIMIT_S = 30.0
 """Seconds for one page. Real pages of 6 MB take 0.15 s."""
@@ -37,14 +46,21 @@ _LENGTH = 8  # bytes of the length prefix of each message
 _COMMAND = (sys.executable, "-P", "-m", "crawlyard.engine.extract.parse_pool")
 
 
-def is_heavy(size: int, wanted: Wanted) -> bool:
-    """Return whether a page of *size* bytes should be parsed outside the event loop's thread.
+def is_heavy(body: bytes, wanted: Wanted) -> bool:
+    """Return whether a page should be parsed outside the event loop's thread.
 
     Starting a process costs 35 MB and as much CPU as 500 pages. For pages of 1 to 2 MiB, which
     many sites have a few of, that is worth it only if their parse time has no bound.
     """
     slow = wanted.text not in {TextMode.NONE, TextMode.TEXT} or bool(wanted.css)
-    return size > (LARGE_IF_SLOW if slow else LARGE)
+    if len(body) > (LARGE_IF_SLOW if slow else LARGE):
+        return True
+    return wanted.text is not TextMode.NONE and is_dense(body)
+
+
+def memory_for(size: int) -> int:
+    """Return the bytes of memory that the process which parses a page of *size* bytes may take."""
+    return 16 * 1024 * 1024 + 28 * max(size, LARGE)
 
 
 class ParseBudget:
@@ -120,16 +136,16 @@ class ParsePool:
         Raises:
             ExtractError: the parser failed, took longer than the limit or crashed.
         """
-        if not (source.is_pdf or is_heavy(len(body), source.wanted)):
+        if not (source.is_pdf or is_heavy(body, source.wanted)):
             return extract(body, source)
         # not msgspec.json, which encodes no lone surrogates
         question = {"source": msgspec.to_builtins(source), "limit_s": self._limit_s}
         head = _framed(json.dumps(question).encode()) + _length(body)
         async with self._room.taken(len(body)):
             for _ in range(_TRIES):
-                answer = await self._ask(head, body)
-                if answer is not None:
-                    return _extracted(answer)
+                page = await self._ask(head, body)
+                if page is not None:
+                    return page
         raise ExtractError("the process that parsed the page died of it")
 
     async def close(self) -> None:
@@ -138,14 +154,14 @@ class ParsePool:
         while self._idle:
             await _killed(self._idle.pop())
 
-    async def _ask(self, head: bytes, body: bytes) -> dict[str, Any] | None:
-        """Send *head* and *body* to a process; return its answer, ``None`` if it died."""
+    async def _ask(self, head: bytes, body: bytes) -> Extracted | None:
+        """Send *head* and *body* to a process; return its page, ``None`` if it died."""
         process = await self._process()
         keep = False
         try:
             async with asyncio.timeout(self._limit_s):
                 answer = await _exchanged(process, head, body)
-            keep = answer is not None and not self._closed
+            keep = answer is not None and not answer[0]["is_last"] and not self._closed
         except TimeoutError:
             raise ExtractError(f"took longer than {self._limit_s:g} s") from None
         finally:
@@ -153,7 +169,7 @@ class ParsePool:
                 self._idle.append(process)
             else:
                 await _killed(process)
-        return answer
+        return None if answer is None else _extracted(*answer)
 
     async def _process(self) -> Process:
         while self._idle:
@@ -173,18 +189,25 @@ class ParsePool:
             raise ExtractError(f"cannot start a process for it: {error}") from error
 
 
-async def _exchanged(process: Process, head: bytes, body: bytes) -> dict[str, Any] | None:
+async def _exchanged(
+    process: Process, head: bytes, body: bytes
+) -> tuple[dict[str, Any], bytes] | None:
+    """Return the answer of a process and the text of the page; ``None`` if it died."""
     if process.stdin is None or process.stdout is None:  # both are pipes
         return None
     try:
         process.stdin.write(head)
         process.stdin.write(body)  # separately, to avoid copying it
         await process.stdin.drain()
-        length = int.from_bytes(await process.stdout.readexactly(_LENGTH), "big")
-        answer: dict[str, Any] = json.loads(await process.stdout.readexactly(length))
+        answer: dict[str, Any] = json.loads(await _received(process.stdout))
+        return answer, await _received(process.stdout)
     except (ConnectionError, asyncio.IncompleteReadError):
         return None
-    return answer
+
+
+async def _received(stream: asyncio.StreamReader) -> bytes:
+    length = int.from_bytes(await stream.readexactly(_LENGTH), "big")
+    return await stream.readexactly(length)
 
 
 async def _killed(process: Process) -> None:
@@ -193,31 +216,70 @@ async def _killed(process: Process) -> None:
     await process.wait()
 
 
-def _extracted(answer: dict[str, Any]) -> Extracted:
+def _extracted(answer: dict[str, Any], text: bytes) -> Extracted:
     if "error" in answer:
         raise ExtractError(answer["error"])
-    return msgspec.convert(answer["page"], Extracted)
+    page = msgspec.convert(answer["page"], Extracted)
+    return page if page.text is None else replace(page, text=text.decode("utf-8", "surrogatepass"))
 
 
 def serve(questions: BinaryIO, answers: BinaryIO) -> None:
     """Extract each page read from *questions* and write the result, until end of file."""
+    start = _taken_bytes()
     while head := _read(questions):
-        answers.write(_framed(json.dumps(_answer(json.loads(head), _read(questions))).encode()))
+        answer, text = _answer(json.loads(head), _read(questions), start)
+        gc.collect()  # a parsed document is a reference cycle
+        answer["is_last"] = _taken_bytes() - start - 2 * len(text) > MAX_RETAINED
+        answers.write(_framed(json.dumps(answer).encode()))
+        answers.write(_length(text))
+        answers.write(text)
         answers.flush()
 
 
-def _answer(question: dict[str, Any], body: bytes) -> dict[str, object]:
+def _answer(question: dict[str, Any], body: bytes, start: int) -> tuple[dict[str, Any], bytes]:
+    """Return the answer and, apart from it, the text: in JSON it could be six times as long.
+
+    *start* is the memory that this process took before its first page.
+    """
     if hasattr(signal, "setitimer"):
         # if the parent is killed meanwhile, nothing else would end a parse that hangs
         signal.setitimer(signal.ITIMER_REAL, question["limit_s"] + 1)
+    source = msgspec.convert(question["source"], Source)
+    most = start + memory_for(len(body)) if start and not source.is_pdf else 0
     try:
-        page = extract(body, msgspec.convert(question["source"], Source))
+        with _limited_memory(most):
+            page = extract(body, source)
     except ExtractError as error:
-        return {"error": str(error)}
+        return {"error": str(error)}, b""
     finally:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
-    return {"page": msgspec.to_builtins(page)}
+    text = (page.text or "").encode("utf-8", "surrogatepass")
+    rest = replace(page, text=page.text and "")
+    return {"page": msgspec.to_builtins(rest)}, text
+
+
+def _taken_bytes() -> int:
+    """Return the address space that this process takes; 0 where the system does not say."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").partition(" ")[0])
+    except OSError:
+        return 0
+    return pages * resource.getpagesize()
+
+
+@contextmanager
+def _limited_memory(most: int) -> Iterator[None]:
+    """Let allocations raise MemoryError beyond *most* bytes of address space; 0: no limit."""
+    if not most:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 def _framed(message: bytes) -> bytes:

@@ -14,6 +14,7 @@ from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.engine.extract import content
 from crawlyard.engine.extract.page import Extracted
+from crawlyard.engine.extract.page_text import TextBound
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.render.base import RenderedPage
 from crawlyard.lazy import installed
@@ -125,7 +126,7 @@ def answered(
         etag=etag_of(response),
         last_modified=last_modified_of(response),
         links=len(found.links) + len(found.nofollow),
-        truncated=response.truncated,
+        truncated="; ".join(filter(None, (response.truncated, found.cut))),
         session=session_of(response),
         rendered_by="" if document is None else document.by,
         render_reason="" if rendered is None else rendered.reason,
@@ -189,8 +190,10 @@ def _plain(response: Response, spec: JobSpec) -> Extracted:
         text = response.body.decode(response.charset or "utf-8", "replace")
     except LookupError:  # an unknown charset
         text = response.body.decode("utf-8", "replace")
+    text, cut = TextBound.of(response.body).cut(text)
     return Extracted(
         text=text,
+        cut=cut,
         content_rule=content.PLAIN,
         content_hash=content.content_hash(text),
         content_version=content.VERSION,

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from crawlyard.about import VERSION
@@ -12,6 +12,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
@@ -165,7 +166,8 @@ class Worker:
     async def run(self, *, drain: bool = False) -> None:
         """Run jobs until `stop`.
 
-        With *drain*, return once no job is pending (due or not) or leased to a dead worker.
+        With *drain*, return once no pending job is one that this worker may take, now or at its
+        next attempt, and none is leased to a dead worker.
         A single-job worker returns when its job has ended, was paused by an operator, or is
         held by another worker.
 
@@ -403,12 +405,12 @@ class Worker:
             return holder is not None and not self._reclaimer.is_dead(holder)
         return standing.job.state is not State.PENDING
 
-    async def waits(self) -> bool:
-        """Return whether a job that this worker takes is pending, due or not."""
-        waiting = self._store.queue.waiting(self._rules.tags, self._rules.least())
-        return await waiting > 0
+    async def waits(self) -> Mapping[WaitReason | None, int]:
+        """Return what pending jobs wait for, as `QueueStore.waits` does for this worker."""
+        rules, now = self._rules, self._clock.now()
+        return await self._store.queue.waits(now, rules.tags, rules.least())
 
     async def _is_drained(self) -> bool:
-        if await self.waits():
+        if None in await self.waits():
             return False
         return await self._reclaimer.is_nobodys(self._rules.lease)

@@ -76,12 +76,15 @@ def decompressed(data: bytes) -> bytes:
 
 def text_in(data: bytes | None) -> bytes:
     """Return the text in a zstd frame; empty if there is none or it is damaged."""
-    if data is None:
-        return b""
+    return (data and body_in(data)) or b""
+
+
+def body_in(data: bytes) -> bytes | None:
+    """Return the content of a zstd frame, ``None`` if it is damaged."""
     try:
         return decompressed(data)
     except zstd.ZstdError:
-        return b""
+        return None
 
 
 def job_row(job: Job) -> dict[str, Any]:
@@ -363,15 +366,60 @@ def page_row(job_no: int, target: Target, page: Page, body_of: int | None = None
 
 
 def page_of(found: Sequence[Any]) -> StoredPage:
-    """Return the page of a row of the columns `PAGE_READ`; `parent` is the URL of its parent."""
+    """Return the page of a row of the columns `PAGE_READ`; `parent` is the URL of its parent.
+
+    A row that cannot be read gives a page with what is readable, and an error that says what is
+    not, so that it does not fail a whole list.
+    """
     row = dict(zip(PAGE_READ, found, strict=True))
-    key, extracted, detail = row.pop("id"), row["extracted"], row.pop("error_detail")
-    given: dict[str, list[str]] = json.loads(extracted) if extracted else {}
-    row["extracted"] = {name: tuple(values) for name, values in given.items()}
-    row["structured"] = json.loads(row["structured"]) if row["structured"] else {}
-    if row["error"]:
-        row["error"] = PageError(kind=ErrorKind(row["error"]), detail=detail)
+    key, detail = row.pop("id"), row.pop("error_detail")
+    try:
+        row["extracted"] = _extracted_in(row["extracted"]) if row["extracted"] else {}
+        row["structured"] = _object_in(row["structured"]) if row["structured"] else {}
+        error = PageError(kind=ErrorKind(row["error"]), detail=detail) if row["error"] else None
+        is_damaged = UNREADABLE in (row["fetched_at"], row["unchanged_since"])
+    except (ValueError, TypeError, AttributeError):
+        is_damaged = True
+    row["error"] = _damage_in(row) if is_damaged else error
     return StoredPage(id=key, page=Page(**row))
+
+
+def _extracted_in(text: str) -> Mapping[str, tuple[str, ...]]:
+    return {name: tuple(values) for name, values in json.loads(text).items()}
+
+
+def _object_in(text: str) -> Mapping[str, Any]:
+    return dict(json.loads(text))
+
+
+_PAGE_READ_AS: Mapping[str, Callable[[Any], object]] = {
+    "extracted": _extracted_in,
+    "structured": _object_in,
+    "error": ErrorKind,
+}
+
+
+def _damage_in(row: dict[str, Any]) -> PageError:
+    """Empty the unreadable columns of a row of `pages`; return an error that names them."""
+    names = [name for name in ("fetched_at", "unchanged_since") if row[name] == UNREADABLE]
+    for name, read in _PAGE_READ_AS.items():
+        try:
+            if isinstance(row[name], str):
+                row[name] = read(row[name])
+        except (ValueError, TypeError, AttributeError):
+            names.append(name)
+            row[name] = {}
+        row[name] = row[name] or {}
+    detail = f"damaged: its row cannot be read ({', '.join(names)})"
+    return PageError(kind=ErrorKind.INTERNAL, detail=detail)
+
+
+def error_kind_of(text: str) -> ErrorKind:
+    """Return the kind of error in a row of `pages`; `INTERNAL` if it is none."""
+    try:
+        return ErrorKind(text)
+    except ValueError:
+        return ErrorKind.INTERNAL
 
 
 # --- creation times in job ids: a UUIDv7 begins with the milliseconds since 1970

@@ -1,5 +1,6 @@
 """Page store: page records, bodies, errors and skipped URLs of a job."""
 
+import logging
 import struct
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
@@ -33,7 +34,7 @@ from crawlyard.core.crawl.page import (
     starts_of,
 )
 from crawlyard.core.crawl.site_map import Neighbours
-from crawlyard.store.codec.jobs import PAGE_READ, decompressed, page_of
+from crawlyard.store.codec.jobs import PAGE_READ, body_in, error_kind_of, page_of
 from crawlyard.store.crawl.site_map import is_under
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.dialects import Place
@@ -55,6 +56,8 @@ from crawlyard.store.tables.jobs import (
 
 _LINKING_AT_ONCE = 2_000
 """Pages whose links are searched at once: 50 links each are 800 kB."""
+
+_log = logging.getLogger(__name__)
 
 SAMPLES = 5
 """Number of sample URLs for each kind of error or skip rule."""
@@ -89,11 +92,9 @@ class PageStore(StorePart):
     async def bodies(
         self, page_ids: Sequence[int], kinds: Collection[Body]
     ) -> Mapping[tuple[int, Body], bytes]:
-        """Return the stored bodies of these pages, decompressed; missing ones are left out."""
+        """Return the stored bodies of these pages; missing and damaged ones are left out."""
         found = await self._database.read(partial(_bodies, page_ids=page_ids, kinds=kinds))
-        return await self._database.compute(
-            lambda: {key: decompressed(data) for key, data in found.items()}
-        )
+        return await self._database.compute(lambda: _decompressed(found))
 
     @reads
     def targets(
@@ -195,7 +196,7 @@ class PageStore(StorePart):
             .order_by(ranked.c.count_.desc(), ranked.c.error, ranked.c.status, ranked.c.rank)
         )
         kinds = groupby(rows, key=lambda row: (row.error, row.status))
-        return [_group(ErrorKind(kind), list(found)) for (kind, _), found in kinds]
+        return [_group(error_kind_of(kind), list(found)) for (kind, _), found in kinds]
 
     @reads
     def skipped(
@@ -333,6 +334,15 @@ def _bodies(
         .where(pages.c.id.in_(page_ids), bodies.c.kind.in_([k.value for k in kinds]), PRESENT)
     )
     return {(page_id, Body(kind)): data for page_id, kind, data in conn.execute(statement)}
+
+
+def _decompressed(
+    frames: Mapping[tuple[int, Body], bytes],
+) -> Mapping[tuple[int, Body], bytes]:
+    contents = {key: body_in(frame) for key, frame in frames.items()}
+    for page_id, kind in (key for key, content in contents.items() if content is None):
+        _log.warning("the %s of page %d is damaged and left out", kind, page_id)
+    return {key: content for key, content in contents.items() if content is not None}
 
 
 def _group(kind: ErrorKind, oldest: Sequence[Row[Any]]) -> ErrorGroup:

@@ -36,6 +36,10 @@ _POSTGRES = {
     "53300": "has no free connection; raise max_connections or run fewer workers",
     "53": "is out of resources; try again later",
     "57P03": "is starting up or shutting down; try again in a moment",
+    "25P03": (
+        "ended a transaction in which this process sent nothing for too long: its machine is"
+        " overloaded or was suspended; run less there, or raise lease_s"
+    ),
     "57014": "cancelled the statement; check statement_timeout",
     "55P03": "has the table locked by another session; try again",
     "25006": "is read-only, perhaps a standby; use the primary",
@@ -84,6 +88,8 @@ def _said_by_postgres(error: DBAPIError) -> str | None:
         return None
     if hope is TransactionAborted.NOW:
         return "is too busy: transactions undo each other; try again"
+    if state:
+        return f"ended the connection: {error.orig}"
     # a refused connection comes with a message, but without a code
     _, refused, why = str(error.orig).partition("FATAL:")
     if refused:

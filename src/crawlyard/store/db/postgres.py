@@ -32,7 +32,7 @@ from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
-from crawlyard.store.db.database import Work, heard
+from crawlyard.store.db.database import SHORTEST_LEASE_S, Work, heard
 from crawlyard.store.db.faults import Overtaken, TransactionAborted, again, sqlstate, told
 from crawlyard.store.db.wakeups import OnDue, gathered
 
@@ -51,10 +51,21 @@ _PING_S = "5"
 _UNKNOWN_ID = "22023"  # the id is in the future of this server
 
 
-# A process that is stopped, or a machine that is lost, in the middle of a transaction keeps its
-# locks. Others wait for them while they have leases to renew: the shortest lease lasts 6 s, and
-# 2 s of it may have passed when they begin to wait.
-_HANGING = "SET idle_in_transaction_session_timeout = '3s'"
+_LONGEST_IDLE_S = 30.0
+
+_RENEWAL_S = 3.0
+"""How much of its lease a worker may have used when it begins to wait for a lock: 2 s, and 1 s
+in which it renews the lease after that."""
+
+
+def longest_idle_s(lease_s: float) -> float:
+    """Return after how long the server ends a transaction in which its client sends nothing.
+
+    A process that is frozen, or whose machine is lost, in the middle of a transaction keeps its
+    locks. Those who wait for them must get them before their leases lapse. A process that only
+    runs slowly keeps its transaction as long as that allows: with longer leases, for longer.
+    """
+    return min(_LONGEST_IDLE_S, lease_s - _RENEWAL_S)
 
 
 class PostgresDatabase:
@@ -72,6 +83,7 @@ class PostgresDatabase:
         connections: int = 10,
         on_due: OnDue = None,
         pooled: bool = False,
+        lease_s: float = SHORTEST_LEASE_S,
     ) -> None:
         where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
         self.name = f"the database {url.database or 'postgres'} on {where}"
@@ -92,7 +104,8 @@ class PostgresDatabase:
                 "prepare_threshold": None if pooled else 5,
             },
         )
-        event.listen(self._engine.sync_engine, "connect", _prepare)
+        prepare = partial(_prepare, longest_idle_s(lease_s))
+        event.listen(self._engine.sync_engine, "connect", prepare)
         self._clock = SystemClock()
         self._waits = Timing()
         self.waits: Timing | None = self._waits
@@ -248,9 +261,9 @@ def _done(work: Work[T], connection: Connection) -> tuple[T, Collection[Wakeup],
     return result, gathered(connection), noted_receipt(connection)
 
 
-def _prepare(connection: Any, _record: object) -> None:
+def _prepare(idle_s: float, connection: Any, _record: object) -> None:
     cursor = connection.cursor()
-    cursor.execute(_HANGING)
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {round(idle_s * 1000)}")
     cursor.close()
     connection.commit()
 

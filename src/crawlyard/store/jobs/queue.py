@@ -12,6 +12,7 @@ from sqlalchemy import (
     RowMapping,
     Select,
     and_,
+    case,
     func,
     literal_column,
     or_,
@@ -20,8 +21,10 @@ from sqlalchemy import (
 
 from crawlyard.core.jobs.checkpoint import Asker, Preemption, Standing
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.queue import aged, claim_key, claimable, may_preempt, takes, yields
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.transactions import StorePart, reads
@@ -170,16 +173,31 @@ class QueueStore(StorePart):
         return [*due, *later][:limit]
 
     @reads
-    def waiting(
-        self, conn: Connection, tags: Collection[str], least: Priority = Priority.LOW
-    ) -> int:
-        """Return how many pending jobs, due or not, a worker with *tags* may take.
+    def waits(
+        self,
+        conn: Connection,
+        now: datetime,
+        tags: Collection[str] = (),
+        least: Priority = Priority.LOW,
+    ) -> Mapping[WaitReason | None, int]:
+        """Return how many pending jobs wait for something that a worker cannot wait for.
 
-        Jobs of a level below *least* are not counted.
+        By that reason: tags that the worker lacks, a slot (its free slots take jobs from the level
+        *least* on), a quota, or the start time. Those that it may take, now or at their next
+        attempt, are counted under ``None``.
         """
-        tags = frozenset(tags)
-        able = (PENDING, PRESENT, jobs.c.level >= least.rank, runnable(conn, tags))
-        return conn.scalar(select(func.count()).select_from(jobs).where(*able)) or 0
+        owners = sorted(parts_held_back(conn, now, limited_quotas(conn)))
+        retries = jobs.c.state_reason == StateReason.WAITING_RETRY
+        reason = case(
+            (~runnable(conn, frozenset(tags)), WaitReason.WORKER_TAGS),
+            (jobs.c.level < least.rank, WaitReason.SLOT),
+            (jobs.c.owner.in_(owners), WaitReason.QUOTA),
+            ((jobs.c.due_at > now) & ~retries, WaitReason.DUE_TIME),
+            else_=None,
+        ).label("reason")
+        each = select(reason).where(PENDING, PRESENT).subquery()
+        counts = conn.execute(select(each.c.reason, func.count()).group_by(each.c.reason))
+        return {name and WaitReason(name): count for name, count in counts}
 
     @reads
     def longest_wait(self, conn: Connection, now: datetime) -> timedelta:
