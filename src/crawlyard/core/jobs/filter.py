@@ -15,6 +15,7 @@ from crawlyard.core.jobs.job import Job, Source
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.start_hosts import hosts_in
+from crawlyard.core.parse import none_of, suggestion
 from crawlyard.errors import Invalid
 
 MOST_TERMS = 50
@@ -98,7 +99,7 @@ def _one_of(known: Iterable[str]) -> Callable[[str], str]:
 
     def read(word: str) -> str:
         if word.lower() not in words:
-            raise ValueError(f"expected one of {', '.join(words)}, got {word[:100]!r}")
+            raise ValueError(none_of(word, words))
         return word.lower()
 
     return read
@@ -308,8 +309,8 @@ def _condition_of(term: _Term) -> Condition:
     key = term.key.lower()
     if key not in set(FilterKey):
         known = ", ".join(FilterKey)
-        hint = 'put text with a colon in "…"'
-        raise _refused(term.at, f"there is no key {term.key[:100]!r}; {hint}, or use {known}")
+        hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {known}'
+        raise _refused(term.at, f"there is no key {term.key[:100]!r}{hint}")
     words: list[str] = []
     for word in term.words:
         try:
