@@ -265,17 +265,17 @@ class ScheduleReader:
         )
 
     async def _coming_hours(
-        self, shown: "_Shown", start: datetime, end: datetime, zone: ZoneInfo
+        self, schedules: "_Shown", start: datetime, end: datetime, zone: ZoneInfo
     ) -> "_Coming":
         """Return the runs to come by hour; they are computed again once a schedule has changed.
 
         A dashboard asks whenever a job ends, and that changes only the past. Computing 20,000
         runs takes 300 ms of CPU.
         """
-        stamp = start, end, zone.key, tuple((one.id, one.beat) for one in shown.all.values())
+        stamp = start, end, zone.key, tuple((s.id, s.beat) for s in schedules.all.values())
         coming = self._computed.pop(stamp, None)
         if coming is None:
-            coming = await asyncio.to_thread(shown.by_hour, start, end, zone)
+            coming = await asyncio.to_thread(schedules.by_hour, start, end, zone)
         self._computed[stamp] = coming
         if len(self._computed) > _CALENDARS:
             self._computed.popitem(last=False)
