@@ -25,8 +25,8 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
         for text in (
             "35 of 75 found",
             "Still finding new URLs, so the time left is a range.",
-            "30 fetched",
-            "5 failed",
+            "35 done",
+            "5 of them failed",
             "40 in the queue",
             "Nearest limit: 320 pages, 10.0% used",
             "19.5 URLs/s",
@@ -37,7 +37,7 @@ async def test_a_running_job_tells_how_far_it_is_and_how_sure_that_is(stage: Sta
         await expect(far).to_contain_text(re.compile(r"likely done by \d\d:\d\d"))
         ends = "Ends when the queue is empty, or at 320 pages, 2h 00m"
         await expect(page.locator("#timeline li").last).to_have_text(ends)
-        bar = page.get_by_role("progressbar", name="Fetched, of what was found")
+        bar = page.get_by_role("progressbar", name="Done, of what was found")
         await expect(bar).to_have_attribute("aria-valuenow", "46")
         await expect(page.locator(".dots")).to_contain_text("by local")
         await expect(page.locator(".dots")).to_contain_text("nightly")
@@ -187,7 +187,7 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             await form.get_by_role("button", name="Raise and continue").click()
             await expect(is_).to_have_text("Running")
             await expect(is_).to_have_text("Completed", timeout=60_000)
-            await expect(far).to_contain_text("All 152 URLs found are fetched")
+            await expect(far).to_contain_text("All 152 URLs found are done")
             await expect(page.locator("#timeline li").last).to_contain_text("Exhausted")
             await expect(page.locator("#timeline li")).to_have_count(9)
             for mark in ("paused by local", "resumed by local", "limits changed by local"):

@@ -56,7 +56,7 @@ async def test_the_overview_shows_course_responses_states_and_problems(stage: St
     async with stage.page(f"/jobs/{crawl.id}") as page:
         for chart in (
             "Pages per second: 19.3 on average, 23.9 at most",
-            "Fetched and found: 4,632 pages fetched, 389 in the queue",
+            "Pages and found URLs: 4,632 pages, 389 in the queue",
             "Response time: 48 ms on average",
             "Responses: 3,636 2xx, 24 4xx, 12 5xx",
         ):

@@ -278,6 +278,20 @@ async def test_few_runs_and_many_differ_and_what_is_not_computed_is_hatched(stag
         await expect(cell(page, 23, 6)).to_have_class("beyond")
         await expect(cell(page, 23, 6)).to_have_accessible_name(re.compile("not computed yet"))
         await expect(key.last).to_have_text(re.compile(r"^Beyond Fri .*: not computed yet$"))
+        await cell(page, 23, 6).focus()
+        await expect(page.get_by_text("Not computed yet.")).to_be_visible()
+        await expect(page.get_by_text("Nothing begins.")).to_have_count(0)
+
+
+async def test_an_hour_with_a_failed_run_shows_it_beside_runs_to_come(stage: Stage) -> None:
+    await stage.user("cal5")
+    made = await a_schedule(stage, "Each minute", "cal5", when="* * * * *")
+    await lived(stage, made, ["failed"])
+    now = datetime.now(ZoneInfo("Europe/Berlin"))
+    async with stage.page("/schedules/calendar", by="cal5") as page:
+        here = cell(page, now.hour, now.weekday())
+        await expect(here).to_have_class("was c-failed")
+        await expect(here).to_have_accessible_name(re.compile(r"1 failed(, \d+ runs? planned)?$"))
 
 
 async def test_the_past_shows_what_became_of_runs_and_nothing_before_the_start(

@@ -1,7 +1,9 @@
 """Ticks that are refused, runs that fail, and what a schedule looks like."""
 
 import asyncio
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from time import process_time
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.schedules.calendar import CalendarHours
 from crawlyard.core.schedules.schedule import Misfire, Overlap
 from crawlyard.core.templates.template import TemplateDraft
 from crawlyard.errors import Invalid
@@ -446,6 +449,34 @@ class TestLooking:
         ]
         assert (found.since, found.until, found.whole) == (MIDNIGHT, MIDNIGHT + 3 * HOUR, True)
         assert [(h.at - MIDNIGHT) / HOUR for h in india.hours] == [0.5]  # its hours begin there
+
+    async def test_the_end_of_a_job_changes_the_past_of_a_calendar_and_computes_no_run_again(
+        self, rig: Rig
+    ) -> None:
+        often = await rig.create("* * * * *")
+        await rig.create("* * * * *", name="as often")
+        await rig.after(MINUTE)
+        [job] = await rig.submitted(often)
+
+        async def hours() -> tuple[CalendarHours, float]:
+            begun = process_time()
+            answer = await rig.scheduler.hours(LOCAL, MIDNIGHT - HOUR, MIDNIGHT + 7 * 24 * HOUR)
+            return answer, process_time() - begun
+
+        before, computing_s = await hours()
+        await rig.ends(job, State.FAILED)
+        after, cached_s = await hours()
+        await rig.scheduler.toggle(LOCAL, often, enabled=False)
+        paused, _ = await hours()
+
+        fates = [
+            Counter(fate for hour in answer.hours for fate in hour.fates)
+            for answer in (before, after)
+        ]
+        assert [fate["failed"] for fate in fates] == [0, 1]
+        assert [hour.runs for hour in before.hours] == [hour.runs for hour in after.hours]
+        assert cached_s < computing_s / 4  # 20,000 runs or none
+        assert {(hour.runs, hour.held) for hour in paused.hours[2:-1]} == {(60, 60)}
 
     async def test_more_runs_than_can_be_computed_end_at_a_horizon(self, rig: Rig) -> None:
         for n in range(3):

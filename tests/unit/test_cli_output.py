@@ -340,7 +340,7 @@ def test_the_live_display_fits_and_is_safe() -> None:
 
     assert len(lines) == 4
     assert all(len(line) <= 80 for line in lines)
-    assert "210/400 pages · 2 failed · 20.0/s · 6.1 MB · 24 s" in lines[1]
+    assert "210/400 URLs · 2 failed · 20.0/s · 6.1 MB · 24 s" in lines[1]
     assert "left" in lines[2]
     assert lines[3].strip() == "https://example.com/\\x1b[31m"
 

@@ -269,6 +269,17 @@ async def test_the_last_wish_of_a_job_holds() -> None:
     assert requests.gaps() == [0.5]
 
 
+async def test_the_queue_of_a_host_is_reported_by_job_with_its_shards_together() -> None:
+    gate = a_gate(FakeClock())
+    for key, waiting in {"a/1": 3, "a/2": 4, "b": 2012, "idle": 0}.items():
+        gate.wish(key, HOST, 0.5, 2)
+        gate.queue(key, {HOST: waiting}.__getitem__)
+
+    [report] = gate.reports()
+
+    assert (report.waiting, report.queues) == (2019, {"a": 7, "b": 2012})
+
+
 async def test_what_sets_the_delay_of_a_host_is_reported() -> None:
     gate = a_gate(FakeClock(), delay_s=0.5)
 

@@ -201,9 +201,21 @@ async def test_a_job_shows_its_hosts_with_their_pace_the_longest_queue_first(rig
     job = (await rig.job())["id"]
     until = rig.clock.now() + timedelta(seconds=30)
     slow = HostReport(
-        host="a.example", delay_s=5, delay_from=DelaySource.ROBOTS, waiting=7, jobs=(job,)
+        host="a.example",
+        delay_s=5,
+        delay_from=DelaySource.ROBOTS,
+        waiting=2019,
+        queues={job: 7, "another": 2012},
+        jobs=(job, "another"),
     )
-    held = HostReport(host="b.example", held_until=until, refusals=2, waiting=90, jobs=(job,))
+    held = HostReport(
+        host="b.example",
+        held_until=until,
+        refusals=2,
+        waiting=90,
+        queues={job: 90},
+        jobs=(job,),
+    )
     others = HostReport(host="c.example", waiting=500, jobs=("another",))
     await asked(rig, slow, held, others, running=(job,))
     await rig.ask("PATCH", "hosts/b.example", json={"delay_s": 2, "note": "as they asked"})

@@ -152,7 +152,7 @@ def state_words(job: JobOut) -> str:
 def numbers(job: JobOut) -> list[str]:
     """Return what was done so far, in the order of its weight."""
     progress = job.progress
-    parts = [f"{words.number(progress.done)}/{counted(progress.discovered, 'page')}"]
+    parts = [f"{words.number(progress.done)}/{counted(progress.discovered, 'URL')}"]
     if progress.failed:
         parts.append(f"{words.number(progress.failed)} failed")
     if progress.rate:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum, auto
 
@@ -92,6 +93,7 @@ class HostReport(Struct, frozen=True, kw_only=True):
     state: HostState = HostState.OPEN
     idle: bool = False  # no URLs wait for it
     waiting: int = 0  # waiting URLs that its jobs have in memory
+    queues: Mapping[str, int] = {}  # of these, those of each job, by id
     jobs: tuple[str, ...] = ()  # ids
 
     def is_held(self, now: datetime) -> bool:

@@ -1,12 +1,12 @@
 """Calendar of schedules: what became of the times that were due, and what is to come."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from crawlyard.core.schedules.schedule import TickOutcome
 
@@ -96,34 +96,51 @@ class CalendarHours(Struct, frozen=True, kw_only=True):
     unreadable: tuple[str, ...]
 
 
-class _Hour(Struct):
-    moments: Counter[datetime] = field(default_factory=Counter)
-    held: int = 0
-    fates: Counter[str] = field(default_factory=Counter)
+class ComingHour(Struct, frozen=True, kw_only=True):
+    """The runs to come in one hour, counted as in `CalendarHour`."""
+
+    runs: int
+    held: int
+    together: int
+
+
+def coming_hours(coming: Iterable[Occurrence], zone: ZoneInfo) -> Mapping[datetime, ComingHour]:
+    """Return the runs to come by the hour of the clock in *zone*."""
+    moments: defaultdict[datetime, Counter[datetime]] = defaultdict(Counter)
+    held: Counter[datetime] = Counter()
+    for run in coming:
+        hour = _beginning(run.due_at, zone)
+        if run.enabled:
+            moments[hour][run.due_at] += 1
+        else:
+            held[hour] += 1
+    return {
+        hour: ComingHour(
+            runs=moments[hour].total(),
+            held=held[hour],
+            together=max(moments[hour].values(), default=0),
+        )
+        for hour in moments.keys() | held.keys()
+    }
 
 
 def hours_of(
-    past: Iterable[TickCount], coming: Iterable[Occurrence], zone: ZoneInfo
+    past: Iterable[TickCount], coming: Mapping[datetime, ComingHour], zone: ZoneInfo
 ) -> tuple[CalendarHour, ...]:
     """Return the hours of the clock in *zone* with what was due and what is to come."""
-    found: dict[datetime, _Hour] = {}
+    fates: defaultdict[datetime, Counter[str]] = defaultdict(Counter)
     for tick in past:
-        found.setdefault(_beginning(tick.due_at, zone), _Hour()).fates[tick.fate] += tick.count
-    for one in coming:
-        hour = found.setdefault(_beginning(one.due_at, zone), _Hour())
-        if one.enabled:
-            hour.moments[one.due_at] += 1
-        else:
-            hour.held += 1
+        fates[_beginning(tick.due_at, zone)][tick.fate] += tick.count
+    none = ComingHour(runs=0, held=0, together=0)
     return tuple(
         CalendarHour(
-            at=at,
-            runs=hour.moments.total(),
-            held=hour.held,
-            together=max(hour.moments.values(), default=0),
-            fates=dict(hour.fates),
+            at=hour,
+            runs=(runs := coming.get(hour, none)).runs,
+            held=runs.held,
+            together=runs.together,
+            fates=dict(fates.get(hour, {})),
         )
-        for at, hour in sorted(found.items())
+        for hour in sorted(fates.keys() | coming.keys())
     )
 
 

@@ -9,7 +9,8 @@ of operators' rules and of refusals that other processes got.
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TypeAlias
 
@@ -45,6 +46,11 @@ Allowed: TypeAlias = Callable[[], bool]
 
 Go: TypeAlias = Callable[[Allowed], Awaitable[None]]
 """A method of a slot or seat, which returns when its request may be sent."""
+
+
+def _job_of(key: str) -> str:
+    """Return the id of a job: each shard of a spread job has a key of its own, ID/2."""
+    return key.partition("/")[0]
 
 
 def always() -> bool:
@@ -449,12 +455,19 @@ class HostGate:
                 refusals=host.strikes,
                 state=host.state,
                 idle=host.held_until <= now and not host.is_wanted(now, _IDLE_S),
-                waiting=sum(waiting(name) for waiting in self._queues.values()),
-                # each shard of a spread job has a key of its own: ID/2
-                jobs=tuple(dict.fromkeys(key.partition("/")[0] for key in host.wishes)),
+                waiting=sum((queues := self._queued(name)).values()),
+                queues=queues,
+                jobs=tuple(dict.fromkeys(map(_job_of, host.wishes))),
             )
             for name, host in wished[:MOST_REPORTED]
         ]
+
+    def _queued(self, host: str) -> Mapping[str, int]:
+        """Return how many targets of each job wait for *host*, by the id of the job."""
+        queues: Counter[str] = Counter()
+        for key, waiting in self._queues.items():
+            queues[_job_of(key)] += waiting(host)
+        return +queues
 
     async def close(self) -> None:
         """Stop background tasks and give seats back."""

@@ -75,7 +75,7 @@ class Hosts(Noun):
     async def of_job(self, job_id: str, *, limit: Limit = 10) -> Slice[HostOut]:
         """List the hosts that a job is crawling, with their pace, the longest queue first."""
         job = (await self._services.jobs.get(self._actor, job_id)).job
-        asked = [one for one in await self._loads() if job.id in one.jobs]
+        asked = await self._services.watching.hosts(self._actor, job.id)
         asked.sort(key=lambda one: (-one.waiting, one.host))
         shown = [_ruled(one, one.host, await self._rule(one.host)) for one in asked[:limit]]
         return Slice(items=shown, has_more=len(asked) > limit, total=len(asked))

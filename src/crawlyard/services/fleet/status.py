@@ -3,6 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
+from msgspec.structs import replace
+
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.answers.fleet.watch import HostOut
@@ -56,16 +58,21 @@ class Watching:
         """Return the state of a worker."""
         return report.state(alive=self.is_alive(report))
 
-    async def hosts(self, actor: Actor) -> list[HostOut]:
+    async def hosts(self, actor: Actor, job_id: str | None = None) -> list[HostOut]:
         """Return the hosts being crawled for jobs of the actor, or all for an admin, by name.
 
+        With *job_id*, only the hosts of that job, and only its URLs are counted as waiting.
         Their rules are left out.
         """
         asked: dict[str, list[tuple[str, HostReport]]] = defaultdict(list)
         for report in await self._store.workers.find():
             if self.is_alive(report):
                 for host in report.hosts:
-                    asked[host.host].append((report.id, host))
+                    if job_id is None:
+                        asked[host.host].append((report.id, host))
+                    elif job_id in host.jobs:
+                        own_queue = replace(host, waiting=host.queues.get(job_id, 0))
+                        asked[host.host].append((report.id, own_queue))
         own = None if actor.role is Role.ADMIN else await self._running(actor)
         booked = await self._store.hosts.booked(asked) if asked else {}
         every = (_standing(name, asked[name], booked.get(name), own) for name in sorted(asked))

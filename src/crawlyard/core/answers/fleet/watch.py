@@ -78,7 +78,7 @@ class HostOut(Wire, frozen=True, kw_only=True):
     refusals: int  # 429 and 503, in a row
     held_until: datetime | None  # it asked for a rest
     booked_until: datetime | None  # the first instant that is not booked
-    waiting: int  # URLs that workers have in memory for it, at most some 10,000 of a job
+    waiting: int  # URLs that workers have in memory, at most some 10,000 of a job; of all jobs
     jobs: tuple[str, ...]
     others: int  # jobs of others
     workers: tuple[str, ...]

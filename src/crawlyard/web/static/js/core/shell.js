@@ -293,13 +293,15 @@ export function later(ms, work) {
   };
 }
 
-/** Return what calls *work* *ms* after it is called, once for all calls until then. */
-export function soon(ms, work) {
+/** Return what calls *work* *ms* after it is called, once for all calls until then, and *apart_ms* after the last time. */
+export function soon(ms, work, apart_ms = 0) {
   let timer;
+  let last = -Infinity;
   return () => {
     timer ||= setTimeout(() => {
       timer = 0;
+      last = performance.now();
       work();
-    }, ms);
+    }, Math.max(ms, last + apart_ms - performance.now()));
   };
 }

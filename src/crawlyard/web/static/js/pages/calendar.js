@@ -6,20 +6,24 @@ import { turns, Week } from "../parts/week.js";
 const known = new Map(); // what begins in an hour, by its label
 let hour;
 
+const EMPTY = { beyond: "Not computed yet.", before: "Before its start." };
+
 /** Tell what begins in the hour that is pointed at. */
 function told(one) {
   const there = !["none", "before", "beyond"].includes(one.is);
   if (hour?.label !== one.label) listed(known.get(one.label) ?? []);
   hour = one;
   write($("#which"), one.label);
-  write($("#runs + p"), there ? "Looking…" : "Nothing begins.");
+  write($("#runs + p"), there ? "Looking…" : EMPTY[one.is] ?? "Nothing begins.");
   if (there && !known.has(one.label)) look();
 }
 const look = later(120, async () => {
   const { from, to, label } = hour;
   const { occurrences } = await get(`/schedules/calendar${query({ from: from.toISOString(), to: to.toISOString() })}`);
   known.set(label, occurrences);
-  if (label === hour.label) listed(occurrences);
+  if (label !== hour.label) return;
+  listed(occurrences);
+  write($("#runs + p"), "Nothing begins."); // shown if the list is empty
 });
 function listed(runs) {
   const body = runs.map((run) => copy("run", { ...run, is: run.fate, said: run.fate && fate(run.fate), planned: !run.fate && run.enabled, held: !run.fate && !run.enabled }));
@@ -36,7 +40,7 @@ load(() => {
   known.clear();
   return week.show();
 });
-on("schedule.* job.state", soon(1000, () => again()));
+on("schedule.* job.state", soon(1000, () => again(), 10_000));
 on("workers", ({ workers }) => {
   week.slots = workers.reduce((sum, one) => sum + (one.alive && one.slots), 0);
   week.draw();

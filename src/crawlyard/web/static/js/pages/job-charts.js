@@ -49,11 +49,11 @@ export function charts({ points, step_s }, events, job) {
   found[found.length - 1] = Math.max(most, job.found); // points do not count URLs without a response
   const limits = job.limits.pages != null && job.limits.pages <= FAR * Math.max(...found) ? [{ at: job.limits.pages, name: `page limit ${int(job.limits.pages)}` }] : [];
   lines($("#course"), {
-    said: `Fetched and found: ${counted(fetched.at(-1) ?? 0, "page")} fetched, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
+    said: `Pages and found URLs: ${counted(fetched.at(-1) ?? 0, "page")}, ${int(points.at(-1)?.waiting ?? 0)} in the queue`,
     x: [...points.slice(0, 1).map(({ at }) => at), ...points.map((point) => new Date(end(point)).toISOString())],
     from, to, limits, say: int,
     series: [
-      { name: "Fetched", is, values: [base, ...fetched], area: true },
+      { name: "Pages", is, values: [base, ...fetched], area: true },
       { name: "Found", is: "waiting", values: [null, ...found], dash: true },
     ],
   });

@@ -92,7 +92,7 @@ const LEADS = {
   failed: ({ state_reason }, way) => `Failed: ${(state_reason ?? "").replaceAll("_", " ")}, ${way}`,
   completed: ({ done, found, failed }, way) => {
     if (done < found) return way;
-    return failed ? `${int(found - failed)} of ${int(found)} found are fetched, ${int(failed)} failed` : `All ${counted(found, "URL")} found are fetched`;
+    return `All ${counted(found, "URL")} found are done${failed ? `, ${int(failed)} failed` : ""}`;
   },
 };
 
@@ -119,8 +119,8 @@ export function told(job, hosts = []) {
     why: shown === "stopped" ? stopping(job, left) : runs ? slow(job, hosts) : WHYS[state](job),
     left: runs && job.eta_p10_s != null ? `${job.eta} left` : "",
     by: eta_p90_s == null ? "" : `likely done by ${at(Date.now() + eta_p90_s * 1000)}`,
-    ok: `${int(Math.max(0, done - failed))} fetched`,
-    failed: `${int(failed)} failed`,
+    ok: `${int(done)} done`,
+    failed: `${int(failed)} of them failed`,
     rest: ended_at ? `${int(left)} never fetched` : `${int(left)} in the queue`,
     queue: ended_at ? "Never fetched" : "Queue",
     limit: price ? `${cap(price)} more to fetch the rest` : ended_at ? "" : nearest(job),

@@ -59,6 +59,7 @@ export class Week {
 
   /** Show the week of the day *to*, as it is now. */
   async show(to = this.shown) {
+    if (to !== this.shown) this.#answer = null; // it is of another week
     this.shown = to;
     const asked = { from: this.day(0).toISOString(), to: this.day(7).toISOString(), zone, schedule: this.schedule?.id };
     const answer = await get(`/schedules/calendar/hours${query(asked)}`);
@@ -91,13 +92,15 @@ export class Week {
       const told = Object.entries(hour.fates).map(([is, n]) => `${int(n)} ${fate(is).toLowerCase()}`);
       const [end, cell] = [+hour.to, this.#cells[i]];
       if (end > horizon) Object.assign(hour, { is: "beyond", text: "", said: "not computed yet" });
-      else if (hour.runs) {
+      else if (hour.runs || was) {
         const clash = this.slots > 0 && hour.together > this.slots;
-        const shade = steps.findLastIndex((step) => hour.runs >= step) + 1;
-        Object.assign(hour, { is: `next n${shade}${clash ? " clash" : ""}`, text: int(hour.runs), said: [...told, `${counted(hour.runs, "run")} planned${clash ? ", likely to wait for a slot" : ""}`].join(", ") });
-      } else if (was) {
+        if (hour.runs) told.push(`${counted(hour.runs, "run")} planned${clash ? ", likely to wait for a slot" : ""}`);
         const many = sum(hour.fates);
-        Object.assign(hour, { is: `was c-${was}`, text: `${many > 1 ? int(many) : ""}${SIGNS[was] ?? ""}`, said: told.join(", ") });
+        const shade = steps.findLastIndex((step) => hour.runs >= step) + 1;
+        const planned = hour.runs && !SIGNS[was]; // what went wrong shows, also where more is to come
+        if (planned) Object.assign(hour, { is: `next n${shade}${clash ? " clash" : ""}`, text: int(hour.runs) });
+        else Object.assign(hour, { is: `was c-${was}`, text: `${many > 1 ? int(many) : ""}${SIGNS[was] ?? ""}` });
+        hour.said = told.join(", ");
       } else if (hour.held) Object.assign(hour, { is: "held", text: "", said: `${counted(hour.held, "run")} of paused schedules` });
       else if (end <= begins) Object.assign(hour, { is: "before", text: "", said: "before its start" });
       else Object.assign(hour, { is: "none", text: "", said: +hour.from > now ? "no run" : "no run was due" });

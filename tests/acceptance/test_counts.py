@@ -1,0 +1,129 @@
+"""The numbers of one job: each place that shows them shows the same (docs/reference/counts.md)."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from crawlyard.core.jobs.limits import Limits
+from crawlyard.demo.server import SiteServer
+from crawlyard.demo.site import HTML, Answer
+from tests.acceptance.shell import Shell, serving
+from tests.engine.rig import a_spec, crawled, opened
+
+LINKS = ("/a", "/b", "/gone", "/broken", "/moved", "/away", "/secret/x", "https://other.example/")
+MORE = ("/c", "/d?x=1", "/loop")
+FETCHED = ("/", "/a", "/b", "/c", "/d?x=1", "/new")
+DEAD = "http://127.0.0.1:1/"
+"""A start URL where nothing listens: it fails without an answer."""
+
+LIMIT = 4
+
+
+ANSWERS = {
+    "/robots.txt": Answer(200, (), b"User-agent: *\nDisallow: /secret/\n"),
+    "/moved": Answer(301, (("Location", "/new"),)),
+    "/away": Answer(302, (("Location", "https://other.example/away"),)),
+    "/loop": Answer(302, (("Location", "/loop"),)),
+    "/broken": Answer(500),
+}
+
+
+class CountedSite:
+    """Six pages, one redirect to the last of them, and a URL of each other kind."""
+
+    def answer(self, method: str, path: str, host: str) -> Answer:
+        if path in ANSWERS:
+            return ANSWERS[path]
+        if path not in FETCHED:
+            return Answer(404)
+        links = {"/": LINKS, "/a": MORE}.get(path, ())
+        anchors = "".join(f'<a href="{link}">{link}</a>' for link in links)
+        body = f"<title>{path}</title><p>{path}</p>{anchors}".encode()
+        return Answer(200, (("Content-Type", HTML),), body)
+
+
+@pytest.mark.slow  # two crawls, a server and five commands
+async def test_every_place_shows_the_same_numbers_of_a_job(tmp_path: Path) -> None:
+    async with SiteServer(CountedSite()) as server, opened(tmp_path, database_url="") as yard:
+        url = f"{server.url}/"
+        whole = await crawled(yard, a_spec(url, DEAD, per_host=1))
+        limited = await crawled(yard, a_spec(url, per_host=1, limits=Limits(pages=LIMIT)))
+
+    await asyncio.to_thread(compare, tmp_path, whole.job.id, limited.job.id)
+
+
+def compare(folder: Path, whole: str, limited: str) -> None:
+    """Check what commands, the API and the metrics show of both jobs."""
+    here = Shell(folder, {"CRAWLYARD_DATA_DIR": "data"})
+    secret = here.run("tokens", "create", "counts").stdout.strip()
+    with serving(here, secret) as shell:
+        headers = {"Authorization": f"Bearer {secret}"}
+        with httpx.Client(base_url=shell.env["CRAWLYARD_SERVER"], headers=headers) as client:
+            every = shown(here, client, whole)
+            part = shown(here, client, limited)
+            metrics = client.get("/metrics").text
+
+    assert every == {
+        "found": 13,
+        "done": 13,
+        "fetched": len(FETCHED),
+        "failed": 4,
+        "redirected": 1,
+        "skipped": 4,
+        "waiting": 0,
+        "pages": 9,
+    }
+    assert (part["pages"], part["found"]) == (LIMIT, 11)
+    assert part["waiting"] == part["found"] - part["done"]
+    assert f"crawlyard_pages_total {every['pages'] + part['pages']:.1f}" in metrics
+    assert f"crawlyard_url_errors_total {every['failed'] + part['failed']:.1f}" in metrics
+
+
+def shown(here: Shell, client: httpx.Client, job_id: str) -> Mapping[str, int]:
+    """Return the numbers of a job, which are the same wherever they are shown."""
+
+    def get(path: str) -> Any:
+        answer = client.get(f"/api/v1/jobs{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    job = get(f"/{job_id}")
+    [in_list] = [one for one in get("")["items"] if one["id"] == job_id]
+    progress, usage = job["progress"], job["usage"]
+    site_map = get(f"/{job_id}/map")["total"]
+    exported = [json.loads(line) for line in here.run("jobs", "export", job_id).stdout.splitlines()]
+    text = here.run("jobs", "show", job_id).stdout
+
+    answered = [page for page in exported if page["status"] is not None]
+    numbers = {
+        "found": progress["discovered"],
+        "done": progress["done"],
+        "fetched": site_map["fetched"],
+        "failed": progress["failed"],
+        "redirected": site_map["redirected"],
+        "skipped": usage["skipped"],
+        "waiting": site_map["waiting"],
+        "pages": progress["pages"],
+    }
+    assert in_list["progress"] == progress
+    assert (usage["discovered"], usage["done"]) == (numbers["found"], numbers["done"])
+    assert (usage["errors"], usage["pages"]) == (numbers["failed"], numbers["pages"])
+    assert numbers["found"] - numbers["done"] == numbers["waiting"]
+    assert len(get(f"/{job_id}/frontier")["items"]) == numbers["waiting"]
+    assert site_map["failed"] == numbers["failed"]
+    assert sum(group["count"] for group in get(f"/{job_id}/errors")["items"]) == numbers["failed"]
+    assert len([page for page in exported if page["error"]]) == numbers["failed"]
+    assert len([page for page in exported if not page["error"]]) == numbers["fetched"]
+    assert len(answered) == numbers["pages"]
+    assert (
+        sum(rule["count"] for rule in get(f"/{job_id}/skipped/rules")["items"])
+        == numbers["skipped"]
+    )
+    failed = f" · {numbers['failed']} failed"
+    assert f"{numbers['done']}/{numbers['found']} URLs{failed}" in text
+    return numbers
