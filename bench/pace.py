@@ -151,7 +151,7 @@ async def command(who: str, row: Row, site: Served, options: argparse.Namespace)
             await yard.jobs.submit(LOCAL, spec)
     slots = str(max(row.jobs, 1))
     work = ("work", "--jobs", slots, "--no-scheduler", "--no-webhooks", "--no-janitor")
-    return [sys.executable, "-m", "crawlyard", *work, "--data-dir", options.folder]
+    return [sys.executable, "-m", "crawlyard", *work]
 
 
 @asynccontextmanager

@@ -210,7 +210,7 @@ async def _idle(settings: Settings, log: Path) -> int:
 def _worker(settings: Settings, log: Path) -> "subprocess.Popen[bytes]":
     with log.open("ab") as written:
         return subprocess.Popen(  # noqa: S603 - our own words
-            command(settings),
+            command(),
             env=environment(settings),
             stdout=written,
             stderr=written,

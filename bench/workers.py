@@ -26,22 +26,23 @@ def a_spec(url: str, at_once: int, **more: Any) -> JobSpec:
     )
 
 
-def command(settings: Settings) -> tuple[str, ...]:
-    """Return what runs a worker with one job at a time, and nothing else, on a store."""
-    return (sys.executable, "-m", "crawlyard", *_WORK, "--data-dir", str(settings.data_dir))
+def command() -> tuple[str, ...]:
+    """Return what runs a worker with one job at a time, and nothing else."""
+    return (sys.executable, "-m", "crawlyard", *_WORK)
 
 
 def environment(settings: Settings) -> Mapping[str, str]:
     """Return the environment of a worker on a store."""
+    place = {"CRAWLYARD_DATA_DIR": str(settings.data_dir)}
     url = settings.database_url
-    return os.environ | ({"CRAWLYARD_DATABASE_URL": url} if url else {})
+    return os.environ | place | ({"CRAWLYARD_DATABASE_URL": url} if url else {})
 
 
 @asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[int]:
     """Run a worker process until the end of the block; give its process id."""
     process = await asyncio.create_subprocess_exec(
-        *command(settings),
+        *command(),
         env=environment(settings),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,

@@ -44,7 +44,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "worker_factory": _SERVICES,
     "yard": {"worker_factory", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {STORE_INSIDE, *_SERVICES},  # whole ones
-    "child": {"yard", *_SERVICES},
+    "child": {"yard", "worker_factory", *_SERVICES},
     "web": {"yard", "export", *_SERVICES},
     "api": {"yard", "services", "core", "trust"},
     "sync": {"api"},

@@ -126,8 +126,9 @@ def settings() -> str:
         "environment, the file `crawlyard.toml` in the working directory, the default.",
         _table(["in `crawlyard.toml`", "in the environment", "default", "range", "what"], rows),
         "The flags are `--data-dir` of every command that uses one, and `--jobs` of "
-        "`crawlyard work`. A value out of its range, and a name in the file that is none, ends the "
-        "command with exit code 2.",
+        "`crawlyard work`. `--data-dir` stands for the SQLite file in it, and takes precedence "
+        "over `database_url` as well, wherever that is set. A value out of its range, and "
+        "a name in the file that is none, ends the command with exit code 2.",
         "An example of `crawlyard.toml`:",
         '```toml\ndata_dir = "/var/lib/crawlyard"\njobs = 8\n'
         'user_agent = "ExampleBot/1.0 (+https://example.org/bot)"\n```',

@@ -36,8 +36,8 @@ _SERVER = (
 _WORKER = (
     "What a process has measured since its start. A server shows these too, if a worker runs in "
     "its process; without one, it shows the version and its waits for connections. "
-    "`crawlyard_database_connection_wait_seconds` is there with Postgres. What the child "
-    "process of a job that runs alone fetches and stores is not counted here."
+    "`crawlyard_database_connection_wait_seconds` is there with Postgres. What child "
+    "processes of isolated jobs fetch and store is counted by their worker."
 )
 
 

@@ -154,6 +154,24 @@ def test_a_command_of_the_documents_exists_with_its_options(words: list[str]) ->
     assert options <= set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", shown.output))
 
 
+def test_a_command_within_a_sentence_exists_and_has_its_arguments() -> None:
+    for document in DOCUMENTS:
+        if document.name == "CHANGELOG.md":  # of versions that are past
+            continue
+        for line in re.findall(r"(?<!`)`crawlyard ([^`]+)`", document.read_text("utf-8")):
+            words = shlex.split(line.partition(" | ")[0])
+            command, rest = PROGRAM, words
+            while rest and rest[0] in getattr(command, "commands", {}):
+                command, rest = command.commands[rest[0]], rest[1:]
+            place = f"{document.relative_to(ROOT)}: crawlyard {line}"
+            assert command is not PROGRAM or rest[0].startswith("-"), place
+            group = hasattr(command, "commands") and command is not PROGRAM
+            assert not (group and rest), place
+            needed = [p for p in command.params if p.param_type_name == "argument" and p.required]
+            bare = re.match(r"[a-z]+( [a-z]+)?$", line)  # a command by its name alone
+            assert bare or len([w for w in rest if not w.startswith("-")]) >= len(needed), place
+
+
 def test_the_readme_opens_with_what_it_is_and_the_two_commands() -> None:
     title, sentence, *_ = README.split("\n\n")
 

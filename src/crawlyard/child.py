@@ -1,83 +1,127 @@
-"""Child process of an isolated job: `python -m crawlyard.child`, started by a worker."""
+"""Children of isolated jobs: `python -m crawlyard.child` is the fork server of a worker process."""
 
 import asyncio
-import json
+import gc
 import os
 import signal
+import socket
 import sys
-import threading
-from contextlib import suppress
-from typing import Any
+import traceback
+from copy import deepcopy
+from typing import NoReturn, cast
 
-from crawlyard.config import Settings
-from crawlyard.core.jobs.checkpoint import Lease
+from crawlyard import worker_factory
+from crawlyard.bus.base import Bus
+from crawlyard.clock import SystemClock
+from crawlyard.core.overview.measures import Measures
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.isolation import GO_ON, MAY_SEND, STORE_AWAY, seats_of
-from crawlyard.services.worker.lease_guard import SendPermit
-from crawlyard.services.worker.leased_moves import reclaimed
-from crawlyard.services.worker.order_watch import watch_orders
-from crawlyard.services.worker.run import JobRun
-from crawlyard.yard import Yard
+from crawlyard.services.worker.channel import (
+    Answer,
+    Caller,
+    Channel,
+    Drain,
+    Hold,
+    Obey,
+    Report,
+    Start,
+)
+from crawlyard.services.worker.fork_server import GONE, next_fork
+from crawlyard.services.worker.isolation import seats_of
+from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.yard import child_factory
+
+_REPORT_EVERY_S = 1.0
 
 
-async def _run(settings: Settings) -> None:
-    async with Yard.open(settings) as yard:
-        context = yard.worker_context()
-        given = await asyncio.to_thread(_given, context.permit)
-        context.tools.gate.sit_as(seats_of(given, os.getpid()))
-        claim = await reclaimed(yard.store, given)
-        if claim is None:
-            return  # claimed by another or moved by an operator meanwhile: the parent handles it
-        run = JobRun(claim, context, alone=True)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, run.drain, settings.shutdown_s)
-        watch = asyncio.create_task(watch_orders(context, lambda: [run]))
-        try:
-            await run.run()
-        finally:
-            watch.cancel()
+async def _run(connection: socket.socket) -> None:
+    channel = await Channel.over(connection)
+    start = await channel.receive()
+    if not isinstance(start, Start):
+        return  # the parent has died, or needs no child any more
+    caller, clock, measures = Caller(channel), SystemClock(), Measures()
+    if start.course is not None:
+        clock.follow(start.course)
+    bus = cast("Bus", caller.part("bus", Bus))
+    factory = child_factory(start.settings, caller.store(), clock, bus, measures)
+    context = factory.worker_context()
+    context.permit.good = start.may_send
+    context.tools.gate.sit_as(seats_of(start.claim.lease, os.getpid()))
+    run = JobRun(start.claim, context, alone=True)
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, run.drain, start.settings.shutdown_s)
+    beside = (
+        asyncio.create_task(_follow(channel, caller, run, context, clock)),
+        asyncio.create_task(_report_often(channel, context)),
+    )
+    try:
+        await run.run()
+        await factory.close()
+    finally:
+        _report(channel, context)
+        for task in beside:
+            task.cancel()
+    await channel.close()
 
 
-def _given(permit: SendPermit) -> Lease:
-    """Tell the parent that the child is ready, and return the lease that it sends.
-
-    From then on, *permit* follows the parent.
-    """
-    with suppress(BrokenPipeError):  # the parent has died
-        os.write(1, b"ready\n")
-    os.dup2(2, 1)  # the parent stops reading our stdout
-    line = _line()
-    if not line:
-        os._exit(1)  # the parent has died
-    said: dict[str, Any] = json.loads(line)
-    permit.good = said.pop(MAY_SEND)
-    threading.Thread(target=_heed_parent, args=(permit,), daemon=True).start()
-    return Lease(**said)
-
-
-def _line() -> bytes:
-    """Return the next line of stdin, read without a buffer whose lock a thread could hold."""
-    line = b""
-    while not line.endswith(b"\n") and (byte := os.read(0, 1)):
-        line += byte
-    return line
-
-
-def _heed_parent(permit: SendPermit) -> None:
-    """Follow the parent's permission to send requests, and exit when the parent does."""
-    while said := os.read(0, 1024):  # empty when the other end of the pipe is gone
-        permit.good = said.endswith(GO_ON)
+async def _follow(
+    channel: Channel, caller: Caller, run: JobRun, context: WorkerContext, clock: SystemClock
+) -> None:
+    """Pass on what the parent says, and exit when it dies."""
+    while (message := await channel.receive()) is not None:
+        match message:
+            case Answer():
+                caller.receive(message)
+            case Obey():
+                if message.course is not None:
+                    clock.follow(message.course)
+                context.permit.round_trip.oldest = message.oldest
+                run.obey(message.order, message.asked_at)
+            case Hold():
+                context.permit.good = not message.held
+                if message.held:
+                    context.tools.gate.forfeit()
+                run.hold(message.held)
+            case Drain():
+                run.drain(message.within_s)
     os._exit(1)
 
 
-def main() -> None:
-    """Read settings and then a lease from the first lines of stdin, and run the job to its end."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    settings = Settings.model_validate_json(_line())
+async def _report_often(channel: Channel, context: WorkerContext) -> None:
+    while True:
+        _report(channel, context)
+        await asyncio.sleep(_REPORT_EVERY_S)
+
+
+def _report(channel: Channel, context: WorkerContext) -> None:
+    """Send the parent what happens at hosts, and what was measured since the last report."""
+    measured = deepcopy(context.measures)
+    context.measures.merge(measured, -1)
+    channel.send(Report(hosts=tuple(context.tools.gate.reports()), measures=measured))
+
+
+def _exit_after(connection: socket.socket) -> NoReturn:
+    """Run the job that comes over *connection*, and end this process."""
+    code = 1
     try:
-        asyncio.run(_run(settings))
+        asyncio.run(_run(connection))
+        code = 0
     except StoreUnavailable:
-        sys.exit(STORE_AWAY)
+        code = GONE
+    except BaseException:  # noqa: BLE001 - a fork must not return into the fork server
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def main() -> None:
+    """Fork a child for each request of the parent, whose socket is the first argument."""
+    # the parent handles Ctrl-C, and a stop of the service
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    vars(worker_factory)  # load it, if it is loaded lazily
+    gc.collect()
+    gc.freeze()  # else the collector of a child would copy all of it
+    _exit_after(next_fork(socket.socket(fileno=int(sys.argv[1]))))
 
 
 if __name__ == "__main__":

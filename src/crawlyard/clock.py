@@ -3,7 +3,7 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 
 class Clock(Protocol):
@@ -36,6 +36,10 @@ A crystal is wrong by up to 0.0001 of itself; the shortest lease, of 6 s, moves 
 """
 
 
+Course: TypeAlias = tuple[datetime, float, float]
+"""An instant, the reading of the monotonic clock at it, and the correction since, in seconds."""
+
+
 class SystemClock:
     """Wall-clock time read once, then advanced by the monotonic clock.
 
@@ -46,7 +50,7 @@ class SystemClock:
     def __init__(self) -> None:
         self._offset = timedelta(0)
         # replaced as a whole: other threads read the clock as well
-        self._course = (datetime.now(UTC), _elapsed(), 0.0)
+        self._course: Course = (datetime.now(UTC), _elapsed(), 0.0)
 
     def shift(self, by: timedelta) -> None:
         """Shift the clock by *by*, the measured offset to another clock.
@@ -64,6 +68,14 @@ class SystemClock:
         """
         at = _elapsed()
         self._course = (self._at(at), at, by.total_seconds())
+
+    def course(self) -> Course:
+        """Return what this clock goes by, for `follow`."""
+        return self._course
+
+    def follow(self, course: Course) -> None:
+        """Agree with the clock of another process of this machine, which has this *course*."""
+        self._course = course
 
     def now(self) -> datetime:
         """Return the current time, aware and in UTC."""

@@ -16,9 +16,9 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.errors import Conflict, Invalid
+from crawlyard.errors import Conflict, Invalid, NotFound
 from crawlyard.services.worker.reporting import ALIVE
-from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell, copy, copy_of, made, save
+from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell, copy, copy_of, save
 from crawlyard.store.admin.files import looked_over, published, put_back, settled, snapshot
 from crawlyard.store.admin.looks import DatabaseReport, TableSize, look, vacuum
 from crawlyard.store.admin.marks import Terms, held, listing
@@ -182,13 +182,18 @@ def restore(
 
 
 def upgrade(place: DatabaseLocation) -> Upgrade:
-    """Create the tables of the database at *place*, or upgrade them.
+    """Upgrade the tables of the database at *place*, or create those of an empty one.
 
     Raises:
+        NotFound: there is no such file.
         SchemaMismatch: they cannot be upgraded, or the database is an unfinished copy.
         StoreUnavailable: it cannot be used.
     """
-    made(place)
+    if place.file is not None and not place.file.is_file():
+        raise NotFound(
+            f"there is no database {place.file} to upgrade; the first job, worker or server "
+            "creates one"
+        )
     with writing(place) as opened, opened.transaction() as write:
         before = version_of(write)
         migrate(write, opened.name)

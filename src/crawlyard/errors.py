@@ -21,9 +21,12 @@
 Whether to retry depends on the class, never on the text.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, TypeAlias
+
+MAX_FAULTS = 50
+"""Faults of one input that an error names."""
 
 
 class CrawlyardError(Exception):
@@ -32,6 +35,18 @@ class CrawlyardError(Exception):
     code = "internal"
     problem: Mapping[str, Any] = MappingProxyType({})
     """For an error response of a server: the whole body, as defined by RFC 9457."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle all attributes; by default, only the message is passed to `__init__`."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
+
+
+def _rebuilt(
+    kind: type[CrawlyardError], args: tuple[Any, ...], attributes: Mapping[str, Any]
+) -> CrawlyardError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(attributes)
+    return error
 
 
 class Refused(CrawlyardError):
@@ -43,16 +58,42 @@ class Refused(CrawlyardError):
 class Invalid(Refused):
     """A value is invalid; *field* names it, *message* explains why without the name.
 
-    *position* is that of the offending character, if a text cannot be parsed.
+    *position* is that of the offending character, if a text cannot be parsed. If more is wrong
+    with the same input, `faults` has all of it, this first.
     """
 
     code = "validation_failed"
 
-    def __init__(self, field: str, message: str, position: int | None = None) -> None:
-        super().__init__(f"{field}: {message}")
+    def __init__(
+        self,
+        field: str,
+        message: str,
+        position: int | None = None,
+        more: "Sequence[Invalid]" = (),
+    ) -> None:
+        super().__init__("; ".join([f"{field}: {message}", *map(str, more)]))
         self.field = field
         self.position = position
         self.message = message
+        self._more = tuple(more)
+
+    @property
+    def faults(self) -> "tuple[Invalid, ...]":
+        """Each fault as an error of its own."""
+        if not self._more:
+            return (self,)
+        return type(self)(self.field, self.message, self.position), *self._more
+
+    @classmethod
+    def of(cls, errors: "Iterable[Invalid]") -> "Invalid":
+        """Return one error with the faults of all *errors*, each once; at most `MAX_FAULTS`."""
+        faults = {str(fault): fault for error in errors for fault in error.faults}
+        first, *more = [*faults.values()][:MAX_FAULTS]
+        return type(first)(first.field, first.message, first.position, more) if more else first
+
+    def mapped(self, change: "Callable[[Invalid], Invalid]") -> "Invalid":
+        """Return the error with *change* applied to each fault."""
+        return Invalid.of(change(fault) for fault in self.faults)
 
 
 class NotPublic(Invalid):

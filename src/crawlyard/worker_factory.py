@@ -20,6 +20,7 @@ from crawlyard.engine.visit import Tools
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
 from crawlyard.services.worker.claiming import ClaimRules
 from crawlyard.services.worker.cookies import Sealer
+from crawlyard.services.worker.fork_server import ForkServer
 from crawlyard.services.worker.isolation import Isolation
 from crawlyard.services.worker.liveness import HostLocks, Liveness
 from crawlyard.services.worker.progress import ProgressTracker
@@ -65,6 +66,7 @@ class WorkerFactory:
             measured=measures.renderings,
         )
         self._robots = RobotsCache(clock, store.robots)
+        self._isolation = Isolation(settings, ForkServer("crawlyard.child"))
         poster = Poster(settings.user_agent, ca_file=settings.ca_file)
         options = DeliveryOptions(public_url=settings.public_url)
         self.deliverer = Deliverer(store, poster, clock, options)
@@ -103,7 +105,7 @@ class WorkerFactory:
         files, isolation = None, None
         if not self._alone:
             files = HostLocks(self._settings.data_dir / "workers", name)
-            isolation = Isolation(self._settings.model_dump(mode="json"))
+            isolation = self._isolation
         liveness = Liveness(name, self._dispatcher, files)
         return Worker(
             self.worker_context(),
@@ -136,6 +138,7 @@ class WorkerFactory:
 
     async def close(self) -> None:
         """Release booked request times and stop helper processes."""
+        await self._isolation.forks.close()
         await self._gate.close()
         await self._robots.close()
         await self._heavy.close()

@@ -183,6 +183,18 @@ class Yard:
         await self.bus.close()
 
 
+def child_factory(
+    settings: Settings, store: Store, clock: Clock, bus: Bus, measures: Measures
+) -> "worker_factory.WorkerFactory":
+    """Return the worker factory of a child process, on the store and the bus of its parent."""
+    if settings.ca_file is not None:
+        trusting(settings.ca_file)
+    progress, dispatcher = ProgressTracker(bus), LocalDispatcher()
+    return worker_factory.WorkerFactory(
+        settings, store, clock, dispatcher, progress, measures, alone=False
+    )
+
+
 def _bus(settings: Settings, clock: Clock) -> Bus:
     if not settings.redis_url:
         return MemoryBus(clock)

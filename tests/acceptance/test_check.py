@@ -121,6 +121,8 @@ def test_all_that_is_wrong_is_found_with_every_page_that_links_to_it(
     assert missing == [("/old", "lost"), ("/part", "no")]
     (chain,) = of_kind(found, "redirect_chain")
     assert (chain["url"], chain["chain"]) == ("/old", ["/older", "/other"])
+    singles = [(one["url"], one["chain"]) for one in of_kind(found, "redirect")]
+    assert singles == [("/once", ["/twin"])]
     (title,) = of_kind(found, "duplicate_title")
     assert title["pages"] == ["/other", "/twin"]  # the third is no original
     (canonical,) = of_kind(found, "canonical")
@@ -132,24 +134,120 @@ def test_all_that_is_wrong_is_found_with_every_page_that_links_to_it(
         "broken_link": 2,
         "missing_fragment": 2,
         "redirect_chain": 1,
+        "redirect": 1,
         "duplicate_title": 1,
         "canonical": 1,
     }
     assert (found["unchecked"], found["since"], found["fragments"]) == (1, None, True)
+    elsewhere = {"reason": "other_site", "count": 1, "urls": ["https://other.example/"]}
+    assert (found["unchecked_by"], found["incomplete"]) == ([elsewhere], False)
 
 
-def test_people_get_a_row_for_every_link(shell: Shell, site: Site) -> None:
+def test_people_get_a_row_for_every_target(shell: Shell, site: Site) -> None:
     ran = shell.run("check", f"{site.url}/", *FAST, "-o", "csv")
     assert ran.returncode == 13
     rows = [line.split(",") for line in ran.stdout.replace(site.url, "").splitlines()]
-    assert rows[0] == ["kind", "new", "status", "url", "linked from", "text", "detail"]
-    assert [row[3:5] for row in rows if row[:1] == ["broken_link"]] == [
-        ["/gone", "/"],
-        ["/gone", "/part"],
-        ["/leads-to-gone", "/other"],
+    assert rows[0] == ["kind", "new", "status", "url", "links", "linked from", "text", "detail"]
+    assert [row[3:6] for row in rows if row[:1] == ["broken_link"]] == [
+        ["/gone", "2", "/ /part"],
+        ["/leads-to-gone", "1", "/other"],
     ]
-    assert "2 broken links, 2 missing fragments, 1 redirect chain" in ran.stderr
-    assert "1 URL not checked" in ran.stderr
+    assert "2 broken links, 2 missing fragments, 1 redirect chain, 1 redirect" in ran.stderr
+    assert "not checked: 1 URL on other sites: https://other.example/" in ran.stderr
+    assert "all links to a URL: crawlyard jobs links " in ran.stderr
+
+
+def test_a_check_that_a_limit_ended_is_incomplete_and_does_not_exit_with_0(
+    either: Shell, site: Site
+) -> None:
+    links = "".join(f"<a href='/{n}'>{n}</a>" for n in range(9))
+    site.pages = {"/": links, **{f"/{n}": f"<title>{n}</title>{links}" for n in range(9)}}
+    limit = ("--max-pages", "3", "--concurrency", "1", "--fail-on", "none")
+    left_out = [f"/{n}" for n in range(2, 9)]
+
+    found = checked(either, site, *limit, "--junit", "links.xml", code=14)
+    assert (found["items"], found["pages"], found["unchecked"]) == ([], 3, 7)
+    assert found["unchecked_by"] == [{"reason": "limit", "count": 7, "urls": left_out}]
+    reason = "7 URLs beyond the page limit"
+    assert (found["incomplete"], found["incomplete_reason"]) == (True, reason)
+    suite = ET.parse(either.folder / "links.xml").getroot()
+    assert [suite.get(name) for name in ("tests", "skipped", "failures", "errors")] == [
+        *("8", "8", "0", "0"),
+    ]
+    whole = suite[0]
+    assert whole.get("name") == "the check is complete"
+    assert f"limit: {site.url}/8" in (whole.findtext("skipped") or "")
+
+    ran = either.run("check", f"{site.url}/", *FAST, *limit, "--allow-incomplete")
+    assert ran.returncode == 0
+    assert "all is well" not in ran.stderr
+    named = ", ".join(site.url + path for path in left_out[:3])
+    assert f"not checked: 7 URLs beyond a limit: {named}, …" in ran.stderr
+    assert f"incomplete: {reason}" in ran.stderr
+    depth = either.run("check", f"{site.url}/", *FAST, "--max-depth", "0")
+    assert (depth.returncode, "9 URLs beyond the depth limit" in depth.stderr) == (14, True)
+
+
+@pytest.mark.slow  # it is tried three times
+def test_a_check_of_a_site_that_is_down_writes_a_report_with_an_error(shell: Shell) -> None:
+    with served(Site()) as site:
+        pass  # nothing listens there any more
+    assert_not_begun(shell, site, "/", site.url)
+
+
+def test_a_check_without_a_start_url_writes_a_report_with_an_error(
+    either: Shell, site: Site
+) -> None:
+    assert_not_begun(either, site, "/nothing", "answered 404")
+
+
+def assert_not_begun(shell: Shell, site: Site, path: str, detail: str) -> None:
+    ran = shell.run("check", f"{site.url}{path}", *FAST, "--json", "--junit", "links.xml")
+    assert ran.returncode == 10, ran.stderr
+    found = json.loads(ran.stdout)
+    assert found["incomplete_reason"].startswith("the job failed: ")
+    assert [one["url"] for one in of_kind(found, "broken_link")] == [site.url + path]
+    suite = ET.parse(shell.folder / "links.xml").getroot()
+    assert (suite.get("errors"), suite.get("failures")) == ("1", "1")
+    error = suite[0].find("error")
+    assert error is not None
+    assert detail in error.get("message", "").lower()
+
+
+def test_a_sitemap_is_read_for_dead_urls_and_pages_that_no_page_links_to(
+    either: Shell, site: Site
+) -> None:
+    listed = ("/", "/part", "/alone", "/dead", "/moved")
+    urls = "".join(f"<url><loc>{site.url}{path}</loc></url>" for path in listed)
+    xmlns = "http://www.sitemaps.org/schemas/sitemap/0.9"
+    site.pages = {
+        "/": "<title>Home</title><a href='/part'>part</a>",
+        "/part": "<title>Part</title><a href='/'>home</a>",
+        "/alone": "<title>Alone</title><a href='/alone'>me</a>",
+        "/robots.txt": f"Sitemap: {site.url}/sitemap.xml",
+        "/sitemap.xml": f"<urlset xmlns='{xmlns}'>{urls}</urlset>",
+    }
+    site.redirects = {"/moved": "/part"}
+
+    found = checked(either, site, "--junit", "links.xml")
+
+    kinds = [(one["kind"], one["url"], one["sitemap"]) for one in found["items"]]
+    assert kinds == [
+        ("broken_link", "/dead", "/sitemap.xml"),
+        ("redirect", "/moved", "/sitemap.xml"),
+        ("orphan_page", "/alone", "/sitemap.xml"),
+    ]
+    suite = ET.parse(either.folder / "links.xml").getroot()
+    texts = [case.findtext("failure") for case in suite if case.find("failure") is not None]
+    assert texts == [
+        f"listed in {site.url}/sitemap.xml",
+        f"redirects to {site.url}/part\nlisted in {site.url}/sitemap.xml",
+        f"listed in {site.url}/sitemap.xml",
+    ]
+    plain = either.run("check", f"{site.url}/", *FAST)
+    assert f"sitemap {site.url}/sitemap.xml" in plain.stdout
+    without = checked(either, site, "--sitemap", "none", code=0)
+    assert without["pages"] == 2
 
 
 def test_a_site_without_faults_is_well_and_the_job_is_in_the_list(shell: Shell, site: Site) -> None:
@@ -178,7 +276,7 @@ def test_only_what_is_new_since_the_last_check_fails(either: Shell, site: Site) 
     checked(either, site, "--fail-on", "none", code=0)
 
     suite = ET.parse(either.folder / "links.xml").getroot()
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("8", "1", "7")
+    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("11", "1", "8")
     (case,) = [one for one in suite if one.find("failure") is not None]
     assert case.get("name") == f"{site.url}/lost"
     assert case.findtext("failure") == f"linked from {site.url}/: a new one"
@@ -198,7 +296,7 @@ def test_other_sites_are_asked_once_and_not_followed(
     found = checked(either, site, "--externals", "--exclude", "*/not-asked")
 
     broken = {one["url"].replace(elsewhere.url, "E"): one for one in found["items"]}
-    assert sorted(broken) == ["/out", "E/gone", "E/no"]  # and no chain, as they are not ours
+    assert sorted(broken) == ["/out", "E/gone", "E/no"]  # and no redirect, as they are not ours
     assert [by["url"] for by in broken["E/gone"]["linked_from"]] == ["/", "/two"]
     assert broken["/out"]["chain"] == [f"{elsewhere.url}/gone"]
     assert sorted(elsewhere.asked) == [
@@ -250,12 +348,10 @@ def test_a_check_that_goes_on_asks_no_more_other_sites_in_all(
     assert len([one for one in elsewhere.asked if "robots" not in one]) == 4
 
 
-def test_a_check_that_cannot_begin_says_so(shell: Shell, site: Site) -> None:
+def test_a_report_that_cannot_be_written_is_refused_first(shell: Shell, site: Site) -> None:
     nowhere = shell.run("check", f"{site.url}/", *FAST, "--junit", "no/such/links.xml")
     assert nowhere.returncode == 1
     assert "there is no folder no/such" in nowhere.stderr
-    ended = shell.run("check", f"{site.url}/nothing", *FAST)
-    assert ended.returncode == 10  # as of a crawl: no start URL could be fetched
     assert shell.run("check").returncode == 2
 
 

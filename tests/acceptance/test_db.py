@@ -25,7 +25,7 @@ PARTS = 40  # MiB: ten batches, or as many steps of a backup
 @pytest.fixture
 def yard(shell: Shell) -> Path:
     """The database of a yard with something in every table, and a lot in one."""
-    assert shell.run("db", "upgrade").returncode == 0
+    assert shell.run("work", "--drain").returncode == 0
     database = shell.folder / "crawlyard-data" / "crawlyard.db"
     fill(database, seed=1)
     run_on(database, "DELETE FROM workers")
@@ -260,7 +260,7 @@ def test_a_check_fails_where_the_schema_is_of_another_version(
 
 
 def test_every_command_refuses_a_schema_from_before_the_first_release(shell: Shell) -> None:
-    said(shell.run("db", "upgrade"))
+    said(shell.run("work", "--drain"))
     database = shell.folder / "crawlyard-data" / "crawlyard.db"
     run_on(database, "UPDATE alembic_version SET version_num = '0011'")
     before = database.read_bytes()
@@ -277,6 +277,7 @@ def test_every_command_refuses_a_schema_from_before_the_first_release(shell: She
 
 @pytest.mark.parametrize("style", ["table", "csv", "yaml"])
 def test_each_command_writes_in_each_format(shell: Shell, style: str) -> None:
+    said(shell.run("work", "--drain"))
     looks = ("upgrade", "check", "vacuum", "backup b", "copy --to there")
 
     written = [said(shell.run("db", *words.split(), "-o", style)) for words in looks]
@@ -289,6 +290,7 @@ def test_each_command_writes_in_each_format(shell: Shell, style: str) -> None:
 
 
 def test_ids_alone_and_picked_fields_can_be_asked_for(shell: Shell) -> None:
+    said(shell.run("work", "--drain"))
     ids = said(shell.run("db", "upgrade", "-q")), said(shell.run("db", "check", "-q"))
     picked = said(shell.run("db", "check", "--fields", "schema_version,current", "-o", "json"))
 
@@ -305,6 +307,9 @@ def test_room_is_given_back(shell: Shell, yard: Path) -> None:
 
 
 def test_an_upgrade_says_what_it_did(shell: Shell) -> None:
+    database = shell.folder / "crawlyard-data" / "crawlyard.db"
+    database.parent.mkdir()
+    database.touch()
     ran = [shell.run("db", "upgrade", "--json") for _ in range(2)]
 
     told = [(found["before"], found["after"]) for found in map(json.loads, map(said, ran))]

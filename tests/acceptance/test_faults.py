@@ -27,8 +27,8 @@ async def a_worker(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run `crawlyard work` as a process of its own, killed at the end of the block."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "crawlyard", "work", "--data-dir", str(data_dir), *options),
-        env=os.environ | environment,
+        *(sys.executable, "-m", "crawlyard", "work", *options),
+        env=os.environ | {"CRAWLYARD_DATA_DIR": str(data_dir)} | environment,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -116,16 +116,18 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
     server = await site_server(Holding({"/": []}))
     async with opened(tmp_path, database_url="") as yard:
         job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
-        async with a_worker(tmp_path / "data") as worker:
-            await asked(server, 1)
-            assert not children(worker.pid)  # the first time it runs among others
-            worker.kill()
-            await worker.wait()
+        for life in range(1, 3):
+            async with a_worker(tmp_path / "data") as worker:
+                await asked(server, life)
+                assert not children(worker.pid)  # twice, it runs among others
+                worker.kill()
+                await worker.wait()
 
         async with a_worker(tmp_path / "data") as worker:
             for death in range(1, 4):
-                await asked(server, 1 + death)
-                (child,) = children(worker.pid)
+                await asked(server, 2 + death)
+                (fork_server,) = children(worker.pid)
+                (child,) = children(fork_server)
                 os.kill(child, signal.SIGKILL)
             await until_state(yard, job.id, State.FAILED)
             assert worker.returncode is None  # it outlives the job that killed its children
@@ -134,7 +136,26 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
         events = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
 
     assert ended.job.state_reason is StateReason.WORKER_LOST
-    assert events.count("worker_lost") == 4
+    assert events.count("worker_lost") == 5
+
+
+@pytest.mark.slow
+async def test_a_child_that_hangs_ends_with_its_worker(tmp_path: Path, site_server: Serve) -> None:
+    server = await site_server(Holding({"/": []}))
+    async with opened(tmp_path, database_url="") as yard:
+        await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+        for life in range(1, 4):
+            async with a_worker(tmp_path / "data") as worker:
+                await asked(server, life)
+                processes = children(worker.pid)
+                processes += [child for pid in processes for child in children(pid)]
+                for pid in processes[1:]:
+                    os.kill(pid, signal.SIGSTOP)
+                worker.kill()
+                await worker.wait()
+
+    assert len(processes) == 2  # the fork server, and the child
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes))
 
 
 @pytest.mark.slow
@@ -146,17 +167,18 @@ async def test_a_child_that_starts_for_longer_than_a_lease_keeps_its_job(
     lease = {"CRAWLYARD_LEASE_S": "6"}
     async with opened(tmp_path, database_url="", lease_s=6.0) as yard:
         job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=1))
-        async with a_worker(tmp_path / "data", **lease) as worker:
-            await until(lambda: len(server.hits) > 3)
-            worker.kill()
-            await worker.wait()
+        for life in range(1, 3):
+            async with a_worker(tmp_path / "data", **lease) as worker:
+                await until(lambda life=life: len(server.hits) > 3 * life)  # type: ignore[misc]
+                worker.kill()
+                await worker.wait()
         begun = (await yard.jobs.get(LOCAL, job.id)).shard
         async with a_worker(tmp_path / "data", **lease) as worker:
             await until_attempt(yard, job.id, begun.attempt + 1)
-            child = await first_child(worker.pid)
-            os.kill(child, signal.SIGSTOP)  # long before it is ready
+            fork_server = await first_child(worker.pid)
+            os.kill(fork_server, signal.SIGSTOP)  # long before it is ready
             await until_seq(yard, job.id, begun.seq + 4)  # a heartbeat comes every 2 s
-            os.kill(child, signal.SIGCONT)
+            os.kill(fork_server, signal.SIGCONT)
             await until_state(yard, job.id, State.COMPLETED)
         found = await outcome(yard, job.id)
         standing = await yard.jobs.get(LOCAL, job.id)

@@ -62,10 +62,10 @@ class Kill:
 
 async def a_worker(data_dir: Path, database_url: str) -> asyncio.subprocess.Process:
     """Start `crawlyard work` as a process of its own."""
-    environment = os.environ | {"CRAWLYARD_DATABASE_URL": database_url}
+    place = {"CRAWLYARD_DATA_DIR": str(data_dir), "CRAWLYARD_DATABASE_URL": database_url}
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "crawlyard", "work", "--drain", "--data-dir", str(data_dir)),
-        env=environment,
+        *(sys.executable, "-m", "crawlyard", "work", "--drain"),
+        env=os.environ | place,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )

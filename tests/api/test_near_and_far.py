@@ -91,9 +91,9 @@ async def test_what_is_out_of_bounds_is_said_in_the_same_words(yard: Surface) ->
         "stat: there is no such parameter; did you mean state?",
         "level: expected one of debug, info, warning, error, got 'loud'",
         "name: expected text of at least 1, got ''",
-        "delay_s: expected a number or null, got text",
+        "delay_s: expected a number or null, got 'slow'",
         "role: expected one of viewer, operator, admin, got 'chief'",
-        "description: expected text or null, got a whole number",
+        "description: expected text or null, got 7",
         "visibility: expected one of private, public, got 'secret'",
     ]
 
@@ -182,7 +182,7 @@ async def test_accounts_settings_and_views_are_there(yard: Surface) -> None:
         ({"running": -1}, "quota.running", "at least 0"),
         ({"pending": "many"}, "quota.pending", "a whole number"),
         ({"ceilings": {"pages": 0}}, "quota.ceilings.pages", "a whole number of at least 1, got 0"),
-        ({"paging": 1}, "quota.paging", "did you mean"),
+        ({"pendng": 1}, "quota.pendng", "did you mean pending"),
     ]
     for quota, field, why in wrong:
         asked: Any = quota

@@ -209,7 +209,7 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
     await ended(empty, Move.FAIL, name=HOSTILE)
     for _ in range(3):
         await ended(empty, Move.FAIL, name="news")
-    stopped = await ended(empty, Move.COMPLETE, StateReason.LIMIT_PAGES, name="docs-full")
+    stopped = await ended(empty, Move.COMPLETE, StateReason.LIMIT_ERRORS, name="docs-full")
     tagged = await empty.job(name="images", worker_tags=["gpu"])
     late = a_schedule(name="nightly", fire_at=now - HOUR)
     await store.schedules.add(late, told(late))
@@ -221,7 +221,7 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
             ("nightly is overdue", "Run now", "No scheduler"),
             ("news keeps failing", "Retry", "3 in a row"),
             (f"{HOSTILE} failed", "Retry", "It failed"),
-            ("docs-full stopped early", "Raise and continue…", "page limit: 1,300 of 4,000 found"),
+            ("docs-full stopped early", "Raise and continue…", "error limit: 1,300 of 4,000 found"),
             (" fails", "Send a test", "5 attempts failed in a row"),
             ("was switched off", "Switch on", "410"),
         ]:
@@ -241,12 +241,12 @@ async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:
         await need(page, "docs-full").get_by_role("button", name="Raise and continue").click()
         dialog = page.get_by_role("dialog")
         await expect(dialog).to_contain_text("2,700 URLs were never fetched")
-        await dialog.get_by_label("Page limit").fill("5000")
+        await dialog.get_by_label("Limit of failed URLs").fill("5000")
         await dialog.get_by_role("button", name="Raise and continue").click()
         await expect(need(page, "docs-full")).to_have_count(0)
     assert (await empty.ask("GET", f"/jobs/{tagged['id']}"))["spec"]["worker_tags"] == []
     job = await empty.ask("GET", f"/jobs/{stopped}")
-    assert (job["state"], job["spec"]["limits"]["pages"]) == ("pending", 5000)
+    assert (job["state"], job["spec"]["limits"]["errors"]) == ("pending", 5000)
 
 
 async def test_a_notice_is_dismissed_and_comes_back(empty: Stage) -> None:
@@ -275,17 +275,17 @@ async def test_many_stops_at_a_host_are_one_notice_and_of_many_notices_the_rest_
     await worker(empty)
     for n in range(9):
         url = f"https://site{n}.example/"
-        await ended(empty, Move.COMPLETE, StateReason.LIMIT_PAGES, name=f"site {n}", urls=[url])
+        await ended(empty, Move.COMPLETE, StateReason.LIMIT_ERRORS, name=f"site {n}", urls=[url])
     for n in range(3):
         urls = [f"https://shop.example:8080/{n}"]
-        await ended(empty, Move.COMPLETE, StateReason.LIMIT_PAGES, name=f"shop {n}", urls=urls)
+        await ended(empty, Move.COMPLETE, StateReason.LIMIT_ERRORS, name=f"shop {n}", urls=urls)
     async with empty.page("/") as page:
         notices = page.locator("#attention li")
         await expect(notices).to_have_count(8)
         await expect(part(page, "Needs attention")).to_contain_text("Needs attention 10")
         first = notices.first
         await expect(first).to_contain_text("3 crawls of shop.example:8080 stopped early")
-        await expect(first).to_contain_text("The last one, shop 2: stopped at its page limit")
+        await expect(first).to_contain_text("The last one, shop 2: stopped at its error limit")
         await expect(page.get_by_text("and 2 more")).to_be_visible()
         await page.get_by_role("button", name="Show all").click()
         await expect(notices).to_have_count(10)

@@ -118,6 +118,44 @@ async def test_the_changes_of_a_run_are_kept_once_with_their_event(store: Store)
     assert len(await store.events.events(EventQuery(names=names))) == 1
 
 
+async def test_unproven_pages_of_a_run_are_copies_and_replaced_when_it_ends_again(
+    store: Store,
+) -> None:
+    jobs = []
+    for n in range(3):
+        claim = await claimed(store)
+        targets = [a_target(f"{n}/{path}") for path in "ab"]
+        batch = a_batch(targets, [done(t, title=t.url, content_hash=t.url) for t in targets])
+        await recorded(store, claim.lease, batch)
+        jobs.append(claim.job if n == 2 else await ended(store, claim.lease))
+    base, job, last = jobs
+    fps = sorted(a_target(f"0/{path}").fp for path in "ab")
+
+    first = a_run(job.id, base_id=base.id, whole_id=base.id, ended_at=job.ended_at)
+    unproven = {fps[0]: True, fps[1]: False, a_target("1/a").fp: False}  # the last is not its own
+    assert await store.changes.save(first, (), (), unproven, "reach")
+    copies = await store.changes.unproven(job.id, None, 10)
+    assert [copy.page for copy in copies] == await store.changes.facts(base.id, None, 10)
+    assert [(c.read_by, c.reach, c.is_broken) for c in copies] == [
+        (base.id, "reach", True),
+        (base.id, "reach", False),
+    ]
+    assert await store.changes.unproven(job.id, fps[0], 1) == copies[1:]
+
+    own = a_target("1/a").fp
+    later = a_run(last.id, base_id=job.id)
+    await store.changes.save(later, (), (), {fps[0]: True, own: False}, "other")
+    older, newer = await store.changes.unproven_of(last.id, [fps[0]]), [own]
+    assert older == copies[:1]
+    [read] = await store.changes.unproven_of(last.id, newer)
+    assert (read.read_by, read.reach, read.is_broken) == (job.id, "other", False)
+
+    again = replace(later, ended_at=(await ended(store, claim.lease)).ended_at)
+    assert await store.changes.save(again, (), (), {own: False}, "other")
+    assert [c.page.fp for c in await store.changes.unproven(last.id, None, 10)] == [own]
+    assert (await store.changes.runs([job.id]))[job.id].whole_id == base.id
+
+
 async def test_changes_of_a_run_that_ended_again_keep_their_places(store: Store) -> None:
     claim = await claimed(store)
     job = claim.job
@@ -193,6 +231,7 @@ async def test_changes_go_with_their_job(store: Store) -> None:
     assert await store.changes.changes(ChangeQuery(), 10) == []
     assert await store.changes.runs([job.id]) == {}
     assert not await store.changes.save(a_run(job.id), [a_change(job.id)], ())
+    assert await store.changes.unproven(job.id, None, 1) == []
     rows = 0
     while freed := await store.upkeep.purge():
         rows += freed.rows

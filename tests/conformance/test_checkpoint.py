@@ -220,7 +220,7 @@ class TestTheAnswer:
         assert first.lease.version == edited.version
         assert (second.order, second.job) == (Order.GO_ON, None)
 
-    async def test_a_page_sets_the_losses_back(self, store: Store) -> None:
+    async def test_a_page_reduces_the_losses_but_not_to_none(self, store: Store) -> None:
         claim = await claimed(store, await added(store, losses=2))
         none = await recorded(store, claim.lease, a_batch([a_target()]))
         still = (await store.jobs.get(claim.job.id)).job.losses
@@ -228,7 +228,7 @@ class TestTheAnswer:
         answer = await recorded(store, none.lease, a_batch([], [failed(a_target())]))
 
         assert (none.order, still) == (Order.GO_ON, 2)
-        assert (await store.jobs.get(claim.job.id)).job == replace(claim.job, losses=0)
+        assert (await store.jobs.get(claim.job.id)).job == replace(claim.job, losses=1)
         assert (answer.order, answer.job) == (Order.GO_ON, None)
 
 

@@ -133,7 +133,7 @@ async def test_indexes_of_some_rows_are_so_on_both(new: str) -> None:
 
 async def test_indexes_are_created_in_the_order_of_their_definitions(tmp_path: Path) -> None:
     await (await open_sql_store(tmp_path / "yard.db")).close()
-    made = "SELECT name FROM sqlite_master WHERE tbl_name = 'jobs' AND sql LIKE 'CREATE INDEX%'"
+    made = "SELECT name FROM sqlite_master WHERE tbl_name = 'jobs' AND sql LIKE 'CREATE%INDEX%'"
 
     names = [
         name for (name,) in rows(f"sqlite:///{tmp_path / 'yard.db'}", f"{made} ORDER BY rowid")
@@ -177,7 +177,7 @@ SINCE_THE_FIRST = {
         "rendered_by",
         "render_reason",
     ),
-    "jobs": ("based_on", "dealt"),
+    "jobs": ("based_on", "dealt", "unique_key"),
     "shards": (
         *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
         *("rendered", "subrequests", "render_s", "render_took_s"),
@@ -190,11 +190,14 @@ NEW = (
     *("run_changes", "changes", "lastmods", "new_events", "day_steps", "dismissals"),
     *("page_search", "page_search_marks", "page_search_terms", "page_search_gone"),
     *("job_cookies", "instance_keys"),
-    "site_sessions",
+    *("site_sessions", "unproven_pages"),
 )
 """The tables that they have added."""
 
-INDEXES = ("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known")
+INDEXES = (
+    *("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known"),
+    "jobs_unique_key",
+)
 """The indexes on old tables that they have added."""
 
 

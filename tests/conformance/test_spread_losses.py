@@ -49,10 +49,14 @@ async def test_a_lost_shard_moves_while_the_others_go_on(store: Store) -> None:
     assert third is not None
     assert third.lease.shard == second.lease.shard
     assert await store.spread.free() == free - 1
-    assert third.job.isolated, "a shard that a worker died of runs alone"
+    assert not third.job.isolated
     late = await sent(store, second.lease, a_batch(outcomes=[done(targets()[0])]))
     assert late.order is Order.LOST
     assert await store.leases.orders([first.lease, second.lease]) == [Order.GO_ON, Order.LOST]
+    await store.leases.take_back(NOW, {"w3"}, requeued)
+    fourth = await joined(store, "w4")
+    assert fourth is not None
+    assert fourth.job.isolated, "a shard that lost two workers runs alone"
 
 
 async def test_what_a_lost_worker_might_have_used_is_refused_at_once(store: Store) -> None:

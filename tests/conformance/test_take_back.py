@@ -108,7 +108,7 @@ class TestTakeBack:
             ]
 
     async def test_a_job_that_killed_its_workers_fails(self, store: Store) -> None:
-        claim = await claimed(store, await added(store, losses=3))
+        claim = await claimed(store, await added(store, losses=4))
 
         [job] = await store.leases.take_back(
             LAPSED, [], lambda job: job.lost(NOW, actor="worker:w2", in_child=True)

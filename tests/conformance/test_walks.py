@@ -27,7 +27,7 @@ from msgspec.structs import replace
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Lease, Order
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import LOSSES_KEPT, Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict
@@ -204,15 +204,15 @@ class Walk(RuleBasedStateMachine):
                 held.lease, held.sent = answer.lease, (lease, batch)
                 held.job = answer.job or held.job
                 if batch.pages:
-                    held.job = replace(held.job, losses=0)
+                    held.job = replace(held.job, losses=min(held.job.losses, LOSSES_KEPT))
 
     def check(self, lease: Lease, batch: Batch, answer: Checkpoint) -> None:
         known = self.model.jobs[lease.job_id]
         fate, order = known.fate(lease), known.order(lease)
         if fate is Fate.WRITTEN:
             known.write(lease, batch, self.model.now)
-            if batch.pages and known.job.losses:
-                known.job = replace(known.job, losses=0)
+            if batch.pages:
+                known.job = replace(known.job, losses=min(known.job.losses, LOSSES_KEPT))
         assert answer.order is order
         if fate is not Fate.LOST:
             assert (answer.lease.seq, answer.lease.version) == (known.seq, known.job.version)

@@ -45,7 +45,7 @@ async def test_a_site_behind_a_cookie_wall_is_crawled_whole(
     [(session, requests)] = site.sessions[server.authority].items()
     assert (session, requests) == (f"{server.authority}-0", 9 + (not by_way_of_check))
     check = await yard.services.checking.job(LOCAL, found.job.id)
-    assert not check[1]
+    assert not check.items
 
 
 async def test_a_crawl_that_keeps_no_cookies_sends_none(yard: Yard, site_server: Serve) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,24 +13,27 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, State, StateReason, Yard
 from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.job import ISOLATED_FROM
+from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.worker.fork_server import ForkServer
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
 from crawlyard.services.worker.liveness import Liveness
-from crawlyard.services.worker.reclaim import LATE, Reclaimer
+from crawlyard.services.worker.order_watch import watch_orders
+from crawlyard.services.worker.reclaim import Reclaimer
 from crawlyard.services.worker.recorder import Recorder
 from crawlyard.services.worker.run import WorkerContext
 from tests.clock import LeapingClock
-from tests.engine.rig import a_spec, opened, outcome
+from tests.engine.rig import a_spec, opened, outcome, until_state
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import around
 from tests.site import GraphSite, Serve, until
 
 LEASE = timedelta(seconds=60)
 SITE = GraphSite(tree(5, 3))
-CHILDREN = Path(f"/proc/self/task/{os.getpid()}/children")
 
 
 @dataclass
@@ -57,37 +62,50 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
         yield there
 
 
-def only_child() -> int:
-    """Return the pid of the one child that runs a job."""
-    pids = map(int, CHILDREN.read_text("ascii").split())
-    (pid,) = [p for p in pids if b"crawlyard.child" in Path(f"/proc/{p}/cmdline").read_bytes()]
-    return pid
+@pytest.fixture
+async def forks() -> AsyncIterator[ForkServer]:
+    server = ForkServer("crawlyard.child")
+    yield server
+    await server.close()
 
 
-async def a_nursery(yard: Yard, url: str, lease: timedelta = LEASE) -> Nursery:
+@asynccontextmanager
+async def a_nursery(
+    yard: Yard, forks: ForkServer, url: str, lease: timedelta = LEASE
+) -> AsyncIterator[Nursery]:
     await yard.jobs.submit(LOCAL, a_spec(f"{url}/", concurrency=2))
     clock = LeapingClock()
     recorder = Recorder(yard.store.frontier, clock, lease)
     shop = replace(yard.worker_context(), recorder=recorder, clock=clock)
     claim = await yard.store.leases.claim(Asker("w"), yard.clock.now(), LEASE)
     assert claim is not None
-    run = IsolatedRun(claim, shop, Isolation(yard.settings.model_dump(mode="json")))
-    return Nursery(yard, shop, run, clock)
+    run = IsolatedRun(claim, shop, Isolation(yard.settings, forks))
+    watch = asyncio.create_task(watch_orders(shop, lambda: [run]))
+    yield Nursery(yard, shop, run, clock)
+    watch.cancel()
 
 
-async def test_a_child_sends_nothing_while_it_is_held(yard: Yard, site_server: Serve) -> None:
+def only_child(nursery: Nursery) -> int:
+    """Return the pid of the one child that runs a job."""
+    assert nursery.run._child is not None
+    return nursery.run._child.pid
+
+
+async def test_a_child_sends_nothing_while_it_is_held(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
     server = await site_server(SITE, latency_s=0.02)
-    nursery = await a_nursery(yard, server.url)
-    running = asyncio.create_task(nursery.run.run())
-    await until(lambda: len(server.hits) > 10)
+    async with a_nursery(yard, forks, server.url) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
 
-    nursery.run.hold(True)
-    await nursery.after_checkpoints(2)
-    held = len(server.hits)
-    await nursery.after_checkpoints(1)
-    still = len(server.hits)
-    nursery.run.hold(False)
-    await running
+        nursery.run.hold(True)
+        await nursery.after_checkpoints(2)
+        held = len(server.hits)
+        await nursery.after_checkpoints(1)
+        still = len(server.hits)
+        nursery.run.hold(False)
+        await running
 
     assert held == still < len(SITE.reachable())
     found = await outcome(yard, nursery.run.job_id)
@@ -95,132 +113,167 @@ async def test_a_child_sends_nothing_while_it_is_held(yard: Yard, site_server: S
     assert len(found.ok) == len(SITE.reachable())
 
 
-async def test_a_child_begins_held_if_nothing_may_be_sent(yard: Yard, site_server: Serve) -> None:
+async def test_a_child_begins_held_if_nothing_may_be_sent(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
     server = await site_server(SITE)
-    nursery = await a_nursery(yard, server.url)
-    nursery.shop.permit.good = False
-    running = asyncio.create_task(nursery.run.run())
-    await until(lambda: nursery.run._begun)  # before, the checkpoints are the parent's
-    await nursery.after_checkpoints(2)
-    held = len(server.hits)
+    async with a_nursery(yard, forks, server.url) as nursery:
+        nursery.shop.permit.good = False
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: nursery.run._channel is not None)  # before, the parent checkpoints
+        await nursery.after_checkpoints(2)
+        held = len(server.hits)
 
-    nursery.run.hold(False)
-    await running
+        nursery.run.hold(False)
+        await running
 
     assert held == 0
     assert (await outcome(yard, nursery.run.job_id)).job.state is State.COMPLETED
 
 
-async def test_a_child_that_hangs_is_blamed_by_its_parent(yard: Yard, site_server: Serve) -> None:
+async def test_a_child_that_hangs_is_blamed_by_its_parent(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
     server = await site_server(SITE, latency_s=0.02)
-    nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
-    running = asyncio.create_task(nursery.run.run())
-    await until(lambda: len(server.hits) > 10)
+    async with a_nursery(yard, forks, server.url, timedelta(seconds=4)) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
 
-    os.kill(only_child(), signal.SIGSTOP)
-    await running
+        os.kill(only_child(nursery), signal.SIGSTOP)
+        await running
 
     found = await outcome(yard, nursery.run.job_id)
-    assert (found.job.state, found.job.losses) == (State.PENDING, 1)
+    assert (found.job.state, found.job.losses) == (State.PENDING, ISOLATED_FROM + 1)
 
 
 async def test_a_child_that_is_ended_after_it_gave_its_job_back_has_not_died_of_it(
-    yard: Yard, site_server: Serve, caplog: pytest.LogCaptureFixture
+    yard: Yard, forks: ForkServer, site_server: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = await site_server(SITE, latency_s=0.02)
-    nursery = await a_nursery(yard, server.url)
-    running = asyncio.create_task(nursery.run.run())
-    await until(lambda: len(server.hits) > 10)
+    async with a_nursery(yard, forks, server.url, timedelta(seconds=4)) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
 
-    os.kill(only_child(), signal.SIGSTOP)
-    await yard.store.leases.free(nursery.run.lease)
-    await running
+        os.kill(only_child(nursery), signal.SIGSTOP)
+        await yard.store.leases.free(nursery.run.lease)
+        await running
 
     assert "died" not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("away", "leap"), [(True, 1.5), (False, 30.0)], ids=["store-away", "parent-stopped"]
-)
-async def test_a_child_is_not_blamed_for_time_in_which_it_could_not_be_seen(
-    yard: Yard, site_server: Serve, *, away: bool, leap: float
+async def test_a_child_is_not_blamed_for_time_in_which_its_parent_was_stopped(
+    yard: Yard, forks: ForkServer, site_server: Serve
 ) -> None:
     server = await site_server(SITE, latency_s=0.02)
-    nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
-    running = asyncio.create_task(nursery.run.run())
-    await until(lambda: len(server.hits) > 10)
-    child, looks = only_child(), 0
+    async with a_nursery(yard, forks, server.url, timedelta(seconds=4)) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
+        child = only_child(nursery)
 
-    async def look() -> None:
-        nonlocal looks
-        looks += 1
-        if looks == 2:  # it has been seen as it is now
-            nursery.clock.leapt += timedelta(seconds=leap)
-            if away:
-                raise StoreUnavailable("it is away")
-
-    os.kill(child, signal.SIGSTOP)
-    try:
-        around(yard, "jobs", "get", look)
-        await until(lambda: looks > 3)
-    finally:
-        os.kill(child, signal.SIGCONT)
-    await running
+        os.kill(child, signal.SIGSTOP)
+        try:
+            nursery.clock.leapt += timedelta(seconds=30)
+            await asyncio.sleep(1.2)  # two looks of the parent
+        finally:
+            os.kill(child, signal.SIGCONT)
+        await running
 
     found = await outcome(yard, nursery.run.job_id)
     assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
 
 
-@dataclass
-class Troubled:
-    """What a parent finds of a store in which nobody can write, or only slowly."""
+async def test_an_operator_pauses_a_job_in_a_child_at_once(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
+    server = await site_server(SITE, latency_s=0.02)
+    async with a_nursery(yard, forks, server.url) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
 
-    refuses: bool  # else all takes long
-    clock: LeapingClock | None = None  # of the parent; until it is set, all is well
-    writes: int = 0
-    seen: int = 0
+        await yard.jobs.pause(LOCAL, nursery.run.job_id)
+        await running
 
-    async def write(self) -> None:
-        if self.clock is not None:
-            self.writes += 1
-            self._trouble(self.clock)
+    found = await yard.jobs.get(LOCAL, nursery.run.job_id)
+    assert (found.job.state, found.job.losses, found.shard.worker) == (State.PAUSED, 0, None)
+    assert len(server.hits) < len(SITE.reachable())
 
-    async def look(self) -> None:
-        # right after a write that was refused it cannot be read either
-        if self.clock is not None and (not self.refuses or self.seen < self.writes):
-            self.seen = self.writes
-            self._trouble(self.clock)
 
-    def _trouble(self, clock: LeapingClock) -> None:
-        if self.refuses:
-            raise StoreUnavailable("it is away")
-        clock.leapt += LATE
+async def test_a_worker_that_stops_lets_a_child_store_what_is_in_flight(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
+    server = await site_server(SITE, latency_s=0.1)
+    async with a_nursery(yard, forks, server.url) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
+
+        nursery.run.drain(4.0)
+        await running
+
+    found = await outcome(yard, nursery.run.job_id)
+    assert found.job.state_reason is StateReason.WORKER_STOPPED
+    assert found.job.losses == 0
+    assert len(found.ok) == len(server.hits) - 1  # all but robots.txt
+
+
+async def test_a_fork_server_that_dies_takes_its_children_along_and_another_is_started(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
+    server = await site_server(SITE, latency_s=0.02)
+    async with a_nursery(yard, forks, server.url) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
+        child, process = only_child(nursery), forks._process
+        assert process is not None
+
+        os.kill(child, signal.SIGSTOP)
+        process.kill()
+        await running
+        found = await outcome(yard, nursery.run.job_id)
+        ours, theirs = socket.socketpair()
+        with ours:
+            another = await forks.fork(theirs)
+
+    assert (found.job.state, found.job.losses) == (State.PENDING, 1)  # not blamed
+    await until(lambda: not Path(f"/proc/{child}").exists())
+    assert await another.exit_code == 0  # it has no job
 
 
 @pytest.mark.parametrize("refuses", [True, False], ids=["not-at-all", "slowly"])
 async def test_a_child_is_not_blamed_where_nobody_can_write(
-    yard: Yard, site_server: Serve, *, refuses: bool
+    yard: Yard, forks: ForkServer, site_server: Serve, *, refuses: bool
 ) -> None:
-    troubled = Troubled(refuses)
-    around(yard, "frontier", "record", troubled.write)
-    around(yard, "jobs", "get", troubled.look)
-    server = await site_server(SITE, latency_s=0.02)
-    nursery = await a_nursery(yard, server.url, timedelta(seconds=4))
-    running = asyncio.create_task(nursery.run.run())
-    await until(lambda: len(server.hits) > 10)
-    child = only_child()
+    """The store is away, or slow, for longer than a child may be silent."""
+    lease, there = timedelta(seconds=3), asyncio.Event()
+    there.set()
 
-    os.kill(child, signal.SIGSTOP)
-    try:
-        troubled.clock = nursery.clock
-        await until(lambda: troubled.writes > 2)
-        troubled.clock = None
-    finally:
-        os.kill(child, signal.SIGCONT)
-    await running
+    async def write() -> None:
+        if refuses and not there.is_set():
+            raise StoreUnavailable("it is away")
+        await there.wait()
+
+    around(yard, "frontier", "record", write)
+    server = await site_server(SITE, latency_s=0.02)
+    async with a_nursery(yard, forks, server.url, lease) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: len(server.hits) > 10)
+
+        there.clear()
+        await asyncio.sleep(lease.total_seconds())
+        there.set()
+        await running
 
     found = await outcome(yard, nursery.run.job_id)
     assert (found.job.state, found.job.losses) == (State.COMPLETED, 0)
+
+
+async def reported(yard: Yard, holds: Callable[[WorkerReport], bool]) -> WorkerReport:
+    """Return the first report of the only worker that *holds*."""
+    async with asyncio.timeout(120):
+        while True:
+            for report in await yard.store.workers.find():
+                if holds(report):
+                    return report
+            await asyncio.sleep(0.05)
 
 
 async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard: Yard) -> None:
@@ -231,4 +284,32 @@ async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard:
         assert await rescue.take_back()
 
     left = (await yard.jobs.get(LOCAL, job.id)).job
-    assert (left.state, left.losses, left.isolated) == (State.PENDING, 1, True)
+    assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)
+
+
+async def test_what_a_child_does_is_reported_by_its_worker(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    server = await site_server(SITE, latency_s=0.05)
+    async with opened(tmp_path, database_url="") as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
+        for _ in range(ISOLATED_FROM):
+            await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
+            assert await Reclaimer(
+                "w", yard.store, yard.clock, Liveness("w", LocalDispatcher(), None)
+            ).take_back()
+        worker = yard.worker()
+        working = asyncio.create_task(worker.run())
+        report = await reported(yard, lambda r: r.pages > 0 and any(h.in_flight for h in r.hosts))
+        live = await yard.bus.latest(job.id)
+        await until_state(yard, job.id, State.COMPLETED)
+        measures = yard.services.measures
+        await until(lambda: measures.requests.statuses["2xx"] == len(SITE.reachable()))
+        worker.stop()
+        await working
+
+    (host,) = report.hosts
+    assert (host.host, host.jobs) == (server.authority, (job.id,))
+    assert 0 < host.in_flight <= 2
+    assert report.running == (job.id,)
+    assert live is not None

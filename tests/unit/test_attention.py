@@ -124,7 +124,8 @@ class TestEnds:
         found = notices(
             ended=[
                 ended("f", State.FAILED, StateReason.START_FAILED),
-                ended("s", State.COMPLETED, StateReason.LIMIT_PAGES, discovered=9, done=4),
+                ended("s", State.COMPLETED, StateReason.LIMIT_ERRORS, discovered=9, done=4),
+                ended("wanted", State.COMPLETED, StateReason.LIMIT_PAGES, discovered=9, done=4),
                 ended("last", State.COMPLETED, StateReason.LIMIT_PAGES, discovered=9, done=9),
                 ended("n", State.COMPLETED, StateReason.EXHAUSTED, needs_scripts=2),
             ]
@@ -132,7 +133,7 @@ class TestEnds:
 
         assert [(n.kind, n.job_id, n.detail) for n in found] == [
             ("job_failed", "f", "it failed: no DNS"),
-            ("job_stopped", "s", "Stopped at its page limit: 4 of 9 found"),
+            ("job_stopped", "s", "Stopped at its error limit: 4 of 9 found"),
             ("needs_scripts", "n", "2 pages need scripts: the text is empty or partial"),
         ]
         assert [n.help.endpoint for n in found if n.help] == [
@@ -156,7 +157,7 @@ class TestEnds:
             a_job(
                 id=run,
                 state=State.COMPLETED,
-                state_reason=StateReason.LIMIT_PAGES,
+                state_reason=StateReason.LIMIT_ERRORS,
                 origin=Origin(schedule_id=schedule),
             )
             for run, schedule in (("j4", "a"), ("j3", "b"), ("j2", "a"), ("j1", "a"))
@@ -174,7 +175,7 @@ class TestEnds:
             job = a_job(
                 id=f"j{n}",
                 state=State.COMPLETED,
-                state_reason=StateReason.LIMIT_PAGES,
+                state_reason=StateReason.LIMIT_ERRORS,
                 ended_at=NOW - n * MINUTE,
                 spec=a_spec(urls=(f"https://{host}/{n}",), name=f"crawl {n}"),
             )
@@ -192,11 +193,44 @@ class TestEnds:
             for kind in ("job_stopped", "needs_scripts")
             for rest in (("a.example:8080", 3, None), ("j2", 1, "j2"), ("j4", 1, "j4"))
         ]
-        assert found[0].detail == "the last one, crawl 1: stopped at its page limit: 4 of 9 found"
+        assert found[0].detail == "the last one, crawl 1: stopped at its error limit: 4 of 9 found"
         [first, *_] = notices(ended=ended[1:])  # now there are few of both
         assert first.jobs == 1
         again = attention(replace(NOTHING, ended=ended), EVERY, {found[0].id: NOW - 2 * MINUTE})
         assert found[0] in again.items  # one more has stopped since it was dismissed
+
+    def test_twenty_failed_jobs_of_one_dead_site_are_one_notice(self) -> None:
+        failed = [
+            a_job(
+                id=f"j{n}",
+                state=State.FAILED,
+                state_reason=StateReason.START_FAILED,
+                ended_at=NOW - n * MINUTE,
+                detail="no answer",
+                spec=a_spec(urls=(f"https://dead.example/{n}",), name=f"crawl {n}"),
+            )
+            for n in range(20)
+        ]
+
+        found = attention(
+            replace(NOTHING, ended=[Standing(job=job, shard=Shard()) for job in failed]), EVERY
+        )
+
+        [one] = found.items
+        assert (one.kind, about(one).id, one.jobs) == ("job_failed", "dead.example", 20)
+        assert one.detail == "the last one, crawl 0: it failed: no answer"
+        assert found.counts == {"job_failed": 1}
+
+    def test_a_damaged_job_is_not_offered_a_retry(self) -> None:
+        job = a_job(state=State.FAILED, damaged="spec: not a JSON object")
+        found = notices(ended=[Standing(job=job, shard=Shard())], damaged=[job])
+        assert [(n.kind, n.help and n.help.method) for n in found] == [("job_damaged", "DELETE")]
+
+    def test_a_crawl_that_never_renders_needs_no_browser(self) -> None:
+        spec = a_spec(render="never")
+        job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED, spec=spec)
+        standing = Standing(job=job, shard=Shard(usage=Usage(needs_scripts=2)))
+        assert notices(ended=[standing], install="apt install it") == ()
 
     def test_a_failure_in_a_row_of_them_is_told_once(self) -> None:
         job = a_job(id="j0", state=State.FAILED, state_reason=StateReason.START_FAILED)

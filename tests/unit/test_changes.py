@@ -5,10 +5,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.changes import (
+    Carried,
     Change,
     ChangeKind,
     Comparison,
     Known,
+    LastRead,
     PageFacts,
     Run,
     announced,
@@ -22,6 +24,8 @@ from tests.builders import NOW, a_job, fp_of
 
 K = ChangeKind
 WHOLE = Run(ended="", reach={"max_depth": None})
+LIMITED = replace(WHOLE, job_id="limited", ended="limit_pages")
+CARRIED = Carried(replace(WHOLE.last_read, job_id="first"), is_broken=False)
 
 
 def a_page(path: str = "a", **fields: Any) -> PageFacts:
@@ -217,6 +221,92 @@ def test_a_redirect_to_a_page_that_fails_tells_nothing() -> None:
     assert Known(TargetState.SKIPPED, "redirect to https://a.example/: scope").leads_to == (
         "https://a.example/"
     )
+
+
+def test_what_is_not_proven_is_carried_to_the_next_comparison() -> None:
+    skipped = Known(TargetState.SKIPPED, "robots: Disallow: /")
+    cases: list[tuple[PageFacts | None, Known | None, Run, dict[int, bool]]] = [
+        (None, None, LIMITED, {a_page().fp: False}),
+        (None, skipped, WHOLE, {a_page().fp: False}),
+        (failed(), None, WHOLE, {a_page().fp: True}),
+        (failed(status=None, error="timeout"), None, WHOLE, {a_page().fp: False}),
+        (
+            a_page(title="404 Not Found", sha256="", content_hash=""),
+            None,
+            WHOLE,
+            {a_page().fp: False},
+        ),
+        (a_page(content_rule="article", sha256="x"), None, WHOLE, {}),
+        (failed(status=404, error="http_4xx"), None, LIMITED, {}),
+        (None, None, WHOLE, {}),
+        (None, Known(TargetState.SKIPPED, "exclude: */a"), WHOLE, {}),
+    ]
+    for after, known, later, unproven in cases:
+        found = Comparison(WHOLE, later)
+        found.add(a_page(), after, None, known)
+        found.conclude()
+        assert found.unproven == unproven, (after, known)
+    found = Comparison(WHOLE, LIMITED)
+    found.add(failed(), None)  # no run has read it
+    found.conclude()
+    assert (found.unproven, found.found) == ({a_page().fp: False}, [])
+
+
+def test_a_page_that_was_told_as_broken_is_not_told_again() -> None:
+    broken = Carried(CARRIED.last_read, is_broken=True)
+    for carried, kind in ((CARRIED, K.BROKEN), (broken, K.UNKNOWN)):
+        found = Comparison(LIMITED, WHOLE, WHOLE)
+        found.add(a_page(), failed(), carried=carried)
+        assert only(found).kind is kind
+        assert found.unproven == {a_page().fp: True}
+    found = Comparison(LIMITED, LIMITED)
+    found.add(a_page(), None, carried=broken)
+    found.conclude()
+    assert found.unproven == {a_page().fp: True}
+
+
+def test_a_carried_page_is_gone_if_all_that_may_lead_to_it_was_read_since() -> None:
+    read_since, not_read_since = None, CARRIED
+    for carried, kind in ((read_since, K.GONE), (not_read_since, K.UNKNOWN)):
+        found = Comparison(LIMITED, WHOLE, WHOLE)
+        found.add(a_page("a"), None, carried=CARRIED)
+        found.add(a_page("hub"), failed("hub"), carried=carried)
+        found.conclude()
+        assert {c.url[-1]: c.kind for c in found.found}["a"] is kind
+    found = Comparison(LIMITED, WHOLE, WHOLE)
+    found.add(page := a_page("a"), None, carried=CARRIED)
+    found.add(a_page("hub"), failed("hub"))
+    found.conclude(hidden={page.fp: found.unread[a_page("hub").id]})
+    [change] = [c for c in found.found if c.url.endswith("/a")]
+    assert change.kind is K.UNKNOWN
+    assert change.detail == "may be linked from https://example.com/hub (answered 503)"
+
+
+def test_a_carried_page_is_judged_by_the_run_that_read_it_last() -> None:
+    broken = replace(WHOLE, broken_sitemaps=frozenset({1}))
+    other = Carried(LastRead("first", "another reach"), is_broken=False)
+    cases = (
+        (broken, CARRIED, "a sitemap could not be read"),
+        (WHOLE, other, "the run that has it could reach other pages"),
+    )
+    for run, carried, why in cases:
+        found = Comparison(run, run)
+        found.add(a_page(), None, carried=carried)
+        change = only(found)
+        assert (change.kind, change.detail) == (K.UNKNOWN, why)
+
+
+def test_after_a_run_that_ended_early_the_last_whole_run_tells_what_is_new() -> None:
+    cases = (
+        (K.NEW, WHOLE),
+        (K.SEEN_FIRST, None),
+        (K.SEEN_FIRST, replace(WHOLE, reach={"max_depth": 1})),
+        (K.SEEN_FIRST, replace(WHOLE, broken_sitemaps=frozenset({1}))),
+    )
+    for kind, reference in cases:
+        found = Comparison(LIMITED, WHOLE, reference)
+        found.add(None, a_page())
+        assert only(found).kind is kind, reference
 
 
 def test_a_run_is_whole_if_nothing_was_left() -> None:

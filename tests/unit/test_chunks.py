@@ -60,7 +60,36 @@ def test_a_chunk_has_whole_blocks_as_long_as_they_fit() -> None:
     assert [one.text for one in cut("a b c d e\nf", 2)] == ["a b", "c d", "e", "f"]
 
 
-words = st.sampled_from(["a", "b c", "# h", "## i", "```", "~~~", "", " ", "- x", "d " * 9])
+def test_ids_stay_when_the_url_or_the_tooltip_of_a_link_in_a_heading_changes() -> None:
+    first, *later = (
+        cut(f"# The [API]({link}) ![new](new.png)\n\ntext")
+        for link in ("/api", '/api "A tooltip"', '/b "An \\"other\\" (one)"', '</a b> "x"')
+    )
+    assert first[0].headings == ("The API new",)
+    assert later == [first] * 3
+
+
+def test_source_code_is_not_cut_at_its_comments() -> None:
+    code = "import os\n\n# Settings\nA = 1\n\n## Paths\n```\nB = os.sep\n"
+    (chunk,) = chunks(URL, code, 100, markdown=False)
+    assert chunk.headings == ()
+    assert chunk.text == "import os\n\n# Settings\nA = 1\n\n## Paths\n```\nB = os.sep"
+
+
+def test_no_chunk_is_a_table_rule_alone() -> None:
+    rows = "| a | b |\n| --- | --- |\n| c | d e f g h |"
+    assert [one.text for one in cut(rows, 10)] == [
+        "| a | b |\n| --- | --- |",
+        "| c | d e f g h |",
+    ]
+    assert [one.text for one in cut(rows, 9)] == ["| a | b |", "| c | d e f g h |"]
+    assert cut("|  |  |\n| --- | --- |\n\n---\n\n* * *") == []
+    assert [one.text for one in cut("- x\n- - -\n- y")] == ["- x\n- - -\n- y"]
+
+
+words = st.sampled_from(
+    ["a", "b c", "# h", "## i", "```", "~~~", "", " ", "- x", "d " * 9, "| - |"]
+)
 
 
 @given(lines=st.lists(words, max_size=30), most=st.integers(1, 12))

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -92,6 +93,15 @@ def test_a_start_url_is_refused_with_what_it_should_have_been(crawlyard: Crawlya
     assert "expected a port from 1 to 65535, got '99999'" in far.err
 
 
+def test_all_faults_of_a_job_are_named_by_their_options(crawlyard: Crawlyard) -> None:
+    options = ("--include", "re:(", "--exclude", "x", "--extract", "a=:::", "--user-agent", "é")
+    said = crawlyard("crawl", "-d", "docs.example.org", "http://a.example:99999/", *options)
+
+    named = [line.split(": ")[1] for line in said.err.splitlines()]
+    assert said.code == 2
+    assert named == ["URL", "URL", "--include", "--exclude", "--extract", "--user-agent"]
+
+
 def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
     crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -107,6 +117,67 @@ def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
         assert (tmp_path / name / "pages.jsonl").is_file()
         assert (tmp_path / name / "crawlyard.db").is_file()
     assert "crawlyard jobs show last --data-dir by-setting" in by_setting.err
+
+
+def test_a_data_directory_named_by_an_option_wins_over_any_database_url(
+    crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subtests: pytest.Subtests
+) -> None:
+    other = f"sqlite:///{tmp_path}/other/crawlyard.db"
+    crawlyard("crawl", "-d", "https://other.example/", "--data-dir", "other")
+    crawlyard("db", "backup", "empty.backup", "--data-dir", str(tmp_path / "other"))
+    monkeypatch.delenv("CRAWLYARD_DATABASE_URL", raising=False)
+
+    for source in ("environment", "file"):
+        with subtests.test(source=source), monkeypatch.context() as patch:
+            if source == "environment":
+                patch.setenv("CRAWLYARD_DATABASE_URL", other)
+            else:
+                (tmp_path / "crawlyard.toml").write_text(f"database_url = {other!r}\n")
+            here = ("--data-dir", f"by-{source}")
+            queued = crawlyard("crawl", "-d", "https://here.example/", *here)
+            listed = crawlyard("jobs", "list", "--fields", "spec.urls", *here)
+            checked = crawlyard("db", "check", "-o", "json", *here)
+            upgraded = crawlyard("db", "upgrade", "--json", *here)
+            refused = crawlyard("db", "restore", "empty.backup", *here)
+            crawlyard("jobs", "cancel", "last", *here)
+            worked = crawlyard("work", "--drain", "--jobs", "1", *here)
+            restored = crawlyard("db", "restore", "empty.backup", "--force", "--json", *here)
+
+            assert f"crawlyard work {shlex.join(here)}" in queued.err
+            assert listed.out == '["https://here.example/"]\n'
+            file = str(tmp_path / f"by-{source}" / "crawlyard.db")
+            for said in (checked, upgraded, restored):
+                assert json.loads(said.out)["database"] == file
+            assert (refused.code, "--force replaces it" in refused.err) == (2, True)
+            assert (worked.code, restored.code) == (0, 0)
+            unnamed = crawlyard("jobs", "list", "--fields", "spec.urls")
+            assert unnamed.out == '["https://other.example/"]\n'
+
+
+def test_two_options_that_name_different_yards_are_refused(crawlyard: Crawlyard) -> None:
+    there, here = ("--server", "http://127.0.0.1:9"), ("--data-dir", "data")
+    for words in (("jobs", "list"), ("crawl", "-d", "https://a.example/"), ("api", "GET", "jobs")):
+        said = crawlyard(*words, *there, *here)
+        assert (said.code, said.err) == (
+            2,
+            "error: --server: expected it, or --data-dir, not both\n",
+        )
+    copied = crawlyard("db", "copy", "--from", "a", "--to", "b", *here)
+    signed_in = [crawlyard("login", *here), crawlyard("login", "http://127.0.0.1:8", *there)]
+
+    assert (copied.code, [said.code for said in signed_in]) == (2, [2, 2])
+    assert "--from: expected it, or --data-dir, not both" in copied.err
+
+
+def test_an_upgrade_of_a_database_that_does_not_exist_creates_none(
+    crawlyard: Crawlyard, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    for folder in ("typo", "empty"):
+        said = crawlyard("db", "upgrade", "--data-dir", folder)
+        assert (said.code, said.out) == (3, "")
+        assert f"there is no database {folder}/crawlyard.db to upgrade" in said.err
+    assert [path.name for path in tmp_path.rglob("*")] == ["empty"]
 
 
 def test_the_help_of_the_demo_names_its_own_folder(crawlyard: Crawlyard) -> None:
@@ -133,7 +204,7 @@ def test_an_empty_id_means_no_job_and_no_token(crawlyard: Crawlyard) -> None:
 def test_a_check_of_a_database_fails_where_its_schema_is_older(
     crawlyard: Crawlyard, tmp_path: Path
 ) -> None:
-    crawlyard("db", "upgrade", "--data-dir", "yard")
+    crawlyard("work", "--drain", "--data-dir", "yard")
     sound = crawlyard("db", "check", "--data-dir", "yard")
     with closing(sqlite3.connect(tmp_path / "yard" / "crawlyard.db")) as database:
         database.execute("UPDATE alembic_version SET version_num = '0001'")

@@ -1,15 +1,19 @@
 """One branch of the commands is what it is among all of them."""
 
+import shlex
 import subprocess
 import sys
 from functools import cache
+from typing import Any
 
 import pytest
 import typer
 from typer.core import TyperGroup
 from typer.testing import CliRunner
 
+from crawlyard.cli import search
 from crawlyard.cli.commands import BRANCHES, tree
+from crawlyard.core.overview.attention import Trouble
 
 EVERYTHING = typer.main.get_command(tree())
 PLAIN = {"COLUMNS": "100", "TERM": "dumb"}
@@ -49,3 +53,14 @@ def test_a_command_loads_no_other() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stderr.decode() == "[]\n"
     assert b"Crawl a site" in done.stdout
+
+
+def test_what_helps_with_a_notice_is_a_command_that_exists() -> None:
+    assert set(search.HELPS) <= set(Trouble)
+    for line in search.HELPS.values():
+        words = shlex.split(line.format(job="j1", id="x"))
+        command: Any = EVERYTHING
+        while words and words[0] in getattr(command, "commands", {}):
+            command, words = command.commands[words[0]], words[1:]
+        assert not hasattr(command, "commands"), line
+        command.make_context("crawlyard", words)

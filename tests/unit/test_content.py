@@ -95,6 +95,36 @@ def test_what_belongs_to_the_content_is_kept(part: str) -> None:
     assert "kept" in text(f"<main>{PROSE}{part}{PROSE}</main>")
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<p>gone: <a href=/a>en</a> <a href=/b hreflang=fr>fr</a> <a href=/c hreflang=de>de</a>",
+        "<ul><li><a href=/fr hreflang=fr rel=alternate>gone</a></ul>",
+        "<div class='page language-switcher'><a href=/fr>gone</a></div>",
+        "<div class=site-logo><img src=/a.png alt=gone></div>",
+        "<p><a href=/><img src=/img/acme-logo.svg alt=gone></a></p>",
+        "<div id=MSearchResultsWindow><div class=SRStatus id=NoMatches>gone</div></div>",
+    ],
+)
+def test_logos_menus_of_languages_and_empty_searches_are_cut(part: str) -> None:
+    said = text(f"<main><h1>Head</h1>{part}{PROSE}{PROSE}</main>", mode=TextMode.MARKDOWN)
+    assert "gone" not in said
+    assert "paragraph" in said
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "<p><a href=/report><img src=/img/logo-history.png alt=kept></a></p>",
+        "<p><img src=/img/logo.png alt=kept></p>",
+        "<p>A French kept <a href=https://b.example/fr hreflang=fr>translation of it</a>.</p>",
+        "<p><a href=1 hreflang=de>kept</a> <a href=/2 hreflang=fr>b</a> <a href=3>c</a> <a href=4>",
+    ],
+)
+def test_pictures_and_links_of_the_content_are_kept(part: str) -> None:
+    assert "kept" in text(f"<main>{PROSE}{part}{PROSE}</main>", mode=TextMode.MARKDOWN)
+
+
 def test_a_table_in_a_table_is_kept() -> None:
     inner = "<table><tr><td>one<td>two</table>"
     assert text(f"<main>{PROSE}<table><tr><td>{inner}</table></main>").split()[-2:] == [

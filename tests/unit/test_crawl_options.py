@@ -31,6 +31,7 @@ SOME: dict[str, object] = {
     "name": "x",
     "user_agent": "x",
     "session": "x",
+    "unique_key": "none",
     "logged_out": ["status:401"],
     "since": Ceiling("01900000-0000-7000-8000-000000000000"),
     "retry_first_s": 1.0,

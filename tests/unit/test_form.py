@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.cookie import CookieMode
+from crawlyard.core.event import EventName
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
@@ -16,6 +17,7 @@ from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Spread, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of
 from crawlyard.core.merge_patch import merged
+from crawlyard.core.parse import nearest
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
@@ -74,6 +76,7 @@ def specs(draw: st.DrawFn) -> JobSpec:
         "headers": PAIRS,
         "extract": PAIRS,
         "since": st.none() | st.uuids().map(str),
+        "unique_key": st.none() | st.sampled_from(["none", " a ", "x" * 200]),
         "full_every": st.none() | st.integers(1, 1000),
         "noise_after": st.none() | st.integers(2, 10),
         "ignore_text": st.sampled_from([(), ("re:^Updated ", "re:x")]),
@@ -140,6 +143,11 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
     cases: list[tuple[Any, str, str]] = [
         ({"url": "x"}, "url", "did you mean urls"),
         ({"limits": {"page": 3}}, "limits.page", "did you mean pages"),
+        ({"pages": 3}, "pages", r"did you mean limits\.pages\?"),
+        ({"max_pages": 3}, "max_pages", r"did you mean limits\.pages\?"),
+        ({"max_duration": 3}, "max_duration", r"did you mean limits\.duration_s\?"),
+        ({"depth": 3}, "depth", r"did you mean max_depth\?"),
+        ({"strict": 3}, "strict", "there are urls, sitemaps, name"),
         ({"limits": {"zzz": 3}}, "limits.zzz", "there are pages, bytes, duration_s"),
         ({"limits": 3}, "limits", "expected an object of its fields, got 3"),
         ({"delay": 1, "delay_s": 2}, "delay_s", "expected delay or delay_s once"),
@@ -163,9 +171,9 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
         ({"name": None}, "name", "expected text, got null"),
         ({"urls": {"a": 1}}, "urls", "expected a list of texts, got an object"),
         ({"urls": []}, "urls", "at least one start URL"),
-        ({"scope": "hots"}, "scope", "expected one of host, subdomains, domain, prefix, any"),
+        ({"scope": "hots"}, "scope", "prefix, any, got 'hots'; did you mean host?"),
         ({"ignore_robots": "yes"}, "ignore_robots", "expected true or false, got 'yes'"),
-        ({"headers": {"X-A": 1}}, "headers", "expected text, got 1"),
+        ({"headers": {"X-A": 1}}, "headers", "expected text for 'X-A'$"),
         ({"headers": [["X-A"]]}, "headers", r"a list of \[name, text\]"),
         ({"headers": "X-A: 1"}, "headers", "an object of names and texts"),
         ({"retry": {"factor": float("inf")}}, "retry.factor", "expected a finite number"),
@@ -180,6 +188,22 @@ def test_what_is_not_expected_is_refused_with_its_path(subtests: pytest.Subtests
         with subtests.test(form=form), pytest.raises(Invalid, match=said) as refused:
             spec_of(form if "urls" in form else form | {"urls": ["https://example.com/"]})
         assert refused.value.field == path, form
+
+
+def test_only_a_near_word_is_suggested() -> None:
+    events = [str(name) for name in EventName]
+    cases: list[tuple[str, list[str], str]] = [
+        ("nmae", ["name", "tags"], "name"),
+        ("pages", ["tags", "text"], ""),
+        ("job.complete", events, "job.completed"),
+        ("jobs.completed", events, "job.completed"),
+        ("job.done", events, ""),
+        ("job.", events, ""),
+        ("x" * 10_000, ["x"], ""),
+    ]
+    for name, known, near in cases:
+        assert nearest(name, known) == near, name
+    assert nearest("APP_FOO", ["APP_FOR_ALL", "APP_JOBS"], "APP_") == ""
 
 
 def test_a_long_value_is_cut_where_it_is_named() -> None:

@@ -19,7 +19,7 @@ from crawlyard import (
     StateReason,
 )
 from crawlyard.core.crawl.page import Outcome, TargetState
-from crawlyard.core.jobs.job import EVENT_OF, LOSSES_ALLOWED
+from crawlyard.core.jobs.job import DEATHS_ALLOWED, EVENT_OF, ISOLATED_FROM
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.errors import IllegalMove
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done, failed
@@ -139,29 +139,37 @@ def test_a_pause_or_a_stopped_worker_is_no_failure() -> None:
         assert (job.failures, job.losses) == (2, 1), move
 
 
-def test_a_job_whose_worker_died_runs_next_alone_and_in_its_old_place() -> None:
-    job = lost(a_job(), in_child=False)
-    assert (job.state, job.state_reason) == (State.PENDING, StateReason.WORKER_LOST)
-    assert (job.losses, job.isolated, job.queued_at) == (1, True, NOW)
-    assert not a_job().isolated
+def test_a_job_whose_worker_died_keeps_its_place_and_runs_alone_from_the_second_loss_on() -> None:
+    once = lost(a_job(), in_child=False)
+    twice = lost(once, in_child=False)
+    for job in (once, twice):
+        assert (job.state, job.state_reason) == (State.PENDING, StateReason.WORKER_LOST)
+        assert job.queued_at == NOW
+    assert [job.isolated for job in (a_job(), once, twice)] == [False, False, True]
+
+
+def test_a_job_that_killed_a_child_runs_alone_whatever_it_stored_before() -> None:
+    assert lost(a_job(losses=1), in_child=True).isolated
+    assert lost(a_job(), in_child=True).isolated
 
 
 def test_deaths_of_workers_with_other_jobs_never_fail_a_job() -> None:
     job = a_job()
     for _ in range(10):
         job = lost(job, in_child=False)
-    assert (job.state, job.losses) == (State.PENDING, 1)
+    assert (job.state, job.losses) == (State.PENDING, ISOLATED_FROM)
 
 
 def test_a_death_among_others_does_not_fail_a_job_that_was_let_go_on_after_many() -> None:
-    job = lost(a_job(losses=LOSSES_ALLOWED + 1), in_child=False)
-    assert (job.state, job.losses) == (State.PENDING, LOSSES_ALLOWED + 1)
+    many = ISOLATED_FROM + DEATHS_ALLOWED
+    job = lost(a_job(losses=many), in_child=False)
+    assert (job.state, job.losses) == (State.PENDING, many)
 
 
 def test_three_deaths_in_a_row_alone_in_a_child_fail_a_job() -> None:
-    job = lost(a_job(), in_child=False)
+    job = lost(a_job(losses=1), in_child=False)
     states = []
-    for _ in range(LOSSES_ALLOWED):
+    for _ in range(DEATHS_ALLOWED):
         job = lost(job, in_child=True)
         states.append(job.state)
 
@@ -172,8 +180,8 @@ def test_three_deaths_in_a_row_alone_in_a_child_fail_a_job() -> None:
 
 def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -> None:
     policy = RetryPolicy(attempts=2, first_s=3600, jitter=0.5)
-    job = lost(a_job(spec=a_spec(retry=policy)), in_child=False)
-    for _ in range(LOSSES_ALLOWED - 1):
+    job = lost(a_job(spec=a_spec(retry=policy), losses=1), in_child=False)
+    for _ in range(DEATHS_ALLOWED - 1):
         job = lost(job, in_child=True)
 
     job, event = moved(job, Move.CLAIM).lost(LATER, actor="worker:w", in_child=True, chance=1)
@@ -182,7 +190,7 @@ def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -
     assert (job.due_at, job.failures) == (LATER + timedelta(minutes=30), 1)
     assert (event.name, event.data["attempt"]) == (EventName.REQUEUED, 1)
     assert job.isolated  # the next attempt harms no other job either, and dies three times at most
-    for _ in range(LOSSES_ALLOWED):
+    for _ in range(DEATHS_ALLOWED):
         job = lost(job, in_child=True)
     assert (job.state, job.state_reason) == (State.FAILED, StateReason.WORKER_LOST)
     assert job.failures == 2
@@ -190,7 +198,7 @@ def test_after_three_deaths_alone_it_is_tried_again_where_its_policy_says_so() -
 
 def test_deaths_are_not_worth_a_retry_where_its_policy_names_other_reasons() -> None:
     policy = RetryPolicy(attempts=9, reasons=frozenset({RetryReason.INTERNAL_ERROR}))
-    job = a_job(spec=a_spec(retry=policy), losses=LOSSES_ALLOWED)
+    job = a_job(spec=a_spec(retry=policy), losses=ISOLATED_FROM + DEATHS_ALLOWED - 1)
     assert lost(job, in_child=True).state is State.FAILED
 
 

@@ -7,13 +7,14 @@ from crawlyard.core.crawl.link_check import (
     Finding,
     FindingKind,
     LinkCheck,
+    UncheckedReason,
     compared,
     missing_fragments,
 )
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, PageError, TargetState, Via
 from tests.builders import a_page, a_target
 
-BROKEN, MISSING, CHAIN, TITLE, CANONICAL = FindingKind
+BROKEN, MISSING, CHAIN, SINGLE, TITLE, CANONICAL, ORPHAN = FindingKind
 
 
 def url(path: str) -> str:
@@ -30,10 +31,19 @@ def failing(check: LinkCheck, path: str, kind: ErrorKind = ErrorKind.HTTP_4XX) -
 
 def redirect(check: LinkCheck, path: str, to: str, *, via: Via = Via.LINK, why: str = "") -> None:
     state = TargetState.SKIPPED if why else TargetState.REDIRECTED
-    fields: dict[str, Any] = dict.fromkeys(("due_at", "parent"))
-    fields |= {"key": 1, "host": "example.com", "depth": 1, "tries": 0, "via": via}
     rule = f"redirect to {url(to)}" + (f": {why}" if why else "")
+    known(check, path, state, rule, via=via)
+
+
+def known(check: LinkCheck, path: str, state: TargetState, rule: str = "", **fields: Any) -> None:
+    fields = {"key": 1, "host": "example.com", "depth": 1, "tries": 0, "due_at": None} | fields
+    fields = {"via": Via.LINK, "parent": None} | fields
     check.add_known(KnownURL(url=url(path), state=state, rule=rule, **fields))
+
+
+def listed(check: LinkCheck, path: str, state: TargetState, rule: str = "") -> None:
+    """Add a URL of a sitemap."""
+    known(check, path, state, rule, via=Via.LISTED, parent=url("sitemap.xml"))
 
 
 def links(check: LinkCheck, source: str, *targets: str) -> None:
@@ -67,7 +77,7 @@ def test_redirects_in_a_circle_end() -> None:
     links(check, "home", "a", "b")
 
     assert check.findings({}) == []
-    assert check.unchecked == {url("a"), url("b")}
+    assert check.unchecked == dict.fromkeys((url("a"), url("b")), UncheckedReason.FAILED)
 
 
 def test_what_says_nothing_about_a_url_is_no_broken_link() -> None:
@@ -96,6 +106,8 @@ def test_a_chain_is_more_than_one_redirect_of_the_site() -> None:
     links(check, "home", "one", "two", "theirs")
 
     assert [one.url for one in found(check, CHAIN)] == [url("two")]
+    (single,) = found(check, SINGLE)
+    assert (single.url, single.detail) == (url("one"), f"redirects to {url('end')}")
 
 
 def test_fragments_are_asked_of_the_page_at_the_end() -> None:
@@ -159,3 +171,89 @@ def test_what_is_new_is_told_by_kind_url_and_fragment() -> None:
     now = [finding("a", "x"), finding("a", "y"), finding("b")]
     before = [finding("a", "x", "said otherwise"), finding("c")]
     assert [one.new for one in compared(now, before)] == [False, True, True]
+
+
+def test_a_url_that_is_not_checked_has_a_reason() -> None:
+    check = LinkCheck()
+    rules = {
+        "waits": "",
+        "forbidden": "robots: Disallow: /forbidden",
+        "elsewhere": "scope: other host",
+        "pattern": "exclude: */pattern",
+        "blocked": "host blocked",
+    }
+    for path, rule in rules.items():
+        known(check, path, TargetState.SKIPPED if rule else TargetState.WAITING, rule)
+    failing(check, "refused", ErrorKind.RATE_LIMITED)
+    redirect(check, "out", "outside", why="scope: other host")
+    redirect(check, "down", "deeper", why="depth: beyond 1")
+    known(check, "sitemap.xml", TargetState.SKIPPED, "sitemap: 2 URLs", via=Via.SITEMAP)
+    listed(check, "later", TargetState.WAITING)
+    links(check, "home", *rules, "refused", "out", "down", "too-deep", "sitemap.xml")
+    check.add_links(url("home"), [Link(url("private"), rel="ugc nofollow")])
+    check.add_unlinked()
+
+    limit, failed, robots, other_site, excluded, nofollow = UncheckedReason
+    assert check.unchecked == {
+        url("waits"): limit,
+        url("forbidden"): robots,
+        url("elsewhere"): other_site,
+        url("pattern"): excluded,
+        url("blocked"): excluded,
+        url("refused"): failed,
+        url("out"): other_site,
+        url("down"): limit,
+        url("too-deep"): limit,
+        url("private"): nofollow,
+        url("later"): limit,
+    }
+
+
+def test_a_check_is_incomplete_if_a_limit_or_a_failure_of_the_site_left_urls_out() -> None:
+    for path, kind, via, expected in (
+        ("a", ErrorKind.RATE_LIMITED, Via.LINK, True),
+        ("a", ErrorKind.RATE_LIMITED, Via.EXTERNAL, False),
+        ("a", ErrorKind.TIMEOUT, Via.LINK, False),
+        ("beyond-the-depth", ErrorKind.TIMEOUT, Via.LINK, True),
+    ):
+        check = LinkCheck()
+        failing(check, "a", kind)
+        known(check, "a", TargetState.FAILED, via=via)
+        known(check, "forbidden", TargetState.SKIPPED, "robots: Disallow: /forbidden")
+        links(check, "home", path, "forbidden")
+        check.add_unlinked()
+        assert check.is_incomplete is expected, (path, kind, via)
+
+
+def a_sitemap() -> LinkCheck:
+    """Return the check of a sitemap whose URLs are linked, not linked, gone and redirected."""
+    check = LinkCheck()
+    for path in ("linked", "alone", "new"):
+        page(check, path)
+        listed(check, path, TargetState.DONE)
+    failing(check, "gone")
+    listed(check, "gone", TargetState.FAILED)
+    listed(check, "old", TargetState.REDIRECTED, f"redirect to {url('new')}")
+    links(check, "home", "linked")
+    links(check, "alone", "alone")  # its own link does not count
+    return check
+
+
+def test_pages_of_a_sitemap_that_no_page_links_to_are_found() -> None:
+    check = a_sitemap()
+    check.add_unlinked()
+
+    orphans = [(one.url, one.sitemap, one.linked_from) for one in found(check, ORPHAN)]
+    assert orphans == [(url(path), url("sitemap.xml"), ()) for path in ("alone", "new")]
+    (gone,) = found(check, BROKEN)
+    assert (gone.url, gone.sitemap) == (url("gone"), url("sitemap.xml"))
+    (old,) = found(check, SINGLE)
+    assert (old.url, old.chain, old.sitemap) == (url("old"), (url("new"),), url("sitemap.xml"))
+
+
+def test_no_page_is_called_an_orphan_while_others_were_not_read() -> None:
+    check = a_sitemap()
+    known(check, "later", TargetState.WAITING)
+    check.add_unlinked()
+
+    assert found(check, ORPHAN) == []

@@ -15,6 +15,8 @@ def markdown(html: str, mode: TextMode = TextMode.MARKDOWN) -> str:
     return extract(f"<title>t</title><main>{html}</main>".encode(), source).text or ""
 
 
+LISTING = "\n".join("x" * 21)
+
 CASES = {
     "headings lose their permalinks": (
         '<h2 id=t>Title<a class=headerlink href="#t">¶</a></h2><h3><a href="#u">Under</a></h3>',
@@ -68,9 +70,24 @@ CASES = {
         "<table><tr><th>A<th>B<tr><td><code>a|b<br>c</code><td>of<ul><li>x<li>y</ul>z</table>",
         "| A | B |\n| --- | --- |\n| `a\\|b`<br>`c` | of<br>- x<br>- y<br>z |",
     ),
-    "a table with blocks of code is taken apart": (
-        "<table><tr><th>A<th>B<tr><td><pre>x\n y</pre><td>2</table>",
-        "A\n\nB\n\n```\nx\n y\n```\n\n2",
+    "a table with blocks of code stays a table": (
+        "<table><tr><th>A<th>B<tr><td>so:<pre>x|z\n\n y\n</pre>or<td>2</table>",
+        "| A | B |\n| --- | --- |\n| so:<br>`x\\|z`<br>` y`<br>or | 2 |",
+    ),
+    "a table with a listing, or without a header, is taken apart": (
+        (
+            f"<table><tr><th>A<tr><td><pre>{LISTING}</pre></table>"
+            "<table><tr><td><pre>1</pre><td><pre>y</pre></table>"
+        ),
+        f"A\n\n```\n{LISTING}\n```\n\n```\n1\n```\n\n```\ny\n```",
+    ),
+    "code of Doxygen is a block without its numbers": (
+        (
+            '<div class="fragment"><div class="line"><span class="lineno">    1</span>#if A</div>\n'
+            '<div class="foldopen"><div class="line"><span class="lineno">  2</span>\u00a0</div>\n'
+            '<div class="line">  <a href="/x">x</a>;</div>\n</div></div><p>after</p>'
+        ),
+        "```\n#if A\n\n  x;\n```\n\nafter",
     ),
     "a table for layout is none": (
         "<table role=presentation><tr><td>a<td>b</table><table><tr><td>c</table>",

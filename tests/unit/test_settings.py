@@ -123,6 +123,17 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         Settings()
     with pytest.raises(Invalid, match="did you mean CRAWLYARD_DATABASE_URL"):
         settings_of(Basics())
+    monkeypatch.delenv("CRAWLYARD_DATABASE")
+    monkeypatch.setenv("CRAWLYARD_FOO", "x")
+    with pytest.raises(Invalid, match="no such setting; there are CRAWLYARD_DATA_DIR, "):
+        settings_of(Basics())
+
+
+def test_a_secret_key_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRAWLYARD_SECRET_KEY", "hunter2")
+    with pytest.raises(Invalid, match=r"secret_key: .*CRAWLYARD_SECRET_KEY") as refused:
+        settings_of(Basics())
+    assert "hunter2" not in str(refused.value)
 
 
 DIRECT = "postgresql://crawlyard@db.example.org/yard"

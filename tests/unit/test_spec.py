@@ -43,6 +43,10 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("delay_s", math.inf),
     ("timeout_s", 0.0),
     ("timeout_s", -1.0),
+    ("unique_key", ""),
+    ("unique_key", "k" * 201),
+    ("unique_key", "a\0b"),
+    ("unique_key", "\ud800"),
     ("retention_s", -1.0),
     ("retention_s", FOREVER_S + 1),
     ("retention_s", math.inf),
@@ -57,6 +61,8 @@ AT_THE_EDGE: list[tuple[str, Any]] = [
     ("url_retries", 0),
     ("max_depth", 0),
     ("delay_s", 0.0),
+    ("unique_key", "k"),
+    ("unique_key", "ä" * 200),
     ("retention_s", 0.0),
     ("retention_s", FOREVER_S),
 ]
@@ -236,6 +242,19 @@ def test_an_unknown_field_is_refused_even_if_it_is_null(subtests: pytest.Subtest
     for patch in cases:
         with subtests.test(patch=patch), pytest.raises(Invalid, match="field"):
             changes_of(patch)
+
+
+def test_a_misspelt_option_names_the_near_one() -> None:
+    cases: list[tuple[Callable[..., object], dict[str, Any], str]] = [
+        (JobSpec, {"urls": ("https://a.example/",), "delay": 1}, r"did you mean delay_s\?"),
+        (Limits, {"page": 1}, r"did you mean pages\?"),
+        (RetryPolicy, {"attempt": 1}, r"did you mean attempts\?"),
+        (JobWebhook, {"url": "https://a.example/", "event": ()}, r"did you mean events\?"),
+        (JobSpec, {"zzz": 1}, "there are urls, sitemaps"),
+    ]
+    for record, options, hint in cases:
+        with pytest.raises(TypeError, match=f"has no option '[a-z]+'; {hint}"):
+            record(**options)
 
 
 def test_every_editable_field_has_a_path() -> None:

@@ -12,13 +12,13 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answers.base import API as PREFIX
-from crawlyard.core.crawl.page import Body, StoredPage
+from crawlyard.core.crawl.page import Body, ErrorKind, StoredPage
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.queries import PageQuery
 from crawlyard.web.site import SiteOptions
-from tests.builders import a_batch, a_target, done
-from tests.conformance.steps import recorded
+from tests.builders import a_batch, a_target, done, failed
+from tests.conformance.steps import claimed, recorded
 from tests.web.crawled import HEADERS, HOSTILE, PICTURE, crawled
 from tests.web.rig import Rig, a_rig, problem
 
@@ -320,6 +320,35 @@ class TestExport:
         other, _ = await crawled(rig, text="none")
         refused = await rig.get(f"jobs/{other}/export?chunks=50")
         assert "expected a job that keeps text" in refused.text
+
+    async def test_chunks_are_of_pages_without_an_error_and_cut_at_headings_of_markdown(
+        self, rig: Rig
+    ) -> None:
+        made = await rig.job(text="markdown")
+        store = rig.yard.store
+        claim = await claimed(store, (await store.jobs.get(made["id"])).job)
+        body = {Body.TEXT: b"Before\n\n# Comment\n\nafter"}
+        outcomes = [
+            done(a_target("page.py"), body, content_type="text/html", content_rule="main"),
+            done(a_target("code.py"), body, content_type="text/plain", content_rule="plain"),
+            done(a_target("README.md"), body, content_type="text/plain", content_rule="plain"),
+            replace(failed(a_target("gone"), ErrorKind.HTTP_4XX, status=404), bodies=body),
+        ]
+        batch = a_batch([outcome.target for outcome in outcomes], outcomes)
+        await recorded(store, claim.lease, batch)
+        path = f"jobs/{made['id']}/export?chunks=50"
+
+        chunks = [json.loads(line) for line in (await rig.get(path)).text.splitlines()]
+        errors = (await rig.get(f"{path}&failed=true")).text.splitlines()
+
+        assert [(chunk["url"].rpartition("/")[2], chunk["headings"]) for chunk in chunks] == [
+            ("page.py", []),
+            ("page.py", ["Comment"]),
+            ("code.py", []),
+            ("README.md", []),
+            ("README.md", ["Comment"]),
+        ]
+        assert {json.loads(line)["url"] for line in errors} == {a_target("gone").url}
 
     async def test_json_lines_have_all_that_is_kept(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig, name="Ünïcode / “Docs”\r\nX: 1", keep_html=True)

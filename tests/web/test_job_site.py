@@ -121,6 +121,9 @@ async def test_findings_come_in_parts_with_the_first_links_of_each(rig: Rig) -> 
     assert (gone["url"], gone["links"], len(gone["linked_from"])) == (GONE.url, 12, 10)
     assert part["counts"] == {"broken_link": 1}
     assert (part["pages"], part["links"], part["fragments"]) == (4, 16, False)
+    beyond = {"reason": "limit", "count": 2, "urls": [LATER.url, "https://other.example/"]}
+    assert (part["unchecked"], part["unchecked_by"]) == (2, [beyond])
+    assert (part["incomplete"], part["incomplete_reason"]) == (True, "the job is running")
     assert problem(await rig.get(path, params={"kind": "x"})) == (422, "validation_failed")
     whole = await asked(rig, f"jobs/{job_id}/check")
     assert len(whole["items"][0]["linked_from"]) == whole["items"][0]["links"] == 12

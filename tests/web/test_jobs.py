@@ -2,6 +2,7 @@
 
 import asyncio
 
+from crawlyard.services.surface import every_endpoint
 from tests.web.rig import URL, Rig, pointers, problem
 
 
@@ -18,6 +19,87 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
     )
     assert (await rig.get(f"jobs/{job['id']}")).json() == job
     assert (await rig.get("jobs")).json()["items"] == [job]
+
+
+async def test_all_faults_of_a_job_are_named_at_once(rig: Rig) -> None:
+    """Names and values that cannot be read, bounds, and what only the engine judges."""
+    cases: list[tuple[dict[str, object], list[str]]] = [
+        ({"url": [URL], "max_dept": 3, "scope": "hosts"}, ["/url", "/max_dept", "/scope"]),
+        ({"max_dept": 3}, ["/max_dept", "/urls"]),
+        ({"urls": [URL], "per_host": 0, "limits": {"pages": 0}}, ["/limits/pages", "/per_host"]),
+        (
+            {"urls": ["docs.example.org"], "per_host": 0, "include": ["re:(", "x", "/a/*"]},
+            ["/per_host", "/urls", "/include", "/include"],
+        ),
+        (
+            {"urls": ["http://a.example:99999/"], "delay": "soon", "extract": {"a": ":::"}},
+            ["/delay", "/urls", "/extract"],
+        ),
+        (
+            {
+                "urls": [URL],
+                "retry": {"first": -1, "factr": 2},
+                "webhooks": [
+                    "http://a.example/",
+                    {"url": "https://b.example", "events": ["job.x"]},
+                ],
+            },
+            ["/retry/first", "/retry/factr", "/webhooks/0/url", "/webhooks/1/events"],
+        ),
+        ({"urls": [URL], "headers": {"Host": "a", "X Y": "b"}}, ["/headers", "/headers"]),
+        ({"limits": 3, "sitemaps": ["robots"], "render": ""}, ["/limits", "/render"]),
+    ]
+    for body, expected in cases:
+        answer = await rig.post("jobs", body)
+        assert pointers(answer) == expected, body
+        details = [error["detail"] for error in answer.json()["errors"]]
+        assert answer.json()["detail"] == "; ".join(details), body
+
+
+async def test_all_faults_of_a_job_from_a_template_are_named_at_once(rig: Rig) -> None:
+    spec = {"urls": ["{{url}}"], "limits": {"pages": "{{pages}}"}, "per_host": 2}
+    parameters = {"url": {"type": "url", "required": True}, "pages": {"type": "number"}}
+    draft = {"name": "t", "spec": spec, "parameters": parameters}
+    assert (await rig.post("templates", draft)).status_code == 201
+    cases: list[tuple[dict[str, object], dict[str, object], list[str]]] = [
+        ({"ur": URL, "pages": "x"}, {"nam": "a"}, ["/nam", "/params/ur", "/params/pages"]),
+        ({"url": URL, "pages": 0}, {"per_host": 0}, ["/params/pages", "/per_host"]),
+        ({"pages": 1}, {"max_depth": -1}, ["/params/url", "/max_depth"]),
+    ]
+    for params, overrides, expected in cases:
+        answer = await rig.post("jobs", {"template": "t", "params": params, **overrides})
+        assert pointers(answer) == expected, (params, overrides)
+
+
+async def test_all_faults_of_an_edit_are_named_at_once(rig: Rig) -> None:
+    job = (await rig.post("jobs", {"urls": [URL]})).json()
+    body = {"per_hots": 1, "limits": {"pages": 0}, "include": ["re:("]}
+
+    answer = await rig.ask("PATCH", f"jobs/{job['id']}", json=body)
+
+    assert pointers(answer) == ["/per_hots", "/limits/pages", "/include"]
+
+
+async def test_a_refused_value_is_given_unless_its_field_is_secret(rig: Rig) -> None:
+    hook = {"url": "https://a.example/", "secret": 90210}
+    asked = [
+        await rig.get("jobs", params={"limit": "90210x"}),
+        await rig.post("schedules", {"name": "s", "when": "@daily", "jitter_s": "90210"}),
+        await rig.ask("PATCH", "hosts/a.example", json={"delay_s": "90210"}),
+        await rig.post("jobs", {"urls": [URL], "delay": "90210 lightyears"}),
+        await rig.post("jobs", {"urls": [URL, 90210]}),
+        await rig.post("jobs", {"urls": [URL], "headers": {"Authorization": 90210}}),
+        await rig.post("jobs", {"urls": [URL], "headers": {"Authorization": "90210é"}}),
+        await rig.post("jobs", {"urls": [URL], "proxies": "x://a:90210@b:1"}),
+        await rig.post("jobs", {"urls": [URL], "proxies": [90210]}),
+        await rig.post("jobs", {"urls": [URL], "cookies": "sid=90210"}),
+        await rig.post("jobs", {"urls": [URL], "webhooks": [hook]}),
+        await rig.ask("PUT", "sessions/s", json={"kind": "basic", "secret": 90210}),
+        await rig.ask("PUT", "sessions/s", json={"kind": "form", "fields": {"pin": 90210}}),
+        await rig.post("auth/login", {"code": 90210}),
+    ]
+    given = ["90210" in answer.text for answer in asked if pointers(answer)]
+    assert given == [True] * 5 + [False] * 9
 
 
 async def test_what_is_wrong_is_named(rig: Rig) -> None:
@@ -118,6 +200,44 @@ async def test_an_answer_has_the_fields_alone_that_were_asked_for(rig: Rig) -> N
     many = await rig.get("jobs?fields=state")
     assert one.json() == {"id": job["id"], "spec": {"limits": {"pages": 5}}}
     assert many.json()["items"] == [{"state": "pending"}]
+
+
+async def test_fields_and_a_status_that_there_are_not_are_refused(rig: Rig) -> None:
+    job = await rig.job()
+    for query, detail in [
+        ("jobs?fields=idd", "there is no field 'idd' in 'idd'; did you mean id?"),
+        (f"jobs/{job['id']}?fields=state,spec.nmae", "'nmae' in 'spec.nmae'; did you mean name?"),
+        ("jobs?fields=state.x", "there is no field 'x' in 'state.x'; there are none"),
+        ("jobs?fields=progress.zzz", "there is no field 'zzz' in 'progress.zzz'; there are done, "),
+        ("pages?status=9xx", "expected a status such as 404, or a class: 4xx, got '9xx'"),
+        (f"jobs/{job['id']}/pages?status=6xx", "expected a status such as 404"),
+    ]:
+        answer = await rig.get(query)
+        assert problem(answer) == (422, "validation_failed"), query
+        [error] = answer.json()["errors"]
+        assert error["parameter"] in query
+        assert detail in error["detail"], error
+    assert (await rig.get("pages?status=999,4xx")).status_code == 200
+
+
+async def test_each_field_of_an_answer_can_be_asked_for(rig: Rig) -> None:
+    await rig.job(template=None)
+    asked = 0
+    for one in every_endpoint():
+        if one.method != "GET" or "{" in one.path or one.yields is not None:
+            continue
+        path = one.path.removeprefix("/")
+        answer = await rig.get(path)
+        if answer.headers.get("content-type") != "application/json" or answer.status_code != 200:
+            continue
+        content = answer.json()
+        things = content["items"] if content.get("object") == "list" else [content]
+        names = sorted({name for thing in things for name in thing})
+        if names:
+            again = await rig.get(f"{path}?fields={','.join(names)}")
+            assert again.status_code == 200, again.text
+            asked += 1
+    assert asked > 10
 
 
 async def test_a_body_that_is_none_is_told_so(rig: Rig) -> None:

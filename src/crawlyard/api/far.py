@@ -146,8 +146,8 @@ def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
     given: dict[str, Any] = {}
     for name, value in list(one.signature.bind(None, *args, **kwargs).arguments.items())[1:]:
         if name not in known:  # what ``**terms`` collected: there, None is something to say
-            for strange, _, said in strange_names(value, list(known), "parameter"):
-                raise Invalid(strange, said)
+            if strange := [*strange_names(value, list(known), "parameter")]:
+                raise Invalid.of(Invalid(path, message) for path, _, message in strange)
             given |= value
         elif value is not known[name].default:
             given[name] = value

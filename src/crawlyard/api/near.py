@@ -50,8 +50,8 @@ def _checked(one: Endpoint) -> Callable[..., Any]:
             if name in known:
                 bound.arguments[name] = _converted(known[name], value)
             else:  # what ``**terms`` collected
-                for path, _, said in strange_names(value, list(known), "parameter"):
-                    raise Invalid(path, said)
+                if strange := [*strange_names(value, list(known), "parameter")]:
+                    raise Invalid.of(Invalid(path, message) for path, _, message in strange)
                 given = {each: _converted(known[each], value[each]) for each in value}
                 bound.arguments[name] = given
         return one.call(*bound.args, **bound.kwargs)
@@ -71,8 +71,11 @@ def _converted(parameter: Parameter, value: Any) -> Any:
     try:
         given = msgspec.convert(plain, parameter.hint)
     except msgspec.ValidationError as error:
-        path, _, said = next(faults_of(plain, parameter.hint, error))
-        raise Invalid(f"{parameter.alias}.{path}" if path else parameter.alias, said) from None
+        name = parameter.alias
+        faults = faults_of(plain, parameter.hint, error)
+        raise Invalid.of(
+            Invalid(f"{name}.{path}" if path else name, message) for path, _, message in faults
+        ) from None
     if parameter.many and given is not None:  # as in a query, where commas separate words too
         return split_words((given,) if isinstance(given, str) else given)
     return given

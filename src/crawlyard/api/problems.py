@@ -79,9 +79,13 @@ def _error(code: str, detail: str, problem: Mapping[str, Any]) -> CrawlyardError
 
 
 def _invalid(detail: str, problem: Mapping[str, Any]) -> Invalid:
-    errors = problem.get("errors") or [{}]
-    first = errors[0] if isinstance(errors, list) and isinstance(errors[0], dict) else {}
-    place = str(first.get("pointer") or first.get("parameter") or "request")
+    errors = problem.get("errors")
+    faults = [each for each in errors if isinstance(each, dict)] if isinstance(errors, list) else []
+    return Invalid.of(_fault(detail, each) for each in faults or [{}])
+
+
+def _fault(detail: str, fault: Mapping[str, Any]) -> Invalid:
+    place = str(fault.get("pointer") or fault.get("parameter") or "request")
     name = place.strip("/").replace("/", ".")
-    said = str(first.get("detail") or detail)
-    return Invalid(name, said.removeprefix(f"{name}: "))
+    message = str(fault.get("detail") or detail)
+    return Invalid(name, message.removeprefix(f"{name}: "))

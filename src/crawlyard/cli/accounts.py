@@ -190,14 +190,15 @@ _GRANTS: "View[SectionOut]" = View(
 
 @tokens_app.command("list")
 @action()
-async def list_tokens(session: "Session", *, limit: Limit = 50) -> None:
+async def list_tokens(session: "Session", *, limit: Limit = None) -> None:
     """List tokens, newest first; their secrets are not kept.
 
     crawlyard tokens list
     crawlyard tokens list --json
     """
-    if not await session.listed(every(session.surface.tokens.list, limit=limit or None), _TOKENS):
-        session.tell("there is no token yet")
+    found = every(session.surface.tokens.list, limit=session.most(limit))
+    shown = await session.listed(found, _TOKENS)
+    session.tell_rest(shown, limit, "there is no token yet", "newest")
 
 
 @tokens_app.command("create")
@@ -261,13 +262,14 @@ async def _token(session: "Session", word: str) -> "TokenOut":
 
 @users_app.command("list")
 @action()
-async def list_users(session: "Session", *, limit: Limit = 50) -> None:
+async def list_users(session: "Session", *, limit: Limit = None) -> None:
     """List users by id.
 
     crawlyard users list
     crawlyard users list -o csv
     """
-    await session.listed(every(session.surface.users.list, limit=limit or None), _USERS)
+    found = every(session.surface.users.list, limit=session.most(limit))
+    session.tell_rest(await session.listed(found, _USERS), limit, "")
 
 
 @users_app.command("create")

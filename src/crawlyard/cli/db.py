@@ -17,7 +17,7 @@ from crawlyard.cli.render.output import Column, M, View
 from crawlyard.cli.render.output import counted as numbers
 from crawlyard.cli.stdout import whole_stdout
 from crawlyard.core.quantity import counted
-from crawlyard.errors import SchemaMismatch, StoreUnavailable
+from crawlyard.errors import Invalid, SchemaMismatch, StoreUnavailable
 from crawlyard.lazy import lazily
 
 # help needs none of them
@@ -171,6 +171,8 @@ def copy(
     is not copied.
     """
     with _opened(common) as settings:
+        if from_ and common.data_dir is not None:
+            raise Invalid("--from", "expected it, or --data-dir, not both")
         here = _place(from_, "--from") if from_ else databases.place_of(settings)
         there = _place(to, "--to")
         clock = clocks.SystemClock()

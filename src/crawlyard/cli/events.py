@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from crawlyard.core.answers.jobs.jobs import EventOut
     from crawlyard.core.event import EventName
 
-_SHOWN = 50
 _NAME_WIDTH = 18  # of the longest name of an event, and one more
 
 Follow = Annotated[bool, flag("--follow", "-f", text="Go on with what happens, until Ctrl-C.")]
@@ -42,7 +41,12 @@ Job = Annotated[
 ]
 Limit = Annotated[
     int | None,
-    option(values.count, "--limit", "N", "How many at most; 0 is all; else 50, or all to follow."),
+    option(
+        values.count,
+        "--limit",
+        "N",
+        "How many at most; 0 is all; else 50 in a terminal's table.",
+    ),
 ]
 
 
@@ -74,7 +78,7 @@ async def events(
     if follow:
         await _follow(session, _followed(session, terms, names), limit or 0, style)
         return
-    most = _SHOWN if limit is None else limit
+    most = session.most(limit)
     feed = session.surface.events
     found = every(feed.list, sort="seq", **terms)
     if most:
@@ -84,7 +88,7 @@ async def events(
     shown = await output.write_all(found, view, style, session.stdout, session.common)
     asked = bool(terms)
     none = "nothing like that has happened" if asked else "nothing has happened yet"
-    session.tell_rest(shown, most, none, "newest")
+    session.tell_rest(shown, limit, none, "newest")
 
 
 def line(event: "EventOut", now: datetime) -> str:

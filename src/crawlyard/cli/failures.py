@@ -52,6 +52,8 @@ def exit_code_of(error: Exception) -> int:
 
 def failure_lines(error: Exception, about: str = "") -> list[str]:
     """Return what the user is told of *error*; *about* names the thing where the error does not."""
+    if isinstance(error, Invalid) and len(error.faults) > 1:
+        return [line for fault in error.faults for line in failure_lines(fault, about)]
     if isinstance(error, OSError) and error.filename is not None:
         said = f"cannot write {error.filename}: {error.strerror}"
     elif isinstance(error, (CrawlyardError, OSError)):

@@ -107,13 +107,13 @@ def _rule(rule: "HostRuleOut | None") -> str:
 
 @app.command("list")
 @action(empty=True)
-async def list_(session: "Session", *, limit: Limit = 50) -> None:
+async def list_(session: "Session", *, limit: Limit = None) -> None:
     """List the hosts that are asked now, and those of which something is said.
 
     crawlyard hosts list
     crawlyard hosts list -o csv
     """
-    found = every(session.surface.hosts.list, limit=limit or None)
+    found = every(session.surface.hosts.list, limit=session.most(limit))
     count = await session.listed(found, hosts_view(session.clock.now()))
     session.tell_rest(count, limit, "no host is asked now, and nothing is said of any")
 

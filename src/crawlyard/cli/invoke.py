@@ -159,7 +159,7 @@ async def _near(
                     common=_common(basics),
                     surface=near.NearSurface(yard.services, user.LOCAL),
                     clock=yard.clock,
-                    where=session.option_for(settings.data_dir),
+                    where=session.option_for(settings, basics),
                     settings=settings,
                     yard=yard,
                     ready=partial(_ready, yard),

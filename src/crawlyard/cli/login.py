@@ -53,8 +53,12 @@ def login(url: Url = "", *, basics: Basics) -> None:
     CRAWLYARD_TOKEN_FILE names, takes precedence.
     """
     with traced(debug=basics.debug):
+        if basics.data_dir is not None:
+            raise Invalid("--data-dir", "a data directory needs no sign-in; leave it out")
         if url:
             server.check_url(url, "URL")
+        if url and basics.server and _key(url) != _key(basics.server):
+            raise Invalid("--server", f"expected one server, got {url} as well")
         finish(_login(url or server_named(basics) or DEFAULT_URL, quiet=basics.quiet))
 
 
@@ -107,7 +111,12 @@ def server_asked(basics: Basics) -> tuple[str, str]:
     """Return the URL that an option or the environment names, and which of them does.
 
     Both are empty if none does. With ``--data-dir``, the yard is here and the URL is empty.
+
+    Raises:
+        Invalid: options name a server and a data directory.
     """
+    if basics.server and basics.data_dir is not None:
+        raise Invalid("--server", "expected it, or --data-dir, not both")
     if basics.server:
         return basics.server, "--server"
     if basics.data_dir is not None:
@@ -123,7 +132,8 @@ def server_named(basics: Basics, *, here: bool = False) -> str:
     over the last login, but not over options and ``CRAWLYARD_SERVER``.
 
     Raises:
-        Invalid: it is not a URL, or the file of the last login cannot be read.
+        Invalid: it is not a URL, options name a data directory as well, or the file of the last
+            login cannot be read.
     """
     url, by = server_asked(basics)
     if url:

@@ -187,11 +187,14 @@ class Labels(Struct, frozen=True):
         return self.options.get(member.removesuffix("_s"), path) if first == "quota" else path
 
     def on(self, error: Invalid) -> Invalid:
-        """Return *error* with the option in place of the field."""
-        named = self.of(error.field)
-        if named == error.field:
-            return error
-        return Invalid(named, error.message, error.position)
+        """Return *error* with the options in place of the fields."""
+        return error.mapped(self._renamed)
+
+    def _renamed(self, fault: Invalid) -> Invalid:
+        option = self.of(fault.field)
+        if option == fault.field:
+            return fault
+        return Invalid(option, fault.message, fault.position)
 
 
 def flat(**own: str) -> Callable[[Command], Command]:
@@ -302,7 +305,10 @@ MaybeId = Annotated[
 ]
 
 
-Limit = Annotated[int, option(count, "--limit", "N", "How many at most; 0 is all; else 50.")]
+Limit = Annotated[
+    int | None,
+    option(count, "--limit", "N", "How many at most; 0 is all; else 50 in a terminal's table."),
+]
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 

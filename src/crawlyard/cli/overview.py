@@ -77,15 +77,15 @@ _REDIS = {
 
 @ops_app.command("list")
 @action()
-async def list_operations(session: "Session", *, limit: Limit = 50) -> None:
+async def list_operations(session: "Session", *, limit: Limit = None) -> None:
     """List operations, newest first.
 
     crawlyard ops list
     crawlyard ops list --json
     """
-    found = every(session.surface.operations.list, limit=limit or None)
-    if not await session.listed(found, _OPERATIONS):
-        session.tell("there is no operation yet")
+    found = every(session.surface.operations.list, limit=session.most(limit))
+    shown = await session.listed(found, _OPERATIONS)
+    session.tell_rest(shown, limit, "there is no operation yet", "newest")
 
 
 @ops_app.command("show")

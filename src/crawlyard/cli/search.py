@@ -1,5 +1,7 @@
 """`crawlyard pages | attention`: over all jobs, what they have brought, and what needs a person."""
 
+import shlex
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,13 +73,13 @@ async def pages(
     links_to: LinksTo = "",
     since: Since = None,
     until: Until = None,
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List the pages of all jobs, the last that was stored first; with words, search them.
 
     crawlyard pages --host docs.example.org --status 4xx
     crawlyard pages 'getting started' install --since 7d
-    crawlyard pages --limit 0 -o jsonl > pages.jsonl
+    crawlyard pages -o jsonl > pages.jsonl
 
     Words are found by an index, which is seconds behind a crawl: newer pages are read one by one.
     """
@@ -97,7 +99,7 @@ async def pages(
         "since": None if since is None else since.instant(now),
         "until": None if until is None else until.instant(now),
     }
-    found = every(session.surface.pages.find, text, limit=limit or None, **terms)
+    found = every(session.surface.pages.find, text, limit=session.most(limit), **terms)
     shown = await session.listed(found, _pages_view(now))
     asked = text or any(terms.values())
     none = "no page is like that" if asked else "there is no page yet"
@@ -119,7 +121,7 @@ async def attention(session: "Session") -> None:
     Your own things, as an admin all; of each kind at most 20.
     """
     found = await session.surface.attention.get()
-    await session.listed(found.items, _notices_view(session.clock.now()))
+    await session.listed(found.items, _notices_view(session))
     if not found.items:
         session.tell("nothing needs you")
     for sentence in left_out(found):
@@ -156,7 +158,38 @@ def _pages_view(now: datetime) -> "View[FoundPageOut]":
     )
 
 
-def _notices_view(now: datetime) -> "View[Notice]":
+HELPS: Mapping[str, str] = {
+    "no_worker": "work",
+    "job_damaged": "jobs delete {job}",
+    "schedule_overdue": "schedules run {id}",
+    "schedule_paused": "schedules resume {id}",
+    "runs_failing": "jobs retry {job}",
+    "job_failed": "jobs retry {job}",
+    "job_paused": "jobs resume {job}",
+    "logged_out": "jobs resume {job}",
+    "host_refusing": "hosts set {id} --delay 2",
+    "webhook_off": "webhooks enable {id}",
+    "webhook_failing": "webhooks test {id}",
+    "job_stopped": "jobs errors {job}",
+    "needs_scripts": "jobs pages {job} --needs-scripts",
+}
+"""The command that helps, by the kind of the notice; of the others, their detail says it."""
+
+
+def help_command(notice: "Notice") -> str:
+    """Return the command that helps with *notice*; empty if none is known for its kind."""
+    subject = shlex.quote(notice.subject.id) if notice.subject else ""
+    if notice.jobs > 1:  # of one host
+        return f"jobs list --host {subject}"
+    return HELPS.get(notice.kind, "").format(job=notice.job_id, id=subject)
+
+
+def _notices_view(session: "Session") -> "View[Notice]":
+    def command(notice: "Notice") -> str:
+        found = help_command(notice)
+        return session.hint(found) if found else ""
+
+    now = session.clock.now()
     return View(
         key=lambda notice: notice.subject.id if notice.subject else notice.kind,
         columns=(
@@ -164,6 +197,6 @@ def _notices_view(now: datetime) -> "View[Notice]":
             Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
             at("SINCE", "since", now),
             Column(name="DETAIL", value=lambda n: n.detail, wide=True),
-            Column(name="HELPS", value=lambda n: n.help and n.help.endpoint, least=120),
+            Column(name="HELPS", value=command, least=120),
         ),
     )

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DEFAULT_DATA_DIR = Path("crawlyard-data")
+_SHOWN = 50  # items of a list on a terminal
 PLACES = frozenset({"data_dir", "database_url"})
 """The settings that say where an instance is kept."""
 
@@ -76,6 +77,14 @@ class Session(Struct, frozen=True, kw_only=True):
         if self.common.quiet:
             return False
         return self.style in OBJECTS or self.common.fields is not None
+
+    def most(self, limit: int | None) -> int | None:
+        """Return how many items a list has at most, given its ``--limit``; ``None``: all.
+
+        Only a table on a terminal has a limit of its own: programs read everything.
+        """
+        people = self.stdout.is_terminal and not self.common.quiet and self.style is Style.TABLE
+        return limit or (_SHOWN if limit is None and people else None)
 
     async def listed(self, items: AsyncIterable[M] | Iterable[M], view: View[M]) -> int:
         """Write *items* as a list, and return how many there were.
@@ -185,7 +194,7 @@ class Session(Struct, frozen=True, kw_only=True):
             with contextlib.suppress(OSError):
                 self.stderr.say(printable(sentence))
 
-    def tell_rest(self, shown: int, limit: int, none: str, first: str = "first") -> None:
+    def tell_rest(self, shown: int, limit: int | None, none: str, first: str = "first") -> None:
         """Say that nothing was found, as *none* has it, or that a list was cut at *limit*.
 
         *first* says which are shown.
@@ -193,8 +202,8 @@ class Session(Struct, frozen=True, kw_only=True):
         if not shown:
             if none:
                 self.tell(none)
-        elif shown == limit:
-            self.tell(f"the {first} {limit:,} are shown; --limit 0 shows all")
+        elif shown == (most := self.most(limit)):
+            self.tell(f"the {first} {most:,} are shown; --limit 0 shows all")
 
 
 class LocalSession(Session, frozen=True, kw_only=True):
@@ -219,16 +228,19 @@ def settings_of(
 ) -> Settings:
     """Return the settings, flags first: those of *flags* are a command's own, by their names.
 
+    A data directory that an option names takes precedence over a database URL of the
+    environment or the file.
+
     *default_dir* is the data directory where neither a flag nor a setting names one.
 
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
     """
-    given: dict[str, Any] = {name: said for name, said in (flags or {}).items() if said is not None}
-    if basics.data_dir is not None:
-        given["data_dir"] = basics.data_dir
+    options: dict[str, Any] = {n: value for n, value in (flags or {}).items() if value is not None}
+    if basics.data_dir is not None:  # names the database as well: a file in it
+        options |= {"data_dir": basics.data_dir, "database_url": "", "database_direct_url": ""}
     try:
-        settings = Settings(**given)
+        settings = Settings(**options)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
@@ -241,9 +253,11 @@ def settings_of(
             variable = f"{PREFIX}{name.upper()}"
             if variable in os.environ:
                 known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
-                raise unknown(variable, variable, known, "setting") from None
+                raise unknown(variable, variable, known, "setting", prefix=PREFIX) from None
             raise unknown(name, name, [*Settings.model_fields], "setting") from None
-        raise Invalid(name, f"{message}, got {first['input']!r} (from {source})") from None
+        setting = Settings.model_fields.get(name)
+        got = f", got {first['input']!r}" if setting is None or setting.repr else ""  # no secret
+        raise Invalid(name, f"{message}{got} (from {source})") from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error
     if default_dir is None or "data_dir" in settings.model_fields_set:
@@ -251,6 +265,11 @@ def settings_of(
     return settings.model_copy(update={"data_dir": default_dir})
 
 
-def option_for(data_dir: Path) -> str:
-    """Return the option that names a data directory again, with a blank in front."""
-    return "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {shlex.quote(str(data_dir))}"
+def option_for(settings: Settings, basics: Basics) -> str:
+    """Return the option that names the same data directory again, with a blank in front.
+
+    Empty if the instance is found without it.
+    """
+    if basics.data_dir is None and (settings.database_url or settings.data_dir == DEFAULT_DATA_DIR):
+        return ""
+    return f" --data-dir {shlex.quote(str(settings.data_dir))}"

@@ -181,16 +181,17 @@ def _said(delivery: "DeliveryOut") -> str:
 
 @app.command("list")
 @action(empty=True)
-async def list_(session: "Session", *, job: OfJob = "", limit: Limit = 50) -> None:
+async def list_(session: "Session", *, job: OfJob = "", limit: Limit = None) -> None:
     """List webhooks, newest first.
 
     crawlyard webhooks list
     crawlyard webhooks list --job last --json
     """
     job_id = await lookup.job_id_of(session, job) if job else ""
-    found = every(session.surface.webhooks.list, job=job_id, limit=limit or None)
-    if not await session.listed(found, webhooks_view(session.clock.now())):
-        session.tell(f"job {job_id} has no webhook" if job else "there is no webhook yet")
+    found = every(session.surface.webhooks.list, job=job_id, limit=session.most(limit))
+    shown = await session.listed(found, webhooks_view(session.clock.now()))
+    none = f"job {job_id} has no webhook" if job else "there is no webhook yet"
+    session.tell_rest(shown, limit, none, "newest")
 
 
 @app.command()
@@ -283,7 +284,7 @@ async def test(session: "Session", webhook: Id) -> None:
 @app.command()
 @action()
 async def deliveries(
-    session: "Session", webhook: Id, *, state: OfState = None, limit: Limit = 50
+    session: "Session", webhook: Id, *, state: OfState = None, limit: Limit = None
 ) -> None:
     """List what was delivered to a webhook, newest first.
 
@@ -292,7 +293,7 @@ async def deliveries(
     """
     webhook_id = (await meant(session, webhook)).id
     ask = session.surface.webhooks.deliveries
-    found = every(ask, webhook_id, state=state, limit=limit or None)
+    found = every(ask, webhook_id, state=state, limit=session.most(limit))
     count = await session.listed(found, deliveries_view(session.clock.now()))
     none = "no delivery is like that" if state else "nothing was to be delivered yet"
     session.tell_rest(count, limit, none, "newest")

@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from enum import Enum
 from typing import Any
@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields as struct_fields
 
-from crawlyard.core.parse import strange_names
+from crawlyard.core.parse import is_list, none_of, shown, strange_names, suggestion
 from crawlyard.errors import Invalid
 
 _NO_OTHER: Mapping[str, str] = {}
@@ -21,14 +21,17 @@ _NO_OTHER: Mapping[str, str] = {}
 def faults_of(
     value: Any, hint: Any, error: msgspec.ValidationError
 ) -> Iterator[tuple[str, str, str]]:
-    """Yield path, code and sentence of everything that is wrong with *value*."""
+    """Yield path, code and sentence of everything that is wrong with *value*.
+
+    The sentence has the value, unless *hint* marks it as secret.
+    """
     if words := _words_in(hint):
-        yield "", "invalid", f"expected one of {', '.join(words)}, got {value!r}"[:500]
+        yield "", "invalid", none_of(value, words)
         return
     kind = _record_in(hint)
     if kind is None or not isinstance(value, Mapping):
-        said, _, path = str(error).partition(" - at `$")
-        yield _dotted(path), "invalid", in_words(error, value)
+        path = str(error).partition(" - at `$")[2].rstrip("`")
+        yield _dotted(path), "invalid", in_words(error, value, secret=_is_secret(hint))
         return
     known = {field.encode_name: field for field in struct_fields(kind)}
     yield from strange_names(value, list(known), "field")
@@ -72,8 +75,35 @@ def choices_of(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if typing.get_origin(hint) in unions else (hint,)
 
 
+def _is_secret(hint: Any) -> bool:
+    """Return whether *hint* has the mark of `SECRET`."""
+    metas = (meta for choice in (hint, *choices_of(hint)) for meta in _metas_of(choice))
+    return any((meta.extra or {}).get("secret") for meta in metas)
+
+
+def _metas_of(hint: Any) -> list[msgspec.Meta]:
+    return [meta for meta in getattr(hint, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
+
+
 def _dotted(path: str) -> str:
-    return path.rstrip("`").strip(".").replace("[", ".").replace("]", "").replace("...", "")
+    return path.strip(".").replace("[", ".").replace("]", "").replace("...", "")
+
+
+_STEP = re.compile(r"\[(\d+)\]|\.([^.\[\]]+)")
+
+
+def _at(value: Any, path: str) -> Any:
+    """Return what *value* has at a path of msgspec, such as ``.a[0].b``.
+
+    Raises:
+        LookupError: the path does not name one place; ``[...]`` is any value of an object.
+    """
+    steps = list(_STEP.finditer(path))
+    if "".join(step[0] for step in steps) != path:
+        raise LookupError(path)
+    for step in steps:
+        value = value[int(step[1])] if step[1] else value[step[2]]
+    return value
 
 
 _KINDS = {
@@ -92,8 +122,48 @@ def _kinds_in_words(kinds: re.Match[str]) -> str:
     return " or ".join(_KINDS.get(word, word) for word in kinds[1].split(" | "))
 
 
-def in_words(error: msgspec.ValidationError, value: object) -> str:
-    """Return what is wrong in our words."""
+def path_fault(path: str, hint: Any) -> str:
+    """Return what is wrong with the path of a field, such as ``spec.name``, in an answer.
+
+    Empty: nothing is, or only the answer itself shows it. *hint* is the type of the answer.
+    """
+    records = [hint]
+    for name in path.split("."):
+        records = [inner for record in records for inner in _members_of(record)]
+        kinds = [kind for kind in records if isinstance(kind, type) and issubclass(kind, Struct)]
+        if len(kinds) < len(records) and any(map(_is_open, records)):
+            return ""
+        known = {field.encode_name: kind for kind in kinds for field in struct_fields(kind)}
+        known |= {tag: kind for kind in kinds if (tag := kind.__struct_config__.tag_field)}
+        if name not in known:
+            what = f"there is no field {name[:100]!r} in {path[:100]!r}"
+            listed = suggestion(name, known) or f"; there are {', '.join(known) or 'none'}"
+            return what + listed
+        hints = [typing.get_type_hints(kind, include_extras=True) for kind in kinds]
+        records = [each[name] for each in hints if name in each]
+    return ""
+
+
+def _members_of(hint: Any) -> list[Any]:
+    """Return the types of the things in *hint*: its choices, and members of a list."""
+    found: list[Any] = []
+    for choice in choices_of(hint):
+        if typing.get_origin(choice) is typing.Annotated:
+            found += _members_of(choice)
+        elif typing.get_origin(choice) in (list, tuple, frozenset, Sequence):
+            found += _members_of(typing.get_args(choice)[0])
+        elif choice is not types.NoneType:
+            found.append(choice)
+    return found
+
+
+def _is_open(hint: Any) -> bool:
+    """Return whether *hint* may have any members."""
+    return hint is Any or hint is object or typing.get_origin(hint) in (dict, Mapping)
+
+
+def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = False) -> str:
+    """Return what is wrong in our words, with what *value* has there unless it is *secret*."""
     said, _, path = str(error).partition(" - at `$")
     if said.startswith("Invalid RFC3339"):
         said = "Expected `datetime`"
@@ -101,10 +171,29 @@ def in_words(error: msgspec.ValidationError, value: object) -> str:
     said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
     said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
     said = said[:1].lower() + said[1:].replace("`", "")
-    shown = (
-        "" if path or "got" in said or isinstance(value, dict | list | Enum) else f", got {value!r}"
-    )
-    return (said + shown)[:500]
+    try:
+        actual = _at(value, path.rstrip("`"))
+    except (LookupError, TypeError):
+        return said[:500]
+    if secret or isinstance(actual, Mapping) or is_list(actual):
+        return said[:500]
+    return f"{said.partition(', got ')[0]}, got {shown(actual)}"[:500]
+
+
+def check_all(*checks: Callable[[], object]) -> None:
+    """Run all *checks*, and raise their faults as one error.
+
+    Raises:
+        Invalid: a check failed; `Invalid.faults` has what each of them raised.
+    """
+    errors: list[Invalid] = []
+    for check in checks:
+        try:
+            check()
+        except Invalid as error:
+            errors.append(error)
+    if errors:
+        raise Invalid.of(errors) from None
 
 
 # --- which part of a body
@@ -122,16 +211,13 @@ def blaming(
     try:
         yield
     except Invalid as error:
-        head, dot, rest = error.field.partition(".")
-        if head in renamed:
-            field = f"{renamed[head]}{dot}{rest}"
-        else:
-            field = error.field if head in own else f"{inside}.{error.field}"
-        if field == error.field:
-            raise
-        raise Invalid(field, without_field(error), error.position) from None
 
+        def rename(fault: Invalid) -> Invalid:
+            head, dot, rest = fault.field.partition(".")
+            if head in renamed:
+                field = f"{renamed[head]}{dot}{rest}"
+            else:
+                field = fault.field if head in own else f"{inside}.{fault.field}"
+            return fault if field == fault.field else Invalid(field, fault.message, fault.position)
 
-def without_field(error: Invalid) -> str:
-    """Return what is wrong, without the name of the field."""
-    return str(error).removeprefix(f"{error.field}: ")
+        raise error.mapped(rename) from None

@@ -51,11 +51,16 @@ class About(Struct, frozen=True, kw_only=True):
     least: float | None = None
     most: float | None = None
     longest: int | None = None  # characters of a text, members of a list
+    secret: bool = False  # may have credentials: no error repeats its value
 
 
 def about(doc: str, **said: Any) -> Meta:
     """Return metadata for the end of an `Annotated`; see `About`."""
     return Meta(extra={"about": About(doc=doc, **said)})
+
+
+SECRET = Meta(extra={"secret": True})
+"""Marks a parameter of an endpoint that has credentials: no error repeats its value."""
 
 
 def unit(name: str, metavar: str) -> Meta:
@@ -132,6 +137,7 @@ def check_bounds(record: Struct, group: str = "") -> None:
         Invalid: a value is out of its bounds; the message names the field.
     """
     stored = _stored.get()
+    faults: list[Invalid] = []
     for field in _bounded(type(record)):
         name, said = field.name, field.about
         value = getattr(record, name)
@@ -139,10 +145,14 @@ def check_bounds(record: Struct, group: str = "") -> None:
             continue
         if said.longest is not None:
             if not stored and len(value) > said.longest:
-                raise Invalid(group + name, f"expected at most {said.longest}, got {len(value)}")
+                message = f"expected at most {said.longest}, got {len(value)}"
+                faults.append(Invalid(group + name, message))
         elif (expected := _bound_missed(value, said)) and not (stored and _is_above(value, said)):
-            what = " s" if field.unit == "s" else ""
-            raise Invalid(group + name, f"expected {expected}{what}, got {value:g}{what}")
+            unit = " s" if field.unit == "s" else ""
+            message = f"expected {expected}{unit}, got {value:g}{unit}"
+            faults.append(Invalid(group + name, message))
+    if faults:
+        raise Invalid.of(faults)
 
 
 def _bound_missed(value: float, said: About) -> str:
@@ -263,15 +273,18 @@ def _types(kind: type[Struct]) -> dict[str, Any]:
 def _converted_one_by_one(
     kind: type[Struct], given: tuple[Any, ...], group: str
 ) -> tuple[Any, ...]:
-    found = []
+    values: list[Any] = []
+    faults: list[Invalid] = []
     for (name, of), value in zip(_types(kind).items(), given, strict=True):
         try:
-            found.append(_converted(value, of))
+            values.append(_converted(value, of))
         except ValidationError:
             got = repr(value)
             got = got if len(got) <= 100 else f"{got[:99]}…"
-            raise Invalid(group + name, f"expected {_accepted(of)}, got {got}") from None
-    return tuple(found)
+            faults.append(Invalid(group + name, f"expected {_accepted(of)}, got {got}"))
+    if faults:
+        raise Invalid.of(faults) from None
+    return tuple(values)
 
 
 def _converted(value: Any, kind: Any) -> Any:

@@ -127,11 +127,43 @@ def shown(value: object) -> str:
     return told if len(told) <= 100 else f"{told[:99]}…"
 
 
-def unknown(path: str, name: str, known: Sequence[str], what: str) -> Invalid:
+_NEAR = 0.7
+"""Least similarity of a suggestion: "depth" and "max_depth" are near, "pages" and "tags" not."""
+
+_LONGEST_COMPARED = 100  # characters
+
+
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """Return the one of *known* that *name* is near to; empty if there is none.
+
+    Names are compared without *prefix*, which all have, and without the group that ``job.done``
+    and ``job.paused`` have in common: what they share makes any two names alike.
+    """
+    words = list(known)
+    group = name[: name.rfind(".") + 1]
+    if not prefix and any(word.startswith(group) for word in words):
+        prefix = group
+    rest = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
+    typed = name[:_LONGEST_COMPARED].removeprefix(prefix)
+    return next((prefix + word for word in get_close_matches(typed, rest, 1, _NEAR)), "")
+
+
+def suggestion(name: object, known: Iterable[str], prefix: str = "") -> str:
+    """Return ``; did you mean …?`` for the end of a message; empty if nothing is near."""
+    near = nearest(name, known, prefix) if isinstance(name, str) else ""
+    return f"; did you mean {near}?" if near else ""
+
+
+def unknown(path: str, name: str, known: Sequence[str], what: str, prefix: str = "") -> Invalid:
     """Return the error about *name* at *path*, with a suggestion from *known*."""
-    close = get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known) or 'none'}"
-    return Invalid(path, f"there is no such {what}; {hint}")
+    hint = suggestion(name, known, prefix) or f"; there are {', '.join(known) or 'none'}"
+    return Invalid(path, f"there is no such {what}{hint}")
+
+
+def none_of(value: object, known: Iterable[str]) -> str:
+    """Return the message about a value that is none of the *known* words."""
+    words = [str(word) for word in known]
+    return f"expected one of {', '.join(words)}, got {shown(value)}{suggestion(value, words)}"
 
 
 def _held(value: int) -> int:

@@ -97,6 +97,7 @@ TICK_REASONS: Mapping[str, str] = {
     TickReason.PAUSED: "the schedule was paused",
     TickReason.QUOTA: "too many jobs waited",
     TickReason.REFUSED: "could not be submitted",
+    TickReason.EXISTS: "a job has its unique key",
     TickReason.NO_RUNS: "no runs were left",
     TickReason.NO_SCHEDULER: "no scheduler was there",
 }

@@ -200,7 +200,16 @@ class Patterns:
     """List of patterns matched in one pass, in time linear in the length of the URL."""
 
     def __init__(self, field: str, patterns: Sequence[str]) -> None:
-        self._patterns = [(p, _compiled(field, p, _regex(field, p))) for p in patterns]
+        self._patterns: list[tuple[str, re2._Regexp]] = []
+        errors: list[Invalid] = []
+        for pattern in patterns:
+            try:
+                regex = _compiled(field, pattern, _regex(field, pattern))
+                self._patterns.append((pattern, regex))
+            except Invalid as error:
+                errors.append(error)
+        if errors:
+            raise Invalid.of(errors)
         # RE2's own Set would name the matching pattern directly, but silently misses matches
         # when it runs out of memory; an alternation only gets slower
         together = "|".join(f"(?:{_regex(field, p)})" for p in patterns)

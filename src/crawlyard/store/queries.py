@@ -157,6 +157,7 @@ class Entrant(Struct, frozen=True, kw_only=True):
     judge: Judge
     like: Job | None = None  # the job that it copies, which must not have changed
     urls: int = 1  # the number of start URLs: its weight in a batch
+    unique_key: str | None = None
 
 
 Entered: TypeAlias = Job | Refused | Conflict

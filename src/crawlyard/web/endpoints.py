@@ -23,10 +23,10 @@ from crawlyard.core.endpoint import (
     replying,
     split_words,
 )
-from crawlyard.core.faults import choices_of, faults_of, in_words, without_field
+from crawlyard.core.faults import choices_of, faults_of, in_words, path_fault
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import strange_names
-from crawlyard.errors import Invalid, NotFound, Version
+from crawlyard.errors import MAX_FAULTS, Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
 from crawlyard.web.auth import admitted, site_of
 from crawlyard.web.middleware import was_undivided
@@ -40,7 +40,6 @@ ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
 _ALWAYS = frozenset({"fields"})
 """Parameters that every GET takes."""
 
-_MOST_FAULTS = 50
 _TAG = re.compile(r'(?:W/)?"([^"]*)"')
 _VERSION = re.compile(r"v(\d{1,18})(?:\.\d+)?")
 
@@ -123,11 +122,12 @@ def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exceptio
         return error
     if any(name in given.get(each.name, ()) for each in one.at("rest")):
         return error  # a member of the body has that name too
-    said = without_field(error)
     fault = FieldErrorOut(
-        parameter=error.field, code="invalid", detail=said, position=error.position
+        parameter=error.field, code="invalid", detail=error.message, position=error.position
     )
-    return Problem("validation_failed", f"{error.field}: {said}", more={"errors": (fault,)})
+    return Problem(
+        "validation_failed", f"{error.field}: {error.message}", more={"errors": (fault,)}
+    )
 
 
 # --- what a request asks
@@ -161,7 +161,7 @@ async def arguments(request: Request, endpoint: Endpoint) -> dict[str, Any]:
         given |= _converted(known, body, faults, query=False)
     if faults:
         said = "; ".join(f"{e.pointer or e.parameter}: {e.detail}" for e in faults[:3])
-        raise Problem("validation_failed", said, more={"errors": tuple(faults[:_MOST_FAULTS])})
+        raise Problem("validation_failed", said, more={"errors": tuple(faults[:MAX_FAULTS])})
     return given
 
 
@@ -188,6 +188,8 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     beside = _ALWAYS if request.method == "GET" else frozenset()
     strange = strange_names([n for n in asked if n not in beside], list(known), "parameter")
     faults += [_fault(*fault, query=True) for fault in strange]
+    if "fields" in asked and "fields" in beside and "fields" not in known:
+        faults += _unknown_fields(asked["fields"], endpoint)
     values: dict[str, Any] = {}
     for name, one in known.items():
         if name not in asked:
@@ -207,6 +209,17 @@ def _query(request: Request, endpoint: Endpoint, faults: list[FieldErrorOut]) ->
     if "cursor" in values:
         values["cursor"] = position_of(request, values["cursor"])
     return values
+
+
+def _unknown_fields(asked: str, endpoint: Endpoint) -> Iterator[FieldErrorOut]:
+    """Yield what is wrong with ``?fields=a,b.c``; of a list it names fields of the items."""
+    answer = endpoint.returns
+    record = typing.get_args(answer)[0] if typing.get_origin(answer) is Slice else answer
+    if endpoint.yields is not None or record in (bytes, str, None):
+        return
+    for path in filter(None, (word.strip() for word in asked.split(","))):
+        if said := path_fault(path, record):
+            yield FieldErrorOut(parameter="fields", code="unknown", detail=said)
 
 
 async def _body(request: Request, *, needed: bool) -> dict[str, Any]:
@@ -261,7 +274,9 @@ def _converted(
                 name = f"{one.alias}.{path}" if path else one.alias
                 faults.append(_fault(name, code, said, query=query))
         except Invalid as error:
-            faults.append(_fault(error.field, "invalid", str(error), query=query))
+            faults += [
+                _fault(fault.field, "invalid", str(fault), query=query) for fault in error.faults
+            ]
     return given
 
 

@@ -293,6 +293,9 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         "security": _security(one),
         "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
     }
+    if "200" in one.marks:
+        there = "Nothing was made: there is a job with the same `unique_key`."
+        told["responses"]["200"] = answer | {"description": there}
     if "202" in one.marks:
         told["responses"]["202"] = answer | {"description": "An operation does it."}
     if one.method == "GET" and _is_versioned(one.returns) and "live" not in one.marks:

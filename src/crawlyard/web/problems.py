@@ -291,10 +291,15 @@ async def _of_ours(request: Request, error: Exception) -> Response:
     headers: dict[str, str] = {}
     match error:
         case Invalid():
-            where, at = pointer(error.field), error.position
-            kind = "not_public" if isinstance(error, NotPublic) else "invalid"
-            one = FieldErrorOut(pointer=where, code=kind, detail=str(error), position=at)
-            more["errors"] = (one,)
+            more["errors"] = tuple(
+                FieldErrorOut(
+                    pointer=pointer(fault.field),
+                    code="not_public" if isinstance(fault, NotPublic) else "invalid",
+                    detail=str(fault),
+                    position=fault.position,
+                )
+                for fault in error.faults
+            )
         case IllegalMove():
             more["allowed_actions"] = actions_of(error.allowed)
         case Stale():

@@ -13,6 +13,7 @@ from crawlyard.core.answers.access import MeOut
 from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
+from crawlyard.core.fields import SECRET
 from crawlyard.errors import NotFound, Unavailable
 from crawlyard.services.fleet.meta import ready
 from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of
@@ -20,7 +21,7 @@ from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of
 from crawlyard.web.rates import Bucket
 
-Code = Annotated[str, Meta(min_length=1, max_length=200, examples=["cyl_…"])]
+Code = Annotated[str, Meta(min_length=1, max_length=200, examples=["cyl_…"]), SECRET]
 
 _READY_WITHIN_S = 5
 

@@ -1,17 +1,15 @@
 """`crawlyard check`: crawls a site and reports its broken links."""
 
-from collections.abc import Iterator, Sequence
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
-
-from msgspec import Struct
 
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
 from crawlyard.cli.options import choice, flag, option
 from crawlyard.cli.render.output import Column, View
+from crawlyard.cli.render.output import counted as count_of
 from crawlyard.core.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
@@ -20,8 +18,11 @@ from crawlyard.lazy import lazily
 with lazily():
     from crawlyard.cli.jobs import junit as junit_file
     from crawlyard.cli.jobs import run_and_watch
+    from crawlyard.cli.jobs.summary import ENDED
     from crawlyard.export import files
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.jobs.checks import CheckOut, FindingOut
     from crawlyard.core.answers.jobs.jobs import JobOut
@@ -29,11 +30,15 @@ if TYPE_CHECKING:
 FOUND = 13
 """Exit code of a check that found something to fail on."""
 
+INCOMPLETE = 14
+"""Exit code of a check that a limit or a failure kept from its end."""
+
 TAG = "check"
 """Tag of the jobs that this command makes."""
 
 _MOST_EXTERNALS = 1_000
 _MOST_CHECKS = 200  # looked at to find the one before
+_MOST_NAMED = 3  # URLs that are not checked, for each reason
 
 _CHECKS = {"text": "none", "store_noindex": True, "keep_anchors": True}
 """What a check asks for, whatever its options: links and ids of all pages, and no text."""
@@ -42,8 +47,19 @@ _WORDS = {
     "broken_link": ("broken link", "broken links"),
     "missing_fragment": ("missing fragment", "missing fragments"),
     "redirect_chain": ("redirect chain", "redirect chains"),
+    "redirect": ("redirect", "redirects"),
     "duplicate_title": ("duplicate title", "duplicate titles"),
     "canonical": ("contradicting canonical", "contradicting canonicals"),
+    "orphan_page": ("orphan page", "orphan pages"),
+}
+
+_REASONS = {
+    "limit": "beyond a limit",
+    "failed": "without a usable response",
+    "robots": "forbidden by robots.txt",
+    "other_site": "on other sites",
+    "excluded": "excluded",
+    "nofollow": "behind rel=nofollow",
 }
 
 
@@ -67,6 +83,9 @@ MaxExternals = Annotated[
         values.count, "--max-externals", "N", f"So many of them at most; else {_MOST_EXTERNALS:,}."
     ),
 ]
+AllowIncomplete = Annotated[
+    bool, flag("--allow-incomplete", text="Exit with 0 even if limits or failures left URLs out.")
+]
 JUnit = Annotated[str, option(str, "--junit", "FILE", "Write the findings as JUnit XML as well.")]
 
 
@@ -76,6 +95,7 @@ async def check(
     urls: Urls = None,
     *,
     fail_on: Fails = FailOn.ANY,
+    allow_incomplete: AllowIncomplete = False,
     junit: JUnit = "",
     externals: Externals = False,
     max_externals: MaxExternals = None,
@@ -88,36 +108,44 @@ async def check(
     crawlyard check https://docs.example.org --externals --max-externals 200
     crawlyard check https://docs.example.org --max-pages 500 --json > links.json
 
-    Also fragments without an element, redirects to redirects, titles of several pages, and
-    canonical URLs that fail, redirect or name another. It is a job with the tag 'check'.
+    Also fragments without an element, redirects, titles of several pages, canonical URLs that
+    fail, redirect or name another, and pages that only a sitemap leads to. It is a job with the
+    tag 'check', and reads the sitemaps of robots.txt. What it could not check is named.
     """
     if max_externals is not None and not externals:
         raise Invalid("--max-externals", "says how many --externals, which is missing")
     if junit:
         files.check_writable(Path(junit))
-    form = form_of(urls or (), asked)
-    tags = getattr(asked, "tags", None) or []
-    form |= {**_CHECKS, "tags": [*tags, *({TAG} - {*tags})]}
+    form = _form(urls or (), asked)
     if externals:
         form["max_externals"] = _MOST_EXTERNALS if max_externals is None else max_externals
     jobs = session.surface.jobs
     job = await jobs.create(form)
     code = await run_and_watch.attend(session, job.id, run_and_watch.Wish(works=True, silent=True))
     job = await jobs.get(job.id)
-    if job.state != "completed":
-        return code  # there is nothing to be sure of
-    before = await _last(session, job) if fail_on is FailOn.NEW else None
-    found = await jobs.check(job.id, since=None if before is None else before.id)
-    if session.whole:
-        session.write(found)
-    else:
-        await session.listed(_rows(found.items), ROWS)
-    _tell(session, found, compared=fail_on is FailOn.NEW)
+    report = None
+    if job.state in ENDED:
+        before = await _last(session, job) if fail_on is FailOn.NEW else None
+        report = await jobs.check(job.id, since=None if before is None else before.id)
+        await _write(session, report, compared=fail_on is FailOn.NEW)
     if junit:
         with files.whole_file(Path(junit)) as sink:
-            sink(junit_file.written(found, job.spec.urls))
-    failing = fail_on is not FailOn.NONE and any(one.new is not False for one in found.items)
-    return FOUND if failing else code
+            sink(junit_file.written(job, report))
+    if job.state != "completed" or report is None:
+        return code or INCOMPLETE  # a pause exits with 0
+    if fail_on is not FailOn.NONE and any(finding.new is not False for finding in report.items):
+        return FOUND
+    return code or (INCOMPLETE if report.incomplete and not allow_incomplete else 0)
+
+
+def _form(urls: "Sequence[str]", options: CheckOptions) -> dict[str, object]:
+    """Return the form of a check's job."""
+    form = form_of(urls, options)
+    tags = getattr(options, "tags", None) or []
+    form |= {**_CHECKS, "tags": [*tags, *({TAG} - {*tags})]}
+    if "max_depth" not in form:  # a sitemap leads to pages of any depth
+        form.setdefault("sitemaps", ["robots"])
+    return form
 
 
 async def _last(session: "Session", job: "JobOut") -> "JobOut | None":
@@ -130,46 +158,72 @@ async def _last(session: "Session", job: "JobOut") -> "JobOut | None":
     return None
 
 
-class Row(Struct, frozen=True, kw_only=True):
-    """One link to what is wrong, or one page; *finding* has the rest."""
-
-    finding: "FindingOut"
-    page: str = ""
-    text: str = ""
-
-
-def _rows(findings: "Sequence[FindingOut]") -> Iterator[Row]:
-    for one in findings:
-        linked = [Row(finding=one, page=by.url, text=by.text) for by in one.linked_from]
-        yield from linked or [Row(finding=one, page=page) for page in one.pages or ("",)]
+async def _write(session: "Session", report: "CheckOut", *, compared: bool) -> None:
+    if session.whole:
+        session.write(report)
+    else:
+        await session.listed(report.items, FINDINGS)
+    _tell(session, report, compared=compared)
 
 
-def _mark(row: Row) -> str:
-    return "new" if row.finding.new else ""
+def _sources(finding: "FindingOut") -> list[str]:
+    """Return the pages and the sitemap that lead to a finding, or the pages that it is of."""
+    sitemap = [f"sitemap {finding.sitemap}"] if finding.sitemap else []
+    return [*dict.fromkeys(by.url for by in finding.linked_from), *sitemap, *finding.pages]
 
 
-ROWS: View[Row] = View(
-    key=lambda row: row.finding.address,
+def _first_source(finding: "FindingOut") -> str:
+    first, *more = _sources(finding) or [""]
+    return f"{first} and {len(more):,} more" if more else first
+
+
+def _mark(finding: "FindingOut") -> str:
+    return "new" if finding.new else ""
+
+
+FINDINGS: View["FindingOut"] = View(
+    key=lambda finding: finding.address,
     columns=(
-        Column(name="KIND", value=lambda r: r.finding.kind),
-        Column(name="NEW", value=lambda r: r.finding.new, shown=_mark, least=100),
-        Column(name="STATUS", value=lambda r: r.finding.status, right=True),
-        Column(name="URL", value=lambda r: r.finding.address, wide=True),
-        Column(name="LINKED FROM", value=lambda r: r.page, wide=True),
-        Column(name="TEXT", value=lambda r: r.text, wide=True, least=100),
-        Column(name="DETAIL", value=lambda r: r.finding.detail, wide=True, least=100),
+        Column(name="KIND", value=lambda f: f.kind),
+        Column(name="NEW", value=lambda f: f.new, shown=_mark, least=100),
+        Column(name="STATUS", value=lambda f: f.status, right=True),
+        Column(name="URL", value=lambda f: f.address, wide=True),
+        count_of("LINKS", lambda f: f.links),
+        Column(
+            name="LINKED FROM",
+            value=lambda f: " ".join(_sources(f)),
+            shown=_first_source,
+            wide=True,
+        ),
+        Column(
+            name="TEXT",
+            value=lambda f: f.linked_from[0].text if f.linked_from else "",
+            wide=True,
+            least=100,
+        ),
+        Column(name="DETAIL", value=lambda f: f.detail, wide=True, least=100),
     ),
 )
 
 
-def _tell(session: "Session", found: "CheckOut", *, compared: bool) -> None:
+def _tell(session: "Session", report: "CheckOut", *, compared: bool) -> None:
     """Say what was found, and what could not be checked."""
-    said = [counted(n, *_WORDS.get(kind, (kind, kind))) for kind, n in found.counts.items()]
-    checked = f"{counted(found.links, 'link')} on {counted(found.pages, 'page')}"
-    session.tell(f"checked {checked}: {', '.join(said) or 'all is well'}")
-    if compared and found.since is None:
+    kinds = [counted(n, *_WORDS.get(kind, (kind, kind))) for kind, n in report.counts.items()]
+    nothing = "no problem in what was checked" if report.incomplete else "all is well"
+    checked = f"{counted(report.links, 'link')} on {counted(report.pages, 'page')}"
+    session.tell(f"checked {checked}: {', '.join(kinds) or nothing}")
+    if compared and report.since is None:
         session.tell("no earlier check of these start URLs: all that was found counts as new")
     elif compared:
-        session.tell(f"{sum(bool(one.new) for one in found.items):,} new since job {found.since}")
-    if found.unchecked:
-        session.tell(f"{counted(found.unchecked, 'URL')} not checked: outside of the crawl")
+        new = sum(bool(finding.new) for finding in report.items)
+        session.tell(f"{new:,} new since job {report.since}")
+    for group in report.unchecked_by:
+        named = ", ".join(group.urls[:_MOST_NAMED])
+        more = ", …" if group.count > _MOST_NAMED else ""
+        reason = _REASONS.get(group.reason, group.reason)
+        session.tell(f"not checked: {counted(group.count, 'URL')} {reason}: {named}{more}")
+    if report.incomplete:
+        session.tell(f"incomplete: {report.incomplete_reason}")
+    if any(finding.links > 1 for finding in report.items):
+        hint = session.hint(f"jobs links {report.job_id} --to URL")
+        session.tell(f"all links to a URL: {hint}")

@@ -42,6 +42,7 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
     "priority": Priority.of,
     "retention_s": values.retention,
     "spread": values.spread,
+    "unique_key": str,
 }
 """Readers of options whose type does not determine how they are written."""
 

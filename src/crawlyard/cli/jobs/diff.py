@@ -54,7 +54,7 @@ async def diff(
     page: Url = "",
     only: OnlyKinds = None,
     ignore_text: IgnoreText = "",
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List the pages that changed from one job to a later one: new, moved and gone ones too.
 
@@ -85,7 +85,7 @@ async def diff(
         counts.update(found.counts)
         return found
 
-    shown = await session.listed(every(ask, limit=limit or None), CHANGES)
+    shown = await session.listed(every(ask, limit=session.most(limit)), CHANGES)
     session.tell(summary(counts))
     session.tell_rest(shown, limit, "")
 

@@ -27,7 +27,7 @@ from crawlyard.cli.options import (
 )
 from crawlyard.cli.render.output import View
 from crawlyard.cli.render.words import amount
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoint import LARGEST_PART, every
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, NotFound
@@ -60,7 +60,10 @@ Tags = Annotated[
     list[str] | None, option(values.line, "--tag", "TEXT", "Only jobs with this tag. Repeatable.")
 ]
 Query = Annotated[str, option(str, "--query", "TEXT", "Only where name or URL has this in it.")]
-Most = Annotated[int, option(values.queue_limit, "--limit", "N", "How many at most, to 200.")]
+Most = Annotated[
+    int | None,
+    option(values.queue_limit, "--limit", "N", "To 200; else 50 in a terminal's table."),
+]
 Failed = Annotated[
     bool,
     flag("--failed", text="The same job, its failed URLs again and what is left; else a new job."),
@@ -82,7 +85,7 @@ async def list_(
     session: "Session",
     *,
     asked: JobFilter,
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List jobs, newest first.
 
@@ -91,16 +94,23 @@ async def list_(
     crawlyard jobs list --schedule nightly --since 7d --json
     """
     terms = asked.terms(session.clock.now())
-    found = [job async for job in every(session.surface.jobs.list, limit=limit or None, **terms)]
-    await session.listed(found, views.jobs_view(session.clock.now()))
-    tell_damaged(session, [job.id for job in found if job.damaged])
+    damaged: list[str] = []
+
+    async def jobs() -> "AsyncIterator[JobOut]":
+        async for job in every(session.surface.jobs.list, limit=session.most(limit), **terms):
+            if job.damaged:
+                damaged.append(job.id)
+            yield job
+
+    shown = await session.listed(jobs(), views.jobs_view(session.clock.now()))
+    tell_damaged(session, damaged)
     none = "no job is like that" if asked != JobFilter() else "there is no job yet"
-    session.tell_rest(len(found), limit, none, "newest")
+    session.tell_rest(shown, limit, none, "newest")
 
 
 @app.command()
 @action(empty=True)
-async def queue(session: "Session", *, limit: Most = 50) -> None:
+async def queue(session: "Session", *, limit: Most = None) -> None:
     """List the jobs that wait, in the order that workers take them, and what each waits for.
 
     crawlyard jobs queue
@@ -108,12 +118,14 @@ async def queue(session: "Session", *, limit: Most = 50) -> None:
 
     Your own, as an admin all; a place counts the jobs of all users.
     """
-    found = await session.surface.jobs.queue(limit=limit)
+    found = await session.surface.jobs.queue(limit=session.most(limit) or LARGEST_PART)
     await session.listed(found.items, views.queue_view(session.clock.now()))
     waiting = {name: count for name, count in found.priorities.items() if count}
     told = ", ".join(f"{count:,} {name}" for name, count in waiting.items())
     jobs = f"{counted(sum(waiting.values()), 'job')} waiting: {told}"
     session.tell(jobs if told else "no job is waiting")
+    if found.has_more:
+        session.tell(f"the first {len(found.items):,} are shown")
 
 
 @app.command()

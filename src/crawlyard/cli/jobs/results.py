@@ -90,12 +90,12 @@ async def pages(
     needs_scripts: NeedsScripts = False,
     links_to: LinksTo = "",
     skipped: Skipped = False,
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List a job's pages in the order they came; also while it runs.
 
     crawlyard jobs pages last --only failed
-    crawlyard jobs pages last --limit 0 -o csv > pages.csv
+    crawlyard jobs pages last -o csv > pages.csv
     crawlyard jobs pages last --links-to https://docs.example.org/old
     crawlyard jobs pages last --skipped
     """
@@ -108,7 +108,7 @@ async def pages(
         "kind": tuple(kind or ()),
         "q": query,
     }
-    jobs, most = session.surface.jobs, limit or None
+    jobs, most = session.surface.jobs, session.most(limit)
     job_id = await job_id_of(session, job)
     if skipped:
         shown = await session.listed(every(jobs.skipped, job_id, limit=most), views.SKIPPED)
@@ -136,17 +136,21 @@ async def errors(session: "Session", job: Id) -> None:
 @app.command()
 @action()
 async def links(
-    session: "Session", job: Id, *, from_: From = "", to: To = "", limit: Limit = 50
+    session: "Session", job: Id, *, from_: From = "", to: To = "", limit: Limit = None
 ) -> None:
     """List the links of a job's pages: where each stands, where it leads, in which words.
 
     crawlyard jobs links last --from https://docs.example.org/
     crawlyard jobs links last --to https://docs.example.org/old
-    crawlyard jobs links last --limit 0 -o jsonl > links.jsonl
+    crawlyard jobs links last -o jsonl > links.jsonl
     """
     job_id = await job_id_of(session, job)
     found = every(
-        session.surface.jobs.links, job_id, from_=from_ or None, to=to or None, limit=limit or None
+        session.surface.jobs.links,
+        job_id,
+        from_=from_ or None,
+        to=to or None,
+        limit=session.most(limit),
     )
     session.tell_rest(await session.listed(found, views.LINKS), limit, "no link is like that")
 
@@ -250,14 +254,14 @@ async def _export_runs(
 
 @app.command()
 @action()
-async def frontier(session: "Session", job: Id, *, limit: Limit = 50) -> None:
+async def frontier(session: "Session", job: Id, *, limit: Limit = None) -> None:
     """List the URLs of a job that wait to be fetched.
 
     crawlyard jobs frontier last
-    crawlyard jobs frontier last --limit 0 -q > waiting.txt
+    crawlyard jobs frontier last -q > waiting.txt
     """
     job_id = await job_id_of(session, job)
-    found = every(session.surface.jobs.frontier, job_id, limit=limit or None)
+    found = every(session.surface.jobs.frontier, job_id, limit=session.most(limit))
     session.tell_rest(await session.listed(found, views.FRONTIER), limit, "no URL waits")
 
 

@@ -21,6 +21,7 @@ from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
 from crawlyard.errors import IllegalMove, Invalid, Unavailable
@@ -127,7 +128,10 @@ async def crawl(
         output.write_one(job, Style.JSON)
     else:
         write_line(job.id)
-    session.tell(session.by_worker("queued; a worker runs it"))
+    if job.state == State.PENDING:
+        session.tell(session.by_worker("queued; a worker runs it"))
+    else:  # an earlier job has its unique key
+        session.tell(f"there is a job with this unique key; it is {job.state}")
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
 

@@ -91,7 +91,6 @@ ByUrl = Annotated[bool, flag("--urls", text="The pages themselves, in the order 
 OnlyKinds = Annotated[
     list[ChangeKind] | None, choice("--only", of=ChangeKind, text="Only such pages; repeatable")
 ]
-Runs = Annotated[int, option(values.count, "--limit", "N", "How many at most; 0 is all; else 20.")]
 From = Annotated[str, option(str, "--from", "INSTANT", "Those after this instant; else after now.")]
 
 
@@ -176,7 +175,7 @@ async def list_(
     on: On = False,
     template: OfTemplate = "",
     owner: Owner = "",
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List schedules by name.
 
@@ -192,7 +191,7 @@ async def list_(
         template=(await surface.templates.get(template)).id if template else None,
         owner=owner or None,
         q=query,
-        limit=limit or None,
+        limit=session.most(limit),
     )
     shown = await session.listed(found, views.SCHEDULES)
     asked = query or state is not None or template or owner
@@ -334,7 +333,7 @@ async def run(session: "Session", schedule: Ref) -> None:
 @app.command()
 @action()
 async def runs(
-    session: "Session", schedule: Ref, *, before: Before = "", limit: Limit = 50
+    session: "Session", schedule: Ref, *, before: Before = "", limit: Limit = None
 ) -> None:
     """List what became of each time a schedule was due, the latest first.
 
@@ -344,7 +343,7 @@ async def runs(
     found = await session.surface.schedules.get(schedule)
     instant = instant_of("--before", before, zone_of(found.zone)) if before else None
     asked = session.surface.schedules.runs
-    ticks = every(asked, found.id, before=instant, limit=limit or None)
+    ticks = every(asked, found.id, before=instant, limit=session.most(limit))
     shown = await session.listed(ticks, views.ledger_view(found.zone))
     session.tell_rest(shown, limit, f"schedule {found.name} has not been due yet", "latest")
 
@@ -447,7 +446,7 @@ async def changes(
     *,
     urls: ByUrl = False,
     only: OnlyKinds = None,
-    limit: Runs = 20,
+    limit: Limit = None,
 ) -> None:
     """List how many pages each run of a schedule has changed, the newest first; or which.
 
@@ -457,13 +456,15 @@ async def changes(
     surface = session.surface
     if urls:
         kinds = tuple(only or ())
-        listed = every(surface.changes.list, schedule=schedule, only=kinds, limit=limit or None)
+        listed = every(
+            surface.changes.list, schedule=schedule, only=kinds, limit=session.most(limit)
+        )
         shown = await session.listed(listed, diffs.FEED)
         session.tell_rest(shown, limit, "no run has changed such pages")
         return
     if only:
         raise Invalid("--only", "picks pages of a list: add --urls")
-    found = every(surface.schedules.changes, schedule, limit=limit or None)
+    found = every(surface.schedules.changes, schedule, limit=session.most(limit))
     shown = await session.listed(found, diffs.runs_view(session.clock.now()))
     session.tell_rest(shown, limit, "no run yet", "newest")
 

@@ -107,7 +107,7 @@ async def list_(
     query: Query = "",
     public: Public = False,
     mine: Mine = False,
-    limit: Limit = 50,
+    limit: Limit = None,
 ) -> None:
     """List your templates and the public ones, by name.
 
@@ -119,7 +119,7 @@ async def list_(
         visibility="public" if public else None,
         owner="me" if mine else None,
         q=query,
-        limit=limit or None,
+        limit=session.most(limit),
     )
     shown = await session.listed(found, views.templates_view(session.clock.now()))
     asked = query or public or mine

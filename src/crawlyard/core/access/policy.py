@@ -14,9 +14,10 @@ from msgspec import Struct, field
 
 from crawlyard.core.access.user import Grant, Grants
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits
-from crawlyard.core.jobs.spec import JobSpec, is_secret
+from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, spec_with, values_of
 from crawlyard.core.parse import boolean, number, unknown
+from crawlyard.core.secret_names import is_secret
 from crawlyard.errors import Invalid
 
 MOST_DAYS = 3650.0
@@ -34,7 +35,7 @@ RETENTIONS = (
 
 _GRANTS = tuple(grant.value for grant in Grant)
 
-_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "webhooks"})
+_NO_DEFAULTS = frozenset({"urls", "sitemaps", "name", "session", "unique_key", "webhooks"})
 """Fields of a spec that describe one job, and so can't have a default for all jobs."""
 
 _ANY_URL = ("https://example.com/",)
@@ -103,7 +104,9 @@ def _read_ceilings(value: Mapping[str, object]) -> dict[str, object]:
     try:
         limits = spec_with(values_of({"limits": value}) | {"urls": _ANY_URL}).limits
     except Invalid as error:
-        raise Invalid(error.field.removeprefix("limits."), error.message) from None
+        raise error.mapped(
+            lambda fault: Invalid(fault.field.removeprefix("limits."), fault.message)
+        ) from None
     return {name: FIELDS[f"limits.{name}"].write(getattr(limits, name)) for name in LIMIT_NAMES}
 
 
@@ -157,9 +160,9 @@ _READERS: Mapping[SectionName, Callable[[Mapping[str, object]], dict[str, object
 
 
 def _check_names(value: Mapping[str, object], known: tuple[str, ...]) -> None:
-    for name in value:
-        if name not in known:
-            raise unknown(str(name), str(name), known, "field")
+    strange = [unknown(str(name), str(name), known, "field") for name in value if name not in known]
+    if strange:
+        raise Invalid.of(strange)
 
 
 def _read(name: str, read: Callable[[object], object], value: object) -> object:

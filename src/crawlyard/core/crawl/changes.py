@@ -1,16 +1,19 @@
 """Changes between two runs: the class of each URL, from the records that both have of it.
 
-A page is gone only if that is proven; whatever is not known for sure is unknown.
+A page is gone only if that is proven; whatever is not known for sure is unknown, and is compared
+again with each later run until one proves it.
 """
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum, auto
+from functools import cached_property
 from typing import TypeAlias
 
-from msgspec import Struct, field
+from msgspec import Struct, field, json
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import RuleKind, TargetState
@@ -51,6 +54,9 @@ TOLD = frozenset(
 MOST_CHANGES = 100_000
 """Changes of one comparison that are listed; more are only counted."""
 
+MOST_UNPROVEN = 100_000
+"""Unproven pages that are kept with one run; more are lost to later comparisons."""
+
 MOST_ANNOUNCED = 100
 """Changes that one event names."""
 
@@ -60,6 +66,8 @@ _ABSENT = frozenset({404, 410})
 _TOO_MANY = 429  # tells of our pace, not of the page
 _NOT_FOUND = re.compile(r"\b404\b|\b(?:page )?not found\b", re.IGNORECASE)
 _LED = f"{RuleKind.REDIRECT} to "
+
+_EDITED_OUT = (RuleKind.SCOPE, RuleKind.EXCLUDE, RuleKind.INCLUDE)  # by an edit of the job
 
 # A run of another value may reach other pages.
 _REACH = (
@@ -113,10 +121,9 @@ class PageFacts(Struct, frozen=True, kw_only=True):
             return hash((self.content_version, self.content_rule, self.content_hash))
         return hash(self.sha256) if self.sha256 and not self.content_rule else None
 
-    @property
-    def brief(self) -> "PageBrief":
+    def brief(self, last_read: "LastRead") -> "PageBrief":
         """Return what is kept of it until all pages were seen."""
-        return PageBrief(self.id, self.fp, self.url, self.content)
+        return PageBrief(self.id, self.fp, self.url, self.content, last_read)
 
     @property
     def trouble(self) -> str:
@@ -128,6 +135,30 @@ class PageFacts(Struct, frozen=True, kw_only=True):
         )
 
 
+class LastRead(Struct, frozen=True):
+    """The run that read a page last."""
+
+    job_id: str
+    reach: str  # identifies what it could reach
+    broken_sitemaps: frozenset[int] = frozenset()
+
+
+class Carried(Struct, frozen=True):
+    """A page that the earlier run has not read itself, and the run that has."""
+
+    last_read: LastRead
+    is_broken: bool  # a run has told so
+
+
+class UnprovenPage(Struct, frozen=True, kw_only=True):
+    """A page of an earlier run that is neither proven to exist nor proven to be gone since."""
+
+    page: PageFacts
+    read_by: str  # the run that read it last
+    reach: str  # of that run
+    is_broken: bool  # a run has told that it is broken
+
+
 class PageBrief(Struct, frozen=True, gc=False):
     """What is kept of a page that only one run has: there may be a million."""
 
@@ -135,6 +166,7 @@ class PageBrief(Struct, frozen=True, gc=False):
     fp: int
     url: str
     content: int | None
+    last_read: LastRead
 
 
 _Page: TypeAlias = PageFacts | PageBrief
@@ -145,6 +177,11 @@ class Known(Struct, frozen=True):
 
     state: TargetState
     rule: str
+
+    @property
+    def is_edited_out(self) -> bool:
+        """Whether the job itself excludes it, rather than the site."""
+        return self.rule.partition(":")[0] in _EDITED_OUT
 
     @property
     def leads_to(self) -> str | None:
@@ -165,9 +202,10 @@ class Change(Struct, frozen=True, kw_only=True):
     after: int | None = None  # its page in the later run
 
 
-class Run(Struct, frozen=True, kw_only=True):
+class Run(Struct, frozen=True, kw_only=True, dict=True):
     """How far a run came, and what it could reach."""
 
+    job_id: str = ""
     ended: str  # how, if it did not see all; else empty
     reach: Mapping[str, object]
     broken_sitemaps: frozenset[int] = frozenset()
@@ -178,7 +216,18 @@ class Run(Struct, frozen=True, kw_only=True):
         whole = job.state is State.COMPLETED and job.state_reason is StateReason.EXHAUSTED
         early = f"the run ended early: {job.state_reason}"
         ended = "" if whole else early if job.state.ended else "the run has not ended"
-        return cls(ended=ended, reach=_reach(job.spec), broken_sitemaps=frozenset(broken_sitemaps))
+        return cls(
+            job_id=job.id,
+            ended=ended,
+            reach=_reach(job.spec),
+            broken_sitemaps=frozenset(broken_sitemaps),
+        )
+
+    @cached_property
+    def last_read(self) -> LastRead:
+        """The run, for the pages that it has read."""
+        reach = hashlib.sha256(json.encode(self.reach, order="deterministic")).hexdigest()
+        return LastRead(self.job_id, reach[:16], self.broken_sitemaps)
 
 
 def _reach(spec: JobSpec) -> Mapping[str, object]:
@@ -190,20 +239,41 @@ class Comparison(Struct):
 
     earlier: Run
     later: Run
+    reference: Run | None = None  # the last run up to the earlier one that saw the whole site
     counts: Counter[ChangeKind] = field(default_factory=Counter)
     found: list[Change] = field(default_factory=list)
     gone: dict[int, PageBrief] = field(default_factory=dict)  # by fp: said so by the server
     missing: dict[int, PageBrief] = field(default_factory=dict)  # by fp: not found by the later
     new: dict[int, tuple[PageBrief, bool | None]] = field(default_factory=dict)  # see `_was_absent`
-    hidden: str = ""  # the page of the later run that may link to what is missing
+    unread: dict[int, str] = field(default_factory=dict)  # by page id: what the later did not read
+    unproven: dict[int, bool] = field(default_factory=dict)  # by fp: whether it was told as broken
+    hidden: str = ""  # a page that no run has read, and that may link to what is missing
+    _hiding: dict[str, str] = field(default_factory=dict)  # unread pages, by the job that has them
+    _told_broken: set[int] = field(default_factory=set)  # of `missing`
+    _never_read: list[PageBrief] = field(default_factory=list)
     _landed: set[int] = field(default_factory=set)  # new pages to which others have moved
     _contents: tuple[set[int], set[int]] = field(default_factory=lambda: (set(), set()))
     _repeated: set[int] = field(default_factory=set)  # contents of several pages of one run
+
+    def __post_init__(self) -> None:
+        """Use the earlier run as its own reference if it saw the whole site."""
+        if not self.earlier.ended:
+            self.reference = self.earlier
 
     @property
     def tally(self) -> Mapping[str, int]:
         """Return how many pages there are of each kind."""
         return {kind.value: self.counts[kind] for kind in ChangeKind}
+
+    @property
+    def undecided(self) -> Mapping[int, int]:
+        """The ids of pages, by fp, that are new if no earlier page led to them."""
+        return {fp: page.id for fp, (page, absent) in self.new.items() if absent is None}
+
+    @property
+    def first_read(self) -> Iterator[int]:
+        """Yield the ids of pages that the earlier runs knew, and have not read."""
+        return (page.id for page, absent in self.new.values() if absent is False)
 
     def add(
         self,
@@ -212,21 +282,30 @@ class Comparison(Struct):
         known_before: Known | None = None,
         known_after: Known | None = None,
         landing: PageFacts | None = None,
+        carried: Carried | None = None,
     ) -> None:
-        """Add a URL: its pages, or what is known of it without; *landing*: where it leads now."""
+        """Add a URL: its pages, or what is known of it without; *landing*: where it leads now.
+
+        *carried* is given if *before* was read by a run before the earlier one.
+        """
         had = before is not None and before.is_whole
         has = after is not None and after.is_whole
         for side, page in enumerate((before, after)):
             if page is not None and page.is_whole:
                 self._count_content(side, page)
         if before is not None and after is not None and had and has:
+            if _looks_absent(before, after):
+                self._carry(before.fp, carried)
             self._tell(*compared(before, after), before, after)
         elif before is not None and had:
-            self._without(before, after, known_after, landing)
+            self._without(before, after, known_after, landing, carried)
         elif after is not None and has:
-            self.new[after.fp] = (after.brief, self._was_absent(before, known_before))
+            brief = after.brief(self.later.last_read)
+            self.new[after.fp] = (brief, self._was_absent(before, known_before))
         elif after is not None and before is None and not after.is_absent:
-            self._hide(after.url, after.trouble)  # what it links to is not known
+            self.hidden = self.hidden or f"{after.url} ({after.trouble})"  # it has unknown links
+        elif before is not None and after is None and known_after is None and not before.is_absent:
+            self._never_read.append(before.brief(self._last_read(carried)))
 
     def _without(
         self,
@@ -234,13 +313,18 @@ class Comparison(Struct):
         after: PageFacts | None,
         known: Known | None,
         landing: PageFacts | None,
+        carried: Carried | None,
     ) -> None:
         """Add a page that the later run has not."""
+        page = before.brief(self._last_read(carried))
         if after is not None and after.is_absent:
-            self.gone[before.fp] = before.brief
+            self.gone[before.fp] = page
         elif after is not None:
-            self._hide(before.url, after.trouble)
-            kind = ChangeKind.BROKEN if after.is_refused else ChangeKind.UNKNOWN
+            self._hide(page, after.trouble)
+            was_told = carried is not None and carried.is_broken
+            is_news = after.is_refused and not was_told
+            self._carry(page.fp, carried, is_broken=after.is_refused)
+            kind = ChangeKind.BROKEN if is_news else ChangeKind.UNKNOWN
             self._tell(kind, after.trouble, before, after)
         elif landing is not None and landing.is_whole:
             self._landed.add(landing.fp)
@@ -256,26 +340,40 @@ class Comparison(Struct):
             )
         elif known is not None:
             why = known.rule or f"not fetched: {self.later.ended or known.state.name.lower()}"
-            self._hide(before.url, why)
+            self._hide(page, why)
+            if not known.is_edited_out:
+                self._carry(page.fp, carried)
             self._tell(ChangeKind.UNKNOWN, why, before, None)
         else:
-            self.missing[before.fp] = before.brief
+            self.missing[before.fp] = page
+            if carried is not None and carried.is_broken:
+                self._told_broken.add(before.fp)
 
     def conclude(
-        self, linked_before: Collection[int] = (), linked_after: Collection[int] = ()
+        self,
+        linked_before: Collection[int] = (),
+        linked_after: Collection[int] = (),
+        hidden: Mapping[int, str] | None = None,
     ) -> None:
         """Decide about what only one run has.
 
         The fingerprints of those that pages of either run link to, though it has not found them:
-        beyond its depth, or by a link that it does not follow.
+        beyond its depth, or by a link that it does not follow. *hidden*: what the pages in
+        `unread` led to when they were last read, with the label of the page.
         """
-        why = self._unproven()
+        hidden = hidden or {}
         for fp, page in self.missing.items():
-            doubt = why or ("a page links to it" if fp in linked_after else "")
+            doubt = self._unproven(page)
+            if not doubt and fp in hidden:
+                doubt = f"may be linked from {hidden[fp]}"
+            if not doubt and fp in linked_after:
+                doubt = "a page links to it"
             if doubt:
+                self.unproven[fp] = fp in self._told_broken
                 self._tell(ChangeKind.UNKNOWN, doubt, page, None)
             else:
                 self.gone[fp] = page
+        self.unproven |= {page.fp: False for page in self._never_read if self._unproven(page)}
         new = {
             fp: page
             for fp, (page, proven) in self.new.items()
@@ -308,18 +406,23 @@ class Comparison(Struct):
         order = {kind: place for place, kind in enumerate(ChangeKind)}
         self.found.sort(key=lambda change: (order[change.kind], change.url))
 
-    def _unproven(self) -> str:
+    def _unproven(self, page: PageBrief) -> str:
         """Return why a page that was not found may be there all the same."""
         if self.later.ended:
             return self.later.ended
-        if (other := self._other_reach()) is not None:
-            return f"the runs differ in {other}"
-        if self.later.broken_sitemaps - self.earlier.broken_sitemaps:
+        last_read = page.last_read
+        if last_read.job_id == self.earlier.job_id:
+            if (other := self._other_reach(self.earlier)) is not None:
+                return f"the runs differ in {other}"
+        elif last_read.reach != self.later.last_read.reach:
+            return "the run that has it could reach other pages"
+        if self.later.broken_sitemaps - last_read.broken_sitemaps:
             return "a sitemap could not be read"
-        return self.hidden and f"may be linked from {self.hidden}"
+        label = self.hidden or self._hiding.get(last_read.job_id)
+        return f"may be linked from {label}" if label else ""
 
-    def _other_reach(self) -> str | None:
-        old, new = self.earlier.reach, self.later.reach
+    def _other_reach(self, run: Run) -> str | None:
+        old, new = run.reach, self.later.reach
         return next((name for name in old if old[name] != new[name]), None)
 
     def _was_absent(self, before: PageFacts | None, known: Known | None) -> bool | None:
@@ -329,12 +432,28 @@ class Comparison(Struct):
         """
         if before is not None:
             return before.is_absent
-        if self.earlier.ended or self._other_reach() is not None:
+        run = self.reference
+        if run is None or run.broken_sitemaps - self.later.broken_sitemaps:
+            return False
+        if any(self._other_reach(each) is not None for each in (self.earlier, run)):
             return False
         return None if known is None else known.state is TargetState.REDIRECTED
 
-    def _hide(self, url: str, why: str) -> None:
-        self.hidden = self.hidden or f"{url} ({why})"
+    def _last_read(self, carried: Carried | None) -> LastRead:
+        return self.earlier.last_read if carried is None else carried.last_read
+
+    def _carry(self, fp: int, carried: Carried | None, *, is_broken: bool = False) -> None:
+        """Keep a page for the comparison of the next run."""
+        self.unproven[fp] = is_broken or (carried is not None and carried.is_broken)
+
+    def _hide(self, page: PageBrief, why: str) -> None:
+        """Note that the later run has not read a page, which may link to others.
+
+        Pages that the same run read last may all be linked from it: what leads to them may have
+        moved to this page. So may those that it linked to (`unread`).
+        """
+        self.unread[page.id] = label = f"{page.url} ({why})"
+        self._hiding.setdefault(page.last_read.job_id, label)
 
     def _count_content(self, side: int, page: PageFacts) -> None:
         if page.content is not None:
@@ -390,7 +509,7 @@ def compared(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
     """
     if after.status == 304 or (before.sha256 and before.sha256 == after.sha256):
         return ChangeKind.SAME, ""
-    if _NOT_FOUND.search(after.title) and not _NOT_FOUND.search(before.title):
+    if _looks_absent(before, after):
         return ChangeKind.UNKNOWN, f"answered {after.status}, but its title says: {after.title}"
     if not before.content_rule and not after.content_rule:  # neither has a text
         return ChangeKind.CHANGED, ""
@@ -400,6 +519,11 @@ def compared(before: PageFacts, after: PageFacts) -> tuple[ChangeKind, str]:
         return ChangeKind.UNKNOWN, "its text was found by another version of the rules"
     same = before.content_hash == after.content_hash
     return (ChangeKind.SAME if same else ChangeKind.CHANGED), ""
+
+
+def _looks_absent(before: PageFacts, after: PageFacts) -> bool:
+    """Return whether the title of a page says "not found", and did not before."""
+    return bool(_NOT_FOUND.search(after.title)) and not _NOT_FOUND.search(before.title)
 
 
 def pages_of(changes: Iterable[Change]) -> Iterator[int]:
@@ -432,6 +556,7 @@ class RunChanges(Struct, frozen=True, kw_only=True):
     base_id: str | None  # the run that it is compared with; None: there was none before it
     compared_at: datetime
     ended_at: datetime | None = None  # of the run: one that has ended again is compared again
+    whole_id: str | None = None  # the last run up to it that saw the whole site
     counts: Mapping[str, int]  # by `ChangeKind`
 
 

@@ -32,6 +32,7 @@ Cookies: TypeAlias = Annotated[
         label="Cookies",
         words={"job": "Keep for this crawl", "off": "Ignore"},
         panel=Panel.ACCESS,
+        secret=True,  # somebody may put cookies here
     ),
 ]
 

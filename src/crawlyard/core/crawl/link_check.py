@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.link import Link
-from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, TargetState, Via
+from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, RuleKind, TargetState, Via
 from crawlyard.core.quantity import counted
 
 MOST_PAGES = 100_000
@@ -27,8 +27,31 @@ class FindingKind(StrEnum):
     BROKEN_LINK = auto()  # the URL fails
     MISSING_FRAGMENT = auto()  # the page has no such id
     REDIRECT_CHAIN = auto()  # more than one redirect in a row
+    REDIRECT = auto()  # a single one
     DUPLICATE_TITLE = auto()  # several pages have it
     CANONICAL = auto()  # the canonical URL of a page fails, redirects or names another
+    ORPHAN_PAGE = auto()  # a sitemap lists the page, and no page links to it
+
+
+class UncheckedReason(StrEnum):
+    """Why a URL was found and not checked."""
+
+    LIMIT = auto()  # a limit came first: of pages, time, depth …; or the job still runs
+    FAILED = auto()  # its response says nothing about it: 429, no robots.txt, no proxy
+    ROBOTS = auto()  # robots.txt forbids it
+    OTHER_SITE = auto()  # out of scope
+    EXCLUDED = auto()  # by a pattern, or by an operator who blocked the host
+    NOFOLLOW = auto()  # only rel=nofollow links lead to it
+
+
+_REASON_OF_RULE = {
+    RuleKind.ROBOTS: UncheckedReason.ROBOTS,
+    RuleKind.SCOPE: UncheckedReason.OTHER_SITE,
+    RuleKind.EXCLUDE: UncheckedReason.EXCLUDED,
+    RuleKind.INCLUDE: UncheckedReason.EXCLUDED,
+    RuleKind.HOST: UncheckedReason.EXCLUDED,
+    RuleKind.DEPTH: UncheckedReason.LIMIT,
+}
 
 
 class Referrer(Struct, frozen=True, kw_only=True):
@@ -48,6 +71,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     detail: str
     chain: tuple[str, ...] = ()  # the URLs that redirects lead to, in order
     linked_from: tuple[Referrer, ...] = ()
+    sitemap: str = ""  # the sitemap in which the URL was found, before any link to it
     pages: tuple[str, ...] = ()  # that have the same title
     new: bool | None = None  # not found by the check it is compared with; None: no comparison
 
@@ -88,26 +112,53 @@ class LinkCheck(Struct):
     """Gathers what is known of a job: first its redirects and pages, then its links."""
 
     pages: dict[str, _Seen] = field(default_factory=dict)
+    nofollow: bool = False  # the crawl followed rel=nofollow links
     links: int = 0
-    unchecked: set[str] = field(default_factory=set)  # targets that were not requested
+    unchecked: dict[str, UncheckedReason] = field(default_factory=dict)  # by URL, as found
     targets: set[str] = field(default_factory=set)
     wanted: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """Fragments that links name, by the URL of the page that should have them."""
     _external: set[str] = field(default_factory=set)  # whose redirects are not the site's
     _redirects: dict[str, str] = field(default_factory=dict)
+    _kept_out: dict[str, UncheckedReason] = field(default_factory=dict)  # waiting or skipped URLs
+    _listed: dict[str, str] = field(default_factory=dict)  # the sitemap that lists a URL
+    _sitemaps: set[str] = field(default_factory=set)  # sitemaps that were read
+    _unchecked_ends: set[str] = field(default_factory=set)  # where redirects of unchecked URLs lead
+    _linked: set[str] = field(default_factory=set)  # pages that another page links to
     _referrers: dict[tuple[str, str], dict[Referrer, None]] = field(
         default_factory=lambda: defaultdict(dict)
     )
     _chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
+    @property
+    def is_incomplete(self) -> bool:
+        """Some URLs of the site were not checked because of a limit or a failure."""
+        return any(
+            reason is UncheckedReason.LIMIT
+            or (reason is UncheckedReason.FAILED and self._chain(url)[-1] not in self._external)
+            for url, reason in self.unchecked.items()
+        )
+
     def add_known(self, known: KnownURL) -> None:
-        """Add a URL that was redirected or skipped."""
+        """Add a URL that waits, was redirected or skipped, or may be listed by a sitemap."""
+        rule = known.rule
         if known.via is Via.EXTERNAL:
             self._external.add(known.url)
-        redirected = known.state in {TargetState.REDIRECTED, TargetState.SKIPPED}
-        if redirected and known.rule.startswith(_REDIRECT):
-            # a canonical URL contains no space
-            self._redirects[known.url] = known.rule.removeprefix(_REDIRECT).partition(": ")[0]
+        elif known.via is Via.LISTED:
+            self._listed[known.url] = known.parent or ""
+        if known.state is TargetState.WAITING:
+            self._kept_out[known.url] = UncheckedReason.LIMIT
+        elif known.state in {TargetState.REDIRECTED, TargetState.SKIPPED}:
+            url = known.url
+            if rule.startswith(_REDIRECT):
+                # a canonical URL contains no space
+                url, _, rule = rule.removeprefix(_REDIRECT).partition(": ")
+                self._redirects[known.url] = url
+            kind = rule.replace(":", " ").partition(" ")[0]
+            if kind == RuleKind.SITEMAP:
+                self._sitemaps.add(url)
+            elif kind in _REASON_OF_RULE:
+                self._kept_out.setdefault(url, _REASON_OF_RULE[RuleKind(kind)])
 
     def add_page(self, page: Page) -> None:
         """Add a page."""
@@ -118,17 +169,50 @@ class LinkCheck(Struct):
         for link in links:
             self.links += 1
             self.targets.add(link.url)
-            chain = self._chain(link.url)
-            seen = self.pages.get(chain[-1])
-            if seen is None or seen.unsaid:
-                self.unchecked.add(link.url)
+            nofollow = "nofollow" in link.rel.split() and not self.nofollow
+            seen = self._checked(link.url, nofollow=nofollow)
+            if seen is None:
                 continue
+            if seen.url != source:
+                self._linked.add(seen.url)
             referrer = Referrer(url=source, text=link.text)
-            if seen.error or len(chain) > 2:
+            if seen.error or link.url in self._redirects:
                 self._referrers[link.url, ""][referrer] = None
             if link.fragment and not seen.error and _names_an_id(link.fragment):
                 self.wanted[seen.url].add(link.fragment)
                 self._referrers[link.url, link.fragment][referrer] = None
+
+    def add_unlinked(self) -> None:
+        """Add the URLs that no page links to, when all links are known."""
+        hops = set(self._redirects.values())
+        for url in self._listed:
+            if url in self._redirects and url not in hops and self._checked(url) is not None:
+                _ = self._referrers[url, ""]  # none, and yet a finding
+        for url in self._kept_out:
+            if url not in self.unchecked and url not in self._unchecked_ends:
+                self._checked(url)
+
+    def _checked(self, url: str, *, nofollow: bool = False) -> _Seen | None:
+        """Return the page that *url* leads to; if it was not checked, note why.
+
+        *nofollow*: the crawl did not follow the link.
+        """
+        end = self._chain(url)[-1]
+        seen = self.pages.get(end)
+        if seen is not None and not seen.unsaid:
+            return seen
+        if end in self._sitemaps:
+            return None  # it was read, and is not stored as a page
+        if seen is not None or end in self._redirects:
+            reason = UncheckedReason.FAILED
+        else:
+            # URLs beyond the depth are not remembered
+            unknown = UncheckedReason.NOFOLLOW if nofollow else UncheckedReason.LIMIT
+            reason = self._kept_out.get(end, unknown)
+        if reason is not UncheckedReason.NOFOLLOW or url not in self.unchecked:
+            self.unchecked[url] = reason
+        self._unchecked_ends.add(end)
+        return None
 
     def findings(self, missing: Mapping[str, Collection[str]]) -> list[Finding]:
         """Return what is wrong, sorted; *missing*: fragments that a page has not, by its URL."""
@@ -136,9 +220,10 @@ class LinkCheck(Struct):
         found = [
             *self._broken(),
             *self._missing(missing),
-            *self._chained(),
+            *self._redirected(),
             *self._titles(),
             *self._canonicals(),
+            *self._orphans(),
         ]
         return sorted(found, key=lambda one: (order.index(one.kind), one.url, one.fragment))
 
@@ -176,6 +261,7 @@ class LinkCheck(Struct):
                     detail=seen.error,
                     chain=chain[1:],
                     linked_from=self._linked_from(url),
+                    sitemap=self._listed.get(url, ""),
                 )
 
     def _missing(self, missing: Mapping[str, Collection[str]]) -> Iterator[Finding]:
@@ -192,19 +278,22 @@ class LinkCheck(Struct):
                     linked_from=self._linked_from(url, fragment),
                 )
 
-    def _chained(self) -> Iterator[Finding]:
+    def _redirected(self) -> Iterator[Finding]:
         for url, fragment in self._referrers:
             chain = self._chain(url)
             seen = self.pages[chain[-1]]
             alien = url in self._external
-            if not (fragment or seen.error or alien) and len(chain) > 2:
+            if not (fragment or seen.error or alien) and len(chain) > 1:
+                single = len(chain) == 2
+                hops = "" if single else f"{len(chain) - 1} redirects, to "
                 yield Finding(
-                    kind=FindingKind.REDIRECT_CHAIN,
+                    kind=FindingKind.REDIRECT if single else FindingKind.REDIRECT_CHAIN,
                     url=url,
                     status=seen.status,
-                    detail=f"{len(chain) - 1} redirects, to {chain[-1]}",
+                    detail=f"{hops or 'redirects to '}{chain[-1]}",
                     chain=chain[1:],
                     linked_from=self._linked_from(url),
+                    sitemap=self._listed.get(url, ""),
                 )
 
     def _titles(self) -> Iterator[Finding]:
@@ -232,6 +321,20 @@ class LinkCheck(Struct):
                     url=seen.url,
                     status=seen.status,
                     detail=f"its canonical URL {seen.canonical} {why}",
+                )
+
+    def _orphans(self) -> Iterator[Finding]:
+        if self.is_incomplete:
+            return  # a page that was not read may link to it
+        for url, sitemap in self._listed.items():
+            seen = self.pages.get(url)
+            if seen is not None and not seen.error and url not in self._linked:
+                yield Finding(
+                    kind=FindingKind.ORPHAN_PAGE,
+                    url=url,
+                    status=seen.status,
+                    detail="no page of the crawl links to it",
+                    sitemap=sitemap,
                 )
 
     def _contradicts(self, url: str) -> str:

@@ -236,7 +236,7 @@ def status_asked(word: str) -> int:
         ValueError: it is neither.
     """
     digits = word.lower().removesuffix("xx")
-    least, most = (1, 9) if digits != word.lower() else (100, 999)
+    least, most = (1, 5) if digits != word.lower() else (100, 999)  # some servers answer 999
     number = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else -1
     if not least <= number <= most:
         raise ValueError(f"expected a status such as 404, or a class: 4xx, got {word[:100]!r}")

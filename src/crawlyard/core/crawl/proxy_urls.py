@@ -14,5 +14,6 @@ ProxyURLs: TypeAlias = Annotated[
         metavar="URL",
         of="URLs of proxies",
         longest=100,
+        secret=True,
     ),
 ]

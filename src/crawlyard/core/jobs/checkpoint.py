@@ -33,7 +33,7 @@ class Shard(Struct, frozen=True, kw_only=True):
     current_url: str = ""
     updated_at: datetime | None = None  # of the last checkpoint
     budget: Budget = field(default_factory=dict)  # the part of its job's limits that it may use
-    deaths: int = 0  # consecutive workers that died running it, without a page
+    deaths: int = 0  # losses, as `Job.losses`, of workers that ran it
     freed_at: datetime | None = None  # since when it is free, or its holder must release it
     asked_by: str | None = None  # the worker with free slots for which its holder releases it
 

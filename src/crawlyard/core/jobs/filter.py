@@ -17,6 +17,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.outcome import STOPPED, is_stopped
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.start_hosts import hosts_in
+from crawlyard.core.parse import none_of, suggestion
 from crawlyard.errors import Invalid
 
 MOST_TERMS = 50
@@ -119,7 +120,7 @@ def _one_of(known: Iterable[str]) -> Callable[[str], str]:
 
     def read(word: str) -> str:
         if word.lower() not in words:
-            raise ValueError(f"expected one of {', '.join(words)}, got {word[:100]!r}")
+            raise ValueError(none_of(word, words))
         return word.lower()
 
     return read
@@ -338,8 +339,8 @@ def _condition_of(term: _Term) -> Condition:
     key = term.key.lower()
     if key not in set(FilterKey):
         known = ", ".join(FilterKey)
-        hint = 'put text with a colon in "…"'
-        raise _refused(term.at, f"there is no key {term.key[:100]!r}; {hint}, or use {known}")
+        hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {known}'
+        raise _refused(term.at, f"there is no key {term.key[:100]!r}{hint}")
     words: list[str] = []
     for word in term.words:
         try:

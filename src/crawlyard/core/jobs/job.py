@@ -16,7 +16,14 @@ from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.webhooks.webhook import Secret, Webhook
 from crawlyard.errors import IllegalMove
 
-LOSSES_ALLOWED = 3
+ISOLATED_FROM = 2
+"""Losses from which a job runs in a child process of its own. A single loss isolates no job: most
+workers are killed from outside, and all their jobs continue at once in a process that is there."""
+
+LOSSES_KEPT = ISOLATED_FROM - 1
+"""Losses that remain after a stored page: the page that kills its worker may be one of the next."""
+
+DEATHS_ALLOWED = 3
 """Consecutive deaths of its child process, without a page, after which a job fails."""
 
 EVENT_OF: Mapping[Move, EventName] = {
@@ -78,7 +85,7 @@ class Job(Struct, frozen=True, kw_only=True):
     turn: int = 0  # set by the store: its owner's turn in its level
     aged: int = 0  # levels gained by waiting long
     failures: int = 0  # failed attempts, counted against the retry budget
-    losses: int = 0  # workers that died running it
+    losses: int = 0  # workers that died running it, up to `ISOLATED_FROM`, and then its children
     retry_of: str | None = None
     origin: Origin = DIRECT
     by_grant: tuple[Grant, ...] = ()  # grants that its spec depends on, which may be withdrawn
@@ -108,8 +115,8 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def isolated(self) -> bool:
-        """Return whether it must run alone in a child process, because a worker died running it."""
-        return self.losses > 0
+        """Return whether it must run alone in a child process, because workers died running it."""
+        return self.losses >= ISOLATED_FROM
 
     @property
     def source(self) -> Source:
@@ -248,19 +255,22 @@ class Job(Struct, frozen=True, kw_only=True):
     ) -> "tuple[Job, Event]":
         """Return the job after its worker died: queued again in its old place, or failed.
 
-        The first death in a worker that also ran other jobs may not be this job's fault. It runs
-        next alone in a child process, and only deaths there are counted further. Too many of them
-        count as a failed attempt; the next attempt runs alone from the start.
+        The death of a worker that also ran other jobs may not be this job's fault. From the
+        second on, it runs alone in a child process, and only deaths there are counted further.
+        Too many of them count as a failed attempt; the next attempt runs alone from the start.
         """
-        losses = self.losses + 1 if in_child else max(1, self.losses)
-        died = f"its child process died, {losses - 1} in a row" if in_child else "its worker died"
-        move = Move.REQUEUE
-        if in_child and losses > LOSSES_ALLOWED:
-            wait = self.retry_wait(RetryReason.WORKER_LOST, chance)
-            if wait is not None:
-                job, event = self.failed_attempt(now, now + wait, actor=actor, detail=died)
-                return replace(job, losses=1), event
-            move = Move.FAIL
+        move, died = Move.REQUEUE, "its worker died"
+        losses = max(self.losses, min(self.losses + 1, ISOLATED_FROM))
+        if in_child:
+            losses = max(self.losses, ISOLATED_FROM) + 1
+            deaths = losses - ISOLATED_FROM
+            died = f"its child process died, {deaths} in a row"
+            if deaths >= DEATHS_ALLOWED:
+                wait = self.retry_wait(RetryReason.WORKER_LOST, chance)
+                if wait is not None:
+                    job, event = self.failed_attempt(now, now + wait, actor=actor, detail=died)
+                    return replace(job, losses=ISOLATED_FROM), event
+                move = Move.FAIL
         job, event = self.moved(move, now, actor=actor, reason=StateReason.WORKER_LOST, detail=died)
         return replace(job, losses=losses), event
 

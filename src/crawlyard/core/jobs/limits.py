@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.lifecycle import StateReason
+from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.quantity import LARGEST, counted
 
 _CEILING: Mapping[str, Any] = {
@@ -19,7 +20,7 @@ _CEILING: Mapping[str, Any] = {
 }
 
 
-class Limits(Struct, frozen=True, kw_only=True):
+class Limits(OptionRecord, frozen=True, kw_only=True):
     """Limits of one job; ``None`` means no limit.
 
     Raises:

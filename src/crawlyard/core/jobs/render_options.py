@@ -123,11 +123,16 @@ def check_rendering(
     Raises:
         Invalid: there is no such step, or the browser cannot do what is asked.
     """
+    faults: list[Invalid] = []
     if not render:
-        raise Invalid("render", f"expected {', '.join(RenderRule)} or a pattern, got nothing")
+        message = f"expected {', '.join(RenderRule)} or a pattern, got nothing"
+        faults.append(Invalid("render", message))
     try:
         actions_of(actions)
     except ValueError as error:
-        raise Invalid("actions", str(error)) from None
+        faults.append(Invalid("actions", str(error)))
     if screenshot is not ScreenshotChoice.OFF and renderer is BrowserChoice.LIGHTPANDA:
-        raise Invalid("screenshot", "expected off: Lightpanda draws nothing, Chromium does")
+        message = "expected off: Lightpanda draws nothing, Chromium does"
+        faults.append(Invalid("screenshot", message))
+    if faults:
+        raise Invalid.of(faults)

@@ -4,9 +4,8 @@ from datetime import timedelta
 from enum import StrEnum, auto
 from typing import Annotated
 
-from msgspec import Struct
-
 from crawlyard.core.fields import Count, Panel, Seconds, about, check_bounds, check_types
+from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import Invalid
 
@@ -30,7 +29,7 @@ SHORTEST_S = 1.0
 """Minimum of the first wait: with less, a site that is down is requested without a pause."""
 
 
-class RetryPolicy(Struct, frozen=True, kw_only=True):
+class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
     """Exponential backoff with jitter and a cap.
 
     The n-th wait is ``first_s * factor**(n-1)``, at most *cap_s* (or *first_s*, if that is more),

@@ -1,13 +1,13 @@
 """Job spec: all options of one crawl."""
 
-import re
 from enum import StrEnum, auto
+from functools import partial
 from typing import Annotated
 
-from msgspec import Struct
-
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
+from crawlyard.core.crawl.earlier_job import EarlierJob, check_earlier_job
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
+from crawlyard.core.faults import check_all
 from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.logged_out import LoggedOutWords, SessionName
@@ -25,7 +25,10 @@ from crawlyard.core.jobs.render_options import (
 )
 from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
+from crawlyard.core.option_record import OptionRecord
+from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
+from crawlyard.core.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.errors import Invalid
 
@@ -76,8 +79,7 @@ class Priority(StrEnum):
         try:
             return cls(word.lower())
         except ValueError:
-            known = ", ".join(reversed(cls))
-            raise Invalid("priority", f"expected one of {known}, got {word!r}") from None
+            raise Invalid("priority", none_of(word, reversed(cls))) from None
 
 
 _BY_RANK = dict(enumerate(Priority))
@@ -139,21 +141,8 @@ RFC 9110 §4.1 asks for at least 8,000."""
 MAX_WEBHOOKS = 10
 MAX_IGNORED = 10
 
-_SECRET = re.compile(
-    r"auth|cookie|token|secret|key|passw|pwd|session|credential|jwt|bearer|signature",
-    re.IGNORECASE,
-)
 
-
-_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-def is_secret(header: str) -> bool:
-    """Return whether a header of this name probably carries credentials."""
-    return _SECRET.search(header) is not None
-
-
-class JobSpec(Struct, frozen=True, kw_only=True):
+class JobSpec(OptionRecord, frozen=True, kw_only=True):
     """One crawl as requested. A job keeps its spec; edits replace it.
 
     Raises:
@@ -413,6 +402,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             flag="--header",
             metavar="'N: V'",
             of="texts",
+            secret=True,
         ),
     ] = ()
     cookies: Cookies = CookieMode.JOB
@@ -445,17 +435,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
     actions: Actions = ()
     screenshot: Screenshot = ScreenshotChoice.OFF
 
-    since: Annotated[
-        str | None,
-        about(
-            "id of an earlier job: only pages that have changed since are sent again",
-            label="Only what changed since",
-            help="Only what changed since that job is sent.",
-            panel=Panel.RECRAWL,
-            metavar="JOB",
-            null="every page is fetched",
-        ),
-    ] = None
+    since: EarlierJob = None
     full_every: Annotated[
         Count | None,
         about(
@@ -571,6 +551,7 @@ class JobSpec(Struct, frozen=True, kw_only=True):
             most=FOREVER_S,
         ),
     ] = None
+    unique_key: UniqueKey = None
     webhooks: Annotated[
         tuple[JobWebhook, ...],
         about(
@@ -585,15 +566,22 @@ class JobSpec(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_types(self)
-        check_bounds(self)
+        check_all(
+            partial(check_bounds, self),
+            self._check_start,
+            partial(check_worker_tags, "worker_tags", self.worker_tags),
+            partial(check_unique_key, self.unique_key),
+            partial(check_earlier_job, self.since),
+            self._check_spread,
+            partial(check_rendering, self.render, self.actions, self.screenshot, self.renderer),
+        )
+
+    def _check_start(self) -> None:
         if not self.urls and not self.sitemaps:
             raise Invalid("urls", "expected at least one start URL or sitemap, got none")
-        check_worker_tags("worker_tags", self.worker_tags)
-        if self.since is not None and not _ID.fullmatch(self.since):
-            raise Invalid("since", f"expected the id of a job, got {self.since[:100]!r}")
+
+    def _check_spread(self) -> None:
         if not isinstance(self.spread, Spread) and not 0 <= self.spread <= MOST_SHARDS:
-            said = f'expected 0 to {MOST_SHARDS}, or "auto", got {self.spread}'
-            raise Invalid("spread", said)
+            raise Invalid("spread", f'expected 0 to {MOST_SHARDS}, or "auto", got {self.spread}')
         if self.max_externals and self.spread:
             raise Invalid("max_externals", "expected 0 for a job that is spread")
-        check_rendering(self.render, self.actions, self.screenshot, self.renderer)

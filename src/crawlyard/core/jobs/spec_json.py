@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec import field as struct_field
 from msgspec.structs import replace
 
+from crawlyard.core.faults import check_all
 from crawlyard.core.fields import Field, fields_of
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
@@ -21,6 +22,8 @@ from crawlyard.core.jobs.spec import JobSpec, Spread, SpreadOver
 from crawlyard.core.parse import (
     boolean,
     is_list,
+    nearest,
+    none_of,
     number,
     shown,
     size,
@@ -72,7 +75,10 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
     for item in items:
         if not is_list(item) or len(item) != 2:
             raise ValueError(f"{expected}, got {shown(item)} in the list")
-        pairs.append((text(item[0]), text(item[1])))
+        if not isinstance(item[1], str):
+            said = f"expected text for {shown(item[0])}, got {shown(item[1])}"
+            raise ValueError(said)  # noqa: TRY004 - as `float` does
+        pairs.append((text(item[0]), item[1]))
     return tuple(pairs)
 
 
@@ -82,7 +88,7 @@ def _word(kind: type[Enum]) -> Callable[[object], Any]:
     def read(value: object) -> Any:
         word = value.strip().lower() if isinstance(value, str) else ""
         if word not in known:
-            raise ValueError(f"expected one of {', '.join(known)}, got {shown(value)}")
+            raise ValueError(none_of(value, known))
         return known[word]
 
     return read
@@ -108,7 +114,16 @@ def _retention(value: object) -> float:
 def _webhooks(value: object) -> tuple[JobWebhook, ...]:
     if not is_list(value):
         raise ValueError(f"expected a list of objects with url, events, secret, got {shown(value)}")
-    return tuple(_webhook(f"webhooks.{n}", item) for n, item in enumerate(value))
+    webhooks: list[JobWebhook] = []
+    errors: list[Invalid] = []
+    for index, item in enumerate(value):
+        try:
+            webhooks.append(_webhook(f"webhooks.{index}", item))
+        except Invalid as error:
+            errors.append(error)
+    if errors:
+        raise Invalid.of(errors)
+    return tuple(webhooks)
 
 
 _HOOK: Mapping[str, Callable[[object], Any]] = {"url": text, "events": texts, "secret": text}
@@ -120,14 +135,21 @@ def _webhook(path: str, item: object) -> JobWebhook:
     if not isinstance(item, Mapping):
         expected = "expected a URL, or an object with url, events, secret"
         raise Invalid(path, f"{expected}, got {shown(item)}")
-    given: dict[str, Any] = {}
+    members: dict[str, Any] = {}
+    errors: list[Invalid] = []
     for name, value in item.items():
         if name not in _HOOK:
-            raise unknown(f"{path}.{name}", str(name), tuple(_HOOK), "field")
-        given[name] = _read(f"{path}.{name}", _HOOK[name], value)
-    if "url" not in given:
-        raise Invalid(f"{path}.url", "expected a URL, got none")
-    return JobWebhook(**given)
+            errors.append(unknown(f"{path}.{name}", str(name), tuple(_HOOK), "field"))
+            continue
+        try:
+            members[name] = _read(f"{path}.{name}", _HOOK[name], value, secret=name == "secret")
+        except Invalid as error:
+            errors.append(error)
+    if "url" not in item and not any(nearest(str(name), _HOOK) == "url" for name in item):
+        errors.append(Invalid(f"{path}.url", "expected a URL, got none"))
+    if errors:
+        raise Invalid.of(errors)
+    return JobWebhook(**members)
 
 
 def _webhook_form(hook: JobWebhook) -> object:
@@ -162,6 +184,7 @@ _WHOLE = "a whole number, or text: `20k`"
 _SPECIAL: Mapping[str, _Way] = {
     "spread": ("a whole number, or `auto`", _spread, _bare),
     "retention_s": ("seconds, a duration or `forever`", _retention, _kept),
+    "unique_key": ("text", text, lambda key: key),
     "webhooks": (
         "a list of URLs, or of objects with `url` and, if wished, `events` and `secret`",
         _webhooks,
@@ -218,52 +241,116 @@ FIELDS: Mapping[str, FormField] = MappingProxyType(
 """All fields by their paths, in the order in which `form_of` writes them."""
 
 _GROUPS: Mapping[str, type[Limits] | type[RetryPolicy]] = {"limits": Limits, "retry": RetryPolicy}
+_STARTS = ("urls", "sitemaps")
 _BY_ANY_PATH = {path: f for f in FIELDS.values() for path in (f.path, f.also) if path}
 
 
-def values_of(form: Form) -> dict[str, Any]:
+EXAMPLE = JobSpec(urls=("https://example.com/",))
+"""What is combined with values that need not include start URLs, to check them."""
+
+SpecCheck: TypeAlias = Callable[[JobSpec], object]
+"""A further check of a spec, which raises `Invalid`."""
+
+
+def values_of(form: Form, check: SpecCheck | None = None) -> dict[str, Any]:
     """Return the values in *form* by the paths of `FIELDS`, as values of a `JobSpec`.
+
+    If some cannot be read, the others are checked for the error as well, also by *check*.
 
     Raises:
         Invalid: a field is unknown or given twice, or its value is invalid.
     """
     values: dict[str, Any] = {}
+    errors: list[Invalid] = []
     for path, value in _flat(form):
         field = _BY_ANY_PATH.get(path)
         if field is None:
-            raise _unknown(path)
+            errors.append(_no_object(path, value) if path in _GROUPS else _unknown(path))
+            continue
         if field.path in values:
             spellings = " or ".join(name for name in (field.also, field.path) if name)
-            raise Invalid(path, f"expected {spellings} once, got it twice")
-        values[field.path] = _read(path, field.read, value)
+            errors.append(Invalid(path, f"expected {spellings} once, got it twice"))
+            continue
+        try:
+            values[field.path] = _read(path, field.read, value, secret=field.field.about.secret)
+        except Invalid as error:
+            errors.append(error)
+    if errors:
+        raise Invalid.of([*errors, *_faults_in(values, check)])
     return values
 
 
-def spec_with(values: Mapping[str, Any], base: JobSpec | None = None) -> JobSpec:
+def spec_with(
+    values: Mapping[str, Any], base: JobSpec | None = None, check: SpecCheck | None = None
+) -> JobSpec:
     """Return *base*, or a default spec, with *values* as returned by `values_of`.
+
+    If some are out of range, the others are checked for the error by *check*.
 
     Raises:
         Invalid: a value is out of range, or there is nothing to start from.
     """
+    try:
+        return _built(values, base)
+    except Invalid as error:
+        sound = {path: value for path, value in values.items() if not _concerns(error, path)}
+        more = _faults_in(sound, check) if check is not None else ()
+        raise Invalid.of([error, *more]) from None
+
+
+def _built(values: Mapping[str, Any], base: JobSpec | None) -> JobSpec:
     groups: dict[str, dict[str, Any]] = {name: {} for name in ("", *_GROUPS)}
     for path, value in values.items():
         field = FIELDS[path]
         groups[field.field.group][field.field.name] = value
     own = groups.pop("")
+    errors: list[Invalid] = []
     for name, kind in _GROUPS.items():
         if groups[name]:
             before = kind() if base is None else getattr(base, name)
-            own[name] = replace(before, **groups[name])
-    return JobSpec(**own) if base is None else replace(base, **own)
+            try:
+                own[name] = replace(before, **groups[name])
+            except Invalid as error:
+                errors.append(error)
+    try:
+        spec = JobSpec(**own) if base is None else replace(base, **own)
+    except Invalid as error:
+        errors.append(error)
+    if errors:
+        raise Invalid.of(errors)
+    return spec
 
 
-def spec_of(form: Form, base: JobSpec | None = None) -> JobSpec:
+def _faults_in(values: Mapping[str, Any], check: SpecCheck | None) -> tuple[Invalid, ...]:
+    """Return what is wrong with *values* by themselves; start URLs may be missing."""
+    try:
+        spec = _built(values, EXAMPLE)
+    except Invalid as error:
+        sound = {path: value for path, value in values.items() if not _concerns(error, path)}
+        return (*error.faults, *(_faults_in(sound, check) if len(sound) < len(values) else ()))
+    try:
+        if check is not None:
+            check(spec)
+    except Invalid as error:
+        return error.faults
+    return ()
+
+
+def _concerns(error: Invalid, path: str) -> bool:
+    return any(f"{fault.field}.".startswith(f"{path}.") for fault in error.faults)
+
+
+def spec_of(form: Form, base: JobSpec | None = None, check: SpecCheck | None = None) -> JobSpec:
     """Return the spec of *form*; fields that it leaves out are as in *base*, or default.
+
+    *check* is called only if something is wrong, with the rest, so that the error names all.
 
     Raises:
         Invalid: as for `values_of` and `spec_with`.
     """
-    return spec_with(values_of(form), base)
+    if base is None and not any(nearest(str(name), _STARTS) for name in form):
+        check_all(lambda: spec_with(values_of(form, check), EXAMPLE, check), JobSpec)
+    return spec_with(values_of(form, check), base, check)
 
 
 def form_of(spec: JobSpec) -> dict[str, object]:
@@ -345,18 +432,34 @@ def _flat(form: Form) -> list[tuple[str, object]]:
         elif isinstance(value, Mapping):
             pairs += [(f"{key}.{name}", inner) for name, inner in value.items()]
         else:
-            raise Invalid(key, f"expected an object of its fields, got {shown(value)}")
+            pairs.append((key, value))
     return pairs
 
 
-def _read(path: str, read: Callable[[object], Any], value: object) -> Any:
+def _no_object(path: str, value: object) -> Invalid:
+    return Invalid(path, f"expected an object of its fields, got {shown(value)}")
+
+
+def _read(path: str, read: Callable[[object], Any], value: object, *, secret: bool = False) -> Any:
     try:
         return read(value)
     except ValueError as error:
-        raise Invalid(path, str(error)) from None
+        message = str(error).partition(", got ")[0] if secret else str(error)
+        raise Invalid(path, message) from None
+
+
+_OTHER_NAMES = {
+    name: field.path
+    for field in FIELDS.values()
+    for name in (field.field.name, field.field.flag.removeprefix("--").replace("-", "_"))
+    if name not in _BY_ANY_PATH
+}
+"""Fields by the names that options have, and those in groups by the last part of their path."""
 
 
 def _unknown(path: str) -> Invalid:
+    if path in _OTHER_NAMES:
+        return Invalid(path, f"there is no such field; did you mean {_OTHER_NAMES[path]}?")
     group = path.partition(".")[0]
     inside = f"{group}." if group in _GROUPS else ""
     known = [name.removeprefix(inside) for name in _BY_ANY_PATH if name.startswith(inside)]
@@ -373,13 +476,13 @@ A single limit (``limits.pages``) leaves the others as they are, whoever changes
 """
 
 
-def changes_of(patch: Form) -> dict[str, Any]:
+def changes_of(patch: Form, check: SpecCheck | None = None) -> dict[str, Any]:
     """Return the values that *patch* sets, by the paths of `FIELDS`.
 
     Null means the default: no ceiling, no tags. A null group resets all its fields.
 
     Raises:
-        Invalid: as for `spec_json.values_of`.
+        Invalid: as for `values_of`, which takes *check*.
     """
     given: dict[str, object] = {}
     cleared: list[str] = []
@@ -391,7 +494,7 @@ def changes_of(patch: Form) -> dict[str, Any]:
             cleared.append(name)
         else:
             given[name] = value
-    changes = values_of(given)
+    changes = values_of(given, check)
     for path in cleared:
         own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.field.group)]
         if not own:
@@ -415,5 +518,16 @@ def edited(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     prefix = "limits."
     single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}
     fields = {n: v for n, v in changes.items() if not n.startswith(prefix)}
-    spec = replace(spec, **fields)
-    return replace(spec, limits=replace(spec.limits, **single)) if single else spec
+    errors: list[Invalid] = []
+    try:
+        if single:
+            fields["limits"] = replace(fields.get("limits", spec.limits), **single)
+    except Invalid as error:
+        errors.append(error)
+    try:
+        spec = replace(spec, **fields)
+    except Invalid as error:
+        errors.append(error)
+    if errors:
+        raise Invalid.of(errors)
+    return spec

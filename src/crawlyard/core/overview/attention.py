@@ -18,6 +18,7 @@ from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
 from crawlyard.core.jobs.queue import can_run
+from crawlyard.core.jobs.render_options import RenderRule
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.overview.lines import IN_A_ROW, JobEnd, NoticeLine, SubjectKind, streak
 from crawlyard.core.quantity import counted
@@ -64,7 +65,7 @@ class Trouble(StrEnum):
     HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
     WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
     WEBHOOK_FAILING = auto()  # the last messages to a webhook did not arrive
-    JOB_STOPPED = auto()  # a limit stopped a job within the last day, before all was fetched
+    JOB_STOPPED = auto()  # its limit of errors stopped a job within the last day
     NEEDS_SCRIPTS = auto()  # pages of a job that ended within the last day need scripts
 
 
@@ -387,11 +388,13 @@ def _runs_failing(facts: Facts) -> list[Notice]:
 
 def _jobs_failed(facts: Facts) -> list[Notice]:
     in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
-    return [
-        _of_end(Trouble.JOB_FAILED, job, f"it failed: {job.detail or job.state_reason}")
+    failed = [
+        (job, f"it failed: {job.detail or job.state_reason}")
         for job in (one.job for one in _lately(facts))
-        if job.state is State.FAILED and job.id not in in_a_row
+        # a damaged one is a notice of its own: it cannot be retried
+        if job.state is State.FAILED and not job.damaged and job.id not in in_a_row
     ]
+    return _by_host(Trouble.JOB_FAILED, failed)
 
 
 def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
@@ -400,8 +403,12 @@ def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
 
 
 def _jobs_stopped(facts: Facts) -> list[Notice]:
-    ended = [(one.job, one.shard.usage) for one in _lately(facts)]
-    cut = [(job, outcome_of(job, usage)) for job, usage in ended if is_cut_short(job, usage)]
+    # the other limits are what whoever made the job wanted of it
+    cut = [
+        (job, outcome_of(job, usage))
+        for job, usage in ((one.job, one.shard.usage) for one in _lately(facts))
+        if job.state_reason is StateReason.LIMIT_ERRORS and is_cut_short(job, usage)
+    ]
     return _by_host(Trouble.JOB_STOPPED, cut)
 
 
@@ -409,7 +416,7 @@ def _needs_scripts(facts: Facts) -> list[Notice]:
     found = [
         (one.job, f"{counted(n, 'page needs', 'pages need')} scripts: the text is empty or partial")
         for one in _lately(facts)
-        if (n := one.shard.usage.needs_scripts)
+        if one.job.spec.render != RenderRule.NEVER and (n := one.shard.usage.needs_scripts)
     ]
     told = _by_host(Trouble.NEEDS_SCRIPTS, found)
     if not facts.install:

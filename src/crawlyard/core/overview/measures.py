@@ -28,6 +28,12 @@ class Timing(Struct):
         self.counts[bisect_left(self.bounds_s, seconds)] += 1
         self.total_s += seconds
 
+    def merge(self, other: "Timing", times: int = 1) -> None:
+        """Add *other*, which has the same bounds; -1 *times* subtracts it."""
+        counts = zip(self.counts, other.counts, strict=True)
+        self.counts = [own + times * added for own, added in counts]
+        self.total_s += times * other.total_s
+
 
 class Requests(Struct):
     """Requests to crawled sites, robots.txt and sitemaps included."""
@@ -41,6 +47,14 @@ class Requests(Struct):
         self.statuses[f"{status // 100}xx"] += 1
         self.took.add(took_s)
 
+    def merge(self, other: "Requests", times: int = 1) -> None:
+        """Add *other*; -1 *times* subtracts it."""
+        self.took.merge(other.took, times)
+        for status, count in other.statuses.items():
+            self.statuses[status] += times * count
+        for kind, count in other.failures.items():
+            self.failures[kind] += times * count
+
 
 class Renderings(Struct):
     """What browsers of one kind have done with pages."""
@@ -51,13 +65,20 @@ class Renderings(Struct):
     cpu_s: float = 0.0  # of the browsers, without their start
     running: int = 0  # browsers, now
 
+    def merge(self, other: "Renderings", times: int = 1) -> None:
+        """Add *other*, but for browsers that run now; -1 *times* subtracts it."""
+        self.took.merge(other.took, times)
+        self.failures += times * other.failures
+        self.subrequests += times * other.subrequests
+        self.cpu_s += times * other.cpu_s
+
 
 def _renderings() -> Mapping[Browser, Renderings]:
     return {browser: Renderings() for browser in Browser}
 
 
 class Measures(Struct):
-    """What the workers of one process have measured, but for jobs in child processes."""
+    """Measurements of the workers of one process, and of their child processes."""
 
     workers: set[str] = field(default_factory=set)  # their ids
     checkpoints: Timing = field(default_factory=Timing)  # transactions that kept batches
@@ -69,3 +90,9 @@ class Measures(Struct):
     def took_over(self, leases: int) -> None:
         """Count what was taken back from a lost worker."""
         self.takeovers += leases
+
+    def merge(self, other: "Measures", times: int = 1) -> None:
+        """Add requests and renderings of *other*; -1 *times* subtracts them."""
+        self.requests.merge(other.requests, times)
+        for browser, renderings in other.renderings.items():
+            self.renderings[browser].merge(renderings, times)

@@ -87,6 +87,7 @@ class TickReason(StrEnum):
     PAUSED = auto()  # skipped: the schedule was paused
     QUOTA = auto()  # skipped: its owner has too many jobs waiting
     REFUSED = auto()  # skipped: the job could not be submitted; the detail says why
+    EXISTS = auto()  # skipped: there is a job with its unique key; the detail names it
     NO_RUNS = auto()  # skipped: it waited, and the schedule has no runs left
     NO_SCHEDULER = auto()  # missed
 

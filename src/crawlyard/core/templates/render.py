@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import spec_of
-from crawlyard.core.parse import is_list, unknown
+from crawlyard.core.jobs.spec_json import EXAMPLE, spec_of
+from crawlyard.core.parse import is_list, nearest, unknown
 from crawlyard.core.templates.secrets import HIDDEN, frames, secret_names, texts_in
 from crawlyard.core.templates.template import (
     MAX_DESCRIPTION,
@@ -23,7 +23,6 @@ from crawlyard.errors import Invalid
 
 _DEEPEST = 6  # a spec has lists of objects with lists: five levels
 _LEFT_OUT = object()
-_ANYWHERE = JobSpec(urls=("https://example.com/",))  # a template need not have start URLs
 
 
 class Placeholder(Struct, frozen=True):
@@ -73,22 +72,30 @@ def fill(template: CrawlTemplate | TemplateDraft, given: Mapping[str, object]) -
             ``params.NAME``.
     """
     known = {parameter.name: parameter for parameter in template.parameters}
-    for name in given:
-        if name not in known:
-            if not known:
-                raise Invalid(f"params.{name}", f"template {template.name} has no parameters")
-            raise unknown(f"params.{name}", str(name), tuple(known), "parameter")
+    errors = [
+        unknown(f"params.{name}", str(name), tuple(known), "parameter")
+        if known
+        else Invalid(f"params.{name}", f"template {template.name} has no parameters")
+        for name in given
+        if name not in known
+    ]
     values: dict[str, object] = {}
     for name, parameter in known.items():
-        if name in given:
-            values[name] = parameter.value(given[name])
-        elif parameter.default is not None:
-            values[name] = parameter.value(parameter.default)
-        elif parameter.required:
-            about = f" ({parameter.description})" if parameter.description else ""
-            raise Invalid(
-                f"params.{name}", f"expected a value of type {parameter.type}{about}, got none"
-            )
+        try:
+            if name in given:
+                values[name] = parameter.value(given[name])
+            elif parameter.default is not None:
+                values[name] = parameter.value(parameter.default)
+            elif parameter.required and not any(nearest(str(n), [name]) for n in given):
+                about = f" ({parameter.description})" if parameter.description else ""
+                said = f"expected a value of type {parameter.type}{about}, got none"
+                errors.append(Invalid(f"params.{name}", said))
+        except Invalid as error:
+            secret = name in secret_names(template.spec)
+            message = error.message.partition(", got ")[0] if secret else error.message
+            errors.append(Invalid(error.field, message))
+    if errors:
+        raise Invalid.of(errors)
     filled: dict[str, object] = _filled(template.spec, values, open_as="")
     return filled
 
@@ -126,7 +133,7 @@ def check(draft: TemplateDraft) -> JobSpec:
     for name in ("urls", "sitemaps"):
         if known.get(name) == []:
             del known[name]
-    return spec_of(known, _ANYWHERE)
+    return spec_of(known, EXAMPLE)
 
 
 def blamed(error: Invalid, template: CrawlTemplate) -> Invalid:

@@ -7,8 +7,8 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.jobs.spec import is_secret
 from crawlyard.core.parse import is_list
+from crawlyard.core.secret_names import is_secret
 from crawlyard.core.templates.template import PLACE, Parameter, TemplateDraft
 
 HIDDEN = "***"

@@ -1,4 +1,4 @@
-"""Chunks of Markdown, for search and retrieval: by heading, with ids that stay."""
+"""Chunks of text, for search and retrieval: by heading, with ids that stay."""
 
 import hashlib
 import re
@@ -9,6 +9,8 @@ from msgspec import Struct
 
 _HEADING = re.compile(r"(#{1,6}) +(.*?)(?: +#+)?$")
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+_TABLE_RULE = re.compile(r"[|:\s-]*-[|:\s-]*")  # below the header of a table
+_NO_WORDS = re.compile(r"[|:*_\s-]*")  # such a rule, empty cells, or a thematic break
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
@@ -24,21 +26,24 @@ class Chunk(Struct, frozen=True, kw_only=True):
     words: int
 
 
-def chunks(url: str, markdown: str, most: int) -> Iterator[Chunk]:
-    """Yield the chunks of a page's *markdown* in order, of at most *most* words each.
+def chunks(url: str, text: str, most: int, *, markdown: bool = True) -> Iterator[Chunk]:
+    """Yield the chunks of a page's *text* in order, of at most *most* words each.
 
     A chunk has whole paragraphs, lists, tables and blocks of code of one section. Only a block of
-    more than *most* words is split, between lines where it can be. Text without headings (of a job
-    that keeps plain text) is one section.
+    more than *most* words is split, between lines where it can be. Text that is not *markdown* is
+    one section: in source code, "#" begins a comment.
     """
     seen: Counter[tuple[str, ...]] = Counter()
-    for headings, blocks in _sections(markdown):
-        for text in _packed(blocks, most):
+    sections = _sections(text) if markdown else [((), list(_blocks(text, markdown=False)))]
+    for headings, blocks in sections:
+        for part in _packed(blocks, most):
+            if _NO_WORDS.fullmatch(part):
+                continue
             number = seen[headings]
             seen[headings] += 1
             key = "\0".join((url, *headings, str(number)))
             digest = hashlib.blake2b(key.encode("utf-8", "replace"), digest_size=16).hexdigest()
-            yield Chunk(id=digest, headings=headings, text=text, words=len(text.split()))
+            yield Chunk(id=digest, headings=headings, text=part, words=len(part.split()))
 
 
 def _sections(markdown: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
@@ -60,12 +65,12 @@ def _sections(markdown: str) -> Iterator[tuple[tuple[str, ...], list[str]]]:
         yield tuple(title for _, title in path), blocks
 
 
-def _blocks(markdown: str) -> Iterator[str]:
+def _blocks(text: str, *, markdown: bool = True) -> Iterator[str]:
     """Yield the blocks between blank lines; headings and fenced code are blocks of their own."""
     lines: list[str] = []
     fence = ""
-    for line in markdown.splitlines():
-        mark = _FENCE.match(line)
+    for line in text.splitlines():
+        mark = _FENCE.match(line) if markdown else None
         if fence:
             lines.append(line)
             if mark and mark[1].startswith(fence) and not line.strip(" `~"):
@@ -73,7 +78,7 @@ def _blocks(markdown: str) -> Iterator[str]:
         elif mark:
             lines.append(line)
             fence = mark[1]
-        elif line.strip() and not _HEADING.fullmatch(line):
+        elif line.strip() and not (markdown and _HEADING.fullmatch(line)):
             lines.append(line)
         else:
             if lines:
@@ -107,7 +112,11 @@ def _split(block: str, most: int) -> Iterator[str]:
     """Yield parts of a block that is too long: whole lines, or words of a line that is too long."""
     taken: list[str] = []
     words = 0
-    for line in block.splitlines():
+    lines = block.splitlines()
+    if _TABLE_RULE.fullmatch(lines[1] if len(lines) > 1 else ""):
+        header = "\n".join(lines[:2])
+        lines[:2] = [header if len(header.split()) <= most else lines[0]]
+    for line in lines:
         found = line.split()
         if words and words + len(found) > most:
             yield "\n".join(taken)
@@ -122,12 +131,16 @@ def _split(block: str, most: int) -> Iterator[str]:
         yield "\n".join(taken)
 
 
-_LINK = re.compile(r"!?\[((?:[^\[\]\\]|\\.)*)\]\([^()\s]*(?:\([^()\s]*\)[^()\s]*)*\)")
+_LINK = re.compile(
+    r"!?\[((?:[^\[\]\\]|\\.)*)\]"
+    r"\((?:<[^<>]*>|[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)"  # the URL
+    r'(?:\s+"(?:[^"\\]|\\.)*")?\)'  # the title
+)
 _MARK = re.compile(r"(?<!\\)[*`]+|</?su[bp]>")
 _ESCAPE = re.compile(r"\\([!-/:-@\[-`{-~])")
 
 
 def plain(inline: str) -> str:
     """Return inline Markdown without its marks: the text of a link, no emphasis."""
-    text = _MARK.sub("", _LINK.sub(r"\1", inline))
+    text = _MARK.sub("", _LINK.sub(r"\1", _LINK.sub(r"\1", inline)))  # of a picture in a link
     return " ".join(_ESCAPE.sub(r"\1", text).split())

@@ -16,6 +16,8 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.fields import check_types
+from crawlyard.core.option_record import OptionRecord
+from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 
@@ -69,7 +71,7 @@ PAYLOAD_VERSION = 1
 """`data.v` of a message and `v` of an event. Fields never change their meaning within a version."""
 
 
-class JobWebhook(Struct, frozen=True, kw_only=True):
+class JobWebhook(OptionRecord, frozen=True, kw_only=True):
     """An endpoint for the events of one job, as requested in its spec.
 
     Raises:
@@ -329,9 +331,9 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
     for pattern in asked:
         fits = len(pattern) <= _LONGEST_PATTERN and any(fnmatchcase(n, pattern) for n in names)
         if not fits:
-            known = ", ".join(names)
+            hint = suggestion(pattern, names) or f"; there are: {', '.join(names)}"
             told = pattern[:_LONGEST_PATTERN]
-            raise Invalid("events", f"no event is named like {told!r}; there are: {known}")
+            raise Invalid("events", f"no event is named like {told!r}{hint}")
 
 
 class Subscribers:

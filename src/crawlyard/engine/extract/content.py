@@ -16,7 +16,7 @@ from turbohtml import Document, Element, Node
 
 from crawlyard.engine.extract.structured import ARTICLES, says_article
 
-VERSION = 1
+VERSION = 2
 """Raise it with each change of the rules: hashes of different versions are not comparable."""
 
 DENSITY = "density"
@@ -69,6 +69,7 @@ _GENERIC = ("main", "div[role=main]", "article")
 _SCRIPTS = ("script", "style", "noscript", "template", "iframe", "object", "svg", "canvas")
 _CONTROLS = ("button", "select", "input", "textarea")
 _MENUS = ("nav", "dialog")
+_DOXYGEN = ("div#MSearchSelectWindow", "div#MSearchResultsWindow")  # shown by its search
 _FRAMES = ("header", "footer", "aside")  # of the page, unless they are inside of its content
 _CONTENT = "main,article,h1"
 _ROLES = frozenset({"navigation", "search", "dialog", "banner", "contentinfo", "menu"})
@@ -76,6 +77,8 @@ _ITEMS = ("article", "main", "div", "section", "body", "html")
 _BLOCKS = frozenset({"div", "section", "ul", "ol", "dl", "table", "aside", "header", "footer"})
 _BLOCKS |= {"form", "p", "figure", "article"}
 _UNSEEN = re.compile(r"display:\s*none|visibility:\s*hidden", re.IGNORECASE)
+_LOGO = re.compile(r"(?:^|[_-])logo[._-]", re.IGNORECASE)  # in the name of its file
+_HOME = re.compile(r"(?:https?://[^/?#]+)?/?(?:\.{1,2}/)*(?:index\.\w+)?", re.IGNORECASE)
 _CONTENT_ASIDE = re.compile(r"footnote|topic|admonition|note")  # of docutils
 
 
@@ -90,7 +93,7 @@ _NEVER_NAMES = _names(
     r"sphinxsidebar|copyright|cookies?|consent|gdpr|pager|pagination|prevnext|skip|docnav|"
     r"nosearch|sr-only|visually-hidden|screen-reader-text|editsection|jump-link|printfooter|"
     r"catlinks|navbox|linenos?|gutter|copybtn|headerlink|anchor-link|header-anchor|hash-link|"
-    r"id_link|edit-page|back-to-top"
+    r"id_link|edit-page|back-to-top|logo|lang(?:uage)?-?(?:switch(?:er)?|select(?:or)?|menu|picker)"
 )
 # that are none outside of the element of a theme,
 _AROUND_NAMES = _names(
@@ -114,6 +117,8 @@ _ASCII_SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "  # with the others, all that str.
 _OTHER_SPACES = "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
 _OTHER_SPACES += "\u2028\u2029\u202f\u205f\u3000"
 _MOST_NAMES = 1_000  # characters of a class attribute that are read
+_MOST_MENU_WORDS = 60  # characters beside the links of a menu of languages
+_MOST_MENUS = 20  # of languages, and logos
 _MOST_BARS = 1_000  # children that are looked at for bars of links, from either end
 _ENOUGH = 100  # characters: without more beside it, a list of links is the content
 _NEVER, _AROUND, _MAYBE = 3, 2, 1  # verdicts on the class names of an element
@@ -189,7 +194,7 @@ def _is_article_item(document: Document) -> bool:
 
 def drop_unseen(document: Document) -> None:
     """Drop what a reader never sees, and form controls."""
-    dead = [node for tag in (*_SCRIPTS, *_CONTROLS) for node in document.select(tag)]
+    dead = [node for css in (*_SCRIPTS, *_CONTROLS, *_DOXYGEN) for node in document.select(css)]
     styled = document.select("[hidden],[style]")  # all is found before the tree is changed
     for node in dead:
         node.decompose()
@@ -212,7 +217,42 @@ def _navigation(document: Document) -> list[Element]:
         docutils = node.tag == "aside" and _CONTENT_ASIDE.search(node.attr("class") or "")
         if not docutils and not _is_inside(node, inside):
             found.append(node)
-    return found
+    return [*found, *_language_menus(document), *_logos(document)]
+
+
+def _logos(document: Document) -> list[Element]:
+    """Return the pictures called a logo that lead to the home page of a site."""
+    pictures = document.select("a img")
+    logos = [node for node in pictures if _LOGO.search(_file_name(node.attr("src") or ""))]
+    links = [(logo, logo.closest("a")) for logo in logos[:_MOST_MENUS]]
+    return [logo for logo, link in links if link and _HOME.fullmatch(link.attr("href") or "")]
+
+
+def _file_name(url: str) -> str:
+    return url.rpartition("/")[2]
+
+
+def _language_menus(document: Document) -> list[Element]:
+    """Return the blocks of links to translations of the page."""
+    links: dict[Element, list[Element]] = {}
+    for link in document.select("a[hreflang]"):
+        block = link.parent
+        for _ in range(4):
+            if not isinstance(block, Element) or block.tag in _BLOCKS:
+                break
+            block = block.parent
+        if isinstance(block, Element) and block.tag in _BLOCKS:
+            links.setdefault(block, []).append(link)
+    return [
+        block
+        for block, some in [*links.items()][:_MOST_MENUS]
+        if (
+            len({link.attr("hreflang") for link in some}) > 1
+            or all("alternate" in (link.attr("rel") or "") for link in some)
+        )
+        and len(block.select("a")) <= len(some) + 1  # the page itself may be without
+        and _free(block) < _MOST_MENU_WORDS
+    ]
 
 
 def _is_inside(node: Node, known: dict[Node, bool]) -> bool:

@@ -18,6 +18,7 @@ MAX_GRID_CELLS = 250_000
 """Cells of all tables of a page as text: each takes 1 kB of memory."""
 
 _GAP = 2  # characters between two columns
+_MAX_CODE_LINES = 20  # of a block of code in a cell; the table of a longer one is taken apart
 _MAX_NESTED = 8  # tables in tables
 _MAX_SPANS = 200  # of one table
 _MAX_SPAN = 50
@@ -124,6 +125,7 @@ def _searchable(text: str) -> str:
 def _tidied(document: Document) -> Element | None:
     """Drop permalinks, name the language of code, unfold tables; return the body."""
     permalinks, blocks = document.select('a[href^="#"]'), document.select("pre")
+    fragments = _fragments(document)
     others = document.select(_OTHER_PERMALINKS)
     codes = {part.closest("code") for css in _NOT_IN_CODE for part in document.select(css)}
     tables, marks = document.select("table"), document.select("dt span.classifier")
@@ -132,6 +134,8 @@ def _tidied(document: Document) -> Element | None:
     _drop_permalinks(permalinks, others)
     for block in blocks:
         _name_language(block)
+    for fragment, lines in fragments.items():
+        _fence(fragment, lines)
     parts = _parts(document) if document.select_one("table table") else None
     for table in tables:
         _unfold(table, None if parts is None else parts.get(table, ()))
@@ -175,6 +179,29 @@ def _name_language(block: Element) -> None:
         if isinstance(one, Element) and (language := _language(one)):
             block.attrs["class"] = f"language-{language}"
             return
+
+
+def _fragments(document: Document) -> dict[Element, list[Element]]:
+    """Return the lines of code of each fragment of Doxygen."""
+    fragments: dict[Element, list[Element]] = {}
+    if document.select_one("div.line div.line"):  # Doxygen nests none
+        return fragments
+    for line in document.select("div.line"):
+        if (fragment := line.closest("div.fragment")) is not None:
+            fragments.setdefault(fragment, []).append(line)
+    return fragments
+
+
+def _fence(fragment: Element, lines: Sequence[Element]) -> None:
+    """Turn the *lines* of a fragment of Doxygen into a block of code."""
+    for line in lines:
+        for number in line.select("span.lineno"):
+            number.decompose()
+    code = Element("pre")
+    code.append(Text("\n".join(line.text.rstrip() for line in lines).strip("\n")))
+    fragment.insert_before(code)
+    for line in lines:
+        line.decompose()
 
 
 def _language(node: Element) -> str:
@@ -238,12 +265,16 @@ def _unfold(table: Element, parts: Sequence[Element] | None) -> None:
 
     *parts* are those of the table, if there are tables in tables.
     """
-    layout = table.attr("role") == "presentation" or table.select_one("table,h1,h2,h3,pre")
+    layout = bool(table.attr("role") == "presentation" or table.select_one("table,h1,h2,h3"))
+    code = [] if layout else table.select("pre")
+    layout = layout or not _has_room_for(code, table)
     items = [] if layout else table.select("li")
     if layout or len(items) > MAX_CELLS or len(table.select("td,th")) == 1:
         for part in (*(table.select(_PARTS) if parts is None else parts), table):
             part.tag = "div"
         return
+    for block in code:
+        _flatten_code(block)
     if items:
         _flatten_lists(table.select("ul,ol"), items)
     spanned = table.select("[colspan],[rowspan]")
@@ -256,6 +287,31 @@ def _unfold(table: Element, parts: Sequence[Element] | None) -> None:
         for name in ("colspan", "rowspan"):
             if cell.attr(name) is not None:
                 del cell.attrs[name]
+
+
+def _has_room_for(code: Sequence[Element], table: Element) -> bool:
+    """Return whether blocks of code are short enough for the cells of a table with a header."""
+    if not code:
+        return True
+    lines = [1 + block.text.strip("\n").count("\n") for block in code]
+    short = max(lines) <= _MAX_CODE_LINES and sum(lines) <= MAX_CELLS
+    return short and table.select_one("th") is not None
+
+
+def _flatten_code(block: Element) -> None:
+    """Turn a block of code in a table into lines of inline code, as a cell holds no block."""
+    if _has_words(block.previous_sibling):
+        block.insert_before(Element("br"))
+    lines = [line for line in block.text.splitlines() if line.strip()]
+    for number, line in enumerate(lines):
+        if number:
+            block.insert_before(Element("br"))
+        code = Element("code")
+        code.append(Text(line))
+        block.insert_before(code)
+    if lines and _has_words(block.next_sibling):
+        block.insert_before(Element("br"))
+    block.decompose()
 
 
 def _flatten_lists(lists: Iterable[Element], items: Iterable[Element]) -> None:

@@ -6,6 +6,7 @@ a page of 35 kB, 1 ms with its main content; 0.1 s for 6 MB).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice, repeat
 from typing import Any
 
@@ -15,6 +16,7 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
+from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, page_text, structured
@@ -197,21 +199,30 @@ def check_wanted(wanted: Wanted) -> None:
         Invalid: one is not a CSS selector; the message quotes it and says why.
     """
     nothing = turbohtml.parse("")
-    for name, expression in wanted.css:
-        path = structured.path_of(expression)
-        if path == "":
-            raise Invalid("extract", f"{name}: expected a path after jsonld:, such as jsonld:name")
-        if path:
-            continue
+    check_all(
+        *(partial(_check_extract, nothing, *each) for each in wanted.css),
+        *(partial(_check_ignored, nothing, css) for css in wanted.ignored),
+        *(
+            partial(_check_css, nothing, css, "logged_out", "selector: ")
+            for css in (wanted.session.selectors if wanted.session else ())
+        ),
+    )
+
+
+def _check_extract(nothing: turbohtml.Document, name: str, expression: str) -> None:
+    path = structured.path_of(expression)
+    if path == "":
+        raise Invalid("extract", f"{name}: expected a path after jsonld:, such as jsonld:name")
+    if not path:
         css, _ = parse_css(expression)
         _check_css(nothing, css, "extract", f"{name}: ")
-    for css in wanted.ignored:
-        if len(css) > MAX_IGNORED:
-            said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
-            raise Invalid("ignore_css", said)
-        _check_css(nothing, css, "ignore_css")
-    for css in wanted.session.selectors if wanted.session else ():
-        _check_css(nothing, css, "logged_out", "selector: ")
+
+
+def _check_ignored(nothing: turbohtml.Document, css: str) -> None:
+    if len(css) > MAX_IGNORED:
+        said = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
+        raise Invalid("ignore_css", said)
+    _check_css(nothing, css, "ignore_css")
 
 
 def check_css(field: str, css: str) -> None:

@@ -22,6 +22,7 @@ from crawlyard.core.answers.access import SessionOut
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.endpoint import IfMatch, Slice, endpoint
 from crawlyard.core.event import EventName
+from crawlyard.core.fields import SECRET
 from crawlyard.core.jobs.job import DIRECT
 from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.core.jobs.spec import JobSpec
@@ -57,7 +58,9 @@ URL = Annotated[
 ]
 User = Annotated[str, Meta(max_length=1_000, description="The user name.")]
 SecretText = Annotated[
-    str, Meta(max_length=10_000, description="The password or the token; no answer has it.")
+    str,
+    Meta(max_length=10_000, description="The password or the token; no answer has it."),
+    SECRET,
 ]
 CookiesText = Annotated[
     str,
@@ -65,10 +68,12 @@ CookiesText = Annotated[
         max_length=MAX_COOKIES_BYTES,
         description="The text of a cookies.txt, or a storage state of Playwright.",
     ),
+    SECRET,
 ]
 Fields = Annotated[
     Mapping[str, Annotated[str, Meta(max_length=10_000)]],
     Meta(max_length=50, description="Further fields of the form, by name; no answer has them."),
+    SECRET,
 ]
 Submit = Annotated[
     str, Meta(max_length=500, description="CSS of the form or of its button, if there are several.")
@@ -80,6 +85,7 @@ Addresses = Annotated[
 ProxyList = Annotated[
     tuple[Annotated[str, Meta(min_length=1, max_length=2_000)], ...],
     Meta(max_length=50, description="The form is asked through these, as a crawl would."),
+    SECRET,
 ]
 Agent = Annotated[
     str, Meta(max_length=500, description="For the form; empty: that of the instance.")
@@ -251,8 +257,7 @@ class SiteSessions(Noun):
             admission.check_spec(spec)
             await proxy.check_proxies(spec, context.proxy_guard, services.resolve)
         except Invalid as error:
-            field = "url" if error.field == "urls" else error.field
-            raise Invalid(field, error.message) from None
+            raise error.mapped(_named_as_asked) from None
         await services.policy.check_granted(
             *await services.policy.needed(self._actor, spec, DIRECT)
         )
@@ -278,6 +283,10 @@ class SiteSessions(Noun):
             return await login.log_in(ask)
         finally:
             await fetcher.close()
+
+
+def _named_as_asked(fault: Invalid) -> Invalid:
+    return Invalid("url" if fault.field == "urls" else fault.field, fault.message)
 
 
 def _canonical(asked: _Asked) -> str:

@@ -8,6 +8,7 @@ from crawlyard.core.access.user import Permit, Role
 from crawlyard.core.answers.jobs.changes import FeedChangeOut
 from crawlyard.core.crawl.changes import TOLD, ChangeKind
 from crawlyard.core.endpoint import LONGEST_REF, Cursor, Limit, Slice, Words, endpoint, sliced
+from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.terms import words_of
 from crawlyard.services.noun import Noun
@@ -55,6 +56,5 @@ class ChangeFeed(Noun):
 
 def _kind(word: str) -> ChangeKind:
     if word not in TOLD:
-        told = ", ".join(kind for kind in ChangeKind if kind in TOLD)
-        raise Invalid("only", f"expected one of {told}, got {word[:100]!r}")
+        raise Invalid("only", none_of(word, [kind for kind in ChangeKind if kind in TOLD]))
     return ChangeKind(word)

@@ -123,5 +123,5 @@ def _standing(
         waiting=sum(report.waiting for report in reports),
         jobs=tuple(shown),
         others=len(jobs) - len(shown),
-        workers=tuple(sorted(worker for worker, _ in asked)),
+        workers=tuple(sorted({worker for worker, _ in asked})),
     )

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import TypeAlias, TypeVar
 
 from msgspec import Struct
@@ -14,11 +15,11 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.changes import (
+    MOST_UNPROVEN,
     TOLD,
     Change,
     ChangeKind,
     Comparison,
-    Known,
     PageFacts,
     Run,
     RunChanges,
@@ -47,6 +48,7 @@ from crawlyard.core.text.restless import calmed, encoded, ever_restless, places_
 from crawlyard.engine.scope import line_pattern
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.comparison import compare
 from crawlyard.services.jobs.results import visible
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -61,7 +63,6 @@ _NOISE = (Body.RESTLESS, Body.RECURRING)
 _BY = "changes"  # the actor of the events
 _CHUNK = 500  # pages of each run at once
 _TEXTS = 10  # pairs of texts in memory at once, of 8 MiB each at most
-_HOPS = 5  # redirects that are followed
 _REMEMBERED = 2  # comparisons, so that their lists can be read part by part
 _CAUGHT_UP = 10  # runs of a schedule, the last ones, that are looked at when one ends
 
@@ -116,7 +117,8 @@ class Changes:
         ignored = _ignored(new.job, ignore)
         if old.job.id == new.job.id:
             raise Invalid("other", "expected another job to compare with")
-        key = (_stamp(old), _stamp(new), ignore)
+        run = (await self._store.changes.runs([old.job.id])).get(old.job.id)
+        key = (_stamp(old), run and run.compared_at, _stamp(new), ignore)
         async with self._turn:
             if key not in self._recent:
                 found = await self._compared(old.job, new.job, ignored)
@@ -165,8 +167,8 @@ class Changes:
         """
         fp = fingerprint(canonical(url))
         ignored = _ignored((await visible(self._store, actor, later)).job, ignore)
-        pages = [await self._page_of(actor, job, fp, url) for job in (earlier, later)]
-        before, after = pages
+        before = await self._page_of(actor, earlier, fp, url, unproven=earlier < later)
+        after = await self._page_of(actor, later, fp, url)
         kind, detail = compared(before, after)
         change = Change(kind=kind, url=after.url, detail=detail, before=before.id, after=after.id)
         texts = await self._texts([before.id, after.id])
@@ -225,7 +227,9 @@ class Changes:
         """Compare a run with the first of *bases*, the runs before it."""
         now = self._clock.now()
         if not bases:
-            await self._store.changes.save(_run(job, None, now, {}), (), ())
+            whole_id = None if Run.of(job).ended else job.id
+            run = _run(job, None, now, {}, whole_id)
+            await self._store.changes.save(run, (), ())
             return
         base, ignored = bases[0], _ignored(job)
         found = await self._compared(base, job, ignored, bases)
@@ -237,33 +241,16 @@ class Changes:
             job.event(EventName.RUN_CHANGED, now, _BY, base_id=base.id, counts=counts),
             job.event(EventName.PAGE_CHANGED, now, _BY, base_id=base.id, **announced(told)),
         )
-        run = _run(job, base.id, now, counts)
-        await self._store.changes.save(run, kept, events if told else ())
+        whole = found.reference if found.later.ended else found.later
+        run = _run(job, base.id, now, counts, None if whole is None else whole.job_id)
+        unproven = dict(islice(found.unproven.items(), MOST_UNPROVEN))
+        reach = found.earlier.last_read.reach
+        await self._store.changes.save(run, kept, events if told else (), unproven, reach)
 
     async def _compared(
         self, earlier: Job, later: Job, ignored: Ignored | None, bases: Sequence[Job] = ()
     ) -> Comparison:
-        store = self._store.changes
-        found = Comparison(
-            Run.of(earlier, await store.broken_sitemaps(earlier.id)),
-            Run.of(later, await store.broken_sitemaps(later.id)),
-        )
-        after: int | None = None
-        while True:
-            old = await store.facts(earlier.id, after, _CHUNK)
-            new = await store.facts(later.id, after, _CHUNK)
-            ends = [chunk[-1].fp for chunk in (old, new) if len(chunk) == _CHUNK]
-            after = min(ends) if ends else None
-            sides = [
-                {page.fp: page for page in chunk if after is None or page.fp <= after}
-                for chunk in (old, new)
-            ]
-            await self._add(found, earlier.id, later.id, sides[0], sides[1])
-            if after is None:
-                break
-        linked_before = await self._store.pages.linked(earlier.id, found.new.keys())
-        linked_after = await self._store.pages.linked(later.id, found.missing.keys())
-        found.conclude(linked_before, linked_after)
+        found = await compare(self._store, earlier, later)
         runs = later.spec.noise_after
         if runs is not None and runs <= len(bases):
             await self._remember(found, bases[:runs])
@@ -292,41 +279,6 @@ class Changes:
             kept = await self._aside(partial(_recurring, versions, texts))
             await self._store.changes.keep_recurring(kept)
 
-    async def _add(
-        self,
-        found: Comparison,
-        earlier: str,
-        later: str,
-        old: Mapping[int, PageFacts],
-        new: Mapping[int, PageFacts],
-    ) -> None:
-        """Add some pages of both jobs, by fp."""
-        known_before = await self._store.changes.known(earlier, new.keys() - old.keys())
-        known_after = await self._store.changes.known(later, old.keys() - new.keys())
-        landings = await self._landings(later, known_after)
-        for fp in old.keys() | new.keys():
-            found.add(
-                old.get(fp),
-                new.get(fp),
-                known_before.get(fp),
-                known_after.get(fp),
-                landings.get(fp),
-            )
-
-    async def _landings(self, job_id: str, known: Mapping[int, Known]) -> Mapping[int, PageFacts]:
-        """Return the pages to which URLs of a job redirect, by the fp of the URL."""
-        ways = dict(_ways(known))
-        landed: dict[int, PageFacts] = {}
-        for _ in range(_HOPS):
-            if not ways:
-                break
-            targets = set(ways.values())
-            pages = {p.fp: p for p in await self._store.changes.facts_of(job_id, targets)}
-            landed |= {fp: pages[to] for fp, to in ways.items() if to in pages}
-            on = dict(_ways(await self._store.changes.known(job_id, targets - pages.keys())))
-            ways = {fp: on[to] for fp, to in ways.items() if to in on}
-        return landed
-
     async def _quieten(self, found: Comparison, ignored: Ignored | None) -> None:
         """Make noise of the changes in which only ignored or restless lines differ."""
         quiet: list[int] = []
@@ -353,9 +305,15 @@ class Changes:
             quiet += [n for n, is_same in zip(part, same, strict=True) if is_same]
         return quiet
 
-    async def _page_of(self, actor: Actor, job_id: str, fp: int, url: str) -> PageFacts:
+    async def _page_of(
+        self, actor: Actor, job_id: str, fp: int, url: str, *, unproven: bool = False
+    ) -> PageFacts:
+        """Return the page of a URL; with *unproven*, also that of a run before the job."""
         job = (await visible(self._store, actor, job_id)).job
         found = await self._store.changes.facts_of(job.id, [fp])
+        if unproven:
+            copies = await self._store.changes.unproven_of(job.id, [fp])
+            found = [copy.page for copy in copies] or found
         if not found:
             raise NotFound(f"job {job.id} has no page of {url}")
         return found[0]
@@ -382,13 +340,6 @@ def _stamp(standing: Standing) -> tuple[object, ...]:
 def _is_base(standing: Standing) -> bool:
     """Return whether later runs are compared with this one."""
     return standing.job.state is State.COMPLETED and standing.shard.usage.pages > 0
-
-
-def _ways(known: Mapping[int, Known]) -> Iterator[tuple[int, int]]:
-    """Yield the fps of URLs that redirect, and of where each leads."""
-    for fp, one in known.items():
-        if one.leads_to is not None:
-            yield fp, fingerprint(one.leads_to)
 
 
 def _pair(
@@ -433,13 +384,20 @@ def _same(changes: Sequence[Change], texts: _Texts, ignored: Ignored | None) -> 
     return [pair is not None and pair[0] == pair[1] for pair in pairs]
 
 
-def _run(job: Job, base_id: str | None, now: datetime, counts: Mapping[str, int]) -> RunChanges:
+def _run(
+    job: Job,
+    base_id: str | None,
+    now: datetime,
+    counts: Mapping[str, int],
+    whole_id: str | None,
+) -> RunChanges:
     return RunChanges(
         job_id=job.id,
         schedule_id=job.origin.schedule_id or "",
         base_id=base_id,
         compared_at=now,
         ended_at=job.ended_at,
+        whole_id=whole_id,
         counts=counts,
     )
 

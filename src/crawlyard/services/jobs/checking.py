@@ -19,6 +19,7 @@ from crawlyard.core.crawl.link_check import (
     missing_fragments,
 )
 from crawlyard.core.crawl.page import Body, TargetState
+from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Invalid
 from crawlyard.services.jobs.results import Results, visible
 from crawlyard.store.queries import PageQuery
@@ -27,7 +28,7 @@ from crawlyard.store.store import Store
 _CHUNK = 5_000
 _REMEMBERED = 4  # reports
 _FRESH_S = 60  # in which a report of a job that goes on is not made anew
-_LEADING = (TargetState.REDIRECTED, TargetState.SKIPPED)
+_NOT_PAGES = (TargetState.WAITING, TargetState.REDIRECTED, TargetState.SKIPPED)
 
 
 class _Report(Struct, frozen=True):
@@ -58,8 +59,8 @@ class Checking:
         async with self._turn:
             kept, now = self._recent.get(job.id), self._clock.monotonic()
             if kept is None or (kept.of != of and now >= kept.until):
-                check, found = await self._checked(actor, job.id)
-                told = CheckOut.of(job.id, None, check, found, fragments=job.spec.keep_anchors)
+                check, found = await self._checked(actor, job)
+                told = CheckOut.of(job, None, check, found)
                 kept = _Report(told.shortened(), of, self._clock.monotonic() + _FRESH_S)
                 self._recent[job.id] = kept
                 if len(self._recent) > _REMEMBERED:
@@ -67,9 +68,7 @@ class Checking:
             self._recent.move_to_end(job.id)
             return kept.told
 
-    async def job(
-        self, actor: Actor, job_id: str, since: str | None = None
-    ) -> tuple[LinkCheck, list[Finding]]:
+    async def job(self, actor: Actor, job_id: str, since: str | None = None) -> CheckOut:
         """Return what was checked in a job, and what is wrong.
 
         With *since*, findings are marked as new if the check of that job has them not.
@@ -78,14 +77,18 @@ class Checking:
             NotFound: there is no such job, or it belongs to another user.
             Invalid: a job has more than `MOST_PAGES`.
         """
-        check, found = await self._checked(actor, job_id)
+        job = (await visible(self._store, actor, job_id)).job
+        check, found = await self._checked(actor, job)
         if since is not None:
-            _, before = await self._checked(actor, since)
+            earlier = (await visible(self._store, actor, since)).job
+            _, before = await self._checked(actor, earlier)
             found = compared(found, before)
-        return check, found
+        return CheckOut.of(job, since, check, found)
 
-    async def _checked(self, actor: Actor, job_id: str) -> tuple[LinkCheck, list[Finding]]:
-        check = LinkCheck()
+    async def _checked(self, actor: Actor, job: Job) -> tuple[LinkCheck, list[Finding]]:
+        job_id, check = job.id, LinkCheck(nofollow=job.spec.follow_nofollow)
+        # pages matter only if a sitemap may list them
+        states = tuple(TargetState) if job.spec.sitemaps else _NOT_PAGES
         async with aclosing(self._results.records(actor, job_id, PageQuery(), ())) as pages:
             async for stored, _ in pages:
                 if len(check.pages) >= MOST_PAGES:
@@ -93,7 +96,7 @@ class Checking:
                     raise Invalid("job_id", said)
                 check.add_page(stored.page)
         after = 0
-        while known := await self._store.frontier.upcoming(job_id.lower(), after, _CHUNK, _LEADING):
+        while known := await self._store.frontier.upcoming(job_id, after, _CHUNK, states):
             for one in known:
                 check.add_known(one)
             after = known[-1].key
@@ -103,6 +106,7 @@ class Checking:
             async for stored, bodies in pages:
                 if bodies:
                     check.add_links(stored.page.final_url, decoded(bodies[Body.LINKS]))
+        check.add_unlinked()
         return check, check.findings(await self._missing(actor, job_id, check))
 
     async def _missing(

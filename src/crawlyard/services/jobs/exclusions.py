@@ -6,7 +6,6 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.jobs.job_looks import ExclusionOut
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.endpoint import reply
-from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.jobs.spec import Scope
@@ -95,4 +94,4 @@ def _judge(job: Job, pattern: str) -> Boundary:
     try:
         return Boundary(alone, ())
     except Invalid as error:
-        raise Invalid("pattern", without_field(error)) from None
+        raise Invalid("pattern", error.message) from None

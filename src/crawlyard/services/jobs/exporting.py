@@ -3,18 +3,20 @@
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
+from urllib.parse import urlsplit
 
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from crawlyard.core.access.user import Actor
 from crawlyard.core.answers.base import as_dict, json_value
 from crawlyard.core.answers.jobs.pages import record_of
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.link import decoded as links_of
-from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page import Body, Page
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.core.text.chunks import chunks
+from crawlyard.engine.extract import content
 from crawlyard.engine.extract.page import decoded
 from crawlyard.engine.http.fetch import charset_of
 from crawlyard.errors import Invalid
@@ -28,6 +30,9 @@ from crawlyard.store.queries import PageQuery
 # it needs an extra
 with lazily():
     from crawlyard.export import warc
+
+
+_MARKDOWN = (TextMode.MARKDOWN, TextMode.PAGE_MARKDOWN)
 
 
 def stream(
@@ -105,24 +110,36 @@ def in_chunks(
 ) -> AsyncIterator[bytes]:
     """Return the text of pages in chunks of at most *most* words, as JSON Lines or CSV.
 
+    Pages with an error are left out, unless they are *asked* for.
+
     Raises:
         Invalid: the job keeps no text, or the format is none of the two; nothing was read.
     """
     if job.spec.text is TextMode.NONE:
         raise Invalid("chunks", "expected a job that keeps text (--text)")
     writer = tables.chunk_writer(form)
-    return base.chunks(chunk_records(results, actor, job.id, asked, most), writer)
+    if asked.failed is None:
+        asked = replace(asked, failed=False)
+    return base.chunks(chunk_records(results, actor, job, asked, most), writer)
+
+
+def _is_markdown(page: Page, mode: TextMode) -> bool:
+    if page.content_rule == content.PLAIN:
+        path = urlsplit(page.final_url).path.lower()
+        return page.content_type == "text/markdown" or path.endswith((".md", ".markdown"))
+    return mode in _MARKDOWN and page.content_rule != content.PDF
 
 
 async def chunk_records(
-    results: Results, actor: Actor, job_id: str, asked: PageQuery, most: int
+    results: Results, actor: Actor, job: Job, asked: PageQuery, most: int
 ) -> AsyncGenerator[Record]:
     """Yield the chunks of the pages that are *asked* for, with the fields of `export.tables`."""
-    async with aclosing(results.records(actor, job_id, asked, [Body.TEXT])) as found:
+    async with aclosing(results.records(actor, job.id, asked, [Body.TEXT])) as found:
         async for stored, bodies in found:
             page = stored.page
             text = bodies.get(Body.TEXT, b"").decode(errors="replace")
-            for chunk in chunks(page.url, text, most):
+            is_markdown = _is_markdown(page, job.spec.text)
+            for chunk in chunks(page.url, text, most, markdown=is_markdown):
                 yield asdict(chunk) | {
                     "url": page.url,
                     "title": page.title,

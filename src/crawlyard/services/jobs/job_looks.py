@@ -47,7 +47,6 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
@@ -369,12 +368,9 @@ class JobLooks(JobSite):
         """Check the links of a job's pages, their titles and canonical URLs.
 
         Broken links come with all pages that link to them. Only URLs that the job has requested
-        are checked, and fragments if its spec says `keep_anchors`.
+        are checked, the others are counted by reason; fragments if its spec says `keep_anchors`.
         """
-        job = (await self._services.jobs.get(self._actor, job_id)).job
-        check, found = await self._services.checking.job(self._actor, job.id, since)
-        fragments = job.spec.keep_anchors
-        return CheckOut.of(job.id, since, check, found, fragments=fragments)
+        return await self._services.checking.job(self._actor, job_id, since)
 
     @endpoint("GET /jobs/{job_id}/errors", RESULTS, group="results")
     async def errors(
@@ -580,7 +576,7 @@ def _states(words: Sequence[str]) -> Sequence[str]:
     try:
         found = condition(FilterKey.STATE, words).words
     except Invalid as error:
-        raise Invalid("states", without_field(error)) from None
+        raise Invalid("states", error.message) from None
     return [kind_of("states", word, State) for word in found]  # no job waits to be "stopped"
 
 

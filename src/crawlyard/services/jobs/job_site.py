@@ -10,6 +10,7 @@ from crawlyard.core.answers.jobs.pages import NeighboursOut, PathStepOut, SiteMa
 from crawlyard.core.crawl.link_check import FindingKind
 from crawlyard.core.endpoint import Cursor, Limit, Slice, Words, endpoint
 from crawlyard.core.jobs.spec import MAX_URL
+from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid
 from crawlyard.services.jobs.terms import (
     SearchTerms,
@@ -89,5 +90,5 @@ class JobSite(Noun):
 
 def _finding_kind(word: str) -> str:
     if word not in set(FindingKind):
-        raise Invalid("kind", f"expected one of {', '.join(FindingKind)}, got {word[:100]!r}")
+        raise Invalid("kind", none_of(word, FindingKind))
     return word

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from msgspec import Meta
+from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
@@ -23,7 +24,6 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
@@ -36,6 +36,7 @@ from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Forbidden, Invalid, Refused
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
+from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.store.queries import COUNTED_TO, JobQuery
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
@@ -181,7 +182,7 @@ class Jobs(JobLooks):
             priorities=CountsOut.of(counts).priorities,
         )
 
-    @endpoint("POST /jobs", WRITE, status=201)
+    @endpoint("POST /jobs", WRITE, "200", status=201)
     async def create(
         self,
         form: Form = _NO_FORM,
@@ -191,12 +192,18 @@ class Jobs(JobLooks):
 
         A *form* is a spec as JSON has it: ``{"urls": [...], "limits": {"pages": 500}}``. With a
         *template*, it has only what differs from it.
+
+        If you have a job with the same `unique_key`, that job is the answer, with 200 instead of
+        201, whatever else the form says.
         """
         services = self._services
         draft = await services.requests.draft(self._actor, self._request(form, asked))
         # read before it is stored: no failure after that may turn a stored job into an error
         waits = await self._waits_of_new(draft.unstored(services.clock.now()))
         job = await services.jobs.enter(draft)
+        if job.id != draft.id:  # it has the same unique key
+            reply().unchanged = True
+            return (await self._shown([await services.jobs.get(self._actor, job.id)]))[0]
         new = Standing(job=job, shard=Shard())
         return JobOut.of(new, progress_of_standing(new), services.clock.now(), waits)
 
@@ -214,7 +221,8 @@ class Jobs(JobLooks):
         plan = await self._services.requests.plan(self._actor, request)
         waits = await self._waits_of_new(plan.job)
         reply().dry_run = True
-        return JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
+        shape = JobPlanOut.of(plan.job, waits, plan.form, plan.sources, plan.cut)
+        return replace(shape, existing_id=plan.existing_id)
 
     @endpoint("POST /jobs/preview", WRITE)
     async def preview(
@@ -310,7 +318,7 @@ class Jobs(JobLooks):
         The body is a JSON Merge Patch (RFC 7396) of the form of a job: null is the default,
         which is no ceiling for limits.
         """
-        values = changes_of(changes)
+        values = changes_of(changes, check_job_spec)
         return await self._now(await self._services.jobs.edit(self._actor, job_id, values, version))
 
     @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)
@@ -413,5 +421,4 @@ def _chosen(ids: Sequence[str] | None, terms: JobTerms | None) -> Chosen:
     try:
         return Chosen(where=conditions_of(terms))
     except Invalid as error:
-        said = without_field(error)
-        raise Invalid(f"filter.{error.field}", said, error.position) from None
+        raise Invalid(f"filter.{error.field}", error.message, error.position) from None

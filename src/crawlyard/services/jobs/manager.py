@@ -201,7 +201,8 @@ class JobManager(JobSubmitter):
             allowed = tuple(LIFECYCLE[old.state])
             raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
         owner = actor if actor.id == old.owner else Actor(id=old.owner)
-        asked = Submission(spec=old.spec, origin=old.origin)
+        spec = replace(old.spec, unique_key=None)  # the old job keeps it
+        asked = Submission(spec=spec, origin=old.origin)
         return await self.draft(owner, asked, by=actor.id, like=old)
 
     async def retry_failed(

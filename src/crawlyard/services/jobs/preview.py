@@ -25,7 +25,6 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.templates.secrets import hidden
-from crawlyard.engine.admission import check_spec
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import spec_guard
@@ -37,7 +36,7 @@ from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
 from crawlyard.services.jobs.submission import Requests
 from crawlyard.services.jobs.why import boundary_of
-from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.services.worker.run import WorkerContext
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
@@ -79,7 +78,7 @@ class Preview:
         if not actor.may_change(actor.id):
             raise Forbidden(f"{actor.id} may look at jobs, not try what one would do")
         ready = await self._requests.prepare(actor, request)
-        check_spec(with_webhooks(ready.spec))
+        check_job_spec(ready.spec)
         await check_proxies(ready.spec, self._context.proxy_guard, addresses_of)
         needed = await self._policy.needed(actor, ready.spec, ready.origin)
         if not ready.grant:

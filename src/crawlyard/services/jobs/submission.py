@@ -19,7 +19,6 @@ from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
-from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import check_proxies
@@ -36,7 +35,12 @@ from crawlyard.services.access.policy import (
     within_ceilings,
 )
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
-from crawlyard.services.webhooks.receivers import Resolve, check_names, with_webhooks
+from crawlyard.services.webhooks.receivers import (
+    Resolve,
+    check_job_spec,
+    check_names,
+    with_webhooks,
+)
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.store import Store
@@ -211,6 +215,7 @@ class JobDraft(Struct, frozen=True, kw_only=True):
             judge=partial(self.judged, now=now),
             like=self.like,
             urls=len(self.asked.spec.urls),
+            unique_key=self.asked.spec.unique_key,
         )
 
 
@@ -242,9 +247,9 @@ async def drafted(
         Forbidden: the actor may not submit.
     """
     check_maker(actor)
+    check_job_spec(asked.spec)
     if asked.spec.webhooks:
         asked = replace(asked, spec=with_webhooks(asked.spec))
-    check_spec(asked.spec)
     if like is not None and actor.trusted:
         needs, doubt = like.by_grant, ""
     else:
@@ -297,6 +302,8 @@ class JobSubmitter:
     ) -> Job:
         """Store a new job that is due now or at *start_at*, and return it.
 
+        If the actor has a job with the unique key of *spec*, that job is returned instead.
+
         Raises:
             Invalid: the spec cannot be crawled as it is; the message names the field.
             Forbidden: the actor may not submit, or asks for something the settings do not grant.
@@ -334,7 +341,8 @@ class JobSubmitter:
         within = await self._policy.clamped(draft.owner, draft.asked.spec)
         job, event = draft.made(within, self._clock.now())
         await self.check_receivers(job.spec)
-        await self._policy.check_room(job.owner)
+        if await self.existing(job.owner, job.spec.unique_key) is None:
+            await self._policy.check_room(job.owner)
         return job, event
 
     async def draft(
@@ -354,6 +362,12 @@ class JobSubmitter:
             await self._policy.check_granted(draft.needs, draft.doubt)
             await self.check_receivers(draft.asked.spec)
         return draft
+
+    async def existing(self, owner: str, unique_key: str | None) -> str | None:
+        """Return the id of the job of *owner* with a unique key, ``None`` if there is none."""
+        if unique_key is None:
+            return None
+        return await self._store.jobs.with_unique_key(owner, unique_key)
 
     async def _submitted(self, actor: Actor, wanted: Sequence[Submission]) -> list[Entered]:
         drafts: list[JobDraft | Refused] = []
@@ -403,7 +417,7 @@ class JobSubmitter:
         await check_proxies(spec, self._proxies, self._resolve)
 
     async def enter(self, draft: JobDraft) -> Job:
-        """Store the job of a draft, and return it.
+        """Store the job of a draft, and return it; or the job that has its unique key already.
 
         Raises:
             Forbidden, QuotaExceeded: as for `submit`.
@@ -446,6 +460,7 @@ class JobPlan(Struct, frozen=True, kw_only=True):
     form: Mapping[str, object]  # the whole spec, credentials hidden
     sources: Mapping[str, str]  # where each field comes from
     cut: tuple[str, ...]  # paths of the limits that were cut to a ceiling
+    existing_id: str | None = None  # the job with its unique key, which would be returned instead
 
 
 class Requests:
@@ -503,6 +518,7 @@ class Requests:
             form=hidden(form_of(job.spec)),
             sources={**ready.sources, **dict.fromkeys(cut, CEILING)},
             cut=cut,
+            existing_id=await self._jobs.existing(actor.id, job.spec.unique_key),
         )
 
     async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
@@ -521,7 +537,8 @@ class Requests:
         if request.template is None:
             if request.params:
                 raise Invalid("params", "expected a template that has them")
-            spec, given = spec_of(request.form), values_of(request.form)
+            spec = spec_of(request.form, check=check_job_spec)
+            given = values_of(request.form)
             sources: Mapping[str, str] = {
                 path: THIS_JOB if path in given else DEFAULT for path in FIELDS
             }

@@ -9,9 +9,9 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
 from crawlyard.core.endpoint import Instant, Words
-from crawlyard.core.faults import without_field
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.core.jobs.spec import MAX_URL
+from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 from crawlyard.store.queries import PageQuery
@@ -130,8 +130,7 @@ def _parsed(text: str) -> tuple[Condition, ...]:
     try:
         return parse(text)
     except Invalid as error:
-        said = without_field(error)
-        raise Invalid("q", said, error.position) from None
+        raise Invalid("q", error.message, error.position) from None
 
 
 def search_query(terms: SearchTerms) -> PageQuery:
@@ -192,7 +191,7 @@ def canonical_of(parameter: str, url: str) -> str:
     try:
         return urls.canonical(url)
     except Invalid as error:
-        raise Invalid(parameter, without_field(error)) from None
+        raise Invalid(parameter, error.message) from None
 
 
 def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
@@ -205,7 +204,7 @@ def kind_of(parameter: str, word: str, known: Iterable[_K]) -> _K:
     for kind in listed:
         if kind == word:
             return kind
-    raise Invalid(parameter, f"expected one of {', '.join(listed)}, got {word[:100]!r}")
+    raise Invalid(parameter, none_of(word, listed))
 
 
 def _status(word: str) -> int:

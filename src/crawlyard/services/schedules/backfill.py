@@ -127,7 +127,7 @@ class Backfiller:
             at for at in _decided(schedule, instants) if at not in known or _is_open(known[at])
         ]
         await self._ticker.check_room(schedule, len(missing))
-        made = [(at, await self._ticker.job(schedule, at, by)) for at in missing]
+        made = await self._ticker.new_jobs(schedule, missing, by)
         now = self._clock.now()
         ticks = tuple(_backfilled(schedule, at, now, job.id) for at, (job, _) in made)
         # editing an ended schedule must not bring backfilled instants back

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.jobs.spec import is_secret
 from crawlyard.core.schedules.calendar import (
     Calendar,
     CalendarHours,
@@ -21,6 +20,7 @@ from crawlyard.core.schedules.calendar import (
 )
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.core.schedules.timetable import check_instant, instants, timetable, zone_of
+from crawlyard.core.secret_names import is_secret
 from crawlyard.core.templates.secrets import secret_names
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Forbidden, Invalid, NotFound, Version, check_version

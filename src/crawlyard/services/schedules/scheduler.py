@@ -214,7 +214,8 @@ class Scheduler(ScheduleReader):
     async def run_now(self, actor: Actor, ref: str, *, version: Version = None) -> Job:
         """Submit a job of a schedule at once, even if it is paused, and return the job.
 
-        This is recorded as a tick at the current instant. `runs_left` stays as it is, and so
+        If there is a job with its unique key, that is returned, and nothing is changed. Else
+        this is recorded as a tick at the current instant. `runs_left` stays as it is, and so
         do other ticks, unless `cancel_previous` replaces them.
 
         Raises:
@@ -234,6 +235,10 @@ class Scheduler(ScheduleReader):
                     f"cancel it first (crawlyard jobs cancel {active[0].id})"
                 )
             firing = await self._running(schedule, active, actor.id)
+            existing = await self._ticker.existing(firing.jobs[0][0])
+            if existing is not None:
+                reply().unchanged = True
+                return (await self._store.jobs.get(existing)).job
             if await self._ticker.write([firing]):
                 return firing.jobs[0][0]
         raise keeps_changing(ref)

@@ -390,9 +390,12 @@ class Schedules(Noun):
         )
         return await self._shown(schedule)
 
-    @endpoint("POST /schedules/{ref}/run", WRITE, status=201)
+    @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
     async def run(self, ref: Ref, *, version: IfMatch = None) -> JobOut:
-        """Submit a job of a schedule now, of a paused one too; its time table stays as it is."""
+        """Submit a job of a schedule now, of a paused one too; its time table stays as it is.
+
+        If there is a job with its `unique_key`, that job is the answer, with 200 instead of 201.
+        """
         with blaming(_PARTS, "overrides", _SECONDS):
             job = await self._services.scheduler.run_now(self._actor, ref, version=version)
         reply().location = f"/api/v1/jobs/{job.id}"

@@ -284,7 +284,7 @@ class Ticker:
         made: list[tuple[Job, Event]] = []
         ticks: list[Tick] = []
         for run in decision.runs:
-            job = await self._made(schedule, run, making)
+            job = await self._made(schedule, run, making, made)
             if isinstance(job, _Refusal):
                 decision = decision.refused(run, job.reason, job.detail, now)
             else:
@@ -348,8 +348,31 @@ class Ticker:
         event = told(after, EventName.SCHEDULE_PAUSED, self._clock.now(), BY_ITSELF, reason=why)
         return Firing(after=after, events=(event,))
 
+    async def new_jobs(
+        self, schedule: CrawlSchedule, instants: Sequence[datetime], by: str
+    ) -> list[tuple[datetime, tuple[Job, Event]]]:
+        """Return a new job for each of *instants*, except where its unique key is taken.
+
+        Raises:
+            Invalid, NotFound, Forbidden: a job cannot be submitted.
+        """
+        made: list[tuple[datetime, tuple[Job, Event]]] = []
+        for at in instants:
+            new = await self.job(schedule, at, by)
+            if await self.existing(new[0], [other for _, other in made]) is None:
+                made.append((at, new))
+        return made
+
+    async def existing(self, job: Job, made: Sequence[tuple[Job, Event]] = ()) -> str | None:
+        """Return the id of the job with the unique key of *job*, stored or among those *made*."""
+        key = job.spec.unique_key
+        with_key = (other.id for other, _ in made if other.spec.unique_key == key)
+        if key is None:
+            return None
+        return next(with_key, None) or await self._jobs.existing(job.owner, key)
+
     async def _made(
-        self, schedule: CrawlSchedule, run: Tick, making: Making
+        self, schedule: CrawlSchedule, run: Tick, making: Making, made: Sequence[tuple[Job, Event]]
     ) -> "tuple[Job, Event] | _Refusal":
         if not await self._backlog.has_room(schedule.owner):
             most = self._backlog.most(schedule.owner)
@@ -364,6 +387,8 @@ class Ticker:
         except Exception as error:  # noqa: BLE001 - one schedule must not block the others
             _log.exception("schedule %s cannot be made a job of", schedule.id)
             return _Refusal(TickReason.REFUSED, f"{type(error).__name__}: {error}")
+        if (existing := await self.existing(job[0], made)) is not None:
+            return _Refusal(TickReason.EXISTS, f"job {existing} has its unique key")
         self._backlog.add(schedule.owner)
         return job
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from crawlyard.core.jobs.spec_json import values_of
-from crawlyard.core.parse import boolean, is_list, shown, text, unknown
+from crawlyard.core.parse import boolean, is_list, none_of, shown, text, unknown
 from crawlyard.core.templates.render import check
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,
@@ -18,10 +18,9 @@ from crawlyard.core.templates.template import (
     ParameterType,
     TemplateDraft,
 )
-from crawlyard.engine.admission import check_spec
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
-from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.services.webhooks.receivers import check_job_spec
 
 # it takes long to load
 with lazily():
@@ -72,8 +71,7 @@ def check_draft(draft: TemplateDraft) -> None:
     """
     # addresses are checked on submission: the job may set `allow_private` itself
     outline = replace(check(draft), allow_private=True)
-    check_spec(outline)
-    with_webhooks(outline)
+    check_job_spec(outline)
 
 
 def draft_of(data: object) -> TemplateDraft:
@@ -143,8 +141,7 @@ def _parameter(name: str, data: object) -> Parameter:
     fields = _object(path, {} if data is None else data, _PARAMETER)
     kind, allowed = fields.get("type", "text"), fields.get("allowed") or ()
     if kind not in list(ParameterType):
-        known = ", ".join(ParameterType)
-        raise Invalid(f"{path}.type", f"expected one of {known}, got {shown(kind)}")
+        raise Invalid(f"{path}.type", none_of(kind, ParameterType))
     if not is_list(allowed):
         raise Invalid(f"{path}.allowed", f"expected a list, got {shown(allowed)}")
     try:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
@@ -11,8 +12,10 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
 from crawlyard.core.endpoint import reply
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.job import Origin
-from crawlyard.core.jobs.spec_json import FIELDS, Form, form_of, spec_with, values_of
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import EXAMPLE, FIELDS, Form, form_of, spec_with, values_of
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import CrawlSchedule, told
 from crawlyard.core.templates.publication import Takeover, takeover
@@ -26,7 +29,6 @@ from crawlyard.core.templates.template import (
     TemplateDraft,
     is_id,
 )
-from crawlyard.engine.admission import check_spec
 from crawlyard.errors import (
     Conflict,
     Forbidden,
@@ -39,7 +41,7 @@ from crawlyard.errors import (
 from crawlyard.ids import new_id
 from crawlyard.services.races import TRIES
 from crawlyard.services.templates.files import check_draft
-from crawlyard.services.webhooks.receivers import with_webhooks
+from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.store.queries import TemplateQuery
 from crawlyard.store.store import Store
 
@@ -227,17 +229,31 @@ class TemplateManager:
                 missing or not valid, or the spec cannot be crawled.
         """
         template = await self.get(actor, ref, version)
-        own = values_of(overrides)
+        own: dict[str, Any] = {}
+        filled: dict[str, Any] = {}
+
+        def read_template() -> None:
+            try:
+                filled.update(values_of(fill(template, params)))
+            except Invalid as error:
+                raise error.mapped(lambda fault: blamed(fault, template)) from None
+
+        def whole(base: JobSpec | None = None) -> JobSpec:
+            try:
+                spec = spec_with(filled | own, base, check_job_spec)
+                check_job_spec(spec)
+            except Invalid as error:
+                raise error.mapped(
+                    lambda fault: fault if _is_in(fault.field, own) else blamed(fault, template)
+                ) from None
+            return spec
+
+        reads = (lambda: own.update(values_of(overrides, check_job_spec)), read_template)
         try:
-            filled = values_of(fill(template, params))
-        except Invalid as error:
-            raise blamed(error, template) from None
-        try:
-            spec = spec_with(filled | own)
-            check_spec(spec)
-            with_webhooks(spec)
-        except Invalid as error:
-            raise (error if _is_in(error.field, own) else blamed(error, template)) from None
+            check_all(*reads)
+        except Invalid:
+            check_all(*reads, partial(whole, EXAMPLE))  # also what is wrong with the rest
+        spec = whole()
         sources = dict.fromkeys(FIELDS, DEFAULT)
         sources |= dict.fromkeys(filled, f"template v{template.version}")
         sources |= dict.fromkeys(own, THIS_JOB)

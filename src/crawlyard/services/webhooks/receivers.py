@@ -1,13 +1,16 @@
 """Checks of webhook URLs, made when a webhook is saved, with the address guard of the crawler."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.webhooks.webhook import JobWebhook, check_patterns
+from crawlyard.engine.admission import check_spec
 from crawlyard.engine.http.guard import BlockedAddress, Guard, spec_guard
 from crawlyard.engine.urls import address_in, canonical, hostname_of, port_of
 from crawlyard.errors import Invalid
@@ -53,13 +56,25 @@ def with_webhooks(spec: JobSpec) -> JobSpec:
         return spec
     guard = spec_guard(spec)
     webhooks: list[JobWebhook] = []
+    errors: list[Invalid] = []
     for number, asked in enumerate(spec.webhooks):
         try:
             webhooks.append(_checked(asked, guard))
         except Invalid as error:
-            raise Invalid(f"webhooks.{number}.{error.field}", error.message) from None
+            errors.append(error.mapped(partial(_numbered, number)))
+    if errors:
+        raise Invalid.of(errors)
     found = tuple(webhooks)
     return spec if found == spec.webhooks else replace(spec, webhooks=found)
+
+
+def check_job_spec(spec: JobSpec) -> None:
+    """Check what the form of a spec does not show: its URLs, patterns, selectors, webhooks.
+
+    Raises:
+        Invalid: it cannot be crawled as it is.
+    """
+    check_all(partial(check_spec, spec), partial(with_webhooks, spec))
 
 
 async def check_names(spec: JobSpec, resolve: Resolve) -> None:
@@ -73,20 +88,29 @@ async def check_names(spec: JobSpec, resolve: Resolve) -> None:
         try:
             await receiver(asked.url, guard, resolve)
         except Invalid as error:
-            raise Invalid(f"webhooks.{number}.{error.field}", error.message) from None
+            raise _numbered(number, error) from None
+
+
+def _numbered(number: int, fault: Invalid) -> Invalid:
+    return Invalid(f"webhooks.{number}.{fault.field}", fault.message)
 
 
 def _checked(asked: JobWebhook, guard: Guard) -> JobWebhook:
-    check_patterns(asked.events, kind="job")
-    if asked.secret:
-        check_secret(asked.secret)
-    url = _plain_url(asked.url)
+    check_all(
+        partial(check_patterns, asked.events, kind="job"),
+        lambda: check_secret(asked.secret) if asked.secret else None,
+        lambda: _check_url(asked.url, guard),
+    )
+    return replace(asked, url=_plain_url(asked.url), secret=asked.secret or new_secret())
+
+
+def _check_url(url: str, guard: Guard) -> None:
+    url = _plain_url(url)
     address = address_in(hostname_of(url))
     if address:
         _check(url, address, guard)
     elif not guard.opens(hostname_of(url), _NOWHERE, port_of(url)):
         _check_https(url)
-    return replace(asked, url=url, secret=asked.secret or new_secret())
 
 
 _NOWHERE = "0.0.0.0"  # noqa: S104 - nothing listens here: it stands for an unknown address

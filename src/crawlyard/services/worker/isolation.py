@@ -1,45 +1,49 @@
-"""Isolation: a job that killed a worker runs alone in a child process, where it harms no other.
+"""Isolation: a job that was lost with its workers runs in a child process, where it harms no other.
 
-The child works under its parent's lease. It dies with its parent, because their pipe breaks.
+The child works under its parent's lease and by its parent's connections to the database, and dies
+with its parent.
 """
 
 import asyncio
-import json
 import logging
-import os
 import random
-import signal
-import sys
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime
-from functools import partial
+from typing import Any
 
-from msgspec import Struct, field
-from msgspec.structs import asdict
+from msgspec import Struct
+from msgspec.structs import replace
 
+from crawlyard.clock import Course, SystemClock
+from crawlyard.config import Settings
 from crawlyard.core.event import Event
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.engine.crawl import HEARTBEAT_S
 from crawlyard.errors import Conflict, StoreUnavailable
+from crawlyard.services.worker.channel import (
+    Call,
+    Channel,
+    Drain,
+    Hold,
+    Obey,
+    Report,
+    Start,
+    answer,
+)
+from crawlyard.services.worker.fork_server import GONE, Fork, ForkServer
 from crawlyard.services.worker.leased_moves import held, yield_to
 from crawlyard.services.worker.reclaim import LATE
 from crawlyard.services.worker.run import WorkerContext
 
-STORE_AWAY = os.EX_TEMPFAIL
-"""Exit code of a child that ended because the store was unavailable: not its job's fault."""
-
-MAY_SEND = "may_send"
-"""Key sent along with the child's lease: whether it may send requests from the start."""
-
-HELD, GO_ON = b"-", b"+"
-"""One-byte messages to a running child: stop sending requests, or resume."""
-
 _LOOK_EVERY_S = 0.5
 _BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before others take the lease
 _GRACE_S = 1.0  # time for a child to release its lease, after what requests in flight get
+_LOST_S = 3.0  # time for a child to end after its lease was lost
 
 _log = logging.getLogger(__name__)
 
@@ -50,12 +54,10 @@ def seats_of(lease: Lease, pid: int) -> str:
 
 
 class Isolation(Struct, frozen=True):
-    """What a child needs to open the same instance."""
+    """Settings and fork server, shared by the children of a process."""
 
-    settings: Mapping[str, object]  # JSON values
-    turn: asyncio.Semaphore = field(default_factory=partial(asyncio.Semaphore, 1))
-    """Held while a child starts: a lost worker's jobs would starve each other if all started
-    at once."""
+    settings: Settings
+    forks: ForkServer
 
 
 class IsolatedRun:
@@ -63,12 +65,17 @@ class IsolatedRun:
 
     def __init__(self, claim: Claim, context: WorkerContext, isolation: Isolation) -> None:
         self.lease = claim.lease
+        self.job = claim.job  # as last read
+        self.hosts = tuple[HostReport, ...]()  # as the child last reported them
+        self._claim = claim
         self._context = context
         self._store, self._clock = context.store, context.clock
         self._isolation = isolation
-        self._child: asyncio.subprocess.Process | None = None
-        self._begun = False  # the child has its job
-        self._kill_at: float | None = None  # set while the worker stops
+        self._channel: Channel | None = None  # set while the child has its job
+        self._child: Fork | None = None
+        self._kill_at: float | None = None  # set while the worker stops, or after a lost lease
+        self._calls = 0  # of the child, under way
+        self._heard_at = 0.0  # when the child last recorded something
 
     @property
     def job_id(self) -> str:
@@ -77,140 +84,158 @@ class IsolatedRun:
 
     def hold(self, held: bool) -> None:  # noqa: FBT001 - mirrors `SendPermit.good`
         """Tell the child to stop sending requests, or to resume."""
-        if self._begun and self._child is not None and self._child.stdin is not None:
-            self._child.stdin.write(HELD if held else GO_ON)
+        self._send(Hold(held))
+
+    def obey(self, order: Order, asked_at: datetime) -> None:
+        """Pass on an order that was read from the store at *asked_at*."""
+        if order is Order.LOST and self._kill_at is None:
+            self._kill_at = self._clock.monotonic() + _LOST_S
+        oldest = self._context.permit.round_trip.oldest
+        self._send(Obey(order=order, asked_at=asked_at, oldest=oldest, course=self._course()))
 
     def drain(self, within_s: float) -> None:
         """Ask the child to stop as a worker would; it is killed if it does not stop in time."""
         self._kill_at = self._clock.monotonic() + within_s + _GRACE_S
-        if self._child is not None and self._child.returncode is None:
-            self._child.send_signal(signal.SIGTERM if within_s else signal.SIGKILL)
+        if within_s:
+            self._send(Drain(within_s))
+        elif self._child is not None:
+            self._child.kill()
 
     async def run(self) -> None:
         """Run the child until it ends; if it died, count the loss and queue or fail the job."""
-        if not await self._its_turn():
-            await self._lost(STORE_AWAY)
+        connection, of_child = socket.socketpair()
+        child = await self._forked(of_child)
+        if child is None or self._kill_at is not None:
+            connection.close()  # by which a child that starts after all ends
+            await self._lost(GONE)
             return
-        with ExitStack() as turn:
-            turn.callback(self._isolation.turn.release)
-            self._child = child = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "crawlyard.child"),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
+        self._child = child
+        self._channel = channel = await Channel.over(connection)
+        serving = asyncio.create_task(self._serve(channel))
+        try:
+            self._send(
+                Start(
+                    settings=self._isolation.settings,
+                    claim=self._claim,
+                    may_send=self._context.permit.good,
+                    course=self._course(),
+                )
             )
-            try:
-                if self._kill_at is not None:
-                    child.terminate()
-                given = await self._given(child)
-                turn.close()
-                if given:
-                    await self._wait(child)
-            finally:
-                if child.returncode is None:
-                    child.kill()
-                code = await child.wait()
+            await self._wait(child)
+        finally:
+            self._channel = None
+            child.kill()
+            code = await child.exit_code
+            await serving  # finish the calls of the child before its job is requeued
+            await channel.close()
         if code != 0:
             await self._lost(code)
-        else:
-            # the child settled the job; the lease is left only if an operator moved the job
-            # before the child began
-            await self._store.leases.free(self.lease)
 
-    async def _its_turn(self) -> bool:
-        """Wait for a turn to start, keeping the lease; return whether to still start the child."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(HEARTBEAT_S):
-                    await self._isolation.turn.acquire()
-                return True
-            if self._kill_at is not None or not await self._kept():
-                return False
+    async def _forked(self, connection: socket.socket) -> Fork | None:
+        """Return a child with *connection*, ``None`` if there is none or the job was stopped.
 
-    async def _given(self, child: asyncio.subprocess.Process) -> bool:
-        """Give the child its job once it reports ready; return whether it got it.
-
-        Until then, the parent keeps the lease: when many children start at once, starting
-        takes longer than a lease lasts, through no fault of the job.
+        Meanwhile, the parent keeps the lease: where the fork server has to start, that may take
+        longer than a lease lasts.
         """
-        await _tell(child, dict(self._isolation.settings))
-        ready = asyncio.ensure_future(child.stdout.readline()) if child.stdout else None
-        while ready is not None and not ready.done():
-            await asyncio.wait((ready,), timeout=HEARTBEAT_S)
-            if not ready.done() and not await self._kept():
-                ready.cancel()
-                return False
-        if ready is None or not ready.result():
-            return False  # it is dead
-        self._begun = True
-        await _tell(child, asdict(self.lease) | {MAY_SEND: self._context.permit.good})
-        return True
+        forking = asyncio.ensure_future(self._isolation.forks.fork(connection))
+        forking.add_done_callback(lambda _: forking.cancelled() or forking.exception())
+        while True:
+            await asyncio.wait((forking,), timeout=HEARTBEAT_S)
+            if forking.done():
+                break
+            if self._kill_at is not None or not await self._kept():
+                return None
+        try:
+            return forking.result()
+        except OSError as error:
+            _log.warning("no child can be started for job %s: %s", self.job_id, error)
+            return None
 
     async def _kept(self) -> bool:
         """Renew the lease if the store is available; return whether the job should still run."""
+        recorder, claim, asked_at = self._context.recorder, self._claim, self._clock.now()
         with suppress(StoreUnavailable):
-            answer = await self._renewed()
+            answer = await recorder.record(self.lease, Batch())
+            # with the old version, the child's first checkpoint reports an edit
+            self.lease = replace(answer.lease, version=self.lease.version)
+            shard = replace(claim.shard, lease_until=asked_at + recorder.lease)
+            self._claim = replace(claim, lease=self.lease, shard=shard)
             return answer.order not in {Order.STOP, Order.LOST}
         return True
 
-    async def _renewed(self) -> Checkpoint:
-        answer = await self._context.recorder.record(self.lease, Batch())
-        self.lease = answer.lease
-        return answer
+    def _send(self, message: object) -> None:
+        if self._channel is not None:
+            self._channel.send(message)
 
-    async def _wait(self, child: asyncio.subprocess.Process) -> None:
-        """Wait until the child has ended, must be killed, hangs or has lost its lease.
+    def _course(self) -> Course | None:
+        return self._clock.course() if isinstance(self._clock, SystemClock) else None
 
-        A child hangs if it does not renew its lease in time while this process and the store
-        are healthy. Others that find the lease lapsed cannot know that and do not blame the job.
+    # -- calls and reports of the child -----------------------------------------------------------
+
+    async def _serve(self, channel: Channel) -> None:
+        """Answer the calls of the child, and keep its reports, until it has ended."""
+        async with asyncio.TaskGroup() as calls:
+            while (message := await channel.receive()) is not None:
+                if isinstance(message, Call):
+                    calls.create_task(self._answer(channel, message))
+                elif isinstance(message, Report):
+                    self.hosts = message.hosts
+                    self._context.measures.merge(message.measures)
+
+    async def _answer(self, channel: Channel, call: Call) -> None:
+        self._calls += 1
+        try:
+            await answer(channel, call, self._method(call))
+        finally:
+            self._calls -= 1
+
+    def _method(self, call: Call) -> Callable[..., Any]:
+        if (call.part, call.method) == ("frontier", "record"):
+            return self._record
+        if call.part == "bus":
+            part: object = self._context.progress.bus
+        else:
+            part = getattr(self._store, call.part)
+        method: Callable[..., Any] = getattr(part, call.method)
+        return method
+
+    async def _record(
+        self, entries: Sequence[tuple[Lease, Batch]], *_: object
+    ) -> Sequence[Checkpoint]:
+        """Record batches of the child together with those of other jobs, and count them."""
+        self._heard_at = self._clock.monotonic()
+        answers = []
+        for lease, batch in entries:  # the child has one job, and so one entry
+            answer = await self._context.recorder.record(lease, batch)
+            answers.append(answer)
+            if answer.order is not Order.LOST:
+                self.lease = answer.lease
+                self.job = answer.job or self.job
+                self._context.counters.recorded(batch)
+        return answers
+
+    # -- the end ---------------------------------------------------------------------------
+
+    async def _wait(self, child: Fork) -> None:
+        """Wait until the child has ended or must be killed, or hangs.
+
+        A child hangs if it records nothing for so long that its lease would soon lapse, while
+        this process is healthy and has nothing to do for it.
         """
         patience = self._context.recorder.lease.total_seconds() - _BEFORE_IT_LAPSES_S
-        looked = renewed = self._clock.monotonic()
-        lapses_at: datetime | None = None
-        late = warned = False
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_EVERY_S):
-                    await child.wait()
-                return
+        self._heard_at = looked = self._clock.monotonic()
+        late = False
+        while not child.exit_code.done():
+            await asyncio.wait((child.exit_code,), timeout=_LOOK_EVERY_S)
             now = self._clock.monotonic()
             if self._kill_at is not None and now >= self._kill_at:
                 return
-            try:
-                until = await self._held_until()
-            except StoreUnavailable:
-                # the child cannot renew its lease either, which is not its job's fault
-                renewed = self._clock.monotonic()
-                continue
-            if until is None:
-                return
-            now = self._clock.monotonic()
             was_late, late, looked = late, now - looked > LATE.total_seconds(), now
             # being late once is an excuse; being late again may be the child's doing
-            if until != lapses_at or (late and not was_late):
-                lapses_at, renewed, warned = until, now, False
-            elif now - renewed >= patience:
-                if warned:
-                    return
-                # a successful read does not show that the child can write: other writers may
-                # keep it waiting
-                warned = await self._can_write()
-                with suppress(StoreUnavailable):
-                    lapses_at = await self._held_until()  # as just renewed by this process
-                renewed = self._clock.monotonic() - patience + _GRACE_S
-
-    async def _can_write(self) -> bool:
-        """Write an empty checkpoint; return whether that succeeded in time."""
-        began = self._clock.monotonic()
-        try:
-            await self._renewed()
-        except StoreUnavailable:
-            return False
-        return self._clock.monotonic() - began < LATE.total_seconds()
-
-    async def _held_until(self) -> datetime | None:
-        """Return the instant at which the lease lapses, or ``None`` if it is no longer ours."""
-        standing = await held(self._store, self.lease)
-        return standing.shard.lease_until if standing is not None else None
+            if self._calls or (late and not was_late):
+                self._heard_at = now
+            elif now - self._heard_at >= patience:
+                return
 
     async def _lost(self, code: int) -> None:
         """Count a death of the child, unless the job is no longer ours or no longer running."""
@@ -225,7 +250,7 @@ class IsolatedRun:
             await store.leases.free(self.lease)
             return
         actor = f"worker:{self.lease.worker}"
-        at_fault = self._kill_at is None and code != STORE_AWAY
+        at_fault = self._kill_at is None and code != GONE
         chance = random.random()
 
         def lost(job: Job) -> tuple[Job, Event]:
@@ -239,11 +264,3 @@ class IsolatedRun:
             await store.leases.settle(self.lease, job, event)
         except Conflict:
             await yield_to(store, self._clock, self.lease)
-
-
-async def _tell(child: asyncio.subprocess.Process, said: object) -> None:
-    """Write a line to the child's stdin, which stays open: end of file means the parent died."""
-    if child.stdin is not None:
-        with suppress(ConnectionError):  # the child is dead, and its exit code will say so
-            child.stdin.write(json.dumps(said).encode() + b"\n")
-            await child.stdin.drain()

@@ -11,10 +11,9 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.policy import not_granted
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.checkpoint import Claim, Lease, Shard, Standing
+from crawlyard.core.jobs.checkpoint import Lease, Shard, Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
-from crawlyard.core.jobs.spread import Share
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.races import TRIES
@@ -36,26 +35,6 @@ async def held(store: Store, lease: Lease) -> Standing | None:
         standing = replace(standing, shard=shards.get(lease.shard, Shard()))
     shard = standing.shard
     return standing if (shard.worker, shard.attempt) == (lease.worker, lease.attempt) else None
-
-
-async def reclaimed(store: Store, lease: Lease) -> Claim | None:
-    """Return the claim for a lease, or ``None`` if it is lost or the job not running.
-
-    Raises:
-        StoreUnavailable: the store is unavailable.
-    """
-    standing = await held(store, lease)
-    if standing is None or standing.job.state is not State.RUNNING:
-        return None
-    job, mine = standing.job, standing.shard
-    now_held = replace(lease, seq=mine.seq, version=job.version)
-    if not lease.shard:
-        return Claim(lease=now_held, job=job, shard=mine)
-    total, ceiling = (await store.jobs.get(job.id)).shard, job.limits.duration_s
-    left_s = None if ceiling is None else ceiling - total.usage.duration_s
-    share = Share(budget=mine.budget, left_s=left_s)
-    total = replace(total, lease_until=mine.lease_until)
-    return Claim(lease=now_held, job=job, shard=total, share=share)
 
 
 async def yield_to(store: Store, clock: Clock, lease: Lease) -> None:

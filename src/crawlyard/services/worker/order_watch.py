@@ -3,20 +3,42 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Protocol
 
 from crawlyard.clock import Clock
+from crawlyard.core.jobs.checkpoint import Lease, Order
+from crawlyard.core.jobs.job import Job
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
 from crawlyard.services.worker.leased_moves import hold_spent, hold_ungranted
-from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.services.worker.run import WorkerContext
 
 _log = logging.getLogger(__name__)
+
+
+class Ordered(Protocol):
+    """A run of a job, in this process or in a child."""
+
+    @property
+    def lease(self) -> Lease:
+        """The lease to use now."""
+        ...
+
+    @property
+    def job(self) -> Job:
+        """The job as last read."""
+        ...
+
+    def obey(self, order: Order, asked_at: datetime) -> None:
+        """Follow an order that was read from the store at *asked_at*."""
+        ...
+
 
 _PAUSE = timedelta(milliseconds=10)  # the shortest pause between two rounds
 
 
-async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[JobRun]]) -> None:
+async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[Ordered]]) -> None:
     """Read the orders of all running jobs, with one query each time, until cancelled.
 
     Also pauses jobs whose grant was withdrawn and requeues jobs whose owner has used up the
@@ -51,7 +73,7 @@ async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
         await clock.sleep(max(ORDERS_EVERY - took, _PAUSE))
 
 
-async def read_orders(context: WorkerContext, runs: Sequence[JobRun]) -> None:
+async def read_orders(context: WorkerContext, runs: Sequence[Ordered]) -> None:
     """Read the orders of some runs and make the runs obey them.
 
     Raises:

@@ -19,7 +19,7 @@ class ProgressTracker:
     """Follows the usage of the jobs that run here, and publishes their progress on a bus."""
 
     def __init__(self, bus: Bus) -> None:
-        self._bus = bus
+        self.bus = bus
         self._history: dict[str, deque[Sample]] = {}
 
     def observe(self, job_id: str, usage: Usage, workload: Workload = _UNKNOWN) -> Pulse:
@@ -39,16 +39,16 @@ class ProgressTracker:
     async def publish(self, job: Job, usage: Usage, pulse: Pulse, current_url: str) -> Progress:
         """Publish and return the progress of a running job."""
         progress = progress_of(job.limits, usage, pulse, State.RUNNING, current_url)
-        await self._bus.publish(job.id, progress)
+        await self.bus.publish(job.id, progress)
         return progress
 
     async def latest(self, job_id: str) -> Progress | None:
         """Return the last progress published for a job, or ``None`` if none is known."""
-        return await self._bus.latest(job_id)
+        return await self.bus.latest(job_id)
 
     async def happened(self) -> None:
         """Notify listeners that events were stored, so that they need not wait for their poll."""
-        await self._bus.happened()
+        await self.bus.happened()
 
     def forget(self, job_id: str) -> None:
         """Drop the history of a job that no longer runs here."""

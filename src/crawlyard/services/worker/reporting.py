@@ -4,7 +4,7 @@ import itertools
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,12 +14,12 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.overview.measures import Timing
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
-from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.fleet.workers import WorkerStore
 
@@ -73,11 +73,16 @@ class Reporter:
     """Writes the report of one worker while it runs, and reads what operators want of it."""
 
     def __init__(
-        self, name: str, store: WorkerStore, gate: HostGate, counters: Counters, clock: Clock
+        self,
+        name: str,
+        store: WorkerStore,
+        hosts: Callable[[], Sequence[HostReport]],
+        counters: Counters,
+        clock: Clock,
     ) -> None:
         self._name = name
         self._store = store
-        self._gate = gate
+        self._hosts = hosts
         self._counters = counters
         self._clock = clock
         self._lately: deque[_Mark] = deque()
@@ -123,7 +128,7 @@ class Reporter:
             memory_bytes=_memory(),
             cpu=round(cpu, 2),
             load=round(os.getloadavg()[0], 2),
-            hosts=tuple(self._gate.reports()),
+            hosts=tuple(self._hosts()),
         )
 
     def _pace(self) -> tuple[float, float]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from enum import Flag, auto
+from functools import partial
 from typing import TypeVar
 
 from msgspec import Struct, field
@@ -17,7 +18,7 @@ from crawlyard.core.crawl.page import ErrorKind, Target
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.attempts import AttemptEnd, Last, verdict_on
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Claim, Lease, Order
-from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.job import LOSSES_KEPT, Job, damage_of
 from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import Usage
@@ -387,8 +388,8 @@ class JobRun:
             batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
-        if batch.pages and state.job.losses:
-            state.job = replace(state.job, losses=0)  # the store reset them with this batch
+        if batch.pages and state.job.losses > LOSSES_KEPT:  # as the store did with this batch
+            state.job = replace(state.job, losses=LOSSES_KEPT)
         if answer.job is not None:
             state.job = answer.job
         if answer.order is Order.LOST:
@@ -500,11 +501,8 @@ class JobRun:
         last = await self._last()
         until = now + self._context.recorder.lease
         further = state.end is not None and not (state.stop or self._alone)
-        return await self._patiently(
-            lambda: leave(
-                self.lease, now, until, lambda left: verdict_on(left, last, now), further=further
-            )
-        )
+        decide = partial(verdict_on, last=last, now=now)
+        return await self._patiently(lambda: leave(self.lease, now, until, decide, further=further))
 
     async def _last(self) -> Last:
         """Return what this worker knows about the end of the job."""

@@ -9,12 +9,14 @@ from datetime import timedelta
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
+from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Claim, Lease, Order
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
+from crawlyard.engine.hosts.gate import MOST_REPORTED
 from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
 from crawlyard.ids import new_id
 from crawlyard.services.worker.claiming import Claiming, ClaimRules, listener_of
@@ -178,10 +180,10 @@ class Worker:
         context = self._context
         context.permit.good = self._liveness.holding
         reporter = Reporter(
-            self.id, self._store.workers, context.tools.gate, context.counters, self._clock
+            self.id, self._store.workers, self._hosts, context.counters, self._clock
         )
         beside = (
-            asyncio.create_task(watch_orders(context, self._direct)),
+            asyncio.create_task(watch_orders(context, self._all_runs)),
             asyncio.create_task(reporter.run(self._report, self.heed)),
             asyncio.create_task(self._until_outdated()),
         )
@@ -227,9 +229,16 @@ class Worker:
             beat_at=self._clock.now(),
         )
 
-    def _direct(self) -> list[JobRun]:
-        """Return the runs in this process; a child process reads its own orders."""
-        return [run for run in self._runs.values() if isinstance(run, JobRun)]
+    def _all_runs(self) -> list[JobRun | IsolatedRun]:
+        return list(self._runs.values())
+
+    def _hosts(self) -> list[HostReport]:
+        """Return what this worker does at hosts, its children included."""
+        hosts = self._context.tools.gate.reports()
+        for run in self._runs.values():
+            if isinstance(run, IsolatedRun):
+                hosts += run.hosts
+        return sorted(hosts, key=lambda host: -host.in_flight)[:MOST_REPORTED]
 
     @property
     def _listener(self) -> Listener:
@@ -264,7 +273,7 @@ class Worker:
         """Resume sending now that others see us alive, but not for jobs they have taken."""
         while self._liveness.holding:
             try:
-                await read_orders(self._context, self._direct())
+                await read_orders(self._context, self._all_runs())
             except StoreUnavailable:
                 await self._clock.sleep(ORDERS_EVERY)
                 continue
@@ -326,7 +335,7 @@ class Worker:
 
     def _give_up(self, job_id: str, shard: int) -> None:
         """Stop running a preempted job, or a shard of it; what is in flight is still stored."""
-        for run in self._direct():
+        for run in self._runs.values():
             if run.job_id == job_id and shard in {0, run.lease.shard}:
                 run.obey(Order.STOP, self._clock.now())
 

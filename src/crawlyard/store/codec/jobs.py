@@ -162,6 +162,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "given": to_json(job.origin.given) if job.origin.given else "[]",
         "by_grant": to_json(job.by_grant) if job.by_grant else "[]",
         "spread": 0,
+        "unique_key": job.spec.unique_key,
     }
     return never_change | job_row(job) | spec_row(job.spec)
 
@@ -258,9 +259,9 @@ def _rest_of(row: Row) -> tuple[JobSpec, list[str]]:
         try:
             return convert(values, JobSpec, strict=False), found
         except Invalid as error:  # of the right type, but out of range
-            found.append(f"spec: {error}")
-            name = error.field.partition(".")[0]
-            values = {n: v for n, v in values.items() if n != name}
+            found += [f"spec: {fault}" for fault in error.faults]
+            names = {fault.field.partition(".")[0] for fault in error.faults}
+            values = {n: v for n, v in values.items() if n not in names}
             values.setdefault("urls", [_NOWHERE])
 
 

@@ -1,12 +1,27 @@
 """Store of changes: reads what two runs are compared by, and keeps what a run has changed."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+)
 
-from crawlyard.core.crawl.changes import Known, PageFacts, RunChanges, StoredChange
+from crawlyard.core.crawl.changes import (
+    Known,
+    PageFacts,
+    RunChanges,
+    StoredChange,
+    UnprovenPage,
+)
 from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.event import Event
 from crawlyard.store.codec.jobs import compressed
@@ -16,7 +31,7 @@ from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of, tell
 from crawlyard.store.queries import ChangeQuery
-from crawlyard.store.tables.changes import changes, run_changes
+from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import PRESENT, bodies, frontier, jobs, pages
 
 _LOCK = 0x43596368
@@ -28,6 +43,13 @@ _FACTS: Select[Any] = select(
     pages.c.fp,
     pages.c.final_url.label("url"),
     *(pages.c[name] for name in PageFacts.__struct_fields__ if name not in {"id", "fp", "url"}),
+)
+_COPIED = [unproven_pages.c[column.name] for column in _FACTS.selected_columns]
+_AT_ONCE = 1_000  # fingerprints of one statement
+
+
+_UNPROVEN: Select[Any] = select(
+    unproven_pages.c.read_by, unproven_pages.c.reach, unproven_pages.c.is_broken, *_COPIED
 )
 
 
@@ -49,6 +71,24 @@ class ChangeStore(StorePart):
         """Return the pages of a job with these fps."""
         found = conn.execute(_of(job_id).where(pages.c.fp.in_(sorted(fps))))
         return [PageFacts(**row) for row in found.mappings()]
+
+    @reads
+    def unproven(
+        self, conn: Connection, job_id: str, after: int | None, limit: int
+    ) -> list[UnprovenPage]:
+        """Return the unproven pages of a run with an fp above *after*, in the order of fps."""
+        query = _UNPROVEN.where(_of_run(job_id)).order_by(unproven_pages.c.fp).limit(limit)
+        if after is not None:
+            query = query.where(unproven_pages.c.fp > after)
+        return _unproven(conn, query)
+
+    @reads
+    def unproven_of(
+        self, conn: Connection, job_id: str, fps: Collection[int]
+    ) -> list[UnprovenPage]:
+        """Return the unproven pages of a run with these fps."""
+        query = _UNPROVEN.where(_of_run(job_id), unproven_pages.c.fp.in_(sorted(fps)))
+        return _unproven(conn, query)
 
     @reads
     def known(self, conn: Connection, job_id: str, fps: Collection[int]) -> Mapping[int, Known]:
@@ -82,11 +122,16 @@ class ChangeStore(StorePart):
         run: RunChanges,
         found: Sequence[StoredChange],
         events: Sequence[Event],
+        unproven: Mapping[int, bool] | None = None,
+        reach: str = "",
     ) -> bool:
         """Keep what a run has changed, and tell of it if any of it is new.
 
         Return false if that was done before, or if the run does not end there any more. Of a run
         that was compared before, what is found again keeps its place in the feed.
+
+        *unproven*: pages of its base that the run neither proves to exist nor to be gone, by fp,
+        and whether they were told as broken. *reach*: what the base could reach.
         """
         ends = jobs.c.ended_at == run.ended_at
         job = conn.execute(
@@ -98,6 +143,9 @@ class ChangeStore(StorePart):
         if run.ended_at in conn.scalars(before).all():
             return False
         put_rows(conn, run_changes, [_placed(RUN_CHANGES.row(run), job.no)])
+        conn.execute(delete(unproven_pages).where(unproven_pages.c.job_no == job.no))
+        if unproven and run.base_id is not None:
+            _carry(conn, job.no, run.base_id, unproven, reach)
         fresh = _unknown(conn, job.no, found)
         rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh]
         if rows:
@@ -163,8 +211,56 @@ def _unknown(
     return fresh
 
 
+def _unproven(conn: Connection, query: Select[Any]) -> list[UnprovenPage]:
+    found = []
+    for row in map(dict, conn.execute(query).mappings()):
+        origin = {name: row.pop(name) for name in ("read_by", "reach", "is_broken")}
+        found.append(UnprovenPage(page=PageFacts(**row), **origin))
+    return found
+
+
+def _carry(
+    conn: Connection, job_no: int, base_id: str, unproven: Mapping[int, bool], reach: str
+) -> None:
+    """Copy unproven pages of the base: the copies that it has, and pages that it read itself."""
+    its_no = literal(job_no).label("job_no")
+    for is_broken, fps in _portions(unproven):
+        broken = literal(is_broken).label("is_broken")
+        copies = unproven_pages.c
+        older = select(its_no, copies.read_by, copies.reach, broken, *_COPIED)
+        older = older.where(_of_run(base_id), copies.fp.in_(fps))
+        copied = select(copies.fp).where(copies.job_no == job_no, copies.fp.in_(fps))
+        own = select(
+            its_no,
+            literal(base_id).label("read_by"),
+            literal(reach).label("reach"),
+            broken,
+            *_FACTS.selected_columns,
+        )
+        own = own.where(_of_job(base_id), pages.c.fp.in_(fps), pages.c.fp.not_in(copied))
+        for query in (older, own):
+            names = [column.name for column in query.selected_columns]
+            conn.execute(insert(unproven_pages).from_select(names, query))
+
+
+def _portions(unproven: Mapping[int, bool]) -> Iterator[tuple[bool, list[int]]]:
+    """Yield fps a few at a time, with whether their pages are broken."""
+    for is_broken in (False, True):
+        fps = sorted(fp for fp, broken in unproven.items() if broken is is_broken)
+        for first in range(0, len(fps), _AT_ONCE):
+            yield is_broken, fps[first : first + _AT_ONCE]
+
+
+def _of_run(job_id: str) -> ColumnElement[bool]:
+    return unproven_pages.c.job_no == no_of(job_id).scalar_subquery()
+
+
 def _of(job_id: str) -> Select[Any]:
-    return _FACTS.where(pages.c.job_no == no_of(job_id).scalar_subquery())
+    return _FACTS.where(_of_job(job_id))
+
+
+def _of_job(job_id: str) -> ColumnElement[bool]:
+    return pages.c.job_no == no_of(job_id).scalar_subquery()
 
 
 def _placed(row: dict[str, Any], job_no: int) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class FrontierStore(StorePart):
         A batch is accepted while its attempt is the current one, whatever the job's state;
         otherwise all of it is refused and its answer is LOST, without affecting the other entries.
         A batch that was already written (the answer to its commit got lost) is answered without
-        being written again. A recorded page sets the job's losses to 0.
+        being written again. A recorded page reduces the job's losses to `LOSSES_KEPT`.
         """
         if not entries:
             return []

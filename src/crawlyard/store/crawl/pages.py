@@ -111,10 +111,7 @@ class PageStore(StorePart):
             .order_by(pages.c.id)
             .limit(limit)
         )
-        return [
-            (id_, url, struct.unpack(f"<{len(data) // 8}q", data))
-            for id_, url, data in conn.execute(asked)
-        ]
+        return [(id_, url, _fps(data)) for id_, url, data in conn.execute(asked)]
 
     async def linked(self, job_id: str, fps: Collection[int]) -> set[int]:
         """Return those of *fps* to which a page of a job links."""
@@ -124,6 +121,18 @@ class PageStore(StorePart):
             left -= found
             after = part[-1][0]
         return found
+
+    @reads
+    def links_of(
+        self, conn: Connection, page_ids: Collection[int]
+    ) -> list[tuple[int, tuple[int, ...]]]:
+        """Return the fps to which pages link, with the id of each page that has links."""
+        asked = (
+            select(pages.c.id, bodies.c.data)
+            .join(bodies, (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS))
+            .where(pages.c.id.in_(sorted(page_ids)))
+        )
+        return [(id_, _fps(data)) for id_, data in conn.execute(asked)]
 
     @reads
     def of_targets(
@@ -322,6 +331,10 @@ def _of_type(kind: str) -> ColumnElement[bool]:
     # with or without parameters after it
     parts = [told.startswith(f"{kind}{end}", autoescape=True) for end in (";", " ")]
     return or_(told == kind, *parts)
+
+
+def _fps(data: bytes) -> tuple[int, ...]:
+    return struct.unpack(f"<{len(data) // 8}q", data)
 
 
 def _bodies(

@@ -24,7 +24,7 @@ from sqlalchemy import (
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.store.crawl.page_index import unindex, unindexed
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.tables.changes import changes, run_changes
+from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import (
     BODIES_OF,
     bodies,
@@ -96,6 +96,7 @@ _CHILDREN: Sequence[tuple[Table, Column[Any]]] = (
     (lastmods, lastmods.c.host),
     (job_cookies, job_cookies.c.key),
     (changes, changes.c.seq),
+    (unproven_pages, unproven_pages.c.fp),
     (run_changes, run_changes.c.job_no),
     (job_tags, job_tags.c.tag),
     (job_hosts, job_hosts.c.host),

@@ -32,6 +32,7 @@ from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import Outcome, Target, TargetState
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
+from crawlyard.core.jobs.job import LOSSES_KEPT
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.queue import Wakeup
@@ -323,13 +324,15 @@ def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed
 
 
 def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[Entry]) -> None:
-    """Write the shards of jobs, and reset the losses of those that have stored a page."""
+    """Write the shards of jobs, and reduce the losses of jobs with new pages."""
     write_parts(conn, *(job.parts for job in found.values()))
     proven = {
-        lease.job_no for lease, batch in written if batch.pages and found[lease.job_no].losses
+        lease.job_no
+        for lease, batch in written
+        if batch.pages and found[lease.job_no].losses > LOSSES_KEPT
     }
     if proven:
-        conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=0))
+        conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=LOSSES_KEPT))
 
 
 def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:

@@ -45,6 +45,7 @@ from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import came, counting
 from crawlyard.store.jobs.job_rows import tell, telling_of, versions
 from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
+from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import CleanText
@@ -74,19 +75,21 @@ class IntakeStore(StorePart):
 
         Each job is checked against the rules as that transaction sees them; earlier jobs of the
         same owner count as waiting. Concurrent transactions never admit more jobs of an owner
-        than their quota allows. A job that is refused, or whose `like` job has changed its version
+        than their quota allows. If the owner has a job with the same unique key, that job is the
+        answer. A job that is refused, or whose `like` job has changed its version
         meanwhile, doesn't affect the others.
 
         Raises:
             Conflict: an id is taken; nothing is written.
         """
-        # Lock order, to avoid deadlocks: jobs by key, then users by key.
+        # Lock order, to avoid deadlocks: jobs by key, then unique keys, then users by key.
         there = versions(conn, {one.like.id for one in entrants if one.like is not None})
+        taken = with_keys(conn, {(one.owner, one.unique_key) for one in entrants})
         lines, rules = _first_look(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
         if limited:
             rules |= _counted(conn, limited, rules)
-        answers, made = _judged(entrants, there, rules)
+        answers, made = _judged(entrants, there, rules, taken)
         if made:
             new, told = [job for job, _ in made], [event for _, event in made]
             add_jobs(conn, new, OwnerTurns(conn, lines), told)
@@ -94,12 +97,19 @@ class IntakeStore(StorePart):
 
 
 def _judged(
-    entrants: Sequence[Entrant], there: Mapping[str, int], rules: dict[str, IntakeRules]
+    entrants: Sequence[Entrant],
+    there: Mapping[str, int],
+    rules: dict[str, IntakeRules],
+    taken: dict[UniqueKeyOf, Job],
 ) -> tuple[list[Entered], list[tuple[Job, Event]]]:
     """Return the answer to each entrant, and the job and event to write for each admitted one."""
     answers: list[Entered] = []
     made: list[tuple[Job, Event]] = []
     for entrant in entrants:
+        key = entrant.owner, entrant.unique_key
+        if key in taken:
+            answers.append(taken[key])
+            continue
         held, like = rules[entrant.owner], entrant.like
         if like is not None and there.get(like.id) != like.version:
             answers.append(Conflict(f"job {like.id} is not at version {like.version} any more"))
@@ -112,6 +122,8 @@ def _judged(
             rules[entrant.owner] = replace(held, waiting=held.waiting + 1)
             made.append((job, event))
             answers.append(job)
+            if entrant.unique_key is not None:
+                taken[key] = job
     return answers, made
 
 

@@ -68,7 +68,7 @@ from crawlyard.store.tables.tallies import tally_steps
 _TELL = insert(events)
 
 # derived from the id, only used in the conditions of `find`, and therefore never read
-_SOUGHT = frozenset({"tail", "dated"})
+_SOUGHT = frozenset({"tail", "dated", "unique_key"})
 _READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
 
 STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))

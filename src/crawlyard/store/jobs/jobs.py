@@ -32,7 +32,7 @@ from crawlyard.store.jobs.shard_rules import fenced, held
 from crawlyard.store.jobs.shards import SHARERS, all_parts, parts_of, write_parts
 from crawlyard.store.jobs.where import conditions, picked, rarely, when
 from crawlyard.store.queries import EVERY_JOB, JobQuery, Judged, Verdict
-from crawlyard.store.tables.jobs import PRESENT, jobs
+from crawlyard.store.tables.jobs import PRESENT, UNIQUE, jobs
 
 _FEW_TO_COUNT = 50_000
 """Number of jobs with a rare tag, host or word up to which they are read to be counted."""
@@ -53,6 +53,12 @@ class JobStore(StorePart):
         if like is not None:
             _at(conn, like.id, like.version)
         add_jobs(conn, [job], told=[event])
+
+    @reads
+    def with_unique_key(self, conn: Connection, owner: str, key: str) -> str | None:
+        """Return the id of the job of *owner* with a unique key, ``None`` if there is none."""
+        has = jobs.c.owner == owner, jobs.c.unique_key == key, UNIQUE
+        return conn.scalar(select(jobs.c.id).where(*has))
 
     @reads
     def get(self, conn: Connection, job_id: str) -> Standing:

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Order, Shard
-from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.job import LOSSES_KEPT, Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.limits import Limits, breach
 from crawlyard.core.jobs.pulse import Pulse
@@ -294,7 +294,7 @@ def carry(
             budget=spent(mine.budget, batch.usage),
             current_url=batch.current_url or mine.current_url,
             updated_at=now,
-            deaths=0 if batch.pages else mine.deaths,
+            deaths=min(mine.deaths, LOSSES_KEPT) if batch.pages else mine.deaths,
         ),
     )
 

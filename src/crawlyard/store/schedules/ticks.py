@@ -26,6 +26,7 @@ from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import STANDING, change, tell, versions
+from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, jobs, shards
 from crawlyard.store.tables.schedules import FIRES, WAITS, schedules, ticks
@@ -250,16 +251,18 @@ def _with_jobs(since: datetime, until: datetime, *columns: Any) -> Select[Any]:
 
 
 def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
-    # Lock order, to avoid deadlocks: schedules first, without waiting, then jobs by key, then the
-    # lock of the events.
+    # Lock order, to avoid deadlocks: schedules first, without waiting, then jobs by key, then
+    # unique keys, then the lock of the events.
     there, moving = _locked_schedules(conn, firings), _locked_jobs(conn, firings)
     # ticks need no lock of their own: they are only written under the lock of their schedule
     held = _jobs_of_rows(conn, [tick for f in firings for tick in f.ticks])
+    taken = set(with_keys(conn, {_unique_key(job) for f in firings for job, _ in f.jobs}))
     first = [
         # `pop`, so that of two firings of one schedule only the first is written
         there.pop(f.after.id, None) == f.after.beat - 1
         and all(moving.get(job.id) == job.version - 1 for job, _ in f.moved)
         and all(held.get((t.schedule_id, t.due_at), t.job_id) == t.job_id for t in f.ticks)
+        and _are_free(taken, f)
         for f in firings
     ]
     won = [firing for firing, wins in zip(firings, first, strict=True) if wins]
@@ -274,6 +277,19 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
             change(conn, job)
     tell(conn, [event for f in won for event in _told(f)])
     return first
+
+
+def _unique_key(job: Job) -> UniqueKeyOf:
+    return job.owner, job.spec.unique_key
+
+
+def _are_free(taken: set[UniqueKeyOf], firing: Firing) -> bool:
+    """Take the unique keys of a firing's jobs; return whether all of them were free."""
+    wanted = [key for job, _ in firing.jobs if (key := _unique_key(job))[1] is not None]
+    are_free = taken.isdisjoint(wanted) and len(set(wanted)) == len(wanted)
+    if are_free:
+        taken.update(wanted)
+    return are_free
 
 
 def _locked_schedules(conn: Connection, firings: Sequence[Firing]) -> dict[str, int]:

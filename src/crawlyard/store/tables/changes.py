@@ -2,6 +2,7 @@
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Index,
@@ -20,10 +21,32 @@ run_changes = Table(
     Column("job_no", BigInteger, nullable=False, autoincrement=False),
     Column("schedule_id", String(36), nullable=False),
     Column("base_id", String(36)),  # the run before it
+    Column("whole_id", String(36)),  # the last run up to it that saw the whole site
     Column("compared_at", Instant, nullable=False),
     Column("ended_at", Instant),  # of the run that was compared
     Column("counts", CleanText, nullable=False),  # JSON
     PrimaryKeyConstraint("job_no"),
+)
+
+unproven_pages = Table(  # copies: the run that read them may be deleted
+    "unproven_pages",
+    metadata,
+    Column("job_no", BigInteger, nullable=False, autoincrement=False),
+    Column("fp", BigInteger, nullable=False, autoincrement=False),
+    Column("read_by", String(36), nullable=False),  # the run that read it last
+    Column("reach", String(16), nullable=False),  # of that run
+    Column("is_broken", Boolean, nullable=False),
+    Column("id", BigInteger, nullable=False),  # a page
+    Column("url", CleanText, nullable=False),
+    Column("status", Integer),
+    Column("error", String(32)),
+    Column("truncated", CleanText, nullable=False),
+    Column("title", CleanText, nullable=False),
+    Column("sha256", CleanText, nullable=False),
+    Column("content_rule", CleanText, nullable=False),
+    Column("content_hash", CleanText, nullable=False),
+    Column("content_version", Integer, nullable=False),
+    PrimaryKeyConstraint("job_no", "fp"),
 )
 
 changes = Table(

@@ -76,6 +76,7 @@ jobs = Table(
     Column("dated", SmallInteger, nullable=False),  # 1: the time in its id matches `created_at`
     Column("based_on", String(36)),  # the id of the job whose pages it asks for changes of
     Column("dealt", SmallInteger),  # 1: all its targets have had buckets since it was cut last
+    Column("unique_key", CleanText),
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
@@ -89,12 +90,14 @@ ENDED = jobs.c.ended_at.is_not(None) & PRESENT
 HELD_BACK = jobs.c.state == literal_column("'paused'")
 GIVEN_UP = jobs.c.state == literal_column("'failed'")
 OF_TEMPLATE = jobs.c.template_id.is_not(None)
+UNIQUE = jobs.c.unique_key.is_not(None) & PRESENT
 OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
 
 # The order matters: of two equally good indexes, SQLite uses the later one.
 Index("jobs_running", jobs.c.no, sqlite_where=RUNNING)
 Index("jobs_deleted", jobs.c.no, sqlite_where=jobs.c.deleted_at.is_not(None))
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
+Index("jobs_unique_key", jobs.c.owner, jobs.c.unique_key, unique=True, sqlite_where=UNIQUE)
 Index("jobs_ended", jobs.c.ended_at, jobs.c.retention, sqlite_where=ENDED)
 Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK)
 Index("jobs_template", jobs.c.template_id, jobs.c.id, sqlite_where=OF_TEMPLATE)
@@ -199,7 +202,7 @@ shards = Table(
     Column("recorded_at", Instant),
     Column("budget", CleanText, nullable=False),  # JSON: its share of the job's limits
     Column("freed_at", Instant),
-    Column("deaths", Integer, nullable=False),  # workers in a row that died of it, without a page
+    Column("deaths", Integer, nullable=False),  # as jobs.losses
     Column("asked_by", CleanText),  # the worker for which its holder gives it back
     PrimaryKeyConstraint("job_no", "shard"),
 )

@@ -7,17 +7,24 @@ from typing import Literal
 from msgspec.structs import replace
 
 from crawlyard.core.answers.base import Wire
-from crawlyard.core.crawl.link_check import Finding, LinkCheck, Referrer
+from crawlyard.core.crawl.link_check import Finding, LinkCheck, Referrer, UncheckedReason
 from crawlyard.core.endpoint import Slice
+from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.outcome import LIMIT_REASONS
+from crawlyard.core.quantity import counted
 
 MOST_REFERRERS = 10
-"""Links to a URL that a list of findings tells of each."""
+"""Links to a URL that a list of findings tells of each, and URLs not checked for one reason."""
+
+MOST_UNCHECKED = 1_000
+"""URLs not checked for one reason that the whole check names."""
 
 
 class FindingOut(Wire, frozen=True, kw_only=True):
     """One thing that is wrong."""
 
-    kind: str  # broken_link, missing_fragment, redirect_chain, duplicate_title or canonical
+    kind: str  # broken_link, redirect, orphan_page …: a `FindingKind`
     url: str  # where the links lead, or the page whose title or canonical URL it is
     fragment: str
     status: int | None
@@ -25,6 +32,7 @@ class FindingOut(Wire, frozen=True, kw_only=True):
     chain: tuple[str, ...]  # the URLs that redirects lead to, in order
     links: int  # to it
     linked_from: tuple[Referrer, ...]  # these links; a list of findings has the first ten
+    sitemap: str  # the sitemap in which the URL was found, before any link to it; or empty
     pages: tuple[str, ...]  # that have the same title
     new: bool | None  # null: it was not compared
 
@@ -39,6 +47,14 @@ class FindingOut(Wire, frozen=True, kw_only=True):
         return cls.filled(finding, kind=finding.kind.value, links=len(finding.linked_from))
 
 
+class UncheckedOut(Wire, frozen=True, kw_only=True):
+    """The URLs that were not checked for one reason."""
+
+    reason: str  # limit, failed, robots, other_site, excluded or nofollow
+    count: int
+    urls: tuple[str, ...]  # the first 1,000; a list of findings has the first ten
+
+
 class CheckOut(Wire, frozen=True, kw_only=True):
     """What is wrong with the links, titles and canonical URLs of a job's pages."""
 
@@ -48,7 +64,10 @@ class CheckOut(Wire, frozen=True, kw_only=True):
     pages: int
     links: int
     targets: int  # distinct URLs that links lead to
-    unchecked: int  # of these, not requested, or without an answer that says anything
+    unchecked: int  # URLs found and not checked: linked, listed by a sitemap, or waiting
+    unchecked_by: tuple[UncheckedOut, ...]
+    incomplete: bool  # a limit or a failure kept the check from its end
+    incomplete_reason: str  # in a sentence; empty: it is complete
     fragments: bool  # whether ids were kept, so that fragments could be checked
     counts: Mapping[str, int]  # findings by kind
     items: tuple[FindingOut, ...]
@@ -56,35 +75,68 @@ class CheckOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(
         cls,
-        job_id: str,
+        job: Job,
         since: str | None,
         check: LinkCheck,
         findings: Sequence[Finding],
-        *,
-        fragments: bool,
     ) -> "CheckOut":
         """Return the shape of *findings*."""
+        reason = _incomplete_reason(job, check)
         return cls(
-            job_id=job_id,
+            job_id=job.id,
             since=since,
             pages=len(check.pages),
             links=check.links,
             targets=len(check.targets),
             unchecked=len(check.unchecked),
-            fragments=fragments,
+            unchecked_by=_unchecked_by(check),
+            incomplete=bool(reason),
+            incomplete_reason=reason,
+            fragments=job.spec.keep_anchors,
             counts=Counter(one.kind.value for one in findings),
             items=tuple(map(FindingOut.of, findings)),
         )
 
     def shortened(self) -> "CheckOut":
-        """Return it with at most `MOST_REFERRERS` links of each finding."""
+        """Return it with at most `MOST_REFERRERS` links of each finding, and URLs of a reason."""
         items = (
             replace(
                 one, linked_from=one.linked_from[:MOST_REFERRERS], pages=one.pages[:MOST_REFERRERS]
             )
             for one in self.items
         )
-        return replace(self, items=tuple(items))
+        unchecked = (
+            replace(group, urls=group.urls[:MOST_REFERRERS]) for group in self.unchecked_by
+        )
+        return replace(self, items=tuple(items), unchecked_by=tuple(unchecked))
+
+
+def _unchecked_by(check: LinkCheck) -> tuple[UncheckedOut, ...]:
+    urls: dict[UncheckedReason, list[str]] = {reason: [] for reason in UncheckedReason}
+    for url, reason in check.unchecked.items():
+        urls[reason].append(url)
+    return tuple(
+        UncheckedOut(reason=reason.value, count=len(some), urls=tuple(some[:MOST_UNCHECKED]))
+        for reason, some in urls.items()
+        if some
+    )
+
+
+def _incomplete_reason(job: Job, check: LinkCheck) -> str:
+    """Return why a check did not reach its end; empty if it did."""
+    if job.state is not State.COMPLETED:
+        ended = {State.FAILED: "failed", State.CANCELLED: "was cancelled"}
+        state = f"the job {ended.get(job.state, f'is {job.state.value}')}"
+        return f"{state}: {job.detail}" if job.detail else state
+    if not check.is_incomplete:
+        return ""
+    counts = Counter(check.unchecked.values())
+    limit = LIMIT_REASONS.get(job.state_reason, "depth")
+    reasons = (
+        (counts[UncheckedReason.LIMIT], f"beyond the {limit} limit"),
+        (counts[UncheckedReason.FAILED], "without a usable response"),
+    )
+    return ", ".join(f"{counted(count, 'URL')} {words}" for count, words in reasons if count)
 
 
 class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):
@@ -93,7 +145,10 @@ class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):
     pages: int
     links: int
     targets: int  # distinct URLs that links lead to
-    unchecked: int  # of these, not requested, or without an answer that says anything
+    unchecked: int  # URLs found and not checked: linked, listed by a sitemap, or waiting
+    unchecked_by: tuple[UncheckedOut, ...]
+    incomplete: bool  # a limit or a failure kept the check from its end
+    incomplete_reason: str  # in a sentence; empty: it is complete
     fragments: bool  # whether ids were kept, so that fragments could be checked
     counts: Mapping[str, int]  # findings by kind
 
@@ -112,6 +167,9 @@ class FindingsOut(Slice[FindingOut], frozen=True, kw_only=True):
             links=report.links,
             targets=report.targets,
             unchecked=report.unchecked,
+            unchecked_by=report.unchecked_by,
+            incomplete=report.incomplete,
+            incomplete_reason=report.incomplete_reason,
             fragments=report.fragments,
             counts=report.counts,
         )

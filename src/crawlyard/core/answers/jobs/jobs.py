@@ -297,6 +297,7 @@ class JobPlanOut(Wire, frozen=True, kw_only=True):
     config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
     sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
     origin: Origin
+    existing_id: str | None = None  # the job with its unique key, which would be the answer
 
     @classmethod
     def of(

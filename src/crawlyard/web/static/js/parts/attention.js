@@ -18,7 +18,7 @@ const KINDS = {
   schedule_overdue: { is: "late", title: (name) => `${name} is overdue`, verb: "Run now", needs: "schedules:write", said: "Running" },
   schedule_paused: { is: "paused", title: (name) => `${name} was paused`, verb: "Resume", needs: "schedules:write", said: "Resumed" },
   runs_failing: { is: "failed", title: (name) => `${name} keeps failing`, verb: "Retry", said: "Retrying", undo: again },
-  job_failed: { is: "failed", title: (name) => `${name} failed`, verb: "Retry", said: "Retrying", undo: again, over: true },
+  job_failed: { is: "failed", title: (name) => `${name} failed`, many: (n, name) => `${n} crawls of ${name} failed`, verb: "Retry", said: "Retrying", undo: again, over: true },
   job_paused: { is: "paused", title: (name) => `${name} is paused`, verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   logged_out: { is: "paused", title: (name) => `${name} is logged out`, go: "Log in again", where: () => "settings/sessions", verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },

@@ -1,0 +1,31 @@
+"""Earlier job that a recrawl is compared with."""
+
+import re
+from typing import Annotated, TypeAlias
+
+from crawlyard.core.fields import Panel, about
+from crawlyard.errors import Invalid
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+EarlierJob: TypeAlias = Annotated[
+    str | None,
+    about(
+        "id of an earlier job: only pages that have changed since are sent again",
+        label="Only what changed since",
+        help="Only what changed since that job is sent.",
+        panel=Panel.RECRAWL,
+        metavar="JOB",
+        null="every page is fetched",
+    ),
+]
+
+
+def check_earlier_job(job_id: str | None) -> None:
+    """Check the id of the earlier job.
+
+    Raises:
+        Invalid: it is not an id.
+    """
+    if job_id is not None and not _ID.fullmatch(job_id):
+        raise Invalid("since", f"expected the id of a job, got {job_id[:100]!r}")

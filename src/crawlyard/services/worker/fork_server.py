@@ -1,0 +1,179 @@
+"""Fork server: a warm process that forks the children of isolated jobs.
+
+A fork takes some 20 ms, a new interpreter 1.4 to 1.8 s of processor time for its imports alone.
+The server has imported everything and runs nothing: there is no thread, event loop, connection or
+lock that a fork would copy, and no generator of ids that two forks would continue alike.
+"""
+
+import asyncio
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from struct import Struct as Packing
+from typing import NoReturn
+
+from msgspec import Struct
+
+GONE = os.EX_TEMPFAIL
+"""Exit code of a child that did not die of its job: its store or its server was unavailable."""
+
+_FRAME = Packing("!ii")  # the pid of a child, and its exit code
+_FORKED = 1 << 16  # instead of an exit code: it has just been forked
+_STARTS_WITHIN_S = 60.0  # on a busy machine, the imports take many seconds
+
+
+class Fork(Struct):
+    """A forked process."""
+
+    pid: int
+    exit_code: asyncio.Future[int]  # set when it has ended
+
+    def kill(self) -> None:
+        """Kill it, unless it has ended."""
+        if not self.exit_code.done():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+class ForkServer:
+    """Handle of the server, which starts with the first fork and ends with this process.
+
+    Its forks end with it. *module* is the program that calls `next_fork`.
+    """
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+        self._turn = asyncio.Lock()
+        self._control: socket.socket | None = None
+        self._process: asyncio.subprocess.Process | None = None
+        self._reading: asyncio.Task[None] | None = None
+        self._next: asyncio.Future[int] | None = None  # the pid of the fork that was requested
+        self._forks: dict[int, Fork] = {}
+
+    async def fork(self, connection: socket.socket) -> Fork:
+        """Fork a process that gets *connection*, which is closed here.
+
+        Raises:
+            OSError: the server cannot be started, or did not answer.
+        """
+        with connection:
+            async with self._turn, asyncio.timeout(_STARTS_WITHIN_S):
+                control = self._control or await self._start()
+                self._next = asyncio.get_running_loop().create_future()
+                socket.send_fds(control, [b"."], [connection.fileno()])
+                try:
+                    pid = await self._next
+                except BaseException:
+                    self._kill()  # it hangs: the next fork gets a new one
+                    raise
+                return self._forks[pid]
+
+    async def close(self) -> None:
+        """End the server and its forks."""
+        self._kill()
+        if self._reading is not None:
+            await self._reading
+
+    async def _start(self) -> socket.socket:
+        control, of_server = socket.socketpair()
+        with of_server:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", self._module, str(of_server.fileno())),
+                pass_fds=(of_server.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C in a terminal reaches only this process
+            )
+        control.settimeout(0)
+        self._control = control
+        self._reading = asyncio.create_task(self._read(control, self._process))
+        return control
+
+    async def _read(self, control: socket.socket, process: asyncio.subprocess.Process) -> None:
+        """Follow what becomes of the forks until the server ends."""
+        loop, unread = asyncio.get_running_loop(), b""
+        with control, suppress(ConnectionError):
+            while data := await loop.sock_recv(control, 4096):
+                unread += data
+                while len(unread) >= _FRAME.size:
+                    pid, code = _FRAME.unpack_from(unread)
+                    unread = unread[_FRAME.size :]
+                    self._follow(pid, code)
+        self._control = None
+        if self._next is not None and not self._next.done():
+            self._next.set_exception(ConnectionError("the fork server has ended"))
+        for pid in list(self._forks):
+            self._forks[pid].kill()
+            self._follow(pid, GONE)
+        await process.wait()
+
+    def _follow(self, pid: int, code: int) -> None:
+        if code != _FORKED:
+            self._forks.pop(pid).exit_code.set_result(code)
+            return
+        self._forks[pid] = Fork(pid, asyncio.get_running_loop().create_future())
+        if self._next is not None and not self._next.done():
+            self._next.set_result(pid)
+
+    def _kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.kill()
+
+
+def next_fork(control: socket.socket) -> socket.socket:
+    """Fork a process for each request on *control*; return, in that process, its connection.
+
+    The server itself ends when *control* does, and kills its forks.
+    """
+    running = set[int]()
+    signals, wakeup = socket.socketpair()
+    signals.settimeout(0)
+    wakeup.settimeout(0)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
+    while True:
+        ready = select.select([control, signals], [], [])[0]
+        if signals in ready:
+            signals.recv(4096)
+            _report_ends(control, running)
+        if control in ready:
+            message, descriptors = _request(control)
+            if not message:
+                _end(running)
+            if (pid := os.fork()) == 0:
+                signal.set_wakeup_fd(-1)
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                for end in (control, signals, wakeup):
+                    end.close()
+                return socket.socket(fileno=descriptors[0])
+            running.add(pid)
+            os.close(descriptors[0])
+            with suppress(ConnectionError):
+                control.sendall(_FRAME.pack(pid, _FORKED))
+
+
+def _request(control: socket.socket) -> tuple[bytes, list[int]]:
+    try:
+        return socket.recv_fds(control, 1, 1)[:2]
+    except ConnectionError:
+        return b"", []
+
+
+def _report_ends(control: socket.socket, running: set[int]) -> None:
+    while running:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        running.discard(pid)
+        with suppress(ConnectionError):
+            control.sendall(_FRAME.pack(pid, os.waitstatus_to_exitcode(status)))
+
+
+def _end(running: Iterable[int]) -> NoReturn:
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+    os._exit(0)

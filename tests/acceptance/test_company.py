@@ -1,0 +1,179 @@
+"""Jobs that ran in one worker when it was killed: they continue together, within seconds."""
+
+import asyncio
+import os
+import signal
+import time
+from contextlib import AsyncExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from crawlyard import LOCAL, EventName, State, StateReason
+from crawlyard.core.jobs.job import DEATHS_ALLOWED
+from crawlyard.demo.server import SiteServer
+from tests.acceptance.test_faults import a_worker
+from tests.engine.rig import a_spec, opened, outcome, until_state
+from tests.many_hosts import ManyHosts, address
+from tests.site import Serve, site_server, until
+from tests.times import slowness
+
+__all__ = ["site_server"]
+
+JOBS = 16
+OPTIONS = ("--jobs", str(JOBS), "--no-scheduler", "--no-webhooks", "--no-janitor")
+
+FIRST_S = 3.0
+"""All jobs have sent a request this soon after their worker was killed, on a machine with time."""
+
+SESSIONS = 4  # of a worker with all its children
+
+
+def hosts_asked(server: SiteServer, worker: str, since: float = 0.0) -> dict[str, float]:
+    """Return when *worker* sent its first request after *since* to each host."""
+    first = dict[str, float]()
+    for hit in list(server.hits):
+        if hit.user_agent == worker and hit.at > since:
+            first.setdefault(hit.host, hit.at)
+    return first
+
+
+def count(database: "psycopg.Connection[Any]", query: str) -> int:
+    row = database.execute(query.encode()).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def until_there(
+    database: "psycopg.Connection[Any]", worker: asyncio.subprocess.Process
+) -> None:
+    """Return once a worker has reported."""
+    query = f"SELECT count(*) FROM workers WHERE id LIKE '%-{worker.pid}-%'"
+    async with asyncio.timeout(120):
+        while not count(database, query):  # noqa: ASYNC110 - another process's doing
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.postgres
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_all_jobs_of_a_killed_worker_continue_within_seconds_with_four_sessions(
+    losses: int, postgres_url: str, tmp_path: Path, site_server: Serve
+) -> None:
+    """After the first loss in one process, after the second in a child each."""
+    server = await site_server(ManyHosts(JOBS, 100_000), host="0.0.0.0", latency_s=0.05)
+    async with opened(tmp_path, database_url=postgres_url) as yard:
+        for number in range(JOBS):
+            spec = a_spec(f"http://{address(number)}:{server.port}/0", per_host=1)
+            await yard.jobs.submit(LOCAL, spec)
+    environment = {"CRAWLYARD_DATABASE_URL": postgres_url}
+
+    async with AsyncExitStack() as stack:
+        database = stack.enter_context(psycopg.connect(postgres_url, autocommit=True))
+
+        async def started(name: str) -> asyncio.subprocess.Process:
+            named = environment | {"CRAWLYARD_USER_AGENT": name}
+            worker = a_worker(tmp_path / "data", *OPTIONS, **named)
+            return await stack.enter_async_context(worker)
+
+        holder = await started("0")
+        await until(lambda: len(hosts_asked(server, "0")) == JOBS)
+        for loss in range(1, losses + 1):
+            name = str(loss)
+            survivor = await started(name)
+            await until_there(database, survivor)
+            slow = slowness()
+            killed_at = time.monotonic()
+            holder.kill()
+            await holder.wait()
+            await until(lambda name=name: len(hosts_asked(server, name)) == JOBS)  # type: ignore[misc]
+            took = max(hosts_asked(server, name).values()) - killed_at
+            slow = max(slow, slowness())
+            holder = survivor
+        sessions = count(
+            database,
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()",
+        )
+
+    assert took < FIRST_S * slow
+    assert sessions <= SESSIONS
+
+
+class PoisonedSite(ManyHosts):
+    """A site of which one page kills the process that asks for it.
+
+    The third pages of other hosts wait until the poison has killed *deaths* processes.
+    """
+
+    def __init__(self, hosts: int, deaths: int) -> None:
+        super().__init__(hosts, 4)
+        self.deaths = deaths
+        self.killed: list[int] = []
+        self.released = asyncio.Event()
+
+    def answer(self, method: str, path: str, host: str) -> Any:
+        if path == "/poison":
+            return self._kill
+        return self._wait if path == "/2" else super().answer(method, path, host)
+
+    async def _kill(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        pid = owner_of(writer.get_extra_info("peername")[1])
+        self.killed.append(pid)
+        os.kill(pid, signal.SIGKILL)
+        if len(self.killed) >= self.deaths:
+            self.released.set()
+        await reader.read()
+
+    async def _wait(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self.released.wait()
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok")
+
+
+def owner_of(port: int) -> int:
+    """Return the pid of the process whose TCP connection has the local *port*."""
+    lines = Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]
+    rows = [line.split() for line in lines]
+    (inode,) = [row[9] for row in rows if row[1].endswith(f":{port:04X}")]
+    for link in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if str(link.readlink()) == f"socket:[{inode}]":
+                return int(link.parts[2])
+    raise LookupError(port)
+
+
+@pytest.mark.slow
+async def test_a_job_that_kills_each_process_takes_its_company_with_it_at_most_twice(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    site = PoisonedSite(JOBS, deaths=2 + DEATHS_ALLOWED)
+    server = await site_server(site, host="0.0.0.0")
+    async with opened(tmp_path, database_url="") as yard:
+        innocent = [
+            await yard.jobs.submit(LOCAL, a_spec(f"http://{address(number)}:{server.port}/0"))
+            for number in range(1, JOBS)
+        ]
+        for loss in (1, 2):
+            async with a_worker(tmp_path / "data", *OPTIONS) as worker:
+                if loss == 1:
+                    await until(lambda: sum(hit.path == "/2" for hit in server.hits) == JOBS - 1)
+                    spec = a_spec(f"http://{address(0)}:{server.port}/poison")
+                    poison = await yard.jobs.submit(LOCAL, spec)
+                await worker.wait()
+        async with a_worker(tmp_path / "data", *OPTIONS) as worker:
+            await until_state(yard, poison.id, State.FAILED)
+            for job in innocent:
+                await until_state(yard, job.id, State.COMPLETED)
+            assert worker.returncode is None
+        found = await yard.jobs.get(LOCAL, poison.id)
+        events = [await yard.results.events(LOCAL, job.id) for job in innocent]
+        pages = [(await outcome(yard, job.id)).usage.pages for job in innocent]
+
+    assert found.job.state_reason is StateReason.WORKER_LOST
+    assert len(site.killed) == 2 + DEATHS_ALLOWED
+    for each in events:
+        assert [event.name for event in each].count(EventName.WORKER_LOST) == 2
+    assert set(pages) == {3}
