@@ -21,6 +21,7 @@ from crawlyard.core.event import Event
 from crawlyard.core.event_data import data_of
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
+from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
 from crawlyard.core.quantity import duration_text
@@ -37,6 +38,7 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.schedules.timetable import SHORTEST, timetable
 from crawlyard.core.webhooks.webhook import MAX_BODY, message
+from crawlyard.core.words import ERRORS, REASONS, STATES
 from crawlyard.export.jsonl import dumps
 from tests import docs_limits, docs_metrics, docs_streams
 from tests.builders import NOW, a_job, a_spec, its_event
@@ -72,7 +74,14 @@ def lifecycle() -> str:
         "A job is always in one of six states. Nothing but the moves below changes its state, "
         "and each move writes its event in the same transaction.",
         "## States",
-        _table(["state", "what it means"], [[f"`{s}`", states[s.name]] for s in State]),
+        _table(
+            ["state", "shown as", "what it means"],
+            [[f"`{s}`", STATES[s], states[s.name]] for s in State],
+        ),
+        f"A job that ended with URLs left is shown as *{STATES[STOPPED]}*: `{State.COMPLETED}` by "
+        f"a limit, or `{State.CANCELLED}` by a user after it had begun. Its pages are kept, and it "
+        f"can be resumed. The filter of jobs finds them by `state:{STOPPED}`, and those that wait "
+        "by `state:waiting` or `state:pending`.",
         f"{_listed(s for s in State if s in ENDED)} are ends: "
         "nothing more happens unless somebody asks for it.",
         "## Moves",
@@ -88,7 +97,10 @@ def lifecycle() -> str:
         "goes on after a lost worker or a lost slot keep their place in the queue.",
         "## Reasons",
         "Beside its state, a job has a reason from this list, and often a sentence of detail.",
-        _table(["reason", "state, and why"], [[f"`{r}`", reasons[r.name]] for r in StateReason]),
+        _table(
+            ["reason", "shown as", "state, and why"],
+            [[f"`{r}`", REASONS[r], reasons[r.name]] for r in StateReason],
+        ),
         "A `low` job that runs may have to give its slot to an urgent one: it is queued again as "
         f"`{StateReason.PREEMPTED}`, see [Priorities and fair share]"
         "(../howto/priorities-and-fair-share.md#urgent-jobs).",
@@ -130,7 +142,10 @@ def errors() -> str:
         "Why a URL failed",
         "A failed URL has a page record with an `error`: a kind from this closed list, and a "
         "sentence of detail.",
-        _table(["kind", "what happened"], [[f"`{k}`", told[k.name]] for k in ErrorKind]),
+        _table(
+            ["kind", "shown as", "what happened"],
+            [[f"`{k}`", ERRORS[k], told[k.name]] for k in ErrorKind],
+        ),
         "Time-outs, lost connections, names that do not resolve, and the statuses 500, 502, 503 "
         "and 504 are tried again, twice unless the job says otherwise, after growing waits. A 429, "
         "and a 503 with Retry-After, hold the whole host first. A robots.txt that cannot be had is "

@@ -373,7 +373,7 @@ def test_a_port_that_refuses_fails_the_job_and_says_why(either: Shell) -> None:
     ran = either.run("crawl", "http://127.0.0.1:9/", "--allow-private", "--json")
 
     assert ran.returncode == 10
-    assert "failed (start_failed)" in ran.stderr
+    assert "failed (no start URL could be fetched)" in ran.stderr
     assert "127.0.0.1" in json.loads(ran.stdout)["detail"]
 
 

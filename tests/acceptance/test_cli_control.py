@@ -1,6 +1,7 @@
 """What is stopped, from here or from elsewhere, and goes on."""
 
 import json
+import re
 import shlex
 import signal
 import subprocess
@@ -127,7 +128,11 @@ def test_a_cancel_from_elsewhere_ends_the_crawl(either: Shell, slow_site: str) -
         code, _, err = rest(process)
 
     assert code == 11
-    assert "cancelled in" in err
+    assert re.search(r"stopped: \d+ of \d+ found in", err)
+    stopped, waiting = (
+        either.run("jobs", "list", "-q", "--state", word).stdout for word in ("stopped", "waiting")
+    )
+    assert (stopped, waiting) == (f"{either.job()['id']}\n", "")
 
 
 def test_a_running_job_can_be_read_and_changed(either: Shell, slow_site: str) -> None:
@@ -186,7 +191,7 @@ def test_a_worker_that_is_stopped_gives_its_jobs_back(shell: Shell, slow_site: s
         until(watcher, "running")
         worker.terminate()
         code, _, _ = rest(worker)
-        until(watcher, "pending (worker_stopped)")
+        until(watcher, "waiting (its worker was shut down)")
 
     assert code == 0
     assert shell.job()["state"] == "pending"

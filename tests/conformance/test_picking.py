@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.filter import fits, parse
 from crawlyard.core.jobs.job import Job, Origin
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.lifecycle import Move, State, StateReason
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.store.jobs import jobs as counting
 from crawlyard.store.jobs import where
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec
 from tests.conformance.statements import planned
-from tests.conformance.steps import added, in_state
+from tests.conformance.steps import added, claimed, in_state, recorded
 
 FEW = ("jobs_retries", "jobs_undated")
 """Indexes of few jobs, which may be read from one end to the other."""
@@ -61,6 +63,44 @@ async def test_of_several_words_the_newest_are_shown_whichever_word_they_fit(
     assert await found(store, behind, 4) == ids[5:9]
     oldest = JobQuery(where=parse(words), oldest_first=True)
     assert await found(store, oldest, 3) == ids[::-1][:3]
+
+
+async def test_the_filter_takes_the_words_that_jobs_are_shown_with(store: Store) -> None:
+    done, rest = Usage(discovered=9, done=3), Usage(discovered=9, done=9)
+    for move, reason, usage in (
+        (Move.COMPLETE, StateReason.LIMIT_PAGES, done),
+        (Move.COMPLETE, StateReason.LIMIT_PAGES, rest),  # it had fetched all by then
+        (Move.COMPLETE, StateReason.EXHAUSTED, done),
+        (Move.CANCEL, StateReason.BY_USER, done),
+        (Move.CANCEL, StateReason.BY_USER, Usage()),
+        (Move.CANCEL, StateReason.BY_SCHEDULE, done),
+    ):
+        claim = await claimed(store, await added(store))
+        await recorded(store, claim.lease, Batch(usage=usage))
+        job = (await store.jobs.get(claim.job.id)).job
+        await store.leases.settle(
+            claim.lease, *job.moved(move, NOW, actor="worker:w1", reason=reason)
+        )
+    await added(store)
+    every = await store.jobs.find(JobQuery(), 100)
+
+    for text, count in {
+        "state:waiting": 1,
+        "state:pending,waiting": 1,
+        "-state:waiting": 6,
+        "state:stopped": 2,
+        "-state:stopped": 5,
+        "state:stopped,completed": 4,
+        "state:completed,cancelled": 6,
+        "state:stopped state:cancelled": 1,
+    }.items():
+        query = JobQuery(where=parse(text))
+        wanted = [
+            s.job.id for s in every if all(fits(c, s.job, s.shard.usage) for c in query.where)
+        ]
+        assert len(wanted) == count, text
+        assert await found(store, query) == wanted, text
+        assert sum((await store.jobs.counts(query)).values()) == count, text
 
 
 async def test_states_of_a_query_and_words_of_its_filter_must_both_fit(store: Store) -> None:

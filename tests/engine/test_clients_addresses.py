@@ -1,6 +1,7 @@
 """The addresses that names lead the HTTP client to."""
 
 import asyncio
+import re
 
 import pytest
 
@@ -84,6 +85,23 @@ async def test_a_port_that_nobody_listens_on_is_no_connection(
     failed = await failure(make().fetch("http://127.0.0.1:1/", HEADERS, CAP))
 
     assert (failed.kind, failed.transient) == (ErrorKind.CONNECT, True)
+    assert failed.detail == "Connection refused"
+
+
+async def test_addresses_that_fail_in_different_ways_are_told_in_words(
+    make: Make, unused_tcp_port: int
+) -> None:
+    def look(host: str, port: int) -> Infos:
+        # without SO_BROADCAST, a socket may not connect to the second one
+        return [*look_up("127.0.0.1", port), *look_up("255.255.255.255", port)]
+
+    fetcher = make(look=look, guard=Guard(("127.0.0.1", "255.255.255.255")))
+
+    failed = await failure(fetcher.fetch(f"http://site.test:{unused_tcp_port}/", HEADERS, CAP))
+
+    assert failed.kind is ErrorKind.CONNECT
+    assert failed.detail.startswith("Connection refused, ")
+    assert not re.search(r"Errno|exceptions|[\[(]", failed.detail), failed.detail
 
 
 async def test_a_name_is_looked_up_once_for_many_connections(

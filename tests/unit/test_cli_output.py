@@ -167,7 +167,7 @@ async def test_csv_output_has_a_header(capsysbinary: pytest.CaptureFixture[bytes
 async def test_a_table_fits_the_terminal_and_interprets_nothing(
     capsysbinary: pytest.CaptureFixture[bytes],
 ) -> None:
-    for width in (40, 80, 130):
+    for width in (60, 80, 130):
         lines = (await shown(Style.TABLE, capsysbinary, width=width)).splitlines()
 
         assert lines[0].split()[:2] == ["STATUS", "ERROR"]
@@ -290,7 +290,7 @@ def test_the_last_line_of_a_crawl_says_it_all() -> None:
 
     assert sentence(job, groups, "pages.jsonl 6.1 MB") == (
         "stopped at its page limit: 210 of 400 found in 24 s · 200 pages, 6.1 MB"
-        ", 2 failed (1 timeout, 1 http_4xx) · pages.jsonl 6.1 MB"
+        ", 2 failed (1 timed out, 1 refused by the server (4xx)) · pages.jsonl 6.1 MB"
     )
 
 

@@ -5,10 +5,9 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.cli.schedules.views import REASONS, SCHEDULES, local, status
+from crawlyard.cli.schedules.views import SCHEDULES, local, status
 from crawlyard.core.answers.base import as_dict
 from crawlyard.core.answers.schedules import ScheduleOut
-from crawlyard.core.schedules.schedule import TickReason
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule
 
@@ -27,10 +26,6 @@ def facts(schedule: ScheduleOut) -> dict[str, str]:
 )
 def test_an_instant_is_shown_as_the_clock_on_that_wall_does(zone: str, said: str) -> None:
     assert local(datetime(2026, 3, 29, 1, tzinfo=UTC), zone) == said
-
-
-def test_every_reason_has_its_words() -> None:
-    assert set(REASONS) == set(TickReason)
 
 
 def test_a_schedule_is_on_paused_or_ended() -> None:

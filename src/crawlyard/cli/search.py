@@ -13,6 +13,7 @@ from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import status_asked
 from crawlyard.core.endpoint import every
+from crawlyard.core.words import error_words
 from crawlyard.lazy import lazily
 
 with lazily():
@@ -143,7 +144,11 @@ def _pages_view(now: datetime) -> "View[FoundPageOut]":
         key=lambda page: page.url,
         columns=(
             Column(name="STATUS", value=lambda p: p.status, right=True),
-            Column(name="ERROR", value=lambda p: p.error and p.error.kind),
+            Column(
+                name="ERROR",
+                value=lambda p: p.error and p.error.kind,
+                shown=lambda p: error_words(p.error.kind, p.status) if p.error else "",
+            ),
             id_of(lambda p: p.job_id, "JOB"),
             at("FETCHED", "fetched_at", now),
             Column(name="URL", value=lambda p: p.url, wide=True),

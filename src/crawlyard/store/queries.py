@@ -19,6 +19,7 @@ from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
+from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
@@ -28,6 +29,11 @@ COUNTED_TO = 10_000
 """Number of jobs at which a count stops if it has to read them."""
 
 _KEPT = frozenset({FilterKey.OWNER, FilterKey.STATE, FilterKey.PRIORITY, FilterKey.PRIORITY_GTE})
+
+
+def _is_counted(one: Condition) -> bool:
+    """Return whether the maintained counts tell apart what a condition does."""
+    return one.key in _KEPT and not (one.key is FilterKey.STATE and STOPPED in one.words)
 
 
 class JobQuery(Struct, frozen=True, kw_only=True):
@@ -52,7 +58,7 @@ class JobQuery(Struct, frozen=True, kw_only=True):
         none: frozenset[Any] = frozenset()
         kept = {"owner": None, "states": none, "priorities": none, "where": ()}
         rest = replace(self, **kept, oldest_first=False)
-        return rest == EVERY_JOB and all(one.key in _KEPT for one in self.where)
+        return rest == EVERY_JOB and all(map(_is_counted, self.where))
 
     @property
     def counted_to(self) -> int | None:

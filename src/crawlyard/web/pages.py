@@ -9,6 +9,7 @@ from posixpath import dirname, join, normpath
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import msgspec
 import rjsmin  # type: ignore[import-untyped]  # it ships no types
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from msgspec import Struct
@@ -23,6 +24,7 @@ from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP
 from crawlyard.core.templates.template import ParameterType
+from crawlyard.core.words import STATES, TABLES
 from crawlyard.errors import NotFound, StoreUnavailable, Unauthenticated
 from crawlyard.web.auth import proved, site_of
 from crawlyard.web.crawl_form import GROUPS, STARTS
@@ -61,7 +63,12 @@ def _found(folder: Traversable, inside: str = "") -> Iterator[tuple[str, Asset]]
             yield path, Asset(_MEDIA[ending], _sent(ending, entry.read_bytes()))
 
 
-ASSETS: Mapping[str, Asset] = dict(_found(files("crawlyard.web").joinpath("static")))
+_WORDS_JS = f"export const WORDS = {msgspec.json.encode(TABLES).decode()};"
+
+ASSETS: Mapping[str, Asset] = {
+    **dict(_found(files("crawlyard.web").joinpath("static"))),
+    "js/core/words.js": Asset("text/javascript", _WORDS_JS.encode()),  # no file: `core.words`
+}
 """By path."""
 
 _TOLD = b"".join(path.encode() + asset.content for path, asset in ASSETS.items())
@@ -205,6 +212,7 @@ _shells = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+_shells.globals |= {"states": STATES}
 _shells.globals |= {"overlaps": OVERLAP_HELP, "misfires": MISFIRE_HELP}
 _shells.globals |= {"crawl_groups": GROUPS, "crawl_starts": STARTS}
 _shells.globals |= {"parameter_types": tuple(ParameterType)}

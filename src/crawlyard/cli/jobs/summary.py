@@ -11,6 +11,7 @@ from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.answers.jobs.pages import ErrorGroupOut
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.quantity import counted
+from crawlyard.core.words import ERRORS
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
 STILL = ENDED | {"paused"}
@@ -33,7 +34,7 @@ def exit_code(job: JobOut) -> int:
 
 def sentence(job: JobOut, groups: Sequence[ErrorGroupOut], saved: str = "") -> str:
     """Return what became of the job: ``completed in 24 s · 498 pages, …``."""
-    failed = ", ".join(f"{words.number(g.count)} {g.kind}" for g in groups)
+    failed = ", ".join(f"{words.number(g.count)} {ERRORS.get(g.kind, g.kind)}" for g in groups)
     pages = f"{counted(job.usage.pages, 'page')}, {words.amount(job.usage.bytes)}"
     if job.usage.unchanged:
         pages += f", {words.number(job.usage.unchanged)} unchanged"

@@ -8,6 +8,8 @@ from crawlyard.cli.render.job_display import (
     limits_words,
     numbers,
     outlook,
+    reason_words,
+    shown_state,
     state_words,
     title,
 )
@@ -27,6 +29,7 @@ from crawlyard.core.answers.jobs.pages import (
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.quantity import counted as counted_words
 from crawlyard.core.quantity import duration_text
+from crawlyard.core.words import error_words
 
 
 def _until(job: JobOut) -> str:
@@ -50,6 +53,7 @@ def jobs_view(now: datetime, template: str = "") -> View[JobOut]:
             Column(
                 name="STATE",
                 value=lambda j: "damaged" if j.damaged else j.state,
+                shown=lambda j: "damaged" if j.damaged else shown_state(j),
                 fact=lambda j: "damaged" if j.damaged else state_words(j),
             ),
             *_progress(),
@@ -108,7 +112,13 @@ def _progress() -> tuple[Column[JobOut], ...]:
             right=True,
             sheet=False,
         ),
-        Column(name="REASON", value=lambda j: j.state_reason, least=110, sheet=False),
+        Column(
+            name="REASON",
+            value=lambda j: j.state_reason,
+            shown=reason_words,
+            least=110,
+            sheet=False,
+        ),
         Column(name="PROGRESS", value=lambda j: " · ".join(numbers(j))),
         Column(
             name="OUTLOOK",
@@ -214,7 +224,11 @@ PAGES: View[PageOut] = View(
     key=lambda page: page.url,
     columns=(
         Column(name="STATUS", value=lambda p: p.status, right=True),
-        Column(name="ERROR", value=lambda p: p.error and p.error.kind),
+        Column(
+            name="ERROR",
+            value=lambda p: p.error and p.error.kind,
+            shown=lambda p: error_words(p.error.kind, p.status) if p.error else "",
+        ),
         Column(name="DEPTH", value=lambda p: p.depth, right=True),
         Column(
             name="BYTES", value=lambda p: p.bytes, shown=lambda p: words.amount(p.bytes), right=True

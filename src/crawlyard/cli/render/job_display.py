@@ -8,7 +8,9 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Screen
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.limits import LIMITS, Limits
+from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.quantity import counted
+from crawlyard.core.words import REASONS, STATES
 from crawlyard.lazy import lazily
 
 # lines need nothing of it
@@ -142,11 +144,22 @@ def title(job: JobOut) -> str:
 
 def state_words(job: JobOut) -> str:
     """Return the state, and its reason where that says more."""
-    if job.state == "completed":
+    state, reason = shown_state(job), reason_words(job)
+    if job.state == "completed" or state == STATES[STOPPED]:
         return job.outcome[:1].lower() + job.outcome[1:]
     if job.state == "running" or job.state_reason == "by_user":
-        return job.state
-    return f"{job.state} ({job.state_reason})"
+        return state
+    return reason if reason.startswith(state) else f"{state} ({reason})"
+
+
+def shown_state(job: JobOut) -> str:
+    """Return the word for the state of a job: "stopped early" if URLs were left at its end."""
+    return STATES[STOPPED if job.outcome.startswith("Stopped") else job.state]
+
+
+def reason_words(job: JobOut) -> str:
+    """Return the reason of a job's state in words."""
+    return REASONS.get(job.state_reason, job.state_reason)
 
 
 def numbers(job: JobOut) -> list[str]:

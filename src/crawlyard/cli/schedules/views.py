@@ -13,26 +13,11 @@ from crawlyard.core.schedules.schedule import (
     OVERLAP_HELP,
     Misfire,
     Overlap,
-    TickReason,
 )
 from crawlyard.core.schedules.timetable import zone_of
+from crawlyard.core.words import OUTCOMES, STATES, TICK_REASONS
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
-
-REASONS: Mapping[str, str] = {
-    TickReason.ON_TIME: "on time",
-    TickReason.BY_USER: "asked for",
-    TickReason.LATE: "late",
-    TickReason.BACKFILL: "backfill",
-    TickReason.OVERLAP: "another job was active",
-    TickReason.PAUSED: "the schedule was paused",
-    TickReason.QUOTA: "too many jobs waited",
-    TickReason.REFUSED: "could not be submitted",
-    TickReason.EXISTS: "a job has its unique key",
-    TickReason.NO_RUNS: "no runs were left",
-    TickReason.NO_SCHEDULER: "no scheduler was there",
-}
-"""What a reason is called in a table."""
 
 
 def local(instant: datetime, zone: str) -> str:
@@ -145,7 +130,7 @@ def ledger_view(zone: str) -> View[TickOut]:
         columns=(
             _time("DUE", lambda t: t.due_at, zone),
             Column(name="OUTCOME", value=lambda t: t.outcome, shown=_outcome),
-            Column(name="REASON", value=lambda t: t.reason, shown=lambda t: REASONS[t.reason]),
+            Column(name="REASON", value=lambda t: t.reason, shown=lambda t: TICK_REASONS[t.reason]),
             id_of(lambda t: t.job_id, "JOB"),
             Column(name="DETAIL", value=lambda t: t.detail, wide=True),
         ),
@@ -159,7 +144,7 @@ def calendar_view(zone: str) -> View[Occurrence]:
         columns=(
             _time("DUE", lambda o: o.due_at, zone),
             Column(name="SCHEDULE", value=lambda o: o.schedule_name, wide=True),
-            Column(name="STATE", value=lambda o: o.fate or ("on" if o.enabled else "paused")),
+            Column(name="STATE", value=_fate, shown=_fate_words),
             id_of(lambda o: o.schedule_id, least=100),
         ),
     )
@@ -186,8 +171,17 @@ COMING: View[ComingOut] = View(
 )
 
 
+def _fate(occurrence: Occurrence) -> str:
+    return occurrence.fate or ("on" if occurrence.enabled else "paused")
+
+
+def _fate_words(occurrence: Occurrence) -> str:
+    fate = _fate(occurrence)
+    return STATES.get(fate) or OUTCOMES.get(fate, fate)
+
+
 def _outcome(tick: TickOut) -> str:
-    return tick.outcome.replace("_", " ")
+    return OUTCOMES[tick.outcome]
 
 
 def _time(name: str, instant: Callable[[Any], datetime], zone: str) -> Column[Any]:

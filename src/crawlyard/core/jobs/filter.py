@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from crawlyard.core.jobs.job import Job, Source
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.outcome import STOPPED, is_stopped
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.parse import none_of, suggestion
@@ -46,12 +48,28 @@ class FilterKey(StrEnum):
     TEXT = auto()  # a part of the name or of a start URL, whatever its case
 
 
+class StateWord(StrEnum):
+    """What `state:` accepts: the states, and the words that jobs are shown with."""
+
+    PENDING = State.PENDING.value
+    RUNNING = State.RUNNING.value
+    PAUSED = State.PAUSED.value
+    COMPLETED = State.COMPLETED.value
+    FAILED = State.FAILED.value
+    CANCELLED = State.CANCELLED.value
+    WAITING = auto()  # pending
+    STOPPED = STOPPED  # completed or cancelled, with URLs left: `is_stopped`
+
+
 class Condition(Struct, frozen=True, kw_only=True):
     """One term, which matches if any of its words does; words are in the form `condition` uses."""
 
     key: FilterKey
     words: tuple[str, ...]
     negated: bool = False
+
+
+_NOTHING_USED = Usage()
 
 
 def parse(text: str) -> tuple[Condition, ...]:
@@ -86,8 +104,11 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
         raise Invalid(key.value, str(error)) from None
 
 
-def fits(asked: Condition, job: Job) -> bool:
-    """Return whether *job* matches a condition."""
+def fits(asked: Condition, job: Job, usage: Usage = _NOTHING_USED) -> bool:
+    """Return whether *job*, which has used *usage*, matches a condition."""
+    if asked.key is FilterKey.STATE and STOPPED in asked.words:
+        stopped = is_stopped(job.state, job.state_reason, usage)
+        return asked.negated is not (stopped or job.state in asked.words)
     return asked.negated is not any(MEANINGS[asked.key].fits(job, word) for word in asked.words)
 
 
@@ -103,6 +124,14 @@ def _one_of(known: Iterable[str]) -> Callable[[str], str]:
         return word.lower()
 
     return read
+
+
+_STATES = _one_of(StateWord)
+
+
+def _state(word: str) -> str:
+    read = _STATES(word)
+    return State.PENDING.value if read == StateWord.WAITING else read
 
 
 def _instant(word: str) -> str:
@@ -142,9 +171,10 @@ class Meaning(Struct, frozen=True, kw_only=True):
 
 MEANINGS: Mapping[FilterKey, Meaning] = {
     FilterKey.STATE: Meaning(
-        doc="`pending`, `running`, `paused`, …",
-        read=_one_of(State),
-        choices=State,
+        doc="`running`, `paused`, `completed`, `failed`, `cancelled`; `pending` or `waiting`; "
+        "`stopped`: ended by a limit or a user with URLs left.",
+        read=_state,
+        choices=StateWord,
         fits=lambda job, word: job.state == word,
         help="Only these; repeatable",
     ),

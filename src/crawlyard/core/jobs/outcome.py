@@ -15,6 +15,9 @@ LIMIT_REASONS: Mapping[StateReason, str] = {
 }
 """The reasons of jobs that a limit ended, and what the limit is called."""
 
+STOPPED = "stopped"
+"""How a job is shown, and found by a filter, that ended with URLs left: `is_stopped`."""
+
 
 def is_cut_short(job: Job, usage: Usage) -> bool:
     """Return whether a limit ended the job while URLs were waiting."""
@@ -24,6 +27,15 @@ def is_cut_short(job: Job, usage: Usage) -> bool:
 def cut_short(state: State, reason: str, waiting: int) -> bool:
     """Return the same of a job in this *state* for this *reason*, with so many URLs *waiting*."""
     return state is State.COMPLETED and reason in LIMIT_REASONS and waiting > 0
+
+
+def is_stopped(state: State, reason: str, usage: Usage) -> bool:
+    """Return whether a limit ended the job while URLs were waiting, or a user after it had begun.
+
+    The pages of such a job are kept, and it can be resumed.
+    """
+    by_user = state is State.CANCELLED and reason == StateReason.BY_USER
+    return (by_user and usage.done > 0) or cut_short(state, reason, usage.waiting)
 
 
 def outcome_of(job: Job, usage: Usage) -> str:
@@ -38,7 +50,7 @@ def outcome_at(state: State, reason: StateReason, usage: Usage) -> str:
     """Return how a job ended that is in that *state* for that *reason*; "" while it has not."""
     if not state.ended:
         return ""
-    if cut_short(state, reason, usage.waiting):
-        limit = LIMIT_REASONS[reason]
-        return f"Stopped at its {limit} limit: {usage.done:,} of {usage.discovered:,} found"
+    if is_stopped(state, reason, usage):
+        limit = f" at its {LIMIT_REASONS[reason]} limit" if reason in LIMIT_REASONS else ""
+        return f"Stopped{limit}: {usage.done:,} of {usage.discovered:,} found"
     return state.value.capitalize()

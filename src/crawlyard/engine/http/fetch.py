@@ -4,9 +4,13 @@ A fetcher sends exactly one request per call, to an address that the guard allow
 the response or raises. It does not handle redirects, retries, politeness or robots.txt.
 """
 
+import os
+import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from errno import errorcode
 from typing import Protocol, TypeAlias
 
 from msgspec import Struct, field
@@ -39,9 +43,27 @@ class NotAsked(Exception):
 
 
 def plain(error: BaseException) -> str:
-    """Return the message of an error in one line of at most 200 characters."""
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return " ".join(text.split())[:200] or type(error).__name__
+    """Return the message of an error in one line of at most 200 characters.
+
+    An error of the operating system is in its words, "Connection refused", without the addresses
+    and numbers that asyncio and aiohappyeyeballs put there.
+    """
+    return " ".join(_message(error).split())[:200] or type(error).__name__
+
+
+def _message(error: BaseException) -> str:
+    text = str(error)
+    if not isinstance(error, OSError):
+        return text
+    if isinstance(error, ssl.SSLError):  # its number is one of OpenSSL
+        return error.strerror or text
+    # if addresses failed in different ways: "Multiple exceptions: [Errno 111] …, [Errno 101] …"
+    numbers = [error.errno] if error.errno else map(int, _ERRNO.findall(text))
+    words = dict.fromkeys(os.strerror(number) for number in numbers if number in errorcode)
+    return ", ".join(words) or error.strerror or text
+
+
+_ERRNO = re.compile(r"\[Errno (\d+)\]")
 
 
 class Response(Struct, frozen=True):

@@ -20,7 +20,8 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.outcome import LIMIT_REASONS, cut_short
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.outcome import LIMIT_REASONS, is_stopped
 from crawlyard.core.overview.attention import OwnerBacklog
 from crawlyard.core.overview.lines import JobEnd, NoticeLine, SubjectKind, line_of
 from crawlyard.core.overview.stats import JobRunOut
@@ -293,13 +294,13 @@ _RUN = select(
 
 
 def _run_of(row: RowMapping) -> JobRunOut:
-    state, waiting = State(row["state"]), row["discovered"] - row["done"]
+    state, usage = State(row["state"]), Usage(discovered=row["discovered"], done=row["done"])
     return JobRunOut(
         job_id=row["id"],
         name=hidden_urls(row["name"]),
         schedule_id=row["schedule_id"],
         state=state.value,
-        stopped=cut_short(state, row["state_reason"], waiting),
+        stopped=is_stopped(state, row["state_reason"], usage),
         pages=row["pages"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],

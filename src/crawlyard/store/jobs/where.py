@@ -1,6 +1,6 @@
 """Job queries in SQL; `core.jobs.filter.fits` defines what their conditions mean."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from msgspec.structs import replace
@@ -27,7 +27,8 @@ from sqlalchemy import (
 
 from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Source
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.outcome import LIMIT_REASONS, STOPPED
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import TAIL, least_id, most_id, tail_of
 from crawlyard.store.db.database import is_postgres
@@ -43,6 +44,7 @@ from crawlyard.store.tables.jobs import (
     job_tags,
     job_texts,
     jobs,
+    shards,
 )
 
 
@@ -78,12 +80,31 @@ def _condition(asked: Condition) -> ColumnElement[bool]:
     return not_(found) if asked.negated else found
 
 
-def _in_state(words: Iterable[str]) -> ColumnElement[bool]:
+_BY_USER = and_(
+    jobs.c.state == literal_column(f"'{State.CANCELLED.value}'"),
+    jobs.c.state_reason == StateReason.BY_USER.value,
+    exists().where(shards.c.job_no == jobs.c.no, shards.c.shard == 0, shards.c.done > 0),
+)
+_BY_LIMIT = and_(
+    jobs.c.state == literal_column(f"'{State.COMPLETED.value}'"),
+    jobs.c.state_reason.in_([reason.value for reason in LIMIT_REASONS]),
+    exists().where(
+        shards.c.job_no == jobs.c.no, shards.c.shard == 0, shards.c.discovered > shards.c.done
+    ),
+)
+_IS_STOPPED = or_(_BY_USER, _BY_LIMIT)
+"""The condition on `jobs` of `core.jobs.outcome.is_stopped`."""
+
+
+def _in_state(words: Collection[str]) -> ColumnElement[bool]:
     # literals, as in `tables/jobs.py`: otherwise no partial index is used
     states: list[ColumnElement[str]] = [
-        literal_column(f"'{State(word).value}'") for word in sorted(words)
+        literal_column(f"'{State(word).value}'") for word in sorted(words) if word != STOPPED
     ]
-    return jobs.c.state == states[0] if len(states) == 1 else jobs.c.state.in_(states)
+    found = jobs.c.state == states[0] if len(states) == 1 else jobs.c.state.in_(states)
+    if STOPPED not in words:
+        return found
+    return or_(found, _IS_STOPPED) if states else _IS_STOPPED
 
 
 def _of_priority(words: Sequence[str]) -> ColumnElement[bool]:

@@ -207,16 +207,19 @@ class TickStore(StorePart):
     ) -> list[TickCount]:
         """Return what became of the ticks of these schedules due in [*since*, *until*)."""
         more = case((shards.c.discovered > shards.c.done, 1), else_=0)
-        by = (ticks.c.due_at, ticks.c.outcome, jobs.c.state, jobs.c.state_reason, more)
+        begun = case((shards.c.done > 0, 1), else_=0)
+        by = (ticks.c.due_at, ticks.c.outcome, jobs.c.state, jobs.c.state_reason, begun, more)
         query = _with_jobs(since, until, *by, func.count()).group_by(*by)
         return [
             TickCount(
                 due_at=due_at,
-                fate=fate_of(outcome, state, ended_of(state, reason, discovered=discovered)),
+                fate=fate_of(
+                    outcome, state, ended_of(state, reason, discovered=begun + more, done=begun)
+                ),
                 count=count,
             )
             for part in _parts(schedule_ids)
-            for due_at, outcome, state, reason, discovered, count in conn.execute(
+            for due_at, outcome, state, reason, begun, more, count in conn.execute(
                 query.where(ticks.c.schedule_id.in_(part))
             )
         ]

@@ -1,4 +1,6 @@
 /** How values are said: numbers, sizes, times. Each takes a value and returns a string. */
+import { WORDS } from "./words.js"; // made of the tables in core/words.py
+
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const compact = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
 const tenths = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
@@ -25,6 +27,14 @@ export const list = (words) => (words?.length ? words.join(", ") : NONE);
 
 /** "waiting_slot" as "Waiting slot". */
 export const cap = (word) => (word ? word[0].toUpperCase() + word.slice(1).replaceAll("_", " ") : NONE);
+
+const from = (table) => (value) => cap(table[value] ?? value);
+/** The words for a state of a job, the reason of it, the kind of an error, what became of a planned run, and why. */
+export const stateWord = from(WORDS.state);
+export const reasonWord = from({ ...WORDS.wait, ...WORDS.reason });
+export const errorWord = from(WORDS.error);
+export const fateWord = from({ ...WORDS.outcome, ...WORDS.state });
+export const tickWord = from(WORDS.tick);
 
 /** Bytes in powers of 1000. */
 export function bytes(n) {

@@ -1,10 +1,11 @@
 /** What has happened, and who did it. */
-import { $, at, cap, complain, live, soon } from "../core/all.js";
+import { $, at, cap, complain, fateWord, live, reasonWord, soon, tickWord } from "../core/all.js";
 import { list } from "../parts/told.js";
 
 const PLACES = { job: "jobs", schedule: "schedules", template: "templates" };
 const ICONS = { page: "results", run: "diff", session: "tokens" };
 const KNOWN = /^(state|version|.*_id)$/; // or empty: not worth a word
+const words = (kind) => ({ reason: kind === "schedule" ? tickWord : reasonWord, outcome: fateWord });
 function said(value) {
   if (Array.isArray(value)) return value.map(said).join(", ");
   if (typeof value === "object") return Object.entries(value).map(([name, one]) => `${name} ${said(one ?? "none")}`).join(", ");
@@ -16,7 +17,7 @@ const table = list($("#events"), {
   view: (event) => {
     const [kind, verb] = event.name.split(".");
     const told = Object.entries(event.data).filter(([name, value]) => value !== "" && value != null && !KNOWN.test(name));
-    const detail = told.map(([name, value]) => `${name.replaceAll("_", " ")}: ${said(value)}`);
+    const detail = told.map(([name, value]) => `${name.replaceAll("_", " ")}: ${typeof value === "string" && words(kind)[name] ? words(kind)[name](value) : said(value)}`);
     return {
       ...event,
       kind: ICONS[kind] ?? `${kind}s`.replace("ss", "s"),

@@ -1,5 +1,5 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
-import { $, $$, complain, copy, fill, get, h, int, may, query, segment, time } from "../core/all.js";
+import { $, $$, complain, copy, fill, get, h, int, may, query, segment, stateWord, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
@@ -7,7 +7,7 @@ import { charts } from "./job-charts.js";
 import { linkReport } from "./job-links.js";
 import { siteMap } from "./job-map.js";
 import { problems } from "./job-problems.js";
-import { ends, STATES } from "./job-words.js";
+import { ends } from "./job-words.js";
 
 export const path = `/jobs/${segment(document.body.dataset.job)}`;
 const lists = new Map();
@@ -37,7 +37,7 @@ function dress(tr, { data }) {
   const viewer = $("a[data-view]", tr);
   if (viewer) viewer.href = viewer.getAttribute("href").split("?")[0] + location.search; // its list
   if (!data) return;
-  if (next && next.state !== data.state) $(".from", next.tr).textContent = `${data.state} →`;
+  if (next && next.state !== data.state) $(".from", next.tr).textContent = `${stateWord(data.state)} →`;
   next = { tr, state: data.state };
 }
 
@@ -74,7 +74,7 @@ async function overview() {
     const took = (end - Date.parse(event.at)) / 1000;
     end = Date.parse(event.at);
     const state = ended(event) && job.shown === "stopped" ? "stopped" : event.data.state;
-    return drawn("step", { ...event, took, data: { ...event.data, state }, word: STATES[state] });
+    return drawn("step", { ...event, took, data: { ...event.data, state }, word: stateWord(state) });
   });
   $("#timeline").replaceChildren(...steps.reverse(), ...(job.ended_at ? [] : [h("li.mut", {}, ends(job))]));
   $("#path").textContent = job.ended_at ? "Why it ended" : "How it got here";

@@ -1,5 +1,6 @@
 /** What the page of a job says first: the answer, why it is so, and what the rest would cost. */
-import { at, brief, bytes, cap, counted, dur, int, pct } from "../core/all.js";
+import { small } from "../parts/job.js";
+import { at, brief, bytes, cap, counted, dur, int, pct, stateWord } from "../core/all.js";
 
 const LIMITS = {
   pages: { used: "pages", name: "page", say: (n) => counted(n, "page") },
@@ -8,7 +9,6 @@ const LIMITS = {
   errors: { used: "failed", name: "error", say: (n) => counted(n, "failed URL") },
   render_s: { used: "render_s", name: "rendering", say: (s) => `${dur(s)} of rendering` },
 };
-export const STATES = { pending: "Waiting", running: "Running", paused: "Paused", completed: "Completed", stopped: "Stopped early", failed: "Failed", cancelled: "Cancelled" };
 const FROM = {
   job: "set by this job",
   robots: "asked by robots.txt",
@@ -78,18 +78,20 @@ export function ends({ limits }) {
 /** How a limit that ended a job is called in its spec, by the reason of its state. */
 const ENDING = { limit_pages: "pages", limit_bytes: "bytes", limit_duration: "duration_s", limit_errors: "errors", limit_render: "render_s" };
 
-function stopping({ state_reason, limits }, left) {
+function stopping({ state_reason, limits, detail }, left) {
+  const rest = `${counted(left, "URL")} in the queue ${left === 1 ? "was" : "were"} never fetched.`;
   const name = ENDING[state_reason];
+  if (!name) return [detail, rest].filter(Boolean).join(" · "); // by a user
   const { name: called, say } = LIMITS[name];
   const most = limits[name] ? ` of ${say(limits[name])}` : ""; // it may have been raised since
-  return `It reached its ${called} limit${most}. ${counted(left, "URL")} in the queue ${left === 1 ? "was" : "were"} never fetched.`;
+  return `It reached its ${called} limit${most}. ${rest}`;
 }
 
 const LEADS = {
   pending: ({ waits_for }) => (waits_for[0]?.position === 1 ? "Next in the queue" : "Waiting to start"),
   paused: (_, way) => `Paused at ${way}`,
   cancelled: (_, way) => `Cancelled at ${way}`,
-  failed: ({ state_reason }, way) => `Failed: ${(state_reason ?? "").replaceAll("_", " ")}, ${way}`,
+  failed: ({ state_reason }, way) => `Failed: ${small(state_reason)}, ${way}`,
   completed: ({ done, found, failed }, way) => {
     if (done < found) return way;
     return `All ${counted(found, "URL")} found are done${failed ? `, ${int(failed)} failed` : ""}`;
@@ -114,7 +116,7 @@ export function told(job, hosts = []) {
   const flight = hosts.reduce((sum, { in_flight }) => sum + in_flight, 0);
   const price = ended_at && left ? costs(job, left) : "";
   return {
-    state: shown === "stopped" ? job.outcome.split(":")[0] : STATES[state],
+    state: shown === "stopped" ? job.outcome.split(":")[0] : stateWord(state),
     lead,
     why: shown === "stopped" ? stopping(job, left) : runs ? slow(job, hosts) : WHYS[state](job),
     left: runs && job.eta_p10_s != null ? `${job.eta} left` : "",

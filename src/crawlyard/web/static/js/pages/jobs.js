@@ -1,5 +1,5 @@
 /** Jobs: found by a filter that the URL carries, watched, acted on one by one or all together. */
-import { $, $$, bind, complain, counted, dur, fill, get, h, int, keys, load, on, query, soon, STOP, write } from "../core/all.js";
+import { $, $$, bind, complain, counted, dur, fill, get, h, int, keys, load, on, query, soon, stateWord, STOP, write } from "../core/all.js";
 import { bar } from "../parts/bulk.js";
 import { Peek } from "../parts/peek.js";
 import { Table } from "../parts/table.js";
@@ -37,13 +37,12 @@ for (const head of $$("[data-sort]")) {
 // --- the filter as chips: they write the text that can be typed
 
 const TERM = /-?(?:\w+:)?(?:"(?:[^"\\]|\\.)*"|[^\s"])+/g;
-const WORDS = { pending: "Waiting", completed: "Completed", me: "Me" };
 const terms = whole.match(TERM) ?? [];
 
 function asChip(term) {
   const [, not, key, value] = /^(-?)(?:(\w+):)?(.*)$/s.exec(term);
   const since = key === "created_after" && new Date(value);
-  const said = since > 0 ? `Since ${since.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : [key, WORDS[value] ?? value].filter(Boolean).join(": ");
+  const said = since > 0 ? `Since ${since.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" })}` : [key, key === "state" ? value.split(",").map(stateWord).join(", ") : value === "me" ? "Me" : value].filter(Boolean).join(": ");
   const text = not ? `not ${said}` : said;
   const chip = h("button.chip", { type: "button", "aria-pressed": "true", "aria-label": `Remove the filter ${text}` }, text, " ×");
   chip.onclick = () => search(terms.filter((one) => one !== term));
@@ -93,7 +92,6 @@ form.q.oninput = () => {
 
 // --- the list
 
-const STATES = { pending: "Waiting", stopped: "Stopped early" };
 const BY = { template: "Template", retry: "Retry" };
 const RANKS = ["running", "waiting", "ended"];
 const GROUPS = { running: { title: "Running", is: "running" }, waiting: { title: "Waiting", is: "pending" }, ended: { title: "Ended" } };
@@ -106,7 +104,7 @@ function said({ state: is, shown, found, done, pages, reason, why }) {
   const far = found && (pages || is !== "failed") ? `${int(done)} of ${int(found)} URLs` : "";
   if (shown === "running") return far || "Starting";
   if (shown === "completed") return pages ? counted(pages, "page") : "No pages";
-  return [far, reason === "by user" ? "" : reason].filter(Boolean).join(", ");
+  return [far, reason === "by a user" ? "" : reason].filter(Boolean).join(", ");
 }
 
 /** How long it took, takes or has waited. */
@@ -122,7 +120,7 @@ function view(item) {
   const schedule = job.origin?.schedule_id;
   return Object.assign(job, {
     may,
-    word: STATES[job.shown] ?? job.shown[0].toUpperCase() + job.shown.slice(1),
+    word: stateWord(job.shown),
     way: job.found ? Math.min(1, job.done / job.found) : job.state === "completed" ? 1 : 0,
     bar: job.state !== "pending" && job.found > 0 && (job.pages > 0 || job.state !== "failed"),
     said: said(job),

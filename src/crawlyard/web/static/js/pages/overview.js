@@ -1,5 +1,5 @@
 /** The yard at a glance: what runs, what needs somebody, what was and will be; in an empty one, the first crawl. */
-import { $, $$, act, at, bind, bytes, cap, complain, counted, dur, few, get, int, load, on, post, query, soon } from "../core/all.js";
+import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, load, on, post, query, soon, stateWord } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { attention } from "../parts/attention.js";
 import { axis, bars, lines } from "../parts/charts.js";
@@ -85,7 +85,7 @@ const PER = { 1: "hour", 6: "6 hours", 24: "day" };
 function trends({ cards, days, finished, until }, { steps, whole }, step) {
   // what a limit has stopped is not called completed
   const ends = finished.map(({ ended, stopped }) => ({ ...ended, completed: ended.completed - stopped, stopped }));
-  const outcomes = [["completed", "Completed"], ["stopped", "Stopped early"], ["cancelled", "Cancelled"], ["failed", "Failed"]];
+  const outcomes = ["completed", "stopped", "cancelled", "failed"].map((is) => [is, stateWord(is)]);
   const said = outcomes.map(([is, name]) => `${int(ends.reduce((sum, one) => sum + one[is], 0))} ${name.toLowerCase()}`).join(", ");
   tell({
     ended_said: counted(Object.values(cards.ended).reduce((a, b) => a + b, 0), "job"),
@@ -146,8 +146,8 @@ $("#restore").onclick = () => post("/attention/restore").then(look).catch(compla
 
 // --- what ran and what will run
 
-const KEY = [["completed", "Completed"], ["stopped", "Stopped early"], ["failed", "Failed", "hatched"], ["cancelled", "Cancelled"], ["running", "Running"], ["", "Planned", "planned"]];
-const WORDS = Object.fromEntries(KEY);
+const LOOKS = { failed: "hatched" };
+const KEY = [...["completed", "stopped", "failed", "cancelled", "running"].map((is) => [is, stateWord(is), LOOKS[is]]), ["", "Planned", "planned"]];
 const median = (all) => all.sort((a, b) => a - b)[all.length >> 1] ?? 0;
 
 async function runs() {
@@ -160,7 +160,7 @@ async function runs() {
   for (const { job_id, schedule_id, name, state, stopped, pages, started_at, ended_at } of past.items) {
     const is = stopped ? "stopped" : state;
     const who = schedule_id ? "" : `${name || "Job"}: `;
-    const what = `${who}${WORDS[is] ?? cap(is)}, ${counted(pages, "page")}`;
+    const what = `${who}${stateWord(is)}, ${counted(pages, "page")}`;
     lane(schedule_id, schedule_id ? name : "Runs by hand").past.push({ from: started_at, to: ended_at ?? now, is, what, href: `/jobs/${job_id}` });
   }
   const every = [...lanes.values()].sort((a, b) => !a.id - !b.id || soonest(a, now) - soonest(b, now));

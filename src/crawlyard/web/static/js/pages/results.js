@@ -1,5 +1,5 @@
 /** The pages of all jobs: found by words, host, status and type. */
-import { $, $$, cap, complain, counted, get, int, later, load, query, write } from "../core/all.js";
+import { $, $$, complain, counted, errorWord, get, int, later, load, query, write } from "../core/all.js";
 import { read, write as put } from "../core/form.js";
 import { Table } from "../parts/table.js";
 
@@ -16,7 +16,7 @@ const table = new Table({
     ...page,
     shown: page.title || page.url,
     excerpt: plain(page.excerpt),
-    said: page.status ? String(page.status) : cap(page.error?.kind ?? "error"),
+    said: page.status ? String(page.status) : errorWord(page.error?.kind ?? "error"),
     is: page.status >= 200 && page.status < 400 ? "" : "failed",
     of: page.job_name || `…${page.job_id.slice(-8)}`,
   }),

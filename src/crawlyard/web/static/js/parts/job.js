@@ -1,5 +1,5 @@
 /** A job as pages show it, whoever tells of it: a list, an event or its progress. */
-import { eta, host } from "../core/all.js";
+import { eta, host, reasonWord } from "../core/all.js";
 
 const share = (used, of) => (of ? Math.min(1, used / of) : 0);
 
@@ -9,16 +9,18 @@ function way({ state, ended_at, done, found, pages, bytes, elapsed_s, limits }) 
   return Math.max(share(done, found), share(pages, limits?.pages), share(bytes, limits?.bytes), share(elapsed_s, limits?.duration_s));
 }
 
-const STOPPED = "Stopped at its ";
+const STOPPED = "Stopped";
+const LIMIT = "Stopped at its ";
 
-/** Why it is in its state, in short: "#3 in queue", "Waiting: no worker", "page limit". */
+export const small = (reason) => reasonWord(reason).replace(/^[A-Z](?=[a-z])/, (first) => first.toLowerCase());
+
+/** Why it is in its state, in short: "#3 in queue", "Waiting for a free slot", "page limit". */
 function reason({ state, state_reason, outcome, detail, waits_for, damaged }) {
   if (damaged) return "damaged";
   const [wait] = waits_for ?? [];
-  const said = (wait?.reason ?? state_reason ?? "").replaceAll("_", " ");
-  if (wait) return wait.position ? `#${wait.position} in queue` : `Waiting: ${said}`;
-  if (state === "completed") return outcome?.startsWith(STOPPED) ? outcome.slice(STOPPED.length).split(":")[0] : "";
-  return detail || (said === "crawling" ? "" : said);
+  if (wait) return wait.position ? `#${wait.position} in queue` : `Waiting for ${small(wait.reason)}`;
+  if (state === "completed") return outcome?.startsWith(LIMIT) ? outcome.slice(LIMIT.length).split(":")[0] : "";
+  return detail || (state_reason && state_reason !== "crawling" ? small(state_reason) : "");
 }
 
 /**

@@ -1,5 +1,5 @@
 /** The command palette: one field that finds what there is, goes there, and does what can be done. */
-import { $, $$, cap, get, h, icon, later, may, query, recent, segment, write } from "../core/all.js";
+import { $, $$, get, h, icon, later, may, query, recent, segment, stateWord, write } from "../core/all.js";
 import { merged } from "./job.js";
 
 const WAIT_MS = 120;
@@ -38,7 +38,7 @@ const filter = (text) => (/^-?\w+:[^/]/.test(text) ? text : text.split(/\s+/).ma
 
 function job(item) {
   const { id, title, host, shown } = merged({}, item);
-  return place(title, `/jobs/${segment(id)}`, shown, [cap(shown), host].filter(Boolean).join(" · "));
+  return place(title, `/jobs/${segment(id)}`, shown, [stateWord(shown), host].filter(Boolean).join(" · "));
 }
 const named = (kind) => ({ id, name }) => place(name, `/${kind}/${segment(id)}`, kind);
 const page = ({ id, job_id, title, url }) => place(title || url, `/jobs/${segment(job_id)}/pages/${segment(id)}`, "results", url);

@@ -1,5 +1,6 @@
 /** A look at one row beside the list, without leaving it: on a phone, a sheet over it. */
 import { $, bind, complain, copy, get, later, lock, may, rows } from "../core/all.js";
+import { grouped } from "./problems.js";
 
 const MOST = 4; // kinds of problems
 
@@ -48,9 +49,9 @@ export class Peek {
     const { id } = this;
     if (!id) return;
     try {
-      const { items } = await get(`/jobs/${id}/errors`);
+      const { items } = await get(`/jobs/${id}/errors?by_status=true`);
       if (id !== this.id) return;
-      rows($(".troubles ul", this.root), "trouble", items.slice(0, MOST).map((one) => ({ ...one, first: one.samples[0] ?? "" })));
+      rows($(".troubles ul", this.root), "trouble", grouped(items, {}).slice(0, MOST).map(({ samples: [first], ...one }) => ({ ...one, first: first?.[0] ?? "" })));
       $(".troubles", this.root).hidden = !items.length;
     } catch (error) {
       complain(error);

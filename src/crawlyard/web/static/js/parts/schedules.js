@@ -1,10 +1,10 @@
 /** How schedules stand, and what became of their runs: words, which are icons and colours too. */
-import { at, brief, cap, counted, few, int } from "../core/all.js";
+import { at, brief, cap, counted, fateWord, few, int } from "../core/all.js";
 import { bars, lines, strip } from "./charts.js";
 
 const LATE_MS = 10000; // twice what a scheduler takes to see a change
 export const MOST = 30; // runs in a strip and in a trend
-const SAID = { stopped: "Stopped early", ran: "Ran, job deleted", caught_up: "Ran late, job deleted", pending: "Waiting" };
+const GONE = { ran: "Ran, job deleted", caught_up: "Ran late, job deleted" };
 
 /** Kinds of changes, in the order of lists: the word, what it means, its icon, its colour. */
 export const KINDS = {
@@ -32,7 +32,7 @@ export function standing(schedule) {
   return { ...schedule, ...flags, is, why, verb, toggle: cap(verb), toggled: `${cap(verb)}d` };
 }
 
-export const fate = (is) => SAID[is] ?? cap(is);
+export const fate = (is) => GONE[is] ?? fateWord(is);
 
 /** A run as pages show it: by its job, if that is known, else by what became of its time. */
 export function shown(run) {

@@ -1,0 +1,123 @@
+"""Words for the values of the API: what people read for a state, a reason or a kind of error.
+
+The filter, the command line, the dashboard and the reference all read these tables. JSON keeps
+the values themselves. Words are in lower case, as within a sentence.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.outcome import STOPPED
+from crawlyard.core.jobs.waiting import WaitReason
+from crawlyard.core.schedules.schedule import TickOutcome, TickReason
+
+STATES: Mapping[str, str] = {
+    State.PENDING: "waiting",
+    State.RUNNING: "running",
+    State.PAUSED: "paused",
+    State.COMPLETED: "completed",
+    STOPPED: "stopped early",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+}
+
+REASONS: Mapping[str, str] = {
+    StateReason.WAITING_SLOT: "waiting for a free slot",
+    StateReason.SCHEDULED: "waiting for its start time",
+    StateReason.WAITING_RETRY: "waiting for its next attempt",
+    StateReason.WAITING_QUOTA: "waiting for its owner's quota",
+    StateReason.PREEMPTED: "its slot went to an urgent job",
+    StateReason.WORKER_STOPPED: "its worker was shut down",
+    StateReason.WORKER_LOST: "its worker was lost",
+    StateReason.CRAWLING: "crawling",
+    StateReason.BY_USER: "by a user",
+    StateReason.BY_SCHEDULE: "replaced by the next run",
+    StateReason.PAUSED_TOO_LONG: "paused for too long",
+    StateReason.DISK_FULL: "no disk space left",
+    StateReason.LOGGED_OUT: "logged out",
+    StateReason.NOT_GRANTED: "no longer allowed by the settings",
+    StateReason.EXHAUSTED: "every URL in scope was tried",
+    StateReason.LIMIT_PAGES: "page limit",
+    StateReason.LIMIT_BYTES: "data limit",
+    StateReason.LIMIT_DURATION: "time limit",
+    StateReason.LIMIT_ERRORS: "error limit",
+    StateReason.LIMIT_RENDER: "rendering limit",
+    StateReason.START_FAILED: "no start URL could be fetched",
+    StateReason.NO_RENDERER: "no browser to render its pages",
+    StateReason.INTERNAL_ERROR: "internal error",
+}
+
+WAITS: Mapping[str, str] = {
+    WaitReason.DUE_TIME: "its start time",
+    WaitReason.QUOTA: "its owner's quota",
+    WaitReason.LEASE: "its last worker",
+    WaitReason.NO_WORKER: "no worker",
+    WaitReason.WORKER_TAGS: "a worker with its tags",
+    WaitReason.SLOT: "a free slot",
+    WaitReason.QUEUE: "its turn",
+    WaitReason.HOST: "its hosts",
+}
+
+ERRORS: Mapping[str, str] = {
+    ErrorKind.TIMEOUT: "timed out",
+    ErrorKind.DNS: "host not found",
+    ErrorKind.CONNECT: "host not reached",
+    ErrorKind.TLS: "no trusted connection",
+    ErrorKind.PROTOCOL: "not an HTTP response",
+    ErrorKind.HTTP_4XX: "refused by the server (4xx)",
+    ErrorKind.HTTP_5XX: "server error (5xx)",
+    ErrorKind.RATE_LIMITED: "too many requests",
+    ErrorKind.TOO_LARGE: "headers too large",
+    ErrorKind.DECODE: "response not decodable",
+    ErrorKind.ROBOTS: "no readable robots.txt",
+    ErrorKind.BLOCKED_ADDRESS: "address not allowed",
+    ErrorKind.PROXY: "no proxy connects",
+    ErrorKind.BAD_REDIRECT: "redirect leads nowhere",
+    ErrorKind.RENDER: "rendering failed",
+    ErrorKind.INTERNAL: "internal error",
+}
+
+OUTCOMES: Mapping[str, str] = {
+    TickOutcome.RAN: "ran",
+    TickOutcome.CAUGHT_UP: "ran late",
+    TickOutcome.WAITING: "waiting",
+    TickOutcome.SKIPPED: "skipped",
+    TickOutcome.MISSED: "missed",
+    TickOutcome.REPLACED: "replaced",
+}
+
+TICK_REASONS: Mapping[str, str] = {
+    TickReason.ON_TIME: "on time",
+    TickReason.BY_USER: "asked for",
+    TickReason.LATE: "late",
+    TickReason.BACKFILL: "backfill",
+    TickReason.OVERLAP: "another job was active",
+    TickReason.PAUSED: "the schedule was paused",
+    TickReason.QUOTA: "too many jobs waited",
+    TickReason.REFUSED: "could not be submitted",
+    TickReason.EXISTS: "a job has its unique key",
+    TickReason.NO_RUNS: "no runs were left",
+    TickReason.NO_SCHEDULER: "no scheduler was there",
+}
+
+TABLES: Mapping[str, Mapping[str, str]] = {
+    "state": STATES,
+    "reason": REASONS,
+    "wait": WAITS,
+    "error": ERRORS,
+    "outcome": OUTCOMES,
+    "tick": TICK_REASONS,
+}
+"""All of them, as the scripts of the dashboard import them."""
+
+
+def error_words(kind: str, status: int | None) -> str:
+    """Return what went wrong with a URL: "not found (404)", "host not reached"."""
+    if kind in (ErrorKind.HTTP_4XX, ErrorKind.HTTP_5XX) and status in _PHRASES:
+        return f"{_PHRASES[status]} ({status})"
+    return ERRORS.get(kind, kind)
+
+
+_PHRASES = {status.value: status.phrase.lower() for status in HTTPStatus}
