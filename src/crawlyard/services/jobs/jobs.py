@@ -108,16 +108,17 @@ class Jobs(JobLooks):
         sort: Annotated[
             Sort,
             Meta(
-                description="`-`: descending, as newest first. By anything but `created_at`, at "
-                f"most {SORTED_MOST:,} jobs are sorted: 422 if more match. Those without a value, "
-                "such as a start, come last."
+                description="`-`: descending, as newest first. By anything but `created_at` and "
+                f"`ended_at`, at most {SORTED_MOST:,} jobs are sorted: 422 if more match. Those "
+                "without a value, such as a start, come last."
             ),
         ] = "-created_at",
         group: Annotated[
             GroupKey | None,
             Meta(
                 description="Sorts by this first. By `state`: what runs, then what waits or is "
-                f"paused, then what has ended. By any other, at most {SORTED_MOST:,} jobs."
+                "paused, then what has ended. By `schedule` and `host`, at most "
+                f"{SORTED_MOST:,} jobs; by `owner`, so many of each if the sort has that limit."
             ),
         ] = None,
         count: Annotated[
