@@ -111,7 +111,8 @@ def _next_owner(conn: Connection, query: JobQuery, owner: str | None) -> str | N
     if query.owner is not None:
         return query.owner if owner is None else None
     later = [jobs.c.owner > owner] if owner is not None else []
-    return conn.scalar(select(func.min(jobs.c.owner)).where(*later))
+    first: str | None = conn.scalar(select(func.min(jobs.c.owner)).where(*later))
+    return first
 
 
 def _is_long(conn: Connection, query: JobQuery) -> bool:
@@ -124,7 +125,7 @@ def _is_long(conn: Connection, query: JobQuery) -> bool:
 def _by_end(
     conn: Connection, query: JobQuery, limit: int, after: Place | None, *, descending: bool
 ) -> list[Place]:
-    """Return the places of ended jobs in the order of an index, then of those that have not."""
+    """Return the places of ended jobs in the order of an index, then of the other jobs."""
     places: list[Place] = []
     if after is None or after[1] is not None:
         ended_at = _VALUES[SortKey.ENDED_AT]
