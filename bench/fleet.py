@@ -16,9 +16,8 @@ import asyncio
 import multiprocessing
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from statistics import median, quantiles
@@ -28,6 +27,7 @@ import psycopg
 from msgspec.structs import replace
 from sqlalchemy.engine import URL, make_url
 from tests.builders import a_batch, a_job, a_target, done, its_event
+from tests.distance import distant
 
 from bench.queues import emptied
 from crawlyard.core.access.user import LOCAL, Quota
@@ -140,54 +140,6 @@ _together: list[Barrier] = []  # in a process of the pool: where all wait for ea
 
 def _begin(together: Barrier) -> None:
     _together.append(together)
-
-
-# --- the proxy
-
-
-@asynccontextmanager
-async def distant(url: URL, round_trip_s: float) -> AsyncIterator[str]:
-    """Give the URL of a proxy that is so far from the server of *url*."""
-    serving: set[asyncio.Task[object] | None] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.add(asyncio.current_task())
-        its_reader, its_writer = await _connected(url)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_late(reader, its_writer, round_trip_s / 2))
-            group.create_task(_late(its_reader, writer, round_trip_s / 2))
-
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        near = url.set(host="127.0.0.1", port=port).difference_update_query(["host"])
-        yield near.render_as_string(hide_password=False)
-        await asyncio.gather(*filter(None, serving))
-
-
-async def _connected(url: URL) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    folder = url.query.get("host")
-    if isinstance(folder, str):
-        return await asyncio.open_unix_connection(f"{folder}/.s.PGSQL.{url.port or 5432}")
-    return await asyncio.open_connection(url.host, url.port or 5432)
-
-
-async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, by_s: float) -> None:
-    """Pass on what comes, each part as much later."""
-    passing: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-
-    async def passed() -> None:
-        while (part := await passing.get())[1]:
-            await asyncio.sleep(part[0] - time.monotonic())
-            writer.write(part[1])
-            await writer.drain()
-
-    with suppress(ConnectionError):
-        async with asyncio.TaskGroup() as group:
-            group.create_task(passed())
-            while data := await reader.read(65_536):
-                passing.put_nowait((time.monotonic() + by_s, data))
-            passing.put_nowait((0.0, b""))
-    writer.close()
 
 
 # --- the runs

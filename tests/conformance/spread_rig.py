@@ -48,7 +48,12 @@ async def sent(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) ->
 
 
 async def left(
-    store: Store, lease: Lease, now: datetime = NOW, *, further: bool = False
+    store: Store,
+    lease: Lease,
+    now: datetime = NOW,
+    *,
+    further: bool = False,
+    drained: bool = False,
 ) -> Claim | None:
     """Give a shard back as a worker does, and return the one it goes on with."""
     last = Last(actor=f"worker:{lease.worker}", failed=frozenset({ErrorKind.HTTP_4XX}))
@@ -56,7 +61,9 @@ async def left(
     def decide(leaving: AttemptEnd) -> Verdict:
         return verdict_on(leaving, last, now)
 
-    return await store.spread.leave(lease, now, now + LEASE, decide, further=further)
+    return await store.spread.leave(
+        lease, now, now + LEASE, decide, further=further, drained=drained
+    )
 
 
 async def state(store: Store, lease: Lease) -> Job:

@@ -79,6 +79,28 @@ async def test_nobody_is_asked_twice_for_the_same_slot(store: Store) -> None:
     assert await moving(store, leases) == [None, None, "w2", "w2"]
 
 
+async def test_a_worker_asks_for_its_whole_part_at_once(store: Store) -> None:
+    leases = await crowded(store, "w1", "w1", "w1", "w1")
+
+    assert await asks(store, "w2", free=8)
+
+    assert await moving(store, leases) == [None, None, "w2", "w2"]
+
+
+async def test_the_shards_of_a_drained_worker_are_taken_at_once_by_who_has_a_free_slot(
+    store: Store,
+) -> None:
+    leases = await crowded(store, "w1", "w1", "w1", "w3")
+    await asks(store, "w2")
+
+    for lease in leases[:3]:
+        await left(store, lease, LATER, drained=True)
+    claims = [await joined(store, worker, LATER) for worker in ("w3", "w3", "w3", "w2")]
+
+    taken = [claim.lease.shard if claim is not None else None for claim in claims]
+    assert taken == [leases[0].shard, leases[1].shard, None, leases[2].shard]
+
+
 async def test_who_has_one_more_is_asked_for_nothing(store: Store) -> None:
     leases = await crowded(store, "w1", "w1", "w2", "w3")
 

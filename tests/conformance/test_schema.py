@@ -177,7 +177,7 @@ SINCE_THE_FIRST = {
         "rendered_by",
         "render_reason",
     ),
-    "jobs": ("based_on", "dealt", "unique_key"),
+    "jobs": ("based_on", "dealt", "unique_key", "in_turn"),
     "shards": (
         *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
         *("rendered", "subrequests", "render_s", "render_took_s"),

@@ -10,6 +10,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.spread import REST
+from crawlyard.engine.shard import Part
 from crawlyard.store.queries import EVERY_JOB, EventQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_spec, a_target, done
@@ -157,6 +158,33 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
     some = [*list(every)[:3], 1, 2]
     monkeypatch.setattr("crawlyard.store.crawl.frontier.FPS_AT_ONCE", 2)
     assert await store.frontier.known_among(first.lease.job_no, some) == set(some[:3])
+
+
+async def test_start_hosts_are_dealt_to_the_shards_evenly_and_stay_there(store: Store) -> None:
+    urls = tuple(f"http://127.0.0.{n}:8080/" for n in range(1, 9))
+    job = await added(store, spec=a_spec(spread=SHARDS, urls=urls))
+    claim = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
+    assert claim is not None
+    seeds = [a_target("", host=f"127.0.0.{n}:8080") for n in range(1, 9)]
+    await sent(store, claim.lease, a_batch(found=seeds))
+
+    others = [await joined(store, f"j{n}") for n in range(3)]
+    leases = [claim.lease, *(other.lease for other in others if other is not None)]
+    of_each = [
+        [t.host for t in await store.frontier.load(lease, 100, depth_first=False)]
+        for lease in leases
+    ]
+
+    assert [len(hosts) for hosts in of_each] == [2, 2, 2, 2]
+    for lease, hosts in zip(leases, of_each, strict=True):
+        part = Part(lease.shard, lease.of, lease.starts)
+        assert [t.host for t in seeds if part.owns(t.host)] == sorted(hosts)
+        await left(store, lease)
+    await moved(store, job.id, Move.PAUSE)
+    await cut_into(store, job.id, 2)
+    again = await store.leases.claim(Asker("w1", only=job.id), NOW, LEASE)
+    assert again is not None
+    assert len(await store.frontier.load(again.lease, 100, depth_first=False)) == 4
 
 
 async def test_what_two_shards_find_is_counted_once(store: Store) -> None:

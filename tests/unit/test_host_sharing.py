@@ -346,3 +346,15 @@ async def test_the_longest_delay_that_any_process_wishes_for_holds_for_all(
     await rig.clock.advance(MINUTE / 2)  # what is booked already stays so
     [alone] = await rig.sent_in(MINUTE, quick)
     assert alone > 100
+
+
+async def test_a_process_far_from_the_store_keeps_the_whole_pace_of_a_host(rig: Rig) -> None:
+    one = rig.process(delay_s=0.2)
+    one.line.slow = 0.45 * SECOND  # a renewal takes nine round trips of 100 ms
+    one.begin(0.1)
+    await rig.clock.advance(10 * SECOND)
+
+    [sent] = await rig.sent_in(MINUTE, one)
+
+    assert sent == 300
+    assert min(b - a for a, b in pairwise(rig.site.began)) >= 0.2 - 1e-6

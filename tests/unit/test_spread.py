@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crawlyard.core.jobs.checkpoint import Batch, Lease, Shard
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.spec import MOST_SHARDS, Spread
 from crawlyard.core.jobs.spread import (
@@ -21,11 +22,13 @@ from crawlyard.core.jobs.spread import (
     shard_of,
     shards_for,
     spent,
+    starts_of,
     to_give_back,
     usable,
 )
 from crawlyard.errors import Invalid
-from tests.builders import a_spec
+from crawlyard.store.jobs.shard_rules import Parts, carry, cut, follow
+from tests.builders import NOW, a_spec
 
 SECOND = timedelta(seconds=1)
 
@@ -47,6 +50,17 @@ def test_a_host_stays_in_its_bucket_for_ever() -> None:
     """A frontier that was cut by another version is still cut in the same way."""
     found = [bucket_of(host) for host in ("example.org", "docs.python.org", "127.0.0.1:8080")]
     assert found == [6, 9, 43]
+
+
+def test_the_first_start_hosts_have_buckets_in_turn_whatever_their_ports() -> None:
+    urls = [f"http://{name}/{page}" for name in ("b.example", "a.example:8080") for page in "xy"]
+    assert starts_of(urls) == ("b.example", "a.example:8080")
+    many = starts_of(f"https://h{n}.example/" for n in range(100))
+    assert [bucket_of(host, many) for host in many] == list(range(BUCKETS))
+    assert bucket_of("h99.example", many) == bucket_of("h99.example")
+    for of in range(2, 9):
+        counts = Counter(shard_of(host, of, many[:8]) for host in many[:8])
+        assert max(counts.values()) - min(counts[n] for n in range(1, of + 1)) <= 1
 
 
 def test_a_job_is_cut_as_asked_or_by_what_waits() -> None:
@@ -158,3 +172,32 @@ def test_a_shard_stops_at_the_limits_of_time_and_of_the_whole_job() -> None:
     assert timed.decide(Usage(duration_s=1.5)).allowed
     assert timed.decide(Usage(duration_s=2.0)).limit == "duration"
     assert over.decide(Usage()).limit == "bytes"
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 3), st.floats(0.2, 2), st.booleans()), min_size=6, max_size=30
+    )
+)
+def test_shards_that_work_at_the_same_time_count_their_running_time_once(
+    checkpoints: list[tuple[int, float, bool]],
+) -> None:
+    parts, now, began, pages = Parts(no=1, total=Shard(usage=Usage(pages=7))), NOW, NOW, 7
+    cut(parts, 3, now)
+    parts.rebase()
+    last_of = dict.fromkeys((1, 2, 3), now)
+    for number, later_s, is_free in checkpoints:
+        now += timedelta(seconds=later_s)
+        worked_s = (now - last_of[number]).total_seconds()
+        last_of[number], pages = now, pages + 1
+        lease = Lease(job_id="", job_no=1, worker="w", attempt=0, seq=0, version=0, shard=number)
+        batch = Batch(usage=Usage(pages=1, duration_s=worked_s))
+        carry(parts, lease, batch, 0, 0, now)
+        if is_free:  # the row with the totals: others may have added them up later than now
+            follow(parts, batch, now - timedelta(seconds=0.1))
+        assert parts.usage().pages == pages
+    parts.add_up()
+
+    work = sum(shard.usage.duration_s for shard in parts.by.values())
+    assert parts.total.usage.pages == pages
+    assert parts.total.usage.duration_s <= min(work, (now - began).total_seconds()) + 1e-6

@@ -2,7 +2,7 @@
 
 from crawlyard.core.jobs.limits import Counters, Decision, ResourceLimiter, Usage
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spread import LINGER, Allowance, Share, shard_of
+from crawlyard.core.jobs.spread import LINGER, Allowance, Share, Starts, shard_of
 
 STARVING_S = 1.0  # between two loads from the store while no host in memory is ready
 
@@ -14,8 +14,8 @@ class Part:
     waits in the whole job, or until soon after it has run dry.
     """
 
-    def __init__(self, shard: int = 0, of: int = 0) -> None:
-        self._shard, self._of = shard, of
+    def __init__(self, shard: int = 0, of: int = 0, starts: Starts = ()) -> None:
+        self._shard, self._of, self._starts = shard, of, starts
         self._share = Share()
         self._allowance = Allowance(Usage(), self._share)
         self._dry_since: float | None = None
@@ -29,7 +29,7 @@ class Part:
 
     def owns(self, host: str) -> bool:
         """Return whether targets of *host* belong to this part."""
-        return not self._shard or shard_of(host, self._of) == self._shard
+        return not self._shard or shard_of(host, self._of, self._starts) == self._shard
 
     def allow(self, share: Share, told: Usage) -> None:
         """Apply the store's reply to a batch; *told* is this crawl's usage as of that batch."""

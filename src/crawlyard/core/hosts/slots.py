@@ -54,6 +54,7 @@ class SlotRequest(Struct, frozen=True, kw_only=True):
     every_s: float = 0.0  # the delay
     book: bool = False  # whether to book a window, if there is a delay
     ahead: int = 0  # requests that are prepared for it already
+    spare_s: float = 0.0  # added to the window of a process that is alone
     last: datetime | None = None  # see `Booking`; without `book`, the rest is given back
     free_at: datetime | None = None
 
@@ -198,7 +199,7 @@ def booking_of(
     return Booking(
         host=wish.host,
         every_s=every_s,
-        for_s=window_s(every_s, wish.ahead, alone=alone),
+        for_s=window_s(every_s, wish.ahead, alone=alone) + wish.spare_s * alone,
         last=wish.last,
         free_at=wish.free_at,
     )

@@ -14,7 +14,7 @@ from crawlyard.core.jobs.job_log import Course, LogLine
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.pulse import Pulse, Workload
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.jobs.spread import Budget, Share
+from crawlyard.core.jobs.spread import Budget, Share, Starts
 
 
 class Shard(Struct, frozen=True, kw_only=True):
@@ -85,6 +85,7 @@ class Lease(Struct, frozen=True, kw_only=True):
     version: int  # of the job, as the holder knows it
     shard: int = 0  # 0: the whole job
     of: int = 0  # number of shards of the job
+    starts: Starts = ()  # its hosts that have buckets in turn
 
 
 class Claim(Struct, frozen=True, kw_only=True):
@@ -145,6 +146,7 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     usage: Usage  # total of the job
     job: Job | None = None  # if the order is CHANGED or STOP
     share: Share | None = None  # for the holder of a shard only
+    milestone: int = 0  # the last one of the job that was announced
 
 
 class Booking(Struct, frozen=True, kw_only=True):

@@ -128,6 +128,10 @@ class Usage(Counters, frozen=True, kw_only=True):  # type: ignore[misc] # only a
         """Return the sum, field by field."""
         return Usage(**{name: getattr(self, name) + getattr(other, name) for name in USAGE_NAMES})
 
+    def minus(self, other: "Usage") -> "Usage":
+        """Return the difference, field by field."""
+        return Usage(**{name: getattr(self, name) - getattr(other, name) for name in USAGE_NAMES})
+
 
 USAGE_NAMES = Usage.__struct_fields__
 

@@ -4,11 +4,14 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
+from functools import lru_cache
+from typing import TypeAlias
 
 from msgspec import Struct, field
 
 from crawlyard.core.jobs.limits import Counters, Decision, Limits, Usage
 from crawlyard.core.jobs.spec import MOST_SHARDS, Spread, SpreadOver
+from crawlyard.core.jobs.start_hosts import hosts_in
 
 BUCKETS = MOST_SHARDS
 """The number of hash buckets for hosts. Each shard has some of them; more shards would get none."""
@@ -39,8 +42,29 @@ Budget = Mapping[str, float]
 """What a shard may still use, by the names in `COUNTED`; a missing name means no limit."""
 
 
-def bucket_of(host: str) -> int:
-    """Return the bucket of *host*, which never changes."""
+Starts: TypeAlias = tuple[str, ...]
+"""The hosts of a job that have buckets in turn, its first start hosts; all others have a hash."""
+
+
+def starts_of(urls: Iterable[str]) -> Starts:
+    """Return the first hosts of start URLs, one for each bucket: a hash of few hosts is uneven."""
+    hosts: dict[str, None] = {}
+    for url in urls:
+        if len(hosts) == BUCKETS:
+            break
+        hosts |= dict.fromkeys(hosts_in((url,))[-1:])  # with its port, if it has one
+    return tuple(hosts)
+
+
+@lru_cache(maxsize=256)
+def _places(starts: Starts) -> Mapping[str, int]:
+    return {host: place for place, host in enumerate(starts)}
+
+
+def bucket_of(host: str, starts: Starts = ()) -> int:
+    """Return the bucket of *host*, which never changes within a job."""
+    if starts and (place := _places(starts).get(host)) is not None:
+        return place
     return hashlib.blake2b(host.encode("utf-8", "replace"), digest_size=1).digest()[0] % BUCKETS
 
 
@@ -49,9 +73,9 @@ def buckets_of(shard: int, of: int) -> tuple[int, ...]:
     return tuple(range(shard - 1, BUCKETS, of))
 
 
-def shard_of(host: str, of: int) -> int:
+def shard_of(host: str, of: int, starts: Starts = ()) -> int:
     """Return the shard of *host*, from 1 to *of*."""
-    return bucket_of(host) % of + 1
+    return bucket_of(host, starts) % of + 1
 
 
 def to_give_back(held: Mapping[int, str], coming: Iterable[str], asker: str) -> int | None:

@@ -37,6 +37,7 @@ _BOOK_AGAIN_S = 1.25  # renew a window that ends this soon: before the next rene
 _SHARE = timedelta(seconds=0.2)  # hosts that are due later wait so long for others to share with
 _SAME_S = 0.05  # a hold that ends this much later is the same
 _LONGEST = timedelta(seconds=0.5)  # allow for no longer reply to a booking
+_LONGEST_S = 2.0  # nor to a renewal: others who come to the host wait as long
 LONGEST_LEAD_S = 1.0  # prepare a request at most this long before its send time
 _SPARE = 1.25  # safety factor on the last preparation time, which varies
 _TRY_AGAIN = timedelta(seconds=0.5)  # while the store is unavailable
@@ -247,6 +248,7 @@ class HostLedger:
         self._turn = asyncio.Lock()  # serializes requests about seats
         self._renewing = False
         self._took = timedelta(0)  # the store to reply to the last booking
+        self._renewal_s = 0.0  # the last renewal of seats took so long
         self._owes = False  # others wait for seats that were in use at the last renewal
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -349,7 +351,7 @@ class HostLedger:
         now, mono = self._clock.now(), self._clock.monotonic()
         hosts = [self._hosts.setdefault(name, Host()) for name in names]
         wishes = [
-            _wish(name, host, mono, now, first=first)
+            _wish(name, host, mono, now, self._renewal_s, first=first)
             for name, host in zip(names, hosts, strict=True)
         ]
         news = [host.news for host in hosts]
@@ -370,6 +372,7 @@ class HostLedger:
             host.booking = True
         try:
             terms = await self._pacer.sit(self.asker, wishes, now, now + self._lasts)
+            self._renewal_s = min(self._clock.monotonic() - mono, _LONGEST_S)
         finally:
             for host in booking:
                 host.booking = first  # then `_meet` resets it
@@ -453,8 +456,14 @@ class HostLedger:
         task.add_done_callback(self._tasks.discard)
 
 
-def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> SlotRequest:
-    """Return the request for seats of a host; *first* if its terms are not known yet."""
+def _wish(
+    name: str, host: Host, mono: float, now: datetime, reply_s: float, *, first: bool
+) -> SlotRequest:
+    """Return the request for seats of a host; *first* if its terms are not known yet.
+
+    The reply is expected in *reply_s*. Until then the last window is used, and the next one, which
+    begins then, lasts until the reply to the next renewal.
+    """
     held = host.held_until > mono + host.delay_s
     seated = host.good_until is not None and now < host.good_until
     wanted = host.demand(mono)
@@ -462,13 +471,15 @@ def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> 
         wanted = 0 if held else host.wished_at_once
         book = host.opens(max(mono, host.free_at)) == math.inf
     else:
-        soon = mono + _BOOK_AGAIN_S
+        soon = mono + _BOOK_AGAIN_S + reply_s
         # others wait for the host: it is booked when its last window has been used up
         book = host.alone and host.free_at < soon and not any(e > soon for _, e in host.windows)
         book = book and not host.booking
     book = book and wanted > 0 and host.delay_s > 0
     idle = not (host.wishes or host.preparing or host.booking)
     last, free_at = host.offer(now, mono) if book or idle else (None, None)
+    if book and last is not None and free_at is not None:
+        free_at = max(free_at, min(last, now + timedelta(seconds=reply_s)))
     return SlotRequest(
         host=name,
         wanted=wanted,
@@ -478,6 +489,7 @@ def _wish(name: str, host: Host, mono: float, now: datetime, *, first: bool) -> 
         every_s=host.wished_delay_s,
         book=book,
         ahead=host.preparing,
+        spare_s=2 * reply_s if first else reply_s,
         last=last,
         free_at=free_at,
     )

@@ -134,9 +134,9 @@ class Claiming:
         return await self._started(store.spread.join(asker, now, lease, in_turn=False))
 
     async def _ask(self) -> None:
-        """Ask for a shard of a worker that has more of a job, at most once a second.
+        """Ask for shards of workers that have more of a job, at most once a second.
 
-        One at a time, so that others with free slots get theirs. It is joined once it is free.
+        They are joined once they are free.
         """
         free, instant = self._free(), self._clock.monotonic()
         if not free or instant < self._asks_at:

@@ -68,10 +68,20 @@ class LeaseGuard:
             return False
         return now < self._asked_at + self._permit.round_trip.oldest
 
+    def left(self) -> timedelta:
+        """Return how long the lease lasts; zero if it was revoked or may have expired."""
+        now = self._clock.now()
+        return max(self._until or now, now) - now
+
     def renew(self, until: datetime, asked_at: datetime) -> None:
         """Record that the lease lasts at least until *until*; *asked_at* is as for `hear`."""
         self._until = until
         self.hear(asked_at)
+
+    def extend(self, until: datetime) -> None:
+        """Record that the lease lasts longer, unless it was revoked."""
+        if self._until is not None:
+            self._until = max(self._until, until)
 
     def hear(self, asked_at: datetime) -> None:
         """Record that orders were read; the read began at *asked_at*."""

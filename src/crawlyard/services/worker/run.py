@@ -2,12 +2,12 @@
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
 from enum import Flag, auto
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct, field
 from msgspec.structs import replace
@@ -255,7 +255,7 @@ class JobRun:
         timeout = timedelta(seconds=spec.timeout_s)
         fetcher = context.fetcher(spec_guard(spec), timeout, self._clock, proxies=proxies)
         try:
-            start = await self._start()
+            start = await self._renewing(self._start())
             if start is None:
                 return None
             log = await self._opened_log()
@@ -288,7 +288,7 @@ class JobRun:
             usage=Usage() if lease.shard else state.answer.usage,
             load=self._load,
             may_send=self.may_send,
-            part=Part(lease.shard, lease.of),
+            part=Part(lease.shard, lease.of, lease.starts),
             session=session,
             note=why if state.is_new else "",
         )
@@ -388,6 +388,7 @@ class JobRun:
             batch = replace(batch, cookies=sealed)
         await self._checkpoint(batch)
         answer = state.answer
+        state.milestone = max(state.milestone, answer.milestone)
         if batch.pages and state.job.losses > LOSSES_KEPT:  # as the store did with this batch
             state.job = replace(state.job, losses=LOSSES_KEPT)
         if answer.job is not None:
@@ -416,13 +417,13 @@ class JobRun:
         usage = state.answer.usage.plus(batch.usage)
         pulse = self._context.progress.observe(self.job_id, usage, batch.workload)
         passed = milestones(state.job.limits, usage, pulse, state.milestone)
-        state.milestone = max((state.milestone, *passed))
+        milestone = max((state.milestone, *passed))
         end, ended = state.end, ""
         if end is not None and batch.last:
             ended = f"ended{state.part}: {end.reason}" + (f", {end.detail}" if end.detail else "")
         return replace(
             batch,
-            pulse=replace(pulse, milestone=state.milestone),
+            pulse=replace(pulse, milestone=milestone),
             events=self._events_of(batch, usage, passed),
             log=log.lines(batch, now, ended),
             course=log.follow(batch, usage, now),
@@ -446,13 +447,22 @@ class JobRun:
             StoreUnavailable: it was unavailable for a minute, or full for some seconds.
         """
         state, recorder, asked_at = self._state, self._context.recorder, self._clock.now()
-        state.answer = await self._patiently(lambda: recorder.record(self.lease, batch))
+        state.answer = await self._patiently(
+            lambda: recorder.record(self.lease, batch, state.guard.extend)
+        )
         if state.answer.order is Order.LOST:
             state.stop |= Stop.LOST
             return
         if state.answer.order is Order.STOP:
             state.stop |= Stop.ORDERED
         state.guard.renew(asked_at + recorder.lease, asked_at)
+
+    async def _renewing(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return the result of *work*, which may take longer than the lease of a shard lasts."""
+        state = self._state
+        recorder, leases = self._context.recorder, ((state.answer.lease, state.guard.extend),)
+        # a claim may have waited for others
+        return await recorder.renewing(work, leases, recorder.lease - state.guard.left())
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
         """Retry *work* while the store is unavailable, unless the worker is stopping."""
@@ -482,7 +492,7 @@ class JobRun:
             await self._move(Move.PAUSE, reason=StateReason.LOGGED_OUT, detail=detail)
             return None
         if self.lease.shard:
-            return await self._leave()
+            return await self._renewing(self._leave())
         if Stop.ORDERED in state.stop:
             # the order may have come with the answer to the last batch, which freed nothing
             await self._store.leases.free(self.lease)
@@ -502,7 +512,10 @@ class JobRun:
         until = now + self._context.recorder.lease
         further = state.end is not None and not (state.stop or self._alone)
         decide = partial(verdict_on, last=last, now=now)
-        return await self._patiently(lambda: leave(self.lease, now, until, decide, further=further))
+        drained = Stop.DRAINED in state.stop
+        return await self._patiently(
+            lambda: leave(self.lease, now, until, decide, further=further, drained=drained)
+        )
 
     async def _last(self) -> Last:
         """Return what this worker knows about the end of the job."""

@@ -30,9 +30,11 @@ from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
 from crawlyard.store.crawl.page_index import unindex_some
 from crawlyard.store.crawl.record import packed, record
+from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.database import Database
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.jobs.shard_rules import Parts
 from crawlyard.store.jobs.shards import dealt_to
 from crawlyard.store.tables.jobs import (
     FAILED,
@@ -43,6 +45,7 @@ from crawlyard.store.tables.jobs import (
     frontier,
     jobs,
     pages,
+    shards,
 )
 
 CHUNK = 50_000
@@ -94,6 +97,21 @@ class FrontierStore(StorePart):
                 await self._database.write(add_up_usage)
         return answers
 
+    @writes
+    def renew(self, conn: Connection, leases: Sequence[Lease], until: datetime) -> None:
+        """Renew the leases of shards until *until*, as far as they are still held."""
+        rows = [
+            {
+                "job_no": lease.job_no,
+                "shard": lease.shard,
+                "attempt": lease.attempt,
+                "worker": lease.worker,
+                "lease_until": until,
+            }
+            for lease in leases
+        ]
+        update_rows(conn, shards, rows, ("job_no", "shard", "attempt", "worker"), noting=True)
+
     @reads
     def load(
         self,
@@ -127,18 +145,19 @@ class FrontierStore(StorePart):
 
         They are those of a job, or of the hosts of a shard.
         """
-        job_no, of_hosts = lease.job_no, None
+        job_no, of_hosts = lease.job_no, False
         buckets: Sequence[int] = ()
         if lease.shard:
             buckets = buckets_of(lease.shard, lease.of)
             if not await self._database.read(partial(_is_dealt, job_no=job_no)):
-                buckets, of_hosts = (), (lease.shard, lease.of)
+                buckets, of_hosts = (), True
         walks: Sequence[Sequence[int]] = [buckets]
         while walks:
             walk, *walks = walks
             after: int | None = None
             while True:
-                work = partial(_known, job_no=job_no, buckets=walk, own=of_hosts, after=after)
+                own = lease if of_hosts else None
+                work = partial(_known, job_no=job_no, buckets=walk, own=own, after=after)
                 fps, after = await self._database.read(work)
                 if after is not None and len(walk) > 1:
                     walks = [[bucket] for bucket in walk]  # too many for one chunk
@@ -229,13 +248,13 @@ def _known(
     conn: Connection,
     job_no: int,
     buckets: Sequence[int],
-    own: tuple[int, int] | None,
+    own: Lease | None,
     after: int | None,
 ) -> tuple[Sequence[int], int | None]:
     """Return a chunk of the known fps of a job, in some *buckets* or, if there are none, of all.
 
-    Also return where the next chunk begins, ``None`` if this is the last one. With *own*, a shard
-    and how many there are, only those of its hosts.
+    Also return where the next chunk begins, ``None`` if this is the last one. With *own*, the lease
+    of a shard, only those of its hosts.
     """
     # an index covers the query unless it reads hosts: the unique one, or that of buckets
     columns = (frontier.c.fp,) if own is None else (frontier.c.fp, frontier.c.host)
@@ -251,10 +270,9 @@ def _known(
     if own is None:
         fps = read = conn.scalars(statement).all()
     else:
-        number, of = own
         rows = conn.execute(statement).all()
         read = [row.fp for row in rows]
-        fps = [row.fp for row in rows if shard_of(row.host, of) == number]
+        fps = [row.fp for row in rows if shard_of(row.host, own.of, own.starts) == own.shard]
     return fps, read[-1] if len(read) == CHUNK else None
 
 
@@ -284,6 +302,14 @@ def reopen(
     _reopen(conn, no, and_(*failed))
     usage = given_back(shard.usage, targets=targets, pages=answered, errors=targets)
     return replace(shard, usage=usage), targets
+
+
+def requeue(conn: Connection, parts: Parts, kinds: Collection[ErrorKind]) -> int:
+    """Do the same for a job that may have shards; return the number of targets."""
+    total, targets = reopen(conn, parts.no, parts.total, kinds)
+    parts.put(0, total)
+    parts.rebase()
+    return targets
 
 
 def _reopen(conn: Connection, no: int, failed: ColumnElement[bool]) -> None:

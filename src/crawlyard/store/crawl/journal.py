@@ -1,22 +1,26 @@
 """Job log and course: written by checkpoints, and read while the job runs and afterwards."""
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 
 from sqlalchemy import (
     BigInteger,
     ColumnElement,
     Connection,
+    UpdateBase,
     bindparam,
     delete,
     func,
     literal_column,
     or_,
     select,
+    update,
 )
 
 from crawlyard.core.jobs.checkpoint import Batch, Lease
 from crawlyard.core.jobs.job_log import MOST_LINES, Course, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.spec import MOST_SHARDS
 from crawlyard.store.codec.base import decoder_of, to_json
 from crawlyard.store.codec.records import LOG_LINES
 from crawlyard.store.db.bulk_rows import insert_new, put_rows
@@ -35,11 +39,24 @@ TRIM_EVERY = 250
 
 _NEWEST = select(
     jobs.c.no,
-    select(func.max(log_lines.c.n)).where(log_lines.c.job_no == jobs.c.no).scalar_subquery(),
+    select(func.max(log_lines.c.n))
+    .where(log_lines.c.job_no == jobs.c.no, log_lines.c.n > 0)
+    .scalar_subquery(),
 ).where(jobs.c.no.in_(bindparam("numbers", expanding=True)))
 _LAST = select(func.coalesce(func.max(log_lines.c.n), literal_column("0")).label("n")).where(
-    log_lines.c.job_no == bindparam("its_no", type_=BigInteger)
+    log_lines.c.job_no == bindparam("its_no", type_=BigInteger), log_lines.c.n > 0
 )
+
+UNNUMBERED = (
+    select(log_lines.c.n)
+    .where(log_lines.c.job_no == jobs.c.no, log_lines.c.n < 0)
+    .exists()
+    .label("unnumbered")
+)
+"""Column for queries of jobs: whether one has log lines that `number_lines` is to number."""
+
+_MOST_IN_BATCH = 16_384  # log lines
+_BATCHES = 2_000  # of a shard, until a number is used again: long before, they have been numbered
 
 
 def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
@@ -54,9 +71,55 @@ def write_journal(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> N
             rows.append(LOG_LINES.row(line) | {"job_no": no, "n": newest[no]})
         insert_new(conn, log_lines, rows)
         _trim(conn, before, newest)
+    write_courses(conn, written)
+
+
+def write_courses(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
+    """Replace the courses of jobs."""
     latest = {lease.job_no: b.course for lease, b in written if b.course is not None}
     rows = [{"job_no": no, "course": to_json(course)} for no, course in sorted(latest.items())]
     put_rows(conn, courses, rows)
+
+
+def append_lines(conn: Connection, written: Sequence[tuple[Lease, Batch]]) -> None:
+    """Add the log lines of shards, to be numbered by `number_lines`.
+
+    Until then they have negative numbers, which readers don't see: shards that number the lines
+    of their job themselves would wait for each other.
+    """
+    rows = []
+    for lease, batch in written:
+        place = (lease.seq % _BATCHES * MOST_SHARDS + lease.shard) * _MOST_IN_BATCH
+        rows += [
+            LOG_LINES.row(line) | {"job_no": lease.job_no, "n": -(place + i)}
+            for i, line in enumerate(batch.log)
+        ]
+    insert_new(conn, log_lines, rows)
+
+
+def number_lines(conn: Connection, no: int) -> None:
+    """Number the log lines of the shards of a job, whose totals are locked."""
+    numbers = conn.scalars(_number_lines(), {"its_no": no}).all()
+    if numbers:
+        newest = max(numbers)
+        _trim(conn, {no: newest - len(numbers)}, {no: newest})
+
+
+@cache
+def _number_lines() -> UpdateBase:
+    line, own = log_lines.alias("line"), bindparam("its_no", type_=BigInteger)
+    newest = select(func.coalesce(func.max(line.c.n), 0)).where(line.c.job_no == own, line.c.n > 0)
+    order = func.row_number().over(order_by=(log_lines.c.at, log_lines.c.n.desc()))
+    numbered = select(
+        log_lines.c.n.label("was"), (newest.scalar_subquery() + order).label("number")
+    )
+    numbered_lines = numbered.where(log_lines.c.job_no == own, log_lines.c.n < 0).subquery()
+    return (
+        update(log_lines)
+        .where(log_lines.c.job_no == own, log_lines.c.n == numbered_lines.c.was)
+        .values(n=numbered_lines.c.number)
+        .returning(log_lines.c.n)
+    )
 
 
 def _newest(conn: Connection, numbers: Collection[int]) -> dict[int, int]:
@@ -120,7 +183,7 @@ class JournalStore(StorePart):
             .where(PRESENT, jobs.c.id.in_(sorted(job_ids)))
         )
         return {
-            row.id: LogEnd(n=row.n or 0, state=State(row.state), held_until=row.held_until)
+            row.id: LogEnd(n=max(row.n or 0, 0), state=State(row.state), held_until=row.held_until)
             for row in conn.execute(found)
         }
 

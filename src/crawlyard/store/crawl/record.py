@@ -3,14 +3,17 @@
 This is the hot path: all whole jobs of a call share each statement. A batch of 200 pages and 1,000
 links takes 15 ms on SQLite and 25 ms on Postgres, a heartbeat of 100 jobs 6 ms and 8 ms.
 
-The shards of a spread job lock the job's row one after the other: their total usage is exact, and
-a URL found by two of them is counted once. Each checkpoint tops up the shard's portion of the
-job's limits.
+A checkpoint of a shard locks nothing that others wait for: it writes the row of the shard, if that
+is still as it was read. Totals of the job and portions of its limits are written under a lock on
+its shard 0, which a checkpoint takes only if it is free.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cache
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
@@ -19,6 +22,8 @@ from sqlalchemy import (
     JSON,
     ColumnElement,
     Connection,
+    RowMapping,
+    Select,
     Text,
     bindparam,
     cast,
@@ -43,12 +48,17 @@ from crawlyard.store.codec.jobs import (
     job_of,
     limits_of,
     page_row,
-    shard_of,
     target_row,
 )
 from crawlyard.store.crawl.cookies import write_cookies
-from crawlyard.store.crawl.journal import write_journal
-from crawlyard.store.db.bulk_rows import insert_new, put_rows, update_rows
+from crawlyard.store.crawl.journal import (
+    UNNUMBERED,
+    append_lines,
+    number_lines,
+    write_courses,
+    write_journal,
+)
+from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
@@ -58,6 +68,8 @@ from crawlyard.store.jobs.shards import (
     FOR_JOINING,
     dry_shards,
     first_waiting,
+    lock_totals,
+    parts_in,
     parts_of,
     shard_due,
     waiting_shards,
@@ -93,11 +105,18 @@ class _Job(Struct):
     losses: int
     parts: Parts  # with the shards besides 0 only if one of them has a batch
     limits: Limits  # likewise
+    unnumbered: bool  # its shards have log lines without numbers
     free_shard: Wakeup
 
-    def shard(self, number: int) -> Shard | None:
-        """Return a shard; number 0 is the shard of the job as a whole."""
-        return self.parts.by.get(number) if number else self.parts.total
+
+class _Entry(Struct):
+    """A batch, and what becomes of it."""
+
+    lease: Lease
+    batch: Batch
+    job: _Job | None  # None: it is gone
+    before: Shard | None  # as it was read
+    worth: Worth
 
 
 def packed(entries: Sequence[Entry]) -> Packed:
@@ -117,30 +136,28 @@ def record(
     conn: Connection, entries: Sequence[Entry], given: Packed, now: datetime, until: datetime
 ) -> list[Checkpoint]:
     """Write batches of several jobs and shards; see `FrontierStore.record`."""
-    found = _locked_jobs(conn, entries)
-    answers: list[Checkpoint] = []
-    written: list[Entry] = []
-    told: list[Event] = []
-    for lease, batch in entries:
-        job = found.get(lease.job_no)
-        mine = job.shard(lease.shard) if job else None
-        verdict = worth(lease, mine)
-        if job is None or mine is None or verdict is Worth.REFUSE:
-            usage = job.parts.total.usage if job else Usage()
-            answers.append(Checkpoint(order=Order.LOST, lease=lease, usage=usage))
-            continue
-        if verdict is Worth.WRITE:
-            written.append((lease, batch))
-            told += _carry(conn, job, lease, batch, given, now, until)
-        answers.append(_answer(conn, job, lease, batch, mine))
-    _write(conn, [entry for entry in written if not entry[0].shard], given)
-    _write_jobs(conn, found, written)
-    _write_lastmods(conn, written)
-    write_cookies(conn, written)
-    write_journal(conn, written)
-    answers = _with_jobs(conn, answers)
-    used = [(found[lease.job_no].owner, batch.usage) for lease, batch in written]
+    judged = _judged(conn, entries)
+    written = [each for each in judged if each.worth is Worth.WRITE]
+    whole = [each for each in written if not each.lease.shard]
+    parts = [each for each in written if each.lease.shard]
+    batches = [(each.lease, each.batch) for each in written]
+    told = [event for each in whole for event in each.batch.events]
+    for each in whole:
+        _carry(each, now, until)
+    _write(conn, [(each.lease, each.batch) for each in whole], given)
+    _reduce_losses(conn, written)
+    _write_lastmods(conn, batches)
+    write_cookies(conn, batches)
+    write_journal(conn, [(each.lease, each.batch) for each in whole])
+    append_lines(conn, [(each.lease, each.batch) for each in parts])
+    used = [(each.job.owner, each.batch.usage) for each in written if each.job]
     add_usage(conn, _by_owner(used), day_of(now))
+    for each in parts:
+        _carry_part(conn, each, given, now, until)
+    told += _add_up(conn, parts, now)
+    answers = _with_jobs(conn, [_answer(conn, each) for each in judged])
+    jobs_written = {each.lease.job_no: each.job for each in written if each.job}
+    write_parts(conn, *(job.parts for _, job in sorted(jobs_written.items())))
     tell(conn, told)
     return answers
 
@@ -154,79 +171,164 @@ _LOCKED = locked(
 )
 
 
-def _locked_jobs(conn: Connection, entries: Sequence[Entry]) -> dict[int, _Job]:
-    numbers = sorted({lease.job_no for lease, _ in entries})
+def _judged(conn: Connection, entries: Sequence[Entry]) -> list[_Entry]:
+    """Return what to do with each batch. The rows of whole jobs are locked, others only read."""
+    whole = {lease.job_no for lease, _ in entries if not lease.shard}
+    cut = {lease.job_no for lease, _ in entries if lease.shard} - whole
+    rows: list[RowMapping] = []
+    if whole:
+        rows += conn.execute(_LOCKED, {"numbers": sorted(whole)}).mappings()
+    if cut:
+        rows += conn.execute(_spread_jobs(is_postgres(conn)), {"numbers": sorted(cut)}).mappings()
     found = {
-        row["no"]: _Job(
-            owner=row["owner"],
-            state=State(row["state"]),
-            version=row["version"],
-            losses=row["losses"],
-            parts=Parts(no=row["no"], total=shard_of(row), of=row["spread"]),
-            limits=Limits(),
-            free_shard=shard_due(row),
-        )
-        for row in conn.execute(_LOCKED, {"numbers": numbers}).mappings()
+        no: _job_in(no, list(own), spread=no in cut)
+        for no, own in groupby(rows, key=itemgetter("no"))
     }
-    for no in sorted({lease.job_no for lease, _ in entries if lease.shard} & found.keys()):
-        job = found[no]
-        job.parts = parts_of(conn, no, job.parts.of)
-        job.limits = limits_of(conn.scalar(select(_limits(conn)).where(jobs.c.no == no)) or "")
-    return found
+    judged = []
+    for lease, batch in entries:
+        job = found.get(lease.job_no)
+        mine = job.parts.get(lease.shard) if job else None
+        judged.append(_Entry(lease, batch, job, mine, worth(lease, mine)))
+    return judged
 
 
-def _limits(conn: Connection) -> ColumnElement[str]:
+def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
+    row = rows[0]
+    return _Job(
+        owner=row["owner"],
+        state=State(row["state"]),
+        version=row["version"],
+        losses=row["losses"],
+        parts=parts_in(no, rows, row["spread"]),
+        limits=limits_of(row["limits"] or "") if spread else Limits(),
+        unnumbered=bool(spread and row["unnumbered"]),
+        free_shard=shard_due(row),
+    )
+
+
+@cache
+def _spread_jobs(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
+    """Return a query for jobs with all their shards, of which none is locked.
+
+    If a shard is changed meanwhile, the transaction begins again: see `write_parts`.
+    """
+    return (
+        select(*_OF_JOB, *FOR_JOINING, _limits(on_postgres).label("limits"), UNNUMBERED, *shards.c)
+        .select_from(jobs.join(shards, shards.c.job_no == jobs.c.no))
+        .where(PRESENT, jobs.c.no.in_(bindparam("numbers", expanding=True)))
+        .order_by(jobs.c.no)
+    )
+
+
+def _limits(on_postgres: bool) -> ColumnElement[str]:  # noqa: FBT001
     """Return the expression for the limits in a job's spec, as text; the spec may be megabytes."""
-    if is_postgres(conn):
+    if on_postgres:
         return cast(cast(jobs.c.spec, JSON)["limits"], Text)
     return func.json_extract(jobs.c.spec, "$.limits")
 
 
-def _carry(
-    conn: Connection,
-    job: _Job,
-    lease: Lease,
-    batch: Batch,
-    given: Packed,
-    now: datetime,
-    until: datetime,
-) -> Sequence[Event]:
-    """Apply a batch to the job's totals and to a shard, and return the events to tell.
+def _carry(entry: _Entry, now: datetime, until: datetime) -> None:
+    """Apply a batch to its whole job."""
+    if (job := entry.job) is not None:
+        total, state = job.parts.total, job.state
+        shard = shard_rules.carried(total, entry.lease, entry.batch, state, now, until)
+        job.parts.put(0, shard)
 
-    That of a shard is written here, since its totals depend on what is new to the store.
-    """
+
+def _carry_part(
+    conn: Connection, entry: _Entry, given: Packed, now: datetime, until: datetime
+) -> None:
+    """Write a batch of a shard, whose usage depends on what is new to the store."""
+    job, lease, batch = entry.job, entry.lease, entry.batch
+    if job is None:
+        return
     parts = job.parts
-    if not lease.shard:
-        shard = shard_rules.carried(parts.total, lease, batch, job.state, now, until)
-        parts.put(0, shard)
-        return batch.events
-    told = shard_rules.untold(batch.events, parts.total.pulse.milestone)
-    dry = dry_shards(conn, parts, batch.found) if job.state is State.RUNNING else set()
+    dry = (
+        dry_shards(conn, parts, batch.found, lease.starts) if job.state is State.RUNNING else set()
+    )
     found, skipped = _write(conn, [(lease, batch)], given, dealt=True)
     if dry and found and dry & waiting_shards(conn, parts.no, parts.of):
         gather_due(conn, job.free_shard)
     shard_rules.carry(parts, lease, batch, found, skipped, now)
     shard_rules.renewed(parts, lease, batch, job.state, now, until)
+
+
+def _add_up(conn: Connection, entries: Sequence[_Entry], now: datetime) -> list[Event]:
+    """Add up the totals of spread jobs, if they are not locked, and grant portions of limits.
+
+    If they are locked, a later checkpoint does so. Return the events to add: of each milestone,
+    that of the first shard that passes it.
+    """
+    told = [
+        event
+        for each in entries
+        for event in each.batch.events
+        if not shard_rules.is_milestone(event)
+    ]
+    for _, own in groupby(sorted(entries, key=_no), key=_no):
+        mine = list(own)
+        job = mine[0].job
+        if job is None or not any(_wants_totals(job, each) for each in mine):
+            continue
+        if not lock_totals(conn, job.parts.no):
+            continue
+        fresh = parts_of(conn, job.parts.no, job.parts.of)  # read once they are locked
+        for number in job.parts.touched:
+            fresh.put(number, job.parts.by[number])
+            fresh.stored[number] = job.parts.stored[number]
+        job.parts = fresh
+        if job.unnumbered or any(each.batch.log for each in mine):
+            number_lines(conn, fresh.no)
+        write_courses(conn, [(each.lease, each.batch) for each in mine])
+        for each in mine:
+            told += shard_rules.untold(each.batch.events, fresh.total.pulse.milestone)
+            shard_rules.follow(fresh, each.batch, now)
+            if fresh.by[each.lease.shard].worker is not None:
+                fresh.grant(each.lease.shard, job.limits)
     return told
 
 
-def _answer(conn: Connection, job: _Job, lease: Lease, batch: Batch, before: Shard) -> Checkpoint:
-    """Return the answer to a batch; *before* is its shard as it was stored."""
-    share = _share(conn, job, lease, batch) if lease.shard else None
+def _no(entry: _Entry) -> int:
+    return entry.lease.job_no
+
+
+def _wants_totals(job: _Job, entry: _Entry) -> bool:
+    """Return whether a checkpoint of a shard is to lock the totals of its job, if it can."""
+    lease, batch = entry.lease, entry.batch
+    return (
+        batch.last
+        or shard_rules.adds_up(job.parts, lease)
+        or job.parts.is_short(lease.shard, job.limits)
+        or any(shard_rules.is_milestone(event) for event in batch.events)
+    )
+
+
+def _answer(conn: Connection, entry: _Entry) -> Checkpoint:
+    """Return the answer to a batch."""
+    job, lease, before = entry.job, entry.lease, entry.before
+    if job is None or before is None or entry.worth is Worth.REFUSE:
+        usage = job.parts.usage() if job else Usage()
+        return Checkpoint(order=Order.LOST, lease=lease, usage=usage)
     order = order_of(
         lease, before.attempt, before.worker, job.state, job.version, yields=before.yields
     )
-    after = job.shard(lease.shard) or before
-    renewed = replace(lease, seq=after.seq, version=job.version)
-    return Checkpoint(order=order, lease=renewed, usage=job.parts.total.usage, share=share)
+    parts = job.parts
+    after = parts.get(lease.shard) or before
+    return Checkpoint(
+        order=order,
+        lease=replace(lease, seq=after.seq, version=job.version),
+        usage=parts.usage() if lease.shard else parts.total.usage,
+        share=_share(conn, job, lease, entry.batch) if lease.shard else None,
+        milestone=parts.total.pulse.milestone,
+    )
 
 
 def _share(conn: Connection, job: _Job, lease: Lease, batch: Batch) -> Share:
-    """Return the share for the holder of a shard, with its next portion of the limits."""
+    """Return the share for the holder of a shard."""
     parts, no = job.parts, lease.job_no
     if parts.by[lease.shard].worker is None:
         return Share()
-    share = parts.grant(lease.shard, job.limits)
+    share = parts.share(lease.shard, job.limits)
     if batch.outcomes or batch.found:
         return share  # it has enough to do
     others = any(n != lease.shard for n, _ in parts.leased())
@@ -242,9 +344,9 @@ def _write(
     With *dealt*, the targets of a spread job are assigned to its shards.
     """
 
-    def row_of(no: int, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
-        row = target_row(no, target, state, rule)
-        return row | {"bucket": bucket_of(target.host)} if dealt else row
+    def row_of(lease: Lease, target: Target, state: TargetState, rule: str) -> dict[str, Any]:
+        row = target_row(lease.job_no, target, state, rule)
+        return row | {"bucket": bucket_of(target.host, lease.starts)} if dealt else row
 
     fresh: list[dict[str, Any]] = []
     shut: list[dict[str, Any]] = []
@@ -255,28 +357,33 @@ def _write(
         no, ends = lease.job_no, _ends_of(batch.outcomes)
         new = {target.fp for target in batch.found}
         for target in batch.found:
-            row = row_of(no, target, TargetState.WAITING, "")
+            row = row_of(lease, target, TargetState.WAITING, "")
             if (end := ends.get(target.fp)) is not None:
                 row |= _end_row(no, end)
             fresh.append(row)
-        shut += [row_of(no, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
+        shut += [row_of(lease, s.target, TargetState.SKIPPED, s.rule) for s in batch.skipped]
         for fp, end in ends.items():
             (late if fp in new else closed).append(_end_row(no, end) | {"fp": fp})
         kept += [
             page_row(no, o.target, o.page, o.body_of) for o in batch.outcomes if o.page is not None
         ]
+    _write_pages(conn, kept, given)
+    changed = update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING)
+    if dealt:  # in one order: of two shards that find the same URLs, none waits for the other twice
+        fresh.sort(key=itemgetter("fp"))
+        shut.sort(key=itemgetter("fp"))
     found, skipped = insert_new(conn, frontier, fresh), insert_new(conn, frontier, shut)
-    if found < len(fresh):
-        closed += late  # some were known, so their outcomes were not inserted
-    if update_rows(conn, frontier, closed, ("job_no", "fp"), only=WAITING) < len(closed):
+    if found < len(fresh):  # some were known, so their outcomes were not inserted
+        changed += update_rows(conn, frontier, late, ("job_no", "fp"), only=WAITING)
+        closed += late
+    if changed < len(closed):
         # some targets were never reported as found, or were closed before and stay unchanged
         rest = [
-            row_of(lease.job_no, end.target, end.state, end.rule)
+            row_of(lease, end.target, end.state, end.rule)
             for lease, batch in written
             for end in _ends_of(batch.outcomes).values()
         ]
         insert_new(conn, frontier, rest)
-    _write_pages(conn, kept, given)
     return found, skipped
 
 
@@ -303,17 +410,21 @@ def _end_row(no: int, outcome: Outcome) -> dict[str, Any]:
 
 def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed) -> None:
     """Write page records, and their bodies from *given*."""
-    if not given:
+    if not given or not kept:
         insert_new(conn, pages, kept)
         return
-    newest = conn.scalar(select(func.max(pages.c.id))) or 0
-    insert_new(conn, pages, kept)
-    numbers = {row["job_no"] for row in kept}
-    inserted = conn.execute(
-        select(pages.c.id, pages.c.job_no, pages.c.fp).where(
-            pages.c.job_no.in_(sorted(numbers)), pages.c.id > newest
+    inserted: Iterable[Sequence[Any]]
+    if is_postgres(conn):
+        inserted = insert_keyed(conn, pages, kept, ("id", "job_no", "fp"))
+    else:
+        newest = conn.scalar(select(func.max(pages.c.id))) or 0
+        insert_new(conn, pages, kept)
+        numbers = {row["job_no"] for row in kept}
+        inserted = conn.execute(
+            select(pages.c.id, pages.c.job_no, pages.c.fp).where(
+                pages.c.job_no.in_(sorted(numbers)), pages.c.id > newest
+            )
         )
-    )
     rows = [
         {"page_id": page_id, "kind": kind, "data": data}
         for page_id, no, fp in inserted
@@ -323,16 +434,16 @@ def _write_pages(conn: Connection, kept: Sequence[dict[str, Any]], given: Packed
         conn.execute(insert(bodies), rows)
 
 
-def _write_jobs(conn: Connection, found: Mapping[int, _Job], written: Sequence[Entry]) -> None:
-    """Write the shards of jobs, and reduce the losses of jobs with new pages."""
-    write_parts(conn, *(job.parts for job in found.values()))
+def _reduce_losses(conn: Connection, written: Sequence[_Entry]) -> None:
+    """Reduce the losses of jobs that have stored a page."""
     proven = {
-        lease.job_no
-        for lease, batch in written
-        if batch.pages and found[lease.job_no].losses > LOSSES_KEPT
+        each.lease.job_no
+        for each in written
+        if each.batch.pages and each.job and each.job.losses > LOSSES_KEPT
     }
     if proven:
-        conn.execute(update(jobs).where(jobs.c.no.in_(sorted(proven))).values(losses=LOSSES_KEPT))
+        lost = (jobs.c.no.in_(sorted(proven)), jobs.c.losses > LOSSES_KEPT)
+        conn.execute(update(jobs).where(*lost).values(losses=LOSSES_KEPT))
 
 
 def _write_lastmods(conn: Connection, written: Sequence[Entry]) -> None:

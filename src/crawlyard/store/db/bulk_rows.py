@@ -14,6 +14,7 @@ from sqlalchemy import (
     LargeBinary,
     Table,
     Text,
+    Update,
     UpdateBase,
     bindparam,
     cast,
@@ -29,6 +30,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import TypeEngine
 
 from crawlyard.store.codec.base import to_json
+from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
 from crawlyard.store.db.raw_sqlite import run_each
@@ -54,22 +56,43 @@ def insert_new(conn: Connection, table: Table, rows: Rows) -> int:
     return run_each(conn, _insert_each(table), rows)
 
 
+def insert_keyed(
+    conn: Connection, table: Table, rows: Rows, names: tuple[str, ...]
+) -> Sequence[Sequence[Any]]:
+    """Insert as `insert_new` does, on Postgres; return the columns *names* of the new rows."""
+    statement = _insert_arrays(table, tuple(rows[0])).returning(*(table.c[n] for n in names))
+    return conn.execute(statement, arrays(conn, table, rows)).all()
+
+
 def update_rows(
     conn: Connection,
     table: Table,
     rows: Rows,
     by: tuple[str, ...],
     only: ColumnElement[bool] = ALL,
+    was: tuple[str, ...] = (),
+    *,
+    noting: bool = False,
 ) -> int:
     """Update the rows that match on the columns *by*: set the other columns.
 
-    Rows that don't satisfy *only* are left unchanged. Return how many changed.
+    Rows that don't satisfy *only* are left unchanged. Return how many changed. Of the columns
+    *was*, rows also have the value as it was read, as "was_NAME": on Postgres, those that have
+    another value by now are left unchanged. With *noting*, the statement brings the receipt of
+    the transaction as well, which saves a round trip before its commit.
     """
     if not rows:
         return 0
+    if was and not is_postgres(conn):  # one writer at a time: no value has changed
+        rows = [{k: v for k, v in row.items() if not k.startswith(_WAS)} for row in rows]
     names = tuple(rows[0])
     if is_postgres(conn):
-        statement = _update_arrays(table, names, by, only)
+        statement = _update_arrays(table, names, by, only, was)
+        if noting:
+            found = conn.execute(_noting(statement), arrays(conn, table, rows)).scalars().all()
+            if found:
+                note_receipt(conn, found[0])
+            return len(found)
         return conn.execute(statement, arrays(conn, table, rows), **_COUNTED).rowcount
     return run_each(conn, _update_each(table, names, by, only), rows, prefix=_given(""))
 
@@ -111,7 +134,7 @@ def arrays(conn: Connection, table: Table, rows: Rows) -> Mapping[str, str]:
     Source: PostgreSQL manual, "Array Input and Output Syntax".
     """
     return {
-        _given(name): _array(_processor(conn.dialect, table.c[name].type), name, rows)
+        _given(name): _array(_processor(conn.dialect, _type_of(table, name)), name, rows)
         for name in rows[0]
     }
 
@@ -140,6 +163,14 @@ def _element(value: str | bytes | float | None) -> str:
     if isinstance(value, bytes):
         return f'"\\\\x{value.hex()}"'
     return str(value)
+
+
+_WAS = "was_"
+
+
+def _type_of(table: Table, name: str) -> TypeEngine[Any]:
+    """Return the type of a column, or of its value as it was."""
+    return table.c[name.removeprefix(_WAS)].type
 
 
 def _given(name: str) -> str:
@@ -198,14 +229,24 @@ def _update_each(
 
 @cache
 def _update_arrays(
-    table: Table, names: tuple[str, ...], by: tuple[str, ...], only: ColumnElement[bool]
-) -> UpdateBase:
+    table: Table,
+    names: tuple[str, ...],
+    by: tuple[str, ...],
+    only: ColumnElement[bool],
+    was: tuple[str, ...],
+) -> Update:
     rows = unnested(table, names)
+    same = (table.c[name].is_not_distinct_from(rows.c[_WAS + name]) for name in was)
     return (
         update(table)
-        .where(*(table.c[key] == rows.c[key] for key in by), only)
-        .values({name: rows.c[name] for name in names if name not in by})
+        .where(*(table.c[key] == rows.c[key] for key in by), *same, only)
+        .values({n: rows.c[n] for n in names if n not in by and not n.startswith(_WAS)})
     )
+
+
+@lru_cache(maxsize=256)
+def _noting(statement: Update) -> UpdateBase:
+    return statement.returning(receipt())
 
 
 def as_json(conn: Connection, table: Table, rows: Rows) -> str:
@@ -243,8 +284,8 @@ def rows_of(table: Table, columns: Iterable[ColumnClause[Any]]) -> FromClause:
 def unnested(table: Table, names: tuple[str, ...]) -> FromClause:
     """Return the rows encoded by `arrays`, from its parameters, on Postgres."""
     arrays = (
-        cast(bindparam(_given(name), type_=Text), postgresql.ARRAY(table.c[name].type))
+        cast(bindparam(_given(name), type_=Text), postgresql.ARRAY(_type_of(table, name)))
         for name in names
     )
-    columns = (column(name, table.c[name].type) for name in names)
+    columns = (column(name, _type_of(table, name)) for name in names)
     return func.unnest(*arrays).table_valued(*columns, name="given").render_derived()

@@ -49,6 +49,10 @@ _POSTGRES = {
 }
 
 
+class Overtaken(Exception):
+    """A row was changed by another transaction after this one read it: begin again."""
+
+
 class TransactionAborted(Enum):
     """Whether and when a transaction may be retried after an error on Postgres."""
 

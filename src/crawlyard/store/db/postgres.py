@@ -33,7 +33,7 @@ from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
 from crawlyard.store.db.database import SHORTEST_LEASE_S, Work, heard
-from crawlyard.store.db.faults import TransactionAborted, again, sqlstate, told
+from crawlyard.store.db.faults import Overtaken, TransactionAborted, again, sqlstate, told
 from crawlyard.store.db.wakeups import OnDue, gathered
 
 T = TypeVar("T")
@@ -43,6 +43,8 @@ _PATIENCE_S = (0.1, 1.0)
 
 # Delays between queries for the outcome of a commit, while the server is unreachable: 10 s in all.
 _FATE_PATIENCE_S = (0.1, 0.4, *(0.5,) * 19)
+
+_MOST_OVERTAKEN = 10  # attempts at a transaction while its rows change
 
 _PING_S = "5"
 
@@ -152,10 +154,14 @@ class PostgresDatabase:
         return await asyncio.shield(begun)
 
     async def _tried(self, once: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        waits = iter(_PATIENCE_S)
+        waits, overtaken = iter(_PATIENCE_S), 0
         while True:
             try:
                 return await once()
+            except Overtaken as error:
+                overtaken += 1
+                if overtaken == _MOST_OVERTAKEN:
+                    raise StoreUnavailable(f"{self.name} is too busy; try again") from error
             except PoolTimeout as error:
                 raise StoreUnavailable(f"{self.name} is too slow: no connection is free") from error
             except DBAPIError as error:

@@ -16,7 +16,7 @@ from crawlyard.core.jobs.order import JobOrder
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
-from crawlyard.store.crawl.frontier import reopen
+from crawlyard.store.crawl.frontier import requeue
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
 from crawlyard.store.jobs.intake import add_jobs
@@ -184,12 +184,15 @@ class JobStore(StorePart):
         row = conn.execute(locked(standing(jobs.c.id == job.id))).mappings().first()
         if row is None:
             raise Conflict(f"job {job.id} is gone")
-        shard = shard_of(row)
-        if held(shard, event.at) or parts_of(conn, row["no"], row["spread"]).held(event.at):
-            who = shard.worker or "workers of its shards"
+        parts = parts_of(conn, row["no"], row["spread"])
+        if held(parts.total, event.at) or parts.held(event.at):
+            who = parts.total.worker or "workers of its shards"
             raise Conflict(f"job {job.id} is still held by {who}")
-        reopened, targets = reopen(conn, row["no"], shard, kinds)
-        change(conn, job, event, shard=(row["no"], reopened))
+        if parts.of:
+            parts.add_up()
+        targets = requeue(conn, parts, kinds)
+        write_parts(conn, parts)
+        change(conn, job, event)
         return targets
 
     @writes

@@ -1,7 +1,7 @@
 """Rules of leases, checkpoints and the shards of a spread job, as pure functions."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum, auto
 
 from msgspec import Struct, field
@@ -11,11 +11,24 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Order, Shard
 from crawlyard.core.jobs.job import LOSSES_KEPT, Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.limits import Limits, breach
+from crawlyard.core.jobs.limits import Limits, Usage, breach
 from crawlyard.core.jobs.pulse import Pulse
-from crawlyard.core.jobs.spread import REST, Share, granted, once, spent, to_give_back, usable
+from crawlyard.core.jobs.spread import (
+    REST,
+    Budget,
+    Share,
+    granted,
+    once,
+    spent,
+    starts_of,
+    to_give_back,
+    usable,
+)
 
 _NO_PACE = Pulse()
+
+_ADD_UP_AT_ONCE = 4
+"""So many workers add up the totals of their job at each checkpoint: they take turns at one row."""
 
 
 class Worth(Enum):
@@ -119,22 +132,84 @@ def carried(
 # --- the shards of a spread job
 
 
+BEFORE = -1
+"""Number of the row with the usage of a job before it was cut."""
+
+
 class Parts(Struct):
-    """The shards of a job within one transaction, which writes back those it `touched`."""
+    """The shards of a job within one transaction, which writes back those it `touched`.
+
+    The totals of the job, shard 0, are what it had used before it was cut and what its shards have
+    used since. A checkpoint writes its own shard; the totals are added up later.
+    """
 
     no: int
     total: Shard
+    before: Shard | None = None  # `BEFORE`; None: never cut
     by: dict[int, Shard] = field(default_factory=dict)  # in use, or left over from a wider cut
     of: int = 0  # how many are in use
+    in_turn: bool = False  # its start hosts have buckets in turn
     touched: set[int] = field(default_factory=set)
+    stored: dict[int, Shard] = field(default_factory=dict)  # as read or written last
+
+    def get(self, number: int) -> Shard | None:
+        """Return a shard; number 0 is the shard of the job as a whole."""
+        if number > 0:
+            return self.by.get(number)
+        return self.total if number == 0 else self.before
 
     def put(self, number: int, shard: Shard) -> None:
         """Replace a shard; number 0 is the shard of the job as a whole."""
-        if number:
+        if number > 0:
             self.by[number] = shard
-        else:
+        elif number == 0:
             self.total = shard
+        else:
+            self.before = shard
         self.touched.add(number)
+
+    def usage(self) -> Usage:
+        """Return the usage of the job as of the last checkpoint of any of its shards.
+
+        Shards work at the same time, which counts as running time once.
+        """
+        if self.before is None:
+            return self.total.usage
+        usage = self.before.usage.plus(self._usage_of_shards())
+        counted_s = self.total.usage.duration_s
+        recorded = [s for s in self.by.values() if s.updated_at is not None]
+        if not recorded:
+            return self.total.usage
+        since = self.total.updated_at or min(
+            s.updated_at - timedelta(seconds=s.usage.duration_s) for s in recorded if s.updated_at
+        )
+        apart_s = (self._recorded_at() - since).total_seconds()
+        more_s = once(max(0.0, usage.duration_s - counted_s), apart_s)
+        return replace(usage, duration_s=counted_s + more_s)
+
+    def add_up(self) -> None:
+        """Bring the totals up to date. The caller has locked the row of shard 0."""
+        usage = self.usage()
+        if usage != self.total.usage:
+            self.put(0, replace(self.total, usage=usage, updated_at=self._recorded_at()))
+            self.rebase()
+
+    def rebase(self) -> None:
+        """Let the totals stand as they are; only what shards use from now on is added to them."""
+        if not self.by:
+            return
+        before = self.total.usage.minus(self._usage_of_shards())
+        if self.before is None or self.before.usage != before:
+            self.put(BEFORE, Shard(usage=before))
+
+    def _usage_of_shards(self) -> Usage:
+        usage = Usage()
+        for shard in self.by.values():
+            usage = usage.plus(shard.usage)
+        return usage
+
+    def _recorded_at(self) -> datetime:
+        return max(s.updated_at for s in (self.total, *self.by.values()) if s.updated_at)
 
     def in_use(self) -> Iterator[tuple[int, Shard]]:
         """Yield the shards that the job is cut into, by ascending number."""
@@ -152,15 +227,39 @@ class Parts(Struct):
         """Return whether a lease on any shard is in force at *now*."""
         return any(held(shard, now) for shard in self.by.values())
 
-    def grant(self, number: int, limits: Limits) -> Share:
-        """Grant a shard its next portion of the limits, and return the share for its holder."""
-        mine = self.by[number]
+    def grant(self, number: int, limits: Limits, *, first: bool = False) -> None:
+        """Grant a shard its next portion of the limits; the totals have been added up.
+
+        The *first* one leaves something to shards that no worker has yet. Later ones are as large
+        as the workers that are there allow: where the store is distant, they must last for long.
+        """
+        portion = self._portion(number, limits, self.of if first else self._leases())
+        self.put(number, replace(self.by[number], budget=portion))
+
+    def is_short(self, number: int, limits: Limits) -> bool:
+        """Return whether a shard has less than half of the portion that it would be granted now.
+
+        Also if it has too much, as after an edit of the limits.
+        """
+        budget = self.by[number].budget
+        portion = self._portion(number, limits, self._leases())
+        return budget.keys() != portion.keys() or any(
+            not left <= portion[name] <= 2 * left for name, left in budget.items()
+        )
+
+    def _leases(self) -> int:
+        return sum(1 for _ in self.leased())
+
+    def _portion(self, number: int, limits: Limits, of: int) -> Budget:
         others = [shard.budget for n, shard in self.by.items() if n != number]
-        budget = granted(limits, self.total.usage, mine.budget, others, max(1, self.of))
-        self.put(number, replace(mine, budget=budget))
-        left_s = limits.duration_s
-        left_s = None if left_s is None else left_s - self.total.usage.duration_s
-        return Share(budget=budget, left_s=left_s, over=breach(limits, self.total.usage))
+        mine = self.by[number].budget
+        return granted(limits, self.usage(), mine, others, max(1, of))
+
+    def share(self, number: int, limits: Limits) -> Share:
+        """Return what the holder of a shard learns about the limits of the job."""
+        usage, left_s = self.usage(), limits.duration_s
+        left_s = None if left_s is None else left_s - usage.duration_s
+        return Share(budget=self.by[number].budget, left_s=left_s, over=breach(limits, usage))
 
 
 def cut(parts: Parts, of: int, now: datetime) -> None:
@@ -202,7 +301,8 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
         asked_by=None,
     )
     parts.put(number, replace(mine, budget={}))
-    share = parts.grant(number, job.limits)
+    parts.grant(number, job.limits, first=True)
+    share = parts.share(number, job.limits)
     if share.over is not None or not usable(share.budget):
         parts.put(number, shard)
         return None
@@ -215,6 +315,7 @@ def taken(parts: Parts, number: int, job: Job, worker: str, until: datetime) -> 
         version=job.version,
         shard=number,
         of=parts.of,
+        starts=starts_of(job.spec.urls) if parts.in_turn else (),
     )
     # runs alone if a worker died of this shard, even if the other shards are fine
     alone = replace(job, losses=max(job.losses, shard.deaths))
@@ -259,31 +360,16 @@ def lost(shard: Shard, now: datetime) -> Shard:
 def carry(
     parts: Parts, lease: Lease, batch: Batch, found: int, skipped: int, now: datetime
 ) -> None:
-    """Apply *batch* to the job's totals and to a shard.
+    """Apply *batch* to a shard.
 
     *found* and *skipped* count the URLs of the batch that were new to the store: several
     shards may find the same URL.
     """
-    total, mine = parts.total, parts.by[lease.shard]
-    apart_s = None if total.updated_at is None else (now - total.updated_at).total_seconds()
+    mine = parts.by[lease.shard]
     own = replace(
         batch.usage,
         discovered=batch.usage.discovered - len(batch.found) + found,
         skipped=batch.usage.skipped - len(batch.skipped) + skipped,
-    )
-    used = replace(own, duration_s=once(own.duration_s, apart_s))
-    pulse = total.pulse if batch.pulse == _NO_PACE else batch.pulse
-    milestone = max(total.pulse.milestone, pulse.milestone)
-    parts.put(
-        0,
-        replace(
-            total,
-            seq=total.seq + 1,
-            usage=total.usage.plus(used),
-            pulse=replace(pulse, milestone=milestone),
-            current_url=batch.current_url or total.current_url,
-            updated_at=now,
-        ),
     )
     parts.put(
         lease.shard,
@@ -299,6 +385,33 @@ def carry(
     )
 
 
+def follow(parts: Parts, batch: Batch, now: datetime) -> None:
+    """Add up the totals of a job, and give it the pace and the current URL of *batch*."""
+    parts.add_up()
+    total = parts.total
+    pulse = total.pulse if batch.pulse == _NO_PACE else batch.pulse
+    milestone = max(total.pulse.milestone, pulse.milestone)
+    parts.put(
+        0,
+        replace(
+            total,
+            seq=total.seq + 1,
+            pulse=replace(pulse, milestone=milestone),
+            current_url=batch.current_url or total.current_url,
+            # not before what was added up: that running time would be counted again
+            updated_at=max(now, total.updated_at or now),
+        ),
+    )
+
+
+def adds_up(parts: Parts, lease: Lease) -> bool:
+    """Return whether this checkpoint of a shard adds up the totals of its job, if it can.
+
+    With many workers, each does so at every second checkpoint, every third, and so on.
+    """
+    return lease.seq % max(1, sum(1 for _ in parts.leased()) // _ADD_UP_AT_ONCE) == 0
+
+
 def renewed(
     parts: Parts, lease: Lease, batch: Batch, job: State, now: datetime, until: datetime
 ) -> None:
@@ -311,12 +424,13 @@ def renewed(
 
 
 def untold(events: Sequence[Event], milestone: int) -> list[Event]:
-    """Return *events* without milestones up to *milestone*, which other shards have reported."""
-    return [
-        event
-        for event in events
-        if event.name is not EventName.PROGRESSED or _percent(event) > milestone
-    ]
+    """Return the milestones of *events* above *milestone*: other shards have reported the rest."""
+    return [event for event in events if is_milestone(event) and _percent(event) > milestone]
+
+
+def is_milestone(event: Event) -> bool:
+    """Return whether an event says that a job has passed a milestone."""
+    return event.name is EventName.PROGRESSED
 
 
 def _percent(event: Event) -> int:

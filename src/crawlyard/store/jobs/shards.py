@@ -27,12 +27,13 @@ from sqlalchemy import (
 from crawlyard.core.crawl.page import Target
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.jobs.spread import BUCKETS, Extent, bucket_of, buckets_of
+from crawlyard.core.jobs.spread import BUCKETS, Extent, Starts, bucket_of, buckets_of
 from crawlyard.core.jobs.spread import shard_of as shard_of_host
 from crawlyard.store.codec.jobs import shard_of, shard_row
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.db.faults import Overtaken
 from crawlyard.store.db.wakeups import gather_due
-from crawlyard.store.jobs.shard_rules import Parts, to_yield
+from crawlyard.store.jobs.shard_rules import BEFORE, Parts, to_yield
 from crawlyard.store.tables.jobs import (
     DEALT,
     HELD,
@@ -52,43 +53,93 @@ PART = shards.c.shard > 0
 
 
 def locked_parts(conn: Connection, no: int) -> tuple[Mapping[str, Any], Parts] | None:
-    """Return the row of a job and its shards, locked until the transaction ends.
+    """Return the row of a job, and its shards with the totals added up.
+
+    The job and its shard 0 are locked until the transaction ends. Other shards are not: if one
+    that is written has been changed meanwhile, the transaction begins again.
 
     ``None``: there is no such job, or it is deleted.
     """
-    # the job's row first: every transaction that changes a shard has locked it
-    statement = select(jobs).where(jobs.c.no == no, PRESENT)
-    statement = statement.with_for_update(of=jobs, key_share=True)
-    row = conn.execute(statement).mappings().first()
-    return None if row is None else (dict(row), parts_of(conn, no, row["spread"]))
+    row = conn.execute(_locked_job(), {"its_no": no}).mappings().first()
+    if row is None:
+        return None
+    parts = parts_of(conn, no, row["spread"])  # read once both are locked
+    parts.in_turn = bool(row["in_turn"])
+    if parts.of:
+        parts.add_up()
+    return dict(row), parts
+
+
+@cache
+def _locked_job() -> Select[Any]:
+    both = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+    own = jobs.c.no == bindparam("its_no", type_=BigInteger)
+    query = select(*jobs.c).select_from(both).where(own, PRESENT)
+    return query.with_for_update(of=[jobs, shards], key_share=True)
+
+
+_TOTALS = (
+    select(shards.c.shard)
+    .where(shards.c.job_no == bindparam("its_no", type_=BigInteger), shards.c.shard == 0)
+    .with_for_update(skip_locked=True, key_share=True)
+)
+
+
+def lock_totals(conn: Connection, no: int) -> bool:
+    """Lock the totals of a job, its shard 0, unless another transaction has; return whether."""
+    return conn.scalar(_TOTALS, {"its_no": no}) is not None
 
 
 def parts_of(conn: Connection, no: int, of: int) -> Parts:
     """Return the stored shards of a job that is cut into *of*."""
     found = conn.execute(select(shards).where(shards.c.job_no == no)).mappings()
-    by = {row["shard"]: shard_of(row) for row in found}
-    return Parts(no=no, total=by.pop(0), by=by, of=of)
+    return parts_in(no, found, of)
+
+
+def parts_in(no: int, rows: Iterable[RowMapping], of: int = 0) -> Parts:
+    """Return the shards of a job in *rows*."""
+    stored = {row["shard"]: shard_of(row) for row in rows}
+    by = {number: shard for number, shard in stored.items() if number > 0}
+    return Parts(
+        no=no, total=stored[0], before=stored.get(BEFORE), by=by, of=of, stored=dict(stored)
+    )
 
 
 def all_parts(conn: Connection, numbers: Collection[int]) -> list[Parts]:
     """Return the stored shards of jobs, which are locked; not how many of them are in use."""
     found = select(shards).where(shards.c.job_no.in_(numbers)).order_by(shards.c.job_no)
     rows = groupby(conn.execute(found).mappings(), key=itemgetter("job_no"))
-    cut = ((no, {row["shard"]: shard_of(row) for row in own}) for no, own in rows)
-    return [Parts(no=no, total=by.pop(0), by=by) for no, by in cut]
+    return [parts_in(no, own) for no, own in rows]
+
+
+_WAS = ("attempt", "seq", "worker", "freed_at")
+"""Columns that tell whether a shard has changed: who has it, its checkpoints, whether it yields."""
 
 
 def write_parts(conn: Connection, *written: Parts) -> None:
-    """Write the changed shards of jobs, and insert new ones."""
-    rows = [
-        {"job_no": parts.no, "shard": n} | shard_row(parts.by[n] if n else parts.total)
-        for parts in written
-        for n in sorted(parts.touched)
-    ]
-    if update_rows(conn, shards, rows, ("job_no", "shard")) < len(rows):
-        insert_new(conn, shards, rows)
+    """Write the changed shards of jobs, and insert new ones.
+
+    Raises:
+        Overtaken: one of them has changed since it was read.
+    """
+    rows, new = [], []
     for parts in written:
+        for n in sorted(parts.touched):
+            shard, stored = parts.get(n), parts.stored.get(n)
+            if shard is None:
+                continue
+            row = {"job_no": parts.no, "shard": n} | shard_row(shard)
+            if stored is None:
+                new.append(row)
+            else:
+                was = shard_row(stored)
+                rows.append(row | {f"was_{name}": was[name] for name in _WAS})
+            parts.stored[n] = shard
         parts.touched.clear()
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS, noting=True) < len(rows):
+        raise Overtaken
+    if insert_new(conn, shards, new) < len(new):
+        raise Overtaken
 
 
 def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime) -> int:
@@ -99,17 +150,34 @@ def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime)
     parts = parts_of(conn, no, of)
     number = to_yield(parts, worker) or 0
     if number:
-        parts.put(number, replace(parts.by[number], freed_at=now))
-        write_parts(conn, parts)
+        give_up(conn, parts, number, now)
     return number
 
 
-def recut(conn: Connection, no: int, of: int) -> None:
-    """Store the number of shards that a job is cut into."""
-    conn.execute(update(jobs).where(jobs.c.no == no).values(spread=of))
+def give_up(
+    conn: Connection, parts: Parts, number: int, now: datetime, asker: str | None = None
+) -> None:
+    """Order the holder of a shard to release it, for *asker* if one is given.
+
+    Raises:
+        Overtaken: the shard has another holder by now, or has none.
+    """
+    # these columns only, as its holder writes the others meanwhile
+    shard = parts.by[number]
+    same = (shards.c.attempt == shard.attempt, shards.c.worker == shard.worker)
+    mine = update(shards).where(shards.c.job_no == parts.no, shards.c.shard == number, *same)
+    if not conn.execute(mine.values(freed_at=now, asked_by=asker)).rowcount:
+        raise Overtaken
+    parts.by[number] = replace(shard, freed_at=now, asked_by=asker)
 
 
-def deal(conn: Connection, no: int) -> None:
+def recut(conn: Connection, parts: Parts) -> None:
+    """Store the number of shards that a job is cut into, and how its start hosts are dealt."""
+    values = {"spread": parts.of, "in_turn": int(parts.in_turn)}
+    conn.execute(update(jobs).where(jobs.c.no == parts.no).values(values))
+
+
+def deal(conn: Connection, no: int, starts: Starts) -> None:
     """Set the bucket of each waiting target of a job that has none, by its host.
 
     Also store whether all targets have one: those that were closed before the job was spread don't.
@@ -123,7 +191,8 @@ def deal(conn: Connection, no: int) -> None:
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
     while found := conn.execute(statement).all():
-        update_rows(conn, frontier, [{"id": i, "bucket": bucket_of(h)} for i, h in found], ("id",))
+        rows = [{"id": row_id, "bucket": bucket_of(host, starts)} for row_id, host in found]
+        update_rows(conn, frontier, rows, ("id",))
 
 
 def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:
@@ -145,7 +214,16 @@ def waits(conn: Connection, no: int) -> bool:
 
 def waiting_shards(conn: Connection, no: int, of: int) -> set[int]:
     """Return the shards, of *of* in total, that have waiting targets."""
-    buckets = conn.scalars(waiting_buckets(), {"its_no": no})
+    return in_shards(buckets_waiting(conn, no), of)
+
+
+def buckets_waiting(conn: Connection, no: int) -> Collection[int]:
+    """Return the buckets of a job that have waiting targets."""
+    return conn.scalars(waiting_buckets(), {"its_no": no}).all()
+
+
+def in_shards(buckets: Iterable[int], of: int) -> set[int]:
+    """Return the shards, of *of* in total, that have some of *buckets*."""
     return {bucket % of + 1 for bucket in buckets}
 
 
@@ -239,23 +317,30 @@ def tell_open(
     row: Mapping[str, Any] | RowMapping,
     parts: Parts,
     numbers: Collection[int] | None = None,
+    buckets: Collection[int] | None = None,
 ) -> None:
     """Add a wakeup if a free shard of the running job *row* has waiting targets.
 
-    With *numbers*, only those shards are considered.
+    With *numbers*, only those shards are considered. *buckets* are those with waiting targets, if
+    they are known.
     """
     free = {n for n in parts.free() if numbers is None or n in numbers}
-    if free and free & waiting_shards(conn, parts.no, parts.of):
+    if not free:
+        return
+    buckets = buckets_waiting(conn, parts.no) if buckets is None else buckets
+    if free & in_shards(buckets, parts.of):
         gather_due(conn, shard_due(row))
 
 
-def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target]) -> set[int]:
+def dry_shards(conn: Connection, parts: Parts, found: Iterable[Target], starts: Starts) -> set[int]:
     """Return the free shards without waiting targets that get their first ones from *found*.
 
     Assumes that the targets in *found* are new.
     """
     free = set(parts.free())
-    hit = {shard_of_host(target.host, parts.of) for target in found} & free if free else set()
+    hit = (
+        {shard_of_host(target.host, parts.of, starts) for target in found} & free if free else set()
+    )
     return hit - waiting_shards(conn, parts.no, parts.of) if hit else hit
 
 

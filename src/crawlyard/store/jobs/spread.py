@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
-from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind
@@ -17,11 +16,12 @@ from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import breach
 from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Spread
-from crawlyard.core.jobs.spread import Extent, shards_for
+from crawlyard.core.jobs.spread import Extent, shards_for, starts_of
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
-from crawlyard.store.crawl.frontier import reopen
+from crawlyard.store.crawl.frontier import requeue
+from crawlyard.store.crawl.journal import number_lines
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import change, no_of
@@ -40,10 +40,13 @@ from crawlyard.store.jobs.shard_rules import (
 )
 from crawlyard.store.jobs.shards import (
     PART,
+    buckets_waiting,
     count_free,
     deal,
     extent_of,
     first_waiting,
+    give_up,
+    in_shards,
     locked_parts,
     parts_of,
     recut,
@@ -91,15 +94,15 @@ class SpreadStore(StorePart):
         return await self._first_of(look, work)
 
     async def ask(self, asker: Asker, now: datetime, free: int) -> bool:
-        """Ask for a shard of a running job, for a worker with *free* slots and no job to claim.
+        """Ask for shards of a running job, for a worker with *free* slots and no job to claim.
 
-        The first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
-        has a shard `core.jobs.spread.to_give_back`: its holder is ordered to stop. Once
-        it has stored what is in flight, *asker* may `join`. Return whether there is one; there is
-        none while as many as *free* are on their way.
+        Of the first job in the order of `core.jobs.queue.claim_key` that *asker* may take and that
+        has a shard `core.jobs.spread.to_give_back`, as many as are to be: their holders are
+        ordered to stop. Once they have stored what is in flight, *asker* may `join`. Return
+        whether there is any. No more than *free* are on their way at a time.
         """
         look = partial(_uneven, asker=asker, now=now, free=free)
-        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now)))
+        return bool(await self._first_of(look, partial(_ask, asker=asker, now=now, free=free)))
 
     async def _first_of(
         self, look: Callable[..., _Found], work: Callable[..., T | None]
@@ -126,32 +129,42 @@ class SpreadStore(StorePart):
         decide: Decide,
         *,
         further: bool,
+        drained: bool = False,
     ) -> Claim | None:
         """Release a shard and its unused budget, in one transaction.
+
+        If its worker is *drained*, whoever has a free slot may take it at once, also a worker that
+        has other shards of the job.
 
         With *further*, another shard of the job that has waiting targets is leased to
         the same worker until *until*, and returned. If none is and the job runs but no shard has
         a lease any more, the job is saved as *decide* returns it. Does nothing if another
         attempt has the shard.
         """
+        buckets = buckets_waiting(conn, lease.job_no)  # before the job is locked
         found = _mine(conn, lease)
         if found is None:
             return None
         row, parts = found
+        number_lines(conn, parts.no)
         if parts.by[lease.shard].worker is None:
+            write_parts(conn, parts)
             return None  # released by its last batch already: the job may run again by now
         # if it yields, the slot belongs to an urgent job, or the shard to another worker
+        # of no worker in particular, unless one has asked for it
         yields, urgent = parts.by[lease.shard].yields, parts.by[lease.shard].asked_by is None
-        parts.put(lease.shard, back(parts.by[lease.shard], now))
+        parts.put(lease.shard, back(parts.by[lease.shard], None if drained and urgent else now))
         claim: Claim | None = None
         if State(row["state"]) is State.RUNNING:
             job = job_of(row)
             if further and not yields and breach(job.limits, parts.total.usage) is None:
-                claim = _further(conn, job, parts, lease, until)
+                number = _first(parts.free(), in_shards(buckets, parts.of))
+                if number is not None:
+                    claim = taken(parts, number, job, lease.worker, until)
             if claim is None and not any(parts.leased()):
                 _end(conn, job, parts, decide, yields=yields and urgent)
         write_parts(conn, parts)
-        _tell_if_freed(conn, row, parts, [lease.shard])
+        _tell_if_freed(conn, row, parts, [lease.shard], buckets)
         return claim
 
     @writes
@@ -204,13 +217,17 @@ def begin(
     if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
         return None
     parts = parts_of(conn, row["no"], row["spread"])
+    parts.in_turn = bool(row["in_turn"]) or not parts.by
+    if parts.of:
+        parts.add_up()
     for number, shard in parts.leased():
         parts.put(number, lost(shard, now))
     cut(parts, _wanted(conn, row["no"], job, parts), now)
+    parts.rebase()
     claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
     parts.of = parts.of if claim is not None else 0
-    if parts.of != row["spread"]:
-        recut(conn, parts.no, parts.of)
+    if (parts.of, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
+        recut(conn, parts)
     write_parts(conn, parts)
     if claim is not None:
         tell_open(conn, row, parts)
@@ -220,7 +237,7 @@ def begin(
 def _begun(
     conn: Connection, job: Job, parts: Parts, asker: Asker, now: datetime, until: datetime
 ) -> Claim | None:
-    deal(conn, parts.no)
+    deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
     numbers = range(1, parts.of + 1)
     number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
@@ -241,19 +258,15 @@ def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
 
 
 def _tell_if_freed(
-    conn: Connection, row: Mapping[str, Any], parts: Parts, numbers: Collection[int]
+    conn: Connection,
+    row: Mapping[str, Any],
+    parts: Parts,
+    numbers: Collection[int],
+    buckets: Collection[int] | None = None,
 ) -> None:
     """Add a wakeup for shards that were released or taken back, if the job goes on."""
     if State(row["state"]) is State.RUNNING and any(parts.leased()):
-        tell_open(conn, row, parts, numbers)
-
-
-def _further(
-    conn: Connection, job: Job, parts: Parts, lease: Lease, until: datetime
-) -> Claim | None:
-    free = [n for n, shard in parts.in_use() if shard.worker is None]
-    number = first_waiting(conn, parts.no, free, parts.of)
-    return None if number is None else taken(parts, number, job, lease.worker, until)
+        tell_open(conn, row, parts, numbers, buckets)
 
 
 def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bool) -> None:
@@ -261,8 +274,7 @@ def _end(conn: Connection, job: Job, parts: Parts, decide: Decide, *, yields: bo
     waiting, usage = waits(conn, parts.no), parts.total.usage
     verdict = decide(AttemptEnd(job=job, usage=usage, waiting=waiting, yields=yields))
     if verdict.again:
-        total, _ = reopen(conn, parts.no, parts.total, verdict.again)
-        parts.put(0, total)
+        requeue(conn, parts, verdict.again)
     write_parts(conn, parts)
     change(conn, verdict.job, *verdict.events, before=job)
 
@@ -279,10 +291,10 @@ def settle_part(
     if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
     row, parts = found
+    number_lines(conn, parts.no)
     parts.put(lease.shard, back(parts.by[lease.shard], None))
     if again:
-        total, _ = reopen(conn, parts.no, parts.total, again)
-        parts.put(0, total)
+        requeue(conn, parts, again)
     write_parts(conn, parts)
     change(conn, job, *events)
     _tell_if_freed(conn, {**row, "state": job.state}, parts, [lease.shard])
@@ -293,6 +305,7 @@ def free_part(conn: Connection, lease: Lease) -> None:
     found = _mine(conn, lease)
     if found is not None and found[1].by[lease.shard].worker is not None:
         row, parts = found
+        number_lines(conn, parts.no)
         parts.put(lease.shard, back(parts.by[lease.shard], None))
         write_parts(conn, parts)
         _tell_if_freed(conn, row, parts, [lease.shard])
@@ -344,6 +357,7 @@ def _take(
     if found is None:
         return 0, None
     row, parts = found
+    number_lines(conn, no)
     numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
     for number in numbers:
         parts.put(number, lost(parts.by[number], now))
@@ -377,16 +391,14 @@ def _open(conn: Connection, asker: Asker, now: datetime, *, in_turn: bool, passe
     before = [row for row in rows if head is None or _key(row) < head]
 
     def first(parts: Parts, waiting: Collection[int]) -> int | None:
-        free = takeable(parts, asker.worker, now)
-        return next((n for n in free if n in waiting), None)
+        return _first(takeable(parts, asker.worker, now), waiting)
 
     return _allowed(conn, before, asker, now, first), _next(passed, before)
 
 
 def _uneven(conn: Connection, asker: Asker, now: datetime, *, free: int, passed: int) -> _Found:
     """Return the running jobs with a shard that its holder is to give back for *asker*."""
-    coming = select(func.count()).where(HELD, shards.c.asked_by == asker.worker)
-    if (conn.scalar(coming) or 0) >= free:
+    if _coming_to(conn, asker) >= free:
         return [], None
     several = select(shards.c.worker).where(*_ITS_PARTS, HELD, shards.c.freed_at.is_(None))
     several = several.group_by(shards.c.worker).having(func.count() > 1)
@@ -459,38 +471,41 @@ def _head(conn: Connection, asker: Asker, now: datetime) -> tuple[int, int, date
     return min(map(_key, rows), default=None)
 
 
-def _ask(conn: Connection, no: int, asker: Asker, now: datetime) -> bool | None:
-    """Order the holder of a shard to give it back for *asker*; ``None`` if none is to."""
+def _coming_to(conn: Connection, asker: Asker) -> int:
+    """Return the number of shards that are being given back for *asker*."""
+    coming = select(func.count()).where(HELD, shards.c.asked_by == asker.worker)
+    return conn.scalar(coming) or 0
+
+
+def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> bool | None:
+    """Order the holders of shards to give them back for *asker*; ``None`` if none is to."""
+    buckets = buckets_waiting(conn, no)
+    most = free - _coming_to(conn, asker)
     found = locked_parts(conn, no)
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     _, parts = found
-    number = to_ask_for(parts, asker.worker, waiting_shards(conn, no, parts.of))
-    if number is None:
-        return None
-    parts.put(number, replace(parts.by[number], freed_at=now, asked_by=asker.worker))
-    write_parts(conn, parts)
-    return True
+    waiting, asked = in_shards(buckets, parts.of), 0
+    while asked < most and (number := to_ask_for(parts, asker.worker, waiting)) is not None:
+        give_up(conn, parts, number, now, asker.worker)
+        asked += 1
+    return asked > 0 or None
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
+    buckets = buckets_waiting(conn, no)  # before the job is locked, as others wait for that
     found = locked_parts(conn, no)
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     row, parts = found
-    claim = _first(conn, job_of(row), parts, asker.worker, now, until)
+    number = _first(takeable(parts, asker.worker, now), in_shards(buckets, parts.of))
+    claim = None if number is None else taken(parts, number, job_of(row), asker.worker, until)
     if claim is not None:
-        tell_open(conn, row, parts)  # wake another worker: this one takes no second shard yet
+        write_parts(conn, parts)
+        # wake another worker: this one takes no second shard yet
+        tell_open(conn, row, parts, buckets=buckets)
     return claim
 
 
-def _first(
-    conn: Connection, job: Job, parts: Parts, worker: str, now: datetime, until: datetime
-) -> Claim | None:
-    """Lease the first free shard that has waiting targets; ``None`` if there is none."""
-    number = first_waiting(conn, parts.no, takeable(parts, worker, now), parts.of)
-    if number is None:
-        return None
-    claim = taken(parts, number, job, worker, until)
-    write_parts(conn, parts)
-    return claim
+def _first(numbers: Sequence[int], waiting: Collection[int]) -> int | None:
+    return next((n for n in numbers if n in waiting), None)

@@ -32,7 +32,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0123"
+SCHEMA = "0124"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"

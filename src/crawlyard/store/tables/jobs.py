@@ -77,6 +77,7 @@ jobs = Table(
     Column("based_on", String(36)),  # the id of the job whose pages it asks for changes of
     Column("dealt", SmallInteger),  # 1: all its targets have had buckets since it was cut last
     Column("unique_key", CleanText),
+    Column("in_turn", SmallInteger),  # 1: its start hosts have buckets in turn
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
