@@ -32,7 +32,8 @@ async def damaged(rig: Rig) -> str:
 
 async def test_lists_show_it_as_damaged_beside_the_others(on_sql: Rig) -> None:
     sound, job_id = (await on_sql.job())["id"], await damaged(on_sql)
-    found = {job["id"]: job for job in (await on_sql.get("jobs")).json()["items"]}
+    shown = "id,damaged,allowed_actions,detail"
+    found = {job["id"]: job for job in (await on_sql.get(f"jobs?fields={shown}")).json()["items"]}
     assert (found[sound]["damaged"], found[job_id]["damaged"]) == ("", REASON)
     assert found[job_id]["allowed_actions"] == ["delete"]
     assert "it can only be deleted" in found[job_id]["detail"]

@@ -18,7 +18,8 @@ async def test_a_job_is_submitted_and_found(rig: Rig) -> None:
         5,
     )
     assert (await rig.get(f"jobs/{job['id']}")).json() == job
-    assert (await rig.get("jobs")).json()["items"] == [job]
+    every = ",".join(job)
+    assert (await rig.get(f"jobs?fields={every}")).json()["items"] == [job]
 
 
 async def test_all_faults_of_a_job_are_named_at_once(rig: Rig) -> None:
@@ -177,7 +178,7 @@ async def test_twenty_requests_with_one_key_make_one_job(rig: Rig) -> None:
     assert {answer.status_code for answer in answers} <= {201, 409}
     later = await rig.post("jobs", {"urls": [URL]}, headers=key)
     assert (later.status_code, later.headers["idempotency-replayed"]) == (201, "true")
-    assert later.json() == (await rig.get("jobs")).json()["items"][0]
+    assert later.json()["id"] == (await rig.get("jobs")).json()["items"][0]["id"]
 
 
 async def test_a_key_stands_for_one_request(rig: Rig) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.job import Origin, Source
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
@@ -26,7 +27,8 @@ SECRET = "https://user:pass@example.com/"
 
 async def rows(rig: Rig, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a job as the list has it, and as a stream tells it."""
-    [listed] = (await rig.get(f"jobs?id={job_id}")).json()["items"]
+    every = ",".join(JobOut.__struct_fields__)
+    [listed] = (await rig.get(f"jobs?id={job_id}&fields={every}")).json()["items"]
     event = (await rig.yard.store.events.events(EventQuery(subject=job_id)))[-1]
     [frame] = await Teller(rig.yard.store, rig.clock).told([event])
     told = json.loads(frame.data.decode().partition("data: ")[2])

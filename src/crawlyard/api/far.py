@@ -132,9 +132,12 @@ def _request(one: Endpoint, given: Mapping[str, Any]) -> dict[str, Any]:
         headers |= _header(each.mark(Header), given.get(each.name))
     parts = {each.alias: quote(str(value), safe="") for each, value in at("path")}
     path = one.path.format_map(parts)
+    params = {each.alias: _plain(value) for each, value in at("query")}
+    if one.listed:  # unless they are named, a list has some of the fields alone
+        params["fields"] = ",".join(one.item.__struct_fields__)
     return {
         "path": path if "root" in one.marks else path.removeprefix("/"),
-        "params": {each.alias: _plain(value) for each, value in at("query")},
+        "params": params,
         "body": body,
         "headers": headers,
     }

@@ -180,6 +180,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     ``same``: its route is another's. A number, such as ``404``: that may be the status as well."""
 
     example: Mapping[str, Any] | None = None  # of a body
+    listed: tuple[str, ...] = ()  # fields of an item that HTTP sends unless `fields` names others
 
     @property
     def name(self) -> str:
@@ -209,6 +210,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def returns(self) -> Any:
         """Return the type of its result."""
         return typing.get_type_hints(self.call, include_extras=True)["return"]
+
+    @property
+    def item(self) -> type[Struct]:
+        """Return the type of the items of the list that it returns."""
+        kind: type[Struct] = get_args(self.returns)[0]
+        return kind
 
     @cached_property
     def yields(self) -> Any:
@@ -273,11 +280,13 @@ def endpoint(
     group: str = "",
     name: str = "",
     example: Mapping[str, Any] | None = None,
+    listed: tuple[str, ...] = (),
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare that a method of a service is asked for by *route*, such as ``GET /jobs/{job_id}``.
 
     The noun is the first part of the path unless it is named, and the group in the document is
-    the noun. There, *name* is that of the method unless it is given.
+    the noun. There, *name* is that of the method unless it is given. Over HTTP, items of a list
+    have the fields *listed*, if there are any, unless the request names others.
     """
     method, path = route.split()
     noun = noun or re.split(r"[/{]", path)[1]
@@ -294,6 +303,7 @@ def endpoint(
             call=call,
             marks=frozenset(marks),
             example=example,
+            listed=listed,
         )
         return call
 

@@ -79,7 +79,7 @@ def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awai
             raise _blamed(error, one, {}) from None
 
     async def endpoint(request: Request) -> Response:
-        return await answered(request, handler, signed_in=one.who is not NOBODY)
+        return await answered(request, handler, signed_in=one.who is not NOBODY, listed=one.listed)
 
     return endpoint
 

@@ -14,9 +14,9 @@ import msgspec
 
 from crawlyard.about import VERSION
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.base import API
+from crawlyard.core.answers.base import API, shortened
 from crawlyard.core.answers.problems import ProblemOut
-from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter
+from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice
 from crawlyard.core.endpoint_schema import body_of, with_default
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.event_data import data_of
@@ -124,6 +124,15 @@ _EXAMPLE_MESSAGE = msgspec.to_builtins(
 _PLACES = ("path", "query", "header", "body")
 _WORD = {"type": "string", "maxLength": MOST_VALUES * MAX_WORD}
 _MANY = {"type": "array", "items": _WORD, "maxItems": MOST_VALUES}
+_FIELDS = {
+    "name": "fields",
+    "in": "query",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 4000},
+    "description": "Fields of each item: `id,spec,usage.bytes`. Without it, an item has the "
+    "fields that its schema requires.",
+}
+
 _HTML = {"text/html": {"schema": {"type": "string"}}}
 
 
@@ -248,7 +257,7 @@ def _webhook(name: EventName) -> dict[str, Any]:
 def _paths(endpoints: Sequence[Endpoint]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the paths of endpoints, and the schemas that they refer to."""
     kinds = {
-        one.name: one.returns
+        one.name: _answer_of(one)
         for one in endpoints
         if one.name not in FILES and one.yields is None and one.returns not in (None, type(None))
     }
@@ -276,6 +285,14 @@ def _paths(endpoints: Sequence[Endpoint]) -> tuple[dict[str, Any], dict[str, Any
     return paths, components
 
 
+def _answer_of(one: Endpoint) -> Any:
+    """Return the type of an answer over HTTP."""
+    if not one.listed:
+        return one.returns
+    name = one.item.__name__.removesuffix("Out") + "ItemOut"
+    return Slice[shortened(one.item, one.listed, name)]  # type: ignore[misc]  # made at run time
+
+
 def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[str, Any]:
     said = inspect.getdoc(one.call) or ""
     answer: dict[str, Any] = {"description": "Done" if content is None else "As asked"}
@@ -293,6 +310,8 @@ def _described(one: Endpoint, schemas: Mapping[int, Any], content: Any) -> dict[
         "security": _security(one),
         "responses": {str(one.status): answer} | {str(s): {} for s in _problems(one)},
     }
+    if one.listed:
+        told["parameters"].append(_FIELDS)
     if "200" in one.marks:
         there = "Nothing was made: there is a job with the same `unique_key`."
         told["responses"]["200"] = answer | {"description": there}

@@ -138,6 +138,18 @@ _ACTIONS = " ".join(
 )
 
 
+_JOB_ROW = ",".join(
+    (
+        *("id", "version", "owner", "state", "state_reason", "outcome", "detail", "damaged", "url"),
+        *("created_at", "queued_at", "due_at", "due_in_s", "started_at", "ended_at", "retry_of"),
+        *("source", "origin", "waits_for", "spec.name", "spec.tags", "spec.priority"),
+        *("progress.done", "progress.discovered", "progress.failed", "progress.pages"),
+        *("progress.bytes", "progress.elapsed_s", "progress.rate", "progress.eta"),
+    )
+)
+"""Fields of a job that a row of the list and the peek beside it show."""
+
+
 class Page(Struct, frozen=True):
     """A page: its address, what fills it, and where it stands in the navigation."""
 
@@ -157,7 +169,7 @@ PAGES = (
         "Jobs",
         "Jobs",
         ("/jobs",),
-        ("q", "state", "sort", "group=state", "limit"),
+        ("q", "state", "sort", "group=state", "limit", f"fields={_JOB_ROW}"),
     ),
     Page("/jobs/new", "new", "Jobs", "New crawl"),
     Page("/jobs/{job}", "job", "Jobs", "Job", ("/jobs/{job}?expand=template,schedule",)),
@@ -242,6 +254,7 @@ def _told(page: Page, request: Request, caller: Caller) -> dict[str, Any]:
     passed = f"?{urlencode(given)}" if given else ""
     return {
         "asks": tuple(path.format_map(named) + passed for path in page.asks),
+        "fields": given.get("fields", ""),
         "path_params": path_params,
         "user": caller.user,
         "permits": " ".join(sorted(caller.permits)),

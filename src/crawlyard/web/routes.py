@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from math import isfinite
@@ -51,13 +51,16 @@ class OneMethod(Route):
         self.methods = {method}
 
 
-async def answered(request: Request, handler: Handler, *, signed_in: bool = True) -> Response:
+async def answered(
+    request: Request, handler: Handler, *, signed_in: bool = True, listed: Sequence[str] = ()
+) -> Response:
     """Return the answer of *handler*, with what all routes have in common.
 
-    An Idempotency-Key belongs to whoever is *signed_in*; otherwise it is ignored.
+    An Idempotency-Key belongs to whoever is *signed_in*; otherwise it is ignored. The items of a
+    list have the fields *listed* unless the request names others.
     """
     if request.method == "GET":
-        return _trimmed(request, await handler(request))
+        return _trimmed(request, await handler(request), listed)
     await _check_body(request)
     once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
     answer = await (_once(request, handler) if once else handler(request))
@@ -196,9 +199,9 @@ def _known(asked: Reply, known: Reply) -> Response:
     return Response(known.body, known.status, headers)
 
 
-def _trimmed(request: Request, answer: Response) -> Response:
-    """Return an answer of JSON with the fields alone that ``?fields=a,b.c`` names."""
-    asked = request.query_params.get("fields")
+def _trimmed(request: Request, answer: Response, listed: Sequence[str]) -> Response:
+    """Return an answer of JSON with the fields alone that ``?fields=a,b.c`` or *listed* names."""
+    asked = request.query_params.get("fields") or ",".join(listed)
     json_body = answer.headers.get("content-type", "") == "application/json"
     if not asked or not json_body or answer.status_code != 200:
         return answer
@@ -213,7 +216,8 @@ def _trimmed(request: Request, answer: Response) -> Response:
     else:
         data = _only(data, wanted)
     kept = {n: v for n, v in answer.headers.items() if n != "content-length"}
-    return Response(json.dumps(data, ensure_ascii=False), 200, kept)
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, 200, kept)
 
 
 def _only(value: Any, wanted: Mapping[str, Any]) -> Any:

@@ -1,5 +1,6 @@
 """What all shapes share: how instants, durations and text from outside are written."""
 
+import inspect
 import re
 import types
 import typing
@@ -11,7 +12,8 @@ from operator import attrgetter
 from typing import Any, Self, Union, get_args, get_origin, get_type_hints
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType, defstruct
+from msgspec.structs import fields
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -69,6 +71,29 @@ def _as_text(hint: Any) -> Any:
             return Union[inside]  # noqa: UP007 - it has any number of members
         case origin:
             return origin[inside]
+
+
+def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[Struct]:
+    """Return *shape* as *name*, in which the fields that are not in *paths* may be missing.
+
+    A path such as ``progress.done`` is one field of a field, which is shortened as well.
+    """
+    kept: dict[str, list[str]] = {}
+    for path in paths:
+        first, _, rest = path.partition(".")
+        kept.setdefault(first, []).extend([rest] if rest else ())
+    members: list[Any] = []
+    for field in fields(shape):
+        inner = kept.get(field.name)
+        if inner is None:
+            members.append((field.name, Union[field.type, UnsetType], UNSET))  # noqa: UP007
+        elif inner:
+            of_field = name.removesuffix("Out") + field.type.__name__
+            members.append((field.name, shortened(field.type, inner, of_field)))
+        else:
+            members.append((field.name, field.type))
+    doc = {"__doc__": inspect.getdoc(shape)}
+    return defstruct(name, members, bases=(Wire,), namespace=doc, frozen=True, kw_only=True)
 
 
 class Tagged(Wire, frozen=True, kw_only=True, dict=True):

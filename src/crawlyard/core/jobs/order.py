@@ -49,11 +49,6 @@ class JobOrder(Struct, frozen=True, kw_only=True):
     descending: bool = True
     group: GroupKey | None = None
 
-    @property
-    def indexed(self) -> bool:
-        """Return whether a list in this order reads no more jobs than it shows."""
-        return self.by is SortKey.CREATED_AT and self.group in (None, GroupKey.STATE)
-
 
 Value = str | float | None
 Place = tuple[str | None, Value, str]

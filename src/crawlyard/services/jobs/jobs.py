@@ -9,7 +9,13 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.fleet.operations import BulkOut
 from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
-from crawlyard.core.answers.jobs.jobs import BatchOut, JobOut, JobPlanOut, RetriedOut
+from crawlyard.core.answers.jobs.jobs import (
+    JOB_LISTED,
+    BatchOut,
+    JobOut,
+    JobPlanOut,
+    RetriedOut,
+)
 from crawlyard.core.answers.jobs.previews import PreviewOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import (
@@ -97,7 +103,7 @@ class Jobs(JobLooks):
     With *version*, only that version is changed: else `Stale` is raised and nothing is written.
     """
 
-    @endpoint("GET /jobs", READ, "seq")
+    @endpoint("GET /jobs", READ, "seq", listed=JOB_LISTED)
     async def list(
         self,
         *,
@@ -108,16 +114,17 @@ class Jobs(JobLooks):
         sort: Annotated[
             Sort,
             Meta(
-                description="`-`: descending, as newest first. By anything but `created_at`, at "
-                f"most {SORTED_MOST:,} jobs are sorted: 422 if more match. Those without a value, "
-                "such as a start, come last."
+                description="`-`: descending, as newest first. By anything but `created_at` and "
+                f"`ended_at`, at most {SORTED_MOST:,} jobs are sorted: 422 if more match. Those "
+                "without a value, such as a start, come last."
             ),
         ] = "-created_at",
         group: Annotated[
             GroupKey | None,
             Meta(
                 description="Sorts by this first. By `state`: what runs, then what waits or is "
-                f"paused, then what has ended. By any other, at most {SORTED_MOST:,} jobs."
+                "paused, then what has ended. By `schedule` and `host`, at most "
+                f"{SORTED_MOST:,} jobs; by `owner`, so many of each if the sort has that limit."
             ),
         ] = None,
         count: Annotated[
@@ -133,7 +140,8 @@ class Jobs(JobLooks):
     ) -> Slice[JobOut]:
         """List jobs, newest first unless asked otherwise.
 
-        A walk along the cursor yields each job once, whatever is submitted meanwhile.
+        A walk along the cursor yields each job once, whatever is submitted meanwhile. Over HTTP,
+        jobs have the fields that lists show; `fields` names others.
         """
         every = JobQuery(where=conditions_of(terms), id_part=id.lower())
         by, descending = SortKey(sort.removeprefix("-")), sort.startswith("-")

@@ -1,4 +1,4 @@
-"""Lists of jobs that are grouped, or sorted by what no index has."""
+"""Lists of jobs that are grouped, or sorted by something other than their age."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,8 +6,10 @@ from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, ColumnElement, Connection, func, null, select, type_coerce
+from sqlalchemy import BigInteger, ColumnElement, Connection, func, null, or_, select, type_coerce
 
+from crawlyard.core.jobs.lifecycle import ENDED as ENDED_STATES
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.order import (
     SORTED_MOST,
     STATE_GROUPS,
@@ -20,9 +22,9 @@ from crawlyard.core.jobs.order import (
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.store.jobs.job_rows import STANDING
-from crawlyard.store.jobs.where import picked
+from crawlyard.store.jobs.where import conditions, picked
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.tables.jobs import PRESENT, job_hosts, jobs, shards
+from crawlyard.store.tables.jobs import ENDED, PRESENT, job_hosts, jobs, shards
 
 _VALUES: Mapping[SortKey, ColumnElement[Any]] = {
     SortKey.CREATED_AT: jobs.c.id,
@@ -58,8 +60,7 @@ def ordered(
     for number, states in enumerate(parts[first:], first):
         part = replace(query, states=states)
         behind: Place | None = tuple(place) if place and number == first else None
-        looked = _by_age if order.indexed else _sorted
-        for one in looked(conn, part, order, limit - len(found), behind):
+        for one in _places(conn, part, order, limit - len(found), behind):
             found[one[-1]] = json.dumps([number, *one])
         if len(found) == limit:
             break
@@ -76,11 +77,82 @@ def _read(after: str | None) -> list[Any]:
     return place
 
 
-def _by_age(
+def _places(
+    conn: Connection, query: JobQuery, order: JobOrder, limit: int, after: Place | None
+) -> Sequence[Place]:
+    if order.group is GroupKey.OWNER:
+        return _by_owner(conn, query, order, limit, after)
+    if order.group in (None, GroupKey.STATE):
+        if order.by is SortKey.CREATED_AT:
+            return _by_age(conn, query, limit, after, descending=order.descending)
+        if order.by is SortKey.ENDED_AT and _is_long(conn, query):
+            return _by_end(conn, query, limit, after, descending=order.descending)
+    return _sorted(conn, query, order, limit, after)
+
+
+def _by_owner(
     conn: Connection, query: JobQuery, order: JobOrder, limit: int, after: Place | None
 ) -> list[Place]:
+    """Return the places of the jobs of one owner after the other."""
+    ungrouped = replace(order, group=None)
+    places: list[Place] = []
+    owner = after[0] if after else _next_owner(conn, query, None)
+    after = after and (None, *after[1:])
+    while owner is not None and len(places) < limit:
+        own = replace(query, owner=owner)
+        of_owner = _places(conn, own, ungrouped, limit - len(places), after)
+        places += [(owner, value, job_id) for _, value, job_id in of_owner]
+        owner, after = _next_owner(conn, query, owner), None
+    return places
+
+
+def _next_owner(conn: Connection, query: JobQuery, owner: str | None) -> str | None:
+    """Return the owner after *owner*, or the first; maybe no job of theirs matches *query*."""
+    if query.owner is not None:
+        return query.owner if owner is None else None
+    later = [jobs.c.owner > owner] if owner is not None else []
+    first: str | None = conn.scalar(select(func.min(jobs.c.owner)).where(*later))
+    return first
+
+
+def _is_long(conn: Connection, query: JobQuery) -> bool:
+    """Return whether more jobs match than are sorted."""
+    matching = select(picked(conn, query, SORTED_MOST + 1).subquery()).limit(SORTED_MOST + 1)
+    count = conn.scalar(select(func.count()).select_from(matching.subquery()))
+    return (count or 0) > SORTED_MOST
+
+
+def _by_end(
+    conn: Connection, query: JobQuery, limit: int, after: Place | None, *, descending: bool
+) -> list[Place]:
+    """Return the places of ended jobs in the order of an index, then of the other jobs."""
+    places: list[Place] = []
+    if after is None or after[1] is not None:
+        ended_at = _VALUES[SortKey.ENDED_AT]
+        asked = select(ended_at, jobs.c.id).where(ENDED, *conditions(query))
+        if after is not None:
+            _, value, job_id = after
+            beyond = ended_at < value if descending else ended_at > value
+            at_or_beyond = ended_at <= value if descending else ended_at >= value
+            asked = asked.where(at_or_beyond, or_(beyond, jobs.c.id < job_id))
+        # SQLite would read all jobs of an owner or a state, and sort them
+        asked = asked.with_hint(jobs, "INDEXED BY jobs_ended", "sqlite")
+        by_end = ended_at.desc() if descending else ended_at.asc()
+        rows = conn.execute(asked.order_by(by_end, jobs.c.id.desc()).limit(limit))
+        places = [(None, *row) for row in rows]
+        after = None
+    states = (query.states or frozenset(State)) - ENDED_STATES
+    if len(places) < limit and states:
+        unended = replace(query, states=states)
+        places += _by_age(conn, unended, limit - len(places), after, descending=True)
+    return places
+
+
+def _by_age(
+    conn: Connection, query: JobQuery, limit: int, after: Place | None, *, descending: bool
+) -> list[Place]:
     edge = after and after[-1]
-    if order.descending:
+    if descending:
         query, by = replace(query, before=edge), jobs.c.id.desc()
     else:
         query, by = replace(query, after=edge, oldest_first=True), jobs.c.id.asc()
@@ -101,6 +173,6 @@ def _sorted(
         raise Invalid(
             "sort" if order.by is not SortKey.CREATED_AT else "group",
             f"more than {counted(SORTED_MOST, 'job')} match, too many to sort them by that: "
-            "filter further, or sort by created_at",
+            "filter further, or sort by created_at or ended_at",
         )
     return list(islice(in_order(rows, descending=order.descending, after=after), limit))

@@ -262,6 +262,14 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
         return made.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
 
 
+JOB_LISTED = (
+    *("id", "object", "owner", "version", "state", "state_reason", "outcome", "allowed_actions"),
+    *("damaged", "url", "spec.name", "spec.tags", "created_at", "started_at", "ended_at"),
+    *("progress.done", "progress.discovered", "progress.failed", "progress.pages"),
+)
+"""Fields of a job in a list over HTTP that asks for no others."""
+
+
 class RetriedOut(JobOut, frozen=True, kw_only=True, dict=True):
     """The job that is tried again: the same, or a new one."""
 

@@ -9,7 +9,8 @@ import { can, draw, merged } from "../parts/job.js";
 const address = new URLSearchParams(location.search);
 const { q = "", state = "", sort = "", limit = "" } = Object.fromEntries(address);
 const group = address.get("group") ?? "state";
-const asked = { q, state, sort, group, limit }; // as the page has asked for it ahead
+const { fields } = $("#jobs").dataset;
+const asked = { q, state, sort, group, limit, fields }; // as the page has asked for it ahead
 const form = $("#filter");
 const whole = [q, state && `state:${state}`].filter(Boolean).join(" "); // an old link has a state of its own
 const named = [...form.elements].filter((field) => field.name);

@@ -38,7 +38,7 @@ export function merged(known, news) {
     const ends = { eta_p10_s: p10_s, eta_p50_s: p50_s, eta_p90_s: p90_s, eta_confidence: confidence, eta_limit: limit };
     Object.assign(more, progress, ends, { found: progress.discovered, uses: progress.proxies });
   }
-  if (spec) Object.assign(more, spec, { url: [...spec.urls, ...spec.sitemaps][0] });
+  Object.assign(more, spec, spec?.urls && { url: [...spec.urls, ...spec.sitemaps][0] });
   if (news.state && v > known.v) more.waits_for ??= []; // what is known of them is of before
   const job = { ...known, ...more, v, version: v, progress: undefined, spec: undefined };
   const at = host(job.url);

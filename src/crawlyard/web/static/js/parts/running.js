@@ -58,7 +58,7 @@ export function running(el, told) {
   });
   setInterval(() => el.matches(":hover, :focus-within") || sort(), SORT_MS);
   return load(async () => {
-    const { items } = await get("/jobs?state=running&limit=50");
+    const { items } = await get("/jobs?state=running&limit=50&fields=id,version,owner,state,url,progress,spec.name");
     known.clear();
     items.forEach(take);
     sort();
