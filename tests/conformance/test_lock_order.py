@@ -236,6 +236,7 @@ async def test_the_lease_of_a_shard_is_renewed_while_its_checkpoint_waits(
         await connection.rollback()
     answer = await recorded
 
+    assert shard.lease_until is not None
     assert shard.lease_until >= until[1]  # another renewal may have come since
     assert until[0] < until[1]
     assert answer.order is Order.GO_ON
