@@ -49,7 +49,7 @@ class FilterKey(StrEnum):
 
 
 class StateWord(StrEnum):
-    """What `state:` accepts: the states, and the words that jobs are shown with."""
+    """Words for `state:`, the states and the words that jobs are shown with."""
 
     PENDING = State.PENDING.value
     RUNNING = State.RUNNING.value

@@ -574,10 +574,10 @@ class JobLooks(JobSite):
 
 def _states(words: Sequence[str]) -> Sequence[str]:
     try:
-        found = condition(FilterKey.STATE, words).words
+        states = condition(FilterKey.STATE, words).words
     except Invalid as error:
         raise Invalid("states", error.message) from None
-    return [kind_of("states", word, State) for word in found]  # no job waits to be "stopped"
+    return [kind_of("states", word, State) for word in states]  # no job waits to be "stopped"
 
 
 def _included(words: Words) -> Collection[Body]:
