@@ -140,7 +140,7 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
         waiting = asyncio.create_task(woken(bell))
         await asyncio.sleep(0)
 
-        found = [a_target(host=host) for host in ("h0.example", "h1.example")]  # one is ours
+        found = [a_target(host=host) for host in ("h0.example", "h2.example")]  # one is ours
         assert claim is not None
         await store.frontier.record([(claim.lease, a_batch(found=found))], job.due_at, LEASE)
 

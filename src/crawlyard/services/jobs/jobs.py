@@ -40,10 +40,14 @@ from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
 from crawlyard.core.jobs.waiting import Wait
 from crawlyard.errors import Forbidden, Invalid, Refused
+from crawlyard.lazy import lazily
 from crawlyard.services.jobs.job_looks import JobLooks
 from crawlyard.services.jobs.terms import JobTerms, conditions_of
-from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.store.queries import COUNTED_TO, JobQuery
+
+# it loads the engine, which a remote call does not need
+with lazily():
+    from crawlyard.services.webhooks import receivers
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
 
@@ -326,7 +330,7 @@ class Jobs(JobLooks):
         The body is a JSON Merge Patch (RFC 7396) of the form of a job: null is the default,
         which is no ceiling for limits.
         """
-        values = changes_of(changes, check_job_spec)
+        values = changes_of(changes, receivers.check_job_spec)
         return await self._now(await self._services.jobs.edit(self._actor, job_id, values, version))
 
     @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)

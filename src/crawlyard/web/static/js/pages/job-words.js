@@ -94,7 +94,8 @@ const LEADS = {
   failed: ({ state_reason }, way) => `Failed: ${small(state_reason)}, ${way}`,
   completed: ({ done, found, failed }, way) => {
     if (done < found) return way;
-    return `All ${counted(found, "URL")} found are done${failed ? `, ${int(failed)} failed` : ""}`;
+    const failures = failed ? `, ${int(failed)} failed` : "";
+    return `All ${counted(found, "URL")} found are done${failures}`;
   },
 };
 

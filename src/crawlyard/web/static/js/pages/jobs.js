@@ -102,7 +102,7 @@ let sizes = {}; // of the groups by state
 /** What stands where the bar is: how far it is, and why it is no further. */
 function said({ state: is, shown, found, done, pages, reason, why }) {
   if (is === "pending") return why || reason;
-  const far = found && (pages || is !== "failed") ? `${int(done)} of ${int(found)} URLs` : "";
+  const far = found && (pages || is !== "failed") ? `${int(done)} of ${counted(found, "URL")}` : "";
   if (shown === "running") return far || "Starting";
   if (shown === "completed") return pages ? counted(pages, "page") : "No pages";
   return [far, reason === "by a user" ? "" : reason].filter(Boolean).join(", ");
