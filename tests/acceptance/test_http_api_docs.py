@@ -57,7 +57,7 @@ def test_the_page_about_the_http_api_can_be_typed(shell: Shell) -> None:
     assert '"detail":"lunch"' in typed.stdout
     assert '"pointer":"/limits/pages"' in typed.stdout
     assert '"object":"job_plan"' in typed.stdout
-    assert '"expanded": {"template": null, "schedule": null}' in typed.stdout
+    assert '"expanded":{"template":null,"schedule":null}' in typed.stdout
     assert typed.stdout.count('"code":"precondition_failed"') == 1
     assert '"object":"schedule_deletion"' in typed.stdout
     assert "event: hello" in typed.stdout

@@ -102,7 +102,7 @@ async def test_pages_are_gone_through_by_key_and_another_run_is_chosen(stage: St
     third = await crawled(stage, made, {**AFTER, "limits": "Sixty pages\nat most"})
     async with stage.page(f"/jobs/{third}/changes") as page:
         lead = page.get_by_role("heading", level=1)
-        await expect(lead).to_have_text(re.compile("^1 changed since "))
+        await expect(lead).to_have_text(re.compile("^1 changed, 1 gone since "))
         await expect(page.locator("#earlier")).to_have_value(second)
         await page.locator("#earlier").select_option(first)
         await expect(lead).to_have_text(re.compile("^2 changed, 1 new, 2 gone since "))

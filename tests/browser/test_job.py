@@ -188,7 +188,9 @@ async def test_a_crawl_is_watched_paused_given_more_and_completed(
             await expect(is_).to_have_text("Running")
             await expect(is_).to_have_text("Completed", timeout=60_000)
             await expect(far).to_contain_text("All 152 URLs found are done")
-            await expect(page.locator("#timeline li").last).to_contain_text("Exhausted")
+            await expect(page.locator("#timeline li").last).to_contain_text(
+                "Every URL in scope was tried"
+            )
             await expect(page.locator("#timeline li")).to_have_count(9)
             for mark in ("paused by local", "resumed by local", "limits changed by local"):
                 await expect(page.locator("#rates text", has_text=mark).first).to_be_visible()

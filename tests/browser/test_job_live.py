@@ -51,6 +51,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         delay_s=0.05,
         delay_from=DelaySource.ROBOTS,
         waiting=38,
+        queues={crawl.id: 38},
         jobs=(crawl.id,),
     )
     held = HostReport(
@@ -59,6 +60,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         held_until=now + timedelta(hours=1),
         refusals=3,
         waiting=2,
+        queues={crawl.id: 2},
         jobs=(crawl.id,),
     )
     report = a_report(id="w1", beat_at=now + timedelta(hours=1), hosts=(held, slow))

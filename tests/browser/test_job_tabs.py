@@ -253,10 +253,10 @@ async def test_the_history_tells_who_did_what_and_what_changed(stage: Stage) -> 
         rows = page.get_by_role("table", name="History").locator("tbody tr")
         await expect(rows).to_have_count(4)
         await expect(rows.nth(0)).to_contain_text("local")
-        await expect(rows.nth(0)).to_contain_text("running → paused")
+        await expect(rows.nth(0)).to_contain_text("Running → Paused")
         await expect(rows.nth(0)).to_contain_text("moving house")
         await expect(rows.nth(1)).to_contain_text("limits.pages: 77")
-        await expect(rows.nth(2)).to_contain_text("pending → running")
+        await expect(rows.nth(2)).to_contain_text("Waiting → Running")
         await expect(rows.nth(2)).to_contain_text("worker:w1")
 
 

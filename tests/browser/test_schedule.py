@@ -441,9 +441,11 @@ async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
             "href", re.compile(failed)
         )
         await expect(rows.nth(1)).to_contain_text("Skipped")
-        await expect(rows.nth(1)).to_contain_text("Overlap job 6eef3303 has not ended")
+        await expect(rows.nth(1)).to_contain_text(
+            "Another job was active job 6eef3303 has not ended"
+        )
         await expect(rows.nth(2)).to_contain_text("No scheduler")
-        await expect(rows.nth(3)).to_contain_text("Refused")
+        await expect(rows.nth(3)).to_contain_text("Could not be submitted")
         await expect(rows.first.get_by_role("cell").nth(2)).to_have_text("120")
         await expect(page.locator("#strip rect.c-failed")).to_have_count(1)
         await expect(page.locator("#strip rect.c-completed")).to_have_count(26)
@@ -459,7 +461,7 @@ async def test_runs_say_why_turn_their_pages_and_are_drawn_as_a_trend(
         await expect(rows).to_have_count(10)  # a page that is read does not shift
         await page.get_by_role("button", name="Newer").click()
         await page.get_by_role("button", name="Newer").click()
-        await expect(rows.first).to_contain_text("By user")
+        await expect(rows.first).to_contain_text("Asked for")
 
 
 async def test_what_is_typed_stays_while_the_schedule_ticks(stage: Stage) -> None:

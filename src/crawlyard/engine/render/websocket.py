@@ -11,6 +11,7 @@ from urllib.request import ProxyHandler, build_opener
 from websockets.asyncio.client import ClientConnection, connect, unix_connect
 from websockets.exceptions import WebSocketException
 
+from crawlyard.engine.http.fetch import plain
 from crawlyard.engine.render.cdp import MOST_BYTES, BrowserLost
 
 logging.getLogger("websockets").setLevel(logging.INFO)  # below, it logs what is filled in
@@ -43,7 +44,7 @@ class SocketWire:
                     return cls(await unix_connect(path, url, **_OPTIONS))
                 return cls(await connect(await _endpoint(url), **_OPTIONS))
         except (WebSocketException, URLError, ValueError, KeyError, TimeoutError) as error:
-            raise OSError(f"{url}: {str(error) or 'no answer'}") from error
+            raise OSError(f"{url}: {plain(error)}") from error
 
     async def send(self, message: str) -> None:
         """See `Wire`."""
