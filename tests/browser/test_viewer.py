@@ -303,7 +303,7 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
     async with stage.page(f"/jobs/{made['id']}/pages/{stored['id']}#screenshot") as page:
         picture = page.get_by_role("img", name="The page as chromium 156 drew it")
         await expect(picture).to_be_visible()
-        assert await picture.evaluate("(img) => img.naturalWidth") == 1
+        await expect(picture).to_have_js_property("naturalWidth", 1)
         await expect(page.locator("#details")).to_contain_text(
             "by chromium 156, as all pages of the job"
         )
