@@ -16,14 +16,14 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.overview.measures import Measures
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.worker.channel import (
-    Answer,
-    Caller,
+    CallResult,
     Channel,
+    ChildStart,
     Drain,
     Hold,
     Obey,
     Report,
-    Start,
+    StoreCaller,
 )
 from crawlyard.services.worker.fork_server import GONE, next_fork
 from crawlyard.services.worker.isolation import seats_of
@@ -36,9 +36,9 @@ _REPORT_EVERY_S = 1.0
 async def _run(connection: socket.socket) -> None:
     channel = await Channel.over(connection)
     start = await channel.receive()
-    if not isinstance(start, Start):
+    if not isinstance(start, ChildStart):
         return  # the parent has died, or needs no child any more
-    caller, clock, measures = Caller(channel), SystemClock(), Measures()
+    caller, clock, measures = StoreCaller(channel), SystemClock(), Measures()
     if start.course is not None:
         clock.follow(start.course)
     bus = cast("Bus", caller.part("bus", Bus))
@@ -64,12 +64,12 @@ async def _run(connection: socket.socket) -> None:
 
 
 async def _follow(
-    channel: Channel, caller: Caller, run: JobRun, context: WorkerContext, clock: SystemClock
+    channel: Channel, caller: StoreCaller, run: JobRun, context: WorkerContext, clock: SystemClock
 ) -> None:
     """Pass on what the parent says, and exit when it dies."""
     while (message := await channel.receive()) is not None:
         match message:
-            case Answer():
+            case CallResult():
                 caller.receive(message)
             case Obey():
                 if message.course is not None:

@@ -95,7 +95,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     refresh: str | None = None  # target of a <meta> refresh
     noindex: bool = False
     needs_scripts: bool = False  # its text is empty or partial without scripts
-    logged_out: str = ""  # what shows that the session is logged out: "has …"
+    logged_out: str = ""  # sign in the page that the session is logged out: "has …"
     credentials: int = 0  # links whose user name or password was dropped
     text: str | None = None  # None if no text was wanted
     content_rule: str = ""  # how the text was found; empty: there is none

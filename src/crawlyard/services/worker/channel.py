@@ -29,7 +29,7 @@ from crawlyard.store.store import Store
 _LENGTH = 8  # bytes of the length prefix of each message
 
 
-class Start(Struct, frozen=True, kw_only=True):
+class ChildStart(Struct, frozen=True, kw_only=True):
     """The first message to a child: its job."""
 
     settings: Settings
@@ -69,7 +69,7 @@ class Call(Struct, frozen=True, kw_only=True):
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Answer(Struct, frozen=True, kw_only=True):
+class CallResult(Struct, frozen=True, kw_only=True):
     """The result of a call, or of a generator its next item or its end."""
 
     number: int
@@ -126,13 +126,13 @@ class Channel:
             await self._writer.wait_closed()
 
 
-class Caller:
+class StoreCaller:
     """The child's side of calls."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._numbers = count()
-        self._answers: dict[int, asyncio.Queue[Answer]] = {}
+        self._answers: dict[int, asyncio.Queue[CallResult]] = {}
 
     async def call(self, part: str, method: str, /, *args: Any, **kwargs: Any) -> Any:
         """Call a method and return its result, or raise its error."""
@@ -144,7 +144,7 @@ class Caller:
     ) -> AsyncIterator[Any]:
         """Call a generator and yield its items, or raise its error."""
         number = next(self._numbers)
-        answers = self._answers[number] = asyncio.Queue[Answer]()
+        answers = self._answers[number] = asyncio.Queue[CallResult]()
         try:
             self._channel.send(
                 Call(number=number, part=part, method=method, args=args, kwargs=kwargs)
@@ -161,7 +161,7 @@ class Caller:
         finally:
             del self._answers[number]
 
-    def receive(self, answer: Answer) -> None:
+    def receive(self, answer: CallResult) -> None:
         """Pass an answer on to its call, which may have been cancelled."""
         if answer.number in self._answers:
             self._answers[answer.number].put_nowait(answer)
@@ -178,7 +178,7 @@ class Caller:
 
 
 class _Part:
-    def __init__(self, caller: Caller, name: str, kind: type) -> None:
+    def __init__(self, caller: StoreCaller, name: str, kind: type) -> None:
         self._caller, self._name, self._kind = caller, name, kind
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
@@ -197,13 +197,13 @@ async def answer(channel: Channel, call: Call, method: Callable[..., Any]) -> No
         result = method(*call.args, **call.kwargs)
         if isasyncgen(result):
             async for item in result:
-                channel.send(Answer(number=number, values=(item,), more=True))
+                channel.send(CallResult(number=number, values=(item,), more=True))
                 await channel.flush()
-            channel.send(Answer(number=number))
+            channel.send(CallResult(number=number))
         else:
-            channel.send(Answer(number=number, values=(await result,)))
+            channel.send(CallResult(number=number, values=(await result,)))
     except CrawlyardError as error:
-        channel.send(Answer(number=number, error=error))
+        channel.send(CallResult(number=number, error=error))
     except Exception as error:  # noqa: BLE001 - the child raises it
         wrapped = RuntimeError(f"{type(error).__name__}: {error}")
-        channel.send(Answer(number=number, error=wrapped))
+        channel.send(CallResult(number=number, error=wrapped))

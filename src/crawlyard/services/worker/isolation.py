@@ -28,11 +28,11 @@ from crawlyard.errors import Conflict, StoreUnavailable
 from crawlyard.services.worker.channel import (
     Call,
     Channel,
+    ChildStart,
     Drain,
     Hold,
     Obey,
     Report,
-    Start,
     answer,
 )
 from crawlyard.services.worker.fork_server import GONE, Fork, ForkServer
@@ -114,7 +114,7 @@ class IsolatedRun:
         serving = asyncio.create_task(self._serve(channel))
         try:
             self._send(
-                Start(
+                ChildStart(
                     settings=self._isolation.settings,
                     claim=self._claim,
                     may_send=self._context.permit.good,
