@@ -4,10 +4,11 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from posixpath import dirname, join, normpath
 
 PACKAGE = "crawlyard"
 MOST_LINES = 600
@@ -310,7 +311,11 @@ def functions_are_short(tree: Tree) -> Iterator[str]:
 
 
 def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
-    edges = {m.name: tree.edges(m, typing=m.name not in FOR_CHECKERS) for m in tree.modules}
+    return cycles({m.name: tree.edges(m, typing=m.name not in FOR_CHECKERS) for m in tree.modules})
+
+
+def cycles(edges: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield each cycle of *edges* as a path of names."""
     through: set[str] = set()
 
     def walk(name: str, path: tuple[str, ...]) -> Iterator[str]:
@@ -323,6 +328,21 @@ def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
 
     for name in edges:
         yield from walk(name, ())
+
+
+_SCRIPT_IMPORT = re.compile(r'"(\.{1,2}/[\w/.-]+\.js)"')
+
+
+def script_edges(texts: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the scripts that each script names: by `import`, `import()` or `new URL`."""
+    return {
+        path: {
+            imported
+            for name in _SCRIPT_IMPORT.findall(text)
+            if (imported := normpath(join(dirname(path), name))) in texts
+        }
+        for path, text in texts.items()
+    }
 
 
 RESOURCES = frozenset(

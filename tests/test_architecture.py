@@ -8,9 +8,11 @@ import pytest
 
 import crawlyard
 from tests import architecture
-from tests.architecture import RULES, Tree
+from tests.architecture import RULES, Tree, cycles, script_edges
 
-SOURCE = Tree.of(Path(crawlyard.__file__).parent)
+PACKAGE = Path(crawlyard.__file__).parent
+SOURCE = Tree.of(PACKAGE)
+SCRIPTS = PACKAGE / "web" / "static" / "js"
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 Rule = Callable[[Tree], Iterator[str]]
@@ -205,6 +207,29 @@ def test_a_rule_notices_when_it_is_broken(rule: Rule, texts: dict[str, str], tol
 
 def test_every_rule_was_seen_to_fail() -> None:
     assert {rule for rule, _, _ in BROKEN} == set(RULES)
+
+
+def test_scripts_of_the_dashboard_import_each_other_in_no_circle() -> None:
+    files = sorted(SCRIPTS.rglob("*.js"))
+    texts = {file.relative_to(SCRIPTS).as_posix(): file.read_text("utf-8") for file in files}
+
+    edges = script_edges(texts)
+
+    assert "parts/palette.js" in edges["core/shell.js"]  # imported when it is opened
+    assert "core/shared.js" in edges["core/live.js"]  # the address of a worker
+    assert list(cycles(edges)) == []
+
+
+def test_a_circle_of_scripts_is_noticed_however_a_script_is_imported() -> None:
+    texts = {
+        "core/all.js": 'export * from "./shell.js";',
+        "core/shell.js": 'await import("../parts/palette.js")',
+        "parts/palette.js": 'import {\n  get,\n} from "../core/all.js";',
+    }
+
+    assert list(cycles(script_edges(texts))) == [
+        "core/all.js → core/shell.js → parts/palette.js → core/all.js"
+    ]
 
 
 def test_every_dependency_that_is_declared_has_a_home() -> None:
