@@ -71,6 +71,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "httpx": ("api",),
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
+    "markdown_it": ("web.markdown",),
     "prometheus_client": ("services.fleet.metrics",),
     "psycopg": ("dispatch.locks",),  # in the store, SQLAlchemy loads it
     "publicsuffixlist": ("engine.scope",),

@@ -238,6 +238,7 @@ def test_every_dependency_that_is_declared_has_a_home() -> None:
     declared = [*project["dependencies"]]
     declared += [one for name in extras.keys() - {"bench", "test"} for one in extras[name]]
     import_names = {"google_re2": "re2", "backports.zstd": "backports", "pyyaml": "yaml"}
+    import_names["markdown_it_py"] = "markdown_it"
     plain = [line.partition(">")[0].partition("[")[0].replace("-", "_") for line in declared]
 
     named = {import_names.get(name, name) for name in plain}
