@@ -192,7 +192,8 @@ class Module:
 class Tree:
     """All modules of a package: their texts by their names."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], package: str = PACKAGE) -> None:
+        self._package = package
         self.modules = [Module(name, text) for name, text in texts.items()]
         self._names = set(texts)
 
@@ -200,13 +201,14 @@ class Tree:
     def of(cls, folder: Path) -> "Tree":
         """Return the package in *folder*."""
         files = sorted(folder.rglob("*.py"))
-        return cls({_name(f.relative_to(folder)): f.read_text("utf-8") for f in files})
+        texts = {_name(f.relative_to(folder)): f.read_text("utf-8") for f in files}
+        return cls(texts, folder.name)
 
     def own(self, imported: str) -> str | None:
         """Return the module of ours that *imported* is, or is in; None if it is not ours."""
-        if imported.partition(".")[0] != PACKAGE:
+        if imported.partition(".")[0] != self._package:
             return None
-        name = imported.removeprefix(PACKAGE).removeprefix(".")
+        name = imported.removeprefix(self._package).removeprefix(".")
         while name not in self._names:
             name = name.rpartition(".")[0]
         return name

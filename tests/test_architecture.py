@@ -209,6 +209,13 @@ def test_every_rule_was_seen_to_fail() -> None:
     assert {rule for rule, _, _ in BROKEN} == set(RULES)
 
 
+def test_benchmarks_import_each_other_in_no_circle() -> None:
+    tree = Tree.of(Path(__file__).parents[1] / "bench")
+
+    assert "child" in tree.edges(next(one for one in tree.modules if one.name == "pace"))
+    assert list(architecture.imports_make_no_cycle(tree)) == []
+
+
 def test_scripts_of_the_dashboard_import_each_other_in_no_circle() -> None:
     files = sorted(SCRIPTS.rglob("*.js"))
     texts = {file.relative_to(SCRIPTS).as_posix(): file.read_text("utf-8") for file in files}
