@@ -146,9 +146,9 @@ def test_text_of_a_stranger_makes_no_other_element_and_no_other_link(text: str) 
 
 
 def test_a_link_tells_its_target_nothing() -> None:
-    [[_, _, [tag, attributes, words]]] = nodes_of("[a](https://x.example/b 'Buy')")
+    nodes = nodes_of("[a](https://x.example/b 'Buy')")
 
-    assert (tag, words) == ("a", "a")
+    [attributes] = [attributes for tag, attributes, _ in elements(nodes) if tag == "a"]
     assert attributes == {"href": "https://x.example/b", "title": "https://x.example/b", **OUT}
 
 
@@ -179,8 +179,8 @@ def test_what_follows_deep_lists_is_beside_them() -> None:
     assert "deep" in html_of(nodes[:-1])
 
 
-LONG = ("[", "![", "*a ", "**", "`a``", "> ", "- ", "1. ", "|a", "\\", "<", "[a](", " ", "&#", "# ")
-LONG += ("<em>", "</em>", "~~a", "[a]: ", "|\n|-|\n", "`", "_a", "<http:", "  - a\n")
+LONG = ["[", "![", "*a ", "**", "`a``", "> ", "- ", "1. ", "|a", "\\", "<", "[a](", " ", "&#", "# "]
+LONG += ["<em>", "</em>", "~~a", "[a]: ", "|\n|-|\n", "`", "_a", "<http:", "  - a\n"]
 
 
 @pytest.mark.slow
@@ -189,6 +189,6 @@ def test_no_text_takes_long(part: str) -> None:
     began = time.process_time()
 
     for repeated in (part, f"{part}\n"):
-        nodes_of(repeated * (MAX_CHARACTERS // len(repeated)))
+        nodes_of(repeated * (MAX_CHARACTERS // 4 // len(repeated)))
 
-    assert time.process_time() - began < 20
+    assert time.process_time() - began < 5

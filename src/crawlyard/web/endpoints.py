@@ -64,10 +64,10 @@ def path_of(prefix: str, one: Endpoint) -> str:
     return one.path if "root" in one.marks else prefix + one.path
 
 
-async def surface_of(request: Request, who: Permit | Who) -> Surface:
-    """Return the surface for the sender of *request*, if they may do what *who* says."""
+async def surface_of(request: Request, needs: Permit | Who) -> Surface:
+    """Return the surface for the sender of *request*, if it has the permit that it *needs*."""
     site = site_of(request)
-    caller = await admitted(request, site, who)
+    caller = await admitted(request, site, needs)
     permits = None if caller.credential.permits is None else caller.permits
     return Surface(site.yard.services, caller.actor, permits, caller)
 

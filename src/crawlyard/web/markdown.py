@@ -142,10 +142,10 @@ def _deep(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noq
 
 def _tag(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - the parser calls it
     """Read a tag that the extractor writes where Markdown has no mark of its own."""
-    found = _TAG.match(state.src, state.pos, state.posMax)
-    if found is None:
+    match = _TAG.match(state.src, state.pos, state.posMax)
+    if match is None:
         return False
-    name, start, most = found[1], found.end(), state.posMax
+    name, start, most = match[1], match.end(), state.posMax
     if name is None:
         if not silent:
             state.push("hardbreak", "br", 0)

@@ -232,7 +232,7 @@ _shells.globals |= {"browser_install": browser_install()}
 
 
 def render(template: str, **values: Any) -> str:
-    """Return *template* with *values*."""
+    """Return the HTML of a file in `templates`."""
     return _shells.get_template(template).render(**values)
 
 

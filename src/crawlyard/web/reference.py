@@ -66,7 +66,7 @@ ROUTES = (
 
 def _schema(part: Schema) -> Schema:
     """Return the schema of a body or response in its first media type."""
-    return next((one.get("schema", {}) for one in part.get("content", {}).values()), {})
+    return next((content.get("schema", {}) for content in part.get("content", {}).values()), {})
 
 
 def _name(schema: Schema) -> str:
@@ -78,7 +78,7 @@ def _kind(schema: Schema) -> str:
     """Return the type of a value in a few words."""
     schema = _resolved(schema)
     if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_kind(one) for one in schema["anyOf"]))
+        return " or ".join(dict.fromkeys(map(_kind, schema["anyOf"])))
     if "enum" in schema:
         return ", ".join(map(str, schema["enum"]))
     if schema.get("type") == "array":
