@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import (
-    HELPS,
+    RULES,
     Disk,
     Trouble,
     notice,
@@ -105,8 +105,10 @@ async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
 
 
 def test_what_helps_is_an_endpoint() -> None:
-    assert set(HELPS.values()) - routes() == set()
-    assert set(HELPS) == set(Trouble) - {Trouble.NO_WORKER}
+    helps = {kind: rule.help for kind, rule in RULES.items() if rule.help}
+
+    assert set(helps.values()) - routes() == set()
+    assert set(helps) == set(Trouble) - {Trouble.NO_WORKER}
 
 
 def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:

@@ -1,5 +1,5 @@
 /** A job as pages show it, whoever tells of it: a list, an event or its progress. */
-import { eta, host, reasonWord } from "../core/all.js";
+import { eta, host, reasonWord } from "../core/fmt.js";
 
 const share = (used, of) => (of ? Math.min(1, used / of) : 0);
 
