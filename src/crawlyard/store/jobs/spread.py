@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind
@@ -146,7 +147,7 @@ class SpreadStore(StorePart):
         if found is None:
             return None
         row, parts = found
-        number_lines(conn, parts.no)
+        _number_lines(conn, row)
         if parts.by[lease.shard].worker is None:
             write_parts(conn, parts)
             return None  # released by its last batch already: the job may run again by now
@@ -291,7 +292,7 @@ def settle_part(
     if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
     row, parts = found
-    number_lines(conn, parts.no)
+    _number_lines(conn, row)
     parts.put(lease.shard, back(parts.by[lease.shard], None))
     if again:
         requeue(conn, parts, again)
@@ -305,13 +306,18 @@ def free_part(conn: Connection, lease: Lease) -> None:
     found = _mine(conn, lease)
     if found is not None and found[1].by[lease.shard].worker is not None:
         row, parts = found
-        number_lines(conn, parts.no)
+        _number_lines(conn, row)
         parts.put(lease.shard, back(parts.by[lease.shard], None))
         write_parts(conn, parts)
         _tell_if_freed(conn, row, parts, [lease.shard])
 
 
-def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | None:
+def _number_lines(conn: Connection, row: Mapping[str, Any] | RowMapping) -> None:
+    if row["unnumbered"]:
+        number_lines(conn, row["no"])
+
+
+def _mine(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | None:
     """Return the job row and shards of a lease, locked; ``None`` if another attempt has its shard.
 
     Also ``None`` if the job is gone.
@@ -357,7 +363,7 @@ def _take(
     if found is None:
         return 0, None
     row, parts = found
-    number_lines(conn, no)
+    _number_lines(conn, row)
     numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
     for number in numbers:
         parts.put(number, lost(parts.by[number], now))
@@ -485,11 +491,15 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> b
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     _, parts = found
-    waiting, asked = in_shards(buckets, parts.of), 0
-    while asked < most and (number := to_ask_for(parts, asker.worker, waiting)) is not None:
-        give_up(conn, parts, number, now, asker.worker)
-        asked += 1
-    return asked > 0 or None
+    waiting, asked = in_shards(buckets, parts.of), list[int]()
+    while len(asked) < most:
+        number = to_ask_for(parts, asker.worker, waiting)
+        if number is None:
+            break
+        parts.by[number] = replace(parts.by[number], freed_at=now, asked_by=asker.worker)
+        asked.append(number)
+    give_up(conn, parts, asked)
+    return bool(asked) or None
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
