@@ -59,6 +59,13 @@ def statements_under_lock(database: PostgresDatabase) -> Iterator[list[list[str]
             event.remove(engine, name, listener)
 
 
+async def until_waiting(url: str, count: int) -> None:
+    """Return once *count* transactions wait for a lock."""
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as observer:
+        while (await (await observer.execute(WAITING)).fetchone()) != (count,):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
 async def test_a_join_a_request_and_a_leave_send_one_statement_under_the_lock_of_the_job(
     database: PostgresDatabase, store: Store
 ) -> None:
@@ -90,11 +97,7 @@ async def test_workers_that_wait_for_the_lock_see_what_those_before_them_have_ta
         async with await psycopg.AsyncConnection.connect(postgres_url) as other:
             await other.execute("SELECT FROM jobs FOR UPDATE")
             joining = [asyncio.create_task(joined(store, f"w{n}")) for n in (2, 3, 4)]
-            async with await psycopg.AsyncConnection.connect(
-                postgres_url, autocommit=True
-            ) as observer:
-                while (await (await observer.execute(WAITING)).fetchone()) != (len(joining),):
-                    await asyncio.sleep(0.01)
+            await until_waiting(postgres_url, len(joining))
         claims = await asyncio.gather(*joining)
 
     assert {claim.lease.shard for claim in claims if claim} == {1, 2, 3, 4} - {first.lease.shard}

@@ -204,22 +204,23 @@ def recut(conn: Connection, parts: Parts) -> None:
     conn.execute(update(jobs).where(jobs.c.no == parts.no).values(values))
 
 
-def deal(conn: Connection, no: int, starts: Starts) -> None:
+def deal(conn: Connection, no: int, starts: Starts) -> bool:
     """Set the bucket of each waiting target of a job that has none, by its host.
 
-    Also store whether all targets have one: those that were closed before the job was spread don't.
+    Return whether all targets have one: those that were closed before the job was spread don't.
     """
     every = select(func.count()).where(frontier.c.job_no == no)
+    counts = (every.scalar_subquery(), every.where(IN_BUCKET).scalar_subquery())
     # two indexes have the counts; to find that all have a bucket, the table would be read
-    dealt = conn.scalar(every) == conn.scalar(every.where(IN_BUCKET))
-    conn.execute(update(jobs).where(jobs.c.no == no).values(dealt=int(dealt)))
-    if dealt:
-        return
+    targets, in_bucket = conn.execute(select(*counts)).one()
+    if targets == in_bucket:
+        return True
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
     while found := conn.execute(statement).all():
         rows = [{"id": row_id, "bucket": bucket_of(host, starts)} for row_id, host in found]
         update_rows(conn, frontier, rows, ("id",))
+    return False
 
 
 def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:

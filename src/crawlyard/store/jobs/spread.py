@@ -45,7 +45,6 @@ from crawlyard.store.jobs.shards import (
     count_free,
     deal,
     extent_of,
-    first_waiting,
     give_up,
     in_shards,
     locked_parts,
@@ -225,28 +224,37 @@ def begin(
         parts.put(number, lost(shard, now))
     cut(parts, _wanted(conn, row["no"], job, parts), now)
     parts.rebase()
-    claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
-    parts.of = parts.of if claim is not None else 0
-    if (parts.of, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
-        recut(conn, parts)
-    write_parts(conn, parts)
-    if claim is not None:
-        tell_open(conn, row, parts)
+    claim = _begun(conn, row, job, parts, asker, now, until) if parts.of else None
+    if claim is None:  # one worker runs all of it, as the caller saves it
+        parts.of = 0
+        write_parts(conn, parts)
+        if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
+            recut(conn, parts)
     return claim
 
 
 def _begun(
-    conn: Connection, job: Job, parts: Parts, asker: Asker, now: datetime, until: datetime
+    conn: Connection,
+    row: Mapping[str, Any] | RowMapping,
+    job: Job,
+    parts: Parts,
+    asker: Asker,
+    now: datetime,
+    until: datetime,
 ) -> Claim | None:
-    deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
-    numbers = range(1, parts.of + 1)
-    number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
+    dealt = deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
+    buckets = buckets_waiting(conn, parts.no)
+    number = _first(range(1, parts.of + 1), in_shards(buckets, parts.of)) or 1
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     parts.put(0, fenced(parts.total))  # an expired lease on the whole job may still be stored
     claim = taken(parts, number, moved, asker.worker, until)
-    if claim is not None:
-        write_parts(conn, parts)
-        change(conn, moved, event, before=job)
+    if claim is None:
+        return None
+    parts.touched.remove(0)  # written with the job
+    write_parts(conn, parts)
+    columns = {"spread": parts.of, "in_turn": int(parts.in_turn), "dealt": int(dealt)}
+    change(conn, moved, event, before=job, shard=(parts.no, parts.total), cut=columns)
+    tell_open(conn, row, parts, buckets=buckets)
     return claim
 
 
