@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import Connection, event, make_url
 
 from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.store import Store
-from tests.builders import LEASE, NOW, a_batch
+from tests.builders import LEASE, NOW, a_batch, a_spec
 from tests.conformance.spread_rig import SHARDS, begun, joined, left, sent, targets
+from tests.conformance.steps import added, moved
 
 pytestmark = pytest.mark.postgres
 
@@ -64,6 +66,53 @@ async def until_waiting(url: str, count: int) -> None:
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as observer:
         while (await (await observer.execute(WAITING)).fetchone()) != (count,):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+async def test_a_claim_sends_one_statement_under_the_lock_of_the_job(
+    database: PostgresDatabase, store: Store
+) -> None:
+    with statements_under_lock(database) as first:
+        claim = await begun(store)
+    answer = await sent(store, claim.lease, a_batch(found=targets()))
+    await moved(store, claim.job.id, Move.PAUSE)
+    await sent(store, answer.lease, a_batch(last=True))
+    await moved(store, claim.job.id, Move.RESUME)
+    with statements_under_lock(database) as second:
+        assert await store.leases.claim(Asker("w2"), NOW, LEASE) is not None
+
+    # one transaction finds the job, one prepares its shards and then claims it
+    assert [len(statements) for statements in (*first, *second)] == [1, 1, 1, 1]
+
+
+async def test_a_job_that_changes_while_its_shards_are_prepared_is_claimed_as_it_is_then(
+    database: PostgresDatabase, store: Store, postgres_url: str
+) -> None:
+    job = await added(store, spec=a_spec(spread=SHARDS))
+    prepared: list[str] = []
+
+    def edit(_conn: Connection, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO shards"):
+            prepared.append(statement)
+        if prepared == [statement]:
+            with psycopg.connect(postgres_url) as other:
+                other.execute("UPDATE jobs SET version = version + 1")
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", edit)
+    claim = await store.leases.claim(Asker("w1"), NOW, LEASE)
+
+    assert claim is not None
+    assert (len(prepared), claim.job.version) == (2, job.version + 2)
+    assert claim.lease.attempt == 1  # what was prepared the first time is rolled back
+
+
+async def test_workers_that_claim_at_the_same_time_get_different_jobs(store: Store) -> None:
+    job_ids = {(await added(store, spec=a_spec(spread=SHARDS))).id for _ in range(3)}
+
+    claims = await asyncio.gather(
+        *(store.leases.claim(Asker(f"w{n}"), NOW, LEASE) for n in range(8))
+    )
+
+    assert sorted(claim.job.id for claim in claims if claim) == sorted(job_ids)
 
 
 async def test_a_join_a_request_and_a_leave_send_one_statement_under_the_lock_of_the_job(

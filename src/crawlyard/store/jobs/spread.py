@@ -200,6 +200,12 @@ class SpreadStore(StorePart):
         return dict(parts_of(conn, no, of).in_use())
 
 
+def is_to_cut(row: Mapping[str, Any] | RowMapping, job: Job) -> bool:
+    """Return whether a pending job has shards, or may get some as it is claimed."""
+    asked = job.spec.spread
+    return bool(row["spread"] or isinstance(asked, Spread) or asked > 1)
+
+
 def begin(
     conn: Connection,
     row: Mapping[str, Any] | RowMapping,
@@ -207,15 +213,14 @@ def begin(
     asker: Asker,
     now: datetime,
     until: datetime,
+    lock: Callable[[], None] | None,
 ) -> Claim | None:
-    """Claim a pending *job* that is to be spread, by leasing one of its shards.
+    """Claim a pending *job* that `is_to_cut`, by leasing one of its shards.
 
-    *row* is the job's row, locked and `untouched`. ``None``: one worker is to run the whole job,
-    or a limit leaves nothing to use.
+    *row* is the job's row, `untouched` and either locked or locked by *lock*, which is called once
+    all but the job is written. ``None``: one worker is to run the whole job, or a limit leaves
+    nothing to use.
     """
-    asked = job.spec.spread
-    if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
-        return None
     parts = parts_of(conn, row["no"], row["spread"])
     parts.in_turn = bool(row["in_turn"]) or not parts.by
     if parts.of:
@@ -224,8 +229,10 @@ def begin(
         parts.put(number, lost(shard, now))
     cut(parts, _wanted(conn, row["no"], job, parts), now)
     parts.rebase()
-    claim = _begun(conn, row, job, parts, asker, now, until) if parts.of else None
+    claim = _begun(conn, row, job, parts, asker, now, until, lock) if parts.of else None
     if claim is None:  # one worker runs all of it, as the caller saves it
+        if lock is not None:
+            lock()
         parts.of = 0
         write_parts(conn, parts)
         if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
@@ -241,6 +248,7 @@ def _begun(
     asker: Asker,
     now: datetime,
     until: datetime,
+    lock: Callable[[], None] | None,
 ) -> Claim | None:
     dealt = deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
     buckets = buckets_waiting(conn, parts.no)
@@ -252,6 +260,8 @@ def _begun(
         return None
     parts.touched.remove(0)  # written with the job
     write_parts(conn, parts)
+    if lock is not None:
+        lock()
     columns = {"spread": parts.of, "in_turn": int(parts.in_turn), "dealt": int(dealt)}
     change(conn, moved, event, before=job, shard=(parts.no, parts.total), cut=columns)
     tell_open(conn, row, parts, buckets=buckets)
