@@ -245,7 +245,7 @@ class ClaimAgain(Enum):
 
 
 class Uncut(NamedTuple):
-    """The result of a claim that found a job to cut into shards: the caller calls `claim_cut`."""
+    """The result of a claim whose job gets shards: the caller calls `claim_cut`."""
 
     job_id: str
 
@@ -286,17 +286,17 @@ def claim(
 def claim_cut(
     conn: Connection, job_id: str, asker: Asker, now: datetime, until: datetime
 ) -> Claim | ClaimAgain:
-    """Claim a job that is to be cut into shards, as `claim` does.
+    """Cut a job into shards and claim it, as `claim` does for other jobs.
 
     The shards are prepared before the row of the job is locked, as that takes a while.
 
     Raises:
-        Changed: the job was claimed or changed meanwhile; what was prepared is to be rolled back.
+        Changed: the job was claimed or changed meanwhile; the shards must be rolled back.
     """
     quotas = limited_quotas(conn)
     out = parts_held_back(conn, now, quotas)
-    kind, given = asked_by(conn, replace(asker, only=job_id), now, out)
-    row = conn.execute(_first(kind), given).mappings().first()
+    kind, parameters = asked_by(conn, replace(asker, only=job_id), now, out)
+    row = conn.execute(_first(kind), parameters).mappings().first()
     if row is None:
         return ClaimAgain.AGAIN
 

@@ -74,17 +74,18 @@ class LeaseStore(StorePart):
         return got
 
     async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
-        given = {"asker": asker, "now": now, "until": now + lease}
+        request = {"asker": asker, "now": now, "until": now + lease}
         for look in range(_LOOKS + 1):
-            work = partial(claim, **given, last=look == _LOOKS)
-            got = await self._database.write(work)
-            if isinstance(got, Uncut):
+            work = partial(claim, **request, last=look == _LOOKS)
+            result = await self._database.write(work)
+            if isinstance(result, Uncut):
+                work_on_shards = partial(claim_cut, job_id=result.job_id, **request)
                 try:
-                    got = await self._database.write(partial(claim_cut, job_id=got.job_id, **given))
+                    result = await self._database.write(work_on_shards)
                 except Changed:
                     continue
-            if not isinstance(got, ClaimAgain):
-                return got
+            if not isinstance(result, ClaimAgain):
+                return result
         return None
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:

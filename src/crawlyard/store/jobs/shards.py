@@ -83,10 +83,10 @@ def _locked_job(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of th
     """
     own = (jobs.c.no == bindparam("its_no", type_=BigInteger), PRESENT)
     if not on_postgres:  # one writer at a time: there is nothing to lock
-        both = jobs.join(shards, shards.c.job_no == jobs.c.no)
-        return select(*jobs.c, UNNUMBERED, *shards.c).select_from(both).where(*own)
-    both = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
-    query = select(*jobs.c, UNNUMBERED).select_from(both).where(*own)
+        every_shard = jobs.join(shards, shards.c.job_no == jobs.c.no)
+        return select(*jobs.c, UNNUMBERED, *shards.c).select_from(every_shard).where(*own)
+    first_shard = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+    query = select(*jobs.c, UNNUMBERED).select_from(first_shard).where(*own)
     job = query.with_for_update(of=[jobs, shards], key_share=True).cte("job")
     named = (column(each.name, each.type) for each in shards.c)
     part = func.shards_of_job(job.c.no).table_valued(*named, joins_implicitly=True)

@@ -202,8 +202,8 @@ class SpreadStore(StorePart):
 
 def is_to_cut(row: Mapping[str, Any] | RowMapping, job: Job) -> bool:
     """Return whether a pending job has shards, or may get some as it is claimed."""
-    asked = job.spec.spread
-    return bool(row["spread"] or isinstance(asked, Spread) or asked > 1)
+    spread = job.spec.spread
+    return bool(row["spread"] or isinstance(spread, Spread) or spread > 1)
 
 
 def begin(
@@ -218,8 +218,8 @@ def begin(
     """Claim a pending *job* that `is_to_cut`, by leasing one of its shards.
 
     *row* is the job's row, `untouched` and either locked or locked by *lock*, which is called once
-    all but the job is written. ``None``: one worker is to run the whole job, or a limit leaves
-    nothing to use.
+    all but the job is written. ``None``: one worker runs the whole job, or a limit leaves nothing
+    to use.
     """
     parts = parts_of(conn, row["no"], row["spread"])
     parts.in_turn = bool(row["in_turn"]) or not parts.by
@@ -509,15 +509,15 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> b
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     _, parts = found
-    waiting, asked = in_shards(buckets, parts.of), list[int]()
-    while len(asked) < most:
+    waiting, numbers = in_shards(buckets, parts.of), list[int]()
+    while len(numbers) < most:
         number = to_ask_for(parts, asker.worker, waiting)
         if number is None:
             break
         parts.by[number] = replace(parts.by[number], freed_at=now, asked_by=asker.worker)
-        asked.append(number)
-    give_up(conn, parts, asked)
-    return bool(asked) or None
+        numbers.append(number)
+    give_up(conn, parts, numbers)
+    return bool(numbers) or None
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:
