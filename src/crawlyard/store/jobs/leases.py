@@ -74,14 +74,16 @@ class LeaseStore(StorePart):
         return got
 
     async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
-        request = {"asker": asker, "now": now, "until": now + lease}
+        until = now + lease
         for look in range(_LOOKS + 1):
-            work = partial(claim, **request, last=look == _LOOKS)
+            last = look == _LOOKS
+            work = partial(claim, asker=asker, now=now, until=until, last=last)
             result = await self._database.write(work)
             if isinstance(result, Uncut):
-                work_on_shards = partial(claim_cut, job_id=result.job_id, **request)
+                job_id = result.job_id
+                cut = partial(claim_cut, job_id=job_id, asker=asker, now=now, until=until)
                 try:
-                    result = await self._database.write(work_on_shards)
+                    result = await self._database.write(cut)
                 except Changed:
                     continue
             if not isinstance(result, ClaimAgain):
