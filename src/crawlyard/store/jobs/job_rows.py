@@ -110,7 +110,7 @@ def change(
     steps = moved(counted_as(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
-    row = job_row(job) | ({} if same else spec_row(job.spec)) | (cut or {})
+    row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
     at_once = told if same and is_postgres(conn) else ()
     if is_postgres(conn):
         count = _changed_at_once(conn, job, row, shard, steps, at_once)

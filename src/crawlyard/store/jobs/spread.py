@@ -278,7 +278,7 @@ def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
 
 def _tell_if_freed(
     conn: Connection,
-    row: Mapping[str, Any],
+    row: Mapping[str, Any] | RowMapping,
     parts: Parts,
     numbers: Collection[int],
     buckets: Collection[int] | None = None,
