@@ -121,14 +121,14 @@ async def test_a_join_a_request_and_a_leave_send_one_statement_under_the_lock_of
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets()))
     for _ in range(SHARDS - 1):
-        second = await joined(store, "w1", NOW + LEASE / 2)
-        assert second is not None
+        assert (second := await joined(store, "w1", NOW + LEASE / 2)) is not None
+        last = second.lease
 
     with statements_under_lock(database) as ask:
         assert await store.spread.ask(Asker("w2"), NOW, 2)
     asked = [n for n, s in (await store.spread.shards(first.job.id)).items() if s.asked_by]
     with statements_under_lock(database) as leave:
-        await left(store, second.lease)
+        await left(store, last)
     with statements_under_lock(database) as join:
         assert await joined(store, "w2") is not None
 
