@@ -121,7 +121,8 @@ async def test_a_join_a_request_and_a_leave_send_one_statement_under_the_lock_of
     first = await begun(store)
     await sent(store, first.lease, a_batch(found=targets()))
     for _ in range(SHARDS - 1):
-        assert (second := await joined(store, "w1", NOW + LEASE / 2)) is not None
+        second = await joined(store, "w1", NOW + LEASE / 2)
+        assert second is not None
         last = second.lease
 
     with statements_under_lock(database) as ask:
