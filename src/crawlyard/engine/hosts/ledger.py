@@ -213,7 +213,7 @@ class Host(Struct):
 
     @property
     def is_left(self) -> bool:
-        """Return whether no job wants the host, though the store may hold seats for us."""
+        """No job wants the host, though the store may hold seats for us."""
         return self.sat and not (self.wishes or self.in_flight or self.booking)
 
     def is_wanted(self, now: float, lately_s: float) -> bool:
