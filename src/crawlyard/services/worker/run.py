@@ -273,6 +273,8 @@ class JobRun:
                         return None
         finally:
             await fetcher.close()
+        if self.lease.shard and state.stop:
+            context.tools.gate.release()  # another worker asks for its hosts at once
         return await self._settle()
 
     # -- start -----------------------------------------------------------------------------
