@@ -34,6 +34,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
 from crawlyard.store.db.database import SHORTEST_LEASE_S, Work, heard
 from crawlyard.store.db.faults import Overtaken, TransactionAborted, again, sqlstate, told
+from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.wakeups import OnDue, gathered
 
 T = TypeVar("T")
@@ -75,6 +76,8 @@ class PostgresDatabase:
     with a statement. On a single machine that took a fifth longer, as it waits for the socket
     more often.
     """
+
+    reserve: Reserve | None = None
 
     def __init__(
         self,
