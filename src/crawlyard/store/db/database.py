@@ -30,8 +30,6 @@ T = TypeVar("T")
 
 Work = Callable[[Connection], T]
 
-SHORTEST_LEASE_S = 6.0  # the least that the setting `lease_s` takes
-
 _INCREMENTAL = 2  # as `PRAGMA auto_vacuum` returns it
 
 
