@@ -13,6 +13,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.link import LinkKind, followed
 from crawlyard.core.crawl.page import (
+    NOT_READABLE,
     ErrorKind,
     Outcome,
     PageError,
@@ -386,7 +387,7 @@ class Visitor:
             body = response.body if rendered is None else rendered
             return response, await self._tools.heavy.run(body, source)
         except ExtractError as error:
-            return replace(response, truncated=f"not readable: {error}"), Extracted()
+            return replace(response, truncated=f"{NOT_READABLE}: {error}"), Extracted()
 
     def _follow(self, target: Target, extracted: Extracted) -> None:
         self._finds.lost_credentials(extracted.credentials)
