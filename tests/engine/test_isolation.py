@@ -330,7 +330,7 @@ async def test_the_memory_that_children_share_counts_once(
     server = await site_server(SITE, latency_s=0.05)
     async with a_nursery(yard, forks, server.url) as nursery:
         running = asyncio.create_task(nursery.run.run())
-        await until(lambda: forks._forks and only_fork(forks).usage.rss_bytes > 0)
+        await until(lambda: bool(forks._forks) and only_fork(forks).usage.rss_bytes > 0)
 
         usage, child, process = forks.usage(), only_child(nursery), forks._process
         assert process is not None
