@@ -18,6 +18,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+DEFAULT_LEASE_S = 8.0
+
 
 def _endless(value: object) -> object:
     """Return 0 for ``forever``, the word that a job's own retention uses."""
@@ -171,7 +173,7 @@ class Settings(BaseSettings):
         "controlled; empty: workers start the installed one.",
     )
     lease_s: float = Field(
-        default=8.0,
+        default=DEFAULT_LEASE_S,
         ge=6.0,
         le=600.0,
         description="Seconds without a checkpoint after which a worker is taken for dead.",

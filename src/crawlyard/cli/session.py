@@ -231,7 +231,8 @@ def settings_of(
     A data directory that an option names takes precedence over a database URL of the
     environment or the file.
 
-    *default_dir* is the data directory where neither a flag nor a setting names one.
+    *default_dir* is the data directory where neither a flag nor a setting names one. With it, the
+    database is a file there, whatever `database_url` names.
 
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
@@ -260,7 +261,10 @@ def settings_of(
         raise Invalid(name, f"{message}{got} (from {source})") from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error
-    if default_dir is None or "data_dir" in settings.model_fields_set:
+    if default_dir is None:
+        return settings
+    settings = settings.model_copy(update={"database_url": "", "database_direct_url": ""})
+    if "data_dir" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"data_dir": default_dir})
 

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
+from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
 from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
@@ -408,9 +409,9 @@ def _cuts(text: str, base: Base, *, whole: bool) -> str:
     """Return what was left out of a page, and why, in one line."""
     reasons = [text] if text else []
     if not whole:
-        reasons.append("what follows the last of too many elements is not read")
+        reasons.append(ELEMENTS_CUT)
     if base.is_exhausted:
-        reasons.append(f"links are left out, as their URLs have over {MAX_URLS:,} characters")
+        reasons.append(f"{LINKS_CUT}, as their URLs have over {MAX_URLS:,} characters")
     return "; ".join(reasons)
 
 

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.crawl.page import Outcome, PageError
+from crawlyard.core.crawl.page import NOT_READABLE, Outcome, PageError
 from crawlyard.core.crawl.rendering import RenderReason
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.discovery import Discovery
@@ -112,5 +112,5 @@ class PageReader:
             )
         except ExtractError as error:
             visit.extracted = Extracted()
-            return replace(response, truncated=f"not readable: {error}")
+            return replace(response, truncated=f"{NOT_READABLE}: {error}")
         return response
