@@ -322,12 +322,12 @@ class Visitor:
         reason = self.rendering.reason(target.url) if may_run else None
         plain = None
         if reason is None:
-            answer, extracted = plain = await self._extracted(target.url, response)
+            extracted = plain = await self._extracted(target.url, response)
             if not (may_run and extracted is not None and extracted.needs_scripts):
-                return self._recorded(target, answer, extracted, follow=follow)
+                return self._recorded(target, response, extracted, follow=follow)
             reason = self.rendering.reason(target.url, needs_scripts=True)
             if reason is None:
-                return self._recorded(target, answer, extracted, follow=follow)
+                return self._recorded(target, response, extracted, follow=follow)
         slot.sent = False  # nothing is under way: a stop need not wait for what follows
         try:
             page = await self.rendering.render(target.url, response)
@@ -336,11 +336,11 @@ class Visitor:
             if wait is not None:
                 return self._try_again(target, wait)
             error = PageError(kind=failure.kind, detail=failure.detail)
-            answer, extracted = plain or await self._extracted(target.url, response)
-            return self._recorded(target, answer, extracted, follow=follow, error=error)
-        answer, extracted = await self._extracted(page.url, response, page.html)
+            extracted = plain or await self._extracted(target.url, response)
+            return self._recorded(target, response, extracted, follow=follow, error=error)
+        extracted = await self._extracted(page.url, response, page.html)
         rendered = record.Rendered(page, reason)
-        return self._recorded(target, answer, extracted, follow=follow, rendered=rendered)
+        return self._recorded(target, response, extracted, follow=follow, rendered=rendered)
 
     def _recorded(
         self,
@@ -364,15 +364,14 @@ class Visitor:
 
     async def _extracted(
         self, url: str, response: Response, rendered: bytes | None = None
-    ) -> tuple[Response, Extracted | None]:
-        """Return a response, marked if it is not readable, and what is in it.
+    ) -> Extracted | None:
+        """Return the data of a response, or of what was *rendered* after its scripts had run.
 
-        ``None``: it is neither HTML nor a PDF. What its scripts have made of it counts if it was
-        *rendered*.
+        ``None``: it is neither HTML nor a PDF.
         """
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):
-            return response, None
+            return None
         try:
             source = Source(
                 url=url,
@@ -384,9 +383,9 @@ class Visitor:
                 wanted=self._wanted,
             )
             body = response.body if rendered is None else rendered
-            return response, await self._tools.heavy.run(body, source)
+            return await self._tools.heavy.run(body, source)
         except ExtractError as error:
-            return replace(response, truncated=f"not readable: {error}"), Extracted()
+            return Extracted(cut=f"not readable: {error}", unreadable=str(error))
 
     def _follow(self, target: Target, extracted: Extracted) -> None:
         self._finds.lost_credentials(extracted.credentials)
