@@ -259,12 +259,12 @@ def _setting_error(details: Any, flags: Mapping[str, object]) -> Invalid:
     variable = f"{PREFIX}{name.upper()}"
     if details["type"] == "extra_forbidden":
         if variable in os.environ:
-            known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
-            return unknown(variable, variable, known, "setting", prefix=PREFIX)
+            variables = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
+            return unknown(variable, variable, variables, "setting", prefix=PREFIX)
         return unknown(name, name, [*Settings.model_fields], "setting")
     setting = Settings.model_fields.get(name)
-    got = f", got {details['input']!r}" if setting is None or setting.repr else ""  # no secret
-    return Invalid(name, f"{message}{got} (from {variable} or {name} in crawlyard.toml)")
+    value = f", got {details['input']!r}" if setting is None or setting.repr else ""  # no secret
+    return Invalid(name, f"{message}{value} (from {variable} or {name} in crawlyard.toml)")
 
 
 def option_for(settings: Settings, basics: Basics) -> str:

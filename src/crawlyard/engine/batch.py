@@ -104,8 +104,8 @@ class BatchDraft(Struct):
             told = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
             self.notes.append({"note": f"{told}: --text page-markdown keeps all of a page"})
         if last and self.textless_pdfs:
-            told = f"no text in {counted(self.textless_pdfs, 'PDF document')}"
-            self.notes.append({"note": f"{told}: only images, or empty pages"})
+            documents = counted(self.textless_pdfs, "PDF document")
+            self.notes.append({"note": f"no text in {documents}: only images, or empty pages"})
         if last and self.unrendered:
             told = f"{counted(self.unrendered, 'page')} need scripts, and were not rendered"
             self.notes.append({"note": f"{told}: {self.lack}"})

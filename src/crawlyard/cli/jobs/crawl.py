@@ -64,9 +64,7 @@ def crawl(
     template = use.asked()
     if not template:
         given = {name: value for name, value in form.items() if name != "since"}
-        spec = spec_of(
-            given, check=_check
-        )  # what is wrong with it is said before anything is opened
+        spec = spec_of(given, check=_check)  # reports its faults before anything is opened
         if export is not None:
             export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, login=login, export=export)

@@ -35,8 +35,8 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
         name = field.strip().lower().replace("-", "_").removesuffix("_s")
         if not equals or name not in FIELDS:
             known = ", ".join(FIELDS)
-            said = f"expected FIELD=VALUE with one of {known}"
-            errors.append(Invalid(field.strip() or assignment, said))
+            message = f"expected FIELD=VALUE with one of {known}"
+            errors.append(Invalid(field.strip() or assignment, message))
             continue
         asked.setdefault(name, []).append(value.strip())
     patch: dict[str, Any] = {}

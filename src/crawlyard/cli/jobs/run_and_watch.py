@@ -125,8 +125,8 @@ async def crawl(
     answer = replying()
     job = await session.surface.jobs.create(form, **template)
     if answer.unchanged:
-        said = f"a job with this unique key already exists ({state_words(job)}): {job.id}"
-        session.tell(f"{said}; no new job was created")
+        existing = f"a job with this unique key already exists ({state_words(job)}): {job.id}"
+        session.tell(f"{existing}; no new job was created")
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export))
     if session.common.json:

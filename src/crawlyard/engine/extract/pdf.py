@@ -34,7 +34,7 @@ class _Flaws(logging.Handler):
 
 
 _logger = logging.getLogger("pypdf")
-_logger.addHandler(logging.NullHandler())  # what a page shows of its flaws is in its record
+_logger.addHandler(logging.NullHandler())  # flaws are noted in the record instead
 _logger.propagate = False
 
 

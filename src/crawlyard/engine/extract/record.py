@@ -108,7 +108,7 @@ def answered(
     found = extracted or _plain(response, spec)
     error = error or status_error(response.status)
     if found.unreadable and error is None:
-        detail = response.truncated or found.unreadable  # what was cut off is no flaw of the site
+        detail = response.truncated or found.unreadable  # a cut is ours, no flaw of the site
         error = PageError(kind=ErrorKind.UNREADABLE, detail=detail)
     hidden = found.noindex and not spec.store_noindex
     names = _SHOWN & _SAME if hidden else _SAME
