@@ -6,10 +6,12 @@ import re
 import zipfile
 
 from playwright.async_api import expect
+from sqlalchemy import update
 
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.services.surface import Surface
+from crawlyard.store.tables.jobs import jobs
 from tests.browser.crawls import settled
 from tests.browser.job_page import (
     HOST,
@@ -21,6 +23,7 @@ from tests.browser.job_page import (
     toast,
 )
 from tests.browser.rig import Stage
+from tests.conformance.steps import database_of
 
 
 async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage) -> None:
@@ -106,6 +109,22 @@ async def test_a_job_is_run_again_as_a_new_one(stage: Stage) -> None:
         await expect(page.get_by_role("link", name="runs another job again")).to_have_attribute(
             "href", f"/jobs/{crawl.id}"
         )
+
+
+async def test_a_damaged_job_can_only_be_deleted(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim)
+    broken = update(jobs).where(jobs.c.id == crawl.id).values(spec='{"urls": "docs"}')
+    await database_of(stage.yard.store).write(lambda conn: conn.execute(broken))
+    async with stage.page(f"/jobs/{crawl.id}/problems") as page:
+        await expect(page.get_by_text("It cannot run, only be deleted")).to_be_visible()
+        await expect(
+            page.get_by_label("Problems", exact=True).locator(".err:visible")
+        ).to_have_count(2)
+        await page.get_by_label("More actions").click()
+        await expect(page.get_by_role("button", name="Delete…")).to_be_visible()
+        for verb in ("Run again", "Retry", "Resume", "Raise the limit", "Limits…", "Start now"):
+            await expect(page.get_by_role("button", name=verb)).to_have_count(0)
 
 
 async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: Stage) -> None:

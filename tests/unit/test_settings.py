@@ -129,6 +129,18 @@ def test_a_variable_that_is_no_setting_is_refused(monkeypatch: pytest.MonkeyPatc
         settings_of(Basics())
 
 
+def test_all_bad_settings_are_named_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "crawlyard.toml").write_text("shutdown = 5\n")
+    for name, value in {"JOBS": "0", "LEASE_S": "soon", "DATABSE_URL": "x"}.items():
+        monkeypatch.setenv(f"CRAWLYARD_{name}", value)
+    with pytest.raises(Invalid) as refused:
+        settings_of(Basics())
+    faults = {fault.field: fault.message for fault in refused.value.faults}
+    assert set(faults) == {"jobs", "lease_s", "CRAWLYARD_DATABSE_URL", "shutdown"}
+    assert "did you mean CRAWLYARD_DATABASE_URL?" in faults["CRAWLYARD_DATABSE_URL"]
+    assert "did you mean shutdown_s?" in faults["shutdown"]
+
+
 def test_a_secret_key_that_is_refused_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CRAWLYARD_SECRET_KEY", "hunter2")
     with pytest.raises(Invalid, match=r"secret_key: .*CRAWLYARD_SECRET_KEY") as refused:

@@ -243,22 +243,7 @@ def settings_of(
     try:
         settings = Settings(**options)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        if flags and flags.get(name) is not None:
-            flag = f"--{name.replace('_', '-')}"
-            raise Invalid(flag, f"{message}, got {first['input']!r}") from None
-        source = f"{PREFIX}{name.upper()} or {name} in crawlyard.toml"
-        if first["type"] == "extra_forbidden":
-            variable = f"{PREFIX}{name.upper()}"
-            if variable in os.environ:
-                known = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
-                raise unknown(variable, variable, known, "setting", prefix=PREFIX) from None
-            raise unknown(name, name, [*Settings.model_fields], "setting") from None
-        setting = Settings.model_fields.get(name)
-        got = f", got {first['input']!r}" if setting is None or setting.repr else ""  # no secret
-        raise Invalid(name, f"{message}{got} (from {source})") from None
+        raise Invalid.of(_setting_error(each, flags or {}) for each in error.errors()) from None
     except ValueError as error:  # TOML that is none
         raise Invalid("crawlyard.toml", str(error)) from error
     if default_dir is None:
@@ -267,6 +252,23 @@ def settings_of(
     if "data_dir" in settings.model_fields_set:
         return settings
     return settings.model_copy(update={"data_dir": default_dir})
+
+
+def _setting_error(details: Any, flags: Mapping[str, object]) -> Invalid:
+    """Return what is wrong with one setting, by pydantic's *details*, and where it was made."""
+    name = ".".join(str(part) for part in details["loc"])
+    message = details["msg"].removeprefix("Value error, ")
+    if flags.get(name) is not None:
+        return Invalid(f"--{name.replace('_', '-')}", f"{message}, got {details['input']!r}")
+    variable = f"{PREFIX}{name.upper()}"
+    if details["type"] == "extra_forbidden":
+        if variable in os.environ:
+            variables = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
+            return unknown(variable, variable, variables, "setting", prefix=PREFIX)
+        return unknown(name, name, [*Settings.model_fields], "setting")
+    setting = Settings.model_fields.get(name)
+    value = f", got {details['input']!r}" if setting is None or setting.repr else ""  # no secret
+    return Invalid(name, f"{message}{value} (from {variable} or {name} in crawlyard.toml)")
 
 
 def option_for(settings: Settings, basics: Basics) -> str:

@@ -76,6 +76,7 @@ ERRORS: Mapping[str, str] = {
     ErrorKind.PROXY: "no proxy connects",
     ErrorKind.BAD_REDIRECT: "redirect leads nowhere",
     ErrorKind.RENDER: "rendering failed",
+    ErrorKind.UNREADABLE: "content not readable",
     ErrorKind.INTERNAL: "internal error",
 }
 

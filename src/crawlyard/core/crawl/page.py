@@ -47,6 +47,7 @@ class ErrorKind(StrEnum):
     PROXY = auto()  # no proxy of the job connects
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
     RENDER = auto()  # its scripts could not be run to an end
+    UNREADABLE = auto()  # a PDF or a page that is damaged, encrypted or too costly to read
     INTERNAL = auto()  # an error of ours
 
 

@@ -106,6 +106,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
     cut: str = ""  # note on parts of text and links that were left out
+    unreadable: str = ""  # why nothing could be extracted
 
 
 # Each tag is queried separately: the parser keeps an index by tag, so nine queries take half
@@ -166,18 +167,21 @@ def extract(body: bytes, source: Source) -> Extracted:
     except MemoryError:
         raise ExtractError("it takes too much memory") from None
     except Exception as error:  # whatever the parser raises: one page must not end a crawl
-        raise ExtractError(f"{type(error).__name__}: {error}") from error
+        kind = "" if source.is_pdf else f"{type(error).__name__}: "
+        raise ExtractError(f"{kind}{error}") from error
 
 
 def _of_pdf(body: bytes) -> Extracted:
-    text, title, lang = pdf.read(body)
+    document = pdf.read(body)
     return Extracted(
-        text=text,
-        title=_line(title, MAX_TITLE),
-        lang=_line(lang, MAX_LANG),
+        text=document.text,
+        title=_line(document.title, MAX_TITLE),
+        lang=_line(document.lang, MAX_LANG),
         content_rule=content.PDF,
-        content_hash=content.content_hash(text),
+        content_hash=content.content_hash(document.text),
         content_version=content.VERSION,
+        nearly_empty=not document.text,
+        cut=document.cut,
     )
 
 

@@ -47,19 +47,19 @@ class PageReader:
         if rendering is not None and rendering.decides_by_url:
             reason = rendering.reason(url)
         if reason is None:
-            response = await self._extract(visit, response)
+            await self._extract(visit, response)
             if rendering is not None and visit.extracted and visit.extracted.needs_scripts:
                 reason = rendering.reason(url, needs_scripts=True)
         if rendering is not None and reason is not None:
             try:
-                response = await self._render(visit, response, rendering, reason)
+                await self._render(visit, response, rendering, reason)
             except FetchFailed as failure:
                 outcome = self._retries.retry(visit.target) if failure.transient else None
                 if outcome is not None:
                     return outcome
                 visit.error = PageError(kind=failure.kind, detail=failure.detail)
                 if visit.extracted is None:
-                    response = await self._extract(visit, response)
+                    await self._extract(visit, response)
         if follow and visit.extracted is not None:
             self._follow(visit, response, visit.extracted)
         now = self._clock.now()
@@ -75,11 +75,11 @@ class PageReader:
 
     async def _render(
         self, visit: Visit, response: Response, rendering: Rendering, reason: RenderReason
-    ) -> Response:
+    ) -> None:
         visit.slot.sent = False  # nothing is under way: a stop need not wait for what follows
         page = await rendering.render(visit.target.url, response)
         visit.rendered = record.Rendered(page, reason)
-        return await self._extract(visit, response)
+        await self._extract(visit, response)
 
     def _follow(self, visit: Visit, response: Response, extracted: Extracted) -> None:
         if self._watch is not None:
@@ -88,14 +88,11 @@ class PageReader:
             self._discovery.lost_credentials(extracted.credentials)
             self._discovery.follow(visit.target, extracted.links, extracted.refresh)
 
-    async def _extract(self, visit: Visit, response: Response) -> Response:
-        """Extract a page, as its scripts have left it if it was rendered.
-
-        Return the response, marked if it is not readable.
-        """
+    async def _extract(self, visit: Visit, response: Response) -> None:
+        """Extract a page, as its scripts have left it if it was rendered."""
         is_pdf = record.is_pdf(response) and self._spec.text is not TextMode.NONE
         if not (is_pdf or record.is_html(response)):
-            return response
+            return
         page = None if visit.rendered is None else visit.rendered.page
         source = Source(
             url=visit.target.url if page is None else page.url,
@@ -111,6 +108,4 @@ class PageReader:
                 response.body if page is None else page.html, source
             )
         except ExtractError as error:
-            visit.extracted = Extracted()
-            return replace(response, truncated=f"{NOT_READABLE}: {error}")
-        return response
+            visit.extracted = Extracted(cut=f"{NOT_READABLE}: {error}", unreadable=str(error))

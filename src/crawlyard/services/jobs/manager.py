@@ -270,10 +270,10 @@ class JobManager(JobSubmitter):
             Invalid: a field cannot be changed, or its value is out of range.
             NotFound, Forbidden, IllegalMove, Stale: as the names say.
         """
-        unknown = sorted(set(changes) - EDITABLE)
-        if unknown:
+        if fixed := sorted(set(changes) - EDITABLE):
             known = ", ".join(sorted(EDITABLE))
-            raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
+            why = f"cannot be changed in a job; what can: {known}"
+            raise Invalid.of(Invalid(name, why) for name in fixed)
         for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             ceilings = await self._policy.ceilings({old.owner})
@@ -455,8 +455,7 @@ def _edit(
 ) -> tuple[Job, Event] | None:
     """Return a job with changes to its spec, and the event; ``None`` if no value differs."""
     _check_sound(old)
-    spec = edited(old.spec, changes)
-    check_spec(spec)
+    spec = edited(old.spec, changes, check_spec)
     within = within_ceilings(spec, *ceilings)
     told = {name: str(value) for name, value in changes.items()}
     job, event = old.edited(within.spec, now, actor=actor.id, changed=told)

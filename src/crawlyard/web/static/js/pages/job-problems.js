@@ -7,7 +7,7 @@ const button = (text, data, attributes) => h("button.btn.sm", { type: "button", 
 
 const ACTS = {
   render: () => h("a.btn.sm", { href: `/jobs/new?job=${encodeURIComponent(job.id)}&render=auto`, data: { needs: "jobs:write" } }, "Render them…"),
-  retry: ({ kinds }) => job.ended_at && button("Retry", { do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again", needs: "jobs:write" }),
+  retry: ({ kinds }) => job.reruns && button("Retry", { do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again", needs: "jobs:write" }),
   pace: () => !job.ended_at && button("Go slower…", { open: "pace", needs: "jobs:write" }),
   exclude: ({ samples: [first] }) => !job.ended_at && first && button("Exclude…", { open: "exclude", pattern: first[0], needs: "jobs:write" }),
 };
@@ -43,7 +43,7 @@ export function problems(items, linked) {
       samples: [],
       href: `${here}/pages?needs_scripts=true`,
     });
-  const now = JSON.stringify([groups, job.ended_at]);
+  const now = JSON.stringify([groups, job.ended_at, job.reruns]);
   if (now === last) return; // who has opened one, or is about to click, is not disturbed
   last = now;
   for (const el of $$("[data-problems]")) {

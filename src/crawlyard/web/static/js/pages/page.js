@@ -220,7 +220,7 @@ function details() {
     "Found as": page.url === page.final_url ? "" : page.url,
     "Last modified": page.last_modified, "Not changed since": page.unchanged_since && exact(page.unchanged_since),
     Cookies: page.session && `of session ${page.session}`, Rendered: page.rendered_by && `by ${page.rendered_by}, ${WHY[page.render_reason]}`,
-    Noindex: page.noindex && "yes", "Cut off": page.truncated,
+    Noindex: page.noindex && "yes", Text: page.nearly_empty && !page.error && "none, or hardly any", "Cut off": page.truncated,
     ...Object.fromEntries(Object.entries(page.extracted).map(([name, values]) => [name, values.join("; ") || "not found"])),
   };
   $("#details").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
