@@ -147,6 +147,18 @@ async def test_a_viewer_may_look_and_not_begin(empty: Stage) -> None:
 # --- what runs
 
 
+async def test_a_button_of_a_crawl_is_clicked_though_another_begins_meanwhile(empty: Stage) -> None:
+    claim = await begun(empty, await empty.job(name="First"))
+    async with empty.page("/") as page:
+        await rows(page).get_by_role("button", name="Pause").hover()
+        await page.mouse.down()
+        await begun(empty, await empty.job(name="Second"), worker="w2")
+        await expect(rows(page)).to_have_count(2)
+        await page.mouse.up()
+        await expect(toast(page)).to_contain_text("Paused First")
+    assert (await empty.ask("GET", f"/jobs/{claim.job.id}"))["state"] == "paused"
+
+
 async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> None:
     job = await empty.job(name=HOSTILE)
     claim = await begun(empty, job)
