@@ -383,23 +383,26 @@ async def test_past_and_planned_runs_share_an_axis_that_keys_step_along(empty: S
 async def test_trends_have_axes_a_period_and_follow_what_ends(empty: Stage) -> None:
     await ended(empty, Move.COMPLETE)
     await ended(empty, Move.FAIL)
+    by_user = await empty.job()
+    await moved_on(empty, [await begun(empty, by_user)], discovered=9, done=3)
+    await empty.ask("POST", f"/jobs/{by_user['id']}/cancel")
     job = await empty.job()
     async with empty.page("/") as page:
         trends = part(page, "Trends")
-        name = "Jobs ended: 1 completed, 0 stopped early, 0 cancelled, 1 failed"
+        name = "Jobs ended: 1 completed, 1 stopped early, 0 cancelled, 1 failed"
         chart = trends.get_by_role("slider", name=name)
         await expect(chart).to_be_visible()
         await expect(chart.locator("text").first).to_have_text("0")
         [claim] = await moved_on(empty, [await begun(empty, job)], discovered=9, done=3)
         await settled(empty, claim, reason=StateReason.LIMIT_PAGES)
-        name = "Jobs ended: 1 completed, 1 stopped early, 0 cancelled, 1 failed"
+        name = "Jobs ended: 1 completed, 2 stopped early, 0 cancelled, 1 failed"
         chart = trends.get_by_role("slider", name=name)
         await expect(chart).to_be_visible()
 
         await chart.focus()
         await page.keyboard.press("End")
         await expect(chart).to_have_attribute(
-            "aria-valuetext", re.compile("Failed 1, Stopped early 1, Completed 1")
+            "aria-valuetext", re.compile("Failed 1, Stopped early 2, Completed 1")
         )
         await page.keyboard.press("ArrowLeft")
         await expect(chart).to_have_attribute("aria-valuetext", re.compile(r":00: nothing$"))
@@ -410,7 +413,7 @@ async def test_trends_have_axes_a_period_and_follow_what_ends(empty: Stage) -> N
         await figure.get_by_text("Show as table").click()
         table = figure.locator("tbody tr")
         await expect(table).to_have_count(24)
-        await expect(table.first).to_contain_text(re.compile(r"\d\d:00111$"))
+        await expect(table.first).to_contain_text(re.compile(r"\d\d:00121$"))
         await expect(trends).to_contain_text("Pages per hour")
 
         await trends.get_by_role("button", name="30 days").click()
