@@ -209,7 +209,9 @@ async def test_eight_rows_are_shown_and_the_queue_says_for_what_it_waits(empty: 
         await expect(page.get_by_role("link", name="and 1 more")).to_be_visible()
         waiting = page.locator("#queue")
         await expect(waiting).to_contain_text("3 waiting")
-        await expect(waiting).to_contain_text("2 for a free slot, 1 for a worker tagged gpu")
+        await expect(waiting).to_contain_text(
+            "2 for a free slot, 1 for a worker with its tags (gpu)"
+        )
 
 
 # --- what needs somebody
