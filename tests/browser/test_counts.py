@@ -12,7 +12,13 @@ from tests.browser.job_page import tab
 from tests.browser.rig import Stage, a_stage
 from tests.counted_site import DEAD, FOUND_BEFORE_LIMIT, LIMIT, NUMBERS, CountedSite
 
-FORM = {"allow_private": True, "delay_s": 0, "per_host": 1, "url_retries": 0, "render": "never"}
+FORM: dict[str, Any] = {
+    "allow_private": True,
+    "delay_s": 0,
+    "per_host": 1,
+    "url_retries": 0,
+    "render": "never",
+}
 
 
 async def test_every_page_shows_the_same_numbers_of_a_job(browser: Browser, tmp_path: Path) -> None:

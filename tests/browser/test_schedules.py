@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Request, expect
 
 from crawlyard.core.access.user import Role
 from crawlyard.core.event import EventName
@@ -260,6 +260,10 @@ async def test_the_calendar_is_read_at_most_every_ten_seconds(stage: Stage) -> N
     await a_schedule(stage, "Daily", "cal6", when="0 7 * * *")
     reads: list[str] = []
 
+    def note(request: Request) -> None:
+        if "/calendar/hours" in request.url:
+            reads.append(request.url)
+
     async def end_a_job(page: Page, number: int) -> None:
         job = await stage.job("cal6")
         await stage.ask("POST", f"/jobs/{job['id']}/cancel", by="cal6")
@@ -274,7 +278,7 @@ async def test_the_calendar_is_read_at_most_every_ten_seconds(stage: Stage) -> N
     async with stage.context(by="cal6") as context:
         page = await context.new_page()
         await page.clock.install()
-        page.on("request", lambda sent: "/calendar/hours" in sent.url and reads.append(sent.url))
+        page.on("request", note)
         await page.goto("/schedules/calendar")
         await expect(cell(page, 7, 6)).to_be_visible()
         await page.evaluate(_COUNT_ENDS, f"{ROOT}/js/core/live.js")
