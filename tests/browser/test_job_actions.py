@@ -1,11 +1,12 @@
 """What can be done to a job on its page: pause, retry, edit, copy, delete."""
 
+import asyncio
 import gzip
 import json
 import re
 import zipfile
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 from sqlalchemy import update
 
 from crawlyard.core.access.user import LOCAL, Role
@@ -228,6 +229,28 @@ async def test_a_group_of_problems_is_kept_out_by_a_pattern_like_its_first_sampl
         await groups.filter(has_text="Timed out").get_by_role("button", name="Exclude").click()
         form = page.get_by_role("dialog", name="Exclude URLs")
         await expect(form.get_by_label("Pattern")).to_have_value(f"https://{HOST}/slow/0")
+
+
+async def test_a_button_that_is_pressed_while_its_list_is_redrawn_is_clicked(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    linked = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await linked.wait()
+        await route.continue_()
+
+    async with stage.context() as context:
+        page = await context.new_page()
+        await page.route("**/errors?*referrers=true", hold)
+        await page.goto(f"/jobs/{crawl.id}/problems")
+        groups = page.get_by_label("Problems", exact=True).locator(".err:visible")
+        await groups.filter(has_text="Not found").get_by_role("button", name="Exclude").hover()
+        await page.mouse.down()
+        linked.set()
+        await expect(groups.filter(has_text="Not found")).to_contain_text("linked from 2")
+        await page.mouse.up()
+        form = page.get_by_role("dialog", name="Exclude URLs")
+        await expect(form.get_by_label("Pattern")).to_have_value(f"https://{HOST}/gone/0")
 
 
 async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:

@@ -22,7 +22,6 @@ from crawlyard.core.overview.attention import (
     Notice,
     OwnerBacklog,
     Subject,
-    Trouble,
     attention,
     kinds_for,
 )
@@ -35,6 +34,7 @@ from crawlyard.core.overview.lines import (
     streak,
     suspects,
 )
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule

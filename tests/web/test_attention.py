@@ -11,10 +11,10 @@ from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import (
     RULES,
     Disk,
-    Trouble,
     notice,
 )
 from crawlyard.core.overview.lines import SubjectKind
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
 from tests.builders import NOW, a_job, a_spec, its_event

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum, auto
 from hashlib import blake2b
 from typing import Literal
 from urllib.parse import quote
@@ -21,10 +20,12 @@ from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.render_options import RenderRule
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.overview.lines import IN_A_ROW, JobEnd, NoticeLine, SubjectKind, streak
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.core.webhooks.webhook import Webhook
+from crawlyard.core.words import REASONS
 
 LATE = timedelta(minutes=1)
 """A schedule that should have fired this long ago is overdue."""
@@ -47,26 +48,6 @@ DISMISSED_FOR_NOW = timedelta(days=1)
 _LEAST_FREE = 1 << 30  # bytes: with less, a disk of any size is nearly full
 _PLENTY = 10 << 30  # bytes: with more, a disk of any size has room
 _SHARE = 0.05  # of the disk: between the two, this share must be free
-
-
-class Trouble(StrEnum):
-    """The kinds of problems that need a person, most urgent first."""
-
-    NO_WORKER = auto()  # jobs wait, and no worker takes any
-    NO_WORKER_TAG = auto()  # jobs wait for a worker with tags that none has
-    DISK_FULL = auto()  # the disk of the data directory is nearly full
-    JOB_DAMAGED = auto()  # the row of a job cannot be read
-    SCHEDULE_OVERDUE = auto()  # a schedule should have been fired, and was not
-    SCHEDULE_PAUSED = auto()  # a schedule was paused since its runs failed, or it is unreadable
-    RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
-    JOB_FAILED = auto()  # a job failed within the last day
-    JOB_PAUSED = auto()  # a job was paused for want of room or of a grant, or long ago
-    LOGGED_OUT = auto()  # a job was paused since its session at a site is logged out
-    HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
-    WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
-    WEBHOOK_FAILING = auto()  # the last messages to a webhook did not arrive
-    JOB_STOPPED = auto()  # its limit of errors stopped a job within the last day
-    NEEDS_SCRIPTS = auto()  # pages of a job that ended within the last day need scripts
 
 
 SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED, StateReason.LOGGED_OUT})
@@ -335,7 +316,7 @@ def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
 def _jobs_failed(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
     failed = (
-        (job, f"it failed: {job.detail or job.state_reason}")
+        (job, f"it failed: {job.detail or REASONS[job.state_reason]}")
         for job in (one.job for one in _lately(facts))
         # a damaged one is a notice of its own: it cannot be retried
         if job.state is State.FAILED and not job.damaged and job.id not in in_a_row
@@ -402,7 +383,7 @@ def _jobs_paused(kind: Trouble, facts: Facts) -> Iterator[Notice]:
         due = job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG)
         if due and out is (kind is Trouble.LOGGED_OUT):
             why = f": {job.detail}" if job.detail else ""
-            yield _of_job(kind, job, f"it is paused ({job.state_reason}){why}", job.since)
+            yield _of_job(kind, job, f"it is paused ({REASONS[job.state_reason]}){why}", job.since)
 
 
 _OVERDUE = "it should have been fired: no scheduler runs, or it is behind"

@@ -30,6 +30,7 @@ export function grouped(items, linked) {
   const sum = (some) => some.reduce((all, { count }) => all + count, 0);
   return [...groups]
     .map(([{ title, todo, acts }, some]) => ({
+      key: title,
       title: `${title}${words(some)}`,
       todo,
       acts,
