@@ -41,7 +41,7 @@ from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.site_session import LoggedOut
 from crawlyard.engine.start import NO_START, CrawlEnd, Start
 from crawlyard.engine.urls import origin_of, path_of
-from crawlyard.engine.visit.requests import Requests
+from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.engine.visit.state import VisitAgain
 from crawlyard.engine.visit.visitor import Hooks, Tools, Visitor
 
@@ -118,7 +118,7 @@ class Crawl:
             start.externals,
             owns=self._part.owns,
         )
-        self._requests = Requests(
+        self._requests = RequestSender(
             agent,
             fetcher,
             tools.clock,

@@ -25,7 +25,7 @@ from crawlyard.engine.render.pool import BrowserPool, Renderers
 from crawlyard.engine.scope import url_pattern
 from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
-from crawlyard.engine.visit.requests import Requests
+from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.errors import Invalid
 
 SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
@@ -87,7 +87,7 @@ class Rendering:
         gate: HostGate,
         *,
         permits: Permits,
-        requests: Requests,
+        requests: RequestSender,
         draft: BatchDraft,
     ) -> None:
         self._renderers = renderers

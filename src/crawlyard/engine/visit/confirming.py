@@ -6,7 +6,7 @@ from crawlyard.engine.conditional import confirmed, seems_changed
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.fetch import FetchFailed, is_refusal
 from crawlyard.engine.visit.pages import PageReader
-from crawlyard.engine.visit.requests import Requests
+from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.engine.visit.retries import Retries
 from crawlyard.engine.visit.state import Visit, VisitAgain
 
@@ -17,7 +17,7 @@ class Confirming:
     """Visits changed pages of one job for the second time."""
 
     def __init__(
-        self, requests: Requests, retries: Retries, pages: PageReader, gate: HostGate
+        self, requests: RequestSender, retries: Retries, pages: PageReader, gate: HostGate
     ) -> None:
         self._requests = requests
         self._retries = retries

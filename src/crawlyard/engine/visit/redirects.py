@@ -11,7 +11,7 @@ from crawlyard.engine.discovery import MAX_HOPS, Discovery
 from crawlyard.engine.extract import record
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.urls import Base, fingerprint
-from crawlyard.engine.visit.requests import Requests
+from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.engine.visit.state import Visit, VisitAgain
 
 MOST_CHAINS = 10_000  # in memory; of older ones only the origin is known
@@ -28,7 +28,7 @@ class _Chain(Struct, frozen=True):
 class Redirects:
     """Follows the redirects of one job; each hop is a target of its own."""
 
-    def __init__(self, requests: Requests, discovery: Discovery, clock: Clock) -> None:
+    def __init__(self, requests: RequestSender, discovery: Discovery, clock: Clock) -> None:
         self._requests = requests
         self._discovery = discovery
         self._clock = clock

@@ -21,7 +21,7 @@ _NO_HEADERS: Mapping[str, str] = {}
 _ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
-class Requests:
+class RequestSender:
     """Sends the requests of one job: for pages, their files and robots.txt.
 
     Credentials are sent only to the origins of start URLs, and never from https to http, wherever

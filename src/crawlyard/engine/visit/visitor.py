@@ -21,7 +21,7 @@ from crawlyard.engine.visit.confirming import Confirming
 from crawlyard.engine.visit.external import ExternalLinks
 from crawlyard.engine.visit.pages import PageReader
 from crawlyard.engine.visit.redirects import Redirects
-from crawlyard.engine.visit.requests import Requests
+from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.engine.visit.retries import Retries
 from crawlyard.engine.visit.sitemap import SitemapReader
 from crawlyard.engine.visit.state import Step, Visit
@@ -60,7 +60,7 @@ class Visitor:
     def __init__(
         self,
         agent: str,
-        requests: Requests,
+        requests: RequestSender,
         tools: Tools,
         discovery: Discovery,
         hooks: Hooks,
