@@ -32,7 +32,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0124"
+SCHEMA = "0132"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"
