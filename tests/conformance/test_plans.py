@@ -4,16 +4,20 @@ import shutil
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Quota
 from crawlyard.core.jobs.checkpoint import Asker
+from crawlyard.core.jobs.order import JobOrder, SortKey
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.store.jobs import order as orders
 from crawlyard.store.open import open_sql_store
+from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_job, its_event
 from tests.conformance.statements import planned
-from tests.conformance.steps import requeued
+from tests.conformance.steps import added, requeued
 
 SECOND = timedelta(seconds=1)
 FEW = ("jobs_running", "jobs_needs")
@@ -48,3 +52,25 @@ async def test_no_question_of_a_worker_reads_all_jobs(
     assert {p for p in scans if p.rpartition(" INDEX ")[2] not in FEW} == set()
     assert not [plan for plan in plans if "jobs_owner" in plan]
     assert any("INDEX jobs_ready (ready=?)" in plan for plan in plans)
+
+
+@pytest.mark.parametrize(
+    ("key", "index"), [(SortKey.ENDED_AT, "jobs_ended"), (SortKey.PAGES, "jobs_settled_pages")]
+)
+async def test_a_long_list_is_read_in_the_order_of_an_index(
+    key: SortKey, index: str, sqlite_template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = str(shutil.copy(sqlite_template, tmp_path))
+    store = await open_sql_store(file)
+    job = await added(store)
+    await store.close()
+    monkeypatch.setattr(orders, "SORTED_MOST", 0)
+
+    async def list_jobs(store: Store) -> None:
+        await store.jobs.find_ordered(JobQuery(owner=job.owner), JobOrder(by=key), 50, None)
+
+    plans = await planned(file, list_jobs)
+
+    [steps] = [steps for statement, steps in plans if f"INDEXED BY {index}" in statement]
+    assert f"jobs USING INDEX {index}" in steps[0]
+    assert "USE TEMP B-TREE FOR ORDER BY" not in steps

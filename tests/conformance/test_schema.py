@@ -25,7 +25,7 @@ from crawlyard.store.queries import PageQuery
 from crawlyard.store.tables import FIRST, SCHEMA, jobs, metadata, page_search
 from tests.builders import a_batch, a_job, a_page, a_target, done, its_event
 from tests.conformance.older import OLDER, stamp
-from tests.conformance.steps import claimed, recorded
+from tests.conformance.steps import added, claimed, recorded
 
 T = TypeVar("T")
 
@@ -177,7 +177,7 @@ SINCE_THE_FIRST = {
         "rendered_by",
         "render_reason",
     ),
-    "jobs": ("based_on", "dealt", "unique_key", "in_turn"),
+    "jobs": ("based_on", "dealt", "unique_key", "in_turn", "settled_pages"),
     "shards": (
         *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
         *("rendered", "subrequests", "render_s", "render_took_s"),
@@ -196,7 +196,7 @@ NEW = (
 
 INDEXES = (
     *("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known"),
-    "jobs_unique_key",
+    *("jobs_unique_key", "jobs_settled_pages"),
 )
 """The indexes on old tables that they have added."""
 
@@ -216,6 +216,7 @@ async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
     claim = await claimed(store)
     target = a_target("page")
     await recorded(store, claim.lease, a_batch([target], [done(target, title="kept")]))
+    await added(store)
     await store.close()
     make_first(new)
 
@@ -224,6 +225,7 @@ async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
     [stored] = await store.pages.pages(claim.job.id, PageQuery(), 10)
     assert stored.page == a_page(target, title="kept")
     await store.close()
+    assert rows(new, "SELECT settled_pages FROM jobs ORDER BY no") == [(1,), (0,)]
     assert rows(new, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
     assert on(new, differences) == []
 

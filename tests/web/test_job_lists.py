@@ -289,7 +289,7 @@ async def test_more_jobs_than_can_be_sorted_are_refused_and_an_index_needs_no_so
     sortable: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(order, "SORTED_MOST", 3)
-    for query, pointer in [("sort=-pages", "sort"), ("group=host", "group")]:
+    for query, pointer in [("sort=-duration", "sort"), ("group=host", "group")]:
         answer = await sortable.get(f"jobs?{query}")
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["parameter"] == pointer

@@ -4,9 +4,11 @@ from datetime import timedelta
 from typing import get_args
 
 import msgspec
+import pytest
+from msgspec import Struct
 from msgspec.structs import fields
 
-from crawlyard.core.answers.base import shortened
+from crawlyard.core.answers.base import encoded, only, shortened
 from crawlyard.core.answers.jobs.jobs import JOB_LISTED, JobOut
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.core.jobs.checkpoint import Asker, Batch
@@ -62,6 +64,23 @@ async def test_an_item_of_a_list_has_the_shape_that_the_document_declares(rig: R
         name: fuller["usage"] if name == "usage" else whole[name]
         for name in ("id", "usage", "spec", "waits_for", "links")
     }
+
+
+class Heavy(Struct):
+    name: str
+    parts: tuple[dict[str, object], ...]
+    rest: object
+
+
+def test_what_is_left_out_of_an_answer_is_not_encoded() -> None:
+    no_json = object()
+    heavy = Heavy("docs", ({"a": 1, "b": no_json}, {"a": 2}), no_json)
+    with pytest.raises(TypeError):
+        encoded(heavy)
+
+    light = only([heavy], {"name": {}, "parts": {"a": {}}})
+
+    assert encoded(light) == b'[{"name":"docs","parts":[{"a":1},{"a":2}]}]'
 
 
 def test_the_fields_of_a_list_are_fields_of_its_items() -> None:

@@ -10,7 +10,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from crawlyard.core.answers.base import encoded
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.core.event import Topic
@@ -35,7 +34,7 @@ from crawlyard.web.live.stream import LogWish, Stream, Wish
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.problems import Problem
 from crawlyard.web.rates import PER_MINUTE, Bucket
-from crawlyard.web.routes import DEEPEST
+from crawlyard.web.routes import DEEPEST, json_answer
 from crawlyard.web.server_endpoints import (
     ServerStatus,
     SigningIn,
@@ -171,7 +170,7 @@ async def meta(request: Request, one: Endpoint, service: Meta) -> Response:
     await arguments(request, one)
     told = await service.get()
     shown = replace(told, limits={**_limits(site_of(request)), **told.limits})
-    return Response(encoded(shown), media_type="application/json")
+    return json_answer(request, shown)
 
 
 def _limits(site: Site) -> dict[str, int]:

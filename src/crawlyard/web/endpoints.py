@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import (
     NOBODY,
@@ -34,7 +33,7 @@ from crawlyard.web.auth import admitted, site_of
 from crawlyard.web.middleware import was_undivided
 from crawlyard.web.paging import next_page, position_of
 from crawlyard.web.problems import Problem, pointer
-from crawlyard.web.routes import OneMethod, answered
+from crawlyard.web.routes import OneMethod, answered, json_answer
 
 ByHand = Callable[[Request, Endpoint, Any], Awaitable[Response]]
 """Answers a request in its own way, with the service that is asked."""
@@ -86,7 +85,7 @@ def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awai
             raise _blamed(error, one, {}) from None
 
     async def endpoint(request: Request) -> Response:
-        return await answered(request, handler, signed_in=one.who is not NOBODY, listed=one.listed)
+        return await answered(request, handler, signed_in=one.who is not NOBODY)
 
     return endpoint
 
@@ -119,7 +118,7 @@ async def answer(request: Request, one: Endpoint, service: Any) -> Response:
     if result is None:
         return Response(status_code=204, headers=headers)
     status = said.status or (200 if said.unchanged else one.status)
-    return Response(encoded(result), status, headers, "application/json")
+    return json_answer(request, result, one.listed, status, headers)
 
 
 def _blamed(error: Invalid, one: Endpoint, given: Mapping[str, Any]) -> Exception:

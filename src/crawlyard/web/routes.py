@@ -9,14 +9,19 @@ from datetime import timedelta
 from math import isfinite
 from typing import Any
 
+from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crawlyard.core.endpoint import reply
+from crawlyard.core.answers.base import encoded, only
+from crawlyard.core.endpoint import Slice, reply
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
 from crawlyard.web.auth import proved, site_of
 from crawlyard.web.problems import Problem
+
+MAX_FIELDS = 200
+"""Fields that `fields` names."""
 
 DEEPEST = 32
 """Levels of a JSON body."""
@@ -51,16 +56,13 @@ class OneMethod(Route):
         self.methods = {method}
 
 
-async def answered(
-    request: Request, handler: Handler, *, signed_in: bool = True, listed: Sequence[str] = ()
-) -> Response:
+async def answered(request: Request, handler: Handler, *, signed_in: bool = True) -> Response:
     """Return the answer of *handler*, with what all routes have in common.
 
-    An Idempotency-Key belongs to whoever is *signed_in*; otherwise it is ignored. The items of a
-    list have the fields *listed* unless the request names others.
+    An Idempotency-Key belongs to whoever is *signed_in*; otherwise it is ignored.
     """
     if request.method == "GET":
-        return _trimmed(request, await handler(request), listed)
+        return await handler(request)
     await _check_body(request)
     once = signed_in and request.method == "POST" and "idempotency-key" in request.headers
     answer = await (_once(request, handler) if once else handler(request))
@@ -199,32 +201,27 @@ def _known(asked: Reply, known: Reply) -> Response:
     return Response(known.body, known.status, headers)
 
 
-def _trimmed(request: Request, answer: Response, listed: Sequence[str]) -> Response:
-    """Return an answer of JSON with the fields alone that ``?fields=a,b.c`` or *listed* names."""
-    asked = request.query_params.get("fields") or ",".join(listed)
-    json_body = answer.headers.get("content-type", "") == "application/json"
-    if not asked or not json_body or answer.status_code != 200:
-        return answer
-    wanted: dict[str, Any] = {}
-    for path in asked.split(",")[:200]:
-        place = wanted
-        for part in filter(None, path.strip().split(".")):
-            place = place.setdefault(part, {})
-    data = json.loads(bytes(answer.body))
-    if isinstance(data, dict) and data.get("object") == "list":
-        data["items"] = [_only(item, wanted) for item in data["items"]]
-    else:
-        data = _only(data, wanted)
-    kept = {n: v for n, v in answer.headers.items() if n != "content-length"}
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return Response(text, 200, kept)
+def json_answer(
+    request: Request,
+    result: object,
+    listed: Sequence[str] = (),
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return *result* as JSON, with the fields alone that ``?fields=a,b.c`` of a GET names.
 
-
-def _only(value: Any, wanted: Mapping[str, Any]) -> Any:
-    if not wanted:
-        return value
-    if isinstance(value, list):
-        return [_only(item, wanted) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {name: _only(value[name], inner) for name, inner in wanted.items() if name in value}
+    The items of a list have the fields *listed* unless the request names others.
+    """
+    paths = request.query_params.get("fields", "").split(",")[:MAX_FIELDS]
+    paths = [path.strip() for path in paths if path.strip()] or list(listed)
+    if paths and request.method == "GET" and status == 200:
+        names: dict[str, Any] = {}
+        for path in paths:
+            place = names
+            for name in filter(None, path.split(".")):
+                place = place.setdefault(name, {})
+        if isinstance(result, Slice):
+            result = replace(result, items=only(result.items, names))
+        else:
+            result = only(result, names)
+    return Response(encoded(result), status, headers, "application/json")

@@ -10,7 +10,6 @@ from starlette.responses import HTMLResponse, Response
 
 from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
 from crawlyard.core.answers.access import MeOut
-from crawlyard.core.answers.base import encoded
 from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
 from crawlyard.core.fields import SECRET
@@ -20,6 +19,7 @@ from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of
 from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of
 from crawlyard.web.rates import Bucket
+from crawlyard.web.routes import json_answer
 
 Code = Annotated[str, Meta(min_length=1, max_length=200, examples=["cyl_…"]), SECRET]
 
@@ -127,7 +127,7 @@ async def answer_with_cookie(request: Request, one: Endpoint, _service: Any) -> 
 
 async def answer_health(request: Request, one: Endpoint, _service: Any) -> Response:
     """Answer a monitor, whatever it adds to the URL."""
-    return Response(encoded(await one.call(ServerStatus(request))), media_type="application/json")
+    return json_answer(request, await one.call(ServerStatus(request)))
 
 
 async def answer_problem(request: Request, _one: Endpoint, _service: Any) -> Response:
@@ -135,5 +135,5 @@ async def answer_problem(request: Request, _one: Endpoint, _service: Any) -> Res
     told = await ServerStatus(request).problem(str(request.path_params["kind"]))
     accept = request.headers.get("accept", "")
     if "json" in accept and "text/html" not in accept:
-        return Response(encoded(told), media_type="application/json")
+        return json_answer(request, told)
     return HTMLResponse(page_of(told), headers={"Vary": "Accept"})

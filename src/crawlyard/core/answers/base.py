@@ -120,6 +120,31 @@ def encoded(value: object) -> bytes:
         )
 
 
+def only(value: Any, names: Mapping[str, Any]) -> Any:
+    """Return *value* with the members alone that *names* has, with theirs where it has any.
+
+    Values are not converted, so that what is left out is never encoded.
+    """
+    if not names:
+        return value
+    if isinstance(value, list | tuple):
+        return [only(item, names) for item in value]
+    members: Mapping[str, Any]
+    if isinstance(value, Struct):
+        config, fields_of_value = value.__struct_config__, value.__struct_fields__
+        tag = {config.tag_field: config.tag} if config.tag_field else {}
+        members = tag | {name: getattr(value, name) for name in names if name in fields_of_value}
+    elif isinstance(value, Mapping):
+        members = value
+    else:
+        return value
+    return {
+        name: only(members[name], inner)
+        for name, inner in names.items()
+        if name in members and members[name] is not UNSET
+    }
+
+
 def as_dict(
     item: Struct, only: Collection[str] = (), without: Collection[str] = ()
 ) -> dict[str, Any]:

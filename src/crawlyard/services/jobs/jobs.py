@@ -118,9 +118,9 @@ class Jobs(JobLooks):
         sort: Annotated[
             Sort,
             Meta(
-                description="`-`: descending, as newest first. By anything but `created_at` and "
-                f"`ended_at`, at most {SORTED_MOST:,} jobs are sorted: 422 if more match. Those "
-                "without a value, such as a start, come last."
+                description="`-`: descending, as newest first. By anything but `created_at`, "
+                f"`ended_at` and `pages`, at most {SORTED_MOST:,} jobs are sorted: 422 if more "
+                "match. Those without a value, such as a start, come last."
             ),
         ] = "-created_at",
         group: Annotated[

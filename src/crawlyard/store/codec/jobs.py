@@ -163,6 +163,7 @@ def new_job_row(job: Job) -> dict[str, Any]:
         "by_grant": to_json(job.by_grant) if job.by_grant else "[]",
         "spread": 0,
         "unique_key": job.spec.unique_key,
+        "settled_pages": 0,
     }
     return never_change | job_row(job) | spec_row(job.spec)
 

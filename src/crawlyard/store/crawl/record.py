@@ -62,7 +62,7 @@ from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, upd
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
-from crawlyard.store.jobs.job_rows import STANDING, locked, standing, tell
+from crawlyard.store.jobs.job_rows import STANDING, locked, settle_pages, standing, tell
 from crawlyard.store.jobs.shard_rules import Parts, Worth, order_of, worth
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
@@ -93,7 +93,10 @@ Entry = tuple[Lease, Batch]
 Packed = Mapping[tuple[int, int], Mapping[str, bytes]]
 """Compressed bodies by the key of the job and the fp of the target, and `TARGETS` as they are."""
 
-_OF_JOB = (jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses, jobs.c.spread)
+_OF_JOB = (
+    *(jobs.c.no, jobs.c.owner, jobs.c.state, jobs.c.version, jobs.c.losses, jobs.c.spread),
+    jobs.c.settled_pages,
+)
 
 
 class _Job(Struct):
@@ -103,6 +106,7 @@ class _Job(Struct):
     state: State
     version: int
     losses: int
+    settled_pages: int
     parts: Parts  # with the shards besides 0 only if one of them has a batch
     limits: Limits  # likewise
     unnumbered: bool  # its shards have log lines without numbers
@@ -158,6 +162,9 @@ def record(
     answers = _with_jobs(conn, [_answer(conn, each) for each in judged])
     jobs_written = {each.lease.job_no: each.job for each in written if each.job}
     write_parts(conn, *(job.parts for _, job in sorted(jobs_written.items())))
+    for job in (each.job for each in whole):
+        if job is not None and job.state is not State.RUNNING:
+            settle_pages(conn, job.parts.no, job.settled_pages, job.parts.total.usage.pages)
     tell(conn, told)
     return answers
 
@@ -199,6 +206,7 @@ def _job_in(no: int, rows: Sequence[RowMapping], *, spread: bool) -> _Job:
         state=State(row["state"]),
         version=row["version"],
         losses=row["losses"],
+        settled_pages=row["settled_pages"],
         parts=parts_in(no, rows, row["spread"]),
         limits=limits_of(row["limits"] or "") if spread else Limits(),
         unnumbered=bool(spread and row["unnumbered"]),

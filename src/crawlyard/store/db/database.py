@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError
 
 from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.db.dialects import driver_of
+from crawlyard.store.db.dialects import SqliteCompiler, driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.group_commit import GroupWriter
 from crawlyard.store.db.reserve import Reserve
@@ -233,6 +233,7 @@ class SqliteDatabase:
             max_overflow=0,
             connect_args={"check_same_thread": False, "timeout": self._busy.total_seconds()},
         )
+        engine.dialect.statement_compiler = SqliteCompiler
 
         @event.listens_for(engine, "connect")
         def prepare(connection: sqlite3.Connection, _record: object) -> None:

@@ -3,8 +3,9 @@
 import sqlite3
 from typing import Any
 
-from sqlalchemy import Connection, Integer
+from sqlalchemy import Connection, FromClause, Integer
 from sqlalchemy.dialects import sqlite
+from sqlalchemy.dialects.sqlite.base import SQLiteCompiler
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -15,7 +16,15 @@ from crawlyard.lazy import lazily
 with lazily():
     from sqlalchemy.dialects import postgresql
 
-__all__ = ["driver_of", "postgresql", "sqlite"]
+__all__ = ["SqliteCompiler", "driver_of", "postgresql", "sqlite"]
+
+
+class SqliteCompiler(SQLiteCompiler):
+    """SQLAlchemy's compiler, which leaves out hints such as ``INDEXED BY jobs_ended``."""
+
+    def get_from_hint_text(self, table: FromClause, text: str | None) -> str | None:  # noqa: ARG002
+        """Return the hint to write after the name of *table*."""
+        return text
 
 
 def driver_of(conn: Connection) -> sqlite3.Connection:

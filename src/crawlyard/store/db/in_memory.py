@@ -13,7 +13,7 @@ from sqlalchemy.util import LRUCache
 
 from crawlyard.core.overview.measures import Timing
 from crawlyard.store.db.database import Work, lower
-from crawlyard.store.db.dialects import driver_of
+from crawlyard.store.db.dialects import SqliteCompiler, driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.schema import create_tables
@@ -83,6 +83,7 @@ _COMPILED: LRUCache[Any, Any] = LRUCache(1000)
 def _first() -> Engine:
     """Return the engine whose dialect all stores share: compiled statements are cached by it."""
     engine = create_engine("sqlite://", poolclass=StaticPool)
+    engine.dialect.statement_compiler = SqliteCompiler
     with engine.connect():
         pass  # the dialect initializes itself with the first connection
     return engine

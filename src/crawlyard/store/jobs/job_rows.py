@@ -32,8 +32,9 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.event import Event
-from crawlyard.core.jobs.checkpoint import Shard
+from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
@@ -67,9 +68,15 @@ from crawlyard.store.tables.tallies import tally_steps
 
 _TELL = insert(events)
 
-# derived from the id, only used in the conditions of `find`, and therefore never read
-_SOUGHT = frozenset({"tail", "dated", "unique_key"})
+# only used in the conditions and orders of lists, and therefore never read
+_SOUGHT = frozenset({"tail", "dated", "unique_key", "settled_pages"})
 _READ = (*(c for c in jobs.c if c.name not in _SOUGHT), *shards.c)
+
+_PAGES = (
+    select(shards.c.pages)
+    .where(shards.c.job_no == jobs.c.no, shards.c.shard == literal_column("0"))
+    .scalar_subquery()
+)
 
 STANDING = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
 
@@ -111,6 +118,8 @@ def change(
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
     row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
+    if job.state is not State.RUNNING:
+        row["settled_pages"] = shard and shard[1].usage.pages
     at_once = told if same and is_postgres(conn) else ()
     if is_postgres(conn):
         count = _changed_at_once(conn, job, row, shard, steps, at_once)
@@ -167,7 +176,7 @@ def _changed_at_once(
 
 
 def change_all(
-    conn: Connection, changes: Sequence[tuple[int, Job, Job]], told: Sequence[Event]
+    conn: Connection, changes: Sequence[tuple[int, Standing, Job]], told: Sequence[Event]
 ) -> None:
     """Replace jobs and add the events, with a few statements for all of them.
 
@@ -177,8 +186,15 @@ def change_all(
     if not changes:
         return
     turns = OwnerTurns(conn)
-    ready = [(no, old, turns.back(job, old.state, old.level.rank)) for no, old, job in changes]
-    update_rows(conn, jobs, [{"no": no} | job_row(job) for no, _, job in ready], ("no",))
+    ready = [
+        (no, before.job, turns.back(job, before.job.state, before.job.level.rank))
+        for no, before, job in changes
+    ]
+    rows = [
+        {"no": no, "settled_pages": before.shard.usage.pages} | job_row(job)
+        for (no, _, job), (_, before, _) in zip(ready, changes, strict=True)
+    ]
+    update_rows(conn, jobs, rows, ("no",))
     # the readable rest of a damaged spec must not replace the stored one
     anew = {n: job for n, old, job in ready if job.spec is not old.spec and not job.damaged}
     update_rows(conn, jobs, [{"no": no} | spec_row(job.spec) for no, job in anew.items()], ("no",))
@@ -214,7 +230,9 @@ def _change(names: tuple[str, ...]) -> Update:
     # Cached: building the statements each time took half of the time of a claim.
     its = jobs.c.id == bindparam("its_id", type_=String)
     before = jobs.c.version == bindparam("before", type_=Integer)
-    values = _values(jobs, names)
+    values: dict[str, ColumnElement[Any]] = {**_values(jobs, names)}
+    if "settled_pages" in values:  # NULL: those of the stored shard
+        values["settled_pages"] = func.coalesce(values["settled_pages"], _PAGES)
     return update(jobs).where(its, before, PRESENT).values(values)
 
 
@@ -298,6 +316,15 @@ def telling_of(written: FromClause) -> Insert:
     # after that row: events of one job get their keys in the order of its changes
     given = select(rows).select_from(written.join(rows, true()))
     return insert(new_events).from_select([each.name for each in named], given)
+
+
+def settle_pages(conn: Connection, no: int, stored: int, pages: int) -> None:
+    """Write the pages of a job that isn't running, if they are not as *stored*; it is locked.
+
+    A worker stores what was in flight after the move that has stopped its job.
+    """
+    if pages != stored:
+        conn.execute(update(jobs).where(jobs.c.no == no).values(settled_pages=pages))
 
 
 def no_of(job_id: str) -> Select[int]:

@@ -98,7 +98,7 @@ class JobStore(StorePart):
         other. Ids of no job are missing in the answer.
         """
         changes, answers = _judged(conn, ids, verdict)
-        change_all(conn, [(no, old, job) for no, old, job, _ in changes], _told(changes))
+        change_all(conn, [(no, before, job) for no, before, job, _ in changes], _told(changes))
         return answers
 
     @frees
@@ -114,7 +114,7 @@ class JobStore(StorePart):
             numbers, told = [no for no, *_ in changes], _told(changes)
             gone = update(jobs).where(jobs.c.no.in_(numbers))
             conn.execute(gone.values(deleted_at=told[0].at))
-            went(conn, [old for _, old, _, _ in changes])
+            went(conn, [before.job for _, before, _, _ in changes])
             _take_back(conn, numbers)
             tell(conn, told)
         return answers
@@ -225,7 +225,7 @@ def _take_back(conn: Connection, numbers: Collection[int]) -> None:
     write_parts(conn, *parts)
 
 
-_Change = tuple[int, Job, Job, Event]
+_Change = tuple[int, Standing, Job, Event]
 """A job by its key, as it was and as it is to be, and its event."""
 
 
@@ -245,7 +245,7 @@ def _judged(
             found, refused = None, refusal
         if found is not None:
             job, event = found
-            changes.append((row["no"], old.job, job, event))
+            changes.append((row["no"], old, job, event))
         answers[job.id] = Judged(job=job, refused=refused)
     return changes, answers
 

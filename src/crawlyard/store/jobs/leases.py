@@ -34,7 +34,14 @@ from crawlyard.store.jobs.claims import (
     claim_cut,
     soonest,
 )
-from crawlyard.store.jobs.job_rows import STANDING, change, locked, set_shard, standing
+from crawlyard.store.jobs.job_rows import (
+    STANDING,
+    change,
+    locked,
+    set_shard,
+    settle_pages,
+    standing,
+)
 from crawlyard.store.jobs.shard_rules import freed, is_current, order_of
 from crawlyard.store.jobs.shards import others_hold
 from crawlyard.store.jobs.spread import free_part, settle_part, take_parts_back
@@ -232,12 +239,14 @@ def _take(
     still: Sequence[ColumnElement[bool]],
     decide: Callable[[Job], tuple[Job, Event]],
 ) -> Job | None:
-    row = conn.execute(locked(standing(*still), skip=True)).mappings().first()
+    query = standing(*still).add_columns(jobs.c.settled_pages)
+    row = conn.execute(locked(query, skip=True)).mappings().first()
     if row is None:
         return None  # another process has locked it, or its lease was renewed
     shard = freed(shard_of(row))
     if State(row["state"]) is not State.RUNNING:
         set_shard(conn, row["no"], shard)
+        settle_pages(conn, row["no"], row["settled_pages"], shard.usage.pages)
         return None
     before = job_of(row)
     job, event = decide(before)

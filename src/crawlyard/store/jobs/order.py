@@ -1,12 +1,23 @@
 """Lists of jobs that are grouped, or sorted by something other than their age."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from msgspec.structs import replace
-from sqlalchemy import BigInteger, ColumnElement, Connection, func, null, or_, select, type_coerce
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    func,
+    null,
+    or_,
+    select,
+    type_coerce,
+    union,
+)
 
 from crawlyard.core.jobs.lifecycle import ENDED as ENDED_STATES
 from crawlyard.core.jobs.lifecycle import State
@@ -22,9 +33,9 @@ from crawlyard.core.jobs.order import (
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.store.jobs.job_rows import STANDING
-from crawlyard.store.jobs.where import conditions, picked
+from crawlyard.store.jobs.where import conditions, numbered, picked
 from crawlyard.store.queries import JobQuery
-from crawlyard.store.tables.jobs import ENDED, PRESENT, job_hosts, jobs, shards
+from crawlyard.store.tables.jobs import ENDED, HELD, PRESENT, RUNNING, job_hosts, jobs, shards
 
 _VALUES: Mapping[SortKey, ColumnElement[Any]] = {
     SortKey.CREATED_AT: jobs.c.id,
@@ -85,8 +96,8 @@ def _places(
     if order.group in (None, GroupKey.STATE):
         if order.by is SortKey.CREATED_AT:
             return _by_age(conn, query, limit, after, descending=order.descending)
-        if order.by is SortKey.ENDED_AT and _is_long(conn, query):
-            return _by_end(conn, query, limit, after, descending=order.descending)
+        if order.by in _LONG and _is_long(conn, query):
+            return _LONG[order.by](conn, query, limit, after, descending=order.descending)
     return _sorted(conn, query, order, limit, after)
 
 
@@ -129,23 +140,62 @@ def _by_end(
     places: list[Place] = []
     if after is None or after[1] is not None:
         ended_at = _VALUES[SortKey.ENDED_AT]
-        asked = select(ended_at, jobs.c.id).where(ENDED, *conditions(query))
-        if after is not None:
-            _, value, job_id = after
-            beyond = ended_at < value if descending else ended_at > value
-            at_or_beyond = ended_at <= value if descending else ended_at >= value
-            asked = asked.where(at_or_beyond, or_(beyond, jobs.c.id < job_id))
-        # SQLite would read all jobs of an owner or a state, and sort them
-        asked = asked.with_hint(jobs, "INDEXED BY jobs_ended", "sqlite")
-        by_end = ended_at.desc() if descending else ended_at.asc()
-        rows = conn.execute(asked.order_by(by_end, jobs.c.id.desc()).limit(limit))
-        places = [(None, *row) for row in rows]
+        ended = select(ended_at, jobs.c.id).where(ENDED, *conditions(query))
+        places = _along(conn, ended, "jobs_ended", limit, after, descending=descending)
         after = None
     states = (query.states or frozenset(State)) - ENDED_STATES
     if len(places) < limit and states:
         unended = replace(query, states=states)
         places += _by_age(conn, unended, limit - len(places), after, descending=True)
     return places
+
+
+def _by_pages(
+    conn: Connection, query: JobQuery, limit: int, after: Place | None, *, descending: bool
+) -> Sequence[Place]:
+    """Return the places of jobs in the order of an index, among them those that workers have."""
+    # First, and as a list: a job that a worker takes or ends meanwhile is in one of the two parts.
+    at_work = numbered(conn, conn.scalars(_AT_WORK).all())
+    settled = select(jobs.c.settled_pages, jobs.c.id).where(PRESENT, *conditions(query))
+    settled = settled.where(jobs.c.no.not_in(at_work))
+    places = _along(conn, settled, "jobs_settled_pages", limit, after, descending=descending)
+    pages = _VALUES[SortKey.PAGES]
+    live = select(pages, jobs.c.id).select_from(STANDING).where(jobs.c.no.in_(at_work))
+    rows = conn.execute(live.where(PRESENT, *conditions(query)))
+    places += [(None, *row) for row in rows]
+    return list(islice(in_order(places, descending=descending, after=after), limit))
+
+
+_AT_WORK = union(select(shards.c.job_no).where(HELD), select(jobs.c.no).where(RUNNING))
+"""Keys of the jobs whose pages may change: those that run, or whose worker is about to stop."""
+
+_LONG: Mapping[SortKey, Callable[..., Sequence[Place]]] = {
+    SortKey.ENDED_AT: _by_end,
+    SortKey.PAGES: _by_pages,
+}
+"""How more jobs than are sorted are listed, by the keys of which an index has the order."""
+
+
+def _along(
+    conn: Connection,
+    query: Select[Any],
+    index: str,
+    limit: int,
+    after: Place | None,
+    *,
+    descending: bool,
+) -> list[Place]:
+    """Return the first places of a *query* for values and ids, in the order of an *index*."""
+    value, job_id = query.selected_columns
+    if after is not None:
+        beyond = value < after[1] if descending else value > after[1]
+        at_or_beyond = value <= after[1] if descending else value >= after[1]
+        query = query.where(at_or_beyond, or_(beyond, job_id < after[2]))
+    # SQLite would read all jobs of an owner or a state, and sort them
+    query = query.with_hint(jobs, f"INDEXED BY {index}", "sqlite")
+    order = value.desc() if descending else value.asc()
+    rows = conn.execute(query.order_by(order, job_id.desc()).limit(limit))
+    return [(None, *row) for row in rows]
 
 
 def _by_age(
@@ -173,6 +223,6 @@ def _sorted(
         raise Invalid(
             "sort" if order.by is not SortKey.CREATED_AT else "group",
             f"more than {counted(SORTED_MOST, 'job')} match, too many to sort them by that: "
-            "filter further, or sort by created_at or ended_at",
+            "filter further, or sort by created_at, ended_at or pages",
         )
     return list(islice(in_order(rows, descending=order.descending, after=after), limit))

@@ -26,6 +26,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.page import Target
+from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import BUCKETS, Extent, Starts, bucket_of, buckets_of
@@ -36,6 +37,7 @@ from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.faults import Overtaken
 from crawlyard.store.db.wakeups import gather_due
+from crawlyard.store.jobs.job_rows import settle_pages
 from crawlyard.store.jobs.shard_rules import BEFORE, Parts, to_yield
 from crawlyard.store.tables.jobs import (
     DEALT,
@@ -72,6 +74,8 @@ def locked_parts(conn: Connection, no: int) -> tuple[RowMapping, Parts] | None:
     parts.in_turn = bool(row["in_turn"])
     if parts.of:
         parts.add_up()
+    if State(row["state"]) is not State.RUNNING:
+        settle_pages(conn, no, row["settled_pages"], parts.total.usage.pages)
     return row, parts
 
 

@@ -206,7 +206,7 @@ def rarely(conn: Connection, query: JobQuery, rare: int | None = None) -> list[C
         # run this only once: a search that finds nothing reads all texts
         found = conn.scalars(select(job_texts.c.job_no).where(says(*words)).limit(rare)).all()
         if len(found) < rare:
-            return [jobs.c.no.in_(_numbers(conn, found))]
+            return [jobs.c.no.in_(numbered(conn, found))]
     return []
 
 
@@ -219,7 +219,7 @@ def _texts(query: JobQuery) -> Iterator[tuple[str, ...]]:
             yield one.words
 
 
-def _numbers(conn: Connection, numbers: Sequence[int]) -> Select[int]:
+def numbered(conn: Connection, numbers: Sequence[int]) -> Select[int]:
     """Return a query for *numbers* that has a single parameter, however many there are."""
     listed = ",".join(map(str, numbers))
     if is_postgres(conn):

@@ -32,7 +32,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0125"
+SCHEMA = "0126"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"

@@ -78,6 +78,7 @@ jobs = Table(
     Column("dealt", SmallInteger),  # 1: all its targets have had buckets since it was cut last
     Column("unique_key", CleanText),
     Column("in_turn", SmallInteger),  # 1: its start hosts have buckets in turn
+    Column("settled_pages", BigInteger, nullable=False),  # out of date while a worker has the job
     UniqueConstraint("id"),
     CheckConstraint(f"state IN {tuple(s.value for s in State)}", name="state"),
     sqlite_autoincrement=True,  # keys are never reused: an old lease may still refer to one
@@ -98,6 +99,8 @@ OF_SCHEDULE = jobs.c.schedule_id.is_not(None)
 Index("jobs_running", jobs.c.no, sqlite_where=RUNNING)
 Index("jobs_deleted", jobs.c.no, sqlite_where=jobs.c.deleted_at.is_not(None))
 Index("jobs_owner", jobs.c.owner, jobs.c.id)
+# Not on shards.pages: no checkpoint would be a cheap update (HOT) any more.
+Index("jobs_settled_pages", jobs.c.settled_pages, jobs.c.id, sqlite_where=PRESENT)
 Index("jobs_unique_key", jobs.c.owner, jobs.c.unique_key, unique=True, sqlite_where=UNIQUE)
 Index("jobs_ended", jobs.c.ended_at, jobs.c.retention, sqlite_where=ENDED)
 Index("jobs_paused", jobs.c.since, sqlite_where=HELD_BACK)
