@@ -2,9 +2,8 @@
 
 ``pip install -e '.[bench]'`` and ``python -m bench.sites FOLDER`` first; then
 ``python -m bench.engine FOLDER --site pg --site boost``. Progress goes to stderr, tables to
-stdout; with ``--results FILE`` every crawl is also added to a file, which ``python -m
-bench.plots`` makes pictures of. Who is not installed is left out, and the result says so. A
-folder of one's own: ``python -m bench.engine FOLDER --start index.html``.
+stdout. Who is not installed is left out, and the result says so. A folder of one's own:
+``python -m bench.engine FOLDER --start index.html``.
 """
 
 import argparse
@@ -16,7 +15,6 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -58,7 +56,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--most-seconds", type=float, default=300.0, help="of one crawl")
     parser.add_argument("--no-loops", action="store_true", help="commands alone")
     parser.add_argument("--charset", default="utf-8", help="in the Content-Type; may be empty")
-    parser.add_argument("--results", type=Path, help="a file that every crawl is added to")
     options = parser.parse_args()
     if not options.folder.is_dir() or options.rounds < 1:
         parser.error(f"expected a folder and at least one round, got {options.folder}")
@@ -80,8 +77,6 @@ def main() -> int:
             found.starts = starts
             found.left_out[:0] = missing + [f"{name}: by --only or --skip" for name in skipped]
             sys.stdout.write(_told(found, pinned=bool(pins[0])))
-            if options.results:
-                _keep(found, options.results)
             pages = {run.found.pages for run in found.runs.get(CRAWLYARD, [])}
             steady = steady and len(pages) <= 1
     return int(not steady)
@@ -194,25 +189,6 @@ def _told(found: Measured, *, pinned: bool) -> str:
     if found.left_out:
         parts.append("Left out:\n\n" + "\n".join(f"- {line}" for line in found.left_out))
     return "\n\n".join(parts) + "\n\n"
-
-
-def _keep(found: Measured, file: Path) -> None:
-    """Add a line for every crawl."""
-    with file.open("a", encoding="utf-8") as out:
-        for crawler, runs in (found.runs | found.loops).items():
-            for run in runs:
-                line = {
-                    "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
-                    "site": found.site.name,
-                    "crawler": crawler.name,
-                    "is_loop": crawler in found.loops,
-                    "pages": len(run.found.pages),
-                    "wall_s": run.taken.wall_s,
-                    "cpu_s": run.taken.cpu_s,
-                    "peak_bytes": run.taken.peak_bytes,
-                    "stopped": run.taken.stopped,
-                }
-                out.write(f"{json.dumps(line)}\n")
 
 
 def _pins() -> tuple[list[str], list[str]]:

@@ -26,6 +26,7 @@ from statistics import median
 import psutil
 from tests.many_hosts import address
 
+from bench.child import serving
 from bench.pace_site import START
 from bench.workers import environment
 from crawlyard import LOCAL, JobSpec, Scope, Settings, TextMode, Yard
@@ -113,19 +114,9 @@ class Served:
 @asynccontextmanager
 async def served(row: Row) -> AsyncIterator[Served]:
     """Serve the hosts of a row until the end of the block."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "bench.pace_site", str(row.hosts), str(row.latency_ms / 1000)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the site has no output")
-        yield Served(process, int(await process.stdout.readline()))
-    finally:
-        process.terminate()
-        await process.wait()
+    words = str(row.hosts), str(row.latency_ms / 1000)
+    async with serving("bench.pace_site", *words) as (process, port):
+        yield Served(process, int(port))
 
 
 async def command(who: str, row: Row, site: Served, options: argparse.Namespace) -> list[str]:

@@ -17,14 +17,13 @@ import os
 import re
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -32,6 +31,7 @@ from statistics import median
 import psutil
 from tests.app_site import AppSite
 
+from bench.child import serving
 from crawlyard.demo.server import SiteServer
 
 _HERE = Path(__file__).parent
@@ -154,22 +154,6 @@ def crawl_ours(url: str, browser: str, chromium: str) -> None:
     sys.stdout.write(f"pages: {pages}\n")
 
 
-@asynccontextmanager
-async def served(pages: int) -> AsyncIterator[str]:
-    """Serve the application by a process of its own; give its URL."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "bench.render", "--serve", str(pages)),
-        stdout=asyncio.subprocess.PIPE,
-    )
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the process has no output")
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await process.wait()
-
-
 async def serve(pages: int) -> None:
     """Serve the application until this process ends."""
     async with SiteServer(AppSite(pages)) as server:
@@ -192,7 +176,7 @@ async def measure(options: argparse.Namespace) -> list[Round]:
     chromium = shutil.which(options.chromium) or ""
     pythons = {name: python_with(package, options.peers) for name, _, package in _OTHERS}
     rounds = []
-    async with served(options.pages) as url:
+    async with serving("bench.render", "--serve", str(options.pages)) as (_, url):
         commands = {
             "Crawlyard, Lightpanda": ours(url, "lightpanda", chromium),
             "Crawlyard, Chromium": ours(url, "chromium", chromium),

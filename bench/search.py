@@ -17,13 +17,14 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import accumulate
 from pathlib import Path
 from statistics import median
 
+from bench.child import serving
 from crawlyard import LOCAL, JobSpec, Settings, Yard
 from crawlyard.core.crawl.page import Body, Outcome, Page, Target, TargetState
 from crawlyard.core.crawl.page_search import words_of
@@ -43,6 +44,7 @@ _HAN = tuple(map(chr, range(0x4E00, 0x4E00 + 3000)))
 _LEASE = timedelta(hours=1)
 _LIMIT = 50
 _LOOK_S = 0.1
+_DEMO = "crawlyard.demo"
 
 
 def _options() -> argparse.Namespace:
@@ -180,30 +182,15 @@ async def _row(yard: Yard, name: str, asked: str, rounds: int) -> str:
     )
 
 
-@asynccontextmanager
-async def demo(*site: str) -> AsyncIterator[str]:
-    """Serve a site by a process of its own; give its URL."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "crawlyard.demo", *site), stdout=asyncio.subprocess.PIPE
-    )
-    try:
-        if process.stdout is None:
-            raise RuntimeError("the site has no output")
-        yield (await process.stdout.readline()).decode().strip()
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 async def crawl(options: argparse.Namespace) -> None:
     """Crawl with the index and without it, in turns."""
     count, rounds = options.pages or 3000, options.rounds or 5
     _say("| site | pages | crawl ms | with the index ms | ratio | indexing afterwards ms | share |")
     _say("|---|---|---|---|---|---|---|")
-    async with demo("--plain", "--pages", str(count)) as url:
+    async with serving(_DEMO, "--plain", "--pages", str(count)) as (_, url):
         _say(await _compared("the demo site", url, rounds))
     if options.site:
-        async with demo("--folder", str(options.site)) as url:
+        async with serving(_DEMO, "--folder", str(options.site)) as (_, url):
             _say(await _compared(options.site.name, url, rounds))
     _say(f"CPU a page, medians of {rounds}; load {os.getloadavg()[0]:.1f}")
 
@@ -230,7 +217,7 @@ async def _compared(name: str, url: str, rounds: int) -> str:
 async def behind(options: argparse.Namespace) -> None:
     """Crawl a larger site and look all the time."""
     count = options.pages or 20_000
-    async with demo("--plain", "--pages", str(count)) as url:
+    async with serving(_DEMO, "--plain", "--pages", str(count)) as (_, url):
         found = await _in_a_process(url, indexed=True, watched=True)
     _say(
         f"{found['pages']:,} pages in {found['took_s']:.0f} s: the index was at most "

@@ -4,20 +4,29 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
+from sqlalchemy import text
 
-from bench.schedules import filled as schedules_filled
-from bench.schedules import others
 from bench.store_jobs import filled
 from bench.store_serving import served
 from crawlyard.config import Settings
+from crawlyard.core.schedules.planning import planned
+from crawlyard.core.schedules.schedule import CrawlSchedule
+from crawlyard.ids import new_id
+from crawlyard.store.codec.schedules import schedule_row
+from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import Database
+from crawlyard.store.tables.schedules import schedules as schedule_table
 from crawlyard.yard import Yard
 
+_PORTION = 5_000
 _SETTLED_S = 10.0  # after its start: the first sweep of the janitor is over
 
 
@@ -55,8 +64,10 @@ async def idle(
     """Fill the store, and let a server with its worker and its scheduler stand idle."""
     async with Yard.open(settings) as yard:
         await filled(yard, database, jobs, ended=True)
-        now = yard.clock.wall() + timedelta(hours=1)
-        await schedules_filled(database, others(now, range(schedules)))
+        rows = _daily(yard.clock.wall() + timedelta(hours=1), schedules)
+        while portion := [row for row, _ in zip(rows, range(_PORTION), strict=False)]:
+            await database.write(partial(insert_new, table=schedule_table, rows=portion))
+        await database.write(lambda conn: conn.execute(text("ANALYZE")))
     with served(settings, log) as (process_id, _):
         process = psutil.Process(process_id)
         await asyncio.sleep(_SETTLED_S)
@@ -70,6 +81,21 @@ async def idle(
             process.memory_info().rss,
             (process.num_ctx_switches().voluntary - woken) / took,
         )
+
+
+def _daily(now: datetime, count: int) -> Iterator[dict[str, Any]]:
+    """Yield the rows of schedules that are due once a day, and not within the measurement."""
+    for number in range(count):
+        schedule = CrawlSchedule(
+            id=new_id(),
+            owner="local",
+            name=f"schedule {number:06}",
+            overrides={"urls": [f"https://{number}.example/"], "limits": {"pages": 100}},
+            when=f"{number % 60} {number // 60 % 24} * * *",
+            created_at=now,
+            updated_at=now,
+        )
+        yield schedule_row(planned(schedule, now + timedelta(hours=2)))
 
 
 def _cpu(process: psutil.Process) -> float:

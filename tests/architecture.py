@@ -4,10 +4,11 @@ import ast
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from posixpath import dirname, join, normpath
 
 PACKAGE = "crawlyard"
 MOST_LINES = 600
@@ -37,7 +38,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "engine": {"core", "trust"},
     **{port: {"core"} for port in PORTS},
     "store": {STORE_INSIDE, "core"},
-    STORE_INSIDE: {"store", "core"},
+    STORE_INSIDE: {"store", "core", "config"},
     "bus": {"bus.base", "core"},
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
@@ -71,6 +72,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "httpx": ("api",),
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
+    "markdown_it": ("web.markdown",),
     "prometheus_client": ("services.fleet.metrics",),
     "psycopg": ("dispatch.locks",),  # in the store, SQLAlchemy loads it
     "publicsuffixlist": ("engine.scope",),
@@ -190,7 +192,8 @@ class Module:
 class Tree:
     """All modules of a package: their texts by their names."""
 
-    def __init__(self, texts: Mapping[str, str]) -> None:
+    def __init__(self, texts: Mapping[str, str], package: str = PACKAGE) -> None:
+        self._package = package
         self.modules = [Module(name, text) for name, text in texts.items()]
         self._names = set(texts)
 
@@ -198,13 +201,14 @@ class Tree:
     def of(cls, folder: Path) -> "Tree":
         """Return the package in *folder*."""
         files = sorted(folder.rglob("*.py"))
-        return cls({_name(f.relative_to(folder)): f.read_text("utf-8") for f in files})
+        texts = {_name(f.relative_to(folder)): f.read_text("utf-8") for f in files}
+        return cls(texts, folder.name)
 
     def own(self, imported: str) -> str | None:
         """Return the module of ours that *imported* is, or is in; None if it is not ours."""
-        if imported.partition(".")[0] != PACKAGE:
+        if imported.partition(".")[0] != self._package:
             return None
-        name = imported.removeprefix(PACKAGE).removeprefix(".")
+        name = imported.removeprefix(self._package).removeprefix(".")
         while name not in self._names:
             name = name.rpartition(".")[0]
         return name
@@ -310,7 +314,11 @@ def functions_are_short(tree: Tree) -> Iterator[str]:
 
 
 def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
-    edges = {m.name: tree.edges(m, typing=m.name not in FOR_CHECKERS) for m in tree.modules}
+    return cycles({m.name: tree.edges(m, typing=m.name not in FOR_CHECKERS) for m in tree.modules})
+
+
+def cycles(edges: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Yield each cycle of *edges* as a path of names."""
     through: set[str] = set()
 
     def walk(name: str, path: tuple[str, ...]) -> Iterator[str]:
@@ -323,6 +331,21 @@ def imports_make_no_cycle(tree: Tree) -> Iterator[str]:
 
     for name in edges:
         yield from walk(name, ())
+
+
+_SCRIPT_IMPORT = re.compile(r'"(\.{1,2}/[\w/.-]+\.js)"')
+
+
+def script_edges(texts: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return the scripts that each script names: by `import`, `import()` or `new URL`."""
+    return {
+        path: {
+            imported
+            for name in _SCRIPT_IMPORT.findall(text)
+            if (imported := normpath(join(dirname(path), name))) in texts
+        }
+        for path, text in texts.items()
+    }
 
 
 RESOURCES = frozenset(

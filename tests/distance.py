@@ -39,15 +39,16 @@ async def _late(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, by_s
     parts: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
 
     async def send() -> None:
-        while (part := await parts.get())[1]:
-            await asyncio.sleep(part[0] - time.monotonic())
-            writer.write(part[1])
-            await writer.drain()
+        with suppress(ConnectionError):
+            while (part := await parts.get())[1]:
+                await asyncio.sleep(part[0] - time.monotonic())
+                writer.write(part[1])
+                await writer.drain()
 
-    with suppress(ConnectionError):
-        async with asyncio.TaskGroup() as group:
-            group.create_task(send())
+    async with asyncio.TaskGroup() as group:
+        group.create_task(send())
+        with suppress(ConnectionError):
             while data := await reader.read(65_536):
                 parts.put_nowait((time.monotonic() + by_s, data))
-            parts.put_nowait((0.0, b""))
+        parts.put_nowait((0.0, b""))
     writer.close()

@@ -8,9 +8,11 @@ import pytest
 
 import crawlyard
 from tests import architecture
-from tests.architecture import RULES, Tree
+from tests.architecture import RULES, Tree, cycles, script_edges
 
-SOURCE = Tree.of(Path(crawlyard.__file__).parent)
+PACKAGE = Path(crawlyard.__file__).parent
+SOURCE = Tree.of(PACKAGE)
+SCRIPTS = PACKAGE / "web" / "static" / "js"
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
 
 Rule = Callable[[Tree], Iterator[str]]
@@ -207,12 +209,43 @@ def test_every_rule_was_seen_to_fail() -> None:
     assert {rule for rule, _, _ in BROKEN} == set(RULES)
 
 
+def test_benchmarks_import_each_other_in_no_circle() -> None:
+    tree = Tree.of(Path(__file__).parents[1] / "bench")
+
+    assert "child" in tree.edges(next(one for one in tree.modules if one.name == "pace"))
+    assert list(architecture.imports_make_no_cycle(tree)) == []
+
+
+def test_scripts_of_the_dashboard_import_each_other_in_no_circle() -> None:
+    files = sorted(SCRIPTS.rglob("*.js"))
+    texts = {file.relative_to(SCRIPTS).as_posix(): file.read_text("utf-8") for file in files}
+
+    edges = script_edges(texts)
+
+    assert "parts/palette.js" in edges["core/shell.js"]  # imported when it is opened
+    assert "core/shared.js" in edges["core/live.js"]  # the address of a worker
+    assert list(cycles(edges)) == []
+
+
+def test_a_circle_of_scripts_is_noticed_however_a_script_is_imported() -> None:
+    texts = {
+        "core/all.js": 'export * from "./shell.js";',
+        "core/shell.js": 'await import("../parts/palette.js")',
+        "parts/palette.js": 'import {\n  get,\n} from "../core/all.js";',
+    }
+
+    assert list(cycles(script_edges(texts))) == [
+        "core/all.js → core/shell.js → parts/palette.js → core/all.js"
+    ]
+
+
 def test_every_dependency_that_is_declared_has_a_home() -> None:
     project = tomllib.loads(PYPROJECT.read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
     declared = [*project["dependencies"]]
     declared += [one for name in extras.keys() - {"bench", "test"} for one in extras[name]]
     import_names = {"google_re2": "re2", "backports.zstd": "backports", "pyyaml": "yaml"}
+    import_names["markdown_it_py"] = "markdown_it"
     plain = [line.partition(">")[0].partition("[")[0].replace("-", "_") for line in declared]
 
     named = {import_names.get(name, name) for name in plain}

@@ -11,6 +11,7 @@ from copy import deepcopy
 from typing import NoReturn, cast
 
 from crawlyard import worker_factory
+from crawlyard.about import VERSION
 from crawlyard.bus.base import Bus
 from crawlyard.clock import SystemClock
 from crawlyard.core.overview.measures import Measures
@@ -25,7 +26,7 @@ from crawlyard.services.worker.channel import (
     Report,
     StoreCaller,
 )
-from crawlyard.services.worker.fork_server import GONE, next_fork
+from crawlyard.services.worker.fork_server import GONE, OTHER_VERSION, next_fork, usage_of
 from crawlyard.services.worker.isolation import seats_of
 from crawlyard.services.worker.run import JobRun, WorkerContext
 from crawlyard.yard import child_factory
@@ -96,7 +97,8 @@ def _report(channel: Channel, context: WorkerContext) -> None:
     """Send the parent what happens at hosts, and what was measured since the last report."""
     measured = deepcopy(context.measures)
     context.measures.merge(measured, -1)
-    channel.send(Report(hosts=tuple(context.tools.gate.reports()), measures=measured))
+    hosts = tuple(context.tools.gate.reports())
+    channel.send(Report(hosts=hosts, measures=measured, usage=usage_of(os.getpid())))
 
 
 def _exit_after(connection: socket.socket) -> NoReturn:
@@ -114,7 +116,9 @@ def _exit_after(connection: socket.socket) -> NoReturn:
 
 
 def main() -> None:
-    """Fork a child for each request of the parent, whose socket is the first argument."""
+    """Fork a child for each request of the parent, which passes its socket and its version."""
+    if sys.argv[2:] != [VERSION]:
+        sys.exit(OTHER_VERSION)
     # the parent handles Ctrl-C, and a stop of the service
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -19,6 +19,8 @@ from crawlyard.core.fields import SECRET, Field, about, check_bounds, fields_of
 from crawlyard.core.parse import shown, unknown
 from crawlyard.errors import Invalid
 
+DEFAULT_LEASE_S = 8.0
+
 
 def _endless(value: object) -> object:
     """Return 0 for ``forever``, the word that a job's own retention uses."""
@@ -263,7 +265,7 @@ class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
             least=6.0,
             most=600.0,
         ),
-    ] = 8.0
+    ] = DEFAULT_LEASE_S
     shutdown_s: Annotated[
         float,
         about(

@@ -16,7 +16,7 @@ from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.engine.render.pool import Renderers
 from crawlyard.engine.robots.cache import RobotsCache
-from crawlyard.engine.visit import Tools
+from crawlyard.engine.visit.visitor import Tools
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
 from crawlyard.services.worker.claiming import ClaimRules
 from crawlyard.services.worker.cookies import Sealer

@@ -1,6 +1,7 @@
 """`crawlyard check`: what is broken on a site, all pages that link to it, and the exit code."""
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -280,6 +281,21 @@ def test_only_what_is_new_since_the_last_check_fails(either: Shell, site: Site) 
     (case,) = [one for one in suite if one.find("failure") is not None]
     assert case.get("name") == f"{site.url}/lost"
     assert case.findtext("failure") == f"linked from {site.url}/: a new one"
+
+
+def test_an_incomplete_check_is_nothing_to_compare_with(shell: Shell, site: Site) -> None:
+    site.pages = {"/": "<a href='/a'>a</a>", "/a": "<title>A</title><a href='/lost'>lost</a>"}
+    limit = ("--max-pages", "1", "--allow-incomplete")
+    new = ("--fail-on", "new")
+    none = "1 earlier check of these start URLs, none complete: all findings count as new"
+
+    checked(shell, site, *limit, *new, code=0)
+    ran = shell.run("check", f"{site.url}/", *FAST, *new)
+    assert (ran.returncode, none in ran.stderr) == (13, True), ran.stderr
+    checked(shell, site, *limit, code=0)
+    again = shell.run("check", f"{site.url}/", *FAST, *new)
+    assert again.returncode == 0, again.stderr
+    assert re.search(r"0 new since job \S+ \(1 later check incomplete\)", again.stderr)
 
 
 LINKED = ("well", "well", "gone", "get-only", "no", "moved", "private", "not-asked")

@@ -324,6 +324,28 @@ def test_an_error_is_one_sentence_and_a_code(
     assert "Traceback" not in ran.stderr
 
 
+def test_all_faults_of_a_job_are_named_by_a_line_each(crawled: Shell) -> None:
+    for words, faults in (
+        (
+            ("crawl", "x", "--max-pages", "7", "--include", "re:(", "--spread", "999", "-d"),
+            ("--spread: ", "URL: ", "--include: "),
+        ),
+        (
+            ("jobs", "set", "last", "limits.pages=many", "colour=red", "delay=soon"),
+            ("colour: ", "limits.pages: ", "delay: "),
+        ),
+        (
+            ("jobs", "set", "last", "per_host=0", "include=re:(", "limits.pages=0"),
+            ("limits.pages: ", "per_host: ", "include: "),
+        ),
+    ):
+        ran = crawled.run(*words)
+        assert (ran.returncode, ran.stdout) == (2, ""), words
+        lines = ran.stderr.splitlines()
+        assert len(lines) == len(faults), ran.stderr
+        assert all(fault in line for fault, line in zip(faults, lines, strict=True)), ran.stderr
+
+
 def test_a_traceback_is_there_for_those_who_ask(crawled: Shell) -> None:
     ran = crawled.fresh.run("jobs", "show", "no-such-id", "--debug")
 
@@ -373,6 +395,25 @@ def test_a_port_that_refuses_fails_the_job_and_says_why(either: Shell) -> None:
     assert ran.returncode == 10
     assert "failed (no start URL could be fetched)" in ran.stderr
     assert "127.0.0.1" in json.loads(ran.stdout)["detail"]
+
+
+def test_a_second_crawl_with_a_unique_key_shows_the_first_and_ends_as_it(either: Shell) -> None:
+    words = ("crawl", "http://127.0.0.1:9/", "--allow-private", "--unique-key", "dead")
+    first = either.run(*words, "--json")
+    job = json.loads(first.stdout)["id"]
+    exists = (
+        f"a job with this unique key already exists (failed (no start URL could be fetched)): {job}"
+    )
+
+    again = either.run(*words, "--max-pages", "5", "--json")
+    detached = either.run(*words, "-d")
+
+    assert "already exists" not in first.stderr
+    assert exists in again.stderr
+    assert exists in detached.stderr
+    assert (first.returncode, again.returncode, detached.returncode) == (10, 10, 0)
+    assert (json.loads(again.stdout)["id"], detached.stdout) == (job, f"{job}\n")
+    assert "queued" not in detached.stderr
 
 
 def test_too_many_errors_have_a_code_of_their_own(either: Shell) -> None:

@@ -11,40 +11,9 @@ import pytest
 
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.server import SiteServer
-from crawlyard.demo.site import HTML, Answer
 from tests.acceptance.shell import Shell, serving
+from tests.counted_site import DEAD, FOUND_BEFORE_LIMIT, LIMIT, NUMBERS, CountedSite
 from tests.engine.rig import a_spec, crawled, opened
-
-LINKS = ("/a", "/b", "/gone", "/broken", "/moved", "/away", "/secret/x", "https://other.example/")
-MORE = ("/c", "/d?x=1", "/loop")
-FETCHED = ("/", "/a", "/b", "/c", "/d?x=1", "/new")
-DEAD = "http://127.0.0.1:1/"
-"""A start URL where nothing listens: it fails without an answer."""
-
-LIMIT = 4
-
-
-ANSWERS = {
-    "/robots.txt": Answer(200, (), b"User-agent: *\nDisallow: /secret/\n"),
-    "/moved": Answer(301, (("Location", "/new"),)),
-    "/away": Answer(302, (("Location", "https://other.example/away"),)),
-    "/loop": Answer(302, (("Location", "/loop"),)),
-    "/broken": Answer(500),
-}
-
-
-class CountedSite:
-    """Six pages, one redirect to the last of them, and a URL of each other kind."""
-
-    def answer(self, method: str, path: str, host: str) -> Answer:
-        if path in ANSWERS:
-            return ANSWERS[path]
-        if path not in FETCHED:
-            return Answer(404)
-        links = {"/": LINKS, "/a": MORE}.get(path, ())
-        anchors = "".join(f'<a href="{link}">{link}</a>' for link in links)
-        body = f"<title>{path}</title><p>{path}</p>{anchors}".encode()
-        return Answer(200, (("Content-Type", HTML),), body)
 
 
 @pytest.mark.slow  # two crawls, a server and five commands
@@ -68,17 +37,8 @@ def compare(folder: Path, whole: str, limited: str) -> None:
             part = shown(here, client, limited)
             metrics = client.get("/metrics").text
 
-    assert every == {
-        "found": 13,
-        "done": 13,
-        "fetched": len(FETCHED),
-        "failed": 4,
-        "redirected": 1,
-        "skipped": 4,
-        "waiting": 0,
-        "pages": 9,
-    }
-    assert (part["pages"], part["found"]) == (LIMIT, 11)
+    assert every == NUMBERS
+    assert (part["pages"], part["found"]) == (LIMIT, FOUND_BEFORE_LIMIT)
     assert part["waiting"] == part["found"] - part["done"]
     assert f"crawlyard_pages_total {every['pages'] + part['pages']:.1f}" in metrics
     assert f"crawlyard_url_errors_total {every['failed'] + part['failed']:.1f}" in metrics
@@ -95,7 +55,8 @@ def shown(here: Shell, client: httpx.Client, job_id: str) -> Mapping[str, int]:
     job = get(f"/{job_id}")
     [in_list] = [one for one in get("")["items"] if one["id"] == job_id]
     progress, usage = job["progress"], job["usage"]
-    site_map = get(f"/{job_id}/map")["total"]
+    whole_map = get(f"/{job_id}/map")
+    site_map = whole_map["total"]
     exported = [json.loads(line) for line in here.run("jobs", "export", job_id).stdout.splitlines()]
     text = here.run("jobs", "show", job_id).stdout
 
@@ -115,6 +76,7 @@ def shown(here: Shell, client: httpx.Client, job_id: str) -> Mapping[str, int]:
     assert (usage["errors"], usage["pages"]) == (numbers["failed"], numbers["pages"])
     assert numbers["found"] - numbers["done"] == numbers["waiting"]
     assert len(get(f"/{job_id}/frontier")["items"]) == numbers["waiting"]
+    assert site_map["skipped"] + whole_map["skipped_elsewhere"] == numbers["skipped"]
     assert site_map["failed"] == numbers["failed"]
     assert sum(group["count"] for group in get(f"/{job_id}/errors")["items"]) == numbers["failed"]
     assert len([page for page in exported if page["error"]]) == numbers["failed"]

@@ -1,15 +1,18 @@
 """What can be done to a job on its page: pause, retry, edit, copy, delete."""
 
+import asyncio
 import gzip
 import json
 import re
 import zipfile
 
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
+from sqlalchemy import update
 
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.services.surface import Surface
+from crawlyard.store.tables.jobs import jobs
 from tests.browser.crawls import settled
 from tests.browser.job_page import (
     HOST,
@@ -21,6 +24,7 @@ from tests.browser.job_page import (
     toast,
 )
 from tests.browser.rig import Stage
+from tests.conformance.steps import database_of
 
 
 async def test_a_job_is_paused_resumed_and_cancelled_by_keys_alone(stage: Stage) -> None:
@@ -106,6 +110,22 @@ async def test_a_job_is_run_again_as_a_new_one(stage: Stage) -> None:
         await expect(page.get_by_role("link", name="runs another job again")).to_have_attribute(
             "href", f"/jobs/{crawl.id}"
         )
+
+
+async def test_a_damaged_job_can_only_be_deleted(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    await settled(stage, crawl.claim)
+    broken = update(jobs).where(jobs.c.id == crawl.id).values(spec='{"urls": "docs"}')
+    await database_of(stage.yard.store).write(lambda conn: conn.execute(broken))
+    async with stage.page(f"/jobs/{crawl.id}/problems") as page:
+        await expect(page.get_by_text("It cannot run, only be deleted")).to_be_visible()
+        await expect(
+            page.get_by_label("Problems", exact=True).locator(".err:visible")
+        ).to_have_count(2)
+        await page.get_by_label("More actions").click()
+        await expect(page.get_by_role("button", name="Delete…")).to_be_visible()
+        for verb in ("Run again", "Retry", "Resume", "Raise the limit", "Limits…", "Start now"):
+            await expect(page.get_by_role("button", name=verb)).to_have_count(0)
 
 
 async def test_a_limit_that_stopped_a_job_is_raised_and_the_job_goes_on(stage: Stage) -> None:
@@ -209,6 +229,28 @@ async def test_a_group_of_problems_is_kept_out_by_a_pattern_like_its_first_sampl
         await groups.filter(has_text="Timed out").get_by_role("button", name="Exclude").click()
         form = page.get_by_role("dialog", name="Exclude URLs")
         await expect(form.get_by_label("Pattern")).to_have_value(f"https://{HOST}/slow/0")
+
+
+async def test_a_button_that_is_pressed_while_its_list_is_redrawn_is_clicked(stage: Stage) -> None:
+    crawl = await crawled(stage)
+    linked = asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await linked.wait()
+        await route.continue_()
+
+    async with stage.context() as context:
+        page = await context.new_page()
+        await page.route("**/errors?*referrers=true", hold)
+        await page.goto(f"/jobs/{crawl.id}/problems")
+        groups = page.get_by_label("Problems", exact=True).locator(".err:visible")
+        await groups.filter(has_text="Not found").get_by_role("button", name="Exclude").hover()
+        await page.mouse.down()
+        linked.set()
+        await expect(groups.filter(has_text="Not found")).to_contain_text("linked from 2")
+        await page.mouse.up()
+        form = page.get_by_role("dialog", name="Exclude URLs")
+        await expect(form.get_by_label("Pattern")).to_have_value(f"https://{HOST}/gone/0")
 
 
 async def test_a_job_becomes_a_template_and_is_copied(stage: Stage) -> None:

@@ -1,6 +1,7 @@
 """A new crawl: asked for by a form, looked at before it begins, and started."""
 
 import json
+import re
 import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,6 +129,20 @@ async def test_a_private_address_is_opened_right_there_by_who_may(
         host = site.removeprefix("http://").strip("/")
         assert (job["owner"], job["spec"]["allow_addresses"]) == ("mara", [host])
         assert job["spec"]["allow_private"] is False
+
+
+async def test_a_job_with_the_same_unique_key_is_linked_instead_of_started(stage: Stage) -> None:
+    job = await stage.job(unique_key="report")
+    before = await stage.ask("GET", "/jobs?fields=id")
+    async with stage.page("/jobs/new") as page:
+        await page.get_by_label(STARTS).fill("docs.example.org")
+        await unfolded(page, "Job")
+        await page.get_by_label("Unique key").fill("report")
+        await page.get_by_role("button", name="Start crawl").click()
+        await expect(page.locator("#exists")).to_contain_text("already exists")
+        await page.get_by_role("link", name="Open that job").click()
+        await expect(page).to_have_url(re.compile(f"/jobs/{job['id']}$"))
+    assert await stage.ask("GET", "/jobs?fields=id") == before
 
 
 async def test_what_cannot_be_is_said_at_its_field(stage: Stage) -> None:

@@ -147,6 +147,18 @@ async def test_a_viewer_may_look_and_not_begin(empty: Stage) -> None:
 # --- what runs
 
 
+async def test_a_button_of_a_crawl_is_clicked_though_another_begins_meanwhile(empty: Stage) -> None:
+    claim = await begun(empty, await empty.job(name="First"))
+    async with empty.page("/") as page:
+        await rows(page).get_by_role("button", name="Pause").hover()
+        await page.mouse.down()
+        await begun(empty, await empty.job(name="Second"), worker="w2")
+        await expect(rows(page)).to_have_count(2)
+        await page.mouse.up()
+        await expect(toast(page)).to_contain_text("Paused First")
+    assert (await empty.ask("GET", f"/jobs/{claim.job.id}"))["state"] == "paused"
+
+
 async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> None:
     job = await empty.job(name=HOSTILE)
     claim = await begun(empty, job)
@@ -197,7 +209,9 @@ async def test_eight_rows_are_shown_and_the_queue_says_for_what_it_waits(empty: 
         await expect(page.get_by_role("link", name="and 1 more")).to_be_visible()
         waiting = page.locator("#queue")
         await expect(waiting).to_contain_text("3 waiting")
-        await expect(waiting).to_contain_text("2 for a free slot, 1 for a worker tagged gpu")
+        await expect(waiting).to_contain_text(
+            "2 for a free slot, 1 for a worker with its tags (gpu)"
+        )
 
 
 # --- what needs somebody
@@ -371,23 +385,26 @@ async def test_past_and_planned_runs_share_an_axis_that_keys_step_along(empty: S
 async def test_trends_have_axes_a_period_and_follow_what_ends(empty: Stage) -> None:
     await ended(empty, Move.COMPLETE)
     await ended(empty, Move.FAIL)
+    by_user = await empty.job()
+    await moved_on(empty, [await begun(empty, by_user)], discovered=9, done=3)
+    await empty.ask("POST", f"/jobs/{by_user['id']}/cancel")
     job = await empty.job()
     async with empty.page("/") as page:
         trends = part(page, "Trends")
-        name = "Jobs ended: 1 completed, 0 stopped early, 0 cancelled, 1 failed"
+        name = "Jobs ended: 1 completed, 1 stopped early, 0 cancelled, 1 failed"
         chart = trends.get_by_role("slider", name=name)
         await expect(chart).to_be_visible()
         await expect(chart.locator("text").first).to_have_text("0")
         [claim] = await moved_on(empty, [await begun(empty, job)], discovered=9, done=3)
         await settled(empty, claim, reason=StateReason.LIMIT_PAGES)
-        name = "Jobs ended: 1 completed, 1 stopped early, 0 cancelled, 1 failed"
+        name = "Jobs ended: 1 completed, 2 stopped early, 0 cancelled, 1 failed"
         chart = trends.get_by_role("slider", name=name)
         await expect(chart).to_be_visible()
 
         await chart.focus()
         await page.keyboard.press("End")
         await expect(chart).to_have_attribute(
-            "aria-valuetext", re.compile("Failed 1, Stopped early 1, Completed 1")
+            "aria-valuetext", re.compile("Failed 1, Stopped early 2, Completed 1")
         )
         await page.keyboard.press("ArrowLeft")
         await expect(chart).to_have_attribute("aria-valuetext", re.compile(r":00: nothing$"))
@@ -398,7 +415,7 @@ async def test_trends_have_axes_a_period_and_follow_what_ends(empty: Stage) -> N
         await figure.get_by_text("Show as table").click()
         table = figure.locator("tbody tr")
         await expect(table).to_have_count(24)
-        await expect(table.first).to_contain_text(re.compile(r"\d\d:00111$"))
+        await expect(table.first).to_contain_text(re.compile(r"\d\d:00121$"))
         await expect(trends).to_contain_text("Pages per hour")
 
         await trends.get_by_role("button", name="30 days").click()

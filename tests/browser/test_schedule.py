@@ -372,7 +372,7 @@ async def test_it_is_run_now_and_a_second_run_that_its_policy_forbids_is_explain
     async with stage.page(f"/schedules/{made['id']}") as page:
         await page.get_by_role("button", name="Run now").click()
         row = page.locator("#ledger tbody tr")
-        await expect(row).to_contain_text("asked for by local")
+        await expect(row).to_contain_text("Asked for by local")
         await expect(row.get_by_role("link", name="Waiting")).to_be_visible()
         await page.get_by_role("button", name="Run now").click()
         await expect(page.locator("#toasts")).to_contain_text("has not ended")

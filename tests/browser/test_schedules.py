@@ -8,11 +8,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Locator, Page, expect
+from playwright.async_api import Browser, Locator, Page, Request, expect
 
 from crawlyard.core.access.user import Role
 from crawlyard.core.event import EventName
 from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.web.pages import ROOT
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, WIDE, Stage, a_stage
 from tests.browser.scheduled import HOSTILE, a_schedule, lived, overdue, week_of_schedules
@@ -252,6 +253,59 @@ async def test_the_calendar_turns_to_other_weeks_and_follows_what_changes(stage:
         await page.keyboard.press("]")
         await a_schedule(stage, "Mondays", "cal2", when="0 4 * * mon", **BERLIN)
         await expect(cell(page, 4, 0)).to_have_text("1")
+
+
+async def test_the_calendar_is_read_at_most_every_ten_seconds(stage: Stage) -> None:
+    await stage.user("cal6")
+    await a_schedule(stage, "Daily", "cal6", when="0 7 * * *")
+    reads: list[str] = []
+
+    def note(request: Request) -> None:
+        if "/calendar/hours" in request.url:
+            reads.append(request.url)
+
+    async def end_a_job(page: Page, number: int) -> None:
+        job = await stage.job("cal6")
+        await stage.ask("POST", f"/jobs/{job['id']}/cancel", by="cal6")
+        await page.evaluate("(number) => window.untilEnded(number)", number)
+
+    async def wait(page: Page, milliseconds: int) -> int:
+        """Let time pass on the page; return how often it has read the calendar since its start."""
+        await page.clock.run_for(milliseconds)
+        await page.evaluate("() => fetch('/api/v1/auth/me')")
+        return len(reads)
+
+    async with stage.context(by="cal6") as context:
+        page = await context.new_page()
+        await page.clock.install()
+        page.on("request", note)
+        await page.goto("/schedules/calendar")
+        await expect(cell(page, 7, 6)).to_be_visible()
+        await page.evaluate(_COUNT_ENDS, f"{ROOT}/js/core/live.js")
+        await page.clock.pause_at(datetime.now(UTC) + timedelta(minutes=1))
+        first = len(reads)
+
+        await end_a_job(page, 1)
+        assert await wait(page, 1_100) == first + 1
+        await end_a_job(page, 2)
+        await end_a_job(page, 3)
+        assert await wait(page, 8_000) == first + 1
+        assert await wait(page, 2_000) == first + 2
+        assert await wait(page, 30_000) == first + 2
+
+
+_COUNT_ENDS = """async (url) => {
+  let [ended, wake] = [0, () => {}];
+  const { on } = await import(url);
+  on("job.state", ({ to }) => {
+    ended += to === "cancelled";
+    wake();
+  });
+  window.untilEnded = (number) => new Promise((resolve) => {
+    wake = () => ended >= number && resolve();
+    wake();
+  });
+}"""
 
 
 async def test_few_runs_and_many_differ_and_what_is_not_computed_is_hatched(stage: Stage) -> None:

@@ -4,14 +4,18 @@ import asyncio
 import sys
 import time
 
+import psycopg
 import pytest
+from psycopg import sql
 from sqlalchemy import Connection, make_url, text
 
 from crawlyard import Settings, Yard
 from crawlyard.errors import StoreUnavailable
+from crawlyard.store.admin.place import DatabaseLocation, reading
 from crawlyard.store.db.postgres import PostgresDatabase, longest_idle_s
 from crawlyard.store.open import open_sql_store
 from tests.builders import a_job, its_event
+from tests.conformance.steps import database_of
 
 pytestmark = pytest.mark.postgres
 
@@ -66,6 +70,28 @@ async def test_the_setting_of_leases_says_how_long_a_transaction_may_be_idle(
     async with Yard.open(Settings(database_url=postgres_url, lease_s=11)) as yard:
         database = yard.store.jobs._database
         assert await database.read(lambda conn: conn.scalar(LONGEST_IDLE)) == 8
+
+
+async def test_a_store_that_is_opened_without_settings_goes_by_their_defaults(
+    postgres_url: str,
+) -> None:
+    store = await open_sql_store(postgres_url)
+    try:
+        limit_s = await database_of(store).read(lambda conn: conn.scalar(LONGEST_IDLE))
+    finally:
+        await store.close()
+
+    assert limit_s == longest_idle_s(Settings().lease_s)
+
+
+def test_a_copy_is_not_ended_by_a_limit_of_its_database_while_it_waits(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = sql.Identifier(admin.info.dbname)
+        limit = sql.SQL("ALTER DATABASE {} SET idle_in_transaction_session_timeout = '5s'")
+        admin.execute(limit.format(name))
+
+    with reading(DatabaseLocation.of(postgres_url)) as source, source.transaction() as connection:
+        assert connection.scalar(LONGEST_IDLE) == 0
 
 
 async def test_a_transaction_that_the_server_ended_is_told_as_the_server_did(

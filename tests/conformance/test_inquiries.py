@@ -180,27 +180,31 @@ class TestEnded:
         }
         assert own == {(0, State.COMPLETED): 1}
 
-    async def test_what_a_limit_ended_with_urls_waiting_is_counted_apart(
+    async def test_what_a_limit_or_a_user_stopped_with_pages_kept_is_counted_apart(
         self, store: Store
     ) -> None:
-        for minutes, reason, fetched in (
-            (5, StateReason.LIMIT_PAGES, 3),
-            (70, StateReason.LIMIT_DURATION, 3),
-            (80, StateReason.LIMIT_PAGES, 9),  # it had fetched all by then
-            (90, StateReason.EXHAUSTED, 3),
+        for minutes, move, reason, fetched in (
+            (5, Move.COMPLETE, StateReason.LIMIT_PAGES, 3),
+            (70, Move.COMPLETE, StateReason.LIMIT_DURATION, 3),
+            (80, Move.COMPLETE, StateReason.LIMIT_PAGES, 9),  # it had fetched all by then
+            (90, Move.COMPLETE, StateReason.EXHAUSTED, 3),
+            (65, Move.CANCEL, StateReason.BY_USER, 3),
+            (66, Move.CANCEL, StateReason.BY_USER, 0),  # it had fetched nothing
+            (67, Move.CANCEL, StateReason.BY_SCHEDULE, 3),
         ):
             claim = await claimed(store, await added(store))
             await recorded(store, claim.lease, Batch(usage=Usage(discovered=9, done=fetched)))
             job = (await store.jobs.get(claim.job.id)).job
             at = NOW + timedelta(minutes=minutes)
             await store.leases.settle(
-                claim.lease, *job.moved(Move.COMPLETE, at, actor="worker:w1", reason=reason)
+                claim.lease, *job.moved(move, at, actor="worker:w1", reason=reason)
             )
 
-        every = await store.inquiries.cut_short(None, NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.inquiries.stopped(None, NOW, NOW + 3 * HOUR, HOUR)
 
-        assert every == {0: 1, 1: 1}
-        assert await store.inquiries.cut_short("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
+        completed, cancelled = State.COMPLETED, State.CANCELLED
+        assert every == {(0, completed): 1, (1, completed): 1, (1, cancelled): 1}
+        assert await store.inquiries.stopped("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
 
 
 class TestFailing:

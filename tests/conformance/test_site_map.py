@@ -56,6 +56,8 @@ async def test_hosts_and_folders_are_counted_the_largest_in_front(store: Store) 
         a_folder(HOST, 7, 1, waiting=1, redirected=1, skipped=1),
         a_folder("example.com:81/", waiting=1),
     )
+    assert hosts.total == a_folder("", 7, 1, waiting=2, redirected=1, skipped=1)
+    assert (hosts.skipped_elsewhere, below.skipped_elsewhere) == (1, 0)
     assert below.folders == (
         a_folder("guide/", 4, 1, waiting=1),
         a_folder("", 2),

@@ -15,7 +15,7 @@ from crawlyard import (
     TextMode,
     Yard,
 )
-from crawlyard.core.crawl.page import Body
+from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.core.jobs.job_log import Level
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer, DemoSite
@@ -25,7 +25,7 @@ from crawlyard.services.worker import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
 from tests.site import GraphSite, Serve, refetched
-from tests.unit.test_pdf import document, said
+from tests.unit.test_pdf import document, encrypted, said, scan
 
 
 def tree(width: int, depth: int) -> dict[str, list[str]]:
@@ -324,22 +324,28 @@ async def test_pages_that_need_scripts_are_marked_and_counted(
     assert found.usage.needs_scripts == 2
 
 
-async def test_the_text_of_a_pdf_is_kept_and_a_menu_without_content_is_noted(
+async def test_pdfs_and_pages_without_readable_content_say_so(
     yard: Yard, site_server: Serve
 ) -> None:
     menu = b"<title>Menu</title><nav>" + b"<a href=/>Somewhere else</a> " * 100 + b"</nav>Nothing"
 
+    good = document(said("Hello"))
+    documents = {
+        "/a.pdf": good,
+        "/bad.pdf": b"%PDF-1.7",
+        "/locked.pdf": encrypted(good, "secret"),
+        "/scan.pdf": scan(),
+    }
+
     class Mixed(GraphSite):
         def answer(self, method: str, path: str, host: str) -> Answer:
-            if path == "/a.pdf":
-                return Answer(200, (("Content-Type", "application/pdf"),), document(said("Hello")))
-            if path == "/bad.pdf":
-                return Answer(200, (("Content-Type", "application/pdf"),), b"%PDF-1.7")
+            if path in documents:
+                return Answer(200, (("Content-Type", "application/pdf"),), documents[path])
             if path == "/menu":
                 return Answer(200, (("Content-Type", "text/html"),), menu)
             return super().answer(method, path, host)
 
-    server = await site_server(Mixed({"/": ["/a.pdf", "/bad.pdf", "/menu"]}))
+    server = await site_server(Mixed({"/": [*documents, "/menu"]}))
 
     found = await crawled(yard, a_spec(server.url, text=TextMode.MAIN, keep_html=True))
 
@@ -348,12 +354,24 @@ async def test_the_text_of_a_pdf_is_kept_and_a_menu_without_content_is_noted(
     pdf, bodies = kept[f"{server.url}/a.pdf"]
     assert (pdf.title, pdf.content_rule, bodies) == ("A title", "pdf", {Body.TEXT: b"Hello"})
     bad, bodies = kept[f"{server.url}/bad.pdf"]
-    assert (bad.error, bad.truncated.partition(":")[0], bodies) == (None, "not readable", {})
+    assert bad.error is not None
+    assert (bad.error.kind, bad.status) == (ErrorKind.UNREADABLE, 200)
+    assert bad.error.detail.startswith("the PDF is damaged: ")
+    assert (bad.truncated, bodies) == (f"not readable: {bad.error.detail}", {})
+    locked, _ = kept[f"{server.url}/locked.pdf"]
+    assert locked.error is not None
+    assert locked.error.detail == "the PDF is encrypted, and opens only with a password"
+    (group,) = await yard.results.errors(LOCAL, found.job.id)
+    assert (group.kind, group.count, group.answered) == (ErrorKind.UNREADABLE, 2, 2)
+    pictures, bodies = kept[f"{server.url}/scan.pdf"]
+    assert (pictures.error, pictures.nearly_empty, bodies) == (None, True, {Body.TEXT: b""})
     assert kept[f"{server.url}/menu"][0].nearly_empty
     lines = await yard.store.journal.lines(found.job.id, Level.INFO, 0, 100)
-    assert "main text is nearly empty on 1 page: --text page-markdown keeps all of a page" in [
-        line.message for line in lines
-    ]
+    messages = [line.message for line in lines]
+    assert (
+        "main text is nearly empty on 1 page: --text page-markdown keeps all of a page" in messages
+    )
+    assert "no text in 1 PDF document: only images, or empty pages" in messages
 
 
 async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: Serve) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 
 from crawlyard import LOCAL, Job, Limits, Scope, State, StateReason, Yard
 from crawlyard.store.jobs.shard_rules import held
+from tests.acceptance.test_faults import a_worker
 from tests.distance import distant
 from tests.engine.rig import a_spec, opened, outcome
 from tests.many_hosts import ManyHosts, address
@@ -19,6 +20,7 @@ from tests.site import Serve
 ROUND_TRIP_S = 0.1
 SHARDS, HOSTS = 16, 64
 SECONDS = 15.0
+ALONE = ("--jobs", "1", "--no-scheduler", "--no-webhooks", "--no-janitor")
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow, pytest.mark.alone]
 
@@ -66,6 +68,26 @@ async def watched(yard: Yard, job: Job, until_workers: int, seconds: float) -> t
                 break
             await asyncio.sleep(0.1)
     return pages - before, len(lapsed)
+
+
+async def test_pages_rise_with_the_number_of_processes_and_no_lease_lapses(
+    postgres_url: str, tmp_path: Path, site_server: Serve
+) -> None:
+    server = await site_server(ManyHosts(HOSTS, 10_000), host="0.0.0.0", latency_s=0.2)
+    pages, lapsed = {}, {}
+    async with opened(tmp_path / "near", database_url=postgres_url) as yard:
+        for count in (2, 8):
+            async with distant(make_url(postgres_url), ROUND_TRIP_S) as far, AsyncExitStack() as up:
+                # four hosts for each worker, which ask for a page each second
+                job = await submitted(yard, server.port, delay_s=1.0)
+                for n in range(count):
+                    worker = a_worker(tmp_path / f"{count}-{n}", *ALONE, CRAWLYARD_DATABASE_URL=far)
+                    await up.enter_async_context(worker)
+                pages[count], lapsed[count] = await watched(yard, job, count, SECONDS)
+                await yard.jobs.cancel(LOCAL, job.id)
+
+    assert lapsed == {2: 0, 8: 0}
+    assert pages[8] > 1.5 * pages[2]
 
 
 async def test_all_of_eight_workers_store_pages_and_no_lease_lapses(

@@ -18,13 +18,15 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import ISOLATED_FROM
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.fork_server import ForkServer
+from crawlyard.engine.render.process import Usage, measured
+from crawlyard.errors import StoreUnavailable, Unavailable
+from crawlyard.services.worker.fork_server import Fork, ForkServer
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
 from crawlyard.services.worker.liveness import Liveness
 from crawlyard.services.worker.order_watch import watch_orders
 from crawlyard.services.worker.reclaim import Reclaimer
 from crawlyard.services.worker.recorder import Recorder
+from crawlyard.services.worker.reporting import Counters, Reporter, _memory
 from crawlyard.services.worker.run import WorkerContext
 from tests.clock import LeapingClock
 from tests.engine.rig import a_spec, opened, outcome, until_state
@@ -89,6 +91,11 @@ def only_child(nursery: Nursery) -> int:
     """Return the pid of the one child that runs a job."""
     assert nursery.run._child is not None
     return nursery.run._child.pid
+
+
+def only_fork(forks: ForkServer) -> Fork:
+    (fork,) = forks._forks.values()
+    return fork
 
 
 async def test_a_child_sends_nothing_while_it_is_held(
@@ -276,12 +283,17 @@ async def reported(yard: Yard, holds: Callable[[WorkerReport], bool]) -> WorkerR
             await asyncio.sleep(0.05)
 
 
-async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard: Yard) -> None:
-    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
-    for _ in range(5):
+async def lose(yard: Yard, times: int) -> None:
+    """Let the job lose its worker so many times."""
+    for _ in range(times):
         await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
         rescue = Reclaimer("w", yard.store, yard.clock, Liveness("w", LocalDispatcher(), None))
         assert await rescue.take_back()
+
+
+async def test_others_who_find_the_lease_of_a_child_lapsed_do_not_blame_it(yard: Yard) -> None:
+    job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+    await lose(yard, 5)
 
     left = (await yard.jobs.get(LOCAL, job.id)).job
     assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)
@@ -293,11 +305,7 @@ async def test_what_a_child_does_is_reported_by_its_worker(
     server = await site_server(SITE, latency_s=0.05)
     async with opened(tmp_path, database_url="") as yard:
         job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/", concurrency=2))
-        for _ in range(ISOLATED_FROM):
-            await yard.store.leases.claim(Asker("other"), yard.clock.now(), timedelta(0))
-            assert await Reclaimer(
-                "w", yard.store, yard.clock, Liveness("w", LocalDispatcher(), None)
-            ).take_back()
+        await lose(yard, ISOLATED_FROM)
         worker = yard.worker()
         working = asyncio.create_task(worker.run())
         report = await reported(yard, lambda r: r.pages > 0 and any(h.in_flight for h in r.hosts))
@@ -313,3 +321,65 @@ async def test_what_a_child_does_is_reported_by_its_worker(
     assert 0 < host.in_flight <= 2
     assert report.running == (job.id,)
     assert live is not None
+    assert report.memory_bytes > _memory() + 20_000_000  # the fork server alone has 60 MB
+
+
+async def test_the_memory_that_children_share_counts_once(
+    yard: Yard, forks: ForkServer, site_server: Serve
+) -> None:
+    server = await site_server(SITE, latency_s=0.05)
+    async with a_nursery(yard, forks, server.url) as nursery:
+        running = asyncio.create_task(nursery.run.run())
+        await until(lambda: bool(forks._forks) and only_fork(forks).usage.rss_bytes > 0)
+
+        usage, child, process = forks.usage(), only_child(nursery), forks._process
+        assert process is not None
+        both = [measured(pid, forks=False) for pid in (child, process.pid)]
+        await nursery.yard.jobs.pause(LOCAL, nursery.run.job_id)
+        await running
+
+    assert max(one.rss_bytes for one in both) / 2 < usage.rss_bytes
+    assert usage.rss_bytes < sum(one.rss_bytes for one in both) * 0.8
+    assert 0 < usage.cpu_s <= sum(one.cpu_s for one in both)
+
+
+async def test_the_processor_time_of_children_counts_for_their_worker(yard: Yard) -> None:
+    clock, spent = LeapingClock(), [0.0]
+    reporter = Reporter(
+        *("w", yard.store.workers, tuple, Counters(), clock),
+        children=lambda: Usage(cpu_s=spent[0], rss_bytes=0),
+    )
+    report = WorkerReport(
+        id="w", host="h", pid=1, version="1", slots=1, started_at=clock.now(), beat_at=clock.now()
+    )
+    reporter.measured(report)
+    clock.leapt += timedelta(seconds=1000)
+    spent[0] += 500.0
+    cpu = reporter.measured(report).cpu
+    clock.leapt += timedelta(seconds=1000)
+    spent[0] = 0.0  # their fork server has ended
+    after = reporter.measured(report).cpu
+
+    assert cpu == pytest.approx(0.5, abs=0.05)
+    assert after >= 0
+
+
+async def test_a_worker_whose_program_was_replaced_gives_an_isolated_job_back_and_stops(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with opened(tmp_path, database_url="") as yard:
+        job = await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
+        await lose(yard, ISOLATED_FROM)
+        old = ForkServer("crawlyard.child", version="0.0.1")
+        worker = yard.worker()
+        worker._isolation = Isolation(yard.settings, old)
+        try:
+            async with asyncio.timeout(60):
+                with pytest.raises(Unavailable, match="another version of Crawlyard was installed"):
+                    await worker.run()
+        finally:
+            await old.close()
+        left = (await yard.jobs.get(LOCAL, job.id)).job
+
+    assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)
+    assert caplog.text.count("no child can be started") == 1

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, Limits, Yard
 from crawlyard.api.near import NearSurface
+from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Body, Target, Via
 from crawlyard.core.jobs.limits import Usage
@@ -18,8 +19,11 @@ from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.batch import BatchDraft, Tally
+from crawlyard.engine.discovery import Discovery
 from crawlyard.engine.recrawl import Recrawl
+from crawlyard.engine.shard import Part
 from crawlyard.engine.sitemaps import Sitemap
+from crawlyard.engine.start import Start
 from crawlyard.engine.urls import fingerprint, host_of
 from crawlyard.export.base import Format
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
@@ -291,6 +295,11 @@ async def test_limits_count_pages_that_were_not_requested(
     assert await record(yard, whole) == LastmodRecord(told=3)
 
 
+class _AllButOne(Part):
+    def owns(self, host: str) -> bool:
+        return host != "c.example"
+
+
 def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
     async def nothing(fp: int) -> None:
         del fp
@@ -298,9 +307,9 @@ def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
     before = {host: LastmodRecord(told=3) for host in ("a.example", "b.example", "c.example")}
     own = {"a.example": LastmodRecord(told=3, missed=1)}
     draft = BatchDraft(Tally(), Usage())
-    recrawl = Recrawl(
-        "job", nothing, before, own, draft, lambda host: host != "c.example", whole=False
-    )
+    start = Start(key="job", usage=Usage(), lastmods=own, lastmods_before=before, part=_AllButOne())
+    discovery = Discovery(set(), (), draft, lambda _: None)
+    recrawl = Recrawl(start, nothing, SystemClock(), draft, discovery)
     # what this crawl answers for is stored with its first batch, unless it was before
     assert draft.batch(last=False).lastmods == {"b.example": LastmodRecord(told=3)}
     assert draft.batch(last=False).lastmods == {}

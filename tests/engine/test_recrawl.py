@@ -439,6 +439,7 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
             "since": first.job.id,
             "allow_private": True,
             "delay_s": 0,
+            "render": "never",  # as in the first job: only its owner differs
         },
     )
     schedule = await yard.scheduler.create(other, draft)

@@ -149,7 +149,7 @@ async def test_a_job_is_shown_to_its_owner_and_admins_and_changed_by_nobody_who_
 
 async def test_a_job_that_waits_or_runs_is_not_deleted(store: Store, jobs: JobManager) -> None:
     job = await added(store, owner="ada")
-    with pytest.raises(IllegalMove, match="cannot delete a job that is pending; cancel it first"):
+    with pytest.raises(IllegalMove, match="cannot delete a job that is waiting; cancel it first"):
         await jobs.delete(ADA, job.id)
     await claimed(store, job)
     with pytest.raises(IllegalMove, match="cannot delete a job that is running; cancel it first"):

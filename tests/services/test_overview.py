@@ -17,8 +17,8 @@ from crawlyard.core.overview.attention import (
     Disk,
     Notice,
     Subject,
-    Trouble,
 )
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id

@@ -16,14 +16,12 @@ from crawlyard.core.overview.attention import (
     DISMISSED_FOR_NOW,
     LATE,
     MOST_OF_KIND,
-    NEEDS,
     PAUSED_LONG,
     Disk,
     Facts,
     Notice,
     OwnerBacklog,
     Subject,
-    Trouble,
     attention,
     kinds_for,
 )
@@ -36,6 +34,7 @@ from crawlyard.core.overview.lines import (
     streak,
     suspects,
 )
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule
@@ -46,6 +45,9 @@ MINUTE = timedelta(minutes=1)
 GIB = 1 << 30
 NOTHING = Facts(now=NOW, wall=NOW)
 EVERY = frozenset(Trouble)
+OF_SCHEDULES = {Trouble.SCHEDULE_OVERDUE, Trouble.SCHEDULE_PAUSED}
+OF_WEBHOOKS = {Trouble.WEBHOOK_OFF, Trouble.WEBHOOK_FAILING}
+OF_JOBS = EVERY - OF_SCHEDULES - OF_WEBHOOKS - {Trouble.DISK_FULL}
 NIGHTLY = NoticeLine(kind=SubjectKind.SCHEDULE, key="s1", owner="ada")
 
 
@@ -522,7 +524,10 @@ class TestTogether:
             (PERMITS_OF[Role.VIEWER], EVERY - {Trouble.DISK_FULL}),
             (PERMITS_OF[Role.OPERATOR], EVERY - {Trouble.DISK_FULL}),
             (PERMITS_OF[Role.ADMIN], EVERY),
-            (frozenset({Permit.JOBS_READ}), EVERY - set(NEEDS)),
-            (frozenset({Permit.WEBHOOKS_READ}), {Trouble.WEBHOOK_OFF, Trouble.WEBHOOK_FAILING}),
+            (
+                frozenset({Permit.JOBS_READ}),
+                EVERY - OF_SCHEDULES - OF_WEBHOOKS - {Trouble.DISK_FULL},
+            ),
+            (frozenset({Permit.WEBHOOKS_READ}), OF_WEBHOOKS),
         ]:
             assert kinds_for(permits) == kinds, permits

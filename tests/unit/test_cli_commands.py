@@ -119,6 +119,21 @@ def test_the_demo_keeps_its_job_where_a_setting_says_and_else_in_its_own_folder(
     assert "crawlyard jobs show last --data-dir by-setting" in by_setting.err
 
 
+def test_the_demo_keeps_its_job_in_its_folder_whatever_database_is_set(
+    crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("CRAWLYARD_DATA_DIR", raising=False)
+    monkeypatch.setenv("CRAWLYARD_DATABASE_URL", f"sqlite:///{tmp_path}/other.db")
+
+    said = crawlyard("demo", "--pages", "3")
+    shown = crawlyard("jobs", "show", "last", "--data-dir", "crawlyard-demo")
+
+    assert said.code == shown.code == 0
+    assert "the job is in crawlyard-demo. Look at it:" in said.err
+    assert "crawlyard jobs show last --data-dir crawlyard-demo" in said.err
+    assert not (tmp_path / "other.db").exists()
+
+
 def test_a_data_directory_named_by_an_option_wins_over_any_database_url(
     crawlyard: Crawlyard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, subtests: pytest.Subtests
 ) -> None:

@@ -101,6 +101,8 @@ def test_what_belongs_to_the_content_is_kept(part: str) -> None:
         "<p>gone: <a href=/a>en</a> <a href=/b hreflang=fr>fr</a> <a href=/c hreflang=de>de</a>",
         "<ul><li><a href=/fr hreflang=fr rel=alternate>gone</a></ul>",
         "<div class='page language-switcher'><a href=/fr>gone</a></div>",
+        "<div class=bottomlang><p>gone: <a href=../en/a.html title=English>en</a></div>",
+        "<div id=page-header><p>gone</p><img alt='' src=../images/gone.png></div>",
         "<div class=site-logo><img src=/a.png alt=gone></div>",
         "<p><a href=/><img src=/img/acme-logo.svg alt=gone></a></p>",
         "<div id=MSearchResultsWindow><div class=SRStatus id=NoMatches>gone</div></div>",
@@ -117,6 +119,8 @@ def test_logos_menus_of_languages_and_empty_searches_are_cut(part: str) -> None:
     [
         "<p><a href=/report><img src=/img/logo-history.png alt=kept></a></p>",
         "<p><img src=/img/logo.png alt=kept></p>",
+        "<h2 id=page-header>kept</h2>",
+        "<div id=page-header><h1>kept</h1></div>",
         "<p>A French kept <a href=https://b.example/fr hreflang=fr>translation of it</a>.</p>",
         "<p><a href=1 hreflang=de>kept</a> <a href=/2 hreflang=fr>b</a> <a href=3>c</a> <a href=4>",
     ],

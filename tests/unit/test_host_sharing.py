@@ -58,6 +58,25 @@ async def test_a_process_that_ends_leaves_its_seats_to_the_others_at_once(rig: R
     assert rig.site.most == 4
 
 
+async def test_the_seats_of_a_job_that_leaves_are_free_at_once_if_they_are_released(
+    rig: Rig,
+) -> None:
+    first, second = rig.process(delay_s=1.0), rig.process(delay_s=1.0)
+    first.begin()
+    await rig.clock.advance(5.5 * SECOND)
+    for task in first.tasks:
+        task.cancel()
+    await settle()
+    first.gate.leave("job")
+
+    first.gate.release()
+    await settle()
+    second.begin()
+    await rig.clock.advance(SECOND / 2)
+
+    assert second.sent == 1  # a second after the last request of the first
+
+
 async def test_the_seats_of_a_process_that_was_killed_are_free_when_they_lapse(rig: Rig) -> None:
     one, two = rig.process(), rig.process()
     one.begin()

@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from crawlyard import LIFECYCLE, Move, State, StateReason
 from crawlyard.core.jobs.job import EVENT_OF
-from crawlyard.core.jobs.lifecycle import ENDED, PausingStep, after, due_step, ends_at, notice
+from crawlyard.core.jobs.lifecycle import (
+    ENDED,
+    STATE_WORDS,
+    PausingStep,
+    after,
+    due_step,
+    ends_at,
+    notice,
+)
 from crawlyard.core.jobs.limits import LIMITS
 from crawlyard.errors import IllegalMove
 from tests.builders import NOW
@@ -49,7 +57,9 @@ def test_a_move_leads_where_the_table_says_or_nowhere(state: State, move: Move) 
         after(state, move)
 
     assert refused.value.allowed == tuple(LIFECYCLE[state])
-    assert str(refused.value) == f"cannot {move.replace('_', ' ')} a job that is {state}"
+    assert (
+        str(refused.value) == f"cannot {move.replace('_', ' ')} a job that is {STATE_WORDS[state]}"
+    )
 
 
 def test_every_state_can_be_reached_from_pending() -> None:

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from crawlyard.core.crawl.link import MAX_BYTES, decoded
+from crawlyard.core.crawl.page import is_body_cut
 from crawlyard.core.jobs.spec import MAX_URL, TextMode
 from crawlyard.engine.extract import page as page_module
 from crawlyard.engine.extract.page import Extracted, Source, Wanted, extract
@@ -153,3 +154,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
             [sys.executable, "-c", program], input=PAGES[name](), capture_output=True, check=True
         )
         assert int(done.stdout) < 200_000, name  # kB; without bounds 3 GB
+
+
+def test_a_page_of_which_only_the_reading_was_cut_has_its_whole_body() -> None:
+    cut = read(filled(f"{QUOTES}<pre>", "x\n", 60_000)).cut
+
+    assert cut
+    assert not is_body_cut(cut)
+    assert not is_body_cut("")
+    assert is_body_cut(f"the body broke off: reset; {cut}")

@@ -1,8 +1,10 @@
 """Text of PDF documents, and what bounds it."""
 
 import asyncio
+import io
 import zlib
 
+import pypdf
 import pytest
 
 from crawlyard.core.jobs.spec import TextMode
@@ -43,6 +45,20 @@ def said(text: str) -> bytes:
     return f"BT /F1 12 Tf 50 700 Td ({text}) Tj ET".encode()
 
 
+def encrypted(body: bytes, password: str) -> bytes:
+    """Return a PDF that opens with a password."""
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(body))
+    writer.encrypt(password, "owner", algorithm="AES-256")
+    written = io.BytesIO()
+    writer.write(written)
+    return written.getvalue()
+
+
+def scan() -> bytes:
+    """Return a PDF whose only page is an inline image of one pixel."""
+    return document(b"q 100 0 0 100 0 0 cm BI /W 1 /H 1 /CS /G /BPC 8 ID x EI Q")
+
+
 async def read(body: bytes, limit_s: float = 30) -> Extracted:
     pool = ParsePool(1, limit_s=limit_s)
     try:
@@ -58,8 +74,35 @@ async def test_a_pdf_has_its_text_title_and_language() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"%PDF-1.7\n", document(said("x"))[:200], b"\0" * 5_000])
 async def test_what_is_no_pdf_is_an_error(body: bytes) -> None:
-    with pytest.raises(ExtractError):
+    with pytest.raises(ExtractError, match=r"^the PDF is damaged: "):
         await read(body)
+
+
+async def test_an_encrypted_pdf_is_an_error_only_if_it_needs_a_password() -> None:
+    good = document(said("Hello"))
+    assert (await read(encrypted(good, ""))).text == "Hello"
+    with pytest.raises(ExtractError, match=r"^the PDF is encrypted, and opens only with a passw"):
+        await read(encrypted(good, "secret"))
+
+
+async def test_damaged_pages_of_a_pdf_are_counted_in_its_note() -> None:
+    packed, kids = zlib.compress(said("Second")), b"/Kids [4 0 R 6 0 R 8 0 R]"
+    good = document(said("First"), said("Second"), said("Third"))
+    for bad, text, damaged in (
+        (good, "First\n\nSecond\n\nThird", ""),
+        (good.replace(packed, b"\xff" * len(packed)), "First\n\nThird", "1 of 3 pages"),
+        (good.replace(kids, b"/Kids [4 0 R 99 0 R]     "), "First", "2 of 3 pages"),
+    ):
+        page = await read(bad)
+        note = damaged and f"{damaged} of the PDF are damaged"
+        assert (page.text, page.cut, page.nearly_empty) == (text, note, False)
+    with pytest.raises(ExtractError, match=r"damaged: none of its pages can be read"):
+        await read(document(said("x")).replace(zlib.compress(said("x")), b"\xff" * 40))
+
+
+async def test_a_pdf_of_images_is_nearly_empty() -> None:
+    page = await read(scan())
+    assert (page.text, page.cut, page.nearly_empty) == ("", "", True)
 
 
 async def test_a_stream_that_unpacks_to_gigabytes_is_an_error_or_cut_short() -> None:

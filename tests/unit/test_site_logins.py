@@ -7,15 +7,20 @@ from pathlib import Path
 import pytest
 
 from crawlyard.cli.sites.logins import Login, asked, session_name_for
+from crawlyard.clock import SystemClock
 from crawlyard.core.access.cookie_files import cookies_in
 from crawlyard.core.access.site_session import LoginKind, SessionState
 from crawlyard.core.crawl.cookie import Cookie
+from crawlyard.core.crawl.page import Target
 from crawlyard.core.jobs.logged_out import LOGIN_PATH, LoggedOutRules, rules_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.extract.forms import login_form
+from crawlyard.engine.hosts.gate import HostGate, Slot
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.scope import LOGOUT_RULE, Boundary
 from crawlyard.engine.site_session import ActiveSession, LoggedOut, LogoutWatch
+from crawlyard.engine.urls import fingerprint, host_of
+from crawlyard.engine.visit.state import Visit
 from crawlyard.errors import Invalid
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -165,7 +170,9 @@ def a_watch(*rules: str) -> LogoutWatch:
 def is_out(watch: LogoutWatch, url: str, status: int, location: str = "") -> bool:
     headers = [("Location", location)] if location else []
     try:
-        watch.check(url, Response(status, headers, b"", 0, "", 1))
+        target = Target(url, fingerprint(url), host_of(url))
+        visit = Visit(target, Slot(HostGate(SystemClock()), target.host, 0.0))
+        watch.check(visit, Response(status, headers, b"", 0, "", 1))
     except LoggedOut:
         return True
     return False

@@ -263,14 +263,16 @@ def test_every_editable_field_has_a_path() -> None:
 
 def test_one_limit_leaves_the_others() -> None:
     spec = a_spec(limits=Limits(pages=1, errors=2))
-    assert edited(spec, {"limits.pages": 5}).limits == Limits(pages=5, errors=2)
-    assert edited(spec, {"limits": Limits(), "limits.pages": 5}).limits == Limits(pages=5)
+    assert edited(spec, {"limits.pages": 5}, check_spec).limits == Limits(pages=5, errors=2)
+    assert edited(spec, {"limits": Limits(), "limits.pages": 5}, check_spec).limits == Limits(
+        pages=5
+    )
 
 
 def test_a_change_of_another_type_is_refused_by_name() -> None:
     for name, value in (("tags", "docs"), ("delay_s", "1s"), ("limits", 3), ("limits.pages", "3")):
         with pytest.raises(Invalid) as refused:
-            edited(a_spec(), {name: value})
+            edited(a_spec(), {name: value}, check_spec)
         assert refused.value.field == name
 
 

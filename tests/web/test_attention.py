@@ -9,12 +9,12 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.overview.attention import (
-    HELPS,
+    RULES,
     Disk,
-    Trouble,
     notice,
 )
 from crawlyard.core.overview.lines import SubjectKind
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.services.fleet.overview import Overview
 from tests.builders import NOW, a_job, a_spec, its_event
@@ -105,8 +105,10 @@ async def test_the_paths_of_subjects_lead_to_them(rig: Rig) -> None:
 
 
 def test_what_helps_is_an_endpoint() -> None:
-    assert set(HELPS.values()) - routes() == set()
-    assert set(HELPS) == set(Trouble) - {Trouble.NO_WORKER}
+    helps = {kind: rule.help for kind, rule in RULES.items() if rule.help}
+
+    assert set(helps.values()) - routes() == set()
+    assert set(helps) == set(Trouble) - {Trouble.NO_WORKER}
 
 
 def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
+from tests.builders import NOW
 from tests.conformance.steps import database_of
 from tests.web.rig import Rig, a_rig, problem
 
@@ -54,3 +55,18 @@ async def test_what_would_run_it_is_refused(on_sql: Rig) -> None:
     assert problem(refused) == (409, "invalid_transition")
     assert REASON in refused.json()["detail"]
     assert refused.json()["allowed_actions"] == ["delete"]
+
+
+async def test_no_answer_offers_a_retry_of_it_once_it_has_ended(on_sql: Rig) -> None:
+    job_id = await damaged(on_sql)
+    failed = {"state": "failed", "state_reason": "internal_error", "ended_at": NOW}
+    await database_of(on_sql.yard.store).write(
+        lambda conn: conn.execute(update(jobs).where(jobs.c.id == job_id).values(**failed))
+    )
+    assert (await on_sql.get(f"jobs/{job_id}")).json()["allowed_actions"] == ["delete"]
+    listed = (await on_sql.get("jobs?fields=id,allowed_actions")).json()["items"]
+    assert listed == [{"id": job_id, "allowed_actions": ["delete"]}]
+    for scope in ("all", "failed", "now"):
+        refused = await on_sql.ask("POST", f"jobs/{job_id}/retry", json={"scope": scope})
+        assert problem(refused) == (409, "invalid_transition"), scope
+        assert refused.json()["allowed_actions"] == ["delete"], scope

@@ -6,6 +6,7 @@ import zipfile
 
 import pandas as pd  # type: ignore[import-untyped]  # it ships no types
 import pytest
+from sqlalchemy import update
 from warcio.archiveiterator import (  # type: ignore[import-untyped]  # it ships no types
     ArchiveIterator,
 )
@@ -14,6 +15,8 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.export.base import Format
 from crawlyard.services.jobs.exporting import exported
 from crawlyard.store.queries import PageQuery
+from crawlyard.store.tables.jobs import pages
+from tests.conformance.steps import database_of
 from tests.web.crawled import HEADERS, HOSTILE, crawled
 from tests.web.rig import Rig, problem
 
@@ -70,6 +73,23 @@ async def test_warc_has_the_html_that_was_kept(rig: Rig, asked: str) -> None:
         if record.rec_type != "warcinfo" and (record.content_stream().read() == HOSTILE.encode())
     ]
     assert [(kind, url) for kind, url, _ in found] == [("response", "https://example.com/good")]
+
+
+async def test_a_record_of_a_warc_is_truncated_only_if_its_body_is(rig: Rig) -> None:
+    job_id, _ = await crawled(rig, keep_html=True)
+    found = []
+    for truncated in ("the text is cut at 100 bytes", "the body broke off: reset"):
+        await database_of(rig.yard.store).write(
+            lambda conn, note=truncated: conn.execute(update(pages).values(truncated=note))
+        )
+        answer = await rig.get(f"jobs/{job_id}/export?format=warc")
+        found += [
+            record.rec_headers.get_header("WARC-Truncated")
+            for record in ArchiveIterator(io.BytesIO(answer.content))
+            if record.rec_type == "response"
+        ]
+
+    assert found == [None, "unspecified"]
 
 
 async def test_a_job_that_keeps_no_html_has_no_warc(rig: Rig) -> None:

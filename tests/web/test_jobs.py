@@ -79,6 +79,26 @@ async def test_all_faults_of_an_edit_are_named_at_once(rig: Rig) -> None:
     answer = await rig.ask("PATCH", f"jobs/{job['id']}", json=body)
 
     assert pointers(answer) == ["/per_hots", "/limits/pages", "/include"]
+    bounds_and_checks = {"limits": {"pages": 0}, "per_host": 0, "include": ["re:("], "max_depth": 2}
+    refused = await rig.ask("PATCH", f"jobs/{job['id']}", json=bounds_and_checks)
+    assert pointers(refused) == ["/limits/pages", "/per_host", "/include"]
+
+
+async def test_unknown_jobs_and_sessions_are_named_beside_the_other_faults(rig: Rig) -> None:
+    unknown = {"since": "01900000-0000-7000-8000-000000000000", "session": "shop"}
+    cases: list[tuple[dict[str, object], list[str]]] = [
+        ({}, ["/since", "/session"]),
+        ({"include": ["re:("]}, ["/include", "/since", "/session"]),
+        ({"per_host": 0, "max_dept": 1}, ["/max_dept", "/per_host", "/since", "/session"]),
+        ({"since": 5}, ["/since", "/session"]),
+    ]
+    for body, expected in cases:
+        for path in ("jobs", "jobs/plan"):
+            answer = await rig.post(path, {"urls": [URL], **unknown, **body})
+            assert pointers(answer) == expected, (body, path)
+    batch = [{"urls": [URL], **unknown, "per_host": 0}]
+    [outcome] = (await rig.post("jobs/batch", {"jobs": batch})).json()["results"]
+    assert all(f"{field}: " in outcome["detail"] for field in ("per_host", "since", "session"))
 
 
 async def test_a_refused_value_is_given_unless_its_field_is_secret(rig: Rig) -> None:

@@ -25,6 +25,27 @@ async def test_the_page_has_every_operation_and_loads_nothing_from_elsewhere(rig
     assert "style-src 'self'" in answer.headers["content-security-policy"]
 
 
+async def test_an_operation_lists_its_parameters_body_and_responses(rig: Rig) -> None:
+    page = (await rig.get("docs", by=None)).text
+
+    retry = part(page, "jobs_retry")
+    assert "<h3>Parameters</h3>" in retry
+    assert "<td><code>job_id</code></td><td>string</td>" in retry
+    create = part(page, "users_create")
+    assert "<td><code>role</code></td><td>admin, operator, viewer</td>" in create
+    assert re.search(r"<td><code>id</code></td><td>string</td><td>[^<]*\(required\)</td>", create)
+    assert "<h3>Responses</h3>" in create
+    assert re.search(r"<td><code>201</code></td><td>[^<]* <code>UserOut</code></td>", create)
+    listed = part(page, "users_list")
+    assert "<td><code>limit</code></td><td>integer 1 to 200</td>" in listed
+    assert "<code>Slice UserOut</code>" in listed
+
+
+def part(page: str, operation: str) -> str:
+    """Return what the page has of an operation."""
+    return page.partition(f'<details id="{operation}">')[2].partition("</details>")[0]
+
+
 async def test_its_style_sheet_loads_nothing_either(rig: Rig) -> None:
     answer = await rig.get("docs.css", by=None)
     assert answer.headers["content-type"].startswith("text/css")

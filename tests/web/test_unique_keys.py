@@ -64,6 +64,15 @@ async def test_a_key_that_cannot_be_compared_is_refused(rig: Rig) -> None:
     assert pointers(refused) == ["/unique_key"]
 
 
+async def test_a_preview_names_the_job_that_would_be_returned(rig: Rig) -> None:
+    keyed = KEYED | {"urls": ["http://127.0.0.1:9/"], "allow_addresses": ["127.0.0.1"]}
+    keyed["grant"] = True
+    before = (await rig.post("jobs/preview", keyed)).json()
+    job = (await rig.post("jobs", keyed)).json()
+    after = (await rig.post("jobs/preview", keyed)).json()
+    assert (before["existing_id"], after["existing_id"]) == (None, job["id"])
+
+
 async def test_a_plan_names_the_job_that_would_be_returned_whatever_the_quota(rig: Rig) -> None:
     await quoted(rig.yard.store, pending=1)
     await rig.token("ada")

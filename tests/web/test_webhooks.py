@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.access.user import LOCAL, Role
+from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt
 from tests.web.rig import Rig, pointers, problem
@@ -56,6 +56,35 @@ async def test_a_secret_is_shown_once(yard: Rig) -> None:
     assert found.json() == {name: made[name] for name in made if name != "secret"}
     for path in ("webhooks", f"webhooks/{made['id']}", "events"):
         assert made["secret"] not in (await yard.get(path)).text
+
+
+async def test_a_token_with_scopes_makes_webhooks_for_the_events_it_may_read(yard: Rig) -> None:
+    await yard.user("ada")
+    blind = await yard.token("ada", frozenset({Permit.WEBHOOKS_WRITE}))
+    sees = await yard.token("ada", frozenset({Permit.WEBHOOKS_WRITE, Permit.JOBS_READ}))
+    everything = {"url": HOOK, "events": ["*"]}
+
+    refused = await yard.post("webhooks", everything, secret=blind)
+    named = await yard.post("webhooks", everything | {"events": ["token.created"]}, secret=sees)
+    made = await yard.post("webhooks", {"url": HOOK}, secret=sees)
+    path = f"webhooks/{made.json()['id']}"
+    widened = await yard.ask(
+        "PATCH", path, json={"events": ["*.created", "job.failed"]}, secret=sees
+    )
+    by_session = await yard.post("webhooks", everything, by="ada")
+    moved = await yard.ask(
+        "PATCH", f"webhooks/{by_session.json()['id']}", json={"url": f"{HOOK}/other"}, secret=sees
+    )
+    noted = await yard.ask(
+        "PATCH", f"webhooks/{by_session.json()['id']}", json={"description": "x"}, secret=sees
+    )
+
+    assert [answer.status_code for answer in (refused, named, moved)] == [422, 422, 403]
+    assert pointers(refused) == ["/events"]
+    assert made.json()["events"] == ["job.*"]
+    assert widened.json()["events"] == ["job.created", "job.failed"]
+    assert by_session.json()["events"] == ["*"]
+    assert noted.status_code == 200
 
 
 async def test_a_rotated_secret_is_shown_once_and_the_one_before_signs_on(yard: Rig) -> None:

@@ -14,7 +14,7 @@ from crawlyard.api.follow import EventPlace, LogPlace, Place, followed
 from crawlyard.api.server import server_of
 from crawlyard.core.answers.fleet.health import ReadyOut
 from crawlyard.core.answers.jobs.jobs import EventOut
-from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of
+from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of, reply
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import N, Surface
@@ -89,6 +89,7 @@ async def _sent(
     waits = [given.get(_PATIENT, each.default) for each in one.parameters if each.name == _PATIENT]
     silence = waits[0] + connection.server.timeout_s if waits else None
     answer = await connection.send(one.method, **request, silence_s=silence)
+    reply().unchanged = answer.status_code == 200 and one.status != 200
     if one.returns is str:
         return answer.text
     if one.returns in (None, type(None)):

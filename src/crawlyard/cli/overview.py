@@ -15,7 +15,7 @@ from crawlyard.lazy import lazily
 
 with lazily():
     from crawlyard.cli.jobs import lookup
-    from crawlyard.core.overview import attention
+    from crawlyard.core.overview import trouble
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.fleet.operations import OperationOut
@@ -135,6 +135,6 @@ async def health(session: "Session") -> None:
     """
     session.tell(_REDIS[(await session.ready()).redis])
     with suppress(Refused):  # a server answers this only if one is signed in
-        damaged = attention.Trouble.JOB_DAMAGED
+        damaged = trouble.Trouble.JOB_DAMAGED
         notices = (await session.surface.attention.get()).items
         lookup.tell_damaged(session, [n.job_id for n in notices if n.kind == damaged and n.job_id])

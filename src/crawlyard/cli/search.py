@@ -13,7 +13,7 @@ from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import status_asked
 from crawlyard.core.endpoint import every
-from crawlyard.core.words import error_words
+from crawlyard.core.words import NOTICES, error_words
 from crawlyard.lazy import lazily
 
 with lazily():
@@ -135,7 +135,7 @@ def left_out(found: "Attention") -> list[str]:
         shown = sum(notice.kind == kind for notice in found.items)
         more = "at least " if kind in found.at_least else ""
         if number > shown:
-            told.append(f"{kind}: {shown} of {more}{number:,} are shown")
+            told.append(f"{NOTICES.get(kind, kind)}: {shown} of {more}{number:,} are shown")
     return told
 
 
@@ -193,7 +193,9 @@ def _notices_view(session: "Session") -> "View[Notice]":
     return View(
         key=lambda notice: notice.subject.id if notice.subject else notice.kind,
         columns=(
-            Column(name="KIND", value=lambda n: n.kind),
+            Column(
+                name="KIND", value=lambda n: n.kind, shown=lambda n: NOTICES.get(n.kind, n.kind)
+            ),
             Column(name="WHAT", value=lambda n: n.subject and (n.subject.name or n.subject.id)),
             at("SINCE", "since", now),
             Column(name="DETAIL", value=lambda n: n.detail, wide=True),

@@ -228,7 +228,8 @@ def settings_of(
     A data directory that an option names takes precedence over a database URL of the
     environment or the file.
 
-    *default_dir* is the data directory where neither a flag nor a setting names one.
+    *default_dir* is the data directory where neither a flag nor a setting names one. With it, the
+    database is a file there, whatever `database_url` names.
 
     Raises:
         Invalid: a setting is out of range or unknown, wherever it was made.
@@ -246,7 +247,10 @@ def settings_of(
         settings = Settings(**options)
     except Invalid as error:
         raise error.mapped(named) from None
-    if default_dir is None or "data_dir" in settings.named:
+    if default_dir is None:
+        return settings
+    settings = settings.with_values(database_url="", database_direct_url="")
+    if "data_dir" in settings.named:
         return settings
     return settings.with_values(data_dir=default_dir)
 

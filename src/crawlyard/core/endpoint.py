@@ -114,7 +114,7 @@ def split_words(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 class Reply(Struct):
-    """What an endpoint says about its answer beside the result; HTTP alone shows it."""
+    """What an endpoint says about its answer beside the result; HTTP: by status and headers."""
 
     unchanged: bool = False  # nothing had to be done
     dry_run: bool = False  # nothing was done: its Idempotency-Key may be used again
@@ -132,7 +132,7 @@ def reply() -> Reply:
 
 
 def replying(gone: Callable[[], Awaitable[bool]] | None = None) -> Reply:
-    """Begin an endpoint whose `reply` is looked at."""
+    """Begin a call of an endpoint, near or far, whose `reply` is looked at."""
     begun = Reply(gone=gone)
     _reply.set(begun)
     return begun

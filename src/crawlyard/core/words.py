@@ -7,20 +7,21 @@ the values themselves. Words are in lower case, as within a sentence.
 from collections.abc import Mapping
 from http import HTTPStatus
 
-from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.crawl.page import ErrorKind, RuleKind
+from crawlyard.core.jobs.lifecycle import STATE_WORDS, State, StateReason
 from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.jobs.waiting import WaitReason
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 
 STATES: Mapping[str, str] = {
-    State.PENDING: "waiting",
-    State.RUNNING: "running",
-    State.PAUSED: "paused",
-    State.COMPLETED: "completed",
+    State.PENDING: STATE_WORDS[State.PENDING],
+    State.RUNNING: STATE_WORDS[State.RUNNING],
+    State.PAUSED: STATE_WORDS[State.PAUSED],
+    State.COMPLETED: STATE_WORDS[State.COMPLETED],
     STOPPED: "stopped early",
-    State.FAILED: "failed",
-    State.CANCELLED: "cancelled",
+    State.FAILED: STATE_WORDS[State.FAILED],
+    State.CANCELLED: STATE_WORDS[State.CANCELLED],
 }
 
 REASONS: Mapping[str, str] = {
@@ -76,7 +77,37 @@ ERRORS: Mapping[str, str] = {
     ErrorKind.PROXY: "no proxy connects",
     ErrorKind.BAD_REDIRECT: "redirect leads nowhere",
     ErrorKind.RENDER: "rendering failed",
+    ErrorKind.UNREADABLE: "content not readable",
     ErrorKind.INTERNAL: "internal error",
+}
+
+RULES: Mapping[str, str] = {
+    RuleKind.SCOPE: "out of scope",
+    RuleKind.EXCLUDE: "excluded by a pattern",
+    RuleKind.INCLUDE: "not in the included patterns",
+    RuleKind.DEPTH: "too many links from a start URL",
+    RuleKind.ROBOTS: "robots.txt",
+    RuleKind.REDIRECT: "redirect",
+    RuleKind.SITEMAP: "sitemap",
+    RuleKind.HOST: "blocked host",
+}
+
+NOTICES: Mapping[str, str] = {
+    Trouble.NO_WORKER: "no worker",
+    Trouble.NO_WORKER_TAG: "no worker with its tags",
+    Trouble.DISK_FULL: "disk nearly full",
+    Trouble.JOB_DAMAGED: "damaged job",
+    Trouble.SCHEDULE_OVERDUE: "overdue schedule",
+    Trouble.SCHEDULE_PAUSED: "paused schedule",
+    Trouble.RUNS_FAILING: "failing runs",
+    Trouble.JOB_FAILED: "failed job",
+    Trouble.JOB_PAUSED: "paused job",
+    Trouble.LOGGED_OUT: "logged out",
+    Trouble.HOST_REFUSING: "host refuses requests",
+    Trouble.WEBHOOK_OFF: "webhook switched off",
+    Trouble.WEBHOOK_FAILING: "failing webhook",
+    Trouble.JOB_STOPPED: "job stopped early",
+    Trouble.NEEDS_SCRIPTS: "pages need scripts",
 }
 
 OUTCOMES: Mapping[str, str] = {
@@ -107,10 +138,18 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "reason": REASONS,
     "wait": WAITS,
     "error": ERRORS,
+    "rule": RULES,
+    "notice": NOTICES,
     "outcome": OUTCOMES,
     "tick": TICK_REASONS,
 }
 """All of them, as the scripts of the dashboard import them."""
+
+
+def rule_words(rule: str) -> str:
+    """Return a rule that skipped a URL: "robots.txt: Disallow: /secret"."""
+    kind, colon, detail = rule.partition(":")
+    return f"{RULES.get(kind, kind)}{colon}{detail}"
 
 
 def error_words(kind: str, status: int | None) -> str:

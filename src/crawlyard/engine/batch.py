@@ -44,6 +44,7 @@ class BatchDraft(Struct):
     notes_made: int = 0
     credentials: int = 0  # links whose user name or password was dropped
     nearly_empty: int = 0  # pages whose main content is next to nothing
+    textless_pdfs: int = 0  # PDF documents without any text
     unrendered: int = 0  # pages that need scripts, which nothing here can run
     lack: str = ""  # what could, and how it is installed
 
@@ -88,7 +89,9 @@ class BatchDraft(Struct):
                 tally.bytes_saved += page.bytes
             else:
                 tally.rendered += bool(page.rendered_by)
-            self.nearly_empty += page.nearly_empty
+            is_pdf = page.content_type == "application/pdf"
+            self.nearly_empty += page.nearly_empty and not is_pdf
+            self.textless_pdfs += page.nearly_empty and is_pdf
             tally.bad_redirects += outcome.redirects
 
     def batch(self, *, last: bool) -> Batch:
@@ -100,6 +103,9 @@ class BatchDraft(Struct):
         if last and self.nearly_empty:
             told = f"main text is nearly empty on {counted(self.nearly_empty, 'page')}"
             self.notes.append({"note": f"{told}: --text page-markdown keeps all of a page"})
+        if last and self.textless_pdfs:
+            documents = counted(self.textless_pdfs, "PDF document")
+            self.notes.append({"note": f"no text in {documents}: only images, or empty pages"})
         if last and self.unrendered:
             told = f"{counted(self.unrendered, 'page')} need scripts, and were not rendered"
             self.notes.append({"note": f"{told}: {self.lack}"})

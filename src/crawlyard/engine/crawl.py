@@ -36,11 +36,14 @@ from crawlyard.engine.hosts.lanes import Lanes
 from crawlyard.engine.hosts.politeness import Politeness
 from crawlyard.engine.http.fetch import Fetcher, NotSent
 from crawlyard.engine.recrawl import Recrawl
+from crawlyard.engine.rendering import Rendering
 from crawlyard.engine.robots.cache import Closed, RobotsCache
 from crawlyard.engine.site_session import LoggedOut
 from crawlyard.engine.start import NO_START, CrawlEnd, Start
 from crawlyard.engine.urls import origin_of, path_of
-from crawlyard.engine.visit import AskAgain, Tools, Visitor
+from crawlyard.engine.visit.requests import RequestSender
+from crawlyard.engine.visit.state import VisitAgain
+from crawlyard.engine.visit.visitor import Hooks, Tools, Visitor
 
 BATCH_PAGES = 200
 BATCH_S = 0.25  # after a batch's first page; this plus the commit is what a kill can lose
@@ -115,19 +118,29 @@ class Crawl:
             start.externals,
             owns=self._part.owns,
         )
-        self._visitor = Visitor(
-            spec,
+        self._requests = RequestSender(
             agent,
             fetcher,
-            tools,
-            self._discovery,
-            draft=self._draft,
+            tools.clock,
+            self._draft,
             may_send=start.may_send,
-            permits=self,
-            recrawl=_recrawl(start, self._draft),
             jar=start.jar,
             session=start.session,
         )
+        self._recrawl = None
+        if start.earlier is not None:
+            self._recrawl = Recrawl(start, start.earlier, tools.clock, self._draft, self._discovery)
+        rendering = partial(
+            Rendering,
+            renderers=tools.renderers,
+            clock=tools.clock,
+            gate=tools.gate,
+            permits=self,
+            requests=self._requests,
+            draft=self._draft,
+        )
+        hooks = Hooks(rendering, self._recrawl, start.session)
+        self._visitor = Visitor(agent, self._requests, tools, self._discovery, hooks)
         if start.note:
             self._draft.note(start.note)
         self._turns = HostTurns(Frontier(spec.strategy), tools.gate, tools.clock, self._event.set)
@@ -139,7 +152,7 @@ class Crawl:
             tools.gate,
             robots,
             self._turns,
-            ask=self._visitor.ask,
+            ask=self._requests.send,
             spawn=self._spawn,
             note=self._draft.note,
             listed=self._discovery.listed_by_robots,
@@ -152,6 +165,8 @@ class Crawl:
         self._politeness.adopt(spec)
         self._turns.most_asking = 4 * spec.concurrency
         self._discovery.adopt(spec)
+        self._requests.adopt(spec)
+        self._visitor.adopt(spec)
         self._state.vetted.clear()
 
     # -- what the caller asks of it ------------------------------------------------------
@@ -186,7 +201,6 @@ class Crawl:
         """
         state = self._state
         self._adopt(spec)
-        self._visitor.adopt(spec)
         if state.limit is not None:
             state.limit = state.end = None
             if state.phase is Phase.ENDED:
@@ -314,7 +328,8 @@ class Crawl:
         outcome = self._judged(target)
         if outcome is None and self._turns.is_blocked(target.host):
             return False  # until its robots.txt has come
-        asks = outcome is None and not self._visitor.may_spare(target)
+        recrawl = self._recrawl
+        asks = outcome is None and (recrawl is None or not recrawl.may_spare(target))
         if asks and not self._state.sparing:
             return False
         if not self._has_room():  # those that are being spared may have used it up
@@ -322,16 +337,16 @@ class Crawl:
             return False
         if outcome is not None:
             self._close(outcome)
-        elif not asks:
+        elif recrawl is not None and not asks:
             self._state.sparing += 1
-            self._spawn(self._spare(target))
+            self._spawn(self._spare(recrawl, target))
         return not asks
 
-    async def _spare(self, target: Target) -> None:
+    async def _spare(self, recrawl: Recrawl, target: Target) -> None:
         """Close *target* as it was in the earlier run, or give it back to be requested."""
         outcome = None
         try:
-            outcome = await self._visitor.spared(target)
+            outcome = await recrawl.spare(target)
         finally:
             self._state.sparing -= 1
         if outcome is None:
@@ -373,7 +388,7 @@ class Crawl:
         except NotSent:
             self._turns.push(target)
             return
-        except AskAgain:
+        except VisitAgain:
             self._turns.push_first(target)
             return
         except LoggedOut as told:
@@ -547,20 +562,6 @@ class Crawl:
         now = self._clock.monotonic()
         self._draft.tally.duration_s += now - self._state.ticked_at
         self._state.ticked_at = now
-
-
-def _recrawl(start: Start, draft: BatchDraft) -> Recrawl | None:
-    if start.earlier is None:
-        return None
-    return Recrawl(
-        start.key,
-        start.earlier,
-        start.lastmods_before,
-        start.lastmods,
-        draft,
-        start.part.owns,
-        whole=start.whole,
-    )
 
 
 def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:

@@ -16,6 +16,9 @@ NAMED_BY_ROBOTS = "robots"
 MOST_RECENT = 20_000
 """URLs cached as text: most links on a page were also on the pages just before it."""
 
+MAX_HOPS = 10
+"""Redirects and refreshes in a row that are followed."""
+
 LONGEST_RECENT = 500
 """Characters of a URL that is cached as text, so that the cache takes 12 MB at most."""
 
@@ -146,6 +149,13 @@ class Discovery:
                 return False
             self._externals += 1
         return True
+
+    def follow(self, source: Target, links: Sequence[str], refresh: str | None) -> None:
+        """Offer the links of a page, and the URL to which it refreshes."""
+        for url in self.unknown(links):
+            self.offer(url, source, Via.LINK)
+        if refresh is not None and source.hops < MAX_HOPS:
+            self.offer(refresh, source, Via.REFRESH)
 
     def lost_credentials(self, count: int) -> None:
         """Count links whose user name or password was dropped."""

@@ -4,15 +4,29 @@ A page is not requested if a sitemap dates it before it was fetched, and if date
 proved right. They are judged by every page that is requested all the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from crawlyard.clock import Clock
 from crawlyard.core.crawl.lastmod import ONE_IN, LastmodRecord, says_unchanged
+from crawlyard.core.crawl.link import LinkKind, followed
 from crawlyard.core.crawl.page import Outcome, Page, Target, TargetState, Via
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.batch import BatchDraft
-from crawlyard.engine.conditional import Earlier, Prior, conditions, is_usable
+from crawlyard.engine.conditional import (
+    Earlier,
+    Prior,
+    conditions,
+    is_usable,
+    spared,
+    unchanged,
+)
+from crawlyard.engine.discovery import Discovery
+from crawlyard.engine.http.fetch import Response
+from crawlyard.engine.rendering import Rendering
 from crawlyard.engine.sitemaps import Sitemap
+from crawlyard.engine.start import Start
 from crawlyard.engine.urls import fingerprint, fingerprints
+from crawlyard.engine.visit.state import Visit
 
 MOST_DATES = 250_000
 """Dates in memory, about 25 MB; each is dropped when its page is done. Without one, a page is
@@ -26,30 +40,29 @@ _NONE: Mapping[str, str] = {}
 class Recrawl:
     """An earlier run, and what the sitemaps of this one say about its pages.
 
-    *before* are the records of the hosts up to the earlier run, *own* those up to a checkpoint of
-    this one, *owns* says which hosts this crawl is about. With *whole*, all pages are sent again:
-    the earlier run only tells whether dates are right.
+    If *start* says that all pages are sent again, the earlier run only tells whether dates are
+    right.
     """
 
     def __init__(
-        self,
-        key: str,
-        earlier: Earlier,
-        before: Mapping[str, LastmodRecord],
-        own: Mapping[str, LastmodRecord],
-        draft: BatchDraft,
-        owns: Callable[[str], bool],
-        *,
-        whole: bool,
+        self, start: Start, earlier: Earlier, clock: Clock, draft: BatchDraft, discovery: Discovery
     ) -> None:
         self._earlier = earlier
-        self._whole = whole
-        self._salt = fingerprint(key)
+        self._whole = start.whole
+        self._salt = fingerprint(start.key)
+        self._clock = clock
         self._draft = draft
+        self._discovery = discovery
         self._dates: dict[int, float] = {}  # timestamps, by the fp of the page
         self._changed: set[int] = set()  # fps of those that are dated, and requested all the same
-        self._records = {**before, **own}
-        draft.lastmods |= {h: r for h, r in before.items() if h not in own and owns(h)}
+        before, current = start.lastmods_before, start.lastmods
+        self._records = {**before, **current}
+        owns = start.part.owns
+        draft.lastmods |= {h: r for h, r in before.items() if h not in current and owns(h)}
+
+    def adopt(self, spec: JobSpec) -> None:
+        """Switch to *spec*."""
+        self._spec = spec
 
     def read(self, sitemap: Sitemap) -> None:
         """Add the dates of a sitemap; of several dates of a page, the last one counts."""
@@ -59,16 +72,29 @@ class Recrawl:
                 lastmod = sitemap.lastmods[url].timestamp()
                 dates[fp] = max(lastmod, dates.get(fp, lastmod))
 
-    async def prior(self, target: Target, spec: JobSpec) -> Prior | None:
-        """Return the page of a target in the earlier run, if its content can be used again."""
-        if target.via in _NO_PAGES or (self._whole and target.fp not in self._dates):
-            return None
-        prior = await self._earlier(target.fp)
-        return prior if prior is not None and is_usable(prior, spec) else None
+    async def begin(self, visit: Visit) -> None:
+        """Read the page of the earlier run that a visit is about."""
+        visit.prior = visit.baseline = await self._prior(visit.target)
+        if visit.baseline is None and self._spec.confirm_changes:
+            visit.baseline = await self._page(visit.target)
 
-    async def compared(self, target: Target) -> Prior | None:
-        """Return the page of a target in the earlier run, whether or not it can be used again."""
-        return None if target.via in _NO_PAGES else await self._earlier(target.fp)
+    def conditions(self, visit: Visit, rendering: Rendering | None) -> Mapping[str, str]:
+        """Return the headers that ask for a page only if it has changed; none: it must be sent."""
+        prior = visit.prior
+        if prior is None or self._whole:
+            return _NONE
+        if rendering is not None and rendering.renders_again(prior.page):
+            return _NONE
+        headers = conditions(prior)
+        visit.conditional = bool(headers)
+        return headers
+
+    def unchanged(self, visit: Visit, response: Response) -> Outcome | None:
+        """Return the outcome of a page that has not changed; a step."""
+        if response.status != 304 or not visit.conditional or visit.prior is None:
+            return None
+        self._follow(visit.target, visit.prior)
+        return unchanged(visit.target, visit.prior, response, self._clock.now())
 
     def may_spare(self, target: Target) -> bool:
         """Return whether a target may need no request, by a date that is trusted."""
@@ -78,26 +104,38 @@ class Recrawl:
         is_sample = (fp ^ self._salt) % ONE_IN == 0  # so a site is found out that begins to lie
         return fp in self._dates and fp not in self._changed and not is_sample
 
-    async def spared(self, target: Target, spec: JobSpec) -> Prior | None:
-        """Return the page of a target that needs no request, ``None`` if it needs one."""
-        prior = await self.prior(target, spec)
+    async def spare(self, target: Target) -> Outcome | None:
+        """Return the outcome of a target that needs no request, ``None`` if it needs one."""
+        prior = await self._prior(target)
         record = self._records[target.host]  # it may have been lost meanwhile
         if prior is None or not record.is_trusted or not self._says_unchanged(target, prior.page):
             self._changed.add(target.fp)
             return None
         self._forget(target)
-        return prior
+        self._follow(target, prior)
+        return spared(target, prior)
 
-    def conditions(self, prior: Prior | None) -> Mapping[str, str]:
-        """Return the headers that ask for a page only if it has changed; none: it must be sent."""
-        return _NONE if prior is None or self._whole else conditions(prior)
-
-    def done(self, prior: Prior | None, outcome: Outcome) -> None:
+    def done(self, visit: Visit, outcome: Outcome) -> None:
         """Judge the date of a page by what a request has found, and forget it."""
-        target = outcome.target
+        target, prior = outcome.target, visit.prior
         if prior is not None and target.fp in self._dates and _has_changed(prior.page, outcome):
             self._judge(target, missed=self._says_unchanged(target, prior.page))
         self._forget(target)
+
+    async def _prior(self, target: Target) -> Prior | None:
+        """Return the page of a target in the earlier run, if its content can be used again."""
+        if self._whole and target.fp not in self._dates:
+            return None
+        prior = await self._page(target)
+        return prior if prior is not None and is_usable(prior, self._spec) else None
+
+    async def _page(self, target: Target) -> Prior | None:
+        return None if target.via in _NO_PAGES else await self._earlier(target.fp)
+
+    def _follow(self, target: Target, prior: Prior) -> None:
+        links = followed(prior.links, nofollow=self._spec.follow_nofollow)
+        refreshes = (link.url for link in prior.links if link.kind is LinkKind.REFRESH)
+        self._discovery.follow(target, links, next(refreshes, None))
 
     def _forget(self, target: Target) -> None:
         self._dates.pop(target.fp, None)

@@ -1,6 +1,6 @@
 """Rendering of one job's pages: which ones, with what, and how their own requests are sent."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from crawlyard.core.jobs.render_options import BrowserChoice, RenderRule, Screen
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.overview.measures import Renderings
 from crawlyard.engine.batch import BatchDraft
-from crawlyard.engine.hosts.gate import Go, HostGate, Seat
+from crawlyard.engine.hosts.gate import HostGate, Seat
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response, is_refusal, retry_after_s
 from crawlyard.engine.render.base import (
     Purpose,
@@ -25,28 +25,11 @@ from crawlyard.engine.render.pool import BrowserPool, Renderers
 from crawlyard.engine.scope import url_pattern
 from crawlyard.engine.shared_files import SharedFiles
 from crawlyard.engine.urls import canonical, host_of
+from crawlyard.engine.visit.requests import RequestSender
 from crawlyard.errors import Invalid
 
 SHARED = frozenset({Purpose.SCRIPT, Purpose.STYLESHEET})
 """What pages of one site have in common: see `SharedFiles`."""
-
-
-class Send(Protocol):
-    """See `Visitor.ask`."""
-
-    def __call__(
-        self,
-        url: str,
-        go: Go,
-        max_body: int | None = None,
-        also: Mapping[str, str] = ...,
-        *,
-        head: bool = False,
-        keeps: bool = False,
-        trusted: bool = True,
-    ) -> Awaitable[Response]:
-        """Send one request and return its response."""
-        ...
 
 
 class Permits(Protocol):
@@ -98,27 +81,26 @@ class Rendering:
 
     def __init__(
         self,
+        spec: JobSpec,
         renderers: Renderers | None,
         clock: Clock,
         gate: HostGate,
         *,
         permits: Permits,
-        send: Send,
+        requests: RequestSender,
         draft: BatchDraft,
     ) -> None:
         self._renderers = renderers
         self._clock, self._gate = clock, gate
         self._permits = permits
-        self._send = send
+        self._requests = requests
         self._draft = draft
         self._shared = SharedFiles(clock)
-
-    def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
         self._spec, rule = spec, spec.render
         self._usual = first_of(_usual(spec), self._renderers)
         self._whole = first_of(_WHOLE, self._renderers)
         self._is_whole = url_pattern("chromium", *spec.chromium)
+        self.decides_by_url = rule not in (RenderRule.NEVER, RenderRule.AUTO)
         self._matches = None if rule in frozenset(RenderRule) else url_pattern("render", rule)
         self._actions = actions_of(spec.actions)
         drawn = spec.screenshot
@@ -197,12 +179,12 @@ class Rendering:
         document = sub.purpose is Purpose.DOCUMENT
         seat = await self._permits.join(sub.url, document=document)
         try:
-            answer = await self._send(
+            answer = await self._requests.send(
                 sub.url,
                 seat.go,
-                also=sub.headers,
+                headers=sub.headers,
                 head=sub.method == "HEAD",
-                keeps=True,
+                cookies=True,
                 trusted=sub.same_site,
             )
         finally:

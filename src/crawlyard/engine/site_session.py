@@ -4,14 +4,17 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from crawlyard.core.access.site_session import SessionState
+from crawlyard.core.crawl.page import Outcome
 from crawlyard.core.jobs.logged_out import LOGIN_PATH, rules_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.extract.logout_sign import SessionSigns
 from crawlyard.engine.http.fetch import Response
 from crawlyard.engine.scope import Patterns
 from crawlyard.engine.urls import Base, hostname_of, path_of, spelled_origin_of
+from crawlyard.engine.visit.state import Visit
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NO_HEADERS: Mapping[str, str] = {}
@@ -44,6 +47,14 @@ class ActiveSession(Struct, frozen=True, kw_only=True):
             for cookie in self.state.cookies
         )
 
+    def mark(self, outcome: Outcome) -> Outcome:
+        """Return an outcome whose page names the session, if it was requested with that."""
+        page, url = outcome.page, outcome.target.url
+        if page is None or not self.covers(url):
+            return outcome
+        is_used = page.session or self.headers(url)
+        return replace(outcome, page=replace(page, session=self.label if is_used else ""))
+
 
 class LogoutWatch:
     """Tells from the answers to a job whether its session is logged out."""
@@ -53,12 +64,13 @@ class LogoutWatch:
         self._redirects = Patterns("logged_out", self._rules.redirects)
         self._session = session
 
-    def check(self, url: str, response: Response) -> None:
-        """Check the answer to a request for *url*.
+    def check(self, visit: Visit, response: Response) -> None:
+        """Check a response; a step.
 
         Raises:
             LoggedOut: it matches a rule.
         """
+        url = visit.target.url
         if not self._session.covers(url):
             return
         status = response.status

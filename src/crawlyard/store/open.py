@@ -11,8 +11,9 @@ from sqlalchemy.exc import ArgumentError
 
 from crawlyard.about import install_line
 from crawlyard.clock import Clock
+from crawlyard.config import DEFAULT_LEASE_S
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.store.db.database import SHORTEST_LEASE_S, Database, SqliteDatabase
+from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.fleet.numbering import number_copied
@@ -35,7 +36,7 @@ async def open_sql_store(
     on_due: OnDue = None,
     pooled: bool = False,
     connections: int = CONNECTIONS,
-    lease_s: float = SHORTEST_LEASE_S,
+    lease_s: float = DEFAULT_LEASE_S,
 ) -> Store:
     """Open the store at *where*, creating or upgrading its tables if needed.
 
@@ -110,7 +111,7 @@ def _database(
     *,
     pooled: bool = True,
     connections: int = 1,
-    lease_s: float = SHORTEST_LEASE_S,
+    lease_s: float = DEFAULT_LEASE_S,
 ) -> Database:
     url = url_of(where)
     backend = url.get_backend_name()

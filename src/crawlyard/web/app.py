@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.answers.base import API
-from crawlyard.web import pages, problems, reference
+from crawlyard.web import pages, problems, reader, reference
 from crawlyard.web.by_hand import BY_HAND, ENDPOINTS
 from crawlyard.web.endpoints import routes_of
 from crawlyard.web.middleware import Gate
@@ -26,7 +26,8 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 def create_app(site: Site, lifespan: Lifespan | None = None) -> Starlette:
     """Return the application that serves *site*."""
-    routes = [*routes_of(API, ENDPOINTS, BY_HAND), *reference.ROUTES, *pages.ROUTES]
+    routes = [*routes_of(API, ENDPOINTS, BY_HAND), *reference.ROUTES]
+    routes += [*reader.ROUTES, *pages.ROUTES]
     app = Starlette(routes=routes, lifespan=lifespan)
     app.router.redirect_slashes = False
     app.state.site = site

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from starlette.requests import Request
 from starlette.responses import Response
 
+from crawlyard.core.access.user import Permit
 from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import (
     NOBODY,
@@ -19,6 +20,7 @@ from crawlyard.core.endpoint import (
     Header,
     Parameter,
     Slice,
+    Who,
     replying,
     split_words,
 )
@@ -61,14 +63,19 @@ def path_of(prefix: str, one: Endpoint) -> str:
     return one.path if "root" in one.marks else prefix + one.path
 
 
+async def surface_of(request: Request, needs: Permit | Who) -> Surface:
+    """Return the surface for the sender of *request*, if it has the permit that it *needs*."""
+    site = site_of(request)
+    caller = await admitted(request, site, needs)
+    permits = None if caller.credential.permits is None else caller.permits
+    return Surface(site.yard.services, caller.actor, permits, caller)
+
+
 def _endpoint(one: Endpoint, by_hand: ByHand | None) -> Callable[[Request], Awaitable[Response]]:
     async def handler(request: Request) -> Response:
         if one.who is NOBODY:
             return await (by_hand or answer)(request, one, None)
-        site = site_of(request)
-        caller = await admitted(request, site, one.who)
-        permits = None if caller.credential.permits is None else caller.permits
-        surface = Surface(site.yard.services, caller.actor, permits, caller)
+        surface = await surface_of(request, one.who)
         service = getattr(surface, one.noun, None)  # some endpoints are of the server alone
         if by_hand is None:
             return await answer(request, one, service)

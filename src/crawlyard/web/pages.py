@@ -231,9 +231,15 @@ _shells.globals |= {"parameter_types": tuple(ParameterType)}
 _shells.globals |= {"browser_install": browser_install()}
 
 
+def render(template: str, **values: Any) -> str:
+    """Return the HTML of a file in `templates`."""
+    return _shells.get_template(template).render(**values)
+
+
 def _shell(page: Page, request: Request, **more: Any) -> Response:
     theme, entry = request.cookies.get("crawlyard_theme", ""), f"js/pages/{page.module}.js"
-    html = _shells.get_template(f"{page.module}.html").render(
+    html = render(
+        f"{page.module}.html",
         page=page,
         static=ROOT,
         sheets=sheets_of(entry),
@@ -288,7 +294,8 @@ def _plain(
 ) -> Response:
     """Return a page of one sentence, which needs neither a store nor a script."""
     theme = request.cookies.get("crawlyard_theme", "")
-    html = _shells.get_template("plain.html").render(
+    html = render(
+        "plain.html",
         static=ROOT,
         theme=theme if theme in _THEMES else "",
         title=title,

@@ -125,9 +125,14 @@ async def check(
     job = await jobs.get(job.id)
     report = None
     if job.state in ENDED:
-        before = await _last(session, job) if fail_on is FailOn.NEW else None
-        report = await jobs.check(job.id, since=None if before is None else before.id)
-        await _write(session, report, compared=fail_on is FailOn.NEW)
+        if fail_on is FailOn.NEW:
+            before, skipped = await _last_complete(session, job)
+            report = await jobs.check(job.id, since=before)
+            await _write(session, report)
+            _tell_comparison(session, report, skipped)
+        else:
+            report = await jobs.check(job.id)
+            await _write(session, report)
     if junit:
         with files.whole_file(Path(junit)) as sink:
             sink(junit_file.written(job, report))
@@ -148,22 +153,42 @@ def _form(urls: "Sequence[str]", options: CheckOptions) -> dict[str, object]:
     return form
 
 
-async def _last(session: "Session", job: "JobOut") -> "JobOut | None":
-    """Return the last completed check of the same start URLs before *job*."""
-    jobs = session.surface.jobs
+async def _last_complete(session: "Session", job: "JobOut") -> tuple[str | None, int]:
+    """Return the last complete check of the same start URLs before *job*, if there is one.
+
+    The number is how many later ones are incomplete: what these did not reach would seem new.
+    """
+    jobs, incomplete = session.surface.jobs, 0
     async for one in every(jobs.list, limit=_MOST_CHECKS, tag=TAG, state="completed"):
         same = one.id != job.id and not one.damaged and one.spec.urls == job.spec.urls
-        if same and one.spec.keep_anchors:
-            return one
-    return None
+        if not (same and one.spec.keep_anchors):
+            continue
+        # a stop at a limit is known without reading all links of that job
+        if not (one.outcome.startswith("Stopped") or (await jobs.check(one.id)).incomplete):
+            return one.id, incomplete
+        incomplete += 1
+    return None, incomplete
 
 
-async def _write(session: "Session", report: "CheckOut", *, compared: bool) -> None:
+def _tell_comparison(session: "Session", report: "CheckOut", incomplete: int) -> None:
+    """Say how much is new, and since when."""
+    if report.since is not None:
+        new = sum(bool(finding.new) for finding in report.items)
+        later = f" ({counted(incomplete, 'later check')} incomplete)" if incomplete else ""
+        session.tell(f"{new:,} new since job {report.since}{later}")
+    elif incomplete:
+        checks = counted(incomplete, "earlier check")
+        session.tell(f"{checks} of these start URLs, none complete: all findings count as new")
+    else:
+        session.tell("no earlier check of these start URLs: all that was found counts as new")
+
+
+async def _write(session: "Session", report: "CheckOut") -> None:
     if session.whole:
         session.write(report)
     else:
         await session.listed(report.items, FINDINGS)
-    _tell(session, report, compared=compared)
+    _tell(session, report)
 
 
 def _sources(finding: "FindingOut") -> list[str]:
@@ -206,17 +231,12 @@ FINDINGS: View["FindingOut"] = View(
 )
 
 
-def _tell(session: "Session", report: "CheckOut", *, compared: bool) -> None:
+def _tell(session: "Session", report: "CheckOut") -> None:
     """Say what was found, and what could not be checked."""
     kinds = [counted(n, *_WORDS.get(kind, (kind, kind))) for kind, n in report.counts.items()]
     nothing = "no problem in what was checked" if report.incomplete else "all is well"
     checked = f"{counted(report.links, 'link')} on {counted(report.pages, 'page')}"
     session.tell(f"checked {checked}: {', '.join(kinds) or nothing}")
-    if compared and report.since is None:
-        session.tell("no earlier check of these start URLs: all that was found counts as new")
-    elif compared:
-        new = sum(bool(finding.new) for finding in report.items)
-        session.tell(f"{new:,} new since job {report.since}")
     for group in report.unchecked_by:
         named = ", ".join(group.urls[:_MOST_NAMED])
         more = ", …" if group.count > _MOST_NAMED else ""

@@ -13,7 +13,7 @@ from crawlyard.cli.options import Basics, flag, flat, option
 from crawlyard.cli.sites.logins import LOGIN_LABELS, LoginOptions
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.templates.options import Use
-from crawlyard.core.jobs.spec import TextMode
+from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.core.jobs.spec_json import spec_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -21,6 +21,7 @@ from crawlyard.lazy import lazily
 with lazily():
     from crawlyard.cli import invoke
     from crawlyard.cli.jobs import exports, run_and_watch
+    from crawlyard.services.webhooks import receivers
 
 FromFile = Annotated[
     str, option(str, "--from-file", "FILE", "Read start URLs from FILE, one a line.")
@@ -28,6 +29,10 @@ FromFile = Annotated[
 Detach = Annotated[
     bool, flag("--detach", "-d", text="Queue it for `crawlyard work`; print its id.")
 ]
+
+
+def _check(spec: JobSpec) -> None:
+    receivers.check_job_spec(spec)  # loads the engine: only if something is wrong anyway
 
 
 @flat(params="--param", **LOGIN_LABELS)
@@ -59,7 +64,7 @@ def crawl(
     template = use.asked()
     if not template:
         given = {name: value for name, value in form.items() if name != "since"}
-        spec = spec_of(given)  # what is wrong with it is said before anything is opened
+        spec = spec_of(given, check=_check)  # reports its faults before anything is opened
         if export is not None:
             export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, login=login, export=export)

@@ -26,22 +26,30 @@ def changes_of(assignments: Sequence[str], job: JobOut) -> dict[str, Any]:
     without a sign replace it. Of several values for anything else, the last holds.
 
     Raises:
-        Invalid: a field is none that can be set, or its value cannot be read.
+        Invalid: fields cannot be set, or their values cannot be read; all of them are named.
     """
+    errors: list[Invalid] = []
     asked: dict[str, list[str]] = {}
     for assignment in assignments:
         field, equals, value = assignment.partition("=")
         name = field.strip().lower().replace("-", "_").removesuffix("_s")
         if not equals or name not in FIELDS:
             known = ", ".join(FIELDS)
-            raise Invalid(field.strip() or assignment, f"expected FIELD=VALUE with one of {known}")
+            message = f"expected FIELD=VALUE with one of {known}"
+            errors.append(Invalid(field.strip() or assignment, message))
+            continue
         asked.setdefault(name, []).append(value.strip())
     patch: dict[str, Any] = {}
     for word, given in asked.items():
         changed = FIELDS[word]
         group, _, name = changed.path.rpartition(".")
         place = patch.setdefault(group, {}) if group else patch
-        place[name] = spec_json.FIELDS[changed.path].write(_changed(word, changed, given, job))
+        try:
+            place[name] = spec_json.FIELDS[changed.path].write(_changed(word, changed, given, job))
+        except Invalid as error:
+            errors.append(error)
+    if errors:
+        raise Invalid.of(errors)
     return patch
 
 

@@ -14,13 +14,14 @@ from crawlyard.cli.jobs.lookup import resolved
 from crawlyard.cli.jobs.summary import ENDED, STILL, exit_code, hints, sentence
 from crawlyard.cli.options import Style, Watch
 from crawlyard.cli.render import output
-from crawlyard.cli.render.job_display import Display, display_on
+from crawlyard.cli.render.job_display import Display, display_on, state_words
 from crawlyard.cli.render.words import amount
 from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
 from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.endpoint import replying
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
@@ -121,7 +122,11 @@ async def crawl(
     form = await resolved(session, form)
     if login.login is not None:
         form["session"] = await logged_in(session, login, form)
+    answer = replying()
     job = await session.surface.jobs.create(form, **template)
+    if answer.unchanged:
+        existing = f"a job with this unique key already exists ({state_words(job)}): {job.id}"
+        session.tell(f"{existing}; no new job was created")
     if not detach:
         return await attend(session, job.id, Wish(works=True, export=export))
     if session.common.json:
@@ -130,8 +135,6 @@ async def crawl(
         write_line(job.id)
     if job.state == State.PENDING:
         session.tell(session.by_worker("queued; a worker runs it"))
-    else:  # an earlier job has its unique key
-        session.tell(f"there is a job with this unique key; it is {job.state}")
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
 

@@ -67,7 +67,7 @@ def hints(session: Session, job: JobOut) -> list[str]:
     if job.usage.needs_scripts:
         which = session.hint(f"jobs pages {job.id} --needs-scripts")
         found.append(f"{scripts_needed(job.usage.needs_scripts)}: {which}")
-    if job.usage.errors and job.state in ENDED:
+    if job.usage.errors and job.state in ENDED and not job.damaged:
         found.append(f"try the failed URLs again: {session.hint(f'jobs retry {job.id} --failed')}")
     return found
 

@@ -29,7 +29,7 @@ from crawlyard.core.answers.jobs.pages import (
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.quantity import counted as counted_words
 from crawlyard.core.quantity import duration_text
-from crawlyard.core.words import error_words
+from crawlyard.core.words import error_words, rule_words
 
 
 def _until(job: JobOut) -> str:
@@ -248,7 +248,7 @@ PAGES: View[PageOut] = View(
 SKIPPED: View[SkippedOut] = View(
     key=lambda skipped: skipped.url,
     columns=(
-        Column(name="RULE", value=lambda s: s.rule),
+        Column(name="RULE", value=lambda s: s.rule, shown=lambda s: rule_words(s.rule)),
         Column(name="DEPTH", value=lambda s: s.depth, right=True),
         Column(name="URL", value=lambda s: s.url, wide=True),
     ),

@@ -96,6 +96,8 @@ class _Seen(Struct, frozen=True):
     @classmethod
     def of(cls, page: Page) -> "_Seen":
         error = page.error
+        if error is not None and error.kind is ErrorKind.UNREADABLE:
+            error = None  # readers get the file: a link to it works
         return cls(
             url=page.final_url,
             origin=page.url,

@@ -47,6 +47,7 @@ class ErrorKind(StrEnum):
     PROXY = auto()  # no proxy of the job connects
     BAD_REDIRECT = auto()  # no usable Location, a loop, or too many hops
     RENDER = auto()  # its scripts could not be run to an end
+    UNREADABLE = auto()  # a PDF or a page that is damaged, encrypted or too costly to read
     INTERNAL = auto()  # an error of ours
 
 
@@ -86,6 +87,21 @@ class PageError(Struct, frozen=True, kw_only=True):
 
     kind: ErrorKind
     detail: str = ""
+
+
+TEXT_CUT = "the text is cut"
+ELEMENTS_CUT = "what follows the last of too many elements is not read"
+LINKS_CUT = "links are left out"
+NOT_READABLE = "not readable"
+
+
+def is_body_cut(truncated: str) -> bool:
+    """Return whether `Page.truncated` says that the body is not whole.
+
+    Its other notes say what was left out when the whole body was read.
+    """
+    notes = (TEXT_CUT, ELEMENTS_CUT, LINKS_CUT, NOT_READABLE)
+    return any(not note.startswith(notes) for note in truncated.split("; ") if note)
 
 
 class Page(Struct, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ class SiteMap(Struct, frozen=True, kw_only=True):
     folders: tuple[Folder, ...]  # at most `MOST_FOLDERS`
     total: Folder  # all of them, also those that are not listed
     unlisted: int  # folders
+    skipped_elsewhere: int = 0  # URLs on hosts that no request was sent to; below a place none
 
 
 class Step(Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from msgspec import Struct, convert, to_builtins
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.filter import Condition
 from crawlyard.core.jobs.job import DELETABLE, Job
-from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, Move, State
+from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, STATE_WORDS, Move, State
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.operation import Operation
 from crawlyard.errors import IllegalMove, Invalid
@@ -147,7 +147,7 @@ def check_possible(asked: BulkAction, job: Job) -> None:
         return
     word = asked.action.value.replace("_", " ")
     if not _allowed(asked, job.state):
-        message = f"cannot {word} a job that is {job.state}"
+        message = f"cannot {word} a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
 
 

@@ -99,6 +99,17 @@ class StateReason(StrEnum):
     INTERNAL_ERROR = auto()  # failed: an error of ours; the detail says which
 
 
+STATE_WORDS: Mapping[State, str] = {
+    State.PENDING: "waiting",
+    State.RUNNING: "running",
+    State.PAUSED: "paused",
+    State.COMPLETED: "completed",
+    State.FAILED: "failed",
+    State.CANCELLED: "cancelled",
+}
+"""What people read for a state; part of the tables in `core.words`."""
+
+
 def after(state: State, move: Move) -> State:
     """Return the state that *move* leads to.
 
@@ -109,7 +120,7 @@ def after(state: State, move: Move) -> State:
         return LIFECYCLE[state][move]
     except KeyError:
         asked = move.value.replace("_", " ")
-        message = f"cannot {asked} a job that is {state}"
+        message = f"cannot {asked} a job that is {STATE_WORDS[state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[state])) from None
 
 

@@ -509,12 +509,30 @@ def _nested(path: str) -> Form:
     return {group: {name: None}}
 
 
-def edited(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
-    """Return *spec* with *changes*, whose keys are in `EDITABLE`.
+def edited(spec: JobSpec, changes: Mapping[str, Any], check: SpecCheck) -> JobSpec:
+    """Return *spec* with *changes*, whose keys are in `EDITABLE`, as *check* accepts it.
+
+    If some are out of range, the others are checked all the same, so that the error names all.
 
     Raises:
-        Invalid: a value has the wrong type or is out of range.
+        Invalid: a value has the wrong type or is out of range, or *check* refuses it.
     """
+    try:
+        result = _replaced(spec, changes)
+    except Invalid as error:
+        sound = {name: value for name, value in changes.items() if not _concerns(error, name)}
+        errors = [error]
+        try:
+            if len(sound) < len(changes):
+                edited(spec, sound, check)
+        except Invalid as more:
+            errors.append(more)
+        raise Invalid.of(errors) from None
+    check(result)
+    return result
+
+
+def _replaced(spec: JobSpec, changes: Mapping[str, Any]) -> JobSpec:
     prefix = "limits."
     single = {n.removeprefix(prefix): v for n, v in changes.items() if n.startswith(prefix)}
     fields = {n: v for n, v in changes.items() if not n.startswith(prefix)}

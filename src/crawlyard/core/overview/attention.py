@@ -1,8 +1,7 @@
 """Attention notices: problems that need a person, with their cause and start."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum, auto
 from hashlib import blake2b
 from typing import Literal
 from urllib.parse import quote
@@ -21,10 +20,12 @@ from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.render_options import RenderRule
 from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.overview.lines import IN_A_ROW, JobEnd, NoticeLine, SubjectKind, streak
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
 from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.core.webhooks.webhook import Webhook
+from crawlyard.core.words import REASONS
 
 LATE = timedelta(minutes=1)
 """A schedule that should have fired this long ago is overdue."""
@@ -49,56 +50,8 @@ _PLENTY = 10 << 30  # bytes: with more, a disk of any size has room
 _SHARE = 0.05  # of the disk: between the two, this share must be free
 
 
-class Trouble(StrEnum):
-    """The kinds of problems that need a person, most urgent first."""
-
-    NO_WORKER = auto()  # jobs wait, and no worker takes any
-    NO_WORKER_TAG = auto()  # jobs wait for a worker with tags that none has
-    DISK_FULL = auto()  # the disk of the data directory is nearly full
-    JOB_DAMAGED = auto()  # the row of a job cannot be read
-    SCHEDULE_OVERDUE = auto()  # a schedule should have been fired, and was not
-    SCHEDULE_PAUSED = auto()  # a schedule was paused since its runs failed, or it is unreadable
-    RUNS_FAILING = auto()  # the last jobs of a schedule, a template or a name have all failed
-    JOB_FAILED = auto()  # a job failed within the last day
-    JOB_PAUSED = auto()  # a job was paused for want of room or of a grant, or long ago
-    LOGGED_OUT = auto()  # a job was paused since its session at a site is logged out
-    HOST_REFUSING = auto()  # a host answers with 429 or 503, and nothing else
-    WEBHOOK_OFF = auto()  # a webhook was switched off since nothing arrived
-    WEBHOOK_FAILING = auto()  # the last messages to a webhook did not arrive
-    JOB_STOPPED = auto()  # its limit of errors stopped a job within the last day
-    NEEDS_SCRIPTS = auto()  # pages of a job that ended within the last day need scripts
-
-
-NEEDS: Mapping[Trouble, Permit] = {
-    Trouble.DISK_FULL: Permit.ADMIN,
-    Trouble.SCHEDULE_OVERDUE: Permit.SCHEDULES_READ,
-    Trouble.SCHEDULE_PAUSED: Permit.SCHEDULES_READ,
-    Trouble.WEBHOOK_OFF: Permit.WEBHOOKS_READ,
-    Trouble.WEBHOOK_FAILING: Permit.WEBHOOKS_READ,
-}
-"""The permit needed to see a kind of notice, other than `Permit.JOBS_READ`."""
-
 SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED, StateReason.LOGGED_OUT})
 """Reasons for which the server pauses jobs itself."""
-
-
-HELPS: Mapping[Trouble, str] = {
-    Trouble.NO_WORKER_TAG: "PATCH /jobs/{job_id}",
-    Trouble.DISK_FULL: "PUT /settings/{section}",
-    Trouble.JOB_DAMAGED: "DELETE /jobs/{job_id}",
-    Trouble.SCHEDULE_OVERDUE: "POST /schedules/{ref}/run",
-    Trouble.SCHEDULE_PAUSED: "POST /schedules/{ref}/resume",
-    Trouble.RUNS_FAILING: "POST /jobs/{job_id}/retry",
-    Trouble.JOB_FAILED: "POST /jobs/{job_id}/retry",
-    Trouble.JOB_PAUSED: "POST /jobs/{job_id}/resume",
-    Trouble.LOGGED_OUT: "POST /jobs/{job_id}/resume",
-    Trouble.HOST_REFUSING: "PATCH /jobs/{job_id}",
-    Trouble.WEBHOOK_OFF: "POST /webhooks/{webhook_id}/enable",
-    Trouble.WEBHOOK_FAILING: "POST /webhooks/{webhook_id}/test",
-    Trouble.JOB_STOPPED: "PATCH /jobs/{job_id}",
-    Trouble.NEEDS_SCRIPTS: "POST /jobs",
-}
-"""The endpoint that helps; where there is none, nothing of the API does."""
 
 _NONE: Mapping[str, datetime] = {}
 _PATHS: Mapping[SubjectKind, str] = {
@@ -211,7 +164,7 @@ class Attention(Wire, frozen=True, kw_only=True):
 
 def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
     """Return the kinds of notices that a user with *permits* may see."""
-    return frozenset(kind for kind in Trouble if NEEDS.get(kind, Permit.JOBS_READ) in permits)
+    return frozenset(kind for kind, rule in RULES.items() if rule.needs in permits)
 
 
 def attention(
@@ -225,12 +178,13 @@ def attention(
     counts: dict[str, int] = {}
     hidden = 0
     for kind in Trouble:
-        every = _FIND[kind](facts) if kind in kinds else []
+        rule = RULES[kind]
+        every = list(rule.find(kind, facts)) if kind in kinds else []
         found = [n for n in every if not n.is_dismissed(dismissed.get(n.id), facts.now)]
         hidden += len(every) - len(found)
         if found:
             counts[str(kind)] = len(found)
-            found.sort(key=lambda n: n.since or facts.now, reverse=kind in _ENDED)
+            found.sort(key=lambda n: n.since or facts.now, reverse=rule.latest_first)
             shown += found[:MOST_OF_KIND]
     cut = tuple(sorted(map(str, facts.cut & set(kinds))))
     return Attention(
@@ -271,130 +225,87 @@ def notice(
 
 
 def _help(kind: Trouble, key: str, job_id: str | None) -> Help | None:
-    endpoint = HELPS.get(kind)
-    if endpoint is None or ("{job_id}" in endpoint and job_id is None):
+    endpoint = RULES[kind].help
+    if not endpoint or ("{job_id}" in endpoint and job_id is None):
         return None
     method, _, path = endpoint.partition(" ")
     of = {"section": "retention", "job_id": job_id, "ref": key, "webhook_id": key}
     return Help(endpoint=endpoint, method=method, path=f"{API}{path.format_map(of)}")
 
 
-def _no_worker(facts: Facts) -> list[Notice]:
+class Rule(Struct, frozen=True):
+    """One kind of problem: what to look for, what helps, and who sees it."""
+
+    find: Callable[[Trouble, Facts], Iterable[Notice]]
+    help: str = ""  # the endpoint that helps; empty: none of the API does
+    needs: Permit = Permit.JOBS_READ
+    latest_first: bool = False  # of jobs that ended; else what lasts longest comes first
+
+
+def _of_job(kind: Trouble, job: Job, detail: str, since: datetime | None = None) -> Notice:
+    about = SubjectKind.JOB, job.id, job.spec.name
+    return notice(kind, detail, *about, job_id=job.id, since=since)
+
+
+def _of_schedule(
+    kind: Trouble, schedule: CrawlSchedule, detail: str, since: datetime | None
+) -> Notice:
+    return notice(kind, detail, SubjectKind.SCHEDULE, schedule.id, schedule.name, since=since)
+
+
+def _of_webhook(kind: Trouble, webhook: Webhook, detail: str, since: datetime | None) -> Notice:
+    return notice(kind, detail, SubjectKind.WEBHOOK, webhook.id, webhook.receiver, since=since)
+
+
+def _no_worker(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     waiting = facts.backlog
-    if facts.workers or not waiting.count:
-        return []
-    jobs = counted(waiting.count, "job waits", "jobs wait")
-    return [
-        notice(
-            Trouble.NO_WORKER,
-            f"{jobs}, and no worker takes any (crawlyard work runs one)",
-            SubjectKind.JOB,
-            waiting.oldest or "",
-            job_id=waiting.oldest,
-            since=waiting.since,
-        )
-    ]
+    if waiting.count and not facts.workers:
+        jobs = counted(waiting.count, "job waits", "jobs wait")
+        detail = f"{jobs}, and no worker takes any (crawlyard work runs one)"
+        about = SubjectKind.JOB, waiting.oldest or ""
+        yield notice(kind, detail, *about, job_id=waiting.oldest, since=waiting.since)
 
 
-def _no_worker_tag(facts: Facts) -> list[Notice]:
+def _no_worker_tag(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     if not facts.workers:
-        return []  # `_no_worker` says it
+        return  # `_no_worker` says it
     waiting: dict[tuple[str, ...], list[Job]] = {}
     for job in facts.tagged:
         needs = tuple(sorted(set(job.spec.worker_tags)))
         if not any(can_run(frozenset(tags), needs) for tags in facts.workers):
             waiting.setdefault(needs, []).append(job)
-    found: list[Notice] = []
     for needs, these in waiting.items():
         jobs, first = counted(len(these), "job waits", "jobs wait"), these[0]
-        asked = " ".join(f"--tag {tag}" for tag in needs)
-        found.append(
-            notice(
-                Trouble.NO_WORKER_TAG,
-                f"{jobs} for a worker with {' and '.join(needs)} (crawlyard work {asked} runs one)",
-                SubjectKind.JOB,
-                first.id,
-                first.spec.name,
-                job_id=first.id,
-                since=first.due_at,
-            )
-        )
-    return found
+        options = " ".join(f"--tag {tag}" for tag in needs)
+        run = f"crawlyard work {options} runs one"
+        detail = f"{jobs} for a worker with {' and '.join(needs)} ({run})"
+        yield _of_job(kind, first, detail, first.due_at)
 
 
-def _disk_full(facts: Facts) -> list[Notice]:
+def _disk_full(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     disk = facts.disk
-    if disk is None or not disk.nearly_full:
-        return []
-    free = f"{disk.free / (1 << 30):.1f} of {disk.total / (1 << 30):,.0f} GiB are free"
-    detail = f"the disk of {disk.folder} is nearly full: {free}"
-    return [notice(Trouble.DISK_FULL, detail)]
+    if disk is not None and disk.nearly_full:
+        free = f"{disk.free / (1 << 30):.1f} of {disk.total / (1 << 30):,.0f} GiB are free"
+        yield notice(kind, f"the disk of {disk.folder} is nearly full: {free}")
 
 
-def _overdue(facts: Facts) -> list[Notice]:
-    late = "it should have been fired: no scheduler runs, or it is behind"
-    return [
-        _of_schedule(Trouble.SCHEDULE_OVERDUE, one, late, one.fire_at)
-        for one in facts.schedules
-        if one.paused_at is None and one.fire_at is not None and one.fire_at < facts.wall - LATE
-    ]
-
-
-def _schedules_paused(facts: Facts) -> list[Notice]:
-    return [
-        _of_schedule(
-            Trouble.SCHEDULE_PAUSED, one, f"it was paused: {one.pause_reason}", one.paused_at
-        )
-        for one in facts.schedules
-        if one.paused_at is not None and one.paused_by == BY_ITSELF
-    ]
-
-
-def _of_schedule(
-    trouble: Trouble, schedule: CrawlSchedule, detail: str, since: datetime | None
-) -> Notice:
-    return notice(
-        trouble,
-        detail,
-        SubjectKind.SCHEDULE,
-        schedule.id,
-        schedule.name,
-        since=since,
-    )
-
-
-def _runs_failing(facts: Facts) -> list[Notice]:
-    found: list[Notice] = []
+def _runs_failing(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     for line, ends in facts.lines.items():
-        failed = streak(ends)
-        if len(failed) >= IN_A_ROW and line in facts.names:
-            # all that were looked at have failed: there may be more before them
-            more = "at least " if len(failed) == len(ends) else ""
-            named = line.kind is SubjectKind.JOB
-            found.append(
-                notice(
-                    Trouble.RUNS_FAILING,
-                    f"its last jobs have failed, {more}{len(failed)} in a row",
-                    line.kind,
-                    failed[0].job_id if named else line.key,
-                    facts.names[line],
-                    job_id=failed[0].job_id,
-                    since=failed[-1].ended_at,
-                    line=line.key,
-                )
-            )
-    return found
-
-
-def _jobs_failed(facts: Facts) -> list[Notice]:
-    in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
-    failed = [
-        (job, f"it failed: {job.detail or job.state_reason}")
-        for job in (one.job for one in _lately(facts))
-        # a damaged one is a notice of its own: it cannot be retried
-        if job.state is State.FAILED and not job.damaged and job.id not in in_a_row
-    ]
-    return _by_host(Trouble.JOB_FAILED, failed)
+        failed = _of_streak(ends)
+        if not failed or line not in facts.names:
+            continue
+        # all that were looked at have failed: there may be more before them
+        more = "at least " if len(failed) == len(ends) else ""
+        yield notice(
+            kind,
+            f"its last jobs have failed, {more}{len(failed)} in a row",
+            line.kind,
+            failed[0].job_id if line.kind is SubjectKind.JOB else line.key,
+            facts.names[line],
+            job_id=failed[0].job_id,
+            since=failed[-1].ended_at,
+            line=line.key,
+        )
 
 
 def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
@@ -402,31 +313,45 @@ def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
     return failed if len(failed) >= IN_A_ROW else ()
 
 
-def _jobs_stopped(facts: Facts) -> list[Notice]:
+def _jobs_failed(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
+    failed = (
+        (job, f"it failed: {job.detail or REASONS[job.state_reason]}")
+        for job in (one.job for one in _lately(facts))
+        # a damaged one is a notice of its own: it cannot be retried
+        if job.state is State.FAILED and not job.damaged and job.id not in in_a_row
+    )
+    return _by_host(kind, failed)
+
+
+def _jobs_stopped(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     # the other limits are what whoever made the job wanted of it
-    cut = [
+    stopped = (
         (job, outcome_of(job, usage))
         for job, usage in ((one.job, one.shard.usage) for one in _lately(facts))
         if job.state_reason is StateReason.LIMIT_ERRORS and is_cut_short(job, usage)
-    ]
-    return _by_host(Trouble.JOB_STOPPED, cut)
+    )
+    return _by_host(kind, stopped)
 
 
-def _needs_scripts(facts: Facts) -> list[Notice]:
-    found = [
-        (one.job, f"{counted(n, 'page needs', 'pages need')} scripts: the text is empty or partial")
-        for one in _lately(facts)
-        if one.job.spec.render != RenderRule.NEVER and (n := one.shard.usage.needs_scripts)
-    ]
-    told = _by_host(Trouble.NEEDS_SCRIPTS, found)
-    if not facts.install:
-        return told
+def _needs_scripts(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    jobs = (
+        (
+            standing.job,
+            f"{counted(n, 'page needs', 'pages need')} scripts: the text is empty or partial",
+        )
+        for standing in _lately(facts)
+        if standing.job.spec.render != RenderRule.NEVER
+        and (n := standing.shard.usage.needs_scripts)
+    )
     lack = f"no worker has a browser to run them ({facts.install})"
-    return [replace(one, detail=f"{one.detail}; {lack}", help=None) for one in told]
+    for shown in _by_host(kind, jobs):
+        detail = f"{shown.detail}; {lack}"
+        yield replace(shown, detail=detail, help=None) if facts.install else shown
 
 
-def _by_host(trouble: Trouble, ended: Sequence[tuple[Job, str]]) -> list[Notice]:
-    """Return notices about jobs, the last one first, and what is said of each.
+def _by_host(kind: Trouble, ended: Iterable[tuple[Job, str]]) -> Iterator[Notice]:
+    """Yield notices about jobs, the last one first, and what is said of each.
 
     Many jobs whose first URL is at one host are one notice.
     """
@@ -434,16 +359,14 @@ def _by_host(trouble: Trouble, ended: Sequence[tuple[Job, str]]) -> list[Notice]
     for job, detail in ended:
         host = (job.id, *hosts_in(job.spec.urls[:1]))[-1]  # the last one is with its port
         hosts.setdefault(host, []).append((job, detail))
-    found: list[Notice] = []
     for host, these in hosts.items():
         if len(these) < IN_A_ROW:
-            found += [_of_end(trouble, *one) for one in these]
+            yield from (_of_job(kind, job, detail, job.ended_at) for job, detail in these)
             continue
         last, detail = these[0]
         about = SubjectKind.HOST, host, host
-        told = f"the last one, {last.spec.name or last.id}: {detail[:1].lower()}{detail[1:]}"
-        found.append(notice(trouble, told, *about, since=last.ended_at, jobs=len(these)))
-    return found
+        text = f"the last one, {last.spec.name or last.id}: {detail[:1].lower()}{detail[1:]}"
+        yield notice(kind, text, *about, since=last.ended_at, jobs=len(these))
 
 
 def _lately(facts: Facts) -> list[Standing]:
@@ -454,114 +377,98 @@ def _lately(facts: Facts) -> list[Standing]:
     return list(lines.values())
 
 
-def _of_end(trouble: Trouble, job: Job, detail: str) -> Notice:
-    about = SubjectKind.JOB, job.id, job.spec.name
-    return notice(trouble, detail, *about, job_id=job.id, since=job.ended_at)
-
-
-def _jobs_paused(facts: Facts) -> list[Notice]:
-    return _paused(facts, Trouble.JOB_PAUSED)
-
-
-def _logged_out(facts: Facts) -> list[Notice]:
-    return _paused(facts, Trouble.LOGGED_OUT)
-
-
-def _paused(facts: Facts, trouble: Trouble) -> list[Notice]:
-    found: list[Notice] = []
+def _jobs_paused(kind: Trouble, facts: Facts) -> Iterator[Notice]:
     for job in facts.paused:
         short, out = job.state_reason in SHORT_OF, job.state_reason is StateReason.LOGGED_OUT
         due = job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG)
-        if due and out is (trouble is Trouble.LOGGED_OUT):
+        if due and out is (kind is Trouble.LOGGED_OUT):
             why = f": {job.detail}" if job.detail else ""
-            found.append(
-                notice(
-                    trouble,
-                    f"it is paused ({job.state_reason}){why}",
-                    SubjectKind.JOB,
-                    job.id,
-                    job.spec.name,
-                    job_id=job.id,
-                    since=job.since,
-                )
+            yield _of_job(kind, job, f"it is paused ({REASONS[job.state_reason]}){why}", job.since)
+
+
+_OVERDUE = "it should have been fired: no scheduler runs, or it is behind"
+
+RULES: Mapping[Trouble, Rule] = {
+    Trouble.NO_WORKER: Rule(_no_worker),
+    Trouble.NO_WORKER_TAG: Rule(_no_worker_tag, "PATCH /jobs/{job_id}"),
+    Trouble.DISK_FULL: Rule(_disk_full, "PUT /settings/{section}", Permit.ADMIN),
+    Trouble.JOB_DAMAGED: Rule(
+        lambda kind, facts: (
+            _of_job(kind, job, f"it is {damage_of(job)}") for job in facts.damaged
+        ),
+        "DELETE /jobs/{job_id}",
+    ),
+    Trouble.SCHEDULE_OVERDUE: Rule(
+        lambda kind, facts: (
+            _of_schedule(
+                kind,
+                one,
+                "it should have been fired: no scheduler runs, or it is behind",
+                one.fire_at,
             )
-    return found
-
-
-def _jobs_damaged(facts: Facts) -> list[Notice]:
-    return [
-        notice(
-            Trouble.JOB_DAMAGED,
-            f"it is {damage_of(job)}",
-            SubjectKind.JOB,
-            job.id,
-            job.spec.name,
-            job_id=job.id,
-        )
-        for job in facts.damaged
-    ]
-
-
-def _hosts_refusing(facts: Facts) -> list[Notice]:
-    return [
-        notice(
-            Trouble.HOST_REFUSING,
-            f"it has refused the last {host.refusals} requests (429 or 503)",
-            SubjectKind.HOST,
-            host.host,
-            host.host,
-            job_id=next(iter(host.jobs), None),
-        )
-        for host in facts.hosts
-        if host.refusals >= IN_A_ROW
-    ]
-
-
-def _webhooks_off(facts: Facts) -> list[Notice]:
-    return [
-        notice(
-            Trouble.WEBHOOK_OFF,
-            f"it was switched off: {webhook.disabled_reason}",
-            SubjectKind.WEBHOOK,
-            webhook.id,
-            webhook.receiver,
-            since=webhook.failing_since or webhook.updated_at,
-        )
-        for webhook in facts.webhooks
-        if webhook.off_by_itself
-    ]
-
-
-def _webhooks_failing(facts: Facts) -> list[Notice]:
-    return [
-        notice(
-            Trouble.WEBHOOK_FAILING,
-            f"nothing arrives: {counted(webhook.failures, 'attempt')} failed in a row",
-            SubjectKind.WEBHOOK,
-            webhook.id,
-            webhook.receiver,
-            since=webhook.failing_since,
-        )
-        for webhook in facts.webhooks
-        if webhook.active and webhook.failing_since is not None
-    ]
-
-
-_ENDED = frozenset({Trouble.JOB_FAILED, Trouble.JOB_STOPPED, Trouble.NEEDS_SCRIPTS})
-_FIND = {
-    Trouble.NO_WORKER: _no_worker,
-    Trouble.NO_WORKER_TAG: _no_worker_tag,
-    Trouble.DISK_FULL: _disk_full,
-    Trouble.JOB_DAMAGED: _jobs_damaged,
-    Trouble.SCHEDULE_OVERDUE: _overdue,
-    Trouble.SCHEDULE_PAUSED: _schedules_paused,
-    Trouble.RUNS_FAILING: _runs_failing,
-    Trouble.JOB_FAILED: _jobs_failed,
-    Trouble.JOB_PAUSED: _jobs_paused,
-    Trouble.LOGGED_OUT: _logged_out,
-    Trouble.HOST_REFUSING: _hosts_refusing,
-    Trouble.WEBHOOK_OFF: _webhooks_off,
-    Trouble.WEBHOOK_FAILING: _webhooks_failing,
-    Trouble.JOB_STOPPED: _jobs_stopped,
-    Trouble.NEEDS_SCRIPTS: _needs_scripts,
+            for one in facts.schedules
+            if one.paused_at is None and one.fire_at is not None and one.fire_at < facts.wall - LATE
+        ),
+        "POST /schedules/{ref}/run",
+        Permit.SCHEDULES_READ,
+    ),
+    Trouble.SCHEDULE_PAUSED: Rule(
+        lambda kind, facts: (
+            _of_schedule(
+                kind, schedule, f"it was paused: {schedule.pause_reason}", schedule.paused_at
+            )
+            for schedule in facts.schedules
+            if schedule.paused_at is not None and schedule.paused_by == BY_ITSELF
+        ),
+        "POST /schedules/{ref}/resume",
+        Permit.SCHEDULES_READ,
+    ),
+    Trouble.RUNS_FAILING: Rule(_runs_failing, "POST /jobs/{job_id}/retry"),
+    Trouble.JOB_FAILED: Rule(_jobs_failed, "POST /jobs/{job_id}/retry", latest_first=True),
+    Trouble.JOB_PAUSED: Rule(_jobs_paused, "POST /jobs/{job_id}/resume"),
+    Trouble.LOGGED_OUT: Rule(_jobs_paused, "POST /jobs/{job_id}/resume"),
+    Trouble.HOST_REFUSING: Rule(
+        lambda kind, facts: (
+            notice(
+                kind,
+                f"it has refused the last {host.refusals} requests (429 or 503)",
+                *(SubjectKind.HOST, host.host, host.host),
+                job_id=next(iter(host.jobs), None),
+            )
+            for host in facts.hosts
+            if host.refusals >= IN_A_ROW
+        ),
+        "PATCH /jobs/{job_id}",
+    ),
+    Trouble.WEBHOOK_OFF: Rule(
+        lambda kind, facts: (
+            _of_webhook(
+                kind,
+                webhook,
+                f"it was switched off: {webhook.disabled_reason}",
+                webhook.failing_since or webhook.updated_at,
+            )
+            for webhook in facts.webhooks
+            if webhook.off_by_itself
+        ),
+        "POST /webhooks/{webhook_id}/enable",
+        Permit.WEBHOOKS_READ,
+    ),
+    Trouble.WEBHOOK_FAILING: Rule(
+        lambda kind, facts: (
+            _of_webhook(
+                kind,
+                webhook,
+                f"nothing arrives: {counted(webhook.failures, 'attempt')} failed in a row",
+                webhook.failing_since,
+            )
+            for webhook in facts.webhooks
+            if webhook.active and webhook.failing_since is not None
+        ),
+        "POST /webhooks/{webhook_id}/test",
+        Permit.WEBHOOKS_READ,
+    ),
+    Trouble.JOB_STOPPED: Rule(_jobs_stopped, "PATCH /jobs/{job_id}", latest_first=True),
+    Trouble.NEEDS_SCRIPTS: Rule(_needs_scripts, "POST /jobs", latest_first=True),
 }
+"""One row for each kind."""

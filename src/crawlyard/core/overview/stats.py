@@ -28,6 +28,7 @@ class StepOut(Wire, frozen=True, kw_only=True):
     at: datetime  # its beginning
     ended: Mapping[str, int]
     stopped: int  # of those that completed: a limit ended them before all was fetched
+    stopped_by_user: int  # of those that were cancelled: by a user, with pages that are kept
 
 
 class DayOut(Wire, frozen=True, kw_only=True):

@@ -45,8 +45,8 @@ class WorkerReport(Struct, frozen=True, kw_only=True):
     waits: tuple[int, ...] = ()  # jobs started, by how long they had been due: `WAIT_BOUNDS_S`
     waited_s: float = 0.0  # total of these waits
     pages_per_s: float = 0.0  # recently
-    memory_bytes: int = 0
-    cpu: float = 0.0  # of one processor, recently: 0.5 is half of its time
+    memory_bytes: int = 0  # of its process and the children of isolated jobs
+    cpu: float = 0.0  # of one processor, recently: 0.5 is half of its time; with those children
     load: float = 0.0  # of its machine, over the last minute
     quiet: bool = False
     stopping: bool = False

@@ -132,9 +132,8 @@ def requested_run(
 
     It does not use up one of the remaining runs.
     """
-    detail = f"asked for by {by}"
     deciding = _Deciding(schedule, active, at)
-    run = deciding.tick(at, TickOutcome.RAN, TickReason.BY_USER, detail)
+    run = deciding.tick(at, TickOutcome.RAN, TickReason.BY_USER, f"by {by}")
     if schedule.overlap is Overlap.CANCEL_PREVIOUS:
         deciding.make_room(run)
     deciding.runs.append(run)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum, auto
 from fnmatch import fnmatchcase
@@ -334,6 +334,26 @@ def check_patterns(patterns: Iterable[str], *, kind: str = "") -> None:
             hint = suggestion(pattern, names) or f"; there are: {', '.join(names)}"
             told = pattern[:_LONGEST_PATTERN]
             raise Invalid("events", f"no event is named like {told!r}{hint}")
+
+
+def narrowed(patterns: Iterable[str], names: Collection[EventName]) -> tuple[str, ...]:
+    """Return patterns for those events that match *patterns* and are among *names*.
+
+    A pattern that matches others as well is replaced by one for each kind, such as ``job.*``, and
+    by single names.
+    """
+    result: list[str] = []
+    for pattern in patterns:
+        matches = [name for name in EventName if fnmatchcase(name, pattern)]
+        if set(matches) <= set(names):
+            result.append(pattern)
+            continue
+        allowed = [name for name in matches if name in names]
+        for kind in dict.fromkeys(name.kind for name in allowed):
+            of_kind = [name for name in EventName if name.kind == kind]
+            whole = set(of_kind) <= set(allowed)
+            result += [f"{kind}.*"] if whole else [n.value for n in allowed if n in of_kind]
+    return tuple(dict.fromkeys(result))
 
 
 class Subscribers:

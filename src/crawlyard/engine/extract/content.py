@@ -93,7 +93,8 @@ _NEVER_NAMES = _names(
     r"sphinxsidebar|copyright|cookies?|consent|gdpr|pager|pagination|prevnext|skip|docnav|"
     r"nosearch|sr-only|visually-hidden|screen-reader-text|editsection|jump-link|printfooter|"
     r"catlinks|navbox|linenos?|gutter|copybtn|headerlink|anchor-link|header-anchor|hash-link|"
-    r"id_link|edit-page|back-to-top|logo|lang(?:uage)?-?(?:switch(?:er)?|select(?:or)?|menu|picker)"
+    r"id_link|edit-page|back-to-top|logo|lang(?:uage)?-?(?:switch(?:er)?|select(?:or)?|menu|picker)|"
+    r"(?:top|bottom)lang"
 )
 # that are none outside of the element of a theme,
 _AROUND_NAMES = _names(
@@ -111,7 +112,9 @@ _SPARED = re.compile(
     r"^(?:has|with|no|is|not)-|content|article|post-|entry|body|wrap|layout|page|code|highlight",
     re.IGNORECASE,
 )
-_IDS = frozenset({"comments", "sidebar", "footer", "header", "related", "disqus_thread"})
+_IDS = frozenset(
+    {"comments", "sidebar", "footer", "header", "page-header", "related", "disqus_thread"}
+)
 _IDS |= {"respond", "secondary", "colophon"}
 _ASCII_SPACES = b"\t\n\v\f\r\x1c\x1d\x1e\x1f "  # with the others, all that str.split drops
 _OTHER_SPACES = "\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"

@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
+from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
 from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
@@ -105,6 +106,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
     cut: str = ""  # note on parts of text and links that were left out
+    unreadable: str = ""  # why nothing could be extracted
 
 
 # Each tag is queried separately: the parser keeps an index by tag, so nine queries take half
@@ -165,18 +167,21 @@ def extract(body: bytes, source: Source) -> Extracted:
     except MemoryError:
         raise ExtractError("it takes too much memory") from None
     except Exception as error:  # whatever the parser raises: one page must not end a crawl
-        raise ExtractError(f"{type(error).__name__}: {error}") from error
+        kind = "" if source.is_pdf else f"{type(error).__name__}: "
+        raise ExtractError(f"{kind}{error}") from error
 
 
 def _of_pdf(body: bytes) -> Extracted:
-    text, title, lang = pdf.read(body)
+    document = pdf.read(body)
     return Extracted(
-        text=text,
-        title=_line(title, MAX_TITLE),
-        lang=_line(lang, MAX_LANG),
+        text=document.text,
+        title=_line(document.title, MAX_TITLE),
+        lang=_line(document.lang, MAX_LANG),
         content_rule=content.PDF,
-        content_hash=content.content_hash(text),
+        content_hash=content.content_hash(document.text),
         content_version=content.VERSION,
+        nearly_empty=not document.text,
+        cut=document.cut,
     )
 
 
@@ -408,9 +413,9 @@ def _cuts(text: str, base: Base, *, whole: bool) -> str:
     """Return what was left out of a page, and why, in one line."""
     reasons = [text] if text else []
     if not whole:
-        reasons.append("what follows the last of too many elements is not read")
+        reasons.append(ELEMENTS_CUT)
     if base.is_exhausted:
-        reasons.append(f"links are left out, as their URLs have over {MAX_URLS:,} characters")
+        reasons.append(f"{LINKS_CUT}, as their URLs have over {MAX_URLS:,} characters")
     return "; ".join(reasons)
 
 

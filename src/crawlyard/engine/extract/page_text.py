@@ -10,6 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from turbohtml import Document
 
+from crawlyard.core.crawl.page import TEXT_CUT
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.engine.extract import content, markdown
 from crawlyard.engine.urls import Base
@@ -61,7 +62,7 @@ class TextBound(Struct, frozen=True):
         encoded = text.encode("utf-8", "replace")
         if len(encoded) <= self.most:
             return text, ""
-        cut = f"the text is cut at {self.most:,} bytes, {RATIO} times the page and {SPARE >> 10} kB"
+        cut = f"{TEXT_CUT} at {self.most:,} bytes, {RATIO} times the page and {SPARE >> 10} kB"
         return encoded[: self.most].decode("utf-8", "ignore"), cut
 
 

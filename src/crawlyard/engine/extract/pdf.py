@@ -3,9 +3,9 @@
 import io
 import logging
 import resource
-from collections.abc import Iterator
 
 import pypdf
+from msgspec import Struct
 
 MAX_TEXT = 8 << 20
 """Characters of one document; what follows is left out."""
@@ -14,33 +14,79 @@ MAX_MEMORY = 1 << 30
 """Bytes that a process may use for one document: a stream of 1 kB can unpack to gigabytes."""
 
 
-def read(body: bytes) -> tuple[str, str, str]:
-    """Return the text of a PDF, its title and its language; pages are blank lines apart.
+class PdfText(Struct, frozen=True):
+    """Text of a PDF document; its pages are separated by blank lines."""
+
+    text: str
+    title: str
+    lang: str
+    cut: str = ""  # note on pages that were left out
+
+
+class _Flaws(logging.Handler):
+    """Counts the flaws that pypdf logs, as it reads past most of them."""
+
+    count = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        del record
+        self.count += 1
+
+
+_logger = logging.getLogger("pypdf")
+_logger.addHandler(logging.NullHandler())  # flaws are noted in the record instead
+_logger.propagate = False
+
+
+def read(body: bytes) -> PdfText:
+    """Return the text of a PDF, its title and its language.
 
     Raises:
-        ValueError: it takes too much memory.
-        pypdf.errors.PyPdfError: it is damaged, or encrypted with a password.
+        ValueError: it is damaged, needs a password or takes too much memory.
     """
-    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it logs each flaw of a document
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY, before[1]))
     try:
         reader = pypdf.PdfReader(io.BytesIO(body))
-        text = "\n\n".join(_pages(reader))
+        text, cut = _read_pages(reader)
         title = (reader.metadata.title or "") if reader.metadata is not None else ""
-        return text, str(title), str(reader.root_object.get("/Lang", ""))
+        return PdfText(text, str(title), str(reader.root_object.get("/Lang", "")), cut)
     except MemoryError:
         raise ValueError(f"it takes more than {MAX_MEMORY >> 20} MB of memory") from None
+    except pypdf.errors.FileNotDecryptedError:
+        raise ValueError("the PDF is encrypted, and opens only with a password") from None
+    except Exception as error:  # not only those of pypdf: also KeyError, AttributeError, …
+        raise ValueError(f"the PDF is damaged: {error}") from error
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def _pages(reader: pypdf.PdfReader) -> Iterator[str]:
-    left = MAX_TEXT
-    for page in reader.pages:
-        text = page.extract_text().strip()[:left]
-        left -= len(text)
-        if text:
-            yield text
-        if left <= 0:
-            return
+def _read_pages(reader: pypdf.PdfReader) -> tuple[str, str]:
+    """Return the text of all pages, and a note on those that are damaged or beyond `MAX_TEXT`."""
+    texts: list[str] = []
+    room, total, readable = MAX_TEXT, _page_count(reader), 0
+    flaws = _Flaws()
+    _logger.addHandler(flaws)
+    try:
+        for number, page in enumerate(reader.pages, 1):
+            flaws.count = 0
+            text = page.extract_text().strip()
+            readable += bool(text) or not flaws.count
+            texts += [text[:room]] if text else []
+            room -= len(text)
+            if room < 0:
+                return "\n\n".join(texts), f"the text is cut in page {number} of {total}"
+    finally:
+        _logger.removeHandler(flaws)
+    if not readable:
+        raise ValueError("none of its pages can be read")
+    damaged = total - readable
+    cut = f"{damaged} of {total} pages of the PDF are damaged" if damaged > 0 else ""
+    return "\n\n".join(texts), cut
+
+
+def _page_count(reader: pypdf.PdfReader) -> int:
+    """Return how many pages the document should have; damaged ones are not among those read."""
+    tree = reader.root_object["/Pages"].get_object()
+    count = tree.get("/Count") if isinstance(tree, pypdf.generic.DictionaryObject) else None
+    return max(count, len(reader.pages)) if isinstance(count, int) else len(reader.pages)

@@ -105,8 +105,11 @@ def answered(
     was *rendered* after its scripts had run; *error* says why they were not. Unless the spec stores
     noindex pages, their records are marked and have no title, text or body.
     """
-    error = error or status_error(response.status)
     found = extracted or _plain(response, spec)
+    error = error or status_error(response.status)
+    if found.unreadable and error is None:
+        detail = response.truncated or found.unreadable  # a cut is ours, no flaw of the site
+        error = PageError(kind=ErrorKind.UNREADABLE, detail=detail)
     hidden = found.noindex and not spec.store_noindex
     names = _SHOWN & _SAME if hidden else _SAME
     copied: dict[str, Any] = {name: getattr(found, name) for name in names}

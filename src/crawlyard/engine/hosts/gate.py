@@ -177,6 +177,14 @@ class HostGate:
             if host.is_idle and host.free_at <= now:
                 del self._hosts[name]
 
+    def release(self) -> None:
+        """Give back the seats of hosts that no job wants any more, before the next renewal.
+
+        Called when another process is about to take over the hosts of a job that has left.
+        """
+        if self._ledger is not None:
+            self._ledger.release()
+
     def ready_in(self, host: str) -> float:
         """Return the seconds until *host* is ready; `NEVER` if that depends on some event.
 

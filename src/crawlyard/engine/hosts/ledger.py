@@ -211,6 +211,11 @@ class Host(Struct):
         """Return whether the host is unused here, and the store holds nothing for us."""
         return not (self.wishes or self.in_flight or self.sat or self.booking)
 
+    @property
+    def is_left(self) -> bool:
+        """No job wants the host, though the store may hold seats for us."""
+        return self.sat and not (self.wishes or self.in_flight or self.booking)
+
     def is_wanted(self, now: float, lately_s: float) -> bool:
         """Return whether a job has a request in flight or waiting, or wanted one lately."""
         lately = now - self.asked_at < lately_s
@@ -280,6 +285,14 @@ class HostLedger:
     def tell_answer(self, name: str) -> None:
         """Tell the other processes that a host responds normally again."""
         self._spawn(self._tell(self._pacer.forgive(name)))
+
+    def release(self) -> None:
+        """Give back the seats of hosts that no job wants any more, before the next renewal."""
+        self._spawn(self._release())
+
+    async def _release(self) -> None:
+        async with self._turn:
+            await self._sat([name for name, host in self._hosts.items() if host.is_left])
 
     async def close(self) -> None:
         """Stop background tasks and give the seats back; no seats are requested afterwards."""

@@ -19,7 +19,7 @@ _AFTER_DEFECT_S = 60.0
 _AFTER_REST_S = 1.0  # all proxies rest: the crawl itself waits for one of them
 
 Ask: TypeAlias = Callable[[str, Go, int], Awaitable[Response]]
-"""See `Visitor.ask`."""
+"""See `RequestSender.send`."""
 
 _log = logging.getLogger(__name__)
 

@@ -137,6 +137,18 @@ def measured(pid: int, *, forks: bool) -> Usage:
     return Usage(cpu_s=sum(one.cpu_s for one in mine), rss_bytes=sum(one.rss for one in mine))
 
 
+def memory_share(pid: int) -> int | None:
+    """Return the memory of a process in bytes, with 1/n of what n processes share.
+
+    ``None`` if the system does not say. Source: proc_pid_smaps(5); takes 1 ms for 60 MB.
+    """
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_bytes().splitlines():
+            if line.startswith(b"Pss:"):
+                return int(line.split()[1]) * 1024
+    return None
+
+
 class _Stat(Struct, frozen=True):
     parent: int
     cpu_s: float  # its own, and that of children it has waited for

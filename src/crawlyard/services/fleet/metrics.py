@@ -225,7 +225,7 @@ def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
     yield _gauge("crawlyard_worker_jobs", "Jobs that this process runs now.", running)
     yield _gauge(
         "crawlyard_worker_memory_bytes",
-        "Resident memory of this process.",
+        "Resident memory of this process and of the child processes of isolated jobs.",
         max((worker.memory_bytes for worker in workers), default=0),
     )
     pages = sum(worker.pages for worker in workers)

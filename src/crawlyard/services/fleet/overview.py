@@ -20,7 +20,6 @@ from crawlyard.core.overview.attention import (
     Attention,
     Disk,
     Facts,
-    Trouble,
     attention,
     kinds_for,
 )
@@ -32,6 +31,7 @@ from crawlyard.core.overview.lines import (
     streak,
     suspects,
 )
+from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.errors import NotFound
 from crawlyard.services.fleet.status import Watching

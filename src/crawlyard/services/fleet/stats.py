@@ -91,7 +91,7 @@ class Stats(Noun):
         now, store = self._services.clock.now(), self._services.store
         since, until, step, count = _range(since, until or now, step_s)
         ended = await store.inquiries.ended(whose, since, until, step)
-        cut = await store.inquiries.cut_short(whose, since, until, step)
+        stopped = await store.inquiries.stopped(whose, since, until, step)
         used = await store.users.days(whose, day_of(since))
         failing = await store.inquiries.failing(whose, since, until, MOST_FAILURES)
         days = [DayOut.of(day, used.get(day, Usage())) for day in _days(since, until)]
@@ -104,7 +104,8 @@ class Stats(Noun):
                 StepOut(
                     at=since + n * step,
                     ended={str(state): ended.get((n, state), 0) for state in sorted(ENDED)},
-                    stopped=cut.get(n, 0),
+                    stopped=stopped.get((n, State.COMPLETED), 0),
+                    stopped_by_user=stopped.get((n, State.CANCELLED), 0),
                 )
                 for n in range(count)
             ),

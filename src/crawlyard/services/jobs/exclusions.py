@@ -7,7 +7,7 @@ from crawlyard.core.answers.jobs.job_looks import ExclusionOut
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.endpoint import reply
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import LIFECYCLE
+from crawlyard.core.jobs.lifecycle import LIFECYCLE, STATE_WORDS
 from crawlyard.core.jobs.spec import Scope
 from crawlyard.engine.scope import Boundary
 from crawlyard.errors import Conflict, Forbidden, IllegalMove, Invalid, Version, check_version
@@ -84,7 +84,7 @@ def _check(actor: Actor, job: Job) -> None:
     if not actor.may_change(job.owner):
         raise Forbidden(f"{actor.id} may look at job {job.id}, not change it")
     if job.state.ended:
-        message = f"cannot exclude URLs from a job that is {job.state}"
+        message = f"cannot exclude URLs from a job that is {STATE_WORDS[job.state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
 
 

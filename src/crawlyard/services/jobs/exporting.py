@@ -12,7 +12,7 @@ from crawlyard.core.answers.base import as_dict, json_value
 from crawlyard.core.answers.jobs.pages import record_of
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.link import decoded as links_of
-from crawlyard.core.crawl.page import Body, Page
+from crawlyard.core.crawl.page import Body, Page, is_body_cut
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.core.text.chunks import chunks
@@ -189,7 +189,7 @@ async def _captures(
                 content_type=page.content_type,
                 headers=None if headers is None else json.loads(headers),
                 body=bodies[Body.HTML],
-                truncated=bool(page.truncated),
+                truncated=is_body_cut(page.truncated),
                 seen_at=page.fetched_at if page.fetched_at > sent_at else None,
                 etag=page.etag,
             )

@@ -14,7 +14,7 @@ from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
-from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, Move, State
+from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, STATE_WORDS, Move, State
 from crawlyard.core.jobs.limits import Limits, Usage, breach, given_back
 from crawlyard.core.jobs.order import JobOrder
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
@@ -198,8 +198,8 @@ class JobManager(JobSubmitter):
     async def _again(self, actor: Actor, old: Job) -> JobDraft:
         _check_sound(old)
         if not old.state.ended:
-            allowed = tuple(LIFECYCLE[old.state])
-            raise IllegalMove(f"cannot retry a job that is {old.state}", allowed=allowed)
+            message = f"cannot retry a job that is {STATE_WORDS[old.state]}"
+            raise IllegalMove(message, allowed=tuple(LIFECYCLE[old.state]))
         owner = actor if actor.id == old.owner else Actor(id=old.owner)
         spec = replace(old.spec, unique_key=None)  # the old job keeps it
         asked = Submission(spec=spec, origin=old.origin)
@@ -270,10 +270,10 @@ class JobManager(JobSubmitter):
             Invalid: a field cannot be changed, or its value is out of range.
             NotFound, Forbidden, IllegalMove, Stale: as the names say.
         """
-        unknown = sorted(set(changes) - EDITABLE)
-        if unknown:
+        if fixed := sorted(set(changes) - EDITABLE):
             known = ", ".join(sorted(EDITABLE))
-            raise Invalid(unknown[0], f"cannot be changed in a job; what can: {known}")
+            why = f"cannot be changed in a job; what can: {known}"
+            raise Invalid.of(Invalid(name, why) for name in fixed)
         for _ in range(TRIES):
             old = (await self._changeable(actor, job_id, version)).job
             ceilings = await self._policy.ceilings({old.owner})
@@ -455,8 +455,7 @@ def _edit(
 ) -> tuple[Job, Event] | None:
     """Return a job with changes to its spec, and the event; ``None`` if no value differs."""
     _check_sound(old)
-    spec = edited(old.spec, changes)
-    check_spec(spec)
+    spec = edited(old.spec, changes, check_spec)
     within = within_ceilings(spec, *ceilings)
     told = {name: str(value) for name, value in changes.items()}
     job, event = old.edited(within.spec, now, actor=actor.id, changed=told)
@@ -466,7 +465,7 @@ def _edit(
 def _check_deletable(job: Job) -> None:
     waits = job.damaged and job.state is State.PENDING  # running it could only fail
     if job.state not in DELETABLE and not waits:
-        message = f"cannot delete a job that is {job.state}; cancel it first"
+        message = f"cannot delete a job that is {STATE_WORDS[job.state]}; cancel it first"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
 
 

@@ -89,6 +89,7 @@ class Preview:
         _log.info("%s previews a crawl of %s: %d requests", actor.id, hosts, scout.requests)
         judge = _Judge(within.spec, scout)
         starts = list(dict.fromkeys(map(canonical, within.spec.urls)))
+        key = within.spec.unique_key
         return PreviewOut(
             config=hidden(form_of(within.spec)),
             sources={**ready.sources, **dict.fromkeys(within.cut, CEILING)},
@@ -100,6 +101,7 @@ class Preview:
             missing=missing,
             user_agent=scout.agent,
             estimate=_estimate(within.spec, judge, await self._earlier(actor, within.spec)),
+            existing_id=key and await self._store.jobs.with_unique_key(actor.id, key),
         )
 
     async def _earlier(self, actor: Actor, spec: JobSpec) -> Standing | None:

@@ -170,7 +170,8 @@ class Results:
         found = await self._store.site_map.folders(job_id, under, MOST_FOLDERS)
         if under or len(found.folders) != 1:
             return found
-        return await self._store.site_map.folders(job_id, found.folders[0].name, MOST_FOLDERS)
+        of_host = await self._store.site_map.folders(job_id, found.folders[0].name, MOST_FOLDERS)
+        return replace(of_host, skipped_elsewhere=found.skipped_elsewhere)
 
     async def targets(
         self, actor: Actor, job_id: str, urls: Collection[str]

@@ -334,9 +334,7 @@ class JobSubmitter:
         Raises:
             Invalid, Forbidden, QuotaExceeded: as for `submit`.
         """
-        draft = await drafted(self._policy, actor, asked)
-        await self._check_since(draft)
-        await self._check_session(draft)
+        draft = await self._drafted(actor, asked)
         await self._policy.check_granted(draft.needs, draft.doubt)
         within = await self._policy.clamped(draft.owner, draft.asked.spec)
         job, event = draft.made(within, self._clock.now())
@@ -353,10 +351,7 @@ class JobSubmitter:
         Raises:
             Invalid, Forbidden: as for `submit`.
         """
-        draft = await drafted(self._policy, actor, asked, by=by, like=like)
-        if like is None:  # the job that a retry is based on may be deleted by now
-            await self._check_since(draft)
-        await self._check_session(draft)
+        draft = await self._drafted(actor, asked, by=by, like=like)
         # check the grants first: a refused job causes no DNS lookups
         if asked.spec.webhooks or asked.spec.proxies:
             await self._policy.check_granted(draft.needs, draft.doubt)
@@ -380,32 +375,47 @@ class JobSubmitter:
         entered = iter(await self._intake.enter([d.entrant(self._clock.now()) for d in fit]))
         return [next(entered) if isinstance(draft, JobDraft) else draft for draft in drafts]
 
-    async def _check_since(self, draft: JobDraft) -> None:
-        """Check that the job that a draft is based on exists, and has the same owner."""
-        since = draft.asked.spec.since
-        if since is None:
-            return
-        try:
-            before = (await self._store.jobs.get(since)).job
-        except NotFound:
-            before = None
-        if before is None or before.owner != draft.owner:
-            raise Invalid("since", f"expected a job of your own, and there is no job {since}")
+    async def _drafted(
+        self, actor: Actor, asked: Submission, *, by: str | None = None, like: Job | None = None
+    ) -> JobDraft:
+        """Return the draft of a job; an error names faults of its spec and of what that refers to.
 
-    async def _check_session(self, draft: JobDraft) -> None:
-        """Check that the owner of a draft has the session that it names."""
-        spec = draft.asked.spec
-        name = spec.session
-        if not name:
-            return
-        session = await self._store.site_sessions.named(draft.owner, name)
-        if session is not None and session.cookies and spec.cookies is CookieMode.OFF:
-            raise Invalid("cookies", f"expected job, as session {name} has cookies")
-        if session is None:
-            make = f"crawlyard sessions login {name}"
-            raise Invalid(
-                "session", f"expected one of yours, and there is no {name}; make it: {make}"
-            )
+        Raises:
+            Invalid, Forbidden: as for `drafted`.
+        """
+        spec = asked.spec
+        since = None if like else spec.since  # the job that a retry is based on may be deleted
+        wrong = await self.reference_faults(actor.id, since, spec.session, spec.cookies)
+        try:
+            draft = await drafted(self._policy, actor, asked, by=by, like=like)
+        except Invalid as error:
+            raise Invalid.of([error, *wrong]) from None
+        if wrong:
+            raise Invalid.of(wrong)
+        return draft
+
+    async def reference_faults(
+        self, owner: str, since: str | None, session: str, cookies: CookieMode
+    ) -> list[Invalid]:
+        """Return what is wrong with the earlier job and the session that a spec names."""
+        faults: list[Invalid] = []
+        if since and not await self._owns_job(owner, since):
+            message = f"expected a job of your own, and there is no job {since}"
+            faults.append(Invalid("since", message))
+        stored = await self._store.site_sessions.named(owner, session) if session else None
+        if stored is not None and stored.cookies and cookies is CookieMode.OFF:
+            faults.append(Invalid("cookies", f"expected job, as session {session} has cookies"))
+        if session and stored is None:
+            make = f"crawlyard sessions login {session}"
+            message = f"expected one of yours, and there is no {session}; make it: {make}"
+            faults.append(Invalid("session", message))
+        return faults
+
+    async def _owns_job(self, owner: str, job_id: str) -> bool:
+        try:
+            return (await self._store.jobs.get(job_id)).job.owner == owner
+        except NotFound:
+            return False
 
     async def check_receivers(self, spec: JobSpec) -> None:
         """Resolve the webhooks and proxies of *spec*, and check that their addresses are allowed.
@@ -534,6 +544,23 @@ class Requests:
     async def _prepared(
         self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
     ) -> Prepared:
+        try:
+            return await self._completed(actor, request, defaults)
+        except Invalid as error:
+            wrong = {fault.field for fault in error.faults}
+            since, session = (
+                value
+                if isinstance(value := request.form.get(name), str) and name not in wrong
+                else ""
+                for name in ("since", "session")
+            )
+            more = await self._jobs.reference_faults(actor.id, since, session, CookieMode.JOB)
+            raise Invalid.of([error, *more]) from None
+
+    async def _completed(
+        self, actor: Actor, request: JobRequest, defaults: Mapping[str, object]
+    ) -> Prepared:
+        """Return the submission of a request, completed by its template and the settings."""
         if request.template is None:
             if request.params:
                 raise Invalid("params", "expected a template that has them")

@@ -26,7 +26,7 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.event import EventName
+from crawlyard.core.event import EventName, names_of, topics_for
 from crawlyard.core.webhooks.webhook import (
     BY_HAND,
     EVERYTHING,
@@ -37,6 +37,7 @@ from crawlyard.core.webhooks.webhook import (
     Secret,
     Webhook,
     check_patterns,
+    narrowed,
 )
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound, Version, check_version
 from crawlyard.ids import new_id
@@ -95,7 +96,8 @@ class Webhooks(Noun):
 
     A webhook that they may not see raises `NotFound`, and one that they may not change `Forbidden`.
     With *version*, only that version is changed: else `Stale` is raised and nothing is written. A
-    webhook hears of what its owner owns and of nothing else, even if the owner is an admin.
+    webhook hears of what its owner owns and of nothing else, even if the owner is an admin. With a
+    token that has scopes, it can be made for the events alone that the token may read.
     """
 
     @endpoint("GET /webhooks", READ, "seq")
@@ -155,7 +157,7 @@ class Webhooks(Noun):
             created_at=now,
             updated_at=now,
         )
-        webhook = await self._checked(asked)
+        webhook = await self._checked(self._limited_to_readable(asked))
         event = webhook.event(EventName.WEBHOOK_CREATED, now, actor.id)
         await self._services.store.webhooks.add(webhook, event)
         return NewSecretOut.of(webhook)
@@ -194,6 +196,10 @@ class Webhooks(Noun):
             new = replace(old, **given, version=old.version + 1, updated_at=now)
             if schedule is not UNSET:
                 new = replace(new, schedule_id=await self._schedule_id(schedule, old.owner))
+            if "events" in given:
+                new = self._limited_to_readable(new)
+            elif _target(new) != _target(old):
+                self._check_readable(new)
             return await self._checked(new, old)
 
         return WebhookOut.of(await self._change(webhook_id, edited, version))
@@ -292,6 +298,38 @@ class Webhooks(Noun):
         if not self._actor.may_see(webhook.owner):
             raise NotFound(f"no webhook {webhook_id}")
         return webhook
+
+    def _limited_to_readable(self, webhook: Webhook) -> Webhook:
+        """Return it for those of its events that the actor's credential may read.
+
+        Raises:
+            Invalid: it may read none of them.
+        """
+        check_patterns(webhook.events)
+        events = narrowed(webhook.events, self._readable_events)
+        if not events:
+            names = ", ".join(webhook.events)
+            message = f"expected events that the token has a scope to read, got {names}"
+            raise Invalid("events", message)
+        return replace(webhook, events=events)
+
+    def _check_readable(self, webhook: Webhook) -> None:
+        """Check that the actor's credential may read all events of a webhook.
+
+        Raises:
+            Forbidden: it may not.
+        """
+        if narrowed(webhook.events, self._readable_events) != webhook.events:
+            names = ", ".join(webhook.events)
+            message = (
+                f"the webhook receives events ({names}) that the token has no scope to read:"
+                " it may not send them elsewhere"
+            )
+            raise Forbidden(message)
+
+    @property
+    def _readable_events(self) -> frozenset[EventName]:
+        return names_of(topics_for(self._permits, limited=self._limited))
 
     async def _schedule_id(self, ref: str | None, owner: str) -> str | None:
         if ref is None:

@@ -18,8 +18,14 @@ from typing import NoReturn
 
 from msgspec import Struct
 
+from crawlyard.about import VERSION
+from crawlyard.engine.render.process import Usage, measured, memory_share
+
 GONE = os.EX_TEMPFAIL
 """Exit code of a child that did not die of its job: its store or its server was unavailable."""
+
+OTHER_VERSION = os.EX_CONFIG
+"""Exit code of a server whose program is of another version than the process that started it."""
 
 _FRAME = Packing("!ii")  # the pid of a child, and its exit code
 _FORKED = 1 << 16  # instead of an exit code: it has just been forked
@@ -31,6 +37,7 @@ class Fork(Struct):
 
     pid: int
     exit_code: asyncio.Future[int]  # set when it has ended
+    usage: Usage = Usage()  # as it last reported
 
     def kill(self) -> None:
         """Kill it, unless it has ended."""
@@ -42,11 +49,16 @@ class Fork(Struct):
 class ForkServer:
     """Handle of the server, which starts with the first fork and ends with this process.
 
-    Its forks end with it. *module* is the program that calls `next_fork`.
+    Its forks end with it. *module* is the program that calls `next_fork`; it must be of this
+    *version*, as both ends of a channel run the same code.
     """
 
-    def __init__(self, module: str) -> None:
+    def __init__(self, module: str, version: str = VERSION) -> None:
+        self.outdated = False
+        """Whether another version was installed after this process had started."""
+
         self._module = module
+        self._version = version
         self._turn = asyncio.Lock()
         self._control: socket.socket | None = None
         self._process: asyncio.subprocess.Process | None = None
@@ -72,6 +84,15 @@ class ForkServer:
                     raise
                 return self._forks[pid]
 
+    def usage(self) -> Usage:
+        """Return what the server and its forks have used; memory that they share counts once."""
+        cpu_s = sum(fork.usage.cpu_s for fork in self._forks.values())
+        memory = sum(fork.usage.rss_bytes for fork in self._forks.values())
+        if self._control is not None and self._process is not None:
+            server = usage_of(self._process.pid)  # with its forks that have ended
+            cpu_s, memory = cpu_s + server.cpu_s, memory + server.rss_bytes
+        return Usage(cpu_s=cpu_s, rss_bytes=memory)
+
     async def close(self) -> None:
         """End the server and its forks."""
         self._kill()
@@ -82,7 +103,7 @@ class ForkServer:
         control, of_server = socket.socketpair()
         with of_server:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self._module, str(of_server.fileno())),
+                *(sys.executable, "-m", self._module, str(of_server.fileno()), self._version),
                 pass_fds=(of_server.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
@@ -104,12 +125,13 @@ class ForkServer:
                     unread = unread[_FRAME.size :]
                     self._follow(pid, code)
         self._control = None
-        if self._next is not None and not self._next.done():
-            self._next.set_exception(ConnectionError("the fork server has ended"))
+        requested = self._next
         for pid in list(self._forks):
             self._forks[pid].kill()
             self._follow(pid, GONE)
-        await process.wait()
+        self.outdated = await process.wait() == OTHER_VERSION
+        if requested is not None and not requested.done():
+            requested.set_exception(ConnectionError("the fork server has ended"))
 
     def _follow(self, pid: int, code: int) -> None:
         if code != _FORKED:
@@ -122,6 +144,12 @@ class ForkServer:
     def _kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
+
+
+def usage_of(pid: int) -> Usage:
+    """Return what a process has used, and its share of the memory that it has in common."""
+    usage = measured(pid, forks=False)
+    return Usage(cpu_s=usage.cpu_s, rss_bytes=memory_share(pid) or usage.rss_bytes)
 
 
 def next_fork(control: socket.socket) -> socket.socket:

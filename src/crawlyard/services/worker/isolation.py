@@ -180,6 +180,8 @@ class IsolatedRun:
                     calls.create_task(self._answer(channel, message))
                 elif isinstance(message, Report):
                     self.hosts = message.hosts
+                    if self._child is not None:
+                        self._child.usage = message.usage
                     self._context.measures.merge(message.measures)
 
     async def _answer(self, channel: Channel, call: Call) -> None:

@@ -139,11 +139,12 @@ class Janitor:
         Raises:
             StoreUnavailable: the store became unavailable; what was done stays done.
         """
-        # first, as all else needs room in the store
+        # first what frees room, as all else needs some
         purge = await purged(self._store.upkeep, self._clock)
         self._options = await kept(self._store, self._given)
-        warned, cancelled = await self._end_pauses()
         deleted, freed = await self._delete_expired()
+        await self._store.upkeep.keep_reserve()
+        warned, cancelled = await self._end_pauses()
         forgotten = await self._forget() + await self._sweep_desk()
         await self._store.upkeep.tidy()
         return Swept(

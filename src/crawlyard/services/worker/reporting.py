@@ -20,6 +20,7 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
 from crawlyard.core.overview.measures import Timing
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
+from crawlyard.engine.render.process import Usage
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.fleet.workers import WorkerStore
 
@@ -79,12 +80,14 @@ class Reporter:
         hosts: Callable[[], Sequence[HostReport]],
         counters: Counters,
         clock: Clock,
+        children: Callable[[], Usage] = Usage,
     ) -> None:
         self._name = name
         self._store = store
         self._hosts = hosts
         self._counters = counters
         self._clock = clock
+        self._children = children  # usage of the child processes of isolated jobs
         self._lately: deque[_Mark] = deque()
 
     async def run(
@@ -116,7 +119,8 @@ class Reporter:
 
     def measured(self, report: WorkerReport) -> WorkerReport:
         """Return a report with what the worker has done, its load and its hosts."""
-        counters, (pages_per_s, cpu) = self._counters, self._pace()
+        counters, children = self._counters, self._children()
+        pages_per_s, cpu = self._pace(_worked() + children.cpu_s)
         return replace(
             report,
             pages=counters.pages,
@@ -125,22 +129,23 @@ class Reporter:
             waits=tuple(counters.waits.counts),
             waited_s=round(counters.waits.total_s, 3),
             pages_per_s=round(pages_per_s, 2),
-            memory_bytes=_memory(),
+            memory_bytes=_memory() + children.rss_bytes,
             cpu=round(cpu, 2),
             load=round(os.getloadavg()[0], 2),
             hosts=tuple(self._hosts()),
         )
 
-    def _pace(self) -> tuple[float, float]:
+    def _pace(self, worked_s: float) -> tuple[float, float]:
         """Return pages per second and CPU seconds per second over about the last ten seconds."""
-        now = _Mark(self._clock.monotonic(), self._counters.pages, _worked())
+        now = _Mark(self._clock.monotonic(), self._counters.pages, worked_s)
         self._lately.append(now)
         while len(self._lately) > 2 and now.at - self._lately[0].at > _LATELY_S:
             self._lately.popleft()
         then = self._lately[0]
         if (passed := now.at - then.at) <= 0:
             return 0.0, 0.0
-        return (now.pages - then.pages) / passed, (now.worked_s - then.worked_s) / passed
+        worked = max(0.0, now.worked_s - then.worked_s)  # less after a fork server has ended
+        return (now.pages - then.pages) / passed, worked / passed
 
 
 def _worked() -> float:

@@ -38,7 +38,7 @@ from crawlyard.engine.shard import Part
 from crawlyard.engine.site_session import ActiveSession
 from crawlyard.engine.start import NO_START, CrawlEnd, Start
 from crawlyard.engine.urls import fingerprint
-from crawlyard.engine.visit import Tools
+from crawlyard.engine.visit.visitor import Tools
 from crawlyard.errors import Conflict, StoreFull, StoreUnavailable
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.worker.cookies import Sealer
@@ -273,6 +273,8 @@ class JobRun:
                         return None
         finally:
             await fetcher.close()
+        if self.lease.shard and state.stop:
+            context.tools.gate.release()  # another worker asks for its hosts at once
         return await self._settle()
 
     # -- start -----------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerWish
 from crawlyard.dispatch.base import Bell, Dispatcher, Listener
 from crawlyard.engine.hosts.gate import MOST_REPORTED
-from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable
+from crawlyard.engine.render.process import Usage
+from crawlyard.errors import NotFound, SchemaMismatch, StoreUnavailable, Unavailable
 from crawlyard.ids import new_id
 from crawlyard.services.worker.claiming import Claiming, ClaimRules, listener_of
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
@@ -108,7 +109,7 @@ class Worker:
         self._began_at = context.clock.now()
         self._stopping = False
         self._quiet = False
-        self._outdated: SchemaMismatch | None = None
+        self._outdated: Unavailable | None = None
         self._regaining: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
         self._left: list[Lease] = []  # of runs that ended because the store was unavailable
@@ -175,12 +176,15 @@ class Worker:
 
         Raises:
             SchemaMismatch: a newer Crawlyard has changed the store; the jobs were given back.
+            Unavailable: another version was installed meanwhile, and an isolated job needs a child
+                process of this one; the jobs were given back.
             StoreUnavailable: the store of a single-job worker was unavailable for too long.
         """
         context = self._context
         context.permit.good = self._liveness.holding
+        children = self._isolation.forks.usage if self._isolation is not None else Usage
         reporter = Reporter(
-            self.id, self._store.workers, self._hosts, context.counters, self._clock
+            self.id, self._store.workers, self._hosts, context.counters, self._clock, children
         )
         beside = (
             asyncio.create_task(watch_orders(context, self._all_runs)),
@@ -206,8 +210,11 @@ class Worker:
 
     async def _until_outdated(self) -> None:
         """Stop when the schema is newer than this program, which could write wrong data."""
-        self._outdated = await outdated(self._store, self._clock)
-        _log.error("this worker stops: %s", self._outdated)
+        self._stop_outdated(await outdated(self._store, self._clock))
+
+    def _stop_outdated(self, error: Unavailable) -> None:
+        self._outdated = error
+        _log.error("this worker stops: %s", error)
         self.stop()
 
     def _report(self) -> WorkerReport:
@@ -370,6 +377,12 @@ class Worker:
                 self._left.append(run.lease)
         elif isinstance(run, JobRun) and run.is_lost and not run.lease.shard:
             self._left.append(run.lease)  # ours all the same if a failover has lost checkpoints
+        if self._isolation is not None and self._isolation.forks.outdated and not self._stopping:
+            message = (
+                f"another version of Crawlyard was installed beside this one, {VERSION}, which"
+                " cannot start child processes any more; start the worker again"
+            )
+            self._stop_outdated(Unavailable(message))
         self._wake()  # a slot is free
 
     def _scheduled_over(self, schedule_id: str) -> None:

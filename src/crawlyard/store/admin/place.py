@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
@@ -186,4 +187,11 @@ def _postgres(place: DatabaseLocation, begin: str) -> Engine:
     except ModuleNotFoundError as error:
         install = install_line("postgres")
         raise StoreUnavailable(f"Postgres needs {error.name}: {install}") from error
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: object) -> None:
+        # a copy is idle on one side while it waits for the other; no worker waits for its locks
+        connection.execute("SET idle_in_transaction_session_timeout = 0")
+        connection.commit()
+
     return engine.execution_options(postgresql_readonly=reads)

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, case, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    case,
+    func,
+    literal_column,
+    not_,
+    select,
+)
 
 from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.crawl.site_map import Folder, SiteMap
@@ -34,7 +43,8 @@ class SiteMapStore(StorePart):
     def folders(self, conn: Connection, job_id: str, under: str, limit: int) -> SiteMap:
         """Return the *limit* largest folders right below a place, in one read of a job's URLs.
 
-        Of the hosts, only those of which a URL was requested or waits.
+        Of the hosts, only those of which a URL was requested or waits; what was skipped on others
+        is counted on its own.
         """
         under = clean(under)
         state = frontier.c.state
@@ -48,18 +58,30 @@ class SiteMapStore(StorePart):
         groups = grouped.subquery()
         of = groups.c
         size = of.fetched + of.failed + of.waiting
-        totals = [func.sum(of[word]).over().label(f"all_{word}") for word in _COUNTS]
-        listed = select(groups, *totals, func.count().over().label("groups"))
-        if not under:
-            listed = listed.where(size + of.redirected > 0)
-        order = (size.desc(), (of.redirected + of.skipped).desc(), of.name)
-        rows = conn.execute(listed.order_by(*order).limit(limit)).all()
+        inside = size + of.redirected >= (0 if under else 1)  # an expression: it is sorted by
+        totals = [_sum(of[word], inside).label(f"all_{word}") for word in _COUNTS]
+        listed = select(
+            groups,
+            *totals,
+            inside.label("inside"),
+            _sum(literal_column("1"), inside).label("groups"),
+            _sum(of.skipped, not_(inside)).label("elsewhere"),
+        )
+        order = (inside.desc(), size.desc(), (of.redirected + of.skipped).desc(), of.name)
+        found = conn.execute(listed.order_by(*order).limit(limit)).all()
+        rows = [row for row in found if row.inside]
         return SiteMap(
             under=under,
             folders=tuple(_folder(row, row.name if under else f"{row.name}/") for row in rows),
-            total=_folder(rows[0], "", "all_") if rows else _NOTHING,
-            unlisted=rows[0].groups - len(rows) if rows else 0,
+            total=_folder(found[0], "", "all_") if found else _NOTHING,
+            unlisted=int(found[0].groups) - len(rows) if found else 0,
+            skipped_elsewhere=int(found[0].elsewhere) if found else 0,
         )
+
+
+def _sum(count: ColumnElement[int], condition: ColumnElement[bool]) -> ColumnElement[int]:
+    """Return the sum of *count* over all groups for which *condition* holds."""
+    return func.sum(case((condition, count), else_=0)).over()
 
 
 def _own(conn: Connection, job_id: str) -> Sequence[ColumnElement[bool]]:

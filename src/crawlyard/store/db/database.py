@@ -23,13 +23,12 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.dialects import SqliteCompiler, driver_of
 from crawlyard.store.db.faults import told
 from crawlyard.store.db.group_commit import GroupWriter
+from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.wakeups import OnDue
 
 T = TypeVar("T")
 
 Work = Callable[[Connection], T]
-
-SHORTEST_LEASE_S = 6.0  # the least that the setting `lease_s` takes
 
 _INCREMENTAL = 2  # as `PRAGMA auto_vacuum` returns it
 
@@ -43,6 +42,7 @@ class Database(Protocol):
 
     name: str  # for messages
     waits: Timing | None  # for a connection of a pool; None: there is no pool
+    reserve: Reserve | None  # None: the disk is not this database's business
 
     async def read(self, work: Work[T]) -> T:
         """Return the result of *work*, a single query."""
@@ -161,6 +161,7 @@ class SqliteDatabase:
     ) -> None:
         self.name = f"the database {path}"
         self.waits: Timing | None = None
+        self.reserve: Reserve | None = Reserve(path)
         self._path, self._busy = path, busy
         self._writer = self._engine("BEGIN IMMEDIATE", connections=1)
         self._reader = self._engine("BEGIN", connections=readers)

@@ -15,6 +15,7 @@ from crawlyard.core.overview.measures import Timing
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import SqliteCompiler, driver_of
 from crawlyard.store.db.faults import told
+from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.schema import create_tables
 from crawlyard.store.db.wakeups import OnDue, gathered
 from crawlyard.store.store import Store
@@ -32,6 +33,7 @@ class MemoryDatabase:
 
     name = "the database in memory"
     waits: Timing | None = None
+    reserve: Reserve | None = None
 
     def __init__(self, on_due: OnDue = None) -> None:
         self._engine = _engine()

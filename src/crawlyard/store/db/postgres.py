@@ -27,13 +27,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from crawlyard.clock import Clock, SystemClock
+from crawlyard.config import DEFAULT_LEASE_S
 from crawlyard.core.jobs.notices import CHANNEL, written
 from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.overview.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
-from crawlyard.store.db.database import SHORTEST_LEASE_S, Work, heard
+from crawlyard.store.db.database import Work, heard
 from crawlyard.store.db.faults import Overtaken, TransactionAborted, again, sqlstate, told
+from crawlyard.store.db.reserve import Reserve
 from crawlyard.store.db.wakeups import OnDue, gathered
 
 T = TypeVar("T")
@@ -76,6 +78,8 @@ class PostgresDatabase:
     more often.
     """
 
+    reserve: Reserve | None = None
+
     def __init__(
         self,
         url: URL,
@@ -83,7 +87,7 @@ class PostgresDatabase:
         connections: int = 10,
         on_due: OnDue = None,
         pooled: bool = False,
-        lease_s: float = SHORTEST_LEASE_S,
+        lease_s: float = DEFAULT_LEASE_S,
     ) -> None:
         where = url.host or url.normalized_query.get("host", ("a local socket",))[0]
         self.name = f"the database {url.database or 'postgres'} on {where}"

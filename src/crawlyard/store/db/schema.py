@@ -16,6 +16,7 @@ from crawlyard.store.db.database import Database, is_postgres
 from crawlyard.store.tables import FIRST, SCHEMA, metadata, page_search
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import in_order, versions
+from crawlyard.store.tables.jobs import SHARDS_OF_JOB
 from crawlyard.store.tables.webhooks import cursors
 
 # "CYsc": any number that nothing else on the database locks
@@ -123,6 +124,8 @@ def create_tables(conn: Connection) -> None:
             conn.execute(CreateIndex(index))
     for table in page_search.INDEX.sorted_tables:
         conn.execute(CreateTable(table))
+    if is_postgres(conn):
+        conn.exec_driver_sql(SHARDS_OF_JOB)
     for made in page_search.ON_POSTGRES if is_postgres(conn) else page_search.ON_SQLITE:
         conn.exec_driver_sql(made)
     nobody = {"holder": "", "until": _EPOCH, "loose": False}

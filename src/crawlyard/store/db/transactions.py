@@ -6,7 +6,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
-from crawlyard.store.db.database import Database
+from crawlyard.errors import StoreFull
+from crawlyard.store.db.database import Database, Work
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,3 +45,29 @@ def writes(
 
     update_wrapper(method, work)
     return method
+
+
+def frees(
+    work: Callable[Concatenate[S, Connection, P], T],
+) -> Callable[Concatenate[S, P], Coroutine[Any, Any, T]]:
+    """Make an async method of *work*, as `writes` does, that also works on a full disk."""
+
+    async def method(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await write_freeing(self._database, lambda conn: work(self, conn, *args, **kwargs))
+
+    update_wrapper(method, work)
+    return method
+
+
+async def write_freeing(database: Database, work: Work[T], on_full: Work[T] | None = None) -> T:
+    """Run *work*, which frees space; on a full disk, release the reserve and run it again.
+
+    Then *on_full*, if there is one, is run instead of *work*.
+    """
+    try:
+        return await database.write(work)
+    except StoreFull:
+        if database.reserve is None:
+            raise
+        await database.compute(database.reserve.release)
+        return await database.write(on_full or work)

@@ -1,6 +1,7 @@
 """Upkeep: find what has expired and free its space in small transactions."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -23,11 +24,12 @@ from sqlalchemy import (
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.schedules.schedule import TickOutcome
+from crawlyard.errors import StoreFull
 from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import job_of
 from crawlyard.store.crawl.purge import fold, purge
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.transactions import StorePart, reads
+from crawlyard.store.db.transactions import StorePart, reads, write_freeing
 from crawlyard.store.fleet.numbering import number
 from crawlyard.store.jobs.counts import agree, agrees, sum_up
 from crawlyard.store.tables.base import Instant
@@ -97,7 +99,7 @@ class UpkeepStore(StorePart):
         event is always kept: readers continue from its seq.
         """
         await self._database.known(number)  # also those that nobody has read
-        return await self._database.write(partial(_forget, before=before, rows=rows))
+        return await write_freeing(self._database, partial(_forget, before=before, rows=rows))
 
     async def tidy(self) -> None:
         """Sum up usage and job counts, and correct these if other SQL changed jobs."""
@@ -115,10 +117,17 @@ class UpkeepStore(StorePart):
         The webhooks of a job are deleted with it. Its events stay: readers that continue
         from their last seq may not have read them yet.
         """
-        freed = await self._database.write(partial(purge, rows=rows))
+        smaller = partial(purge, rows=max(1, rows // 10))  # which needs less of the log
+        freed = await write_freeing(self._database, partial(purge, rows=rows), on_full=smaller)
         if not freed and (file := await self._database.read(_file)) is not None:
-            await self._database.compute(partial(fold, file))
+            with suppress(StoreFull):  # the reserve is for deletions
+                await self._database.compute(partial(fold, file))
         return freed
+
+    async def keep_reserve(self) -> None:
+        """Make the reserve of a SQLite file, unless it is there or the disk has no room for it."""
+        if (reserve := self._database.reserve) is not None:
+            await self._database.compute(reserve.make)
 
     @reads
     def size(self, conn: Connection) -> int:

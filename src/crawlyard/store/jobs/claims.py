@@ -1,11 +1,12 @@
 """Claims: which pending job a worker takes next, and its lease."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from enum import Enum, auto
 from functools import cache
 from typing import Any, NamedTuple
 
+from msgspec.structs import replace
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
+from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.codec.jobs import job_of, shard_of
@@ -42,7 +44,7 @@ from crawlyard.store.jobs.queue_position import (
 )
 from crawlyard.store.jobs.shard_rules import leased
 from crawlyard.store.jobs.shards import untouched
-from crawlyard.store.jobs.spread import begin
+from crawlyard.store.jobs.spread import begin, is_to_cut
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.jobs import (
     CLAIM_ORDER,
@@ -242,9 +244,19 @@ class ClaimAgain(Enum):
     AGAIN = auto()
 
 
+class Uncut(NamedTuple):
+    """The result of a claim whose job gets shards: the caller calls `claim_cut`."""
+
+    job_id: str
+
+
+class Changed(Exception):
+    """A job was claimed or changed while its shards were prepared."""
+
+
 def claim(
     conn: Connection, asker: Asker, now: datetime, until: datetime, *, last: bool = False
-) -> Claim | ClaimAgain | None:
+) -> Claim | ClaimAgain | Uncut | None:
     """Lease the first job in the queue for *asker* until *until*.
 
     Each call marks one portion of the due jobs. As long as *asker* can take none of them and the
@@ -267,7 +279,35 @@ def claim(
         return None
     if row["owner"] in quotas and not may_start(conn, row["owner"], now):
         return None if last else ClaimAgain.AGAIN  # a concurrent claim has used up the quota
-    return take(conn, row, asker, now, until)
+    job = job_of(row)
+    return Uncut(job.id) if is_to_cut(row, job) else take(conn, row, job, asker, now, until)
+
+
+def claim_cut(
+    conn: Connection, job_id: str, asker: Asker, now: datetime, until: datetime
+) -> Claim | ClaimAgain:
+    """Cut a job into shards and claim it, as `claim` does for other jobs.
+
+    The shards are prepared before the row of the job is locked, as that takes a while.
+
+    Raises:
+        Changed: the job was claimed or changed meanwhile; the shards must be rolled back.
+    """
+    quotas = limited_quotas(conn)
+    out = parts_held_back(conn, now, quotas)
+    kind, parameters = asked_by(conn, replace(asker, only=job_id), now, out)
+    row = conn.execute(_first(kind), parameters).mappings().first()
+    if row is None:
+        return ClaimAgain.AGAIN
+
+    def lock() -> None:
+        current = conn.execute(_unless_locked(), {"no": row["no"]}).mappings().first()
+        if current is None or tuple(current.values()) != tuple(row.values()):
+            raise Changed
+        if row["owner"] in quotas and not may_start(conn, row["owner"], now):
+            raise Changed
+
+    return take(conn, row, job_of(row), asker, now, until, lock)
 
 
 # EXISTS would drop the ORDER BY and take 25 ms on Postgres with 100,000 jobs due tomorrow.
@@ -291,8 +331,13 @@ def _past(conn: Connection, kind: ClaimKind, given: Mapping[str, object]) -> Row
 @cache
 def _line(kind: ClaimKind) -> Select[Any]:
     # cached for each kind: building the query took a third of the time of a claim
+    return locked(_first(kind), skip=True)
+
+
+@cache
+def _first(kind: ClaimKind) -> Select[Any]:
     marked = PENDING if kind.only else READY
-    return locked(standing(marked, *on_offer(kind)).order_by(*CLAIM_ORDER).limit(1), skip=True)
+    return standing(marked, *on_offer(kind)).order_by(*CLAIM_ORDER).limit(1)
 
 
 @cache
@@ -300,12 +345,29 @@ def _still(kind: ClaimKind) -> Select[Any]:
     return locked(standing(jobs.c.no == bindparam("no", type_=BigInteger), *on_offer(kind)))
 
 
-def take(conn: Connection, row: RowMapping, asker: Asker, now: datetime, until: datetime) -> Claim:
-    """Lease the job of *row*, which is locked, to *asker* until *until*."""
-    waiting, no = job_of(row), row["no"]
-    part = begin(conn, row, waiting, asker, now, until)
-    if part is not None:
-        return part
+@cache
+def _unless_locked() -> Select[Any]:
+    return locked(standing(jobs.c.no == bindparam("no", type_=BigInteger)), skip=True)
+
+
+def take(
+    conn: Connection,
+    row: RowMapping,
+    waiting: Job,
+    asker: Asker,
+    now: datetime,
+    until: datetime,
+    lock: Callable[[], None] | None = None,
+) -> Claim:
+    """Lease the *waiting* job of *row* to *asker* until *until*.
+
+    The row is locked, or *lock* locks it, once the shards of the job are prepared.
+    """
+    no = row["no"]
+    if is_to_cut(row, waiting):
+        part = begin(conn, row, waiting, asker, now, until, lock)
+        if part is not None:
+            return part
     job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     shard = leased(shard_of(row), asker.worker, until)
     change(conn, job, event, before=waiting, shard=(no, shard))

@@ -18,14 +18,14 @@ from sqlalchemy import (
 
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, StoredPage
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.overview.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.frontier import roots
 from crawlyard.store.crawl.pages import PAGES
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import STANDING, no_of
+from crawlyard.store.jobs.job_rows import no_of
+from crawlyard.store.jobs.where import IS_STOPPED
 from crawlyard.store.tables.jobs import (
     FAILED,
     PRESENT,
@@ -33,7 +33,6 @@ from crawlyard.store.tables.jobs import (
     frontier,
     jobs,
     pages,
-    shards,
 )
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -83,20 +82,12 @@ class InquiryStore(StorePart):
         return {(row[0], State(row[2])): row[1] for row in conn.execute(asked)}
 
     @reads
-    def cut_short(
+    def stopped(
         self, conn: Connection, owner: str | None, since: datetime, until: datetime, step: timedelta
-    ) -> Mapping[int, int]:
-        """Return how many of the same completed, although a limit ended them with URLs waiting."""
-        asked = (
-            _ended(owner, since, until, step)
-            .select_from(STANDING)
-            .where(
-                jobs.c.state == State.COMPLETED.value,
-                jobs.c.state_reason.in_(reason.value for reason in LIMIT_REASONS),
-                shards.c.discovered > shards.c.done,
-            )
-        )
-        return {row[0]: row[1] for row in conn.execute(asked)}
+    ) -> Mapping[tuple[int, State], int]:
+        """Return how many of the same stopped early: `core.jobs.outcome.is_stopped`."""
+        query = _ended(owner, since, until, step, jobs.c.state).where(IS_STOPPED)
+        return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
 
     @reads
     def failing(

@@ -101,12 +101,14 @@ def change(
     *told: Event,
     before: Job | None = None,
     shard: tuple[int, Shard] | None = None,
+    cut: Mapping[str, Any] | None = None,
 ) -> None:
     """Replace version ``job.version - 1`` of the job and add the events.
 
     *before* is the job as read in this transaction, if it was read: a spec that is still the
     same object is not written again, nor is a damaged one. *shard*, the key of the job and its
-    new shard, is replaced as well; the caller has locked the row of the job then.
+    new shard, is replaced as well; the caller has locked the row of the job then. *cut* has the
+    columns of the job that say how it is cut into shards, if they change.
 
     Raises:
         Conflict: the stored version is another, or the job is gone.
@@ -115,7 +117,7 @@ def change(
     steps = moved(counted_as(conn, job, before), job)
     # the readable rest of a damaged spec must not replace the stored one
     same = bool(job.damaged) or (before is not None and before.spec is job.spec)
-    row = job_row(job) if same else job_row(job) | spec_row(job.spec)
+    row = job_row(job) | ({} if same else spec_row(job.spec)) | dict(cut or {})
     if job.state is not State.RUNNING:
         row["settled_pages"] = shard and shard[1].usage.pages
     at_once = told if same and is_postgres(conn) else ()

@@ -17,7 +17,7 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.errors import Conflict, NotFound, Refused, StoreUnavailable
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import requeue
-from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.db.transactions import StorePart, frees, reads, write_freeing, writes
 from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import (
@@ -73,14 +73,20 @@ class JobStore(StorePart):
             raise NotFound(f"no job {job_id}")
         return _seen(row)
 
-    @writes
-    def save(self, conn: Connection, job: Job, *events: Event) -> None:
+    async def save(self, job: Job, *events: Event) -> None:
         """Replace version ``job.version - 1`` of the job and add the events.
 
         Raises:
             Conflict: the stored version is another, or the job is gone.
         """
-        change(conn, job, *events)
+
+        def work(conn: Connection) -> None:
+            change(conn, job, *events)
+
+        if job.state is State.CANCELLED:  # a job must be cancelled before it can be deleted
+            await write_freeing(self._database, work)
+        else:
+            await self._database.write(work)
 
     @writes
     def change_all(
@@ -95,7 +101,7 @@ class JobStore(StorePart):
         change_all(conn, [(no, before, job) for no, before, job, _ in changes], _told(changes))
         return answers
 
-    @writes
+    @frees
     def delete_all(
         self, conn: Connection, ids: Collection[str], verdict: Verdict
     ) -> Mapping[str, Judged]:
@@ -195,7 +201,7 @@ class JobStore(StorePart):
         change(conn, job, event)
         return targets
 
-    @writes
+    @frees
     def delete(self, conn: Connection, job_id: str, version: int, event: Event) -> None:
         """Hide a job immediately and permanently; `UpkeepStore.purge` frees its space.
 

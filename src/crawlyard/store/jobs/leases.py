@@ -26,7 +26,14 @@ from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.crawl.frontier import reopen
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.transactions import StorePart, writes
-from crawlyard.store.jobs.claims import ClaimAgain, claim, soonest
+from crawlyard.store.jobs.claims import (
+    Changed,
+    ClaimAgain,
+    Uncut,
+    claim,
+    claim_cut,
+    soonest,
+)
 from crawlyard.store.jobs.job_rows import (
     STANDING,
     change,
@@ -74,12 +81,21 @@ class LeaseStore(StorePart):
         return got
 
     async def _claimed(self, asker: Asker, now: datetime, lease: timedelta) -> Claim | None:
-        work = partial(claim, asker=asker, now=now, until=now + lease)
-        for _ in range(_LOOKS):
-            if not isinstance(got := await self._database.write(work), ClaimAgain):
-                return got
-        got = await self._database.write(partial(work, last=True))
-        return None if isinstance(got, ClaimAgain) else got
+        until = now + lease
+        for look in range(_LOOKS + 1):
+            last = look == _LOOKS
+            work = partial(claim, asker=asker, now=now, until=until, last=last)
+            result = await self._database.write(work)
+            if isinstance(result, Uncut):
+                job_id = result.job_id
+                cut = partial(claim_cut, job_id=job_id, asker=asker, now=now, until=until)
+                try:
+                    result = await self._database.write(cut)
+                except Changed:
+                    continue
+            if not isinstance(result, ClaimAgain):
+                return result
+        return None
 
     async def orders(self, leases: Sequence[Lease]) -> list[Order]:
         """Return the order to the holder of each lease, in the given sequence; writes nothing."""

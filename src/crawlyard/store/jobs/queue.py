@@ -259,7 +259,8 @@ def _preempt(
         return None
     low = job_of(rows[pair[1]])
     number = give_up_part(conn, pair[1], rows[pair[1]]["spread"], asker.worker, now)
-    claim = take(conn, rows[pair[0]], asker, now, until)
+    urgent = rows[pair[0]]
+    claim = take(conn, urgent, job_of(urgent), asker, now, until)
     if number:
         return Preemption(claim=claim, yielded=low, shard=number)
     yielded, event = low.yielded(now, actor=f"worker:{asker.worker}")

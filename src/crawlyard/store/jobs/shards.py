@@ -16,6 +16,7 @@ from sqlalchemy import (
     Select,
     bindparam,
     case,
+    column,
     exists,
     func,
     literal_column,
@@ -31,7 +32,9 @@ from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import BUCKETS, Extent, Starts, bucket_of, buckets_of
 from crawlyard.core.jobs.spread import shard_of as shard_of_host
 from crawlyard.store.codec.jobs import shard_of, shard_row
+from crawlyard.store.crawl.journal import UNNUMBERED
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
+from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.faults import Overtaken
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs.job_rows import settle_pages
@@ -54,7 +57,7 @@ DEAL_AT_ONCE = 10_000
 PART = shards.c.shard > 0
 
 
-def locked_parts(conn: Connection, no: int) -> tuple[Mapping[str, Any], Parts] | None:
+def locked_parts(conn: Connection, no: int) -> tuple[RowMapping, Parts] | None:
     """Return the row of a job, and its shards with the totals added up.
 
     The job and its shard 0 are locked until the transaction ends. Other shards are not: if one
@@ -62,24 +65,39 @@ def locked_parts(conn: Connection, no: int) -> tuple[Mapping[str, Any], Parts] |
 
     ``None``: there is no such job, or it is deleted.
     """
-    row = conn.execute(_locked_job(), {"its_no": no}).mappings().first()
-    if row is None:
+    on_postgres = is_postgres(conn)
+    rows = conn.execute(_locked_job(on_postgres), {"its_no": no}).mappings().all()
+    if not rows:
         return None
-    parts = parts_of(conn, no, row["spread"])  # read once both are locked
+    row = next(row for row in rows if row["shard"] == 0)
+    parts = parts_in(no, rows, row["spread"])
     parts.in_turn = bool(row["in_turn"])
     if parts.of:
         parts.add_up()
     if State(row["state"]) is not State.RUNNING:
         settle_pages(conn, no, row["settled_pages"], parts.total.usage.pages)
-    return dict(row), parts
+    return row, parts
 
 
 @cache
-def _locked_job() -> Select[Any]:
-    both = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
-    own = jobs.c.no == bindparam("its_no", type_=BigInteger)
-    query = select(*jobs.c).select_from(both).where(own, PRESENT)
-    return query.with_for_update(of=[jobs, shards], key_share=True)
+def _locked_job(on_postgres: bool) -> Select[Any]:  # noqa: FBT001 - a key of the cache
+    """Return a query for a job, locked with its shard 0, and each of its shards.
+
+    Shards are read once both are locked, by the same statement, as others wait for the lock.
+    """
+    own = (jobs.c.no == bindparam("its_no", type_=BigInteger), PRESENT)
+    if not on_postgres:  # one writer at a time: there is nothing to lock
+        every_shard = jobs.join(shards, shards.c.job_no == jobs.c.no)
+        return select(*jobs.c, UNNUMBERED, *shards.c).select_from(every_shard).where(*own)
+    first_shard = jobs.join(shards, (shards.c.job_no == jobs.c.no) & (shards.c.shard == 0))
+    query = select(*jobs.c, UNNUMBERED).select_from(first_shard).where(*own)
+    job = query.with_for_update(of=[jobs, shards], key_share=True).cte("job")
+    named = (column(each.name, each.type) for each in shards.c)
+    part = func.shards_of_job(job.c.no).table_valued(*named, joins_implicitly=True)
+    # the spec may be megabytes: once is enough
+    spec = case((part.c.shard == 0, job.c.spec)).label("spec")
+    rest = (each for each in job.c if each.name != "spec")
+    return select(*rest, spec, *part.c)
 
 
 _TOTALS = (
@@ -154,25 +172,34 @@ def give_up_part(conn: Connection, no: int, of: int, worker: str, now: datetime)
     parts = parts_of(conn, no, of)
     number = to_yield(parts, worker) or 0
     if number:
-        give_up(conn, parts, number, now)
+        parts.by[number] = replace(parts.by[number], freed_at=now, asked_by=None)
+        give_up(conn, parts, [number])
     return number
 
 
-def give_up(
-    conn: Connection, parts: Parts, number: int, now: datetime, asker: str | None = None
-) -> None:
-    """Order the holder of a shard to release it, for *asker* if one is given.
+def give_up(conn: Connection, parts: Parts, numbers: Collection[int]) -> None:
+    """Order the holders of shards to release them: store when, and for which worker.
 
     Raises:
-        Overtaken: the shard has another holder by now, or has none.
+        Overtaken: one of the shards has another holder by now, or has none.
     """
-    # these columns only, as its holder writes the others meanwhile
-    shard = parts.by[number]
-    same = (shards.c.attempt == shard.attempt, shards.c.worker == shard.worker)
-    mine = update(shards).where(shards.c.job_no == parts.no, shards.c.shard == number, *same)
-    if not conn.execute(mine.values(freed_at=now, asked_by=asker)).rowcount:
+    if not numbers:
+        return
+    # these columns only, as the holders write the others meanwhile
+    rows = [
+        {
+            "job_no": parts.no,
+            "shard": n,
+            "freed_at": parts.by[n].freed_at,
+            "asked_by": parts.by[n].asked_by,
+            "was_attempt": parts.stored[n].attempt,
+            "was_worker": parts.stored[n].worker,
+        }
+        for n in numbers
+    ]
+    was = ("attempt", "worker")
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=was, noting=True) < len(rows):
         raise Overtaken
-    parts.by[number] = replace(shard, freed_at=now, asked_by=asker)
 
 
 def recut(conn: Connection, parts: Parts) -> None:
@@ -181,22 +208,23 @@ def recut(conn: Connection, parts: Parts) -> None:
     conn.execute(update(jobs).where(jobs.c.no == parts.no).values(values))
 
 
-def deal(conn: Connection, no: int, starts: Starts) -> None:
+def deal(conn: Connection, no: int, starts: Starts) -> bool:
     """Set the bucket of each waiting target of a job that has none, by its host.
 
-    Also store whether all targets have one: those that were closed before the job was spread don't.
+    Return whether all targets have one: those that were closed before the job was spread don't.
     """
     every = select(func.count()).where(frontier.c.job_no == no)
+    counts = (every.scalar_subquery(), every.where(IN_BUCKET).scalar_subquery())
     # two indexes have the counts; to find that all have a bucket, the table would be read
-    dealt = conn.scalar(every) == conn.scalar(every.where(IN_BUCKET))
-    conn.execute(update(jobs).where(jobs.c.no == no).values(dealt=int(dealt)))
-    if dealt:
-        return
+    targets, in_bucket = conn.execute(select(*counts)).one()
+    if targets == in_bucket:
+        return True
     undealt = (frontier.c.job_no == no, WAITING, frontier.c.bucket.is_(None))
     statement = select(frontier.c.id, frontier.c.host).where(*undealt).limit(DEAL_AT_ONCE)
     while found := conn.execute(statement).all():
         rows = [{"id": row_id, "bucket": bucket_of(host, starts)} for row_id, host in found]
         update_rows(conn, frontier, rows, ("id",))
+    return False
 
 
 def extent_of(conn: Connection, no: int, hosts: Collection[str], rate: float) -> Extent:

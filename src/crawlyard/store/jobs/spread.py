@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind
@@ -44,7 +45,6 @@ from crawlyard.store.jobs.shards import (
     count_free,
     deal,
     extent_of,
-    first_waiting,
     give_up,
     in_shards,
     locked_parts,
@@ -146,7 +146,7 @@ class SpreadStore(StorePart):
         if found is None:
             return None
         row, parts = found
-        number_lines(conn, parts.no)
+        _number_lines(conn, row)
         if parts.by[lease.shard].worker is None:
             write_parts(conn, parts)
             return None  # released by its last batch already: the job may run again by now
@@ -200,6 +200,12 @@ class SpreadStore(StorePart):
         return dict(parts_of(conn, no, of).in_use())
 
 
+def is_to_cut(row: Mapping[str, Any] | RowMapping, job: Job) -> bool:
+    """Return whether a pending job has shards, or may get some as it is claimed."""
+    spread = job.spec.spread
+    return bool(row["spread"] or isinstance(spread, Spread) or spread > 1)
+
+
 def begin(
     conn: Connection,
     row: Mapping[str, Any] | RowMapping,
@@ -207,15 +213,14 @@ def begin(
     asker: Asker,
     now: datetime,
     until: datetime,
+    lock: Callable[[], None] | None,
 ) -> Claim | None:
-    """Claim a pending *job* that is to be spread, by leasing one of its shards.
+    """Claim a pending *job* that `is_to_cut`, by leasing one of its shards.
 
-    *row* is the job's row, locked and `untouched`. ``None``: one worker is to run the whole job,
-    or a limit leaves nothing to use.
+    *row* is the job's row, `untouched` and either locked or locked by *lock*, which is called once
+    all but the job is written. ``None``: one worker runs the whole job, or a limit leaves nothing
+    to use.
     """
-    asked = job.spec.spread
-    if not (row["spread"] or isinstance(asked, Spread) or asked > 1):
-        return None
     parts = parts_of(conn, row["no"], row["spread"])
     parts.in_turn = bool(row["in_turn"]) or not parts.by
     if parts.of:
@@ -224,28 +229,42 @@ def begin(
         parts.put(number, lost(shard, now))
     cut(parts, _wanted(conn, row["no"], job, parts), now)
     parts.rebase()
-    claim = _begun(conn, job, parts, asker, now, until) if parts.of else None
-    parts.of = parts.of if claim is not None else 0
-    if (parts.of, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
-        recut(conn, parts)
-    write_parts(conn, parts)
-    if claim is not None:
-        tell_open(conn, row, parts)
+    claim = _begun(conn, row, job, parts, asker, now, until, lock) if parts.of else None
+    if claim is None:  # one worker runs all of it, as the caller saves it
+        if lock is not None:
+            lock()
+        parts.of = 0
+        write_parts(conn, parts)
+        if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
+            recut(conn, parts)
     return claim
 
 
 def _begun(
-    conn: Connection, job: Job, parts: Parts, asker: Asker, now: datetime, until: datetime
+    conn: Connection,
+    row: Mapping[str, Any] | RowMapping,
+    job: Job,
+    parts: Parts,
+    asker: Asker,
+    now: datetime,
+    until: datetime,
+    lock: Callable[[], None] | None,
 ) -> Claim | None:
-    deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
-    numbers = range(1, parts.of + 1)
-    number = first_waiting(conn, parts.no, numbers, parts.of) or numbers[0]
+    dealt = deal(conn, parts.no, starts_of(job.spec.urls) if parts.in_turn else ())
+    buckets = buckets_waiting(conn, parts.no)
+    number = _first(range(1, parts.of + 1), in_shards(buckets, parts.of)) or 1
     moved, event = job.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
     parts.put(0, fenced(parts.total))  # an expired lease on the whole job may still be stored
     claim = taken(parts, number, moved, asker.worker, until)
-    if claim is not None:
-        write_parts(conn, parts)
-        change(conn, moved, event, before=job)
+    if claim is None:
+        return None
+    parts.touched.remove(0)  # written with the job
+    write_parts(conn, parts)
+    if lock is not None:
+        lock()
+    columns = {"spread": parts.of, "in_turn": int(parts.in_turn), "dealt": int(dealt)}
+    change(conn, moved, event, before=job, shard=(parts.no, parts.total), cut=columns)
+    tell_open(conn, row, parts, buckets=buckets)
     return claim
 
 
@@ -259,7 +278,7 @@ def _wanted(conn: Connection, no: int, job: Job, parts: Parts) -> int:
 
 def _tell_if_freed(
     conn: Connection,
-    row: Mapping[str, Any],
+    row: Mapping[str, Any] | RowMapping,
     parts: Parts,
     numbers: Collection[int],
     buckets: Collection[int] | None = None,
@@ -291,7 +310,7 @@ def settle_part(
     if found is None:
         raise Conflict(f"the lease of {lease.worker} on job {lease.job_id} is no longer good")
     row, parts = found
-    number_lines(conn, parts.no)
+    _number_lines(conn, row)
     parts.put(lease.shard, back(parts.by[lease.shard], None))
     if again:
         requeue(conn, parts, again)
@@ -305,13 +324,18 @@ def free_part(conn: Connection, lease: Lease) -> None:
     found = _mine(conn, lease)
     if found is not None and found[1].by[lease.shard].worker is not None:
         row, parts = found
-        number_lines(conn, parts.no)
+        _number_lines(conn, row)
         parts.put(lease.shard, back(parts.by[lease.shard], None))
         write_parts(conn, parts)
         _tell_if_freed(conn, row, parts, [lease.shard])
 
 
-def _mine(conn: Connection, lease: Lease) -> tuple[Mapping[str, Any], Parts] | None:
+def _number_lines(conn: Connection, row: Mapping[str, Any] | RowMapping) -> None:
+    if row["unnumbered"]:
+        number_lines(conn, row["no"])
+
+
+def _mine(conn: Connection, lease: Lease) -> tuple[RowMapping, Parts] | None:
     """Return the job row and shards of a lease, locked; ``None`` if another attempt has its shard.
 
     Also ``None`` if the job is gone.
@@ -357,7 +381,7 @@ def _take(
     if found is None:
         return 0, None
     row, parts = found
-    number_lines(conn, no)
+    _number_lines(conn, row)
     numbers = list(conn.scalars(select(shards.c.shard).where(shards.c.job_no == no, *gone)))
     for number in numbers:
         parts.put(number, lost(parts.by[number], now))
@@ -485,11 +509,15 @@ def _ask(conn: Connection, no: int, asker: Asker, now: datetime, free: int) -> b
     if found is None or State(found[0]["state"]) is not State.RUNNING:
         return None
     _, parts = found
-    waiting, asked = in_shards(buckets, parts.of), 0
-    while asked < most and (number := to_ask_for(parts, asker.worker, waiting)) is not None:
-        give_up(conn, parts, number, now, asker.worker)
-        asked += 1
-    return asked > 0 or None
+    waiting, numbers = in_shards(buckets, parts.of), list[int]()
+    while len(numbers) < most:
+        number = to_ask_for(parts, asker.worker, waiting)
+        if number is None:
+            break
+        parts.by[number] = replace(parts.by[number], freed_at=now, asked_by=asker.worker)
+        numbers.append(number)
+    give_up(conn, parts, numbers)
+    return bool(numbers) or None
 
 
 def _join(conn: Connection, no: int, asker: Asker, now: datetime, until: datetime) -> Claim | None:

@@ -92,7 +92,7 @@ _BY_LIMIT = and_(
         shards.c.job_no == jobs.c.no, shards.c.shard == 0, shards.c.discovered > shards.c.done
     ),
 )
-_IS_STOPPED = or_(_BY_USER, _BY_LIMIT)
+IS_STOPPED = or_(_BY_USER, _BY_LIMIT)
 """The condition on `jobs` of `core.jobs.outcome.is_stopped`."""
 
 
@@ -104,7 +104,7 @@ def _in_state(words: Collection[str]) -> ColumnElement[bool]:
     found = jobs.c.state == states[0] if len(states) == 1 else jobs.c.state.in_(states)
     if STOPPED not in words:
         return found
-    return or_(found, _IS_STOPPED) if states else _IS_STOPPED
+    return or_(found, IS_STOPPED) if states else IS_STOPPED
 
 
 def _of_priority(words: Sequence[str]) -> ColumnElement[bool]:

@@ -32,7 +32,7 @@ __all__ = [
     "webhooks",
 ]
 
-SCHEMA = "0132"
+SCHEMA = "0126"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
 FIRST = "0102"

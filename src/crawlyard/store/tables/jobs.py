@@ -211,6 +211,17 @@ shards = Table(
     PrimaryKeyConstraint("job_no", "shard"),
 )
 
+SHARDS_OF_JOB = (
+    "CREATE OR REPLACE FUNCTION shards_of_job(bigint) RETURNS SETOF shards LANGUAGE sql VOLATILE"
+    " AS 'SELECT * FROM shards WHERE job_no = $1'"
+)
+"""Postgres function for the shards of a job as they are when it is called.
+
+A plain query would return them as of the start of its statement, which may have waited for a lock
+since. A volatile function has a snapshot of its own (PostgreSQL manual, "Function Volatility
+Categories").
+"""
+
 HELD = shards.c.worker.is_not(None)
 
 # Not on lease_until: a heartbeat then changes no indexed column, a cheap update (HOT).

@@ -249,6 +249,9 @@ class SiteMapOut(Wire, frozen=True, kw_only=True):
     under: str  # empty: all hosts
     total: FolderOut
     unlisted: int  # folders that are counted in the total alone
+    skipped_elsewhere: int = (
+        0  # URLs on hosts that no request was sent to, beside the total; without `under`
+    )
     items: tuple[FolderOut, ...]
 
     @classmethod
@@ -258,6 +261,7 @@ class SiteMapOut(Wire, frozen=True, kw_only=True):
             under=found.under,
             total=FolderOut.filled(found.total),
             unlisted=found.unlisted,
+            skipped_elsewhere=found.skipped_elsewhere,
             items=tuple(map(FolderOut.filled, found.folders)),
         )
 

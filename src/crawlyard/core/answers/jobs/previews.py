@@ -92,3 +92,4 @@ class PreviewOut(Wire, frozen=True, kw_only=True):
     tested: tuple[TestedOut, ...]  # `test_urls`, in their order
     missing: tuple[str, ...]  # what could not be had, in sentences
     estimate: EstimateOut
+    existing_id: str | None = None  # the job with its unique key, which would be the answer

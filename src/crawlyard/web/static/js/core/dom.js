@@ -43,6 +43,22 @@ export const filled = (pattern, item) => pattern.replace(/{([\w.]+)}/g, (_, path
 export const located = (pattern, item) =>
   pattern.replace(/{([\w.]+)}/g, (_, path) => encodeURIComponent(at(item, path) ?? ""));
 
+/**
+ * Make *children* the content of *el*. Those that stay are not moved: an element that leaves the document between
+ * the press and the release of a button gets no click.
+ */
+export function arrange(el, children) {
+  const kept = new Set(children);
+  for (const child of [...el.childNodes]) if (!kept.has(child)) child.remove();
+  const focused = document.activeElement;
+  let place = el.firstChild;
+  for (const child of children) {
+    if (child === place) place = place.nextSibling;
+    else el.insertBefore(child, place);
+  }
+  if (el.contains(focused)) focused.focus({ preventScroll: true });
+}
+
 /** What an attribute of a template means: what it writes, made of its value. */
 const BINDINGS = {
   f: (el, spec) => {

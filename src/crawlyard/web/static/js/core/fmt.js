@@ -35,6 +35,8 @@ export const reasonWord = from({ ...WORDS.wait, ...WORDS.reason });
 export const errorWord = from(WORDS.error);
 export const fateWord = from({ ...WORDS.outcome, ...WORDS.state });
 export const tickWord = from(WORDS.tick);
+/** The words for the kind of a rule that skips URLs. */
+export const ruleWord = from(WORDS.rule);
 
 /** Bytes in powers of 1000. */
 export function bytes(n) {

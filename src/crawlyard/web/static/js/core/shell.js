@@ -1,31 +1,10 @@
-/** What every page has: keys, theme, the badge, dialogs, toasts, and what the user may do. */
+/** What every page has: keys, theme, the badge, dialogs and toasts. */
 import { $, $$, copy, h, icon, write } from "./dom.js";
 import { Problem, post } from "./api.js";
 import * as fmt from "./fmt.js";
 import { read } from "./form.js";
 import { on } from "./live.js";
-
-const { dataset } = document.body;
-export const user = { id: dataset.user, role: dataset.role };
-const permits = new Set(dataset.permits.split(" "));
-
-/** Tell whether the user may do what needs *permit*, such as "jobs:write". */
-export const may = (permit) => permits.has(permit);
-
-/** Disable what the user may not do in *root* (data-needs), and say why. */
-export function lock(root = document) {
-  for (const el of $$("[data-needs]", root)) {
-    if (may(el.dataset.needs)) continue;
-    el.disabled = true;
-    delete el.dataset.tip;
-    delete el.dataset.href;
-    el.title = `Your role, ${user.role}, may not do this (needs ${el.dataset.needs})`;
-    if (el.localName === "a") {
-      el.removeAttribute("href");
-      el.ariaDisabled = true;
-    }
-  }
-}
+import { forgetRecent, lock, recent } from "./user.js";
 
 // --- what is said
 
@@ -208,16 +187,6 @@ async function signedOut() {
 
 // --- the frame around the page
 
-const RECENT = `cyRecent:${user.id}`;
-const MOST_RECENT = 6;
-
-/** What the user has been to, the last first; with a *place* ({name, href, sign}), that, too. */
-export function recent(place) {
-  const old = JSON.parse(localStorage[RECENT] ?? "[]");
-  if (!place) return old;
-  localStorage[RECENT] = JSON.stringify([place, ...old.filter(({ href }) => href !== place.href)].slice(0, MOST_RECENT));
-}
-
 const here = $("#here");
 /** The page of a job or the like has its name as title: the bar says it, too. */
 function titled() {
@@ -245,7 +214,7 @@ addEventListener("click", ({ target }) => target.closest("#side, #more") || draw
 addEventListener("keydown", ({ key }) => key === "Escape" && drawer(false));
 $("#signout").onclick = (event) =>
   act(event.currentTarget, async () => {
-    localStorage.removeItem(RECENT);
+    forgetRecent();
     await post("/auth/logout");
     location.assign("/signin");
   });
@@ -282,26 +251,4 @@ export function load(work) {
   };
   on("resync", again);
   return again();
-}
-
-/** Return what calls *work* once nobody has called it for *ms*. */
-export function later(ms, work) {
-  let timer;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(work, ms);
-  };
-}
-
-/** Return what calls *work* *ms* after it is called, once for all calls until then, and *apart_ms* after the last time. */
-export function soon(ms, work, apart_ms = 0) {
-  let timer;
-  let last = -Infinity;
-  return () => {
-    timer ||= setTimeout(() => {
-      timer = 0;
-      last = performance.now();
-      work();
-    }, Math.max(ms, last + apart_ms - performance.now()));
-  };
 }

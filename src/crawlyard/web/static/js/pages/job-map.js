@@ -19,7 +19,7 @@ function state(folder, ended) {
 
 /** Show the level of the job at *path* that the address asks for. */
 export async function siteMap(path, { ended_at }) {
-  const { under, items, total, unlisted } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
+  const { under, items, total, unlisted, skipped_elsewhere: elsewhere } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
   const there = (place) => `${path}/map${query({ under: place })}`;
   const seen = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
   const folders = items.map((folder) => seen(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
@@ -32,7 +32,7 @@ export async function siteMap(path, { ended_at }) {
   treeMap($(".tree", box), folders.map(area), (rest) => area(seen(added(rest), counted(rest.length, "more folder"))));
   $("tbody", box).replaceChildren(...folders.map(row));
   $("nav", box).replaceChildren(...way(under, there));
-  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${int(total.fetched)} fetched, ${int(total.failed)} failed, ${int(total.waiting)} ${ended_at ? "never fetched" : "in the queue"}, ${int(total.redirected)} redirected, ${int(total.skipped)} skipped on crawled hosts`);
+  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${int(total.fetched)} fetched, ${int(total.failed)} failed, ${int(total.waiting)} ${ended_at ? "never fetched" : "in the queue"}, ${int(total.redirected)} redirected, ${int(total.skipped + elsewhere)} skipped${elsewhere ? `, ${int(elsewhere)} of them on hosts not requested` : ""}`);
   $(".none", box).hidden = items.length > 0;
   $(".tree", box).hidden = $(".scroll", box).hidden = !items.length;
 }

@@ -1,16 +1,29 @@
 /** The problems of a job, in groups by what to do about them. What was skipped on purpose is none. */
-import { $, $$, copy, h, int, lock } from "../core/all.js";
+import { $, $$, arrange, h, int, lock } from "../core/all.js";
+import { keyed } from "../parts/keyed.js";
 import { grouped } from "../parts/problems.js";
 import { thing as job } from "../parts/told.js";
 
-const button = (text, data, attributes) => h("button.btn.sm", { type: "button", data, ...attributes }, text);
-
+/** What can be done about a group: the words of its button, when there is one, and its data. */
 const ACTS = {
-  render: () => h("a.btn.sm", { href: `/jobs/new?job=${encodeURIComponent(job.id)}&render=auto`, data: { needs: "jobs:write" } }, "Render them…"),
-  retry: ({ kinds }) => job.ended_at && button("Retry", { do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again", needs: "jobs:write" }),
-  pace: () => !job.ended_at && button("Go slower…", { open: "pace", needs: "jobs:write" }),
-  exclude: ({ samples: [first] }) => !job.ended_at && first && button("Exclude…", { open: "exclude", pattern: first[0], needs: "jobs:write" }),
+  render: { words: "Render them…", href: `/jobs/new?job=${encodeURIComponent(document.body.dataset.job)}&render=auto` },
+  retry: {
+    words: "Retry",
+    when: () => job.reruns,
+    data: ({ kinds }) => ({ do: "POST /jobs/{job}/retry", body: JSON.stringify({ scope: "failed", kinds }), said: "These wait again" }),
+  },
+  pace: { words: "Go slower…", when: () => !job.ended_at, data: () => ({ open: "pace" }) },
+  exclude: {
+    words: "Exclude…",
+    when: ({ samples }) => !job.ended_at && samples.length,
+    data: ({ samples: [[url]] }) => ({ open: "exclude", pattern: url }),
+  },
 };
+
+function button({ words, href }) {
+  const attributes = href ? { href } : { type: "button" };
+  return h(href ? "a.btn.sm" : "button.btn.sm", { ...attributes, data: { needs: "jobs:write" } }, words);
+}
 
 function sample([url, from]) {
   if (!from.length) return h("li.wrap", {}, url);
@@ -20,22 +33,36 @@ function sample([url, from]) {
 
 const here = `/jobs/${encodeURIComponent(document.body.dataset.job)}`;
 
-function drawn(group, brief) {
-  const el = copy("problem", group);
-  $("ul", el).replaceChildren(...group.samples.slice(0, brief ? 1 : 5).map(sample));
-  const link = group.href ?? `${here}/pages?kind=${group.kinds.join(",")}`;
-  const acts = group.acts.map((name) => ACTS[name](group)).filter(Boolean);
-  $(".row", el).replaceChildren(...acts, h("a.btn.sm.ghost", { href: link }, "Show pages"));
-  return el;
+/** Show the samples and the buttons of *group*; buttons that stay are the same elements, so that a press becomes a click. */
+function dress(el, group) {
+  const samples = group.samples.slice(0, group.brief ? 1 : 5);
+  const text = JSON.stringify(samples);
+  if (el.text !== text) $("ul", el).replaceChildren(...samples.map(sample)); // an open one stays open
+  el.text = text;
+  el.buttons ??= { pages: h("a.btn.sm.ghost", {}, "Show pages") };
+  const shown = group.acts.filter((name) => ACTS[name].when?.(group) ?? true);
+  for (const name of shown) Object.assign((el.buttons[name] ??= button(ACTS[name])).dataset, ACTS[name].data?.(group));
+  el.buttons.pages.href = group.href ?? `${here}/pages?kind=${group.kinds.join(",")}`;
+  arrange($(".row", el), [...shown, "pages"].map((name) => el.buttons[name]));
+  lock(el);
 }
 
-let last;
+const lists = $$("[data-problems]").map((el) => {
+  const most = Number(el.dataset.problems) || Infinity;
+  const show = keyed(el, "problem", ({ key }) => key, { dress });
+  return (groups) => {
+    show(groups.slice(0, most).map((group) => ({ ...group, brief: most < Infinity })));
+    el.nextElementSibling.hidden = groups.length > 0;
+  };
+});
+
 /** Show the problems that *items* tell of, and pages that need scripts, wherever they are shown. */
 export function problems(items, linked) {
   const groups = grouped(items, linked);
   const scripts = job.usage?.needs_scripts;
   if (scripts)
     groups.push({
+      key: "scripts",
       title: "Need scripts",
       todo: `Their text is empty or partial. ${job.renders ? "A new crawl renders them." : $("#no-browser").content.textContent}`,
       count: scripts,
@@ -43,13 +70,5 @@ export function problems(items, linked) {
       samples: [],
       href: `${here}/pages?needs_scripts=true`,
     });
-  const now = JSON.stringify([groups, job.ended_at]);
-  if (now === last) return; // who has opened one, or is about to click, is not disturbed
-  last = now;
-  for (const el of $$("[data-problems]")) {
-    const most = Number(el.dataset.problems) || groups.length;
-    el.replaceChildren(...groups.slice(0, most).map((group) => drawn(group, el.dataset.problems)));
-    el.nextElementSibling.hidden = groups.length > 0;
-    lock(el);
-  }
+  for (const show of lists) show(groups);
 }

@@ -1,6 +1,7 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
-import { $, $$, complain, copy, fill, get, h, int, may, query, segment, stateWord, time } from "../core/all.js";
+import { $, $$, complain, copy, fill, get, h, may, query, segment, stateWord, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
+import { keyed } from "../parts/keyed.js";
 import { Table } from "../parts/table.js";
 import { list, thing as job } from "../parts/told.js";
 import { charts } from "./job-charts.js";
@@ -58,14 +59,15 @@ function drawn(name, item) {
 
 // --- overview
 
+const statuses = keyed($("#statuses"), "status-tag", ({ word }) => word);
+
 async function overview() {
   const asked = [`${path}/metrics`, `/events?job=${job.id}&limit=200`];
   const [course, { items }] = await Promise.all([...asked.map(get), failures()]);
   job.latency_ms = charts(course, items, job);
   const sums = {};
   for (const { statuses } of course.points) for (const word in statuses) sums[word] = (sums[word] ?? 0) + statuses[word];
-  $("#statuses").replaceChildren(...Object.keys(sums).sort().map((word) =>
-    h("a.tag", { href: `${path}/pages?status=${word}` }, `${word} ${int(sums[word])}`)));
+  statuses(Object.keys(sums).sort().map((word) => ({ word, n: sums[word] })));
 
   const ended = (event) => job.ended_at && event === moves[0];
   let end = job.ended_at ? NaN : Date.now();

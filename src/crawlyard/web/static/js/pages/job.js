@@ -21,13 +21,15 @@ function take(news) {
   const job = Object.assign(thing, merged(thing, news));
   const { state, waits_for, allowed_actions, ended_at } = job;
   const words = [state, ...waits_for.map(({ reason }) => reason), ...allowed_actions];
+  const reruns = ended_at && allowed_actions.includes("retry"); // a damaged one cannot
   const resumes = ended_at && allowed_actions.includes("resume");
   Object.assign(job, {
     left: Math.max(0, job.found - job.done),
     troubles: job.failed + (job.usage?.needs_scripts ?? 0),
     is: Object.fromEntries(words.map((word) => [word, true])),
-    again: ended_at && job.failed && !job.damaged,
-    stopped: job.shown === "stopped" && state === "completed", // by a limit, which can be raised
+    reruns,
+    again: reruns && job.failed,
+    stopped: job.shown === "stopped" && state === "completed" && !job.damaged, // by a limit, which can be raised
     changes: !ended_at && allowed_actions.includes("edit"),
     goes_on: !ended_at && allowed_actions.includes("resume"),
     continues: resumes && job.shown === "stopped" && state === "cancelled",

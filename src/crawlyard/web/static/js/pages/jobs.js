@@ -117,7 +117,7 @@ function took({ state: is, queued_at, elapsed_s, due_in_s }) {
 function view(item) {
   const job = merged({}, item);
   const over = job.state !== "pending" && can(job, "retry");
-  const may = { pause: can(job, "pause"), cancel: can(job, "cancel"), resume: job.state === "paused", retry: over && job.failed, again: over && !job.failed };
+  const may = { pause: can(job, "pause"), cancel: can(job, "cancel"), resume: can(job, "resume") && job.state === "paused", retry: over && job.failed, again: over && !job.failed };
   const schedule = job.origin?.schedule_id;
   return Object.assign(job, {
     may,

@@ -54,6 +54,7 @@ async function look() {
     if (mine !== turn) return;
     write($("#checked"), "just now");
     show(told);
+    exists(told);
   } catch (error) {
     write($("#checked"), "");
     $("#seen").hidden = true;
@@ -86,6 +87,13 @@ function judgement(limits) {
     if (found.length) return `${VERDICT[word]}${found.map(({ limit }) => LIMITS[limit][0].toLowerCase()).join(", ")}.`;
   }
   return VERDICT.no;
+}
+
+/** Say that a job has the unique key of this crawl; return whether there is one. */
+function exists({ existing_id }) {
+  if (existing_id) fill($("#exists"), { existing_id });
+  $("#exists").hidden = !existing_id;
+  return Boolean(existing_id);
 }
 
 function show({ config, start_urls, start_count, origins, sitemaps, tested, missing, estimate }) {
@@ -185,7 +193,9 @@ forms.submits(form, async (what) => {
   $("#refused").hidden = true;
   if (what === "start") {
     try {
-      return location.assign(`/jobs/${(await post("/jobs", said())).id}`);
+      const body = said();
+      if ((body.unique_key || body.template) && exists(await post("/jobs/plan", body))) return;
+      return location.assign(`/jobs/${(await post("/jobs", body)).id}`);
     } catch (error) {
       return fault(error);
     }

@@ -83,8 +83,13 @@ async function figures() {
 
 const PER = { 1: "hour", 6: "6 hours", 24: "day" };
 function trends({ cards, days, finished, until }, { steps, whole }, step) {
-  // what a limit has stopped is not called completed
-  const ends = finished.map(({ ended, stopped }) => ({ ...ended, completed: ended.completed - stopped, stopped }));
+  // what a limit or a user has stopped is called neither completed nor cancelled
+  const ends = finished.map(({ ended, stopped, stopped_by_user: by_user }) => ({
+    ...ended,
+    completed: ended.completed - stopped,
+    cancelled: ended.cancelled - by_user,
+    stopped: stopped + by_user,
+  }));
   const outcomes = ["completed", "stopped", "cancelled", "failed"].map((is) => [is, stateWord(is)]);
   const said = outcomes.map(([is, name]) => `${int(ends.reduce((sum, one) => sum + one[is], 0))} ${name.toLowerCase()}`).join(", ");
   tell({

@@ -2,7 +2,6 @@
 import { $, $$, Problem, act, bind, clip, complain, copy, counted, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
 import { attribute, lead, told } from "../parts/links.js";
-import { markdown } from "../parts/markdown.js";
 import { Table } from "../parts/table.js";
 
 const { job: of, page: id } = document.body.dataset;
@@ -51,16 +50,32 @@ async function linked() {
   return found;
 }
 
+/** The Markdown of the page, as nodes: {nodes, whole}; null: no text is kept. */
+async function read() {
+  const answer = await fetch(`${location.pathname}/reader`);
+  if (answer.status === 404) return null;
+  const body = await answer.json();
+  if (!answer.ok) throw new Problem(answer.status, body);
+  return body;
+}
+
+/** Build a *node* of the Markdown; links to one of *pages* stay in the dashboard. */
+function build(node, pages) {
+  if (typeof node === "string") return node;
+  const [tag, { ...attributes }, ...children] = node;
+  const page_id = URL.canParse(attributes.href) && pages.get(new URL(attributes.href).href.split("#")[0]);
+  if (page_id) Object.assign(attributes, { target: null, rel: null }, lead(of, attributes.href, page_id));
+  return h(tag, attributes, children.map((child) => build(child, pages)));
+}
+
 const PANELS = {
   async reader(panel) {
-    const [text, pages] = await Promise.all([part("text"), linked()]);
-    if (!text?.text.trim()) return panel.append(nothing("text"));
-    const link = (url, image) => {
-      const to = URL.canParse(url) && new URL(url).href;
-      return to && lead(of, to, !image && pages.get(to.split("#")[0]));
-    };
-    const plain = () => text.text.split(/\n\s*\n/).map((lines) => h("p.lines", {}, lines));
-    panel.append(...(job.spec.text.endsWith("markdown") ? [markdown(text.text, link)] : plain()), cut(text) || "");
+    const markdown = job.spec.text.endsWith("markdown");
+    const [text, pages] = await Promise.all([markdown ? read() : part("text"), linked()]);
+    const plain = () => text.text.trim() && text.text.split(/\n\s*\n/).map((lines) => h("p.lines", {}, lines));
+    const shown = text && (text.nodes?.map((node) => build(node, pages)) ?? plain());
+    if (!shown?.length) return panel.append(nothing("text"));
+    panel.append(...shown, cut(text) || "");
   },
   async text(panel) {
     const text = await part("text");
@@ -205,7 +220,7 @@ function details() {
     "Found as": page.url === page.final_url ? "" : page.url,
     "Last modified": page.last_modified, "Not changed since": page.unchanged_since && exact(page.unchanged_since),
     Cookies: page.session && `of session ${page.session}`, Rendered: page.rendered_by && `by ${page.rendered_by}, ${WHY[page.render_reason]}`,
-    Noindex: page.noindex && "yes", "Cut off": page.truncated,
+    Noindex: page.noindex && "yes", Text: page.nearly_empty && !page.error && "none, or hardly any", "Cut off": page.truncated,
     ...Object.fromEntries(Object.entries(page.extracted).map(([name, values]) => [name, values.join("; ") || "not found"])),
   };
   $("#details").replaceChildren(...Object.entries(facts).filter(([, value]) => value).flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));

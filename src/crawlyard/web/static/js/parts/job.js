@@ -1,5 +1,5 @@
 /** A job as pages show it, whoever tells of it: a list, an event or its progress. */
-import { eta, host, reasonWord } from "../core/all.js";
+import { eta, host, reasonWord } from "../core/fmt.js";
 
 const share = (used, of) => (of ? Math.min(1, used / of) : 0);
 
@@ -55,8 +55,8 @@ export function merged(known, news) {
 
 const allowed = document.body.dataset.actions.split(" ").map((entry) => entry.split(/[:,]/));
 
-/** Tell whether its state allows *verb*: pause, resume, cancel, retry. */
-export const can = ({ state }, verb) => allowed.some(([of, ...verbs]) => of === state && verbs.includes(verb));
+/** Tell whether its state allows *verb*: pause, resume, cancel, retry. A damaged one can only be cancelled, or deleted. */
+export const can = ({ state, damaged }, verb) => (!damaged || verb === "cancel") && allowed.some(([of, ...verbs]) => of === state && verbs.includes(verb));
 
 /** Draw how far it is, and how much of that failed, into a .pb of <i> and <b>: what has changed. */
 export function draw(bar, job) {

@@ -1,5 +1,5 @@
 /** Lists that are shown anew: what stays is the same element, with its focus and what it holds. */
-import { bind, copy, lock } from "../core/all.js";
+import { arrange, bind, copy, lock } from "../core/all.js";
 
 /**
  * Return what shows items in *el*, each in a copy of the <template> *row*, the same one for the same *id(item)*.
@@ -23,10 +23,6 @@ export function keyed(el, row, id, { dress, begun } = {}) {
       dress?.(one.li, item);
       rows.set(id(item), one);
     }
-    const body = [...rows.values()].map(({ li }) => li);
-    if (body.length === el.children.length && body.every((li, n) => li === el.children[n])) return;
-    const focused = document.activeElement;
-    el.replaceChildren(...body);
-    if (el.contains(focused)) focused.focus({ preventScroll: true });
+    arrange(el, [...rows.values()].map(({ li }) => li));
   };
 }

@@ -1,5 +1,9 @@
 /** The command palette: one field that finds what there is, goes there, and does what can be done. */
-import { $, $$, get, h, icon, later, may, query, recent, segment, stateWord, write } from "../core/all.js";
+import { get, query, segment } from "../core/api.js";
+import { $, $$, h, icon, write } from "../core/dom.js";
+import { stateWord } from "../core/fmt.js";
+import { later } from "../core/timing.js";
+import { may, recent } from "../core/user.js";
 import { merged } from "./job.js";
 
 const WAIT_MS = 120;

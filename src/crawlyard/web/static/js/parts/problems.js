@@ -16,6 +16,7 @@ const GROUPS = [
   { title: "robots.txt not readable", fits: is("robots"), todo: "Without it nothing is fetched there: retry once the host answers.", acts: ["retry"] },
   { title: "Address not allowed", fits: is("blocked_address"), todo: "Private addresses and blocked hosts are refused: an admin can allow them.", acts: ["exclude"] },
   { title: "Redirects that lead nowhere", fits: is("bad_redirect"), todo: "Fix the redirects, or exclude these URLs.", acts: ["exclude"] },
+  { title: "Content not readable", fits: is("unreadable"), todo: "These were fetched, but their text could not be read: a damaged or encrypted file must be mended at the site.", acts: ["retry", "exclude"] },
   { title: "Other problems", fits: () => true, todo: "Open them to see why.", acts: ["retry", "exclude"] },
 ];
 
@@ -29,6 +30,7 @@ export function grouped(items, linked) {
   const sum = (some) => some.reduce((all, { count }) => all + count, 0);
   return [...groups]
     .map(([{ title, todo, acts }, some]) => ({
+      key: title,
       title: `${title}${words(some)}`,
       todo,
       acts,

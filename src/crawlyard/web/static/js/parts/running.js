@@ -1,7 +1,7 @@
 /** The crawls that run now: the first to end first, at most eight, as they go on. */
 import { $, act, get, load, on, post, segment, toast, user } from "../core/all.js";
 import { spark } from "./charts.js";
-import { draw, merged } from "./job.js";
+import { draw, merged, small } from "./job.js";
 import { keyed } from "./keyed.js";
 
 const MOST = 8;
@@ -109,14 +109,12 @@ function begun(li, job) {
   };
 }
 
-const REASONS = { worker_tags: "a worker tagged", quota: "a quota", due_time: "its start time", lease: "the worker that had it", no_worker: "a worker", slot: "a free slot", queue: "a free slot" };
-
-/** Say for what the first jobs of the queue wait: "11 for a free slot, 1 for a worker tagged gpu". */
+/** Say for what the first jobs of the queue wait: "11 for a free slot, 1 for a worker with its tags (gpu)". */
 export function reasons({ items, has_more: more }) {
   const counts = {};
   for (const { waits_for: waits, spec } of items) {
-    const reason = Object.keys(REASONS).find((one) => waits.some((wait) => wait.reason === one));
-    const word = reason === "worker_tags" ? `${REASONS[reason]} ${spec.worker_tags.join(", ")}` : REASONS[reason] ?? "its turn";
+    const reason = waits[0]?.reason ?? "queue";
+    const word = small(reason) + (reason === "worker_tags" ? ` (${spec.worker_tags.join(", ")})` : "");
     counts[word] = (counts[word] ?? 0) + 1;
   }
   const each = Object.entries(counts);

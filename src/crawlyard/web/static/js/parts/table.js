@@ -1,5 +1,5 @@
 /** A list of the API as a table: pages by cursor, rows patched in place, chosen by mouse or key. */
-import { $, bind, complain, copy, get, int, keys, lock, write } from "../core/all.js";
+import { $, arrange, bind, complain, copy, get, int, keys, lock, write } from "../core/all.js";
 
 const tables = [];
 /** Of several, the keys are for the first that is seen. */
@@ -113,12 +113,7 @@ export class Table {
       last = of?.key;
       body.push(tr);
     }
-    if (body.some((tr, n) => tr !== this.body.rows[n]) || this.body.rows[body.length]) {
-      // rows that stay are not touched: somebody may be clicking
-      const focused = document.activeElement;
-      this.body.replaceChildren(...body);
-      if (this.body.contains(focused)) focused.focus({ preventScroll: true });
-    }
+    arrange(this.body, body);
   }
 
   #head(of) {

@@ -6,8 +6,8 @@ Programs before this revision also stop: they would end jobs without their pages
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0132"
-down_revision = "0124"
+revision = "0126"
+down_revision = "0125"
 
 
 def upgrade() -> None:

@@ -1,0 +1,1 @@
+"""Visits of targets: the steps from a request to an outcome."""

@@ -1,0 +1,120 @@
+"""Requests of one job, with its headers, its cookies and the credentials of its session."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.crawl.cookie import CookieMode
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine.batch import BatchDraft
+from crawlyard.engine.hosts.gate import Allowed, Go
+from crawlyard.engine.http.cookies import CookieJar
+from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
+from crawlyard.engine.site_session import ActiveSession
+from crawlyard.engine.urls import canonical, spelled_origin_of
+
+_PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
+"""Headers of a spec that are sent to every site; all others may be credentials."""
+_NO_HEADERS: Mapping[str, str] = {}
+_ACCEPT = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+class RequestSender:
+    """Sends the requests of one job: for pages, their files and robots.txt.
+
+    Credentials are sent only to the origins of start URLs, and never from https to http, wherever
+    a link or redirect leads.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        fetcher: Fetcher,
+        clock: Clock,
+        draft: BatchDraft,
+        *,
+        may_send: Allowed,
+        jar: CookieJar,
+        session: ActiveSession | None,
+    ) -> None:
+        self._agent = agent
+        self._fetcher = fetcher
+        self._clock = clock
+        self._draft = draft
+        self._may_send = may_send
+        self._jar = jar
+        self._session = session
+
+    def adopt(self, spec: JobSpec) -> None:
+        """Switch to *spec*."""
+        self._max_body = spec.max_body
+        self.has_cookies = spec.cookies is CookieMode.JOB
+        starts = {spelled_origin_of(canonical(url)) for url in spec.urls}
+        plain = {origin for origin in starts if origin.startswith("http:")}
+        self._trusted = starts | {f"https{origin.removeprefix('http')}" for origin in plain}
+        base = {"User-Agent": self._agent, "Accept": _ACCEPT, "Accept-Encoding": ACCEPT_ENCODING}
+        custom = {name.lower(): (name, value) for name, value in spec.headers}
+        defaults = {name: value for name, value in base.items() if name.lower() not in custom}
+        self._headers = defaults | dict(custom[name] for name in custom if name in _PLAIN_HEADERS)
+        self._secret_headers = defaults | dict(custom.values())
+        pairs = custom.get("cookie", ("", ""))[1].split(";")
+        self._cookie_names = frozenset(pair.partition("=")[0].strip() for pair in pairs)
+
+    async def send(
+        self,
+        url: str,
+        go: Go,
+        max_body: int | None = None,
+        headers: Mapping[str, str] = _NO_HEADERS,
+        *,
+        head: bool = False,
+        cookies: bool = False,
+        trusted: bool = True,
+    ) -> Response:
+        """Send one request when *go*, a method of its slot, returns; return the response.
+
+        *headers* are for this request alone. With *cookies*, those of the job go with it, and the
+        job takes those that the response sets. Unless it is *trusted*, no credentials are sent,
+        cookies included.
+
+        Raises:
+            FetchFailed: there was no usable response.
+        """
+        cookies = cookies and trusted and self.has_cookies
+        cookie = self.cookies_for(url) if cookies and self._jar else ""
+        own = {**(self._headers_for(url) if trusted else self._headers), **headers}
+        response = await self._fetcher.fetch(
+            url,
+            _with_cookie(own, cookie) if cookie or "cookie" in headers else own,
+            max_body or self._max_body,
+            partial(go, self._may_send),
+            head=head,
+        )
+        self._draft.tally.spend(response.wire_bytes)
+        if cookies and (lines := response.all_headers("set-cookie")):
+            self._jar.receive(url, lines, self._clock.now())
+        return replace(response, cookies=cookie) if cookie else response
+
+    def cookies_for(self, url: str) -> str:
+        """Return the Cookie header that a request for *url* gets from the jar, "" for none."""
+        names = self._cookie_names if spelled_origin_of(url) in self._trusted else ()
+        return self._jar.header(url, self._clock.now(), names)
+
+    def _headers_for(self, url: str) -> Mapping[str, str]:
+        headers = self._secret_headers if spelled_origin_of(url) in self._trusted else self._headers
+        if self._session is None or not (credentials := self._session.headers(url)):
+            return headers
+        rest = {n: value for n, value in headers.items() if n.lower() != "authorization"}
+        return {**rest, **credentials}
+
+
+def _with_cookie(headers: Mapping[str, str], cookie: str) -> Mapping[str, str]:
+    """Return *headers* with one Cookie header: that of the spec, of the page's scripts, *cookie*.
+
+    Source: RFC 6265, section 5.4: a request has one at most.
+    """
+    cookies = [value for name, value in headers.items() if name.lower() == "cookie"]
+    rest = {name: value for name, value in headers.items() if name.lower() != "cookie"}
+    return {**rest, "Cookie": "; ".join(filter(None, (*cookies, cookie)))}

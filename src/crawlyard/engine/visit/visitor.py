@@ -1,0 +1,156 @@
+"""Visits of one job: each target is requested, and its response passes a list of steps."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from msgspec import Struct
+
+from crawlyard.clock import Clock
+from crawlyard.core.crawl.page import Outcome, Target, TargetState, Via
+from crawlyard.core.jobs.render_options import RenderRule
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.engine import sitemaps
+from crawlyard.engine.discovery import Discovery
+from crawlyard.engine.extract.parse_pool import ParsePool
+from crawlyard.engine.hosts.gate import HostGate, Slot
+from crawlyard.engine.http.fetch import FetchFailed, Response
+from crawlyard.engine.recrawl import Recrawl
+from crawlyard.engine.render.pool import Renderers
+from crawlyard.engine.rendering import Rendering
+from crawlyard.engine.site_session import ActiveSession, LogoutWatch
+from crawlyard.engine.visit.confirming import Confirming
+from crawlyard.engine.visit.external import ExternalLinks
+from crawlyard.engine.visit.pages import PageReader
+from crawlyard.engine.visit.redirects import Redirects
+from crawlyard.engine.visit.requests import RequestSender
+from crawlyard.engine.visit.retries import Retries
+from crawlyard.engine.visit.sitemap import SitemapReader
+from crawlyard.engine.visit.state import Step, Visit
+
+_MAX_BODY = {Via.SITEMAP: sitemaps.MAX_BYTES, Via.EXTERNAL: 64 * 1024}
+"""Bytes that are read of what is no page; of pages it is an option of the job."""
+
+_NO_HEADERS: Mapping[str, str] = {}
+
+
+class Tools(Struct, frozen=True):
+    """Objects that all visits of a process share."""
+
+    clock: Clock
+    gate: HostGate
+    heavy: ParsePool
+    renderers: Renderers | None = None
+
+
+class Hooks(Struct, frozen=True):
+    """Features that take part in visits; ``None``: the job does not use them."""
+
+    rendering: Callable[[JobSpec], Rendering]  # is called unless nothing is rendered
+    recrawl: Recrawl | None = None
+    session: ActiveSession | None = None
+
+
+class Visitor:
+    """Visits the targets of one job and returns their outcomes.
+
+    The steps that a response passes depend on how its target was found and on what the job uses:
+    the first one to return an outcome ends the visit. A response that passes all of them is read
+    as a page.
+    """
+
+    def __init__(
+        self,
+        agent: str,
+        requests: RequestSender,
+        tools: Tools,
+        discovery: Discovery,
+        hooks: Hooks,
+    ) -> None:
+        self._requests = requests
+        self._make_rendering = hooks.rendering
+        self._session, self._recrawl = hooks.session, hooks.recrawl
+        self._retries = Retries(tools.clock, tools.gate)
+        self._redirects = Redirects(requests, discovery, tools.clock)
+        self._sitemaps = SitemapReader(discovery, hooks.recrawl)
+        self._externals = ExternalLinks(tools.clock, self._retries)
+        self._pages = PageReader(agent, tools.clock, tools.heavy, discovery, self._retries)
+        self._confirming = None
+        if hooks.recrawl is not None:
+            self._confirming = Confirming(requests, self._retries, self._pages, tools.gate)
+
+    def adopt(self, spec: JobSpec) -> None:
+        """Switch to *spec*."""
+        recrawl, session = self._recrawl, self._session
+        self._rendering = None
+        if spec.render != RenderRule.NEVER:
+            self._rendering = self._make_rendering(spec)
+        watch = None if session is None else LogoutWatch(spec, session)
+        self._retries.adopt(spec)
+        self._externals.adopt(spec)
+        self._pages.adopt(spec, self._rendering, watch)
+        check, follow = self._retries.check_host, self._redirects.follow
+        common: tuple[Step, ...] = (check, follow)
+        if watch is not None:
+            common = (check, watch.check, follow)
+        self._steps: Mapping[Via, Sequence[Step]] = {
+            Via.SITEMAP: (*common, self._sitemaps.read),
+            Via.EXTERNAL: (check, follow, self._externals.check),
+        }
+        self._page_steps = common if recrawl is None else (*common, recrawl.unchanged)
+        if recrawl is not None and self._confirming is not None:
+            recrawl.adopt(spec)
+            self._confirming.adopt(spec)
+
+    async def visit(self, target: Target, slot: Slot) -> Outcome:
+        """Fetch *target*, release its *slot* and return its outcome.
+
+        Raises:
+            NotSent: the host isn't ready yet; nothing has changed.
+            VisitAgain: it is to be requested once more, before others of its host.
+            LoggedOut: the session of the job is; nothing has changed.
+        """
+        visit = Visit(target, slot)
+        try:
+            if self._recrawl is not None:
+                await self._recrawl.begin(visit)
+            outcome = await self._outcome(visit)
+        finally:
+            slot.give()
+        if self._session is not None:
+            outcome = self._session.mark(outcome)
+        if outcome.state is not TargetState.WAITING:
+            self._redirects.forget(target)
+            if self._recrawl is not None:
+                self._recrawl.done(visit, outcome)
+        return outcome
+
+    async def _outcome(self, visit: Visit) -> Outcome:
+        confirming, target = self._confirming, visit.target
+        if confirming is not None and confirming.awaits(visit):
+            return await confirming.visit(visit)
+        try:
+            response = await self._request(visit)
+        except FetchFailed as failure:
+            return self._retries.after_failure(target, failure)
+        finally:
+            visit.slot.give()
+        for step in self._steps.get(target.via, self._page_steps):
+            if (outcome := step(visit, response)) is not None:
+                return outcome
+        outcome = await self._pages.read(visit, response)
+        if confirming is not None:
+            confirming.check(visit, outcome)
+        return outcome
+
+    async def _request(self, visit: Visit) -> Response:
+        target, headers = visit.target, _NO_HEADERS
+        if self._recrawl is not None:
+            headers = self._recrawl.conditions(visit, self._rendering)
+        is_external = target.via is Via.EXTERNAL
+        return await self._requests.send(
+            target.url,
+            visit.slot.go_soon,
+            _MAX_BODY.get(target.via),
+            headers,
+            head=is_external and not target.tries,
+            cookies=not is_external,  # those of so many hosts would fill the jar
+        )
