@@ -36,7 +36,7 @@ from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
-from crawlyard.core.jobs.progress import progress_of
+from crawlyard.core.jobs.progress import Confidence, progress_of
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.waiting import Wait, WaitReason
@@ -99,7 +99,7 @@ def test_instants_and_durations_go_out_as_the_api_says() -> None:
         "errors": None,
         "render_s": None,
     }
-    assert UsageOut.of(Usage(duration_s=1 / 3)).duration_s == 0.333
+    assert UsageOut.filled(Usage(duration_s=1 / 3)).duration_s == 0.333
     assert out["progress"]["eta"]["limit"] is None
     assert out["progress"]["elapsed_s"] == 24.0
 
@@ -352,7 +352,7 @@ def test_the_limit_in_sight_is_named() -> None:
 
 
 def test_the_time_left_is_a_range() -> None:
-    eta = EtaOut(p10_s=9.6, p50_s=12.0, p90_s=19.2, confidence="high", limit=None)
+    eta = EtaOut(p10_s=9.6, p50_s=12.0, p90_s=19.2, confidence=Confidence.HIGH, limit=None)
     job = job_out()
     job = replace(job, progress=replace(job.progress, eta=eta))
 

@@ -63,6 +63,20 @@ SECRET = Meta(extra={"secret": True})
 """Marks a parameter of an endpoint that has credentials: no error repeats its value."""
 
 
+HIDDEN = Meta(extra={"hidden": True})
+"""Marks a field of a record that no answer has."""
+
+
+def rounded(digits: int) -> Meta:
+    """Return the mark of a number that answers have with so many *digits* after the point."""
+    return Meta(extra={"digits": digits})
+
+
+def marks_of(hint: Any) -> Mapping[str, Any]:
+    """Return the metadata of an annotation, outside and inside."""
+    return _opened(hint)[1]
+
+
 def unit(name: str, metavar: str) -> Meta:
     """Return the unit of a number ("s", "bytes" or none) and how the option's help names it."""
     return Meta(extra={"unit": name, "metavar": metavar})

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import Annotated
 
 import msgspec
 from msgspec import Struct, field
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.fields import HIDDEN
 from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 
@@ -65,7 +67,7 @@ class SiteSession(Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    owner: str
+    owner: Annotated[str, HIDDEN]  # always who asks
     name: str
     version: int = 1
     kind: LoginKind
@@ -75,7 +77,7 @@ class SiteSession(Struct, frozen=True, kw_only=True):
     fields: tuple[str, ...] = ()  # names of further fields of the form
     origins: tuple[str, ...] = ()  # where its credentials are sent
     cookies: int = 0
-    sealed: bytes = b""  # a `SessionState`
+    sealed: Annotated[bytes, HIDDEN] = b""  # a `SessionState`
     made_at: datetime  # the last login
     used_at: datetime | None = None  # when a worker began a job with it last
     used_by: str | None = None  # the id of that job

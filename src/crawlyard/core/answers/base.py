@@ -6,14 +6,16 @@ import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from enum import Enum
-from functools import cache
+from enum import Enum, IntEnum
+from functools import cache, partial
 from operator import attrgetter
-from typing import Any, Self, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType, defstruct
-from msgspec.structs import fields
+from msgspec.structs import FieldInfo, fields
+
+from crawlyard.core.fields import marks_of
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -33,6 +35,8 @@ def whole(text: str) -> str:
 class Wire(Struct, frozen=True, kw_only=True):
     """The base of all shapes. Fields that a newer server sends are ignored."""
 
+    _converters: ClassVar[Mapping[str, Callable[[Any], Any]]] = {}
+
     @classmethod
     def filled(cls, source: object, /, **other: Any) -> Self:
         """Return a shape with *other*, and from *source* the fields of the same names.
@@ -40,7 +44,11 @@ class Wire(Struct, frozen=True, kw_only=True):
         `object`, which says what kind of thing a shape is, is always the shape's own.
         """
         names, values = _copied(cls, tuple(other))
-        return cls(**dict(zip(names, values(source), strict=False)), **other)
+        copied = dict(zip(names, values(source), strict=False))
+        for name, convert in cls._converters.items():
+            if name in copied:
+                copied[name] = convert(copied[name])
+        return cls(**copied, **other)
 
 
 @cache
@@ -62,7 +70,85 @@ def fields_as(record: type[Struct], **otherwise: Any) -> Iterator[tuple[str, Any
         yield name, otherwise[name] if name in otherwise else _as_text(hint)
 
 
+W = TypeVar("W", bound=Wire)
+
+
+def derived(declared: type[W]) -> type[W]:
+    """Make a shape from the record that is its first base; a class decorator.
+
+    It has the fields of the record in their order, without defaults and checks, and then those
+    that the class adds; one that it declares again has that type. Fields marked `HIDDEN` are left
+    out, values of enumerations are text, and `filled` rounds the numbers marked `rounded`.
+    """
+    record: type[Struct] = declared.__bases__[0]
+    annotations = inspect.get_annotations(declared)
+    own = {field.name: field for field in fields(declared) if field.name in annotations}
+    hints = get_type_hints(record, include_extras=True)
+    members: dict[str, tuple[Any, ...]] = {}
+    converters: dict[str, Callable[[Any], Any]] = {}
+    for name in record.__struct_fields__:
+        hint, marks = hints[name], marks_of(hints[name])
+        if "hidden" in marks:
+            continue
+        members[name] = _member(own[name]) if name in own else (name, _as_text(hint))
+        shown = own[name].type if name in own else hint
+        convert = _converter(shown, marks.get("digits")) or _converter(hint)
+        if convert is not None:
+            converters[name] = convert
+    added = {name: _member(field) for name, field in own.items() if name not in members}
+    if "object" in added:  # after the key, if that is in front
+        first = {name: members.pop(name) for name in ("id", "n") if name in members}
+        members = first | {"object": added["object"]} | members
+    members |= added
+    shape = defstruct(
+        declared.__name__,
+        list(members.values()),
+        bases=(Wire,),
+        namespace=_methods(declared, members) | {"_converters": converters},
+        module=declared.__module__,
+        frozen=True,
+        kw_only=True,
+    )
+    return typing.cast("type[W]", shape)
+
+
+def _member(field: FieldInfo) -> tuple[Any, ...]:
+    return (field.name, field.type, *(() if field.required else (field.default,)))
+
+
+def _methods(declared: type, fields_of_it: Collection[str]) -> dict[str, Any]:
+    """Return the docstring of a class, and what it and its record define beside fields."""
+    kinds = (types.FunctionType, classmethod, staticmethod, property)
+    methods = {
+        name: value
+        for base in reversed(declared.__mro__)
+        if base not in Wire.__mro__
+        for name, value in vars(base).items()
+        if isinstance(value, kinds) and not name.startswith("__") and name not in fields_of_it
+    }
+    return methods | {"__doc__": declared.__doc__}
+
+
+def _converter(hint: Any, digits: int | None = None) -> Callable[[Any], Any] | None:
+    """Return what makes the value of a shape from that of a record; ``None``: it is the same."""
+    if digits is not None:
+        return partial(round, ndigits=digits)
+    if isinstance(hint, type) and issubclass(hint, IntEnum):
+        return str
+    if isinstance(hint, type) and issubclass(hint, Wire):
+        return hint.filled
+    inner = next((c for c in map(_converter, get_args(hint)) if c), None)
+    match get_origin(hint):
+        case types.UnionType | typing.Union if inner is not None:
+            return lambda value: None if value is None else inner(value)
+        case origin if origin is tuple and inner is not None:
+            return lambda values: tuple(map(inner, values))
+    return None
+
+
 def _as_text(hint: Any) -> Any:
+    if get_origin(hint) is typing.Annotated:
+        return _as_text(get_args(hint)[0])
     inside = tuple(map(_as_text, get_args(hint)))
     match get_origin(hint):
         case None:

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answers.base import Tagged, Wire, seconds
+from crawlyard.core.answers.base import Tagged, Wire, derived, seconds
 from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
@@ -100,22 +100,11 @@ class ExpandedScheduleOut(ScheduleOut, frozen=True, kw_only=True, dict=True):
         return cls.filled(shape, expanded=ties).at_beat(beat)
 
 
-class TickOut(Wire, frozen=True, kw_only=True):
+@derived
+class TickOut(Tick, Wire, frozen=True, kw_only=True):
     """What became of one instant at which a schedule was due."""
 
     object: Literal["tick"] = "tick"
-    schedule_id: str
-    due_at: datetime
-    outcome: str
-    reason: str
-    detail: str
-    job_id: str | None
-    decided_at: datetime
-
-    @classmethod
-    def of(cls, tick: Tick) -> "TickOut":
-        """Return the shape of *tick*."""
-        return cls.filled(tick)
 
 
 class TickJobOut(Wire, frozen=True, kw_only=True):
@@ -220,7 +209,7 @@ class BackfillOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, backfilled: Backfilled) -> "BackfillOut":
         """Return the shape of *backfilled*."""
-        runs = tuple(map(TickOut.of, backfilled.runs))
+        runs = tuple(map(TickOut.filled, backfilled.runs))
         return cls.filled(backfilled, runs=runs, operation_id=None)
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import IntEnum, StrEnum, auto
-from typing import Any
+from typing import Annotated, Any
 
 from msgspec import Struct, field
+
+from crawlyard.core.fields import HIDDEN
 
 
 class Via(StrEnum):
@@ -232,7 +234,8 @@ class ErrorGroup(Struct, frozen=True, kw_only=True):
     kind: ErrorKind
     status: int | None = None  # of all of them, if statuses are told apart
     count: int
-    answered: int = 0  # of those, how many got a final HTTP answer: they count as pages
+    # of those, how many got a final HTTP answer: they count as pages
+    answered: Annotated[int, HIDDEN] = 0
     first_at: datetime
     last_at: datetime
     samples: tuple[str, ...] = ()  # at most five URLs, the oldest first

@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import IntEnum, StrEnum, auto
+from typing import Annotated
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from crawlyard.core.fields import rounded
 from crawlyard.core.jobs.lifecycle import State
 
 
@@ -41,11 +43,11 @@ MAX_MESSAGE = 500
 class LogLine(Struct, frozen=True, kw_only=True):
     """One line of a job's log."""
 
+    n: int = 0  # assigned by the store: increases within a job
     at: datetime
     level: Level
     message: str
     url: str = ""
-    n: int = 0  # assigned by the store: increases within a job
 
 
 class LogEnd(Struct, frozen=True, kw_only=True):
@@ -73,12 +75,12 @@ class Point(Struct, frozen=True, kw_only=True):
     """What a job did in one step of its running time."""
 
     at: datetime  # start of the step
-    seconds: float = 0.0
+    seconds: Annotated[float, rounded(3)] = 0.0
     pages: int = 0
     bytes: int = 0
     errors: int = 0
     statuses: Mapping[str, int] = field(default_factory=dict)  # by class: "2xx"
-    latency_ms: float = 0.0  # the mean
+    latency_ms: Annotated[float, rounded(1)] = 0.0  # the mean
     waiting: int = 0  # URLs, at the end of the step
 
 

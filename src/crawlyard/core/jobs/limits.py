@@ -6,7 +6,17 @@ from typing import Annotated, Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
+from crawlyard.core.fields import (
+    HIDDEN,
+    Bytes,
+    Count,
+    Panel,
+    Seconds,
+    about,
+    check_bounds,
+    check_types,
+    rounded,
+)
 from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.quantity import LARGEST, counted
@@ -94,21 +104,23 @@ class Counters(Struct, kw_only=True):
 
     pages: int = 0  # targets with a final HTTP answer
     bytes: int = 0  # of response bodies, on the wire
-    duration_s: float = 0.0  # running time
+    duration_s: Annotated[float, rounded(3)] = 0.0  # running time
     errors: int = 0  # targets that were given up
     discovered: int = 0  # URLs that were worth a fetch: in scope, each once
     done: int = 0  # of those, how many need no further fetch, whatever came of it
     skipped: int = 0  # URLs that a rule kept out: scope, patterns, depth, robots, duplicates
     redirects: int = 0  # answers that were redirects, wherever they led
-    bad_redirects: int = 0  # of those, how many are errors: no usable Location, loops, long chains
+    # of those, how many are errors: no usable Location, loops, long chains
+    bad_redirects: Annotated[int, HIDDEN] = 0
     needs_scripts: int = 0  # pages whose text is empty or partial without scripts
     unchanged: int = 0  # pages that were not sent again, as they had not changed
     requests_saved: int = 0  # of those, how many were not even requested
     bytes_saved: int = 0  # size of their bodies, on the wire
     rendered: int = 0  # pages whose record was made after their scripts had run
     subrequests: int = 0  # that pages made while they were rendered; their bytes are among `bytes`
-    render_s: float = 0.0  # processor time of rendering
-    render_took_s: float = 0.0  # its duration, summed over pages: several render at once
+    render_s: Annotated[float, rounded(3)] = 0.0  # processor time of rendering
+    # its duration, summed over pages: several render at once
+    render_took_s: Annotated[float, rounded(3)] = 0.0
 
     @property
     def waiting(self) -> int:

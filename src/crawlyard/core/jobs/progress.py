@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterator
 from enum import StrEnum, auto
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from msgspec import Struct
 
+from crawlyard.core.fields import HIDDEN, rounded
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, LIMITS, Limits, Usage
@@ -25,9 +26,9 @@ class Confidence(StrEnum):
 class Eta(Struct, frozen=True, kw_only=True):
     """Seconds of running time until the job ends on its own; never negative."""
 
-    p10_s: float  # one of ten such jobs ends sooner
-    p50_s: float  # as likely sooner as later
-    p90_s: float  # nine of ten end sooner
+    p10_s: Annotated[float, rounded(3)]  # one of ten such jobs ends sooner
+    p50_s: Annotated[float, rounded(3)]  # as likely sooner as later
+    p90_s: Annotated[float, rounded(3)]  # nine of ten end sooner
     confidence: Confidence
     limit: str | None = None  # the limit that will end it; None: the frontier runs out first
 
@@ -280,9 +281,9 @@ class Progress(Struct, frozen=True, kw_only=True):
     failed: int
     pages: int
     bytes: int
-    elapsed_s: float  # running time
-    rate: float  # targets done per second, recently
-    current_url: str
+    elapsed_s: Annotated[float, rounded(3)]  # running time
+    rate: Annotated[float, rounded(3)]  # targets done per second, recently
+    current_url: Annotated[str, HIDDEN]  # beside the progress of a job in answers
     eta: Eta | None  # None: unknown so far, or not running
     eta_unknown: str = ""  # why there is no estimate
     remark: str = ""  # why it is slow, or its estimate rough; empty: neither

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
 from crawlyard.core.event import Event, EventName
-from crawlyard.core.fields import check_types
+from crawlyard.core.fields import HIDDEN, check_types
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import suggestion
 from crawlyard.core.quantity import counted
@@ -80,7 +80,8 @@ class JobWebhook(OptionRecord, frozen=True, kw_only=True):
 
     url: str
     events: tuple[str, ...] = ("job.completed", "job.failed", "job.cancelled")
-    secret: str = ""  # whsec_…; empty: one is generated, and shown when it is rotated
+    # whsec_…; empty: one is generated, and shown when it is rotated
+    secret: Annotated[str, HIDDEN] = ""
 
     def __post_init__(self) -> None:
         check_types(self, "webhooks.")

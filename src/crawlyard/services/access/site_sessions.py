@@ -120,12 +120,12 @@ class SiteSessions(Noun):
     async def list(self) -> Slice[SessionOut]:
         """List your sessions by name, without their credentials."""
         found = await self._services.store.site_sessions.find(self._actor.id)
-        return Slice(items=[SessionOut.of(session) for session in found])
+        return Slice(items=[SessionOut.filled(session) for session in found])
 
     @endpoint("GET /sessions/{name}", READ)
     async def get(self, name: SessionName) -> SessionOut:
         """Return a session without its credentials."""
-        return SessionOut.of(await self._named(name))
+        return SessionOut.filled(await self._named(name))
 
     @endpoint("PUT /sessions/{name}", WRITE, example=_EXAMPLE)
     async def login(
@@ -185,7 +185,7 @@ class SiteSessions(Noun):
             await self._services.store.site_sessions.save(new, event)
             return new
 
-        return SessionOut.of(await insisted(save, f"session {name} keeps changing"))
+        return SessionOut.filled(await insisted(save, f"session {name} keeps changing"))
 
     @endpoint("DELETE /sessions/{name}", WRITE, status=204)
     async def delete(self, name: SessionName, *, version: IfMatch = None) -> None:

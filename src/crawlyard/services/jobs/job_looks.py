@@ -199,7 +199,7 @@ class JobLooks(JobSite):
         found = await self._services.store.journal.lines(
             job.id, Level[level.name], int(cursor or after), limit + 1, q
         )
-        return sliced(found, limit, LineOut.of, lambda line: line.n)
+        return sliced(found, limit, LineOut.filled, lambda line: line.n)
 
     @endpoint("GET /jobs/{job_id}/log/stream", READ)
     async def log_stream(
@@ -223,13 +223,13 @@ class JobLooks(JobSite):
             self._actor, job_id, least=Level[level.name], after=begin
         )
         async for line in told:
-            yield LineOut.of(line)
+            yield LineOut.filled(line)
 
     @endpoint("GET /jobs/{job_id}/metrics", READ)
     async def metrics(self, job_id: str) -> CourseOut:
         """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
         job = (await self._services.jobs.get(self._actor, job_id)).job
-        return CourseOut.of(await self._services.store.journal.course(job.id))
+        return CourseOut.filled(await self._services.store.journal.course(job.id))
 
     @endpoint("GET /jobs/{job_id}/why", READ)
     async def why(self, job_id: str, url: AskedURL) -> FateOut:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from functools import cache
 from types import NoneType
-from typing import Any, Generic, Protocol, TypeVar, get_args
+from typing import Annotated, Any, Generic, Protocol, TypeVar, get_args, get_origin
 
 from msgspec import Struct, ValidationError, convert
 from msgspec.json import Decoder, Encoder
@@ -95,7 +95,7 @@ class RecordCodec(Generic[R]):
         self._enums: dict[str, type[Enum]] = {}
         self._json: dict[str, Callable[[str], Any]] = {}
         for name, of in _types(kind).items():
-            main = _without_none(of)
+            main = _bare(of)
             if isinstance(main, type) and issubclass(main, Enum):
                 self._enums[name] = main
             elif main not in _COLUMNS:
@@ -144,7 +144,10 @@ class RecordCodec(Generic[R]):
         return found
 
 
-def _without_none(of: Any) -> Any:
+def _bare(of: Any) -> Any:
+    """Return a type without its metadata and ``None``."""
+    if get_origin(of) is Annotated:
+        return _bare(get_args(of)[0])
     parts = get_args(of)
     return next(part for part in parts if part is not NoneType) if NoneType in parts else of
 

@@ -132,7 +132,7 @@ class Logs:
         found = await stretch(self._journal, wish.job, wish.least, place, end)
         data = missed("gap", end.forgotten).data if found.lost else b""
         if found.lines:
-            lines = [LineOut.of(line) for line in found.lines]
+            lines = [LineOut.filled(line) for line in found.lines]
             shape = LogLinesOut(job_id=wish.job, lines=lines)
             data += frame("job.log", shape, found.lines[-1].n).data
         return _Portion(data, found.place)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answers.base import Wire, derived
 from crawlyard.core.hosts.hosts import HostRule
 from crawlyard.core.jobs.job_log import Course, LogLine, Point
 from crawlyard.core.overview.worker_status import WorkerReport
@@ -92,50 +92,22 @@ class HostOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class LineOut(Wire, frozen=True, kw_only=True):
+@derived
+class LineOut(LogLine, Wire, frozen=True, kw_only=True):
     """One line of a job's log; *n* rises within the job."""
 
-    n: int
     object: Literal["log_line"] = "log_line"
-    at: datetime
-    level: str
-    message: str
-    url: str
-
-    @classmethod
-    def of(cls, line: LogLine) -> "LineOut":
-        """Return the shape of *line*."""
-        return cls.filled(line, level=str(line.level))
+    level: str  # type: ignore[assignment]  # the word for the severity
 
 
-class PointOut(Wire, frozen=True, kw_only=True):
+@derived
+class PointOut(Point, Wire, frozen=True, kw_only=True):
     """What a job did in one stretch of its running time."""
 
-    at: datetime  # its beginning
-    seconds: float
-    pages: int
-    bytes: int
-    errors: int
-    statuses: Mapping[str, int]  # by class: "2xx"
-    latency_ms: float  # the mean
-    waiting: int  # URLs, at its end
 
-    @classmethod
-    def of(cls, point: Point) -> "PointOut":
-        """Return the shape of *point*."""
-        return cls.filled(
-            point, seconds=round(point.seconds, 3), latency_ms=round(point.latency_ms, 1)
-        )
-
-
-class CourseOut(Wire, frozen=True, kw_only=True):
+@derived
+class CourseOut(Course, Wire, frozen=True, kw_only=True):
     """How a job went: points of about equal length, the oldest first, at most 120."""
 
     object: Literal["metrics"] = "metrics"
-    step_s: float
     points: tuple[PointOut, ...]
-
-    @classmethod
-    def of(cls, course: Course) -> "CourseOut":
-        """Return the shape of *course*."""
-        return cls(step_s=course.step_s, points=tuple(PointOut.of(p) for p in course.points))

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answers.base import Tagged, Wire
+from crawlyard.core.answers.base import Tagged, Wire, derived
 from crawlyard.core.answers.jobs.jobs import JobOut, ProgressOut
 from crawlyard.core.answers.schedules import ScheduleOut
 from crawlyard.core.answers.templates import TemplateOut
@@ -71,7 +71,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
         """Return the shape of a job's *progress*."""
         job, shard = standing.job, standing.shard
         made = cls.filled(
-            ProgressOut.of(progress),
+            ProgressOut.filled(progress),
             id=job.id,
             state=job.state,
             state_reason=job.state_reason,
@@ -83,16 +83,10 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
         return made.at_beat(shard.seq)
 
 
-class AttemptOut(Wire, frozen=True, kw_only=True):
+@derived
+class AttemptOut(Attempt, Wire, frozen=True, kw_only=True):
     """One time that a worker had a job."""
 
-    number: int
-    worker: str
-    begun_at: datetime
-    ended_at: datetime | None
-    outcome: str
-    reason: str
-    detail: str
     pages: int | None  # null: not known, where there were several
 
     @classmethod

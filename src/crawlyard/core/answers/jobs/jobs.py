@@ -7,7 +7,7 @@ from zlib import crc32
 
 from msgspec import defstruct
 
-from crawlyard.core.answers.base import API, Tagged, Wire, seconds
+from crawlyard.core.answers.base import API, Tagged, Wire, derived, seconds
 from crawlyard.core.event import Event
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.checkpoint import Standing
@@ -20,80 +20,29 @@ from crawlyard.core.jobs.retry import RetryPolicy
 from crawlyard.core.jobs.spec import JobSpec, Spread
 from crawlyard.core.jobs.waiting import Wait, reason_shown
 from crawlyard.core.templates.secrets import hidden, hidden_urls
-from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
 from crawlyard.errors import Conflict, Invalid, Refused
 
 
-class UsageOut(Wire, frozen=True, kw_only=True):
+@derived
+class UsageOut(Usage, Wire, frozen=True, kw_only=True):  # type: ignore[misc]  # as `Usage`
     """What a job has used and done so far."""
 
-    pages: int
-    bytes: int
-    duration_s: float
-    errors: int
-    discovered: int
-    done: int
-    skipped: int
-    redirects: int
-    needs_scripts: int
-    unchanged: int
-    requests_saved: int
-    bytes_saved: int
-    rendered: int
-    subrequests: int
-    render_s: float
-    render_took_s: float
 
-    @classmethod
-    def of(cls, usage: Usage) -> "UsageOut":
-        """Return the shape of *usage*."""
-        spans = ("duration_s", "render_s", "render_took_s")
-        return cls.filled(usage, **{name: round(getattr(usage, name), 3) for name in spans})
-
-
-class EtaOut(Wire, frozen=True, kw_only=True):
+@derived
+class EtaOut(Eta, Wire, frozen=True, kw_only=True):
     """Seconds of running time until the job ends by itself, and what limit will end it, if any.
 
     One of ten such jobs ends before *p10_s*, half before *p50_s*, nine of ten before *p90_s*.
     """
 
-    p10_s: float
-    p50_s: float
-    p90_s: float
-    confidence: str
-    limit: str | None
 
-    @classmethod
-    def of(cls, eta: Eta) -> "EtaOut":
-        """Return the shape of *eta*."""
-        rounded = {name: round(getattr(eta, name), 3) for name in ("p10_s", "p50_s", "p90_s")}
-        return cls.filled(eta, **rounded)
-
-
-class ProgressOut(Wire, frozen=True, kw_only=True):
+@derived
+class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
     """How far a job has come; *eta_unknown* says why there is no *eta*, *remark* why it is slow."""
 
-    done: int
-    discovered: int
-    failed: int
-    pages: int
-    bytes: int
-    elapsed_s: float
-    rate: float
     eta: EtaOut | None
-    eta_unknown: str
-    remark: str  # or why the estimate is rough
     proxies: tuple[ProxyUse, ...] = ()
-
-    @classmethod
-    def of(cls, progress: Progress) -> "ProgressOut":
-        """Return the shape of *progress*."""
-        return cls.filled(
-            progress,
-            elapsed_s=round(progress.elapsed_s, 3),
-            rate=round(progress.rate, 3),
-            eta=None if progress.eta is None else EtaOut.of(progress.eta),
-        )
 
 
 class RetryOut(Wire, frozen=True, kw_only=True):
@@ -112,11 +61,9 @@ class RetryOut(Wire, frozen=True, kw_only=True):
         return cls.filled(retry, reasons=tuple(sorted(retry.reasons)))
 
 
-class JobWebhookOut(Wire, frozen=True, kw_only=True):
+@derived
+class JobWebhookOut(JobWebhook, Wire, frozen=True, kw_only=True):
     """An endpoint for the events of one job; its secret is not shown."""
-
-    url: str
-    events: tuple[str, ...]
 
 
 _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
@@ -133,7 +80,7 @@ class _SpecOut(Wire, frozen=True, kw_only=True):
             name=hidden_urls(spec.name),
             retry=RetryOut.of(spec.retry),
             spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
-            webhooks=tuple(JobWebhookOut.filled(webhook) for webhook in spec.webhooks),
+            webhooks=tuple(map(JobWebhookOut.filled, spec.webhooks)),
             **shown,
         )
 
@@ -174,15 +121,9 @@ else:
     )
 
 
-class WaitOut(Wire, frozen=True, kw_only=True):
+@derived
+class WaitOut(Wait, Wire, frozen=True, kw_only=True):
     """One thing that a job waits for."""
-
-    reason: str  # due_time, quota, lease, no_worker, worker_tags, slot, queue, host
-    detail: str
-    until: datetime | None  # when it is over, where that is known
-    quota: str | None  # of quota: running, pages_per_day or bytes_per_day
-    position: int | None  # of queue, from 1; null: too far back to be counted for a list
-    hosts: tuple[str, ...]  # of host
 
 
 _ABOUT = (
@@ -250,8 +191,8 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             waits_for=tuple(map(WaitOut.filled, waits)),
             due_in_s=seconds(due_in),
             updated_at=standing.changed_at,
-            usage=UsageOut.of(shard.usage),
-            progress=ProgressOut.of(progress),
+            usage=UsageOut.filled(shard.usage),
+            progress=ProgressOut.filled(progress),
             current_url=progress.current_url,
             worker=shard.worker,
             workers=standing.workers,

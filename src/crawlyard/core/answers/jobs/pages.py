@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from msgspec import defstruct
 from msgspec.structs import asdict
 
-from crawlyard.core.answers.base import API, Wire, fields_as, json_value, whole
+from crawlyard.core.answers.base import API, Wire, derived, fields_as, json_value, whole
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.page import (
     Body,
@@ -22,14 +22,11 @@ from crawlyard.core.crawl.page import (
 )
 from crawlyard.core.crawl.site_map import Folder, LinkTarget, Neighbours, SiteMap, Step
 
-PageErrorOut = defstruct(
-    "PageErrorOut",
-    list(fields_as(PageError)),
-    bases=(Wire,),
-    namespace={"__doc__": PageError.__doc__},
-    kw_only=True,
-    frozen=True,
-)
+
+@derived
+class PageErrorOut(PageError, Wire, frozen=True, kw_only=True):
+    """Why a URL failed: a kind from the closed list, and a sentence."""
+
 
 _BODIES = {"text": str | None, "html": str | None, "headers": tuple[tuple[str, str], ...] | None}
 """What is stored beside a record; null: not stored, or not asked for."""
@@ -39,9 +36,8 @@ class _PageOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, page: Page, **bodies: Any) -> Self:
         """Return the shape of a page record; *bodies* are its text, html and headers, if read."""
-        error = page.error
-        shown = None if error is None else PageErrorOut(kind=error.kind, detail=error.detail)
-        return cls.filled(page, error=shown, **(dict.fromkeys(_BODIES) | bodies))
+        error = None if page.error is None else PageErrorOut.filled(page.error)
+        return cls.filled(page, error=error, **(dict.fromkeys(_BODIES) | bodies))
 
 
 def _fields() -> Iterator[tuple[str, Any]]:
@@ -111,16 +107,9 @@ class StoredPageOut(PageOut, frozen=True, kw_only=True):
         return cls.of(stored.page, id=stored.id, parts=parts, **kept)
 
 
-class ErrorGroupOut(Wire, frozen=True, kw_only=True):
+@derived
+class ErrorGroupOut(ErrorGroup, Wire, frozen=True, kw_only=True):
     """The failed URLs of one kind, with at most five of them."""
-
-    kind: str
-    status: int | None  # of all of them, if asked for and they were answered
-    count: int
-    first_at: datetime
-    last_at: datetime
-    samples: tuple[str, ...]
-    referrers: Mapping[str, tuple[str, ...]]  # of each sample, if asked for
 
 
 class LinkOut(FoundLink, Wire, frozen=True, kw_only=True):
@@ -147,12 +136,9 @@ class SkippedOut(SkippedURL, Wire, frozen=True, kw_only=True):
     """A URL that was not fetched, and the rule that kept it out."""
 
 
-class SkippedGroupOut(Wire, frozen=True, kw_only=True):
+@derived
+class SkippedGroupOut(SkippedGroup, Wire, frozen=True, kw_only=True):
     """The URLs that rules of one kind kept out, with at most five of them."""
-
-    kind: str
-    count: int
-    samples: tuple[str, ...]
 
 
 class BlockedOut(Wire, frozen=True, kw_only=True):
