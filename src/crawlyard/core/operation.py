@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import Annotated
 
 from msgspec import Struct
+
+from crawlyard.core.fields import HIDDEN
 
 MOST_FAILURES = 100
 """Failures of an operation that are stored with their reasons."""
@@ -40,15 +43,16 @@ class Operation(Struct, frozen=True, kw_only=True):
     id: str
     owner: str
     kind: OperationKind
-    request: Mapping[str, object]  # JSON: what to do
     state: OperationState = OperationState.RUNNING
+    request: Mapping[str, object]  # JSON: what to do
     total: int = 0
     done: int = 0
     failed: int = 0
     failures: tuple[Failure, ...] = ()  # the first `MOST_FAILURES`
-    cursor: str = ""  # position reached
+    cursor: Annotated[str, HIDDEN] = ""  # position reached
     detail: str = ""
-    leased_until: datetime | None = None  # set by the process that works on it
+    # set by the process that works on it
+    leased_until: Annotated[datetime | None, HIDDEN] = None
     version: int = 1
     created_at: datetime
     updated_at: datetime

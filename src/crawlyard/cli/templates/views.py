@@ -103,7 +103,7 @@ def told(value: object) -> str:
 
 
 def _parameter(parameter: ParameterOut) -> str:
-    said = [parameter.type]
+    said = [str(parameter.type)]
     if parameter.required:
         said.append("required")
     if parameter.default is not None:

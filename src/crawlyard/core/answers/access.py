@@ -7,21 +7,17 @@ from typing import Any, Literal
 from crawlyard.core.access.credential import Credential, Given
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
-from crawlyard.core.access.user import NO_DATE, Permit, Quota, User
+from crawlyard.core.access.user import NO_DATE, Permit, User
 from crawlyard.core.answers.base import Wire, derived
 
 
-class UserOut(Wire, frozen=True, kw_only=True):
+@derived
+class UserOut(User, Wire, frozen=True, kw_only=True):
     """An account."""
 
-    id: str
     object: Literal["user"] = "user"
-    role: str
-    quota: Quota
-    disabled_at: datetime | None
-    version: int
-    created_at: datetime | None  # null: it was always there
-    updated_at: datetime | None  # null: never since
+    created_at: datetime | None  # type: ignore[assignment]  # null: it was always there
+    updated_at: datetime | None  # type: ignore[assignment]  # null: never since
 
     @classmethod
     def of(cls, user: User) -> "UserOut":

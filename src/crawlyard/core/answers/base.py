@@ -151,6 +151,8 @@ def _as_text(hint: Any) -> Any:
         return _as_text(get_args(hint)[0])
     inside = tuple(map(_as_text, get_args(hint)))
     match get_origin(hint):
+        case None if hint is object:
+            return Any
         case None:
             return str if isinstance(hint, type) and issubclass(hint, Enum) else hint
         case types.UnionType | typing.Union:

@@ -195,22 +195,13 @@ class AheadOut(Wire, frozen=True, kw_only=True):
         return cls(schedule_id=schedule.id, overdue_at=overdue_at, next=coming)
 
 
-class BackfillOut(Wire, frozen=True, kw_only=True):
+@derived
+class BackfillOut(Backfilled, Wire, frozen=True, kw_only=True):
     """What a backfill did, or would do; *kept* instants had run, wait, or are still to come."""
 
     object: Literal["backfill"] = "backfill"
-    dry_run: bool
-    since: datetime
-    until: datetime  # without this instant
     runs: tuple[TickOut, ...]
-    kept: int
     operation_id: str | None = None  # of the operation that does it, where there are many
-
-    @classmethod
-    def of(cls, backfilled: Backfilled) -> "BackfillOut":
-        """Return the shape of *backfilled*."""
-        runs = tuple(map(TickOut.filled, backfilled.runs))
-        return cls.filled(backfilled, runs=runs, operation_id=None)
 
 
 class ScheduleDeletionOut(Wire, frozen=True, kw_only=True):

@@ -1,10 +1,9 @@
 """Answers about templates."""
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answers.base import Wire, derived
 from crawlyard.core.templates.render import Rendered
 from crawlyard.core.templates.secrets import credentials, hidden, hidden_params, secret_names
 from crawlyard.core.templates.template import (
@@ -16,20 +15,9 @@ from crawlyard.core.templates.template import (
 )
 
 
-class ParameterOut(Wire, frozen=True, kw_only=True):
+@derived
+class ParameterOut(Parameter, Wire, frozen=True, kw_only=True):
     """An open place of a template; a null default is none, and no allowed values are all."""
-
-    name: str
-    type: str
-    description: str
-    required: bool
-    default: Any
-    allowed: tuple[Any, ...]
-
-    @classmethod
-    def of(cls, parameter: Parameter) -> "ParameterOut":
-        """Return the shape of *parameter*, its values as they are."""
-        return cls.filled(parameter, type=parameter.type.value)
 
     @classmethod
     def shown(cls, parameter: Parameter, secret: Collection[str]) -> "ParameterOut":
@@ -38,27 +26,17 @@ class ParameterOut(Wire, frozen=True, kw_only=True):
         default, *allowed = (hidden_params({parameter.name: v}, secret) for v in values)
         return cls.filled(
             parameter,
-            type=parameter.type.value,
             default=default[parameter.name],
             allowed=tuple(value[parameter.name] for value in allowed),
         )
 
 
-class TemplateOut(Wire, frozen=True, kw_only=True):
+@derived
+class TemplateOut(CrawlTemplate, Wire, frozen=True, kw_only=True):
     """One version of a template; credentials in its spec and parameters show no value."""
 
-    id: str
     object: Literal["template"] = "template"
-    owner: str
-    name: str
-    description: str
-    public: bool
-    version: int
     parameters: tuple[ParameterOut, ...]
-    spec: Mapping[str, Any]
-    created_at: datetime  # of the first version
-    updated_at: datetime  # of this one
-    actor: str  # who made this one
 
     @classmethod
     def of(cls, template: CrawlTemplate) -> "TemplateOut":
@@ -125,7 +103,7 @@ class CheckedTemplateOut(Wire, frozen=True, kw_only=True):
         return cls(
             name=draft.name,
             description=draft.description,
-            parameters=tuple(ParameterOut.of(parameter) for parameter in draft.parameters),
+            parameters=tuple(ParameterOut.filled(parameter) for parameter in draft.parameters),
             spec=hidden(draft.spec),
             credentials=credentials(draft),
         )

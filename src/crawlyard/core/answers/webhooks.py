@@ -4,29 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Wire, seconds
+from crawlyard.core.answers.base import Wire, derived, seconds
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
 
 
-class WebhookOut(Wire, frozen=True, kw_only=True):
+@derived
+class WebhookOut(Webhook, Wire, frozen=True, kw_only=True):
     """One webhook, without its secrets."""
 
-    id: str
     object: Literal["webhook"] = "webhook"
-    owner: str
-    url: str
-    description: str
-    events: tuple[str, ...]
-    active: bool
-    disabled_reason: str
-    failing_since: datetime | None
-    allow_addresses: tuple[str, ...]
-    job_id: str | None
-    schedule_id: str | None  # of which alone it hears
     rotated_until: datetime | None  # until then the secret before the current one signs as well
-    version: int
-    created_at: datetime
-    updated_at: datetime
 
     @classmethod
     def of(cls, webhook: Webhook) -> "WebhookOut":

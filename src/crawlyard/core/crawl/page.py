@@ -265,16 +265,16 @@ def status_asked(word: str) -> int:
 class KnownURL(Struct, frozen=True, kw_only=True):
     """A URL that a job has discovered, and its state so far."""
 
-    key: int  # rises with when it was found
+    key: Annotated[int, HIDDEN]  # rises with when it was found
     url: str
     host: str
     depth: int
     via: Via
-    state: TargetState
-    rule: str  # of a skipped or redirected one
+    parent: str | None  # the URL of the page that named it
+    state: Annotated[TargetState, HIDDEN]
+    rule: Annotated[str, HIDDEN]  # of a skipped or redirected one
     tries: int
     due_at: datetime | None
-    parent: str | None  # the URL of the page that named it
 
 
 class UrlOutcomeKind(StrEnum):

@@ -206,10 +206,10 @@ class Backfilled(Struct, frozen=True, kw_only=True):
     """What a backfill made up for, or would make up for in a dry run."""
 
     dry_run: bool
-    runs: tuple[Tick, ...]  # the earliest first; without jobs after a dry run
-    kept: int  # instants of the range that have run or wait already, or are not decided yet
     since: datetime
     until: datetime  # without this instant
+    runs: tuple[Tick, ...]  # the earliest first; without jobs after a dry run
+    kept: int  # instants of the range that have run or wait already, or are not decided yet
 
 
 _NONE = type(None)

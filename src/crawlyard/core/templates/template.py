@@ -4,10 +4,12 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from enum import StrEnum, auto
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Struct
 
+from crawlyard.core.fields import HIDDEN
 from crawlyard.core.parse import boolean, is_list, number, shown, size, span, text, texts, whole
 from crawlyard.core.quantity import seconds
 from crawlyard.errors import Invalid
@@ -129,12 +131,12 @@ class CrawlTemplate(Struct, frozen=True, kw_only=True):
     description: str = ""
     public: bool = False  # others may see and use this version
     version: int = 1
-    spec: Mapping[str, object]  # fields of `JobSpec` in their JSON form, with {{name}} in them
     parameters: tuple[Parameter, ...] = ()
+    spec: Mapping[str, object]  # fields of `JobSpec` in their JSON form, with {{name}} in them
     created_at: datetime  # of version 1
     updated_at: datetime  # of this version
     actor: str = ""  # who made this version
-    trusted: bool = False  # what it says was said by one who is `Actor.trusted`
+    trusted: Annotated[bool, HIDDEN] = False  # what it says was said by one who is `Actor.trusted`
 
     @property
     def draft(self) -> TemplateDraft:

@@ -102,14 +102,16 @@ class Webhook(Struct, frozen=True, kw_only=True):
     url: str
     description: str = ""
     events: tuple[str, ...] = (EVERYTHING,)  # names, or patterns such as "job.*"
-    secrets: tuple[Secret, ...]  # the current one first; two during rotation
+    secrets: Annotated[tuple[Secret, ...], HIDDEN]  # the current one first; two during rotation
     active: bool = True
     disabled_reason: str = ""  # why it is not active
     failing_since: datetime | None = None  # no delivery has succeeded since
-    failures: int = 0  # failed attempts since then
-    held_until: datetime | None = None  # when its receiver accepts messages again
+    failures: Annotated[int, HIDDEN] = 0  # failed attempts since then
+    # when its receiver accepts messages again
+    held_until: Annotated[datetime | None, HIDDEN] = None
     allow_addresses: tuple[str, ...] = ()  # as in a spec: allowed in addition to public addresses
-    by_grant: tuple[Grant, ...] = ()  # grants that allow them; if withdrawn, they are blocked
+    # grants that allow them; if withdrawn, they are blocked
+    by_grant: Annotated[tuple[Grant, ...], HIDDEN] = ()
     job_id: str | None = None  # belongs to this job, and is deleted with it
     schedule_id: str | None = None  # receives only what concerns this schedule and its runs
     version: int = 1

@@ -430,7 +430,7 @@ class JobLooks(JobSite):
         found = await self._services.results.upcoming(
             self._actor, job_id, int(cursor or 0), limit + 1
         )
-        return sliced(found, limit, WaitingOut.of, lambda known: known.key)
+        return sliced(found, limit, WaitingOut.filled, lambda known: known.key)
 
     @endpoint("GET /jobs/{job_id}/export", RESULTS, "file", group="results")
     async def export(

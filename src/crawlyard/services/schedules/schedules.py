@@ -440,7 +440,7 @@ class Schedules(Noun):
                 self._actor, schedule.id, from_, until, dry_run=dry_run, version=version
             )
         reply().unchanged, reply().dry_run = dry_run or not done.runs, dry_run
-        return BackfillOut.of(done)
+        return BackfillOut.filled(done, operation_id=None)
 
     @endpoint("GET /schedules/{ref}/runs", READ)
     async def runs(

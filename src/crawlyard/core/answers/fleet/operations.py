@@ -1,31 +1,18 @@
 """The shapes of operations, and of what is done to many jobs."""
 
-from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import API, Wire
+from crawlyard.core.answers.base import API, Wire, derived
 from crawlyard.core.jobs.bulk import BulkDone, Result
-from crawlyard.core.operation import Failure, Operation
+from crawlyard.core.operation import Operation
 
 
-class OperationOut(Wire, frozen=True, kw_only=True):
+@derived
+class OperationOut(Operation, Wire, frozen=True, kw_only=True):
     """Something done to many things, in the background."""
 
-    id: str
     object: Literal["operation"] = "operation"
-    owner: str
-    kind: str  # jobs or backfill
-    state: str  # running, completed, cancelled or failed
     request: dict[str, Any]  # what is done
-    total: int
-    done: int  # failed ones too
-    failed: int
-    failures: tuple[Failure, ...]  # the first hundred
-    detail: str
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    ended_at: datetime | None
     links: dict[str, str]
 
     @classmethod

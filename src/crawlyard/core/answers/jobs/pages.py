@@ -167,21 +167,9 @@ class ErrorsOut(Wire, frozen=True, kw_only=True):
         )
 
 
-class WaitingOut(Wire, frozen=True, kw_only=True):
+@derived
+class WaitingOut(KnownURL, Wire, frozen=True, kw_only=True):
     """A URL that waits to be fetched."""
-
-    url: str
-    host: str
-    depth: int
-    via: str  # how it came to be known
-    parent: str | None  # the page that named it
-    tries: int  # requests that failed
-    due_at: datetime | None  # not before
-
-    @classmethod
-    def of(cls, known: KnownURL) -> "WaitingOut":
-        """Return the shape of *known*."""
-        return cls.filled(known, via=known.via.value)
 
 
 class FateOut(Wire, frozen=True, kw_only=True):
