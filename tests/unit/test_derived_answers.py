@@ -74,8 +74,8 @@ def test_the_fields_keep_the_order_of_the_record_and_the_tag_follows_the_id() ->
 def test_values_are_converted_from_those_of_the_record() -> None:
     bike = BikeOut.filled(BIKE, owner="ada")
 
-    assert (bike.weight_kg, str(bike.size), bike.spare) == (8.4, "small", None)
-    assert type(bike.size) is str
+    assert (bike.weight_kg, bike.spare) == (8.4, None)
+    assert msgspec.to_builtins(bike)["size"] == "small"
     assert bike.wheels[1] == WheelOut(spokes=28, colour=Colour.RED)
     assert bike.is_light
 
