@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, State, StateReason
 from crawlyard.config import settings_fields
-from crawlyard.core.answers.base import as_dict, json_value
+from crawlyard.core.answer import as_dict, json_value
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.crawl.changes import MOST_ANNOUNCED
 from crawlyard.core.event import Event

@@ -3,8 +3,10 @@
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
-from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.fleet.live import (
+from crawlyard.core.answer import Wire
+from crawlyard.core.event import EventName
+from crawlyard.core.jobs.job_log import MOST_LINES
+from crawlyard.core.stream_messages import (
     ByeOut,
     HappenedOut,
     HelloOut,
@@ -18,8 +20,6 @@ from crawlyard.core.answers.fleet.live import (
     StateCountsOut,
     WorkersOut,
 )
-from crawlyard.core.event import EventName
-from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.services.jobs.follow import PORTION
 from crawlyard.web.live.catch_up import MOST_REPLAYED, REPLAYED_FOR
 from crawlyard.web.live.hub import (

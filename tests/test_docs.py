@@ -18,7 +18,7 @@ from crawlyard.cli.failures import EXIT_CODES
 from crawlyard.config import Settings
 from crawlyard.core.access.policy import RETENTIONS, SectionName
 from crawlyard.core.access.user import Grant, Permit, Quota, Role
-from crawlyard.core.answers.jobs.pages import PageOut
+from crawlyard.core.crawl.page_answers import PageOut
 from crawlyard.core.jobs.filter import FilterKey
 from crawlyard.demo.server import SiteServer
 from crawlyard.export.csv import COLUMNS

@@ -8,10 +8,7 @@ from typing import Any, Literal, TypeVar, Unpack
 from msgspec import UnsetType
 
 from crawlyard.config import Settings
-from crawlyard.core.access.site_session import LoginKind
-from crawlyard.core.access.user import Actor, QuotaAsk, Role
-from crawlyard.core.access.view import SavedView
-from crawlyard.core.answers.access import (
+from crawlyard.core.access.answers import (
     MeOut,
     NewTokenOut,
     SectionOut,
@@ -19,12 +16,10 @@ from crawlyard.core.answers.access import (
     TokenOut,
     UserOut,
 )
-from crawlyard.core.answers.fleet.archive import FoundPagesOut
-from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, SchemasOut
-from crawlyard.core.answers.fleet.operations import BulkOut, OperationOut
-from crawlyard.core.answers.fleet.watch import CourseOut, HostOut, HostRuleOut, LineOut, WorkerOut
-from crawlyard.core.answers.jobs.changes import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
-from crawlyard.core.answers.jobs.checks import CheckOut, FindingsOut
+from crawlyard.core.access.site_session import LoginKind
+from crawlyard.core.access.user import Actor, QuotaAsk, Role
+from crawlyard.core.access.view import SavedView
+from crawlyard.core.answers.jobs.job_log import CourseOut, LineOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -37,7 +32,11 @@ from crawlyard.core.answers.jobs.job_looks import (
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import BatchOut, EventOut, JobOut, JobPlanOut, RetriedOut
-from crawlyard.core.answers.jobs.pages import (
+from crawlyard.core.answers.jobs.previews import PreviewOut
+from crawlyard.core.crawl.change_answers import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
+from crawlyard.core.crawl.link_check_answers import CheckOut, FindingsOut
+from crawlyard.core.crawl.page import Body, ErrorKind
+from crawlyard.core.crawl.page_answers import (
     ErrorsOut,
     FateOut,
     LinkOut,
@@ -49,8 +48,18 @@ from crawlyard.core.answers.jobs.pages import (
     StoredPageOut,
     WaitingOut,
 )
-from crawlyard.core.answers.jobs.previews import PreviewOut
-from crawlyard.core.answers.schedules import (
+from crawlyard.core.crawl.page_search_answers import FoundPagesOut
+from crawlyard.core.endpoint import Slice
+from crawlyard.core.hosts.answers import HostOut, HostRuleOut
+from crawlyard.core.jobs.bulk import JobAction, RetryScope
+from crawlyard.core.jobs.job_log import LevelWord
+from crawlyard.core.jobs.order import GroupKey
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.operation_answers import BulkOut, OperationOut
+from crawlyard.core.overview.attention import Attention
+from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
+from crawlyard.core.overview.worker_answers import WorkerOut
+from crawlyard.core.schedules.answers import (
     AheadOut,
     BackfillOut,
     ConvertedScheduleOut,
@@ -60,7 +69,10 @@ from crawlyard.core.answers.schedules import (
     ScheduleOut,
     TimetablePreviewOut,
 )
-from crawlyard.core.answers.templates import (
+from crawlyard.core.schedules.calendar import Calendar, CalendarHours
+from crawlyard.core.schedules.schedule import Misfire, Overlap
+from crawlyard.core.server_info import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.templates.answers import (
     CheckedTemplateOut,
     ConvertedTemplateOut,
     RenderedOut,
@@ -68,23 +80,13 @@ from crawlyard.core.answers.templates import (
     TemplateDeletionOut,
     TemplateOut,
 )
-from crawlyard.core.answers.webhooks import (
+from crawlyard.core.templates.template import FileFormat
+from crawlyard.core.webhooks.answers import (
     DeliveryOut,
     NewSecretOut,
     WebhookDeletionOut,
     WebhookOut,
 )
-from crawlyard.core.crawl.page import Body, ErrorKind
-from crawlyard.core.endpoint import Slice
-from crawlyard.core.jobs.bulk import JobAction, RetryScope
-from crawlyard.core.jobs.job_log import LevelWord
-from crawlyard.core.jobs.order import GroupKey
-from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.overview.attention import Attention
-from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
-from crawlyard.core.schedules.calendar import Calendar, CalendarHours
-from crawlyard.core.schedules.schedule import Misfire, Overlap
-from crawlyard.core.templates.template import FileFormat
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.export.base import Format
 from crawlyard.services.fleet.hosts import HostChanges

@@ -24,8 +24,8 @@ PAGE_FIELD = "    shoe_sizes: int = 7\n"
 PAGE_PYTHON = """
 import json
 from datetime import UTC, datetime
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.pages import PageOut, record_of
+from crawlyard.core.answer import as_dict
+from crawlyard.core.crawl.page_answers import PageOut, record_of
 from crawlyard.core.crawl.page import Page, Target
 from crawlyard.export.csv import Csv
 from crawlyard.export.jsonl import JsonLines

@@ -14,7 +14,7 @@ from crawlyard.cli.accounts import change_grants, change_user
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
-from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answer import as_dict
 from crawlyard.errors import Stale
 
 

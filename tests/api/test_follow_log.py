@@ -11,7 +11,7 @@ import pytest
 from crawlyard import connect, sync
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.job_log import LineOut
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import NotFound, Unauthenticated

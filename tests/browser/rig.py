@@ -15,7 +15,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Role
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.services.surface import Surface
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import create_app

@@ -8,7 +8,7 @@ import pytest
 
 from crawlyard import LOCAL, Limits, State, Yard
 from crawlyard.api.near import NearSurface
-from crawlyard.core.answers.jobs.changes import DiffOut
+from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.access.answers import SessionOut
 from crawlyard.core.access.site_session import LoginKind
-from crawlyard.core.answers.access import SessionOut
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.errors import Invalid
 from crawlyard.yard import Yard

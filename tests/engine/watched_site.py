@@ -7,7 +7,7 @@ from typing import Any
 
 from crawlyard import LOCAL, Yard
 from crawlyard.api.near import NearSurface
-from crawlyard.core.answers.jobs.changes import DiffOut
+from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.answers.webhooks import WebhookOut
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.core.event import EventName
+from crawlyard.core.webhooks.answers import WebhookOut
 from crawlyard.core.webhooks.webhook import ROTATION, Delivery, DeliveryState, JobWebhook, Webhook
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound

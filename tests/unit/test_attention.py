@@ -6,7 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
-from crawlyard.core.answers.fleet.watch import HostOut
+from crawlyard.core.hosts.answers import HostOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State, StateReason

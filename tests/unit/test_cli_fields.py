@@ -10,7 +10,7 @@ from crawlyard.cli.options import Common, Style
 from crawlyard.cli.render import output
 from crawlyard.cli.render.fields import Fields, pairs
 from crawlyard.cli.render.output import View
-from crawlyard.core.answers.base import Wire, as_dict
+from crawlyard.core.answer import Wire, as_dict
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.limits import Limits

@@ -23,7 +23,7 @@ from crawlyard.cli.render.job_display import Lines, fraction, left, outlook, pan
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
-from crawlyard.core.answers.base import as_dict, encoded
+from crawlyard.core.answer import as_dict, encoded
 from crawlyard.core.answers.jobs.jobs import (
     EtaOut,
     JobOut,
@@ -31,8 +31,8 @@ from crawlyard.core.answers.jobs.jobs import (
     UsageOut,
     WaitOut,
 )
-from crawlyard.core.answers.jobs.pages import ErrorGroupOut, PageOut
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
+from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage

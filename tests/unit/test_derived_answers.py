@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Struct
 
-from crawlyard.core.answers.base import Wire, derived
+from crawlyard.core.answer import Wire, derived
 from crawlyard.core.fields import HIDDEN, rounded
 
 

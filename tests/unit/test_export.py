@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.pages import PageOut
+from crawlyard.core.answer import as_dict
 from crawlyard.core.crawl.page import ErrorKind, PageError
+from crawlyard.core.crawl.page_answers import PageOut
 from crawlyard.errors import Conflict
 from crawlyard.export.base import CHUNK, Format, Record, Writer, write
 from crawlyard.export.csv import COLUMNS, Csv, cell

@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.pages import PageOut, record_of
+from crawlyard.core.answer import as_dict
 from crawlyard.core.crawl.page import ErrorKind, Page, PageError
+from crawlyard.core.crawl.page_answers import PageOut, record_of
 
 PLAIN = Page(
     url="http://h/a",

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]  # it ships no type
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.jobs.pages import PageOut
+from crawlyard.core.answer import as_dict
 from crawlyard.core.crawl.page import ErrorKind, PageError
+from crawlyard.core.crawl.page_answers import PageOut
 from crawlyard.export.base import Record
 from crawlyard.export.parquet import COLUMNS, MOST_CHARACTERS, MOST_ROWS, Parquet, chunks
 from tests.builders import NOW, a_page

@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.cli.schedules.views import SCHEDULES, local, status
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.schedules import ScheduleOut
+from crawlyard.core.answer import as_dict
+from crawlyard.core.schedules.answers import ScheduleOut
 from tests.builders import NOW
 from tests.builders_schedules import a_schedule
 

@@ -16,7 +16,7 @@ from schemathesis.python import asgi
 from schemathesis.schemas import BaseSchema
 
 from crawlyard.core.access.user import LOCAL, Role
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.services.surface import Surface
 from crawlyard.store.store import Store
 from crawlyard.web.site import SiteOptions

@@ -13,7 +13,7 @@ import httpx
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.store.store import Store
 from crawlyard.web.server import (
     IDLE_S,

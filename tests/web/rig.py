@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Permit, Role
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.services.surface import Surface
 from crawlyard.store.store import Store
 from crawlyard.web.app import create_app

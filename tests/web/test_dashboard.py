@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.openapi import document
 from tests.web.rig import Rig, a_rig

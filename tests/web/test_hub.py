@@ -12,11 +12,11 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
-from crawlyard.core.answers.fleet.live import PingOut, StateCountsOut
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.event import TOPIC_OF, Event, EventName, Topic, topics_for
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.stream_messages import PingOut, StateCountsOut
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.surface import Surface
 from crawlyard.store.crawl.pages import PageStore

@@ -11,7 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.core.crawl.page import Body, ErrorKind, StoredPage
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.in_memory import open_in_memory

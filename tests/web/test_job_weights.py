@@ -8,7 +8,7 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import fields
 
-from crawlyard.core.answers.base import encoded, only, shortened
+from crawlyard.core.answer import encoded, only, shortened
 from crawlyard.core.answers.jobs.jobs import JOB_LISTED, JobOut
 from crawlyard.core.endpoint import endpoints_of
 from crawlyard.core.jobs.checkpoint import Asker, Batch

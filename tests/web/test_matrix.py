@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit, Role
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.core.endpoint import ANYBODY
 from crawlyard.services.surface import Surface
 from crawlyard.web.by_hand import ENDPOINTS

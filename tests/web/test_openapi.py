@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.answers.base import API as PREFIX
+from crawlyard.core.answer import API as PREFIX
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.webhooks.webhook import encoded, message

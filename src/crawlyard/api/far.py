@@ -12,10 +12,10 @@ import msgspec
 from crawlyard.api.connection import Connection
 from crawlyard.api.follow import EventPlace, LogPlace, Place, followed
 from crawlyard.api.server import server_of
-from crawlyard.core.answers.fleet.health import ReadyOut
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of, reply
 from crawlyard.core.parse import strange_names
+from crawlyard.core.server_info import ReadyOut
 from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import N, Surface
 

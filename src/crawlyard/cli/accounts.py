@@ -15,7 +15,7 @@ from crawlyard.cli.options import Basics, Limit, an_id, choice, flag, group, opt
 from crawlyard.cli.render.output import Column, View, fields_of, instant
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
-from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answer import as_dict
 from crawlyard.core.endpoint import every
 from crawlyard.core.fields import Field
 from crawlyard.core.fields import fields_of as declared
@@ -28,7 +28,7 @@ with lazily():
     from crawlyard.core.access import policy
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.access import NewTokenOut, SectionOut, TokenOut, UserOut
+    from crawlyard.core.access.answers import NewTokenOut, SectionOut, TokenOut, UserOut
 
 tokens_app = group(
     """Give out tokens, by which programs prove who they are, and take them back.

@@ -20,7 +20,7 @@ with lazily():
     from crawlyard.engine import urls
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
+    from crawlyard.core.hosts.answers import HostOut, HostRuleOut
     from crawlyard.services.fleet.hosts import HostChanges
 
 app = group(

@@ -18,7 +18,7 @@ with lazily():
     from crawlyard.core.overview import trouble
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.fleet.operations import OperationOut
+    from crawlyard.core.operation_answers import OperationOut
     from crawlyard.core.overview.stats import StatsOut
 
 ops_app = group(

@@ -21,7 +21,7 @@ with lazily():
     from crawlyard.core.crawl import page_search
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.fleet.archive import FoundPageOut
+    from crawlyard.core.crawl.page_search_answers import FoundPageOut
     from crawlyard.core.overview.attention import Attention, Notice
     from crawlyard.services.jobs.terms import ArchiveTerms
 

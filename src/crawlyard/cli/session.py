@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crawlyard.cli.server.deadline import Deadline
-    from crawlyard.core.answers.fleet.health import ReadyOut
     from crawlyard.core.purge_result import PurgeResult
+    from crawlyard.core.server_info import ReadyOut
     from crawlyard.services.surface import Surface
     from crawlyard.services.worker.worker import Worker
     from crawlyard.yard import Yard

@@ -25,7 +25,7 @@ with lazily():
     from crawlyard.services.webhooks import signing
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.webhooks import DeliveryOut, WebhookOut
+    from crawlyard.core.webhooks.answers import DeliveryOut, WebhookOut
 
 app = group(
     """Let other programs hear of what happens, by signed messages.

@@ -7,7 +7,7 @@ from typing import Any, get_origin
 import msgspec
 from msgspec import UNSET
 
-from crawlyard.core.answers.access import SECTION_EXAMPLES
+from crawlyard.core.access.answers import SECTION_EXAMPLES
 from crawlyard.core.endpoint import Endpoint, Parameter, Rest
 from crawlyard.core.fields import Field
 from crawlyard.core.jobs.spec import (

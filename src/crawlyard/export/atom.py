@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from xml.sax.saxutils import escape, quoteattr
 
-from crawlyard.core.answers.base import API, rfc3339
+from crawlyard.core.answer import API, rfc3339
 from crawlyard.core.crawl.changes import RunChanges, StoredChange
 from crawlyard.core.schedules.schedule import CrawlSchedule
 

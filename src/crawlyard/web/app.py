@@ -8,7 +8,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from crawlyard.core.answers.base import API
+from crawlyard.core.answer import API
 from crawlyard.web import pages, problems, reader, reference
 from crawlyard.web.by_hand import BY_HAND, ENDPOINTS
 from crawlyard.web.endpoints import routes_of

@@ -13,7 +13,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.problems import FieldErrorOut
 from crawlyard.core.endpoint import (
     NOBODY,
     Endpoint,
@@ -27,6 +26,7 @@ from crawlyard.core.endpoint import (
 from crawlyard.core.faults import choices_of, faults_of, in_words, path_fault
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import strange_names
+from crawlyard.core.problem import FieldErrorOut
 from crawlyard.errors import MAX_FAULTS, Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
 from crawlyard.web.auth import admitted, site_of

@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.fleet.health import ProblemKindOut
-from crawlyard.core.answers.problems import FieldErrorOut, ProblemOut
+from crawlyard.core.answer import as_dict
 from crawlyard.core.jobs.job import actions_of
+from crawlyard.core.problem import FieldErrorOut, ProblemOut
+from crawlyard.core.server_info import ProblemKindOut
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,

@@ -9,7 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from crawlyard.core.answers.base import API
+from crawlyard.core.answer import API
 from crawlyard.web.auth import site_of
 from crawlyard.web.openapi import document
 from crawlyard.web.pages import render

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from crawlyard.core.answers.base import encoded, only
+from crawlyard.core.answer import encoded, only
 from crawlyard.core.endpoint import Slice, reply
 from crawlyard.core.idempotency import REPLIES_LAST, Reply
 from crawlyard.web.auth import proved, site_of

@@ -8,11 +8,11 @@ from msgspec import Meta
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from crawlyard.core.access.answers import MeOut
 from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
-from crawlyard.core.answers.access import MeOut
-from crawlyard.core.answers.fleet.health import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
 from crawlyard.core.fields import SECRET
+from crawlyard.core.server_info import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unavailable
 from crawlyard.services.fleet.meta import ready
 from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of

@@ -8,8 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.base import encoded
-from crawlyard.core.answers.fleet.health import HealthOut
+from crawlyard.core.answer import encoded
+from crawlyard.core.server_info import HealthOut
 from crawlyard.errors import Unavailable
 from crawlyard.services.fleet import metrics
 from crawlyard.web import problems

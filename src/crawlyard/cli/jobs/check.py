@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.jobs.checks import CheckOut, FindingOut
     from crawlyard.core.answers.jobs.jobs import JobOut
+    from crawlyard.core.crawl.link_check_answers import CheckOut, FindingOut
 
 FOUND = 13
 """Exit code of a check that found something to fail on."""

@@ -11,7 +11,7 @@ from crawlyard.cli.options import Limit, an_id, choice, option
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.stdout import write_line
-from crawlyard.core.answers.jobs.changes import ChangeOut, FeedChangeOut, RunChangesOut
+from crawlyard.core.crawl.change_answers import ChangeOut, FeedChangeOut, RunChangesOut
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoint import every
 from crawlyard.core.quantity import counted
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.jobs.changes import DiffOut
+    from crawlyard.core.crawl.change_answers import DiffOut
 
 _JOB = "a job as in all commands, or SCHEDULE@previous: the last run but one."
 Earlier = Annotated[

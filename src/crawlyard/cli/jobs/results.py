@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.fleet.watch import LineOut
+    from crawlyard.core.answers.jobs.job_log import LineOut
     from crawlyard.core.answers.jobs.jobs import JobOut
     from crawlyard.export.base import Written
     from crawlyard.services.jobs.terms import SearchTerms

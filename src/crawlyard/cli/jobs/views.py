@@ -15,10 +15,10 @@ from crawlyard.cli.render.job_display import (
 )
 from crawlyard.cli.render.output import Column, View, at, counted, fields_of, id_of, instant
 from crawlyard.cli.templates.views import Value, told
-from crawlyard.core.answers.fleet.watch import LineOut
+from crawlyard.core.answers.jobs.job_log import LineOut
 from crawlyard.core.answers.jobs.job_looks import DifferenceOut, ShardOut
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.answers.jobs.pages import (
+from crawlyard.core.crawl.page_answers import (
     ErrorGroupOut,
     FateOut,
     LinkOut,

@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answer import as_dict
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
 

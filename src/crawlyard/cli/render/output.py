@@ -11,7 +11,7 @@ from crawlyard.cli.options import OBJECTS, Common, Style
 from crawlyard.cli.render.fields import Fields
 from crawlyard.cli.render.words import clock, number, printable, short
 from crawlyard.cli.stdout import write
-from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answer import as_dict
 from crawlyard.export.csv import cell, row
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily

@@ -55,10 +55,10 @@ with lazily():
     from crawlyard import clock as clocks
     from crawlyard.cli.jobs import diff as diffs
     from crawlyard.cli.schedules import views
-    from crawlyard.core.answers import schedules as timetables
+    from crawlyard.core.schedules import answers as timetables
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.schedules import ScheduleOut
+    from crawlyard.core.schedules.answers import ScheduleOut
 
 app = group(
     """Run crawls again and again, at their times.

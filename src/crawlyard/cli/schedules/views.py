@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from crawlyard.cli.render.output import Column, View, id_of
-from crawlyard.core.answers.schedules import ComingOut, ScheduleOut, TickOut
 from crawlyard.core.quantity import counted, duration_text
+from crawlyard.core.schedules.answers import ComingOut, ScheduleOut, TickOut
 from crawlyard.core.schedules.calendar import Occurrence
 from crawlyard.core.schedules.schedule import (
     MISFIRE_HELP,

@@ -17,7 +17,7 @@ from crawlyard.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.access import SessionOut
+    from crawlyard.core.access.answers import SessionOut
 
 app = group(
     """Log in to sites: sessions are kept sealed, and used by crawls under their names.

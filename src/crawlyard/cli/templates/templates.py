@@ -24,7 +24,7 @@ from crawlyard.cli.templates.options import (
     parameter_of,
     params_of,
 )
-from crawlyard.core.answers.base import as_dict
+from crawlyard.core.answer import as_dict
 from crawlyard.core.endpoint import every
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.templates.template import FileFormat, TemplateDraft
@@ -38,7 +38,7 @@ with lazily():
     from crawlyard.services.templates import files as forms
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.templates import SavedTemplateOut, TemplateOut
+    from crawlyard.core.templates.answers import SavedTemplateOut, TemplateOut
 
 app = group(
     """Keep crawls under a name, with open places, and run them again.

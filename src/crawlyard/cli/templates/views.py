@@ -6,9 +6,9 @@ from typing import Any
 
 from crawlyard.cli.render import output
 from crawlyard.cli.render.output import Column, Facts, View, id_of, instant
-from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.templates import ParameterOut, TemplateOut
+from crawlyard.core.answer import Wire
 from crawlyard.core.jobs.spec_json import at
+from crawlyard.core.templates.answers import ParameterOut, TemplateOut
 from crawlyard.export.jsonl import dumps
 
 

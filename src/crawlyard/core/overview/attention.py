@@ -10,8 +10,8 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.base import API, Wire
-from crawlyard.core.answers.fleet.watch import HostOut
+from crawlyard.core.answer import API, Wire
+from crawlyard.core.hosts.answers import HostOut
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job, damage_of
 from crawlyard.core.jobs.lifecycle import State, StateReason

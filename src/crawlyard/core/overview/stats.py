@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.jobs.job_log import Point
 from crawlyard.core.jobs.limits import Usage

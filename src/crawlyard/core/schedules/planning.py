@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 from msgspec import Struct
 from msgspec.structs import replace
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answer import Wire
 from crawlyard.core.quantity import duration_text
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.schedules.timetable import Timetable, instants, timetable

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 from msgspec.structs import replace
 
+from crawlyard.core.access.answers import SectionOut
 from crawlyard.core.access.policy import RETENTIONS, Section, SectionName, section_read
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.access import SectionOut
 from crawlyard.core.endpoint import ANYBODY, MustMatch, Rest, Slice, endpoint
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.spec_json import form_of, spec_of

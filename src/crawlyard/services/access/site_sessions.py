@@ -9,6 +9,7 @@ from typing import Annotated
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
+from crawlyard.core.access.answers import SessionOut
 from crawlyard.core.access.cookie_files import cookies_in
 from crawlyard.core.access.site_session import (
     MAX_COOKIES_BYTES,
@@ -18,7 +19,6 @@ from crawlyard.core.access.site_session import (
     check_session_name,
 )
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.access import SessionOut
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.endpoint import IfMatch, Slice, endpoint
 from crawlyard.core.event import EventName

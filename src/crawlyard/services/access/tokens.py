@@ -6,6 +6,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
+from crawlyard.core.access.answers import NewTokenOut, TokenOut
 from crawlyard.core.access.credential import (
     MAX_LABEL,
     SECRET_BYTES,
@@ -15,7 +16,6 @@ from crawlyard.core.access.credential import (
     permits_named,
 )
 from crawlyard.core.access.user import MAX_USER_ID, Permit, Role
-from crawlyard.core.answers.access import NewTokenOut, TokenOut
 from crawlyard.core.endpoint import (
     OWN_ACCOUNT,
     Cursor,

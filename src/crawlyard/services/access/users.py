@@ -5,8 +5,8 @@ from typing import Annotated
 from msgspec import Meta
 from msgspec.structs import replace
 
+from crawlyard.core.access.answers import MeOut, UserOut
 from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, QuotaAsk, Role, User
-from crawlyard.core.answers.access import MeOut, UserOut
 from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName
 from crawlyard.errors import IllegalMove, NotFound, check_version

@@ -5,7 +5,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit, Role
-from crawlyard.core.answers.jobs.changes import FeedChangeOut
+from crawlyard.core.crawl.change_answers import FeedChangeOut
 from crawlyard.core.crawl.changes import TOLD, ChangeKind
 from crawlyard.core.endpoint import LONGEST_REF, Cursor, Limit, Slice, Words, endpoint, sliced
 from crawlyard.core.parse import none_of

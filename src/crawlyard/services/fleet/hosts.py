@@ -8,9 +8,9 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit, Role
-from crawlyard.core.answers.fleet.watch import HostOut, HostRuleOut
 from crawlyard.core.endpoint import Cursor, IfMatch, Limit, Slice, endpoint, sliced
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.hosts.answers import HostOut, HostRuleOut
 from crawlyard.core.hosts.hosts import (
     LONGEST_DELAY_S,
     MAX_NOTE,

@@ -11,7 +11,6 @@ from crawlyard.about import VERSION
 from crawlyard.bus.base import BusReach
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Permit, Role
-from crawlyard.core.answers.fleet.health import EnumsOut, MetaOut, ReadyOut, SchemasOut
 from crawlyard.core.crawl.page import ErrorKind, RuleKind, UrlOutcomeKind, Via
 from crawlyard.core.endpoint import ANYBODY, endpoint, endpoints_of
 from crawlyard.core.event import EventName
@@ -41,6 +40,7 @@ from crawlyard.core.schedules.schedule import (
     TickOutcome,
     TickReason,
 )
+from crawlyard.core.server_info import EnumsOut, MetaOut, ReadyOut, SchemasOut
 from crawlyard.core.webhooks.webhook import DeliveryState
 from crawlyard.lazy import lazily
 from crawlyard.services.access.views import MOST_VIEWS

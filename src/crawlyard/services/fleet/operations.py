@@ -1,9 +1,9 @@
 """Operations, as one user looks at them and ends them."""
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.fleet.operations import OperationOut
 from crawlyard.core.endpoint import Cursor, Limit, Slice, endpoint, reply, sliced
 from crawlyard.core.operation import OperationState
+from crawlyard.core.operation_answers import OperationOut
 from crawlyard.services.noun import Noun
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE

@@ -7,11 +7,11 @@ from typing import Annotated, Literal, Unpack
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.base import as_dict
-from crawlyard.core.answers.fleet.archive import FoundPageOut, FoundPagesOut, SearchedOut
+from crawlyard.core.answer import as_dict
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.page_search import MAX_TEXT
 from crawlyard.core.crawl.page_search import words_of as sought
+from crawlyard.core.crawl.page_search_answers import FoundPageOut, FoundPagesOut, SearchedOut
 from crawlyard.core.endpoint import Cursor, Limit, endpoint
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.templates.template import is_id

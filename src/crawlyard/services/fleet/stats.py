@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit, Role, day_of
-from crawlyard.core.answers.base import seconds
+from crawlyard.core.answer import seconds
 from crawlyard.core.endpoint import OWN_ACCOUNT, Instant, endpoint
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.limits import Usage

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.answers.fleet.watch import HostOut
+from crawlyard.core.hosts.answers import HostOut
 from crawlyard.core.hosts.hosts import HostBooking, HostReport, HostState
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState

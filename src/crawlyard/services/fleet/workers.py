@@ -3,9 +3,9 @@
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.fleet.watch import WorkerOut
 from crawlyard.core.endpoint import Slice, endpoint, reply
 from crawlyard.core.event import Event, EventName
+from crawlyard.core.overview.worker_answers import WorkerOut
 from crawlyard.core.overview.worker_status import WorkerReport, WorkerState, WorkerWish
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.services.noun import Noun

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.checks import CheckOut
 from crawlyard.core.crawl.link import decoded, decoded_ids
 from crawlyard.core.crawl.link_check import (
     MOST_PAGES,
@@ -18,6 +17,7 @@ from crawlyard.core.crawl.link_check import (
     compared,
     missing_fragments,
 )
+from crawlyard.core.crawl.link_check_answers import CheckOut
 from crawlyard.core.crawl.page import Body, TargetState
 from crawlyard.core.jobs.job import Job
 from crawlyard.errors import Invalid

@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 from msgspec.structs import asdict, replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.base import as_dict, json_value
-from crawlyard.core.answers.jobs.pages import record_of
+from crawlyard.core.answer import as_dict, json_value
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.link import decoded as links_of
 from crawlyard.core.crawl.page import Body, Page, is_body_cut
+from crawlyard.core.crawl.page_answers import record_of
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.core.text.chunks import chunks

@@ -9,9 +9,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.fleet.watch import CourseOut, LineOut
-from crawlyard.core.answers.jobs.changes import ChangeOut, DiffOut, PageDiffOut
-from crawlyard.core.answers.jobs.checks import CheckOut
+from crawlyard.core.answers.jobs.job_log import CourseOut, LineOut
 from crawlyard.core.answers.jobs.job_looks import (
     AttemptOut,
     ConfigOut,
@@ -22,7 +20,12 @@ from crawlyard.core.answers.jobs.job_looks import (
     ShardOut,
 )
 from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.answers.jobs.pages import (
+from crawlyard.core.crawl.change_answers import ChangeOut, DiffOut, PageDiffOut
+from crawlyard.core.crawl.changes import LISTED
+from crawlyard.core.crawl.link import MAX_LINKS
+from crawlyard.core.crawl.link_check_answers import CheckOut
+from crawlyard.core.crawl.page import Body, ErrorKind, RuleKind
+from crawlyard.core.crawl.page_answers import (
     ErrorsOut,
     FateOut,
     LinkOut,
@@ -31,11 +34,6 @@ from crawlyard.core.answers.jobs.pages import (
     StoredPageOut,
     WaitingOut,
 )
-from crawlyard.core.answers.schedules import ScheduleOut
-from crawlyard.core.answers.templates import TemplateOut
-from crawlyard.core.crawl.changes import LISTED
-from crawlyard.core.crawl.link import MAX_LINKS
-from crawlyard.core.crawl.page import Body, ErrorKind, RuleKind
 from crawlyard.core.endpoint import (
     Cursor,
     Header,
@@ -54,6 +52,8 @@ from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN
+from crawlyard.core.schedules.answers import ScheduleOut
+from crawlyard.core.templates.answers import TemplateOut
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
 from crawlyard.export.jsonl import dumps

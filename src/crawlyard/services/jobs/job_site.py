@@ -5,9 +5,9 @@ from typing import Annotated, Unpack
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.checks import FindingsOut
-from crawlyard.core.answers.jobs.pages import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.crawl.link_check import FindingKind
+from crawlyard.core.crawl.link_check_answers import FindingsOut
+from crawlyard.core.crawl.page_answers import NeighboursOut, PathStepOut, SiteMapOut
 from crawlyard.core.endpoint import Cursor, Limit, Slice, Words, endpoint
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.core.parse import none_of

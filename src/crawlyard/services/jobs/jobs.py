@@ -7,7 +7,6 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.fleet.operations import BulkOut
 from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
 from crawlyard.core.answers.jobs.jobs import (
     JOB_LISTED,
@@ -39,6 +38,7 @@ from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
 from crawlyard.core.jobs.waiting import Wait
+from crawlyard.core.operation_answers import BulkOut
 from crawlyard.errors import Forbidden, Invalid, Refused
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.job_looks import JobLooks

@@ -9,22 +9,9 @@ from msgspec import NODEFAULT, UNSET, Meta
 from msgspec.structs import fields
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.base import json_value
-from crawlyard.core.answers.jobs.changes import RunChangesOut
+from crawlyard.core.answer import json_value
 from crawlyard.core.answers.jobs.jobs import JobOut
-from crawlyard.core.answers.schedules import (
-    AheadOut,
-    BackfillOut,
-    ConvertedScheduleOut,
-    ExpandedScheduleOut,
-    ExpandedTickOut,
-    ScheduleDeletionOut,
-    ScheduleOut,
-    TickJobOut,
-    TickOut,
-    TickTiesOut,
-    TimetablePreviewOut,
-)
+from crawlyard.core.crawl.change_answers import RunChangesOut
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -43,6 +30,19 @@ from crawlyard.core.endpoint import (
 from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.operation import Operation, OperationKind
+from crawlyard.core.schedules.answers import (
+    AheadOut,
+    BackfillOut,
+    ConvertedScheduleOut,
+    ExpandedScheduleOut,
+    ExpandedTickOut,
+    ScheduleDeletionOut,
+    ScheduleOut,
+    TickJobOut,
+    TickOut,
+    TickTiesOut,
+    TimetablePreviewOut,
+)
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import (

@@ -6,14 +6,6 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.templates import (
-    CheckedTemplateOut,
-    ConvertedTemplateOut,
-    RenderedOut,
-    SavedTemplateOut,
-    TemplateDeletionOut,
-    TemplateOut,
-)
 from crawlyard.core.endpoint import (
     Cursor,
     IfMatch,
@@ -30,6 +22,14 @@ from crawlyard.core.endpoint import (
 from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.parse import unknown
+from crawlyard.core.templates.answers import (
+    CheckedTemplateOut,
+    ConvertedTemplateOut,
+    RenderedOut,
+    SavedTemplateOut,
+    TemplateDeletionOut,
+    TemplateOut,
+)
 from crawlyard.core.templates.secrets import stripped
 from crawlyard.core.templates.template import (
     MAX_CONTENT_BYTES,

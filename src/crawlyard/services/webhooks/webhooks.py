@@ -8,12 +8,6 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant, Permit, Role
-from crawlyard.core.answers.webhooks import (
-    DeliveryOut,
-    NewSecretOut,
-    WebhookDeletionOut,
-    WebhookOut,
-)
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
@@ -27,6 +21,12 @@ from crawlyard.core.endpoint import (
     sliced,
 )
 from crawlyard.core.event import EventName, names_of, topics_for
+from crawlyard.core.webhooks.answers import (
+    DeliveryOut,
+    NewSecretOut,
+    WebhookDeletionOut,
+    WebhookOut,
+)
 from crawlyard.core.webhooks.webhook import (
     BY_HAND,
     EVERYTHING,

@@ -17,12 +17,12 @@ from crawlyard.bus.base import Bus, BusReach
 from crawlyard.clock import Clock
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.fleet.live import HelloOut, PingOut, StateCountsOut, WorkersOut
-from crawlyard.core.answers.fleet.watch import WorkerOut
 from crawlyard.core.event import Event, Topic
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.overview.worker_answers import WorkerOut
+from crawlyard.core.stream_messages import HelloOut, PingOut, StateCountsOut, WorkersOut
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.fleet.status import Watching

@@ -5,12 +5,12 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from datetime import datetime
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.fleet.live import JobsProgressOut, RunningJobOut
+from crawlyard.core.answer import Wire
 from crawlyard.core.event import Topic
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.progress import Progress, progress_of_standing
+from crawlyard.core.stream_messages import JobsProgressOut, RunningJobOut
 from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import Group, Stream
 

@@ -7,16 +7,16 @@ from zlib import crc32
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answers.base import Tagged, Wire, derived
+from crawlyard.core.answer import Tagged, Wire, derived
 from crawlyard.core.answers.jobs.jobs import JobOut, ProgressOut
-from crawlyard.core.answers.schedules import ScheduleOut
-from crawlyard.core.answers.templates import TemplateOut
 from crawlyard.core.jobs.attempts import Attempt
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.schedules.answers import ScheduleOut
+from crawlyard.core.templates.answers import TemplateOut
 
 
 class CountsOut(Wire, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from msgspec import defstruct
 
-from crawlyard.core.answers.base import API, Tagged, Wire, derived, seconds
+from crawlyard.core.answer import API, Tagged, Wire, derived, seconds
 from crawlyard.core.event import Event
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.checkpoint import Standing

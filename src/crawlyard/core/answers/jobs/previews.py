@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answer import Wire
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.estimate import Basis, Bound, LimitUse
 

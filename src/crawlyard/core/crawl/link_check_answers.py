@@ -6,7 +6,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.link_check import Finding, LinkCheck, Referrer, UncheckedReason
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.job import Job

@@ -8,7 +8,7 @@ from crawlyard.core.access.credential import Credential, Given
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.site_session import SiteSession
 from crawlyard.core.access.user import NO_DATE, Permit, User
-from crawlyard.core.answers.base import Wire, derived
+from crawlyard.core.answer import Wire, derived
 
 
 @derived

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.fleet.watch import LineOut, WorkerOut
+from crawlyard.core.answer import Wire
+from crawlyard.core.answers.jobs.job_log import LineOut
 from crawlyard.core.answers.jobs.jobs import detail_of, first_url
 from crawlyard.core.crawl.page import StoredPage
 from crawlyard.core.event import Event
@@ -17,6 +17,7 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.outcome import outcome_of
 from crawlyard.core.jobs.progress import Progress
+from crawlyard.core.overview.worker_answers import WorkerOut
 from crawlyard.core.templates.secrets import hidden_urls
 
 

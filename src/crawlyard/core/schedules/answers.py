@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import UNSET, UnsetType
 
-from crawlyard.core.answers.base import Tagged, Wire, derived, seconds
+from crawlyard.core.answer import Tagged, Wire, derived, seconds
 from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import Wire, derived
+from crawlyard.core.answer import Wire, derived
 from crawlyard.core.templates.render import Rendered
 from crawlyard.core.templates.secrets import credentials, hidden, hidden_params, secret_names
 from crawlyard.core.templates.template import (

@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from crawlyard.core.answers.base import Wire
-from crawlyard.core.answers.jobs.pages import StoredPageOut
+from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.page import StoredPage
+from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.crawl.page_search import Findings, FoundPage
 from crawlyard.core.endpoint import Slice
 from crawlyard.core.templates.secrets import hidden_urls

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from crawlyard.core.answers.base import API, Wire, derived
+from crawlyard.core.answer import API, Wire, derived
 from crawlyard.core.jobs.bulk import BulkDone, Result
 from crawlyard.core.operation import Operation
 

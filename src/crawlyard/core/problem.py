@@ -1,6 +1,6 @@
 """The shape of every error."""
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answer import Wire
 from crawlyard.core.templates.template import KeptTemplate
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal
 
-from crawlyard.core.answers.base import Wire, derived, seconds
+from crawlyard.core.answer import Wire, derived, seconds
 from crawlyard.core.webhooks.webhook import Delivery, DeliveryAttempt, DeliveryState, Webhook
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from msgspec import defstruct
 from msgspec.structs import asdict
 
-from crawlyard.core.answers.base import API, Wire, derived, fields_as, json_value, whole
+from crawlyard.core.answer import API, Wire, derived, fields_as, json_value, whole
 from crawlyard.core.crawl.link import FoundLink
 from crawlyard.core.crawl.page import (
     Body,

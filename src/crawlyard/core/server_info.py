@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta
 
-from crawlyard.core.answers.base import Wire
+from crawlyard.core.answer import Wire
 
 
 class HealthOut(Wire, frozen=True, kw_only=True):

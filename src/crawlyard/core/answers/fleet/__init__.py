@@ -1,1 +1,0 @@
-"""Answers about workers, hosts, operations, streams and the server."""

@@ -1,0 +1,27 @@
+"""Answers about the log and the course of a job."""
+
+from typing import Literal
+
+from crawlyard.core.answer import Wire, derived
+from crawlyard.core.jobs.job_log import Course, LogLine, Point
+
+
+@derived
+class LineOut(LogLine, Wire, frozen=True, kw_only=True):
+    """One line of a job's log; *n* rises within the job."""
+
+    object: Literal["log_line"] = "log_line"
+    level: str  # type: ignore[assignment]  # the word for the severity
+
+
+@derived
+class PointOut(Point, Wire, frozen=True, kw_only=True):
+    """What a job did in one stretch of its running time."""
+
+
+@derived
+class CourseOut(Course, Wire, frozen=True, kw_only=True):
+    """How a job went: points of about equal length, the oldest first, at most 120."""
+
+    object: Literal["metrics"] = "metrics"
+    points: tuple[PointOut, ...]
