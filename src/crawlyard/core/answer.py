@@ -1,4 +1,8 @@
-"""What all shapes share: how instants, durations and text from outside are written."""
+"""Base of answers, which the API sends and the command line prints as JSON.
+
+Instants are RFC 3339 in UTC, durations are seconds (``*_s``), sizes are bytes. Names only ever get
+added.
+"""
 
 import inspect
 import re

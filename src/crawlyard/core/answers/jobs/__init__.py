@@ -1,1 +1,1 @@
-"""Shapes of jobs and pages."""
+"""Answers about jobs."""
