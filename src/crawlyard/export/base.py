@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeAlias
 from msgspec import Struct
 
 Record: TypeAlias = Mapping[str, Any]
-"""A page as JSON values; see `record_of` in `core.answers.jobs.pages`."""
+"""A page as JSON values; see `record_of` in `core.crawl.page_answers`."""
 
 
 class Format(StrEnum):
