@@ -98,12 +98,17 @@ async def build(folder: Path, now: datetime) -> None:
             await yard.store.host_rules.put(rule, host_event(EventName.HOST_UPDATED, rule))
 
 
+def _times(at: datetime) -> dict[str, Any]:
+    """Return the instants of a job that was submitted *at* and has been as it is since."""
+    return dict.fromkeys(("created_at", "updated_at", "since", "queued_at", "due_at"), at)
+
+
 async def _jobs(store: Store, now: datetime) -> None:
     number = _JOBS
     for state, reasons in REASONS.items():
         for reason in reasons:
             at = now - HOUR
-            times = dict.fromkeys(("created_at", "updated_at", "since", "queued_at", "due_at"), at)
+            times = _times(at)
             job = a_job(
                 id=fixed(number),
                 spec=a_spec(name=f"job {number}", worker_tags=("none",)),
@@ -119,7 +124,7 @@ async def _jobs(store: Store, now: datetime) -> None:
 async def _problems(store: Store, now: datetime) -> None:
     """Add a failed job, one URL of which failed with each kind of error."""
     at = now - 2 * HOUR
-    times = dict.fromkeys(("created_at", "updated_at", "since", "queued_at", "due_at"), at)
+    times = _times(at)
     job = a_job(id=fixed(PROBLEMS), spec=a_spec(name="problems"), **times)
     await store.jobs.add(job, job.event(EventName.CREATED, at, job.owner))
     claim = await store.leases.claim(Asker("crawler:4001:abc1", only=job.id), at, DAY)
@@ -162,7 +167,7 @@ async def _ledger(store: Store, now: datetime) -> None:
         at = now - timedelta(hours=20 - n)
         decision: dict[str, Any] = {"outcome": outcome, "reason": reason, "decided_at": at}
         if outcome in (TickOutcome.RAN, TickOutcome.CAUGHT_UP):
-            times = dict.fromkeys(("created_at", "updated_at", "since", "queued_at", "due_at"), at)
+            times = _times(at)
             origin = Origin(schedule_id=schedule.id, tick_at=at)
             job = a_job(id=fixed(_JOBS + 50 + n), origin=origin, **times)
             jobs.append(job)

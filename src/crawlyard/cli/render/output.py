@@ -65,7 +65,7 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
         named = {column.name: column for column in self.columns}
         return [named[name] for name in self.table] or self.columns
 
-    def facts(self, item: M, style: Style) -> Facts:
+    def facts(self, item: M, style: Style = Style.TABLE) -> Facts:
         """Return what there is to know of *item*, without what is empty."""
         told = [
             (column.name.lower(), (column.fact or column.value)(item))

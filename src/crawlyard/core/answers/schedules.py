@@ -12,9 +12,10 @@ from crawlyard.core.answers.base import Tagged, Wire, seconds
 from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick, TickReason
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
+from crawlyard.core.words import TICK_REASONS
 from crawlyard.errors import Invalid
 
 
@@ -115,7 +116,9 @@ class TickOut(Wire, frozen=True, kw_only=True):
     @classmethod
     def of(cls, tick: Tick) -> "TickOut":
         """Return the shape of *tick*."""
-        return cls.filled(tick)
+        # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
+        detail = tick.detail.removeprefix(f"{TICK_REASONS[TickReason.BY_USER]} ")
+        return cls.filled(tick, detail=detail)
 
 
 class TickJobOut(Wire, frozen=True, kw_only=True):
