@@ -477,7 +477,7 @@ def test_counts_by_a_tag_stop_at_ten_thousand(shell: Shell) -> None:
     plain = shell.run(*asked, "plain").stdout.splitlines()
 
     assert [table[0], table[1], table[-1]] == [
-        ["pending", "10,000+"], ["running", "0+"], ["total", "10,000+"],
+        ["waiting", "10,000+"], ["running", "0+"], ["total", "10,000+"],
     ]  # fmt: skip
     assert plain[-1] == "total\t10000"
 

@@ -60,6 +60,8 @@ def test_no_command_shows_a_value_by_its_name(tmp_path: Path) -> None:
         if (names := names_in(result.out + result.err))
     }
     assert found == {}
+    counts = dict(zip(lines, results, strict=True))["jobs counts"].out
+    assert [line.split()[0] for line in counts.splitlines()][:2] == ["waiting", "running"]
 
 
 def _for_people(line: str) -> str:

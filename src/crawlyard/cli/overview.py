@@ -70,8 +70,8 @@ _OPERATIONS: "View[OperationOut]" = View(
 )
 
 
-def _figures(found: "StatsOut", states: Mapping[str, str]) -> Facts:
-    cards = found.cards
+def _figures(stats: "StatsOut", states: Mapping[str, str]) -> Facts:
+    cards = stats.cards
     return [
         ("workers", cards.workers),
         *((f"jobs {states.get(state, state)}", count) for state, count in cards.jobs.items()),
@@ -79,15 +79,15 @@ def _figures(found: "StatsOut", states: Mapping[str, str]) -> Facts:
         ("pages today", cards.pages_today),
         ("bytes today", cards.bytes_today),
         ("errors today", cards.errors_today),
-        *fields_of(found, {"since", "until"}),
+        *fields_of(stats, {"since", "until"}),
     ]
 
 
 _STATS: "View[StatsOut]" = View(
-    key=lambda found: str(sum(found.cards.jobs.values())),
+    key=lambda stats: str(sum(stats.cards.jobs.values())),
     columns=(),
-    more=lambda found: _figures(found, {}),
-    more_shown=lambda found: _figures(found, STATES),
+    more=lambda stats: _figures(stats, {}),
+    more_shown=lambda stats: _figures(stats, STATES),
 )
 _REDIS = {
     None: "ok",

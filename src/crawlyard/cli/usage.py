@@ -36,8 +36,8 @@ class Command(TyperCommand):
 
     def _faults(self, ctx: Any, values: Mapping[str, Any]) -> Iterator[typer.BadParameter]:
         for parameter in self.get_params(ctx):
-            name, given = parameter.name, values.get(parameter.name or "")
-            parts = [[part] for part in given] if isinstance(given, list) and given else [given]
+            name, value = parameter.name, values.get(parameter.name or "")
+            parts = [[part] for part in value] if isinstance(value, list) and value else [value]
             for part in parts:  # each alone, so that one fault does not hide the next
                 try:
                     parameter.handle_parse_result(ctx, {**values, name: part}, [])

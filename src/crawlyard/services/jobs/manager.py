@@ -496,8 +496,8 @@ def _none_failed(
     job = standing.job
     if groups:
         failures = ", ".join(f"{group.count:,} {ERRORS[group.kind]}" for group in groups)
-        wanted = " or ".join(f'"{words}"' for words in sorted(ERRORS[kind] for kind in kinds))
-        message = f"no URL of job {job.id} failed with {wanted}; what failed: {failures}"
+        filters = " or ".join(f'"{words}"' for words in sorted(ERRORS[kind] for kind in kinds))
+        message = f"no URL of job {job.id} failed with {filters}; what failed: {failures}"
     else:
         message = f"no URL of job {job.id} failed; {_retry_hint(job)}"
     return IllegalMove(message, allowed=_restarts(standing, failed=bool(groups)))
