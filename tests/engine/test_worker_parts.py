@@ -121,11 +121,15 @@ async def test_a_lock_that_is_lost_again_while_orders_are_read_permits_no_reques
     context, calls, locks = yard.worker_context(), Calls(), Locks()
     runs, liveness = runs_of(context, calls), Liveness("w", locks, None)
     keeper = PermitKeeper(context, liveness, runs, calls.wake)
+
+    async def lose() -> None:
+        locks.hold(held=False)
+
     async with liveness.shown(keeper.update):
         runs.begin(await claimed(yard, f"{server.url}/"))
         locks.hold(held=False)
         leases = yard.store.leases
-        around(yard, "leases", "orders", lambda: asyncio.sleep(0, locks.hold(held=False)))
+        around(yard, "leases", "orders", lose)
         locks.hold(held=True)
         await until(lambda: not liveness.holding)
         await asyncio.sleep(0.05)
