@@ -56,7 +56,7 @@ class Runs:
 
     @property
     def busy(self) -> bool:
-        """Whether a job runs, or something is left to do for one that has ended."""
+        """True while a job runs or has ended with work left, such as a lease to release."""
         return bool(self._runs or self._unreleased or self._scheduled.busy)
 
     def begin(self, claim: Claim) -> None:

@@ -26,7 +26,7 @@ class ScheduledRuns:
 
     @property
     def busy(self) -> bool:
-        """Whether runs are being compared."""
+        """True while runs are compared."""
         return bool(self._comparisons)
 
     def ended(self, schedule_id: str, *, compare: bool) -> None:
