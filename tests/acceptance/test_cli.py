@@ -338,12 +338,29 @@ def test_all_faults_of_a_job_are_named_by_a_line_each(crawled: Shell) -> None:
             ("jobs", "set", "last", "per_host=0", "include=re:(", "limits.pages=0"),
             ("limits.pages: ", "per_host: ", "include: "),
         ),
+        (
+            ("crawl", "https://a.example/", "--since", "nope", "--include", "re:(", "-d"),
+            ("--include: ", "--since: there is no job nope"),
+        ),
     ):
         ran = crawled.run(*words)
         assert (ran.returncode, ran.stdout) == (2, ""), words
         lines = ran.stderr.splitlines()
         assert len(lines) == len(faults), ran.stderr
         assert all(fault in line for fault, line in zip(faults, lines, strict=True)), ran.stderr
+
+
+def test_all_values_that_cannot_be_read_are_named_by_a_line_each(crawled: Shell) -> None:
+    headers = ("--header", "Host: x", "--header", "no colon")
+
+    ran = crawled.run("crawl", "https://a.example/", "--delay", "-1", *headers, "--scope", "all")
+
+    *lines, hint = ran.stderr.splitlines()
+    assert ran.returncode == 2
+    assert hint == "  help: crawlyard crawl --help"
+    options = ("'--scope': 'all'", "'--delay': ", "'--header': Host", "'--header': expected")
+    assert len(lines) == len(options), ran.stderr
+    assert all(option in line for option, line in zip(options, lines, strict=True)), ran.stderr
 
 
 def test_a_traceback_is_there_for_those_who_ask(crawled: Shell) -> None:
@@ -460,7 +477,7 @@ def test_counts_by_a_tag_stop_at_ten_thousand(shell: Shell) -> None:
     plain = shell.run(*asked, "plain").stdout.splitlines()
 
     assert [table[0], table[1], table[-1]] == [
-        ["pending", "10,000+"], ["running", "0+"], ["total", "10,000+"],
+        ["waiting", "10,000+"], ["running", "0+"], ["total", "10,000+"],
     ]  # fmt: skip
     assert plain[-1] == "total\t10000"
 

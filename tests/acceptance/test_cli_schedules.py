@@ -227,7 +227,7 @@ class TestShow:
         told = schedules(nightly, "show", "nightly").stdout
 
         assert "overlap\tskip: While a job of the schedule has not ended" in told
-        assert "misfire\trun_once: After a time without a scheduler" in told
+        assert "misfire\trun once: After a time without a scheduler" in told
 
     def test_params_that_fill_a_credential_are_not_shown(self, either: Shell) -> None:
         header = ("--header", "Authorization: Bearer {{word}}", "--param", "word")

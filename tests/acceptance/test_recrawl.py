@@ -75,7 +75,7 @@ def test_what_is_no_job_is_refused(either: Shell, site: str) -> None:
         ("00000000", 3, "there is no job 00000000"),
         ("01900000-0000-7000-8000-000000000000", 3, "no job"),
     ):
-        ran = either.run("crawl", site, "--since", word)
+        ran = either.run("crawl", site, *FAST, "--since", word)
         assert ran.returncode == code, (word, ran.stderr)
         assert said in ran.stderr
     for word, said in (("0", "1 to 1,000"), ("often", "--full-every")):

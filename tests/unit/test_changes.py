@@ -313,8 +313,8 @@ def test_a_run_is_whole_if_nothing_was_left() -> None:
     job = a_job(state=State.COMPLETED, state_reason=StateReason.EXHAUSTED)
     assert Run.of(job).ended == ""
     for state, reason, said in (
-        (State.COMPLETED, StateReason.LIMIT_PAGES, "the run ended early: limit_pages"),
-        (State.CANCELLED, StateReason.BY_USER, "the run ended early: by_user"),
+        (State.COMPLETED, StateReason.LIMIT_PAGES, "the run ended early: page limit"),
+        (State.CANCELLED, StateReason.BY_USER, "the run ended early: by a user"),
         (State.RUNNING, StateReason.CRAWLING, "the run has not ended"),
     ):
         assert Run.of(a_job(state=state, state_reason=reason)).ended == said

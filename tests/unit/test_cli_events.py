@@ -44,10 +44,10 @@ def told(event: Event) -> str:
 def test_an_event_is_one_line_for_people() -> None:
     job = a_job(id="0192abcd-0000-7000-8000-00007f3a91c2", spec=a_spec(name="do\x1bcs"))
     assert told(job.event(EventName.CREATED, NOW, "ada")) == (
-        "  job.created         7f3a91c2  do\\x1bcs · waiting_slot"
+        "  job.created         7f3a91c2  do\\x1bcs · waiting for a free slot"
     )
     assert told(job.event(EventName.PROGRESSED, NOW, "w", percent=50)) == (
-        "  job.progressed      7f3a91c2  do\\x1bcs · 50 % · waiting_slot"
+        "  job.progressed      7f3a91c2  do\\x1bcs · 50 % · waiting for a free slot"
     )
 
 
@@ -61,7 +61,10 @@ def test_a_tick_says_what_became_of_it_and_why() -> None:
         actor="scheduler",
         data=data,
     )
-    assert told(event) == "  schedule.ticked     7f3a91c2  skipped (overlap) · job 1 runs"
+    assert (
+        told(event)
+        == "  schedule.ticked     7f3a91c2  skipped (another job was active) · job 1 runs"
+    )
 
 
 def test_the_longest_name_fits_its_column() -> None:

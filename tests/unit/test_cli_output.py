@@ -189,7 +189,7 @@ async def test_a_terminal_too_narrow_for_a_table_gets_a_field_a_line(
     lists: list[tuple[Any, Any, set[str]]] = [
         (job, views.jobs_view(NOW), {job.id[-8:], name, "running"}),
         (PageOut.of(a_page(url=url, error=error)), views.PAGES, {url}),
-        (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timeout", "1,234", url}),
+        (ErrorGroupOut.filled(group), views.errors_view(NOW), {"timed out", "1,234", url}),
     ]
     for item, view, told in lists:
         out = a_screen(30)

@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from crawlyard.cli.schedules.views import SCHEDULES, local, status
 from crawlyard.core.answer import as_dict
-from crawlyard.core.schedules.answers import ScheduleOut
+from crawlyard.core.schedules.answers import ScheduleOut, TickOut
+from crawlyard.core.schedules.schedule import TickReason
 from tests.builders import NOW
-from tests.builders_schedules import a_schedule
+from tests.builders_schedules import a_schedule, a_tick
 
 
 def facts(schedule: ScheduleOut) -> dict[str, str]:
@@ -49,7 +50,13 @@ def test_what_a_policy_does_is_told() -> None:
     told = facts(ScheduleOut.of(a_schedule()))
 
     assert told["overlap"].startswith("skip: While a job")
-    assert told["misfire"].startswith("run_once: After a time")
+    assert told["misfire"].startswith("run once: After a time")
+
+
+def test_a_run_of_a_user_names_them_once_however_its_row_was_stored() -> None:
+    for detail in ("by ada", "asked for by ada"):  # the second by earlier versions
+        tick = a_tick(a_schedule(), reason=TickReason.BY_USER, detail=detail)
+        assert TickOut.of(tick).detail == "by ada"
 
 
 def test_params_that_are_credentials_are_not_shown() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from crawlyard.core.answer import API as PREFIX
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.openapi import document
+from crawlyard.web.pages import ASSETS
 from tests.web.rig import Rig, a_rig
 
 _PLACE = re.compile(r"\$?\{[^{}]*\}")
@@ -94,3 +95,15 @@ def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> 
     asked = set(_asked())
     assert len(asked) > 40
     assert not [one for one in asked if not any(_fits(one[2], p) for m, p in known if m == one[1])]
+
+
+def test_scripts_are_sent_with_the_spaces_of_their_texts() -> None:
+    # what leaves comments out would take a template literal within another for code
+    folder = files("crawlyard.web").joinpath("static")
+    scripts = [path for path in ASSETS if path.endswith(".js") and folder.joinpath(path).is_file()]
+    for path in scripts:
+        sent = ASSETS[path].content.decode()
+        script = folder.joinpath(path).read_text("utf-8")
+        for nested in re.findall(r"\$\{[^`{}]*`([^`]*)`", script):
+            for text in re.split(r"\$\{[^}]*\}", nested):
+                assert text in sent, path

@@ -11,6 +11,7 @@ import typer
 
 import crawlyard
 from crawlyard.cli.stdout import write_line
+from crawlyard.cli.usage import with_all_faults
 from crawlyard.export.jsonl import dumps
 from crawlyard.lazy import lazily
 
@@ -81,7 +82,7 @@ def tree(first: str = "") -> typer.Typer:
             app.add_typer(branch, name=name)
         else:
             app.command(name)(branch)
-    return app
+    return with_all_faults(app)
 
 
 def root(

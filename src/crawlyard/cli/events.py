@@ -14,6 +14,7 @@ from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import When
 from crawlyard.core.endpoint import every
+from crawlyard.core.words import event_reason
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
@@ -106,7 +107,7 @@ def _told(event: "EventOut") -> str:
     """Return what is worth knowing of an event beside its name."""
     data = event.data
     percent = f"{data['percent']} %" if "percent" in data else ""
-    parts = (data.get("name"), percent, _reason(event), data.get("detail"))
+    parts = (data.get("name"), percent, event_reason(data), data.get("detail"))
     return " · ".join(str(part) for part in parts if part)
 
 
@@ -179,7 +180,7 @@ def _view(now: datetime) -> "View[EventOut]":
             Column(name="EVENT", value=lambda e: e.name),
             id_of(lambda e: e.subject, "SUBJECT"),
             Column(name="NAME", value=lambda e: e.data.get("name", ""), wide=True),
-            Column(name="REASON", value=_reason),
+            Column(name="REASON", value=_reason, shown=lambda e: event_reason(e.data)),
             Column(name="ACTOR", value=lambda e: e.actor, least=110),
             Column(name="DETAIL", value=lambda e: e.data.get("detail", ""), wide=True),
         ),

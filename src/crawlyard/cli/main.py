@@ -7,6 +7,7 @@ import typer
 from crawlyard.cli.commands import tree
 from crawlyard.cli.failures import exit_code_of, failure_lines
 from crawlyard.cli.stdout import whole_stdout
+from crawlyard.cli.usage import UnreadableValues
 
 INTERRUPTED = 130
 
@@ -43,8 +44,9 @@ def _run() -> int:
 
 def _tell_usage(error: typer.TyperException) -> None:
     """Say what cannot be understood of the command line, and where its help is."""
-    message = error.format_message().replace("Value error, ", "")  # Pydantic's prefix
-    sys.stderr.write(f"error: {message[:1].lower()}{message[1:]}\n")
+    for fault in error.faults if isinstance(error, UnreadableValues) else [error]:
+        message = fault.format_message().replace("Value error, ", "")  # Pydantic's prefix
+        sys.stderr.write(f"error: {message[:1].lower()}{message[1:]}\n")
     context: typer.Context | None = getattr(error, "ctx", None)
     if context is not None:
         sys.stderr.write(f"  help: {context.command_path} --help\n")

@@ -1,5 +1,6 @@
 """`crawlyard ops | stats | health`: what goes on in a yard."""
 
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +11,7 @@ from crawlyard.cli.options import Basics, Limit, group, option
 from crawlyard.cli.render.output import Column, Facts, View, fields_of
 from crawlyard.cli.when import When
 from crawlyard.core.endpoint import every
+from crawlyard.core.words import STATES, spaced
 from crawlyard.errors import Refused
 from crawlyard.lazy import lazily
 
@@ -37,13 +39,29 @@ Since = Annotated[
     option(When.of, "--since", "WHEN", "What ended from then on: 7d, or 2026-11-24; else 24h."),
 ]
 
+
+def _kind(operation: "OperationOut") -> str:
+    """Return what an operation does: "jobs: set priority"."""
+    action = operation.request.get("action")
+    return f"{operation.kind}: {spaced(action)}" if action else operation.kind
+
+
+def _operation_words(operation: "OperationOut") -> Facts:
+    """Return the fields of an operation as people read them."""
+    details = [f"{failure.id}: {failure.detail}" for failure in operation.failures]
+    phrases = {"kind": _kind(operation), "failures": "\n".join(details)}
+    facts = fields_of(operation, without={"request"})
+    return [(name, phrases.get(name, value)) for name, value in facts]
+
+
 _OPERATIONS: "View[OperationOut]" = View(
     key=lambda operation: operation.id,
     more=fields_of,
+    more_shown=_operation_words,
     columns=(
         Column(name="STATE", value=lambda o: o.state),
         Column(name="ID", value=lambda o: o.id),
-        Column(name="KIND", value=lambda o: o.kind),
+        Column(name="KIND", value=lambda o: o.kind, shown=_kind),
         Column(name="DONE", value=lambda o: o.done, right=True),
         Column(name="TOTAL", value=lambda o: o.total, right=True),
         Column(name="FAILED", value=lambda o: o.failed, right=True),
@@ -52,21 +70,24 @@ _OPERATIONS: "View[OperationOut]" = View(
 )
 
 
-def _figures(found: "StatsOut") -> Facts:
-    cards = found.cards
+def _figures(stats: "StatsOut", states: Mapping[str, str]) -> Facts:
+    cards = stats.cards
     return [
         ("workers", cards.workers),
-        *((f"jobs {state}", count) for state, count in cards.jobs.items()),
-        *((f"ended {state}", count) for state, count in cards.ended.items()),
+        *((f"jobs {states.get(state, state)}", count) for state, count in cards.jobs.items()),
+        *((f"ended {states.get(state, state)}", count) for state, count in cards.ended.items()),
         ("pages today", cards.pages_today),
         ("bytes today", cards.bytes_today),
         ("errors today", cards.errors_today),
-        *fields_of(found, {"since", "until"}),
+        *fields_of(stats, {"since", "until"}),
     ]
 
 
 _STATS: "View[StatsOut]" = View(
-    key=lambda found: str(sum(found.cards.jobs.values())), columns=(), more=_figures
+    key=lambda stats: str(sum(stats.cards.jobs.values())),
+    columns=(),
+    more=lambda stats: _figures(stats, {}),
+    more_shown=lambda stats: _figures(stats, STATES),
 )
 _REDIS = {
     None: "ok",

@@ -104,7 +104,7 @@ class Session(Struct, frozen=True, kw_only=True):
         elif self.style is Style.CSV and view.table:
             await self.listed([found], view)
         else:
-            output.write_facts(view.facts(found), self.style, self.stdout)
+            output.write_facts(view.facts(found, self.style), self.style, self.stdout)
 
     def write(self, found: Struct) -> None:
         """Write one thing as the API does, or the fields of it that are asked for.

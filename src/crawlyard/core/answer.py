@@ -140,7 +140,8 @@ def _converter(hint: Any, digits: int | None = None) -> Callable[[Any], Any] | N
     if isinstance(hint, type) and issubclass(hint, IntEnum):
         return str
     if isinstance(hint, type) and issubclass(hint, Wire):
-        return hint.filled
+        convert: Callable[[Any], Any] = getattr(hint, "of", hint.filled)
+        return convert
     inner = next((c for c in map(_converter, get_args(hint)) if c), None)
     match get_origin(hint):
         case types.UnionType | typing.Union if inner is not None:

@@ -6,6 +6,7 @@ the values themselves. Words are in lower case, as within a sentence.
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from typing import Any
 
 from crawlyard.core.crawl.page import ErrorKind, RuleKind
 from crawlyard.core.jobs.lifecycle import STATE_WORDS, State, StateReason
@@ -146,10 +147,24 @@ TABLES: Mapping[str, Mapping[str, str]] = {
 """All of them, as the scripts of the dashboard import them."""
 
 
+def spaced(value: str) -> str:
+    """Return a value that is a plain phrase with spaces: "cancel previous"."""
+    return value.replace("_", " ")
+
+
 def rule_words(rule: str) -> str:
     """Return a rule that skipped a URL: "robots.txt: Disallow: /secret"."""
     kind, colon, detail = rule.partition(":")
     return f"{RULES.get(kind, kind)}{colon}{detail}"
+
+
+def event_reason(data: Mapping[str, Any]) -> str:
+    """Return why an event happened; of a planned run, what happened to it first."""
+    reason = data.get("reason") or ""
+    outcome = data.get("outcome")
+    if outcome:
+        return f"{OUTCOMES.get(outcome, outcome)} ({TICK_REASONS.get(reason, reason)})"
+    return REASONS.get(reason, reason)
 
 
 def error_words(kind: str, status: int | None) -> str:

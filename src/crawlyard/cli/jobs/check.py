@@ -202,6 +202,10 @@ def _first_source(finding: "FindingOut") -> str:
     return f"{first} and {len(more):,} more" if more else first
 
 
+def _kind(finding: "FindingOut") -> str:
+    return _WORDS.get(finding.kind, (finding.kind,))[0]
+
+
 def _mark(finding: "FindingOut") -> str:
     return "new" if finding.new else ""
 
@@ -209,7 +213,7 @@ def _mark(finding: "FindingOut") -> str:
 FINDINGS: View["FindingOut"] = View(
     key=lambda finding: finding.address,
     columns=(
-        Column(name="KIND", value=lambda f: f.kind),
+        Column(name="KIND", value=lambda f: f.kind, shown=_kind),
         Column(name="NEW", value=lambda f: f.new, shown=_mark, least=100),
         Column(name="STATUS", value=lambda f: f.status, right=True),
         Column(name="URL", value=lambda f: f.address, wide=True),

@@ -64,8 +64,13 @@ def crawl(
     template = use.asked()
     if not template:
         given = {name: value for name, value in form.items() if name != "since"}
-        spec = spec_of(given, check=_check)  # reports its faults before anything is opened
-        if export is not None:
-            export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
+        try:
+            spec = spec_of(given, check=_check)  # reports its faults before anything is opened
+        except Invalid:
+            if "since" not in form:
+                raise  # else the submission does, and checks that job as well
+        else:
+            if export is not None:
+                export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, login=login, export=export)
     invoke.run(basics, partial(doing, detach=detach), creates=True)

@@ -15,6 +15,7 @@ from crawlyard.core.crawl.change_answers import ChangeOut, FeedChangeOut, RunCha
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoint import every
 from crawlyard.core.quantity import counted
+from crawlyard.core.words import STATES
 from crawlyard.errors import Invalid
 
 if TYPE_CHECKING:
@@ -131,7 +132,9 @@ def runs_view(now: datetime) -> View[RunChangesOut]:
         key=lambda run: run.job_id,
         columns=(
             id_of(lambda r: r.job_id, "JOB"),
-            Column(name="STATE", value=lambda r: r.state),
+            Column(
+                name="STATE", value=lambda r: r.state, shown=lambda r: STATES.get(r.state, r.state)
+            ),
             at("ENDED", "ended_at", now),
             id_of(lambda r: r.base_id, "COMPARED TO"),
             *(_count(kind) for kind in ChangeKind),

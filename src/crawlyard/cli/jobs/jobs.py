@@ -30,6 +30,7 @@ from crawlyard.cli.render.words import amount
 from crawlyard.core.endpoint import LARGEST_PART, every
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
+from crawlyard.core.words import STATES
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
@@ -287,7 +288,7 @@ async def counts(session: "Session", *, tag: Tags = None, query: Query = "") -> 
     told: list[tuple[str, object]] = [*found.states.items(), ("total", found.total)]
     if session.style is Style.TABLE:
         stopped = found.total == queries.COUNTED_TO and asked != JobFilter()
-        told = [(name, f"{n:,}+" if stopped else n) for name, n in told]
+        told = [(STATES.get(name, name), f"{n:,}+" if stopped else n) for name, n in told]
     view: View[CountsOut] = View(key=lambda f: str(f.total), columns=(), more=lambda _: told)
     await session.show(found, view)
 

@@ -25,7 +25,7 @@ from crawlyard.core.endpoint import replying
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
-from crawlyard.errors import IllegalMove, Invalid, Unavailable
+from crawlyard.errors import IllegalMove, Invalid, NotFound, Refused, Unavailable
 
 if TYPE_CHECKING:
     from crawlyard.services.jobs.jobs import Asked
@@ -119,7 +119,10 @@ async def crawl(
     """
     if export is not None:
         export.check_installed(session)
-    form = await resolved(session, form)
+    try:
+        form = await resolved(session, form)
+    except NotFound as error:
+        raise await _with_other_faults(session, form, template, error) from error
     if login.login is not None:
         form["session"] = await logged_in(session, login, form)
     answer = replying()
@@ -137,6 +140,19 @@ async def crawl(
         session.tell(session.by_worker("queued; a worker runs it"))
     session.tell(f"watch it: {session.hint(f'jobs watch {job.id}')}")
     return 0
+
+
+async def _with_other_faults(
+    session: Session, form: Mapping[str, object], template: "Asked", unknown: NotFound
+) -> Refused:
+    """Return *unknown*, of the job that `since` names, with all other faults of the form."""
+    try:
+        await session.surface.jobs.create(form, **template)  # refused: that is no id of a job
+    except Invalid as refusal:
+        rest = [fault for fault in refusal.faults if fault.field != "since"]
+        if rest:
+            return Invalid.of([*rest, Invalid("since", str(unknown))])
+    return unknown
 
 
 async def logged_in(session: Session, login: LoginOptions, form: Mapping[str, Any]) -> str:

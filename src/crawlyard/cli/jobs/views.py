@@ -13,7 +13,16 @@ from crawlyard.cli.render.job_display import (
     state_words,
     title,
 )
-from crawlyard.cli.render.output import Column, View, at, counted, fields_of, id_of, instant
+from crawlyard.cli.render.output import (
+    Column,
+    Facts,
+    View,
+    at,
+    counted,
+    fields_of,
+    id_of,
+    instant,
+)
 from crawlyard.cli.templates.views import Value, told
 from crawlyard.core.answers.jobs.job_log import LineOut
 from crawlyard.core.answers.jobs.job_looks import DifferenceOut, ShardOut
@@ -29,7 +38,7 @@ from crawlyard.core.crawl.page_answers import (
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.quantity import counted as counted_words
 from crawlyard.core.quantity import duration_text
-from crawlyard.core.words import error_words, rule_words
+from crawlyard.core.words import ERRORS, error_words, event_reason, rule_words, spaced
 
 
 def _until(job: JobOut) -> str:
@@ -278,7 +287,7 @@ def errors_view(now: datetime) -> View[ErrorGroupOut]:
     return View(
         key=lambda group: group.kind,
         columns=(
-            Column(name="KIND", value=lambda g: g.kind),
+            Column(name="KIND", value=lambda g: g.kind, shown=lambda g: ERRORS.get(g.kind, g.kind)),
             counted("COUNT", lambda g: g.count),
             at("FIRST", "first_at", now),
             at("LAST", "last_at", now),
@@ -295,7 +304,11 @@ def events_view(now: datetime) -> View[EventOut]:
         columns=(
             at("AT", "at", now),
             Column(name="EVENT", value=lambda e: e.name),
-            Column(name="REASON", value=lambda e: e.data.get("reason", "")),
+            Column(
+                name="REASON",
+                value=lambda e: e.data.get("reason", ""),
+                shown=lambda e: event_reason(e.data),
+            ),
             Column(name="ACTOR", value=lambda e: e.actor, least=100),
             Column(name="DETAIL", value=lambda e: e.data.get("detail", ""), wide=True),
         ),
@@ -348,4 +361,18 @@ DIFFERENCES: View[DifferenceOut] = View(
         Column(name="JOB", value=lambda d: told(d.job), wide=True),
     ),
 )
-WHY: View[FateOut] = View(key=lambda why: why.outcome, columns=(), more=fields_of)
+
+
+def _fate_words(fate: FateOut) -> Facts:
+    """Return the fields of a URL's outcome as people read them."""
+    phrases = {
+        "outcome": spaced(fate.outcome),
+        "error": fate.error and error_words(fate.error, fate.status),
+        "rule": rule_words(fate.rule),
+    }
+    return [(name, phrases.get(name, value)) for name, value in fields_of(fate)]
+
+
+WHY: View[FateOut] = View(
+    key=lambda why: why.outcome, columns=(), more=fields_of, more_shown=_fate_words
+)

@@ -57,6 +57,7 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
     table: Sequence[str] = ()
     """The names of the columns of a list, in order; empty: all, and a sheet has none of them."""
     more: Callable[[M], Facts] | None = None  # facts beside those of the columns
+    more_shown: Callable[[M], Facts] | None = None  # for people, where that differs from `more`
 
     @property
     def listed(self) -> Sequence[Column[M]]:
@@ -64,14 +65,15 @@ class View(Struct, Generic[M], frozen=True, kw_only=True):
         named = {column.name: column for column in self.columns}
         return [named[name] for name in self.table] or self.columns
 
-    def facts(self, item: M) -> Facts:
+    def facts(self, item: M, style: Style = Style.TABLE) -> Facts:
         """Return what there is to know of *item*, without what is empty."""
         told = [
             (column.name.lower(), (column.fact or column.value)(item))
             for column in self.columns
             if self.table and column.sheet
         ]
-        more = self.more(item) if self.more is not None else ()
+        facts_of = (style is Style.TABLE and self.more_shown) or self.more
+        more = facts_of(item) if facts_of is not None else ()
         return [(name, value) for name, value in (*told, *more) if value not in (None, "", ())]
 
 
@@ -83,7 +85,7 @@ def fields_of(item: Struct, only: Collection[str] = (), without: Collection[str]
 
 def _joined(value: object) -> object:
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(dumps(item) if isinstance(item, dict) else str(item) for item in value)
     if isinstance(value, dict):
         return ", ".join(f"{name} {inner}" for name, inner in value.items())
     return value

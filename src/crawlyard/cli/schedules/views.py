@@ -15,7 +15,7 @@ from crawlyard.core.schedules.schedule import (
     Overlap,
 )
 from crawlyard.core.schedules.timetable import zone_of
-from crawlyard.core.words import OUTCOMES, STATES, TICK_REASONS
+from crawlyard.core.words import OUTCOMES, STATES, TICK_REASONS, spaced
 from crawlyard.errors import Invalid
 from crawlyard.export.jsonl import dumps
 
@@ -49,7 +49,8 @@ def _template(schedule: ScheduleOut) -> str:
 
 def _misfire(schedule: ScheduleOut) -> str:
     bounded = schedule.misfire == Misfire.RUN_ALL
-    return f"{schedule.misfire}, at most {schedule.catch_up:,}" if bounded else schedule.misfire
+    policy = spaced(schedule.misfire)
+    return f"{policy}, at most {schedule.catch_up:,}" if bounded else policy
 
 
 def _pairs(values: Mapping[str, Any]) -> str:
@@ -94,12 +95,14 @@ SCHEDULES: View[ScheduleOut] = View(
         Column(
             name="OVERLAP",
             value=lambda s: s.overlap,
-            fact=lambda s: f"{s.overlap}: {OVERLAP_HELP[Overlap(s.overlap)]}",
+            shown=lambda s: spaced(s.overlap),
+            fact=lambda s: f"{spaced(s.overlap)}: {OVERLAP_HELP[Overlap(s.overlap)]}",
             least=120,
         ),
         Column(
             name="MISFIRE",
             value=lambda s: s.misfire,
+            shown=lambda s: spaced(s.misfire),
             fact=lambda s: f"{_misfire(s)}: {MISFIRE_HELP[Misfire(s.misfire)]}",
             least=120,
         ),

@@ -20,6 +20,7 @@ from crawlyard.core.crawl.page import RuleKind, TargetState
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.words import REASONS
 
 
 class ChangeKind(StrEnum):
@@ -214,7 +215,7 @@ class Run(Struct, frozen=True, kw_only=True, dict=True):
     def of(cls, job: Job, broken_sitemaps: Iterable[int] = ()) -> "Run":
         """Return what counts of a job."""
         whole = job.state is State.COMPLETED and job.state_reason is StateReason.EXHAUSTED
-        early = f"the run ended early: {job.state_reason}"
+        early = f"the run ended early: {REASONS[job.state_reason]}"
         ended = "" if whole else early if job.state.ended else "the run has not ended"
         return cls(
             job_id=job.id,

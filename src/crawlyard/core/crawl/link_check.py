@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from crawlyard.core.crawl.link import Link
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, Page, RuleKind, TargetState, Via
 from crawlyard.core.quantity import counted
+from crawlyard.core.words import error_words
 
 MOST_PAGES = 100_000
 """Pages of a job that can be checked: about 500 bytes of memory each, beside their links."""
@@ -102,7 +103,7 @@ class _Seen(Struct, frozen=True):
             url=page.final_url,
             origin=page.url,
             status=page.status,
-            error=(error.detail or error.kind.value) if error else "",
+            error=(error.detail or error_words(error.kind, page.status)) if error else "",
             title=page.title,
             canonical=page.canonical,
             noindex=page.noindex,

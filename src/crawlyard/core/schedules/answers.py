@@ -12,9 +12,10 @@ from crawlyard.core.answer import Tagged, Wire, derived, seconds
 from crawlyard.core.crawl.changes import RunChanges
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, fate_of
 from crawlyard.core.schedules.planning import TimetableWarning
-from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick
+from crawlyard.core.schedules.schedule import Backfilled, CrawlSchedule, Tick, TickReason
 from crawlyard.core.schedules.timetable import Timetable, timetable, zone_of
 from crawlyard.core.templates.secrets import hidden, hidden_params
+from crawlyard.core.words import TICK_REASONS
 from crawlyard.errors import Invalid
 
 
@@ -105,6 +106,13 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
     """What became of one instant at which a schedule was due."""
 
     object: Literal["tick"] = "tick"
+
+    @classmethod
+    def of(cls, tick: Tick) -> "TickOut":
+        """Return the shape of *tick*."""
+        # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
+        detail = tick.detail.removeprefix(f"{TICK_REASONS[TickReason.BY_USER]} ")
+        return cls.filled(tick, detail=detail)
 
 
 class TickJobOut(Wire, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.jobs.spec_json import EDITABLE, edited
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.templates.template import is_id
+from crawlyard.core.words import ERRORS
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import (
     Conflict,
@@ -494,9 +495,9 @@ def _none_failed(
     """Return the error for a retry of failed URLs when *groups* has none of *kinds*."""
     job = standing.job
     if groups:
-        found = ", ".join(f"{group.count:,} {group.kind}" for group in groups)
-        asked = " or ".join(sorted(kinds))
-        message = f"no URL of job {job.id} failed with {asked}; what failed: {found}"
+        failures = ", ".join(f"{group.count:,} {ERRORS[group.kind]}" for group in groups)
+        filters = " or ".join(f'"{words}"' for words in sorted(ERRORS[kind] for kind in kinds))
+        message = f"no URL of job {job.id} failed with {filters}; what failed: {failures}"
     else:
         message = f"no URL of job {job.id} failed; {_retry_hint(job)}"
     return IllegalMove(message, allowed=_restarts(standing, failed=bool(groups)))

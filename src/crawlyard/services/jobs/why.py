@@ -12,6 +12,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import JobSpec, Strategy
 from crawlyard.core.jobs.waiting import Surroundings, Wait, pending_waits, running_waits
 from crawlyard.core.quantity import counted
+from crawlyard.core.words import error_words
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import canonical, fingerprint
@@ -114,7 +115,8 @@ class Why:
         status = page.page.status if page is not None else None
         error = page.page.error if page is not None else None
         if failed and error is not None:
-            detail = f"it failed: {error.kind} ({error.detail})"
+            reason = error_words(error.kind, status)
+            detail = f"it failed: {reason}{error.detail and f' ({error.detail})'}"
         else:
             detail = f"it was fetched and answered {status}"
         kind = UrlOutcomeKind.FAILED if failed else UrlOutcomeKind.FETCHED

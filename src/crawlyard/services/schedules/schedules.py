@@ -461,7 +461,7 @@ class Schedules(Noun):
             found,
             limit,
             lambda tick: ExpandedTickOut.filled(
-                TickOut.filled(tick), expanded=ties.get(tick.due_at, UNSET)
+                TickOut.of(tick), expanded=ties.get(tick.due_at, UNSET)
             ),
             lambda tick: tick.due_at.isoformat(),
         )

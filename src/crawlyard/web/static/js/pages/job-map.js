@@ -32,7 +32,8 @@ export async function siteMap(path, { ended_at }) {
   treeMap($(".tree", box), folders.map(area), (rest) => area(seen(added(rest), counted(rest.length, "more folder"))));
   $("tbody", box).replaceChildren(...folders.map(row));
   $("nav", box).replaceChildren(...way(under, there));
-  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${int(total.fetched)} fetched, ${int(total.failed)} failed, ${int(total.waiting)} ${ended_at ? "never fetched" : "in the queue"}, ${int(total.redirected)} redirected, ${int(total.skipped + elsewhere)} skipped${elsewhere ? `, ${int(elsewhere)} of them on hosts not requested` : ""}`);
+  const away = elsewhere ? `, ${int(elsewhere)} of them on hosts not requested` : "";
+  write($(".said", box), `${counted(sizeOf(total), "URL")}: ${int(total.fetched)} fetched, ${int(total.failed)} failed, ${int(total.waiting)} ${ended_at ? "never fetched" : "in the queue"}, ${int(total.redirected)} redirected, ${int(total.skipped + elsewhere)} skipped${away}`);
   $(".none", box).hidden = items.length > 0;
   $(".tree", box).hidden = $(".scroll", box).hidden = !items.length;
 }

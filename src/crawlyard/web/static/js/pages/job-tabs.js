@@ -1,5 +1,5 @@
 /** The tabs of a job: lists that the HTML tells of, and what else each shows. */
-import { $, $$, complain, copy, fill, get, h, may, query, segment, stateWord, time } from "../core/all.js";
+import { $, $$, complain, copy, errorWord, fill, get, h, may, query, segment, stateWord, time } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { keyed } from "../parts/keyed.js";
 import { Table } from "../parts/table.js";
@@ -28,7 +28,7 @@ function view(item) {
     name: item.name ?? (item.title || item.url),
     list: item.samples?.join("\n"),
     is: item.error ? "failed" : "completed",
-    said: item.status ?? item.error?.kind,
+    said: item.status ?? (item.error && errorWord(item.error.kind)),
     more: [detail, ...more].filter(Boolean).join("; "),
   };
 }

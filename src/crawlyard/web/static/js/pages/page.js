@@ -1,5 +1,5 @@
 /** A page of a job: what it says, what is kept of it, its links, what changed, and those beside it in its list. */
-import { $, $$, Problem, act, bind, clip, complain, copy, counted, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
+import { $, $$, Problem, act, bind, clip, complain, copy, counted, errorWord, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
 import { attribute, lead, told } from "../parts/links.js";
 import { Table } from "../parts/table.js";
@@ -260,7 +260,7 @@ load(async () => {
   show({
     ...page, name, job: { title: job.spec.name || job.spec.urls[0] || "Job" },
     scripts: page.rendered_by ? "Its scripts were run" : "Its scripts were not run",
-    said: page.status ?? page.error?.kind, is: page.error ? "failed" : "completed",
+    said: page.status ?? (page.error && errorWord(page.error.kind)), is: page.error ? "failed" : "completed",
   });
   document.title = `${name} · Crawlyard`;
   for (const list of $$("[data-list-of]")) list.search = location.search;

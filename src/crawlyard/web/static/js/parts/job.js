@@ -12,7 +12,7 @@ function way({ state, ended_at, done, found, pages, bytes, elapsed_s, limits }) 
 const STOPPED = "Stopped";
 const LIMIT = "Stopped at its ";
 
-export const small = (reason) => reasonWord(reason).replace(/^[A-Z](?=[a-z])/, (first) => first.toLowerCase());
+export const small = (reason) => reasonWord(reason).replace(/^[A-Z](?=[a-z ])/, (first) => first.toLowerCase());
 
 /** Why it is in its state, in short: "#3 in queue", "Waiting for a free slot", "page limit". */
 function reason({ state, state_reason, outcome, detail, waits_for, damaged }) {

@@ -1,0 +1,73 @@
+"""What commands say to people has words for all values, and no notation of Python."""
+
+import asyncio
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests import golden
+from tests.acceptance.shell import Shell
+from tests.acceptance.test_golden import every_command, names_of
+from tests.enum_names import names_in
+from tests.golden_yard import fixed
+from tests.rich_yard import EVERY_TICK, PROBLEMS, REASONS, build
+
+_SETTINGS = ("jobs config", "templates render", "templates show")  # the JSON of a spec
+_JOB, _SCHEDULE = fixed(PROBLEMS), fixed(EVERY_TICK)
+_MORE = (
+    f"jobs errors {_JOB}",
+    f"jobs events {_JOB}",
+    f"jobs pages {_JOB}",
+    f"jobs pages {_JOB} --skipped",
+    f"jobs show {_JOB}",
+    *(f"jobs why {_JOB} https://example.com/failed/{n}" for n in range(17)),
+    f"jobs why {_JOB} https://example.com/skipped/0",
+    f"jobs retry {_JOB} --failed --kind dns",
+    f"jobs retry {fixed(41)} --failed --kind rate_limited --kind dns",
+    *(f"jobs show {fixed(200 + n)}" for n in range(sum(map(len, REASONS.values())))),
+    *(f"jobs {move} {fixed(210)}" for move in ("pause", "resume", "retry --now", "retry --failed")),
+    f"diff {_JOB} {fixed(212)}",
+    f"schedules show {_SCHEDULE}",
+    f"schedules runs {_SCHEDULE}",
+    "jobs list --limit 0",
+    "ops list",
+    "health",
+)
+
+
+def test_no_command_shows_a_value_by_its_name(tmp_path: Path) -> None:
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    asyncio.run(build(tmp_path / "crawlyard-data", now))
+    shell = Shell(tmp_path, {"COLUMNS": "300"})
+    looks = [look.words for each in golden.LOOKS.values() for look in each]
+    lines = [*looks, *_MORE, *map(_for_people, golden.CHANGES)]
+    lines += [f"ops show {operation}" for operation in _ids(shell, "ops", "list")]
+    lines += [f"schedules show {schedule}" for schedule in _ids(shell, "schedules", "list")]
+    lines = [line for line in lines if not line.startswith(_SETTINGS)]
+
+    tables = {name for name, command in every_command() if "style" in names_of(command)}
+
+    def words_of(line: str) -> list[str]:
+        name = next((name for name in tables if f"{line} ".startswith(f"{name} ")), "")
+        return [*line.split(), *(["-o", "table"] if name else [])]
+
+    results = golden.in_turn(shell, [words_of(line) for line in lines])
+
+    assert [line for line, result in zip(lines, results, strict=True) if result.code == 2] == []
+    found = {
+        line: names
+        for line, result in zip(lines, results, strict=True)
+        if (names := names_in(result.out + result.err))
+    }
+    assert found == {}
+    counts = dict(zip(lines, results, strict=True))["jobs counts"].out
+    assert [line.split()[0] for line in counts.splitlines()][:2] == ["waiting", "running"]
+
+
+def _for_people(line: str) -> str:
+    """Return a command without the options that ask for JSON, or for ids alone."""
+    return re.sub(r" (?:--json|-q|-o \S+|--fields \S+)(?= |$)", "", line)
+
+
+def _ids(shell: Shell, *words: str) -> list[str]:
+    return shell.run(*words, "-q", "--limit", "0").stdout.split()
