@@ -79,7 +79,7 @@ from crawlyard.core.endpoint import Slice
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.order import GroupKey
-from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.overview.attention import Attention
 from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
@@ -90,7 +90,7 @@ from crawlyard.export.base import Format
 from crawlyard.services.fleet.hosts import HostChanges
 from crawlyard.services.jobs.jobs import Asked
 from crawlyard.services.jobs.terms import ArchiveTerms, JobTerms, SearchTerms
-from crawlyard.services.schedules.schedules import ScheduleChanges
+from crawlyard.services.schedules.terms import ScheduleChanges
 
 _T = TypeVar("_T")
 
@@ -150,9 +150,6 @@ class _Jobs:
     ) -> FindingsOut: ...
     def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
     def progress(self, job_id: str) -> JobProgressOut: ...
-    def wait(
-        self, job_id: str, *, timeout_s: float = 30.0, states: str | tuple[str, ...] = ()
-    ) -> JobOut: ...
     def config(self, job_id: str) -> ConfigOut: ...
     def attempts(self, job_id: str) -> Slice[AttemptOut]: ...
     def shards(self, job_id: str) -> Slice[ShardOut]: ...
@@ -187,7 +184,7 @@ class _Jobs:
         dry_run: bool = False,
         version: int | tuple[int, ...] | None = None,
     ) -> ExclusionOut: ...
-    def pages(
+    def list_pages(
         self,
         job_id: str,
         *,
@@ -277,7 +274,6 @@ class _Jobs:
     ) -> Slice[JobOut]: ...
     def counts(self, **terms: Unpack[JobTerms]) -> CountsOut: ...
     def queue(self, *, limit: int = 50) -> QueueOut: ...
-    def create(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobOut: ...
     def plan(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobPlanOut: ...
     def preview(
         self,
@@ -327,6 +323,42 @@ class _Jobs:
         kinds: tuple[ErrorKind, ...] = (),
         version: int | tuple[int, ...] | None = None,
     ) -> RetriedOut: ...
+    def create(
+        self,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        start_at: datetime | None = None,
+        grant: bool = False,
+        **options: Any,
+    ) -> JobOut: ...
+    def run(
+        self,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> JobOut: ...
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout_s: float | None = 30.0,
+        states: str | tuple[str, ...] = (),
+        without_worker: bool = False,
+    ) -> JobOut: ...
+    def pages(
+        self,
+        job_id: str,
+        *,
+        include: str | tuple[str, ...] = "text",
+        limit: int | None = None,
+        **terms: Unpack[SearchTerms],
+    ) -> Iterator[StoredPageOut]: ...
 
 class _Pages:
     def find(
@@ -414,27 +446,6 @@ class _Schedules:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[ExpandedScheduleOut]: ...
-    def create(
-        self,
-        name: str,
-        when: str,
-        *,
-        zone: str = "UTC",
-        description: str = "",
-        template: str | None = None,
-        template_version: int | None = None,
-        params: Mapping[str, Any] = ...,
-        overrides: Mapping[str, Any] = ...,
-        overlap: Overlap = ...,
-        misfire: Misfire = ...,
-        grace_s: float = 300,
-        catch_up: int = 10,
-        jitter_s: float = 0,
-        starts_at: datetime | None = None,
-        ends_at: datetime | None = None,
-        runs_left: int | None = None,
-        pause_after: int | None = None,
-    ) -> ScheduleOut: ...
     def preview(
         self,
         when: str,
@@ -497,6 +508,29 @@ class _Schedules:
     ) -> Slice[RunChangesOut]: ...
     def changes_feed(self, ref: str) -> str: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
+    def create(
+        self,
+        name: str,
+        when: str,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        zone: str = "UTC",
+        description: str = "",
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] = ...,
+        overrides: Mapping[str, Any] = ...,
+        overlap: Overlap = ...,
+        misfire: Misfire = ...,
+        grace_s: float = 300,
+        catch_up: int = 10,
+        jitter_s: float = 0,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        runs_left: int | None = None,
+        pause_after: int | None = None,
+        **options: Any,
+    ) -> ScheduleOut: ...
 
 class _ChangeFeed:
     def list(

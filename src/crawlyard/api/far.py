@@ -56,7 +56,8 @@ class FarSurface(Surface):
     def _made(self, noun: type[N]) -> N:
         """Return a *noun* whose endpoints are requests."""
         methods = {n: _asked(one, self._connection) for n, one in endpoints_of(noun).items()}
-        return cast("N", object.__new__(type(noun.__name__, (noun,), methods)))
+        members = {**methods, "_here": False}
+        return cast("N", object.__new__(type(noun.__name__, (noun,), members)))
 
 
 async def ready(connection: Connection) -> ReadyOut:
@@ -182,7 +183,8 @@ def _plain(value: Any) -> Any:
 
 
 async def _pieces(connection: Connection, request: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    path, params, headers = request["path"], request["params"], request["headers"]
+    path, params = request["path"], request["params"]
+    headers = {"Accept": "*/*", **request["headers"]}  # a file, in the format of its endpoint
     async with connection.stream(path, params=params, headers=headers) as answer:
         async for piece in answer.aiter_bytes():
             yield piece

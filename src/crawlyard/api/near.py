@@ -23,8 +23,9 @@ async def open(  # noqa: A001 - `crawlyard.open`
 ) -> AsyncIterator[Surface]:
     """Open an instance in this process, creating its store if there is none, for one actor.
 
-    Without *settings*, they come from the environment and `crawlyard.toml`. Jobs run where a
-    worker does: ``crawlyard work``, or `Yard.worker`.
+    Without *settings*, they come from the environment and `crawlyard.toml`. `jobs.run` crawls in
+    this process. Jobs of `jobs.create` and of schedules stay queued until a worker runs them:
+    start ``crawlyard work`` on the same data directory or database, in another process.
 
     Raises:
         Invalid, StoreUnavailable, Unavailable, SchemaMismatch: as `Yard.open`.

@@ -333,7 +333,7 @@ async def _stands_still(session: "Session", job_id: str, end: float | None) -> "
         if end is not None:
             left_s = min(left_s, max(0.0, end - session.clock.monotonic()))
         job: JobOut = await session.surface.jobs.wait(
-            job_id, timeout_s=left_s, states=(State.PAUSED,)
+            job_id, timeout_s=left_s, states=(State.PAUSED,), without_worker=True
         )
         if job.state in summary.STILL:
             return job
