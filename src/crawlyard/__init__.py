@@ -31,7 +31,7 @@ def __getattr__(name: str) -> object:
         return names.__all__
     if name not in names.MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_module(names.MODULE_OF[name]), name)
+    return getattr(_module(names.MODULE_OF[name]), names.ALIASES.get(name, name))
 
 
 def __dir__() -> list[str]:
