@@ -109,7 +109,14 @@ class _Account:
 
 class _Users:
     def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[UserOut]: ...
-    def create(self, id: str, role: Role = ..., quota: QuotaAsk = ...) -> UserOut: ...
+    def create(
+        self,
+        id: str,
+        role: Role = ...,
+        quota: QuotaAsk = ...,
+        *,
+        idempotency_key: str | None = None,
+    ) -> UserOut: ...
     def get(self, user_id: str) -> UserOut: ...
     def edit(
         self,
@@ -130,6 +137,7 @@ class _Tokens:
         user: str | None = None,
         scopes: tuple[str, ...] = (),
         expires_in_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> NewTokenOut: ...
     def get(self, token_id: str) -> TokenOut: ...
     def revoke(self, token_id: str) -> None: ...
@@ -282,7 +290,9 @@ class _Jobs:
         test_urls: tuple[str, ...] = (),
         **asked: Unpack[Asked],
     ) -> PreviewOut: ...
-    def submit_many(self, jobs: Sequence[dict[str, Any]]) -> BatchOut: ...
+    def submit_many(
+        self, jobs: Sequence[dict[str, Any]], *, idempotency_key: str | None = None
+    ) -> BatchOut: ...
     def bulk(
         self,
         action: JobAction,
@@ -296,6 +306,7 @@ class _Jobs:
         kinds: tuple[ErrorKind, ...] = (),
         expected_count: int | None = None,
         dry_run: bool = False,
+        idempotency_key: str | None = None,
     ) -> BulkOut: ...
     def edit(
         self,
@@ -322,6 +333,7 @@ class _Jobs:
         scope: RetryScope = ...,
         kinds: tuple[ErrorKind, ...] = (),
         version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
     ) -> RetriedOut: ...
     def create(
         self,
@@ -332,6 +344,7 @@ class _Jobs:
         params: Mapping[str, Any] | None = None,
         start_at: datetime | None = None,
         grant: bool = False,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> JobOut: ...
     def run(
@@ -341,6 +354,7 @@ class _Jobs:
         template: str | None = None,
         template_version: int | None = None,
         params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> JobOut: ...
     def wait(
@@ -388,8 +402,12 @@ class _Templates:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[TemplateOut]: ...
-    def create(self, template: Mapping[str, Any]) -> TemplateOut: ...
-    def import_(self, content: str, *, format_: FileFormat | None = None) -> TemplateOut: ...
+    def create(
+        self, template: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> TemplateOut: ...
+    def import_(
+        self, content: str, *, format_: FileFormat | None = None, idempotency_key: str | None = None
+    ) -> TemplateOut: ...
     def validate(
         self,
         content: str | None = None,
@@ -422,7 +440,12 @@ class _Templates:
         self, ref: str, *, version: int | tuple[int, ...] | None = None
     ) -> TemplateOut: ...
     def duplicate(
-        self, ref: str, *, name: str | None = None, version: int | None = None
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        version: int | None = None,
+        idempotency_key: str | None = None,
     ) -> TemplateOut: ...
     def render(
         self,
@@ -484,7 +507,13 @@ class _Schedules:
         self, ref: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
     ) -> ScheduleOut: ...
     def resume(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> ScheduleOut: ...
-    def run(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> JobOut: ...
+    def run(
+        self,
+        ref: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobOut: ...
     def backfill(
         self,
         ref: str,
@@ -493,6 +522,7 @@ class _Schedules:
         *,
         dry_run: bool = True,
         version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
     ) -> BackfillOut: ...
     def runs(
         self,
@@ -529,6 +559,7 @@ class _Schedules:
         ends_at: datetime | None = None,
         runs_left: int | None = None,
         pause_after: int | None = None,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> ScheduleOut: ...
 
@@ -561,6 +592,7 @@ class _Webhooks:
         description: str = "",
         allow_addresses: tuple[str, ...] = (),
         schedule: str | None = None,
+        idempotency_key: str | None = None,
     ) -> NewSecretOut: ...
     def get(self, webhook_id: str) -> WebhookOut: ...
     def edit(
@@ -579,7 +611,11 @@ class _Webhooks:
         self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
     ) -> WebhookDeletionOut: ...
     def test(
-        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+        self,
+        webhook_id: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
     ) -> WebhookOut: ...
     def rotate(
         self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
@@ -598,7 +634,9 @@ class _Webhooks:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[DeliveryOut]: ...
-    def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut: ...
+    def replay(
+        self, webhook_id: str, delivery_id: str, *, idempotency_key: str | None = None
+    ) -> DeliveryOut: ...
 
 class _SiteSessions:
     def list(self) -> Slice[SessionOut]: ...
@@ -698,7 +736,9 @@ class _OperationReader:
 
 class _Views:
     def list(self, *, page: str | None = None) -> Slice[SavedView]: ...
-    def create(self, name: str, query: str = "", *, page: str = "jobs") -> SavedView: ...
+    def create(
+        self, name: str, query: str = "", *, page: str = "jobs", idempotency_key: str | None = None
+    ) -> SavedView: ...
     def get(self, view_id: str) -> SavedView: ...
     def edit(
         self,

@@ -4,10 +4,13 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from msgspec import json
 
 from crawlyard import JobSpec, Limits, every
-from crawlyard.errors import Invalid, Unavailable
-from crawlyard.services.surface import Surface
+from crawlyard.core.endpoint import KEY
+from crawlyard.core.jobs.bulk import JobAction
+from crawlyard.errors import Invalid, Refused, Unavailable
+from crawlyard.services.surface import Surface, every_endpoint
 from tests.web.crawled import crawled
 from tests.web.rig import URL, Rig
 
@@ -109,3 +112,48 @@ async def test_pages_come_with_the_text_that_the_job_kept(rig: Rig, yard: Surfac
     assert [page.id for page in some] == [page.id for page in pages if page.error is None][:2]
     assert any(page.text for page in pages)
     assert bare == listed
+
+
+async def test_a_second_call_with_the_same_key_returns_what_the_first_did(yard: Surface) -> None:
+    jobs = [await yard.jobs.create(URL, max_pages=3, idempotency_key="a") for _ in range(2)]
+    schedules = [
+        await yard.schedules.create("s", "@daily", URL, idempotency_key="b") for _ in range(2)
+    ]
+    tokens = [await yard.tokens.create("t", idempotency_key="c") for _ in range(2)]
+    runs = [await yard.schedules.run("s", idempotency_key="d") for _ in range(2)]
+    await yard.jobs.cancel(jobs[0].id)
+    retries = [await yard.jobs.retry(jobs[0].id, idempotency_key=key) for key in ("e", "e", "f")]
+
+    for first, second in (jobs, schedules):
+        assert json.encode(first) == json.encode(second)
+    assert tokens[0].token is not None
+    assert tokens[1].token is None  # it is shown once
+    assert tokens[0].id == tokens[1].id
+    assert runs[0].id == runs[1].id
+    assert retries[0].id == retries[1].id != retries[2].id
+    assert (await yard.jobs.counts()).total == 4
+
+
+async def test_a_key_belongs_to_one_call_that_succeeded(yard: Surface) -> None:
+    with pytest.raises(Invalid):
+        await yard.jobs.create(URL, max_pages=0, idempotency_key="a")
+    await yard.jobs.create(URL, idempotency_key="a")
+    with pytest.raises(Refused) as reused:
+        await yard.jobs.create(URL, max_pages=9, idempotency_key="a")
+    with pytest.raises(Invalid):
+        await yard.jobs.create(URL, idempotency_key="\n")
+    for dry_run in (True, False):  # a dry run does nothing, and uses up no key
+        done = await yard.jobs.bulk(
+            JobAction.CANCEL, filter={"state": "pending"}, dry_run=dry_run, idempotency_key="b"
+        )
+
+    assert "was used for another" in str(reused.value)
+    assert (done.count, done.succeeded) == (1, 1)
+
+
+def test_all_that_creates_takes_an_idempotency_key() -> None:
+    creating = [one for one in every_endpoint() if one.status == 201]
+    missing = [one.name for one in creating if KEY not in one.signature.parameters]
+
+    assert len(creating) > 7
+    assert missing == []

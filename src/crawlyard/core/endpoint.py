@@ -45,6 +45,10 @@ class Slice(Struct, Generic[T], frozen=True, kw_only=True, tag_field="object", t
     total: int | None = None  # if it was asked for
 
 
+KEY = "idempotency_key"
+"""The parameter for an `IdempotencyKey`."""
+
+
 class Header(Struct, frozen=True):
     """Marks a parameter that is a header of the request."""
 
@@ -73,6 +77,12 @@ IfMatch = Annotated[Version, Header("If-Match")]
 
 MustMatch = Annotated[Version, Header("If-Match", required=True)]
 """The same, but over HTTP the header must be sent (``*``: whichever there is)."""
+
+IdempotencyKey = Annotated[str | None, Header("Idempotency-Key")]
+"""A key of the caller's: a second call with it, within a day, returns what the first did.
+
+`crawlyard.open` reads it in this process, and the web for all endpoints: methods ignore it.
+"""
 
 Word = Annotated[str, Meta(max_length=500)]
 Words = Annotated[Annotated[tuple[Word, ...], Meta(max_length=100)] | Word, "words"]
@@ -226,7 +236,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
         for name, one in self.signature.parameters.items():
-            if name == "self":
+            if name in {"self", KEY}:
                 continue
             if one.kind is one.VAR_KEYWORD:
                 terms = get_args(hints[name])[0] if get_origin(hints[name]) is Unpack else {}

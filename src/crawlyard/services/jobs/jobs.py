@@ -23,6 +23,7 @@ from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
+    IdempotencyKey,
     IfMatch,
     Instant,
     Limit,
@@ -214,6 +215,7 @@ class Jobs(JobLooks):
         params: Mapping[str, Any] | None = None,
         start_at: datetime | None = None,
         grant: bool = False,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> JobOut:
         """Submit a job, and return it; a worker runs it. `run` crawls at once instead.
@@ -236,6 +238,7 @@ class Jobs(JobLooks):
             "params": params,
             "start_at": start_at,
             "grant": grant or None,
+            "idempotency_key": idempotency_key,
         }
         given = {name: value for name, value in terms.items() if value is not None}
         return await self._create(form_with(crawl, options), **given)
@@ -248,6 +251,7 @@ class Jobs(JobLooks):
         template: str | None = None,
         template_version: int | None = None,
         params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> JobOut:
         """Crawl, and return the job once it has ended or is paused.
@@ -266,6 +270,7 @@ class Jobs(JobLooks):
             template=template,
             template_version=template_version,
             params=params,
+            idempotency_key=idempotency_key,
             **options,
         )
         if self._here:
@@ -325,6 +330,8 @@ class Jobs(JobLooks):
     async def _create(
         self,
         form: Form = _NO_FORM,
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
         **asked: Unpack[Asked],
     ) -> JobOut:
         """Submit a job: a spec of your own, or a template with parameters and what differs.
@@ -397,6 +404,8 @@ class Jobs(JobLooks):
                 max_length=MOST_JOBS,
             ),
         ],
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
         """Submit many jobs; each has an answer, and one that is refused harms no other."""
         requests = [_read(body) for body in jobs]
@@ -431,6 +440,7 @@ class Jobs(JobLooks):
             Meta(description="409 if there are a tenth more or less by now."),
         ] = None,
         dry_run: Annotated[bool, Meta(description="Only say what would be done.")] = False,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BulkOut:
         """Do something to many jobs: up to 200 at once, more by an operation (202)."""
         asked = BulkAction(
@@ -510,6 +520,7 @@ class Jobs(JobLooks):
         ] = RetryScope.ALL,
         kinds: Kinds = (),
         version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> RetriedOut:
         """Try a job again: as a new one, or the same with its failed URLs, or now."""
         manager, actor, urls = self._services.jobs, self._actor, None

@@ -27,6 +27,7 @@ from crawlyard.core.answers.schedules import (
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
+    IdempotencyKey,
     IfMatch,
     Instant,
     Limit,
@@ -158,6 +159,7 @@ class Schedules(Noun):
         ends_at: datetime | None = None,
         runs_left: int | None = None,
         pause_after: int | None = None,
+        idempotency_key: str | None = None,
         **options: Any,
     ) -> ScheduleOut:
         """Make a schedule of yours, and return it; a worker runs it when it is due.
@@ -189,6 +191,7 @@ class Schedules(Noun):
             ends_at=ends_at,
             runs_left=runs_left,
             pause_after=pause_after,
+            idempotency_key=idempotency_key,
         )
 
     @endpoint(
@@ -229,6 +232,7 @@ class Schedules(Noun):
         ends_at: Instant | None = None,
         runs_left: Runs | None = None,
         pause_after: Failures | None = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> ScheduleOut:
         """Make a schedule of yours; its job must be one that could be submitted now."""
         draft = ScheduleDraft(
@@ -403,7 +407,13 @@ class Schedules(Noun):
         return await self._shown(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
-    async def run(self, ref: Ref, *, version: IfMatch = None) -> JobOut:
+    async def run(
+        self,
+        ref: Ref,
+        *,
+        version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> JobOut:
         """Submit a job of a schedule now, of a paused one too; its time table stays as it is.
 
         If there is a job with its `unique_key`, that job is the answer, with 200 instead of 201.
@@ -427,6 +437,7 @@ class Schedules(Noun):
         *,
         dry_run: Annotated[bool, Meta(description="Only say which they are.")] = True,
         version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BackfillOut:
         """Make up for the instants of a range that did not run; by default only say which.
 
