@@ -29,7 +29,7 @@ from sqlalchemy.engine import URL, make_url
 from tests.builders import a_batch, a_job, a_target, done, its_event
 from tests.distance import distant
 
-from bench.queues import emptied
+from bench.databases import emptied
 from crawlyard.core.access.user import LOCAL, Quota
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.spec import Priority

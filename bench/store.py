@@ -22,7 +22,7 @@ from pathlib import Path
 from sqlalchemy.engine import make_url
 
 from bench import store_bulk, store_frontier, store_idle
-from bench.queues import emptied
+from bench.databases import emptied
 from bench.store_jobs import filled, submitted_per_s
 from bench.store_queries import Timed, middle_of, plan, questions, timed
 from crawlyard.config import Settings

@@ -26,29 +26,30 @@ _INSIDE = (
     "store.tables",
 )
 BACKENDS = ("bus", "dispatch", STORE_INSIDE)
-BASICS = frozenset({"about", "clock", "errors", "ids", "config", "lazy"})
+BASICS = frozenset({"about", "clock", "errors", "ids", "lazy"})
 
-_SERVICES = {"services", "engine", "store", *PORTS, "core"}
+_SERVICES = {"services", "engine", "store", *PORTS, "core", "config"}
 MAY_IMPORT: Mapping[str, set[str]] = {
     # area: which other areas it may import, beside BASICS; the wider the further out
     **{basic: set() for basic in BASICS},
     "core": set(),
+    "config": {"core"},
     "trust": set(),  # of TLS: for the engine and for clients
     "engine": {"core", "trust"},
     **{port: {"core"} for port in PORTS},
     "store": {STORE_INSIDE, "core"},
-    STORE_INSIDE: {"store", "core"},
+    STORE_INSIDE: {"store", "core", "config"},
     "bus": {"bus.base", "core"},
     "dispatch": {"dispatch.base", "core"},
     "export": {"core"},
-    "services": {"engine", "store", *PORTS, "core", "export"},
+    "services": {"engine", "store", *PORTS, "core", "config", "export"},
     "worker_factory": _SERVICES,
     "yard": {"worker_factory", "trust", *_SERVICES, *BACKENDS},  # alone in naming a backend
     "databases": {STORE_INSIDE, *_SERVICES},  # whole ones
     "child": {"yard", "worker_factory", *_SERVICES},
     "web": {"yard", "export", *_SERVICES},
-    "api": {"yard", "services", "core", "trust"},
-    "sync": {"api"},
+    "api": {"yard", "services", "core", "config", "trust"},
+    "sync": {"api", "config"},
     "demo": set(),
     "cli": {"web", "api", "yard", "databases", "export", "demo", *_SERVICES, ""},
     "__main__": {"cli"},
@@ -77,7 +78,6 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "publicsuffixlist": ("engine.scope",),
     "pyarrow": ("export.parquet",),
     "pypdf": ("engine.extract.pdf",),
-    "pydantic_settings": ("config",),
     "re2": ("engine.scope",),
     "redis": ("bus.redis",),
     "rich": ("cli",),
@@ -98,10 +98,10 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # zstd, part of Python itself from 3.14 on
     "backports": ("engine.http.decode", "store.codec"),
     # wherever untyped values enter or leave
-    "pydantic": ("cli", "config"),
     "msgspec": (
         "api",
         "bus.redis",
+        "config",
         "core",
         "engine.extract.parse_pool",
         "export.jsonl",

@@ -8,17 +8,17 @@ from enum import Enum
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-from annotated_types import Ge, Le, MinLen
 from jsonschema_rs import Draft202012Validator
 from msgspec.structs import replace
-from pydantic.fields import FieldInfo
 
-from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, Settings, State, StateReason
+from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, State, StateReason
+from crawlyard.config import settings_fields
 from crawlyard.core.answers.base import as_dict, json_value
 from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.crawl.changes import MOST_ANNOUNCED
 from crawlyard.core.event import Event
 from crawlyard.core.event_data import data_of
+from crawlyard.core.fields import Field
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.outcome import STOPPED
@@ -116,9 +116,9 @@ def settings() -> str:
             f"`CRAWLYARD_{name.upper()}`",
             _default(field),
             _range(field),
-            field.description or "",
+            field.about.doc,
         ]
-        for name, field in Settings.model_fields.items()
+        for name, field in settings_fields().items()
     ]
     return _page(
         "Settings",
@@ -457,17 +457,15 @@ def _listed(states: Iterable[State]) -> str:
     return f"{', '.join(most)} and {last}"
 
 
-def _default(field: FieldInfo) -> str:
-    value = field.get_default(call_default_factory=True)
-    return f"`{value}`" if str(value) else "empty"
+def _default(field: Field) -> str:
+    return f"`{field.default}`" if str(field.default) else "empty"
 
 
-def _range(field: FieldInfo) -> str:
-    least = next((str(m.ge) for m in field.metadata if isinstance(m, Ge)), "")
-    most = next((str(m.le) for m in field.metadata if isinstance(m, Le)), "")
-    if any(isinstance(m, MinLen) for m in field.metadata):
+def _range(field: Field) -> str:
+    if field.name == "user_agent":
         return "not empty"
-    return f"{least} to {most}" if least else ""
+    least, most = field.about.least, field.about.most
+    return "" if least is None else f"{least} to {most}"
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

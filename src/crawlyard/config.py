@@ -2,21 +2,22 @@
 
 import os
 import re
+import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from enum import StrEnum, auto
+from functools import cache
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_type_hints
 
-from pydantic import AfterValidator, BeforeValidator, Field
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
+from msgspec import Meta, Struct, StructMeta, ValidationError, convert
+from msgspec.structs import replace
+
+from crawlyard.core.faults import faults_of
+from crawlyard.core.fields import SECRET, Field, about, check_bounds, fields_of
+from crawlyard.core.parse import shown, unknown
+from crawlyard.errors import Invalid
 
 DEFAULT_LEASE_S = 8.0
 
@@ -33,14 +34,16 @@ def _split(value: object) -> object:
     return tuple(word for word in (part.strip() for part in value.split(",")) if word)
 
 
-def _networks(words: tuple[str, ...]) -> tuple[str, ...]:
-    for word in words:
+def _networks(value: object) -> object:
+    """Return addresses and networks, given as text with commas or as a list."""
+    value = _split(value)
+    for word in value if isinstance(value, list | tuple) else ():
         try:
             ip_network(word)
         except ValueError as error:
             example = "expected an address or a network such as 10.0.0.0/8"
             raise ValueError(f"{example}, and {error}") from None
-    return words
+    return value
 
 
 _ORIGIN = re.compile(
@@ -49,11 +52,11 @@ _ORIGIN = re.compile(
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
-def _origin(text: str) -> str:
+def _origin(value: object) -> object:
     """Return an origin as browsers write it: in lower case, without a default port."""
-    if not text:
-        return ""
-    match = _ORIGIN.fullmatch(text.strip().lower())
+    if not value or not isinstance(value, str):
+        return value
+    match = _ORIGIN.fullmatch(value.strip().lower())
     if match is None or int(match["port"] or 0) > 65535:
         example = "http:// or https://, a host and perhaps a port, such as https://yard.example.org"
         raise ValueError(f"expected {example}")
@@ -62,6 +65,7 @@ def _origin(text: str) -> str:
 
 
 PREFIX = "CRAWLYARD_"
+FILE = "crawlyard.toml"
 
 _BESIDE = frozenset({"server", "token", "token_file", "webhook_secret", "supervisor"})
 """Variables that are no settings: for commands, and of a worker process."""
@@ -70,24 +74,26 @@ _FOREIGN = re.compile(r"test_.+|service_.+|port|port_.+")
 """Variables for the tests, and those that Kubernetes makes of a service named crawlyard."""
 
 
-class _Environment(EnvSettingsSource):
-    """The environment; a variable that starts like a setting and is none is refused with it."""
-
-    def __call__(self) -> dict[str, Any]:
-        found = super().__call__()
-        for variable, value in os.environ.items():
-            name = variable.removeprefix(PREFIX).lower()
-            if name == variable.lower() or name in self.settings_cls.model_fields:
-                continue
-            if name not in _BESIDE and not _FOREIGN.fullmatch(name):
-                found[name] = value
-        return found
+def _secret_key(value: object) -> object:
+    if isinstance(value, str) and 0 < len(value) < _KEY_CHARACTERS:
+        raise ValueError(f"expected at least {_KEY_CHARACTERS} characters")
+    return value
 
 
-Words: TypeAlias = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Origin: TypeAlias = Annotated[str, AfterValidator(_origin)]
-Networks: TypeAlias = Annotated[Words, AfterValidator(_networks)]
-Days: TypeAlias = Annotated[float, BeforeValidator(_endless)]
+_KEY_CHARACTERS = 32
+
+
+def _parsed_by(parse: Callable[[object], object]) -> Meta:
+    """Return metadata of a setting: *parse* is applied before its type and bounds are checked."""
+    return Meta(extra={"parse": parse})
+
+
+Words: TypeAlias = Annotated[tuple[str, ...], _parsed_by(_split)]
+Origin: TypeAlias = Annotated[str, _parsed_by(_origin)]
+Networks: TypeAlias = Annotated[tuple[str, ...], _parsed_by(_networks)]
+Days: TypeAlias = Annotated[float, _parsed_by(_endless)]
+_YES = frozenset({"1", "on", "t", "true", "y", "yes"})
+_NO = frozenset({"0", "off", "f", "false", "n", "no"})
 
 
 class LogFormat(StrEnum):
@@ -97,181 +103,299 @@ class LogFormat(StrEnum):
     JSON = auto()
 
 
-class Settings(BaseSettings):
-    """All settings of an instance; every default works on a laptop."""
+class _Value(Struct, frozen=True):
+    """A value of a setting, and where it is set."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, toml_file="crawlyard.toml", extra="forbid", frozen=True
-    )
+    value: object
+    variable: str = ""  # of the environment
+    in_file: bool = False
 
-    data_dir: Path = Field(
-        default_factory=lambda: Path("crawlyard-data"),
-        description="Where the embedded store and the workers' lock files are kept.",
-    )
-    database_url: str = Field(
-        default="",
-        description="postgresql://… ; empty: SQLite, one file in the data directory.",
-    )
-    database_direct_url: str = Field(
-        default="",
-        description="The same database without a pooler that shares connections between "
-        "sessions: for notifications and for the locks of workers; empty: database_url.",
-    )
-    database_connections: int = Field(
-        default=10,
-        ge=2,
-        le=100,
-        description="Connections to Postgres that a process has at most, beside the one of a "
-        "worker's lock. `crawlyard work` has 3 unless this is set.",
-    )
-    secret_key: str = Field(
-        default="",
-        pattern=r"^(.{32,})?$",
-        repr=False,
-        description="Seals the cookies and sessions of sites that the store keeps, the same for "
-        "all processes: at least 32 random characters, as `openssl rand -hex 32` prints; empty: a "
-        "key that the store keeps beside them.",
-    )
-    redis_url: str = Field(
-        default="",
-        description="redis://… : live progress goes to all processes at once; empty: by the store.",
-    )
-    jobs: int = Field(default=4, ge=1, le=256, description="Jobs that a worker runs at once.")
-    worker_tags: Words = Field(
-        default=(),
-        description="Tags of a worker, with commas between: it takes jobs that need these.",
-    )
-    reserve_urgent: int = Field(
-        default=0,
-        ge=0,
-        le=256,
-        description="The last free slots of a worker, so many, take urgent jobs alone.",
-    )
-    preempt_after_s: float = Field(
-        default=1.0,
-        ge=0.0,
-        le=86_400.0,
-        description="Seconds that an urgent job waits for a free slot before it takes that of a "
-        "low one; 0: it never does.",
-    )
-    age_after_s: float = Field(
-        default=0.0,
-        ge=0.0,
-        le=31_536_000.0,
-        description="Seconds of waiting for which a job rises a level in the queue, up to high; "
-        "0: never.",
-    )
-    browsers: int = Field(
-        default=2,
-        ge=1,
-        le=64,
-        description="Browsers that a worker has at most at once; each renders one page at a time.",
-    )
-    browser_cdp: str = Field(
-        default="",
-        description="ws://… or http://… : where a Chromium that somebody else runs is "
-        "controlled; empty: workers start the installed one.",
-    )
-    lease_s: float = Field(
-        default=DEFAULT_LEASE_S,
-        ge=6.0,
-        le=600.0,
-        description="Seconds without a checkpoint after which a worker is taken for dead.",
-    )
-    shutdown_s: float = Field(
-        default=4.0,
-        ge=0.0,
-        le=60.0,
-        description="Seconds that requests in flight get to finish when a worker stops.",
-    )
-    user_agent: str = Field(
-        default="Crawlyard/0.1",
-        min_length=1,
-        description="Sent with every request; its first product token is matched in robots.txt.",
-    )
-    ca_file: Path | None = Field(
-        default=None,
-        description="PEM file of certificate authorities that crawls, webhooks and the client of "
-        "the command line trust in addition to the system's.",
-    )
-    allow_proxies: Words = Field(
-        default=(),
-        description="Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with "
-        ":PORT or not, with commas between.",
-    )
-    public_url: Origin = Field(
-        default="",
-        description="The URL at which people reach `crawlyard serve`, such as "
-        "https://yard.example.org, for links, redirects and OpenAPI; empty: links are relative.",
-    )
-    trusted_proxies: Networks = Field(
-        default=(),
-        description="Addresses or networks of reverse proxies in front of `crawlyard serve`, with "
-        "commas between; X-Forwarded-For and X-Forwarded-Proto from other addresses are ignored.",
-    )
-    max_connections: int = Field(
-        default=1_000,
-        ge=1,
-        le=100_000,
-        description="Open connections of `crawlyard serve`; further ones are answered with 503.",
-    )
-    paused_ttl_days: Days = Field(
-        default=7.0,
-        ge=0.0,
-        le=3650.0,
-        description="Days after which a paused job is cancelled; 0 or forever: never.",
-    )
-    retention_days: Days = Field(
-        default=30.0,
-        ge=0.0,
-        le=3650.0,
-        description="Days for which ended jobs are kept unless they say otherwise; "
-        "0 or forever: no end.",
-    )
-    events_days: Days = Field(
-        default=90.0,
-        ge=0.0,
-        le=3650.0,
-        description="Days for which events, deliveries and runs of schedules are kept; "
-        "0 or forever: no end.",
-    )
-    operations_days: Days = Field(
-        default=30.0,
-        ge=0.0,
-        le=3650.0,
-        description="Days for which bulk operations and backfills are kept that have ended; "
-        "0 or forever: no end.",
-    )
-    credentials_days: Days = Field(
-        default=30.0,
-        ge=0.0,
-        le=3650.0,
-        description="Days for which tokens, sessions and sign-in links are listed that have "
-        "expired or were revoked; 0 or forever: no end.",
-    )
-    usage_days: Days = Field(
-        default=400.0,
-        ge=0.0,
-        le=3650.0,
-        description="Days for which it is kept what each user has fetched on a day; "
-        "0 or forever: no end.",
-    )
-    schedule_backlog: int = Field(
-        default=10_000,
-        ge=1,
-        le=10_000_000,
-        description="Pending jobs of one owner above which ticks of his schedules are skipped.",
-    )
-    search_index: bool = Field(
-        default=True,
-        description="Index the words of pages for the search; off: each search reads pages one "
-        "by one.",
-    )
-    log_level: str = Field(default="warning", description="debug, info, warning or error.")
-    log_format: LogFormat = Field(
-        default=LogFormat.LOGFMT,
-        description="logfmt, or json: an object per line, with timestamp, level, logger and event.",
-    )
+    @property
+    def source(self) -> str:
+        """Where it is set, for the end of an error; empty if a caller passed it."""
+        if self.variable:
+            return f" (from {self.variable})"
+        return f" (from {FILE})" if self.in_file else ""
+
+
+class _FromAllSources(StructMeta):
+    """Makes settings of what a caller passes, the environment, the file and the defaults."""
+
+    def __call__(cls, **options: Any) -> Any:  # noqa: N805 - it is a metaclass
+        """Return settings; those in *options* take precedence over the other sources.
+
+        Raises:
+            Invalid: a setting is invalid or unknown, wherever it was set; it names all of them.
+        """
+        if "named" in options:  # a copy
+            return super().__call__(**options)
+        fields = settings_fields()
+        faults: list[Invalid] = []
+        values: dict[str, Any] = {}
+        sources = (
+            _in_file() | dict(_in_environment(fields)) | {n: _Value(v) for n, v in options.items()}
+        )
+        for name, setting in sources.items():
+            if name not in fields:
+                faults.append(_unknown(name, setting, fields))
+                continue
+            try:
+                values[name] = _converted(name, setting.value)
+            except Invalid as error:
+                faults.append(Invalid(name, error.message + setting.source))
+        settings = super().__call__(**values, named=frozenset(values))
+        try:
+            check_bounds(settings)
+        except Invalid as error:
+            faults += [Invalid(e.field, e.message + sources[e.field].source) for e in error.faults]
+        if faults:
+            raise Invalid.of(faults)
+        return settings
+
+
+class Settings(Struct, frozen=True, kw_only=True, metaclass=_FromAllSources):
+    """All settings of an instance; every default works on a laptop.
+
+    Those that are not passed come from the environment and `crawlyard.toml`.
+    """
+
+    data_dir: Annotated[
+        Path,
+        about(
+            "Where the embedded store and the workers' lock files are kept.",
+        ),
+    ] = Path("crawlyard-data")
+    database_url: Annotated[
+        str,
+        about(
+            "postgresql://… ; empty: SQLite, one file in the data directory.",
+        ),
+    ] = ""
+    database_direct_url: Annotated[
+        str,
+        about(
+            "The same database without a pooler that shares connections between sessions: for "
+            "notifications and for the locks of workers; empty: database_url.",
+        ),
+    ] = ""
+    database_connections: Annotated[
+        int,
+        about(
+            "Connections to Postgres that a process has at most, beside the one of a worker's "
+            "lock. `crawlyard work` has 3 unless this is set.",
+            least=2,
+            most=100,
+        ),
+    ] = 10
+    secret_key: Annotated[
+        str,
+        _parsed_by(_secret_key),
+        SECRET,
+        about(
+            "Seals the cookies and sessions of sites that the store keeps, the same for all "
+            "processes: at least 32 random characters, as `openssl rand -hex 32` prints; empty:"
+            " a key that the store keeps beside them.",
+            secret=True,
+        ),
+    ] = ""
+    redis_url: Annotated[
+        str,
+        about(
+            "redis://… : live progress goes to all processes at once; empty: by the store.",
+        ),
+    ] = ""
+    jobs: Annotated[
+        int,
+        about(
+            "Jobs that a worker runs at once.",
+            least=1,
+            most=256,
+        ),
+    ] = 4
+    worker_tags: Annotated[
+        Words,
+        about(
+            "Tags of a worker, with commas between: it takes jobs that need these.",
+        ),
+    ] = ()
+    reserve_urgent: Annotated[
+        int,
+        about(
+            "The last free slots of a worker, so many, take urgent jobs alone.",
+            least=0,
+            most=256,
+        ),
+    ] = 0
+    preempt_after_s: Annotated[
+        float,
+        about(
+            "Seconds that an urgent job waits for a free slot before it takes that of a low "
+            "one; 0: it never does.",
+            least=0.0,
+            most=86_400.0,
+        ),
+    ] = 1.0
+    age_after_s: Annotated[
+        float,
+        about(
+            "Seconds of waiting for which a job rises a level in the queue, up to high; 0: never.",
+            least=0.0,
+            most=31_536_000.0,
+        ),
+    ] = 0.0
+    browsers: Annotated[
+        int,
+        about(
+            "Browsers that a worker has at most at once; each renders one page at a time.",
+            least=1,
+            most=64,
+        ),
+    ] = 2
+    browser_cdp: Annotated[
+        str,
+        about(
+            "ws://… or http://… : where to control a Chromium that runs elsewhere; "
+            "empty: workers start the installed one.",
+        ),
+    ] = ""
+    lease_s: Annotated[
+        float,
+        about(
+            "Seconds without a checkpoint after which a worker counts as dead.",
+            least=6.0,
+            most=600.0,
+        ),
+    ] = DEFAULT_LEASE_S
+    shutdown_s: Annotated[
+        float,
+        about(
+            "Seconds that requests in flight get to finish when a worker stops.",
+            least=0.0,
+            most=60.0,
+        ),
+    ] = 4.0
+    user_agent: Annotated[
+        str,
+        Meta(min_length=1),
+        about(
+            "Sent with every request; its first product token is matched in robots.txt.",
+        ),
+    ] = "Crawlyard/0.1"
+    ca_file: Annotated[
+        Path | None,
+        about(
+            "PEM file of certificate authorities that crawls, webhooks and the client of the "
+            "command line trust in addition to the system's.",
+        ),
+    ] = None
+    allow_proxies: Annotated[
+        Words,
+        about(
+            "Proxies at private addresses that jobs may use: HOST, IP or CIDR, each with :PORT "
+            "or not, with commas between.",
+        ),
+    ] = ()
+    public_url: Annotated[
+        Origin,
+        about(
+            "The URL at which people reach `crawlyard serve`, such as https://yard.example.org,"
+            " for links, redirects and OpenAPI; empty: links are relative.",
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        Networks,
+        about(
+            "Addresses or networks of reverse proxies in front of `crawlyard serve`, with "
+            "commas between; X-Forwarded-For and X-Forwarded-Proto from other addresses are "
+            "ignored.",
+        ),
+    ] = ()
+    max_connections: Annotated[
+        int,
+        about(
+            "Open connections of `crawlyard serve`; further ones are answered with 503.",
+            least=1,
+            most=100_000,
+        ),
+    ] = 1_000
+    paused_ttl_days: Annotated[
+        Days,
+        about(
+            "Days after which a paused job is cancelled; 0 or forever: never.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 7.0
+    retention_days: Annotated[
+        Days,
+        about(
+            "Days for which ended jobs are kept unless they say otherwise; 0 or forever: no end.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 30.0
+    events_days: Annotated[
+        Days,
+        about(
+            "Days for which events, deliveries and runs of schedules are kept; 0 or forever: no"
+            " end.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 90.0
+    operations_days: Annotated[
+        Days,
+        about(
+            "Days for which bulk operations and backfills are kept that have ended; 0 or "
+            "forever: no end.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 30.0
+    credentials_days: Annotated[
+        Days,
+        about(
+            "Days for which tokens, sessions and sign-in links are listed that have expired or "
+            "were revoked; 0 or forever: no end.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 30.0
+    usage_days: Annotated[
+        Days,
+        about(
+            "Days for which it is kept what each user has fetched on a day; 0 or forever: no end.",
+            least=0.0,
+            most=3650.0,
+        ),
+    ] = 400.0
+    schedule_backlog: Annotated[
+        int,
+        about(
+            "Pending jobs of one owner above which ticks of their schedules are skipped.",
+            least=1,
+            most=10_000_000,
+        ),
+    ] = 10_000
+    search_index: Annotated[
+        bool,
+        about(
+            "Index the words of pages for the search; off: each search reads pages one by one.",
+        ),
+    ] = True
+    log_level: Annotated[
+        str,
+        about(
+            "debug, info, warning or error.",
+        ),
+    ] = "warning"
+    log_format: Annotated[
+        LogFormat,
+        about(
+            "logfmt, or json: an object per line, with timestamp, level, logger and event.",
+        ),
+    ] = LogFormat.LOGFMT
+    named: frozenset[str] = frozenset()  # of the settings that don't have their default
 
     @property
     def lease(self) -> timedelta:
@@ -318,17 +442,81 @@ class Settings(BaseSettings):
         """Return how long daily usage is kept; ``None`` means forever."""
         return _days(self.usage_days)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - it ignores what is unknown
-        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - no .env files
-        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - nor secret files
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources of values, highest precedence first."""
-        return init_settings, _Environment(settings_cls), TomlConfigSettingsSource(settings_cls)
+    def with_values(self, **values: Any) -> "Settings":
+        """Return the settings with other *values*, as if a caller had passed them."""
+        return replace(self, **values, named=self.named | set(values))
+
+    def __repr__(self) -> str:
+        """Return the settings that don't have their default, without secrets."""
+        names = sorted(name for name in self.named if not settings_fields()[name].about.secret)
+        return f"Settings({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
+
+
+@cache
+def settings_fields() -> Mapping[str, Field]:
+    """Return what is known of each setting, by its name."""
+    return {name: field for name, field in fields_of(Settings).items() if name != "named"}
+
+
+@cache
+def _hints() -> Mapping[str, Any]:
+    return get_type_hints(Settings, include_extras=True)
+
+
+def _in_file() -> dict[str, _Value]:
+    path = Path(FILE)
+    if not path.is_file():
+        return {}
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise Invalid(FILE, str(error)) from error
+    return {name: _Value(value, in_file=True) for name, value in content.items()}
+
+
+def _in_environment(fields: Mapping[str, Field]) -> Iterator[tuple[str, _Value]]:
+    """Yield values of the environment, also those that begin like a setting and are none."""
+    for variable, value in os.environ.items():
+        if not variable.upper().startswith(PREFIX):
+            continue
+        name = variable[len(PREFIX) :].lower()
+        is_ours = variable.startswith(PREFIX) and name not in _BESIDE
+        if name in fields or (is_ours and not _FOREIGN.fullmatch(name)):
+            yield name, _Value(value, variable=variable)
+
+
+def _unknown(name: str, setting: _Value, fields: Mapping[str, Field]) -> Invalid:
+    if setting.variable:
+        variables = [f"{PREFIX}{each.upper()}" for each in fields]
+        return unknown(setting.variable, setting.variable, variables, "setting", prefix=PREFIX)
+    return unknown(name, name, [*fields], "setting")
+
+
+def _converted(name: str, value: object) -> Any:
+    """Return a value of a setting as its type has it.
+
+    Raises:
+        Invalid: it is of another type.
+    """
+    hint, kind = _hints()[name], settings_fields()[name].kind
+    try:
+        for meta in hint.__metadata__:
+            if parse := (meta.extra or {}).get("parse"):
+                value = parse(value)
+    except ValueError as error:
+        value_text = "" if settings_fields()[name].about.secret else f", got {shown(value)}"
+        raise Invalid(name, f"{error}{value_text}") from None
+    if kind is Path and isinstance(value, str):
+        value = Path(value)
+    if kind in (int, float, bool) and isinstance(value, str):
+        value = value.strip()
+    if kind is bool and str(value).lower() in _YES | _NO:
+        value = str(value).lower() in _YES
+    try:
+        return convert(value, hint, strict=kind not in (int, float))
+    except ValidationError as error:
+        message = "; ".join(words for _, _, words in faults_of(value, hint, error))
+        raise Invalid(name, message) from None
 
 
 def _seconds(number: float) -> timedelta | None:

@@ -255,8 +255,6 @@ def test_help_and_completion_do_not_wait_for_the_engine() -> None:
     heavy = [
         "httptools",
         "sqlalchemy",
-        "pydantic",
-        "pydantic_settings",
         "turbohtml",
         "structlog",
         "uvloop",

@@ -37,7 +37,7 @@ async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list
             form={"urls": ["https://docs.example.org/"], "name": f"{name} {n}"} | form
         )
         services = stage.site.yard.services
-        draft = await services.requests.draft(LOCAL, asked)
+        draft = await services.jobs.draft(LOCAL, await services.requests.prepare(LOCAL, asked))
         made.append({"id": (await services.jobs.enter(draft)).id})
     return made
 

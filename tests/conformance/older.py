@@ -31,7 +31,7 @@ def give_an_older_schema(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         written = _REVISION.format(revision=revision, before=before, statement=statement)
         (folder / "versions" / f"{revision}_step.py").write_text(written, "utf-8")
     monkeypatch.setattr(migrations, "SCRIPTS", str(folder))
-    monkeypatch.setattr(schema, "FIRST", OLDER)
+    monkeypatch.setattr(schema, "UPGRADABLE", (OLDER,))
 
 
 def stamp(conn: Connection, version: str) -> None:

@@ -2,30 +2,35 @@
 
 import asyncio
 import re
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from functools import partial
 from inspect import getsource
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, create_engine, inspect, make_url, text
 from sqlalchemy.exc import IntegrityError
 
+from crawlyard import databases
+from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store import migrations
 from crawlyard.store.db import schema
 from crawlyard.store.open import open_sql_store
-from crawlyard.store.queries import PageQuery
-from crawlyard.store.tables import FIRST, SCHEMA, jobs, metadata, page_search
-from tests.builders import a_batch, a_job, a_page, a_target, done, its_event
+from crawlyard.store.tables import SCHEMA, UPGRADABLE, jobs, metadata, page_search
+from tests.builders import LEASE, a_batch, a_job, a_target, done, its_event
+from tests.conformance.indexing import postings
 from tests.conformance.older import OLDER, stamp
-from tests.conformance.steps import added, claimed, recorded
 
 T = TypeVar("T")
 
@@ -143,12 +148,13 @@ async def test_indexes_are_created_in_the_order_of_their_definitions(tmp_path: P
     assert len(names) > 10
 
 
-async def test_the_program_knows_the_last_revision_and_the_first() -> None:
+async def test_the_program_knows_its_revisions() -> None:
     config = Config()
     config.set_main_option("script_location", migrations.SCRIPTS)
     scripts = ScriptDirectory.from_config(config)
 
-    assert (scripts.get_heads(), scripts.get_bases()) == ([SCHEMA], [FIRST])
+    revisions = [script.revision for script in scripts.walk_revisions()]
+    assert revisions == [SCHEMA, *reversed(UPGRADABLE)]
 
 
 @pytest.mark.usefixtures("older")
@@ -164,115 +170,147 @@ async def test_an_older_schema_is_upgraded_once_by_whoever_is_first(new: str) ->
     assert on(new, differences) == []
 
 
-SINCE_THE_FIRST = {
-    "pages": (
-        "content_rule",
-        "content_hash",
-        "content_version",
-        "nearly_empty",
-        "structured",
-        "unchanged_since",
-        "body_of",
-        "session",
-        "rendered_by",
-        "render_reason",
-    ),
-    "jobs": ("based_on", "dealt", "unique_key", "in_turn", "settled_pages"),
-    "shards": (
-        *("unchanged", "bytes_saved", "requests_saved", "asked_by"),
-        *("rendered", "subrequests", "render_s", "render_took_s"),
-    ),
-    "webhooks": ("schedule_id",),
-}
-"""The columns that revisions have added to the first release's tables."""
+Rows = list[dict[str, object]]
 
-NEW = (
-    *("run_changes", "changes", "lastmods", "new_events", "day_steps", "dismissals"),
-    *("page_search", "page_search_marks", "page_search_terms", "page_search_gone"),
-    *("job_cookies", "instance_keys"),
-    *("site_sessions", "unproven_pages"),
-)
-"""The tables that they have added."""
+JOBS_WITH_PAGES = {1: 3, 6: 1500}
+"""Pages by number of a job, of the database of commit dea59534."""
 
-INDEXES = (
-    *("pages_body_of", "jobs_based_on", "deliveries_turns", "frontier_known"),
-    *("jobs_unique_key", "jobs_settled_pages"),
-)
-"""The indexes on old tables that they have added."""
+SPREAD = "01900000-0000-7000-8000-000000000045"
+"""Job 6: it runs. Shard 1 has read 1,200 pages, and 300 were read before the job was cut."""
+
+USED_BEFORE_CUT = {"pages": 300, "bytes": 5000, "done": 301, "duration_s": 1.5}
 
 
-def make_first(where: str) -> None:
-    """Give a new database the schema of the first release."""
-    undone = [f"DROP INDEX {name}" for name in INDEXES] + [f"DROP TABLE {name}" for name in NEW]
-    for table, columns in SINCE_THE_FIRST.items():
-        undone += [f"ALTER TABLE {table} DROP COLUMN {column}" for column in columns]
-    for statement in undone:
-        on(where, partial(Connection.execute, statement=text(statement)))
-    on(where, partial(stamp, version=FIRST))
+@pytest.fixture
+def old(empty: str) -> str:
+    """A database that was written by commit dea59534, with rows in every table."""
+    kind = "postgres" if is_postgres(empty) else "sqlite"
+    script = Path(__file__).with_name("old_schemas") / f"0121-{kind}.sql"
+    if is_postgres(empty):
+        with psycopg.connect(empty) as server:
+            server.execute(script.read_bytes())
+        return empty
+    file = Path(make_url(empty).database or "")
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as database:
+        database.executescript(f"BEGIN; {script.read_text('utf-8')} COMMIT;")
+    return empty
 
 
-async def test_the_first_release_is_upgraded_with_its_rows(new: str) -> None:
-    store = await open_sql_store(new)
-    claim = await claimed(store)
-    target = a_target("page")
-    await recorded(store, claim.lease, a_batch([target], [done(target, title="kept")]))
-    await added(store)
-    await store.close()
-    make_first(new)
-
-    store = await open_sql_store(new)
-
-    [stored] = await store.pages.pages(claim.job.id, PageQuery(), 10)
-    assert stored.page == a_page(target, title="kept")
-    await store.close()
-    assert rows(new, "SELECT settled_pages FROM jobs ORDER BY no") == [(1,), (0,)]
-    assert rows(new, "SELECT version_num FROM alembic_version") == [(SCHEMA,)]
-    assert on(new, differences) == []
+def content(conn: Connection) -> dict[str, Rows]:
+    """Return the rows of each table."""
+    names = inspect(conn).get_table_names()
+    if conn.dialect.name == "sqlite":
+        names.remove("page_search")  # a virtual table, whose rows are those of page_search_data
+    return {name: rows_of(conn, name) for name in names}
 
 
-TICKETS = """
-    CREATE TYPE procrastinate_job_status AS ENUM ('todo', 'doing');
-    CREATE TABLE procrastinate_workers (id bigint PRIMARY KEY);
-    CREATE TABLE procrastinate_jobs (
-      id bigserial PRIMARY KEY, queue_name varchar, status procrastinate_job_status,
-      worker_id bigint REFERENCES procrastinate_workers (id)
-    );
-    CREATE TABLE procrastinate_events (job_id bigint REFERENCES procrastinate_jobs);
-    CREATE FUNCTION procrastinate_finish_job_v1(job_id bigint, status procrastinate_job_status)
-      RETURNS void LANGUAGE sql AS 'SELECT';
-    CREATE FUNCTION procrastinate_fetch_job_v2(queues varchar[]) RETURNS procrastinate_jobs
-      LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-    CREATE FUNCTION procrastinate_notify_v1() RETURNS trigger
-      LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-    CREATE TRIGGER procrastinate_notify AFTER INSERT ON procrastinate_jobs
-      FOR EACH ROW EXECUTE FUNCTION procrastinate_notify_v1();
-"""
-"""What Procrastinate's schema has of each kind; the first release created it on Postgres."""
-
-LEFT = """
-    SELECT relname::text FROM pg_class WHERE relname LIKE '%procrastinate%' AND relkind = 'r'
-    UNION ALL SELECT proname::text FROM pg_proc WHERE proname LIKE 'procrastinate%'
-    UNION ALL SELECT typname::text FROM pg_type
-      WHERE typname LIKE 'procrastinate%' AND typtype = 'e'
-"""
+def rows_of(conn: Connection, name: str) -> Rows:
+    found = conn.execute(text(f"SELECT * FROM {name}")).mappings()
+    return [dict(row) for row in found]
 
 
-@pytest.mark.postgres
-@pytest.mark.parametrize(("queue", "stays"), [("crawlyard.urgent", False), ("mine", True)])
-async def test_tables_of_tickets_go_unless_somebody_else_uses_them(
-    empty_postgres_url: str, queue: str, stays: bool
+def upgraded(before: dict[str, Rows]) -> dict[str, Rows]:
+    """Return the rows that tables should have after the upgrade."""
+
+    def with_columns(name: str, columns: Callable[[dict[str, object]], dict[str, object]]) -> Rows:
+        return [row | columns(row) for row in before[name]]
+
+    def columns_of_job(row: dict[str, object]) -> dict[str, object]:
+        pages = JOBS_WITH_PAGES.get(cast("int", row["no"]), 0)
+        return {"unique_key": None, "in_turn": None, "settled_pages": pages}
+
+    texts = {"pulse": "{}", "budget": "{}", "current_url": ""}
+    nulls = dict.fromkeys(("worker", "lease_until", "recorded_at", "freed_at", "asked_by"))
+    used = dict.fromkeys(before["shards"][0], 0) | texts | nulls | USED_BEFORE_CUT
+    return before | {
+        "alembic_version": [{"version_num": SCHEMA}],
+        "jobs": with_columns("jobs", columns_of_job),
+        "run_changes": with_columns("run_changes", lambda _: {"whole_id": None}),
+        "shards": [*before["shards"], used | {"job_no": 6, "shard": -1}],
+        "unproven_pages": [],
+    }
+
+
+def upgrade(where: str) -> None:
+    databases.upgrade(databases.DatabaseLocation.of(where))
+
+
+def test_a_database_of_commit_dea59534_is_upgraded_row_for_row(old: str) -> None:
+    before = on(old, content)
+
+    upgrade(old)
+
+    after = on(old, content)
+    expected = upgraded(before)
+    assert all(before.values()), [name for name, found in before.items() if not found]
+    assert after.keys() == expected.keys()
+    for name, found in after.items():
+        assert sorted(found, key=in_order) == sorted(expected[name], key=in_order), name
+
+
+def in_order(row: dict[str, object]) -> str:
+    return repr(sorted(row.items()))
+
+
+def objects(conn: Connection) -> set[tuple[str, str]]:
+    """Return the names and definitions of indexes and functions."""
+    made = "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"
+    if conn.dialect.name == "postgresql":
+        made = (
+            "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public' UNION ALL"
+            " SELECT proname, prosrc FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
+        )
+    return {(name, " ".join(sql.split())) for name, sql in conn.execute(text(made))}
+
+
+def test_an_upgraded_database_has_the_schema_of_a_new_one(
+    request: pytest.FixtureRequest, old: str
 ) -> None:
-    where = empty_postgres_url
-    await (await open_sql_store(where)).close()
-    row = f"INSERT INTO procrastinate_jobs (queue_name) VALUES ('{queue}')"
-    for statement in (TICKETS, row):
-        on(where, partial(Connection.exec_driver_sql, statement=statement))
-    make_first(where)
+    fixture = "second_postgres_url" if is_postgres(old) else "sqlite_template"
+    new = str(request.getfixturevalue(fixture))
 
-    await (await open_sql_store(where)).close()
+    upgrade(old)
 
-    assert bool(rows(where, LEFT)) == stays
-    assert stays or on(where, differences) == []
+    assert on(old, differences) == []
+    assert on(old, objects) == on(new if "://" in new else f"sqlite:///{new}", objects)
+
+
+async def test_a_spread_job_that_runs_during_the_upgrade_keeps_its_total_and_adds_to_it(
+    old: str,
+) -> None:
+    store = await open_sql_store(old)
+    now = datetime(2026, 11, 30, 13, tzinfo=UTC)
+
+    claim = await store.spread.join(Asker("w-new"), now, LEASE, in_turn=False)
+    assert claim is not None
+    target = a_target("waits", host="shop.example")
+    await store.frontier.record([(claim.lease, a_batch([], [done(target)]))], now, LEASE)
+
+    assert claim.job.id == SPREAD
+    assert (await store.jobs.get(SPREAD)).shard.usage.pages == 1501
+    await store.close()
+
+
+async def test_the_index_of_words_outlives_the_upgrade(old: str) -> None:
+    store = await open_sql_store(old)
+
+    assert await postings(store, "welcome") == 1
+    await store.close()
+
+
+@pytest.mark.parametrize("version", ["0102", "0120", "0122", "0125"])
+async def test_a_schema_between_the_revisions_is_refused_and_left_alone(
+    new: str, version: str
+) -> None:
+    on(new, partial(stamp, version=version))
+
+    with pytest.raises(SchemaMismatch) as refused:
+        await open_sql_store(new)
+
+    assert f"has schema {version}, and this Crawlyard upgrades only" in str(refused.value)
+    assert "Install commit 0b8459f2" in str(refused.value)
+    assert rows(new, "SELECT version_num FROM alembic_version") == [(version,)]
 
 
 async def test_a_schema_from_before_the_first_release_is_refused_and_left_alone(new: str) -> None:

@@ -13,9 +13,10 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.store import Store
-from tests.builders import LEASE, NOW, a_batch, a_spec
-from tests.conformance.spread_rig import SHARDS, begun, joined, left, sent, targets
+from tests.builders import LEASE, NOW, a_batch, a_spec, done
+from tests.conformance.spread_rig import SHARDS, begun, joined, left, of, sent, targets
 from tests.conformance.steps import added, moved
+from tests.conformance.test_spread_edges import cut_into
 
 pytestmark = pytest.mark.postgres
 
@@ -82,6 +83,26 @@ async def test_a_claim_sends_one_statement_under_the_lock_of_the_job(
 
     # one transaction finds the job, one prepares its shards and then claims it
     assert [len(statements) for statements in (*first, *second)] == [1, 1, 1, 1]
+
+
+async def test_a_job_that_is_whole_again_has_the_usage_of_its_shards(
+    store: Store, postgres_url: str
+) -> None:
+    first = await begun(store)
+    found = targets(of(first.lease.shard))
+    answer = await sent(store, first.lease, a_batch(found=found))
+    await moved(store, first.job.id, Move.PAUSE)
+    with psycopg.connect(postgres_url) as other:  # the last checkpoint cannot add up the totals
+        other.execute("SELECT FROM shards WHERE shard = 0 FOR NO KEY UPDATE")
+        await sent(store, answer.lease, a_batch(outcomes=[done(found[0])], last=True))
+    await cut_into(store, first.job.id, 0)
+
+    whole = await store.leases.claim(Asker("w2", only=first.job.id), NOW, LEASE)
+
+    assert whole is not None
+    usage = (await store.jobs.get(first.job.id)).shard.usage
+    assert (usage.pages, usage.discovered) == (1, len(found))
+    assert whole.shard.usage == usage
 
 
 async def test_a_job_that_changes_while_its_shards_are_prepared_is_claimed_as_it_is_then(

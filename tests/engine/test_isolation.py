@@ -372,7 +372,7 @@ async def test_a_worker_whose_program_was_replaced_gives_an_isolated_job_back_an
         await lose(yard, ISOLATED_FROM)
         old = ForkServer("crawlyard.child", version="0.0.1")
         worker = yard.worker()
-        worker._isolation = Isolation(yard.settings, old)
+        worker._runs._isolation = Isolation(yard.settings, old)
         try:
             async with asyncio.timeout(60):
                 with pytest.raises(Unavailable, match="another version of Crawlyard was installed"):

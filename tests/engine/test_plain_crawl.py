@@ -9,8 +9,8 @@ from types import CodeType, FrameType
 from typing import Any
 
 import crawlyard
-from crawlyard import Limits, Yard
-from tests.engine.rig import a_spec, crawled
+from crawlyard import LOCAL, Limits, Yard
+from tests.engine.rig import a_spec, crawled, opened
 from tests.site import GraphSite, Serve
 
 SRC = str(Path(crawlyard.__file__).parent) + "/"
@@ -32,6 +32,21 @@ UNUSED = (
     "engine/visit/sitemap.py:SitemapReader.read",
 )
 """Files of features that a crawl has to ask for, or their functions."""
+
+UNUSED_BY_WORKER = (
+    "services/access/sealing.py",
+    "services/worker/channel.py",
+    "services/worker/claiming.py:Claiming._age",
+    "services/worker/claiming.py:Claiming._preempt",
+    "services/worker/fork_server.py:ForkServer.fork",
+    "services/worker/fork_server.py:ForkServer.usage",
+    "services/worker/indexer.py:Indexer.",
+    "services/worker/isolation.py:IsolatedRun",
+    "services/worker/scheduled_runs.py:ScheduledRuns.ended",
+    "store/jobs/spread.py:SpreadStore.leave",
+    "store/jobs/spread.py:SpreadStore.lose",
+)
+"""The same of a worker, whose job is neither isolated nor scheduled nor spread."""
 
 
 class Trace:
@@ -91,6 +106,18 @@ async def test_a_page_calls_no_feature_that_its_crawl_does_not_use(
     more = await trace_of(site_server, yard, 30)
     calls = more.calls - few.calls  # without those of a worker that starts
     assert {name: count for name, count in calls.items() if name.startswith(UNUSED)} == {}
+
+
+async def test_a_worker_calls_no_feature_that_is_off_or_that_its_job_does_not_use(
+    tmp_path: Path, site_server: Serve
+) -> None:
+    async with opened(tmp_path, database_url="", preempt_after_s=0, age_after_s=0) as yard:
+        await yard.jobs.submit(LOCAL, a_spec((await site_server(GraphSite({"/": []}))).url))
+        with traced() as trace:
+            await yard.worker(slots=1).run(drain=True)
+    assert trace.calls["services/worker/runs.py:Runs.begin"] == 1
+    unused = {name for name in trace.calls if name.startswith(UNUSED_BY_WORKER)}
+    assert unused <= {"services/worker/indexer.py:Indexer.__init__"}
 
 
 async def test_a_page_enters_its_visit_once(site_server: Serve, yard: Yard) -> None:

@@ -443,13 +443,13 @@ async def test_a_job_whose_claim_a_failover_lost_is_not_run_twice_at_once(
     claim = await yard.store.leases.claim(Asker(worker.id), yard.clock.now(), LAST)
     assert claim is not None
 
-    worker._begin(claim)
-    worker._begin(claim)  # as the store, which has lost the first, gives it again
-    runs = set(worker._runs)
+    worker._runs.begin(claim)
+    worker._runs.begin(claim)  # as the store, which has lost the first, gives it again
+    runs = len(worker._runs)
     worker.stop()
-    await asyncio.wait(runs)
+    await worker._runs.wait()
 
-    assert len(runs) == 1
+    assert runs == 1
 
 
 async def askers(yard: Yard) -> list[str]:

@@ -81,7 +81,7 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
     with loop.traced(debug=basics.debug):
         settings = session.settings_of(basics)
         logs.log_to_stderr(settings.log_level, settings.log_format)
-        url = login.server_named(basics, here=bool(settings.model_fields_set & session.PLACES))
+        url = login.server_named(basics, here=bool(settings.named & session.PLACES))
         if url:
             loop.finish(_far(url, basics, act))
         if not (creates or settings.database_url or settings.data_dir.exists()):
@@ -90,7 +90,7 @@ def run(basics: Basics, act: "Action", *, creates: bool = False, empty: bool = F
                     f"there is no data directory yet: {settings.data_dir} does not exist "
                     f"(--data-dir names another)"
                 )
-            settings = settings.model_copy(update={"database_url": yards.IN_MEMORY})
+            settings = settings.with_values(database_url=yards.IN_MEMORY)
         loop.finish(_near(settings, basics, act))
 
 
@@ -117,9 +117,9 @@ def run_here(
     with loop.traced(debug=basics.debug):
         check_here(basics)
         settings = session.settings_of(basics, default_dir, flags)
-        told = "log_level" in settings.model_fields_set
-        if connections is not None and "database_connections" not in settings.model_fields_set:
-            settings = settings.model_copy(update={"database_connections": connections})
+        told = "log_level" in settings.named
+        if connections is not None and "database_connections" not in settings.named:
+            settings = settings.with_values(database_connections=connections)
         level = settings.log_level if told or log_level is None else log_level
         logs.log_to_stderr(level, settings.log_format)
         loop.finish(_near(settings, basics, act, waits=waits))

@@ -1,7 +1,6 @@
 """A command and its instance: what it asks, what it writes, and with which options."""
 
 import contextlib
-import os
 import shlex
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from msgspec import Struct, field
-from pydantic import ValidationError
 
 from crawlyard.cli.failures import MIXED, exit_code_of, failure_lines
 from crawlyard.cli.options import OBJECTS, Basics, Common, Labels, Style
@@ -19,8 +17,7 @@ from crawlyard.cli.render.output import M, Screen, View
 from crawlyard.cli.render.words import printable
 from crawlyard.cli.stdout import write_line
 from crawlyard.clock import Clock
-from crawlyard.config import PREFIX, Settings
-from crawlyard.core.parse import unknown
+from crawlyard.config import Settings
 from crawlyard.errors import CrawlyardError, Invalid
 
 if TYPE_CHECKING:
@@ -240,35 +237,22 @@ def settings_of(
     options: dict[str, Any] = {n: value for n, value in (flags or {}).items() if value is not None}
     if basics.data_dir is not None:  # names the database as well: a file in it
         options |= {"data_dir": basics.data_dir, "database_url": "", "database_direct_url": ""}
+
+    def named(error: Invalid) -> Invalid:
+        if (flags or {}).get(error.field) is None:
+            return error
+        return Invalid(f"--{error.field.replace('_', '-')}", error.message)
+
     try:
         settings = Settings(**options)
-    except ValidationError as error:
-        raise Invalid.of(_setting_error(each, flags or {}) for each in error.errors()) from None
-    except ValueError as error:  # TOML that is none
-        raise Invalid("crawlyard.toml", str(error)) from error
+    except Invalid as error:
+        raise error.mapped(named) from None
     if default_dir is None:
         return settings
-    settings = settings.model_copy(update={"database_url": "", "database_direct_url": ""})
-    if "data_dir" in settings.model_fields_set:
+    settings = settings.with_values(database_url="", database_direct_url="")
+    if "data_dir" in settings.named:
         return settings
-    return settings.model_copy(update={"data_dir": default_dir})
-
-
-def _setting_error(details: Any, flags: Mapping[str, object]) -> Invalid:
-    """Return what is wrong with one setting, by pydantic's *details*, and where it was made."""
-    name = ".".join(str(part) for part in details["loc"])
-    message = details["msg"].removeprefix("Value error, ")
-    if flags.get(name) is not None:
-        return Invalid(f"--{name.replace('_', '-')}", f"{message}, got {details['input']!r}")
-    variable = f"{PREFIX}{name.upper()}"
-    if details["type"] == "extra_forbidden":
-        if variable in os.environ:
-            variables = [f"{PREFIX}{each.upper()}" for each in Settings.model_fields]
-            return unknown(variable, variable, variables, "setting", prefix=PREFIX)
-        return unknown(name, name, [*Settings.model_fields], "setting")
-    setting = Settings.model_fields.get(name)
-    value = f", got {details['input']!r}" if setting is None or setting.repr else ""  # no secret
-    return Invalid(name, f"{message}{value} (from {variable} or {name} in crawlyard.toml)")
+    return settings.with_values(data_dir=default_dir)
 
 
 def option_for(settings: Settings, basics: Basics) -> str:

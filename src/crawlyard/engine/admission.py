@@ -54,7 +54,7 @@ def check_spec(spec: JobSpec) -> None:
     check_all(
         lambda: urls.extend(_start_urls(spec)),
         partial(_check_patterns, spec),
-        lambda: Patterns("logged_out", rules_of(spec.logged_out).redirects),
+        partial(_check_logged_out, spec),
         partial(_check_selectors, spec),
         lambda: line_pattern("ignore_text", spec.ignore_text),
         *(partial(proxy_of, proxy) for proxy in spec.proxies),
@@ -82,6 +82,11 @@ def _check_patterns(spec: JobSpec) -> None:
         check_all(
             partial(Patterns, "include", spec.include), partial(Patterns, "exclude", spec.exclude)
         )
+
+
+def _check_logged_out(spec: JobSpec) -> None:
+    if spec.logged_out:  # without words, the rules are ours
+        Patterns("logged_out", rules_of(spec.logged_out).redirects)
 
 
 def _check_selectors(spec: JobSpec) -> None:

@@ -118,15 +118,7 @@ class Crawl:
             start.externals,
             owns=self._part.owns,
         )
-        self._requests = RequestSender(
-            agent,
-            fetcher,
-            tools.clock,
-            self._draft,
-            may_send=start.may_send,
-            jar=start.jar,
-            session=start.session,
-        )
+        self._requests = RequestSender(agent, fetcher, tools.clock, self._draft, start)
         self._recrawl = None
         if start.earlier is not None:
             self._recrawl = Recrawl(start, start.earlier, tools.clock, self._draft, self._discovery)

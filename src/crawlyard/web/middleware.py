@@ -53,7 +53,8 @@ class Gate:
         site: Site = scope["app"].state.site
         headers = Headers(scope=scope)
         options = site.options
-        scope = with_client(scope, headers, options.trusted_proxies, options.public_url)
+        if options.trusted_proxies or options.public_url:
+            scope = with_client(scope, headers, options.trusted_proxies, options.public_url)
         given = headers.get("x-request-id", "")
         scope.setdefault("state", {})["request_id"] = (
             given if _SAFE_ID.fullmatch(given) else f"req_{new_id()}"

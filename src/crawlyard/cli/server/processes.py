@@ -187,7 +187,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
 
     What the command line, the environment or `crawlyard.toml` have said is said there again.
     """
-    said = {name: getattr(settings, name) for name in settings.model_fields_set}
+    said = {name: getattr(settings, name) for name in settings.named}
     said["data_dir"] = settings.data_dir.absolute()
     named = {f"CRAWLYARD_{name.upper()}": _text(value) for name, value in said.items()}
     return os.environ | named | {PARENT: str(os.getpid())}

@@ -9,10 +9,9 @@ from crawlyard.clock import Clock
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.batch import BatchDraft
-from crawlyard.engine.hosts.gate import Allowed, Go
-from crawlyard.engine.http.cookies import CookieJar
+from crawlyard.engine.hosts.gate import Go
 from crawlyard.engine.http.fetch import ACCEPT_ENCODING, Fetcher, Response
-from crawlyard.engine.site_session import ActiveSession
+from crawlyard.engine.start import Start
 from crawlyard.engine.urls import canonical, spelled_origin_of
 
 _PLAIN_HEADERS = frozenset({"accept", "accept-language", "dnt", "from"})
@@ -34,18 +33,13 @@ class RequestSender:
         fetcher: Fetcher,
         clock: Clock,
         draft: BatchDraft,
-        *,
-        may_send: Allowed,
-        jar: CookieJar,
-        session: ActiveSession | None,
+        start: Start,
     ) -> None:
         self._agent = agent
         self._fetcher = fetcher
         self._clock = clock
         self._draft = draft
-        self._may_send = may_send
-        self._jar = jar
-        self._session = session
+        self._may_send, self._jar, self._session = start.may_send, start.jar, start.session
 
     def adopt(self, spec: JobSpec) -> None:
         """Switch to *spec*."""

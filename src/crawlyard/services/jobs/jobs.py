@@ -343,7 +343,8 @@ class Jobs(JobLooks):
         201, whatever else the form says.
         """
         services = self._services
-        draft = await services.requests.draft(self._actor, self._request(form, asked))
+        request = await services.requests.prepare(self._actor, self._request(form, asked))
+        draft = await services.jobs.draft(self._actor, request)
         # read before it is stored: no failure after that may turn a stored job into an error
         waits = await self._waits_of_new(draft.unstored(services.clock.now()))
         job = await services.jobs.enter(draft)

@@ -481,14 +481,6 @@ class Requests:
         self._templates = templates
         self._policy = policy
 
-    async def draft(self, actor: Actor, request: JobRequest) -> JobDraft:
-        """Turn a request into a checked draft, for `JobSubmitter.enter`; nothing is written.
-
-        Raises:
-            Invalid, NotFound, Forbidden: it was refused.
-        """
-        return await self._jobs.draft(actor, await self.prepare(actor, request))
-
     async def submit_many(
         self, actor: Actor, requests: Sequence[JobRequest | Refused]
     ) -> list[Entered]:
@@ -532,7 +524,9 @@ class Requests:
         )
 
     async def prepare(self, actor: Actor, request: JobRequest) -> Prepared:
-        """Turn a request into a spec, on top of the defaults in the settings; nothing is written.
+        """Turn a request into a submission, on top of the defaults in the settings.
+
+        Nothing is written; `JobSubmitter.draft` checks it further.
 
         Raises:
             Invalid, NotFound, Forbidden: as for `submit`.

@@ -43,15 +43,10 @@ class ClaimRules(Struct, frozen=True, kw_only=True):
         free = self.slots if free is None else free
         return Priority.URGENT if free <= self.reserved else Priority.LOW
 
-
-def listener_of(worker: str, rules: ClaimRules) -> Listener:
-    """Return which wake-ups a worker with these rules listens for."""
-    return Listener(
-        worker=worker,
-        tags=rules.tags,
-        least=rules.least(),
-        choosy=rules.only is not None,
-    )
+    def listener(self, worker: str) -> Listener:
+        """Return which wake-ups a worker with these rules listens for."""
+        choosy = self.only is not None
+        return Listener(worker=worker, tags=self.tags, least=self.least(), choosy=choosy)
 
 
 class Claiming:
@@ -93,7 +88,9 @@ class Claiming:
         Raises:
             StoreUnavailable: the store is unavailable.
         """
-        await self._age()
+        rules = self._rules
+        if rules.age_step is not None:
+            await self._age(rules.age_step)
         while free := self._free():
             # claiming one by one, a worker with many slots would spend its time on round trips;
             # once nothing is found, one claim at a time is enough again
@@ -103,8 +100,8 @@ class Claiming:
             if None in got:
                 await self._ask()
                 return
-        if free is not None:
-            await self._preempt()
+        if free is not None and rules.patience is not None and rules.only is None:
+            await self._preempt(rules.patience)
 
     def _asker(self, free: int) -> Asker:
         """Return the asker for the next job while *free* slots are free."""
@@ -145,24 +142,19 @@ class Claiming:
         asker, now = self._asker(free), self._clock.now()
         await self._store.spread.ask(asker, now, free)
 
-    async def _preempt(self) -> None:
+    async def _preempt(self, patience: timedelta) -> None:
         """Let an urgent job that has waited preempt a low one, at most once a second."""
         rules, instant = self._rules, self._clock.monotonic()
-        if rules.patience is None or rules.only is not None:
-            return
         if instant - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = instant
         asker = Asker(self._worker, rules.tags, Priority.URGENT)
         now = self._clock.now()
-        await self._started(self._store.queue.preempt(asker, now, rules.lease, rules.patience))
+        await self._started(self._store.queue.preempt(asker, now, rules.lease, patience))
 
-    async def _age(self) -> None:
+    async def _age(self, step: timedelta) -> None:
         """Raise the level of jobs that have waited for long."""
-        step, instant = self._rules.age_step, self._clock.monotonic()
-        if step is None:
-            return
-        least, most = _AGEING_S
+        instant, (least, most) = self._clock.monotonic(), _AGEING_S
         if instant - self._aged_at < min(most, max(least, step.total_seconds() / 10)):
             return
         self._aged_at = instant

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -38,7 +38,7 @@ from crawlyard.services.worker.channel import (
 from crawlyard.services.worker.fork_server import GONE, Fork, ForkServer
 from crawlyard.services.worker.leased_moves import held, yield_to
 from crawlyard.services.worker.reclaim import LATE
-from crawlyard.services.worker.run import WorkerContext
+from crawlyard.services.worker.run import JobRun, WorkerContext
 
 _LOOK_EVERY_S = 0.5
 _BEFORE_IT_LAPSES_S = 1.5  # the parent must act on a hung child before others take the lease
@@ -62,6 +62,8 @@ class Isolation(Struct, frozen=True):
 
 class IsolatedRun:
     """One claimed job, run by a child process."""
+
+    is_lost = False  # of a lost lease, only the child knows
 
     def __init__(self, claim: Claim, context: WorkerContext, isolation: Isolation) -> None:
         self.lease = claim.lease
@@ -266,3 +268,7 @@ class IsolatedRun:
             await store.leases.settle(self.lease, job, event)
         except Conflict:
             await yield_to(store, self._clock, self.lease)
+
+
+Run: TypeAlias = JobRun | IsolatedRun
+"""A run of a job, in this process or in a child."""

@@ -77,11 +77,10 @@ async def hold_ungranted(store: Store, clock: Clock, running: Sequence[tuple[Lea
     Raises:
         StoreUnavailable: the store is unavailable.
     """
-    needing = [(lease, job.by_grant) for lease, job in running if job.by_grant]
-    needed = {grant for _, by_grant in needing for grant in by_grant}
+    needed = {grant for _, job in running for grant in job.by_grant}
     missing = set(await Policy(store).withheld(tuple(needed)))
-    for lease, by_grant in needing:
-        if lost := [grant for grant in by_grant if grant in missing]:
+    for lease, job in running:
+        if lost := [grant for grant in job.by_grant if grant in missing]:
             actor = f"worker:{lease.worker}"
             decide = partial(ungranted, missing=lost, now=clock.now(), actor=actor)
             await _hold(store, lease, decide)

@@ -3,13 +3,11 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
 
 from crawlyard.clock import Clock
-from crawlyard.core.jobs.checkpoint import Lease, Order
-from crawlyard.core.jobs.job import Job
 from crawlyard.errors import StoreUnavailable
+from crawlyard.services.worker.isolation import Run
 from crawlyard.services.worker.lease_guard import ORDERS_EVERY
 from crawlyard.services.worker.leased_moves import hold_spent, hold_ungranted
 from crawlyard.services.worker.run import WorkerContext
@@ -17,28 +15,10 @@ from crawlyard.services.worker.run import WorkerContext
 _log = logging.getLogger(__name__)
 
 
-class Ordered(Protocol):
-    """A run of a job, in this process or in a child."""
-
-    @property
-    def lease(self) -> Lease:
-        """The lease to use now."""
-        ...
-
-    @property
-    def job(self) -> Job:
-        """The job as last read."""
-        ...
-
-    def obey(self, order: Order, asked_at: datetime) -> None:
-        """Follow an order that was read from the store at *asked_at*."""
-        ...
-
-
 _PAUSE = timedelta(milliseconds=10)  # the shortest pause between two rounds
 
 
-async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[Ordered]]) -> None:
+async def watch_orders(context: WorkerContext, runs: Callable[[], Sequence[Run]]) -> None:
     """Read the orders of all running jobs, with one query each time, until cancelled.
 
     Also pauses jobs whose grant was withdrawn and requeues jobs whose owner has used up the
@@ -73,7 +53,7 @@ async def _repeated(look: Callable[[], Awaitable[None]], clock: Clock) -> None:
         await clock.sleep(max(ORDERS_EVERY - took, _PAUSE))
 
 
-async def read_orders(context: WorkerContext, runs: Sequence[Ordered]) -> None:
+async def read_orders(context: WorkerContext, runs: Sequence[Run]) -> None:
     """Read the orders of some runs and make the runs obey them.
 
     Raises:

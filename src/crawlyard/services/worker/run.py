@@ -201,7 +201,7 @@ class JobRun:
         _log.info("job %s begun (attempt %d)", self.job_id, self.lease.attempt)
         await self._context.progress.happened()
         try:
-            if await self._is_damaged() or await self._is_ungranted() or await self._is_lacking():
+            if await self._is_refused():
                 return
             while (claim := await self._crawled()) is not None:
                 drained = self._state.stop & Stop.DRAINED  # the worker stops, whatever it crawls
@@ -224,28 +224,23 @@ class JobRun:
             self._context.progress.forget(self.job_id)
             await self._context.progress.happened()
 
-    async def _is_damaged(self) -> bool:
-        """Fail the job if its row cannot be read; return whether it was damaged."""
-        job = self._state.job
+    async def _is_refused(self) -> bool:
+        """Fail or pause the job if it cannot run: return whether it was.
+
+        Its row is damaged, a grant that it needs was withdrawn, or there is no browser for pages
+        that it must render.
+        """
+        policy, job = Policy(self._store), self._state.job
         if job.damaged:
             _log.error("job %s is damaged and set aside: %s", job.id, job.damaged)
             await self._move(Move.FAIL, detail=damage_of(job))
-        return bool(job.damaged)
-
-    async def _is_ungranted(self) -> bool:
-        """Pause the job if a grant that it needs was withdrawn; return whether one was."""
-        policy, job = Policy(self._store), self._state.job
-        missing = await self._patiently(lambda: policy.withheld(job.by_grant))
-        if missing:
+        elif missing := await self._patiently(lambda: policy.withheld(job.by_grant)):
             await self._save(*ungranted(job, missing, self._clock.now(), self._actor))
-        return bool(missing)
-
-    async def _is_lacking(self) -> bool:
-        """Fail the job if there is no browser for pages that it must render; return whether."""
-        lack = lack_of(self._state.job.spec, self._context.tools.renderers)
-        if lack:
+        elif lack := lack_of(job.spec, self._context.tools.renderers):
             await self._move(Move.FAIL, reason=StateReason.NO_RENDERER, detail=lack)
-        return bool(lack)
+        else:
+            return False
+        return True
 
     async def _crawled(self) -> Claim | None:
         """Crawl what was claimed and settle it; return the claim of the next shard, if any."""

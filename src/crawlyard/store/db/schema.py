@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import SchemaMismatch
 from crawlyard.store.db.database import Database, is_postgres
-from crawlyard.store.tables import FIRST, SCHEMA, metadata, page_search
+from crawlyard.store.tables import SCHEMA, UPGRADABLE, metadata, page_search
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import in_order, versions
 from crawlyard.store.tables.jobs import SHARDS_OF_JOB
@@ -21,6 +21,9 @@ from crawlyard.store.tables.webhooks import cursors
 
 # "CYsc": any number that nothing else on the database locks
 _SCHEMA_LOCK = 0x43597363
+
+_SEPARATE = ("0102", "0b8459f2")
+"""The oldest schema that an earlier commit can upgrade, and the last such commit."""
 
 UNFINISHED = "unfinished copy"
 """Stands in for the revision while a copy is under way: programs of every version refuse it."""
@@ -68,7 +71,7 @@ def version_of(conn: Connection) -> str | None:
 
 def is_upgradable(version: str) -> bool:
     """Return whether tables of *version* are current or can be upgraded."""
-    return version != UNFINISHED and FIRST <= version <= SCHEMA
+    return version == SCHEMA or version in UPGRADABLE
 
 
 def mismatch(name: str, version: str | None) -> str:
@@ -85,14 +88,23 @@ def mismatch(name: str, version: str | None) -> str:
             f"{name} has schema {version}, and this Crawlyard knows only {SCHEMA}: "
             "install the version that wrote it, or a later one"
         )
-    if version < FIRST:
+    if is_upgradable(version):
         return (
-            f"{name} has schema {version}, which was written before the first release and cannot "
-            "be upgraded. Nothing in it was changed. Save what you need with the version that "
-            "wrote it (crawlyard jobs export, crawlyard templates export), then start with a new "
-            "data directory or an empty database"
+            f"{name} has schema {version}, and this Crawlyard needs {SCHEMA}: crawlyard db upgrade"
         )
-    return f"{name} has schema {version}, and this Crawlyard needs {SCHEMA}: crawlyard db upgrade"
+    first, commit = _SEPARATE
+    if version >= first:
+        return (
+            f"{name} has schema {version}, and this Crawlyard upgrades only schema "
+            f"{', '.join(UPGRADABLE)}. Nothing in it was changed. Install commit {commit}, which "
+            f"upgrades {version} too, run crawlyard db upgrade, then install this version again"
+        )
+    return (
+        f"{name} has schema {version}, which was written before the first release and cannot "
+        "be upgraded. Nothing in it was changed. Save what you need with the version that "
+        "wrote it (crawlyard jobs export, crawlyard templates export), then start with a new "
+        "data directory or an empty database"
+    )
 
 
 def migrate(conn: Connection, name: str) -> None:

@@ -363,13 +363,14 @@ def take(
 
     The row is locked, or *lock* locks it, once the shards of the job are prepared.
     """
-    no = row["no"]
+    no, whole = row["no"], shard_of(row)
     if is_to_cut(row, waiting):
         part = begin(conn, row, waiting, asker, now, until, lock)
-        if part is not None:
+        if isinstance(part, Claim):
             return part
+        whole = part
     job, event = waiting.moved(Move.CLAIM, now, actor=f"worker:{asker.worker}")
-    shard = leased(shard_of(row), asker.worker, until)
+    shard = leased(whole, asker.worker, until)
     change(conn, job, event, before=waiting, shard=(no, shard))
     lease = Lease(
         job_id=job.id,

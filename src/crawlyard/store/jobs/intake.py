@@ -84,7 +84,8 @@ class IntakeStore(StorePart):
         """
         # Lock order, to avoid deadlocks: jobs by key, then unique keys, then users by key.
         there = versions(conn, {one.like.id for one in entrants if one.like is not None})
-        taken = with_keys(conn, {(one.owner, one.unique_key) for one in entrants})
+        keys = {(e.owner, e.unique_key) for e in entrants if e.unique_key is not None}
+        taken = with_keys(conn, keys) if keys else {}
         lines, rules = _first_look(conn, entrants)
         limited = sorted(owner for owner, rule in rules.items() if rule.quota.pending is not None)
         if limited:

@@ -214,12 +214,12 @@ def begin(
     now: datetime,
     until: datetime,
     lock: Callable[[], None] | None,
-) -> Claim | None:
+) -> Claim | Shard:
     """Claim a pending *job* that `is_to_cut`, by leasing one of its shards.
 
     *row* is the job's row, `untouched` and either locked or locked by *lock*, which is called once
-    all but the job is written. ``None``: one worker runs the whole job, or a limit leaves nothing
-    to use.
+    all but the job is written. If one worker runs the whole job, or a limit leaves nothing to use,
+    return the totals, with which the caller saves it.
     """
     parts = parts_of(conn, row["no"], row["spread"])
     parts.in_turn = bool(row["in_turn"]) or not parts.by
@@ -230,14 +230,15 @@ def begin(
     cut(parts, _wanted(conn, row["no"], job, parts), now)
     parts.rebase()
     claim = _begun(conn, row, job, parts, asker, now, until, lock) if parts.of else None
-    if claim is None:  # one worker runs all of it, as the caller saves it
-        if lock is not None:
-            lock()
-        parts.of = 0
-        write_parts(conn, parts)
-        if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
-            recut(conn, parts)
-    return claim
+    if claim is not None:
+        return claim
+    if lock is not None:
+        lock()
+    parts.of = 0
+    write_parts(conn, parts)
+    if (0, parts.in_turn) != (row["spread"], bool(row["in_turn"])):
+        recut(conn, parts)
+    return parts.total
 
 
 def _begun(

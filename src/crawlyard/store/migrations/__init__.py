@@ -9,9 +9,9 @@ To change the schema:
    `down_revision`; its `upgrade` turns the old tables into the new ones with Alembic's `op`.
    Create the same indexes on Postgres as `create_tables` does: call `op.create_index` with both
    `sqlite_where` and `postgresql_where`.
-3. Set `SCHEMA` in `store/tables` to that number.
-4. Add a test to `tests/conformance/test_schema.py`: a database written by the previous release
-   (keep its dump) still has its rows after the upgrade, and no `differences` from the tables.
+3. Set `SCHEMA` in `store/tables` to that number, and add the one before to `UPGRADABLE`.
+4. Extend `upgraded` in `tests/conformance/test_schema.py`: the rows that a database of commit
+   dea59534 has after the upgrade. Another schema that was in use gets a dump of its own.
 """
 
 from threading import Lock

@@ -16,8 +16,8 @@ from crawlyard.store.tables import (
 from crawlyard.store.tables.base import metadata
 
 __all__ = [
-    "FIRST",
     "SCHEMA",
+    "UPGRADABLE",
     "access",
     "changes",
     "desk",
@@ -35,5 +35,5 @@ __all__ = [
 SCHEMA = "0126"
 """The last revision in `migrations/versions`; new databases are created with it."""
 
-FIRST = "0102"
-"""The oldest schema that can be upgraded: that of the first release."""
+UPGRADABLE = ("0121",)
+"""Older schemas that `migrations/versions` has a revision of, oldest first."""

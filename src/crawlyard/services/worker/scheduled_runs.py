@@ -1,0 +1,55 @@
+"""Scheduled runs: the steps after a run of a schedule's job, which other jobs never take."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+_log = logging.getLogger(__name__)
+
+
+class ScheduledRuns:
+    """Notifies the scheduler when a run ends, and compares the last runs of its schedule.
+
+    *wake* is called after each comparison.
+    """
+
+    def __init__(
+        self,
+        run_over: Callable[[], None],
+        compare: Callable[[str], Awaitable[None]],
+        wake: Callable[[], None],
+    ) -> None:
+        self._run_over = run_over
+        self._compare = compare
+        self._wake = wake
+        self._comparisons: set[asyncio.Task[None]] = set()
+
+    @property
+    def busy(self) -> bool:
+        """True while runs are compared."""
+        return bool(self._comparisons)
+
+    def ended(self, schedule_id: str, *, compare: bool) -> None:
+        """Handle the end of a run; without *compare*, the next run catches up."""
+        self._run_over()
+        if compare:
+            task = asyncio.create_task(self._compared(schedule_id))
+            self._comparisons.add(task)
+            task.add_done_callback(self._finished)
+
+    async def close(self) -> None:
+        """Cancel the comparisons that are under way."""
+        for task in self._comparisons:
+            task.cancel()
+        await asyncio.gather(*self._comparisons, return_exceptions=True)
+
+    async def _compared(self, schedule_id: str) -> None:
+        """Find what the last run of a schedule has changed; a failure leaves it to the next."""
+        try:
+            await self._compare(schedule_id)
+        except Exception:  # noqa: BLE001 - it harms no run
+            _log.exception("the runs of schedule %s cannot be compared", schedule_id)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._comparisons.discard(task)
+        self._wake()
