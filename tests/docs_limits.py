@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard.core.crawl.page_search import BOUNDS, MOST_WORDS
 from crawlyard.core.crawl.page_search import MAX_WORD as MAX_SOUGHT
-from crawlyard.core.idempotency import REPLIES_LAST
+from crawlyard.core.idempotency import MAX_KEY, REPLIES_LAST
 from crawlyard.core.jobs.bulk import MOST_IDS
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_TERMS, MOST_VALUES
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_PATTERNS, MAX_SEEDS, MAX_URL, MAX_WEBHOOKS
@@ -21,7 +21,7 @@ from crawlyard.web.live.catch_up import MOST_REPLAYED
 from crawlyard.web.live.hub import MOST_OF_ONE
 from crawlyard.web.paging import DEFAULT, MOST
 from crawlyard.web.rates import PER_MINUTE
-from crawlyard.web.routes import DEEPEST, MAX_KEY
+from crawlyard.web.routes import DEEPEST
 from crawlyard.web.server import IDLE_S, LINGER_S, REQUEST_S
 from crawlyard.web.site import MAX_BODY_BYTES, MAX_FILE_BYTES, MAX_HEAD_BYTES
 from tests.openapi import Document, document_now, operations, referred

@@ -6,11 +6,11 @@ import sys
 import types
 import typing
 from collections import defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.core.endpoint import methods_of
 from crawlyard.services.surface import nouns
 
 STUB = Path(__file__).parents[1] / "src" / "crawlyard" / "sync.pyi"
@@ -97,15 +97,15 @@ def made() -> str:
 
 
 def _noun(service: type, names: Names) -> str:
-    methods = (_method(each, one, names) for each, one in endpoints_of(service).items())
+    methods = (_method(each, call, names) for each, call in methods_of(service).items())
     return f"\nclass _{service.__name__}:\n{''.join(methods)}"
 
 
-def _method(name: str, one: Endpoint, names: Names) -> str:
-    hints = typing.get_type_hints(one.call)
+def _method(name: str, call: Callable[..., Any], names: Names) -> str:
+    hints = typing.get_type_hints(call)
     words = ["self"]
     keyword = False
-    for parameter in list(inspect.signature(one.call).parameters.values())[1:]:
+    for parameter in list(inspect.signature(call).parameters.values())[1:]:
         hint = names.text(hints[parameter.name])
         if parameter.kind is parameter.VAR_KEYWORD:
             words.append(f"**{parameter.name}: {hint}")

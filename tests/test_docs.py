@@ -33,7 +33,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)(?:#[^)]*)?\)")
 _ROW = re.compile(r"^\| `?([\w.]+)`? \|", re.MULTILINE)
-_EXAMPLE_URL = 'urls=("https://docs.example.org/",)'
+_EXAMPLE_URL = '"https://docs.example.org/", max_pages=100'
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -223,7 +223,7 @@ async def test_the_example_of_the_readme_runs(tmp_path: Path) -> None:
     assert _EXAMPLE_URL in example
 
     async with SiteServer(GraphSite({"/": ["/a", "/b"], "/a": ["/"], "/b": []})) as server:
-        ours = f'urls=("{server.url}/",), allow_addresses=("{server.authority}",)'
+        ours = f'"{server.url}/", max_pages=100, allow_addresses=["{server.authority}"]'
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", example.replace(_EXAMPLE_URL, ours)),
             cwd=tmp_path,

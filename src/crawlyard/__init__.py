@@ -1,13 +1,11 @@
 """Crawlyard: a self-hosted crawl job manager.
 
-from crawlyard import LOCAL, JobSpec, Limits, Yard
+import crawlyard
 
-async with Yard.open() as yard:
-    spec = JobSpec(urls=("https://docs.example.org/",), limits=Limits(pages=100))
-    job = await yard.jobs.submit(LOCAL, spec)
-    await yard.worker(only=job.id).run()
-    async for stored in yard.results.pages(LOCAL, job.id):
-        print(stored.page.status, stored.page.url, stored.page.title)
+async with crawlyard.open() as yard:
+    job = await yard.jobs.run("https://docs.example.org/", max_pages=100)
+    async for page in yard.jobs.pages(job.id):
+        print(page.status, page.url, page.title)
 """
 
 # This file imports nothing: each command loads it before it can handle Ctrl-C (`__main__`).
@@ -33,7 +31,7 @@ def __getattr__(name: str) -> object:
         return names.__all__
     if name not in names.MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_module(names.MODULE_OF[name]), name)
+    return getattr(_module(names.MODULE_OF[name]), names.ALIASES.get(name, name))
 
 
 def __dir__() -> list[str]:

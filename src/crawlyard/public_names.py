@@ -30,11 +30,11 @@ if TYPE_CHECKING:
         TemplateDraft,
     )
     from crawlyard.core.webhooks.webhook import JobWebhook, Webhook
-    from crawlyard.services.jobs.manager import JobManager
+    from crawlyard.services.jobs.jobs import Jobs as JobManager
     from crawlyard.services.jobs.results import Results
     from crawlyard.services.jobs.submission import Submission
-    from crawlyard.services.schedules.scheduler import Scheduler
-    from crawlyard.services.templates.manager import TemplateManager
+    from crawlyard.services.schedules.schedules import Schedules as Scheduler
+    from crawlyard.services.templates.templates import Templates as TemplateManager
     from crawlyard.services.webhooks.webhooks import Webhooks
     from crawlyard.services.worker.progress import ProgressTracker
     from crawlyard.services.worker.worker import Worker
@@ -159,12 +159,12 @@ _HOME = {
         "JobWebhook",
         "Webhook",
     ),
-    "crawlyard.services.jobs.manager": ("JobManager",),
+    "crawlyard.services.jobs.jobs": ("JobManager",),
     "crawlyard.services.worker.progress": ("ProgressTracker",),
     "crawlyard.services.jobs.results": ("Results",),
-    "crawlyard.services.schedules.scheduler": ("Scheduler",),
+    "crawlyard.services.schedules.schedules": ("Scheduler",),
     "crawlyard.services.jobs.submission": ("Submission",),
-    "crawlyard.services.templates.manager": ("TemplateManager",),
+    "crawlyard.services.templates.templates": ("TemplateManager",),
     "crawlyard.services.webhooks.webhooks": ("Webhooks",),
     "crawlyard.services.worker.worker": ("Worker",),
     "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
@@ -175,3 +175,6 @@ _HOME = {
 }
 
 MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+ALIASES = {"JobManager": "Jobs", "TemplateManager": "Templates", "Scheduler": "Schedules"}
+"""Public names of classes that have another name in their module."""

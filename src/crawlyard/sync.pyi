@@ -54,7 +54,7 @@ from crawlyard.core.hosts.answers import HostOut, HostRuleOut
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.order import GroupKey
-from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.operation_answers import BulkOut, OperationOut
 from crawlyard.core.overview.attention import Attention
 from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
@@ -92,7 +92,7 @@ from crawlyard.export.base import Format
 from crawlyard.services.fleet.hosts import HostChanges
 from crawlyard.services.jobs.jobs import Asked
 from crawlyard.services.jobs.terms import ArchiveTerms, JobTerms, SearchTerms
-from crawlyard.services.schedules.schedules import ScheduleChanges
+from crawlyard.services.schedules.terms import ScheduleChanges
 
 _T = TypeVar("_T")
 
@@ -111,7 +111,14 @@ class _Account:
 
 class _Users:
     def list(self, *, limit: int = 50, cursor: str | None = None) -> Slice[UserOut]: ...
-    def create(self, id: str, role: Role = ..., quota: QuotaAsk = ...) -> UserOut: ...
+    def create(
+        self,
+        id: str,
+        role: Role = ...,
+        quota: QuotaAsk = ...,
+        *,
+        idempotency_key: str | None = None,
+    ) -> UserOut: ...
     def get(self, user_id: str) -> UserOut: ...
     def edit(
         self,
@@ -132,6 +139,7 @@ class _Tokens:
         user: str | None = None,
         scopes: tuple[str, ...] = (),
         expires_in_s: float | None = None,
+        idempotency_key: str | None = None,
     ) -> NewTokenOut: ...
     def get(self, token_id: str) -> TokenOut: ...
     def revoke(self, token_id: str) -> None: ...
@@ -152,9 +160,6 @@ class _Jobs:
     ) -> FindingsOut: ...
     def get(self, job_id: str, *, expand: str | tuple[str, ...] = ()) -> ExpandedJobOut: ...
     def progress(self, job_id: str) -> JobProgressOut: ...
-    def wait(
-        self, job_id: str, *, timeout_s: float = 30.0, states: str | tuple[str, ...] = ()
-    ) -> JobOut: ...
     def config(self, job_id: str) -> ConfigOut: ...
     def attempts(self, job_id: str) -> Slice[AttemptOut]: ...
     def shards(self, job_id: str) -> Slice[ShardOut]: ...
@@ -189,7 +194,7 @@ class _Jobs:
         dry_run: bool = False,
         version: int | tuple[int, ...] | None = None,
     ) -> ExclusionOut: ...
-    def pages(
+    def list_pages(
         self,
         job_id: str,
         *,
@@ -279,7 +284,6 @@ class _Jobs:
     ) -> Slice[JobOut]: ...
     def counts(self, **terms: Unpack[JobTerms]) -> CountsOut: ...
     def queue(self, *, limit: int = 50) -> QueueOut: ...
-    def create(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobOut: ...
     def plan(self, form: Mapping[str, Any] = ..., **asked: Unpack[Asked]) -> JobPlanOut: ...
     def preview(
         self,
@@ -288,7 +292,9 @@ class _Jobs:
         test_urls: tuple[str, ...] = (),
         **asked: Unpack[Asked],
     ) -> PreviewOut: ...
-    def submit_many(self, jobs: Sequence[dict[str, Any]]) -> BatchOut: ...
+    def submit_many(
+        self, jobs: Sequence[dict[str, Any]], *, idempotency_key: str | None = None
+    ) -> BatchOut: ...
     def bulk(
         self,
         action: JobAction,
@@ -302,6 +308,7 @@ class _Jobs:
         kinds: tuple[ErrorKind, ...] = (),
         expected_count: int | None = None,
         dry_run: bool = False,
+        idempotency_key: str | None = None,
     ) -> BulkOut: ...
     def edit(
         self,
@@ -328,7 +335,46 @@ class _Jobs:
         scope: RetryScope = ...,
         kinds: tuple[ErrorKind, ...] = (),
         version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
     ) -> RetriedOut: ...
+    def create(
+        self,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        start_at: datetime | None = None,
+        grant: bool = False,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobOut: ...
+    def run(
+        self,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobOut: ...
+    def wait(
+        self,
+        job_id: str,
+        *,
+        timeout_s: float | None = 30.0,
+        states: str | tuple[str, ...] = (),
+        without_worker: bool = False,
+    ) -> JobOut: ...
+    def pages(
+        self,
+        job_id: str,
+        *,
+        include: str | tuple[str, ...] = "text",
+        limit: int | None = None,
+        **terms: Unpack[SearchTerms],
+    ) -> Iterator[StoredPageOut]: ...
 
 class _Pages:
     def find(
@@ -358,8 +404,12 @@ class _Templates:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[TemplateOut]: ...
-    def create(self, template: Mapping[str, Any]) -> TemplateOut: ...
-    def import_(self, content: str, *, format_: FileFormat | None = None) -> TemplateOut: ...
+    def create(
+        self, template: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> TemplateOut: ...
+    def import_(
+        self, content: str, *, format_: FileFormat | None = None, idempotency_key: str | None = None
+    ) -> TemplateOut: ...
     def validate(
         self,
         content: str | None = None,
@@ -392,7 +442,12 @@ class _Templates:
         self, ref: str, *, version: int | tuple[int, ...] | None = None
     ) -> TemplateOut: ...
     def duplicate(
-        self, ref: str, *, name: str | None = None, version: int | None = None
+        self,
+        ref: str,
+        *,
+        name: str | None = None,
+        version: int | None = None,
+        idempotency_key: str | None = None,
     ) -> TemplateOut: ...
     def render(
         self,
@@ -416,27 +471,6 @@ class _Schedules:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[ExpandedScheduleOut]: ...
-    def create(
-        self,
-        name: str,
-        when: str,
-        *,
-        zone: str = "UTC",
-        description: str = "",
-        template: str | None = None,
-        template_version: int | None = None,
-        params: Mapping[str, Any] = ...,
-        overrides: Mapping[str, Any] = ...,
-        overlap: Overlap = ...,
-        misfire: Misfire = ...,
-        grace_s: float = 300,
-        catch_up: int = 10,
-        jitter_s: float = 0,
-        starts_at: datetime | None = None,
-        ends_at: datetime | None = None,
-        runs_left: int | None = None,
-        pause_after: int | None = None,
-    ) -> ScheduleOut: ...
     def preview(
         self,
         when: str,
@@ -475,7 +509,13 @@ class _Schedules:
         self, ref: str, reason: str = "", *, version: int | tuple[int, ...] | None = None
     ) -> ScheduleOut: ...
     def resume(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> ScheduleOut: ...
-    def run(self, ref: str, *, version: int | tuple[int, ...] | None = None) -> JobOut: ...
+    def run(
+        self,
+        ref: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
+    ) -> JobOut: ...
     def backfill(
         self,
         ref: str,
@@ -484,6 +524,7 @@ class _Schedules:
         *,
         dry_run: bool = True,
         version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
     ) -> BackfillOut: ...
     def runs(
         self,
@@ -499,6 +540,30 @@ class _Schedules:
     ) -> Slice[RunChangesOut]: ...
     def changes_feed(self, ref: str) -> str: ...
     def next(self, ref: str, count: int = 5) -> AheadOut: ...
+    def create(
+        self,
+        name: str,
+        when: str,
+        crawl: JobSpec | Mapping[str, Any] | Sequence[str] | str = (),
+        *,
+        zone: str = "UTC",
+        description: str = "",
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] = ...,
+        overrides: Mapping[str, Any] = ...,
+        overlap: Overlap = ...,
+        misfire: Misfire = ...,
+        grace_s: float = 300,
+        catch_up: int = 10,
+        jitter_s: float = 0,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        runs_left: int | None = None,
+        pause_after: int | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> ScheduleOut: ...
 
 class _ChangeFeed:
     def list(
@@ -529,6 +594,7 @@ class _Webhooks:
         description: str = "",
         allow_addresses: tuple[str, ...] = (),
         schedule: str | None = None,
+        idempotency_key: str | None = None,
     ) -> NewSecretOut: ...
     def get(self, webhook_id: str) -> WebhookOut: ...
     def edit(
@@ -547,7 +613,11 @@ class _Webhooks:
         self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
     ) -> WebhookDeletionOut: ...
     def test(
-        self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
+        self,
+        webhook_id: str,
+        *,
+        version: int | tuple[int, ...] | None = None,
+        idempotency_key: str | None = None,
     ) -> WebhookOut: ...
     def rotate(
         self, webhook_id: str, *, version: int | tuple[int, ...] | None = None
@@ -566,7 +636,9 @@ class _Webhooks:
         limit: int = 50,
         cursor: str | None = None,
     ) -> Slice[DeliveryOut]: ...
-    def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut: ...
+    def replay(
+        self, webhook_id: str, delivery_id: str, *, idempotency_key: str | None = None
+    ) -> DeliveryOut: ...
 
 class _SiteSessions:
     def list(self) -> Slice[SessionOut]: ...
@@ -666,7 +738,9 @@ class _OperationReader:
 
 class _Views:
     def list(self, *, page: str | None = None) -> Slice[SavedView]: ...
-    def create(self, name: str, query: str = "", *, page: str = "jobs") -> SavedView: ...
+    def create(
+        self, name: str, query: str = "", *, page: str = "jobs", idempotency_key: str | None = None
+    ) -> SavedView: ...
     def get(self, view_id: str) -> SavedView: ...
     def edit(
         self,

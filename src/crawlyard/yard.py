@@ -68,7 +68,14 @@ class Yard:
         self.progress = ProgressTracker(self.bus)
         self._measures = Measures()
         self.services = Services(
-            settings, store, clock, self._dispatcher, self.bus, self.worker_context, self._measures
+            settings,
+            store,
+            clock,
+            self._dispatcher,
+            self.bus,
+            self.worker_context,
+            self.run_job,
+            self._measures,
         )
         self.policy = self.services.policy
         self.jobs = self.services.jobs
@@ -153,6 +160,10 @@ class Yard:
         return self._works.worker(
             over, compare, only=only, slots=slots, tags=tags, reserved=reserved
         )
+
+    async def run_job(self, job_id: str) -> None:
+        """Run one job in this process until it has ended, is paused, or another worker has it."""
+        await self.worker(only=job_id).run()
 
     def worker_context(self) -> "WorkerContext":
         """Return what the jobs of one worker share; the host gate is shared by the whole yard."""

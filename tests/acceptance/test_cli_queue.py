@@ -90,3 +90,23 @@ def test_a_users_bytes_per_day_are_set_and_taken_away(shell: Shell) -> None:
 
     assert set_["quota"]["bytes_per_day"] == 20_000_000_000
     assert taken["quota"]["bytes_per_day"] is None
+
+
+URL = "https://docs.example.org/"
+
+
+def test_a_command_repeated_with_its_key_does_nothing_again(either: Shell) -> None:
+    crawl = ("crawl", "-d", URL)
+    schedule = ("schedules", "create", "s", "--when", "@daily", URL)
+    for command in (crawl, schedule, ("schedules", "run", "s"), ("templates", "create", "t", URL)):
+        written = [
+            either.run(*command, "--idempotency-key", "".join(command[:2]), "--json")
+            for _ in range(2)
+        ]
+        assert [ran.returncode for ran in written] == [0, 0], written[1].stderr
+        ids = [json.loads(ran.stdout)["id"] for ran in written]
+        assert ids[0] == ids[1]
+
+    other = either.run(*crawl, "--max-pages", "3", "--idempotency-key", "crawl-d")
+    assert other.returncode == 1
+    assert "used for another" in other.stderr

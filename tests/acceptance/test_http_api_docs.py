@@ -26,6 +26,7 @@ def script(server: str, code: str, site: str) -> str:
     text = "\n".join((sign_in, granting, *others))
     text = text.replace("http://127.0.0.1:8700", server).replace("cyl_BJSx…", code)
     text = text.replace('{"urls"', "{" + OPENED + '"urls"')
+    text = text.replace("max_pages=20", 'max_pages=20, allow_addresses="127.0.0.1"')
     return "set -euo pipefail\n" + text.replace("https://docs.example.org", site)
 
 

@@ -64,7 +64,7 @@ async def test_what_is_wrong_is_said_in_the_same_words(yard: Surface) -> None:
 
     assert (invalid.value.field, stale.value.current) == ("limits.pages", 1)
     assert str(invalid.value) == "limits.pages: expected more than 0, got 0"
-    assert "pending" in str(illegal.value)
+    assert "waiting" in str(illegal.value)
     assert unknown.value.field == "state"
 
 

@@ -88,6 +88,6 @@ def test_what_is_not_shown_is_counted() -> None:
     found = Attention(at=NOW, items=(), counts=many, at_least=("webhook_off",), dismissed=0)
 
     assert search.left_out(found) == [
-        "job_paused: 0 of 25 are shown",
-        "webhook_off: 0 of at least 500 are shown",
+        "paused job: 0 of 25 are shown",
+        "webhook switched off: 0 of at least 500 are shown",
     ]

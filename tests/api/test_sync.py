@@ -1,11 +1,12 @@
 """`crawlyard.sync`: the same surface without async."""
 
+import pydoc
 from pathlib import Path
 
 import httpx
 import pytest
 
-from crawlyard import Settings, sync
+from crawlyard import JobManager, Scheduler, Settings, TemplateManager, sync
 from crawlyard.errors import NotFound
 from tests import sync_stub
 from tests.web.rig import URL
@@ -44,3 +45,22 @@ def test_a_server_is_asked_without_a_loop() -> None:
     transport = httpx.MockTransport(answer)
     with blocking.connect("http://127.0.0.1:1", "cyt_x", transport=transport) as yard:
         assert yard.jobs.list(state="failed").items == []
+
+
+def test_help_shows_the_parameters_of_a_method(tmp_path: Path) -> None:
+    with sync.open(Settings(data_dir=tmp_path)) as yard:
+        create = pydoc.plain(pydoc.render_doc(yard.jobs.create))
+        jobs = pydoc.plain(pydoc.render_doc(yard.jobs))
+
+    assert "template: str | None = None" in create
+    assert "max_pages=500" in create
+    for method in ("cancel(job_id: str", "run(crawl", "pages(job_id: str", "wait(job_id: str"):
+        assert method in jobs
+
+
+def test_the_names_of_managers_are_those_of_the_nouns(tmp_path: Path) -> None:
+    with sync.open(Settings(data_dir=tmp_path)) as yard:
+        names = [type(noun).__name__ for noun in (yard.jobs, yard.templates, yard.schedules)]
+
+    nouns = (JobManager, TemplateManager, Scheduler)
+    assert names == [noun.__name__ for noun in nouns] == ["Jobs", "Templates", "Schedules"]

@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from crawlyard.api import far
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.endpoint import LARGEST_PART, endpoints_of
+from crawlyard.core.endpoint import LARGEST_PART, methods_of
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.surface import Surface, nouns
@@ -33,7 +33,10 @@ def connect(url: str | None = None, token: str | None = None, **options: Any) ->
 def open(  # noqa: A001 - `crawlyard.sync.open`
     settings: Settings | None = None, actor: Actor = LOCAL
 ) -> Iterator[Any]:
-    """Open an instance in this process, as `crawlyard.open` does."""
+    """Open an instance in this process, as `crawlyard.open` does.
+
+    `jobs.run` crawls in this process; all other jobs need a worker: ``crawlyard work``.
+    """
     with _blocking(near.open(settings, actor)) as surface:
         yield surface
 
@@ -45,6 +48,9 @@ def every(
 
     For example ``every(yard.jobs.list, state="failed")``.
     """
+    if inspect.isasyncgenfunction(inspect.unwrap(ask)):  # it walks by itself
+        yield from ask(*args, **asked, limit=limit)
+        return
     left, cursor = limit, None
     while left is None or left > 0:
         size = LARGEST_PART if left is None else min(left, LARGEST_PART)
@@ -107,16 +113,22 @@ class _Surface:
 
     def __init__(self, loop: _Loop, surface: Surface) -> None:
         for name in nouns():
-            setattr(self, name, _Noun(loop, getattr(surface, name)))
+            setattr(self, name, _noun(loop, getattr(surface, name)))
 
 
-class _Noun:
-    """The endpoints of a noun, as methods that block."""
+def _noun(loop: _Loop, noun: Noun) -> object:
+    """Return the methods of *noun*, made to block, on an object that `help` describes."""
+    kind = type(noun)
+    methods = {n: staticmethod(_method(loop, getattr(noun, n))) for n in methods_of(kind)}
+    return type(kind.__name__, (), {"__doc__": inspect.getdoc(kind), **methods})()
 
-    def __init__(self, loop: _Loop, noun: Noun) -> None:
-        for name in endpoints_of(type(noun)):
-            call = getattr(noun, name)
-            setattr(self, name, wraps(call)(partial(loop.call, call)))
+
+def _method(loop: _Loop, call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)  # a function, not a partial: `help` shows its parameters and its docstring
+    def method(*args: Any, **kwargs: Any) -> Any:
+        return loop.call(call, *args, **kwargs)
+
+    return method
 
 
 async def _result(call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

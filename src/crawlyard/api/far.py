@@ -13,7 +13,7 @@ from crawlyard.api.connection import Connection
 from crawlyard.api.follow import EventPlace, LogPlace, Place, followed
 from crawlyard.api.server import server_of
 from crawlyard.core.answers.jobs.jobs import EventOut
-from crawlyard.core.endpoint import Endpoint, Header, Parameter, endpoints_of, reply
+from crawlyard.core.endpoint import KEY, Endpoint, Header, Parameter, endpoints_of, reply
 from crawlyard.core.parse import strange_names
 from crawlyard.core.server_info import ReadyOut
 from crawlyard.errors import Invalid, Unavailable, Version
@@ -56,7 +56,8 @@ class FarSurface(Surface):
     def _made(self, noun: type[N]) -> N:
         """Return a *noun* whose endpoints are requests."""
         methods = {n: _asked(one, self._connection) for n, one in endpoints_of(noun).items()}
-        return cast("N", object.__new__(type(noun.__name__, (noun,), methods)))
+        members = {**methods, "_here": False}
+        return cast("N", object.__new__(type(noun.__name__, (noun,), members)))
 
 
 async def ready(connection: Connection) -> ReadyOut:
@@ -131,6 +132,8 @@ def _request(one: Endpoint, given: Mapping[str, Any]) -> dict[str, Any]:
     headers: dict[str, str] = {}
     for each in one.at("header"):
         headers |= _header(each.mark(Header), given.get(each.name))
+    if KEY in given:
+        headers["Idempotency-Key"] = given[KEY]
     parts = {each.alias: quote(str(value), safe="") for each, value in at("path")}
     path = one.path.format_map(parts)
     params = {each.alias: _plain(value) for each, value in at("query")}
@@ -149,7 +152,9 @@ def _given(one: Endpoint, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> d
     known = {each.name: each for each in one.parameters}
     given: dict[str, Any] = {}
     for name, value in list(one.signature.bind(None, *args, **kwargs).arguments.items())[1:]:
-        if name not in known:  # what ``**terms`` collected: there, None is something to say
+        if name == KEY:
+            given |= {} if value is None else {name: value}
+        elif name not in known:  # what ``**terms`` collected: there, None is something to say
             if strange := [*strange_names(value, list(known), "parameter")]:
                 raise Invalid.of(Invalid(path, message) for path, _, message in strange)
             given |= value
@@ -182,7 +187,8 @@ def _plain(value: Any) -> Any:
 
 
 async def _pieces(connection: Connection, request: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    path, params, headers = request["path"], request["params"], request["headers"]
+    path, params = request["path"], request["params"]
+    headers = {"Accept": "*/*", **request["headers"]}  # a file, in the format of its endpoint
     async with connection.stream(path, params=params, headers=headers) as answer:
         async for piece in answer.aiter_bytes():
             yield piece

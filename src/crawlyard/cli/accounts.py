@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from crawlyard.cli import values
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import reader_of
-from crawlyard.cli.options import Basics, Limit, an_id, choice, flag, group, option
+from crawlyard.cli.options import Basics, IdempotencyKey, Limit, an_id, choice, flag, group, option
 from crawlyard.cli.render.output import Column, View, fields_of, instant
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
@@ -210,6 +210,7 @@ async def create_token(
     user: Owner = None,
     scope: Scopes = None,
     expires: Lasts = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Make a token; its secret is written this once.
 
@@ -219,7 +220,11 @@ async def create_token(
     """
     lasts_s = None if expires is None else expires.total_seconds()
     made = await session.surface.tokens.create(
-        name, user=user, scopes=tuple(scope or ()), expires_in_s=lasts_s
+        name,
+        user=user,
+        scopes=tuple(scope or ()),
+        expires_in_s=lasts_s,
+        idempotency_key=idempotency_key,
     )
     if made.token is None:  # its first answer was lost, and a secret is not kept for a second
         message = f"token {made.name} was made, and its secret was lost on the way"
@@ -275,7 +280,12 @@ async def list_users(session: "Session", *, limit: Limit = None) -> None:
 @users_app.command("create")
 @action(creates=True, id="USER")
 async def create_user(
-    session: "Session", user: User, *, role: NewRole = Role.OPERATOR, quota: Quota
+    session: "Session",
+    user: User,
+    *,
+    role: NewRole = Role.OPERATOR,
+    idempotency_key: IdempotencyKey = None,
+    quota: Quota,
 ) -> None:
     """Make a user; give them a token by `crawlyard tokens create`.
 
@@ -283,7 +293,9 @@ async def create_user(
     crawlyard users create guest --role viewer
     crawlyard users create bob --max-running 2 --max-pages-per-day 10000
     """
-    made = await session.surface.users.create(user, role, quota.given())
+    made = await session.surface.users.create(
+        user, role, quota.given(), idempotency_key=idempotency_key
+    )
     session.tell(f"made: {made.id}, {made.role}")
     session.tell(f"give them a token: {session.hint(f'tokens create NAME --user {made.id}')}")
     await _written(session, made)

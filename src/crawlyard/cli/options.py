@@ -309,6 +309,10 @@ Limit = Annotated[
     int | None,
     option(count, "--limit", "N", "How many at most; 0 is all; else 50 in a terminal's table."),
 ]
+IdempotencyKey = Annotated[
+    str | None,
+    option(str, "--idempotency-key", "KEY", "Repeated with the same key, it does nothing again."),
+]
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 

@@ -11,7 +11,17 @@ import typer
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
 from crawlyard.cli.invoke import action
-from crawlyard.cli.options import Basics, Limit, Together, Yes, an_id, choice, group, option
+from crawlyard.cli.options import (
+    Basics,
+    IdempotencyKey,
+    Limit,
+    Together,
+    Yes,
+    an_id,
+    choice,
+    group,
+    option,
+)
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View, at, id_of, instant
 from crawlyard.cli.stdin_args import read_ids
@@ -215,6 +225,7 @@ async def create(
     description: Description = None,
     allow_address: Allowed = None,
     schedule: OfSchedule = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Add a webhook, and show its secret this once.
 
@@ -228,6 +239,7 @@ async def create(
         description=description or "",
         allow_addresses=tuple(allow_address or ()),
         schedule=schedule,
+        idempotency_key=idempotency_key,
     )
     session.tell("keep the secret: it is not shown again")
     session.tell(f"  try it: {session.hint(f'webhooks test {made.id}')}")
@@ -270,12 +282,13 @@ async def edit(
 
 @app.command()
 @action()
-async def test(session: "Session", webhook: Id) -> None:
+async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyKey = None) -> None:  # noqa: PT028 - a command
     """Send a test event to a webhook, whatever it wants to hear of.
 
     crawlyard webhooks test 7f3a91c2
     """
-    tested = await session.surface.webhooks.test((await meant(session, webhook)).id)
+    found = await meant(session, webhook)
+    tested = await session.surface.webhooks.test(found.id, idempotency_key=idempotency_key)
     await _tell(session, "a test is on its way to", tested)
     session.tell(session.by_worker("  a worker delivers it"))
     session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")

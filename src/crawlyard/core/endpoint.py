@@ -23,7 +23,7 @@ from collections.abc import (
 from contextvars import ContextVar
 from datetime import datetime
 from functools import cached_property
-from typing import Annotated, Any, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar, Unpack, cast, get_args, get_origin
 
 from msgspec import Meta, Struct
 
@@ -43,6 +43,10 @@ class Slice(Struct, Generic[T], frozen=True, kw_only=True, tag_field="object", t
     next_cursor: str | None = None
     has_more: bool = False
     total: int | None = None  # if it was asked for
+
+
+KEY = "idempotency_key"
+"""The parameter for an `IdempotencyKey`."""
 
 
 class Header(Struct, frozen=True):
@@ -73,6 +77,12 @@ IfMatch = Annotated[Version, Header("If-Match")]
 
 MustMatch = Annotated[Version, Header("If-Match", required=True)]
 """The same, but over HTTP the header must be sent (``*``: whichever there is)."""
+
+IdempotencyKey = Annotated[str | None, Header("Idempotency-Key")]
+"""A key of the caller's: a second call with it, within a day, returns what the first did.
+
+`crawlyard.open` reads it in this process, and the web for all endpoints: methods ignore it.
+"""
 
 Word = Annotated[str, Meta(max_length=500)]
 Words = Annotated[Annotated[tuple[Word, ...], Meta(max_length=100)] | Word, "words"]
@@ -226,7 +236,7 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
         for name, one in self.signature.parameters.items():
-            if name == "self":
+            if name in {"self", KEY}:
                 continue
             if one.kind is one.VAR_KEYWORD:
                 terms = get_args(hints[name])[0] if get_origin(hints[name]) is Unpack else {}
@@ -310,6 +320,23 @@ def endpoint(
     return declare
 
 
+def composed(call: Callable[P, R]) -> Callable[P, R]:
+    """Declare that a public method of a noun calls its endpoints and is none itself.
+
+    It is the same near and far, and has no route of its own.
+    """
+    call.composed = True  # type: ignore[attr-defined]  # read by `methods_of`
+    return call
+
+
+def methods_of(service: type) -> dict[str, Callable[..., Any]]:
+    """Return the public methods of *service*: its endpoints, and those composed of them."""
+    methods = {n: e.call for n, e in endpoints_of(service).items() if not n.startswith("_")}
+    for kind in reversed(service.__mro__):
+        methods |= {n: m for n, m in vars(kind).items() if hasattr(m, "composed")}
+    return methods
+
+
 def endpoints_of(service: type) -> dict[str, Endpoint]:
     """Return the endpoints of *service*, and of what it inherits, by the names of its methods."""
     found: dict[str, Endpoint] = {}
@@ -334,16 +361,24 @@ def sliced(
 
 
 async def every(
-    ask: Callable[..., Awaitable[Slice[T]]], *args: Any, limit: int | None = None, **asked: Any
+    ask: Callable[..., Awaitable[Slice[T]]] | Callable[..., AsyncIterator[T]],
+    *args: Any,
+    limit: int | None = None,
+    **asked: Any,
 ) -> AsyncIterator[T]:
     """Yield the items of a list, at most *limit*, part by part.
 
     For example ``every(yard.jobs.list, state="failed")``.
     """
+    if inspect.isasyncgenfunction(ask):  # it walks by itself
+        async for item in ask(*args, **asked, limit=limit):
+            yield item
+        return
     left, cursor = limit, None
+    list_part = cast("Callable[..., Awaitable[Slice[T]]]", ask)
     while left is None or left > 0:
         size = LARGEST_PART if left is None else min(left, LARGEST_PART)
-        part = await ask(*args, **asked, limit=size, cursor=cursor)
+        part = await list_part(*args, **asked, limit=size, cursor=cursor)
         for item in part.items:
             yield item
         left = None if left is None else left - len(part.items)

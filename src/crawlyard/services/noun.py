@@ -20,6 +20,8 @@ class Noun:
     ``None``: none was needed.
     """
 
+    _here = True  # in this process, which can run jobs; False: the instance is elsewhere
+
     def __init__(
         self,
         services: "Services",

@@ -1,6 +1,6 @@
 """The services of one instance, each made when it is first needed."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,7 @@ class Services:
         dispatcher: Dispatcher,
         bus: Bus,
         worker_context: Callable[[], "WorkerContext"],
+        run_job: Callable[[str], Awaitable[None]],
         measures: Measures,
     ) -> None:
         self.store = store
@@ -65,6 +66,7 @@ class Services:
         self.measures = measures  # by the workers of this process
         self._dispatcher = dispatcher
         self.worker_context = worker_context
+        self.run_job = run_job  # by a worker of this process, until the job stands still
         self.policy = Policy(store)
         self.jobs = JobManager(
             store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)

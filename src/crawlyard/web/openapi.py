@@ -19,6 +19,7 @@ from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice
 from crawlyard.core.endpoint_schema import body_of, with_default
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.event_data import data_of
+from crawlyard.core.idempotency import MAX_KEY
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.problem import ProblemOut
@@ -26,7 +27,6 @@ from crawlyard.core.webhooks.webhook import GONE, WebhookMessage, message
 from crawlyard.web.by_hand import ENDPOINTS, FILES
 from crawlyard.web.endpoints import path_of
 from crawlyard.web.problems import KINDS, MEDIA_TYPE
-from crawlyard.web.routes import MAX_KEY
 
 Document = dict[str, Any]
 

@@ -5,7 +5,6 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
-from datetime import timedelta
 from math import isfinite
 from typing import Any
 
@@ -16,7 +15,14 @@ from starlette.routing import Route
 
 from crawlyard.core.answer import encoded, only
 from crawlyard.core.endpoint import Slice, reply
-from crawlyard.core.idempotency import REPLIES_LAST, Reply
+from crawlyard.core.idempotency import (
+    DEAD_AFTER,
+    MAX_KEY,
+    REPLIES_LAST,
+    SHOWN_ONCE,
+    Reply,
+    is_key,
+)
 from crawlyard.web.auth import proved, site_of
 from crawlyard.web.problems import Problem
 
@@ -26,13 +32,6 @@ MAX_FIELDS = 200
 DEEPEST = 32
 """Levels of a JSON body."""
 
-SHOWN_ONCE = frozenset({"secret", "token"})
-"""Fields of answers with a secret that was just made: no store keeps them, so that they are
-null where the answer is given again."""
-
-_DEAD_AFTER = timedelta(minutes=2)  # under way for longer: its server is gone
-MAX_KEY = 255
-"""Characters of an Idempotency-Key."""
 
 _JSON = frozenset({"application/json", "application/merge-patch+json"})
 _KEPT_HEADERS = ("content-type", "location", "etag")
@@ -142,14 +141,14 @@ async def _once(request: Request, handler: Handler) -> Response:
     Source: draft-ietf-httpapi-idempotency-key-header.
     """
     key = request.headers["idempotency-key"].strip()
-    if not key or len(key) > MAX_KEY or not key.isprintable():
+    if not is_key(key):
         raise Problem("malformed", f"expected an Idempotency-Key of 1 to {MAX_KEY} characters")
     site = site_of(request)
     replies, now = site.yard.store.replies, site.yard.clock.now()
     # first of all: what was answered to a token that is revoked by now is nobody's to read
     asker = (await proved(request, site)).credential.id
     asked = Reply(asker=asker, key=key, request=await _digest(request), created_at=now)
-    known = await replies.begin(asked, now - REPLIES_LAST, now - _DEAD_AFTER)
+    known = await replies.begin(asked, now - REPLIES_LAST, now - DEAD_AFTER)
     if known is not None:
         return _known(asked, known)
     try:

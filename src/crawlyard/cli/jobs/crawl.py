@@ -9,7 +9,7 @@ from crawlyard.cli.jobs.crawl_options import (
     Urls,
     form_of,
 )
-from crawlyard.cli.options import Basics, flag, flat, option
+from crawlyard.cli.options import Basics, IdempotencyKey, flag, flat, option
 from crawlyard.cli.sites.logins import LOGIN_LABELS, LoginOptions
 from crawlyard.cli.stdin_args import read_seeds
 from crawlyard.cli.templates.options import Use
@@ -41,6 +41,7 @@ def crawl(
     urls: Urls = None,
     from_file: FromFile = "",
     detach: Detach = False,
+    idempotency_key: IdempotencyKey = None,
     use: Use,
     asked: SpecOptions,
     login: LoginOptions,
@@ -73,4 +74,5 @@ def crawl(
             if export is not None:
                 export.check_kept(text=spec.text is not TextMode.NONE, html=spec.keep_html)
     doing = partial(run_and_watch.crawl, form=form, template=template, login=login, export=export)
-    invoke.run(basics, partial(doing, detach=detach), creates=True)
+    doing = partial(doing, detach=detach, idempotency_key=idempotency_key)
+    invoke.run(basics, doing, creates=True)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,6 +15,7 @@ from crawlyard.cli.jobs.lookup import JobFilter, job_id_of, tell_damaged
 from crawlyard.cli.options import (
     Basics,
     Id,
+    IdempotencyKey,
     Ids,
     Kinds,
     Limit,
@@ -42,7 +43,7 @@ with lazily():
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.answers.jobs.job_looks import CountsOut
-    from crawlyard.core.answers.jobs.jobs import JobOut
+    from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
     from crawlyard.core.purge_result import PurgeResult
 
 app = group(
@@ -218,6 +219,7 @@ async def retry(
     failed: Failed = False,
     kind: Kinds = None,
     now: Now = False,
+    idempotency_key: IdempotencyKey = None,
     here: Watch,
 ) -> int:
     """Run ended jobs again as new ones, or only their failed URLs; or end a wait.
@@ -227,7 +229,13 @@ async def retry(
     crawlyard jobs retry last --kind timeout --kind http_5xx
     crawlyard jobs retry last --now
     """
-    again = session.surface.jobs.retry
+
+    async def again(job_id: str, **options: Any) -> "RetriedOut":
+        key = idempotency_key and f"{idempotency_key} {job_id}"  # one call for each job
+        retried: RetriedOut = await session.surface.jobs.retry(
+            job_id, **options, idempotency_key=key
+        )
+        return retried
 
     async def failed_ones(job_id: str) -> "JobOut":
         kinds = tuple(frozenset(kind or ()))
@@ -334,7 +342,7 @@ async def _stands_still(session: "Session", job_id: str, end: float | None) -> "
         if end is not None:
             left_s = min(left_s, max(0.0, end - session.clock.monotonic()))
         job: JobOut = await session.surface.jobs.wait(
-            job_id, timeout_s=left_s, states=(State.PAUSED,)
+            job_id, timeout_s=left_s, states=(State.PAUSED,), without_worker=True
         )
         if job.state in summary.STILL:
             return job

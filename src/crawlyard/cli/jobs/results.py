@@ -113,7 +113,7 @@ async def pages(
     if skipped:
         shown = await session.listed(every(jobs.skipped, job_id, limit=most), views.SKIPPED)
     else:
-        found = every(jobs.pages, job_id, limit=most, **terms)
+        found = jobs.pages(job_id, include=(), limit=most, **terms)
         shown = await session.listed(found, views.PAGES)
     session.tell_rest(shown, limit, "")
 

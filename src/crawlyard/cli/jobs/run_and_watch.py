@@ -112,6 +112,7 @@ async def crawl(
     login: LoginOptions,
     export: Export | None,
     detach: bool,
+    idempotency_key: str | None = None,
 ) -> int:
     """Submit a job; run and watch it here, or leave it to `crawlyard work` with *detach*.
 
@@ -126,7 +127,7 @@ async def crawl(
     if login.login is not None:
         form["session"] = await logged_in(session, login, form)
     answer = replying()
-    job = await session.surface.jobs.create(form, **template)
+    job = await session.surface.jobs.create(form, **template, idempotency_key=idempotency_key)
     if answer.unchanged:
         existing = f"a job with this unique key already exists ({state_words(job)}): {job.id}"
         session.tell(f"{existing}; no new job was created")

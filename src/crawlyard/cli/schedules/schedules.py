@@ -16,6 +16,7 @@ from crawlyard.cli.jobs.lookup import resolved
 from crawlyard.cli.options import (
     Basics,
     Common,
+    IdempotencyKey,
     Limit,
     Style,
     Yes,
@@ -219,6 +220,7 @@ async def create(
     *,
     when: Due,
     description: About_ = None,
+    idempotency_key: IdempotencyKey = None,
     times: Times,
     policies: Policies,
     use: Use,
@@ -232,7 +234,7 @@ async def create(
     made = given(times, policies, zone="UTC", description=description, **use.asked())
     overrides = await resolved(session, form_of(urls or (), asked))
     fields = {"name": schedule, "when": when, "overrides": overrides, **made}
-    created = await session.surface.schedules.create(**fields)
+    created = await session.surface.schedules.create(**fields, idempotency_key=idempotency_key)
     await _told(session, "created", [created])
 
 
@@ -316,13 +318,13 @@ async def resume(session: "Session", schedules: Refs) -> None:
 
 @app.command()
 @action()
-async def run(session: "Session", schedule: Ref) -> None:
+async def run(session: "Session", schedule: Ref, *, idempotency_key: IdempotencyKey = None) -> None:
     """Submit a job of a schedule now, and print its id.
 
     crawlyard schedules run nightly
     crawlyard jobs watch "$(crawlyard schedules run nightly -q)"
     """
-    job = await session.surface.schedules.run(schedule)
+    job = await session.surface.schedules.run(schedule, idempotency_key=idempotency_key)
     if session.whole:
         session.write(job)
     else:
@@ -378,6 +380,7 @@ async def backfill(
     until: Until = "",
     dry_run: DryRun = False,
     yes: Yes = False,
+    idempotency_key: IdempotencyKey = None,
 ) -> int:
     """Make up for the runs of a range that were missed or skipped.
 
@@ -398,7 +401,9 @@ async def backfill(
         if not yes and not session.agreed(question, about, _NO_DRY_RUN):
             session.tell("nothing was submitted")
             return DECLINED
-        done = await schedules.backfill(found.id, start, would.until, dry_run=False)
+        done = await schedules.backfill(
+            found.id, start, would.until, dry_run=False, idempotency_key=idempotency_key
+        )
     if session.whole:
         session.write(done)
     else:

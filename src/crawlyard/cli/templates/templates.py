@@ -13,7 +13,17 @@ from crawlyard.cli.failures import DECLINED, exit_code_of, failure_lines
 from crawlyard.cli.invoke import action
 from crawlyard.cli.jobs.crawl_options import SpecOptions, Urls, form_of, form_over
 from crawlyard.cli.jobs.lookup import resolved
-from crawlyard.cli.options import Basics, Limit, Yes, choice, flag, flat, group, option
+from crawlyard.cli.options import (
+    Basics,
+    IdempotencyKey,
+    Limit,
+    Yes,
+    choice,
+    flag,
+    flat,
+    group,
+    option,
+)
 from crawlyard.cli.stdin_args import STDIN
 from crawlyard.cli.stdout import write
 from crawlyard.cli.templates.options import (
@@ -149,6 +159,7 @@ async def create(
     *,
     description: Description = "",
     param: Declared = None,
+    idempotency_key: IdempotencyKey = None,
     asked: SpecOptions,
 ) -> None:
     """Keep a crawl as a template, with the options of `crawlyard crawl`.
@@ -165,7 +176,9 @@ async def create(
         spec=await resolved(session, form_of(urls or (), asked)),
         parameters=tuple(parameter_of(word) for word in param or ()),
     )
-    made = await session.surface.templates.create(forms.data_of(draft))
+    made = await session.surface.templates.create(
+        forms.data_of(draft), idempotency_key=idempotency_key
+    )
     await _told(session, "created", made)
 
 
@@ -325,14 +338,21 @@ async def unpublish(session: "Session", template: Ref) -> None:
 @app.command()
 @action()
 async def duplicate(
-    session: "Session", template: Ref, *, name: NewName = None, version: Version = None
+    session: "Session",
+    template: Ref,
+    *,
+    name: NewName = None,
+    version: Version = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> None:
     """Make a private template of your own that says the same.
 
     crawlyard templates duplicate ada/news --name news
     crawlyard templates duplicate news --version 2
     """
-    copy = await session.surface.templates.duplicate(template, name=name, version=version)
+    copy = await session.surface.templates.duplicate(
+        template, name=name, version=version, idempotency_key=idempotency_key
+    )
     await _told(session, "created", copy)
 
 

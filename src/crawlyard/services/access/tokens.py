@@ -19,6 +19,7 @@ from crawlyard.core.access.user import MAX_USER_ID, Permit, Role
 from crawlyard.core.endpoint import (
     OWN_ACCOUNT,
     Cursor,
+    IdempotencyKey,
     Limit,
     Slice,
     endpoint,
@@ -73,6 +74,7 @@ class Tokens(Noun):
         expires_in_s: Annotated[
             Lifetime | None, Meta(description="Null: it does not expire.")
         ] = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> NewTokenOut:
         """Make a token; its secret is in this answer and nowhere else.
 

@@ -7,7 +7,16 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.answers import MeOut, UserOut
 from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, QuotaAsk, Role, User
-from crawlyard.core.endpoint import ANYBODY, Cursor, IfMatch, Limit, Slice, endpoint, sliced
+from crawlyard.core.endpoint import (
+    ANYBODY,
+    Cursor,
+    IdempotencyKey,
+    IfMatch,
+    Limit,
+    Slice,
+    endpoint,
+    sliced,
+)
 from crawlyard.core.event import Event, EventName
 from crawlyard.errors import IllegalMove, NotFound, check_version
 from crawlyard.services.noun import Noun
@@ -64,6 +73,8 @@ class Users(Noun):
         id: UserId,  # noqa: A002 - the name of the member
         role: Role = Role.OPERATOR,
         quota: QuotaAsk = QuotaAsk(),  # noqa: B008 - it cannot change
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> UserOut:
         """Create a user; `POST /tokens` makes a token for them.
 

@@ -6,7 +6,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.view import MAX_VIEW_NAME, MAX_VIEW_QUERY, SavedView
-from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IfMatch, Slice, endpoint
+from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IdempotencyKey, IfMatch, Slice, endpoint
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun
@@ -40,7 +40,14 @@ class Views(Noun):
         status=201,
         example={"name": "failed today", "query": "state:failed owner:me"},
     )
-    async def create(self, name: Name, query: Query = "", *, page: Page = "jobs") -> SavedView:
+    async def create(
+        self,
+        name: Name,
+        query: Query = "",
+        *,
+        page: Page = "jobs",
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> SavedView:
         """Save a filter under a name."""
         owner, views = self._actor.id, self._services.store.views
         if len(await views.find(owner, None)) >= MOST_VIEWS:

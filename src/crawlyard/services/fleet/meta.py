@@ -74,9 +74,9 @@ _FEATURES = (
 )
 _JOBS = endpoints_of(Jobs)
 _FORMS = {
-    "job": _JOBS["create"],
+    "job": _JOBS["_create"],
     "template": endpoints_of(Templates)["create"],
-    "schedule": endpoints_of(Schedules)["create"],
+    "schedule": endpoints_of(Schedules)["_create"],
     "webhook": endpoints_of(Webhooks)["create"],
     "bulk": _JOBS["bulk"],
 }

@@ -130,7 +130,7 @@ class JobLooks(JobSite):
         return JobProgressOut.now(standing, progress_of_standing(standing))
 
     @endpoint("GET /jobs/{job_id}/wait", READ)
-    async def wait(
+    async def _wait(
         self,
         job_id: str,
         *,
@@ -260,8 +260,8 @@ class JobLooks(JobSite):
             self._actor, job_id, pattern, dry_run=dry_run, version=version
         )
 
-    @endpoint("GET /jobs/{job_id}/pages", RESULTS, group="results")
-    async def pages(
+    @endpoint("GET /jobs/{job_id}/pages", RESULTS, group="results", name="pages")
+    async def list_pages(
         self,
         job_id: str,
         *,

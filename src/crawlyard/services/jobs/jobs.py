@@ -1,6 +1,7 @@
 """Jobs, as one user submits, finds and changes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import datetime
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from msgspec import Meta
@@ -17,32 +18,39 @@ from crawlyard.core.answers.jobs.jobs import (
 )
 from crawlyard.core.answers.jobs.previews import PreviewOut
 from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.crawl.page_answers import StoredPageOut
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
+    IdempotencyKey,
     IfMatch,
     Instant,
     Limit,
     Rest,
     Slice,
+    Words,
+    composed,
     endpoint,
+    every,
     reply,
     sliced,
+    split_words,
 )
 from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.order import SORTED_MOST, GroupKey, JobOrder, SortKey
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
-from crawlyard.core.jobs.waiting import Wait
+from crawlyard.core.jobs.waiting import Wait, WaitReason
 from crawlyard.core.operation_answers import BulkOut
-from crawlyard.errors import Forbidden, Invalid, Refused
+from crawlyard.errors import Forbidden, Invalid, Refused, Unavailable
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.job_looks import JobLooks
-from crawlyard.services.jobs.terms import JobTerms, conditions_of
+from crawlyard.services.jobs.crawl_form import Crawl, form_with
+from crawlyard.services.jobs.job_looks import LONGEST_WAIT_S, JobLooks
+from crawlyard.services.jobs.terms import JobTerms, SearchTerms, conditions_of
 from crawlyard.store.queries import COUNTED_TO, JobQuery
 
 # it loads the engine, which a remote call does not need
@@ -80,6 +88,9 @@ Params = Annotated[dict[str, Any], Meta(description="Values of the template's pa
 Kinds = Annotated[
     tuple[ErrorKind, ...], Meta(max_length=50, description="Of `failed`: only these.")
 ]
+
+_WORKER_WITHIN_S = 1.0
+"""How long `wait` goes on without a worker."""
 
 JobId = Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{1,64}$")]
 
@@ -147,17 +158,17 @@ class Jobs(JobLooks):
         A walk along the cursor yields each job once, whatever is submitted meanwhile. Over HTTP,
         jobs have the fields that lists show; `fields` names others.
         """
-        every = JobQuery(where=conditions_of(terms), id_part=id.lower())
+        query = JobQuery(where=conditions_of(terms), id_part=id.lower())
         by, descending = SortKey(sort.removeprefix("-")), sort.startswith("-")
         order = JobOrder(by=by, descending=descending, group=group)
         places = await self._services.jobs.find_ordered(
-            self._actor, every, order, limit + 1, cursor
+            self._actor, query, order, limit + 1, cursor
         )
         found, position = [one for one, _ in places], {one.job.id: at for one, at in places}
         total = None
         if count is not None:
             most = COUNTED_TO if count == "estimate" else None
-            counts = await self._services.jobs.counts(self._actor, every, most)
+            counts = await self._services.jobs.counts(self._actor, query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
         shown = dict(zip((s.job.id for s in found), await self._shown(found[:limit]), strict=False))
         return sliced(found, limit, lambda s: shown[s.job.id], lambda s: position[s.job.id], total)
@@ -194,10 +205,133 @@ class Jobs(JobLooks):
             priorities=CountsOut.of(counts).priorities,
         )
 
-    @endpoint("POST /jobs", WRITE, "200", status=201)
+    @composed
     async def create(
         self,
+        crawl: Crawl = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        start_at: datetime | None = None,
+        grant: bool = False,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobOut:
+        """Submit a job, and return it; a worker runs it. `run` crawls at once instead.
+
+        *crawl* is a URL, a list of them, a `JobSpec`, or a mapping as the HTTP API takes it.
+        *options* are the fields of a spec, also under the names of the command line:
+        ``create("https://docs.example.org", max_pages=500, tags=["docs"])``. With a *template*,
+        *params* are the values of its parameters, and the rest is what differs from it.
+        It starts now or at *start_at*. An admin may *grant* it what the settings do not.
+
+        If you have a job with the same `unique_key`, that job is returned instead.
+
+        Raises:
+            Invalid: an option is unknown, or a value is out of range; all faults are named.
+            Forbidden, QuotaExceeded: you may not submit it, or have too many jobs waiting.
+        """
+        terms: dict[str, Any] = {
+            "template": template,
+            "template_version": template_version,
+            "params": params,
+            "start_at": start_at,
+            "grant": grant or None,
+            "idempotency_key": idempotency_key,
+        }
+        given = {name: value for name, value in terms.items() if value is not None}
+        return await self._create(form_with(crawl, options), **given)
+
+    @composed
+    async def run(
+        self,
+        crawl: Crawl = (),
+        *,
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> JobOut:
+        """Crawl, and return the job once it has ended or is paused.
+
+        On `crawlyard.open()`, a worker in this process runs this one job. On
+        `crawlyard.connect()`, the job is submitted, and a worker of that instance runs it. The
+        arguments are those of `create`. If this call is cancelled, the job is kept: it goes on in
+        another worker, such as ``crawlyard work``.
+
+        Raises:
+            Unavailable: that instance has no worker; the job stays queued.
+            Invalid, Forbidden, QuotaExceeded: as for `create`.
+        """
+        job = await self.create(
+            crawl,
+            template=template,
+            template_version=template_version,
+            params=params,
+            idempotency_key=idempotency_key,
+            **options,
+        )
+        if self._here:
+            await self._services.run_job(job.id)
+        return await self.wait(job.id, timeout_s=None, states=State.PAUSED)
+
+    @composed
+    async def wait(
+        self,
+        job_id: str,
+        *,
+        timeout_s: float | None = 30.0,
+        states: Words = (),
+        without_worker: bool = False,
+    ) -> JobOut:
+        """Wait until a job has ended or its state has changed, and return it as it then is.
+
+        With *states*, wait until it is in one of them, or has ended. After *timeout_s*, it is
+        returned as it is; ``None``: never. *without_worker*: wait for a worker as well.
+
+        Raises:
+            Unavailable: after a second, the job is queued and no worker is alive to run it.
+        """
+        named = split_words((states,) if isinstance(states, str) else states)
+        before = None if named else (await self.get(job_id)).state
+        waited_s = 0.0
+        while True:
+            longest_s = LONGEST_WAIT_S if waited_s or without_worker else _WORKER_WITHIN_S
+            left_s = longest_s if timeout_s is None else min(timeout_s - waited_s, longest_s)
+            job = await self._wait(job_id, timeout_s=left_s, states=named)
+            waited_s += left_s
+            done = job.state in named if named else job.state != before
+            if done or job.state in ENDED or (timeout_s is not None and waited_s >= timeout_s):
+                return job
+            if not without_worker:
+                _check_worker(job, here=self._here)
+
+    @composed
+    async def pages(
+        self,
+        job_id: str,
+        *,
+        include: Words = "text",
+        limit: int | None = None,
+        **terms: Unpack[SearchTerms],
+    ) -> AsyncGenerator[StoredPageOut]:
+        """Yield the pages of a job in the order they came, with the text that the job kept.
+
+        They are read part by part; of a job that runs, those that there are by now. The filters
+        are those of `list_pages`, which returns one part. Without *include*, the records come
+        without text. At most *limit* pages; ``None``: all.
+        """
+        async for page in every(self.list_pages, job_id, include=include, limit=limit, **terms):
+            yield page
+
+    @endpoint("POST /jobs", WRITE, "200", status=201)
+    async def _create(
+        self,
         form: Form = _NO_FORM,
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
         **asked: Unpack[Asked],
     ) -> JobOut:
         """Submit a job: a spec of your own, or a template with parameters and what differs.
@@ -271,6 +405,8 @@ class Jobs(JobLooks):
                 max_length=MOST_JOBS,
             ),
         ],
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
         """Submit many jobs; each has an answer, and one that is refused harms no other."""
         requests = [_read(body) for body in jobs]
@@ -305,6 +441,7 @@ class Jobs(JobLooks):
             Meta(description="409 if there are a tenth more or less by now."),
         ] = None,
         dry_run: Annotated[bool, Meta(description="Only say what would be done.")] = False,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BulkOut:
         """Do something to many jobs: up to 200 at once, more by an operation (202)."""
         asked = BulkAction(
@@ -384,6 +521,7 @@ class Jobs(JobLooks):
         ] = RetryScope.ALL,
         kinds: Kinds = (),
         version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> RetriedOut:
         """Try a job again: as a new one, or the same with its failed URLs, or now."""
         manager, actor, urls = self._services.jobs, self._actor, None
@@ -417,6 +555,20 @@ class Jobs(JobLooks):
         """Return what *job* waits for once it is stored."""
         new = Standing(job=job, shard=Shard())
         return (await self._services.why.waits([new], new=True)).get(job.id, ())
+
+
+def _check_worker(job: JobOut, *, here: bool) -> None:
+    """Check that a queued job can be run: some worker is alive.
+
+    Raises:
+        Unavailable: none is.
+    """
+    if all(wait.reason != WaitReason.NO_WORKER for wait in job.waits_for):
+        return
+    hint = "run `crawlyard work` for its instance"
+    if here:
+        hint = "run `crawlyard work`, or call `jobs.run`, which crawls in this process"
+    raise Unavailable(f"job {job.id} is queued, but no worker is alive: {hint}")
 
 
 def _read(body: Mapping[str, Any]) -> JobRequest | Refused:

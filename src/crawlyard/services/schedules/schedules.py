@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Annotated, Any, TypedDict, Unpack
+from typing import Annotated, Any, Unpack
 
-from msgspec import NODEFAULT, UNSET, Meta
-from msgspec.structs import fields
+from msgspec import UNSET, Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import json_value
@@ -15,6 +14,7 @@ from crawlyard.core.crawl.change_answers import RunChangesOut
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
+    IdempotencyKey,
     IfMatch,
     Instant,
     Limit,
@@ -23,12 +23,12 @@ from crawlyard.core.endpoint import (
     Ref,
     Slice,
     Words,
+    composed,
     endpoint,
     reply,
     sliced,
 )
 from crawlyard.core.faults import blaming
-from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.operation import Operation, OperationKind
 from crawlyard.core.schedules.answers import (
     AheadOut,
@@ -46,11 +46,6 @@ from crawlyard.core.schedules.answers import (
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.planning import ForecastBounds, forecast_of
 from crawlyard.core.schedules.schedule import (
-    LONGEST_GRACE,
-    LONGEST_JITTER,
-    MOST_CATCH_UP,
-    MOST_FAILURES,
-    MOST_RUNS,
     CrawlSchedule,
     Misfire,
     Overlap,
@@ -58,14 +53,30 @@ from crawlyard.core.schedules.schedule import (
     Tick,
 )
 from crawlyard.core.schedules.timetable import check_instant, timetable, zone_of
-from crawlyard.core.templates.template import MAX_DESCRIPTION, MAX_NAME, is_id
+from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Invalid, NotFound, Stale, Version
 from crawlyard.export import atom
+from crawlyard.services.jobs.crawl_form import Crawl, form_with
 from crawlyard.services.jobs.job_looks import JobLooks
-from crawlyard.services.jobs.jobs import MAX_VERSION, Reason, TemplateRef
+from crawlyard.services.jobs.jobs import Reason, TemplateRef
 from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.services.schedules.backfill import AT_ONCE, MOST_INSTANTS
 from crawlyard.services.schedules.reader import instants_of
+from crawlyard.services.schedules.terms import (
+    PARTS,
+    CatchUp,
+    Description,
+    Failures,
+    Grace,
+    Jitter,
+    Name,
+    Runs,
+    ScheduleChanges,
+    TemplateVersion,
+    When,
+    Zone,
+    changed_fields,
+)
 from crawlyard.services.schedules.ticker import TRIES, keeps_changing
 from crawlyard.services.templates.templates import Content
 from crawlyard.store.queries import ChangeQuery, ScheduleQuery
@@ -76,62 +87,9 @@ MOST_NEXT = 100
 """Runs that are told at once."""
 
 _MOST_ENTRIES = 100  # of a feed
-_LONGEST_WHEN = 200
-_LONGEST_ZONE = 64
 
 _SECONDS: Mapping[str, str] = {"grace": "grace_s", "jitter": "jitter_s"}
 """Fields of a draft that are parameters in seconds."""
-
-Name = Annotated[str, Meta(min_length=1, max_length=MAX_NAME, examples=["nightly"])]
-When = Annotated[
-    str,
-    Meta(
-        min_length=1,
-        max_length=_LONGEST_WHEN,
-        description="A cron expression, `@daily`, `every 6h`, or `at 2027-01-01T08:00`.",
-        examples=["0 3 * * *"],
-    ),
-]
-Zone = Annotated[
-    str, Meta(max_length=_LONGEST_ZONE, description="IANA.", examples=["Europe/Berlin"])
-]
-TemplateVersion = Annotated[
-    int, Meta(ge=1, le=MAX_VERSION, description="Null: the latest at each run.")
-]
-Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION)]
-Grace = Annotated[float, Meta(ge=0, le=LONGEST_GRACE.total_seconds())]
-Jitter = Annotated[float, Meta(ge=0, le=LONGEST_JITTER.total_seconds())]
-CatchUp = Annotated[int, Meta(ge=1, le=MOST_CATCH_UP)]
-Runs = Annotated[int, Meta(ge=0, le=MOST_RUNS, description="Null: no end.")]
-Failures = Annotated[int, Meta(ge=1, le=MOST_FAILURES, description="Null: never.")]
-
-
-class ScheduleChanges(TypedDict, total=False):
-    """What is to be changed of a schedule: absent stays, ``None`` is the default or none."""
-
-    name: Name | None
-    when: When | None
-    zone: Zone | None
-    description: Description | None
-    template: TemplateRef | None
-    template_version: TemplateVersion | None
-    params: Annotated[Mapping[str, Any] | None, Meta(description="A null takes one away.")]
-    overrides: Annotated[Mapping[str, Any] | None, Meta(description="The same.")]
-    overlap: Overlap | None
-    misfire: Misfire | None
-    grace_s: Grace | None
-    catch_up: CatchUp | None
-    jitter_s: Jitter | None
-    starts_at: Instant | None
-    ends_at: Instant | None
-    runs_left: Runs | None
-    pause_after: Failures | None
-
-
-_PARTS = tuple(ScheduleChanges.__annotations__)
-"""What a schedule is made of."""
-
-_DEFAULTS: Mapping[str, object] = {f.name: f.default for f in fields(ScheduleDraft)}
 
 Expand = Annotated[Words, Meta(description="Adds `expanded` with what is named: `recent`.")]
 ExpandRun = Annotated[Words, Meta(description="Adds `expanded` with what is named: `job`.")]
@@ -179,6 +137,63 @@ class Schedules(Noun):
         shown = await self._expanded(found[:limit], expanded)
         return sliced(found, limit, lambda one: shown[one.id], lambda one: f"{one.id} {one.name}")
 
+    @composed
+    async def create(
+        self,
+        name: str,
+        when: str,
+        crawl: Crawl = (),
+        *,
+        zone: str = "UTC",
+        description: str = "",
+        template: str | None = None,
+        template_version: int | None = None,
+        params: Mapping[str, Any] = _NOTHING,
+        overrides: Mapping[str, Any] = _NOTHING,
+        overlap: Overlap = Overlap.SKIP,
+        misfire: Misfire = Misfire.RUN_ONCE,
+        grace_s: float = 300,
+        catch_up: int = 10,
+        jitter_s: float = 0,
+        starts_at: datetime | None = None,
+        ends_at: datetime | None = None,
+        runs_left: int | None = None,
+        pause_after: int | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> ScheduleOut:
+        """Make a schedule of yours, and return it; a worker runs it when it is due.
+
+        *when* is a cron expression, `@daily`, `every 6h`, or `at 2027-01-01T08:00`. *crawl* and
+        *options* say what to crawl, as in `jobs.create`:
+        ``create("nightly", "30 2 * * *", "https://docs.example.org", max_pages=500)``. With a
+        *template*, they say what differs from it. They are put over *overrides*.
+
+        Raises:
+            Invalid: an option is unknown, a value is out of range, or its job could not be
+                submitted now; all faults are named.
+        """
+        return await self._create(
+            name,
+            when,
+            zone=zone,
+            description=description,
+            template=template,
+            template_version=template_version,
+            params=params,
+            overrides=form_with({**overrides, **form_with(crawl, {})}, options),
+            overlap=overlap,
+            misfire=misfire,
+            grace_s=grace_s,
+            catch_up=catch_up,
+            jitter_s=jitter_s,
+            starts_at=starts_at,
+            ends_at=ends_at,
+            runs_left=runs_left,
+            pause_after=pause_after,
+            idempotency_key=idempotency_key,
+        )
+
     @endpoint(
         "POST /schedules",
         WRITE,
@@ -191,7 +206,7 @@ class Schedules(Noun):
             "overrides": {"urls": ["https://docs.example.org/"]},
         },
     )
-    async def create(
+    async def _create(
         self,
         name: Name,
         when: When,
@@ -217,6 +232,7 @@ class Schedules(Noun):
         ends_at: Instant | None = None,
         runs_left: Runs | None = None,
         pause_after: Failures | None = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> ScheduleOut:
         """Make a schedule of yours; its job must be one that could be submitted now."""
         draft = ScheduleDraft(
@@ -238,7 +254,7 @@ class Schedules(Noun):
             runs_left=runs_left,
             pause_after=pause_after,
         )
-        with blaming(_PARTS, "overrides", _SECONDS):
+        with blaming(PARTS, "overrides", _SECONDS):
             return await self._shown(await self._services.scheduler.create(self._actor, draft))
 
     @endpoint(
@@ -289,7 +305,7 @@ class Schedules(Noun):
             for name in schedule:
                 raise Invalid(name, "expected nothing beside `content`")
         given = json_value(schedule) if content is None else content
-        data, text = await self._services.intake.schedule(given, _PARTS)
+        data, text = await self._services.intake.schedule(given, PARTS)
         return ConvertedScheduleOut(schedule=data, content=text)
 
     @endpoint("GET /schedules/calendar", READ)
@@ -351,9 +367,9 @@ class Schedules(Noun):
             old = await scheduler.changeable(self._actor, ref, version)
             ref = old.id  # its name may become another's
             # params and overrides are merged into those of this version: of no other
-            with suppress(Stale), blaming(_PARTS, "overrides", _SECONDS):
+            with suppress(Stale), blaming(PARTS, "overrides", _SECONDS):
                 new = await scheduler.update(
-                    self._actor, ref, _changed(old, changes), version=old.version
+                    self._actor, ref, changed_fields(old, changes), version=old.version
                 )
                 return await self._shown(new)
         raise keeps_changing(ref)
@@ -391,12 +407,18 @@ class Schedules(Noun):
         return await self._shown(schedule)
 
     @endpoint("POST /schedules/{ref}/run", WRITE, "200", status=201)
-    async def run(self, ref: Ref, *, version: IfMatch = None) -> JobOut:
+    async def run(
+        self,
+        ref: Ref,
+        *,
+        version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> JobOut:
         """Submit a job of a schedule now, of a paused one too; its time table stays as it is.
 
         If there is a job with its `unique_key`, that job is the answer, with 200 instead of 201.
         """
-        with blaming(_PARTS, "overrides", _SECONDS):
+        with blaming(PARTS, "overrides", _SECONDS):
             job = await self._services.scheduler.run_now(self._actor, ref, version=version)
         reply().location = f"/api/v1/jobs/{job.id}"
         return await JobLooks(self._services, self._actor, self._permits).get(job.id)
@@ -415,6 +437,7 @@ class Schedules(Noun):
         *,
         dry_run: Annotated[bool, Meta(description="Only say which they are.")] = True,
         version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BackfillOut:
         """Make up for the instants of a range that did not run; by default only say which.
 
@@ -423,7 +446,7 @@ class Schedules(Noun):
         """
         until = to or self._services.clock.wall()
         schedule = await self._services.scheduler.changeable(self._actor, ref, version)
-        with blaming(_PARTS, "overrides", {**_SECONDS, **_RANGE}):
+        with blaming(PARTS, "overrides", {**_SECONDS, **_RANGE}):
             if not dry_run:
                 many = await self._in_background(schedule, from_, until, version)
                 if many is not None:
@@ -563,29 +586,3 @@ class Schedules(Noun):
             key: ExpandedScheduleOut.with_recent(one, recent.get(key, ()))
             for key, one in shown.items()
         }
-
-
-def _changed(old: CrawlSchedule, changes: ScheduleChanges) -> Mapping[str, object]:
-    """Return the fields of a draft that are to be otherwise, with their values.
-
-    Raises:
-        Invalid: what has no default is taken away.
-    """
-    found: dict[str, object] = {}
-    given: Mapping[str, Any] = {**changes}
-    for part, value in given.items():
-        name = part.removesuffix("_s")
-        if name in {"params", "overrides"}:
-            found[name] = {} if value is None else merged_object(getattr(old, name), value)
-        elif value is None:
-            found[name] = _default_of(name, part)
-        else:
-            found[name] = value if name == part else timedelta(seconds=value)
-    return found
-
-
-def _default_of(name: str, part: str) -> object:
-    default = _DEFAULTS[name]
-    if default is NODEFAULT:
-        raise Invalid(part, "expected a value: a schedule always has one")
-    return default

@@ -8,6 +8,7 @@ from msgspec import Meta
 from crawlyard.core.access.user import Permit
 from crawlyard.core.endpoint import (
     Cursor,
+    IdempotencyKey,
     IfMatch,
     Limit,
     MustMatch,
@@ -101,7 +102,12 @@ class Templates(Noun):
         return sliced(found, limit, TemplateOut.of, lambda one: f"{one.name}/{one.id}")
 
     @endpoint("POST /templates", WRITE, status=201)
-    async def create(self, template: Form) -> TemplateOut:
+    async def create(
+        self,
+        template: Form,
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> TemplateOut:
         """Make a template of yours; nobody else sees it until you publish it."""
         draft = files.draft_of(template)
         with blaming(_OWN, "spec"):
@@ -109,7 +115,13 @@ class Templates(Noun):
         return TemplateOut.of(made)
 
     @endpoint("POST /templates/import", WRITE, status=201, example=_FILE)
-    async def import_(self, content: Content, *, format_: Format = None) -> TemplateOut:
+    async def import_(
+        self,
+        content: Content,
+        *,
+        format_: Format = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> TemplateOut:
         """Make a template of yours of the text of a YAML or JSON file; nothing in it is fetched."""
         draft = await self._read(content, format_)
         return TemplateOut.of(await self._services.templates.create(self._actor, draft))
@@ -246,7 +258,12 @@ class Templates(Noun):
         "POST /templates/{ref}/duplicate", WRITE, status=201, example={"name": "docs of mine"}
     )
     async def duplicate(
-        self, ref: Ref, *, name: CopyName | None = None, version: TemplateVersion | None = None
+        self,
+        ref: Ref,
+        *,
+        name: CopyName | None = None,
+        version: TemplateVersion | None = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> TemplateOut:
         """Make a private template of yours that says what another one does."""
         with blaming(_OWN, "spec"):

@@ -11,6 +11,7 @@ from crawlyard.core.access.user import Grant, Permit, Role
 from crawlyard.core.endpoint import (
     LONGEST_REF,
     Cursor,
+    IdempotencyKey,
     IfMatch,
     Limit,
     Owner,
@@ -140,6 +141,7 @@ class Webhooks(Noun):
         description: Description = "",
         allow_addresses: Addresses = (),
         schedule: OfSchedule | None = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> NewSecretOut:
         """Make a webhook; the secret that signs its messages is in this answer and nowhere else."""
         actor, now = self._actor, self._services.clock.now()
@@ -224,7 +226,13 @@ class Webhooks(Noun):
         return WebhookDeletionOut.of(webhook, deliveries)
 
     @endpoint("POST /webhooks/{webhook_id}/test", WRITE, status=202)
-    async def test(self, webhook_id: str, *, version: IfMatch = None) -> WebhookOut:
+    async def test(
+        self,
+        webhook_id: str,
+        *,
+        version: IfMatch = None,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> WebhookOut:
         """Let a test event be delivered to a webhook, and to no other."""
 
         async def tested(old: Webhook, now: datetime) -> Webhook:
@@ -270,7 +278,13 @@ class Webhooks(Noun):
         return sliced(found, limit, DeliveryOut.of, lambda one: one.no)
 
     @endpoint("POST /webhooks/{webhook_id}/deliveries/{delivery_id}/replay", WRITE, status=202)
-    async def replay(self, webhook_id: str, delivery_id: str) -> DeliveryOut:
+    async def replay(
+        self,
+        webhook_id: str,
+        delivery_id: str,
+        *,
+        idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
+    ) -> DeliveryOut:
         """Let a delivery be made once more, under the same message id.
 
         With `-` as the webhook, whichever it is of.

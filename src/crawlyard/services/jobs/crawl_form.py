@@ -1,0 +1,84 @@
+"""Form of a job from Python: a URL, a spec or a mapping, with keywords such as ``max_pages``."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+from crawlyard.core.answer import json_value
+from crawlyard.core.jobs.spec import JobSpec
+from crawlyard.core.jobs.spec_json import FIELDS, form_of
+from crawlyard.core.parse import is_list, shown, suggestion
+from crawlyard.errors import Invalid
+
+Crawl: TypeAlias = str | Sequence[str] | JobSpec | Mapping[str, Any]
+"""What to crawl: a URL, several, a spec, or a spec as JSON has it."""
+
+_GROUPS = ("limits", "retry")
+
+
+def _option_paths() -> Mapping[str, str]:
+    paths = {group: group for group in _GROUPS}
+    for field in FIELDS.values():
+        flag = field.field.flag.removeprefix("--").replace("-", "_")
+        names = (field.path, field.also, flag)
+        paths |= {name: field.path for name in names if name and "." not in name}
+    return paths
+
+
+OPTIONS = _option_paths()
+"""Paths by keyword: a field has its own name, and that of the option of the command line."""
+
+
+def form_with(crawl: Crawl, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the form of *crawl*, with *options* in place of what it says itself.
+
+    Raises:
+        Invalid: an option is unknown or given twice, or *crawl* is nothing that can be crawled.
+    """
+    _check_names(options)
+    form = _form(crawl)
+    # a group first: a single limit is put over it, whatever the order of the keywords
+    for name in sorted(options, key=lambda name: name not in _GROUPS):
+        value = json_value(options[name])
+        group, _, member = OPTIONS[name].rpartition(".")
+        if group:
+            form[group] = _object(group, form.get(group)) | {member: value}
+        elif name in _GROUPS:
+            form[name] = _object(name, form.get(name)) | _object(name, value)
+        else:
+            form[OPTIONS[name]] = value
+    return form
+
+
+def _check_names(options: Mapping[str, Any]) -> None:
+    by_path: dict[str, str] = {}
+    errors: list[Invalid] = []
+    for name in options:
+        path = OPTIONS.get(name)
+        if path is None:
+            near = suggestion(name, [*OPTIONS])
+            hint = near or "; options are named as in `crawlyard crawl --help`"
+            errors.append(Invalid(name, f"there is no such option{hint}"))
+        elif path in by_path:
+            errors.append(Invalid(name, f"expected {by_path[path]} or {name}, got both"))
+        else:
+            by_path[path] = name
+    if errors:
+        raise Invalid.of(errors)
+
+
+def _form(crawl: Crawl) -> dict[str, Any]:
+    if isinstance(crawl, JobSpec):
+        return form_of(crawl)
+    if isinstance(crawl, Mapping):
+        return dict(crawl)
+    if isinstance(crawl, str):
+        return {"urls": [crawl]}
+    if is_list(crawl):
+        return {"urls": [*crawl]} if crawl else {}
+    raise Invalid("urls", f"expected a URL, a JobSpec or a mapping, got {shown(crawl)}")
+
+
+def _object(path: str, value: object) -> dict[str, Any]:
+    if value is None or isinstance(value, Mapping):
+        return dict(value or {})
+    raise Invalid(path, f"expected an object of its fields, got {shown(value)}")
