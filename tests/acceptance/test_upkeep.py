@@ -166,7 +166,7 @@ def test_a_table_of_events_is_for_people(crawled: Shell) -> None:
     first = listed.stdout.splitlines()[0].split()
     assert first == ["AT", "EVENT", "SUBJECT", "NAME", "REASON", "ACTOR", "DETAIL"]
     assert re.fullmatch(
-        r"\d\d:\d\d:\d\d  job\.completed       [0-9a-f]{8}  docs · exhausted\n", followed.stdout
+        r"\d\d:\d\d:\d\d  job\.completed       [0-9a-f]{8}  docs · every URL in scope was tried\n", followed.stdout
     )
 
 

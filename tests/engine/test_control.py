@@ -196,7 +196,7 @@ async def test_one_kind_of_failure_is_retried_alone(yard: Yard, site_server: Ser
     assert count == 1
     assert {h.path for h in server.hits[asked:]} - {"/robots.txt"} == {"/0"}
     assert (await outcome(yard, job.id)).usage.errors == 3
-    with pytest.raises(IllegalMove, match=r"no URL of job .* failed with dns"):
+    with pytest.raises(IllegalMove, match=r"no URL of job .* failed with \"host not found\""):
         await yard.jobs.retry_failed(LOCAL, first.job.id, {ErrorKind.DNS})
 
 

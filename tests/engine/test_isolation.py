@@ -382,4 +382,5 @@ async def test_a_worker_whose_program_was_replaced_gives_an_isolated_job_back_an
         left = (await yard.jobs.get(LOCAL, job.id)).job
 
     assert (left.state, left.losses) == (State.PENDING, ISOLATED_FROM)
-    assert caplog.text.count("no child can be started") == 1
+    # twice if the worker was claiming the job again at that moment
+    assert caplog.text.count("no child can be started") in {1, 2}

@@ -90,11 +90,11 @@ async def test_damaged_pages_of_a_pdf_are_counted_in_its_note() -> None:
     good = document(said("First"), said("Second"), said("Third"))
     for bad, text, damaged in (
         (good, "First\n\nSecond\n\nThird", ""),
-        (good.replace(packed, b"\xff" * len(packed)), "First\n\nThird", "1 of 3 pages"),
-        (good.replace(kids, b"/Kids [4 0 R 99 0 R]     "), "First", "2 of 3 pages"),
+        (good.replace(packed, b"\xff" * len(packed)), "First\n\nThird", "1 of 3"),
+        (good.replace(kids, b"/Kids [4 0 R 99 0 R]     "), "First", "2 of 3"),
     ):
         page = await read(bad)
-        note = damaged and f"{damaged} of the PDF are damaged"
+        note = damaged and f"damaged pages of the PDF: {damaged}"
         assert (page.text, page.cut, page.nearly_empty) == (text, note, False)
     with pytest.raises(ExtractError, match=r"damaged: none of its pages can be read"):
         await read(document(said("x")).replace(zlib.compress(said("x")), b"\xff" * 40))

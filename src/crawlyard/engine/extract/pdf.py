@@ -81,7 +81,7 @@ def _read_pages(reader: pypdf.PdfReader) -> tuple[str, str]:
     if not readable:
         raise ValueError("none of its pages can be read")
     damaged = total - readable
-    cut = f"{damaged} of {total} pages of the PDF are damaged" if damaged > 0 else ""
+    cut = f"damaged pages of the PDF: {damaged} of {total}" if damaged > 0 else ""
     return "\n\n".join(texts), cut
 
 
