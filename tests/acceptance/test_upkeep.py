@@ -165,9 +165,11 @@ def test_a_table_of_events_is_for_people(crawled: Shell) -> None:
 
     first = listed.stdout.splitlines()[0].split()
     assert first == ["AT", "EVENT", "SUBJECT", "NAME", "REASON", "ACTOR", "DETAIL"]
-    assert re.fullmatch(
-        r"\d\d:\d\d:\d\d  job\.completed       [0-9a-f]{8}  docs · every URL in scope was tried\n", followed.stdout
+    line = (
+        r"\d\d:\d\d:\d\d  job\.completed       [0-9a-f]{8}"
+        r"  docs · every URL in scope was tried\n"
     )
+    assert re.fullmatch(line, followed.stdout)
 
 
 def test_what_no_event_is_called_like_is_refused_with_the_list(crawled: Shell) -> None:

@@ -39,7 +39,9 @@ def names_for_type_checkers() -> dict[str, str]:
         for node in branch.body
         if isinstance(node, ast.ImportFrom)
     ]
-    return {alias.asname or alias.name: node.module or "" for node in imports for alias in node.names}
+    return {
+        alias.asname or alias.name: node.module or "" for node in imports for alias in node.names
+    }
 
 
 def test_the_parts_of_the_mission_are_public() -> None:
