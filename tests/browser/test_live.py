@@ -114,11 +114,12 @@ async def test_what_could_not_be_read_while_the_server_was_away_is_taken_back(
             await page.goto("/")
             await expect(page.locator("#live")).to_have_text("Live")
         await page.get_by_role("button", name="7 days").click()  # an answer that cannot come
-        said = page.get_by_text("the server does not answer")
+        said = page.get_by_text("the server does not answer: try again", exact=True)
         await expect(said).to_be_visible()
         async with a_stage(tmp_path, browser, port=port):
             await expect(page.locator("#live")).to_have_text("Live")
             await expect(said).to_have_count(0)
+            await expect(page.locator("#unloaded")).to_have_count(0)
     finally:
         await context.close()
 
