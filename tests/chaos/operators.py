@@ -24,13 +24,15 @@ _STRIKES = 5  # so many jobs are looked at until one runs
 async def operate(campaign: Campaign, seconds: float) -> None:
     """Hold and cancel some jobs for *seconds*, and retry all that have failed; see them go on."""
     end, chance = monotonic() + seconds, campaign.chance
+    deeds: list[Callable[[Campaign, str], Awaitable[None]]] = []
     async with asyncio.TaskGroup() as group:
         group.create_task(_retry_failing(campaign, end))
         while monotonic() < end:
             await asyncio.sleep(chance.uniform(*_APART_S))
             if (job_id := await _running(campaign)) is not None:
-                deed = chance.choice((_hold, _hold, _hold, _cancel, _regret))
-                await deed(campaign, job_id)
+                # each of them in every campaign, in any order
+                deeds = deeds or chance.sample([_hold, _hold, _hold, _cancel, _regret], 5)
+                await deeds.pop()(campaign, job_id)
 
 
 async def _running(campaign: Campaign) -> str | None:
