@@ -10,6 +10,7 @@ from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
 from crawlyard.cli.options import choice, flag, option
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import counted as count_of
+from crawlyard.cli.usage import essential
 from crawlyard.core.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
@@ -89,6 +90,7 @@ AllowIncomplete = Annotated[
 JUnit = Annotated[str, option(str, "--junit", "FILE", "Write the findings as JUnit XML as well.")]
 
 
+@essential("--fail-on --allow-incomplete --externals --junit --exclude --max-pages --json --server")
 @action(creates=True)
 async def check(
     session: "Session",

@@ -42,6 +42,7 @@ from crawlyard.cli.schedules.options import (
 )
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
+from crawlyard.cli.usage import essential
 from crawlyard.cli.when import instant_of
 from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.endpoint import every
@@ -212,6 +213,7 @@ async def show(session: "Session", schedule: Ref) -> None:
 
 
 @app.command()
+@essential("--when --tz --template --param --max-pages --overlap --pause-after --server")
 @action(creates=True, name="NAME", params="--param")
 async def create(
     session: "Session",
@@ -239,6 +241,7 @@ async def create(
 
 
 @app.command()
+@essential("--when --tz --overlap --ends --pause-after --max-pages --unset --server")
 @action(name="--rename", params="--param")
 async def edit(
     session: "Session",

@@ -34,6 +34,7 @@ from crawlyard.cli.templates.options import (
     parameter_of,
     params_of,
 )
+from crawlyard.cli.usage import essential
 from crawlyard.core.answer import as_dict
 from crawlyard.core.endpoint import every
 from crawlyard.core.merge_patch import patch_between
@@ -151,6 +152,7 @@ async def show(session: "Session", template: Ref, *, version: Version = None) ->
 
 
 @app.command()
+@essential("--param --description --scope --exclude --max-pages --max-depth --tag --server")
 @action(creates=True, name="NAME", parameters="--param")
 async def create(
     session: "Session",
@@ -183,6 +185,7 @@ async def create(
 
 
 @app.command()
+@essential("--file --rename --description --scope --exclude --max-pages --max-depth --server")
 @action(name="--rename", parameters="parameter")
 async def edit(
     session: "Session",
@@ -260,6 +263,7 @@ def validate(files: Files, *, basics: Basics) -> None:
 
 
 @app.command()
+@essential("--param --version --max-pages --json --server")
 @action(params="--param")
 async def render(
     session: "Session",
