@@ -4,6 +4,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum, auto
+from hashlib import blake2s
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias, TypeVar
 
@@ -313,6 +314,16 @@ IdempotencyKey = Annotated[
     str | None,
     option(str, "--idempotency-key", "KEY", "Repeated with the same key, it does nothing again."),
 ]
+
+
+def key_for(idempotency_key: str | None, name: str) -> str | None:
+    """Return the key for one of several calls of a command: that about the thing called *name*."""
+    if not idempotency_key:
+        return idempotency_key
+    # a name may be longer than a key, and of other characters than a header
+    return f"{idempotency_key} {blake2s(name.encode(), digest_size=8).hexdigest()}"
+
+
 Yes = Annotated[bool, flag("--yes", "-y", text="Do not ask.")]
 
 

@@ -20,6 +20,7 @@ from crawlyard.cli.options import (
     an_id,
     choice,
     group,
+    key_for,
     option,
 )
 from crawlyard.cli.render import words
@@ -314,13 +315,18 @@ async def deliveries(
 
 @app.command()
 @action()
-async def replay(session: "Session", delivery: DeliveryIds) -> None:
+async def replay(
+    session: "Session", delivery: DeliveryIds, *, idempotency_key: IdempotencyKey = None
+) -> None:
     """Deliver messages once more, under the same ids.
 
     crawlyard webhooks replay msg_6d1c4f0f3c1f4c0d9a55f7a0c2f3b1aa
     """
-    replay_one = session.surface.webhooks.replay
-    again = [await replay_one(_WHICHEVER, delivery_id) for delivery_id in delivery]
+    again = []
+    for message_id in delivery:
+        key = key_for(idempotency_key, message_id)
+        replayed = session.surface.webhooks.replay(_WHICHEVER, message_id, idempotency_key=key)
+        again.append(await replayed)
     for one in again:
         session.tell(f"due again: {one.id}")
     session.tell(session.by_worker("  a worker delivers it"))

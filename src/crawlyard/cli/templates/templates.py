@@ -22,6 +22,7 @@ from crawlyard.cli.options import (
     flag,
     flat,
     group,
+    key_for,
     option,
 )
 from crawlyard.cli.stdin_args import STDIN
@@ -387,7 +388,13 @@ async def restore(session: "Session", template: Ref, version: Number) -> None:
 
 @app.command("import")
 @action(creates=True)
-async def import_(session: "Session", paths: Files, *, update: Update = False) -> None:
+async def import_(
+    session: "Session",
+    paths: Files,
+    *,
+    update: Update = False,
+    idempotency_key: IdempotencyKey = None,
+) -> None:
     """Make templates of files.
 
     crawlyard templates import news.yaml docs.json
@@ -397,7 +404,9 @@ async def import_(session: "Session", paths: Files, *, update: Update = False) -
     for draft in found:
         there = await _named(session, draft.name) if update else None
         if there is None:
-            made = await session.surface.templates.create(forms.data_of(draft))
+            made = await session.surface.templates.create(
+                forms.data_of(draft), idempotency_key=key_for(idempotency_key, draft.name)
+            )
             await _told(session, "created", made)
         else:
             old = await drafts.exported(session, there.id, there.version)
