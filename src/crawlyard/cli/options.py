@@ -66,6 +66,11 @@ def option(
     )
 
 
+def argument(metavar: str, text: str, parser: Callable[[str], Any] | None = None) -> Any:
+    """Return a Typer argument, whose words *parser* reads."""
+    return typer.Argument(metavar=metavar, help=text, parser=parser, show_default=False)
+
+
 def choice(
     *names: str,
     of: type[StrEnum],
@@ -291,19 +296,16 @@ def an_id(word: str) -> str:
 
 Ids = Annotated[
     list[str],
-    typer.Argument(
-        parser=an_id,
-        metavar="ID",
-        help="Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
-        show_default=False,
+    argument(
+        "ID",
+        "Ids, unique beginnings or ends, last, SCHEDULE@last, or '-' to read from stdin.",
+        an_id,
     ),
     Together(read_ids),
 ]
 _ONE_ID = "An id, its unique beginning or end, last, or SCHEDULE@last: its newest run."
-Id = Annotated[str, typer.Argument(parser=an_id, metavar="ID", help=_ONE_ID, show_default=False)]
-MaybeId = Annotated[
-    str | None, typer.Argument(parser=an_id, metavar="[ID]", help=_ONE_ID, show_default=False)
-]
+Id = Annotated[str, argument("ID", _ONE_ID, an_id)]
+MaybeId = Annotated[str | None, argument("[ID]", _ONE_ID, an_id)]
 
 
 Limit = Annotated[

@@ -64,7 +64,7 @@ class Command(TyperCommand):
     def _shortened(self, ctx: Any) -> "Command":
         """Return this command with its essential options and its first example."""
         command = copy.copy(self)
-        options = {name: each for each in self.params for name in each.opts}
+        options: dict[str, Any] = {name: each for each in self.params for name in each.opts}
         command.params = [each for each in self.params if not isinstance(each, TyperOption)]
         for name in self._essential:
             option = copy.copy(options[name])

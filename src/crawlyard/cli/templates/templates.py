@@ -18,6 +18,7 @@ from crawlyard.cli.options import (
     IdempotencyKey,
     Limit,
     Yes,
+    argument,
     choice,
     flag,
     flat,
@@ -63,14 +64,14 @@ app = group(
 
 _OURS_ALONE = 0o600  # there may be credentials in a file
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name.", show_default=False)]
+Name = Annotated[str, argument("NAME", "Its name.")]
 Refs = Annotated[
     list[str],
-    typer.Argument(metavar="TEMPLATE", help="Names or ids.", show_default=False),
+    argument("TEMPLATE", "Names or ids."),
 ]
 Number = Annotated[
     int,
-    typer.Argument(metavar="VERSION", help="The number of the version.", show_default=False),
+    argument("VERSION", "The number of the version."),
 ]
 Query = Annotated[
     str, option(str, "--query", "TEXT", "Only where name or description has this in it.")
@@ -93,7 +94,7 @@ Declared = Annotated[
 
 Files = Annotated[
     list[str],
-    typer.Argument(metavar="FILE", help="YAML or JSON; '-' is stdin.", show_default=False),
+    argument("FILE", "YAML or JSON; '-' is stdin."),
 ]
 File = Annotated[
     str, option(str, "--file", "FILE", "Take it from this YAML or JSON; '-' is stdin.")
@@ -459,9 +460,7 @@ async def delete(session: "Session", templates: Refs, *, yes: Yes = False) -> in
     """
     found = [await session.surface.templates.get(ref) for ref in templates]
     about = [f"{one.name}  v{one.version}  {one.id}" for one in found]
-    count = "this template" if len(found) == 1 else f"these {len(found):,} templates"
-    if not yes and not session.agreed(f"Delete {count} and all versions?", about):
-        session.tell("nothing was deleted")
+    if not session.agreed_to_delete("templates", about, "all versions", yes=yes):
         return DECLINED
     for template in found:
         await session.surface.templates.delete(template.id, version=template.version)
