@@ -8,7 +8,7 @@ from msgspec import Struct, defstruct
 from msgspec.structs import asdict
 
 from crawlyard.cli import values
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.jobs.crawl_options import reader_of
 from crawlyard.cli.options import (
     Basics,
@@ -21,7 +21,6 @@ from crawlyard.cli.options import (
     group,
     option,
 )
-from crawlyard.cli.plain_commands import PlainCommands
 from crawlyard.cli.render.output import Column, View, column, fields_of
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
@@ -65,10 +64,7 @@ settings_app = group(
 _or_none = values.none_or
 
 Name = Annotated[str, argument("NAME", "Where it is used.")]
-Tokens = Annotated[
-    list[str],
-    argument("TOKEN", "Ids, names or prefixes.", an_id),
-]
+Tokens = Annotated[list[str], argument("TOKEN", "Ids, names or prefixes.", an_id)]
 User = Annotated[str, argument("USER", "Their id.")]
 UserIds = Annotated[list[str], argument("USER", "Their ids.")]
 Owner = Annotated[str | None, option(values.line, "--user", "USER", "Another user's; for admins.")]

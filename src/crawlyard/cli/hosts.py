@@ -4,8 +4,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
 from crawlyard.cli import values
+from crawlyard.cli.invoke import PlainCommands
 from crawlyard.cli.options import Basics, Limit, Together, argument, group, option
-from crawlyard.cli.plain_commands import PlainCommands
 from crawlyard.cli.render.output import Column, Facts, View, at, column, fields_of
 from crawlyard.cli.stdin_args import read_ids
 from crawlyard.lazy import lazily

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import Basics, Limit, argument, group, option
-from crawlyard.cli.plain_commands import PlainCommands
 from crawlyard.cli.render.output import Facts, View, column, fields_of
 from crawlyard.cli.when import When
 from crawlyard.core.words import STATES, spaced

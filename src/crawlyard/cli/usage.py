@@ -72,8 +72,8 @@ class Command(TyperCommand):
             command.params.append(option)
         summary, examples, *_ = (self.help or "").split("\n\n")
         command.help = f"{summary}\n\n{examples.splitlines()[0]}"
-        others = len(self.params) - len(command.params)
-        command.epilog = f"{others} more options: {ctx.command_path} {HELP_ALL}"
+        hidden = len(self.params) - len(command.params)
+        command.epilog = f"{hidden} more options: {ctx.command_path} {HELP_ALL}"
         return command
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import (
     Basics,
     IdempotencyKey,
@@ -24,7 +24,6 @@ from crawlyard.cli.options import (
     key_for,
     option,
 )
-from crawlyard.cli.plain_commands import PlainCommands
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View, at, column, id_of, instant
 from crawlyard.cli.stdin_args import read_ids
@@ -184,23 +183,23 @@ def _said(delivery: "DeliveryOut") -> str:
     return " · ".join(part for part in (last.error, last.excerpt) if part)
 
 
-async def meant(session: "Session", word: str) -> "WebhookOut":
+async def _webhook(session: "Session", word: str) -> "WebhookOut":
     """Return the webhook that *word* means: a whole id, or the unique beginning or end of one.
 
     Raises:
         NotFound: no webhook is meant.
         Invalid: more than one webhook is meant.
     """
-    found = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
-    if not found:
+    webhooks = (await session.surface.webhooks.list(id=word.lower(), limit=2)).items
+    if not webhooks:
         raise NotFound(f"there is no webhook {word}")
-    if len(found) > 1:
+    if len(webhooks) > 1:
         raise Invalid("id", f"more than one webhook begins or ends with {word!r}; give more of it")
-    return found[0]
+    return webhooks[0]
 
 
 async def _id_of(session: "Session", word: str) -> str:
-    return (await meant(session, word)).id
+    return (await _webhook(session, word)).id
 
 
 plain = PlainCommands(app=app, noun="webhooks", view=webhooks_view, find=_id_of)
@@ -285,8 +284,8 @@ async def test(session: "Session", webhook: Id, *, idempotency_key: IdempotencyK
 
     crawlyard webhooks test 7f3a91c2
     """
-    found = await meant(session, webhook)
-    tested = await session.surface.webhooks.test(found.id, idempotency_key=idempotency_key)
+    webhook_id = await _id_of(session, webhook)
+    tested = await session.surface.webhooks.test(webhook_id, idempotency_key=idempotency_key)
     await _tell(session, "a test is on its way to", tested)
     session.tell(session.by_worker("  a worker delivers it"))
     session.tell(f"  what came of it: {session.hint(f'webhooks deliveries {tested.id}')}")
@@ -305,9 +304,9 @@ async def deliveries(
     webhook_id = await _id_of(session, webhook)
     endpoint = session.surface.webhooks.deliveries
     records = every(endpoint, webhook_id, state=state, limit=session.most(limit))
-    shown = await session.listed(records, deliveries_view(session.clock.now()))
+    count = await session.listed(records, deliveries_view(session.clock.now()))
     none = "no delivery is like that" if state else "nothing was to be delivered yet"
-    session.tell_rest(shown, limit, none, "newest")
+    session.tell_rest(count, limit, none, "newest")
 
 
 @app.command()
@@ -338,9 +337,9 @@ async def rotate(session: "Session", webhook: Id) -> None:
     crawlyard webhooks rotate 7f3a91c2
     crawlyard webhooks rotate 7f3a91c2 --json
     """
-    made = await session.surface.webhooks.rotate((await meant(session, webhook)).id)
+    rotated = await session.surface.webhooks.rotate(await _id_of(session, webhook))
     session.tell("keep the secret: it is not shown again; the old one signs for a day more")
-    await _show(session, made)
+    await _show(session, rotated)
 
 
 @plain.change("on")
@@ -367,11 +366,11 @@ async def delete(session: "Session", webhook: Ids, *, yes: Yes = False) -> int:
     crawlyard webhooks delete 7f3a91c2
     crawlyard webhooks list -q | crawlyard webhooks delete --yes -
     """
-    found = [await meant(session, word) for word in webhook]
-    about = [f"{each.id}  {state(each)}  {each.url}" for each in found]
+    webhooks = [await _webhook(session, word) for word in webhook]
+    about = [f"{each.id}  {state(each)}  {each.url}" for each in webhooks]
     if not session.agreed_to_delete("webhooks", about, "what waits", yes=yes):
         return DECLINED
-    for each in found:
+    for each in webhooks:
         await session.surface.webhooks.delete(each.id)
         session.tell(f"deleted: {each.id}")
     return 0

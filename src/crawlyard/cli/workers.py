@@ -3,9 +3,8 @@
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import Basics, Together, an_id, argument, group
-from crawlyard.cli.plain_commands import PlainCommands
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View, at, column, fields_of
 from crawlyard.cli.stdin_args import read_ids

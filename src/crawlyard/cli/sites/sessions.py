@@ -7,9 +7,8 @@ import typer
 
 from crawlyard.cli import values
 from crawlyard.cli.failures import DECLINED
-from crawlyard.cli.invoke import action
+from crawlyard.cli.invoke import PlainCommands, action
 from crawlyard.cli.options import Yes, argument, flag, group, option
-from crawlyard.cli.plain_commands import PlainCommands
 from crawlyard.cli.render.output import View, at, column, id_of
 from crawlyard.cli.sites import logins
 from crawlyard.cli.sites.logins import Login, SecretRef

@@ -405,10 +405,10 @@ async def import_(
     for draft in found:
         there = await _named(session, draft.name) if update else None
         if there is None:
-            made = await session.surface.templates.create(
+            template = await session.surface.templates.create(
                 forms.data_of(draft), idempotency_key=key_for(idempotency_key, draft.name)
             )
-            await _told(session, "created", made)
+            await _told(session, "created", template)
         else:
             old = await drafts.exported(session, there.id, there.version)
             await _changed(session, there, await _saved(session, there, old, draft))
