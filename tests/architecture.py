@@ -15,7 +15,7 @@ MOST_LINES = 600
 MOST_FUNCTION_LINES = 60
 MOST_FILES = 25
 
-PORTS = ("bus.base", "dispatch.base")
+PORTS = ("messaging.bus", "messaging.dispatcher")
 STORE_INSIDE = "store.inside"  # of the store: nobody but those who open it knows these
 _INSIDE = (
     "store.admin",
@@ -25,7 +25,7 @@ _INSIDE = (
     "store.open",
     "store.tables",
 )
-BACKENDS = ("bus", "dispatch", STORE_INSIDE)
+BACKENDS = ("messaging", STORE_INSIDE)
 BASICS = frozenset({"about", "clock", "errors", "ids", "lazy"})
 
 _SERVICES = {"services", "engine", "store", *PORTS, "core", "config"}
@@ -39,8 +39,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     **{port: {"core"} for port in PORTS},
     "store": {STORE_INSIDE, "core"},
     STORE_INSIDE: {"store", "core", "config"},
-    "bus": {"bus.base", "core"},
-    "dispatch": {"dispatch.base", "core"},
+    "messaging": {*PORTS, "core"},
     "export": {"core"},
     "services": {"engine", "store", *PORTS, "core", "config", "export"},
     "worker_factory": _SERVICES,
@@ -73,13 +72,13 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
     "markdown_it": ("web.markdown",),
-    "prometheus_client": ("services.fleet.metrics",),
-    "psycopg": ("dispatch.locks",),  # in the store, SQLAlchemy loads it
+    "prometheus_client": ("services.instance.metrics",),
+    "psycopg": ("messaging.locks",),  # in the store, SQLAlchemy loads it
     "publicsuffixlist": ("engine.scope",),
     "pyarrow": ("export.parquet",),
     "pypdf": ("engine.extract.pdf",),
     "re2": ("engine.scope",),
-    "redis": ("bus.redis",),
+    "redis": ("messaging.redis_bus",),
     "rich": ("cli",),
     "rjsmin": ("web.pages",),
     "sqlalchemy": ("store",),
@@ -100,7 +99,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # wherever untyped values enter or leave
     "msgspec": (
         "api",
-        "bus.redis",
+        "messaging.redis_bus",
         "config",
         "core",
         "engine.extract.parse_pool",
@@ -127,7 +126,7 @@ KEEPS_TIME = (
 FOR_CHECKERS = ("", "public_names")
 """Modules that import the parts of the package where only type checkers look."""
 
-LOADS_LATE = ("", "lazy", "dispatch.postgres", "store.open", "store.db.schema")
+LOADS_LATE = ("", "lazy", "messaging.postgres_dispatcher", "store.open", "store.db.schema")
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(

@@ -42,18 +42,21 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
-        {"services.worker.run": "from crawlyard.store.db.in_memory import open_in_memory"},
-        "services.worker.run imports store.db.in_memory",
+        {"services.workers.run": "from crawlyard.store.db.in_memory import open_in_memory"},
+        "services.workers.run imports store.db.in_memory",
     ),
     (
         architecture.imports_point_inward,
-        {"services.worker.worker.worker": "from crawlyard.dispatch.local import LocalDispatcher"},
-        "services.worker.worker.worker imports dispatch.local",
+        {
+            "services.workers.worker.worker": "from crawlyard.messaging.local_dispatcher "
+            "import LocalDispatcher"
+        },
+        "services.workers.worker.worker imports messaging.local_dispatcher",
     ),
     (
         architecture.imports_point_inward,
-        {"store.jobs.jobs": "from crawlyard.bus.memory import MemoryBus"},
-        "store.jobs.jobs imports bus.memory",
+        {"store.jobs.jobs": "from crawlyard.messaging.memory_bus import MemoryBus"},
+        "store.jobs.jobs imports messaging.memory_bus",
     ),
     (
         architecture.imports_point_inward,

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.policy import Section
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.operations.operation import Failure, Operation, OperationKind, OperationState
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

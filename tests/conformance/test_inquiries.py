@@ -12,7 +12,7 @@ from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import claim_key, claimable
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.overview.stats import FailingHost
+from crawlyard.core.stats import FailingHost
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.builders_serve import quoted

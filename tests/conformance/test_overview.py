@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.attention.attention import OwnerBacklog
+from crawlyard.core.attention.lines import NoticeLine, SubjectKind
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.job_log import Course, Point
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.overview.attention import OwnerBacklog
-from crawlyard.core.overview.lines import NoticeLine, SubjectKind
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

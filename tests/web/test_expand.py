@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.schedules.calendar import RecentTick
-from crawlyard.store.fleet.overview import OverviewStore
+from crawlyard.store.attention.overview import OverviewStore
 from tests.web.rig import URL, Rig, a_rig, problem
 
 WHOLE = "template,schedule"

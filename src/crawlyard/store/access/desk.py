@@ -10,8 +10,8 @@ from sqlalchemy.exc import IntegrityError
 
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.event import Event
-from crawlyard.core.operation import Operation
+from crawlyard.core.events.event import Event
+from crawlyard.core.operations.operation import Operation
 from crawlyard.store.codec.records import OPERATIONS, SECTIONS, VIEWS
 from crawlyard.store.db.bulk_rows import delete_first, put_rows
 from crawlyard.store.db.rows import add_row, drop_version, equal, plainly, put_version, taken

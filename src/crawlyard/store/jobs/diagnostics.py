@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from crawlyard.core.crawl.page import ErrorKind, KnownURL, StoredPage
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.overview.stats import FailingHost, failing_hosts
+from crawlyard.core.stats import FailingHost, failing_hosts
 from crawlyard.store.codec.jobs import page_of
 from crawlyard.store.crawl.frontier import roots
 from crawlyard.store.crawl.pages import PAGES
