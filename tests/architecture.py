@@ -57,6 +57,33 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "public_names": set(),
 }
 
+NOUNS: Mapping[str, tuple[str, ...]] = {
+    # noun: the layers in which a folder, or one module, has its name; docs/architecture.md has them
+    "access": ("core", "services", "store"),
+    "attention": ("core", "services", "store"),
+    "crawl": ("core", "store"),
+    "events": ("core", "services", "store"),
+    "hosts": ("core", "engine", "services", "store"),
+    "instance": ("core", "services"),
+    "jobs": ("core", "services", "store", "cli"),
+    "operations": ("core", "services", "store"),
+    "schedules": ("core", "services", "store", "cli"),
+    "search": ("core", "services", "store"),
+    "stats": ("core", "services", "store"),
+    "templates": ("core", "services", "store", "cli"),
+    "upkeep": ("services", "store"),
+    "webhooks": ("core", "services", "store"),
+    "workers": ("core", "services", "store"),
+}
+MECHANISMS: Mapping[str, tuple[str, ...]] = {
+    # layer: its folders that are about no single noun
+    "core": ("endpoints", "text"),
+    "engine": ("extract", "http", "render", "robots", "visit"),
+    "store": ("admin", "codec", "db", "migrations", "migrations.versions", "tables"),
+    "web": ("live",),
+    "cli": ("render", "server", "sites"),
+}
+
 HOMES: Mapping[str, tuple[str, ...]] = {
     # dependency: the one module or folder that imports it
     "aiohappyeyeballs": ("engine.http.connect",),
@@ -304,6 +331,19 @@ def folders_are_small(tree: Tree) -> Iterator[str]:
             yield f"{folder} has {many} files"
 
 
+def folders_are_nouns(tree: Tree) -> Iterator[str]:
+    names = {module.name for module in tree.modules}
+    folders = {name.rpartition(".")[0] for name in names}
+    expected = {f"{layer}.{noun}" for noun, layers in NOUNS.items() for layer in layers}
+    mechanisms = {f"{layer}.{part}" for layer, parts in MECHANISMS.items() for part in parts}
+    for folder in sorted(folder for folder in folders if "." in folder):
+        if folder not in expected | mechanisms:
+            yield f"{folder} is neither a noun nor a mechanism of its layer"
+    yield from (
+        f"{place} is missing" for place in sorted((expected | mechanisms) - names - folders)
+    )
+
+
 def functions_are_short(tree: Tree) -> Iterator[str]:
     for module in tree.modules:
         for function in module.functions():
@@ -405,6 +445,7 @@ RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
     dependencies_are_at_home,
     modules_are_short,
     folders_are_small,
+    folders_are_nouns,
     functions_are_short,
     imports_make_no_cycle,
     imports_stand_at_the_top,

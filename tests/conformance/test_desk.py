@@ -39,7 +39,7 @@ class TestDismissals:
     async def test_old_ones_are_forgotten_and_no_user_has_more_than_some(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.access.desk.MOST_DISMISSED", 2)
+        monkeypatch.setattr("crawlyard.store.attention.dismissals.MOST_DISMISSED", 2)
         for n in range(3):
             await store.dismissals.put("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
         await store.dismissals.put("bob", "n0", NOW - DAY, NOW - DAY)

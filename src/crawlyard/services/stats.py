@@ -1,4 +1,4 @@
-"""Figures of an instance: for its dashboard, for Prometheus, and what needs a person."""
+"""Statistics: jobs, pages and bytes over a range of time, for the dashboard."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,7 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Permit, Role, day_of
 from crawlyard.core.answer import seconds
-from crawlyard.core.attention import attention
-from crawlyard.core.endpoints.endpoint import OWN_ACCOUNT, Instant, endpoint
+from crawlyard.core.endpoints.endpoint import Instant, endpoint
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.stats import (
@@ -22,14 +21,9 @@ from crawlyard.core.stats import (
     StepOut,
     pace_of,
 )
-from crawlyard.errors import Forbidden, Invalid
-from crawlyard.lazy import lazily
+from crawlyard.errors import Invalid
 from crawlyard.services.noun import Noun
 from crawlyard.store.queries import JobQuery
-
-# it loads the client of Prometheus
-with lazily():
-    from crawlyard.services.instance import metrics
 
 MOST_STEPS = 1_000
 LONGEST = timedelta(days=400)
@@ -58,10 +52,6 @@ Step = Annotated[
     Annotated[float, Meta(ge=60, le=86_400 * 31)] | None,
     Meta(description="By default an hour; a day over 30 days."),
 ]
-NoticeId = Annotated[
-    str, Meta(min_length=1, max_length=attention.LONGEST_ID, description="The `id` of a notice.")
-]
-_DISMISSED = {"notice": "5d1a0c9e7b3f42d68a90c1e2"}
 
 
 class Stats(Noun):
@@ -90,10 +80,10 @@ class Stats(Noun):
         whose = None if self._actor.role is Role.ADMIN and not own else self._actor.id
         now, store = self._services.clock.now(), self._services.store
         since, until, step, count = _range(since, until or now, step_s)
-        ended = await store.inquiries.ended(whose, since, until, step)
-        stopped = await store.inquiries.stopped(whose, since, until, step)
+        ended = await store.stats.ended(whose, since, until, step)
+        stopped = await store.stats.stopped(whose, since, until, step)
         used = await store.users.days(whose, day_of(since))
-        failing = await store.inquiries.failing(whose, since, until, MOST_FAILURES)
+        failing = await store.stats.failing(whose, since, until, MOST_FAILURES)
         days = [DayOut.of(day, used.get(day, Usage())) for day in _days(since, until)]
         return StatsOut(
             since=since,
@@ -129,7 +119,7 @@ class Stats(Noun):
         """
         since, until, _, _ = _range(since, until or self._services.clock.now(), None)
         whose = None if self._actor.role is Role.ADMIN else self._actor.id
-        found = await self._services.store.overview.runs(whose, since, until, MOST_RUNS + 1)
+        found = await self._services.store.stats.runs(whose, since, until, MOST_RUNS + 1)
         items = tuple(found[:MOST_RUNS])
         return RunsOut(since=since, until=until, items=items, whole=len(found) <= MOST_RUNS)
 
@@ -151,7 +141,7 @@ class Stats(Noun):
         """
         since, until, step, count = _range(since, until or self._services.clock.now(), step_s)
         whose = None if self._actor.role is Role.ADMIN else self._actor.id
-        found = await self._services.store.overview.courses(whose, since, MOST_COURSES + 1)
+        found = await self._services.store.stats.courses(whose, since, MOST_COURSES + 1)
         points = (point for course in found[:MOST_COURSES] for point in course.points)
         return PaceOut(
             since=since,
@@ -197,65 +187,6 @@ class Stats(Noun):
             disk_free_bytes=None if moment.disk is None else moment.disk.free,
             disk_total_bytes=None if moment.disk is None else moment.disk.total,
         )
-
-
-class Attention(Noun):
-    """Lists problems that need a person; each of them may dismiss them for themselves."""
-
-    @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
-    async def get(self) -> attention.Attention:
-        """Tell what needs a person, since when, and which endpoint helps.
-
-        Of what is yours, an admin of all; what your token may not read is left out, and what you
-        have dismissed.
-        """
-        return await self._services.overview.attention(self._actor, self._permits)
-
-    @endpoint(
-        "POST /attention/dismiss",
-        OWN_ACCOUNT,
-        status=204,
-        group="stats",
-        name="attention_dismiss",
-        example=_DISMISSED,
-    )
-    async def dismiss(self, notice: NoticeId) -> None:
-        """Hide a notice from yourself, until the same begins anew.
-
-        A notice that tells no beginning is hidden for a day.
-        """
-        now, dismissals = self._services.clock.now(), self._services.store.dismissals
-        await dismissals.put(self._actor.id, notice, now, now - attention.DISMISSED_FOR)
-
-    @endpoint(
-        "POST /attention/restore",
-        OWN_ACCOUNT,
-        status=204,
-        group="stats",
-        name="attention_restore",
-        example=_DISMISSED,
-    )
-    async def restore(
-        self,
-        notice: Annotated[NoticeId | None, Meta(description="Null: all of them.")] = None,
-    ) -> None:
-        """Show a notice again that you have dismissed."""
-        await self._services.store.dismissals.drop(self._actor.id, notice)
-
-
-class Monitoring(Noun):
-    """Shows figures of the whole instance."""
-
-    @endpoint("GET /metrics", Permit.ADMIN, "root", noun="monitoring")
-    async def metrics(self) -> str:
-        """Return the figures of the yard as Prometheus reads them; for a token of an admin."""
-        if self._actor.role is not Role.ADMIN:  # they cover everyone's jobs
-            raise Forbidden(f"{self._actor.id} is no admin")
-        services = self._services
-        found = await metrics.figures(
-            services.store, services.bus, services.clock, services.measures
-        )
-        return metrics.exposed(found)
 
 
 def _range(

@@ -15,8 +15,9 @@ with lazily():
     from crawlyard.services import hosts
     from crawlyard.services import stats as figures
     from crawlyard.services.access import settings, site_sessions, tokens, users, views
+    from crawlyard.services.attention import attention
     from crawlyard.services.events import event_feed
-    from crawlyard.services.instance import meta
+    from crawlyard.services.instance import meta, monitoring
     from crawlyard.services.jobs import jobs
     from crawlyard.services.operations import reader as operations
     from crawlyard.services.schedules import change_feed, schedules
@@ -131,9 +132,9 @@ class Surface:
         return self._made(figures.Stats)
 
     @cached_property
-    def attention(self) -> "figures.Attention":
+    def attention(self) -> "attention.Attention":
         """Return what needs a person."""
-        return self._made(figures.Attention)
+        return self._made(attention.Attention)
 
     @cached_property
     def meta(self) -> "meta.Meta":
@@ -141,9 +142,9 @@ class Surface:
         return self._made(meta.Meta)
 
     @cached_property
-    def monitoring(self) -> "figures.Monitoring":
+    def monitoring(self) -> "monitoring.Monitoring":
         """Return figures of the whole instance."""
-        return self._made(figures.Monitoring)
+        return self._made(monitoring.Monitoring)
 
 
 @cache

@@ -12,11 +12,13 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from crawlyard.core.workers.measures import Timing
-from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.keys import KeyStore
+from crawlyard.store.access.settings import SettingStore
 from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
+from crawlyard.store.access.views import ViewStore
+from crawlyard.store.attention.dismissals import DismissalStore
 from crawlyard.store.attention.overview import OverviewStore
 from crawlyard.store.crawl.changes import ChangeStore
 from crawlyard.store.crawl.cookies import CookieStore
@@ -34,10 +36,12 @@ from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.jobs.leases import LeaseStore
 from crawlyard.store.jobs.queue import QueueStore
 from crawlyard.store.jobs.spread import SpreadStore
+from crawlyard.store.operations import OperationStore
 from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.schedules.ticks import TickStore
 from crawlyard.store.search.index import PageIndexStore
 from crawlyard.store.search.search import ArchiveStore
+from crawlyard.store.stats import StatsStore
 from crawlyard.store.templates import TemplateStore
 from crawlyard.store.upkeep import UpkeepStore
 from crawlyard.store.webhooks.deliveries import DeliveryStore
@@ -82,6 +86,7 @@ class Store(Struct, frozen=True, kw_only=True):
     journal: JournalStore
     inquiries: InquiryStore
     overview: OverviewStore
+    stats: StatsStore
     upkeep: UpkeepStore
     waits: Timing | None  # of transactions for a connection of the pool; None: there is no pool
     check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema

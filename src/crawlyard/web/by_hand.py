@@ -22,10 +22,10 @@ from crawlyard.services import surface
 from crawlyard.services.events.event_feed import EventFeed
 from crawlyard.services.instance.meta import Meta
 from crawlyard.services.instance.metrics import MEDIA_TYPE as EXPOSITION
+from crawlyard.services.instance.monitoring import Monitoring
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.search.pages import Pages
-from crawlyard.services.stats import Monitoring
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.auth import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of

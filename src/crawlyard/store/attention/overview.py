@@ -13,49 +13,37 @@ from sqlalchemy import (
     func,
     or_,
     select,
-    union_all,
 )
 
 from crawlyard.core.attention.attention import OwnerBacklog
 from crawlyard.core.attention.lines import JobEnd, NoticeLine, SubjectKind, line_of
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
-from crawlyard.core.jobs.job_log import Course
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.jobs.outcome import LIMIT_REASONS, is_stopped
-from crawlyard.core.schedules.calendar import RecentTick
+from crawlyard.core.jobs.outcome import LIMIT_REASONS
 from crawlyard.core.schedules.schedule import CrawlSchedule
-from crawlyard.core.stats import JobRunOut
-from crawlyard.core.templates.secrets import hidden_urls
 from crawlyard.core.webhooks.webhook import Webhook
-from crawlyard.store.codec.base import decoder_of
 from crawlyard.store.codec.jobs import job_of, shard_of
 from crawlyard.store.codec.records import WEBHOOKS
-from crawlyard.store.codec.schedules import recent_tick_of, schedule_of
+from crawlyard.store.codec.schedules import schedule_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
-from crawlyard.store.jobs.job_rows import STANDING, standing
-from crawlyard.store.schedules.ticks import CAME_TO, FIRST_SHARD
+from crawlyard.store.jobs.job_rows import standing
 from crawlyard.store.tables.jobs import (
     ENDED,
     GIVEN_UP,
     HELD_BACK,
     PENDING,
     PRESENT,
-    RUNNING,
     jobs,
     shards,
 )
-from crawlyard.store.tables.schedules import FIRES, schedules, ticks
-from crawlyard.store.tables.watch import courses
+from crawlyard.store.tables.schedules import FIRES, schedules
 from crawlyard.store.tables.webhooks import webhooks
 
-_JOINED = 200  # queries in one UNION: SQLite takes at most 500
-
+_PORTION = 200  # lines in one statement
 _AT_ONCE = 1000  # jobs read by one query, so that others can run in between
 
-_COURSE = decoder_of(Course)
 _END = (jobs.c.id, jobs.c.state, jobs.c.ended_at)
 _LINE = (jobs.c.owner, jobs.c.schedule_id, jobs.c.template_id, jobs.c.name)
 _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
@@ -68,36 +56,6 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
 
 class OverviewStore(StorePart):
     """What needs attention, for the things of one owner, or of all if *owner* is ``None``."""
-
-    @reads
-    def recent(
-        self, conn: Connection, schedule_ids: Collection[str], limit: int
-    ) -> Mapping[str, Sequence[RecentTick]]:
-        """Return the last *limit* ticks of each schedule with their jobs' states, latest first.
-
-        The states are from a single snapshot. Schedules without ticks are left out.
-        """
-        found: dict[str, list[RecentTick]] = {}
-        for part in _parts(sorted(set(schedule_ids))):
-            # reads only the returned ticks of each schedule, along the primary key
-            last = [
-                select(ticks)
-                .where(ticks.c.schedule_id == schedule_id)
-                .order_by(ticks.c.due_at.desc())
-                .limit(limit)
-                .subquery()
-                for schedule_id in part
-            ]
-            every = union_all(*(select(one) for one in last)).subquery()
-            its_job = (jobs.c.id == every.c.job_id) & PRESENT
-            asked = (
-                select(every, *CAME_TO)
-                .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
-                .order_by(every.c.schedule_id, every.c.due_at.desc())
-            )
-            for row in conn.execute(asked).mappings():
-                found.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
-        return found
 
     @reads
     def overdue(
@@ -162,39 +120,6 @@ class OverviewStore(StorePart):
         found = standing(jobs.c.no.in_(lately.order_by(*latest).limit(among)), bad)
         rows = conn.execute(found.order_by(*latest).limit(limit)).mappings()
         return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
-
-    @reads
-    def runs(
-        self, conn: Connection, owner: str | None, since: datetime, until: datetime, limit: int
-    ) -> list[JobRunOut]:
-        """Return at most *limit* jobs that ran in [*since*, *until*), latest start first.
-
-        Of those that ended, the latest *limit* are looked at, and as many that have not.
-        """
-        began = (PRESENT, jobs.c.started_at < until, *equal((jobs.c.owner, owner)))
-        ended = _RUN.where(ENDED, jobs.c.ended_at >= since, *began)
-        found = [
-            *conn.execute(ended.order_by(jobs.c.ended_at.desc()).limit(limit)).mappings(),
-            *conn.execute(_RUN.where(RUNNING, *began).limit(limit)).mappings(),
-            *conn.execute(_RUN.where(HELD_BACK, *began).limit(limit)).mappings(),
-        ]
-        found.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
-        return [_run_of(row) for row in found[:limit]]
-
-    @reads
-    def courses(
-        self, conn: Connection, owner: str | None, since: datetime, limit: int
-    ) -> list[Course]:
-        """Return the courses of at most *limit* jobs that run or ended since *since*.
-
-        Running ones come first, then the latest end.
-        """
-        its_own = courses.join(jobs, courses.c.job_no == jobs.c.no)
-        asked = select(courses.c.course).select_from(its_own)
-        asked = asked.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
-        ended = asked.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
-        texts = [*conn.scalars(asked.where(RUNNING)), *conn.scalars(ended)]
-        return [_COURSE.decode(text) for text in texts[:limit]]
 
     @reads
     def tagged(self, conn: Connection, owner: str | None, now: datetime, limit: int) -> list[Job]:
@@ -287,26 +212,6 @@ class OverviewStore(StorePart):
         return WEBHOOKS.all(conn, found)
 
 
-_RUN = select(
-    *(jobs.c.id, jobs.c.name, jobs.c.schedule_id, jobs.c.state, jobs.c.state_reason),
-    *(jobs.c.started_at, jobs.c.ended_at, shards.c.pages, shards.c.discovered, shards.c.done),
-).select_from(STANDING)
-
-
-def _run_of(row: RowMapping) -> JobRunOut:
-    state, usage = State(row["state"]), Usage(discovered=row["discovered"], done=row["done"])
-    return JobRunOut(
-        job_id=row["id"],
-        name=hidden_urls(row["name"]),
-        schedule_id=row["schedule_id"],
-        state=state.value,
-        stopped=is_stopped(state, row["state_reason"], usage),
-        pages=row["pages"],
-        started_at=row["started_at"],
-        ended_at=row["ended_at"],
-    )
-
-
 def _rows(conn: Connection, query: Select[Any]) -> Sequence[RowMapping]:
     return conn.execute(query).mappings().all()
 
@@ -347,4 +252,4 @@ def _end_of(row: RowMapping) -> JobEnd:
 
 
 def _parts(items: Sequence[Any]) -> Sequence[Sequence[Any]]:
-    return [items[start : start + _JOINED] for start in range(0, len(items), _JOINED)]
+    return [items[start : start + _PORTION] for start in range(0, len(items), _PORTION)]
