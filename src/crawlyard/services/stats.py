@@ -119,9 +119,9 @@ class Stats(Noun):
         """
         since, until, _, _ = _range(since, until or self._services.clock.now(), None)
         whose = None if self._actor.role is Role.ADMIN else self._actor.id
-        found = await self._services.store.stats.runs(whose, since, until, MOST_RUNS + 1)
-        items = tuple(found[:MOST_RUNS])
-        return RunsOut(since=since, until=until, items=items, whole=len(found) <= MOST_RUNS)
+        runs = await self._services.store.stats.runs(whose, since, until, MOST_RUNS + 1)
+        items = tuple(runs[:MOST_RUNS])
+        return RunsOut(since=since, until=until, items=items, whole=len(runs) <= MOST_RUNS)
 
     @endpoint("GET /stats/pace", Permit.JOBS_READ)
     async def pace(
@@ -141,14 +141,14 @@ class Stats(Noun):
         """
         since, until, step, count = _range(since, until or self._services.clock.now(), step_s)
         whose = None if self._actor.role is Role.ADMIN else self._actor.id
-        found = await self._services.store.stats.courses(whose, since, MOST_COURSES + 1)
-        points = (point for course in found[:MOST_COURSES] for point in course.points)
+        courses = await self._services.store.stats.courses(whose, since, MOST_COURSES + 1)
+        points = (point for course in courses[:MOST_COURSES] for point in course.points)
         return PaceOut(
             since=since,
             until=until,
             step_s=seconds(step),
             steps=tuple(pace_of(points, since, step, count)),
-            whole=len(found) <= MOST_COURSES,
+            whole=len(courses) <= MOST_COURSES,
         )
 
     async def _cards(

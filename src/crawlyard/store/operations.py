@@ -34,8 +34,8 @@ class OperationStore(StorePart):
         Raises:
             NotFound: no operation has that id.
         """
-        found = select(operations).where(operations.c.id == operation_id)
-        return OPERATIONS.one(conn, found, f"operation {operation_id}")
+        query = select(operations).where(operations.c.id == operation_id)
+        return OPERATIONS.one(conn, query, f"operation {operation_id}")
 
     @writes
     def save(self, conn: Connection, operation: Operation) -> None:
@@ -54,10 +54,10 @@ class OperationStore(StorePart):
 
         *owner* ``None`` means all users, *before* ``None`` the newest operations.
         """
-        found = select(operations).where(*equal((operations.c.owner, owner)))
+        query = select(operations).where(*equal((operations.c.owner, owner)))
         if before is not None:
-            found = found.where(operations.c.id < before)
-        return OPERATIONS.all(conn, found.order_by(operations.c.id.desc()).limit(limit))
+            query = query.where(operations.c.id < before)
+        return OPERATIONS.all(conn, query.order_by(operations.c.id.desc()).limit(limit))
 
     async def claim(self, now: datetime, until: datetime) -> Operation | None:
         # Called every second, nearly always in vain: read first, so that it doesn't block writers.
@@ -76,8 +76,8 @@ class OperationStore(StorePart):
     @reads
     def under_way(self, conn: Connection) -> Mapping[str, int]:
         """Return the versions of the operations that have not ended, by id."""
-        found = conn.execute(select(operations.c.id, operations.c.version).where(UNDER_WAY))
-        return {row.id: row.version for row in found}
+        rows = conn.execute(select(operations.c.id, operations.c.version).where(UNDER_WAY))
+        return {row.id: row.version for row in rows}
 
     @writes
     def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
@@ -108,10 +108,10 @@ def _is_any_free(conn: Connection, now: datetime) -> bool:
 def _claim(conn: Connection, now: datetime, until: datetime) -> Operation | None:
     first = select(operations).where(_free(now)).order_by(operations.c.id).limit(1)
     # SQLite has one writer at a time, Postgres skips rows that another claim has locked
-    found = OPERATIONS.first(conn, first.with_for_update(skip_locked=True))
-    if found is None:
+    operation = OPERATIONS.first(conn, first.with_for_update(skip_locked=True))
+    if operation is None:
         return None
     # a new version, so that the previous holder can't save the operation any more
-    mine = replace(found, leased_until=until, version=found.version + 1)
+    mine = replace(operation, leased_until=until, version=operation.version + 1)
     _save(conn, mine)
     return mine

@@ -57,8 +57,8 @@ class StatsStore(StorePart):
         *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
         current state of the jobs; zeros are left out.
         """
-        asked = _ended(owner, since, until, step, jobs.c.state)
-        return {(row[0], State(row[2])): row[1] for row in conn.execute(asked)}
+        query = _ended(owner, since, until, step, jobs.c.state)
+        return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
 
     @reads
     def stopped(
@@ -89,12 +89,12 @@ class StatsStore(StorePart):
             failed = failed.where(jobs.c.owner == owner)
         latest = failed.subquery()
         target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
-        asked = (
+        query = (
             select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
             .select_from(latest.join(frontier, target))
             .group_by(frontier.c.host, latest.c.error)
         )
-        rows = conn.execute(asked)
+        rows = conn.execute(query)
         return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
 
     @reads
@@ -103,17 +103,17 @@ class StatsStore(StorePart):
     ) -> list[JobRunOut]:
         """Return at most *limit* jobs that ran in [*since*, *until*), latest start first.
 
-        Of those that ended, the latest *limit* are looked at, and as many that have not.
+        Reads the latest *limit* ended jobs, and as many that have not ended.
         """
         began = (PRESENT, jobs.c.started_at < until, *equal((jobs.c.owner, owner)))
         ended = _RUN.where(ENDED, jobs.c.ended_at >= since, *began)
-        found = [
+        rows = [
             *conn.execute(ended.order_by(jobs.c.ended_at.desc()).limit(limit)).mappings(),
             *conn.execute(_RUN.where(RUNNING, *began).limit(limit)).mappings(),
             *conn.execute(_RUN.where(HELD_BACK, *began).limit(limit)).mappings(),
         ]
-        found.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
-        return [_run_of(row) for row in found[:limit]]
+        rows.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
+        return [_run_of(row) for row in rows[:limit]]
 
     @reads
     def courses(
@@ -124,10 +124,10 @@ class StatsStore(StorePart):
         Running ones come first, then the latest end.
         """
         its_own = courses.join(jobs, courses.c.job_no == jobs.c.no)
-        asked = select(courses.c.course).select_from(its_own)
-        asked = asked.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
-        ended = asked.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
-        texts = [*conn.scalars(asked.where(RUNNING)), *conn.scalars(ended)]
+        query = select(courses.c.course).select_from(its_own)
+        query = query.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
+        ended = query.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
+        texts = [*conn.scalars(query.where(RUNNING)), *conn.scalars(ended)]
         return [_COURSE.decode(text) for text in texts[:limit]]
 
 

@@ -16,7 +16,7 @@ _DISMISSED = {"notice": "5d1a0c9e7b3f42d68a90c1e2"}
 
 
 class Attention(Noun):
-    """Lists problems that need a person; each of them may dismiss them for themselves."""
+    """Lists problems that need a person; users dismiss them for themselves."""
 
     @endpoint("GET /attention", Permit.JOBS_READ, group="stats", name="attention")
     async def get(self) -> attention.Attention:

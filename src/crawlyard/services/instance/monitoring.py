@@ -20,7 +20,7 @@ class Monitoring(Noun):
         if self._actor.role is not Role.ADMIN:  # they cover everyone's jobs
             raise Forbidden(f"{self._actor.id} is no admin")
         services = self._services
-        found = await metrics.figures(
+        figures = await metrics.figures(
             services.store, services.bus, services.clock, services.measures
         )
-        return metrics.exposed(found)
+        return metrics.exposed(figures)

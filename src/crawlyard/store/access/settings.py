@@ -17,8 +17,8 @@ class SettingStore(StorePart):
     @reads
     def get(self, conn: Connection, name: str) -> Section:
         """Return a section; a section that was never saved is empty, at version 0."""
-        found = SECTIONS.first(conn, select(settings).where(settings.c.name == name))
-        return found or Section(name=name)
+        section = SECTIONS.first(conn, select(settings).where(settings.c.name == name))
+        return section or Section(name=name)
 
     @writes
     def save(self, conn: Connection, section: Section, event: Event | None = None) -> None:

@@ -46,9 +46,9 @@ class ViewStore(StorePart):
     @reads
     def find(self, conn: Connection, owner: str, page: str | None = None) -> list[SavedView]:
         """Return the views of a user, sorted by page and name; *page* ``None`` means all pages."""
-        found = select(views).where(*equal((views.c.owner, owner), (views.c.page, page)))
+        query = select(views).where(*equal((views.c.owner, owner), (views.c.page, page)))
         order = (plainly(conn, views.c.page), plainly(conn, views.c.name))
-        return VIEWS.all(conn, found.order_by(*order))
+        return VIEWS.all(conn, query.order_by(*order))
 
     @writes
     def delete(self, conn: Connection, view_id: str, version: int) -> None:
