@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from crawlyard.cli.options import Basics, Command, Common, flattened
 from crawlyard.cli.render.output import View
 from crawlyard.cli.values import Ceiling
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.errors import Invalid, NotFound, StoreUnavailable
 from crawlyard.lazy import lazily
 
@@ -31,7 +31,7 @@ with lazily():
     from crawlyard.cli import login, logs, loop, session
     from crawlyard.cli.server import deadline
     from crawlyard.core.access import user
-    from crawlyard.services.fleet import meta
+    from crawlyard.services.instance import meta
 if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings

@@ -14,11 +14,11 @@ from crawlyard.lazy import lazily
 
 with lazily():
     from crawlyard.cli.jobs import lookup
-    from crawlyard.core.overview import trouble
+    from crawlyard.core.attention import trouble
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.operation_answers import OperationOut
-    from crawlyard.core.overview.stats import StatsOut
+    from crawlyard.core.operations.answers import OperationOut
+    from crawlyard.core.stats import StatsOut
 
 ops_app = group(
     """List and cancel bulk operations.

@@ -12,7 +12,7 @@ from crawlyard.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.overview.worker_answers import WorkerOut
+    from crawlyard.core.workers.answers import WorkerOut
 
 app = group(
     """List, drain and stop workers.

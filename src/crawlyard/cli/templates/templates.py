@@ -38,7 +38,7 @@ from crawlyard.cli.templates.options import (
 )
 from crawlyard.cli.usage import essential
 from crawlyard.core.answer import as_dict
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid, NotFound, Unconfirmed
