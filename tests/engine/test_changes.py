@@ -91,7 +91,7 @@ async def test_nothing_is_called_gone_that_the_second_run_may_have_missed(
     limited = await watched.diff(one, await watched.run(limits={"pages": 12}))
     assert watched.by_kind(limited).get("gone", set()) <= proven
     assert limited.counts["unknown"] > 20
-    assert "page limit" in {c.kind: c.detail for c in limited.items}["unknown"]
+    assert "page limit" in {str(c.kind): c.detail for c in limited.items}["unknown"]
 
     # another page, which may link to them, answers 503
     broken = {**site.leaves, "/p30": Leaf("", status=503)}

@@ -51,7 +51,7 @@ class ChangeFeed(Noun):
             after=max(after, int(cursor or 0)),
         )
         found = await self._services.store.changes.changes(query, limit + 1)
-        return sliced(found, limit, FeedChangeOut.stored, lambda change: change.seq)
+        return sliced(found, limit, FeedChangeOut.filled, lambda change: change.seq)
 
 
 def _kind(word: str) -> ChangeKind:
