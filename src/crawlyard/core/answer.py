@@ -125,10 +125,9 @@ def _in_order(
 ) -> list[tuple[Any, ...]]:
     """Return all fields: `object` after the key, or first if that is not in front."""
     names = list(members)
+    of_object = names[0] if names[0] in {"id", "n"} else ""
     for name, member in added.items():
-        place = marks_of(member[1]).get("after")
-        if name == "object" and place is None:
-            place = names[0] if names[0] in {"id", "n"} else ""
+        place = marks_of(member[1]).get("after", of_object if name == "object" else None)
         if place is None:
             names.append(name)
         else:
@@ -229,15 +228,15 @@ def shortened(shape: type[Struct], paths: Collection[str], name: str) -> type[St
 
 
 class Tagged(Wire, frozen=True, kw_only=True, dict=True):
-    """A shape whose entity tag has a beat: a number that rises with what its version misses."""
+    """An answer whose entity tag has a beat: a number that rises with what its version misses."""
 
     @property
     def beat(self) -> int | None:
-        """Return the beat; it is not a field, and no answer has it."""
+        """Beat of its version. It is not a field, so JSON does not have it."""
         return self.__dict__.get("_beat")
 
     def at_beat(self, beat: int | None) -> Self:
-        """Return the shape itself, with that beat."""
+        """Set the beat, and return the answer itself."""
         self.__dict__["_beat"] = beat
         return self
 

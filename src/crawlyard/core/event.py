@@ -109,7 +109,7 @@ class Event(Struct, frozen=True, kw_only=True):
 
     @property
     def job_id(self) -> str | None:
-        """Return the id of the job that it is about, ``None`` if it is about something else."""
+        """Id of the job that it is about; ``None`` if it is about something else."""
         return self.subject if self.name.kind in OF_JOBS else None
 
     @property

@@ -22,7 +22,7 @@ class UserOut(User, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, user: User) -> "UserOut":
-        """Return the answer for *user*."""
+        """Return the answer; dates that are not known are null."""
         dates = {"created_at": _date(user.created_at), "updated_at": _date(user.updated_at)}
         return cls.filled(user, **dates)
 

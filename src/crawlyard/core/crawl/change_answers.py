@@ -55,7 +55,7 @@ class PageDiffOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, change: Change, amount: Amount, **shown: Any) -> "PageDiffOut":
-        """Return the answer for a change of which both texts are known."""
+        """Return the answer for a page with two texts; *amount* is their difference."""
         return cls.filled(change, **asdict(amount), **shown)
 
 

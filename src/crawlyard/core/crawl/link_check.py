@@ -78,7 +78,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     @property
     def links(self) -> int:
-        """Number of links to it."""
+        """Number of links that lead to the URL."""
         return len(self.linked_from)
 
     @property
@@ -88,7 +88,7 @@ class Finding(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Return what is the same in another check of the same site."""
+        """Identity of the finding in other checks of the same site."""
         return self.kind, self.url, self.fragment
 
 

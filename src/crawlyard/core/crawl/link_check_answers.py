@@ -62,7 +62,7 @@ class CheckOut(Wire, frozen=True, kw_only=True):
         check: LinkCheck,
         findings: Sequence[Finding],
     ) -> "CheckOut":
-        """Return the answer for *findings*."""
+        """Return the answer: *findings*, and how much was checked."""
         reason = _incomplete_reason(job, check)
         return cls(
             job_id=job.id,

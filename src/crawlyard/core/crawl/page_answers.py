@@ -30,7 +30,7 @@ class PageErrorOut(PageError, Wire, frozen=True, kw_only=True):
 
 @derived
 class PageOut(Page, Wire, frozen=True, kw_only=True):
-    """What is kept of one URL that was answered for good, or given up."""
+    """Record of one URL that got a final answer, or was given up."""
 
     # stored beside the record; null: not stored, or not asked for
     text: Annotated[str | None, after("nearly_empty")]
@@ -174,7 +174,7 @@ class FateOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, fate: UrlOutcome) -> "FateOut":
-        """Return the answer for *fate*."""
+        """Return the answer in one level: what is known of the URL, and of its page."""
         known, stored = fate.known, fate.page
         page = stored.page if stored is not None else None
         return cls.filled(

@@ -40,5 +40,5 @@ class HostOut(Wire, frozen=True, kw_only=True):
         """Return the host with its rule."""
         if rule is None:
             return self
-        shown = HostRuleOut.filled(rule)
-        return replace(self, state=shown.state, version=shown.version, rule=shown)
+        answer = HostRuleOut.filled(rule)
+        return replace(self, state=answer.state, version=answer.version, rule=answer)

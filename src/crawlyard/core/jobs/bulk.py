@@ -104,7 +104,7 @@ class Result(Struct, frozen=True, kw_only=True):
 
     @property
     def ok(self) -> bool:
-        """Whether it was done."""
+        """True if there was no problem."""
         return self.code is None
 
 

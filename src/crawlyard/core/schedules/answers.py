@@ -83,7 +83,7 @@ class TickOut(Tick, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, tick: Tick) -> "TickOut":
-        """Return the shape of *tick*."""
+        """Return the answer without the words that its reason repeats."""
         # rows stored by earlier versions repeat the words of their reason: "asked for by ada"
         detail = tick.detail.removeprefix(f"{TICK_REASONS[TickReason.BY_USER]} ")
         return cls.filled(tick, detail=detail)
@@ -134,7 +134,7 @@ class ComingOut(Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, table: Timetable, zone: ZoneInfo, at: datetime, now: datetime) -> "ComingOut":
-        """Return the shape of an instant of *table*, seen at *now*."""
+        """Return the answer for an instant of *table*, seen at *now*."""
         local = at.astimezone(zone)
         return cls(
             at=at,
@@ -161,7 +161,7 @@ class AheadOut(Wire, frozen=True, kw_only=True):
         instants: Sequence[datetime],
         now: datetime,
     ) -> "AheadOut":
-        """Return the shape of *instants* at which *schedule* will be due, seen at *now*."""
+        """Return the answer for *instants* at which *schedule* will be due, seen at *now*."""
         table = timetable(schedule.when, schedule.zone, schedule.anchor)
         zone = zone_of(schedule.zone)
         coming = tuple(ComingOut.of(table, zone, at, now) for at in instants)

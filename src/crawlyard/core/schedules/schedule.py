@@ -130,7 +130,7 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     template_version: int | None = None  # None: the latest when it runs
     params: Mapping[str, object] = field(default_factory=dict)
     overrides: Mapping[str, object] = field(default_factory=dict)  # as `CrawlTemplate.spec`
-    # what it crawls was set by a user who is `Actor.trusted`
+    # set by a user who is `Actor.trusted`
     trusted: Annotated[bool, HIDDEN] = False
     overlap: Overlap = Overlap.SKIP
     misfire: Misfire = Misfire.RUN_ONCE
@@ -141,13 +141,13 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
     ends_at: datetime | None = None
     runs_left: int | None = None  # None: no end
     pause_after: int | None = None  # failed jobs in a row that pause it; None: never
-    # up to it every instant is decided, whatever clocks say
+    # every instant up to this one is decided, even if a clock goes back
     decided_to: Annotated[datetime | None, HIDDEN] = None
-    # what the clock on the wall said when it was created
+    # wall clock at its creation
     anchored_at: Annotated[datetime | None, HIDDEN] = None
     # failures in a row are counted from this beat on: of the last resume
     fresh_beat: Annotated[int, HIDDEN] = 0
-    # what of its row could not be read, and has been left out; never stored
+    # invalid fields of its row, which have been left out; never stored
     flaw: Annotated[str, HIDDEN] = ""
     beat: Annotated[int, HIDDEN] = 0
     version: int = 1

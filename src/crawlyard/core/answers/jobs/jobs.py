@@ -58,7 +58,7 @@ _MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
 
 @derived
 class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
-    """What was asked for; credentials show no value."""
+    """Settings of a job as requested; credentials show no value."""
 
     spread: int | Literal["auto"]  # type: ignore[assignment]
     retry: RetryOut
@@ -272,5 +272,5 @@ class EventOut(Event, Wire, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, event: Event) -> "EventOut":
-        """Return the answer for *event*."""
+        """Return the answer, with the version of its fields."""
         return cls.filled(event, v=PAYLOAD_VERSION)
