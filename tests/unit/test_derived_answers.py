@@ -136,10 +136,10 @@ def test_an_added_field_has_the_place_that_it_names_and_the_value_of_a_property(
 
 
 def test_renamed_fields_durations_and_sets_are_read_from_the_record() -> None:
-    told = msgspec.to_builtins(TripOut.filled(TRIP, v=1, bell=False))
+    values = msgspec.to_builtins(TripOut.filled(TRIP, v=1, bell=False))
 
-    assert (told["user"], told["length_s"], told["places"]) == ("ada", 1.235, ("a", "b"))
-    assert "rider" not in told
+    assert (values["user"], values["length_s"], values["places"]) == ("ada", 1.235, ("a", "b"))
+    assert "rider" not in values
     schema = msgspec.json.schema(TripOut)["$defs"]["TripOut"]["properties"]
     assert schema["length_s"] == {"type": "number"}
     assert schema["places"] == {"type": "array", "items": {"type": "string"}}

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answer import API as PREFIX
 from crawlyard.core.answer import Wire
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.webhooks.webhook import encoded, message
 from crawlyard.services.webhooks.signing import new_secret, signed
@@ -244,19 +244,19 @@ BY_HAND = {"FieldErrorOut", "MessageData", "ProblemOut", "WebhookMessage"}
 
 
 def test_a_new_field_of_any_record_is_noticed(document: Document) -> None:
-    planted = deepcopy(document)
-    schemas = {k: v for k, v in planted["components"]["schemas"].items() if "properties" in v}
+    changed = deepcopy(document)
+    schemas = {k: v for k, v in changed["components"]["schemas"].items() if "properties" in v}
     for name, schema in schemas.items():
         schema["properties"][f"of_{name}"] = {"type": "string"}
 
-    noticed = set(re.findall(r"\bof_(\w+)", text_of(contract(planted))))
+    names = set(re.findall(r"\bof_(\w+)", text_of(contract(changed))))
 
-    assert schemas.keys() - noticed == BY_HAND
+    assert schemas.keys() - names == BY_HAND
     derived = [answer for answer in _answers(Wire) if "_sources" in vars(answer)]
     assert len(derived) > 30
     for answer in derived:
-        names = {answer.__name__, *(inner.__name__ for inner in _answers(answer))}
-        assert names & schemas.keys(), answer
+        classes = (answer, *_answers(answer))
+        assert schemas.keys() & {kind.__name__ for kind in classes}, answer
 
 
 def _answers(kind: type[Wire]) -> Iterator[type[Wire]]:

@@ -8,7 +8,7 @@ from msgspec.structs import asdict
 
 from crawlyard.core.answer import Wire, derived
 from crawlyard.core.crawl.changes import Change, RunChanges
-from crawlyard.core.endpoint import Slice
+from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.text.difference import Amount, Hunk
 

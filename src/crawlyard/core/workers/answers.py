@@ -1,0 +1,22 @@
+"""Answers about workers."""
+
+from typing import Annotated, Literal
+
+from crawlyard.core.answer import Wire, derived
+from crawlyard.core.fields import after
+from crawlyard.core.workers.status import WorkerReport
+
+
+@derived
+class WorkerOut(WorkerReport, Wire, frozen=True, kw_only=True):
+    """A worker, as it says of itself every two seconds; who is no admin sees less of it."""
+
+    object: Literal["worker"] = "worker"
+    # idle, running, quiet, stopping or gone; a wish counts at once
+    state: Annotated[str, after("object")]  # type: ignore[assignment]
+    alive: Annotated[bool, after("state")]  # it has reported lately
+
+    @classmethod
+    def of(cls, report: WorkerReport, *, alive: bool) -> "WorkerOut":
+        """Return the answer for a worker that is *alive*, or not."""
+        return cls.filled(report, state=report.state(alive=alive), alive=alive)
