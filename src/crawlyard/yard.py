@@ -33,8 +33,7 @@ with lazily():
     from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
     from crawlyard.services.jobs.operations import Operations
-    from crawlyard.services.schedules.scheduler import Scheduler
-    from crawlyard.services.templates.manager import TemplateManager
+    from crawlyard.services.schedules.loop import SchedulerLoop
     from crawlyard.services.webhooks.delivery import Deliverer
     from crawlyard.services.worker.indexer import Indexer
     from crawlyard.services.worker.janitor import Janitor
@@ -114,13 +113,8 @@ class Yard:
             yield yard
 
     @property
-    def templates(self) -> "TemplateManager":
-        """Return the templates."""
-        return self.services.templates
-
-    @property
-    def scheduler(self) -> "Scheduler":
-        """Return the schedules."""
+    def scheduler(self) -> "SchedulerLoop":
+        """Return the loop that fires what is due."""
         return self.services.scheduler
 
     @property

@@ -35,9 +35,8 @@ with lazily():
         submission,
         why,
     )
-    from crawlyard.services.schedules import scheduler, ticker
+    from crawlyard.services.schedules import calendar, loop, ticker
     from crawlyard.services.templates import files
-    from crawlyard.services.templates import manager as templates
     from crawlyard.services.worker import cookies, indexer, janitor
 if TYPE_CHECKING:
     from crawlyard.services.access import sealing
@@ -93,28 +92,31 @@ class Services:
         return janitor.Janitor(self.store, self.clock, self.keeping)
 
     @cached_property
-    def templates(self) -> "templates.TemplateManager":
-        """Return templates."""
-        return templates.TemplateManager(self.store, self.clock)
+    def ticker(self) -> "ticker.Ticker":
+        """Return what fires schedules."""
+        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
+        return ticker.Ticker(self.store, self.jobs, self._dispatcher, self.clock, options)
 
     @cached_property
-    def scheduler(self) -> "scheduler.Scheduler":
-        """Return schedules."""
-        options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
-        return scheduler.Scheduler(
-            self.store, self.jobs, self.templates, self._dispatcher, self.clock, options
-        )
+    def scheduler(self) -> "loop.SchedulerLoop":
+        """Return the loop that fires what is due."""
+        return loop.SchedulerLoop(self.ticker)
+
+    @cached_property
+    def calendars(self) -> "calendar.Calendars":
+        """Return the calendars of schedules."""
+        return calendar.Calendars(self.store, self.clock)
 
     @cached_property
     def operations(self) -> "operations.Operations":
         """Return work in the background."""
-        workers = bulk.workers_of(self.jobs, self.scheduler)
+        workers = bulk.workers_of(self.jobs, self.ticker)
         return operations.Operations(self.store, self.clock, workers)
 
     @cached_property
     def requests(self) -> "submission.Requests":
         """Return what makes jobs of what is asked for."""
-        return submission.Requests(self.jobs, self.templates, self.policy)
+        return submission.Requests(self.jobs, self.store, self.policy)
 
     async def seal(self) -> "sealing.Seal":
         """Return what seals the secrets of sites."""
@@ -133,7 +135,7 @@ class Services:
     @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(self.jobs, self.templates, self.policy, self.store.events)
+        return effective_config.Configs(self.jobs, self.store, self.policy)
 
     @cached_property
     def why(self) -> "why.Why":
