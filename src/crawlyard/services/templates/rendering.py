@@ -18,13 +18,15 @@ from crawlyard.store.store import Store
 DEFAULT, THIS_JOB = "default", "this job"
 """Sources of values in a rendered spec, besides the template."""
 
+_NOTHING: Form = {}
+
 
 async def render_template(
     store: Store,
     actor: Actor,
     ref: str,
-    params: Mapping[str, object],
-    overrides: Form,
+    params: Mapping[str, object] = _NOTHING,
+    overrides: Form = _NOTHING,
     version: int | None = None,
 ) -> Rendered:
     """Return the whole spec of a job: defaults, then the template, then *overrides*.
