@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.templates.answers import SavedTemplateOut
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.errors import Version

@@ -11,7 +11,7 @@ from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.services.worker.run import JobRun
+from crawlyard.services.workers.run import JobRun
 from tests.engine.rig import run
 from tests.site import Serve
 from tests.surfaces import as_user

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from crawlyard.core.access.policy import Section, SectionName
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.templates.template import TemplateDraft
-from crawlyard.store.access.desk import SettingStore
+from crawlyard.store.access.settings import SettingStore
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_templates import rewrite

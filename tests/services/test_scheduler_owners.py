@@ -6,7 +6,7 @@ import pytest
 from msgspec import UNSET
 
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.endpoint import methods_of
+from crawlyard.core.endpoints.endpoint import methods_of
 from crawlyard.errors import Conflict, Forbidden, NotFound
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.store.db.in_memory import open_in_memory

@@ -8,8 +8,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.endpoint import methods_of
-from crawlyard.core.event import Event
+from crawlyard.core.endpoints.endpoint import methods_of
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
 from crawlyard.core.templates.answers import TemplateOut

@@ -20,7 +20,7 @@ MOST_RECENT = 60
 
 
 async def schedule_answer(store: Store, schedule: CrawlSchedule) -> ScheduleOut:
-    """Return the answer about a schedule."""
+    """Return *schedule* with its credentials hidden."""
     secret = await _secret_params(store, [schedule])
     return ScheduleOut.of(schedule, secret[schedule.id])
 
@@ -28,12 +28,12 @@ async def schedule_answer(store: Store, schedule: CrawlSchedule) -> ScheduleOut:
 async def schedule_answers(
     store: Store, schedules: Sequence[CrawlSchedule], expanded: frozenset[str]
 ) -> Mapping[str, ExpandedScheduleOut]:
-    """Return the answers about schedules by id, with what is to be added to them."""
+    """Return schedules by id, with credentials hidden and `recent` added if *expanded* names it."""
     secret = await _secret_params(store, schedules)
     shown = {one.id: ScheduleOut.of(one, secret[one.id]) for one in schedules}
     if "recent" not in expanded:
         return {key: ExpandedScheduleOut.with_recent(one, None) for key, one in shown.items()}
-    recent = await store.overview.recent(list(shown), MOST_RECENT)
+    recent = await store.ticks.recent(list(shown), MOST_RECENT)
     return {
         key: ExpandedScheduleOut.with_recent(one, recent.get(key, ())) for key, one in shown.items()
     }

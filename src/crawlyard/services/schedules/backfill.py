@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.operation import Operation, OperationKind
+from crawlyard.core.operations.operation import Operation, OperationKind
 from crawlyard.core.schedules.decision import foreseen
 from crawlyard.core.schedules.schedule import (
     Backfilled,
@@ -18,7 +18,7 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.errors import Invalid, Version, check_version
-from crawlyard.services.jobs.operations import Operations, Portion
+from crawlyard.services.operations.operations import Operations, Portion
 from crawlyard.services.schedules.lookup import changeable_schedule, find_schedule, instants_of
 from crawlyard.services.schedules.ticker import TRIES, Ticker, keeps_changing
 from crawlyard.store.queries import Firing
@@ -72,9 +72,9 @@ async def backfill(
 ) -> Backfilled:
     """Fire what is due, then submit a job for each instant that still has none.
 
-    All jobs are submitted at once, whatever the overlap policy; the queue and the rate limits
-    of hosts spread them out. Instants that ran, wait to run or are undecided are left as they
-    are. After an error, jobs already submitted are kept, and a second call does the rest.
+    All jobs are submitted at once, regardless of the overlap policy; the queue and the rate
+    limits of hosts spread them out. Instants that ran, wait to run or are undecided are left as
+    they are. After an error, jobs already submitted are kept, and a second call does the rest.
 
     Raises:
         Invalid: the range is too long; or a job cannot be submitted.

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from datetime import timedelta
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.schedules.ticker import Ticker
 from crawlyard.store.queries import EventQuery

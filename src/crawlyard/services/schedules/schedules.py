@@ -11,9 +11,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import json_value
-from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.crawl.change_answers import RunChangesOut
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
     IdempotencyKey,
@@ -30,8 +29,9 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.faults import blaming
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.schedules.answers import (
     AheadOut,
     BackfillOut,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
-from crawlyard.core.endpoint import Default, Instant
+from crawlyard.core.endpoints.endpoint import Default, Instant
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.parse import is_list, shown
 from crawlyard.core.schedules.schedule import (

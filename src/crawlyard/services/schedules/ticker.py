@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.endpoint import reply
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.endpoints.endpoint import reply
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import DIRECT, Job
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.spec_json import spec_of
@@ -36,8 +36,8 @@ from crawlyard.core.schedules.schedule import (
     ticked,
     told,
 )
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, IllegalMove, Invalid, NotFound, Refused, Unavailable
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.submission import Submission, prepared
@@ -62,7 +62,7 @@ class _ReadOnce:
         self._rows: dict[tuple[Any, ...], Any] = {}
 
     async def get(self, *key: Any) -> Any:
-        """Return a row, or raise that there is none, as when it was first read."""
+        """Return a row, or raise `NotFound`, as on the first read."""
         if key not in self._rows:
             try:
                 self._rows[key] = await self._part.get(*key)

@@ -7,7 +7,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.quantity import counted
 from crawlyard.core.schedules.schedule import CrawlSchedule, told
 from crawlyard.core.templates.publication import Takeover, takeover

@@ -10,7 +10,7 @@ from msgspec import Meta
 from msgspec.structs import asdict, replace
 
 from crawlyard.core.access.user import Permit, Role
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     Cursor,
     IdempotencyKey,
     IfMatch,
@@ -24,7 +24,7 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.faults import blaming
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.parse import unknown
