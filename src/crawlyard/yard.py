@@ -33,9 +33,8 @@ with lazily():
     from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
     from crawlyard.services.operations.operations import Operations
-    from crawlyard.services.schedules.scheduler import Scheduler
+    from crawlyard.services.schedules.loop import SchedulerLoop
     from crawlyard.services.search.indexer import Indexer
-    from crawlyard.services.templates.manager import TemplateManager
     from crawlyard.services.upkeep.janitor import Janitor
     from crawlyard.services.webhooks.delivery import Deliverer
     from crawlyard.services.workers.run import WorkerContext
@@ -114,13 +113,8 @@ class Yard:
             yield yard
 
     @property
-    def templates(self) -> "TemplateManager":
-        """Return the templates."""
-        return self.services.templates
-
-    @property
-    def scheduler(self) -> "Scheduler":
-        """Return the schedules."""
+    def scheduler(self) -> "SchedulerLoop":
+        """The loop that fires schedules as they become due."""
         return self.services.scheduler
 
     @property

@@ -10,13 +10,13 @@ from crawlyard import LOCAL, Limits, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import a_site, scheduled
 from tests.noisy_site import NoisySite, a_noisy_site
 from tests.site import SHARED_JITTER_S, Serve, hurried, until
+from tests.surfaces import as_user
 
 PAGES = 12
 
@@ -176,10 +176,9 @@ async def test_runs_of_a_schedule_that_fetch_all_are_confirmed_as_well(
         "full_every": 1,
         "confirm_changes": True,
     }
-    draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("site", "@yearly", overrides=overrides)
     for _ in range(3):
-        job = await yard.scheduler.run_now(LOCAL, schedule.id)
+        job = await as_user(yard).schedules.run(schedule.id)
         await run(yard, job.id)
 
     runs = (await NearSurface(yard.services, LOCAL).schedules.changes("site")).items
@@ -198,8 +197,7 @@ async def test_a_run_that_fetches_all_asks_for_no_changes_though_it_is_compared(
         "full_every": 1,
         "confirm_changes": True,
     }
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
 
     runs = [await scheduled(yard, schedule) for _ in range(2)]
 

@@ -15,7 +15,6 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Body, Target, Via
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
 from crawlyard.engine.batch import BatchDraft, Tally
@@ -29,6 +28,7 @@ from crawlyard.export.base import Format
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import Edited, a_page, again, bodies, by_path, notes, scheduled
 from tests.site import Serve
+from tests.surfaces import as_user
 
 LONG_AGO = "2001-09-09"
 PAGES = [f"/p{n}" for n in range(10)]
@@ -216,8 +216,7 @@ async def test_a_run_that_fetches_all_finds_out_that_dates_are_wrong(
         "delay_s": 0,
         "full_every": 3,
     }
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
     await scheduled(yard, schedule)
     site.edit(*PAGES[:3])
     second = await scheduled(yard, schedule)

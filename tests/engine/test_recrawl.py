@@ -15,7 +15,7 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.events.event import EventName
-from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft
+from crawlyard.core.schedules.answers import ScheduleOut
 from crawlyard.demo.hits import Hit
 from crawlyard.demo.request import Request
 from crawlyard.demo.server import SiteServer
@@ -26,6 +26,7 @@ from tests.engine.rig import Outcome, a_spec, crawled, opened, outcome, run, unt
 from tests.engine.test_spread import working
 from tests.many_hosts import ManyHosts
 from tests.site import Serve
+from tests.surfaces import as_user
 
 LONG_AGO = formatdate(1_000_000_000, usegmt=True)
 WORDS = " ".join(f"word{n}" for n in range(80))
@@ -431,9 +432,9 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
         replace(spec, since="last")
     job = await yard.jobs.submit(other, replace(spec, since=None))
     # by a schedule, whose jobs are not looked into one by one
-    draft = ScheduleDraft(
-        name="s",
-        when="@yearly",
+    schedule = await as_user(yard, other).schedules.create(
+        "s",
+        "@yearly",
         overrides={
             "urls": list(spec.urls),
             "since": first.job.id,
@@ -442,8 +443,7 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
             "render": "never",  # as in the first job: only its owner differs
         },
     )
-    schedule = await yard.scheduler.create(other, draft)
-    await yard.scheduler.run_now(other, schedule.id)
+    await as_user(yard, other).schedules.run(schedule.id)
     seen = len(server.hits)
     await yard.worker().run(drain=True)
 
@@ -451,9 +451,9 @@ async def test_another_owners_pages_are_out_of_reach(yard: Yard, site_server: Se
     assert (await yard.jobs.get(other, job.id)).job.state is State.COMPLETED
 
 
-async def scheduled(yard: Yard, schedule: CrawlSchedule) -> Outcome:
+async def scheduled(yard: Yard, schedule: ScheduleOut) -> Outcome:
     """Run a schedule now, and return what came of it."""
-    await yard.scheduler.run_now(LOCAL, schedule.id)
+    await as_user(yard).schedules.run(schedule.id)
     await yard.worker().run(drain=True)
     [newest] = await yard.jobs.find(LOCAL, JobQuery(), 1)
     return await outcome(yard, newest.job.id)
@@ -473,8 +473,7 @@ async def test_runs_of_a_schedule_are_based_on_the_one_before(
         "delay_s": 0,
         "full_every": full_every,
     }
-    draft = ScheduleDraft(name="s", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("s", "@yearly", overrides=overrides)
 
     runs = [await scheduled(yard, schedule) for _ in expected]
 

@@ -9,12 +9,12 @@ from crawlyard import LOCAL, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.services.workers.run import JobRun
 from tests.engine.rig import run
 from tests.site import Serve
+from tests.surfaces import as_user
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Watched:
         if overrides:
             schedules = NearSurface(self.yard.services, LOCAL).schedules
             await schedules.edit(self.id, overrides=overrides)
-        job = await self.yard.scheduler.run_now(LOCAL, self.id)
+        job = await as_user(self.yard).schedules.run(self.id)
         await run(self.yard, job.id)
         return job.id
 
     async def alone(self) -> str:
         """Return the id of a run whose worker died when it had ended."""
-        job = await self.yard.scheduler.run_now(LOCAL, self.id)
+        job = await as_user(self.yard).schedules.run(self.id)
         asker = Asker("w", only=job.id)
         now, lease = self.yard.clock.now(), timedelta(seconds=60)
         claim = await self.yard.store.leases.claim(asker, now, lease)
@@ -100,6 +100,5 @@ async def watch(yard: Yard, serve: Serve, leaves: Mapping[str, Leaf]) -> Watched
         "per_host": 16,
         "url_retries": 0,
     }
-    draft = ScheduleDraft(name="site", when="@yearly", overrides=overrides)
-    schedule = await yard.scheduler.create(LOCAL, draft)
+    schedule = await as_user(yard).schedules.create("site", "@yearly", overrides=overrides)
     return Watched(yard, server, schedule.id)
