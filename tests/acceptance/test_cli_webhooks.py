@@ -105,12 +105,15 @@ async def test_deliveries_are_listed_and_made_again(shell: Shell) -> None:
         failed = shell.run("webhooks", "deliveries", webhook.id, "--state", "failed")
         plain = shell.run("webhooks", "deliveries", webhook.id, "-o", "plain")
         assert isinstance(listed, list)
+        replay = ("webhooks", "replay", listed[0]["id"], "--idempotency-key", "k")
+        first, second = (shell.json(*replay) for _ in range(2))
         again = shell.run("webhooks", "replay", "-", stdin=listed[0]["id"])
         async with Yard.open(settings) as yard:
             await yard.deliverer.run(drain=True)
         delivered = shell.json("webhooks", "deliveries", webhook.id, "--state", "delivered")
 
     [delivery] = listed
+    assert first == second
     assert (delivery["event"], delivery["state"]) == ("job.created", "pending")
     [attempt] = delivery["attempts"]
     assert (attempt["status"], attempt["excerpt"]) == (500, "oops")
