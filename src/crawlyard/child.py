@@ -46,7 +46,7 @@ async def _run(connection: socket.socket) -> None:
     factory = child_factory(start.settings, caller.store(), clock, bus, measures)
     context = factory.worker_context()
     context.permit.good = start.may_send
-    context.tools.gate.sit_as(seats_of(start.claim.lease, os.getpid()))
+    context.tools.rate_limiter.set_process_name(seats_of(start.claim.lease, os.getpid()))
     run = JobRun(start.claim, context, alone=True)
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, run.drain, start.settings.shutdown_s)
@@ -80,7 +80,7 @@ async def _follow(
             case Hold():
                 context.permit.good = not message.held
                 if message.held:
-                    context.tools.gate.forfeit()
+                    context.tools.rate_limiter.expire_slots()
                 run.hold(message.held)
             case Drain():
                 run.drain(message.within_s)
@@ -97,7 +97,7 @@ def _report(channel: Channel, context: WorkerContext) -> None:
     """Send the parent what happens at hosts, and what was measured since the last report."""
     measured = deepcopy(context.measures)
     context.measures.merge(measured, -1)
-    hosts = tuple(context.tools.gate.reports())
+    hosts = tuple(context.tools.rate_limiter.reports())
     channel.send(Report(hosts=hosts, measures=measured, usage=usage_of(os.getpid())))
 
 

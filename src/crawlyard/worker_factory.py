@@ -10,7 +10,7 @@ from crawlyard.core.jobs.worker_tags import check_worker_tags
 from crawlyard.core.overview.measures import Measures
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.extract.parse_pool import ParsePool
-from crawlyard.engine.hosts.gate import HostGate
+from crawlyard.engine.hosts.rate_limiter import RateLimiter
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.engine.http.webhook_post import Poster
@@ -31,7 +31,7 @@ from crawlyard.store.store import Store
 
 
 class WorkerFactory:
-    """Creates the workers of an instance, which share a host gate and a robots.txt cache.
+    """Creates the workers of an instance, which share a rate limiter and a robots.txt cache.
 
     With *alone*, nothing is shared with other processes or kept in the data directory.
     """
@@ -55,7 +55,7 @@ class WorkerFactory:
         self._measures = measures
         self._alone = alone
         seated = worker_id()
-        self._gate = HostGate(clock, store.hosts, seated, settings.lease)
+        self._rate_limiter = RateLimiter(clock, store.hosts, seated, settings.lease)
         # its first worker has the name of its seats: who sees that worker dead frees them
         self._names = chain((seated,), iter(worker_id, ""))
         self._heavy = ParsePool()
@@ -120,12 +120,12 @@ class WorkerFactory:
         )
 
     def worker_context(self) -> WorkerContext:
-        """Return what the jobs of one worker share; the host gate is shared by all workers."""
+        """Return the context that one worker's jobs share; all workers share the rate limiter."""
         store, settings, measures = self._store, self._settings, self._measures
         return WorkerContext(
             store=store,
             clock=self._clock,
-            tools=Tools(self._clock, self._gate, self._heavy, self._renderers),
+            tools=Tools(self._clock, self._rate_limiter, self._heavy, self._renderers),
             robots=self._robots,
             recorder=Recorder(store.frontier, self._clock, settings.lease, measures.checkpoints),
             progress=self._progress,
@@ -139,7 +139,7 @@ class WorkerFactory:
     async def close(self) -> None:
         """Release booked request times and stop helper processes."""
         await self._isolation.forks.close()
-        await self._gate.close()
+        await self._rate_limiter.close()
         await self._robots.close()
         await self._heavy.close()
         await self._renderers.close()

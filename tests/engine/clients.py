@@ -11,7 +11,7 @@ import pytest
 
 from crawlyard.clock import SystemClock
 from crawlyard.engine.http.client import HttpFetcher
-from crawlyard.engine.http.dns import Look, Resolver, look_up
+from crawlyard.engine.http.dns import LookUp, Resolver, look_up
 from crawlyard.engine.http.fetch import Fetcher, FetchFailed, Response
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
@@ -31,7 +31,7 @@ class Make(Protocol):
         *,
         guard: Guard = ...,
         timeout_s: float = ...,
-        look: Look = ...,
+        look: LookUp = ...,
         proxies: Proxies | None = ...,
         ca_file: Path | None = ...,
     ) -> Fetcher: ...
@@ -47,7 +47,7 @@ async def make() -> AsyncIterator[Make]:
             *,
             guard: Guard = Guard(allow_private=True),  # noqa: B008 - it has no state
             timeout_s: float = 5.0,
-            look: Look = look_up,
+            look: LookUp = look_up,
             proxies: Proxies | None = None,
             ca_file: Path | None = None,
         ) -> Fetcher:

@@ -51,7 +51,7 @@ class Rig:
     asked: list[SubRequest] = field(default_factory=list)
     refused: list[FetchFailed] = field(default_factory=list)
 
-    async def ask(self, request: SubRequest) -> Response:
+    async def send(self, request: SubRequest) -> Response:
         self.asked.append(request)
         try:
             headers = {**HEADERS, **request.headers}
@@ -67,7 +67,7 @@ class Rig:
         url = f"{self.server.url}{path}"
         response = await self.fetcher.fetch(url, HEADERS, CAP)
         options.setdefault("deadline_s", 20.0)
-        options.setdefault("ask", self.ask)
+        options.setdefault("send", self.send)
         return await self.renderers.of(browser).render(url, response, **options)
 
     @property

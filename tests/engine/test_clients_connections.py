@@ -146,7 +146,7 @@ async def test_a_request_that_takes_too_long_is_given_up_and_its_connection_clos
     failed = await failure(got(make(timeout_s=0.2), server))
 
     assert (failed.kind, failed.transient) == (ErrorKind.TIMEOUT, True)
-    assert failed.detail == "no whole answer within 0.2 s"
+    assert failed.detail == "no complete response within 0.2 s"
     await until(lambda: server.left == 1)
 
 

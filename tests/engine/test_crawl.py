@@ -360,7 +360,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
     assert (bad.truncated, bodies) == (f"not readable: {bad.error.detail}", {})
     locked, _ = kept[f"{server.url}/locked.pdf"]
     assert locked.error is not None
-    assert locked.error.detail == "the PDF is encrypted, and opens only with a password"
+    assert locked.error.detail == "the PDF is encrypted and needs a password"
     (group,) = await yard.results.errors(LOCAL, found.job.id)
     assert (group.kind, group.count, group.answered) == (ErrorKind.UNREADABLE, 2, 2)
     pictures, bodies = kept[f"{server.url}/scan.pdf"]
@@ -371,7 +371,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
     assert (
         "main text is nearly empty on 1 page: --text page-markdown keeps all of a page" in messages
     )
-    assert "no text in 1 PDF document: only images, or empty pages" in messages
+    assert "no text in 1 PDF document: only images or empty pages" in messages
 
 
 async def test_credentials_go_to_the_start_host_alone(yard: Yard, site_server: Serve) -> None:

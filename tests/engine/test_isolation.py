@@ -18,7 +18,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import ISOLATED_FROM
 from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.engine.render.process import Usage, measured
+from crawlyard.engine.render.process import ProcessUsage, measure
 from crawlyard.errors import StoreUnavailable, Unavailable
 from crawlyard.services.worker.fork_server import Fork, ForkServer
 from crawlyard.services.worker.isolation import IsolatedRun, Isolation
@@ -334,7 +334,7 @@ async def test_the_memory_that_children_share_counts_once(
 
         usage, child, process = forks.usage(), only_child(nursery), forks._process
         assert process is not None
-        both = [measured(pid, forks=False) for pid in (child, process.pid)]
+        both = [measure(pid, forks=False) for pid in (child, process.pid)]
         await nursery.yard.jobs.pause(LOCAL, nursery.run.job_id)
         await running
 
@@ -347,7 +347,7 @@ async def test_the_processor_time_of_children_counts_for_their_worker(yard: Yard
     clock, spent = LeapingClock(), [0.0]
     reporter = Reporter(
         *("w", yard.store.workers, tuple, Counters(), clock),
-        children=lambda: Usage(cpu_s=spent[0], rss_bytes=0),
+        children=lambda: ProcessUsage(cpu_s=spent[0], rss_bytes=0),
     )
     report = WorkerReport(
         id="w", host="h", pid=1, version="1", slots=1, started_at=clock.now(), beat_at=clock.now()

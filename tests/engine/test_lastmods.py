@@ -146,7 +146,7 @@ async def test_a_site_that_lies_loses_no_change_once_that_is_known(
 
     assert by_path(found)["/p5"].content_hash != by_path(third)["/p5"].content_hash
     [note] = await notes(yard, found.job.id)
-    assert "are not trusted from now on" in note
+    assert "are no longer trusted" in note
     assert f"{server.url}/p5 has changed" in note
     for n, path in enumerate(PAGES[6:]):
         site.edit(PAGES[n])  # what it dates right makes up for nothing
@@ -316,7 +316,7 @@ def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
     urls = [f"https://{host}/{n}" for host in before for n in range(50)]
     recrawl.read(Sitemap(lastmods=dict.fromkeys(urls, datetime(2001, 9, 9, tzinfo=UTC))))
     targets = [Target(url, fingerprint(url), host_of(url), via=Via.LISTED) for url in urls]
-    spared = Counter(target.host for target in targets if recrawl.may_spare(target))
+    spared = Counter(target.host for target in targets if recrawl.may_reuse(target))
     assert spared.keys() == {"b.example", "c.example"}
     assert all(30 < count < 50 for count in spared.values())  # about one in ten is requested
-    assert not recrawl.may_spare(replace(targets[-1], via=Via.SEED))
+    assert not recrawl.may_reuse(replace(targets[-1], via=Via.SEED))

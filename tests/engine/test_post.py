@@ -10,9 +10,9 @@ import pytest
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.webhooks.webhook import EXCERPT
 from crawlyard.engine.http.dns import Infos, Resolver, look_up
-from crawlyard.engine.http.fetch import FetchFailed, NotAsked
+from crawlyard.engine.http.fetch import FetchFailed, NotContacted
 from crawlyard.engine.http.guard import Guard
-from crawlyard.engine.http.webhook_post import PostAnswer, Poster
+from crawlyard.engine.http.webhook_post import Poster, PostResponse
 from crawlyard.errors import Invalid
 from tests.engine.raw import CHUNKED, Call, RawServer, Say, ServeRaw, answer, saying
 from tests.site import until
@@ -21,7 +21,7 @@ OPEN = Guard(allow_private=True)
 BODY = b'{"type":"job.created"}'
 
 
-async def posted(server: RawServer, timeout_s: float = 5.0, agent: str = "Test/1") -> PostAnswer:
+async def posted(server: RawServer, timeout_s: float = 5.0, agent: str = "Test/1") -> PostResponse:
     poster = Poster(agent, timedelta(seconds=timeout_s))
     return await poster.post(server.url, {"webhook-id": "msg_1"}, BODY, OPEN)
 
@@ -57,7 +57,7 @@ async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: S
         "",
     ]
     assert bodies == [BODY, BODY]
-    assert said == [PostAnswer(status=200, retry_after="7", excerpt="thanks")] * 2
+    assert said == [PostResponse(status=200, retry_after="7", excerpt="thanks")] * 2
     assert (server.connections, len(server.asked)) == (2, 2)
     await until(lambda: server.left == 2)  # though the server would keep them
 
@@ -224,13 +224,13 @@ async def test_the_time_for_a_message_includes_the_look_up() -> None:
     failed = await failure("http://site.test/", poster)
     over.set()
 
-    assert (failed.kind, failed.detail) == (ErrorKind.TIMEOUT, "no whole answer within 0.2 s")
+    assert (failed.kind, failed.detail) == (ErrorKind.TIMEOUT, "no complete response within 0.2 s")
 
 
 async def test_a_receiver_whose_name_cannot_be_looked_up_now_was_not_asked() -> None:
     poster = Poster("Test/1", names=Resolver(0))
 
-    with pytest.raises(NotAsked, match="0 other names are being looked up"):
+    with pytest.raises(NotContacted, match="0 other names are being looked up"):
         await poster.post("http://site.test/", {}, BODY, OPEN)
 
 

@@ -180,7 +180,7 @@ async def test_a_server_out_of_reach_does_not_make_the_proxy_rest(
 
     assert failed.kind is ErrorKind.PROXY
     assert "it did not connect to 127.0.0.9" in failed.detail
-    assert proxies.ready
+    assert proxies.any_ready
     assert proxies.notes() == ()
 
 
@@ -201,7 +201,7 @@ async def test_a_host_keeps_its_proxy_and_moves_when_that_is_dead(
     await fetcher.fetch(server.url, HEADERS, CAP)
     await second.close()
     failed = await failure(fetcher.fetch(server.url, HEADERS, CAP))
-    with pytest.raises(NotSent, match="no proxy can be used, for another 2 s"):
+    with pytest.raises(NotSent, match="no proxy is usable; next try in 2 s"):
         await fetcher.fetch(server.url, HEADERS, CAP)
     clock.stall(timedelta(seconds=2))
     await first.open()
@@ -223,7 +223,7 @@ async def test_one_that_does_not_connect_to_a_host_is_passed_over_for_that_host(
     server = await raw_server(saying(answer(b"x", "Connection: close")))
     both = [await a_proxy("http"), await a_proxy("socks5")]
     proxies = through(*both)
-    chosen = proxies.chosen("127.0.0.1")
+    chosen = proxies.choose("127.0.0.1")
     [first] = [p for p in both if chosen is not None and p.port == chosen.port]
     first.refuses = "127.0.0.1"
     fetcher = make(proxies=proxies)
@@ -241,7 +241,7 @@ async def test_one_that_is_silent_is_passed_over_while_others_answer(
     server = await raw_server(saying(answer(b"x")))
     both = [await a_proxy("http"), await a_proxy("http")]
     proxies = through(*both)
-    chosen = proxies.chosen("127.0.0.1")
+    chosen = proxies.choose("127.0.0.1")
     [first] = [p for p in both if chosen is not None and p.port == chosen.port]
     first.silent = True
     fetcher = make(proxies=proxies, timeout_s=1)
@@ -258,10 +258,10 @@ async def test_one_that_is_silent_for_several_hosts_rests(make: Make, a_proxy: S
         proxies = through(proxy)
         fetcher = make(proxies=proxies, timeout_s=0.3)
         for number in range(1, most + 1):
-            assert proxies.ready
+            assert proxies.any_ready
             failed = await failure(fetcher.fetch(f"http://127.0.0.{number}:9/", HEADERS, CAP))
-            assert failed.detail == f"proxy {proxy.url}: it did not answer in time"
-        assert not proxies.ready
+            assert failed.detail == f"proxy {proxy.url}: no response in time"
+        assert not proxies.any_ready
 
 
 async def test_a_crawl_goes_through_the_proxies_that_are_left(
@@ -353,7 +353,7 @@ async def test_a_crawl_whose_proxies_are_dead_fails_and_asks_nobody(
         come = await crawled(yard, spec)
 
         assert come.job.state is State.FAILED
-        assert f"proxy http://{dead.address}: it is out of reach" in come.job.detail
+        assert f"proxy http://{dead.address}: unreachable" in come.job.detail
         assert set(come.errors.values()) == {"proxy"}
     assert server.hits == []
 
@@ -414,15 +414,15 @@ async def test_each_host_has_its_proxy_and_only_those_of_a_dead_one_move() -> No
     hosts = [f"host{number}.test" for number in range(200)]
     proxies = Proxies(names, PUBLIC, clock)
 
-    before = {host: proxies.chosen(host) for host in hosts}
+    before = {host: proxies.choose(host) for host in hosts}
     again = Proxies(names[::-1], PUBLIC, clock)  # in another process, perhaps
     dead = before[hosts[0]]
     assert dead is not None
-    proxies.failed(dead, "gone")
-    moved = [host for host in hosts if proxies.chosen(host) is not before[host]]
+    proxies.record_failure(dead, "gone")
+    moved = [host for host in hosts if proxies.choose(host) is not before[host]]
 
     labels = {host: proxy.label for host, proxy in before.items() if proxy is not None}
-    assert {host: p.label for host in hosts if (p := again.chosen(host))} == labels
+    assert {host: p.label for host in hosts if (p := again.choose(host))} == labels
     assert moved == [host for host in hosts if before[host] is dead]
     assert len(set(labels.values())) == 8
 
@@ -433,18 +433,18 @@ async def test_rests_grow_and_one_connection_tries_what_rested() -> None:
     [only] = proxies.ranked("a.test")
     rests = []
     for _ in range(12):
-        proxies.failed(only, "gone")
-        proxies.failed(only, "gone")  # one that was under way at once
-        assert not proxies.ready
+        proxies.record_failure(only, "gone")
+        proxies.record_failure(only, "gone")  # one that was under way at once
+        assert not proxies.any_ready
         rests.append(proxies.rest_s)
         clock.stall(timedelta(seconds=proxies.rest_s))
-        assert proxies.ready
+        assert proxies.any_ready
 
-    with proxies.tried(only):
-        assert not proxies.ready
-        assert proxies.chosen("b.test") is None
-    proxies.opened(only)
-    proxies.failed(only, "gone")
+    with proxies.trial(only):
+        assert not proxies.any_ready
+        assert proxies.choose("b.test") is None
+    proxies.record_tunnel(only)
+    proxies.record_failure(only, "gone")
 
     assert rests == [2, 4, 8, 16, 32, 64, 128, 256, 512, 600, 600, 600]
     assert proxies.rest_s == 2

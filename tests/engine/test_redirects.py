@@ -129,5 +129,5 @@ async def test_credentials_in_links_are_dropped_and_counted(yard: Yard, site_ser
     assert not any("authorization" in map(str.lower, hit.headers) for hit in server.hits)
     notes = [str(e.data.get("note", "")) for e in await yard.results.events(LOCAL, found.job.id)]
     assert [note for note in notes if note] == [
-        "4 links had a user name or password: they were followed without it"
+        "4 links had a user name or password and were followed without it"
     ]

@@ -108,7 +108,7 @@ async def test_a_login_that_fails_says_why_and_leaves_no_session(
     assert f"is sent to {outside.url}, which is another origin" in await told("/outward", fields={})
     if browser is Browser.LIGHTPANDA:  # the same steps in Chromium, which takes long to start
         assert "shows its login form again" in await told("/soft", secret="wrong one")
-        assert "without a login form, also when its scripts have run" in await told("/empty")
+        assert "without a login form, even after its scripts have run" in await told("/empty")
         assert "'#b' selects no form" in await told("/login", submit="#b")
         more = FIELDS | {"colour": "red"}
         assert "fields.colour: the form has no field 'colour'" in await told("/login", fields=more)

@@ -176,7 +176,7 @@ async def test_a_page_that_looks_logged_out_is_not_stored(
         await run(yard, job.id)
         paused = await outcome(yard, job.id)
         assert paused.job.state_reason is StateReason.LOGGED_OUT
-        assert f"{site.url}/public has what 'p' selects" in paused.job.detail
+        assert f"{site.url}/public matches 'p'" in paused.job.detail
         assert f"{site.url}/public" not in paused.stored
         fields = {"logged_out": ("never",)}
         await yard.jobs.edit(LOCAL, job.id, fields)
@@ -203,7 +203,7 @@ async def test_a_form_is_filled_in_for_its_own_origin_alone(
             return ""
 
         assert "another origin" in await login(f"{outside.url}/form")
-        assert "if the form is there, give that URL" in await login(f"{outside.url}/redirect")
+        assert "if the form is there, use that URL" in await login(f"{outside.url}/redirect")
         assert "shows its login form again" in await login(f"{site.url}/login", secret="no")
         assert "without a login form" in await login(f"{site.url}/public")
         assert "selects no form" in await login(f"{site.url}/login", submit="#other")

@@ -15,7 +15,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.connection import ConnectionPool
-from crawlyard.engine.http.dns import Infos, Look, Resolver, look_up
+from crawlyard.engine.http.dns import Infos, LookUp, Resolver, look_up
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.response_parser import ResponseParser
@@ -30,7 +30,7 @@ CAP = 100_000
 
 
 @asynccontextmanager
-async def a_fetcher(guard: Guard = OPEN, look: Look = look_up) -> AsyncIterator[HttpFetcher]:
+async def a_fetcher(guard: Guard = OPEN, look: LookUp = look_up) -> AsyncIterator[HttpFetcher]:
     fetcher = HttpFetcher(guard, timedelta(seconds=5), SystemClock(), Resolver(8, look))
     try:
         yield fetcher
@@ -148,9 +148,13 @@ async def test_a_connection_whose_answer_nobody_takes_is_closed(raw_server: Serv
 
     server = await raw_server(wait)
     kept = ConnectionPool()
-    connecting = asyncio.get_running_loop().create_connection(kept.made, "127.0.0.1", server.port)
+    connecting = asyncio.get_running_loop().create_connection(
+        kept.new_connection, "127.0.0.1", server.port
+    )
     _, wire = await connecting
-    asking = asyncio.create_task(wire.ask(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(CAP), in_5_s()))
+    asking = asyncio.create_task(
+        wire.send(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(CAP), in_5_s())
+    )
     await asked.wait()
     wire.data_received(answer(b"x"))  # it is over now, and its task has not woken yet
     asking.cancel()

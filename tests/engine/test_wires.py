@@ -32,7 +32,7 @@ class Peers:
         near, far = socket.socketpair()
         self.ends.append(far)
         loop = asyncio.get_running_loop()
-        _, wire = await loop.create_connection(self.kept.made, sock=near)
+        _, wire = await loop.create_connection(self.kept.new_connection, sock=near)
         return wire
 
     def closed(self) -> list[bool]:
@@ -77,7 +77,7 @@ async def test_what_came_before_the_request_is_no_answer_to_it(peers: Peers) -> 
     await until(lambda: not wire.usable)
 
     with pytest.raises(FetchFailed) as raised:
-        await wire.ask(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(1000), in_5_s())
+        await wire.send(b"GET / HTTP/1.1\r\n\r\n", ResponseParser(1000), in_5_s())
 
     assert raised.value.kind is ErrorKind.PROTOCOL
     await until(lambda: peers.closed() == [True])
@@ -157,7 +157,7 @@ async def test_an_answer_is_freed_when_nobody_holds_it_any_more(peers: Peers) ->
 
     answering = asyncio.create_task(answer())
     incoming = ResponseParser(1000)
-    await wire.ask(b"GET / HTTP/1.1\r\n\r\n", incoming, in_5_s())
+    await wire.send(b"GET / HTTP/1.1\r\n\r\n", incoming, in_5_s())
     await answering
     assert incoming.response(0).body == b"x"
 
@@ -174,7 +174,7 @@ async def _closes_after_a_cancelled_dial(url: str, ticks: int) -> None:
     """Cancel a dial *ticks* rounds of the loop after it began, then close its connections."""
     kept = ConnectionPool()
     guard = spec_guard(JobSpec(urls=(url,), allow_private=True))
-    dialling = asyncio.create_task(Connector(guard, Resolver(1)).dial(url, kept.made))
+    dialling = asyncio.create_task(Connector(guard, Resolver(1)).dial(url, kept.new_connection))
     for _ in range(ticks):
         await asyncio.sleep(0)
     dialling.cancel()

@@ -183,11 +183,11 @@ async def test_the_seats_of_a_dead_worker_are_free_before_its_jobs_are(
     await yard.jobs.submit(LOCAL, a_spec("http://127.0.0.1:1/"))
     await yard.store.leases.claim(Asker("other"), yard.clock.now(), LAST)
     for asker in ("other", "other/20"):
-        await hosts.sit(asker, [wish], yard.clock.now(), until)
+        await hosts.renew_slots(asker, [wish], yard.clock.now(), until)
     seats: list[int] = []
 
     async def sit() -> None:
-        [terms] = await hosts.sit("w", [wish], yard.clock.now(), until)
+        [terms] = await hosts.renew_slots("w", [wish], yard.clock.now(), until)
         seats.append(terms.seats)
 
     with files:
@@ -407,9 +407,11 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
         await until(lambda: len(server.hits) > 10)
 
         locks.hold(held=False)
-        await yard.store.hosts.leave(worker.id)  # by who takes it for dead
+        await yard.store.hosts.release_slots(worker.id)  # by who takes it for dead
         wish = SlotRequest(host=host, wanted=16, at_once=16)
-        await yard.store.hosts.sit("other", [wish], yard.clock.now(), yard.clock.now() + LAST)
+        await yard.store.hosts.renew_slots(
+            "other", [wish], yard.clock.now(), yard.clock.now() + LAST
+        )
         await until(lambda: all(hit.answered_at for hit in server.hits))
         before = len(server.hits)
         locks.hold(held=True)
@@ -417,7 +419,7 @@ async def test_a_worker_that_had_lost_its_lock_asks_for_its_seats_again(
             while worker.id not in await askers(yard):  # noqa: ASYNC110 - a row
                 await asyncio.sleep(0)
         after = len(server.hits)
-        await yard.store.hosts.leave("other")
+        await yard.store.hosts.release_slots("other")
         await running
 
     assert before == after
