@@ -54,10 +54,10 @@ class WorkerFactory:
         self._progress = progress
         self._measures = measures
         self._alone = alone
-        seated = worker_id()
-        self._rate_limiter = RateLimiter(clock, store.hosts, seated, settings.lease)
-        # its first worker has the name of its seats: who sees that worker dead frees them
-        self._names = chain((seated,), iter(worker_id, ""))
+        first_id = worker_id()
+        self._rate_limiter = RateLimiter(clock, store.hosts, first_id, settings.lease)
+        # slots have the name of the first worker, so that they are freed when it counts as dead
+        self._names = chain((first_id,), iter(worker_id, ""))
         self._heavy = ParsePool()
         self._renderers = Renderers(
             clock,

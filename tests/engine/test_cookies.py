@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from crawlyard import LOCAL, Limits, Scope, State, Yard
 from crawlyard.core.crawl.page import Body, ErrorKind
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.site import Answer
 from crawlyard.engine.crawl import BATCH_PAGES
 from crawlyard.services.worker.cookies import Sealer
@@ -65,7 +65,7 @@ async def test_a_crawl_that_keeps_no_cookies_sends_none(yard: Yard, site_server:
 class HardWall(CookieWall):
     """A wall that takes no session, but gives a new one each time, until it tires."""
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         asked = len(self.sessions[request.host])
         return super().answer_request(
             replace(request, headers={} if asked < 9 else request.headers)
@@ -96,7 +96,7 @@ class Crossing:
     def answer(self, method: str, path: str, host: str) -> Answer:
         raise NotImplementedError
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         if request.path == "/robots.txt":
             self.by_robots |= cookies_in(request)
             return Answer(404, (("Set-Cookie", "robots=1; Path=/"),))

@@ -17,7 +17,7 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft
 from crawlyard.demo.hits import Hit
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid
@@ -333,7 +333,7 @@ async def test_redirects_and_retries_lead_to_unchanged_pages(
 class Sloppy(Edited):
     """Answers 304 with the headers of the body that it does not send."""
 
-    def answer_request(self, request: Request) -> Answer:
+    def answer_request(self, request: HttpRequest) -> Answer:
         whole = self.answer(request.method, request.path, request.host)
         if whole.status != 200 or "if-none-match" not in request.headers:
             return whole

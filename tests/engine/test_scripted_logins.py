@@ -33,7 +33,7 @@ async def yard(
         monkeypatch.setattr("crawlyard.engine.render.launch._chromium_binary", lambda: None)
     async with opened(tmp_path) as one:
         yield one
-        pools = one._works._renderers._pools.values()
+        pools = one._factory._renderers._pools.values()
         assert not any(pool._idle for pool in pools)  # a browser ends with its login
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.demo.request import Request
+from crawlyard.demo.request import HttpRequest
 from crawlyard.demo.server import MAX_HEAD, Raw, SiteServer
 from crawlyard.demo.site import EDITED_AT, Answer
 from tests.site import (
@@ -164,7 +164,7 @@ async def test_a_site_may_look_at_the_headers(site_server: Serve) -> None:
         def answer(self, method: str, path: str, host: str) -> Answer:
             raise AssertionError("answer_request comes first")
 
-        def answer_request(self, request: Request) -> Answer:
+        def answer_request(self, request: HttpRequest) -> Answer:
             return Answer(200, body=request.headers["cookie"].encode())
 
     server = await site_server(Mirror())

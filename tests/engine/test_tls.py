@@ -154,7 +154,7 @@ def test_a_client_with_a_ca_file_trusts_no_fewer_authorities_than_without(
 
 @pytest.mark.parametrize(
     ("content", "wrong"),
-    [(None, "cannot be read: No such file or directory"), ("no PEM", "holds no certificate")],
+    [(None, "cannot be read: No such file or directory"), ("no PEM", "contains no certificate")],
 )
 async def test_a_ca_file_that_is_none_is_refused_by_the_name_of_the_setting(
     tmp_path: Path, content: str | None, wrong: str

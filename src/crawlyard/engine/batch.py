@@ -50,7 +50,7 @@ class BatchDraft(Struct):
 
     @property
     def has_news(self) -> bool:
-        """Whether the draft has new targets or outcomes."""
+        """True if the draft has new targets or outcomes."""
         return bool(self.new_targets or self.outcomes)
 
     def note(self, text: str) -> None:
@@ -60,7 +60,7 @@ class BatchDraft(Struct):
             self.notes.append({"note": text})
 
     def add_found(self, target: Target) -> None:
-        """Add a new target."""
+        """Add a target and count it as discovered."""
         self.new_targets.append(target)
         self.tally.discovered += 1
 

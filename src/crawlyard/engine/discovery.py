@@ -37,14 +37,14 @@ class Discovery:
 
     def __init__(
         self,
-        known: set[int],
+        known_fps: set[int],
         roots: Sequence[str],
         draft: BatchDraft,
         admit: Callable[[Target], None],
         externals: int = 0,
         owns: Callable[[str], bool] = lambda _: True,
     ) -> None:
-        self._known = known  # of hosts that this crawl owns
+        self._known_fps = known_fps  # of hosts that this crawl owns
         self._owns = owns
         self._elsewhere: set[int] = set()  # of the hosts of other shards, found recently
         self._roots = dict.fromkeys(roots)  # targets of redirects from start URLs
@@ -55,7 +55,7 @@ class Discovery:
         self.trouble = ""  # why a start URL was excluded
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the start URLs and the scope of *spec*."""
         self._spec = spec
         self._seeds, self._sitemaps = starts_of(spec)
         self._boundary = Boundary(spec, self._seeds or self._sitemaps)
@@ -64,7 +64,7 @@ class Discovery:
 
     def add_known(self, target: Target) -> None:
         """Record a target that was found earlier, perhaps by another shard of the job."""
-        self._known.add(target.fp)
+        self._known_fps.add(target.fp)
         if target.via is Via.SEED and target.hops:
             self.add_roots([target.url])
 
@@ -98,9 +98,9 @@ class Discovery:
         """Return the *urls* that were not offered before, or may be offered again."""
         recent = self._recent
         uncached = [url for url in urls if url not in recent]
-        fps, known, elsewhere = fingerprints(uncached), self._known, self._elsewhere
+        fps, known_fps, elsewhere = fingerprints(uncached), self._known_fps, self._elsewhere
         candidates = zip(uncached, fps, strict=True)
-        new = [url for url, fp in candidates if fp not in known and fp not in elsewhere]
+        new = [url for url, fp in candidates if fp not in known_fps and fp not in elsewhere]
         if len(recent) > MOST_RECENT:
             recent.clear()
         recent.update([url for url in uncached if len(url) <= LONGEST_RECENT])
@@ -175,11 +175,11 @@ class Discovery:
             self._exclude(target, rule)
 
     def _is_known(self, fp: int) -> bool:
-        return fp in self._known or fp in self._elsewhere
+        return fp in self._known_fps or fp in self._elsewhere
 
     def _remember(self, target: Target) -> None:
         if self._owns(target.host):
-            self._known.add(target.fp)
+            self._known_fps.add(target.fp)
             return
         if len(self._elsewhere) >= MOST_ELSEWHERE:
             self._elsewhere.clear()  # the store ignores URLs that it has

@@ -284,7 +284,7 @@ class _Scripted:
         self._spellings = [spelling.encode() for spelling in credentials.spellings()]
         self._files = SharedFiles(clock)  # of other origins
         self._status = 0  # of the response to the form
-        # whether a request had the values in plain; if they are hashed, any POST counts
+        # true once a request had the values in plain; if they are hashed, any POST counts
         self._carried = False
         self._unsent: Exception | None = None
 

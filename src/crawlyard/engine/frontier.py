@@ -35,7 +35,7 @@ class Frontier:
         self._pushed = 0
 
     def push(self, target: Target) -> None:
-        """Add a target."""
+        """Add a target in the order of the strategy."""
         self._pushed += 1
         self.put_back((self._sign * target.depth, self._sign * self._pushed, target))
 

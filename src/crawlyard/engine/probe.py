@@ -70,7 +70,7 @@ class Probe(Struct):
     robots: RobotsCache
     key: str  # its name at the rate limiter
     parser: ThreadPoolExecutor  # a large sitemap takes a second
-    inside: Callable[[str], bool]  # whether a URL of a sitemap is in scope
+    inside: Callable[[str], bool]  # true for URLs of sitemaps that are in scope
     origins: dict[str, OriginProbe] = field(default_factory=dict)
     sitemaps: dict[str, SitemapProbe] = field(default_factory=dict)
     named: Counter[str] = field(default_factory=Counter)  # URLs of sitemaps in scope, by host
@@ -142,7 +142,7 @@ class Probe(Struct):
     def _parse(self, body: bytes, url: str) -> tuple[Sitemap, Counter[str]]:
         """Parse a sitemap, and count its new URLs in scope, by host.
 
-        If there are many, a sample of them is checked.
+        If there are many, only a sample is checked.
         """
         sitemap = parse(body, url)
         fresh = [url for url in sitemap.urls if hash(url) not in self._known]

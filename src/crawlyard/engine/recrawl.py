@@ -60,7 +60,7 @@ class Recrawl:
         draft.lastmods |= {h: r for h, r in before.items() if h not in current and owns(h)}
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the rules of *spec* for reusing pages."""
         self._spec = spec
 
     def read(self, sitemap: Sitemap) -> None:

@@ -172,25 +172,27 @@ def is_public_suffix(name: str) -> bool:
 def line_pattern(field: str, patterns: Sequence[str]) -> Callable[[str], bool] | None:
     """Return a function that matches a line of text against *patterns*, ``None`` without any.
 
-    Each is ``re:`` and an expression.
+    Each is ``re:`` and a regular expression.
 
     Raises:
-        Invalid: one is not such a pattern.
+        Invalid: a pattern is malformed.
     """
     for pattern in patterns:
         if not pattern.startswith(_REGEX):
             raise Invalid(field, f"expected 're:' and a regular expression, got {pattern[:100]!r}")
-    ways = [_compiled(field, pattern, _regex(field, pattern)).search for pattern in patterns]
-    if not ways:
+    searches = [_compiled(field, pattern, _regex(field, pattern)).search for pattern in patterns]
+    if not searches:
         return None
-    return lambda line: any(way(line.encode("utf-8", "replace")) is not None for way in ways)
+    return lambda line: any(
+        search(line.encode("utf-8", "replace")) is not None for search in searches
+    )
 
 
 def url_pattern(field: str, *patterns: str) -> Callable[[str], bool]:
-    """Return what tells whether a canonical URL matches one of *patterns*, as `Boundary` does.
+    """Return a function that matches a canonical URL against *patterns*, as `Boundary` does.
 
     Raises:
-        Invalid: one of them is no pattern.
+        Invalid: a pattern is malformed.
     """
     pattern_list = Patterns(field, patterns)
     return lambda url: pattern_list.match(urls.for_rules(url))

@@ -24,7 +24,7 @@ class Part:
         self.wants_more = False  # its allowance of a limit is used up, and more may be granted
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the limits of *spec*."""
         self.limiter = ResourceLimiter(spec.limits)
 
     def owns(self, host: str) -> bool:

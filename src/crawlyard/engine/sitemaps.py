@@ -39,7 +39,7 @@ class Sitemap(Struct, frozen=True):
     urls: tuple[str, ...] = ()  # of pages
     sitemaps: tuple[str, ...] = ()  # of further sitemaps, in an index
     credentials: int = 0  # entries whose user name or password was dropped
-    problem: str = ""  # what was wrong with the file; the rest was read anyway
+    problem: str = ""  # the defect of the file; the rest was read anyway
     lastmods: Mapping[str, datetime] = field(default_factory=dict)  # of the pages that have one
 
 

@@ -348,7 +348,8 @@ def _drop_named(root: Element, *, theme: bool, article: bool) -> None:
     if not candidates:
         return
     whole, headings = _size(root.text), len(root.select("h1"))
-    content = _around(root.select(_CONTENT))  # still valid for each node, as parents come first
+    # still valid for each node, as parents come first
+    content = _ancestors_of(root.select(_CONTENT))
     for node, verdict in candidates:
         if (verdict == _MAYBE and article) or (verdict < _AROUND and node.attr("id") in _IDS):
             verdict = _AROUND  # noqa: PLW2901  # a worse one
@@ -455,13 +456,12 @@ def _drop_but(nodes: Iterable[Element], css: str, document: Document) -> None:
     ancestors = None
     for node in nodes:
         if ancestors is None:  # a walk from each node would take its depth times as long
-            ancestors = _around(document.select(css))
+            ancestors = _ancestors_of(document.select(css))
         if node.parent is not None and node not in ancestors:
             node.decompose()
 
 
-def _around(nodes: Iterable[Element]) -> set[Node]:
-    """Return all ancestors of *nodes*."""
+def _ancestors_of(nodes: Iterable[Element]) -> set[Node]:
     ancestors: set[Node] = set()
     for node in nodes:
         above = node.parent

@@ -18,7 +18,7 @@ _BUTTONS = "button:not([type]),button[type=submit i],input[type=submit i]"
 
 
 class LoginForm(Struct, frozen=True, kw_only=True):
-    """A form of a page."""
+    """Login form: where it is sent, its values and the fields to fill in."""
 
     action: str | None  # a canonical URL; None: it is not an http(s) URL
     post: bool

@@ -52,7 +52,7 @@ class TextBound(Struct, frozen=True):
 
     @classmethod
     def of(cls, body: bytes) -> "TextBound":
-        """Return the bound for the page *body*."""
+        """Return the bound by the size of *body*, without layout if it is nested too deeply."""
         return cls(RATIO * len(body) + SLACK, _is_too_deep(body))
 
     def cut(self, text: str) -> tuple[str, str]:

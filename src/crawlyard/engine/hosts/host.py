@@ -34,7 +34,7 @@ class Host(Struct):
     # by job: its delay, whether robots.txt asks for that, and its concurrency
     limits_by_job: dict[str, tuple[float, bool, int]] = field(default_factory=dict)
     jobs_delay_s: float = 0.0  # the longest delay that a job of this process wants
-    delay_by_robots: bool = False  # whether robots.txt asks for that delay
+    delay_by_robots: bool = False  # robots.txt asks for that delay
     jobs_at_once: int = 1  # the lowest concurrency that a job of this process wants
     waiters: list[Callable[[], None]] = field(default_factory=list)  # called first in, first out
     rule: HostRule | None = None
@@ -72,13 +72,13 @@ class Host(Struct):
 
     @property
     def delay_s(self) -> float:
-        """The effective delay."""
+        """Seconds between requests, by jobs, other processes and the operator's rule."""
         delay_s = max(self.jobs_delay_s, self.others_s)
         return delay_s if self.rule is None else self.rule.slowed(delay_s)
 
     @property
     def delay_from(self) -> DelaySource:
-        """The source of the effective delay."""
+        """What determines `delay_s`: a job, robots.txt, another process or a rule."""
         without_rule_s = max(self.jobs_delay_s, self.others_s)
         if self.delay_s > without_rule_s:
             return DelaySource.RULE
@@ -151,12 +151,12 @@ class Host(Struct):
 
     @property
     def is_idle(self) -> bool:
-        """Whether the host is unused here and the store holds no slot for us."""
+        """True if the host is unused here and the store holds no slot for us."""
         return not (self.limits_by_job or self.in_flight or self.may_hold_slots or self.booking)
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether no job wants the host although the store may hold slots for us."""
+        """True if no job wants the host but the store may hold slots for us."""
         return self.may_hold_slots and not (self.limits_by_job or self.in_flight or self.booking)
 
     def is_wanted(self, now: float, recently_s: float) -> bool:

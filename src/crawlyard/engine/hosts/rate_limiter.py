@@ -130,8 +130,8 @@ class BrowserSlot:
 class RateLimiter:
     """Decides when each host is ready for its next request, across all jobs.
 
-    If jobs ask for different limits, the longest delay and the lowest concurrency apply to
-    all of them until they leave. *name* identifies the process among those that share the
+    If jobs ask for different limits, the longest delay and the lowest concurrency apply to all
+    jobs until they leave. *name* identifies the process among those that share the
     *pacer*; its slots last no longer than *lease* if they are not renewed.
     """
 
@@ -300,7 +300,6 @@ class RateLimiter:
         asyncio.get_running_loop().call_soon(self._start_delay, state)
 
     def _start_delay(self, state: Host) -> None:
-        """Start the delay now."""
         state.free_at = max(state.free_at, self._clock.monotonic() + state.delay_s)
 
     def _may_send_in(self, name: str, host: Host) -> float:

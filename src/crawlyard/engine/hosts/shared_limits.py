@@ -356,7 +356,6 @@ def _slot_request(
 
 
 def _changes_booking(request: SlotRequest) -> bool:
-    """Return whether a request changes a booking."""
     return request.book or request.last is not None
 
 

@@ -48,7 +48,7 @@ class WorkloadTracker:
             self._tries[target.tries] += 1
 
     def add_request(self, took_s: float) -> None:
-        """Add the time of a request."""
+        """Count the time spent on a request."""
         self._busy_s += took_s
 
     def add_failure(self, retry: Target, took_s: float) -> None:

@@ -70,7 +70,7 @@ class HttpFetcher:
         return response
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Close the connections, idle and in use."""
         await self._pool.close()
 
     async def _exchange(

@@ -17,7 +17,7 @@ from crawlyard.engine.http.dns import Crowded, Infos, Resolver
 from crawlyard.engine.http.fetch import FetchFailed
 from crawlyard.engine.http.guard import BlockedAddress, Guard
 from crawlyard.engine.urls import hostname_of, origin_of, port_of
-from crawlyard.trust import trusting
+from crawlyard.trust import tls_context
 
 AddrInfo: TypeAlias = aiohappyeyeballs.AddrInfoType
 
@@ -29,7 +29,7 @@ _HEAD_START_S = 0.25
 """Delay before the next address is tried in parallel. Source: RFC 8305, section 5."""
 
 _LOOK_UPS = 64  # concurrent DNS look-ups of one job; others wait
-_FRESH_S = 60.0  # how long addresses are cached
+_FRESH_S = 60.0  # for which addresses are cached
 _MOST_KNOWN = 4096  # names with cached addresses
 _MOST_TRIED = 16  # addresses tried per name, as its owner can point it at anyone
 
@@ -80,7 +80,7 @@ class Connector:
         return allowed(await self.addresses(name, port), partial(self._guard.check, name))
 
     async def connect(self, infos: list[AddrInfo], check: Check) -> socket.socket:
-        """Return a socket that is connected to one of *infos*, each of which passes *check*."""
+        """Return a socket that is connected to one of *infos*; each address must pass *check*."""
 
         def socket_for(info: AddrInfo) -> socket.socket:
             family, kind, protocol, _, address = info
@@ -101,7 +101,7 @@ class Connector:
         """
         connection.key = key
         secure = url.startswith("https:")
-        context = trusting(self._ca_file) if secure else None
+        context = tls_context(self._ca_file) if secure else None
         # a dot at the end only matters to resolvers; certificates have none
         server_name = hostname_of(url).rstrip(".") if secure else None
         loop = asyncio.get_running_loop()

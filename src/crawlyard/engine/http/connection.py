@@ -35,7 +35,7 @@ class HttpConnection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether another request may be sent on it, as far as is known."""
+        """True if another request may be sent on it, as far as is known."""
         transport = self._transport
         return not (
             self._is_unsolicited or self._lost or transport is None or transport.is_closing()
@@ -99,7 +99,7 @@ class HttpConnection(asyncio.Protocol):
     # --- callbacks of the transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Register the transport."""
+        """Set the transport, or close it if the connection is lost already."""
         self._transport = cast("asyncio.Transport", transport)
         if self._lost:
             self.abort()

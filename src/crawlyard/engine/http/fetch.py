@@ -170,7 +170,7 @@ class Fetcher(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections, idle and in use."""
         ...
 
 

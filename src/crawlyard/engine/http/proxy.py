@@ -85,12 +85,12 @@ class Proxies:
 
     @property
     def any_ready(self) -> bool:
-        """Whether any proxy is usable now."""
+        """True if any proxy is usable now."""
         now = self._clock.monotonic()
         return any(proxy.is_ready(now) for proxy in self._all)
 
     def choose(self, host: str) -> Proxy | None:
-        """Return the proxy of *host*, ``None`` while all of them rest."""
+        """Return the proxy of *host*, ``None`` while all proxies rest."""
         return next(self.ranked(host), None)
 
     def ranked(self, host: str) -> Iterator[Proxy]:

@@ -35,7 +35,7 @@ class _Refused(Exception):
 class ResponseParser:
     """Parser of one response with at most *max_body* bytes of body, on the wire and decoded.
 
-    Without *decodes*, the body is left as sent, whatever its Content-Encoding. The response to
+    Without *decodes*, the body is left as sent, with any Content-Encoding. The response to
     a *head* request has none, and its connection is not reused: some servers send one anyway.
     When *over* is set, the response is complete, truncated or has failed. *reusable* then says
     whether the connection may carry another request: the response ended as announced and nothing
@@ -66,7 +66,7 @@ class ResponseParser:
 
     @property
     def has_head(self) -> bool:
-        """Whether status and headers have arrived and were accepted."""
+        """True once status and headers have arrived and were accepted."""
         return self._decoder is not None
 
     def feed(self, data: bytes) -> bool:

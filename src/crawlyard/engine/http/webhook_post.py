@@ -27,7 +27,7 @@ _NAMES = 256  # concurrent DNS look-ups, including abandoned ones
 
 
 class PostResponse(Struct, frozen=True, kw_only=True):
-    """Response of a receiver."""
+    """Status and beginning of a receiver's response."""
 
     status: int
     retry_after: str  # the header as received; empty: there was none

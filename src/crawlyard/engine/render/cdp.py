@@ -42,7 +42,7 @@ class MessageTransport(Protocol):
         ...
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close it without waiting for the browser."""
         ...
 
 
@@ -105,7 +105,7 @@ class CdpConnection:
             raise self._lost from error
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the transport; commands in flight are lost."""
         await self._transport.close()
 
     def _dispatch(self, message: Mapping[str, Any]) -> None:

@@ -51,7 +51,7 @@ class RunningBrowser(Struct, frozen=True, kw_only=True):
 class Launch(Struct, frozen=True, kw_only=True):
     """Way to start one kind of browser."""
 
-    missing: Callable[[], str]  # what to install first; empty: nothing
+    missing: Callable[[], str]  # the package to install first; empty: none
     open: Callable[[], Awaitable[RunningBrowser]]
     is_full: bool = True  # it has a layout, which screenshots need, and frames
     most_rss: int = 2048 * MIB  # of its processes together; they share some of it

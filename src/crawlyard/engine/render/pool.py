@@ -48,7 +48,7 @@ class Renderers:
         }
 
     def of(self, browser: Browser) -> "BrowserPool":
-        """Return the pool of *browser*."""
+        """Return the pool that renders with *browser*."""
         return self._pools[browser]
 
     def missing(self, browser: Browser) -> str:

@@ -90,7 +90,7 @@ class BrowserProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, as far as is known."""
+        """True if it runs, as far as is known."""
         return self._process.returncode is None
 
     async def dies_within(self, seconds: float) -> bool:

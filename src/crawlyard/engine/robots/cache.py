@@ -186,8 +186,8 @@ class RobotsAccess:
         if cached is not None:
             return cached
         try:
-            # a chain that is too long counts as "there is no robots.txt", like a 4xx; the rules
-            # that a redirect leads to, perhaps on another host, apply to this origin
+            # a chain that is too long counts as "there is no robots.txt", like a 4xx; the rules at
+            # the end of a redirect, perhaps on another host, apply to this origin
             response = await follow_redirects(self._fetch, f"{origin}/robots.txt")
         except FetchFailed as failure:
             return self._closed(origin, failure)

@@ -30,7 +30,7 @@ class Confirming:
         self._first: dict[int, Outcome] = {}  # by fp of a target that is requested again
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Turn confirmation on or off as *spec* says."""
         self._is_on = spec.confirm_changes
 
     def check(self, visit: Visit, outcome: Outcome) -> None:

@@ -24,7 +24,7 @@ class ExternalLinks:
         self._retries = retries
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Record outcomes under *spec* from now on."""
         self._spec = spec
 
     def check(self, visit: Visit, response: Response) -> Outcome:

@@ -1,4 +1,4 @@
-"""Redirects: chains of targets, each of which leads to the next."""
+"""Redirects: chains of targets, each redirecting to the next."""
 
 import json
 from collections.abc import Mapping

@@ -42,7 +42,7 @@ class RequestSender:
         self._may_send, self._jar, self._session = start.may_send, start.jar, start.session
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the headers, cookies and body limit of *spec*."""
         self._max_body = spec.max_body
         self.has_cookies = spec.cookies is CookieMode.JOB
         starts = {spelled_origin_of(canonical(url)) for url in spec.urls}

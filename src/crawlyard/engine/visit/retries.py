@@ -26,7 +26,7 @@ class Retries:
         self._rate_limiter = rate_limiter
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Apply the number of retries of *spec*."""
         # the first wait is short, as most transient failures last less than a second
         self._policy = RetryPolicy(
             attempts=spec.url_retries + 1,

@@ -52,9 +52,8 @@ class Hooks(Struct, frozen=True):
 class Visitor:
     """Visits the targets of one job and returns their outcomes.
 
-    The steps that a response passes depend on how its target was found and on what the job uses:
-    the first one to return an outcome ends the visit. A response that passes all of them is read
-    as a page.
+    The steps of a response depend on how its target was found and on the features of the job: the
+    first step that returns an outcome ends the visit. If none does, the response is read as a page.
     """
 
     def __init__(
@@ -78,7 +77,7 @@ class Visitor:
             self._confirming = Confirming(requests, self._retries, self._pages, tools.rate_limiter)
 
     def adopt(self, spec: JobSpec) -> None:
-        """Switch to *spec*."""
+        """Rebuild the steps and hooks for *spec*."""
         recrawl, session = self._recrawl, self._session
         self._rendering = None
         if spec.render != RenderRule.NEVER:
