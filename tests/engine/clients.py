@@ -43,7 +43,7 @@ async def make() -> AsyncIterator[Make]:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
     async with AsyncExitStack() as stack:
 
-        def made(
+        def make_fetcher(
             *,
             guard: Guard = Guard(allow_private=True),  # noqa: B008 - it has no state
             timeout_s: float = 5.0,
@@ -56,22 +56,22 @@ async def make() -> AsyncIterator[Make]:
             stack.push_async_callback(fetcher.close)
             return fetcher
 
-        yield made
+        yield make_fetcher
     assert broken == []  # nothing was raised where nobody sees it
 
 
-async def got(fetcher: Fetcher, server: RawServer, cap: int = CAP) -> Response:
+async def fetch_page(fetcher: Fetcher, server: RawServer, cap: int = CAP) -> Response:
     return await fetcher.fetch(server.url, HEADERS, cap)
 
 
-async def failure(asked: Awaitable[Response]) -> FetchFailed:
+async def failure(request: Awaitable[Response]) -> FetchFailed:
     with pytest.raises(FetchFailed) as raised:
-        await asked
+        await request
     return raised.value
 
 
-async def came(asked: Awaitable[T]) -> T | FetchFailed:
+async def came(request: Awaitable[T]) -> T | FetchFailed:
     try:
-        return await asked
+        return await request
     except FetchFailed as failed:
         return failed

@@ -31,7 +31,7 @@ class Call:
         self.writer.write(b"".join(parts))
         await self.writer.drain()
 
-    async def gone(self) -> None:
+    async def wait_closed(self) -> None:
         """Return once the client has left."""
         while await self.reader.read(65_536):
             pass
@@ -47,7 +47,7 @@ class RawServer:
     port: int = 0
     asked: list[bytes] = field(default_factory=list)  # the heads of all requests
     connections: int = 0
-    left: int = 0  # connections that have ended
+    ended: int = 0  # connections that have ended
     welcome: bytes = b""  # said to each connection before it asks
 
     @property
@@ -72,7 +72,7 @@ class RawServer:
             pass
         finally:
             writer.transport.abort()
-            self.left += 1
+            self.ended += 1
 
 
 class ServeRaw(Protocol):

@@ -88,11 +88,11 @@ async def rig(make: Make, site_server: Serve) -> AsyncIterator[MakeRig]:
     """What gives a site with pages, and renders them; its browsers end with the test."""
     renderers = Renderers(SystemClock(), most=2)
 
-    async def made(bodies: Mapping[str, str | Answer]) -> Rig:
+    async def make_rig(bodies: Mapping[str, str | Answer]) -> Rig:
         site = ScriptSite(dict(bodies))
         server = await site_server(site)
         guard = Guard((server.authority,))
         return Rig(site, server, make(guard=guard), renderers)
 
-    yield made
+    yield make_rig
     await renderers.close()

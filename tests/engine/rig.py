@@ -120,8 +120,8 @@ async def begun(yard: Yard, *seeds: str) -> None:
     now, lease = yard.clock.now(), timedelta(seconds=10)
     claim = await yard.store.leases.claim(Asker("before"), now, lease)
     assert claim is not None
-    found = tuple(Target(url, fingerprint(url), host_of(url)) for url in seeds)
-    batch = Batch(found=found, usage=Usage(discovered=len(found)))
+    targets = tuple(Target(url, fingerprint(url), host_of(url)) for url in seeds)
+    batch = Batch(found=targets, usage=Usage(discovered=len(targets)))
     await yard.store.frontier.record([(claim.lease, batch)], now, lease)
     job, event = claim.job.yielded(now, actor="worker:before")
     await yard.store.leases.settle(claim.lease, job, event)

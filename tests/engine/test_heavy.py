@@ -53,7 +53,7 @@ async def pool() -> AsyncIterator[ParsePool]:
     await pool.close()
 
 
-def gone(pid: int) -> bool:
+def has_exited(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -70,8 +70,8 @@ async def test_a_heavy_page_gives_what_it_gives_in_this_process(pool: ParsePool)
 
 async def test_only_a_large_page_is_parsed_in_a_process(pool: ParsePool) -> None:
     for mode in TextMode:
-        wanted = ExtractOptions(text=mode)
-        small = await pool.run(PAGE[:LARGE_IF_SLOW], PageSource(url="http://h/", options=wanted))
+        options = ExtractOptions(text=mode)
+        small = await pool.run(PAGE[:LARGE_IF_SLOW], PageSource(url="http://h/", options=options))
         assert (small.title, pool._idle) == ("t", [])
 
     large = await pool.run(
@@ -82,14 +82,14 @@ async def test_only_a_large_page_is_parsed_in_a_process(pool: ParsePool) -> None
 
 
 def test_a_page_whose_parse_may_take_long_is_heavy_sooner() -> None:
-    for wanted, largest in (
+    for options, largest in (
         (ExtractOptions(text=TextMode.NONE), LARGE),
         (ExtractOptions(text=TextMode.TEXT), LARGE),
         (ExtractOptions(text=TextMode.MAIN), LARGE_IF_SLOW),
         (ExtractOptions(text=TextMode.MARKDOWN), LARGE_IF_SLOW),
         (ExtractOptions(text=TextMode.NONE, css=(("a", "p"),)), LARGE_IF_SLOW),
     ):
-        assert [is_heavy(b"x" * size, wanted) for size in (largest, largest + 1)] == [False, True]
+        assert [is_heavy(b"x" * size, options) for size in (largest, largest + 1)] == [False, True]
 
 
 def test_a_dense_page_is_heavy_sooner_if_its_text_is_laid_out() -> None:
@@ -189,7 +189,7 @@ async def test_a_page_that_is_no_longer_wanted_ends_with_its_process() -> None:
         await task
 
     assert pool._idle == []
-    assert gone(started[0].pid)
+    assert has_exited(started[0].pid)
 
 
 async def test_a_closed_pool_has_no_processes() -> None:
@@ -201,14 +201,14 @@ async def test_a_closed_pool_has_no_processes() -> None:
     await pool.close()
 
     assert len(pids) == 2
-    assert all(gone(pid) for pid in pids)
+    assert all(has_exited(pid) for pid in pids)
 
 
 async def test_an_error_of_the_parser_comes_back_as_such(pool: ParsePool) -> None:
-    wanted = ExtractOptions(css=(("x", "["),))
+    options = ExtractOptions(css=(("x", "["),))
 
     with pytest.raises(ExtractError, match="SelectorSyntaxError"):
-        await pool.run(PAGE, PageSource(url="http://h/", options=wanted))
+        await pool.run(PAGE, PageSource(url="http://h/", options=options))
 
     assert len(pool._idle) == 1  # which is no reason to end its process
 
@@ -313,11 +313,11 @@ async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
         tree_bytes(os.getpid()),
         threading.Event(),
     )
-    seen = [before]
+    memory = [before]
 
     def look() -> None:
         while not ended.wait(0.05):
-            seen.append(tree_bytes(os.getpid()))
+            memory.append(tree_bytes(os.getpid()))
 
     looking = asyncio.create_task(asyncio.to_thread(look))
     try:
@@ -328,4 +328,4 @@ async def test_large_pages_of_one_crawl_are_not_all_parsed_at_once(
         await looking
 
     assert len(result.ok) == 5
-    assert max(seen) - before < 500 * MIB
+    assert max(memory) - before < 500 * MIB

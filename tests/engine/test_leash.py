@@ -164,11 +164,11 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite(tree(2, 2)))
-    begun, found = threading.Event(), threading.Event()
+    begun, resolved = threading.Event(), threading.Event()
 
     def slow(_: str, port: int) -> Infos:
         begun.set()
-        found.wait(20)
+        resolved.wait(20)
         return look_up("127.0.0.1", port)
 
     def fetcher(
@@ -184,11 +184,11 @@ async def test_a_request_whose_name_is_looked_up_while_its_job_is_paused_is_not_
         await asyncio.to_thread(begun.wait)
         await yard.jobs.pause(LOCAL, run.job_id)
         await running
-    found.set()
+    resolved.set()
 
     assert server.hits == []
-    left = await outcome(yard, run.job_id)
-    assert (left.job.state, left.pages) == (State.PAUSED, [])
+    finished = await outcome(yard, run.job_id)
+    assert (finished.job.state, finished.pages) == (State.PAUSED, [])
 
 
 async def a_run(
@@ -281,9 +281,9 @@ async def test_a_run_whose_job_was_taken_back_lets_go_without_waiting_for_its_re
             await asyncio.sleep(0)
 
         # as for a worker that was stopped for longer than its lease
-        [taken] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
+        [lease] = await yard.store.leases.take_back(yard.clock.now(), ["w"], requeued)
         await running
 
     standing = await yard.jobs.get(LOCAL, run.job_id)
-    assert taken.id == run.job_id
+    assert lease.id == run.job_id
     assert (standing.job.state, standing.shard.worker) == (State.PENDING, None)

@@ -41,7 +41,7 @@ async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: S
 
     server = await raw_server(read)
 
-    said = [await posted(server) for _ in range(2)]
+    responses = [await posted(server) for _ in range(2)]
 
     line, *fields = server.asked[0].decode().split("\r\n")
     assert line == "POST /page?q=1 HTTP/1.1"
@@ -57,9 +57,9 @@ async def test_a_message_is_one_request_on_a_connection_of_its_own(raw_server: S
         "",
     ]
     assert bodies == [BODY, BODY]
-    assert said == [PostResponse(status=200, retry_after="7", excerpt="thanks")] * 2
+    assert responses == [PostResponse(status=200, retry_after="7", excerpt="thanks")] * 2
     assert (server.connections, len(server.asked)) == (2, 2)
-    await until(lambda: server.left == 2)  # though the server would keep them
+    await until(lambda: server.ended == 2)  # though the server would keep them
 
 
 @pytest.mark.parametrize("text", ["a\r\nX-Smuggled: 1", "a\nX-Smuggled: 1", "a\rb", "a\0b"])
@@ -111,7 +111,7 @@ async def _pouring(call: Call) -> None:
 
 async def _halting(call: Call) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nRetry-After: 7\r\nContent-Length: 100\r\n\r\nthanks")
-    await call.gone()
+    await call.wait_closed()
 
 
 async def _aborting(call: Call) -> None:
@@ -145,21 +145,21 @@ async def test_the_status_decides_though_the_body(
 ) -> None:
     server = await raw_server(say)
 
-    said = await posted(server, timeout_s=0.5 if say is _halting else 5.0)
+    response = await posted(server, timeout_s=0.5 if say is _halting else 5.0)
 
-    assert said.status in {200, 204}
-    assert said.excerpt == excerpt
-    assert said.retry_after == ("7" if say is _halting else "")
-    await until(lambda: server.left == 1)
+    assert response.status in {200, 204}
+    assert response.excerpt == excerpt
+    assert response.retry_after == ("7" if say is _halting else "")
+    await until(lambda: server.ended == 1)
 
 
 async def test_a_compressed_answer_is_not_unpacked(raw_server: ServeRaw) -> None:
     bomb = gzip.compress(b"\0" * 10_000_000)
     server = await raw_server(saying(answer(bomb, "Content-Encoding: gzip")))
 
-    said = await posted(server)
+    response = await posted(server)
 
-    assert said.excerpt == bomb[:EXCERPT].decode(errors="replace")
+    assert response.excerpt == bomb[:EXCERPT].decode(errors="replace")
 
 
 @pytest.mark.parametrize("status", [301, 307, 308])
@@ -168,9 +168,9 @@ async def test_a_redirect_is_an_answer(raw_server: ServeRaw, status: int) -> Non
     moved = answer(b"", f"Location: {inside.url}", status=f"{status} Moved")
     server = await raw_server(saying(moved))
 
-    said = await posted(server)
+    response = await posted(server)
 
-    assert said.status == status
+    assert response.status == status
     assert inside.connections == 0
 
 
@@ -178,12 +178,12 @@ async def test_a_redirect_is_an_answer(raw_server: ServeRaw, status: int) -> Non
 
 
 async def _silent(call: Call) -> None:
-    await call.gone()
+    await call.wait_closed()
 
 
 async def _half_a_head(call: Call) -> None:
     await call.say(b"HTTP/1.1 200 OK\r\nContent-")
-    await call.gone()
+    await call.wait_closed()
 
 
 FAILURES: dict[str, tuple[Say, ErrorKind, bool]] = {
@@ -210,7 +210,7 @@ async def test_there_is_no_answer_from_a_receiver_that(
     failed = await failure(server.url, Poster("Test/1", timedelta(seconds=timeout_s)))
 
     assert (failed.kind, failed.transient) == (kind, transient)
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)
 
 
 async def test_the_time_for_a_message_includes_the_look_up() -> None:
@@ -271,4 +271,4 @@ async def test_a_message_that_is_given_up_closes_its_connection(raw_server: Serv
 
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: server.left == 1)
+    await until(lambda: server.ended == 1)

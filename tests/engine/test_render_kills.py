@@ -103,7 +103,9 @@ async def test_a_window_brings_no_process_but_that_of_its_page(rig: MakeRig) -> 
     renderers: list[str] = []
 
     async def send(request: SubRequest) -> Response:
-        renderers.extend(one for one in commands(os.getpid()) if "--type=renderer" in one)
+        renderers.extend(
+            command for command in commands(os.getpid()) if "--type=renderer" in command
+        )
         return await site.send(request)
 
     await site.render(Browser.CHROMIUM, "/", send=send)

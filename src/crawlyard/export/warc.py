@@ -26,9 +26,9 @@ from crawlyard.about import VERSION
 REBUILT = (
     "Reconstructed from the stored pages of a job. Response headers are as received; HTTP/1.1 "
     "and the reason phrase are generated. The body has no content coding and no chunks, so the "
-    "original Content-Encoding, Transfer-Encoding and Content-Length are X-Archive-Orig-* headers, "
-    "and Content-Length is that of the stored body. Requests, redirects, failures and content other "
-    "than HTML are not stored."
+    "original Content-Encoding, Transfer-Encoding and Content-Length are X-Archive-Orig-* "
+    "headers, and Content-Length is that of the stored body. Requests, redirects, failures and "
+    "content other than HTML are not stored."
 )
 
 _NOT_MODIFIED = "http://netpreserve.org/warc/1.1/revisit/server-not-modified"
