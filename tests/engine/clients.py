@@ -24,7 +24,7 @@ HEADERS = {"User-Agent": "Test/1", "Accept-Encoding": "gzip"}
 
 
 class Make(Protocol):
-    """What the fixture `make` gives: a fetcher, closed when the test ends."""
+    """Factory of fetchers, closed when the test ends; the fixture `make`."""
 
     def __call__(
         self,

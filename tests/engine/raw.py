@@ -1,4 +1,4 @@
-"""A server that says exactly the bytes that a test gives it, and remembers what it was asked."""
+"""A server that sends exactly the bytes of a test, and records requests."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -39,7 +39,7 @@ class Call:
 
 @dataclass
 class RawServer:
-    """What is served, and to whom."""
+    """A raw server, with the requests that it received."""
 
     say: Say
     host: str = "127.0.0.1"
@@ -52,7 +52,7 @@ class RawServer:
 
     @property
     def url(self) -> str:
-        """Return the URL of its only page."""
+        """URL of its only page."""
         return f"{self.scheme}://{self.host}:{self.port}/page?q=1"
 
     async def serve(self, reader: Reader, writer: Writer) -> None:
@@ -76,7 +76,7 @@ class RawServer:
 
 
 class ServeRaw(Protocol):
-    """What the fixture `raw_server` gives: call it with what to say."""
+    """Starts a raw server with a handler; the fixture `raw_server`."""
 
     def __call__(
         self, say: Say, *, welcome: bytes = ..., tls: SSLContext | None = ...

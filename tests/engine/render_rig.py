@@ -1,4 +1,4 @@
-"""Rendering, for tests: sites of scripts, and pages of them in a real browser."""
+"""Rendering rig: sites of scripts, whose pages are rendered in a real browser."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -72,7 +72,7 @@ class Rig:
 
     @property
     def bodies(self) -> dict[str, str | Answer]:
-        """Return what the site serves by path; to be changed."""
+        """Bodies of the site by path; tests may change them."""
         return self.site.bodies
 
     def paths(self) -> list[str]:
@@ -85,7 +85,7 @@ MakeRig = Callable[[Mapping[str, str | Answer]], Awaitable[Rig]]
 
 @pytest.fixture
 async def rig(make: Make, site_server: Serve) -> AsyncIterator[MakeRig]:
-    """What gives a site with pages, and renders them; its browsers end with the test."""
+    """Factory of sites whose pages can be rendered; its browsers end with the test."""
     renderers = Renderers(SystemClock(), most=2)
 
     async def make_rig(bodies: Mapping[str, str | Answer]) -> Rig:

@@ -54,7 +54,7 @@ async def test_a_paused_job_asks_no_more_and_goes_on_without_refetching(
     assert paused.job.state_reason is StateReason.BY_USER
     assert not after(server.hits, paused_at + SOON_S)
     hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
-    assert len(paused.pages) == len(hits)  # what was in flight is kept
+    assert len(paused.pages) == len(hits)  # pages in flight are stored
 
     await yard.jobs.resume(LOCAL, job.id)
     await run(yard, job.id)

@@ -1,4 +1,4 @@
-"""Cookies of a crawl: what sites set comes back to them, and to nobody else."""
+"""Cookies of a crawl: a cookie goes back only to the site that set it."""
 
 import asyncio
 import json
@@ -124,7 +124,7 @@ async def test_cookies_stay_at_their_host_wherever_redirects_lead(
 
     assert not run.errors
     assert [(name, cookies) for name, _, cookies in site.requests] == [
-        # what the spec gives goes before what the site sets, and in place of it
+        # cookies of the spec come first, and replace those of the site
         ("127.0.0.1", {"mine": "1", "of": "me"}),
         ("127.0.0.2", {}),
         ("127.0.0.1", {"mine": "1", "of": "me"}),

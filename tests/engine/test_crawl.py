@@ -1,4 +1,4 @@
-"""What a crawl finds, and where it stops: judged from the server's side where that can be."""
+"""Crawls: pages found and limits, checked from the server's side where possible."""
 
 from typing import Any
 
@@ -318,7 +318,7 @@ async def test_pages_that_need_scripts_are_marked_and_counted(
     run = await crawled(yard, a_spec(server.url, text=TextMode.NONE))
 
     marked = {page.url for page in run.pages if page.needs_scripts}
-    assert paths(server, marked) == {"/a", "/b"}  # what has failed is told by its error
+    assert paths(server, marked) == {"/a", "/b"}  # failures are described by their error
     assert run.usage.needs_scripts == 2
 
 

@@ -1,4 +1,4 @@
-"""An edit holds for the URLs that wait already, whoever crawls the job next."""
+"""An edit applies to URLs already waiting, in any worker that crawls the job next."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""What a crawl tells as it goes: each thing once, and one end."""
+"""Events of a crawl: each one once, and a single end."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence

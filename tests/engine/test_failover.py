@@ -39,7 +39,7 @@ class Pair:
 
     @property
     def url(self) -> str:
-        """Return the URL of whichever of the two can be written."""
+        """URL of the server of the two that is writable."""
         hosts = f"{self.primary.folder},{self.standby.folder}"
         return f"postgresql://postgres@/postgres?host={hosts}&target_session_attrs=read-write"
 
@@ -146,7 +146,7 @@ async def test_a_server_that_is_starting_up_is_waited_for(pair: Pair) -> None:
         standby.execute("ALTER SYSTEM SET hot_standby = off")
     await asyncio.to_thread(pair.standby.stop)
     away = [await is_away(pair.standby.url())]
-    # it accepts nobody before it is promoted, so its start is not waited for
+    # it accepts no connection before it is promoted, so its start is not waited for
     options = f"-k {pair.standby.folder} -h ''"
     pair.standby.run("pg_ctl", "-W", "-D", f"{pair.standby.folder}/data", "start", "-o", options)
     log = pair.standby.folder / "data" / "postmaster.pid"

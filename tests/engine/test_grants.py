@@ -1,4 +1,4 @@
-"""A grant that is withdrawn holds the jobs that live by it, and loses nothing of them."""
+"""A revoked grant pauses the jobs that need it, and loses no part of them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -55,7 +55,7 @@ async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_ag
     assert paused.job.detail == TOLD
     assert not after(server.hits, withdrawn_at + SOON_S)
     hits = [hit for hit in server.hits if hit.path != "/robots.txt"]
-    assert len(paused.pages) == len(hits)  # what was in flight is kept
+    assert len(paused.pages) == len(hits)  # pages in flight are stored
     event_names = [name for name in await names(yard, job.id) if name != "job.progressed"]
     assert event_names == ["job.created", "job.started", "job.paused"]
     advice = "an admin can grant it: crawlyard settings grants --private$"
@@ -141,7 +141,7 @@ async def test_an_ended_job_is_not_taken_up_again_without_its_grant(
     await granted(yard)
 
     for again in (yard.jobs.retry_failed, yard.jobs.retry):
-        # not even by who needs no grant for himself: he has not said what it asks for
+        # not even by a user who needs no grant: they have not vouched for the request
         for actor in (over_the_api, LOCAL):
             with pytest.raises(Forbidden, match="allow_private"):
                 await again(actor, job.id)

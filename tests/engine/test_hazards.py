@@ -185,7 +185,7 @@ async def test_each_kind_of_robots_txt_closes_and_opens_what_it_must(
             f"{servers[kind].url}/",
             timeout_s=60 if must.open else 1,
             crawl_delay_cap_s=0.05,
-            # what never answers is asked again for a minute: it is enough to see it stay closed
+            # a silent host is retried for a minute; it is enough to see it stay closed
             limits=Limits() if must.open else Limits(duration_s=3),
         )
         await yard.jobs.submit(LOCAL, spec)

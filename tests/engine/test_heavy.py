@@ -295,7 +295,7 @@ MIB = 1024 * 1024
 
 
 class LargePages:
-    """A site of four pages of 8 MiB, each of which takes 340 MB while it is parsed."""
+    """A site of four pages of 8 MiB, which take 340 MB each while they are parsed."""
 
     page = b"<!doctype html><title>t</title>" + b"<li>a" * ((8 * MIB - 100) // 5)
 

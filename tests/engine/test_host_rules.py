@@ -1,4 +1,4 @@
-"""What operators say of hosts reaches crawls that are under way, and robots.txt outlives them."""
+"""Rules of operators reach running crawls, and robots.txt files outlive them."""
 
 import asyncio
 from pathlib import Path

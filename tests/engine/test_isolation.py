@@ -40,7 +40,7 @@ SITE = GraphSite(tree(5, 3))
 
 @dataclass
 class Nursery:
-    """A yard with one job, which a child is to run."""
+    """A yard with one job, for a child process to run."""
 
     yard: Yard
     shop: WorkerContext

@@ -149,7 +149,7 @@ async def test_a_site_that_lies_loses_no_change_once_that_is_known(
     assert "are no longer trusted" in note
     assert f"{server.url}/p5 has changed" in note
     for n, path in enumerate(PAGES[6:]):
-        site.edit(PAGES[n])  # what it dates right makes up for nothing
+        site.edit(PAGES[n])  # correct dates do not restore trust
         site.edit(path, dated=False)
         before, latest = latest, await again(yard, latest)
         assert by_path(latest)[path].content_hash != by_path(before)[path].content_hash
@@ -310,7 +310,7 @@ def test_the_record_of_a_run_goes_before_that_of_the_earlier_one() -> None:
     start = Start(key="job", usage=Usage(), lastmods=own, lastmods_before=before, part=_AllButOne())
     discovery = Discovery(set(), (), draft, lambda _: None)
     recrawl = Recrawl(start, nothing, SystemClock(), draft, discovery)
-    # what this crawl answers for is stored with its first batch, unless it was before
+    # records of this crawl's hosts are stored with its first batch, unless they are stored already
     assert draft.batch(last=False).lastmods == {"b.example": LastmodRecord(told=3)}
     assert draft.batch(last=False).lastmods == {}
     urls = [f"https://{host}/{n}" for host in before for n in range(50)]

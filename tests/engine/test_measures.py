@@ -1,4 +1,4 @@
-"""What the workers of a process measure, and say without naming a user, a URL or a site."""
+"""Metrics of the workers of a process, which name no user, URL or site."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""Look-ups of names: in threads of their own, and one for all who ask for the same name."""
+"""Look-ups of names: in threads of their own, shared by all callers with the same name."""
 
 import asyncio
 import threading
@@ -35,7 +35,7 @@ def slow() -> Iterator[Slow]:
 
 async def wait_for_look_ups(slow: Slow, count: int) -> None:
     async with asyncio.timeout(120):
-        while len(slow.names) < count:  # noqa: ASYNC110 - a thread tells of nothing
+        while len(slow.names) < count:  # noqa: ASYNC110 - a thread sets no event
             await asyncio.sleep(0)
 
 

@@ -1,4 +1,4 @@
-"""How hosts are treated, judged from the server's own log."""
+"""Politeness to hosts, checked by the server's own log."""
 
 import asyncio
 import time

@@ -126,7 +126,7 @@ ANSWERS: dict[str, tuple[Say, str]] = {
     "breaks off": (_aborting, "thanks"),
     "has a broken chunk": (saying(CHUNKED + b"6\r\nthanks\r\nzz\r\n"), "thanks"),
     "is no UTF-8": (saying(answer(b"thanks \xff")), "thanks \ufffd"),
-    "has a coding that nobody knows": (
+    "has an unknown coding": (
         saying(answer(b"thanks", "Content-Encoding: rot13")),
         "thanks",
     ),

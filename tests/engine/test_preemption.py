@@ -1,4 +1,4 @@
-"""An urgent job that has waited takes the slot of a low one, and nothing of that is lost."""
+"""An urgent job that has waited takes the slot of a low one, and no part of that is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator

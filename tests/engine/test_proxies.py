@@ -27,7 +27,7 @@ from tests.engine.clients import CAP, HEADERS, Make, failure
 from tests.engine.raw import ServeRaw, answer, saying
 from tests.engine.rig import a_spec, crawled, opened, outcome
 from tests.engine.test_crawl import tree
-from tests.engine.test_events import told
+from tests.engine.test_events import events_of
 from tests.engine.test_tls import CERTIFICATE, context
 from tests.proxies import ServeProxy, TestProxy
 from tests.site import GraphSite, Serve, until
@@ -123,7 +123,7 @@ async def test_a_proxy_at_a_private_address_is_not_connected_to(
 ) -> None:
     server = await raw_server(saying(answer(b"x")))
     proxy = await a_proxy("http")
-    named = f"http://proxy.test:{proxy.port}"  # what it leads to is known when it is connected to
+    named = f"http://proxy.test:{proxy.port}"  # its address is known once it is connected
     fetchers = [
         make(look=to_site, proxies=Proxies([url], Guard(), SystemClock()))
         for url in (proxy.url, named)
@@ -150,7 +150,7 @@ async def test_a_login_that_is_refused_is_said_without_the_password(
 
     if (scheme, login) == ("http", ""):
         response = await make(proxies=proxies).fetch(server.url, HEADERS, CAP)
-        assert response.body == b"x"  # a login that nobody asks for does no harm
+        assert response.body == b"x"  # an unrequested login does no harm
         return
     failed = await failure(make(proxies=proxies).fetch(server.url, HEADERS, CAP))
 
@@ -285,7 +285,7 @@ async def test_a_crawl_goes_through_the_proxies_that_are_left(
         await running
 
         come = await outcome(yard, job.id)
-        events = await told(yard, job.id)
+        events = await events_of(yard, job.id)
         assert len(come.ok) == 21
         assert server.peers == {"127.0.0.99"}
         assert all(proxy.asked for proxy in proxy_servers)
@@ -326,7 +326,7 @@ async def test_a_crawl_waits_while_all_proxies_rest_and_loses_nothing(
         events: Sequence[Event] = []
         while not _resting(events):
             await asyncio.sleep(0.02)
-            events = await told(yard, job.id)
+            events = await events_of(yard, job.id)
         request_count = len(server.hits)
         await only.open()
         await running
@@ -369,7 +369,7 @@ async def test_the_login_of_a_proxy_is_in_no_answer(yard: Yard) -> None:
     standing = await yard.jobs.get(LOCAL, job.id)
     shown_urls = SpecOut.of(standing.job.spec).proxies
     assert list(shown_urls) == ["socks5://***@198.41.0.4:1080"]
-    assert "hunter2" not in str(await told(yard, job.id))
+    assert "hunter2" not in str(await events_of(yard, job.id))
 
 
 async def test_a_proxy_that_the_operator_does_not_open_is_refused(yard: Yard) -> None:

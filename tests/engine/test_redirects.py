@@ -68,7 +68,7 @@ async def test_a_redirect_to_itself_is_an_error_that_is_asked_for_once_or_with_i
     [
         ("nowhere", "/home", "/check", 3),
         ("/", "/home", "/check", 3),  # it was brought everywhere
-        ("/check", "/check", "/home", 4),  # what was asked without it is asked again
+        ("/check", "/check", "/home", 4),  # requests without the cookie are repeated
         ("/home", "/home", "/check", 5),
     ],
 )

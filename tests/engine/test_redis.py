@@ -1,4 +1,4 @@
-"""Crawls with Redis: others hear of them at once, and without it nothing is lost or slower."""
+"""Crawls with Redis: other processes see them at once; without it, no crawl is lost or slower."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Pages that harm whoever renders them: each ends, as a failed page or as a whole one."""
+"""Pages that harm their renderer: each ends, as a failed page or as a whole one."""
 
 import asyncio
 import os

@@ -250,7 +250,7 @@ async def test_the_pace_of_a_host_counts_from_the_last_request_of_a_page(
     gaps = [hits[n].at - hits[n - 1].at for n in pages if n]
     assert len(gaps) == 2
     assert min(gaps) > 0.6 - SHARED_JITTER_S
-    # what a page asks for waits for no delay
+    # requests of a page have no delay
     assert min(hits[n + 1].at - hits[n].at for n in pages) < 0.6
     assert most_at_once(hits) == {server.authority: 1}
 

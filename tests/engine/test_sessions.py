@@ -170,7 +170,7 @@ async def test_a_page_that_looks_logged_out_is_not_stored(
     spec = a_spec(f"{site.url}/", f"{site.url}/public", session="shop")
     async with opened(tmp_path) as yard:
         await logged_in(yard, site.url)
-        shop.sessions.clear()  # nobody is logged in from now on
+        shop.sessions.clear()  # all sessions are logged out from now on
         rules = ("selector:p", "redirect:*/nowhere")
         job = await yard.jobs.submit(LOCAL, replace(spec, logged_out=rules))
         await run(yard, job.id)

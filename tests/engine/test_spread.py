@@ -51,7 +51,7 @@ async def working(yard: Yard, count: int) -> AsyncIterator[list[Worker]]:
 
 
 async def event_counts(yard: Yard, job: Job) -> Counter[EventName]:
-    """Return the number of events of a job, by name."""
+    """Count the events of a job by name; each should be announced once."""
     return Counter(event.name for event in await yard.results.events(LOCAL, job.id))
 
 
@@ -236,7 +236,7 @@ async def test_a_shard_keeps_no_url_out_that_a_redirect_in_another_has_let_in(
     site = Moved({"/post": []})
     server = await site_server(site)
     old, busy = host_in(1, "old.test"), host_in(3, "busy.test")
-    # a worker has the shard of the blog before anybody knows that the blog belongs to the job
+    # a worker has the shard of the blog before any shard knows that the blog belongs to the job
     new, blog = host_in(2, "new.test"), host_in(3, "new.test")
     site.links = {"/": [f"http://{blog}/post"], "/post": []}
     async with opened(tmp_path) as yard:

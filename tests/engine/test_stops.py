@@ -1,4 +1,4 @@
-"""Stops of a worker and of what runs beside it: whatever makes it stop, it ends."""
+"""Stops of a worker and its background tasks: it ends for each cause of a stop."""
 
 import asyncio
 import random

@@ -1,4 +1,4 @@
-"""What can be looked at while jobs run: workers, hosts, logs, courses."""
+"""Views of running jobs: workers, hosts, logs and courses."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -36,7 +36,7 @@ class Peers:
         return wire
 
     def closed(self) -> list[bool]:
-        """Tell of each far end whether the near one was closed."""
+        """Return for each far end if the near one was closed."""
         return [_closed(end) for end in self.ends]
 
 

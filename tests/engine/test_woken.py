@@ -95,6 +95,6 @@ async def test_workers_at_rest_join_a_job_as_soon_as_it_has_something_for_them(
 
 
 async def holders(yard: Yard, job_id: str) -> dict[int, str]:
-    """Return who has each shard of a job that somebody has."""
+    """Return the holders of the claimed shards of a job."""
     shards = await yard.store.spread.shards(job_id)
     return {number: shard.worker for number, shard in shards.items() if shard.worker is not None}
