@@ -77,15 +77,15 @@ class Watched:
         await JobRun(claim, self.yard.worker_context()).run()
         return job.id
 
-    async def diff(self, one: str, other: str, **asked: Any) -> DiffOut:
+    async def diff(self, first: str, second: str, **options: Any) -> DiffOut:
         return await NearSurface(self.yard.services, LOCAL).jobs.diff(
-            one, other, limit=200, **asked
+            first, second, limit=200, **options
         )
 
-    def by_kind(self, found: DiffOut) -> dict[str, set[str]]:
+    def by_kind(self, diff: DiffOut) -> dict[str, set[str]]:
         """Return the paths that changed, by kind."""
         kinds: dict[str, set[str]] = {}
-        for change in found.items:
+        for change in diff.items:
             kinds.setdefault(change.kind, set()).add(change.url.removeprefix(self.server.url))
         return kinds
 
