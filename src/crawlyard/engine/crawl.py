@@ -410,7 +410,7 @@ class Crawl:
             now = self._clock.now()
             wait_s = ((target.due_at or now) - now).total_seconds()
             if wait_s > LONG_WAIT_S:
-                note = f"{target.host} sent Retry-After: next request in {wait_s:.0f} s"
+                note = f"next request to {target.host} in {wait_s:.0f} s, after a refusal or errors"
                 self._draft.note(note)
             self._turns.push_later(target, wait_s)
         else:
