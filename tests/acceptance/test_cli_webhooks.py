@@ -78,7 +78,7 @@ def test_what_was_opened_is_closed_again(either: Shell) -> None:
 
 def test_what_is_not_fit_is_a_usage_error(either: Shell) -> None:
     for options, told in (
-        (("http://127.0.0.1:9/",), "--allow-address 127.0.0.1 opens it"),
+        (("http://127.0.0.1:9/",), "allow it with --allow-address 127.0.0.1"),
         (("ftp://127.0.0.1/",), "http or https"),
         ((*OPENED, "--event", "job.done"), "there are: job.created"),
     ):
