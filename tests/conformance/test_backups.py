@@ -17,8 +17,8 @@ from crawlyard.databases import (
     CopyProgress,
     DatabaseLocation,
     backup,
+    check_database,
     copy_database,
-    look,
     restore,
     upgrade,
     vacuum,
@@ -290,7 +290,7 @@ def test_an_older_database_is_saved_as_it_is(yard: Path, tmp_path: Path) -> None
     done = backup(DatabaseLocation.of(yard), tmp_path / "old.backup", silent, force=False)
 
     assert done.version == OLDER
-    assert look(DatabaseLocation.of(tmp_path / "old.backup")).version == OLDER
+    assert check_database(DatabaseLocation.of(tmp_path / "old.backup")).version == OLDER
 
 
 def test_a_database_from_before_the_first_release_is_not_saved(yard: Path, tmp_path: Path) -> None:
@@ -410,7 +410,7 @@ def test_a_backup_of_an_older_version_is_brought_up_to_date(
     restored(file, where)
 
     assert ("upgraded", 7) in content(where)["cursors"]
-    assert look(DatabaseLocation.of(where)).version == SCHEMA
+    assert check_database(DatabaseLocation.of(where)).version == SCHEMA
     assert file.read_bytes() == before
 
 
@@ -476,7 +476,7 @@ def _unfinished(file: Path) -> None:
         (_of_another_program_at_our_version, "but those of something else"),
         (_older_with_a_table_that_is_gone, "no such table: cursors"),
         (_from_before_the_first_release, "schema 0011, .* before the first release"),
-        (_newer, "schema 0999, .* knows only"),
+        (_newer, "schema 0999, .* supports only"),
         (_unfinished, "not come to its end"),
         (Path.unlink, "there is no file"),
     ],
@@ -505,7 +505,7 @@ def test_what_is_no_whole_backup_is_refused(
 def test_a_look_tells_the_schema_and_what_each_table_takes(where: str) -> None:
     fill(where, seed=7)
 
-    found = look(DatabaseLocation.of(where))
+    found = check_database(DatabaseLocation.of(where))
 
     assert (found.version, list(found.damage)) == (SCHEMA, [])
     assert {t.table: t.rows for t in found.tables} == {
@@ -522,7 +522,7 @@ def test_a_look_tells_what_is_damaged(yard: Path) -> None:
     run_on(yard, "DELETE FROM jobs WHERE no = 1")
     _garbled(yard)
 
-    found = look(DatabaseLocation.of(yard))
+    found = check_database(DatabaseLocation.of(yard))
 
     assert found.damage
     assert list(found.tables) == []

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from crawlyard.databases import CopyProgress, DatabaseLocation, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
 from crawlyard.services.worker.reporting import ALIVE
-from crawlyard.store.admin.copy import Tell, copy
-from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.copy import OnProgress, copy
+from crawlyard.store.admin.marks import OverwriteTerms
 from crawlyard.store.store import Store
 from crawlyard.store.tables import metadata
 from tests.builders import NOW, a_job
@@ -38,7 +38,7 @@ from tests.conformance.whole import (
     two_databases,
 )
 
-TERMS = Terms(field="--to")
+TERMS = OverwriteTerms(field="--to")
 SMALL = 2  # rows of a batch, so that there are many
 
 
@@ -57,7 +57,7 @@ def files(sqlite_template: Path, tmp_path: Path) -> tuple[Path, Path]:
     )
 
 
-def copied(source: str | Path, target: str | Path, tell: Tell = silent) -> list[str]:
+def copied(source: str | Path, target: str | Path, tell: OnProgress = silent) -> list[str]:
     """Copy in small batches; return the names of the tables."""
     done = copy(
         DatabaseLocation.of(source), DatabaseLocation.of(target), TERMS, tell, most_rows=SMALL
@@ -256,9 +256,9 @@ def test_nobody_opens_a_copy_before_it_is_complete(way: tuple[str, str]) -> None
     with pytest.raises(Stopped):
         copied(source, target, stopping_after(10))
 
-    with pytest.raises(SchemaMismatch, match="has not come to its end"):
+    with pytest.raises(SchemaMismatch, match="is an unfinished copy"):
         on_store(target, nothing)
-    with pytest.raises(SchemaMismatch, match="has not come to its end"):
+    with pytest.raises(SchemaMismatch, match="is an unfinished copy"):
         copied(target, f"{source}.db")
 
 
@@ -273,7 +273,7 @@ def test_a_copy_of_something_else_is_not_gone_on_with(
 
     with pytest.raises(Invalid, match="--restart") as refused:
         copied(other, target)
-    restarted = Terms(field="--to", restart=True)
+    restarted = OverwriteTerms(field="--to", restart=True)
     copy(DatabaseLocation.of(other), DatabaseLocation.of(target), restarted, silent)
 
     assert str(source) in str(refused.value)
@@ -317,7 +317,7 @@ def test_what_is_written_after_the_beginning_is_not_copied(way: tuple[str, str])
     assert content(source) != before
 
 
-def once(tell: Tell) -> Tell:
+def once(tell: OnProgress) -> OnProgress:
     """Return what tells of the first progress alone."""
     tells = itertools.chain([tell], itertools.repeat(silent))
 

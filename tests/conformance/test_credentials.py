@@ -55,8 +55,8 @@ async def test_what_is_shown_is_known_by_its_digest_good_or_not(store: Store) ->
     await given(store)
     await store.credentials.revoke(token.id, NOW)
 
-    proof = await store.credentials.shown(token.digest)
-    none = await store.credentials.shown("ff" * 32)
+    proof = await store.credentials.get_by_digest(token.digest)
+    none = await store.credentials.get_by_digest("ff" * 32)
 
     assert proof == Proof(credential=replace(token, revoked_at=NOW), user=user)
     assert none is None

@@ -24,10 +24,10 @@ MOMENT = timedelta(microseconds=1)
 class TestDismissals:
     async def test_each_user_has_their_own(self, store: Store) -> None:
         dismissals = store.dismissals
-        await dismissals.put("ada", "disk_full", NOW, NOW - DAY)
-        await dismissals.put("ada", "job_failed job Ü", NOW, NOW - DAY)
-        await dismissals.put("ada", "disk_full", LATER, NOW - DAY)
-        await dismissals.put("bob", "disk_full", NOW, NOW - DAY)
+        await dismissals.add("ada", "disk_full", NOW, NOW - DAY)
+        await dismissals.add("ada", "job_failed job Ü", NOW, NOW - DAY)
+        await dismissals.add("ada", "disk_full", LATER, NOW - DAY)
+        await dismissals.add("bob", "disk_full", NOW, NOW - DAY)
 
         assert await dismissals.find("ada") == {"disk_full": LATER, "job_failed job Ü": NOW}
         await dismissals.drop("ada", "disk_full")
@@ -41,11 +41,11 @@ class TestDismissals:
     ) -> None:
         monkeypatch.setattr("crawlyard.store.access.desk.MOST_DISMISSED", 2)
         for n in range(3):
-            await store.dismissals.put("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
-        await store.dismissals.put("bob", "n0", NOW - DAY, NOW - DAY)
+            await store.dismissals.add("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
+        await store.dismissals.add("bob", "n0", NOW - DAY, NOW - DAY)
         assert sorted(await store.dismissals.find("ada")) == ["n1", "n2"]
 
-        await store.dismissals.put("bob", "n1", NOW, NOW - DAY + MOMENT)
+        await store.dismissals.add("bob", "n1", NOW, NOW - DAY + MOMENT)
         assert sorted(await store.dismissals.find("bob")) == ["n1"]
         assert sorted(await store.dismissals.find("ada")) == ["n1", "n2"]
 

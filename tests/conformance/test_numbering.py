@@ -14,7 +14,7 @@ from crawlyard.core.jobs.limits import Usage
 from crawlyard.store.access.usage import add_usage
 from crawlyard.store.crawl import frontier
 from crawlyard.store.fleet.numbering import number
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done, its_event
@@ -47,7 +47,7 @@ def transaction(url: str) -> Iterator[Connection]:
 def told(conn: Connection, owner: str) -> Event:
     """Tell an event of *owner* in an open transaction."""
     event = its_event(a_job(owner=owner))
-    tell(conn, [event])
+    add_events(conn, [event])
     return event
 
 

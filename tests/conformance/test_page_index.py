@@ -20,7 +20,7 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.page_search import Archive
 from crawlyard.services.worker.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
 from crawlyard.store.admin.copy import copy
-from crawlyard.store.admin.marks import Terms
+from crawlyard.store.admin.marks import OverwriteTerms
 from crawlyard.store.admin.place import DatabaseLocation
 from crawlyard.store.crawl import page_index
 from crawlyard.store.crawl.frontier import reopen
@@ -399,7 +399,7 @@ async def test_a_copy_is_indexed_anew_from_its_newest_page_on(
         await store.close()
 
     origin, place = map(DatabaseLocation.of, files)
-    terms = Terms(field="--to", replace=True)
+    terms = OverwriteTerms(field="--to", replace=True)
     await asyncio.to_thread(copy, origin, place, terms, lambda _: None)
 
     store = await open_sql_store(files[1])

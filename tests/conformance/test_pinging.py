@@ -8,10 +8,10 @@ from sqlalchemy import event, make_url, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from crawlyard.store.db.postgres import RESTED_S, ping_rested
+from crawlyard.store.db.postgres import IDLE_S, ping_idle
 from tests.clock import FakeClock
 
-LONG = timedelta(seconds=RESTED_S)
+LONG = timedelta(seconds=IDLE_S)
 
 pytestmark = pytest.mark.postgres
 
@@ -52,7 +52,7 @@ async def test_one_that_was_ended_while_it_rested_is_replaced(
     made: Callable[[], AsyncEngine],
 ) -> None:
     engine, other, clock = made(), made(), FakeClock()
-    ping_rested(engine.sync_engine, clock)
+    ping_idle(engine.sync_engine, clock)
     before = await session(engine)
 
     await end_others(other)
@@ -65,7 +65,7 @@ async def test_one_that_has_just_been_used_is_used_again_without_a_question(
     made: Callable[[], AsyncEngine],
 ) -> None:
     engine, other, clock = made(), made(), FakeClock()
-    ping_rested(engine.sync_engine, clock)
+    ping_idle(engine.sync_engine, clock)
     before = await session(engine)
     assert await session(engine) == before
 
@@ -79,7 +79,7 @@ async def test_one_that_has_just_been_used_is_used_again_without_a_question(
 async def test_one_that_answers_is_kept(made: Callable[[], AsyncEngine]) -> None:
     engine, connected, clock = made(), list[object](), FakeClock()
     event.listen(engine.sync_engine, "connect", lambda _, record: connected.append(record))
-    ping_rested(engine.sync_engine, clock)
+    ping_idle(engine.sync_engine, clock)
     before = await session(engine)
 
     await clock.advance(LONG)

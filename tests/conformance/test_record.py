@@ -91,8 +91,8 @@ class TestWhatIsWritten:
         assert await store.cookies.of_job(new_id()) == []
 
     async def test_the_key_of_the_instance_is_kept_once(self, store: Store) -> None:
-        assert await store.keys.kept("first") == "first"
-        assert await store.keys.kept("second") == "first"
+        assert await store.keys.get_or_create("first") == "first"
+        assert await store.keys.get_or_create("second") == "first"
 
     async def test_two_jobs_may_know_the_same_target(self, store: Store) -> None:
         one, two = await claimed(store), await claimed(store)

@@ -328,7 +328,7 @@ async def test_a_schema_from_before_the_first_release_is_refused_and_left_alone(
 async def test_a_newer_schema_refuses_an_older_program(new: str) -> None:
     on(new, lambda conn: stamp(conn, "0999"))
 
-    with pytest.raises(SchemaMismatch, match=f"schema 0999, .* knows only {SCHEMA}"):
+    with pytest.raises(SchemaMismatch, match=f"schema 0999, .* supports only {SCHEMA}"):
         await open_sql_store(new)
 
     on(new, lambda conn: stamp(conn, SCHEMA))

@@ -15,7 +15,7 @@ from crawlyard.core.event import EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.db.database import SqliteDatabase
-from crawlyard.store.db.faults import told
+from crawlyard.store.db.faults import store_error
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery
@@ -134,7 +134,7 @@ async def test_a_file_that_may_only_be_read_is_named(tmp_path: Path) -> None:
         connection.exec_driver_sql("DELETE FROM jobs")
     engine.dispose()
 
-    assert str(told(raised.value, "the database yard.db")) == (
+    assert str(store_error(raised.value, "the database yard.db")) == (
         "the database yard.db cannot be written; make the file and its folder writable"
     )
 

@@ -54,12 +54,12 @@ async def test_what_is_known_is_asked_again_only_once_somebody_has_written(
     database: SqliteDatabase,
 ) -> None:
     count = Question()
-    assert [await database.known(count) for _ in range(3)] == [0, 0, 0]
+    assert [await database.read_cached(count) for _ in range(3)] == [0, 0, 0]
     assert count.asked == 1
 
     await database.write(adds)
 
-    assert [await database.known(count) for _ in range(3)] == [1, 1, 1]
+    assert [await database.read_cached(count) for _ in range(3)] == [1, 1, 1]
     assert count.asked == 2
 
 
@@ -67,32 +67,32 @@ async def test_what_another_process_writes_is_seen_at_once(
     database: SqliteDatabase, tmp_path: Path
 ) -> None:
     count = Question()
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
     other = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
 
     other.execute("INSERT INTO t VALUES (7)")
     other.close()
 
-    assert await database.known(count) == 1
+    assert await database.read_cached(count) == 1
 
 
 async def test_each_question_has_its_own_answer(database: SqliteDatabase) -> None:
     count, other = Question(), Question()
     await database.write(adds)
 
-    assert [await database.known(count, above) for above in (6, 7, 6, 7)] == [1, 0, 1, 0]
-    assert await database.known(other) == 1
+    assert [await database.read_cached(count, above) for above in (6, 7, 6, 7)] == [1, 0, 1, 0]
+    assert await database.read_cached(other) == 1
     assert (count.asked, other.asked) == (2, 1)
 
 
 async def test_what_was_undone_changes_no_answer(database: SqliteDatabase) -> None:
     count = Question()
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
 
     with pytest.raises(RuntimeError, match="undone"):
         await database.write(fails)
 
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
 
 
 async def test_what_is_written_while_a_question_is_answered_is_not_taken_for_known(
@@ -108,15 +108,15 @@ async def test_what_is_written_while_a_question_is_answered_is_not_taken_for_kno
             other.close()
         return found
 
-    assert await database.known(slow) == 0
-    assert await database.known(slow) == 1
+    assert await database.read_cached(slow) == 0
+    assert await database.read_cached(slow) == 1
 
 
 async def test_a_file_that_somebody_has_locked_is_waited_for_beside_the_loop(
     database: SqliteDatabase, tmp_path: Path
 ) -> None:
     count = Question()
-    assert await database.known(count) == 0
+    assert await database.read_cached(count) == 0
     await database.close()
     alone = sqlite3.connect(tmp_path / "yard.db", isolation_level=None)
     alone.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -124,10 +124,10 @@ async def test_a_file_that_somebody_has_locked_is_waited_for_beside_the_loop(
     again = SqliteDatabase(tmp_path / "yard.db", busy=timedelta(milliseconds=50))
 
     with pytest.raises(StoreUnavailable):
-        await again.known(count)
+        await again.read_cached(count)
     alone.close()
 
-    assert await again.known(count) == 1
+    assert await again.read_cached(count) == 1
     await again.close()
 
 

@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.databases import CopyProgress, Tell
+from crawlyard.databases import CopyProgress, OnProgress
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.store.tables import SCHEMA, metadata
@@ -206,7 +206,7 @@ def silent(_progress: CopyProgress) -> None:
     """Tell nobody."""
 
 
-def stopping_after(times: int, told: list[CopyProgress] | None = None) -> Tell:
+def stopping_after(times: int, told: list[CopyProgress] | None = None) -> OnProgress:
     """Return what breaks a copy off when it has told of its progress so many times."""
     told = [] if told is None else told
 

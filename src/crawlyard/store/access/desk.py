@@ -14,9 +14,16 @@ from crawlyard.core.event import Event
 from crawlyard.core.operation import Operation
 from crawlyard.store.codec.records import OPERATIONS, SECTIONS, VIEWS
 from crawlyard.store.db.bulk_rows import delete_first, put_rows
-from crawlyard.store.db.rows import add_row, drop_version, equal, plainly, put_version, taken
+from crawlyard.store.db.rows import (
+    add_row,
+    by_code_points,
+    drop_version,
+    equal,
+    name_taken,
+    put_version,
+)
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.desk import UNDER_WAY, dismissals, operations, settings, views
 
 
@@ -39,7 +46,7 @@ class ViewStore(StorePart):
         Raises:
             NotFound: no view has that id.
         """
-        return VIEWS.one(conn, select(views).where(views.c.id == view_id), f"view {view_id}")
+        return VIEWS.get(conn, select(views).where(views.c.id == view_id), f"view {view_id}")
 
     @writes
     def save(self, conn: Connection, view: SavedView) -> None:
@@ -51,14 +58,14 @@ class ViewStore(StorePart):
         try:
             put_version(conn, views, VIEWS.row(view), f"view {view.id} is")
         except IntegrityError:  # the name is the only unique value that can change
-            raise taken("a view", view.name) from None
+            raise name_taken("a view", view.name) from None
 
     @reads
     def find(self, conn: Connection, owner: str, page: str | None = None) -> list[SavedView]:
         """Return the views of a user, sorted by page and name; *page* ``None`` means all pages."""
-        found = select(views).where(*equal((views.c.owner, owner), (views.c.page, page)))
-        order = (plainly(conn, views.c.page), plainly(conn, views.c.name))
-        return VIEWS.all(conn, found.order_by(*order))
+        matching = select(views).where(*equal((views.c.owner, owner), (views.c.page, page)))
+        order = (by_code_points(conn, views.c.page), by_code_points(conn, views.c.name))
+        return VIEWS.all(conn, matching.order_by(*order))
 
     @writes
     def delete(self, conn: Connection, view_id: str, version: int) -> None:
@@ -71,7 +78,7 @@ class ViewStore(StorePart):
 
 
 MOST_DISMISSED = 500
-"""The most dismissals of one user that are kept, latest first."""
+"""Most dismissals kept per user; the latest are kept."""
 
 
 class DismissalStore(StorePart):
@@ -79,15 +86,15 @@ class DismissalStore(StorePart):
 
     @reads
     def find(self, conn: Connection, owner: str) -> Mapping[str, datetime]:
-        """Return when a user dismissed which notices, by their ids."""
+        """Return the times at which a user dismissed notices, by notice id."""
         own = select(dismissals.c.notice, dismissals.c.dismissed_at).where(_of(owner))
         return {row.notice: row.dismissed_at for row in conn.execute(own)}
 
     @writes
-    def put(
+    def add(
         self, conn: Connection, owner: str, notice: str, now: datetime, before: datetime
     ) -> None:
-        """Keep that a user dismisses a notice *now*; forget what they did so *before*."""
+        """Record that a user dismisses a notice *now*; delete dismissals made *before*."""
         row = {"owner": owner, "notice": notice, "dismissed_at": now}
         put_rows(conn, dismissals, [row])
         latest = (
@@ -101,7 +108,7 @@ class DismissalStore(StorePart):
 
     @writes
     def drop(self, conn: Connection, owner: str, notice: str | None) -> None:
-        """Forget that a user dismissed a notice; all of theirs if it is ``None``."""
+        """Delete a user's dismissal of a notice, or all of them if *notice* is ``None``."""
         conn.execute(delete(dismissals).where(_of(owner), *equal((dismissals.c.notice, notice))))
 
 
@@ -128,8 +135,8 @@ class OperationStore(StorePart):
         Raises:
             NotFound: no operation has that id.
         """
-        found = select(operations).where(operations.c.id == operation_id)
-        return OPERATIONS.one(conn, found, f"operation {operation_id}")
+        query = select(operations).where(operations.c.id == operation_id)
+        return OPERATIONS.get(conn, query, f"operation {operation_id}")
 
     @writes
     def save(self, conn: Connection, operation: Operation) -> None:
@@ -148,10 +155,10 @@ class OperationStore(StorePart):
 
         *owner* ``None`` means all users, *before* ``None`` the newest operations.
         """
-        found = select(operations).where(*equal((operations.c.owner, owner)))
+        query = select(operations).where(*equal((operations.c.owner, owner)))
         if before is not None:
-            found = found.where(operations.c.id < before)
-        return OPERATIONS.all(conn, found.order_by(operations.c.id.desc()).limit(limit))
+            query = query.where(operations.c.id < before)
+        return OPERATIONS.all(conn, query.order_by(operations.c.id.desc()).limit(limit))
 
     async def claim(self, now: datetime, until: datetime) -> Operation | None:
         # Called every second, nearly always in vain: read first, so that it doesn't block writers.
@@ -161,7 +168,7 @@ class OperationStore(StorePart):
         lasts.
         """
         database = self._database
-        if not await database.known(_is_any_under_way):
+        if not await database.read_cached(_is_any_under_way):
             return None
         if not await database.read(partial(_is_any_free, now=now)):
             return None
@@ -170,8 +177,8 @@ class OperationStore(StorePart):
     @reads
     def under_way(self, conn: Connection) -> Mapping[str, int]:
         """Return the versions of the operations that have not ended, by id."""
-        found = conn.execute(select(operations.c.id, operations.c.version).where(UNDER_WAY))
-        return {row.id: row.version for row in found}
+        rows = conn.execute(select(operations.c.id, operations.c.version).where(UNDER_WAY))
+        return {row.id: row.version for row in rows}
 
     @writes
     def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
@@ -202,13 +209,13 @@ def _is_any_free(conn: Connection, now: datetime) -> bool:
 def _claim(conn: Connection, now: datetime, until: datetime) -> Operation | None:
     first = select(operations).where(_free(now)).order_by(operations.c.id).limit(1)
     # SQLite has one writer at a time, Postgres skips rows that another claim has locked
-    found = OPERATIONS.first(conn, first.with_for_update(skip_locked=True))
-    if found is None:
+    operation = OPERATIONS.first(conn, first.with_for_update(skip_locked=True))
+    if operation is None:
         return None
     # a new version, so that the previous holder can't save the operation any more
-    mine = replace(found, leased_until=until, version=found.version + 1)
-    _save(conn, mine)
-    return mine
+    claimed = replace(operation, leased_until=until, version=operation.version + 1)
+    _save(conn, claimed)
+    return claimed
 
 
 class SettingStore(StorePart):
@@ -217,8 +224,8 @@ class SettingStore(StorePart):
     @reads
     def get(self, conn: Connection, name: str) -> Section:
         """Return a section; a section that was never saved is empty, at version 0."""
-        found = SECTIONS.first(conn, select(settings).where(settings.c.name == name))
-        return found or Section(name=name)
+        section = SECTIONS.first(conn, select(settings).where(settings.c.name == name))
+        return section or Section(name=name)
 
     @writes
     def save(self, conn: Connection, section: Section, event: Event | None = None) -> None:
@@ -228,4 +235,4 @@ class SettingStore(StorePart):
             Conflict: the stored version is another.
         """
         put_version(conn, settings, SECTIONS.row(section), f"settings {section.name} are")
-        tell(conn, [event] if event else [])
+        add_events(conn, [event] if event else [])

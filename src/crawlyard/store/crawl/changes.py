@@ -24,12 +24,12 @@ from crawlyard.core.crawl.changes import (
 )
 from crawlyard.core.crawl.page import Body, TargetState, Via
 from crawlyard.core.event import Event
-from crawlyard.store.codec.jobs import compressed
+from crawlyard.store.codec.jobs import compress
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import no_of, tell
+from crawlyard.store.jobs.job_rows import add_events, no_of
 from crawlyard.store.queries import ChangeQuery
 from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import PRESENT, bodies, frontier, jobs, pages
@@ -149,7 +149,7 @@ class ChangeStore(StorePart):
         fresh = _unknown(conn, job.no, found)
         rows = [_placed(CHANGES.row(change), job.no) | {"owner": job.owner} for change in fresh]
         if rows:
-            tell(conn, events)
+            add_events(conn, events)
             if is_postgres(conn):  # late: from here to the commit others wait
                 conn.execute(select(func.pg_advisory_xact_lock(_LOCK)))
             conn.execute(insert(changes), rows)
@@ -160,7 +160,7 @@ class ChangeStore(StorePart):
         """Keep the lines of pages that differed in each of the last runs."""
         there = conn.execute(select(pages.c.id).where(pages.c.id.in_(sorted(found)))).scalars()
         rows = [
-            {"page_id": page, "kind": Body.RECURRING.value, "data": compressed(found[page])}
+            {"page_id": page, "kind": Body.RECURRING.value, "data": compress(found[page])}
             for page in there
         ]
         put_rows(conn, bodies, rows)

@@ -110,7 +110,7 @@ class FrontierStore(StorePart):
             }
             for lease in leases
         ]
-        update_rows(conn, shards, rows, ("job_no", "shard", "attempt", "worker"), noting=True)
+        update_rows(conn, shards, rows, ("job_no", "shard", "attempt", "worker"), with_receipt=True)
 
     @reads
     def load(

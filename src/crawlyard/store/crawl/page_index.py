@@ -117,7 +117,7 @@ class PageIndexStore(StorePart):
 
     async def state(self) -> IndexState:
         """Return how far the index is."""
-        return await self._database.known(_state)
+        return await self._database.read_cached(_state)
 
     @reads
     def writers(self, conn: Connection) -> frozenset[str]:

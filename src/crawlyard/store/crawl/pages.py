@@ -37,7 +37,7 @@ from crawlyard.core.crawl.site_map import Neighbours
 from crawlyard.store.codec.jobs import PAGE_READ, body_in, error_kind_of, page_of
 from crawlyard.store.crawl.site_map import is_under
 from crawlyard.store.db.clean_text import clean
-from crawlyard.store.db.dialects import Place
+from crawlyard.store.db.dialects import Position
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.queries import PageQuery
@@ -298,7 +298,7 @@ def _linking(fp: int) -> ColumnElement[bool]:
     It reads the keys of all links of the job, so that links need no index of their own.
     """
     key = literal(struct.pack("<q", fp), LargeBinary)
-    found = Place(key, bodies.c.data) > literal_column("0")
+    found = Position(key, bodies.c.data) > literal_column("0")
     own = (bodies.c.page_id == BODIES_OF) & (bodies.c.kind == TARGETS)
     return exists().where(own, found)
 

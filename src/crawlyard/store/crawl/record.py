@@ -44,7 +44,7 @@ from crawlyard.core.jobs.queue import Wakeup
 from crawlyard.core.jobs.spread import Share, bucket_of
 from crawlyard.store.access.usage import add_usage
 from crawlyard.store.codec.jobs import (
-    compressed,
+    compress,
     job_of,
     limits_of,
     page_row,
@@ -62,7 +62,7 @@ from crawlyard.store.db.bulk_rows import insert_keyed, insert_new, put_rows, upd
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.wakeups import gather_due
 from crawlyard.store.jobs import shard_rules
-from crawlyard.store.jobs.job_rows import STANDING, locked, settle_pages, standing, tell
+from crawlyard.store.jobs.job_rows import STANDING, add_events, locked, settle_pages, standing
 from crawlyard.store.jobs.shard_rules import Parts, Worth, order_of, worth
 from crawlyard.store.jobs.shards import (
     FOR_JOINING,
@@ -127,7 +127,7 @@ def packed(entries: Sequence[Entry]) -> Packed:
     """Return the compressed bodies of all pages."""
     return {
         (lease.job_no, outcome.target.fp): {
-            kind.value: compressed(data) for kind, data in outcome.bodies.items()
+            kind.value: compress(data) for kind, data in outcome.bodies.items()
         }
         | ({TARGETS: outcome.targets} if outcome.targets else {})
         for lease, batch in entries
@@ -165,7 +165,7 @@ def record(
     for job in (each.job for each in whole):
         if job is not None and job.state is not State.RUNNING:
             settle_pages(conn, job.parts.no, job.settled_pages, job.parts.total.usage.pages)
-    tell(conn, told)
+    add_events(conn, told)
     return answers
 
 

@@ -18,7 +18,7 @@ from crawlyard.core.crawl.page import TargetState
 from crawlyard.core.crawl.site_map import Folder, SiteMap
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.dialects import Place
+from crawlyard.store.db.dialects import Position
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.tables.jobs import frontier
@@ -105,7 +105,7 @@ def _folder_below(under: str) -> ColumnElement[str]:
     """Return the text of a URL's place from *under* to the next slash, with it; without, none."""
     url = frontier.c.url
     below = func.substr(url, _begin(url) + len(under))
-    slash, query = Place(_SLASH, below), Place(_QUERY, below)
+    slash, query = Position(_SLASH, below), Position(_QUERY, below)
     is_in_query = (query > 0) & (query < slash)
     return case((is_in_query, ""), else_=func.substr(below, 1, slash))
 
@@ -121,7 +121,7 @@ def is_under(url: ColumnElement[str], under: str) -> ColumnElement[bool]:
 
 def _begin(url: ColumnElement[str]) -> ColumnElement[int]:
     """Return where the place of a URL begins: behind its scheme."""
-    return Place(_SCHEME, url) + 3
+    return Position(_SCHEME, url) + 3
 
 
 def _folder(row: Row[Any], name: str, prefix: str = "") -> Folder:

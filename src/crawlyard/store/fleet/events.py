@@ -29,7 +29,7 @@ class EventLog(StorePart):
 
     async def last(self) -> int:
         """Return the seq of the newest event, 0 if there is none."""
-        return await self._database.known(number)
+        return await self._database.read_cached(number)
 
 
 def _conditions(query: EventQuery) -> list[ColumnElement[bool]]:

@@ -98,7 +98,7 @@ class UpkeepStore(StorePart):
         while a webhook is active, events that `DeliveryStore.fan_out` has not processed. The newest
         event is always kept: readers continue from its seq.
         """
-        await self._database.known(number)  # also those that nobody has read
+        await self._database.read_cached(number)  # also those that nobody has read
         return await write_freeing(self._database, partial(_forget, before=before, rows=rows))
 
     async def tidy(self) -> None:

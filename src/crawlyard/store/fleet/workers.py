@@ -11,7 +11,7 @@ from crawlyard.errors import Conflict
 from crawlyard.store.codec.base import Row, decoder_of, to_json
 from crawlyard.store.db.bulk_rows import put_rows
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.watch import workers
 
 _REPORT = decoder_of(WorkerReport)
@@ -33,7 +33,7 @@ class WorkerStore(StorePart):
 
     async def wish(self, worker_id: str) -> WorkerWish:
         """Return what is requested of a worker: nothing if it has no report."""
-        return await self._database.known(_wish, worker_id)
+        return await self._database.read_cached(_wish, worker_id)
 
     @writes
     def ask(
@@ -48,7 +48,7 @@ class WorkerStore(StorePart):
         asked = update(workers).where(*of_it).values(wish=wish.value)
         if not conn.execute(asked).rowcount:
             raise Conflict(f"of worker {worker_id} something else is wanted by now")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def find(self, conn: Connection) -> list[WorkerReport]:

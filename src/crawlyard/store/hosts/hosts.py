@@ -26,15 +26,15 @@ from crawlyard.core.hosts.slots import (
 )
 from crawlyard.core.jobs.checkpoint import Booking
 from crawlyard.store.codec.base import RecordCodec
-from crawlyard.store.codec.jobs import compressed, decompressed
+from crawlyard.store.codec.jobs import compress, decompress
 from crawlyard.store.codec.records import HOST_RULES
 from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
 from crawlyard.store.db.clean_text import clean
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.db.dialects import postgresql, sqlite
-from crawlyard.store.db.rows import drop_version, plainly, put_version
+from crawlyard.store.db.rows import by_code_points, drop_version, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.tables.base import CleanText, Instant
 from crawlyard.store.tables.hosts import host_rules, host_seats, hosts, robots
 
@@ -250,7 +250,7 @@ class HostRuleStore(StorePart):
     @reads
     def find(self, conn: Connection, after: str, limit: int) -> list[HostRule]:
         """Return at most *limit* rules of hosts that sort after *after*, by host."""
-        host = plainly(conn, host_rules.c.host)
+        host = by_code_points(conn, host_rules.c.host)
         found = select(host_rules).where(host > clean(after)).order_by(host).limit(limit)
         return HOST_RULES.all(conn, found)
 
@@ -262,7 +262,7 @@ class HostRuleStore(StorePart):
             NotFound: the host has no rule.
         """
         found = select(host_rules).where(host_rules.c.host == host)
-        return HOST_RULES.one(conn, found, f"rule for host {host}")
+        return HOST_RULES.get(conn, found, f"rule for host {host}")
 
     @writes
     def put(self, conn: Connection, rule: HostRule, event: Event) -> None:
@@ -273,7 +273,7 @@ class HostRuleStore(StorePart):
         """
         row = HOST_RULES.row(rule)
         put_version(conn, host_rules, row, f"the rule of host {rule.host} is")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @writes
     def delete(self, conn: Connection, host: str, version: int, event: Event) -> None:
@@ -283,7 +283,7 @@ class HostRuleStore(StorePart):
             Conflict: the stored version is another, or the host has no rule.
         """
         drop_version(conn, host_rules, host, version, f"the rule of host {host} is")
-        tell(conn, [event])
+        add_events(conn, [event])
 
 
 _FILES = RecordCodec(RobotsFile)
@@ -297,7 +297,7 @@ class RobotsStore(StorePart):
         """Return the cached file of an origin, ``None`` if there is none that is valid at *now*."""
         found = select(robots).where(robots.c.origin == clean(origin), robots.c.expires_at > now)
         file = _FILES.first(conn, found)
-        return None if file is None else replace(file, body=decompressed(file.body))
+        return None if file is None else replace(file, body=decompress(file.body))
 
     async def put(self, files: Sequence[RobotsFile]) -> None:
         """Store files, each replacing one fetched no later; each origin may occur once."""
@@ -311,7 +311,7 @@ class RobotsStore(StorePart):
 
 
 def _row(file: RobotsFile) -> dict[str, Any]:
-    return _FILES.row(replace(file, body=compressed(file.body)))
+    return _FILES.row(replace(file, body=compress(file.body)))
 
 
 def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:

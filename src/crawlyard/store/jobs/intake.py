@@ -43,7 +43,7 @@ from crawlyard.store.db.raw_sqlite import keys_of, one_row, run_each
 from crawlyard.store.db.transactions import StorePart, writes
 from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import came, counting
-from crawlyard.store.jobs.job_rows import tell, telling_of, versions
+from crawlyard.store.jobs.job_rows import add_events, telling_of, versions
 from crawlyard.store.jobs.queue_position import LINE, OwnerTurns, line_in
 from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Entered, Entrant, IntakeRules
@@ -222,7 +222,7 @@ def add_jobs(
         gather(conn, job)
     insert_new(conn, webhooks, asked)
     if not at_once:
-        tell(conn, told)
+        add_events(conn, told)
 
 
 def _arrived(conn: Connection, rows: Rows, new: Sequence[Job]) -> int:

@@ -50,7 +50,7 @@ from crawlyard.store.db.bulk_rows import (
 )
 from crawlyard.store.db.commit_fate import note_receipt, receipt
 from crawlyard.store.db.database import is_postgres
-from crawlyard.store.db.raw_sqlite import changed, run_each
+from crawlyard.store.db.raw_sqlite import run_each, run_update
 from crawlyard.store.db.wakeups import gather
 from crawlyard.store.jobs.counts import counted_as, counting, moved, moved_all
 from crawlyard.store.jobs.queue_position import OwnerTurns, back_in_line
@@ -132,7 +132,7 @@ def change(
         no = conn.execute(no_of(job.id)).scalar_one()
         _index_anew(conn, {no: job})
     if not at_once:
-        tell(conn, told)
+        add_events(conn, told)
 
 
 def _changed(
@@ -145,7 +145,7 @@ def _changed(
     """Write a job, its shard and its counts; return the number of changed jobs, 1 or 0."""
     if shard is not None:
         set_shard(conn, *shard)
-    count = changed(conn, _change(tuple(row)), _of_version(job) | _given(row))
+    count = run_update(conn, _change(tuple(row)), _of_version(job) | _given(row))
     insert_new(conn, tally_steps, steps)
     return count
 
@@ -202,7 +202,7 @@ def change_all(
     insert_new(conn, tally_steps, moved_all((old, job) for _, old, job in ready))
     for _, old, job in ready:
         gather(conn, job, old)
-    tell(conn, told)
+    add_events(conn, told)
 
 
 def _index_anew(conn: Connection, changed: Mapping[int, Job]) -> None:
@@ -222,7 +222,7 @@ def _index_anew(conn: Connection, changed: Mapping[int, Job]) -> None:
 def set_shard(conn: Connection, no: int, shard: Shard) -> None:
     """Replace shard 0 of a job, whose row is locked."""
     row = shard_row(shard)
-    changed(conn, _set_shard(tuple(row)), {"its_no": no} | _given(row))
+    run_update(conn, _set_shard(tuple(row)), {"its_no": no} | _given(row))
 
 
 @cache
@@ -284,7 +284,7 @@ def versions(conn: Connection, ids: Collection[str]) -> dict[str, int]:
     return {row.id: row.version for row in conn.execute(found)}
 
 
-def tell(conn: Connection, happened: Sequence[Event]) -> None:
+def add_events(conn: Connection, happened: Sequence[Event]) -> None:
     """Add events, once the rows that they are about are locked.
 
     On Postgres they get their seq later (`numbering`), so nobody waits for another transaction.

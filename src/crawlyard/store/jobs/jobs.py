@@ -21,11 +21,11 @@ from crawlyard.store.db.transactions import StorePart, frees, reads, write_freei
 from crawlyard.store.jobs.counts import has_many_steps, sum_up, sums, went
 from crawlyard.store.jobs.intake import add_jobs
 from crawlyard.store.jobs.job_rows import (
+    add_events,
     change,
     change_all,
     locked,
     standing,
-    tell,
 )
 from crawlyard.store.jobs.order import ordered
 from crawlyard.store.jobs.shard_rules import fenced, held
@@ -116,7 +116,7 @@ class JobStore(StorePart):
             conn.execute(gone.values(deleted_at=told[0].at))
             went(conn, [before.job for _, before, _, _ in changes])
             _take_back(conn, numbers)
-            tell(conn, told)
+            add_events(conn, told)
         return answers
 
     @reads
@@ -212,7 +212,7 @@ class JobStore(StorePart):
         conn.execute(update(jobs).where(jobs.c.no == row["no"]).values(deleted_at=event.at))
         went(conn, [job_of(row)])
         _take_back(conn, [row["no"]])
-        tell(conn, [event])
+        add_events(conn, [event])
 
 
 def _take_back(conn: Connection, numbers: Collection[int]) -> None:

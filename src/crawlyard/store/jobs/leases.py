@@ -73,7 +73,7 @@ class LeaseStore(StorePart):
         skipped, as decided by `core.access.user.held_back`.
         """
         if self._in_vain:
-            marked, first = await self._database.known(soonest)
+            marked, first = await self._database.read_cached(soonest)
             if not marked and (first is None or first > now):
                 return None
         got = await self._claimed(asker, now, lease)
@@ -155,7 +155,7 @@ class LeaseStore(StorePart):
         released. Two callers never take back the same job. *took* is told how many leases were
         released with each running job, including shards of jobs that go on.
         """
-        if not await self._database.known(_is_any_at_work):
+        if not await self._database.read_cached(_is_any_at_work):
             return []
         lapsed = HELD & or_(shards.c.lease_until <= now, shards.c.worker.in_(sorted(dead)))
         found = await self._database.read(partial(_takeable, lapsed=lapsed))
@@ -170,7 +170,7 @@ class LeaseStore(StorePart):
 
     async def holders(self) -> Mapping[str, int]:
         """Return the number of leases that each worker holds."""
-        return await self._database.known(_holders)
+        return await self._database.read_cached(_holders)
 
 
 # built once, and without the spec of the job, which may be megabytes

@@ -158,7 +158,9 @@ def write_parts(conn: Connection, *written: Parts) -> None:
                 rows.append(row | {f"was_{name}": was[name] for name in _WAS})
             parts.stored[n] = shard
         parts.touched.clear()
-    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS, noting=True) < len(rows):
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=_WAS, with_receipt=True) < len(
+        rows
+    ):
         raise Overtaken
     if insert_new(conn, shards, new) < len(new):
         raise Overtaken
@@ -198,7 +200,7 @@ def give_up(conn: Connection, parts: Parts, numbers: Collection[int]) -> None:
         for n in numbers
     ]
     was = ("attempt", "worker")
-    if update_rows(conn, shards, rows, ("job_no", "shard"), was=was, noting=True) < len(rows):
+    if update_rows(conn, shards, rows, ("job_no", "shard"), was=was, with_receipt=True) < len(rows):
         raise Overtaken
 
 

@@ -109,7 +109,7 @@ class SpreadStore(StorePart):
     ) -> T | None:
         """Return the first result of *work* on the jobs that *look* finds."""
         # Usually there is nothing to do: find that out without blocking writers.
-        if not await self._database.known(_is_any_spread):
+        if not await self._database.read_cached(_is_any_spread):
             return None
         passed: int | None = 0
         while passed is not None:
@@ -186,7 +186,7 @@ class SpreadStore(StorePart):
 
     async def free(self) -> int:
         """Return the number of shards of running jobs that wait for a worker."""
-        if not await self._database.known(_is_any_spread):
+        if not await self._database.read_cached(_is_any_spread):
             return 0
         return await self._database.read(count_free)
 

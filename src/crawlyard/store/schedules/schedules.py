@@ -7,9 +7,9 @@ from crawlyard.core.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row
-from crawlyard.store.db.rows import add_row, behind, by_name, drop_version, equal, taken
+from crawlyard.store.db.rows import add_row, behind, by_name, drop_version, equal, name_taken
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import ScheduleQuery
 from crawlyard.store.tables.schedules import schedules, ticks
 from crawlyard.store.tables.templates import templates
@@ -31,7 +31,7 @@ class ScheduleStore(StorePart):
         """
         _hold_template(conn, schedule)
         add_row(conn, schedules, schedule_row(schedule), "a schedule")
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def get(self, conn: Connection, schedule_id: str) -> CrawlSchedule:
@@ -68,12 +68,12 @@ class ScheduleStore(StorePart):
         try:
             saved = conn.execute(statement).rowcount
         except IntegrityError:  # the name is the only unique value that can change
-            raise taken("a schedule", schedule.name) from None
+            raise name_taken("a schedule", schedule.name) from None
         if not saved:
             raise Conflict(
                 f"schedule {schedule.id} is not at version {schedule.version - 1} any more"
             )
-        tell(conn, [event])
+        add_events(conn, [event])
 
     @reads
     def find(self, conn: Connection, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
@@ -97,7 +97,7 @@ class ScheduleStore(StorePart):
         """
         drop_version(conn, schedules, schedule_id, version, f"schedule {schedule_id} is")
         conn.execute(delete(ticks).where(ticks.c.schedule_id == schedule_id))
-        tell(conn, [event])
+        add_events(conn, [event])
 
 
 def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:

@@ -25,7 +25,7 @@ from crawlyard.store.codec.schedules import (
 from crawlyard.store.db.bulk_rows import insert_new, update_rows
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.intake import add_jobs
-from crawlyard.store.jobs.job_rows import STANDING, change, tell, versions
+from crawlyard.store.jobs.job_rows import STANDING, add_events, change, versions
 from crawlyard.store.jobs.unique_keys import UniqueKeyOf, with_keys
 from crawlyard.store.queries import Firing
 from crawlyard.store.tables.jobs import PRESENT, jobs, shards
@@ -275,7 +275,7 @@ def _fire(conn: Connection, firings: Sequence[Firing]) -> list[bool]:
     for firing in won:
         for job, _ in firing.moved:
             change(conn, job)
-    tell(conn, [event for f in won for event in _told(f)])
+    add_events(conn, [event for f in won for event in _told(f)])
     return first
 
 

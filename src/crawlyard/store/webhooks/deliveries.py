@@ -38,7 +38,7 @@ from crawlyard.store.db.database import Database
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.fleet.numbering import number
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events
 from crawlyard.store.tables.webhooks import UNDELIVERED, cursors, deliveries, webhooks
@@ -58,7 +58,7 @@ class DeliveryStore(StorePart):
         the number of processed events; events that concern no active webhook are skipped.
         """
         # not in the transaction below: others that number events would wait for its commit
-        last = await self._database.known(number)
+        last = await self._database.read_cached(number)
         return await self._database.write(partial(_fan_out, now=now, last=last, limit=limit))
 
     @writes
@@ -162,7 +162,7 @@ class DeliveryStore(StorePart):
 
         The instant may be in the past. Deliveries that *traffic* has no room for are left out.
         """
-        if not await self._database.known(_is_any_undelivered):
+        if not await self._database.read_cached(_is_any_undelivered):
             return None
         return await self._database.read(partial(_next_at, now=now, traffic=traffic))
 
@@ -328,14 +328,14 @@ def _settle(
         conn.execute(changed.values(WEBHOOKS.row(heard)))
     if event is not None:
         give_up(conn, webhook.id, event.at)
-        tell(conn, [event])
+        add_events(conn, [event])
     return event
 
 
 def _get(conn: Connection, delivery_id: str, *, lock: bool = False) -> Delivery:
     mine = select(deliveries).where(deliveries.c.id == delivery_id)
     mine = mine.with_for_update() if lock else mine
-    return DELIVERIES.one(conn, mine, f"delivery {delivery_id}")
+    return DELIVERIES.get(conn, mine, f"delivery {delivery_id}")
 
 
 _ANY_UNDELIVERED = select(deliveries.c.no).where(UNDELIVERED).limit(1)

@@ -12,7 +12,7 @@ from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.db.rows import add_row, equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.fleet.numbering import number
-from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.jobs.job_rows import add_events
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.tables.webhooks import deliveries, webhooks
 from crawlyard.store.webhooks.deliveries import drop, give_up, give_up_all, locked
@@ -29,7 +29,7 @@ class WebhookStore(StorePart):
             Conflict: the id is taken.
         """
         add_row(conn, webhooks, WEBHOOKS.row(webhook) | {"since_seq": 0}, "a webhook")
-        tell(conn, [event])
+        add_events(conn, [event])
         _from_now_on(conn, webhook.id)
 
     @reads
@@ -40,7 +40,7 @@ class WebhookStore(StorePart):
             NotFound: no webhook has that id.
         """
         found = select(webhooks).where(webhooks.c.id == webhook_id)
-        return WEBHOOKS.one(conn, found, f"webhook {webhook_id}")
+        return WEBHOOKS.get(conn, found, f"webhook {webhook_id}")
 
     async def save(self, webhook: Webhook, event: Event) -> None:
         """Replace version ``webhook.version - 1`` and add the event.
@@ -127,7 +127,7 @@ def _save(conn: Connection, webhook: Webhook, event: Event) -> bool:
             pass
     elif not webhook.active:
         more = give_up(conn, webhook.id, webhook.updated_at)
-    tell(conn, [event])
+    add_events(conn, [event])
     if begins:
         _from_now_on(conn, webhook.id)
     return more
@@ -148,7 +148,7 @@ def _delete(conn: Connection, webhook_id: str, version: int, event: Event) -> No
     while drop(conn, webhook_id):  # those added since `_emptied`
         pass
     conn.execute(delete(webhooks).where(webhooks.c.id == webhook_id))
-    tell(conn, [event])
+    add_events(conn, [event])
 
 
 def _at(conn: Connection, webhook_id: str, version: int, *, to_delete: bool = False) -> Webhook:
