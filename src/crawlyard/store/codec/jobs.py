@@ -286,7 +286,6 @@ def shard_row(shard: Shard) -> dict[str, Any]:
 
 def shard_of(row: Row) -> Shard:
     """Decode a row of `shards`; a damaged pulse or budget is empty."""
-
     return Shard(
         worker=row["worker"],
         attempt=row["attempt"],
@@ -331,7 +330,6 @@ def target_row(job_no: int, target: Target, state: TargetState, rule: str) -> di
 
 def target_of(row: Row) -> Target:
     """Decode a row of `frontier`, without its state and rule."""
-
     return Target(
         url=row["url"],
         fp=row["fp"],

@@ -32,7 +32,6 @@ def state_row(schedule: CrawlSchedule) -> dict[str, Any]:
 
 def schedule_row(schedule: CrawlSchedule) -> dict[str, Any]:
     """Encode a schedule with the text that filters search."""
-
     identity: dict[str, Any] = {
         "id": schedule.id,
         "owner": schedule.owner,
