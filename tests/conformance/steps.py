@@ -82,7 +82,7 @@ async def waiting(store: Store, job_no: int, **asked: Any) -> list[str]:
 
 async def fingerprints(store: Store, job_no: int) -> list[int]:
     """Return all that is known, sorted."""
-    return sorted([fp async for chunk in store.frontier.known(whole(job_no)) for fp in chunk])
+    return sorted([fp async for chunk in store.frontier.known_fps(whole(job_no)) for fp in chunk])
 
 
 async def names(store: Store, job_id: str) -> list[str]:

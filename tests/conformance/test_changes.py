@@ -79,7 +79,7 @@ async def test_what_is_known_of_urls_without_a_page_is_read(store: Store) -> Non
     await recorded(store, claim.lease, batch)
 
     fps = [waits.fp, shut.fp, fp_of("https://example.com/never")]
-    assert await store.changes.known(claim.job.id, fps) == {
+    assert await store.changes.known_urls(claim.job.id, fps) == {
         waits.fp: Known(TargetState.WAITING, ""),
         shut.fp: Known(TargetState.SKIPPED, "robots: Disallow: /shut"),
     }

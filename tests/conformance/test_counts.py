@@ -16,7 +16,7 @@ from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.store.jobs import counts
 from crawlyard.store.jobs import jobs as counting
-from crawlyard.store.jobs.counts import agrees, sum_up
+from crawlyard.store.jobs.counts import is_consistent, sum_up
 from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.tallies import tally_steps
@@ -167,7 +167,7 @@ async def test_counts_follow_jobs_through_their_lives(
     await happens(store, jobs)
 
     await check(store)
-    assert await database_of(store).read(agrees)
+    assert await database_of(store).read(is_consistent)
     await store.upkeep.tidy()
     await check(store)
 

@@ -339,7 +339,7 @@ class TestACommitWithoutAnAnswer:
 
         def work(conn: Connection) -> str:
             job = a_job()
-            add_jobs(conn, [job], told=[its_event(job)])
+            add_jobs(conn, [job], events=[its_event(job)])
             if len(ids) < 2:
                 ids.append(conn.execute(text(its_id)).scalar_one())
                 server.stop()

@@ -152,7 +152,7 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
 
     every = {t.fp: t.host for t in (*waiting, *untold, *(one.target for one in kept_out))}
     for shard in range(1, SHARDS + 1):
-        chunks = [c async for c in store.frontier.known(replace(first.lease, shard=shard))]
+        chunks = [c async for c in store.frontier.known_fps(replace(first.lease, shard=shard))]
         read = [fp for some in chunks for fp in some]
         assert sorted(read) == sorted(fp for fp, host in every.items() if host in of(shard))
     some = [*list(every)[:3], 1, 2]

@@ -108,7 +108,7 @@ class DismissalStore(StorePart):
 
     @writes
     def drop(self, conn: Connection, owner: str, notice: str | None) -> None:
-        """Delete a user's dismissal of a notice, or all of them if *notice* is ``None``."""
+        """Delete a user's dismissal of a notice, or of all notices if *notice* is ``None``."""
         conn.execute(delete(dismissals).where(_of(owner), *equal((dismissals.c.notice, notice))))
 
 

@@ -27,7 +27,7 @@ USAGE: Sequence[Label[int]] = tuple(
 
 
 def usage_in(row: RowMapping) -> Usage:
-    """Sum up a row with the columns `USAGE` as a record."""
+    """Decode a row with the columns `USAGE`."""
     # Postgres returns the sum of a BIGINT column as NUMERIC
     return Usage(**{each.name: int(row[each.name]) for each in USAGE})
 

@@ -60,7 +60,7 @@ class DatabaseLocation(Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """Name for messages."""
+        """Label for error messages, such as "the database yard.db"."""
         if self.file is not None:
             return f"the database {self.file}"
         return f"the database {self.url.database or 'postgres'} on {self._host}"

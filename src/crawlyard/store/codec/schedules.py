@@ -57,7 +57,7 @@ def schedule_of(row: Row) -> CrawlSchedule:
 
 
 def _without_invalid_fields(plan: str, columns: dict[str, Any], first: Exception) -> CrawlSchedule:
-    """Return the schedule of a row without its invalid fields."""
+
     fallback: dict[str, Any] = {"when": _NEVER, "name": str(columns["id"])}
     values = fallback | (object_of(plan) or {}) | columns
     wrong = field_errors(CrawlSchedule, values)

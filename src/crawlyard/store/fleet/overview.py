@@ -1,4 +1,4 @@
-"""Overview queries: what needs attention, such as overdue schedules and failed jobs."""
+"""Overview queries: items that need attention, such as overdue schedules and failed jobs."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -36,7 +36,7 @@ from crawlyard.store.codec.schedules import recent_tick_of, schedule_of
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads
 from crawlyard.store.jobs.job_rows import STANDING, standing
-from crawlyard.store.schedules.ticks import CAME_TO, FIRST_SHARD
+from crawlyard.store.schedules.ticks import FIRST_SHARD, RESULT_COLUMNS
 from crawlyard.store.tables.jobs import (
     ENDED,
     GIVEN_UP,
@@ -67,7 +67,7 @@ _KEYS: Mapping[SubjectKind, Sequence[ColumnElement[Any]]] = {
 
 
 class OverviewStore(StorePart):
-    """What needs attention, for the things of one owner, or of all if *owner* is ``None``."""
+    """Items that need attention, of one owner, or of all owners if *owner* is ``None``."""
 
     @reads
     def recent(
@@ -77,7 +77,7 @@ class OverviewStore(StorePart):
 
         The states are from a single snapshot. Schedules without ticks are left out.
         """
-        found: dict[str, list[RecentTick]] = {}
+        ticks_by_schedule: dict[str, list[RecentTick]] = {}
         for part in _parts(sorted(set(schedule_ids))):
             # reads only the returned ticks of each schedule, along the primary key
             last = [
@@ -88,16 +88,16 @@ class OverviewStore(StorePart):
                 .subquery()
                 for schedule_id in part
             ]
-            every = union_all(*(select(one) for one in last)).subquery()
+            every = union_all(*(select(latest_ticks) for latest_ticks in last)).subquery()
             its_job = (jobs.c.id == every.c.job_id) & PRESENT
-            asked = (
-                select(every, *CAME_TO)
+            query = (
+                select(every, *RESULT_COLUMNS)
                 .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
                 .order_by(every.c.schedule_id, every.c.due_at.desc())
             )
-            for row in conn.execute(asked).mappings():
-                found.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
-        return found
+            for row in conn.execute(query).mappings():
+                ticks_by_schedule.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
+        return ticks_by_schedule
 
     @reads
     def overdue(
@@ -131,7 +131,7 @@ class OverviewStore(StorePart):
     ) -> list[Job]:
         """Return jobs paused before *before*, or for one of *reasons*, longest pause first."""
         short = jobs.c.state_reason.in_([reason.value for reason in reasons])
-        held = (
+        paused = (
             select(jobs)
             .where(
                 HELD_BACK, PRESENT, or_(jobs.c.since < before, short), *equal((jobs.c.owner, owner))
@@ -139,13 +139,13 @@ class OverviewStore(StorePart):
             .order_by(jobs.c.since, jobs.c.id)
             .limit(limit)
         )
-        return [job_of(row) for row in conn.execute(held).mappings()]
+        return [job_of(row) for row in conn.execute(paused).mappings()]
 
     @reads
     def ended(
         self, conn: Connection, owner: str | None, since: datetime, limit: int, among: int
     ) -> list[Standing]:
-        """Return at most *limit* jobs that ended since *since* in a way that somebody should see.
+        """Return at most *limit* jobs that ended since *since* with a result worth attention.
 
         They failed, a limit ended them, or some of their pages need scripts; latest first. Searches
         the latest *among* jobs that ended.
@@ -159,8 +159,8 @@ class OverviewStore(StorePart):
             jobs.c.state_reason.in_(reason.value for reason in LIMIT_REASONS),
             shards.c.needs_scripts > 0,
         )
-        found = standing(jobs.c.no.in_(lately.order_by(*latest).limit(among)), bad)
-        rows = conn.execute(found.order_by(*latest).limit(limit)).mappings()
+        query = standing(jobs.c.no.in_(lately.order_by(*latest).limit(among)), bad)
+        rows = conn.execute(query.order_by(*latest).limit(limit)).mappings()
         return [Standing(job=job_of(row), shard=shard_of(row)) for row in rows]
 
     @reads
@@ -169,17 +169,17 @@ class OverviewStore(StorePart):
     ) -> list[JobRunOut]:
         """Return at most *limit* jobs that ran in [*since*, *until*), latest start first.
 
-        Of those that ended, the latest *limit* are looked at, and as many that have not.
+        Reads the latest *limit* jobs that ended, and as many that have not.
         """
         began = (PRESENT, jobs.c.started_at < until, *equal((jobs.c.owner, owner)))
         ended = _RUN.where(ENDED, jobs.c.ended_at >= since, *began)
-        found = [
+        rows = [
             *conn.execute(ended.order_by(jobs.c.ended_at.desc()).limit(limit)).mappings(),
             *conn.execute(_RUN.where(RUNNING, *began).limit(limit)).mappings(),
             *conn.execute(_RUN.where(HELD_BACK, *began).limit(limit)).mappings(),
         ]
-        found.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
-        return [_run_of(row) for row in found[:limit]]
+        rows.sort(key=lambda row: (row["started_at"], row["id"]), reverse=True)
+        return [_run_of(row) for row in rows[:limit]]
 
     @reads
     def courses(
@@ -190,10 +190,10 @@ class OverviewStore(StorePart):
         Running ones come first, then the latest end.
         """
         its_own = courses.join(jobs, courses.c.job_no == jobs.c.no)
-        asked = select(courses.c.course).select_from(its_own)
-        asked = asked.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
-        ended = asked.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
-        texts = [*conn.scalars(asked.where(RUNNING)), *conn.scalars(ended)]
+        query = select(courses.c.course).select_from(its_own)
+        query = query.where(PRESENT, *equal((jobs.c.owner, owner))).limit(limit)
+        ended = query.where(ENDED, jobs.c.ended_at >= since).order_by(jobs.c.ended_at.desc())
+        texts = [*conn.scalars(query.where(RUNNING)), *conn.scalars(ended)]
         return [_COURSE.decode(text) for text in texts[:limit]]
 
     @reads
@@ -230,19 +230,19 @@ class OverviewStore(StorePart):
     def ends(
         self, conn: Connection, lines: Mapping[NoticeLine, datetime], last: int
     ) -> Mapping[NoticeLine, Sequence[JobEnd]]:
-        """Return how the jobs of each line ended since the instant given for it, latest first.
+        """Return the ends of the jobs of each line since its instant in *lines*, latest first.
 
         At most *last* jobs of each line; cancelled jobs are left out.
         """
-        found: dict[NoticeLine, list[JobEnd]] = {}
+        ends_by_line: dict[NoticeLine, list[JobEnd]] = {}
         for kind in _KEYS:
-            asked = {line: since for line, since in lines.items() if line.kind is kind}
-            for part in _parts(list(asked)):
-                since = min(asked[line] for line in part)
+            since_by_line = {line: since for line, since in lines.items() if line.kind is kind}
+            for part in _parts(list(since_by_line)):
+                since = min(since_by_line[line] for line in part)
                 for line, end in _ends_of(conn, kind, part, since, last):
-                    if line in asked and end.ended_at >= asked[line]:
-                        found.setdefault(line, []).append(end)
-        return found
+                    if line in since_by_line and end.ended_at >= since_by_line[line]:
+                        ends_by_line.setdefault(line, []).append(end)
+        return ends_by_line
 
     @reads
     def backlog(self, conn: Connection, owner: str | None, now: datetime) -> OwnerBacklog:
@@ -262,29 +262,29 @@ class OverviewStore(StorePart):
 
         Searches the newest *among* jobs, a portion at a time.
         """
-        found: list[Job] = []
+        damaged: list[Job] = []
         newest = select(jobs).where(PRESENT).order_by(jobs.c.no.desc())
         part = newest
-        while among > 0 and len(found) < limit:
-            asked = part.limit(min(among, _AT_ONCE))
-            rows = await self._database.read(partial(_rows, query=asked))
+        while among > 0 and len(damaged) < limit:
+            query = part.limit(min(among, _AT_ONCE))
+            rows = await self._database.read(partial(_rows, query=query))
             if not rows:
                 break
-            found += [job for job in map(job_of, rows) if job.damaged]
+            damaged += [job for job in map(job_of, rows) if job.damaged]
             part, among = newest.where(jobs.c.no < rows[-1]["no"]), among - len(rows)
-        return found[:limit]
+        return damaged[:limit]
 
     @reads
     def unheard(self, conn: Connection, owner: str | None, limit: int) -> list[Webhook]:
         """Return at most *limit* webhooks that are off or failing, most recently changed first."""
         bad = or_(~webhooks.c.active, webhooks.c.failing_since.is_not(None))
-        found = (
+        query = (
             select(webhooks)
             .where(bad, *equal((webhooks.c.owner, owner)))
             .order_by(webhooks.c.updated_at.desc(), webhooks.c.id.desc())
             .limit(limit)
         )
-        return WEBHOOKS.all(conn, found)
+        return WEBHOOKS.all(conn, query)
 
 
 _RUN = select(
@@ -315,7 +315,7 @@ def _ends_of(
     conn: Connection, kind: SubjectKind, lines: Sequence[NoticeLine], since: datetime, last: int
 ) -> Iterator[tuple[NoticeLine | None, JobEnd]]:
     """Yield the *last* job ends since *since* of each of *lines*, which are all of one kind."""
-    key, *others = _KEYS[kind]
+    key, *null_columns = _KEYS[kind]
     latest = (jobs.c.ended_at.desc(), jobs.c.id.desc())
     place = func.row_number().over(partition_by=(jobs.c.owner, key), order_by=latest)
     # one pass over the jobs of these owners for all lines: names have no index
@@ -324,17 +324,17 @@ def _ends_of(
         .where(
             jobs.c.owner.in_({line.owner for line in lines}),
             key.in_([line.key for line in lines]),
-            *(other.is_(None) for other in others),
+            *(other.is_(None) for other in null_columns),
             PRESENT,
             jobs.c.state.in_([State.COMPLETED.value, State.FAILED.value]),
             jobs.c.ended_at >= since,
         )
         .subquery()
     )
-    shown = (
+    latest_ends = (
         select(each).where(each.c.place <= last).order_by(each.c.ended_at.desc(), each.c.id.desc())
     )
-    for row in conn.execute(shown).mappings():
+    for row in conn.execute(latest_ends).mappings():
         yield _line_of(row), _end_of(row)
 
 

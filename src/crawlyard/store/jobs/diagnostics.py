@@ -1,4 +1,4 @@
-"""Diagnostics: what became of URLs, and how many jobs and URLs ended or failed."""
+"""Diagnostics: outcomes of URLs, and counts of jobs and URLs that ended or failed."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -40,29 +40,35 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class InquiryStore(StorePart):
-    """Queries that explain what became of URLs, and how many jobs and URLs ended or failed."""
+    """Queries for the outcomes of URLs, and for counts of jobs and URLs that ended or failed."""
 
     @reads
     def page_of(self, conn: Connection, job_id: str, fp: int) -> StoredPage | None:
         """Return the page record of a target, ``None`` if it has none."""
-        asked = PAGES.where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.fp == fp)
-        row = conn.execute(asked).first()
+        query = PAGES.where(pages.c.job_no == no_of(job_id).scalar_subquery(), pages.c.fp == fp)
+        row = conn.execute(query).first()
         return None if row is None else page_of(row)
 
     @reads
-    def before(self, conn: Connection, job_id: str, known: KnownURL, *, depth_first: bool) -> int:
+    def before(
+        self, conn: Connection, job_id: str, known_url: KnownURL, *, depth_first: bool
+    ) -> int:
         """Return how many URLs of a job `FrontierStore.load` returns before a waiting one."""
         depth, key = frontier.c.depth, frontier.c.id
         if depth_first:
-            first = or_(depth > known.depth, and_(depth == known.depth, key > known.key))
+            first = or_(
+                depth > known_url.depth, and_(depth == known_url.depth, key > known_url.key)
+            )
         else:
-            first = or_(depth < known.depth, and_(depth == known.depth, key < known.key))
-        asked = (
+            first = or_(
+                depth < known_url.depth, and_(depth == known_url.depth, key < known_url.key)
+            )
+        query = (
             select(func.count())
             .select_from(frontier)
             .where(frontier.c.job_no == no_of(job_id).scalar_subquery(), WAITING, first)
         )
-        return conn.scalar(asked) or 0
+        return conn.scalar(query) or 0
 
     @reads
     def roots(self, conn: Connection, job_id: str) -> list[str]:
@@ -78,8 +84,8 @@ class InquiryStore(StorePart):
         *owner* ``None`` means all users. Keys are the number of the step, counted from 0, and the
         current state of the jobs; zeros are left out.
         """
-        asked = _ended(owner, since, until, step, jobs.c.state)
-        return {(row[0], State(row[2])): row[1] for row in conn.execute(asked)}
+        query = _ended(owner, since, until, step, jobs.c.state)
+        return {(row[0], State(row[2])): row[1] for row in conn.execute(query)}
 
     @reads
     def stopped(
@@ -110,12 +116,12 @@ class InquiryStore(StorePart):
             failed = failed.where(jobs.c.owner == owner)
         latest = failed.subquery()
         target = (frontier.c.job_no == latest.c.job_no) & (frontier.c.fp == latest.c.fp)
-        asked = (
+        query = (
             select(frontier.c.host, latest.c.error, func.count(), func.max(latest.c.fetched_at))
             .select_from(latest.join(frontier, target))
             .group_by(frontier.c.host, latest.c.error)
         )
-        rows = conn.execute(asked)
+        rows = conn.execute(query)
         return failing_hosts((host, ErrorKind(error), count, at) for host, error, count, at in rows)
 
 

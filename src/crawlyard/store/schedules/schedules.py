@@ -29,7 +29,7 @@ class ScheduleStore(StorePart):
             Conflict: the id is taken, or the owner has a schedule of that name.
             NotFound: the template is gone.
         """
-        _hold_template(conn, schedule)
+        _lock_template(conn, schedule)
         add_row(conn, schedules, schedule_row(schedule), "a schedule")
         add_events(conn, [event])
 
@@ -55,7 +55,7 @@ class ScheduleStore(StorePart):
             Conflict: the schedule was edited or fired meanwhile, is gone, or the name is taken.
             NotFound: the template is gone.
         """
-        _hold_template(conn, schedule)
+        _lock_template(conn, schedule)
         statement = (
             update(schedules)
             .where(
@@ -78,8 +78,8 @@ class ScheduleStore(StorePart):
     @reads
     def find(self, conn: Connection, query: ScheduleQuery, limit: int) -> list[CrawlSchedule]:
         """Return at most *limit* schedules that match *query*, sorted by name and id."""
-        found = select(schedules).where(*_conditions(conn, query))
-        rows = conn.execute(found.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
+        matching = select(schedules).where(*_conditions(conn, query))
+        rows = conn.execute(matching.order_by(*by_name(conn, schedules)).limit(limit)).mappings()
         return [schedule_of(row) for row in rows]
 
     @reads
@@ -100,7 +100,7 @@ class ScheduleStore(StorePart):
         add_events(conn, [event])
 
 
-def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
+def _lock_template(conn: Connection, schedule: CrawlSchedule) -> None:
     """Lock the template of a schedule, so that it isn't deleted until the transaction ends."""
     if schedule.template_id is None:
         return
@@ -110,16 +110,16 @@ def _hold_template(conn: Connection, schedule: CrawlSchedule) -> None:
 
 
 def _conditions(conn: Connection, query: ScheduleQuery) -> list[ColumnElement[bool]]:
-    asked = equal(
+    filters = equal(
         (schedules.c.owner, query.owner),
         (schedules.c.template_id, query.template_id),
         (schedules.c.name, query.name),
     )
     if query.paused is not None:
         paused = schedules.c.paused_at
-        asked.append(paused.is_not(None) if query.paused else paused.is_(None))
+        filters.append(paused.is_not(None) if query.paused else paused.is_(None))
     if query.text:
-        asked.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
+        filters.append(schedules.c.search.contains(query.text.casefold(), autoescape=True))
     if query.after is not None:
-        asked.append(behind(conn, schedules, query.after))
-    return asked
+        filters.append(behind(conn, schedules, query.after))
+    return filters
