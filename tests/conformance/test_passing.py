@@ -30,7 +30,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two rows are as many as a claim looks at, or marks, before it goes on otherwise."""
     monkeypatch.setattr(claims, "NEAR", 2)
     monkeypatch.setattr(claims, "PORTION", 2)
-    claims.near.cache_clear()
+    claims.first_near_head.cache_clear()
 
 
 async def taken(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> list[str]:  # noqa: B008
