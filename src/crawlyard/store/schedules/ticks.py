@@ -247,7 +247,7 @@ class TickStore(StorePart):
 
         The states are from a single snapshot. Schedules without ticks are left out.
         """
-        found: dict[str, list[RecentTick]] = {}
+        ticks_by_schedule: dict[str, list[RecentTick]] = {}
         for part in _parts(set(schedule_ids), _JOINED):
             # reads only the returned ticks of each schedule, along the primary key
             last = [
@@ -258,16 +258,16 @@ class TickStore(StorePart):
                 .subquery()
                 for schedule_id in part
             ]
-            every = union_all(*(select(one) for one in last)).subquery()
+            every = union_all(*(select(latest_ticks) for latest_ticks in last)).subquery()
             its_job = (jobs.c.id == every.c.job_id) & PRESENT
-            asked = (
-                select(every, *CAME_TO)
+            query = (
+                select(every, *RESULT_COLUMNS)
                 .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
                 .order_by(every.c.schedule_id, every.c.due_at.desc())
             )
-            for row in conn.execute(asked).mappings():
-                found.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
-        return found
+            for row in conn.execute(query).mappings():
+                ticks_by_schedule.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
+        return ticks_by_schedule
 
 
 def _parts(schedule_ids: Collection[str], size: int = _PORTION) -> Iterable[Sequence[str]]:
