@@ -40,11 +40,11 @@ def faketime() -> Mapping[str, str] | None:
         return None
     command = [wrapper, "-m", "-f", "+0", "env"]
     for _ in range(20):  # the name has the process id in it: the next try has another
-        told = subprocess.run(command, capture_output=True, text=True, check=False)
-        if not told.returncode:
+        process = subprocess.run(command, capture_output=True, text=True, check=False)
+        if not process.returncode:
             break
-    told.check_returncode()
-    lines = (line.partition("=") for line in told.stdout.splitlines())
+    process.check_returncode()
+    lines = (line.partition("=") for line in process.stdout.splitlines())
     preload = {name: value for name, _, value in lines if name == "LD_PRELOAD"}
     # a step of the wall clock leaves the monotonic one alone
     return preload | {"FAKETIME_CACHE_DURATION": "1", "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
@@ -221,12 +221,12 @@ async def harass(deeds: Sequence[Deed], seconds: float, chance: random.Random) -
 
     What comes when is left to chance.
     """
-    end, left = monotonic() + seconds, chance.sample(deeds, len(deeds))
+    end, remaining = monotonic() + seconds, chance.sample(deeds, len(deeds))
     async with asyncio.TaskGroup() as group:
-        while left or monotonic() < end:
+        while remaining or monotonic() < end:
             await asyncio.sleep(chance.uniform(0.3, 1.5))
             # each draws from a chance of its own: the next ones do not depend on how long it takes
-            deed = left.pop() if left else chance.choice(deeds)
+            deed = remaining.pop() if remaining else chance.choice(deeds)
             group.create_task(_whole(deed(random.Random(chance.random()))))
 
 

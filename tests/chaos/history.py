@@ -153,22 +153,22 @@ class Hold:
     until: float = field(default=float("inf"))
 
 
-def holds(told: Sequence[Told]) -> Mapping[str, Sequence[Hold]]:
+def holds(events: Sequence[Told]) -> Mapping[str, Sequence[Hold]]:
     """Return who held each job, the earliest first."""
-    held: dict[str, list[Hold]] = {}
+    holds_by_job: dict[str, list[Hold]] = {}
     running: dict[str, Told] = {}
-    for event in told:
+    for event in events:
         begun = running.get(event.job)
         ends = event.name is EventName.STARTED or event.state is not State.RUNNING
         if begun is not None and ends:
             del running[event.job]
-            held.setdefault(event.job, []).append(
+            holds_by_job.setdefault(event.job, []).append(
                 Hold(job=event.job, worker=begun.worker, since=begun.at, until=event.at)
             )
         if event.name is EventName.STARTED:
             running[event.job] = event
     for begun in running.values():
-        held.setdefault(begun.job, []).append(
+        holds_by_job.setdefault(begun.job, []).append(
             Hold(job=begun.job, worker=begun.worker, since=begun.at)
         )
-    return held
+    return holds_by_job

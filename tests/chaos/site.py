@@ -49,7 +49,7 @@ def mend_url(job: str, port: int) -> str:
     return f"http://127.0.0.1:{port}{MEND}{job}"
 
 
-def asked(hit: Hit) -> Asked:
+def request_of(hit: Hit) -> Asked:
     """Return a hit of the log as the judge wants it; its user agent is the worker's name."""
     folder = hit.path.split("/")[1]
     return Asked(

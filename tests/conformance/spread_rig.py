@@ -47,7 +47,7 @@ async def sent(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) ->
     return answer
 
 
-async def left(
+async def leave_shard(
     store: Store,
     lease: Lease,
     now: datetime = NOW,

@@ -38,10 +38,10 @@ async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW
     return answer
 
 
-async def moved(store: Store, job_id: str, move: Move, **said: Any) -> Job:
+async def moved(store: Store, job_id: str, move: Move, **extra: Any) -> Job:
     """Return a job after an operator's move."""
     standing = await store.jobs.get(job_id)
-    job, event = standing.job.moved(move, NOW, actor="local", **said)
+    job, event = standing.job.moved(move, NOW, actor="local", **extra)
     await store.jobs.save(job, event)
     return job
 
@@ -74,10 +74,10 @@ def whole(job_no: int) -> Lease:
     return Lease(job_id="", job_no=job_no, worker="", attempt=0, seq=0, version=0)
 
 
-async def waiting(store: Store, job_no: int, **asked: Any) -> list[str]:
+async def waiting(store: Store, job_no: int, **options: Any) -> list[str]:
     """Return the URLs that wait, breadth first unless asked otherwise."""
-    asked = {"limit": 100, "depth_first": False} | asked
-    return [target.url for target in await store.frontier.load(whole(job_no), **asked)]
+    options = {"limit": 100, "depth_first": False} | options
+    return [target.url for target in await store.frontier.load(whole(job_no), **options)]
 
 
 async def fingerprints(store: Store, job_no: int) -> list[int]:

@@ -134,8 +134,8 @@ async def _three_told_and_one_read(store: Store) -> None:
 
 
 async def _all_three_in_order(store: Store) -> None:
-    found = await store.events.events()
-    assert [(event.seq, event.owner) for event in found] == [(1, "a"), (2, "b"), (3, "c")]
+    events = await store.events.events()
+    assert [(event.seq, event.owner) for event in events] == [(1, "a"), (2, "b"), (3, "c")]
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
@@ -218,16 +218,16 @@ def test_a_copy_that_was_broken_off_goes_on_where_it_was(way: tuple[str, str], a
     with pytest.raises(Stopped):
         copied(source, target, stopping_after(after, last))
     before = sum(map(len, content(target).values()))
-    told: list[CopyProgress] = []
+    progress_reports: list[CopyProgress] = []
 
-    copied(source, target, told.append)
+    copied(source, target, progress_reports.append)
 
     assert content(target) == content(source)
     whole = sum(map(len, content(source).values()))
-    assert max(progress.rows for progress in told) == whole - before
-    assert [p.share for p in told] == sorted(p.share for p in told)
-    assert told[0].share == pytest.approx(last[-1].share, abs=0.1)
-    assert told[-1].share > 0.9
+    assert max(progress.rows for progress in progress_reports) == whole - before
+    assert [p.share for p in progress_reports] == sorted(p.share for p in progress_reports)
+    assert progress_reports[0].share == pytest.approx(last[-1].share, abs=0.1)
+    assert progress_reports[-1].share > 0.9
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
@@ -283,11 +283,11 @@ def test_a_copy_of_something_else_is_not_gone_on_with(
 def test_two_copies_into_one_database_do_not_mix(files: tuple[Path, Path]) -> None:
     source, target = files
     fill(source, seed=9)
-    told: list[CopyProgress] = []
+    progress_reports: list[CopyProgress] = []
 
     def rival(progress: CopyProgress) -> None:
-        told.append(progress)
-        if len(told) == 1:
+        progress_reports.append(progress)
+        if len(progress_reports) == 1:
             with pytest.raises(Stopped):
                 copied(source, target, stopping_after(3))
 
@@ -321,10 +321,10 @@ def once(tell: OnProgress) -> OnProgress:
     """Return what tells of the first progress alone."""
     tells = itertools.chain([tell], itertools.repeat(silent))
 
-    def told(progress: CopyProgress) -> None:
+    def report_once(progress: CopyProgress) -> None:
         next(tells)(progress)
 
-    return told
+    return report_once
 
 
 @pytest.mark.parametrize("way", WAYS, indirect=True)
@@ -387,14 +387,14 @@ OF_ANOTHER_SCHEMA = [
 
 
 @pytest.mark.usefixtures("older")
-@pytest.mark.parametrize(("version", "said"), OF_ANOTHER_SCHEMA)
+@pytest.mark.parametrize(("version", "message"), OF_ANOTHER_SCHEMA)
 @pytest.mark.parametrize("which", [0, 1], ids=["source", "target"])
 def test_a_database_of_another_schema_is_refused(
-    files: tuple[Path, Path], which: int, version: str, said: str
+    files: tuple[Path, Path], which: int, version: str, message: str
 ) -> None:
     run_on(files[which], f"UPDATE alembic_version SET version_num = '{version}'")
 
-    with pytest.raises(SchemaMismatch, match=said):
+    with pytest.raises(SchemaMismatch, match=message):
         copied(*files)
 
 

@@ -47,8 +47,8 @@ def test_any_walk_goes_on_in_a_copy_as_it_would_have_gone(
     places = (str(tmp_path / "yard.db"), postgres_url)
 
     def fresh() -> Backend:
-        for left in tmp_path.iterdir():
-            left.unlink()
+        for leftover in tmp_path.iterdir():
+            leftover.unlink()
         return Backend(str(shutil.copy(sqlite_template, places[0])))
 
     class Here(MovingWalk):

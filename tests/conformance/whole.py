@@ -134,8 +134,8 @@ def _all(conn: Any, names: Sequence[str]) -> Content:
 def _rows(conn: Any, name: str) -> Sequence[tuple[Any, ...]]:
     # in quotes: "user" is a word of SQL
     columns = [f'"{column.name}"' for column in metadata.tables[name].columns]
-    found = conn.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall()
-    return sorted((tuple(map(_plain, row)) for row in found), key=repr)
+    rows = conn.execute(f"SELECT {', '.join(columns)} FROM {name}").fetchall()
+    return sorted((tuple(map(_plain, row)) for row in rows), key=repr)
 
 
 def _plain(value: object) -> object:
@@ -206,13 +206,13 @@ def silent(_progress: CopyProgress) -> None:
     """Tell nobody."""
 
 
-def stopping_after(times: int, told: list[CopyProgress] | None = None) -> OnProgress:
+def stopping_after(times: int, reports: list[CopyProgress] | None = None) -> OnProgress:
     """Return what breaks a copy off when it has told of its progress so many times."""
-    told = [] if told is None else told
+    reports = [] if reports is None else reports
 
     def tell(progress: CopyProgress) -> None:
-        told.append(progress)
-        if len(told) == times:
+        reports.append(progress)
+        if len(reports) == times:
             raise Stopped
 
     return tell
