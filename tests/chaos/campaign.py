@@ -54,7 +54,7 @@ _SETTLE_S = 420.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a job is to crawl."""
+    """Expected pages of a job."""
 
     pages: int  # of each host
     hosts: int
@@ -64,7 +64,7 @@ class Size:
 
 @dataclass(slots=True)
 class Campaign:
-    """What was asked of the yard, and of which site."""
+    """Orders given to the yard, and the site that it crawls."""
 
     yard: Yard
     log: Path

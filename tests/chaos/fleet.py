@@ -56,7 +56,7 @@ class Place:
 
     number: int
     options: Sequence[str]
-    clock: Path | None = None  # what its processes read the wall clock from
+    clock: Path | None = None  # file that its processes read the wall clock from
     step_s: int = STEP_S
     process: asyncio.subprocess.Process | None = None
     worker: str = ""  # the name of that process
@@ -77,7 +77,7 @@ class Fleet:
     shared: bool = False  # one data directory for all, as on one machine
     faults: list[Fault] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)  # by pid
-    ended: list[tuple[str, int]] = field(default_factory=list)  # who ended by himself
+    ended: list[tuple[str, int]] = field(default_factory=list)  # workers that ended by themselves
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -164,7 +164,7 @@ class Fleet:
             await asyncio.sleep(max(0.0, rest))
         finally:
             self._note(Kind.STOP, since, place.worker)
-            if locks:  # what the others have meanwhile is in no checkpoint
+            if locks:  # pages fetched by other workers meanwhile are in no checkpoint
                 self._note(Kind.LOCK, since, "")
             place.process.send_signal(signal.SIGCONT)
             place.busy = False

@@ -1,4 +1,4 @@
-"""What must hold of a history, whatever was done to the fleet. Pure: it reads nothing else."""
+"""Invariants of a history under any faults. Pure: they read nothing else."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +14,7 @@ from tests.chaos.judge_moves import (
     disobeyed,
     heard_at,
     not_retried,
+    observed_moves,
     retried_between,
     shared_hosts,
     wrongly_lost,
@@ -135,7 +136,7 @@ def _asked_by_losers(history: History, holds_by_job: _Held) -> Iterator[str]:
     for hit in history.asked:
         if hit.job not in spread:
             continue
-        # who has a part of a spread job is told by no event: as long as anybody may
+        # no event names the holder of a shard of a spread job: as long as any worker may
         his = [
             replace(hold, worker=hit.worker) if spread[hit.job] else hold
             for hold in holds_by_job.get(hit.job, ())
@@ -220,7 +221,7 @@ def _waited(job: str, fault: Fault, heir: Hold, history: History) -> float | Non
     to_it = [hit for hit in history.asked if hit.host == first.host]
     if not any(h.worker == fault.worker and 0 < fault.since - h.at < RECORDED_S for h in to_it):
         return None  # nothing of the dead is in the way there
-    # whoever it was: seats of a host may be those of other workers
+    # any worker: slots of a host may belong to other workers
     return min(hit.at for hit in to_it if hit.at >= heir.since) - heir.since
 
 

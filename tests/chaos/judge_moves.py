@@ -1,4 +1,4 @@
-"""What must hold of what operators did, of urgent jobs, and of jobs that several workers share."""
+"""Invariants of operator actions, urgent jobs, and jobs shared by several workers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -52,7 +52,7 @@ def disobeyed(history: History) -> Iterator[str]:
 
 
 def not_retried(history: History) -> Iterator[str]:
-    """What had failed of a job was asked again once an operator wanted it."""
+    """Failed URLs of a job were requested again after an operator retried it."""
     for expectation in history.wanted:
         if not expectation.fails or expectation.ends is not State.COMPLETED:
             continue

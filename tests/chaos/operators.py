@@ -1,4 +1,4 @@
-"""What operators do to jobs while the fleet is harassed: pause, resume, cancel, mend and retry."""
+"""Operator actions on jobs under faults: pause, resume, cancel, mend and retry."""
 
 import asyncio
 import urllib.request
@@ -55,7 +55,7 @@ async def _hold(campaign: Campaign, job_id: str) -> None:
 
 
 async def _cancel(campaign: Campaign, job_id: str) -> None:
-    """Cancel a job for good."""
+    """Cancel a job; it is not resumed or retried afterwards."""
     jobs = campaign.yard.jobs
     if await _try_move(campaign, lambda: jobs.cancel(LOCAL, job_id, "")):
         _ends_cancelled(campaign, job_id)

@@ -63,7 +63,7 @@ def request_of(hit: Hit) -> Asked:
 
 
 class ChaosSite:
-    """What all hosts serve."""
+    """Pages that all hosts serve."""
 
     def __init__(self, hosts: Sequence[str]) -> None:
         self._next = dict(zip(hosts, (*hosts[1:], *hosts[:1]), strict=True))

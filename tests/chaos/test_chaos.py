@@ -44,7 +44,7 @@ if SECONDS >= 300:  # an urgent job finds a free slot, now and then
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How long a fleet is harassed, with how many jobs at first and how many schedules."""
+    """Duration of the faults, and the initial numbers of jobs and schedules."""
 
     seconds: float
     first: int = FIRST
@@ -80,7 +80,7 @@ def own_redis() -> Iterator[redis_server.Server | None]:
 
 
 def in_turn(fleet: Fleet) -> Callable[[Kind, Callable[[], Awaitable[None]]], Awaitable[None]]:
-    """Return how something is done to one server: never two things at once."""
+    """Return a function that runs faults on one server one at a time."""
     alone = asyncio.Lock()
 
     async def run_alone(kind: Kind, work: Callable[[], Awaitable[None]]) -> None:
@@ -91,7 +91,7 @@ def in_turn(fleet: Fleet) -> Callable[[Kind, Callable[[], Awaitable[None]]], Awa
 
 
 def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
-    """Return what can be done to the database."""
+    """Return the faults that can be injected into the database."""
 
     def restarted() -> None:
         server.stop()
@@ -109,7 +109,7 @@ def of_postgres(server: Server, fleet: Fleet) -> list[Deed]:
 
 
 def of_redis(server: redis_server.Server, fleet: Fleet) -> list[Deed]:
-    """Return what can be done to Redis."""
+    """Return the faults that can be injected into Redis."""
 
     async def kill() -> None:
         server.kill()

@@ -34,7 +34,7 @@ async def until_latest(bus: Bus, job_id: str, progress: Progress) -> None:
 
 
 async def receive_progress(ear: Ear, *jobs: str) -> Mapping[str, Progress]:
-    """Return what has come over the bus, once something of each of *jobs* has."""
+    """Return the progress received over the bus, once there is some of each of *jobs*."""
     progress: dict[str, Progress] = {}
     async with asyncio.timeout(PATIENCE_S):
         while not progress.keys() >= set(jobs):

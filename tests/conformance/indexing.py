@@ -1,4 +1,4 @@
-"""What tests of the index of words do before they come to their point."""
+"""Helpers for tests of the word index."""
 
 import asyncio
 from collections.abc import Coroutine

@@ -1,4 +1,4 @@
-"""What a store has to be like, in a hundred lines without a store: jobs, leases, targets.
+"""Reference model of a store, in a hundred lines: jobs, leases, targets.
 
 Written from the Protocols alone and sharing no code with any store, so that a rule
 that is wrong in all of them is still found.
@@ -20,7 +20,7 @@ from tests.builders import LEASE
 
 
 class Fate(Enum):
-    """What happens to a batch."""
+    """Expected fate of a batch."""
 
     WRITTEN = auto()
     ANSWERED = auto()

@@ -19,7 +19,7 @@ HOSTS = tuple(f"h{n}.example" for n in range(12))
 
 
 def of(shard: int) -> list[str]:
-    """Return the hosts of a shard."""
+    """Pick the test hosts whose bucket belongs to a shard."""
     return [host for host in HOSTS if shard_of(host, SHARDS) == shard]
 
 
@@ -42,7 +42,7 @@ async def joined(store: Store, worker: str, now: datetime = NOW) -> Claim | None
 
 
 async def sent(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Return the answer to one batch."""
+    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 
@@ -67,7 +67,7 @@ async def leave_shard(
 
 
 async def state(store: Store, lease: Lease) -> Job:
-    """Return the job of a lease."""
+    """Read the stored state of a shard's job."""
     return (await store.jobs.get(lease.job_id)).job
 
 

@@ -1,4 +1,4 @@
-"""What a store sends to SQLite, and the steps in which SQLite runs it."""
+"""Statements that a store sends to SQLite, and their query plans."""
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterable

@@ -1,4 +1,4 @@
-"""What tests of stores do before they come to their point."""
+"""Helpers for tests of stores: common steps."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -33,7 +33,7 @@ async def claimed(store: Store, job: Job | None = None, worker: str = "w1") -> C
 
 
 async def recorded(store: Store, lease: Lease, batch: Batch, now: datetime = NOW) -> Checkpoint:
-    """Return the answer to one batch."""
+    """Record one batch and return its checkpoint."""
     [answer] = await store.frontier.record([(lease, batch)], now, LEASE)
     return answer
 
@@ -93,7 +93,7 @@ async def names(store: Store, job_id: str) -> list[str]:
 
 
 def in_state(state: State, **fields: Any) -> Job:
-    """Return a job in *state*."""
+    """Build a job that has reached *state* by legal moves."""
     reason = {
         State.PENDING: StateReason.WAITING_SLOT,
         State.RUNNING: StateReason.CRAWLING,
@@ -106,5 +106,5 @@ def in_state(state: State, **fields: Any) -> Job:
 
 
 def urls(records: Iterable[Any]) -> list[str]:
-    """Return the URL of each."""
+    """List the URLs of pages."""
     return [record.url for record in records]

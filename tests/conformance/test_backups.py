@@ -310,7 +310,7 @@ def test_a_yard_that_holds_something_is_given_up_only_if_that_was_asked_for(
     where: str, tmp_path: Path
 ) -> None:
     fill(where, seed=5)
-    run_on(where, "DELETE FROM workers")  # whose last beats are in the future
+    run_on(where, "DELETE FROM workers")  # their last heartbeats are in the future
     file = saved(where, tmp_path / "yard.backup")
     before = content(where)
     run_on(where, "DELETE FROM pages")

@@ -1,4 +1,4 @@
-"""What every bus does, between those who share it."""
+"""Contract of every bus between its participants."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

@@ -1,4 +1,4 @@
-"""What two runs are compared by, and the changes of runs that are kept."""
+"""Facts by which two runs are compared, and the stored changes of runs."""
 
 from datetime import timedelta
 from typing import Any

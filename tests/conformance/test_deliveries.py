@@ -50,7 +50,7 @@ async def claimed(store: Store, now: datetime = NOW, limit: int = 100) -> list[D
 async def claim_beside(
     store: Store, now: datetime = NOW, under_way: Sequence[Webhook] = (), **room: int
 ) -> list[Claimed]:
-    """Return what is claimed beside the messages to *under_way*."""
+    """Claim deliveries while messages to *under_way* are being sent."""
     return await store.deliveries.claim(
         now, LEASE, Traffic(DeliveryRoom(**(ROOMY | room)), under_way)
     )
@@ -318,7 +318,7 @@ class TestClaim:
         rest = NOW + timedelta(hours=1)
         first, second, third = await claimed(store)
         await settled(store, first, BAD, rest)
-        await settled(store, second, BAD)  # what was under way does not shorten it
+        await settled(store, second, BAD)  # deliveries under way do not shorten it
         await settled(store, third, GOOD)
         await added(store)
         await store.deliveries.fan_out(NOW)

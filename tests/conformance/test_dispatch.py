@@ -136,7 +136,7 @@ async def test_a_shard_that_waits_for_somebody_wakes_who_waits(station: Station)
     job = await submitted(store, dispatcher, urls=("https://h0.example/",), spread=2)
     claim = await store.leases.claim(Asker("another", only=job.id), job.due_at, LEASE)
     async with listening(here[1], "w") as bell:
-        await bell.wait(A_MOMENT)  # whatever was told of the job itself
+        await bell.wait(A_MOMENT)  # in addition to the wake-up for the job itself
         waiting = asyncio.create_task(woken(bell))
         await asyncio.sleep(0)
 

@@ -23,7 +23,7 @@ class Disk:
     """A database whose writer can be held up, so that work gathers behind it."""
 
     def __init__(self, path: Path) -> None:
-        self.wakeups = 0  # that work is due
+        self.wakeups = 0  # calls of the callback for due work
         self.commits = 0
         self.database = SqliteDatabase(path, on_due=self._after)
         self._free = threading.Event()
@@ -94,7 +94,7 @@ async def test_what_is_asked_while_another_is_written_shares_one_commit(disk: Di
     came = await disk.together(*(adds(n) for n in range(MOST)))
 
     assert came == list(range(MOST))
-    assert disk.commits == 2  # that of what held them up, and theirs
+    assert disk.commits == 2  # one commit of the blocking write, one of the group
 
 
 async def test_no_more_than_a_group_keeps_other_processes_waiting(disk: Disk) -> None:

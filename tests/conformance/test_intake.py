@@ -164,7 +164,7 @@ class TestWhoIsRefused:
 
 class TestWhatTheyAreJudgedBy:
     async def rules_for(self, store: Store, owner: str) -> IntakeRules:
-        """Return what a new job of *owner* is judged by."""
+        """Return the rules that apply to a new job of *owner*."""
         rules_seen: list[IntakeRules] = []
 
         def judge(rules: IntakeRules) -> tuple[Job, Event]:

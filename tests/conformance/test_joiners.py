@@ -1,4 +1,4 @@
-"""When a shard waits for somebody: those who may join are told of it once, on every store."""
+"""Free shards of running jobs: workers that may join are notified once, on every store."""
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ HOSTS = tuple(f"h{n}.example" for n in range(12))
 
 @dataclass
 class Herald:
-    """A store, and how often it has told that something is due."""
+    """A store that counts its wake-ups."""
 
     wakeups: int = 0
     store: Store = field(init=False)
@@ -35,7 +35,7 @@ class Herald:
         self.wakeups += 1
 
     def take_wakeups(self) -> int:
-        """Return how often it told since this was asked the last time."""
+        """Return the number of wake-ups since the last call."""
         count, self.wakeups = self.wakeups, 0
         return count
 
@@ -54,7 +54,7 @@ class Herald:
         return claim
 
     async def leave(self, claim: Claim) -> None:
-        """Give a shard back, as a worker that ends does."""
+        """Release a shard, as a worker that shuts down does."""
         last = Last(actor="worker:w1", stopped=True)
 
         def decide(leaving: AttemptEnd) -> Verdict:
@@ -76,7 +76,7 @@ async def herald(backend: Backend) -> AsyncIterator[Herald]:
 
 
 def other_shards(claim: Claim) -> list[int]:
-    """Return the shards of a job but that of the claim."""
+    """Return the shards of a job except that of the claim."""
     return [n for n in range(1, SHARDS + 1) if n != claim.lease.shard]
 
 

@@ -20,7 +20,7 @@ SOON_S = 20.0
 
 @dataclass
 class Seen:
-    """A worker's lock, and how often it was told that something has changed."""
+    """A worker's lock that counts notifications of changes."""
 
     presence: LockPresence = field(init=False)
     notified: int = 0

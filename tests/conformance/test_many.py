@@ -53,7 +53,7 @@ async def submit_jobs(
 
 
 async def events_with_versions(store: Store, job_id: str) -> list[tuple[EventName, int]]:
-    """Return the events of a job, each with the version of the job that it tells of."""
+    """Return the events of a job, each with the version of the job that it describes."""
     events = await every_event(store.events, EventQuery(subject=job_id))
     return [(event.name, int(str(event.data["version"]))) for event in events]
 

@@ -45,7 +45,7 @@ def transaction(url: str) -> Iterator[Connection]:
 
 
 def add_event(conn: Connection, owner: str) -> Event:
-    """Tell an event of *owner* in an open transaction."""
+    """Add an event of *owner* in an open transaction."""
     event = its_event(a_job(owner=owner))
     add_events(conn, [event])
     return event

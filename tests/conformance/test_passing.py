@@ -34,7 +34,7 @@ def _few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def claim_all(store: Store, asker: Asker = Asker("w1"), most: int = 100) -> list[str]:  # noqa: B008
-    """Claim until nothing is left; return the jobs in the order of their claims."""
+    """Claim all jobs; return their ids in the order of the claims."""
     job_ids: list[str] = []
     while len(job_ids) < most and (claim := await store.leases.claim(asker, LATER, LEASE)):
         job_ids.append(claim.job.id)

@@ -275,7 +275,7 @@ async def test_a_list_is_read_along_an_index(
         read = [step for step in ordered if not step.startswith("SEARCH jobs")]
         assert all(step.endswith(FEW) for step in read)
     assert "SCAN shards" not in " ".join(plan)
-    # what is shown is sorted, and nothing else
+    # only the listed rows are sorted
     assert sum("ORDER BY" in step for step in plan) == 1
     if "schedule" in words:  # of its own few jobs, not of all that failed
         assert any("INDEX jobs_schedule (schedule_id=?" in step for step in ordered)

@@ -243,7 +243,7 @@ class Wire:
     ) -> None:
         while data := await reader.read(65536):
             if silent.is_set():
-                return  # what it says is done, and nobody hears of it
+                return  # the statement runs, but its answer is lost
             writer.write(data)
 
 
@@ -496,7 +496,7 @@ def test_a_process_whose_clock_drifts_stays_with_that_of_the_database(
     )
     apart_s, alone_s = map(float, process.stdout.split())
 
-    assert abs(alone_s) > 0.08  # what its clock would be off
+    assert abs(alone_s) > 0.08  # drift of its clock
     assert abs(apart_s) < abs(alone_s) / 2
 
 

@@ -48,7 +48,7 @@ async def preempted(store: Store, worker: str) -> Preemption | None:
 
 
 async def preempt_for_urgent(store: Store, worker: str) -> Preemption:
-    """Return how an urgent job took the slot of a shard of *worker*."""
+    """Preempt a shard of *worker* by an urgent job."""
     await urgent(store)
     preemption = await preempted(store, worker)
     assert preemption is not None

@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 
 async def claim_owners(store: Store, most: int = 100) -> list[str]:
-    """Claim until nothing is left; return the owners, in the order of the claims."""
+    """Claim all jobs; return their owners in the order of the claims."""
     owners: list[str] = []
     while len(owners) < most and (claim := await store.leases.claim(Asker("w1"), NOW, LEASE)):
         owners.append(claim.job.owner)

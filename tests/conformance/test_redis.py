@@ -49,7 +49,7 @@ def raw(redis_server: Server) -> Redis:
 
 
 def first_words(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what was said of Redis, each in its first three words."""
+    """Return the first three words of each logged warning about Redis."""
     records = [
         record for record in caplog.records if record.name == "crawlyard.messaging.redis_bus"
     ]
@@ -267,7 +267,7 @@ async def test_a_subscription_that_is_cut_off_is_made_again(join: Join, raw: Red
 
 @dataclass(slots=True)
 class Proxy:
-    """What stands between a bus and its Redis."""
+    """A proxy between a bus and its Redis."""
 
     port: int
     muted: bool = False

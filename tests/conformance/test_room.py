@@ -1,4 +1,4 @@
-"""How much room a purge gives back: measured on the disk, and told as it is."""
+"""Space freed by a purge: measured on disk and reported."""
 
 import asyncio
 import shutil

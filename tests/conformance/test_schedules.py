@@ -234,7 +234,7 @@ async def test_what_cannot_be_read_is_left_out_and_keeps_nothing_else_from_being
     backend: Backend, plan: str, field: str
 ) -> None:
     if not backend.sql:
-        return  # what is in memory is there, and was checked when it was made
+        return  # an in-memory store exists once created, and was checked then
     store = await backend.open()
     broken, other = await added(store, name="broken"), await added(store, name="other")
     database = database_of(store)

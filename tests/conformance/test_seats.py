@@ -354,9 +354,9 @@ class Asker:
     limits=st.lists(st.integers(1, 4), min_size=2, max_size=3),
     steps=st.lists(
         st.tuples(
-            st.integers(0, 2),  # who
-            st.integers(0, 4),  # how many it wants
-            st.integers(0, 4),  # how many it has under way when it renews
+            st.integers(0, 2),  # the worker
+            st.integers(0, 4),  # slots that it wants
+            st.integers(0, 4),  # requests under way when it renews
             st.integers(0, 6),  # seconds that pass before
         ),
         max_size=14,

@@ -141,7 +141,7 @@ async def test_a_shard_knows_the_urls_of_its_hosts_and_no_others(
     monkeypatch.setattr("crawlyard.store.crawl.frontier.CHUNK", chunk)
     plain = await claimed(store) if before else None
     old = targets(pages=1)
-    if plain is not None:  # what was closed before the job was cut has no bucket
+    if plain is not None:  # targets closed before the job was cut have no bucket
         await sent(store, plain.lease, a_batch(old, [done(target) for target in old]))
         await moved(store, plain.job.id, Move.PAUSE)
         await cut_into(store, plain.job.id, SHARDS)

@@ -123,7 +123,7 @@ async def test_a_job_that_changes_while_its_shards_are_prepared_is_claimed_as_it
 
     assert claim is not None
     assert (len(prepared), claim.job.version) == (2, job.version + 2)
-    assert claim.lease.attempt == 1  # what was prepared the first time is rolled back
+    assert claim.lease.attempt == 1  # shards prepared the first time are rolled back
 
 
 async def test_workers_that_claim_at_the_same_time_get_different_jobs(store: Store) -> None:

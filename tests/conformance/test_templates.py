@@ -63,12 +63,12 @@ async def test_what_is_handed_out_is_not_what_is_kept(store: Store) -> None:
 
 
 async def find_names(store: Store, limit: int = 100, **filters: Any) -> list[str]:
-    """Return the names of the templates that are asked for."""
+    """Return the names of the templates that match *filters*."""
     return [t.name for t in await store.templates.find(TemplateQuery(**filters), limit)]
 
 
 async def event_names(store: Store, template: CrawlTemplate) -> list[str]:
-    """Return the names of its events, without their common beginning."""
+    """Return the names of its events, without their common prefix."""
     events = await store.events.events(EventQuery(subject=template.id))
     return [event.name.removeprefix("template.") for event in events]
 

@@ -194,7 +194,7 @@ class Queue:
     jobs: dict[str, Job] = field(default_factory=dict)
 
     def save(self, job: Job) -> None:
-        """Take a job as it is saved, with the turn that it has to get."""
+        """Save a job with its expected turn."""
         turn = turn_of(job, self.jobs.get(job.id), self.jobs.values())
         self.jobs[job.id] = replace(job, turn=turn)
 

@@ -20,7 +20,7 @@ SOON = NOW + timedelta(seconds=1)
 
 
 class Question:
-    """How many numbers there are, and how often that was asked."""
+    """A count query that counts its own runs."""
 
     def __init__(self) -> None:
         self.runs = 0

@@ -102,7 +102,10 @@ async def test_an_edit_does_not_undo_what_became_of_a_delivery_meanwhile(store: 
         standings.append(await store.webhooks.get(webhook.id))
 
     assert [(w.failing_since, w.failures) for w in standings] == [(NOW, 1), (None, 0)]
-    assert [w.held_until for w in standings] == [None, None]  # who repairs it does not wait
+    assert [w.held_until for w in standings] == [
+        None,
+        None,
+    ]  # a repaired receiver gets messages at once
 
 
 async def test_an_edit_ends_a_rest_that_its_receiver_asked_for(store: Store) -> None:

@@ -107,7 +107,7 @@ def next_numbers(where: str | Path) -> Mapping[str, int]:
     numbers = {}
     for table in metadata.sorted_tables:
         key = table.autoincrement_column
-        if key is None or table.name == "courses":  # whose keys are those of jobs
+        if key is None or table.name == "courses":  # keyed by jobs
             continue
         with engine.connect() as conn:
             values = dict(_values(table, 99, conn, random.Random(99)))
@@ -199,7 +199,7 @@ def _text(n: int, chance: random.Random, most: int) -> str:
 
 
 class Stopped(BaseException):
-    """What a test breaks a copy off with."""
+    """Raised by tests to interrupt a copy."""
 
 
 def silent(_progress: CopyProgress) -> None:
