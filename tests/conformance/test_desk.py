@@ -64,7 +64,7 @@ class TestViews:
 
         with pytest.raises(Conflict, match=view.id):
             await store.views.add(a_view(id=view.id, name="other"))
-        with pytest.raises(Conflict, match="there is a view mine already"):
+        with pytest.raises(Conflict, match="a view named mine already exists"):
             await store.views.add(a_view())
         await store.views.add(a_view(page="schedules"))
         await store.views.add(a_view(owner="ada"))
@@ -97,7 +97,7 @@ class TestViews:
         await store.views.add(a_view(name="first"))
         await store.views.add(view)
 
-        with pytest.raises(Conflict, match="there is a view first already"):
+        with pytest.raises(Conflict, match="a view named first already exists"):
             await store.views.save(replace(view, name="first", version=2))
 
         assert await store.views.get(view.id) == view

@@ -115,7 +115,7 @@ async def test_a_full_disk_is_named_and_the_transaction_leaves_nothing_behind(
     batch = a_batch(targets, [done(t) for t in targets])
     await database.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count=1"))
 
-    with pytest.raises(StoreFull, match=r"yard\.db has no room left"):
+    with pytest.raises(StoreFull, match=r"yard\.db has no space left"):
         await recorded(store, claim.lease, batch)
     before = await store.jobs.get(claim.job.id)
     remaining = await store.frontier.load(claim.lease, 10, depth_first=False)
@@ -161,7 +161,7 @@ async def test_a_sqlite_without_full_text_search_is_named(
     other = tuple(statement.replace("fts5", "fts9") for statement in page_search.ON_SQLITE)
     monkeypatch.setattr(page_search, "ON_SQLITE", other)
 
-    with pytest.raises(StoreUnavailable, match="needs a SQLite with FTS5"):
+    with pytest.raises(StoreUnavailable, match="needs SQLite with FTS5"):
         await open_sql_store(tmp_path / "yard.db")
 
 

@@ -126,7 +126,7 @@ async def test_a_name_is_taken_once_by_each_owner(store: Store) -> None:
     await added(store, owner="ada", name="news")
     await added(store, owner="bob", name="news")
 
-    with pytest.raises(Conflict, match="there is a template news already"):
+    with pytest.raises(Conflict, match="a template named news already exists"):
         await added(store, owner="ada", name="news")
 
     assert await find_names(store) == ["news", "news"]
@@ -149,7 +149,7 @@ class TestSave:
         await added(store, name="one")
         two = await added(store, name="two")
 
-        with pytest.raises(Conflict, match="there is a template one already"):
+        with pytest.raises(Conflict, match="a template named one already exists"):
             await saved(store, two, name="one")
 
         assert await store.templates.versions(two.id) == [two]

@@ -56,7 +56,7 @@ async def test_the_local_user_is_there_from_the_beginning(store: Store) -> None:
 async def test_an_id_is_taken_once(store: Store) -> None:
     user = await kept_user(store)
 
-    with pytest.raises(Conflict, match="there is a user ada already"):
+    with pytest.raises(Conflict, match="a user ada already exists"):
         await kept_user(store, role=Role.ADMIN)
 
     assert await store.users.get("ada") == user
