@@ -200,7 +200,7 @@ class Fleet:
         self.faults.append(Fault(kind=kind, since=since, until=monotonic(), worker=worker))
 
     async def _some_place(self, kind: Kind, chance: random.Random) -> Place | None:
-        """Return a place to do something to, now taken; one is left alone: jobs are to get on.
+        """Reserve and return a worker to harass; one is always left alone, so that jobs progress.
 
         Where there is none, wait for it if nothing of *kind* was done yet, else let it be.
         """

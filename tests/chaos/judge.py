@@ -98,7 +98,7 @@ def _lost(history: History) -> Iterator[str]:
 
 
 def _run_twice_at_once(history: History) -> Iterator[str]:
-    """A job is started only while nobody has it."""
+    """A job is started only while no worker has it."""
     running: dict[str, str] = {}
     for event in history.told:
         if event.name is EventName.STARTED:
@@ -131,7 +131,7 @@ def _wrong_pages(history: History) -> Iterator[str]:
 
 
 def _asked_by_losers(history: History, holds_by_job: _Held) -> Iterator[str]:
-    """Nobody asks for a job before he has it, or later than a checkpoint after he lost it."""
+    """A worker sends requests for a job only while it holds it, or a checkpoint longer."""
     spread = {expectation.job: expectation.spread for expectation in history.wanted}
     for hit in history.asked:
         if hit.job not in spread:
@@ -220,7 +220,7 @@ def _waited(job: str, fault: Fault, heir: Hold, history: History) -> float | Non
         return None
     to_it = [hit for hit in history.asked if hit.host == first.host]
     if not any(h.worker == fault.worker and 0 < fault.since - h.at < RECORDED_S for h in to_it):
-        return None  # nothing of the dead is in the way there
+        return None  # there, a dead worker blocks nothing
     # any worker: slots of a host may belong to other workers
     return min(hit.at for hit in to_it if hit.at >= heir.since) - heir.since
 

@@ -25,7 +25,7 @@ CHANGES = 3
 
 
 def heard_at(since: float, worker: str, faults: Sequence[Fault], within_s: float) -> float:
-    """Return when *worker* could at last hear of what became true at *since*.
+    """Return the latest time at which *worker* could learn of a change at *since*.
 
     Who is stopped, or has no store, hears of it afterwards. A lock keeps nobody from reading.
     """
@@ -106,7 +106,7 @@ def _takes_its_place(other_event: Told, event: Told, priorities: Mapping[str, Pr
 
 
 def shared_hosts(history: History) -> Iterator[str]:
-    """Of a spread job, each host is one worker's at a time, until a fault takes it from him."""
+    """In a spread job, one worker at a time has a host, until a fault removes it."""
     for (job, host), hits in _by_host(history).items():
         for first, second in _overlaps(hits):
             if not _struck(first, second.at, history.faults):
@@ -131,7 +131,7 @@ def _overlaps(hits: Sequence[Asked]) -> Iterator[tuple[Asked, Asked]]:
 
 
 def _struck(hit: Asked, at: float, faults: Sequence[Fault]) -> bool:
-    """Tell whether a fault may have cost a worker its shard, of which it has yet to hear."""
+    """Return whether a worker may have lost its shard to a fault without knowing yet."""
     return any(
         fault.befell(hit.worker) and fault.since <= at <= fault.until + 2 * CHECKPOINT_S
         for fault in faults

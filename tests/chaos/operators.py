@@ -36,7 +36,7 @@ async def operate(campaign: Campaign, seconds: float) -> None:
 
 
 async def _running(campaign: Campaign) -> str | None:
-    """Return the id of a job that runs, of those that were not cancelled, or of any such."""
+    """Return the id of a running job that was not cancelled, or of any job not cancelled."""
     live = [i for i, n in campaign.names.items() if campaign.wanted[n].ends is State.COMPLETED]
     job_id = None
     for _ in range(_STRIKES):

@@ -45,7 +45,7 @@ def fails(job: str, size: int, hosts: Sequence[str]) -> frozenset[str]:
 
 
 def mend_url(job: str, port: int) -> str:
-    """Return what is to be asked for, so that no URL of *job* fails any more."""
+    """Return the path whose request makes all URLs of *job* succeed."""
     return f"http://127.0.0.1:{port}{MEND}{job}"
 
 

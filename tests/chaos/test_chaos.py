@@ -182,7 +182,7 @@ async def a_campaign(folder: Path, database_url: str) -> AsyncIterator[Campaign]
 
 
 def verdicts(history: History, fleet: Fleet) -> list[str]:
-    """Return what is wrong with a history, and with the ends of those who were let end."""
+    """Return the violations in a history, and in the exits of workers that ended."""
     bad = [f"{worker} ended with {code}" for worker, code in fleet.ended if code]
     bad = broken(history) + bad
     print(summary(history), *bad, sep="\n")  # noqa: T201 - whole, where pytest shortens

@@ -28,7 +28,7 @@ async def timed(clock: FakeClock, work: Coroutine[Any, Any, T]) -> T:
 
 
 async def index(store: Store) -> None:
-    """Index all pages, once the turn of whoever has done so is over."""
+    """Index all pages, once the turn of the last indexer is over."""
     clock = FakeClock(max(NOW, (await store.page_index.state()).until))
     await timed(clock, Indexer(store, clock).catch_up())
 

@@ -37,7 +37,7 @@ async def begun(store: Store, worker: str = "w1", **fields: object) -> Claim:
 
 
 async def joined(store: Store, worker: str, now: datetime = NOW) -> Claim | None:
-    """Return the shard that a worker is given of whatever job."""
+    """Return the shard of any job that a worker gets."""
     return await store.spread.join(Asker(worker), now, LEASE, in_turn=False)
 
 
@@ -72,6 +72,6 @@ async def state(store: Store, lease: Lease) -> Job:
 
 
 async def state_of_lease(store: Store, lease: Lease) -> Lease:
-    """Return a lease as it is to be used after its last checkpoint."""
+    """Return a lease with the sequence number after its last checkpoint."""
     shard = (await store.spread.shards(lease.job_id))[lease.shard]
     return replace(lease, seq=shard.seq)

@@ -70,7 +70,7 @@ async def stored(store: Store, job_id: str) -> list[str]:
 
 
 def whole(job_no: int) -> Lease:
-    """Return a lease that says of which job something is asked, and no more."""
+    """Return a lease that only identifies a job."""
     return Lease(job_id="", job_no=job_no, worker="", attempt=0, seq=0, version=0)
 
 

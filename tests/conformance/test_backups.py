@@ -1,4 +1,4 @@
-"""A database saved to one file and put back, also while somebody works on it."""
+"""A database is saved to one file and restored, also while it is in use."""
 
 import os
 import shutil
@@ -52,7 +52,7 @@ KINDS = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
 
 @pytest.fixture
 def where(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database with all tables and no rows of anybody's."""
+    """A database with all tables and no user data."""
     if request.param == "sqlite":
         template: Path = request.getfixturevalue("sqlite_template")
         return str(shutil.copy(template, tmp_path / "yard.db"))

@@ -44,7 +44,7 @@ SMALL = 2  # rows of a batch, so that there are many
 
 @pytest.fixture
 def way(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    """Two databases with all tables and no rows of anybody's: from where, and to where."""
+    """Two databases with all tables and no user data: source and target."""
     yield from two_databases(request, tmp_path)
 
 
@@ -318,7 +318,7 @@ def test_what_is_written_after_the_beginning_is_not_copied(way: tuple[str, str])
 
 
 def once(tell: OnProgress) -> OnProgress:
-    """Return what tells of the first progress alone."""
+    """Return a callback that reports only the first progress."""
     tells = itertools.chain([tell], itertools.repeat(silent))
 
     def report_once(progress: CopyProgress) -> None:

@@ -1,4 +1,4 @@
-"""Rows that cannot be read: they are shown as damaged, and keep nobody from all the others."""
+"""Unreadable rows are shown as damaged, and don't hide the other rows."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""`DeliveryStore`: every event reaches each webhook that wants it, whoever is killed."""
+"""`DeliveryStore`: every event reaches each webhook that wants it, even if processes are killed."""
 
 import asyncio
 import sqlite3

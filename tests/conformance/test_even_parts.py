@@ -1,4 +1,4 @@
-"""A worker with free slots asks for a shard of whoever has more, and that one gives it back."""
+"""A worker with free slots requests a shard of a worker that has several, which gives it back."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""`HostStore`: bookings of one host never overlap, whoever makes them."""
+"""`HostStore`: bookings of one host never overlap, across all processes."""
 
 import asyncio
 from datetime import datetime, timedelta

@@ -188,7 +188,7 @@ class TestEnded:
         for minutes, move, reason, fetched in (
             (5, Move.COMPLETE, StateReason.LIMIT_PAGES, 3),
             (70, Move.COMPLETE, StateReason.LIMIT_DURATION, 3),
-            (80, Move.COMPLETE, StateReason.LIMIT_PAGES, 9),  # it had fetched all by then
+            (80, Move.COMPLETE, StateReason.LIMIT_PAGES, 9),  # all its URLs were fetched
             (90, Move.COMPLETE, StateReason.EXHAUSTED, 3),
             (65, Move.CANCEL, StateReason.BY_USER, 3),
             (66, Move.CANCEL, StateReason.BY_USER, 0),  # it had fetched nothing

@@ -369,7 +369,7 @@ class TestPurge:
 
 
 class TestConditions:
-    """A store finds what `core.jobs.filter.fits` says, whatever is asked."""
+    """A store finds the jobs that `core.jobs.filter.fits` accepts, for any filter."""
 
     @pytest.fixture
     async def jobs(self, store: Store) -> list[Job]:

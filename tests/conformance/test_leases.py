@@ -1,4 +1,4 @@
-"""`LeaseStore`: who crawls what, and until when; nobody else meanwhile."""
+"""`LeaseStore`: one worker crawls a job until its lease ends."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""On Postgres, all who lock several things do so in one order: nobody waits in a circle."""
+"""On Postgres, transactions lock rows in one order, so that there are no deadlocks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -67,7 +67,7 @@ async def locked(
 
 
 async def somebody_waits(url: str) -> None:
-    """Return once somebody waits for a lock."""
+    """Return once a session waits for a lock."""
     async with asyncio.timeout(SOON_S), await psycopg.AsyncConnection.connect(url) as connection:
         while True:
             row = await (await connection.execute(WAITING.encode())).fetchone()

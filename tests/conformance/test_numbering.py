@@ -1,4 +1,4 @@
-"""On Postgres, what several transactions append is numbered and added up by who reads it."""
+"""On Postgres, rows appended by several transactions are numbered and added up by readers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""The index of words: it finds what reading all pages finds, whatever happens beside it."""
+"""The word index finds what reading all pages finds, under concurrent changes."""
 
 import asyncio
 import shutil

@@ -69,7 +69,7 @@ async def test_the_filter_takes_the_words_that_jobs_are_shown_with(store: Store)
     done, rest = Usage(discovered=9, done=3), Usage(discovered=9, done=9)
     for move, reason, usage in (
         (Move.COMPLETE, StateReason.LIMIT_PAGES, done),
-        (Move.COMPLETE, StateReason.LIMIT_PAGES, rest),  # it had fetched all by then
+        (Move.COMPLETE, StateReason.LIMIT_PAGES, rest),  # all its URLs were fetched
         (Move.COMPLETE, StateReason.EXHAUSTED, done),
         (Move.CANCEL, StateReason.BY_USER, done),
         (Move.CANCEL, StateReason.BY_USER, Usage()),

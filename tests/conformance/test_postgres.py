@@ -205,7 +205,7 @@ class Wire:
 
     server: Server
     armed: bool = False
-    refusing: int = 0  # once it was cut: so many that connect find nobody
+    refusing: int = 0  # connections that are refused once it was cut
     cut: int = 0
     lines: set["asyncio.Task[None]"] = field(default_factory=set)
 

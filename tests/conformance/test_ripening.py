@@ -79,7 +79,7 @@ async def test_a_claim_on_postgres_passes_by_what_is_due_later_whatever_is_plann
             f" SELECT gen_random_uuid()::text, {other_columns} FROM jobs, generate_series(1, 5000)"
         )
         conn.exec_driver_sql("ANALYZE jobs")
-        # as after some runs: one plan for whatever is given
+        # as after some runs: one plan for all parameters
         conn.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
         conn.exec_driver_sql(f"PREPARE look (bigint) AS {look}")
         plan = conn.exec_driver_sql("EXPLAIN EXECUTE look (1)")

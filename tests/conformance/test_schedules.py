@@ -1,4 +1,4 @@
-"""`ScheduleStore`: schedules are added, changed by one at a time, found and deleted."""
+"""`ScheduleStore`: schedules are added, changed by one caller at a time, found and deleted."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any

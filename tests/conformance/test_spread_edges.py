@@ -1,4 +1,4 @@
-"""Jobs that are cut otherwise than before, while somebody from before comes back too late."""
+"""Jobs that are cut anew, while a worker with an old shard returns too late."""
 
 from datetime import timedelta
 
@@ -18,7 +18,7 @@ LATER = NOW + LEASE * 2
 
 
 async def cut_into(store: Store, job_id: str, spread: int) -> Job:
-    """Return a paused job that is to be cut into so many, and waits."""
+    """Return a paused job with a new number of shards that waits in the queue."""
     paused = (await store.jobs.get(job_id)).job
     spec = replace(paused.spec, spread=spread)
     edited, event = paused.edited(spec, NOW, actor="local", changed={"spread": spread})

@@ -60,7 +60,7 @@ async def test_a_lost_shard_moves_while_the_others_go_on(store: Store) -> None:
 
 
 async def test_what_a_lost_worker_might_have_used_is_refused_at_once(store: Store) -> None:
-    """Its part of the limit is another's by then, though nobody has the shard yet."""
+    """Its portion of the limit is granted to another, though no worker has the shard yet."""
     first = await begun(store, limits=Limits(pages=10))
     await sent(store, first.lease, a_batch(found=targets()))
     second = await joined(store, "w2")
@@ -320,7 +320,7 @@ class Walk:
             await self.store.leases.take_back(self.now, dead, requeued)
 
     async def haunt(self) -> None:
-        """Let a worker that was taken for dead send what it has."""
+        """Let a worker that was declared dead send its batch."""
         for lease in self.lost_leases:
             answer = await sent(self.store, lease, a_batch(outcomes=[done(targets()[0])]))
             assert answer.order is Order.LOST

@@ -1,4 +1,4 @@
-"""`LeaseStore.take_back`: the jobs of dead workers go on, each of them once."""
+"""`LeaseStore.take_back`: the jobs of dead workers are reclaimed, each once."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""`TickStore`: what is due is found, and each instant is fired once, whoever tries."""
+"""`TickStore`: due schedules are found, and each instant fires once among concurrent callers."""
 
 import asyncio
 from datetime import datetime, timedelta

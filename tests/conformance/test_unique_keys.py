@@ -1,4 +1,4 @@
-"""Jobs with a unique key: an owner has one with each, whoever submits at the same time."""
+"""Unique keys: an owner has one job with each, also under concurrent submits."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""`UpkeepStore`: what has had its time is found, deleted in small steps, and its room freed."""
+"""`UpkeepStore`: expired rows are found, deleted in small steps, and their space freed."""
 
 import asyncio
 from collections.abc import Iterable

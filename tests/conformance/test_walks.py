@@ -1,4 +1,4 @@
-"""Any walk through a store's methods, step by step beside a model of what has to come of it."""
+"""Random walks through a store's methods, compared with a model after each step."""
 
 import asyncio
 import os

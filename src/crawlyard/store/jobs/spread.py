@@ -219,9 +219,9 @@ def begin(
 ) -> Claim | Shard:
     """Claim a pending *job* that `is_to_cut`, by leasing one of its shards.
 
-    *row* is the job's row, `untouched` and either locked or locked by *lock*, which is called once
-    all but the job is written. If one worker runs the whole job, or a limit leaves nothing to use,
-    return the totals, with which the caller saves it.
+    *row* is the row of the job, which has no leased shards and is either locked or locked by
+    *lock*, which is called once all but the job is written. If one worker runs the whole job, or a
+    limit leaves nothing to use, return the totals, with which the caller saves it.
     """
     parts = parts_of(conn, row["no"], row["spread"])
     parts.in_turn = bool(row["in_turn"]) or not parts.by
