@@ -35,7 +35,7 @@ async def test_no_answer_event_or_row_has_a_secret(rig: Rig) -> None:
     [shop, wiki] = (await rig.get("sessions", by="ada")).json()["items"]
     assert (shop["version"], shop["origins"], shop["cookies"]) == (1, ["*.a.example"], 1)
     assert (wiki["version"], wiki["kind"], wiki["user"]) == (2, "bearer", "")
-    stored = await rig.yard.store.site_sessions.named("ada", "wiki")
+    stored = await rig.yard.store.site_sessions.get_by_name("ada", "wiki")
     assert stored is not None
     assert SECRET.encode() not in stored.sealed
     names = [e["name"] for e in (await rig.get("events?type=session.*", by="ada")).json()["items"]]
