@@ -9,7 +9,7 @@ import pytest
 from crawlyard import connect
 from crawlyard.api.connection import Connection
 from crawlyard.api.far import FarSurface
-from crawlyard.api.follow import parsed
+from crawlyard.api.follow import parse_messages
 from crawlyard.api.server import Server, server_of
 from crawlyard.core.access.user import Permit
 from crawlyard.core.jobs.lifecycle import State
@@ -146,7 +146,7 @@ async def test_messages_are_read_as_the_standard_says() -> None:
         for line in text.split(b"\n"):
             yield line
 
-    told = [message async for message in parsed(lines())]
+    told = [message async for message in parse_messages(lines())]
 
     assert [(one.event, one.id, one.data) for one in told] == [("job.created", "7", "{\n }")]
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from crawlyard import connect, sync
-from crawlyard.api.follow import EventPlace, Message
+from crawlyard.api.follow import EventCursor, Message
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answers.jobs.jobs import EventOut
@@ -140,26 +140,26 @@ async def test_without_a_loop_it_is_the_same(live: LiveRig) -> None:
     assert told == made
 
 
-def event_place(seq: int) -> EventPlace:
-    return EventPlace(EventFeed.__new__(EventFeed), seq)
+def event_place(seq: int) -> EventCursor:
+    return EventCursor(EventFeed.__new__(EventFeed), seq)
 
 
 def test_numbers_that_begin_anew_are_followed() -> None:
     place = event_place(90)
     hello = '{"seq":5,"server_time":"2027-01-01T00:00:00Z","version":"1","heartbeat_s":15,'
 
-    missed = place.missed(Message(event="hello", id=None, data=hello + '"progress_hz":2}'))
+    missed = place.signals_gap(Message(event="hello", id=None, data=hello + '"progress_hz":2}'))
 
     assert (missed, place.seq) == (False, 5)
-    assert place.takes(6)
-    assert not place.takes(6)
+    assert place.advance(6)
+    assert not place.advance(6)
 
 
 @pytest.mark.parametrize(("id_", "asks"), [("95", True), ("50", False)])
 def test_a_gap_is_read_from_the_list_and_a_restart_is_not(id_: str, asks: bool) -> None:
     place = event_place(90)
 
-    assert place.missed(Message(event="resync", id=id_, data='{"reason":"gap"}')) is asks
+    assert place.signals_gap(Message(event="resync", id=id_, data='{"reason":"gap"}')) is asks
     assert place.seq == (90 if asks else 50)
 
 
@@ -168,9 +168,9 @@ def test_a_connection_that_cannot_be_had_is_tried_more_and_more_seldom() -> None
     tried = []
 
     for _ in range(5):
-        place.failed(Unavailable("away"))
+        place.note_failure(Unavailable("away"))
         skipped = 0
-        while not place.streams():
+        while not place.should_connect():
             skipped += 1
         tried.append(skipped)
 

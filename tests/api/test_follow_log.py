@@ -122,7 +122,7 @@ async def test_where_nothing_can_stream_the_list_is_asked_to_its_end(
 async def test_where_too_many_streams_are_open_the_list_is_asked(
     live: LiveRig, scribe: Scribe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_OF_ONE", 0)
+    monkeypatch.setattr(hub, "MAX_STREAMS_EACH", 0)
     await scribe.say(3)
     await scribe.end()
 

@@ -19,7 +19,7 @@ from crawlyard.core.answer import API as PREFIX
 from crawlyard.services.surface import Surface
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.app import create_app
-from crawlyard.web.server import listening, serving
+from crawlyard.web.server import listen, serve
 from crawlyard.web.site import Site, SiteOptions, open_site
 from crawlyard.yard import Yard
 
@@ -164,10 +164,10 @@ async def a_stage(
     secret = (await Surface(yard.services, LOCAL).tokens.create("browser")).token or ""
     app = create_app(site)
     try:
-        with listening("127.0.0.1", port) as sock:
+        with listen("127.0.0.1", port) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             base = f"http://127.0.0.1:{sock.getsockname()[1]}"
-            async with serving(app, sock, site.live.close), _working(yard, works):
+            async with serve(app, sock, site.live.close), _working(yard, works):
                 stage = Stage(site=site, base=base, secrets={LOCAL.id: secret}, browser=browser)
                 yield stage
     finally:

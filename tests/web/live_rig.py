@@ -19,8 +19,8 @@ from crawlyard.web.server import (
     IDLE_S,
     MAX_CONNECTIONS,
     REQUEST_S,
-    listening,
-    serving,
+    listen,
+    serve,
     url_of,
 )
 from crawlyard.web.site import SiteOptions, open_site
@@ -142,12 +142,12 @@ async def a_live_rig(
     site = await open_site(yard, options or SiteOptions(rate_limits=False))
     rig = Rig(site=site, app=an_app(site), clock=FakeClock())
     await rig.token(LOCAL.id)
-    with listening(host, 0) as sock:
+    with listen(host, 0) as sock:
         if send_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
         base = url_of(host, sock.getsockname()[1])
         async with (
-            serving(
+            serve(
                 rig.app,
                 sock,
                 site.live.close,

@@ -8,7 +8,7 @@ import httpx
 import msgspec
 import pytest
 
-from crawlyard.api.follow import stands_still
+from crawlyard.api.follow import is_quiet
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease
@@ -323,7 +323,7 @@ class TestShards:
         afterwards = msgspec.convert((await rig.get(f"jobs/{job_id}")).json(), JobOut)
 
         assert (meanwhile.state, afterwards.state) == ("cancelled", "cancelled")
-        assert [stands_still(meanwhile), stands_still(afterwards)] == [False, True]
+        assert [is_quiet(meanwhile), is_quiet(afterwards)] == [False, True]
 
     async def test_a_job_that_one_worker_has_is_in_no_parts(self, rig: Rig) -> None:
         job_id, _ = await crawled(rig)

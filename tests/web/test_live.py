@@ -17,7 +17,7 @@ from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.live import catch_up, hub
-from crawlyard.web.live.stream import ROOM
+from crawlyard.web.live.stream import MAX_QUEUED
 from tests.builders import a_job, a_spec, its_event
 from tests.web.live_rig import Listener, LiveRig, a_live_rig
 from tests.web.rig import problem
@@ -187,7 +187,7 @@ async def test_a_stream_ends_when_its_session_is_signed_out(live: LiveRig) -> No
 async def test_who_was_away_for_too_much_reads_anew(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(catch_up, "MOST_REPLAYED", 2)
+    monkeypatch.setattr(catch_up, "MAX_REPLAYED", 2)
     first = await live.rig.yard.store.events.last()
     for _ in range(3):
         await live.job()
@@ -301,7 +301,7 @@ async def test_what_cannot_be_listened_to_is_refused(live: LiveRig) -> None:
 async def test_one_token_has_so_many_streams_and_gets_their_places_back(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(hub, "MAX_STREAMS_EACH", 2)
     await live.rig.user("ada")
 
     async with live.listen() as one:
@@ -337,7 +337,7 @@ async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
         while not stream.fresh:  # all is told at first
             await live.job()
         most = 0
-        for _ in range(3 * ROOM):
+        for _ in range(3 * MAX_QUEUED):
             await live.job()
             most = max(most, stream.waiting)
         last = await live.rig.yard.store.events.last()
@@ -350,7 +350,7 @@ async def test_who_reads_slowly_is_told_to_read_anew_and_takes_little_room(
     resync = text.rpartition(b"event: resync")
     number = int(resync[0].rpartition(b"id: ")[2])
     after = [int(line[4:]) for line in resync[2].split(b"\n") if line.startswith(b"id: ")]
-    assert most <= ROOM
+    assert most <= MAX_QUEUED
     assert b"slow_consumer" in resync[2][:80]
     assert after == list(range(number + 1, last + 1))
 

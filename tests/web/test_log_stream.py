@@ -21,8 +21,8 @@ from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from crawlyard.web.live import hub
-from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY
-from crawlyard.web.live.stream import LogWish, Wish
+from crawlyard.web.live.hub import PING_EVERY, POLL_EVERY
+from crawlyard.web.live.stream import LogSubscription, Subscription
 from tests.builders import LEASE
 from tests.scribe import Scribe, scribe_of
 from tests.web.live_rig import PATIENCE_S, Listener, LiveRig, Message, a_live_rig
@@ -56,8 +56,8 @@ def told(messages: Collection[Message]) -> list[int]:
 @asynccontextmanager
 async def all_following(rig: Rig, scribe: Scribe, count: int) -> AsyncIterator[list[Ear]]:
     """Let so many streams follow a log for the block, over a clock that stands still."""
-    live, wish = rig.site.live, Wish(log=LogWish(job=scribe.lease.job_id))
-    ears = [Ear(await live.open(await caller(rig), wish)) for _ in range(count)]
+    live, subscription = rig.site.live, Subscription(log=LogSubscription(job=scribe.lease.job_id))
+    ears = [Ear(await live.open(await caller(rig), subscription)) for _ in range(count)]
     tasks = [asyncio.create_task(ear.listen(live.messages(ear.stream))) for ear in ears]
     await rig.clock.advance(timedelta(0))
     try:
@@ -206,10 +206,10 @@ async def test_the_last_batch_of_a_job_that_was_cancelled_is_told(rig: Rig) -> N
     scribe = await scribe_of(rig.yard.store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
         await rig.post(f"jobs/{scribe.lease.job_id}/cancel")
-        await rig.clock.advance(5 * LOOK_EVERY)
+        await rig.clock.advance(5 * POLL_EVERY)
         before = [name for name, _ in ear.told]
         await scribe.say(2, last=True)
-        await rig.clock.advance(LOOK_EVERY)
+        await rig.clock.advance(POLL_EVERY)
 
         assert before == ["hello"]
         assert numbers(ear) == [1, 2]
@@ -221,7 +221,7 @@ async def test_a_worker_that_died_of_a_cancelled_job_is_not_waited_for(rig: Rig)
     scribe = await scribe_of(rig.yard.store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
         await rig.post(f"jobs/{scribe.lease.job_id}/cancel")
-        await rig.clock.advance(LEASE + LOOK_EVERY)
+        await rig.clock.advance(LEASE + POLL_EVERY)
         assert ear.told[-1][0] == "end"
 
 
@@ -232,7 +232,7 @@ async def test_a_job_that_is_deleted_ends_the_stream(rig: Rig) -> None:
         await scribe.end(Move.REQUEUE)
         await rig.post(f"jobs/{job_id}/pause")
         assert (await rig.ask("DELETE", f"jobs/{job_id}")).status_code == 204
-        await rig.clock.advance(LOOK_EVERY)
+        await rig.clock.advance(POLL_EVERY)
 
         assert ear.told[-1] == ("end", {"job_id": job_id, "state": None})
 
@@ -259,7 +259,7 @@ async def test_it_is_told_at_most_five_times_a_second_and_pinged_every_fifteen(r
         for _ in range(40):
             await scribe.say()
             await rig.clock.advance(timedelta(milliseconds=50))
-        await rig.clock.advance(LOOK_EVERY)
+        await rig.clock.advance(POLL_EVERY)
         busy = [name for name, _ in ear.told].count("job.log")
         heard = numbers(ear)
         await rig.clock.advance(2 * PING_EVERY)
@@ -276,9 +276,9 @@ async def test_a_table_of_events_that_begins_anew_is_nothing_to_a_log() -> None:
     scribe = await scribe_of(store, rig.clock, (await rig.job())["id"])
     async with following(rig, scribe) as ear:
         log.inner = open_in_memory().events
-        await rig.clock.advance(2 * LOOK_EVERY)
+        await rig.clock.advance(2 * POLL_EVERY)
         await scribe.say()
-        await rig.clock.advance(LOOK_EVERY)
+        await rig.clock.advance(POLL_EVERY)
 
         assert [name for name, _ in ear.told] == ["hello", "job.log"]
 
@@ -305,7 +305,7 @@ async def test_a_place_that_is_none_is_named_as_the_header_that_it_is(live: Live
 async def test_logs_and_events_share_the_streams_of_a_token(
     live: LiveRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "MOST_OF_ONE", 2)
+    monkeypatch.setattr(hub, "MAX_STREAMS_EACH", 2)
     scribe = await a_scribe(live)
 
     async with live.listen() as one, live.listen(path(scribe)) as two:
@@ -389,10 +389,10 @@ async def test_what_all_follow_is_looked_for_and_read_once(costly: Costly) -> No
     scribe = await costly.scribe()
     async with all_following(costly.rig, scribe, 10) as ears:
         await scribe.say(3)
-        await costly.rig.clock.advance(LOOK_EVERY)
+        await costly.rig.clock.advance(POLL_EVERY)
         costly.journal.reads = costly.journal.looks = 0
         await scribe.say(3)
-        await costly.rig.clock.advance(LOOK_EVERY)
+        await costly.rig.clock.advance(POLL_EVERY)
 
         assert [numbers(ear) for ear in ears] == [[1, 2, 3, 4, 5, 6]] * 10
         assert (costly.journal.reads, costly.journal.looks) == (1, 1)
@@ -402,7 +402,7 @@ async def test_while_nothing_is_said_no_line_is_read(costly: Costly) -> None:
     scribe, other = await costly.scribe(), await costly.scribe()
     async with all_following(costly.rig, scribe, 3), following(costly.rig, other):
         costly.journal.reads = costly.journal.looks = 0
-        await costly.rig.clock.advance(10 * LOOK_EVERY)
+        await costly.rig.clock.advance(10 * POLL_EVERY)
 
         assert (costly.journal.reads, costly.journal.looks) == (0, 10)
     async with listening(costly.rig):
@@ -415,7 +415,7 @@ async def test_while_nothing_is_said_no_line_is_read(costly: Costly) -> None:
 async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hub, "LOOK_EVERY", timedelta(milliseconds=20))
+    monkeypatch.setattr(hub, "POLL_EVERY", timedelta(milliseconds=20))
     store, journal = counted()
     long = "https://example.com/" + "x" * 1500
     async with a_live_rig(store, send_buffer=4096) as live:
@@ -456,7 +456,7 @@ async def test_a_store_that_is_away_ends_no_stream_that_waits(
         await costly.rig.clock.advance(timedelta(seconds=3))
         await scribe.say()
         costly.journal.away = False
-        await costly.rig.clock.advance(LOOK_EVERY)
+        await costly.rig.clock.advance(POLL_EVERY)
 
         assert numbers(ear) == [1]
     assert "the store is away" in caplog.text
@@ -468,7 +468,7 @@ async def test_where_lines_cannot_be_read_the_stream_ends_so_that_its_client_com
     scribe = await costly.scribe()
     costly.journal.away = True
     async with following(costly.rig, scribe) as ear:
-        await costly.rig.clock.advance(LOOK_EVERY)
+        await costly.rig.clock.advance(POLL_EVERY)
 
         assert ear.stream.ended
         assert [name for name, _ in ear.told] == ["hello"]

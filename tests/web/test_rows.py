@@ -13,7 +13,7 @@ from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.ids import new_id
 from crawlyard.store.queries import EventQuery
-from crawlyard.web.live.sse import Teller
+from crawlyard.web.live.sse import EventEncoder
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_serve import quoted
 from tests.conformance.steps import added, claimed, recorded
@@ -30,7 +30,7 @@ async def rows(rig: Rig, job_id: str) -> tuple[dict[str, Any], dict[str, Any]]:
     every = ",".join(JobOut.__struct_fields__)
     [listed] = (await rig.get(f"jobs?id={job_id}&fields={every}")).json()["items"]
     event = (await rig.yard.store.events.events(EventQuery(subject=job_id)))[-1]
-    [frame] = await Teller(rig.yard.store, rig.clock).told([event])
+    [frame] = await EventEncoder(rig.yard.store, rig.clock).encode([event])
     told = json.loads(frame.data.decode().partition("data: ")[2])
     return listed, told["job"]
 
