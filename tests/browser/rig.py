@@ -72,8 +72,8 @@ class Stage:
     async def user(self, name: str, role: Role = Role.OPERATOR) -> None:
         """Make a user, who can then look."""
         await Surface(self.site.yard.services, LOCAL).users.create(name, role)
-        given = await Surface(self.site.yard.services, LOCAL).tokens.create("browser", user=name)
-        self.secrets[name] = given.token or ""
+        token = await Surface(self.site.yard.services, LOCAL).tokens.create("browser", user=name)
+        self.secrets[name] = token.token or ""
 
     async def ask(self, method: str, path: str, body: object = None, by: str = LOCAL.id) -> Any:
         """Return what the API answers to a user; it must be well."""
@@ -85,8 +85,8 @@ class Stage:
 
     async def job(self, by: str = LOCAL.id, **form: Any) -> dict[str, Any]:
         """Return a new job of a user's."""
-        made: dict[str, Any] = await self.ask("POST", "/jobs", {"urls": [_URL]} | form, by)
-        return made
+        job: dict[str, Any] = await self.ask("POST", "/jobs", {"urls": [_URL]} | form, by)
+        return job
 
     @asynccontextmanager
     async def context(
@@ -110,9 +110,9 @@ class Stage:
         await context.add_init_script(_WATCH)
         context.on("page", self._listen)
         if by:
-            given = await self.site.yard.services.access.sign_in(self.secrets[by])
+            session = await self.site.yard.services.access.sign_in(self.secrets[by])
             await context.add_cookies(
-                [{"name": "crawlyard", "value": given.secret, "url": self.base, "httpOnly": True}]
+                [{"name": "crawlyard", "value": session.secret, "url": self.base, "httpOnly": True}]
             )
         try:
             yield context
@@ -131,12 +131,12 @@ class Stage:
         page.on("pageerror", lambda error: self._hear(page.url, str(error)))
         page.on(
             "console",
-            lambda said: self._hear(page.url, said.text) if said.type == "error" else None,
+            lambda message: self._hear(page.url, message.text) if message.type == "error" else None,
         )
 
-    def _hear(self, url: str, said: str) -> None:
-        if not any(known in said for known in (*_TOLD, *_LATE)):
-            self.faults.append(f"{url}: {said}")
+    def _hear(self, url: str, message: str) -> None:
+        if not any(expected in message for expected in (*_TOLD, *_LATE)):
+            self.faults.append(f"{url}: {message}")
 
 
 _URL = "https://docs.example.org/"
@@ -158,8 +158,8 @@ async def a_stage(
     At the end no page may have complained of anything.
     """
     store = await open_sql_store(folder / "crawlyard.db")
-    given = Settings(data_dir=folder, **(settings or {}))
-    yard = Yard(given, store, SystemClock())
+    settings_ = Settings(data_dir=folder, **(settings or {}))
+    yard = Yard(settings_, store, SystemClock())
     site = await open_site(yard, SiteOptions(rate_limits=False, sample=sample))
     secret = (await Surface(yard.services, LOCAL).tokens.create("browser")).token or ""
     app = create_app(site)

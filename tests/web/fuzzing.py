@@ -157,8 +157,8 @@ class _Served:
 
     def token(self) -> str:
         """Return the secret of a new token of ada's."""
-        made = asyncio.run_coroutine_threadsafe(self._rig.token("ada"), self._loop)
-        return made.result(timeout=30)
+        token_future = asyncio.run_coroutine_threadsafe(self._rig.token("ada"), self._loop)
+        return token_future.result(timeout=30)
 
 
 def _gathered(happened: Iterable[events.EngineEvent]) -> Fuzzed:
@@ -173,11 +173,11 @@ def _gathered(happened: Iterable[events.EngineEvent]) -> Fuzzed:
             if sent.response is not None:
                 label = event.recorder.cases[case_id].value.operation.label
                 answers[label].add(sent.response.status_code)
-        for check in (one for found in event.recorder.checks.values() for one in found):
+        for check in (check_ for checks in event.recorder.checks.values() for check_ in checks):
             if (info := check.failure_info) is not None:
                 key = (check.name, info.failure.operation, info.failure.title)
-                told = f"{check.name}, {info.failure.operation}: {info.failure.message}"
-                failures.setdefault(key, f"{told[:1000]}\n{info.code_sample[:1000]}\n")
+                message = f"{check.name}, {info.failure.operation}: {info.failure.message}"
+                failures.setdefault(key, f"{message[:1000]}\n{info.code_sample[:1000]}\n")
     return Fuzzed(failures=list(failures.values()), answers=answers)
 
 
@@ -211,7 +211,7 @@ def _config(ids: Mapping[str, list[str]], wish: Wish) -> SchemathesisConfig:
             },
             "phases": phases,
             "checks": dict(_CHECKS),
-            "dictionaries": {name: {"values": sorted(set(found))} for name, found in ids.items()},
+            "dictionaries": {name: {"values": sorted(set(values))} for name, values in ids.items()},
             "parameters": {
                 f"path.{name}": {"dictionary": name, "probability": _REAL} for name in ids
             },

@@ -51,7 +51,7 @@ class Listener:
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
-        self.heard: list[Message] = []
+        self.messages: list[Message] = []
         self._lines = answer.aiter_lines()
 
     async def next(self) -> Message:
@@ -64,7 +64,7 @@ class Listener:
                     fields[name] = value
         number = int(fields["id"]) if "id" in fields else None
         message = Message(fields["event"], json.loads(fields["data"]), number)
-        self.heard.append(message)
+        self.messages.append(message)
         return message
 
     async def until(self, event: str) -> Message:
@@ -75,12 +75,12 @@ class Listener:
 
     async def durable(self, count: int) -> list[Message]:
         """Return the next messages that have an id."""
-        found: list[Message] = []
-        while len(found) < count:
+        durable: list[Message] = []
+        while len(durable) < count:
             message = await self.next()
             if message.id is not None:
-                found.append(message)
-        return found
+                durable.append(message)
+        return durable
 
     async def ended(self) -> Sequence[Message]:
         """Return all messages that were heard, once the stream has ended."""
@@ -88,7 +88,7 @@ class Listener:
             while True:
                 await self.next()
         except StopAsyncIteration:
-            return self.heard
+            return self.messages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,9 +25,9 @@ class Answer:
     def code(self) -> str:
         """Return the code of an answer that must be a problem."""
         assert self.headers["content-type"] == "application/problem+json", self
-        told = json.loads(self.body)
-        assert told["status"] == self.status
-        code: str = told["code"]
+        problem = json.loads(self.body)
+        assert problem["status"] == self.status
+        code: str = problem["code"]
         return code
 
 

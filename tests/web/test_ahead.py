@@ -33,8 +33,8 @@ AN_INSTANT = timedelta(microseconds=1)
 async def publish(rig: Rig, claim: Claim, done: int, seconds: float = 0.0) -> None:
     """Say over the bus that *done* URLs of a job are done."""
     usage = Usage(done=done, discovered=done, duration_s=seconds)
-    told = progress_of(Limits(), usage, Pulse(), State.RUNNING)
-    await rig.yard.bus.publish(claim.job.id, told)
+    update = progress_of(Limits(), usage, Pulse(), State.RUNNING)
+    await rig.yard.bus.publish(claim.job.id, update)
 
 
 async def settled(rig: Rig, *ears: Ear) -> None:
@@ -217,12 +217,12 @@ async def test_a_job_that_is_new_is_looked_at_and_then_followed(wide: WideRig) -
 
         await publish(wide.rig, claim, 1)
         looks = await wide.looks(SNAPSHOT_EVERY)
-        found = progress(ear)
+        progress_messages = progress(ear)
         await publish(wide.rig, claim, 2)
         await wide.rig.clock.advance(RELAY_EVERY)
 
     assert looks == 1
-    assert found == [[(claim.job.id, 0)]]
+    assert progress_messages == [[(claim.job.id, 0)]]
     assert progress(ear) == [[(claim.job.id, 2)]]
 
 

@@ -84,10 +84,10 @@ async def test_a_head_that_is_refused_has_no_body_and_ends_the_connection(
     async with wire(hasty) as peer:
         first = head(hasty, "HEAD /api/v1/meta HTTP/1.1", "Transfer-Encoding: chunked")
         await peer.send(first + b"zz\r\n")
-        told = await peer.closed()
+        answer = await peer.closed()
 
-    assert told.startswith(b"HTTP/1.1 400 ")
-    assert told.index(END) == len(told) - len(END)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.index(END) == len(answer) - len(END)
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
@@ -149,7 +149,7 @@ async def test_of_a_flood_of_connections_a_few_are_kept_and_the_others_refused_a
 # --- answers that nobody reads
 
 
-async def gone(peer: Deaf, data: bytes) -> None:
+async def send_until_closed(peer: Deaf, data: bytes) -> None:
     """Send *data* again and again until the other side has broken off."""
     async with asyncio.timeout(120):
         for _ in count():
@@ -160,7 +160,7 @@ async def gone(peer: Deaf, data: bytes) -> None:
 
 async def test_who_asks_again_and_again_and_reads_nothing_is_let_go(hasty: LiveRig) -> None:
     async with deaf(hasty) as peer:
-        await gone(peer, head(hasty, LARGE))
+        await send_until_closed(peer, head(hasty, LARGE))
 
 
 async def test_who_does_not_read_a_stream_is_let_go(hasty: LiveRig) -> None:

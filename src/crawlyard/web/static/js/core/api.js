@@ -3,9 +3,9 @@ const BASE = "/api/v1";
 
 /** What the server refuses: *code*, *detail*, perhaps *errors* with a pointer each (RFC 9457). */
 export class Problem extends Error {
-  constructor(status, told) {
-    super(told.detail || told.title || `HTTP ${status}`);
-    Object.assign(this, told, { status });
+  constructor(status, problem) {
+    super(problem.detail || problem.title || `HTTP ${status}`);
+    Object.assign(this, problem, { status });
   }
 }
 
@@ -27,10 +27,10 @@ export async function api(method, path, body, version) {
   } catch {
     throw new Problem(0, { code: "away", detail: "the server does not answer: try again", read: method === "GET" });
   }
-  const told = answer.status === 204 ? null : await answer.json().catch(() => ({}));
-  if (answer.ok) return told;
+  const content = answer.status === 204 ? null : await answer.json().catch(() => ({}));
+  if (answer.ok) return content;
   if (answer.status === 401) dispatchEvent(new Event("signedout"));
-  throw new Problem(answer.status, told ?? {});
+  throw new Problem(answer.status, content ?? {});
 }
 
 export const get = (path) => api("GET", path);

@@ -48,8 +48,8 @@ export const located = (pattern, item) =>
  * the press and the release of a button gets no click.
  */
 export function arrange(el, children) {
-  const kept = new Set(children);
-  for (const child of [...el.childNodes]) if (!kept.has(child)) child.remove();
+  const staying = new Set(children);
+  for (const child of [...el.childNodes]) if (!staying.has(child)) child.remove();
   const focused = document.activeElement;
   let place = el.firstChild;
   for (const child of children) {
@@ -64,14 +64,14 @@ const BINDINGS = {
   f: (el, spec) => {
     const [path, format = "str"] = spec.split("|");
     const [name, ...words] = format.split(":");
-    const said = fmt[name];
-    if (el.localName !== "time") return [(item) => said(at(item, path), ...(words.length ? words : [item])), (text) => write(el, text)];
+    const formatter = fmt[name];
+    if (el.localName !== "time") return [(item) => formatter(at(item, path), ...(words.length ? words : [item])), (text) => write(el, text)];
     return [
       (item) => at(item, path) ?? "",
       (when) => {
         el.dateTime = when;
         el.title = fmt.exact(when);
-        write(el, said(when));
+        write(el, formatter(when));
       },
     ];
   },
@@ -86,7 +86,7 @@ const BINDINGS = {
   ],
   if: (el, spec) => [
     (item) => (spec[0] === "!" ? !at(item, spec.slice(1)) : Boolean(at(item, spec))),
-    (shown) => { el.hidden = !shown; },
+    (visible) => { el.hidden = !visible; },
   ],
 };
 

@@ -14,11 +14,11 @@ export const int = (n) => (n == null ? NONE : whole.format(n));
 /** The same where there is little room: "12.3M" of millions. */
 export const few = (n) => (n < 1e6 ? int(n) : n == null ? NONE : compact.format(n));
 /** A count with its noun: "1 job", "2 jobs". */
-export const counted = (n, one, many = `${one}s`) => `${int(n)} ${n === 1 ? one : many}`;
+export const counted = (n, singular, many = `${singular}s`) => `${int(n)} ${n === 1 ? singular : many}`;
 /** The same where there is little room: "12.3M pages". */
-export const countedFew = (n, one, many = `${one}s`) => `${few(n)} ${n === 1 ? one : many}`;
+export const countedFew = (n, singular, many = `${singular}s`) => `${few(n)} ${n === 1 ? singular : many}`;
 /** A total of jobs by a filter, which the API counts to 10,000: "10,000+ jobs". */
-export const total = (n, one, many = `${one}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, one, many));
+export const total = (n, singular, many = `${singular}s`) => (n === STOP ? `${int(n)}+ ${many}` : counted(n, singular, many));
 export const rate = (n) => (n ? tenths.format(n) : NONE);
 export const pct = (share) => (share == null ? NONE : `${tenths.format(share * 100)}%`);
 export const most = (n) => (n == null ? "no limit" : int(n));

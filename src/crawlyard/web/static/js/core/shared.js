@@ -17,7 +17,7 @@ onconnect = ({ ports: [port] }) => {
     if (data === "bye") return ports.delete(port);
     const { names, seq } = data;
     ports.add(port);
-    for (const said of standing) port.postMessage(said);
+    for (const message of standing) port.postMessage(message);
     if (stream?.past(seq)) port.postMessage(["resync", {}]); // its page may have been read before the last events
     if (stream) stream.reopen();
     else stream = listen(names, tell, seq);

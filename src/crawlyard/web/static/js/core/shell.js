@@ -13,13 +13,13 @@ import { forgetRecent, lock, recent } from "./user.js";
  * leaving. Time does not run while the pointer or the focus is on it.
  */
 export function toast(text, { bad = false, undo, id = "", passing } = {}) {
-  if (bad && !undo && $$(".toast.bad").some((one) => one.dataset.said === text)) return;
+  if (bad && !undo && $$(".toast.bad").some((open) => open.dataset.said === text)) return;
   const close = h("button.ib", { type: "button", "aria-label": "Close", onclick: () => el.remove() }, icon("x"));
   const back = undo && h("button.btn.ghost", { type: "button", onclick: () => act(back, () => undo().then(() => el.remove())) }, "Undo");
   const el = h(bad ? "p.toast.bad" : "p.toast", { data: { said: text, ...(passing && { passing }) } }, h("span", {}, text, id && ` (${id})`), back, close);
   $("#toasts").append(el);
-  const held = () => el.matches(":hover, :focus-within");
-  const leave = () => (held() ? setTimeout(leave, 1000) : el.remove());
+  const isHeld = () => el.matches(":hover, :focus-within");
+  const leave = () => (isHeld() ? setTimeout(leave, 1000) : el.remove());
   if (!bad) setTimeout(leave, undo ? 10000 : 6000);
 }
 
@@ -72,7 +72,7 @@ export function ask({ title, text, verb, bad, fields }) {
 }
 
 /** Copy *text*; where the browser gives no clipboard (plain HTTP), by a selection. */
-export async function clip(text, what) {
+export async function clip(text, noun) {
   if (navigator.clipboard) await navigator.clipboard.writeText(text);
   else {
     const area = h("textarea.vh", {}, text);
@@ -81,7 +81,7 @@ export async function clip(text, what) {
     document.execCommand("copy");
     area.remove();
   }
-  toast(`${what} copied`);
+  toast(`${noun} copied`);
 }
 
 // --- keys

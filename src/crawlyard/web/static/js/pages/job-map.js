@@ -21,15 +21,15 @@ function state(folder, ended) {
 export async function siteMap(path, { ended_at }) {
   const { under, items, total, unlisted, skipped_elsewhere: elsewhere } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
   const there = (place) => `${path}/map${query({ under: place })}`;
-  const seen = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
-  const folders = items.map((folder) => seen(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
+  const viewOf = (folder, name, into) => ({ ...folder, ...state(folder, ended_at), name, into, size: sizeOf(folder), list: `${path}/pages${query({ under: under + (into ? folder.name : "") })}` });
+  const folders = items.map((folder) => viewOf(folder, folder.name || "(directly here)", folder.name && there(under + folder.name)));
   if (unlisted) {
-    const shown = added(items);
-    const left = Object.fromEntries(COUNTS.map((count) => [count, total[count] - shown[count]]));
-    folders.push(seen(left, counted(unlisted, "smaller folder")));
+    const sums = added(items);
+    const remainder = Object.fromEntries(COUNTS.map((count) => [count, total[count] - sums[count]]));
+    folders.push(viewOf(remainder, counted(unlisted, "smaller folder")));
   }
   const area = (folder) => ({ ...folder, said: `${int(folder.size)} · ${folder.said}`, href: folder.into || folder.list, data: folder.into ? { tab: "map" } : {} });
-  treeMap($(".tree", box), folders.map(area), (rest) => area(seen(added(rest), counted(rest.length, "more folder"))));
+  treeMap($(".tree", box), folders.map(area), (rest) => area(viewOf(added(rest), counted(rest.length, "more folder"))));
   $("tbody", box).replaceChildren(...folders.map(row));
   $("nav", box).replaceChildren(...way(under, there));
   const away = elsewhere ? `, ${int(elsewhere)} of them on hosts not requested` : "";

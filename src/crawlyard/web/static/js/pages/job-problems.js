@@ -40,10 +40,10 @@ function dress(el, group) {
   if (el.text !== text) $("ul", el).replaceChildren(...samples.map(sample)); // an open one stays open
   el.text = text;
   el.buttons ??= { pages: h("a.btn.sm.ghost", {}, "Show pages") };
-  const shown = group.acts.filter((name) => ACTS[name].when?.(group) ?? true);
-  for (const name of shown) Object.assign((el.buttons[name] ??= button(ACTS[name])).dataset, ACTS[name].data?.(group));
+  const actions = group.acts.filter((name) => ACTS[name].when?.(group) ?? true);
+  for (const name of actions) Object.assign((el.buttons[name] ??= button(ACTS[name])).dataset, ACTS[name].data?.(group));
   el.buttons.pages.href = group.href ?? `${here}/pages?kind=${group.kinds.join(",")}`;
-  arrange($(".row", el), [...shown, "pages"].map((name) => el.buttons[name]));
+  arrange($(".row", el), [...actions, "pages"].map((name) => el.buttons[name]));
   lock(el);
 }
 

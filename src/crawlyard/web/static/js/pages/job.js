@@ -6,7 +6,7 @@ import { thing } from "../parts/told.js";
 import { begin as downloads } from "./job-download.js";
 import { follow, pace } from "./job-live.js";
 import { listen, open, path, spec } from "./job-tabs.js";
-import { raised, told } from "./job-words.js";
+import { headline, raised } from "./job-words.js";
 
 const { job: id } = document.body.dataset;
 const EVERY_MS = 5000; // what no event tells of: its place in the queue, its course
@@ -36,7 +36,7 @@ function take(news) {
     reopens: resumes && !(job.shown === "stopped" && state === "cancelled"),
     amends: ended_at && allowed_actions.includes("edit"),
   });
-  job.told = told(job, hosts);
+  job.told = headline(job, hosts);
   show(job);
   draw(job);
   list(job);
@@ -56,8 +56,8 @@ function list({ uses = [], ended_at }) {
 /** Draw what was fetched, and what of it failed, of all that was found: of no limit. */
 function draw({ done, found, failed, ended_at }) {
   const share = (n) => (found ? Math.min(1, n / found) * 100 : 0);
-  const [got, bad] = $$("#bar rect");
-  got.setAttribute("width", share(done - failed).toFixed(2));
+  const [fetchedBar, bad] = $$("#bar rect");
+  fetchedBar.setAttribute("width", share(done - failed).toFixed(2));
   bad.setAttribute("x", share(done - failed).toFixed(2));
   bad.setAttribute("width", share(failed).toFixed(2));
   $("#bar").ariaValueNow = ended_at && !found ? 100 : Math.floor(share(done));
@@ -93,10 +93,10 @@ const OLD = { errors: "problems", events: "history", config: "settings" }; // ea
 function go() {
   const sections = $$("section[data-tab]");
   const names = sections.map((el) => el.dataset.tab);
-  const asked = location.pathname.split("/")[3];
-  if (OLD[asked]) history.replaceState(null, "", `/jobs/${id}/${OLD[asked]}${location.search}`);
-  if (asked === "download") downloads();
-  tab = names[Math.max(0, names.indexOf(OLD[asked] ?? asked))];
+  const tabName = location.pathname.split("/")[3];
+  if (OLD[tabName]) history.replaceState(null, "", `/jobs/${id}/${OLD[tabName]}${location.search}`);
+  if (tabName === "download") downloads();
+  tab = names[Math.max(0, names.indexOf(OLD[tabName] ?? tabName))];
   for (const el of sections) el.hidden = el.dataset.tab !== tab;
   for (const el of $$(".tabs a")) el.ariaCurrent = el.dataset.tab === tab ? "page" : null;
   $(".tabs").scrollLeft = current().offsetLeft - 60; // of a phone
@@ -147,13 +147,13 @@ async function stale(form) {
   const [mine, { was }] = [texts(form), form];
   await reload();
   begin(form);
-  const told = [];
+  const changes = [];
   for (const name in was) {
     const [old, now] = [was[name], form.was[name]];
-    if (now !== old) told.push(`${name} ${old || "none"} → ${now || "none"}`);
+    if (now !== old) changes.push(`${name} ${old || "none"} → ${now || "none"}`);
     if (mine[name] !== old) form.elements[name].value = mine[name];
   }
-  return `Changed meanwhile by somebody else: ${told.join(", ") || "nothing of this form"}. Save again if yours still holds.`;
+  return `Changed meanwhile by somebody else: ${changes.join(", ") || "nothing of this form"}. Save again if yours still holds.`;
 }
 
 for (const form of $$("[data-edit]"))
@@ -171,18 +171,18 @@ for (const form of $$("[data-edit]"))
 
 const exclusion = $("#exclusion");
 submits(exclusion, async (how) => {
-  const told = await post(`${path}/exclusions`, { pattern: exclusion.pattern.value, dry_run: how !== "add" });
-  fill(exclusion, { ...told, list: told.samples.join("\n") });
-  if (told.dry_run) return;
+  const exclusion_result = await post(`${path}/exclusions`, { pattern: exclusion.pattern.value, dry_run: how !== "add" });
+  fill(exclusion, { ...exclusion_result, list: exclusion_result.samples.join("\n") });
+  if (exclusion_result.dry_run) return;
   $("#exclude").close();
-  toast(`Excluded: ${counted(told.pending_removed, "waiting URL")} will be skipped`);
+  toast(`Excluded: ${counted(exclusion_result.pending_removed, "waiting URL")} will be skipped`);
 });
 
 $("#save").onclick = async ({ target }) => {
-  const said = await ask({ title: "Save as template", verb: "Save", fields: "ask-template" });
-  const save = async () => post("/templates", { ...said, spec: await spec() });
-  const made = said && (await act(target, save));
-  if (made) location.assign(`/templates/${made.id}`);
+  const answers = await ask({ title: "Save as template", verb: "Save", fields: "ask-template" });
+  const save = async () => post("/templates", { ...answers, spec: await spec() });
+  const template = answers && (await act(target, save));
+  if (template) location.assign(`/templates/${template.id}`);
 };
 
 $("#pause").onclick = ({ currentTarget }) =>
@@ -193,9 +193,9 @@ $("#pause").onclick = ({ currentTarget }) =>
   });
 
 $("#stop").onclick = async ({ currentTarget }) => {
-  const said = await ask({ title: "Stop this crawl?", verb: "Stop", bad: true, fields: copy("ask-stop", thing) });
-  if (!said) return;
-  const { then, ...reason } = said;
+  const answers = await ask({ title: "Stop this crawl?", verb: "Stop", bad: true, fields: copy("ask-stop", thing) });
+  if (!answers) return;
+  const { then, ...reason } = answers;
   await act(currentTarget, async () => {
     take(await post(`${path}/cancel`, reason));
     if (then === "discard") {
@@ -233,7 +233,7 @@ const current = () => $(".tabs [aria-current]");
 keys({ "[": () => current().previousElementSibling?.click(), "]": () => current().nextElementSibling?.click() });
 
 const again = later(100, () => thing.id && reload().then(refresh).then(watch).catch(complain));
-on("progress", (jobs) => thing.id && jobs.filter((one) => one.id === id).forEach(take));
+on("progress", (jobs) => thing.id && jobs.filter((job) => job.id === id).forEach(take));
 on("job.state job.updated", (event) => event.job_id === id && again());
 on("job.deleted", (event) => event.job_id === id && nowhere());
 setInterval(() => {

@@ -49,26 +49,26 @@ function tell({ found, looked, cursor, answer, running }) {
   $("#index").hidden = !way;
   if (way) write($("#index"), way(unindexed));
   const none = !found.length && !cursor;
-  const asked = Object.values(read(form)).some(Boolean);
-  $("#none").hidden = !(none && asked);
-  $("#first").hidden = !(none && !asked);
-  if (none && asked) write($("#none p"), read(form).q ? "All pages were searched. Try fewer words, or a part of one." : "All pages were searched.");
+  const filtered = Object.values(read(form)).some(Boolean);
+  $("#none").hidden = !(none && filtered);
+  $("#first").hidden = !(none && !filtered);
+  if (none && filtered) write($("#none p"), read(form).q ? "All pages were searched. Try fewer words, or a part of one." : "All pages were searched.");
 }
 
 /** Ask for more of what the search is after, until there are enough, all is searched or it is stopped. */
-async function go(one) {
-  const enough = one.found.length + LIMIT;
-  one.running = true;
-  for (let n = 0; one.running && search === one; n++) {
-    const answer = await get(`/pages${query({ limit: enough - one.found.length, cursor: one.cursor, ...one.asked })}`);
-    if (search !== one) return;
-    one.found = [...one.found, ...answer.items];
-    one.cursor = answer.next_cursor;
-    one.looked += answer.searched.pages;
-    one.answer = answer;
-    one.running &&= answer.searched.cut_short && one.found.length < enough && n < ANSWERS;
-    table.items(one.found);
-    tell(one);
+async function go(wanted_page) {
+  const enough = wanted_page.found.length + LIMIT;
+  wanted_page.running = true;
+  for (let n = 0; wanted_page.running && search === wanted_page; n++) {
+    const answer = await get(`/pages${query({ limit: enough - wanted_page.found.length, cursor: wanted_page.cursor, ...wanted_page.asked })}`);
+    if (search !== wanted_page) return;
+    wanted_page.found = [...wanted_page.found, ...answer.items];
+    wanted_page.cursor = answer.next_cursor;
+    wanted_page.looked += answer.searched.pages;
+    wanted_page.answer = answer;
+    wanted_page.running &&= answer.searched.cut_short && wanted_page.found.length < enough && n < ANSWERS;
+    table.items(wanted_page.found);
+    tell(wanted_page);
   }
 }
 

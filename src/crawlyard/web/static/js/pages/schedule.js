@@ -5,7 +5,7 @@ import { summaries, under } from "../parts/crawl.js";
 import { chosen, params } from "../parts/params.js";
 import { Table } from "../parts/table.js";
 import { thing } from "../parts/told.js";
-import { drawn, MOST as LAST, shown, standing, trend } from "../parts/schedules.js";
+import { drawn, MOST as LAST, runView, standing, trend } from "../parts/schedules.js";
 import { turns, Week } from "../parts/week.js";
 import { views } from "../parts/yaml.js";
 
@@ -26,18 +26,18 @@ let looks = 0;
 // --- the form
 
 /** What the form says, as the API takes it. */
-function said() {
+function values() {
   const { overrides = {} } = forms.read($("#crawl")); // what is empty is the template's, or the default
   return { params: {}, template_version: null, ...forms.read(form, Boolean(ref)), overrides };
 }
 
 /** Show what the chosen template leaves open. */
 function choose() {
-  const found = templates.find((one) => one.id === template.value);
-  $("#pin").hidden = $("#over").hidden = !found;
-  write($("#newest"), String(found?.version));
-  params($("#params"), found);
-  under($("#crawl"), found?.spec, "overrides.");
+  const selected = templates.find((candidate) => candidate.id === template.value);
+  $("#pin").hidden = $("#over").hidden = !selected;
+  write($("#newest"), String(selected?.version));
+  params($("#params"), selected);
+  under($("#crawl"), selected?.spec, "overrides.");
   summed();
   explain();
 }
@@ -46,37 +46,37 @@ function choose() {
 const explain = () => ["template", "overlap", "misfire"].forEach((name) => write($(`#${name}-help`), form.elements[name].selectedOptions[0].title));
 
 /** Fill the form with a schedule, as `POST /schedules` takes it; what it does not say is as by default. */
-function fill({ template: named = "", params: given = {}, ...told }) {
+function fill({ template: named = "", params: params = {}, ...fields }) {
   form.reset();
-  const found = templates.find((one) => [one.id, chosen(one, user.id), `${one.owner}/${one.name}`].includes(named));
-  forms.write(form, { zone: "UTC", ...told, template: found?.id ?? named }); // one that is not found is somebody else's
+  const selected = templates.find((candidate) => [candidate.id, chosen(candidate, user.id), `${candidate.owner}/${candidate.name}`].includes(named));
+  forms.write(form, { zone: "UTC", ...fields, template: selected?.id ?? named }); // one that is not found is somebody else's
   choose();
-  forms.write(form, { params: given });
+  forms.write(form, { params: params });
 }
 
 function refill() {
   fill({ ...schedule, template: schedule.template_id ?? "" });
-  before = said();
+  before = values();
   ({ version } = schedule);
 }
 
 /** Fill the form with what has been written as YAML: nothing of it may have no field. */
-function written(told) {
-  fill(told);
+function written(saved) {
+  fill(saved);
   looking();
-  const detail = Object.keys(told.params ?? {}).filter((name) => !form.elements[`params.${name}`]).map((name) => `params.${name}: the template has no such field`).join("; ");
+  const detail = Object.keys(saved.params ?? {}).filter((name) => !form.elements[`params.${name}`]).map((name) => `params.${name}: the template has no such field`).join("; ");
   if (detail) throw Object.assign(new Error(detail), { code: "params", errors: [{ pointer: "/content", detail }] });
 }
-const view = views(form, { kind: "schedule", said, refill: written });
+const view = views(form, { kind: "schedule", said: values, refill: written });
 
 template.onchange = choose;
 form.onchange = explain;
 forms.submits(form, async () => {
   await view.turn("form");
-  const told = said();
-  if (!ref) return location.assign(`/schedules/${(await post("/schedules", told)).id}`);
+  const fields = values();
+  if (!ref) return location.assign(`/schedules/${(await post("/schedules", fields)).id}`);
   try {
-    await patch(path, forms.changes(before, told), version);
+    await patch(path, forms.changes(before, fields), version);
   } catch (error) {
     $("#stale").hidden = error.status !== 412;
     throw error;
@@ -94,12 +94,12 @@ async function look() {
   const mine = ++looks;
   // intervals are counted from the beginning of the schedule
   const { runs_left = MOST, ...times } = forms.read($("#times"));
-  const told = { starts_at: schedule?.created_at, jitter_s: forms.span(jitter_s.value || "0"), count: MOST, ...times };
-  const found = await post("/schedules/preview", told).catch((error) => error);
+  const draft = { starts_at: schedule?.created_at, jitter_s: forms.span(jitter_s.value || "0"), count: MOST, ...times };
+  const preview = await post("/schedules/preview", draft).catch((error) => error);
   if (mine !== looks) return; // the user has typed on
-  const { text, next, warnings, message, errors = [{ detail: message }] } = found;
+  const { text, next, warnings, message, errors = [{ detail: message }] } = preview;
   when.ariaInvalid = text ? null : "true";
-  write($("#said"), text ?? errors.map((one) => one.detail).join("; "));
+  write($("#said"), text ?? errors.map((error) => error.detail).join("; "));
   if (!text) return;
   const coming = next.slice(0, runs_left);
   const end = new Date(Date.now() + 7 * 864e5).toISOString();
@@ -131,7 +131,7 @@ const ledger = ref && new Table({
   row: "tick",
   id: "due_at",
   path: `${path}/runs?expand=job&limit=12`,
-  view: shown,
+  view: runView,
 });
 const plan = ref && new Week($("#plan"), { range: (text) => write($("#days"), text) });
 const turned = (to) => plan.show(to).catch(complain);
@@ -160,7 +160,7 @@ async function refresh() {
   document.title = `${schedule.name} · Crawlyard`;
   plan.schedule = schedule;
   const { items } = await get(`${path}/runs?expand=job&limit=${LAST}`);
-  const runs = items.map(shown);
+  const runs = items.map(runView);
   Object.assign(thing, standing(schedule), failing(runs), { host: schedule.overrides.urls?.map(host)[0] });
   paint(thing);
   $("#page").inert = false;
@@ -184,14 +184,14 @@ async function backfill({ currentTarget: button }) {
   if (!range) return;
   for (const name in range) range[name] = range[name] ? new Date(range[name]) : null;
   const send = (body, done) => act(button, () => post(`${path}/backfill`, body), done);
-  const found = await send(range);
-  if (!found) return;
-  const n = found.runs.length;
+  const backfill = await send(range);
+  if (!backfill) return;
+  const n = backfill.runs.length;
   if (!n) return toast("No run was missed in that range");
-  const fields = copy("instants", found);
-  rows($("ol", fields), "instant", found.runs);
+  const fields = copy("instants", backfill);
+  rows($("ol", fields), "instant", backfill.runs);
   if (await ask({ title: `Submit ${counted(n, "job")}?`, verb: `Submit ${n}`, fields }))
-    await send({ ...range, to: found.until, dry_run: false }, counted(n, "job is on its way", "jobs are on their way"));
+    await send({ ...range, to: backfill.until, dry_run: false }, counted(n, "job is on its way", "jobs are on their way"));
 }
 
 async function drop({ currentTarget: button }) {
@@ -209,7 +209,7 @@ keys({ p: () => $("[data-key]:not([hidden])")?.click() });
 load(async () => {
   if (templates) return ref && refresh(); // what is typed stays
   templates = (await get("/templates?limit=200")).items;
-  template.append(...templates.map((one) => h("option", { value: one.id, title: one.description }, chosen(one, user.id))));
+  template.append(...templates.map((candidate) => h("option", { value: candidate.id, title: candidate.description }, chosen(candidate, user.id))));
   if (ref) return refresh();
   zone.value ||= Intl.DateTimeFormat().resolvedOptions().timeZone;
   template.value ||= new URLSearchParams(location.search).get("template") ?? "";

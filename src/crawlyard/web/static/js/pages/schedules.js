@@ -2,12 +2,12 @@
 import { $, host, keys, query } from "../core/all.js";
 import { read } from "../core/form.js";
 import { list } from "../parts/told.js";
-import { drawn, fate, shown, standing } from "../parts/schedules.js";
+import { drawn, fate, runView, standing } from "../parts/schedules.js";
 
 const table = list($("#list"), {
   view(schedule) {
-    const ticks = (schedule.expanded?.recent ?? []).map(shown);
-    const { pages = null } = ticks.find((one) => one.pages != null) ?? {};
+    const ticks = (schedule.expanded?.recent ?? []).map(runView);
+    const { pages = null } = ticks.find((tick) => tick.pages != null) ?? {};
     const urls = schedule.overrides.urls ?? [];
     const hosts = [...new Set(urls.map(host))];
     const about = schedule.description || (hosts.length > 1 ? `${hosts.length} hosts` : hosts[0]);

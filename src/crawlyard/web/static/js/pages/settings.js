@@ -15,8 +15,8 @@ const VIEWS = {
     const last = delivery.attempts.at(-1);
     return { ...delivery, answer: last ? `${last.status ?? last.error} ${last.excerpt}` : "not tried yet" };
   },
-  sessions: (one) => ({ ...one, how: HOW[one.kind] ?? one.kind, places: one.origins.join(", ") }),
-  users: (one) => ({ ...one, is: one.disabled_at ? "disabled" : "on" }),
+  sessions: (session) => ({ ...session, how: HOW[session.kind] ?? session.kind, places: session.origins.join(", ") }),
+  users: (user) => ({ ...user, is: user.disabled_at ? "disabled" : "on" }),
 };
 for (const root of $$("[data-list][data-own]")) {
   if (root.id === "deliveries" && !new URLSearchParams(location.search).get("webhook")) continue;
@@ -35,25 +35,25 @@ if (hooking && events) {
 /** Let *form* make and renew sessions; its secrets leave it with the request. */
 function loggingIn(form) {
   const kind = $("#session-kind");
-  const shown = () => {
+  const updateFields = () => {
     for (const el of $$("[data-kinds]", form)) el.hidden = !el.dataset.kinds.split(" ").includes(kind.value);
   };
-  kind.onchange = shown;
+  kind.onchange = updateFields;
   $("#session-file").onchange = async ({ target: { files: [file] } }) => {
     if (file) $("#session-cookies").value = await file.text();
   };
   const { name: renewed } = Object.fromEntries(new URLSearchParams(location.search));
   load(async () => {
     if (renewed && !$("#session-name").value) write(form, await get(`/sessions/${segment(renewed)}`).then(({ fields, cookies, ...rest }) => rest));
-    shown();
+    updateFields();
   });
   submits(form, async () => {
-    const { name, ...asked } = read(form);
+    const { name, ...fields } = read(form);
     const secret = $("#session-secret").value; // as typed, blanks and all
-    const made = await put(`/sessions/${segment(name)}`, { ...asked, ...(asked.secret && { secret }) });
+    const session = await put(`/sessions/${segment(name)}`, { ...fields, ...(fields.secret && { secret }) });
     form.reset();
-    shown();
-    toast(`Logged in: ${made.name}`);
+    updateFields();
+    toast(`Logged in: ${session.name}`);
   });
 }
 $$("#login").forEach(loggingIn);
@@ -70,8 +70,8 @@ function section(form) {
   };
   load(async () => version ?? show(await get(path))); // what is typed stays
   submits(form, async () => {
-    const said = read(form);
-    show(await put(path, whole ? (said.whole ?? {}) : said, version));
+    const values = read(form);
+    show(await put(path, whole ? (values.whole ?? {}) : values, version));
     toast("Saved");
   });
 }

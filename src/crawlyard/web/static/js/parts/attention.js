@@ -54,8 +54,8 @@ const of = ({ help }) => help.path.slice("/api/v1".length);
 async function value(title, verb, label, note, was) {
   const fields = copy("ask-value", { label, note });
   $("input", fields).value = was;
-  const said = await ask({ title, verb, fields });
-  return said && String(said.value ?? "");
+  const answers = await ask({ title, verb, fields });
+  return answers && String(answers.value ?? "");
 }
 
 async function retag(notice) {
@@ -86,16 +86,16 @@ const LIMITS = { limit_pages: ["pages", "Page limit", Number, String], limit_byt
 /** Raise the limit that stopped a job, having said what that costs, and let it go on. */
 async function raise(notice) {
   const { state_reason: reason, spec, usage, version } = await get(`/jobs/${notice.job_id}`);
-  const [field, label, parse, shown] = LIMITS[reason];
-  const left = usage.discovered - usage.done;
-  const share = left / Math.max(1, usage.done); // as much again as this part of what was done
-  const wanted = (spec.limits[field] ?? 0) + Math.ceil((field === "errors" ? usage.errors : usage[field]) * share);
-  const note = `${counted(left, "URL was", "URLs were")} never fetched: about ${dur(usage.duration_s * share)} more at the pace so far`;
-  const said = await value(`Raise the limit of ${notice.subject.name || "this job"} and continue`, "Raise and continue", label, note, shown(wanted));
-  if (said === null) return;
-  await patch(of(notice), { limits: { [field]: said === "" ? null : parse(said) } }, version);
+  const [field, label, parse, format] = LIMITS[reason];
+  const remaining = usage.discovered - usage.done;
+  const share = remaining / Math.max(1, usage.done); // as much again as this part of what was done
+  const suggestion = (spec.limits[field] ?? 0) + Math.ceil((field === "errors" ? usage.errors : usage[field]) * share);
+  const note = `${counted(remaining, "URL was", "URLs were")} never fetched: about ${dur(usage.duration_s * share)} more at the pace so far`;
+  const limit = await value(`Raise the limit of ${notice.subject.name || "this job"} and continue`, "Raise and continue", label, note, format(suggestion));
+  if (limit === null) return;
+  await patch(of(notice), { limits: { [field]: limit === "" ? null : parse(limit) } }, version);
   await post(`/jobs/${notice.job_id}/resume`);
-  return { said: `Continues: ${counted(left, "URL")} in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
+  return { said: `Continues: ${counted(remaining, "URL")} in the queue`, undo: () => post(`/jobs/${notice.job_id}/cancel`) };
 }
 
 /** Show notices in *el*; *changed()* is called when one was dealt with. Returns what takes them. */
@@ -107,10 +107,10 @@ export function attention(el, changed) {
     const name = { notice: notice.id };
     const done = await act(button, async () => {
       if (own) return (await own(notice)) ?? null;
-      const made = await post(of(notice), {}, "*");
+      const result = await post(of(notice), {}, "*");
       if (over) await post("/attention/dismiss", name);
-      const back = () => undo(made).then(() => over && post("/attention/restore", name));
-      return { said: `${said} ${notice.subject.name}`, undo: undo && made?.id && back };
+      const back = () => undo(result).then(() => over && post("/attention/restore", name));
+      return { said: `${said} ${notice.subject.name}`, undo: undo && result?.id && back };
     });
     if (!done) return;
     toast(done.said, { undo: done.undo && undoing(done.undo) });
@@ -119,8 +119,8 @@ export function attention(el, changed) {
 
   async function dismiss(button, { id, title }) {
     const name = { notice: id };
-    const gone = await act(button, () => post("/attention/dismiss", name).then(() => true));
-    if (gone) toast(`Dismissed: ${title}`, { undo: undoing(() => post("/attention/restore", name)) });
+    const dismissed = await act(button, () => post("/attention/dismiss", name).then(() => true));
+    if (dismissed) toast(`Dismissed: ${title}`, { undo: undoing(() => post("/attention/restore", name)) });
     changed();
   }
 

@@ -12,7 +12,7 @@ export function attribute(el, attributes) {
 }
 
 /** What is said of the target of a link, as the API tells of one, and the word of its state. */
-export function told({ outcome, status }) {
+export function linkStatus({ outcome, status }) {
   if (outcome === "fetched") return { said: String(status), is: "completed" };
   if (outcome === "failed") return { said: status ? `${status} broken` : "failed", is: "failed" };
   return { said: { redirected: "redirects", waiting: "not fetched", skipped: "skipped", never_found: "not in this crawl" }[outcome], is: outcome };

@@ -33,17 +33,17 @@ export function list(root, more = {}) {
   const table = new Table({ root, row, id: key, ...more });
   const form = $("form[data-find]", root);
   const base = located(path, address);
-  const wanted = () => (form ? base + query({ limit: 50, ...read(form) }).replace("?", base.includes("?") ? "&" : "?") : base);
+  const listUrl = () => (form ? base + query({ limit: 50, ...read(form) }).replace("?", base.includes("?") ? "&" : "?") : base);
   if (form) {
     write(form, address);
     form.onsubmit = (event) => event.preventDefault();
     form.oninput = later(250, () => {
       history.replaceState(null, "", location.pathname + query(read(form)));
-      table.show(wanted()).catch(complain);
+      table.show(listUrl()).catch(complain);
     });
   }
   tables.push(table);
-  load(() => table.show(wanted()));
+  load(() => table.show(listUrl()));
   const again = () => table.reload().catch(complain);
   if (live) on(live, soon(400, again));
   if (every) setInterval(() => document.hidden || again(), every);
@@ -51,7 +51,7 @@ export function list(root, more = {}) {
 }
 
 /** Show the page's thing in *root*, as *view* sees it, also when it changes; then *shown(thing)*. */
-export function show(root, shown, view = (one) => one) {
+export function show(root, changed, view = (thing_) => thing_) {
   const paint = bind(root);
   const again = async () => {
     try {
@@ -62,7 +62,7 @@ export function show(root, shown, view = (one) => one) {
     }
     paint(view(thing));
     root.inert = false; // until then its buttons were nobody's
-    await shown?.(thing);
+    await changed?.(thing);
   };
   load(again);
   if (root.dataset.live) on(root.dataset.live, soon(400, () => again().catch(complain)));
@@ -70,8 +70,8 @@ export function show(root, shown, view = (one) => one) {
 }
 
 /** Ask what *dataset* says of *item*; then show what came of it. Resolves to the answer. */
-async function send({ do: what, said, next, undo }, item, body) {
-  const [method, pattern] = what.split(" ");
+async function send({ do: verb, said, next, undo }, item, body) {
+  const [method, pattern] = verb.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
   const back = undo && (() => send({ do: undo }, { ...item, ...answer }, {}));
   if (said) toast(filled(said, { ...item, ...answer }), { undo: back });
@@ -94,14 +94,14 @@ addEventListener("click", async ({ target }) => {
   if (!button) return;
   const { ask: title, text, verb, fields, body = "{}" } = button.dataset;
   const item = about(button);
-  const asked = title ? await ask({ title: filled(title, item), text: text && filled(text, item), verb, bad: button.classList.contains("bad"), fields }) : {};
-  if (asked) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...asked }));
+  const answers = title ? await ask({ title: filled(title, item), text: text && filled(text, item), verb, bad: button.classList.contains("bad"), fields }) : {};
+  if (answers) await act(button, () => send(button.dataset, item, { ...JSON.parse(filled(body, item)), ...answers }));
 });
 
 for (const form of $$("form[data-send]"))
   submits(form, async () => {
-    const { send: what, said, next } = form.dataset;
-    await send({ do: what, said, next }, about(form), read(form));
+    const { send: method, said, next } = form.dataset;
+    await send({ do: method, said, next }, about(form), read(form));
     form.reset();
   });
 
