@@ -8,22 +8,22 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import EventName
-from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Order
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.spec import JobSpec, Priority
-from crawlyard.core.operation import OperationKind, OperationState
-from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
-from crawlyard.services.jobs.bulk import Bulk, _jobs_portion
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.jobs.results import every_event
 from crawlyard.services.jobs.submission import Submission
+from crawlyard.services.operations.bulk import Bulk, _jobs_portion
+from crawlyard.services.operations.operations import Operations
 from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE

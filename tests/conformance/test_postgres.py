@@ -21,8 +21,8 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Invalid, StoreUnavailable
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.postgres import PostgresDatabase
 from crawlyard.store.jobs.intake import add_jobs

@@ -14,8 +14,8 @@ from crawlyard.core.crawl.page import SkippedURL, Target
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.engine.urls import fingerprint, host_of
-from crawlyard.services.worker.order_watch import watch_orders
-from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.services.workers.order_watch import watch_orders
+from crawlyard.services.workers.run import JobRun, WorkerContext
 from crawlyard.yard import IN_MEMORY
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from crawlyard import LOCAL, Limits, State, Yard
 from crawlyard.api.near import NearSurface
-from crawlyard.core.endpoint import every
-from crawlyard.core.event import EventName
+from crawlyard.core.endpoints.endpoint import every
+from crawlyard.core.events.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from crawlyard import LOCAL, Priority, Scope, State, Yard
-from crawlyard.services.worker import worker as working
+from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
 from tests.listening import heard

@@ -12,8 +12,8 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, NotFound
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

@@ -11,8 +11,8 @@ from msgspec.structs import replace
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.jobs.job_log import MOST_LINES, Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import Move, State
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import StoreUnavailable
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.follow import LOOK_EVERY, PORTION, Tailing, stretch
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory

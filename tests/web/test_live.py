@@ -12,7 +12,7 @@ import pytest
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store

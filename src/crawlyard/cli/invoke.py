@@ -24,7 +24,7 @@ with lazily():
     from crawlyard.cli import login, logs, loop, session
     from crawlyard.cli.server import deadline
     from crawlyard.core.access import user
-    from crawlyard.services.fleet import meta
+    from crawlyard.services.instance import meta
 if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.job_looks import ConfigOut, DifferenceOut, MadeOfOut
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.jobs.detail_answers import ConfigOut, DifferenceOut, MadeOfOut
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of
@@ -16,7 +16,7 @@ from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.results import every_event
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EventQuery
 
 _DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}

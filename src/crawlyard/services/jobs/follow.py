@@ -12,10 +12,10 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.fleet.events import LOOK_EVERY as EVENTS_EVERY
+from crawlyard.services.events.events import LOOK_EVERY as EVENTS_EVERY
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.crawl.journal import JournalStore
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 
 LOOK_EVERY = timedelta(milliseconds=200)
 """How often to check for new lines."""

@@ -9,17 +9,6 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.job_log import CourseOut, LineOut
-from crawlyard.core.answers.jobs.job_looks import (
-    AttemptOut,
-    ConfigOut,
-    ExclusionOut,
-    ExpandedJobOut,
-    JobProgressOut,
-    JobTiesOut,
-    ShardOut,
-)
-from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.crawl.change_answers import ChangeOut, DiffOut, PageDiffOut
 from crawlyard.core.crawl.changes import LISTED
 from crawlyard.core.crawl.link import MAX_LINKS
@@ -34,7 +23,7 @@ from crawlyard.core.crawl.page_answers import (
     StoredPageOut,
     WaitingOut,
 )
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     Cursor,
     Header,
     IfMatch,
@@ -45,11 +34,22 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
+from crawlyard.core.jobs.answers import EventOut, JobOut
 from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.detail_answers import (
+    AttemptOut,
+    ConfigOut,
+    ExclusionOut,
+    ExpandedJobOut,
+    JobProgressOut,
+    JobTiesOut,
+    ShardOut,
+)
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN
 from crawlyard.core.schedules.answers import ScheduleOut

@@ -8,18 +8,9 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.job_looks import CountsOut, DeletionOut, QueueOut
-from crawlyard.core.answers.jobs.jobs import (
-    JOB_LISTED,
-    BatchOut,
-    JobOut,
-    JobPlanOut,
-    RetriedOut,
-)
-from crawlyard.core.answers.jobs.previews import PreviewOut
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.page_answers import StoredPageOut
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
     IdempotencyKey,
@@ -36,16 +27,25 @@ from crawlyard.core.endpoint import (
     sliced,
     split_words,
 )
-from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
+from crawlyard.core.jobs.answers import (
+    JOB_LISTED,
+    BatchOut,
+    JobOut,
+    JobPlanOut,
+    RetriedOut,
+)
 from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.detail_answers import CountsOut, DeletionOut, QueueOut
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import ENDED, State
 from crawlyard.core.jobs.order import SORTED_MOST, GroupKey, JobOrder, SortKey
+from crawlyard.core.jobs.preview_answers import PreviewOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_URL, Priority
 from crawlyard.core.jobs.spec_json import JobRequest, changes_of, read_request
 from crawlyard.core.jobs.waiting import Wait, WaitReason
-from crawlyard.core.operation_answers import BulkOut
+from crawlyard.core.operations.answers import BulkOut
+from crawlyard.core.operations.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.errors import Forbidden, Invalid, Refused, Unavailable
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs.crawl_form import Crawl, form_with

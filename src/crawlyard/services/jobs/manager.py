@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor, Grants, Role
 from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
-from crawlyard.core.endpoint import reply
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.endpoints.endpoint import reply
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
@@ -51,7 +51,7 @@ from crawlyard.store.store import Store
 
 # it loads much, and few delete jobs
 with lazily():
-    from crawlyard.services.worker import janitor
+    from crawlyard.services.upkeep import janitor
 
 _A_MOMENT = timedelta(milliseconds=250)
 

@@ -26,13 +26,13 @@ from crawlyard.core.crawl.site_map import (
     SiteMap,
     Step,
 )
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.attempts import TELLING, Attempt, attempts_of
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.templates.template import is_id
 from crawlyard.engine.urls import fingerprint
 from crawlyard.errors import NotFound
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EventQuery, PageQuery
 from crawlyard.store.store import Store
 

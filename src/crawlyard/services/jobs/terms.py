@@ -8,7 +8,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
-from crawlyard.core.endpoint import Instant, Words
+from crawlyard.core.endpoints.endpoint import Instant, Words
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.core.parse import none_of

@@ -17,7 +17,7 @@ from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.scope import Boundary
 from crawlyard.engine.urls import canonical, fingerprint
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.store import Store
 
 MOST_PLACES = 1_000
