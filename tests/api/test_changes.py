@@ -1,4 +1,4 @@
-"""What changed between two jobs and in runs of schedules, near and far."""
+"""Changes between two jobs and in runs of schedules, local and remote."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What is wanted of workers, and how hosts are to be asked."""
+"""Control of workers and rate limits of hosts."""
 
 import pytest
 

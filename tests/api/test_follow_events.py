@@ -1,4 +1,4 @@
-"""Events are followed without a gap and without a repeat, whatever happens to the connection."""
+"""Events are followed without gaps or repeats, across broken connections."""
 
 import asyncio
 import threading

@@ -1,4 +1,4 @@
-"""A job's log is followed to its last line: none is lost or told twice, whatever breaks off."""
+"""A job's log is followed to its last line, without losses or repeats."""
 
 import asyncio
 import threading
@@ -30,7 +30,7 @@ async def live() -> AsyncIterator[LiveRig]:
 
 @pytest.fixture
 async def scribe(live: LiveRig) -> Scribe:
-    """Who writes the log of a new job."""
+    """Return a writer of the log of a new job."""
     yard = live.rig.yard
     return await scribe_of(yard.store, yard.clock, await live.job())
 
@@ -113,7 +113,7 @@ async def test_where_nothing_can_stream_the_list_is_asked_to_its_end(
         list_requests = proxy.lists
         while proxy.lists < list_requests + 2 and not waiting.done():
             await yard.jobs.get(scribe.lease.job_id)
-        await scribe.say(2, last=True)  # what a worker says once it is told to stop
+        await scribe.say(2, last=True)  # the last batch of a worker that was stopped
         numbers += await waiting
 
     assert numbers == [1, 2, 3, 4, 5]

@@ -1,4 +1,4 @@
-"""What to crawl, running it and reading it: the same on `open` and `connect`."""
+"""Submitting, running and reading crawls: the same on `open` and `connect`."""
 
 import asyncio
 from datetime import timedelta

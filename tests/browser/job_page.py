@@ -140,7 +140,7 @@ async def come(stage: Stage, crawl: Crawl, *paths: str, **fields: Any) -> None:
     crawl.claim = replace(crawl.claim, lease=answer.lease)
 
 
-TABS = {  # what is there once a tab is shown
+TABS = {  # content of a visible tab
     "Overview": "#timeline li",
     "Pages": "section[data-tab=pages] tbody tr",
     "Problems": "section[data-tab=problems] .err",

@@ -43,6 +43,6 @@ async def many(stage: Stage, count: int, name: str = "job", **form: Any) -> list
 
 
 async def ended(stage: Stage, job: dict[str, Any], move: Move, **params: Any) -> None:
-    """Let a job end after some pages, ten of which failed."""
+    """End a job after some pages, ten of them failed."""
     [claim] = await moved_on(stage, [await begun(stage, job)], **FAR)
     await settled(stage, claim, move, **params)

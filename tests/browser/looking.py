@@ -1,4 +1,4 @@
-"""What is looked for on every page: faults of accessibility, and what does not fit."""
+"""Checks of every page: accessibility and overflow."""
 
 from axe_playwright_python.async_playwright import Axe  # type: ignore[import-untyped]
 from playwright.async_api import Page, expect

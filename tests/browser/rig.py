@@ -31,7 +31,11 @@ _ENDED_WITHIN_S = 10
 PATIENCE_MS = 30_000
 """How long a page may take to be there, or to show something, on a busy machine."""
 
-_TOLD = ("status of 4", "ERR_", 'MIME type ("application/problem+json")')  # pages tell of them
+_TOLD = (
+    "status of 4",
+    "ERR_",
+    'MIME type ("application/problem+json")',
+)  # reported by pages themselves
 _LATE = ("Transition was aborted",)  # the browser gives up to animate a page that came late
 _WATCH = """
   addEventListener("securitypolicyviolation", (event) =>
@@ -63,7 +67,7 @@ class Stage:
     base: str
     secrets: dict[str, str]  # tokens of users
     browser: Browser
-    faults: list[str] = field(default_factory=list)  # what no page may say in its console
+    faults: list[str] = field(default_factory=list)  # errors in the consoles of pages
 
     @property
     def yard(self) -> Yard:
@@ -97,7 +101,7 @@ class Stage:
         dark: bool = False,
         **options: Any,
     ) -> AsyncIterator[BrowserContext]:
-        """Open a browser's window, signed in as a user (empty: as nobody) for the block."""
+        """Open a browser window for the block, signed in as a user (empty: not signed in)."""
         context = await self.browser.new_context(
             base_url=self.base,
             viewport={"width": size[0], "height": size[1]},

@@ -1,4 +1,4 @@
-"""What changed between two runs: how many pages, which, and what in the text of one."""
+"""Changes between two runs: counts, pages, and text diffs."""
 
 import re
 from typing import Any
@@ -69,7 +69,7 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
             ["2removed: It needs 1 GB of memory.", "2added: It needs 2 GB of memory."]
         )
 
-        # what only one run has is shown as it is, or was
+        # pages of only one run are shown in full
         await page.get_by_role("button", name="1 New").click()
         await expect(diff.locator(".add")).to_have_text([re.compile("Post <img")])
         await page.get_by_role("button", name="1 Gone").click()
@@ -81,7 +81,7 @@ async def test_what_a_run_changed_is_told_listed_and_shown_word_by_word(stage: S
         await expect(diff.locator(".del")).to_contain_text("Questions and answers")
         await expect(page.locator("main img")).to_have_count(0)
 
-        # what is ignored and where that is set; who else can be told
+        # ignore rules, their settings, and notifications
         await expect(page.locator("#ignored")).to_contain_text("1 line pattern (re:^Updated )")
         await expect(page.get_by_role("link", name="Edit ignore rules")).to_have_attribute(
             "href", f"/schedules/{schedule['id']}#name"

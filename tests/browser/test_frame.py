@@ -1,4 +1,4 @@
-"""What all pages have: signing in, the frame, the policy, the stream."""
+"""Shared parts of all pages: sign-in, frame, policy, stream."""
 
 import re
 from importlib.resources import files

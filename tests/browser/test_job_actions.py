@@ -1,4 +1,4 @@
-"""What can be done to a job on its page: pause, retry, edit, copy, delete."""
+"""Actions on the page of a job: pause, retry, edit, copy, delete."""
 
 import asyncio
 import gzip

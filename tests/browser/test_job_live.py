@@ -1,4 +1,4 @@
-"""What moves on the page of a job that runs: its latest pages, and its pace at each host."""
+"""Live parts of a running job: latest pages, and pace per host."""
 
 import re
 from datetime import timedelta
@@ -69,7 +69,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         hosts = page.locator("#pace-now li")
         await expect(hosts).to_have_count(2)
         await expect(hosts.first).to_contain_text(f"{HOST}1 of 2 at once")
-        await expect(hosts.first).to_contain_text("every 50 ms, asked by robots.txt · 38 waiting")
+        await expect(hosts.first).to_contain_text("every 50 ms, set by robots.txt · 38 waiting")
         await expect(hosts.nth(1)).to_contain_text("backoff after 3 refusals (429 or 503)")
         far = page.get_by_label("How far it is")
         await expect(far).to_contain_text(re.compile("cdn.example.org waits until"))
@@ -80,7 +80,7 @@ async def test_pace_per_host_shows_the_delay_its_source_and_why_it_waits(stage: 
         )
         await stage.ask("PATCH", f"/jobs/{crawl.id}", {"name": "Slow docs"})
         await expect(far).to_contain_text(
-            f"Its pace is the delay at {HOST}: every 50 ms, asked by robots.txt."
+            f"Its pace is the delay at {HOST}: every 50 ms, set by robots.txt."
         )
         await page.get_by_role("button", name="Change pace…").click()
         await expect(page.get_by_role("dialog", name="Priority and pace")).to_be_visible()

@@ -19,7 +19,7 @@ MOST_PAGES = 12
 
 
 async def reach(page: Page, target: Locator) -> None:
-    """Go to an element by Tab, as somebody without a mouse has to."""
+    """Reach an element by Tab, as with a keyboard alone."""
     for _ in range(MOST_TABS):
         if await target.evaluate("(el) => el === document.activeElement"):
             return

@@ -39,7 +39,7 @@ async def test_what_happens_before_the_stream_is_open_is_told(stage: Stage) -> N
         await page.goto("/events")
         await expect(page.get_by_role("table")).to_contain_text("Token created")
         stream = await held_routes.get()
-        job = await stage.job(name="Before anybody listened")
+        job = await stage.job(name="Before the stream")
         await stream.continue_()
         await expect(page.get_by_role("table")).to_contain_text(job["id"][-8:])
 
@@ -114,7 +114,7 @@ async def test_what_could_not_be_read_while_the_server_was_away_is_taken_back(
             await page.goto("/")
             await expect(page.locator("#live")).to_have_text("Live")
         await page.get_by_role("button", name="7 days").click()  # an answer that cannot come
-        notice = page.get_by_text("the server does not answer: try again", exact=True)
+        notice = page.get_by_text("the server does not respond; try again", exact=True)
         await expect(notice).to_be_visible()
         async with a_stage(tmp_path, browser, port=port):
             await expect(page.locator("#live")).to_have_text("Live")

@@ -1,4 +1,4 @@
-"""How every page looks, whatever its window, its theme and its network."""
+"""Layout and accessibility of every page: windows, themes, slow networks."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ LONGER_MS = 12_000
 
 
 class Known(dict[str, str]):
-    """What the places of an address stand for; those of things that are not there, too."""
+    """Path parameters of pages; unknown ones are "none"."""
 
     def __missing__(self, place: str) -> str:
         return "none"
@@ -59,7 +59,7 @@ async def examples(stage: Stage) -> Known:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session", params=["light", "dark"])
 async def window(stage: Stage, request: pytest.FixtureRequest) -> AsyncIterator[Page]:
-    """One window for all pages of a theme."""
+    """A window shared by all pages of a theme."""
     options: dict[str, Any] = {"bypass_csp": True, "reduced_motion": "reduce"}
     async with stage.context(dark=request.param == "dark", **options) as context:
         yield await context.new_page()
@@ -186,7 +186,9 @@ async def test_a_toast_is_accessible_and_leaves_by_itself_unless_somebody_is_at_
             }"""
         )
         await page.clock.fast_forward(LONGER_MS)
-        await expect(page.locator(".toast")).to_have_text("It did not work")  # that is to be read
+        await expect(page.locator(".toast")).to_have_text(
+            "It did not work"
+        )  # an error stays until it is read
         await page.get_by_role("button", name="Close").click()
         await expect(page.locator(".toast")).to_have_count(0)
 

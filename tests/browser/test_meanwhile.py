@@ -1,4 +1,4 @@
-"""What happens while somebody looks, types or clicks: nothing of theirs goes astray."""
+"""Live updates while a user reads, types or clicks: no input is lost."""
 
 from playwright.async_api import Page, expect
 
@@ -20,7 +20,7 @@ async def missed_something(page: Page) -> None:
     """Tell a page that it may have missed events: it reads what it shows again."""
     async with page.expect_response("**/api/v1/**"):
         await page.locator("link[href*='core/live.js']").evaluate(RESYNC)
-        await page.evaluate("() => fetch('/api/v1/auth/me')")  # what comes behind that
+        await page.evaluate("() => fetch('/api/v1/auth/me')")  # requests behind the first
 
 
 async def test_a_key_acts_on_the_row_that_is_marked_whatever_comes_above(stage: Stage) -> None:

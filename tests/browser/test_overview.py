@@ -1,4 +1,4 @@
-"""The first page: what runs, what needs somebody, what was and will be, and the first crawl."""
+"""Overview: running crawls, attention, past and planned runs, and the first crawl."""
 
 import re
 from collections.abc import AsyncIterator
@@ -184,7 +184,7 @@ async def test_running_crawls_move_and_say_why_they_are_slow(empty: Stage) -> No
         middles = [await middle(el) for el in (row, ring, row.locator(".prog"))]
         assert max(middles) - min(middles) <= 1
         await expect(row.locator(".spark path").last).to_have_attribute("d", re.compile("^M"))
-        await expect(rows(page).first).to_contain_text(HOSTILE)  # of the other nobody knows
+        await expect(rows(page).first).to_contain_text(HOSTILE)  # the other has no position
         await moved_on(empty, [claim], pulse, duration_s=10.0, done=100)
         await expect(row).to_contain_text("200 of 400 found")
 
@@ -214,7 +214,7 @@ async def test_eight_rows_are_shown_and_the_queue_says_for_what_it_waits(empty: 
         )
 
 
-# --- what needs somebody
+# --- attention
 
 
 async def test_each_notice_has_its_fix_beside_it(empty: Stage) -> None:

@@ -336,7 +336,7 @@ async def test_what_somebody_else_has_changed_meanwhile_is_not_written_over(stag
         await name.fill("Mine")
         await stage.ask("PATCH", f"/schedules/{schedule['id']}", {"when": "@daily"})
         await save(page)
-        await expect(page.get_by_text("Somebody has changed this schedule")).to_be_visible()
+        await expect(page.get_by_text("Someone has changed this schedule")).to_be_visible()
         await expect(name).to_have_value("Mine")
         assert (await of(stage, schedule))["description"] == ""
         await page.get_by_role("link", name="Reload").click()
@@ -394,7 +394,7 @@ async def test_a_backfill_lists_the_instants_first_and_submits_them_then(stage: 
         assert count >= 3
         assert await total(stage, schedule) == 1
         await dialog.get_by_role("button", name=f"Submit {count}").click()
-        await expect(page.locator("#toasts")).to_contain_text(f"{count} jobs are on their way")
+        await expect(page.locator("#toasts")).to_contain_text(f"{count} jobs submitted")
         await expect(page.locator("#ledger")).to_contain_text("Backfill")
     assert await total(stage, schedule) == 1 + count
 

@@ -88,7 +88,7 @@ async def test_the_form_and_its_yaml_say_the_same_template(stage: Stage) -> None
     assert template["spec"] == {
         "urls": ["https://shop.example.org"],
         "keep_html": "{{html}}",
-        "headers": {"X-A": "b: c"},  # what is published has no credentials
+        "headers": {"X-A": "b: c"},  # published templates have no credentials
         "delay_s": 90,
         "exclude": ["*/a, b/*"],
     }

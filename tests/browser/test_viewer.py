@@ -57,7 +57,7 @@ LINKS: dict[Target, list[tuple[str, ...]]] = {
 
 
 def page_outcome(target: Target, text: str, **fields: Any) -> Outcome:
-    """Return the outcome of a page of which all is kept."""
+    """Return the outcome of a page with all bodies stored."""
     links = LINKS[target]
     bodies = {
         Body.TEXT: text.encode(),
@@ -175,7 +175,7 @@ async def test_the_pages_beside_one_are_those_of_the_list_that_it_was_opened_fro
 
         await page.goto(f"/jobs/{job}/pages/{ids[GONE.url]}")
         await expect(page.locator("#place")).to_have_text("4 of 4")
-        await expect(page.get_by_text("No text is kept of this page.")).to_be_visible()
+        await expect(page.get_by_text("No text is stored of this page.")).to_be_visible()
         await expect(page.get_by_text("answered 404")).to_be_visible()
         await page.goto(f"/jobs/{job}/pages/{2**40}")
         await expect(page.get_by_role("heading", name="Not found")).to_be_visible()
@@ -226,7 +226,7 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
     outcome = page_outcome(
         HOME, "text", rendered_by="chromium 156", render_reason="always", fetched_at=now
     )
-    made_of_it = {Body.RENDERED: b"<h1>Made</h1>", Body.SCREENSHOT: a_picture()}
+    made_of_it = {Body.RENDERED: b"<h1>Created</h1>", Body.SCREENSHOT: a_picture()}
     bodies = {**outcome.bodies, **made_of_it}
     batch = a_batch([HOME], [replace(outcome, bodies=bodies)])
     await stage.yard.store.frontier.record([(claim.lease, batch)], now, LEASE)
@@ -241,8 +241,8 @@ async def test_a_rendered_page_shows_what_its_scripts_made_of_it_and_its_picture
         await page.keyboard.press("[")
         await expect(page.locator("iframe").content_frame.get_by_text("Made")).to_be_visible()
         await page.get_by_role("tab", name="Source").click()
-        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Made</h1>")
-        await expect(page.get_by_role("link", name="As it was sent")).to_be_visible()
+        await expect(page.get_by_role("region", name="Source")).to_contain_text("<h1>Created</h1>")
+        await expect(page.get_by_role("link", name="As sent by the server")).to_be_visible()
         await expect(page.locator("[data-if=needs_scripts]")).to_be_hidden()
 
 

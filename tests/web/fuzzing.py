@@ -1,4 +1,4 @@
-"""What no writer of a test would think of: requests made of the OpenAPI document itself."""
+"""Fuzzing: requests generated from the OpenAPI document."""
 
 import asyncio
 from collections import defaultdict
@@ -76,7 +76,7 @@ _CHECKS: Mapping[str, Any] = {
 
 @schemathesis.check
 def every_error_is_a_problem(_ctx: CheckContext, answer: Response, _case: Case[Any]) -> bool | None:
-    """Check that whatever is refused is refused in one shape, under its own status."""
+    """Check that errors have one shape and the documented status."""
     if answer.status_code >= 400:
         kinds = answer.headers.get("content-type", [])
         assert kinds == ["application/problem+json"], f"an error is sent as {kinds}"
@@ -86,7 +86,7 @@ def every_error_is_a_problem(_ctx: CheckContext, answer: Response, _case: Case[A
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fuzzed:
-    """What came of it."""
+    """Outcome of a run."""
 
     failures: list[str]
     answers: Mapping[str, set[int]]  # statuses by operations: "GET /api/v1/jobs"
@@ -94,7 +94,7 @@ class Fuzzed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """How to ask: in which phases, and how often in those that could go on for ever."""
+    """Phases of a run, and limits of the open-ended ones."""
 
     role: Role
     phases: frozenset[str]

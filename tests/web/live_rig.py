@@ -33,7 +33,7 @@ PATIENCE_S = 120  # more than anything here takes; a hang fails instead of block
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One message of a stream."""
+    """A server-sent event, decoded."""
 
     event: str
     data: Any
@@ -41,7 +41,7 @@ class Message:
 
     @property
     def subject(self) -> str:
-        """Return what it is about."""
+        """Id of the resource in the data."""
         subject: str = self.data["subject"]
         return subject
 

@@ -1,4 +1,4 @@
-"""Who may do what to whose: one row for each route. A route without a row fails the test.
+"""Authorization matrix: one row for each route. A route without a row fails the test.
 
 To add a route: add its row below, and if its path has a parameter of a kind that is new,
 a maker of such a thing to `MAKERS`.
@@ -24,7 +24,7 @@ from tests.web.rig import URL, Rig
 
 
 class Who(StrEnum):
-    """Who asks."""
+    """Callers of a route."""
 
     OWNER = auto()  # ada, an operator
     OTHER = auto()  # bob, another one
@@ -36,7 +36,7 @@ class Who(StrEnum):
 
 
 class Whose(StrEnum):
-    """What is asked for: something of ada's, or of nobody's."""
+    """Targets of a request: a resource of ada's, a public one, or a missing one."""
 
     PRIVATE = auto()
     PUBLIC = auto()  # for kinds of things that can be
@@ -56,7 +56,7 @@ OF_MISSING = {"version": "1", "page_id": "1", "kind": "timeout"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is asked, and what is to be answered."""
+    """A route, and the expected statuses."""
 
     method: str
     path: str
@@ -133,25 +133,25 @@ def changes(ok: int = 202, public: int | None = None) -> Rule:
 
 
 def uses(ok: int = 201) -> Rule:
-    """To be done, with leave to write, by whoever may see it."""
+    """Require a write permit, and visibility of the resource."""
     look_rule = looks(ok)
     return lambda caller, whose: 403 if caller in LOOKERS else look_rule(caller, whose)
 
 
 def makes(ok: int = 201) -> Rule:
-    """To be done by whoever may write."""
+    """Require a write permit."""
     return lambda caller, _: 401 if caller in UNPROVED else 403 if caller in LOOKERS else ok
 
 
 def signed_in(ok: int = 200, missing: int = 404) -> Rule:
-    """Everybody's who has proved who he is."""
+    """Allow every authenticated caller."""
     return lambda caller, whose: (
         401 if caller in UNPROVED else missing if whose is Whose.MISSING else ok
     )
 
 
 def admins(ok: int = 200) -> Rule:
-    """The admins' alone."""
+    """Allow admins only."""
 
     def rule(caller: Who, whose: Whose) -> int:
         if caller in UNPROVED:
@@ -164,13 +164,13 @@ def admins(ok: int = 200) -> Rule:
 
 
 def admins_of_any(ok: int = 200) -> Rule:
-    """The admins' alone, also of what nobody has named before."""
+    """Allow admins only, also for resources that do not exist yet."""
     rule = admins(ok)
     return lambda caller, _: rule(caller, Whose.PRIVATE)
 
 
 def anybody(ok: int = 200, missing: int = 404) -> Rule:
-    """Everybody's, whatever he shows."""
+    """Allow all callers, authenticated or not."""
     return lambda _, whose: missing if whose is Whose.MISSING else ok
 
 

@@ -39,13 +39,13 @@ class Rig:
         return self.site.yard
 
     async def user(self, name: str, role: Role = Role.OPERATOR) -> str:
-        """Make a user, and return the secret of a token of his."""
+        """Create a user, and return the secret of a token of theirs."""
         if name != LOCAL.id:
             await Surface(self.yard.services, LOCAL).users.create(name, role)
         return await self.token(name)
 
     async def token(self, name: str, permits: frozenset[Permit] | None = None) -> str:
-        """Return the secret of a new token of a user's; the first is his from now on."""
+        """Return the secret of a new token of a user, who uses the first one by default."""
         tokens = Surface(self.yard.services, LOCAL).tokens
         token = await tokens.create("test", user=name, scopes=tuple(permits or ()))
         assert token.token is not None
@@ -62,7 +62,7 @@ class Rig:
         headers: Mapping[str, str] | None = None,
         **more: Any,
     ) -> httpx.Response:
-        """Return the answer to a request by a user (``None``: by nobody), or with a token."""
+        """Send a request as a user (``None``: without credentials), or with a token."""
         sent = dict(headers or {})
         if secret is None and by is not None:
             secret = self.secrets[by]

@@ -1,4 +1,4 @@
-"""Who asks, and what he may do: tokens, sessions, links, users."""
+"""Authentication and authorization: tokens, sessions, links, users."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""What comes over the bus is told before the store is looked at, and never instead of it."""
+"""Progress from the bus is sent ahead of polls of the store, and never replaces them."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -38,7 +38,7 @@ async def publish(rig: Rig, claim: Claim, done: int, seconds: float = 0.0) -> No
 
 
 async def settled(rig: Rig, *ears: Ear) -> None:
-    """Let all be told that is to be told, and forget it."""
+    """Deliver all pending messages, and clear them."""
     await rig.clock.advance(3 * SNAPSHOT_EVERY + AN_INSTANT)
     for ear in ears:
         ear.told.clear()
@@ -161,7 +161,7 @@ class Wide(MemoryBus):
 
 
 class CountedJobs(JobStore):
-    """The jobs of a store, counting how often somebody looks at those that run."""
+    """Job store that counts reads of the running jobs."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -182,7 +182,7 @@ class WideRig:
     jobs: CountedJobs
 
     async def looks(self, during: timedelta) -> int:
-        """Return how often somebody looks at the running jobs meanwhile."""
+        """Return the number of reads of the running jobs meanwhile."""
         self.jobs.looks.clear()
         await self.rig.clock.advance(during)
         return len(self.jobs.looks)

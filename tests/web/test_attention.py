@@ -1,4 +1,4 @@
-"""What needs a person over HTTP, and the figures of this moment."""
+"""Attention notices and current figures over HTTP."""
 
 from datetime import timedelta
 from typing import Any
@@ -117,7 +117,7 @@ def test_a_host_is_named_in_its_path_as_a_path_has_it() -> None:
     shape = notice(Trouble.HOST_REFUSING, "", SubjectKind.HOST, "[::1]:80", "x")
     assert shape.subject is not None
     assert shape.subject.path == "/api/v1/hosts/%5B%3A%3A1%5D%3A80"
-    assert shape.help is None  # of no job of his
+    assert shape.help is None  # not a job of this user
 
 
 async def test_everybody_dismisses_for_themselves_until_it_begins_anew(rig: Rig) -> None:

@@ -1,4 +1,4 @@
-"""What the dashboard asks for is what the document of the API has."""
+"""Requests of the dashboard match the OpenAPI document."""
 
 import re
 from collections.abc import Iterator
@@ -102,7 +102,7 @@ def test_every_button_list_and_form_is_an_endpoint_of_the_document(rig: Rig) -> 
 
 
 def test_scripts_are_sent_with_the_spaces_of_their_texts() -> None:
-    # what leaves comments out would take a template literal within another for code
+    # the minifier would take a template literal within another for code
     folder = files("crawlyard.web").joinpath("static")
     scripts = [path for path in ASSETS if path.endswith(".js") and folder.joinpath(path).is_file()]
     for path in scripts:

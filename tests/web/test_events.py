@@ -1,4 +1,4 @@
-"""What has happened, over HTTP."""
+"""Events over HTTP."""
 
 from datetime import timedelta
 from typing import Any

@@ -185,7 +185,7 @@ class TestRecent:
         for name in ("a", "b", "c"):
             body = {"name": name, "when": "@daily", "overrides": {"urls": [URL]}}
             await rig.post("schedules", body)
-        counted_store = Counted(rig.yard.store.ticks)
+        counted_store = CountedTicks(rig.yard.store.ticks)
         rig = await a_rig(replace(rig.yard.store, ticks=counted_store))
 
         items = (await rig.get("schedules?expand=recent&limit=2")).json()["items"]
@@ -202,7 +202,7 @@ class TestRecent:
 
 
 @dataclass
-class Counted:
+class CountedTicks:
     """A store that counts what it is asked for."""
 
     of: TickStore

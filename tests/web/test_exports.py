@@ -57,7 +57,7 @@ async def test_filters_hold_for_every_format_and_warc_is_cut_into_records(rig: R
     job = (await rig.yard.jobs.get(LOCAL, job_id)).job
     stream = exported(rig.yard.results, LOCAL, job, PageQuery(), Format.WARC)
     portions = [portion async for portion in stream]
-    assert len(portions) == 2  # what the file is, and the page that was answered
+    assert len(portions) == 2  # metadata of the file, and the response
 
 
 @pytest.mark.parametrize("query_or_type", ["format=warc", WARC])

@@ -1,4 +1,4 @@
-"""Whether a server lives and can work, and the pages of its problems."""
+"""Health checks of a server, and the pages of its problems."""
 
 from html import unescape
 from html.parser import HTMLParser
@@ -28,13 +28,13 @@ async def test_a_server_lives_and_is_ready_for_whoever_asks(rig: Rig) -> None:
 
 
 class Switched(MemoryBus):
-    """A bus that reaches whom a test says."""
+    """A bus with the reach that a test sets."""
 
-    told = BusReach.PROCESS
+    current_reach = BusReach.PROCESS
 
     @property
     def reach(self) -> BusReach:
-        return self.told
+        return self.current_reach
 
 
 async def test_how_redis_is_is_told_and_a_server_is_ready_without_it() -> None:
@@ -43,7 +43,7 @@ async def test_how_redis_is_is_told_and_a_server_is_ready_without_it() -> None:
         yard = Yard(Settings(database_url=IN_MEMORY), open_in_memory(), clock)
         bus = Switched(clock)
         yard.bus = yard.services.bus = bus
-        bus.told = reach
+        bus.current_reach = reach
         site = await open_site(yard, SiteOptions(rate_limits=False))
         rig = Rig(site=site, app=an_app(site), clock=clock)
         await rig.token(LOCAL.id)

@@ -1,4 +1,4 @@
-"""What is done to hosts, and what an admin says of them, over HTTP."""
+"""Hosts and their rules over HTTP."""
 
 from datetime import timedelta
 from typing import Any

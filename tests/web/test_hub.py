@@ -49,7 +49,7 @@ class Ear:
                 self.told.append((fields["event"], json.loads(fields["data"])))
 
     def take(self, event: str) -> list[dict[str, object]]:
-        """Return what was told of that kind since the last time, and forget all."""
+        """Return the messages of an event since the last call, and clear them."""
         messages = [data for name, data in self.told if name == event]
         self.told.clear()
         return messages
@@ -439,7 +439,7 @@ async def test_a_failure_ends_all_streams_so_that_clients_come_again(
 
 
 class TestRoom:
-    """What becomes of messages that a client does not read."""
+    """Messages that a client does not read."""
 
     PING = frame("ping", PingOut(at=NOW))
 

@@ -244,7 +244,7 @@ async def walked(rig: Rig, query: str) -> str:
 
 @pytest.fixture
 async def sortable(rig: Rig) -> Rig:
-    """Jobs a to f, of which d has not ended, and e and f have not started."""
+    """Jobs a to f: d has not ended, e and f have not started."""
     await rig.user("ada")
     store = rig.yard.store
     for name, pages, took in [("a", 5, 9), ("c", 7, 2), ("b", 1, 30), ("d", 3, 4)]:

@@ -1,4 +1,4 @@
-"""What there is to know about a job over HTTP: progress, settings, attempts, shards, events."""
+"""Details of a job over HTTP: progress, settings, attempts, shards, events."""
 
 import asyncio
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class Waits:
 
     task: asyncio.Task[httpx.Response]
     clock: FakeClock
-    others: int  # who wait for the clock as well
+    others: int  # other sleepers of the clock
 
     @classmethod
     async def begun(cls, rig: Rig, path: str) -> "Waits":

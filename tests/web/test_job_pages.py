@@ -1,4 +1,4 @@
-"""What a job has brought over HTTP: pages, errors, skipped URLs, what waits, exports."""
+"""Results of a job over HTTP: pages, errors, skipped URLs, queue, exports."""
 
 import asyncio
 import json
@@ -75,7 +75,7 @@ class TestPages:
         assert (sent.content, sent.headers["content-type"]) == (PICTURE, "image/png")
         assert sent.headers["x-content-type-options"] == "nosniff"
         assert problem(missing) == (404, "not_found")
-        # what generated clients can read has no image type
+        # generated clients accept no image type
         sent = await rig.get(
             good["parts"]["screenshot"].removeprefix(f"{PREFIX}/"),
             headers={"Accept": "application/octet-stream"},
@@ -405,7 +405,7 @@ class TestExport:
 
 
 @dataclass
-class Counted:
+class CountedPages:
     """A store of pages that counts how often it is read."""
 
     pages_: PageStore
@@ -429,7 +429,7 @@ class Counted:
 
 async def test_an_export_ends_when_its_reader_has_gone() -> None:
     store = open_in_memory()
-    counted = Counted(store.pages)
+    counted = CountedPages(store.pages)
     rig = await a_rig(replace(store, pages=counted))
     job_id, answer = await crawled(rig)
     targets = [a_target(f"p{n}") for n in range(5_000)]

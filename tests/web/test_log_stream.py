@@ -1,4 +1,4 @@
-"""The stream of a job's log: each line once, up to its last, whoever breaks off or reads slowly."""
+"""Stream of a job's log: each line once, for clients that reconnect or read slowly."""
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -38,7 +38,7 @@ async def live() -> AsyncIterator[LiveRig]:
 
 
 async def a_scribe(live: LiveRig, by: str = LOCAL.id, store: Store | None = None) -> Scribe:
-    """Return who writes the log of a new job, in *store* if he is elsewhere."""
+    """Return a writer of the log of a new job, in *store* if given."""
     yard = live.rig.yard
     return await scribe_of(store or yard.store, yard.clock, await live.job(by))
 
@@ -337,7 +337,7 @@ async def test_a_server_that_ends_closes_logs_without_a_word_of_their_end(live: 
 # --- what it costs
 
 
-class Counted:
+class CountedJournal:
     """A journal that counts what is read of it, and may be away."""
 
     def __init__(self, inner: JournalStore) -> None:
@@ -372,16 +372,16 @@ class Costly:
     """A server whose journal is counted, over a clock that stands still."""
 
     rig: Rig
-    journal: Counted
+    journal: CountedJournal
 
     async def scribe(self) -> Scribe:
         return await scribe_of(self.rig.yard.store, self.rig.clock, (await self.rig.job())["id"])
 
 
-def counted() -> tuple[Store, Counted]:
+def counted() -> tuple[Store, CountedJournal]:
     """Return a store in memory, and its journal."""
     store = open_in_memory()
-    journal = Counted(store.journal)
+    journal = CountedJournal(store.journal)
     return replace(store, journal=journal), journal
 
 
@@ -415,7 +415,7 @@ async def test_while_nothing_is_said_no_line_is_read(costly: Costly) -> None:
         costly.journal.looks = 0
         await costly.rig.clock.advance(timedelta(minutes=1))
 
-        assert costly.journal.looks == 0  # nobody follows a log any more
+        assert costly.journal.looks == 0  # the log has no followers any more
 
 
 async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
@@ -432,7 +432,7 @@ async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
         while scribe.said < 2 * MOST_LINES:
             looks = journal.looks
             await scribe.say(PORTION, url=long)
-            while journal.looks < looks + 2:  # and it is told of them, if it listens
+            while journal.looks < looks + 2:  # it would be notified of them
                 await live.rig.get("auth/me")
         await scribe.end()
         lines_read, waiting = journal.lines_read, stream.waiting
@@ -444,7 +444,7 @@ async def test_who_reads_slowly_takes_little_room_and_hears_what_is_still_kept(
 
     frames = [frame for frame in text.split(b"\n\n") if b"event: job.log" in frame]
     ids = [int(frame.partition(b"id: ")[2].partition(b"\n")[0]) for frame in frames]
-    assert lines_read < 5 * PORTION  # what the system and the server have taken for it, of 4,000
+    assert lines_read < 5 * PORTION  # buffered by the system and the server, of 4,000
     assert waiting < 3
     assert b'"reason":"gap"' in text
     assert ids == sorted(set(ids))

@@ -1,4 +1,4 @@
-"""Every route, asked by everybody, for what is whoever's: as its row says."""
+"""Authorization matrix: every route, for every caller and owner."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Who asks, over HTTP."""
+"""The current user over HTTP."""
 
 from datetime import timedelta
 

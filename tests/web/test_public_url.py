@@ -1,4 +1,4 @@
-"""How people reach the server: its own URL in answers, whatever the proxy in front of it says."""
+"""Public URL of the server in responses, behind any proxy."""
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.store.db.in_memory import open_in_memory

@@ -1,4 +1,4 @@
-"""How many requests of each kind one asker may make in a minute."""
+"""Rate limits of requests by kind."""
 
 from datetime import timedelta
 

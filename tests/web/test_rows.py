@@ -1,4 +1,4 @@
-"""A job in a list, and its row in a stream: whoever patches one by the other shows no lie."""
+"""Jobs in lists and their rows in streams have the same values."""
 
 import json
 from datetime import timedelta

@@ -314,7 +314,7 @@ async def test_a_backfill_says_what_it_would_do_until_it_is_told_to(rig: Rig) ->
     assert (dry.status_code, dry.json()["dry_run"], len(dry.json()["runs"])) == (200, True, 2)
     assert none == []
     assert (done.status_code, len(done.json()["runs"])) == (202, 2)
-    # beside the two, the latest of those that nobody had fired
+    # beside the two, the latest of the missed ones
     assert len((await rig.get("jobs")).json()["items"]) == 3
     assert (again.status_code, again.json()["runs"], again.json()["kept"]) == (200, [], 2)
 

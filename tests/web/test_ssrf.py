@@ -181,7 +181,7 @@ async def test_who_asks_cannot_open_it_by_himself(rig: Rig) -> None:
 
 @pytest.fixture
 async def inside() -> AsyncIterator[tuple[str, Paths]]:
-    """A site that nobody has opened, with its URL."""
+    """A site on a blocked address, with its URL."""
     secret = Paths({"/secret": Answer(200, (("Content-Type", HTML),), b"<p>secret")})
     async with SiteServer(secret) as server:
         yield server.url, secret

@@ -142,7 +142,7 @@ async def test_a_list_has_ones_own_and_what_others_have_published(rig: Rig) -> N
 
 
 class Overtaken:
-    """Templates that somebody else describes anew just before they are first saved."""
+    """Template store with a concurrent change just before the first save."""
 
     def __init__(self, store: Store) -> None:
         self._templates = store.templates

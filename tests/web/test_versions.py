@@ -21,7 +21,7 @@ ANY = {"If-Match": "*"}
 
 
 class Meddled:
-    """A part of a store where somebody acts right after a thing has been read."""
+    """Part of a store with a concurrent change right after a read."""
 
     def __init__(self, inner: object) -> None:
         self._inner = inner
@@ -56,7 +56,7 @@ class Meddled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """A kind of things that have versions, and how one of them is changed."""
+    """A kind of versioned resource, and how to change one."""
 
     part: str  # of the store
     path: str
@@ -261,7 +261,7 @@ def test_every_operation_that_heeds_a_version_has_its_row(rig: Rig) -> None:
         f"{method.upper()} {path.removeprefix(prefix)}"
         for path, operations in openapi["paths"].items()
         for method, operation in operations.items()
-        if "412" in operation["responses"] and method != "get"  # what a change would do
+        if "412" in operation["responses"] and method != "get"  # dry runs of changes
     }
     assert heeding == {row.operation for row in ROWS}
 
@@ -328,7 +328,7 @@ async def test_a_change_that_comes_between_is_not_overwritten(store: Store, row:
     while await scene.came_between(reads):
         reads += 1
 
-    assert reads > 1  # whoever writes has read it
+    assert reads > 1  # a write reads first
 
 
 async def test_a_change_that_names_no_version_is_merged_with_one_that_comes_between(

@@ -1,4 +1,4 @@
-"""What a worker process shows over HTTP: its metrics to who may see them, its health to all."""
+"""Web application of a worker process: metrics for admins, health for all."""
 
 from dataclasses import replace
 

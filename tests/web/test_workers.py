@@ -1,4 +1,4 @@
-"""What is wanted of workers, over HTTP."""
+"""Control of workers over HTTP."""
 
 from datetime import timedelta
 

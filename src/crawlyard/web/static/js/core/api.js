@@ -1,7 +1,7 @@
-/** The public API, as any other client has it. */
+/** Client of the public API. */
 const BASE = "/api/v1";
 
-/** What the server refuses: *code*, *detail*, perhaps *errors* with a pointer each (RFC 9457). */
+/** A problem (RFC 9457): *code*, *detail*, and *errors* with pointers if any. */
 export class Problem extends Error {
   constructor(status, problem) {
     super(problem.detail || problem.title || `HTTP ${status}`);
@@ -9,12 +9,12 @@ export class Problem extends Error {
   }
 }
 
-// crypto.randomUUID is there over TLS and on loopback alone
+// crypto.randomUUID exists only over TLS and on loopback
 const key = () => crypto.getRandomValues(new Uint32Array(4)).join("-");
 
 /**
- * Ask for *path*; resolves to the object of the answer, null where it has none.
- * With a *version*, the change is made to that one alone ("*": to any).
+ * Send a request; resolves to the JSON of the response, null if empty.
+ * With a *version*, the change applies only to it ("*": to any).
  */
 export async function api(method, path, body, version) {
   const headers = { accept: "application/json" };
@@ -25,7 +25,7 @@ export async function api(method, path, body, version) {
   try {
     answer = await fetch(BASE + path, { method, headers, body: body && JSON.stringify(body) });
   } catch {
-    throw new Problem(0, { code: "away", detail: "the server does not answer: try again", read: method === "GET" });
+    throw new Problem(0, { code: "away", detail: "the server does not respond; try again", read: method === "GET" });
   }
   const content = answer.status === 204 ? null : await answer.json().catch(() => ({}));
   if (answer.ok) return content;
@@ -39,7 +39,7 @@ export const patch = (path, body, version) => api("PATCH", path, body, version);
 export const put = (path, body, version) => api("PUT", path, body, version);
 export const remove = (path, version) => api("DELETE", path, undefined, version);
 
-/** A query string of what is set: {state: "", q: "x"} is "?q=x". */
+/** A query string without empty values: {state: "", q: "x"} is "?q=x". */
 export function query(values) {
   const set = Object.entries(values).filter(([, value]) => value != null && value !== "");
   return set.length ? `?${new URLSearchParams(set)}` : "";

@@ -1,10 +1,10 @@
-/** Forms: what they say as an object, and what the server finds wrong with it, at its field. */
+/** Forms: their values as an object, and the server's errors at their fields. */
 import { $, $$, h } from "./dom.js";
 
 const SIZES = { "": 1, k: 1e3, m: 1e6, g: 1e9, t: 1e12 };
 const SPANS = { ms: 0.001, s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 
-/** "2h 30m" or "90" in seconds; what is not understood goes to the server as it is. */
+/** "2h 30m" or "90" in seconds; other text goes to the server unchanged. */
 export function span(text) {
   if (/^\d+(\.\d+)?$/.test(text)) return Number(text);
   const part = /(\d+(?:\.\d+)?)\s*(ms|[smhdw])\s*/gi;
@@ -38,7 +38,7 @@ const hooks = (text, el) => lines(text).map((line) => {
 });
 const number = (text) => (/^(true|false)$/.test(text) ? text === "true" : Number.isNaN(Number(text)) ? text : Number(text));
 
-/** A JSON object; what is none is a fault of the field *el*. */
+/** A JSON object; other text is an error of the field *el*. */
 function json(text, el) {
   let hookText;
   try {
@@ -91,7 +91,7 @@ const SHOW = {
 /** The text of *value* in the field *el*. */
 export const show = (el, value) => (value == null ? "" : (SHOW[el.dataset.as] ?? String)(value, el));
 
-/** What *el* says, one text for each of its lines or words. */
+/** The values of *el*, one text per line or word. */
 export function values(el) {
   const { as } = el.dataset;
   const text = el.value.trim();
@@ -101,7 +101,7 @@ export function values(el) {
 
 const fields = (form) => $$("[name]", form).filter((el) => !el.disabled && !el.closest("[hidden]"));
 
-/** Return what *form* says: names with dots are objects; with *all*, empty fields are null. */
+/** Return the values of *form*: names with dots are objects; with *all*, empty fields are null. */
 export function read(form, all = false) {
   const values = {};
   for (const el of fields(form)) {
@@ -118,7 +118,7 @@ export function read(form, all = false) {
   return values;
 }
 
-/** The merge patch (RFC 7396) that makes *now* of *old*: what has not changed is not sent. */
+/** The merge patch (RFC 7396) from *old* to *now*, without unchanged fields. */
 export function changes(old, now) {
   const diff = {};
   for (const name in { ...old, ...now }) {
@@ -134,7 +134,7 @@ export function write(form, values) {
   const at = (name) => name.split(".").reduce((value, key) => value?.[key], values);
   for (const el of $$("[name]", form)) {
     const { also } = el.dataset;
-    if (also && at(also) !== undefined) el.name = also; // its author spelled it so
+    if (also && at(also) !== undefined) el.name = also; // as in the spec
     const value = at(el.name);
     if (value === undefined) continue;
     if (el.type === "checkbox") el.checked = Boolean(value);
@@ -147,7 +147,7 @@ export function write(form, values) {
   }
 }
 
-/** Show at its field what *problem* finds; what has no field is told above the form's buttons. */
+/** Show the errors of *problem* at their fields; others above the form's buttons. */
 export function blame(form, problem) {
   clear(form);
   const rest = [];
@@ -178,7 +178,7 @@ export function clear(form) {
   $(".errors", form)?.replaceChildren();
 }
 
-/** Call *work* when *form* is sent, with its errors cleared; what the server refuses is shown. */
+/** Call *work* when *form* is submitted, with its errors cleared; show the server's errors. */
 export function submits(form, work) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();

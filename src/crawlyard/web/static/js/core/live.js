@@ -1,4 +1,4 @@
-/** What happens, as it happens: events by their names, on `live`. */
+/** Live events, dispatched by name on `live`. */
 import { listen } from "./stream.js";
 
 export const live = new EventTarget();

@@ -1,8 +1,8 @@
-/** The stream of what happens: opened again whenever it breaks, from where it broke. */
+/** Event stream: reconnects from the last event. */
 const AGAIN_MS = 1000;
-const SILENT_MS = 45000; // the server says something every 15 s
+const SILENT_MS = 45000; // the server sends a ping every 15 s
 
-/** Listen to the events of these *names* after number *last*; *tell(name, data)* hears them, and of "status". */
+/** Listen to the events of these *names* after number *last*; *tell(name, data)* receives them, and "status". */
 export function listen(names, tell, last) {
   let source, timer;
   let activeAt; // last message or connection attempt
@@ -41,7 +41,7 @@ export function listen(names, tell, last) {
   open();
   setInterval(() => Date.now() - activeAt > SILENT_MS && source.readyState === 1 && reconnect(), 5000);
   return {
-    /** Tell whether anything has happened after *seq*. */
+    /** Return whether there were events after *seq*. */
     past: (seq) => last > seq,
     reopen: () => source.readyState === 2 && (clearTimeout(timer), open()),
   };

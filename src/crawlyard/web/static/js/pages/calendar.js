@@ -1,20 +1,20 @@
-/** A week of all schedules: what became of it, what is to come, and what begins in one hour. */
+/** Calendar: a week of all schedules, with past and planned runs by hour. */
 import { $, complain, copy, get, keys, later, load, on, query, soon, write } from "../core/all.js";
 import { fate } from "../parts/schedules.js";
 import { turns, Week } from "../parts/week.js";
 
-const hoursByLabel = new Map(); // what begins in an hour, by its label
+const hoursByLabel = new Map(); // runs of an hour, by its label
 let hour;
 
 const EMPTY = { beyond: "Not computed yet.", before: "Before its start." };
 
-/** Tell what begins in the hour that is pointed at. */
+/** List the runs of the hour under the pointer. */
 function describe(slot) {
   const there = !["none", "before", "beyond"].includes(slot.is);
   if (hour?.label !== slot.label) listed(hoursByLabel.get(slot.label) ?? []);
   hour = slot;
   write($("#which"), slot.label);
-  write($("#runs + p"), there ? "Looking…" : EMPTY[slot.is] ?? "Nothing begins.");
+  write($("#runs + p"), there ? "Looking…" : EMPTY[slot.is] ?? "No runs start.");
   if (there && !hoursByLabel.has(slot.label)) look();
 }
 const look = later(120, async () => {
@@ -23,14 +23,14 @@ const look = later(120, async () => {
   hoursByLabel.set(label, occurrences);
   if (label !== hour.label) return;
   listed(occurrences);
-  write($("#runs + p"), "Nothing begins."); // shown if the list is empty
+  write($("#runs + p"), "No runs start."); // shown if the list is empty
 });
 function listed(runs) {
   const body = runs.map((run) => copy("run", { ...run, is: run.fate, said: run.fate && fate(run.fate), planned: !run.fate && run.enabled, held: !run.fate && !run.enabled }));
   $("#runs").replaceChildren(...body);
 }
 
-const week = new Week($("#grid"), { told: describe, range: (text) => write($("#range"), text) });
+const week = new Week($("#grid"), { onHour: describe, range: (text) => write($("#range"), text) });
 const again = (to) => {
   hoursByLabel.clear();
   return week.show(to).catch(complain);

@@ -1,4 +1,4 @@
-/** What changed from one run to another: how many pages of each kind, which, and what in the text of one. */
+/** Changes between two runs: counts by kind, pages, and text diffs. */
 import { $, $$, at, complain, copy, counted, get, h, host, icon, int, keys, load, lock, pct, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
 import { KINDS, MOST, runView, trend } from "../parts/schedules.js";
@@ -41,7 +41,7 @@ async function runs() {
   return items.map((job) => ({ id: job.id, when: job.created_at, said: job.outcome || job.state, whole: job.state === "completed" }));
 }
 
-/** The run that *all* offer to compare with, if nobody says: the one it was compared with, else the one before. */
+/** Default base run among *all*: the one of the stored comparison, otherwise the previous one. */
 function before(all) {
   const mine = all.findIndex((run) => run.id === id);
   const rest = all.slice(mine + 1);
@@ -59,7 +59,7 @@ function choices(all) {
 $("#later").onchange = ({ target }) => location.assign(`/jobs/${segment(target.value)}/changes`);
 $("#earlier").onchange = ({ target }) => location.assign(`${location.pathname}${query({ with: target.value })}`);
 
-// --- what changed
+// --- changes
 
 function lead(counts, all) {
   const parts = [["changed", "changed"], ["new", "new"], ["gone", "gone"], ["moved", "moved"], ["broken", "broken"]].filter(([kindName]) => counts[kindName]).map(([kindName, word]) => `${int(counts[kindName])} ${word}`);
@@ -79,7 +79,7 @@ function tiles(counts) {
   $(".kinds").replaceChildren(...drawn);
 }
 
-/** List the pages of a kind, and show the first; or *wanted*, if it is there. */
+/** List the pages of a kind, and show the first; or the change *after*, if listed. */
 async function list(kindName, after) {
   kind = kindName;
   changes = [];
@@ -110,7 +110,7 @@ async function further() {
 }
 $("#further").onclick = () => further().catch(complain);
 
-/** Say by what the pages are sorted, where there is a choice. */
+/** Show the sort order, where there is a choice. */
 function order({ changed }) {
   $("#orders").hidden = kind !== "changed" || changed < 2 || changed > MOST_RANKED;
   for (const el of $$("#orders button")) el.ariaPressed = String(el.dataset.sort === sort);
@@ -147,7 +147,7 @@ async function pick(change) {
   try {
     const pageDiff = shows ? await get(`${between()}/page${query({ url: change.url })}`) : await alone(change);
     if (page !== change || !pageDiff) return;
-    change.told = pageDiff;
+    change.diff = pageDiff;
     $("#ways").hidden = !shows;
     $("#diff").hidden = false;
     draw();
@@ -159,7 +159,7 @@ async function pick(change) {
 
 function about({ detail, moved_to, url, kind: is }) {
   const out = (to) => h("a", { href: /^https?:/.test(to) ? to : null, target: "_blank", rel: "noreferrer" }, to);
-  const note = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `It is gone (${detail}). Its text in the earlier run:`, broken: `It ${detail}. Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only lines differ that are ignored." }[is];
+  const note = { new: "This page was not there before. Its text:", seen_first: "The earlier run may have missed this page. Its text:", gone: `The page is gone (${detail}). Its text in the earlier run:`, broken: `It ${detail}. Its text in the earlier run:`, unknown: `Not known: ${detail}.`, noise: "Only ignored lines differ." }[is];
   return [out(url), moved_to ? h("span", {}, " is now at ", out(moved_to)) : "", note ? h("span", {}, ` ${note}`) : ""];
 }
 
@@ -179,7 +179,7 @@ async function alone({ kind: is, before: old, after }) {
 function draw() {
   const apart = localStorage.cyApart === "1" && !$("#ways").hidden;
   for (const el of $$("#ways button")) el.ariaPressed = String(Boolean(el.dataset.apart) === apart);
-  if (page.told) diff($("#diff"), page.told, apart);
+  if (page.diff) diff($("#diff"), page.diff, apart);
 }
 for (const el of $$("#ways button"))
   el.onclick = () => {
@@ -187,7 +187,7 @@ for (const el of $$("#ways button"))
     draw();
   };
 
-// --- what is ignored, and who is told
+// --- ignore rules and notifications
 
 function rules({ ignore_text: patterns = [], noise_after: after, confirm_changes: confirms }) {
   const lines = [

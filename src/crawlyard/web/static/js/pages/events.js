@@ -1,6 +1,6 @@
-/** What has happened, and who did it. */
+/** Activity: events and their actors. */
 import { $, at, cap, complain, fateWord, live, reasonWord, soon, tickWord } from "../core/all.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 const PLACES = { job: "jobs", schedule: "schedules", template: "templates" };
 const ICONS = { page: "results", run: "diff", session: "tokens" };

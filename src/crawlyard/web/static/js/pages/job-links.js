@@ -1,4 +1,4 @@
-/** The link report of a job: what is wrong with its links, titles and canonical URLs, and who links there. */
+/** Link report of a job: problems with links, titles and canonical URLs, with referrers. */
 import { $, act, cap, counted, get, h, int, query, write } from "../core/all.js";
 import { lead } from "../parts/links.js";
 import { Table } from "../parts/table.js";

@@ -1,6 +1,6 @@
-/** What moves while a job runs: its latest pages, and its pace at each host. */
+/** Live parts of a running job: latest pages, and pace per host. */
 import { $, copy, fill, get, write } from "../core/all.js";
-import { thing as job } from "../parts/told.js";
+import { thing as job } from "../parts/declarative.js";
 import { path } from "./job-tabs.js";
 import { delay, holdReason } from "./job-words.js";
 
@@ -9,7 +9,7 @@ const log = $("#latest").parentElement;
 const still = () => log.matches(":hover, :focus, :focus-within");
 let source, waiting;
 
-/** Follow the latest pages while they are *wanted* and seen. */
+/** Follow the latest pages while they are *followed* and visible. */
 export function follow(followed) {
   tail.hidden = Boolean(job.ended_at);
   if (followed && !job.ended_at && !document.hidden) {
@@ -32,7 +32,7 @@ function listening() {
 
 const rowsById = new Map(); // rows, by the ids of pages
 
-/** Show those that have come; rows that were there stay. */
+/** Show new pages; existing rows stay. */
 function show() {
   if (!waiting) return;
   const first = rowsById.size > 0;
@@ -60,7 +60,7 @@ function drawn(page) {
 
 const MOST_SHOWN = 10;
 
-/** Show the pace at the hosts that it crawls now; resolves to them. */
+/** Show the pace at the current hosts; resolves to them. */
 export async function pace() {
   const runs = job.state === "running";
   const { items } = runs ? await get(`${path}/hosts?limit=${MOST_SHOWN}`) : { items: [] };

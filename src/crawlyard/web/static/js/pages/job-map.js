@@ -1,4 +1,4 @@
-/** The site map of a job: its folders as areas and as a table, one level at a time, which the address names. */
+/** Site map of a job: folders as areas and as a table; the level is in the URL. */
 import { $, counted, get, h, int, query, write } from "../core/all.js";
 import { treeMap } from "../parts/tree-map.js";
 
@@ -7,7 +7,7 @@ const COUNTS = ["fetched", "failed", "waiting", "redirected", "skipped"];
 const added = (folders) => Object.fromEntries(COUNTS.map((count) => [count, folders.reduce((sum, folder) => sum + folder[count], 0)]));
 const sizeOf = ({ fetched, failed, waiting }) => fetched + failed + waiting;
 
-/** What happened to the URLs of a folder: a word of state, which is a colour, and a few words. */
+/** State of a folder's URLs: a word that sets the colour, and a text. */
 function state(folder, ended) {
   const { fetched, failed, waiting } = folder;
   if (failed) return { is: "failed", said: `${int(failed)} failed` };
@@ -17,7 +17,7 @@ function state(folder, ended) {
   return { is: ended ? "stopped" : "running", said: `${Math.floor((fetched / sizeOf(folder)) * 100)}% fetched` };
 }
 
-/** Show the level of the job at *path* that the address asks for. */
+/** Show the level in the URL of the job at *path*. */
 export async function siteMap(path, { ended_at }) {
   const { under, items, total, unlisted, skipped_elsewhere: elsewhere } = await get(`${path}/map${query({ under: new URLSearchParams(location.search).get("under") })}`);
   const there = (place) => `${path}/map${query({ under: place })}`;
@@ -47,7 +47,7 @@ function row(folder) {
     h("td", { role: "cell" }, h("a", { href: folder.list, "aria-label": `Pages: ${folder.name}` }, "Pages")));
 }
 
-/** The way from all hosts down to a place; each part leads there. */
+/** Breadcrumbs from all hosts to a folder. */
 function way(under, there) {
   const parts = under.split("/").slice(0, -1);
   return parts.map((name, n) => {

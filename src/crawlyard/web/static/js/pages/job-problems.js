@@ -2,7 +2,7 @@
 import { $, $$, arrange, h, int, lock } from "../core/all.js";
 import { keyed } from "../parts/keyed.js";
 import { grouped } from "../parts/problems.js";
-import { thing as job } from "../parts/told.js";
+import { thing as job } from "../parts/declarative.js";
 
 /** What can be done about a group: the words of its button, when there is one, and its data. */
 const ACTS = {

@@ -3,7 +3,7 @@ import { $, $$, complain, copy, errorWord, fill, get, h, may, query, segment, st
 import { read, submits } from "../core/form.js";
 import { keyed } from "../parts/keyed.js";
 import { Table } from "../parts/table.js";
-import { list, thing as job } from "../parts/told.js";
+import { list, thing as job } from "../parts/declarative.js";
 import { charts } from "./job-charts.js";
 import { linkReport } from "./job-links.js";
 import { siteMap } from "./job-map.js";
@@ -94,7 +94,7 @@ async function failures() {
   return items;
 }
 
-/** Return whether a worker can run the scripts that pages need; who may not ask is not told otherwise. */
+/** Return whether a worker can run the scripts that pages need; true if the user may not know. */
 async function rendering() {
   if (!job.usage?.needs_scripts || !may("workers:read")) return true;
   const { items } = await get("/workers");

@@ -1,21 +1,21 @@
-/** A job: how far it has come, what can be done about it, and its tabs, which are addresses. */
+/** A job: progress, actions, and tabs with their own URLs. */
 import { $, $$, act, ask, bind, clip, complain, copy, counted, dur, fill, get, keys, later, load, on, patch, post, remove, rows, toast } from "../core/all.js";
 import { clear, read, submits, write } from "../core/form.js";
 import { merged } from "../parts/job.js";
-import { thing } from "../parts/told.js";
+import { thing } from "../parts/declarative.js";
 import { begin as downloads } from "./job-download.js";
 import { follow, pace } from "./job-live.js";
 import { listen, open, path, spec } from "./job-tabs.js";
 import { headline, raised } from "./job-words.js";
 
 const { job: id } = document.body.dataset;
-const EVERY_MS = 5000; // what no event tells of: its place in the queue, its course
+const EVERY_MS = 5000; // position in the queue and metrics have no events
 const show = bind($("#job"));
 const proxies = $("#proxies"); // held: a job that is deleted takes it away
 let tab;
 let hosts = [];
 
-/** Take *news* of it, and show how it stands. */
+/** Merge *news* into the job, and show its state. */
 function take(news) {
   if (!$("#bar")) return; // it was deleted meanwhile
   const job = Object.assign(thing, merged(thing, news));
@@ -36,24 +36,24 @@ function take(news) {
     reopens: resumes && !(job.shown === "stopped" && state === "cancelled"),
     amends: ended_at && allowed_actions.includes("edit"),
   });
-  job.told = headline(job, hosts);
+  job.headline = headline(job, hosts);
   show(job);
   draw(job);
   list(job);
   document.title = `${job.title} · Crawlyard`;
 }
 
-/** List how its proxies do. */
+/** List the state of its proxies. */
 function list({ uses = [], ended_at }) {
   proxies.hidden = !uses.length;
   rows($("ul", proxies), "proxy-at", uses.map(({ proxy, connections, failures, rests_s }) => ({
     proxy,
     done: `${counted(connections, "connection")} · ${counted(failures, "failure")}`,
-    rests: rests_s && !ended_at ? `Rests for another ${dur(rests_s)}` : "",
+    rests: rests_s && !ended_at ? `Paused for another ${dur(rests_s)}` : "",
   })));
 }
 
-/** Draw what was fetched, and what of it failed, of all that was found: of no limit. */
+/** Draw fetched and failed URLs as shares of the discovered ones, not of a limit. */
 function draw({ done, found, failed, ended_at }) {
   const share = (n) => (found ? Math.min(1, n / found) * 100 : 0);
   const [fetchedBar, bad] = $$("#bar rect");
@@ -89,7 +89,7 @@ const refresh = () => thing.id && open(tab)?.then(() => take({})).catch(complain
 
 const OLD = { errors: "problems", events: "history", config: "settings" }; // earlier names of tabs
 
-/** Show the tab that the address names. */
+/** Show the tab in the URL. */
 function go() {
   const sections = $$("section[data-tab]");
   const names = sections.map((el) => el.dataset.tab);
@@ -105,18 +105,18 @@ function go() {
 }
 addEventListener("popstate", go);
 
-/** Keep open the streams that the tab needs, while it is seen. */
+/** Keep the streams of the tab open while it is visible. */
 function watch() {
   listen(tab === "log");
   follow(tab === "overview");
 }
 document.onvisibilitychange = watch;
 
-// --- what can be changed
+// --- edits
 
 const texts = (form) => Object.fromEntries(new FormData(form));
 
-/** Let the fields of *form* say how the job is. */
+/** Fill *form* from the job. */
 function begin(form) {
   write(form, thing);
   Object.assign(form, { was: texts(form), v: thing.v });
@@ -134,7 +134,7 @@ function edit(name, button) {
   dialog.showModal();
 }
 
-/** Say what it would cost to raise its limits to what the form says. */
+/** Show the cost of raising the limits to those of the form. */
 function price() {
   const form = $("#limits form");
   const pages = form.elements["limits.pages"].value.trim();
@@ -142,7 +142,7 @@ function price() {
 }
 $("#limits form").addEventListener("input", price);
 
-/** Say what somebody else has changed; what was typed here stays, and can be saved over it. */
+/** Report changes by someone else; input stays and can be saved over them. */
 async function stale(form) {
   const [mine, { was }] = [texts(form), form];
   await reload();
@@ -153,7 +153,7 @@ async function stale(form) {
     if (now !== old) changes.push(`${name} ${old || "none"} → ${now || "none"}`);
     if (mine[name] !== old) form.elements[name].value = mine[name];
   }
-  return `Changed meanwhile by somebody else: ${changes.join(", ") || "nothing of this form"}. Save again if yours still holds.`;
+  return `Changed meanwhile by someone else: ${changes.join(", ") || "nothing in this form"}. Save again to apply your changes.`;
 }
 
 for (const form of $$("[data-edit]"))
@@ -189,7 +189,7 @@ $("#pause").onclick = ({ currentTarget }) =>
   act(currentTarget, async () => {
     take(await post(`${path}/pause`));
     const undo = async () => take(await post(`${path}/resume`));
-    toast(`Paused ${thing.title}: what is in flight is finished`, { undo });
+    toast(`Paused ${thing.title}: requests in flight are finished`, { undo });
   });
 
 $("#stop").onclick = async ({ currentTarget }) => {
@@ -205,7 +205,7 @@ $("#stop").onclick = async ({ currentTarget }) => {
   });
 };
 
-// --- what happens
+// --- events
 
 addEventListener("click", (event) => {
   const { target, ctrlKey, metaKey, shiftKey } = event;

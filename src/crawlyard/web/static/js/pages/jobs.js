@@ -1,18 +1,18 @@
-/** Jobs: found by a filter that the URL carries, watched, acted on one by one or all together. */
+/** Jobs: a live list with a filter in the URL, and actions on one or many. */
 import { $, $$, bind, complain, counted, dur, fill, get, h, int, keys, load, on, query, soon, stateWord, STOP, write } from "../core/all.js";
 import { bar } from "../parts/bulk.js";
 import { Peek } from "../parts/peek.js";
 import { Table } from "../parts/table.js";
-import { tables } from "../parts/told.js";
+import { tables } from "../parts/declarative.js";
 import { can, draw, merged } from "../parts/job.js";
 
 const address = new URLSearchParams(location.search);
 const { q = "", state = "", sort = "", limit = "" } = Object.fromEntries(address);
 const group = address.get("group") ?? "state";
 const { fields } = $("#jobs").dataset;
-const params = { q, state, sort, group, limit, fields }; // as the page has asked for it ahead
+const params = { q, state, sort, group, limit, fields }; // as preloaded by the page
 const form = $("#filter");
-const whole = [q, state && `state:${state}`].filter(Boolean).join(" "); // an old link has a state of its own
+const whole = [q, state && `state:${state}`].filter(Boolean).join(" "); // old links have a separate state
 const named = [...form.elements].filter((field) => field.name);
 for (const field of named) field.value = field.name === "q" ? whole : params[field.name];
 form.onsubmit = () => {
@@ -99,7 +99,7 @@ const GROUPS = { running: { title: "Running", is: "running" }, waiting: { title:
 const rank = ({ state: is }) => (is === "running" ? 0 : is === "pending" || is === "paused" ? 1 : 2);
 let sizes = {}; // of the groups by state
 
-/** What stands where the bar is: how far it is, and why it is no further. */
+/** Text in place of the bar: the progress, and why it waits. */
 function describe({ state: is, shown, found, done, pages, reason, why }) {
   if (is === "pending") return why || reason;
   const far = found && (pages || is !== "failed") ? `${int(done)} of ${counted(found, "URL")}` : "";
@@ -186,7 +186,7 @@ async function count() {
   await bulk.counted(state ? states[state] : total, stopped);
 }
 
-/** Read the list; a filter that cannot be read is shown its fault, under the character to blame. */
+/** Load the list; an invalid filter shows its error below the character. */
 async function read() {
   if (group === "schedule") await nameSchedules();
   const wrong = (problem) => problem.errors?.find(({ parameter }) => ["q", "sort", "group"].includes(parameter)) ?? complain(problem);
@@ -222,7 +222,7 @@ on("job.state job.updated", ({ job }) => job && news(job));
 on("job.deleted", ({ job_id }) => table.drop(job_id));
 on("counts", () => count().catch(complain));
 
-/** See what fits the filter by now, and what waits for what: the list itself does not shift. */
+/** Refresh counts and waiting reasons; rows do not move. */
 async function look() {
   if (!table.rows.size) return read();
   const { items } = await get(`/jobs${query({ ...params, fields: "id,version,state_reason,waits_for" })}`);

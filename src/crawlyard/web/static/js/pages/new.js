@@ -34,14 +34,14 @@ urls.onkeydown = (event) => {
 
 // --- what it would take: asked for by the button alone, as hosts are asked then
 
-/** What no word of *told* says is not known. */
+/** Unknown parts of the estimate. */
 const unknown = (value, word) => (value == null ? "unknown" : word(value));
 const about = (n) => int(n < 100 ? n : Number(n.toPrecision(2)));
 const long = (s) => (s < 90 ? `${Math.round(s)} s` : s < 5400 ? `${Math.round(s / 60)} min` : s < 172800 ? `${Math.round(s / 3600)} h` : `${Math.round(s / 86400)} days`);
 const between = (a, b) => (long(a) === long(b) ? long(a) : `${long(a)} to ${long(b)}`);
 const SIGN = { exact: "", about: "≈ ", at_least: "at least ", at_most: "up to " };
-const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap and no earlier crawl tell" };
-const VERDICT = { yes: "Yes: ", perhaps: "Perhaps: ", unknown: "Not known for: ", no: "No, it should finish on its own." };
+const FROM = { start_urls: "follows no links", sitemaps: "by the sitemaps", earlier: "as many as last time", unknown: "no sitemap and no earlier crawl to estimate from" };
+const VERDICT = { yes: "Yes: ", perhaps: "Perhaps: ", unknown: "Unknown for: ", no: "No, it should finish on its own." };
 const LIMITS = { pages: ["Pages", int], duration: ["Running time", long], bytes: ["Data", bytes] };
 
 async function look() {
@@ -105,7 +105,7 @@ function show({ config, start_urls, start_count, origins, sitemaps, tested, miss
   const takes = unknown(least_s, (s) => between(s, most_s)) + (least_s == null ? " time" : "");
   const data = size == null ? "data unknown" : `about ${bytes(size)}`;
   const gap = brief(delay_s);
-  const by = delay_by === "robots" ? "as robots.txt asks" : "as set here";
+  const by = delay_by === "robots" ? "from robots.txt" : "as set here";
   fill($("#seen"), {
     size: pages == null ? "Size unknown" : `${SIGN[bound]}${counted(Number(about(pages).replace(/\D/g, "")), "page")}`,
     takes: pages == null ? FROM.unknown : `${takes}, ${data} · ${FROM[basis]}`,
@@ -164,7 +164,7 @@ function fault(error) {
 
 async function refuse(host, title) {
   const admin = may("admin");
-  const more = "Crawls reach public addresses alone until an admin allows others, so that this server cannot be used to probe your network.";
+  const more = "Crawls reach only public addresses until an admin allows others, so that this server cannot be used to probe your network.";
   const why = `${more} ${admin ? "You are an admin: you can allow it here." : await adminNames()}`;
   fill($("#refused"), { host, admin, title, why });
   $("#refused").dataset.host = host;
@@ -235,7 +235,7 @@ $("#curl").onclick = () => clip(curl("/jobs", values()), "Command");
 
 if (address.get("url")) urls.value = address.get("url"); // at once: the command can be copied before the templates are had
 load(async () => {
-  if (templates.size) return; // what is typed stays
+  if (templates.size) return; // input stays
   const { items } = await get("/templates?limit=200");
   for (const preset of items) {
     if (!templates.has(preset.id)) template.append(h("option", { value: preset.id }, chosen(preset, user.id)));

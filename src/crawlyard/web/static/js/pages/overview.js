@@ -1,4 +1,4 @@
-/** The yard at a glance: what runs, what needs somebody, what was and will be; in an empty one, the first crawl. */
+/** Overview: running crawls, attention, past and planned runs; the first crawl on an empty server. */
 import { $, $$, act, at, bind, bytes, complain, counted, dur, few, get, int, load, on, post, query, soon, stateWord } from "../core/all.js";
 import { read, submits } from "../core/form.js";
 import { attention } from "../parts/attention.js";
@@ -11,13 +11,13 @@ const HOUR = 36e5;
 const HALF = 12 * HOUR; // of the axis of runs: as long ago as ahead
 const MOST_LANES = 10;
 const MOST_NEEDS = 8; // notices that are shown at first
-const SIDE = 6; // workers and hosts that are told beside the rest
+const SIDE = 6; // workers and hosts listed in the side column
 
 const view = { jobs: {}, counts: null };
 let ready = false;
 const paint = bind($("#main"));
 
-/** Show *news* of the yard, and what follows from it. */
+/** Merge *news* into the view, and update what depends on it. */
 function tell(news) {
   Object.assign(view, news);
   const { jobs, slots, slots_used: used, disk_free_bytes: free, disk_total_bytes: total, listed = 0, items = null } = view;
@@ -41,7 +41,7 @@ function tell(news) {
 
 running($("#running"), (listed, pace) => tell({ listed, ...(pace && { pages_per_s: pace }) }));
 
-// --- how it stands: figures, workers, hosts
+// --- status: figures, workers, hosts
 
 const pair = (id) => keyed($(id), "pair", ({ name }) => name);
 const [workers, hosts, failing] = ["#workers", "#hosts", "#failing"].map(pair);
@@ -113,7 +113,7 @@ function trends({ cards, days, finished, until }, { steps, whole }, step) {
   lines($("#latency"), { said: said_of, x: steps.map((point) => point.at), step, to: until, say: (n) => `${int(n)} ms`, series: [{ is: "running", name: "Mean", values: waited }] });
 }
 
-/** How fast sites answered on the whole. */
+/** Average response time of sites. */
 function answered(steps, whole) {
   const [pages, ms] = steps.reduce(([n, sum], step) => [n + step.pages, sum + step.pages * (step.latency_ms ?? 0)], [0, 0]);
   return pages ? `${int(ms / pages)} ms on average${whole ? "" : ", of the latest jobs"}` : "no responses";
@@ -131,7 +131,7 @@ async function queue() {
   tell({ waits: oldest + reasons(queued) });
 }
 
-// --- what needs somebody
+// --- attention
 
 const needs = attention($("#attention"), () => look().catch(complain));
 let folded = true;
@@ -149,7 +149,7 @@ $("#unfold").onclick = async () => {
 };
 $("#restore").onclick = () => post("/attention/restore").then(look).catch(complain);
 
-// --- what ran and what will run
+// --- past and planned runs
 
 const LOOKS = { failed: "hatched" };
 const KEY = [...["completed", "stopped", "failed", "cancelled", "running"].map((is) => [is, stateWord(is), LOOKS[is]]), ["", "Planned", "planned"]];
@@ -181,12 +181,12 @@ async function runs() {
     from, to, now, lanes: all, key: KEY.filter(([is]) => !is || used.has(is)),
   });
 }
-/** How near its nearest run is. */
+/** Distance of the nearest run. */
 const soonest = ({ past, next }, now) => Math.min(...[...past, ...next].map((run) => Math.abs(Date.parse(run.from) - now)));
 
-// --- kept right
+// --- updates
 
-/** Load, and again at most every two seconds when one of *events* says so, and every *ms*. */
+/** Load, then reload on *events* (at most every two seconds) and every *ms*. */
 function keep(work, events, ms) {
   const again = () => work().catch(complain);
   load(work);

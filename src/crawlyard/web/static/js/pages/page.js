@@ -1,4 +1,4 @@
-/** A page of a job: what it says, what is kept of it, its links, what changed, and those beside it in its list. */
+/** A page of a job: its text, stored parts, links, changes, and neighbours in its list. */
 import { $, $$, Problem, act, bind, clip, complain, copy, counted, errorWord, exact, get, h, int, keys, load, query, segment, write } from "../core/all.js";
 import { diff } from "../parts/diff.js";
 import { attribute, lead, linkStatus } from "../parts/links.js";
@@ -7,16 +7,16 @@ import { Table } from "../parts/table.js";
 const { job: of, page: id } = document.body.dataset;
 const path = `/jobs/${segment(of)}`;
 const MOST = 200_000; // characters of a part that are shown
-const MOST_LINKS = 1000; // whose pages are known to the reader
+const MOST_LINKS = 1000; // links whose pages open in the reader
 const show = bind($("#main"));
 let page;
 let job;
 
-// --- what is kept of it
+// --- stored parts
 
 const cache = {};
 
-/** The beginning of a part, at most MOST characters: {text, whole}; null: nothing is kept as that. */
+/** The beginning of a part, at most MOST characters: {text, whole}; null: no such part is stored. */
 const part = (name) => (cache[name] ??= begin(name));
 async function begin(name) {
   const answer = await fetch(page.parts[name]);
@@ -32,11 +32,11 @@ async function begin(name) {
   return { text: text.slice(0, MOST), whole: false };
 }
 
-/** The part that has the document which the record is about. */
+/** The part with the document of the record. */
 const document_of = () => (page.rendered_by ? "rendered" : "html");
 
-const nothing = (noun) => h("p.none", {}, `No ${noun} is kept of this page.`);
-const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download has all.`);
+const nothing = (noun) => h("p.none", {}, `No ${noun} is stored of this page.`);
+const cut = ({ whole }) => !whole && h("p.mut", {}, `Only the first ${int(MOST)} characters are shown. Download to see the rest.`);
 
 /** The pages that this one links to, by their URLs. */
 async function linked() {
@@ -50,7 +50,7 @@ async function linked() {
   return pageIds;
 }
 
-/** The Markdown of the page, as nodes: {nodes, whole}; null: no text is kept. */
+/** The Markdown of the page, as nodes: {nodes, whole}; null: no text is stored. */
 async function read() {
   const answer = await fetch(`${location.pathname}/reader`);
   if (answer.status === 404) return null;
@@ -84,7 +84,7 @@ const PANELS = {
   async source(panel) {
     const source = await part(document_of());
     if (!source) return panel.append(nothing("source"));
-    if (page.rendered_by) panel.append(h("p.mut", {}, "After its scripts have run. ", h("a", { href: page.parts.html, target: "_blank" }, "As it was sent")));
+    if (page.rendered_by) panel.append(h("p.mut", {}, "After its scripts have run. ", h("a", { href: page.parts.html, target: "_blank" }, "As sent by the server")));
     const lines = source.text.split("\n").length;
     const numbers = Array.from({ length: lines }, (_, n) => n + 1).join("\n");
     panel.append(h("div.kept.source", { tabindex: 0, role: "region", "aria-label": "Source" }, h("pre", { "aria-hidden": "true" }, numbers), h("pre", {}, source.text)), cut(source) || "");
@@ -115,7 +115,7 @@ const PANELS = {
     const change = await get(`/jobs/${base}/diff/${segment(of)}/page${query({ url: page.final_url })}`).catch((error) => error);
     if (change instanceof Problem) return say(change.status === 404 ? "The run before has no text of this page." : change.message);
     const before = h("a", { href: `/jobs/${base}/pages/${change.before}` }, "the run before");
-    const much = change.hunks.length ? `${counted(change.added, "line")} added, ${int(change.removed)} removed` : "nothing that counts has changed";
+    const much = change.hunks.length ? `${counted(change.added, "line")} added, ${int(change.removed)} removed` : "no relevant change";
     const drawn = h("div.diff", { role: "region", "aria-label": "What changed in the text", tabindex: 0 });
     const all = h("a", { href: `/jobs/${segment(of)}/changes${query({ with: base, page: page.final_url })}` }, "All changes");
     panel.append(h("p.mut", {}, "Compared with ", before, `: ${much}. `, all), drawn);
@@ -188,7 +188,7 @@ keys({ "[": () => turn(-1), "]": () => turn(1), j: () => $("#next").click(), k: 
 
 // --- around it
 
-const VIA = { seed: "start URL", sitemap: "sitemap", listed: "listed in a sitemap", refresh: "sent on by the page before", external: "a link out of scope", link: "link" };
+const VIA = { seed: "start URL", sitemap: "sitemap", listed: "listed in a sitemap", refresh: "redirected from the previous page", external: "a link out of scope", link: "link" };
 async function way() {
   const { items } = await get(`${path}/path${query({ url: page.final_url })}`);
   const { origin } = new URL(page.final_url);
@@ -242,14 +242,14 @@ for (const button of $$("[data-take]"))
   button.onclick = () => act(button, async () => {
     if (button.dataset.take === "url") return clip(page.final_url, "URL");
     const answer = await fetch(page.parts.text);
-    if (!answer.ok) throw new Problem(404, { detail: "No text is kept of this page." });
+    if (!answer.ok) throw new Problem(404, { detail: "No text is stored of this page." });
     await clip(await answer.text(), "Text");
   });
 
 load(async () => {
   if (page) return;
   const around = beside();
-  around.catch(() => {}); // said below, or the page is not there either
+  around.catch(() => {}); // reported below, or the page does not exist either
   try {
     [page, job] = await Promise.all([get(`${path}/pages/${segment(id)}`), get(path)]);
   } catch (error) {

@@ -1,10 +1,10 @@
-/** The pages of all jobs: found by words, host, status and type. */
+/** Search of the pages of all jobs by words, host, status and type. */
 import { $, $$, complain, counted, errorWord, get, int, later, load, query, write } from "../core/all.js";
 import { read, write as put } from "../core/form.js";
 import { Table } from "../parts/table.js";
 
 const LIMIT = 50; // pages that are shown at once
-const ANSWERS = 25; // that pages are searched for one by one before it waits to be told to go on
+const ANSWERS = 25; // answers of a page-by-page search before it waits for the user
 
 const root = $("#results");
 const form = $("form", root);
@@ -24,7 +24,7 @@ const table = new Table({
 
 let search = { turn: 0 };
 
-/** An excerpt without the signs of Markdown that say nothing to a reader. */
+/** An excerpt without Markdown syntax. */
 const plain = (text) => text?.replace(/\[([^\]]*)\]\([^)]*\)?/g, "$1").replace(/\\([_*[\]])/g, "$1").replaceAll("<br>", " ");
 
 const WAYS = {
@@ -33,7 +33,7 @@ const WAYS = {
   behind: (n) => `About ${counted(n, "page")} ${n === 1 ? "is" : "are"} not indexed yet and searched one by one.`,
 };
 
-/** Say what has been found so far, and offer what can be done now. */
+/** Show the state of the search, and the buttons that apply. */
 function tell({ found, looked, cursor, answer, running }) {
   const { stored, cut_short, index, unindexed } = answer.searched;
   const matches = counted(found.length, "match", "matches");
@@ -42,7 +42,7 @@ function tell({ found, looked, cursor, answer, running }) {
   write($("#looked"), cut_short ? `Searched ${how}, ${matches}${running ? " so far" : ""}` : ended);
   stop.hidden = !running;
   more.hidden = running || !cursor;
-  write(more, cut_short ? "Search on" : "Show more");
+  write(more, cut_short ? "Keep searching" : "Show more");
   progress.toggleAttribute("hidden", !(cut_short && stored));
   if (stored) $("rect", progress).setAttribute("width", (100 * Math.min(1, looked / stored)).toFixed(2));
   const way = (cut_short || index === "behind") && WAYS[index];
@@ -55,7 +55,7 @@ function tell({ found, looked, cursor, answer, running }) {
   if (none && filtered) write($("#none p"), read(form).q ? "All pages were searched. Try fewer words, or a part of one." : "All pages were searched.");
 }
 
-/** Ask for more of what the search is after, until there are enough, all is searched or it is stopped. */
+/** Fetch more matches until there are enough, all pages are searched or the search is stopped. */
 async function go(wanted_page) {
   const enough = wanted_page.found.length + LIMIT;
   wanted_page.running = true;
@@ -72,7 +72,7 @@ async function go(wanted_page) {
   }
 }
 
-/** Search anew for what the form says. */
+/** Start a new search from the form. */
 function begin() {
   search = { found: [], looked: 0, cursor: null, asked: read(form) };
   for (const link of $$("[data-export]")) link.href = `/api/v1/pages/export${query({ format: link.dataset.export, ...search.asked })}`;

@@ -1,10 +1,10 @@
-/** One schedule, or a new one: what it says, with what that means at once; what became of it. */
+/** A schedule or a new one: its form with a preview of its runs, and its past runs. */
 import { $, $$, act, ask, bind, complain, copy, counted, get, h, host, keys, later, load, on, patch, post, query, remove, rows, segment, soon, toast, user, write } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { summaries, under } from "../parts/crawl.js";
 import { chosen, params } from "../parts/params.js";
 import { Table } from "../parts/table.js";
-import { thing } from "../parts/told.js";
+import { thing } from "../parts/declarative.js";
 import { drawn, MOST as LAST, runView, standing, trend } from "../parts/schedules.js";
 import { turns, Week } from "../parts/week.js";
 import { views } from "../parts/yaml.js";
@@ -15,23 +15,23 @@ const form = $("#form");
 const { when, zone, template, jitter_s } = form.elements;
 const paint = bind($("#page"));
 const summed = summaries(form);
-const MOST = 100; // runs that a preview tells
+const MOST = 100; // runs of a preview
 let templates;
 let schedule;
-let version; // that the form was filled with
-let before; // what it said then
+let version; // version in the form
+let before; // values of that version
 let typed = false;
 let looks = 0;
 
 // --- the form
 
-/** What the form says, as the API takes it. */
+/** The values of the form, as the API accepts them. */
 function values() {
-  const { overrides = {} } = forms.read($("#crawl")); // what is empty is the template's, or the default
+  const { overrides = {} } = forms.read($("#crawl")); // empty fields use the template or the default
   return { params: {}, template_version: null, ...forms.read(form, Boolean(ref)), overrides };
 }
 
-/** Show what the chosen template leaves open. */
+/** Show the parameters of the chosen template. */
 function choose() {
   const selected = templates.find((candidate) => candidate.id === template.value);
   $("#pin").hidden = $("#over").hidden = !selected;
@@ -42,14 +42,14 @@ function choose() {
   explain();
 }
 
-/** Show the sentence of what is chosen. */
+/** Show the explanation of the selected option. */
 const explain = () => ["template", "overlap", "misfire"].forEach((name) => write($(`#${name}-help`), form.elements[name].selectedOptions[0].title));
 
-/** Fill the form with a schedule, as `POST /schedules` takes it; what it does not say is as by default. */
+/** Fill the form with a schedule, as `POST /schedules` takes it; missing fields get their defaults. */
 function fill({ template: named = "", params: params = {}, ...fields }) {
   form.reset();
   const selected = templates.find((candidate) => [candidate.id, chosen(candidate, user.id), `${candidate.owner}/${candidate.name}`].includes(named));
-  forms.write(form, { zone: "UTC", ...fields, template: selected?.id ?? named }); // one that is not found is somebody else's
+  forms.write(form, { zone: "UTC", ...fields, template: selected?.id ?? named }); // a template that is not listed belongs to another user
   choose();
   forms.write(form, { params: params });
 }
@@ -60,7 +60,7 @@ function refill() {
   ({ version } = schedule);
 }
 
-/** Fill the form with what has been written as YAML: nothing of it may have no field. */
+/** Fill the form from YAML; every value must have a field. */
 function written(saved) {
   fill(saved);
   looking();
@@ -86,11 +86,11 @@ forms.submits(form, async () => {
   toast("Saved");
 });
 
-// --- what it means
+// --- preview
 
-/** Tell what the time table means, when it is due next, and in which hours of the week. */
+/** Describe the times, the next runs, and the hours of the week. */
 async function look() {
-  if (view.is("yaml")) return; // the form may say something else
+  if (view.is("yaml")) return; // the form may differ
   const mine = ++looks;
   // intervals are counted from the beginning of the schedule
   const { runs_left = MOST, ...times } = forms.read($("#times"));
@@ -106,7 +106,7 @@ async function look() {
   const hours = $$("#week i"); // of Monday, of Tuesday, …; none of a schedule that is there
   for (const hour of hours) hour.className = hour.title = "";
   coming.forEach((run, i) => {
-    const clock = new Date(`${run.local.slice(0, 19)}Z`); // what it says in the zone, as if of UTC
+    const clock = new Date(`${run.local.slice(0, 19)}Z`); // local time in the zone, parsed as UTC
     run.wall = clock.toUTCString().slice(0, 22);
     run.change = run.remark || (i && run.local.slice(19) !== coming[i - 1].local.slice(19));
     const hour = hours[((clock.getUTCDay() + 6) % 7) * 24 + clock.getUTCHours()];
@@ -124,7 +124,7 @@ form.oninput = () => {
   looking();
 };
 
-// --- what became of it
+// --- past runs
 
 const ledger = ref && new Table({
   root: $("#ledger"),
@@ -136,7 +136,7 @@ const ledger = ref && new Table({
 const plan = ref && new Week($("#plan"), { range: (text) => write($("#days"), text) });
 const turned = (to) => plan.show(to).catch(complain);
 
-/** What is said where the last runs have failed, one after the other. */
+/** The warning after consecutive failures. */
 function failing(runs) {
   const ended = runs.filter(({ job }) => job?.ended_at);
   const n = ended.findIndex(({ is }) => is !== "failed");
@@ -171,13 +171,13 @@ async function refresh() {
   $("#trend .none").hidden = runs.length > 0;
   await Promise.all([plan.show(), ledger.reload()]);
 }
-setInterval(() => schedule && paint(Object.assign(thing, standing(schedule))), 10000); // what is late is so without an event
+setInterval(() => schedule && paint(Object.assign(thing, standing(schedule))), 10000); // lateness has no event
 on("schedule.paused schedule.resumed", ({ subject, data }) => {
   if (subject === schedule?.id && data.version === version + 1) version++; // its settings are as they were
 });
 on("schedule.* job.state", soon(300, () => schedule && refresh().catch(complain)));
 
-// --- what can be done
+// --- actions
 
 async function backfill({ currentTarget: button }) {
   const range = await ask({ title: "Backfill missed runs", verb: "Show them", fields: "range" });
@@ -191,7 +191,7 @@ async function backfill({ currentTarget: button }) {
   const fields = copy("instants", backfill);
   rows($("ol", fields), "instant", backfill.runs);
   if (await ask({ title: `Submit ${counted(n, "job")}?`, verb: `Submit ${n}`, fields }))
-    await send({ ...range, to: backfill.until, dry_run: false }, counted(n, "job is on its way", "jobs are on their way"));
+    await send({ ...range, to: backfill.until, dry_run: false }, counted(n, "job submitted", "jobs submitted"));
 }
 
 async function drop({ currentTarget: button }) {
@@ -207,7 +207,7 @@ if (ref) keys(turns(document, plan, turned));
 keys({ p: () => $("[data-key]:not([hidden])")?.click() });
 
 load(async () => {
-  if (templates) return ref && refresh(); // what is typed stays
+  if (templates) return ref && refresh(); // input stays
   templates = (await get("/templates?limit=200")).items;
   template.append(...templates.map((candidate) => h("option", { value: candidate.id, title: candidate.description }, chosen(candidate, user.id))));
   if (ref) return refresh();

@@ -2,14 +2,14 @@
 import { $, $$, act, ask, copy, get, h, patch, post, query, rows, segment, toast } from "../core/all.js";
 import * as forms from "../core/form.js";
 import { offer, summaries } from "../parts/crawl.js";
-import { list, show, thing } from "../parts/told.js";
+import { list, show, thing } from "../parts/declarative.js";
 import { views } from "../parts/yaml.js";
 
 const { template: ref } = document.body.dataset;
 const path = ref && `/templates/${segment(ref)}`;
 const form = $("#form");
-let version; // that the form was filled with
-let before = "{}"; // what it said then
+let version; // version in the form
+let before = "{}"; // values of that version
 
 /** The parameters by name, as their author writes them: without what is as it is anyway. */
 const named = (parameters) =>
@@ -130,7 +130,7 @@ async function publish(button, confirm) {
     return again();
   }
   const fields = h("ul", {}, ...done.schedules.map((schedule) => h("li", {}, `${schedule.name} (${schedule.fields.join(", ")})`)));
-  const text = "These schedules use its secrets and will keep them as values of their own:";
+  const text = "These schedules use its secrets and will store their own copies:";
   if (await ask({ title: "Keep the secrets in its schedules?", text, verb: "Keep them and make it public", fields })) await publish(button, true);
 }
 

@@ -1,7 +1,7 @@
-/** The templates: one's own, and the public ones. */
+/** Templates: own and public ones. */
 import { $, act, post, query } from "../core/all.js";
 import { read } from "../core/form.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 list($("#templates"), {
   view: (template) => ({

@@ -1,6 +1,6 @@
 /** Who works, and what all of them together do to each host; the words are in the markup. */
 import { $ } from "../core/all.js";
-import { list } from "../parts/told.js";
+import { list } from "../parts/declarative.js";
 
 list($("#workers"), {
   view: (worker) => ({

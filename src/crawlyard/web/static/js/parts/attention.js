@@ -13,7 +13,7 @@ const again = ({ id }) => post(`/jobs/${id}/cancel`); // undoes a retry
 const KINDS = {
   no_worker: { is: "waiting", title: () => "Jobs wait, and no worker takes any", go: "Workers and hosts", where: () => "workers" },
   no_worker_tag: { is: "waiting", title: (name) => `${name} waits for a worker`, verb: "Change the tag…", fix: retag },
-  disk_full: { is: "stopped", title: () => "The disk is nearly full", go: "What is kept", where: () => "settings/system" },
+  disk_full: { is: "stopped", title: () => "The disk is nearly full", go: "Retention", where: () => "settings/system" },
   job_damaged: { is: "failed", title: (name) => `${name} cannot be read`, verb: "Delete…", fix: drop },
   schedule_overdue: { is: "late", title: (name) => `${name} is overdue`, verb: "Run now", needs: "schedules:write", said: "Running" },
   schedule_paused: { is: "paused", title: (name) => `${name} was paused`, verb: "Resume", needs: "schedules:write", said: "Resumed" },
@@ -23,7 +23,7 @@ const KINDS = {
   logged_out: { is: "paused", title: (name) => `${name} is logged out`, go: "Log in again", where: () => "settings/sessions", verb: "Resume", said: "Resumed", undo: ({ id }) => post(`/jobs/${id}/pause`) },
   host_refusing: { is: "late", title: (name) => `${name} refuses requests`, verb: "Slow down…", fix: slow },
   webhook_off: { is: "late", title: (name) => `Webhook ${name} was switched off`, verb: "Switch on", needs: "webhooks:write", said: "Switched on", where: () => "settings/webhooks" },
-  webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "A test is on its way to", where: () => "settings/webhooks" },
+  webhook_failing: { is: "late", title: (name) => `Webhook ${name} fails`, verb: "Send a test", needs: "webhooks:write", said: "Test sent to", where: () => "settings/webhooks" },
   job_stopped: { is: "stopped", title: (name) => `${name} stopped early`, many: (n, name) => `${n} crawls of ${name} stopped early`, verb: "Raise and continue…", fix: raise },
   needs_scripts: { is: "stopped", title: (name) => `${name}: some pages need scripts`, many: (n, name) => `${n} crawls of ${name}: some pages need scripts`, helped: true, go: "Render them…", where: ({ job_id: id }) => `jobs/new?job=${id}&render=auto` },
 };
@@ -60,7 +60,7 @@ async function value(title, verb, label, note, was) {
 
 async function retag(notice) {
   const { spec, version } = await get(`/jobs/${notice.job_id}`);
-  const tags = await value(`${notice.subject.name}: worker tags`, "Save", "Only workers with these tags", "Separated by blanks; empty: any worker", spec.worker_tags.join(" "));
+  const tags = await value(`${notice.subject.name}: worker tags`, "Save", "Only workers with these tags", "Separated by spaces; empty: any worker", spec.worker_tags.join(" "));
   if (tags === null) return;
   await patch(of(notice), { worker_tags: tags.split(/[\s,]+/).filter(Boolean) }, version);
   return { said: "Saved", undo: () => patch(of(notice), { worker_tags: spec.worker_tags }, "*") };

@@ -1,11 +1,11 @@
-/** What is done to all jobs that are chosen, or that match a filter; taken back where that loses nothing. */
+/** Bulk actions on selected or all matching jobs, with undo where nothing is lost. */
 import { $, act, ask, complain, counted, filled, fill, get, int, load, post, query, toast, write } from "../core/all.js";
 import { draw } from "./job.js";
 
 const AT_ONCE = 200; // more are done by an operation
 const DOWNLOADED = 50; // jobs in one file: their ids are in its address
 
-/** What takes an action back, for each of the jobs as they were; null: nothing does. */
+/** The reverse of an action, for each job as it was; null: none. */
 const BACK = {
   pause: ({ state }) => (state === "paused" ? [] : ["resume"]),
   resume: ({ state }) => (state === "paused" ? ["pause"] : null),

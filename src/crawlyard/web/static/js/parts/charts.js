@@ -276,7 +276,7 @@ function course({ is, values, area, dash }, count, x, y) {
   return [...(area ? [svg("path", { class: `ar c-${is}`, d: ground })] : []), svg("path", { class: `ln c-${is}${dash ? " dash" : ""}`, d: path }), ...alone.map(([cx, cy]) => svg("circle", { class: `dot c-${is}`, r: 4, cx, cy }))];
 }
 
-// --- what ran and what will run
+// --- past and planned runs
 
 /**
  * Lanes on one time axis: {said, from, to, now, lanes: [{name, past: [{from, to, is, what, href}], next: [{from, to,

@@ -1,4 +1,4 @@
-/** The command palette: one field that finds what there is, goes there, and does what can be done. */
+/** Command palette: search, navigation and actions in one field. */
 import { get, query, segment } from "../core/api.js";
 import { $, $$, h, icon, write } from "../core/dom.js";
 import { stateWord } from "../core/fmt.js";
@@ -16,7 +16,7 @@ const place = (name, href, sign, hint = "") => ({ name, href, sign, hint });
 const press = (name, query, sign, hint = "") => ({ name, sign, hint, run: () => $(query).click() });
 const word = (el) => (el.ariaLabel || el.firstChild.nextSibling?.textContent || el.textContent).trim();
 
-/** What can be done and gone to wherever one is; of this page, what its own buttons do. */
+/** Global commands and places, and the buttons of this page. */
 function commands() {
   const here = $$("main > .bar .btn, .body .btn").filter((el) => !el.matches(APART) && (el.closest(".drop:not([open])") ?? el).checkVisibility({ visibilityProperty: true }));
   const pages = $$("#side .to").map((el) => place(word(el), el.getAttribute("href"), $("use", el).getAttribute("href").slice(3), el.dataset.go && `g ${el.dataset.go}`));
@@ -47,7 +47,7 @@ function job(item) {
 const named = (kind) => ({ id, name }) => place(name, `/${kind}/${segment(id)}`, kind);
 const page = ({ id, job_id, title, url }) => place(title || url, `/jobs/${segment(job_id)}/pages/${segment(id)}`, "results", url);
 
-/** What the API finds: each is asked by itself, and shown once it is there. */
+/** Results of the API: each source is queried separately and shown when it answers. */
 const SOURCES = [
   ["Jobs by id", (text) => ID.test(text) && get(`/jobs${query({ id: text, limit: MOST })}`), job],
   ["Jobs", (text) => get(`/jobs${query({ q: filter(text), limit: MOST })}`), job],
@@ -127,7 +127,7 @@ const ask = later(WAIT_MS, async () => {
   if (mine === turn && status.textContent === "Searching…") write(status, `${options.length} found`);
 });
 
-/** What needs no answer of the server: commands with all words of *text*, and where to look on. */
+/** Results without the server: commands with all words of *text*, and further searches. */
 function local(text) {
   const words = text.toLowerCase().split(/\s+/);
   const fits = ({ name, hint }) => words.every((part) => `${name} ${hint}`.toLowerCase().includes(part));
@@ -162,7 +162,7 @@ input.onkeydown = (event) => {
 dialog.onclick = ({ target }) => target === dialog && dialog.close();
 dialog.onclose = () => { turn += 1; };
 
-/** Show it with *text*; where it is there already, close it. */
+/** Open the palette with *text*, or close it if open. */
 export function open(text) {
   if (dialog.open) return dialog.close();
   if ($("dialog[open]")) return; // what is asked there comes first

@@ -34,7 +34,7 @@ export class Peek {
     }
     const reason = job.outcome?.startsWith("Stopped") ? job.outcome : job.why || job.detail || "";
     this.id = job.id;
-    this.paint({ ...job, told: reason, place: [job.host || job.title, job.by].join(" · ") });
+    this.paint({ ...job, reason, place: [job.host || job.title, job.by].join(" · ") });
     this.dress(this.root.firstElementChild, { ...job, id: null });
     this.root.hidden = false;
     const key = `${job.id} ${job.failed}`;

@@ -13,7 +13,7 @@ const jobsById = new Map(); // all that run, by id
 const paces = new Map(); // their rates, the latest last
 let first = []; // ids of those that are shown
 
-/** Show them in *el*, and call *told(shown, pagesPerSecond)* whenever they have changed. */
+/** Show them in *el*, and call *changed(shown, pagesPerSecond)* whenever they have changed. */
 export function running(el, changed) {
   const show = keyed(el, "running-row", ({ id }) => id, { dress, begun });
 

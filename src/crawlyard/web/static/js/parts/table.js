@@ -2,7 +2,7 @@
 import { $, arrange, bind, complain, copy, get, int, keys, lock, write } from "../core/all.js";
 
 const tables = [];
-/** Of several, the keys are for the first that is seen. */
+/** Keys act on the first visible table. */
 const visibleTable = () => tables.find(({ root }) => root.checkVisibility());
 
 /**
@@ -100,7 +100,7 @@ export class Table {
     const none = $(".none", this.root);
     if (none) none.hidden = items.length > 0;
     for (const id of this.chosen) if (!this.rows.has(id)) this.chosen.delete(id);
-    this.#told();
+    this.#reportChosen();
   }
 
   /** Put the rows in place, each group below its heading. */
@@ -166,7 +166,7 @@ export class Table {
     return true;
   }
 
-  /** Take note of one that is not in the list: it is offered, not pushed in. */
+  /** Offer a new item with a button instead of inserting it. */
   offer(id) {
     if (!this.rows.has(id)) this.#unseen.add(id);
     this.#pager();
@@ -175,7 +175,7 @@ export class Table {
   drop(id) {
     this.rows.get(id)?.tr.remove();
     this.rows.delete(id);
-    if (this.chosen.delete(id)) this.#told();
+    if (this.chosen.delete(id)) this.#reportChosen();
   }
 
   #pager() {
@@ -200,19 +200,19 @@ export class Table {
     const range = this.shift && from >= 0 ? ids.slice(from, to + 1) : [id];
     for (const id of range) this.chosen[box.checked ? "add" : "delete"](id);
     this.#anchor = id;
-    this.#told();
+    this.#reportChosen();
   }
 
   choose(ids) {
     this.chosen = new Set(ids);
-    this.#told();
+    this.#reportChosen();
   }
 
   chooseAll(on) {
     this.choose(on ? this.rows.keys() : []);
   }
 
-  #told() {
+  #reportChosen() {
     for (const [id, { tr }] of this.rows) {
       const on = this.chosen.has(id);
       tr.ariaSelected = on;

@@ -20,7 +20,7 @@ export function shades(most) {
 }
 
 /**
- * A week in *root*: of all schedules, or of its `schedule`, before whose beginning nothing was. *told(hour)* is called
+ * A week in *root*: of all schedules, or of its `schedule`, before whose beginning nothing was. *onHour(hour)* is called
  * for the hour that the pointer or the keys are at: {from, to, is, said, label}; *range(text)* for the week that is shown.
  */
 export class Week {
@@ -30,8 +30,8 @@ export class Week {
   #current;
   slots = 0;
 
-  constructor(root, { told: onRead = () => {}, range } = {}) {
-    Object.assign(this, { root, told: onRead, range, shown: new Date() });
+  constructor(root, { onHour = () => {}, range } = {}) {
+    Object.assign(this, { root, onHour, range, shown: new Date() });
     this.#current = this.#place(this.shown);
     const body = Array.from({ length: 24 }, (_, hour) =>
       h("tr", {}, h("th", { scope: "row" }, h(hour % 3 ? "span.vh" : "span", {}, `${pad(hour)}:00`)), Array.from({ length: 7 }, () => h("td", {}, h("button", { type: "button", tabindex: -1 })))));
@@ -140,7 +140,7 @@ export class Week {
     this.#cells[this.#current].tabIndex = -1;
     this.#cells[(this.#current = i)].tabIndex = 0;
     const hour = this.#hours[i];
-    if (hour) this.told({ ...hour, label: this.#cells[i].ariaLabel });
+    if (hour) this.onHour({ ...hour, label: this.#cells[i].ariaLabel });
   }
 
   #tabulate() {

@@ -1,9 +1,9 @@
 /**
- * Pages that their HTML tells alone. In a list, a button and a form it says which endpoint is
- * meant; "{name}" is a field of the row, of the page's thing, or of the page's address:
+ * Declarative pages. The HTML of a list, a button or a form names the endpoint that is
+ * used; "{name}" is a field of the row, of the page's thing, or of the page's address:
  *
  *   <section data-list="/tokens?limit=50" data-row="token" data-live="token.*"> a Table;
- *     data-every="3000" reads it again, in ms, where no event tells of changes
+ *     data-every="3000" reads it again, in ms, where changes have no events
  *   <form data-find>                         in a list: its fields are the query, kept in the URL
  *   <section data-of="/templates/{template}">  the page's thing, by data-f and so on
  *   <button data-do="DELETE /tokens/{id}">   a row's or the page's; perhaps with
@@ -20,7 +20,7 @@ const address = { ...Object.fromEntries(new URLSearchParams(location.search)), .
 export const tables = [];
 export const thing = {}; // the page's own
 
-/** The row's object, or the page's, with what the address says. */
+/** The row's object or the page's, with the parameters of the URL. */
 function about(el) {
   const tr = el.closest("tr[data-id], li[data-id]");
   const table = tr && tables.find(({ root }) => root.contains(tr));
@@ -50,8 +50,8 @@ export function list(root, more = {}) {
   return table;
 }
 
-/** Show the page's thing in *root*, as *view* sees it, also when it changes; then *shown(thing)*. */
-export function show(root, changed, view = (thing_) => thing_) {
+/** Show the page's thing in *root* through *view*, also when it changes; then call *changed(thing)*. */
+export function show(root, changed, view = (item) => item) {
   const paint = bind(root);
   const again = async () => {
     try {
@@ -61,7 +61,7 @@ export function show(root, changed, view = (thing_) => thing_) {
       return root.replaceWith(copy("missing"));
     }
     paint(view(thing));
-    root.inert = false; // until then its buttons were nobody's
+    root.inert = false; // its buttons were inert until now
     await changed?.(thing);
   };
   load(again);
@@ -69,7 +69,7 @@ export function show(root, changed, view = (thing_) => thing_) {
   return again;
 }
 
-/** Ask what *dataset* says of *item*; then show what came of it. Resolves to the answer. */
+/** Send the request in *dataset* for *item*, and show its result. Resolves to the response. */
 async function send({ do: verb, said, next, undo }, item, body) {
   const [method, pattern] = verb.split(" ");
   const answer = await api(method, located(pattern, item), method === "DELETE" ? undefined : body, item.version);
