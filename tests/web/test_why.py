@@ -231,7 +231,7 @@ class TestURLs:
             done(links["ok"], status=404),
             failed(links["bad"]),
             Outcome(links["moved"], TargetState.REDIRECTED, rule=f"redirect to {URL}new"),
-            Outcome(links["again"], TargetState.SKIPPED, rule=f"redirect to {URL}: known already"),
+            Outcome(links["again"], TargetState.SKIPPED, rule=f"redirect to {URL}: already known"),
             Outcome(links["robots"], TargetState.SKIPPED, rule="robots: Disallow: /robots"),
         )
         targets = [seed, *(target for path, target in links.items() if path != "out")]
@@ -267,7 +267,7 @@ class TestURLs:
         assert explanations["moved"]["redirected_to"] == f"{URL}new"
         assert (explanations["again"]["redirected_to"], explanations["again"]["rule"]) == (
             URL,
-            "known already",
+            "already known",
         )
         assert explanations["robots"]["rule"] == "robots: Disallow: /robots"
         assert (explanations["w1"]["position"], explanations["w2"]["position"]) == (1, 2)

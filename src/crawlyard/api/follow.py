@@ -145,19 +145,7 @@ class EventCursor(Cursor[EventOut]):
         event = msgspec.json.decode(message.data, type=HappenedOut)
         if not self.advance(event.id):
             return []
-        return [
-            EventOut(
-                seq=event.id,
-                name=event.type,
-                subject=event.subject,
-                job_id=event.job_id,
-                owner=event.owner,
-                at=event.at,
-                actor=event.actor,
-                data=event.data,
-                v=PAYLOAD_VERSION,
-            )
-        ]
+        return [EventOut.filled(event, v=PAYLOAD_VERSION, seq=event.id, name=event.type)]
 
     async def list_new(self) -> AsyncIterator[EventOut]:
         """Yield the events after this cursor."""
