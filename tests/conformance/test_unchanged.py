@@ -82,7 +82,7 @@ async def test_each_question_has_its_own_answer(database: SqliteDatabase) -> Non
 
     assert [await database.read_cached(count, above) for above in (6, 7, 6, 7)] == [1, 0, 1, 0]
     assert await database.read_cached(other) == 1
-    assert (count.runs, other.asked) == (2, 1)
+    assert (count.runs, other.runs) == (2, 1)
 
 
 async def test_what_was_undone_changes_no_answer(database: SqliteDatabase) -> None:
