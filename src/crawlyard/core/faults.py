@@ -33,10 +33,10 @@ def faults_of(
         path = str(error).partition(" - at `$")[2].rstrip("`")
         yield _dotted(path), "invalid", in_words(error, value, secret=_is_secret(hint))
         return
-    known = {field.encode_name: field for field in struct_fields(kind)}
-    yield from strange_names(value, list(known), "field")
+    fields = {field.encode_name: field for field in struct_fields(kind)}
+    yield from strange_names(value, list(fields), "field")
     hints = typing.get_type_hints(kind, include_extras=True)
-    for name, field in known.items():
+    for name, field in fields.items():
         if name not in value:
             if field.required:
                 yield name, "missing", "expected a value, got none"
@@ -44,8 +44,8 @@ def faults_of(
         try:
             msgspec.convert(value[name], hints[field.name])
         except msgspec.ValidationError as inner:
-            for path, code, said in faults_of(value[name], hints[field.name], inner):
-                yield (f"{name}.{path}" if path else name), code, said
+            for path, code, message in faults_of(value[name], hints[field.name], inner):
+                yield (f"{name}.{path}" if path else name), code, message
 
 
 def _words_in(hint: Any) -> list[str]:
@@ -133,12 +133,12 @@ def path_fault(path: str, hint: Any) -> str:
         kinds = [kind for kind in records if isinstance(kind, type) and issubclass(kind, Struct)]
         if len(kinds) < len(records) and any(map(_is_open, records)):
             return ""
-        known = {field.encode_name: kind for kind in kinds for field in struct_fields(kind)}
-        known |= {tag: kind for kind in kinds if (tag := kind.__struct_config__.tag_field)}
-        if name not in known:
-            what = f"there is no field {name[:100]!r} in {path[:100]!r}"
-            listed = suggestion(name, known) or f"; there are {', '.join(known) or 'none'}"
-            return what + listed
+        members = {field.encode_name: kind for kind in kinds for field in struct_fields(kind)}
+        members |= {tag: kind for kind in kinds if (tag := kind.__struct_config__.tag_field)}
+        if name not in members:
+            message = f"there is no field {name[:100]!r} in {path[:100]!r}"
+            listed = suggestion(name, members) or f"; there are {', '.join(members) or 'none'}"
+            return message + listed
         hints = [typing.get_type_hints(kind, include_extras=True) for kind in kinds]
         records = [each[name] for each in hints if name in each]
     return ""
@@ -146,15 +146,15 @@ def path_fault(path: str, hint: Any) -> str:
 
 def _members_of(hint: Any) -> list[Any]:
     """Return the types of the things in *hint*: its choices, and members of a list."""
-    found: list[Any] = []
+    members: list[Any] = []
     for choice in choices_of(hint):
         if typing.get_origin(choice) is typing.Annotated:
-            found += _members_of(choice)
+            members += _members_of(choice)
         elif typing.get_origin(choice) in (list, tuple, frozenset, Sequence):
-            found += _members_of(typing.get_args(choice)[0])
+            members += _members_of(typing.get_args(choice)[0])
         elif choice is not types.NoneType:
-            found.append(choice)
-    return found
+            members.append(choice)
+    return members
 
 
 def _is_open(hint: Any) -> bool:
@@ -164,20 +164,22 @@ def _is_open(hint: Any) -> bool:
 
 def in_words(error: msgspec.ValidationError, value: object, *, secret: bool = False) -> str:
     """Return what is wrong in our words, with what *value* has there unless it is *secret*."""
-    said, _, path = str(error).partition(" - at `$")
-    if said.startswith("Invalid RFC3339"):
-        said = "Expected `datetime`"
-    said = _KIND.sub(_kinds_in_words, said)
-    said = said.replace(" of length <= ", " of at most ").replace(" of length >= ", " of at least ")
-    said = said.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
-    said = said[:1].lower() + said[1:].replace("`", "")
+    message, _, path = str(error).partition(" - at `$")
+    if message.startswith("Invalid RFC3339"):
+        message = "Expected `datetime`"
+    message = _KIND.sub(_kinds_in_words, message)
+    message = message.replace(" of length <= ", " of at most ").replace(
+        " of length >= ", " of at least "
+    )
+    message = message.replace(" <= ", " of at most ").replace(" >= ", " of at least ")
+    message = message[:1].lower() + message[1:].replace("`", "")
     try:
         actual = _at(value, path.rstrip("`"))
     except (LookupError, TypeError):
-        return said[:500]
+        return message[:500]
     if secret or isinstance(actual, Mapping) or is_list(actual):
-        return said[:500]
-    return f"{said.partition(', got ')[0]}, got {shown(actual)}"[:500]
+        return message[:500]
+    return f"{message.partition(', got ')[0]}, got {shown(actual)}"[:500]
 
 
 def check_all(*checks: Callable[[], object]) -> None:

@@ -54,9 +54,9 @@ class About(Struct, frozen=True, kw_only=True):
     secret: bool = False  # may have credentials: no error repeats its value
 
 
-def about(doc: str, **said: Any) -> Meta:
+def about(doc: str, **metadata: Any) -> Meta:
     """Return metadata for the end of an `Annotated`; see `About`."""
-    return Meta(extra={"about": About(doc=doc, **said)})
+    return Meta(extra={"about": About(doc=doc, **metadata)})
 
 
 SECRET = Meta(extra={"secret": True})
@@ -163,15 +163,17 @@ def check_bounds(record: Struct, group: str = "") -> None:
     stored = _stored.get()
     faults: list[Invalid] = []
     for field in _bounded(type(record)):
-        name, said = field.name, field.about
+        name, bounds = field.name, field.about
         value = getattr(record, name)
         if value is None or isinstance(value, Enum):
             continue
-        if said.longest is not None:
-            if not stored and len(value) > said.longest:
-                message = f"expected at most {said.longest}, got {len(value)}"
+        if bounds.longest is not None:
+            if not stored and len(value) > bounds.longest:
+                message = f"expected at most {bounds.longest}, got {len(value)}"
                 faults.append(Invalid(group + name, message))
-        elif (expected := _bound_missed(value, said)) and not (stored and _is_above(value, said)):
+        elif (expected := _bound_missed(value, bounds)) and not (
+            stored and _is_above(value, bounds)
+        ):
             unit = " s" if field.unit == "s" else ""
             message = f"expected {expected}{unit}, got {value:g}{unit}"
             faults.append(Invalid(group + name, message))
@@ -179,11 +181,11 @@ def check_bounds(record: Struct, group: str = "") -> None:
         raise Invalid.of(faults)
 
 
-def _bound_missed(value: float, said: About) -> str:
+def _bound_missed(value: float, bounds: About) -> str:
     """Return the bound that *value* violates, in words, or nothing; NaN violates every bound."""
-    least, most = said.least, said.most
-    if said.above is not None and not value > said.above:
-        return f"more than {said.above:,}"
+    least, most = bounds.least, bounds.most
+    if bounds.above is not None and not value > bounds.above:
+        return f"more than {bounds.above:,}"
     if (least is None or value >= least) and (most is None or value <= most):
         return ""
     if least is not None and most is not None:
@@ -191,8 +193,8 @@ def _bound_missed(value: float, said: About) -> str:
     return f"at least {least:,}" if least is not None else f"at most {most:,}"
 
 
-def _is_above(value: float, said: About) -> bool:
-    return said.most is not None and value > said.most
+def _is_above(value: float, bounds: About) -> bool:
+    return bounds.most is not None and value > bounds.most
 
 
 @cache
@@ -221,15 +223,15 @@ def _walk(record: type[Struct], prefix: str) -> Iterator[Field]:
         if isinstance(kind, type) and issubclass(kind, Struct) and not many:
             yield from _walk(kind, f"{path}.")
         else:
-            said: About = extra.get("about", About(doc=""))
+            metadata: About = extra.get("about", About(doc=""))
             yield Field(
                 path=path,
                 kind=kind,
                 many=many,
                 default=default,
-                about=said,
+                about=metadata,
                 unit=extra.get("unit"),
-                metavar=said.metavar or extra.get("metavar", ""),
+                metavar=metadata.metavar or extra.get("metavar", ""),
             )
 
 
@@ -273,12 +275,12 @@ def check_types(record: Struct, group: str = "") -> None:
     Raises:
         Invalid: a value has the wrong type; the message says what is accepted.
     """
-    kind, given = type(record), astuple(record)
+    kind, values = type(record), astuple(record)
     try:
-        found = astuple(convert(given, _twin(kind)))  # all at once: 0.8 µs for a JobSpec
+        converted = astuple(convert(values, _twin(kind)))  # all at once: 0.8 µs for a JobSpec
     except ValidationError:
-        found = _converted_one_by_one(kind, given, group)
-    for name, before, after in zip(kind.__struct_fields__, given, found, strict=True):
+        converted = _converted_one_by_one(kind, values, group)
+    for name, before, after in zip(kind.__struct_fields__, values, converted, strict=True):
         if after is not before:
             force_setattr(record, name, after)
 
@@ -295,17 +297,17 @@ def _types(kind: type[Struct]) -> dict[str, Any]:
 
 
 def _converted_one_by_one(
-    kind: type[Struct], given: tuple[Any, ...], group: str
+    kind: type[Struct], values_before: tuple[Any, ...], group: str
 ) -> tuple[Any, ...]:
     values: list[Any] = []
     faults: list[Invalid] = []
-    for (name, of), value in zip(_types(kind).items(), given, strict=True):
+    for (name, of), value in zip(_types(kind).items(), values_before, strict=True):
         try:
             values.append(_converted(value, of))
         except ValidationError:
-            got = repr(value)
-            got = got if len(got) <= 100 else f"{got[:99]}…"
-            faults.append(Invalid(group + name, f"expected {_accepted(of)}, got {got}"))
+            text = repr(value)
+            text = text if len(text) <= 100 else f"{text[:99]}…"
+            faults.append(Invalid(group + name, f"expected {_accepted(of)}, got {text}"))
     if faults:
         raise Invalid.of(faults) from None
     return tuple(values)
@@ -334,8 +336,8 @@ def _accepted(kind: Any) -> str:
     if get_origin(kind) in (tuple, frozenset):
         return f"a {get_origin(kind).__name__} of {_several(get_args(kind)[0])}"
     if issubclass(kind, Enum):
-        *others, last = [member.name for member in kind]
-        return f"{kind.__name__}." + (f"{', '.join(others)} or {last}" if others else last)
+        *names, last = [member.name for member in kind]
+        return f"{kind.__name__}." + (f"{', '.join(names)} or {last}" if names else last)
     return str(kind.__name__)
 
 

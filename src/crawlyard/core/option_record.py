@@ -16,10 +16,10 @@ class _NamesChecked(StructMeta):
         Raises:
             TypeError: a name is unknown, as for any class.
         """
-        known = cls.__struct_fields__
+        names = cls.__struct_fields__
         for name in kwargs:
-            if name not in known:
-                hint = suggestion(name, known) or f"; there are {', '.join(known)}"
+            if name not in names:
+                hint = suggestion(name, names) or f"; there are {', '.join(names)}"
                 raise TypeError(f"{cls.__name__} has no option {name!r}{hint}")
         return super().__call__(*args, **kwargs)
 

@@ -143,14 +143,14 @@ def pace_of(
     ]
 
 
-def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
+def failing_hosts(failures: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list[FailingHost]:
     """Return the hosts with failed URLs, those with the most failures first.
 
-    *found* has, for each host and kind, the number of failures and the time of the last one.
+    *failures* has, for each host and kind, the number of failures and the time of the last one.
     """
     kinds: dict[str, Counter[ErrorKind]] = {}
     last: dict[str, datetime] = {}
-    for host, kind, count, at in found:
+    for host, kind, count, at in failures:
         kinds.setdefault(host, Counter())[kind] += count
         last[host] = max(at, last.get(host, at))
     hosts = [
@@ -162,4 +162,4 @@ def failing_hosts(found: Iterable[tuple[str, ErrorKind, int, datetime]]) -> list
         )
         for host, own in kinds.items()
     ]
-    return sorted(hosts, key=lambda one: (-one.errors, one.host))
+    return sorted(hosts, key=lambda host: (-host.errors, host.host))

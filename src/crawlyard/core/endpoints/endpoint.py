@@ -122,11 +122,11 @@ def split_words(texts: Iterable[str]) -> tuple[str, ...]:
 
     `\"` and `\\` in quotes stand for `"` and `\`.
     """
-    found: list[str] = []
+    words: list[str] = []
     for part in (part for text in texts for part in _PART.finditer(text)):
         plain = part["plain"]
-        found.append(_ESCAPED.sub(r"\1", part["quoted"]) if plain is None else plain.strip())
-    return tuple(filter(None, found))
+        words.append(_ESCAPED.sub(r"\1", part["quoted"]) if plain is None else plain.strip())
+    return tuple(filter(None, words))
 
 
 class Reply(Struct):
@@ -147,9 +147,9 @@ def reply() -> Reply:
     return _reply.get() or Reply()
 
 
-def replying(gone: Callable[[], Awaitable[bool]] | None = None) -> Reply:
+def replying(is_disconnected: Callable[[], Awaitable[bool]] | None = None) -> Reply:
     """Begin a call of an endpoint, near or far, whose `reply` is looked at."""
-    begun = Reply(gone=gone)
+    begun = Reply(gone=is_disconnected)
     _reply.set(begun)
     return begun
 
@@ -215,12 +215,12 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     def at(self, *places: str) -> list[Parameter]:
         """Return the parameters in one of *places*."""
-        return [one for one in self.parameters if one.place in places]
+        return [parameter for parameter in self.parameters if parameter.place in places]
 
     @property
     def needs_body(self) -> bool:
         """Return whether a request without a body is wrong, whatever members that may have."""
-        return self.method == "PATCH" or any(one.required for one in self.at("rest"))
+        return self.method == "PATCH" or any(parameter.required for parameter in self.at("rest"))
 
     @cached_property
     def returns(self) -> Any:
@@ -241,15 +241,15 @@ class Endpoint(Struct, frozen=True, kw_only=True, dict=True):
 
     def _parameters(self) -> Iterator[Parameter]:
         hints = typing.get_type_hints(self.call, include_extras=True)
-        for name, one in self.signature.parameters.items():
+        for name, parameter in self.signature.parameters.items():
             if name in {"self", KEY}:
                 continue
-            if one.kind is one.VAR_KEYWORD:
+            if parameter.kind is parameter.VAR_KEYWORD:
                 terms = get_args(hints[name])[0] if get_origin(hints[name]) is Unpack else {}
                 for inner, hint in typing.get_type_hints(terms, include_extras=True).items():
                     yield self._parameter(inner, hint, None)
             else:
-                yield self._parameter(name, hints[name], one.default)
+                yield self._parameter(name, hints[name], parameter.default)
 
     def _parameter(self, name: str, hint: Any, default: Any) -> Parameter:
         kind, metas = opened(hint)
@@ -279,18 +279,18 @@ def opened(hint: Any) -> tuple[Any, list[Any]]:
     """Return a type without the marks that msgspec does not know, and all its marks."""
     metas: list[Any] = []
     if get_origin(hint) is Annotated:
-        inner, *found = get_args(hint)
-        metas += found
-        known = [meta for meta in found if isinstance(meta, Meta)]
+        inner, *marks = get_args(hint)
+        metas += marks
+        own_metas = [meta for meta in marks if isinstance(meta, Meta)]
         kind, below = opened(inner)
         metas += below
-        return (Annotated[(kind, *known)] if known else kind), metas
+        return (Annotated[(kind, *own_metas)] if own_metas else kind), metas
     return hint, metas
 
 
 def endpoint(
     route: str,
-    who: Permit | Who,
+    access: Permit | Who,
     *marks: str,
     status: int = 200,
     noun: str = "",
@@ -315,7 +315,7 @@ def endpoint(
             named=name,
             method=method,
             path=path,
-            who=who,
+            who=access,
             status=status,
             call=call,
             marks=frozenset(marks),
@@ -346,24 +346,24 @@ def methods_of(service: type) -> dict[str, Callable[..., Any]]:
 
 def endpoints_of(service: type) -> dict[str, Endpoint]:
     """Return the endpoints of *service*, and of what it inherits, by the names of its methods."""
-    found: dict[str, Endpoint] = {}
+    endpoints: dict[str, Endpoint] = {}
     for kind in reversed(service.__mro__):
-        found |= {n: m.endpoint for n, m in vars(kind).items() if hasattr(m, "endpoint")}
-    return found
+        endpoints |= {n: m.endpoint for n, m in vars(kind).items() if hasattr(m, "endpoint")}
+    return endpoints
 
 
 def sliced(
-    found: Sequence[S],
+    records: Sequence[S],
     limit: int,
     shape: Callable[[S], T],
     position: Callable[[S], str | int],
     total: int | None = None,
 ) -> Slice[T]:
     """Return the first *limit* of what was found with a limit of one more."""
-    more = len(found) > limit
-    shown = found[:limit]
-    cursor = str(position(shown[-1])) if more else None
-    items = [shape(one) for one in shown]
+    more = len(records) > limit
+    first_records = records[:limit]
+    cursor = str(position(first_records[-1])) if more else None
+    items = [shape(record) for record in first_records]
     return Slice(items=items, next_cursor=cursor, has_more=more, total=total)
 
 
@@ -371,24 +371,24 @@ async def every(
     ask: Callable[..., Awaitable[Slice[T]]] | Callable[..., AsyncIterator[T]],
     *args: Any,
     limit: int | None = None,
-    **asked: Any,
+    **terms: Any,
 ) -> AsyncIterator[T]:
     """Yield the items of a list, at most *limit*, part by part.
 
     For example ``every(yard.jobs.list, state="failed")``.
     """
     if inspect.isasyncgenfunction(ask):  # it walks by itself
-        async for item in ask(*args, **asked, limit=limit):
+        async for item in ask(*args, **terms, limit=limit):
             yield item
         return
-    left, cursor = limit, None
+    remaining, cursor = limit, None
     list_part = cast("Callable[..., Awaitable[Slice[T]]]", ask)
-    while left is None or left > 0:
-        size = LARGEST_PART if left is None else min(left, LARGEST_PART)
-        part = await list_part(*args, **asked, limit=size, cursor=cursor)
+    while remaining is None or remaining > 0:
+        size = LARGEST_PART if remaining is None else min(remaining, LARGEST_PART)
+        part = await list_part(*args, **terms, limit=size, cursor=cursor)
         for item in part.items:
             yield item
-        left = None if left is None else left - len(part.items)
+        remaining = None if remaining is None else remaining - len(part.items)
         cursor = part.next_cursor
         if cursor is None:
             return

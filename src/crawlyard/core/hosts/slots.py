@@ -74,11 +74,11 @@ class SlotHolder(Struct, frozen=True, kw_only=True):
         """Return whether the row holds nothing that other processes need to know."""
         return not (self.wanted or self.granted or self.every_s)
 
-    def renewed(self, wanted: int, granted: int, now: datetime) -> "SlotHolder":
+    def renewed(self, requests: int, granted: int, now: datetime) -> "SlotHolder":
         """Return the row after a renewal at *now*."""
         goes_on = bool(granted) == bool(self.granted) and (granted or self.wanted)
         since = self.since if goes_on else now
-        return replace(self, wanted=wanted, granted=granted, since=since)
+        return replace(self, wanted=requests, granted=granted, since=since)
 
     def lasts(self, until: datetime) -> datetime:
         """Return when the row, renewed until *until*, expires.
@@ -112,32 +112,32 @@ class HostTerms(Struct, frozen=True, kw_only=True):
 def slots_of(
     wish: SlotRequest,
     mine: SlotHolder,
-    others: Sequence[SlotHolder],
+    other_holders: Sequence[SlotHolder],
     rule: HostRule | None,
     now: datetime,
 ) -> HostSlots:
     """Return the slots of the requesting process, whose current row is *mine*.
 
-    It never gets more than the rows of *others* leave. It keeps slots that may be in use for now,
-    but may use no more than its share: the next renewal frees the rest.
+    It never gets more than the rows of *other_holders* leave. It keeps slots that may be in use for
+    now, but may use no more than its share: the next renewal frees the rest.
     """
-    at_once = min([wish.at_once, *(other.at_once for other in others)])
+    at_once = min([wish.at_once, *(other.at_once for other in other_holders)])
     if rule is not None:
         at_once = rule.narrowed(at_once)
         at_once = at_once if rule.state is HostState.OPEN else 0
     keeps = min(wish.keeps, mine.granted)
-    share = _share(mine.renewed(wish.wanted, mine.granted, now), others, at_once, now)
-    free = at_once - sum(other.granted for other in others)
+    share = _share(mine.renewed(wish.wanted, mine.granted, now), other_holders, at_once, now)
+    free = at_once - sum(other.granted for other in other_holders)
     granted = max(keeps, min(share, free), 0)
     return HostSlots(granted=granted, usable=min(share, granted))
 
 
-def _share(mine: SlotHolder, others: Sequence[SlotHolder], seats: int, now: datetime) -> int:
+def _share(mine: SlotHolder, other_holders: Sequence[SlotHolder], seats: int, now: datetime) -> int:
     if not mine.wanted:
         return 0
-    if not any(other.wanted or other.granted for other in others):
+    if not any(other.wanted or other.granted for other in other_holders):
         return seats  # alone: it may use all of them
-    return shares([mine, *others], seats, now)[mine.asker]
+    return shares([mine, *other_holders], seats, now)[mine.asker]
 
 
 def shares(slot_holders: Sequence[SlotHolder], seats: int, now: datetime) -> dict[str, int]:
@@ -162,10 +162,10 @@ def shares(slot_holders: Sequence[SlotHolder], seats: int, now: datetime) -> dic
 
 def _place(sitter: SlotHolder, now: datetime) -> tuple[int, timedelta]:
     """Return the sort key: holders within their turn, waiters, then holders past their turn."""
-    had = now - sitter.since
+    elapsed = now - sitter.since
     if not sitter.granted:
-        return 1, -had  # the longest wait comes first
-    return (0, -had) if had < TURN else (2, had)
+        return 1, -elapsed  # the longest wait comes first
+    return (0, -elapsed) if elapsed < TURN else (2, elapsed)
 
 
 def strikes_at(
@@ -218,8 +218,8 @@ class HostKept(Struct, frozen=True, kw_only=True):
 
     def free_at(self, now: datetime, booking: Booking | None = None) -> datetime:
         """Return when the host is free to be booked, by *booking* if one is given."""
-        kept = self if booking is None else self.returned(booking.last, booking.free_at)
-        return max(kept.booked_until or now, self.held_until or now, now)
+        host = self if booking is None else self.returned(booking.last, booking.free_at)
+        return max(host.booked_until or now, self.held_until or now, now)
 
     def returned(self, last: datetime | None, free_at: datetime | None) -> "HostKept":
         """Return the host free from *free_at* on, if the last window is the one until *last*."""
@@ -247,7 +247,7 @@ class Settled(Struct, frozen=True, kw_only=True):
 def settled(
     asker: str,
     wish: SlotRequest,
-    kept: HostKept,
+    host: HostKept,
     slot_holders: Sequence[SlotHolder],
     rule: HostRule | None,
     now: datetime,
@@ -255,23 +255,23 @@ def settled(
     """Return the result of the request by *asker*; *slot_holders* are the unexpired ones."""
     nobody = SlotHolder(asker=asker, wanted=0, at_once=wish.at_once, granted=0, since=now)
     mine = next((sitter for sitter in slot_holders if sitter.asker == asker), nobody)
-    others = [sitter for sitter in slot_holders if sitter.asker != asker]
-    seats = slots_of(wish, mine, others, rule, now)
-    others_s = max((other.every_s for other in others), default=0.0)
-    alone = not any(other.wanted for other in others)
+    other_holders = [sitter for sitter in slot_holders if sitter.asker != asker]
+    seats = slots_of(wish, mine, other_holders, rule, now)
+    others_s = max((other.every_s for other in other_holders), default=0.0)
+    alone = not any(other.wanted for other in other_holders)
     booking = booking_of(wish, others_s, rule, alone=alone) if seats.usable else None
-    first_at, booked_until = None, kept.booked_until
+    first_at, booked_until = None, host.booked_until
     if not wish.book:
-        booked_until = kept.returned(wish.last, wish.free_at).booked_until
+        booked_until = host.returned(wish.last, wish.free_at).booked_until
     if booking is not None:
-        first_at = kept.free_at(now, booking)
+        first_at = host.free_at(now, booking)
         booked_until = booking.until(first_at)
     return Settled(
         terms=HostTerms(
             seats=seats.usable,
             rule=rule,
-            held_until=kept.held_until,
-            strikes=strikes_at(kept.strikes, kept.struck_at, kept.held_until, now),
+            held_until=host.held_until,
+            strikes=strikes_at(host.strikes, host.struck_at, host.held_until, now),
             others_s=others_s,
             alone=alone,
             first_at=first_at,
@@ -282,5 +282,5 @@ def settled(
             at_once=wish.at_once,
             every_s=wish.every_s,
         ),
-        booked_until=booked_until if booked_until != kept.booked_until else None,
+        booked_until=booked_until if booked_until != host.booked_until else None,
     )

@@ -68,8 +68,8 @@ class SpecOut(JobSpec, Wire, frozen=True, kw_only=True):
     def of(cls, spec: JobSpec) -> Self:
         """Return the answer without credentials."""
         # not of the whole form: to write that was half of the time of a job in a list
-        shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
-        return cls.filled(spec, name=hidden_urls(spec.name), **shown)
+        masked = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
+        return cls.filled(spec, name=hidden_urls(spec.name), **masked)
 
 
 @derived
@@ -130,7 +130,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
         """Return the answer for a job at *now*, *progress* being that of the same moment."""
         job, shard = standing.job, standing.shard
         due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
-        made = cls.filled(
+        answer = cls.filled(
             job,
             state_reason=reason_shown(job, waits),
             damaged=hidden_urls(job.damaged),
@@ -151,7 +151,7 @@ class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
             links=links_of(job.id),
         )
         # while it waits there are no checkpoints that would count `seq` up
-        return made.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
+        return answer.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
 
 
 JOB_LISTED = (

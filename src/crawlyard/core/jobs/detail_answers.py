@@ -70,7 +70,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
     def now(cls, standing: Standing, progress: Progress) -> "JobProgressOut":
         """Return the answer for the current *progress* of a job."""
         job, shard = standing.job, standing.shard
-        made = cls.filled(
+        answer = cls.filled(
             ProgressOut.filled(progress),
             id=job.id,
             state=job.state,
@@ -80,7 +80,7 @@ class JobProgressOut(ProgressOut, Tagged, frozen=True, kw_only=True, dict=True):
             limits=job.limits,
             current_url=progress.current_url,
         )
-        return made.at_beat(shard.seq)
+        return answer.at_beat(shard.seq)
 
 
 @derived
@@ -92,8 +92,8 @@ class AttemptOut(Attempt, Wire, frozen=True, kw_only=True):
     @classmethod
     def listed(cls, attempts: Sequence[Attempt], pages: int) -> "list[AttemptOut]":
         """Return the answers for *attempts*; *pages* are those of the whole job."""
-        known = pages if len(attempts) == 1 else None
-        return [cls.filled(attempt, pages=known) for attempt in attempts]
+        attempt_pages = pages if len(attempts) == 1 else None
+        return [cls.filled(attempt, pages=attempt_pages) for attempt in attempts]
 
 
 class ShardOut(Wire, frozen=True, kw_only=True):
@@ -168,8 +168,8 @@ class DeletionOut(Wire, frozen=True, kw_only=True):
     def of(cls, standing: Standing) -> "DeletionOut":
         """Return what deleting a job would delete."""
         usage = standing.shard.usage
-        found = usage.discovered + usage.skipped
-        return cls(job_id=standing.job.id, pages=usage.pages, bytes=usage.bytes, urls=found)
+        urls = usage.discovered + usage.skipped
+        return cls(job_id=standing.job.id, pages=usage.pages, bytes=usage.bytes, urls=urls)
 
 
 class ExclusionOut(Wire, frozen=True, kw_only=True):
@@ -209,7 +209,7 @@ class ExpandedJobOut(JobOut, frozen=True, kw_only=True, dict=True):
     @classmethod
     def with_ties(cls, shape: JobOut, ties: JobTiesOut | None) -> "ExpandedJobOut":
         """Return *shape* with what its job belongs to."""
-        made = cls.filled(shape, expanded=UNSET if ties is None else ties)
+        answer = cls.filled(shape, expanded=UNSET if ties is None else ties)
         # its tag is another whenever one of them changes
         beat = shape.beat if ties is None else crc32(repr((shape.beat, ties.versions)).encode())
-        return made.at_beat(beat)
+        return answer.at_beat(beat)

@@ -114,12 +114,12 @@ def _pages(spec: JobSpec, sight: Sight) -> tuple[Basis, Bound, Mapping[str, int]
     if sight.named:
         bound = Bound.AT_LEAST if not sight.whole else Bound.ABOUT if deep else Bound.AT_MOST
         hosts = dict.fromkeys((*sight.starts, *sight.named))
-        both = {h: max(sight.starts.get(h, 0), sight.named.get(h, 0)) for h in hosts}
-        return Basis.SITEMAPS, bound, both
+        by_host = {h: max(sight.starts.get(h, 0), sight.named.get(h, 0)) for h in hosts}
+        return Basis.SITEMAPS, bound, by_host
     if sight.earlier is not None:
         host = next(iter(sight.starts), "")
-        found = max(sight.earlier.pages, sight.earlier.discovered)
-        return Basis.EARLIER, Bound.ABOUT, {host: found}
+        pages = max(sight.earlier.pages, sight.earlier.discovered)
+        return Basis.EARLIER, Bound.ABOUT, {host: pages}
     return Basis.UNKNOWN, Bound.ABOUT, None
 
 

@@ -78,12 +78,12 @@ def parse(text: str) -> tuple[Condition, ...]:
     Raises:
         Invalid: it cannot be parsed; *position* is that of the first offending character.
     """
-    found: list[Condition] = []
+    conditions: list[Condition] = []
     for term in _terms(text):
-        if len(found) == MOST_TERMS:
+        if len(conditions) == MOST_TERMS:
             raise _refused(term.at, f"expected at most {MOST_TERMS} terms")
-        found.append(_condition_of(term))
-    return tuple(found)
+        conditions.append(_condition_of(term))
+    return tuple(conditions)
 
 
 def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) -> Condition:
@@ -93,30 +93,32 @@ def condition(key: FilterKey, words: Iterable[str], *, negated: bool = False) ->
         Invalid: a word is not what its *key* expects; the field is the key.
     """
     read = MEANINGS[key].read
-    given = tuple(words)
-    if len(given) > MOST_VALUES:
-        raise Invalid(key.value, f"expected at most {MOST_VALUES} values, got {len(given)}")
-    if any(len(word) > MAX_WORD for word in given):
+    texts = tuple(words)
+    if len(texts) > MOST_VALUES:
+        raise Invalid(key.value, f"expected at most {MOST_VALUES} values, got {len(texts)}")
+    if any(len(word) > MAX_WORD for word in texts):
         raise Invalid(key.value, f"expected at most {MAX_WORD} characters")
     try:
-        return Condition(key=key, words=tuple(read(word) for word in given), negated=negated)
+        return Condition(key=key, words=tuple(read(word) for word in texts), negated=negated)
     except ValueError as error:
         raise Invalid(key.value, str(error)) from None
 
 
-def fits(asked: Condition, job: Job, usage: Usage = _NOTHING_USED) -> bool:
+def fits(condition: Condition, job: Job, usage: Usage = _NOTHING_USED) -> bool:
     """Return whether *job*, which has used *usage*, matches a condition."""
-    if asked.key is FilterKey.STATE and STOPPED in asked.words:
+    if condition.key is FilterKey.STATE and STOPPED in condition.words:
         stopped = is_stopped(job.state, job.state_reason, usage)
-        return asked.negated is not (stopped or job.state in asked.words)
-    return asked.negated is not any(MEANINGS[asked.key].fits(job, word) for word in asked.words)
+        return condition.negated is not (stopped or job.state in condition.words)
+    return condition.negated is not any(
+        MEANINGS[condition.key].fits(job, word) for word in condition.words
+    )
 
 
 # --- the words of each key
 
 
-def _one_of(known: Iterable[str]) -> Callable[[str], str]:
-    words = tuple(known)
+def _one_of(choices: Iterable[str]) -> Callable[[str], str]:
+    words = tuple(choices)
 
     def read(word: str) -> str:
         if word.lower() not in words:
@@ -312,17 +314,17 @@ def _values(text: str, begin: int) -> tuple[tuple[_Word, ...], int]:
 
 
 def _quoted(text: str, begin: int) -> tuple[_Word, int]:
-    said: list[str] = []
+    characters: list[str] = []
     at = begin + 1
     while at < len(text) and text[at] != '"':
         at += text[at] == "\\" and at + 1 < len(text)
-        said.append(text[at])
+        characters.append(text[at])
         at += 1
     if at >= len(text):
         raise _refused(begin, 'expected another " that ends the text')
     if text[at + 1 : at + 2].strip() not in ("", ","):
         raise _refused(at + 1, 'expected a blank behind the text in "…"')
-    return _Word(begin, "".join(said)), at + 1
+    return _Word(begin, "".join(characters)), at + 1
 
 
 def _end(text: str, begin: int, marks: str) -> int:
@@ -338,8 +340,8 @@ def _condition_of(term: _Term) -> Condition:
         return condition(FilterKey.TEXT, [term.words[0].text], negated=term.negated)
     key = term.key.lower()
     if key not in set(FilterKey):
-        known = ", ".join(FilterKey)
-        hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {known}'
+        keys = ", ".join(FilterKey)
+        hint = suggestion(key, FilterKey) or f'; put text with a colon in "…", or use {keys}'
         raise _refused(term.at, f"there is no key {term.key[:100]!r}{hint}")
     words: list[str] = []
     for word in term.words:

@@ -134,16 +134,16 @@ class Job(Struct, frozen=True, kw_only=True):
             Webhook(
                 id=f"{self.id}:{number}",
                 owner=self.owner,
-                url=asked.url,
-                events=asked.events,
-                secrets=(Secret(value=asked.secret),),
+                url=webhook.url,
+                events=webhook.events,
+                secrets=(Secret(value=webhook.secret),),
                 allow_addresses=self.spec.allow_addresses + everywhere,
                 by_grant=tuple(g for g in self.by_grant if g is not Grant.IGNORE_ROBOTS),
                 job_id=self.id,
                 created_at=self.created_at,
                 updated_at=self.created_at,
             )
-            for number, asked in enumerate(self.spec.webhooks)
+            for number, webhook in enumerate(self.spec.webhooks)
         ]
 
     def waits_at(self, now: datetime) -> bool:
@@ -227,8 +227,8 @@ class Job(Struct, frozen=True, kw_only=True):
             detail=detail,
             due_at=due_at,
         )
-        told = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
-        return replace(job, failures=self.failures + 1), replace(event, data=told)
+        event_data = {**event.data, "attempt": self.failures + 1, "due_at": due_at.isoformat()}
+        return replace(job, failures=self.failures + 1), replace(event, data=event_data)
 
     def yielded(self, now: datetime, *, actor: str) -> "tuple[Job, Event]":
         """Return the job queued again because a more urgent one takes its slot."""
@@ -291,7 +291,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     def event(self, name: EventName, now: datetime, actor: str, /, **data: object) -> Event:
         """Return an event about this job in its current state, with *data* added."""
-        told: dict[str, object] = {
+        event_data: dict[str, object] = {
             "state": self.state.value,
             "reason": self.state_reason.value,
             "detail": self.detail,
@@ -299,9 +299,14 @@ class Job(Struct, frozen=True, kw_only=True):
             "name": self.spec.name,
         }
         if self.origin.schedule_id is not None:
-            told["schedule_id"] = self.origin.schedule_id
+            event_data["schedule_id"] = self.origin.schedule_id
         return Event(
-            name=name, subject=self.id, owner=self.owner, at=now, actor=actor, data=told | data
+            name=name,
+            subject=self.id,
+            owner=self.owner,
+            at=now,
+            actor=actor,
+            data=event_data | data,
         )
 
 

@@ -119,8 +119,8 @@ def after(state: State, move: Move) -> State:
     try:
         return LIFECYCLE[state][move]
     except KeyError:
-        asked = move.value.replace("_", " ")
-        message = f"cannot {asked} a job that is {STATE_WORDS[state]}"
+        verb = move.value.replace("_", " ")
+        message = f"cannot {verb} a job that is {STATE_WORDS[state]}"
         raise IllegalMove(message, allowed=tuple(LIFECYCLE[state])) from None
 
 

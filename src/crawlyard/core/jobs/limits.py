@@ -171,8 +171,8 @@ def clamped(limits: Limits, *ceilings: Limits) -> Limits:
     """Return *limits* lowered to the smallest of *ceilings*; ``None`` counts as the highest."""
 
     def smallest(name: str) -> Any:
-        found = (getattr(each, name) for each in (limits, *ceilings))
-        return min((value for value in found if value is not None), default=None)
+        values = (getattr(each, name) for each in (limits, *ceilings))
+        return min((value for value in values if value is not None), default=None)
 
     return Limits(**{name: smallest(name) for name in LIMIT_NAMES})
 

@@ -40,12 +40,12 @@ def written(dues: Collection[Wakeup]) -> list[str]:
         kind = (int(at), needs, due.urgent, due.shard)
         firsts.setdefault(kind, at)
         counts[kind] += 1
-    told = (
+    notices = (
         Notice(at=at, needs=needs, urgent=urgent, shard=shard, count=counts[kind])
         for kind, at in firsts.items()
         for _, needs, urgent, shard in (kind,)
     )
-    return [json.encode(notice).decode() for notice in islice(told, _MOST)]
+    return [json.encode(notice).decode() for notice in islice(notices, _MOST)]
 
 
 def read(text: str) -> Notice | None:

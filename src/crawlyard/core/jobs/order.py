@@ -57,10 +57,10 @@ Place = tuple[str | None, Value, str]
 
 def in_order(jobs: Iterable[Place], *, descending: bool, after: Place | None) -> Sequence[Place]:
     """Return the places of jobs in order, those behind *after*, which need not be one of them."""
-    found = list(dict.fromkeys((*jobs, *([after] if after else []))))
-    found.sort(key=lambda place: place[2], reverse=True)
-    with_value = [place for place in found if place[1] is not None]
+    places = list(dict.fromkeys((*jobs, *([after] if after else []))))
+    places.sort(key=lambda place: place[2], reverse=True)
+    with_value = [place for place in places if place[1] is not None]
     with_value.sort(key=lambda place: place[1] or 0, reverse=descending)
-    found = with_value + [place for place in found if place[1] is None]
-    found.sort(key=lambda place: (place[0] is None, place[0] or ""))
-    return found[found.index(after) + 1 :] if after else found
+    places = with_value + [place for place in places if place[1] is None]
+    places.sort(key=lambda place: (place[0] is None, place[0] or ""))
+    return places[places.index(after) + 1 :] if after else places

@@ -164,13 +164,13 @@ def work_left(usage: Usage, pulse: Pulse) -> Range:
 
 def _to_find(usage: Usage, pulse: Pulse, fertile: float) -> Range:
     """Return how many URLs are still to be discovered."""
-    (old, new), (found_old, found) = pulse.done, pulse.found
+    (old, new), (found_old, found_new) = pulse.done, pulse.found
     age = float(usage.done)  # in URLs, for the estimate from age alone
     if not old or not new:  # only its start is known
         return Range(0.0, min(fertile, age), _AGE * max(fertile, age))
     quiet = _NONE_SEEN * (pulse.lull + 1.0) / (pulse.quiet + pulse.lull + 1.0)
-    now, before = (found + 0.5) / (new + 0.5), (found_old + 0.5) / (old + 0.5)
-    sigma = _BURSTY * math.sqrt(1 / (found + 1) + 1 / (found_old + 1))
+    now, before = (found_new + 0.5) / (new + 0.5), (found_old + 0.5) / (old + 0.5)
+    sigma = _BURSTY * math.sqrt(1 / (found_new + 1) + 1 / (found_old + 1))
     ratio = now / before
     step = (old + new) / 2
     low, mid, high = (
@@ -201,8 +201,10 @@ def _pace(usage: Usage, pulse: Pulse, work: float) -> Range:
     overall = max(1e-9, usage.duration_s - pulse.workload.held_s) / usage.done
     (old, new), (old_s, new_s) = pulse.done, pulse.active_s
     if not old or not new or min(old_s, new_s) < _INSTANT_S:
-        seen = 1 / pulse.rate if pulse.rate > _STILL else overall
-        return Range(min(seen, overall) / 3, math.sqrt(seen * overall), max(seen, overall) * 3)
+        recent = 1 / pulse.rate if pulse.rate > _STILL else overall
+        return Range(
+            min(recent, overall) / 3, math.sqrt(recent * overall), max(recent, overall) * 3
+        )
     mean = (old_s + new_s) / (old + new)
     late = new_s / new
     between = (new / new_s - old / old_s) / 2  # the part of the spread caused by the trend itself
@@ -307,8 +309,8 @@ def remark_on(usage: Usage, pulse: Pulse, eta: Eta | None) -> str:
     if eta is not None and usage.waiting and workload.least_s > eta.p50_s / 2:
         return "Slowed by the delay between requests"
     if _last_host_s(usage, pulse) and workload.lane_waiting < usage.waiting:
-        left = f"{workload.lane_waiting:,} of {usage.waiting:,}"
-        return f"Slowed by one host: {left} in the queue are there"
+        share_left = f"{workload.lane_waiting:,} of {usage.waiting:,}"
+        return f"Slowed by one host: {share_left} in the queue are there"
     if eta is not None and eta.confidence is not Confidence.HIGH and pulse.found[1]:
         return "Still finding new URLs, so this is a rough estimate"
     return ""
@@ -347,8 +349,8 @@ MILESTONES = (25, 50, 75)
 """Percent of a job's way to its end."""
 
 
-def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[int, ...]:
-    """Return the milestones passed since *told*, the last one that was announced.
+def milestones(limits: Limits, usage: Usage, pulse: Pulse, last_milestone: int) -> tuple[int, ...]:
+    """Return the milestones passed since *last_milestone*, the last one that was announced.
 
     A job ends at a limit or when its frontier runs out; its progress is the larger of the two
     shares. A job at its end passes no milestone.
@@ -356,7 +358,7 @@ def milestones(limits: Limits, usage: Usage, pulse: Pulse, told: int) -> tuple[i
     share = max(_share_of_limits(limits, usage), _share_of_frontier(usage, pulse))
     if share >= 1:
         return ()
-    return tuple(m for m in MILESTONES if told < m <= 100 * share)
+    return tuple(m for m in MILESTONES if last_milestone < m <= 100 * share)
 
 
 def _share_of_limits(limits: Limits, usage: Usage) -> float:

@@ -111,7 +111,9 @@ def pulse_of(history: Sequence[Sample], workload: Workload | None = None) -> Pul
     first, middle, last = history[0], history[(len(history) - 1) // 2], history[-1]
     if last.at_s <= first.at_s:
         return Pulse(workload=workload)
-    recent = next((one for one in reversed(history) if last.at_s - one.at_s >= RECENT_S), first)
+    recent = next(
+        (point for point in reversed(history) if last.at_s - point.at_s >= RECENT_S), first
+    )
     seconds = last.at_s - recent.at_s
     active_s = max(1e-3, last.active_s - first.active_s)
     spread, samples = _spread(history)

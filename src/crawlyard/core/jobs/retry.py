@@ -88,8 +88,8 @@ class RetryPolicy(OptionRecord, frozen=True, kw_only=True):
         check_types(self, "retry.")
         check_bounds(self, "retry.")
         if self.attempts > 1 and self.first_s < SHORTEST_S:
-            got = f"{self.first_s:g} s"
-            raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {got}")
+            wait = f"{self.first_s:g} s"
+            raise Invalid("retry.first_s", f"expected at least 1 s between attempts, got {wait}")
 
     def wait(self, failures: int, chance: float) -> timedelta | None:
         """Return how long to wait after the *failures*-th failure; ``None`` to give up.

@@ -76,20 +76,20 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
         if not is_list(item) or len(item) != 2:
             raise ValueError(f"{expected}, got {shown(item)} in the list")
         if not isinstance(item[1], str):
-            said = f"expected text for {shown(item[0])}, got {shown(item[1])}"
-            raise ValueError(said)  # noqa: TRY004 - as `float` does
+            message = f"expected text for {shown(item[0])}, got {shown(item[1])}"
+            raise ValueError(message)  # noqa: TRY004 - as `float` does
         pairs.append((text(item[0]), item[1]))
     return tuple(pairs)
 
 
 def _word(kind: type[Enum]) -> Callable[[object], Any]:
-    known = {str(member): member for member in kind}
+    members = {str(member): member for member in kind}
 
     def read(value: object) -> Any:
         word = value.strip().lower() if isinstance(value, str) else ""
-        if word not in known:
-            raise ValueError(none_of(value, known))
-        return known[word]
+        if word not in members:
+            raise ValueError(none_of(value, members))
+        return members[word]
 
     return read
 
@@ -173,8 +173,8 @@ def _spread(value: object) -> SpreadOver:
     return Spread.AUTO if value == Spread.AUTO else whole(value)
 
 
-def _bare(asked: SpreadOver) -> object:
-    return str(asked) if isinstance(asked, Spread) else asked
+def _bare(spread: SpreadOver) -> object:
+    return str(spread) if isinstance(spread, Spread) else spread
 
 
 # --- the fields
@@ -462,8 +462,8 @@ def _unknown(path: str) -> Invalid:
         return Invalid(path, f"there is no such field; did you mean {_OTHER_NAMES[path]}?")
     group = path.partition(".")[0]
     inside = f"{group}." if group in _GROUPS else ""
-    known = [name.removeprefix(inside) for name in _BY_ANY_PATH if name.startswith(inside)]
-    near = [name for name in (*known, *_GROUPS) if "." not in name and name != group]
+    names = [name.removeprefix(inside) for name in _BY_ANY_PATH if name.startswith(inside)]
+    near = [name for name in (*names, *_GROUPS) if "." not in name and name != group]
     return unknown(path, path.removeprefix(inside), near, "field")
 
 
@@ -484,17 +484,23 @@ def changes_of(patch: Form, check: SpecCheck | None = None) -> dict[str, Any]:
     Raises:
         Invalid: as for `values_of`, which takes *check*.
     """
-    given: dict[str, object] = {}
+    members: dict[str, object] = {}
     cleared: list[str] = []
     for name, value in patch.items():
         if isinstance(value, Mapping):
-            cleared += [f"{name}.{inner}" for inner, one in value.items() if one is None]
-            given[name] = {inner: one for inner, one in value.items() if one is not None}
+            cleared += [
+                f"{name}.{inner}" for inner, inner_value in value.items() if inner_value is None
+            ]
+            members[name] = {
+                inner: inner_value
+                for inner, inner_value in value.items()
+                if inner_value is not None
+            }
         elif value is None:
             cleared.append(name)
         else:
-            given[name] = value
-    changes = values_of(given, check)
+            members[name] = value
+    changes = values_of(members, check)
     for path in cleared:
         own = [f for f in FIELDS.values() if path and path in (f.path, f.also, f.field.group)]
         if not own:

@@ -59,8 +59,8 @@ class Surroundings(Struct, frozen=True, kw_only=True):
     def free(self, level: Priority) -> int:
         """Return how many more jobs of *level* may start now."""
         working = [worker for worker in self.workers if worker.claims]
-        kept = [0 if level is Priority.URGENT else worker.reserved for worker in working]
-        pairs = zip(working, kept, strict=True)
+        reserved = [0 if level is Priority.URGENT else worker.reserved for worker in working]
+        pairs = zip(working, reserved, strict=True)
         return sum(max(0, worker.slots - len(worker.running) - n) for worker, n in pairs)
 
     def for_tags(self, needs: Collection[str]) -> "Surroundings":
@@ -75,23 +75,23 @@ def pending_waits(
     quota: str | None,
     place: int | None,
     *,
-    held: bool,
+    is_held: bool,
     among: Surroundings,
 ) -> tuple[Wait, ...]:
     """Return what a pending job waits for; what ends first comes first.
 
     *quota* is the part of its owner's quota that is used up. *place* is how many jobs are ahead of
-    it (``None``: more than were counted). *held* means that its last worker has not released it
+    it (``None``: more than were counted). *is_held* means that its last worker has not released it
     yet.
     """
     waits: list[Wait] = []
     if job.due_at > now:
-        what = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
-        detail = f"{what} is due in {_told(job.due_at - now)}"
+        start = "its next attempt" if job.state_reason is StateReason.WAITING_RETRY else "its start"
+        detail = f"{start} is due in {_told(job.due_at - now)}"
         waits.append(Wait(reason=WaitReason.DUE_TIME, detail=detail, until=job.due_at))
     if quota is not None:
         waits.append(_of_quota(job.owner, quota, now))
-    if held:
+    if is_held:
         detail = "its last worker still stores what was in flight"
         waits.append(Wait(reason=WaitReason.LEASE, detail=detail))
     if not among.slots:
@@ -117,16 +117,20 @@ def pending_waits(
 def running_waits(job: Job, now: datetime, workers: Collection[WorkerReport]) -> tuple[Wait, ...]:
     """Return the wait of a running job for its hosts, if all of them are on hold or paused."""
     every = (host for worker in workers for host in worker.hosts if job.id in host.jobs)
-    asked = [host for host in every if not host.idle]
-    shut = [host for host in asked if host.state is HostState.PAUSED]
-    held = [host for host in asked if host not in shut and host.is_held(now)]
-    if not asked or len(shut) + len(held) < len(asked) or any(host.in_flight for host in asked):
+    active = [host for host in every if not host.idle]
+    shut = [host for host in active if host.state is HostState.PAUSED]
+    on_hold = [host for host in active if host not in shut and host.is_held(now)]
+    if (
+        not active
+        or len(shut) + len(on_hold) < len(active)
+        or any(host.in_flight for host in active)
+    ):
         return ()
-    until = min((host.held_until for host in held if host.held_until is not None), default=None)
+    until = min((host.held_until for host in on_hold if host.held_until is not None), default=None)
     details = [f"an operator has paused {_some(shut)}"] if shut else []
     if until is not None:
-        details.append(f"{_some(held)} refused requests; asked again in {_told(until - now)}")
-    names = tuple(sorted({host.host for host in asked}))[:20]
+        details.append(f"{_some(on_hold)} refused requests; asked again in {_told(until - now)}")
+    names = tuple(sorted({host.host for host in active}))[:20]
     return (Wait(reason=WaitReason.HOST, detail="; ".join(details), until=until, hosts=names),)
 
 
@@ -169,8 +173,8 @@ def _of_quota(owner: str, part: str, now: datetime) -> Wait:
 
 def _of_tags(needs: Collection[str]) -> Wait:
     tags = sorted(set(needs))
-    asked = " ".join(f"--tag {tag}" for tag in tags)
-    detail = f"no worker has {' and '.join(tags)} (crawlyard work {asked} runs one)"
+    options = " ".join(f"--tag {tag}" for tag in tags)
+    detail = f"no worker has {' and '.join(tags)} (crawlyard work {options} runs one)"
     return Wait(reason=WaitReason.WORKER_TAGS, detail=detail)
 
 

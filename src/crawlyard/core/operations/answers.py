@@ -20,11 +20,11 @@ class OperationOut(Operation, Wire, frozen=True, kw_only=True):
     def of(cls, operation: Operation) -> "OperationOut":
         """Return the answer; the ids of its jobs are left out, there may be thousands."""
         hidden = {"ids", "upto"}
-        shown = {name: value for name, value in operation.request.items() if name not in hidden}
+        visible = {name: value for name, value in operation.request.items() if name not in hidden}
         own = f"{API}/operations/{operation.id}"
         return cls.filled(
             operation,
-            request=shown,
+            request=visible,
             links={"self": own, "cancel": f"{own}/cancel"},
         )
 

@@ -107,20 +107,20 @@ class ComingHour(Struct, frozen=True, kw_only=True):
 def coming_hours(coming: Iterable[Occurrence], zone: ZoneInfo) -> Mapping[datetime, ComingHour]:
     """Return the runs to come by the hour of the clock in *zone*."""
     moments: defaultdict[datetime, Counter[datetime]] = defaultdict(Counter)
-    held: Counter[datetime] = Counter()
+    counts: Counter[datetime] = Counter()
     for run in coming:
         hour = _beginning(run.due_at, zone)
         if run.enabled:
             moments[hour][run.due_at] += 1
         else:
-            held[hour] += 1
+            counts[hour] += 1
     return {
         hour: ComingHour(
             runs=moments[hour].total(),
-            held=held[hour],
+            held=counts[hour],
             together=max(moments[hour].values(), default=0),
         )
-        for hour in moments.keys() | held.keys()
+        for hour in moments.keys() | counts.keys()
     }
 
 

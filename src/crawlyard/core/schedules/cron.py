@@ -113,7 +113,7 @@ def parse_cron(when: str) -> Cron:
         raise Invalid("when", f"expected at most {_LONGEST} characters, got {len(when)}")
     if when.lstrip().startswith("@"):
         return parse_cron(_alias(when.strip()))
-    words = [(found[0], found.start()) for found in _WORD.finditer(when)]
+    words = [(match[0], match.start()) for match in _WORD.finditer(when)]
     if len(words) != len(FIELDS):
         raise Invalid("when", _wrong_count(words))
     minutes, hours, days, months, weekdays = (
@@ -132,11 +132,13 @@ def _alias(word: str) -> str:
 
 def _wrong_count(words: Sequence[tuple[str, int]]) -> str:
     names = ", ".join(field.name for field in FIELDS)
-    told = f"expected five fields ({names}), 'every 6h', 'at 2027-01-01T08:00' or a name such as "
-    told += f"@daily, got {len(words)} field{'' if len(words) == 1 else 's'}"
+    message = (
+        f"expected five fields ({names}), 'every 6h', 'at 2027-01-01T08:00' or a name such as "
+    )
+    message += f"@daily, got {len(words)} field{'' if len(words) == 1 else 's'}"
     if len(words) == len(FIELDS) + 1:
-        told += f"; there is no field for seconds or years: {words[-1][0]!r} is one too many"
-    return told + (f", at position {words[len(FIELDS)][1]}" if len(words) > len(FIELDS) else "")
+        message += f"; there is no field for seconds or years: {words[-1][0]!r} is one too many"
+    return message + (f", at position {words[len(FIELDS)][1]}" if len(words) > len(FIELDS) else "")
 
 
 def _refused(field: Field, at: int, message: str) -> Invalid:
@@ -185,9 +187,9 @@ def _special(field: Field, base: str, at: int) -> Term | None:
         name, _, which = base.partition("#")
         weekday = _value(field, name, at)
         if which not in tuple("12345"):
-            said = repr(which) if which else "nothing"
+            text = repr(which) if which else "nothing"
             place = at + len(name) + 1
-            raise _refused(field, place, f"expected 1-5 behind the '#', got {said}")
+            raise _refused(field, place, f"expected 1-5 behind the '#', got {text}")
         return Term(first=weekday, last=weekday, nth=int(which))
     return None
 

@@ -44,8 +44,8 @@ class TickDecision(Struct, frozen=True, kw_only=True):
         """
         after = self.schedule_after
         if after.runs_left is not None:
-            left = after.runs_left + 1
-            after = replace(after, runs_left=left, next_at=self.next_at, fire_at=self.fire_at)
+            runs_left = after.runs_left + 1
+            after = replace(after, runs_left=runs_left, next_at=self.next_at, fire_at=self.fire_at)
         skipped = replace(
             run, outcome=TickOutcome.SKIPPED, reason=reason, detail=detail, decided_at=now
         )
@@ -53,12 +53,12 @@ class TickDecision(Struct, frozen=True, kw_only=True):
         if runs:
             return replace(self, ticks=(*self.ticks, skipped), runs=runs, schedule_after=after)
         jobs = frozenset(job.id for job in self.cancels)
-        others = (t for t in self.ticks if t.job_id not in jobs and t.due_at != self.waited_at)
+        other_ticks = (t for t in self.ticks if t.job_id not in jobs and t.due_at != self.waited_at)
         if self.waited_at is not None:
             after = replace(after, waiting_at=self.waited_at)
         return replace(
             self,
-            ticks=(*others, skipped),
+            ticks=(*other_ticks, skipped),
             runs=(),
             cancels=(),
             schedule_after=after,

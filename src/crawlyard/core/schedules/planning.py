@@ -123,19 +123,19 @@ def forecast_of(table: Timetable, now: datetime, count: int, bounds: ForecastBou
     """
     every = instants(table, now, least=bounds.starts_at, most=bounds.ends_at)
     coming = tuple(islice(every, max(count, _LOOKED_AT)))
-    shown = coming[:count]
+    next_runs = coming[:count]
     warnings: list[TimetableWarning] = []
     if not coming:
         warnings.append(TimetableWarning(code=Concern.NEVER, detail="no run is to come"))
     gap = min((later - earlier for earlier, later in pairwise(coming)), default=None)
     if gap is not None and gap < OFTEN:
-        said = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
-        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=said))
+        warning = f"runs come every {duration_text(gap)}; what has not ended by then overlaps"
+        warnings.append(TimetableWarning(code=Concern.TOO_OFTEN, detail=warning))
     if gap is not None and bounds.jitter > gap:
-        said = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
-        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=said))
-    for at in shown:
+        warning = f"the jitter is longer than the {duration_text(gap)} between two runs: it is cut"
+        warnings.append(TimetableWarning(code=Concern.WIDE_JITTER, detail=warning))
+    for at in next_runs:
         remark = table.remark(at)
         if remark:
             warnings.append(TimetableWarning(code=Concern.CLOCK_CHANGE, detail=remark, at=at))
-    return Forecast(instants=shown, warnings=tuple(warnings))
+    return Forecast(instants=next_runs, warnings=tuple(warnings))

@@ -162,8 +162,8 @@ class CrawlSchedule(Struct, frozen=True, kw_only=True):
         if not self.name.strip():
             raise Invalid("name", "expected a name, got nothing")
         if len(self.description) > MAX_DESCRIPTION:
-            got = f"got {len(self.description)}"
-            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {got}")
+            length = f"got {len(self.description)}"
+            raise Invalid("description", f"expected at most {MAX_DESCRIPTION} characters, {length}")
         _within("template_version", self.template_version, 1, 2**31 - 1)
         _within("grace", self.grace, timedelta(0), LONGEST_GRACE)
         _within("jitter", self.jitter, timedelta(0), LONGEST_JITTER)

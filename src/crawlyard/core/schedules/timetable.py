@@ -104,11 +104,11 @@ def timetable(when: str, zone: str, anchor: datetime) -> Timetable:
             what is allowed.
     """
     place = zone_of(zone)
-    if found := _EVERY.fullmatch(when):
-        length = _length(found[1], found.start(1))
+    if match := _EVERY.fullmatch(when):
+        length = _length(match[1], match.start(1))
         return _Every(length=length, anchor=anchor.replace(microsecond=0), zone=place)
-    if found := _AT.fullmatch(when):
-        return _At(local=_written(found[1], found.start(1)), zone=place)
+    if match := _AT.fullmatch(when):
+        return _At(local=_written(match[1], match.start(1)), zone=place)
     return _crontab(when, place)
 
 
@@ -124,12 +124,12 @@ def zone_of(name: str) -> ZoneInfo:
             return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):  # OSError: "Europe" is a directory
         pass
-    known = {zone.casefold(): zone for zone in available_timezones() - {_OF_THE_MACHINE}}
+    zones = {zone.casefold(): zone for zone in available_timezones() - {_OF_THE_MACHINE}}
     sought = name.casefold().replace(" ", "_")
-    near = difflib.get_close_matches(sought, known, n=1) or [
-        low for low in sorted(known) if low.rpartition("/")[2] == sought
+    near = difflib.get_close_matches(sought, zones, n=1) or [
+        low for low in sorted(zones) if low.rpartition("/")[2] == sought
     ]
-    hint = f"did you mean {known[near[0]]}?" if near else "an example is Europe/Berlin"
+    hint = f"did you mean {zones[near[0]]}?" if near else "an example is Europe/Berlin"
     raise Invalid("zone", f"there is no time zone {name!r}; {hint}")
 
 
@@ -196,9 +196,9 @@ class _Crontab(Struct, frozen=True, kw_only=True):
     def _fixed(self, instant: datetime) -> datetime | None:
         # a later local time never runs earlier here: the first one after *instant* is the next
         for match in self._matches(_local(instant, self.zone)):
-            found = _once(match, self.zone)
-            if found > instant:
-                return found
+            run_at = _once(match, self.zone)
+            if run_at > instant:
+                return run_at
         return None
 
     def _wild(self, instant: datetime) -> datetime | None:
@@ -230,9 +230,9 @@ class _Crontab(Struct, frozen=True, kw_only=True):
             return _doubled(local, first=instant == twice[0])
         unchanged = _local(instant - _SECOND, self.zone) + _SECOND
         if self.cron.fixed and unchanged < local:
-            wished = next(self._matches(unchanged - _SECOND), local)
-            if wished < local:
-                return _skipped(wished)
+            nominal = next(self._matches(unchanged - _SECOND), local)
+            if nominal < local:
+                return _skipped(nominal)
         return ""
 
 

@@ -18,15 +18,15 @@ class FoundPageOut(StoredPageOut, frozen=True, kw_only=True):
     excerpt: str  # of its text, around the words of `q`; empty where they are not in it
 
     @classmethod
-    def found(cls, found: FoundPage, **kept: object) -> "FoundPageOut":
-        """Return the answer for a page; *kept* as for `PageOut.of`."""
+    def found(cls, page: FoundPage, **other_fields: object) -> "FoundPageOut":
+        """Return the answer for a page; *other_fields* as for `PageOut.of`."""
         of = {
-            "job_id": found.job_id,
-            "job_name": hidden_urls(found.job_name),
-            "excerpt": found.excerpt,
+            "job_id": page.job_id,
+            "job_name": hidden_urls(page.job_name),
+            "excerpt": page.excerpt,
         }
-        stored = StoredPage(id=found.id, page=found.page)
-        return cls.stored(found.job_id, stored, **(kept | of))
+        stored = StoredPage(id=page.id, page=page.page)
+        return cls.stored(page.job_id, stored, **(other_fields | of))
 
 
 class SearchedOut(Wire, frozen=True, kw_only=True):

@@ -96,21 +96,21 @@ def words_of(text: str) -> tuple[str, ...]:
     parts = text.lower().split('"')
     if len(parts) % 2 == 0:
         raise Invalid("q", 'expected another " that ends the text')
-    found: dict[str, None] = {}
+    distinct: dict[str, None] = {}
     for place, part in enumerate(parts):
         words = part.split() if place % 2 == 0 else [" ".join(part.split())]
-        found |= dict.fromkeys(word for word in words if word)
-    if len(found) > MOST_WORDS:
-        raise Invalid("q", f"expected at most {MOST_WORDS} words, got {len(found)}")
-    if any(len(word) > MAX_WORD for word in found):
+        distinct |= dict.fromkeys(word for word in words if word)
+    if len(distinct) > MOST_WORDS:
+        raise Invalid("q", f"expected at most {MOST_WORDS} words, got {len(distinct)}")
+    if any(len(word) > MAX_WORD for word in distinct):
         raise Invalid("q", f"expected words of at most {MAX_WORD} characters")
-    return tuple(found)
+    return tuple(distinct)
 
 
 def missing(words: tuple[str, ...], page: Page) -> tuple[str, ...]:
     """Return those of *words* that appear neither in the URLs nor in the title of *page*."""
-    shown = head_of(page.url, page.final_url, page.title)
-    return tuple(word for word in words if word not in shown)
+    head = head_of(page.url, page.final_url, page.title)
+    return tuple(word for word in words if word not in head)
 
 
 def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str | None:

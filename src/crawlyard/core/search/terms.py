@@ -94,8 +94,8 @@ def terms_of(head: str, text: bytes) -> Terms:
     """Return the terms of a page: of its `head_of`, and of its text in UTF-8."""
     # of its bytes, in a third of the time: most are ASCII, whatever the language of a web page
     page = head.encode() + b"\n" + text
-    others = page.translate(None, _ASCII)
-    letters = set(others.decode(errors="replace"))
+    non_ascii = page.translate(None, _ASCII)
+    letters = set(non_ascii.decode(errors="replace"))
     if any(letter != letter.lower() for letter in letters) or "\ufffd" in letters:
         page = lowered(page.decode(errors="replace")).encode()
     ordered = page.translate(_WORDS_ONLY).split()
@@ -126,14 +126,14 @@ def pieces_of(word: str) -> list[Piece]:
 
 def phrases_of(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
     """Return those of the pieces of a word whose terms are adjacent in a page that has it."""
-    found: list[list[Piece]] = [[]]
+    phrases: list[list[Piece]] = [[]]
     for piece in pieces:
         if not piece.begins or not piece.placed:
-            found.append([])
-        found[-1].append(piece)
+            phrases.append([])
+        phrases[-1].append(piece)
         if not piece.ends or not piece.placed:
-            found.append([])
-    return [phrase for phrase in found if len(phrase) > 1]
+            phrases.append([])
+    return [phrase for phrase in phrases if len(phrase) > 1]
 
 
 def _cut(word: bytes) -> Sequence[bytes]:

@@ -40,11 +40,11 @@ def takeover(
     *after* fills differently becomes an override, because no parameter stands for it. ``None`` if
     nothing changes, or if the schedule is already invalid.
     """
-    left = {parameter.name: parameter for parameter in after.parameters}
-    params = {name: value for name, value in schedule.params.items() if name in left}
+    parameters = {parameter.name: parameter for parameter in after.parameters}
+    params = {name: value for name, value in schedule.params.items() if name in parameters}
     for parameter in before.parameters:
         name, default = parameter.name, parameter.default
-        if name in left and name not in params and default != left[name].default:
+        if name in parameters and name not in params and default != parameters[name].default:
             params[name] = default
     try:
         old, new = fill(before, schedule.params), fill(after, params)

@@ -51,10 +51,10 @@ def stripped(draft: TemplateDraft) -> tuple[TemplateDraft, tuple[str, ...]]:
     """
     cleaner = _Cleaner(put=None)
     spec = cleaner.spec(draft.spec)
-    left = {name for text in texts_in(spec) for name in _names(text)}
-    parameters = tuple(cleaner.parameter(p) for p in draft.parameters if p.name in left)
-    gone = [f"parameters.{p.name}" for p in draft.parameters if p.name not in left]
-    return replace(draft, spec=spec, parameters=parameters), (*cleaner.found, *gone)
+    used = {name for text in texts_in(spec) for name in _names(text)}
+    parameters = tuple(cleaner.parameter(p) for p in draft.parameters if p.name in used)
+    removed = [f"parameters.{p.name}" for p in draft.parameters if p.name not in used]
+    return replace(draft, spec=spec, parameters=parameters), (*cleaner.found, *removed)
 
 
 def hidden(spec: Mapping[str, object]) -> dict[str, object]:
@@ -156,7 +156,7 @@ class _Cleaner(Struct):
             if "://" not in value:
                 return value
             self.hosts |= {name.strip() for name in _AUTHORITY.findall(value)}
-            return _USERINFO.sub(lambda found: self._userinfo(path, found[1]), value)
+            return _USERINFO.sub(lambda match: self._userinfo(path, match[1]), value)
         if isinstance(value, Mapping):
             return {name: self.urls(f"{path}.{name}", inner) for name, inner in value.items()}
         if is_list(value):
@@ -208,10 +208,10 @@ class _Cleaner(Struct):
         return [self._proxy(f"proxies.{n}", proxy) for n, proxy in enumerate(value)]
 
     def _proxy(self, path: str, value: object) -> object:
-        found = _LOGIN.fullmatch(value) if isinstance(value, str) else None
-        if found is None:
+        match = _LOGIN.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             return self.urls(path, value)
-        return found["before"] + self._userinfo(path, found["login"]) + found["host"]
+        return match["before"] + self._userinfo(path, match["login"]) + match["host"]
 
     def _webhooks(self, value: object) -> object:
         if isinstance(value, str) and self.put is None:
@@ -232,9 +232,9 @@ class _Cleaner(Struct):
         clean: dict[str, object] = {}
         for name, value in hook.items():
             where, signs = f"{path}.{name}", name == "secret" and isinstance(value, str)
-            shown = self._signing(where, str(value)) if signs else self.urls(where, value)
-            if shown is not None:
-                clean[name] = shown
+            cleaned = self._signing(where, str(value)) if signs else self.urls(where, value)
+            if cleaned is not None:
+                clean[name] = cleaned
         return clean
 
     def _signing(self, path: str, secret: str) -> str | None:

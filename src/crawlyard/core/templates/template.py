@@ -76,13 +76,13 @@ class Parameter(Struct, frozen=True, kw_only=True):
         if self.default is not None:
             self._value(f"{path}.default", self.default)
 
-    def value(self, given: object) -> object:
-        """Return *given* as a JSON value of the type: durations in seconds, sizes in bytes.
+    def value(self, argument: object) -> object:
+        """Return *argument* as a JSON value of the type: durations in seconds, sizes in bytes.
 
         Raises:
             Invalid: it does not fit the type; the message says what was expected.
         """
-        return self._value(f"params.{self.name}", given)
+        return self._value(f"params.{self.name}", argument)
 
     @property
     def sample(self) -> object:
@@ -98,8 +98,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
     def _lists(self) -> bool:
         return self.type is ParameterType.LIST
 
-    def _value(self, path: str, given: object) -> object:
-        value = _typed(path, self.type, given)
+    def _value(self, path: str, argument: object) -> object:
+        value = _typed(path, self.type, argument)
         if not self.allowed:
             return value
         items = value if is_list(value) else [value]
@@ -108,8 +108,8 @@ class Parameter(Struct, frozen=True, kw_only=True):
         )
         for item in items:
             if item not in choices:
-                known = ", ".join(shown(choice) for choice in self.allowed)
-                raise Invalid(path, f"expected one of {known}, got {shown(item)}")
+                choice_list = ", ".join(shown(choice) for choice in self.allowed)
+                raise Invalid(path, f"expected one of {choice_list}, got {shown(item)}")
         return value
 
 
@@ -198,9 +198,9 @@ _READ: Mapping[ParameterType, Callable[[object], object]] = {
 }
 
 
-def _typed(path: str, kind: ParameterType, given: object) -> object:
+def _typed(path: str, kind: ParameterType, argument: object) -> object:
     try:
-        return _READ[kind](given)
+        return _READ[kind](argument)
     except ValueError as error:
         raise Invalid(path, str(error)) from None
 

@@ -42,10 +42,10 @@ def counting(lines: Sequence[str], ignored: Ignored | None) -> list[str]:
 def amount(before: Sequence[str], after: Sequence[str]) -> Amount:
     """Return how much two texts differ, given their lines."""
     old, new = Counter(before), Counter(after)
-    gone, come = old - new, new - old
+    removed, come = old - new, new - old
     words = _words(old) + _words(new)
-    share = (_words(gone) + _words(come)) / words if words else 0.0
-    return Amount(added=come.total(), removed=gone.total(), share=round(share, 4))
+    share = (_words(removed) + _words(come)) / words if words else 0.0
+    return Amount(added=come.total(), removed=removed.total(), share=round(share, 4))
 
 
 def _words(lines: "Counter[str]") -> int:
@@ -88,13 +88,13 @@ def unified(before: Sequence[str], after: Sequence[str]) -> str:
 
 def as_text(hunks: Sequence[Hunk], cut: int = 0) -> str:
     """Return *hunks* as a unified diff; so many lines are *cut* from the end of the text."""
-    told: list[str] = []
+    lines: list[str] = []
     for hunk in hunks:
         old = [line.before for line in hunk if line.before is not None]
         new = [line.after for line in hunk if line.after is not None]
-        told.append(f"@@ -{_range(old)} +{_range(new)} @@")
-        told += map(_signed, hunk)
-    text = "\n".join(told)
+        lines.append(f"@@ -{_range(old)} +{_range(new)} @@")
+        lines += map(_signed, hunk)
+    text = "\n".join(lines)
     return text if cut <= 0 else f"{text}\n… not compared: {counted(cut, 'more line')}"
 
 
@@ -130,10 +130,10 @@ def _lines(tag: str, old: _Part, new: _Part) -> Iterator[DiffLine]:
         return
     if len(old.lines) == len(new.lines):
         pairs = [_pair(*two) for two in zip(old.lines, new.lines, strict=True)]
-        gone, come = [one for one, _ in pairs], [other for _, other in pairs]
+        removed, come = [before for before, _ in pairs], [other for _, other in pairs]
     else:
-        gone, come = [(line,) for line in old.lines], [(line,) for line in new.lines]
-    for n, parts in enumerate(gone, 1):
+        removed, come = [(line,) for line in old.lines], [(line,) for line in new.lines]
+    for n, parts in enumerate(removed, 1):
         yield DiffLine(before=old.above + n, after=None, parts=parts)
     for n, parts in enumerate(come, 1):
         yield DiffLine(before=None, after=new.above + n, parts=parts)

@@ -40,31 +40,31 @@ class Gap(Struct, frozen=True):
     other_end: int
 
 
-def restless(lines: Sequence[str], others: Sequence[str]) -> bytes:
+def restless(lines: Sequence[str], later_lines: Sequence[str]) -> bytes:
     """Return the places of *lines* at which another fetch of the page differs, encoded.
 
     Nothing if they are alike, or so long that a comparison would hold up others.
     """
-    if max(len(lines), len(others)) > MOST_LINES:
+    if max(len(lines), len(later_lines)) > MOST_LINES:
         return b""
     return encoded(
         Place(g.start, g.end, max(g.end - g.start, g.other_end - g.other_start))
-        for g in gaps(lines, others)
+        for g in gaps(lines, later_lines)
     )
 
 
 def ever_restless(versions: Sequence[Sequence[str]]) -> Sequence[Place]:
     """Return the places of the last of *versions* that differ from each of them to the next."""
-    found: Sequence[Place] | None = None
-    for one, other in pairwise(versions):
-        if max(len(one), len(other)) > MOST_LINES:
+    volatile: Sequence[Place] | None = None
+    for earlier, other in pairwise(versions):
+        if max(len(earlier), len(other)) > MOST_LINES:
             return ()
-        found = [
+        volatile = [
             Place(g.other_start, g.other_end, max(g.end - g.start, g.other_end - g.other_start))
-            for gap in gaps(one, other)
-            for g in ([gap] if found is None else _restless_in(gap, found))
+            for gap in gaps(earlier, other)
+            for g in ([gap] if volatile is None else _restless_in(gap, volatile))
         ]
-    return found or ()
+    return volatile or ()
 
 
 def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
@@ -80,15 +80,15 @@ def _restless_in(gap: Gap, places: Sequence[Place]) -> Iterator[Gap]:
 
 def encoded(places: Iterable[Place]) -> bytes:
     """Return places for `places_of`; nothing for none or too many."""
-    found = list(places)
-    return json.encode(found) if 0 < len(found) <= MOST_PLACES else b""
+    sorted_places = list(places)
+    return json.encode(sorted_places) if 0 < len(sorted_places) <= MOST_PLACES else b""
 
 
 def places_of(*encoded_ones: bytes) -> Sequence[Place]:
     """Return the places that were `encoded`, joined where they overlap."""
     places = [place for data in encoded_ones for place in json.decode(data, type=list[Place])]
     joined: list[Place] = []
-    for place in sorted(places, key=lambda one: (one.start, one.end)):
+    for place in sorted(places, key=lambda place_key: (place_key.start, place_key.end)):
         if joined and place.start < joined[-1].end:
             before = joined.pop()
             end = max(before.end, place.end)
@@ -151,51 +151,51 @@ def _within(places: Sequence[Place], start: int, end: int, other: int) -> bool:
     return any(place.takes(start, end, other) for place in places[first : first + 2])
 
 
-def gaps(one: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
+def gaps(lines: Sequence[str], other: Sequence[str]) -> Iterator[Gap]:
     """Yield the places at which two texts differ, in order.
 
     Lines that each text has once hold them together, with what is equal around them. Between two
     such lines, as many lines on both sides are compared one by one.
     """
-    anchors = [(-1, -1), *_anchors(one, other), (len(one), len(other))]
+    anchors = [(-1, -1), *_anchors(lines, other), (len(lines), len(other))]
     for (before, other_before), (after, other_after) in pairwise(anchors):
         start, other_start = before + 1, other_before + 1
         end, other_end = after, other_after
         if end - start == other_end - other_start:
-            yield from _line_by_line(one, other, start, end, other_start - start)
+            yield from _line_by_line(lines, other, start, end, other_start - start)
             continue
-        while start < end and other_start < other_end and one[start] == other[other_start]:
+        while start < end and other_start < other_end and lines[start] == other[other_start]:
             start, other_start = start + 1, other_start + 1
-        while start < end and other_start < other_end and one[end - 1] == other[other_end - 1]:
+        while start < end and other_start < other_end and lines[end - 1] == other[other_end - 1]:
             end, other_end = end - 1, other_end - 1
         yield Gap(start, end, other_start, other_end)
 
 
 def _line_by_line(
-    one: Sequence[str], other: Sequence[str], start: int, end: int, shift: int
+    before: Sequence[str], other: Sequence[str], start: int, end: int, shift: int
 ) -> Iterator[Gap]:
     """Yield the runs of lines that differ, where each stands *shift* lines further in *other*."""
     begun = None
     for place in range(start, end + 1):
-        if place < end and one[place] != other[place + shift]:
+        if place < end and before[place] != other[place + shift]:
             begun = place if begun is None else begun
         elif begun is not None:
             yield Gap(begun, place, begun + shift, place + shift)
             begun = None
 
 
-def _anchors(one: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, int]]:
+def _anchors(lines: Sequence[str], other: Sequence[str]) -> Sequence[tuple[int, int]]:
     """Return places of lines that each text has once, as much text as is in the same order.
 
     By its length, since an advertisement may be in another place of each text.
     """
-    once = {line for line, count in Counter(one).items() if count == 1}
+    once = {line for line, count in Counter(lines).items() if count == 1}
     once &= {line for line, count in Counter(other).items() if count == 1}
     at = {line: n for n, line in enumerate(other) if line in once}
-    pairs = [(n, at[line]) for n, line in enumerate(one) if line in once]
+    pairs = [(n, at[line]) for n, line in enumerate(lines) if line in once]
     if all(before < after for (_, before), (_, after) in pairwise(pairs)):
         return pairs
-    return _rising(pairs, [len(one[n]) for n, _ in pairs])
+    return _rising(pairs, [len(lines[n]) for n, _ in pairs])
 
 
 def _rising(pairs: Sequence[tuple[int, int]], weights: Sequence[int]) -> Sequence[tuple[int, int]]:
@@ -217,9 +217,9 @@ def _rising(pairs: Sequence[tuple[int, int]], weights: Sequence[int]) -> Sequenc
         while node < len(tree):
             tree[node] = max(tree[node], run)
             node += node & -node
-    found: list[tuple[int, int]] = []
+    longest: list[tuple[int, int]] = []
     place = max(tree)[1]
     while place >= 0:
-        found.append(pairs[place])
+        longest.append(pairs[place])
         place = before[place]
-    return found[::-1]
+    return longest[::-1]

@@ -64,7 +64,7 @@ class Why:
             else:
                 held = one.shard.worker is not None and until is not None and until > now
                 quota, place = held_back.get(job.owner), places.get(job.id)
-                found = pending_waits(job, now, quota, place, held=held, among=among)
+                found = pending_waits(job, now, quota, place, is_held=held, among=among)
             if found:
                 told[job.id] = found
         return told
