@@ -34,7 +34,7 @@ from crawlyard.services.jobs.results import every_event
 from crawlyard.store.queries import EventQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
-from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path
+from tests.chaos.site import FAILING, MEND, fails, hosts_of, reachable, request_of, start_path
 from tests.surfaces import as_user
 
 T = TypeVar("T")
@@ -54,7 +54,7 @@ _SETTLE_S = 420.0
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """What a job is to crawl."""
+    """Expected pages of a job."""
 
     pages: int  # of each host
     hosts: int
@@ -64,7 +64,7 @@ class Size:
 
 @dataclass(slots=True)
 class Campaign:
-    """What was asked of the yard, and of which site."""
+    """Orders given to the yard, and the site that it crawls."""
 
     yard: Yard
     log: Path
@@ -163,13 +163,15 @@ class Campaign:
         jobs = await self.yard.store.jobs.find(JobQuery(), 1_000_000)
         events = await every_event(self.yard.store.events, EventQuery())
         apart = time() - monotonic()
-        told = [one for event in events if (one := self._told(event, fleet, apart)) is not None]
+        entries = [
+            entry for event in events if (entry := self._entry_of(event, fleet, apart)) is not None
+        ]
         ledgers = [await self._ledger(schedule, jobs) for schedule in self.schedules]
         return History(
             wanted=[*self.wanted.values(), *self._ticked(jobs)],
-            found=[await self._found(standing) for standing in jobs],
-            told=told,
-            asked=self._asked(),
+            found=[await self._result_of(standing) for standing in jobs],
+            told=entries,
+            asked=self._requests(),
             faults=fleet.faults,
             said=self.said,
             ledgers=ledgers,
@@ -182,23 +184,23 @@ class Campaign:
     def _ticked(self, jobs: Sequence[Standing]) -> list[Wanted]:
         """Return what the jobs of schedules are to reach."""
         sites = {s.id: s for s in self.schedules}
-        wanted = []
+        expected = []
         for standing in jobs:
             schedule = sites.get(standing.job.origin.schedule_id or "")
             if schedule is not None:
                 number = int(schedule.name[1:])
                 hosts = [hosts_of(self.port, HOSTS)[number % HOSTS]]
                 urls = reachable(schedule.name, 3, hosts)
-                wanted.append(Wanted(job=standing.job.id, urls=urls))
-        return wanted
+                expected.append(Wanted(job=standing.job.id, urls=urls))
+        return expected
 
-    async def _found(self, standing: Standing) -> Found:
+    async def _result_of(self, standing: Standing) -> Found:
         job = standing.job
         urls = [stored.page.url async for stored in self.yard.results.pages(LOCAL, job.id)]
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 
-    def _told(self, event: Event, fleet: Fleet, apart: float) -> Told | None:
+    def _entry_of(self, event: Event, fleet: Fleet, apart: float) -> Told | None:
         if event.name.kind != "job" or event.name is EventName.DELETED:
             return None
         kind, _, worker = event.actor.partition(":")
@@ -212,9 +214,9 @@ class Campaign:
             reason=StateReason(str(event.data["reason"])),
         )
 
-    def _asked(self) -> list[Asked]:
+    def _requests(self) -> list[Asked]:
         hits = read_log(self.log)
-        return [asked(hit) for hit in hits if not hit.path.startswith(MEND)]
+        return [request_of(hit) for hit in hits if not hit.path.startswith(MEND)]
 
     async def _ledger(self, schedule: CrawlSchedule, jobs: Sequence[Standing]) -> Ledger:
         table = timetable(schedule.when, schedule.zone, schedule.anchor)

@@ -179,7 +179,7 @@ class Results:
         """Return what a job knows of URLs that links lead to."""
         job_id = await self._visible(actor, job_id)
         fps = {url: fingerprint(url) for url in urls}
-        known = await self._store.changes.known(job_id, fps.values())
+        known = await self._store.changes.known_urls(job_id, fps.values())
         stored = await self._store.pages.of_targets(job_id, fps.values())
         return {url: _target(known.get(fp), stored.get(fp)) for url, fp in fps.items()}
 
