@@ -127,7 +127,7 @@ async def test_a_kept_connection_that_drops_is_not_asked_again_by_itself(
 async def test_a_request_that_is_given_up_closes_its_connection(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    server = await raw_server(Call.gone)
+    server = await raw_server(Call.wait_closed)
     task = asyncio.create_task(fetch_page(make(), server))
     await until(lambda: len(server.asked) == 1)
 
@@ -141,7 +141,7 @@ async def test_a_request_that_is_given_up_closes_its_connection(
 async def test_a_request_that_takes_too_long_is_given_up_and_its_connection_closed(
     make: Make, raw_server: ServeRaw
 ) -> None:
-    server = await raw_server(Call.gone)
+    server = await raw_server(Call.wait_closed)
 
     failed = await failure(fetch_page(make(timeout_s=0.2), server))
 
@@ -162,7 +162,7 @@ async def test_closing_ends_what_is_kept_and_what_is_under_way(
     server = await raw_server(first)
     fetcher = make()
     idle = await fetch_page(fetcher, server)
-    other = await raw_server(Call.gone)
+    other = await raw_server(Call.wait_closed)
     waiting = asyncio.create_task(fetch_page(fetcher, other))
     await until(lambda: len(other.asked) == 1)
 

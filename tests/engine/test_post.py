@@ -263,7 +263,7 @@ async def test_no_connection_is_made_to_an_address_that_the_guard_refuses(
 
 
 async def test_a_message_that_is_given_up_closes_its_connection(raw_server: ServeRaw) -> None:
-    server = await raw_server(Call.gone)
+    server = await raw_server(Call.wait_closed)
     task = asyncio.create_task(posted(server))
     await until(lambda: len(server.asked) == 1)
 

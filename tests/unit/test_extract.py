@@ -14,11 +14,11 @@ from crawlyard.engine.extract.page import (
     ExtractError,
     ExtractOptions,
     PageSource,
-    check_extract_options,
     decoded,
     extract,
     parse_css,
 )
+from crawlyard.engine.extract.selectors import check_extract_options
 from crawlyard.errors import Invalid
 
 URL = "http://h.example/dir/page.html"

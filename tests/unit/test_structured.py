@@ -10,9 +10,9 @@ from crawlyard.engine.extract.page import (
     Extracted,
     ExtractOptions,
     PageSource,
-    check_extract_options,
     extract,
 )
+from crawlyard.engine.extract.selectors import check_extract_options
 from crawlyard.engine.extract.structured import MAX_SIZE
 from crawlyard.errors import Invalid
 

@@ -18,7 +18,7 @@ from crawlyard.lazy import lazily
 
 # lazy because it loads the HTML parser, which few specs need at this point
 with lazily():
-    from crawlyard.engine.extract import page
+    from crawlyard.engine.extract import page, selectors
 
 _FORBIDDEN_HEADERS = frozenset(
     {
@@ -91,7 +91,7 @@ def _check_logged_out(spec: JobSpec) -> None:
 
 def _check_selectors(spec: JobSpec) -> None:
     if spec.extract or spec.ignore_css or spec.logged_out:
-        page.check_extract_options(page.extract_options_of(spec))
+        selectors.check_extract_options(page.extract_options_of(spec))
 
 
 def _check_user_agent(user_agent: str) -> None:
@@ -101,12 +101,12 @@ def _check_user_agent(user_agent: str) -> None:
 
 def _check_rendering(spec: JobSpec) -> None:
     """Check the pattern and the selectors of pages that are rendered."""
-    selectors = [action.selector for action in actions_of(spec.actions) if action.selector]
+    of_actions = [action.selector for action in actions_of(spec.actions) if action.selector]
     check_all(
         partial(_check_render, spec.render),
         partial(Patterns, "chromium", spec.chromium),
-        *(partial(page.check_css, "wait_for", css) for css in (spec.wait_for,) if css),
-        *(partial(page.check_css, "actions", css) for css in selectors),
+        *(partial(selectors.check_css, "wait_for", css) for css in (spec.wait_for,) if css),
+        *(partial(selectors.check_css, "actions", css) for css in of_actions),
     )
 
 

@@ -410,7 +410,7 @@ class Crawl:
             now = self._clock.now()
             wait_s = ((target.due_at or now) - now).total_seconds()
             if wait_s > LONG_WAIT_S:
-                note = f"{target.host} sent Retry-After: next request in {wait_s:.0f} s"
+                note = f"next request to {target.host} in {wait_s:.0f} s, after a refusal or errors"
                 self._draft.note(note)
             self._turns.push_later(target, wait_s)
         else:
@@ -432,10 +432,10 @@ class Crawl:
     ) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._state.tasks.add(task)
-        task.add_done_callback(partial(self._ended, slot))
+        task.add_done_callback(partial(self._on_task_end, slot))
         return task
 
-    def _ended(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
+    def _on_task_end(self, slot: Slot | None, task: asyncio.Task[None]) -> None:
         state = self._state
         state.tasks.discard(task)
         if slot is not None:  # the task may have been cancelled before it started

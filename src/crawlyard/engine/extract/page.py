@@ -6,7 +6,6 @@ a page of 35 kB, 1 ms with its main content; 0.1 s for 6 MB).
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from itertools import islice, repeat
 from typing import Any
 
@@ -18,13 +17,11 @@ from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
-from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, page_text, structured
 from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign
 from crawlyard.engine.extract.page_text import TextBound, visible_length
 from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
-from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
 with lazily():
@@ -35,14 +32,13 @@ MAX_DESCRIPTION = 2_000
 MAX_LANG = 35  # RFC 5646 §4.4.1: room for every tag in use
 MAX_VALUES = 1_000  # per --extract and page
 MAX_VALUE = 10_000  # characters of one value
-MAX_IGNORED = 100  # characters of one selector, which is part of a page's content rule
 
 MAX_ELEMENTS = 1_000_000
 """Elements read per page, or one for each 8 bytes if more: a million take 180 MB of memory."""
 
 
 class ExtractError(ValueError):
-    """The page could not be parse_html; the message says why."""
+    """The page could not be parsed; the message says why."""
 
 
 class ExtractOptions(Struct, frozen=True):
@@ -106,7 +102,7 @@ class Extracted(Struct, frozen=True, kw_only=True):
     extracted: dict[str, tuple[str, ...]] = field(default_factory=dict)
     structured: dict[str, Any] = field(default_factory=dict)
     cut: str = ""  # note on parts of text and links that were left out
-    unreadable: str = ""  # why empty could be extracted
+    unreadable: str = ""  # why nothing could be extracted
 
 
 # Each tag is queried separately: the parser keeps an index by tag, so nine queries take half
@@ -197,58 +193,9 @@ def parse_css(expression: str) -> tuple[str, str | None]:
     return expression.strip(), None
 
 
-def check_extract_options(options: ExtractOptions) -> None:
-    """Check that every selector of *options* is valid.
-
-    Raises:
-        Invalid: a selector is malformed; the message quotes it and says why.
-    """
-    empty = turbohtml.parse("")
-    check_all(
-        *(partial(_check_extract, empty, name, value) for name, value in options.css),
-        *(partial(_check_ignored, empty, css) for css in options.ignored),
-        *(
-            partial(_check_css, empty, css, "logged_out", "selector: ")
-            for css in (options.session.selectors if options.session else ())
-        ),
-    )
-
-
-def _check_extract(empty: turbohtml.Document, name: str, expression: str) -> None:
-    path = structured.path_of(expression)
-    if path == "":
-        raise Invalid("extract", f"{name}: expected a path after jsonld:, such as jsonld:name")
-    if not path:
-        css, _ = parse_css(expression)
-        _check_css(empty, css, "extract", f"{name}: ")
-
-
-def _check_ignored(empty: turbohtml.Document, css: str) -> None:
-    if len(css) > MAX_IGNORED:
-        message = f"expected at most {MAX_IGNORED} characters each, got {len(css)}"
-        raise Invalid("ignore_css", message)
-    _check_css(empty, css, "ignore_css")
-
-
-def check_css(field: str, css: str) -> None:
-    """Check a selector.
-
-    Raises:
-        Invalid: it is malformed; the message names *field*, quotes it and says why.
-    """
-    _check_css(turbohtml.parse(""), css, field)
-
-
-def _check_css(empty: turbohtml.Document, css: str, field: str, where: str = "") -> None:
-    try:
-        empty.select(css)
-    except ValueError as error:
-        raise Invalid(field, f"{where}{css!r} is not a CSS selector: {error}") from None
-
-
 def parse_html(body: bytes, charset: str | None) -> turbohtml.Document:
     """Parse a body in the charset that its server names, else in the detected one."""
-    # a declarative shadow root is parse_html as a plain template, so that its links are found
+    # a declarative shadow root is parsed as a plain template, so that its links are found
     if charset:
         try:
             return turbohtml.parse(
@@ -358,7 +305,7 @@ def _extract_html(body: bytes, source: PageSource) -> Extracted:
     links, nofollow = _links(urls, page_links.rels, closed=closed, follow=options.follow_nofollow)
     after = _refresh(meta, base)
     each = _outgoing(page_links, urls, after, closed=closed, own=options.anchors)
-    outgoing, sent = _encoded(list(dict.fromkeys(islice(each, MAX_LINKS))))
+    outgoing, sent = _encode_links(list(dict.fromkeys(islice(each, MAX_LINKS))))
     canonical_href = _href(document, "link[rel~=canonical i][href]")
     data = structured.data(document, meta)
     title, heading = _title(document), document.select("h1")[:1]
@@ -421,7 +368,7 @@ def _cuts(text: str, base: Base, *, whole: bool) -> str:
     return "; ".join(reasons)
 
 
-def _encoded(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
+def _encode_links(links: Sequence[tuple[str, ...]]) -> tuple[Sequence[tuple[str, ...]], bytes]:
     """Return the first of *links* that fit into `MAX_LINK_BYTES`, also encoded for the store."""
     data = encoded(links) if links else b""
     while len(data) > MAX_LINK_BYTES:

@@ -257,7 +257,7 @@ class RateLimiter:
         return max(0.0, self._hosts[host].held_until - self._clock.monotonic())
 
     def is_blocked(self, host: str) -> bool:
-        """Return whether an operator has blocked *host*, as far as is state."""
+        """Return whether an operator has blocked *host*, as far as is known."""
         return self._hosts[host].state is HostState.BLOCKED
 
     def when_ready(self, host: str, wake: Callable[[], None]) -> None:
