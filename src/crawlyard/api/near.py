@@ -3,27 +3,22 @@
 import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import wraps
+from functools import partial, wraps
 from inspect import BoundArguments
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Parameter, endpoints_of, split_words
-from crawlyard.core.endpoints.idempotency import (
-    DEAD_AFTER,
-    MAX_KEY,
-    REPLIES_LAST,
-    SHOWN_ONCE,
-    Reply,
-    is_key,
-)
+from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, Reply, is_key
 from crawlyard.core.faults import faults_of
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import Conflict, Invalid, Refused
+from crawlyard.services.idempotency import run_once
 from crawlyard.services.surface import N, Surface
 from crawlyard.yard import Yard
 
@@ -96,23 +91,21 @@ async def _once(one: Endpoint, key: str, bound: BoundArguments) -> Any:
         request=_digest(msgspec.json.encode(said, order="deterministic").decode()),
         created_at=now,
     )
-    replies = services.store.replies
-    known = await replies.begin(call, now - REPLIES_LAST, now - DEAD_AFTER)
-    if known is not None:
-        if known.request != call.request:
-            raise Refused("the idempotency key was used for another call; use another")
-        if not known.status:
-            raise Conflict("the first call with this idempotency key is in progress")
-        return msgspec.json.decode(known.body, type=one.returns)
-    try:
-        result = await one.call(*bound.args, **bound.kwargs)
-    except BaseException:
-        await replies.drop(call.asker, key)  # it may be made again, corrected
-        raise
-    shown_once = {name: None for name in SHOWN_ONCE if name in one.returns.__struct_fields__}
-    body = msgspec.json.encode(replace(result, **shown_once))
-    await replies.settle(replace(call, status=one.status, body=body))
-    return result
+
+    def reply_of(result: Struct) -> Reply:
+        shown_once = {name: None for name in SHOWN_ONCE if name in result.__struct_fields__}
+        body = msgspec.json.encode(replace(result, **shown_once))
+        return replace(call, status=one.status, body=body)
+
+    run = partial(one.call, *bound.args, **bound.kwargs)
+    result = await run_once(services.store.replies, call, run, reply_of)
+    if not isinstance(result, Reply):
+        return result
+    if result.request != call.request:
+        raise Refused("the idempotency key was used for another call; use another")
+    if not result.status:
+        raise Conflict("the first call with this idempotency key is in progress")
+    return msgspec.json.decode(result.body, type=one.returns)
 
 
 def _digest(text: str) -> str:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from math import isfinite
 from typing import Any
 
@@ -15,14 +16,8 @@ from starlette.routing import Route
 
 from crawlyard.core.answer import encoded, only
 from crawlyard.core.endpoints.endpoint import Slice, reply
-from crawlyard.core.endpoints.idempotency import (
-    DEAD_AFTER,
-    MAX_KEY,
-    REPLIES_LAST,
-    SHOWN_ONCE,
-    Reply,
-    is_key,
-)
+from crawlyard.core.endpoints.idempotency import MAX_KEY, SHOWN_ONCE, Reply, is_key
+from crawlyard.services.idempotency import run_once
 from crawlyard.web.auth import proved, site_of
 from crawlyard.web.problems import Problem
 
@@ -144,34 +139,20 @@ async def _once(request: Request, handler: Handler) -> Response:
     if not is_key(key):
         raise Problem("malformed", f"expected an Idempotency-Key of 1 to {MAX_KEY} characters")
     site = site_of(request)
-    replies, now = site.yard.store.replies, site.yard.clock.now()
     # first of all: what was answered to a token that is revoked by now is nobody's to read
     asker = (await proved(request, site)).credential.id
-    asked = Reply(asker=asker, key=key, request=await _digest(request), created_at=now)
-    known = await replies.begin(asked, now - REPLIES_LAST, now - DEAD_AFTER)
-    if known is not None:
-        return _known(asked, known)
-    try:
-        answer = await handler(request)
-    except BaseException:
-        await replies.drop(asked.asker, asked.key)  # refused: it may be sent again, mended
-        raise
-    if reply().dry_run:
-        await replies.drop(asked.asker, asked.key)
-        return answer
-    body = bytes(getattr(answer, "body", b""))
-    kept = tuple((n, v) for n, v in answer.headers.items() if n in _KEPT_HEADERS)
-    done = Reply(
-        asker=asked.asker,
-        key=key,
-        request=asked.request,
-        status=answer.status_code,
-        headers=kept,
-        body=_without_secrets(body),
-        created_at=now,
-    )
-    await replies.settle(done)
-    return answer
+    digest, now = await _digest(request), site.yard.clock.now()
+    call = Reply(asker=asker, key=key, request=digest, created_at=now)
+
+    def reply_of(response: Response) -> Reply | None:
+        if reply().dry_run:
+            return None
+        headers = tuple((n, v) for n, v in response.headers.items() if n in _KEPT_HEADERS)
+        body = _without_secrets(bytes(getattr(response, "body", b"")))
+        return replace(call, status=response.status_code, headers=headers, body=body)
+
+    result = await run_once(site.yard.store.replies, call, partial(handler, request), reply_of)
+    return _repeated(call, result) if isinstance(result, Reply) else result
 
 
 async def _digest(request: Request) -> str:
@@ -190,14 +171,15 @@ def _without_secrets(body: bytes) -> bytes:
     return json.dumps(data, ensure_ascii=False).encode()
 
 
-def _known(asked: Reply, known: Reply) -> Response:
-    if known.request != asked.request:
+def _repeated(call: Reply, stored: Reply) -> Response:
+    """Return the answer to the first request with the same key."""
+    if stored.request != call.request:
         raise Problem("idempotency_key_reused", "the key was used for another request; use another")
-    if not known.status:
+    if not stored.status:
         detail = "the first request with this key is under way; wait for its answer"
         raise Problem("idempotency_in_progress", detail, headers={"Retry-After": "1"})
-    headers = dict(known.headers) | {"Idempotency-Replayed": "true"}
-    return Response(known.body, known.status, headers)
+    headers = dict(stored.headers) | {"Idempotency-Replayed": "true"}
+    return Response(stored.body, stored.status, headers)
 
 
 def json_answer(
