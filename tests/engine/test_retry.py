@@ -117,12 +117,12 @@ async def test_a_job_that_fails_twice_and_then_works_waits_as_its_policy_says(
 
     assert waits == [FIRST, FIRST * FACTOR]
     assert (job.state, job.state_reason) == (State.COMPLETED, StateReason.EXHAUSTED)
-    found = await outcome(yard, job.id)
-    assert found.ok == {f"{server.url}/", f"{server.url}/a"}
-    assert (found.usage.pages, found.usage.errors) == (2, 0)
+    run = await outcome(yard, job.id)
+    assert run.ok == {f"{server.url}/", f"{server.url}/a"}
+    assert (run.usage.pages, run.usage.errors) == (2, 0)
     assert [hit.path for hit in server.hits if hit.path != "/robots.txt"] == ["/", "/", "/", "/a"]
-    told = await yard.results.events(LOCAL, job.id)
-    assert [e.name for e in told if e.name is not EventName.STARTED] == [
+    events = await yard.results.events(LOCAL, job.id)
+    assert [e.name for e in events if e.name is not EventName.STARTED] == [
         EventName.CREATED,
         EventName.REQUEUED,
         EventName.REQUEUED,

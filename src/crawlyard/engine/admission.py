@@ -67,14 +67,14 @@ def check_spec(spec: JobSpec) -> None:
 
 def _start_urls(spec: JobSpec) -> list[str]:
     named = [url for url in spec.sitemaps if url != NAMED_BY_ROBOTS]
-    found: list[str] = []
+    urls: list[str] = []
     check_all(
-        lambda: found.extend(_canonical("urls", spec.urls)),
-        lambda: found.extend(_canonical("sitemaps", named)),
+        lambda: urls.extend(_canonical("urls", spec.urls)),
+        lambda: urls.extend(_canonical("sitemaps", named)),
     )
-    if not found:
+    if not urls:
         raise Invalid("urls", f"sitemap {NAMED_BY_ROBOTS!r} needs a start URL beside it")
-    return found
+    return urls
 
 
 def _check_patterns(spec: JobSpec) -> None:
@@ -91,7 +91,7 @@ def _check_logged_out(spec: JobSpec) -> None:
 
 def _check_selectors(spec: JobSpec) -> None:
     if spec.extract or spec.ignore_css or spec.logged_out:
-        page.check_wanted(page.wanted_by(spec))
+        page.check_extract_options(page.extract_options_of(spec))
 
 
 def _check_ignored_text(spec: JobSpec) -> None:
@@ -122,8 +122,8 @@ def _check_render(render: str) -> None:
     try:
         url_pattern("render", render)
     except Invalid as error:
-        said = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
-        raise Invalid("render", said) from None
+        message = f"expected {', '.join(RenderRule)} or a pattern: {error.message}"
+        raise Invalid("render", message) from None
 
 
 def _canonical(field: str, urls: Sequence[str]) -> list[str]:
@@ -162,8 +162,8 @@ def _check_addresses(spec: JobSpec, urls: Sequence[str]) -> None:
 def _check_header(name: str, value: str) -> None:
     token = name.replace("-", "").replace("_", "")
     if not token.isalnum() or not token.isascii():
-        raise Invalid("headers", f"{name!r} is no header name")
+        raise Invalid("headers", f"{name!r} is not a valid header name")
     if name.lower() in _FORBIDDEN_HEADERS:
-        raise Invalid("headers", f"{name} is set by Crawlyard itself")
+        raise Invalid("headers", f"{name} is set by Crawlyard")
     if not value.isprintable() or not value.isascii():
         raise Invalid("headers", f"expected printable ASCII for {name}")

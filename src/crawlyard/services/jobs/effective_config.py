@@ -15,9 +15,10 @@ from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.results import every_event
-from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
-from crawlyard.store.events.events import EventLog
+from crawlyard.services.templates.lookup import find_template
+from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB
 from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 
 _DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}
 
@@ -28,14 +29,12 @@ class Configs:
     def __init__(
         self,
         jobs: JobManager,
-        templates: TemplateManager,
+        store: Store,
         policy: Policy,
-        events: EventLog,
     ) -> None:
         self._jobs = jobs
-        self._templates = templates
+        self._store = store
         self._policy = policy
-        self._events = events
 
     async def of(self, actor: Actor, job_id: str) -> ConfigOut:
         """Return the settings of a job and their sources.
@@ -76,14 +75,14 @@ class Configs:
             return None
         try:
             made_of, version = job.origin.template_id, job.origin.template_version
-            return await self._templates.get(actor, made_of, version)
+            return await find_template(self._store, actor, made_of, version)
         except NotFound:
             return None
 
     async def _changed(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
         """Return the paths that the job sets itself, and the paths of limits that were cut."""
         names = frozenset({EventName.CREATED, EventName.EDITED})
-        told = await every_event(self._events, EventQuery(subject=job.id, names=names))
+        told = await every_event(self._store.events, EventQuery(subject=job.id, names=names))
         own, cut = set(job.origin.given), set[str]()
         for event in told:
             changed = {path for name in _names(event, "changed") for path in _paths_of(name)}

@@ -61,7 +61,7 @@ def stream(
         made = exported_links(results, actor, job, asked, form)
     else:
         made = exported(results, actor, job, asked, form)
-    return base.gzipped(made) if gzip else made
+    return base.gzip_chunks(made) if gzip else made
 
 
 def exported_links(
@@ -152,7 +152,7 @@ async def records(
     results: Results, actor: Actor, job_id: str, asked: PageQuery, plan: Plan
 ) -> AsyncGenerator[Record]:
     """Yield the pages of a job that are *asked* for, as *plan* writes them."""
-    async with aclosing(results.records(actor, job_id, asked, plan.kept)) as found:
+    async with aclosing(results.records(actor, job_id, asked, plan.bodies)) as found:
         async for stored, bodies in found:
             kept = readable(bodies) if bodies else {}
             yield record_of(stored.page, kept, plan.left_out)

@@ -52,7 +52,6 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec import MAX_PATTERN
-from crawlyard.core.schedules.answers import ScheduleOut
 from crawlyard.core.templates.answers import TemplateOut
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.export.base import Format
@@ -68,6 +67,9 @@ from crawlyard.services.jobs.terms import (
     words_of,
 )
 from crawlyard.services.noun import expanded_by
+from crawlyard.services.schedules.answers import schedule_answer
+from crawlyard.services.schedules.lookup import find_schedule
+from crawlyard.services.templates.lookup import find_template
 from crawlyard.store.queries import PageQuery
 
 # it loads the parser
@@ -548,15 +550,14 @@ class JobLooks(JobSite):
         services = self._services
         with suppress(NotFound):
             if "template" in names and origin.template_id is not None:
-                found = await services.templates.get(
-                    self._actor, origin.template_id, origin.template_version
+                found = await find_template(
+                    services.store, self._actor, origin.template_id, origin.template_version
                 )
                 template = TemplateOut.of(found)
         with suppress(NotFound):
             if "schedule" in names and origin.schedule_id is not None:
-                its = await services.scheduler.get(self._actor, origin.schedule_id)
-                secret = await services.scheduler.secret_params([its])
-                schedule = ScheduleOut.of(its, secret[its.id])
+                its = await find_schedule(services.store, self._actor, origin.schedule_id)
+                schedule = await schedule_answer(services.store, its)
         return JobTiesOut(template=template, schedule=schedule)
 
     async def _shown(self, standings: Sequence[Standing]) -> list[JobOut]:

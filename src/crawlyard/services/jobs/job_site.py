@@ -46,7 +46,7 @@ class JobSite(Noun):
         Without `under`, by host; if there is one host alone, by its folders. At most 60 are listed.
         """
         found = await self._services.results.site_map(self._actor, job_id, place_of(under))
-        return SiteMapOut.of(found)
+        return SiteMapOut.filled(found)
 
     @endpoint("GET /jobs/{job_id}/path", RESULTS, group="results")
     async def path(self, job_id: str, url: AskedURL) -> Slice[PathStepOut]:

@@ -459,7 +459,7 @@ class Jobs(JobLooks):
             reply().status = 202
             reply().location = f"/api/v1/operations/{done.operation.id}"
         reply().dry_run = dry_run
-        return BulkOut.of(done)
+        return BulkOut.filled(done)
 
     @endpoint("PATCH /jobs/{job_id}", WRITE)
     async def edit(self, job_id: str, changes: Changes, *, version: IfMatch = None) -> JobOut:

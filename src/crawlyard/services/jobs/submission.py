@@ -34,7 +34,7 @@ from crawlyard.services.access.policy import (
     cut_of,
     within_ceilings,
 )
-from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
+from crawlyard.services.templates.rendering import DEFAULT, THIS_JOB, render_template
 from crawlyard.services.webhooks.receivers import (
     Resolve,
     check_job_spec,
@@ -476,9 +476,9 @@ class JobPlan(Struct, frozen=True, kw_only=True):
 class Requests:
     """Turns requests into jobs."""
 
-    def __init__(self, jobs: JobSubmitter, templates: TemplateManager, policy: Policy) -> None:
+    def __init__(self, jobs: JobSubmitter, store: Store, policy: Policy) -> None:
         self._jobs = jobs
-        self._templates = templates
+        self._store = store
         self._policy = policy
 
     async def submit_many(
@@ -565,8 +565,13 @@ class Requests:
             }
             origin = DIRECT
         else:
-            rendered = await self._templates.render(
-                actor, request.template, request.params, request.form, request.template_version
+            rendered = await render_template(
+                self._store,
+                actor,
+                request.template,
+                request.params,
+                request.form,
+                request.template_version,
             )
             spec, sources, origin = rendered.spec, rendered.sources, rendered.origin
         # the settings complete it, in the fields that nothing has set
