@@ -27,6 +27,7 @@ from crawlyard.engine.urls import MAX_URLS, Base, packed_fingerprints
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
+# it needs an extra
 with lazily():
     from crawlyard.engine.extract import pdf
 
