@@ -32,6 +32,8 @@ from crawlyard.engine.extract.page import Source, Wanted, extract
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.fetch import Fetcher, Response
 from crawlyard.engine.http.guard import spec_guard
+from crawlyard.services.results.records import page_records
+from crawlyard.store.queries import PageQuery
 
 TOOK = "loop.json"
 
@@ -62,7 +64,7 @@ async def engine(url: str, at_once: int) -> None:
         worker = yard.worker(only=job.id)
         with _timed():
             await worker.run()
-        pages = [stored.page async for stored in yard.results.pages(LOCAL, job.id)]
+        pages = [stored.page async for stored, _ in page_records(yard.store, job.id, PageQuery())]
     # with what is no page: the loops without logic are to ask for the same
     _write((p.final_url, p.status, p.content_type) for p in pages if p.status is not None)
 

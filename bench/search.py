@@ -31,7 +31,7 @@ from crawlyard.core.crawl.page_search import words_of
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.engine.urls import fingerprint
-from crawlyard.services.jobs.page_search import Archive
+from crawlyard.services.results.page_search import Archive
 from crawlyard.services.worker.indexer import Indexer
 from crawlyard.store.queries import ArchiveQuery
 

@@ -48,8 +48,8 @@ IN_MEMORY = "memory://"
 class Yard:
     """Jobs, their results and the workers that run them, on one store.
 
-    The actors passed to `jobs` and `results` decide what may be seen and changed; the actor of the
-    embedded yard is `crawlyard.LOCAL`.
+    The actors passed to `jobs` decide what may be seen and changed; the actor of the embedded yard
+    is `crawlyard.LOCAL`.
     """
 
     def __init__(
@@ -79,7 +79,6 @@ class Yard:
         )
         self.policy = self.services.policy
         self.jobs = self.services.jobs
-        self.results = self.services.results
         self.events = self.services.events
 
     @classmethod

@@ -16,6 +16,7 @@ from crawlyard.core.jobs.job import DEATHS_ALLOWED
 from crawlyard.demo.server import SiteServer
 from tests.acceptance.test_faults import a_worker
 from tests.engine.rig import a_spec, opened, outcome, until_state
+from tests.jobs import events_of
 from tests.many_hosts import ManyHosts, address
 from tests.site import Serve, site_server, until
 from tests.times import slowness
@@ -189,7 +190,7 @@ async def test_a_job_that_kills_each_process_takes_its_company_with_it_at_most_t
                 await until_state(yard, job.id, State.COMPLETED)
             assert worker.returncode is None
         found = await yard.jobs.get(LOCAL, poison.id)
-        events = [await yard.results.events(LOCAL, job.id) for job in innocent]
+        events = [await events_of(yard, job.id) for job in innocent]
         pages = [(await outcome(yard, job.id)).usage.pages for job in innocent]
 
     assert found.job.state_reason is StateReason.WORKER_LOST

@@ -16,6 +16,7 @@ from crawlyard import LOCAL, State, StateReason, Yard
 from crawlyard.errors import StoreUnavailable
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve, refetched, site_server, until
 
 __all__ = ["site_server"]
@@ -133,7 +134,7 @@ async def test_a_job_that_kills_its_workers_runs_alone_and_is_given_up(
             assert worker.returncode is None  # it outlives the job that killed its children
 
         ended = await yard.jobs.get(LOCAL, job.id)
-        events = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+        events = [event.data.get("reason") for event in await events_of(yard, job.id)]
 
     assert ended.job.state_reason is StateReason.WORKER_LOST
     assert events.count("worker_lost") == 5

@@ -45,7 +45,7 @@ async def test_two_jobs_are_compared_alike_near_and_far(rig: Rig, yard: Surface)
     one = await crawled(rig, {"": "start", "a": "a word\nand more", "b": "b", "c": "c"})
     other = await crawled(rig, {"": "start", "a": "a line\nand more", "n": "n"}, gone="b")
 
-    found = await yard.jobs.diff(one, other)
+    found = await yard.results.diff(one, other)
 
     told = [(c.kind, c.url.removeprefix(URL), c.added, c.removed, c.share) for c in found.items]
     assert told == [
@@ -57,19 +57,19 @@ async def test_two_jobs_are_compared_alike_near_and_far(rig: Rig, yard: Surface)
     assert (found.earlier, found.later, found.has_more) == (one, other, False)
     counts = {kind: count for kind, count in found.counts.items() if count}
     assert counts == {"changed": 1, "new": 1, "gone": 2, "same": 1}
-    gone = [c.url async for c in every(yard.jobs.diff, one, other, only="gone")]
+    gone = [c.url async for c in every(yard.results.diff, one, other, only="gone")]
     assert gone == [f"{URL}b", f"{URL}c"]
-    quiet = await yard.jobs.diff(one, other, ignore_text="re:^a, |^a ")
+    quiet = await yard.results.diff(one, other, ignore_text="re:^a, |^a ")
     assert (quiet.counts["noise"], quiet.counts["changed"]) == (1, 0)
 
-    page = await yard.jobs.page_diff(one, other, f"{URL}a")
+    page = await yard.results.page_diff(one, other, f"{URL}a")
     assert page.text.splitlines() == ["@@ -1,2 +1,2 @@", "-a [-word-]", "+a {+line+}", " and more"]
     with pytest.raises(NotFound):
-        await yard.jobs.page_diff(one, other, f"{URL}nowhere")
+        await yard.results.page_diff(one, other, f"{URL}nowhere")
     with pytest.raises(Invalid, match="only"):
-        await yard.jobs.diff(one, other, only="other")
+        await yard.results.diff(one, other, only="other")
     with pytest.raises(Invalid, match="ignore_text"):
-        await yard.jobs.diff(one, other, ignore_text="re:[")
+        await yard.results.diff(one, other, ignore_text="re:[")
 
 
 async def test_a_list_that_was_begun_is_read_on_though_others_are_compared(
@@ -77,10 +77,10 @@ async def test_a_list_that_was_begun_is_read_on_though_others_are_compared(
 ) -> None:
     one = await crawled(rig, {str(n): "text" for n in range(9)})
     others = [await crawled(rig, {str(n): f"{i}" for n in range(9)}) for i in range(4)]
-    first = await yard.jobs.diff(one, others[0], limit=5)
+    first = await yard.results.diff(one, others[0], limit=5)
     for other in others:
-        await yard.jobs.diff(one, other)
-    rest = await yard.jobs.diff(one, others[0], limit=5, cursor=first.next_cursor)
+        await yard.results.diff(one, other)
+    rest = await yard.results.diff(one, others[0], limit=5, cursor=first.next_cursor)
     assert len({c.url for c in first.items + rest.items}) == 9
     assert rest.next_cursor is None
 

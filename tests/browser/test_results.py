@@ -7,7 +7,7 @@ import pytest
 from playwright.async_api import expect
 
 from crawlyard.core.crawl.page_search import SearchBounds
-from crawlyard.services.jobs.page_search import Archive
+from crawlyard.services.results.page_search import Archive
 from tests.browser.job_page import HOSTILE, crawled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage

@@ -31,8 +31,9 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.schedules.timetable import timetable
 from crawlyard.demo.hits import read_log
 from crawlyard.errors import Conflict, StoreUnavailable
-from crawlyard.services.jobs.results import every_event
-from crawlyard.store.queries import EventQuery
+from crawlyard.services.jobs.lookup import every_event
+from crawlyard.services.results.records import page_records
+from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
 from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path
@@ -194,7 +195,10 @@ class Campaign:
 
     async def _found(self, standing: Standing) -> Found:
         job = standing.job
-        urls = [stored.page.url async for stored in self.yard.results.pages(LOCAL, job.id)]
+        urls = [
+            stored.page.url
+            async for stored, _ in page_records(self.yard.store, job.id, PageQuery())
+        ]
         pages = standing.shard.usage.pages
         return Found(job=self._name(job.id), state=job.state, urls=urls, counted=pages)
 

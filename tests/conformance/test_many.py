@@ -20,9 +20,9 @@ from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
 from crawlyard.services.jobs.bulk import Bulk, _jobs_portion
+from crawlyard.services.jobs.lookup import every_event
 from crawlyard.services.jobs.manager import JobManager
 from crawlyard.services.jobs.operations import Operations
-from crawlyard.services.jobs.results import every_event
 from crawlyard.services.jobs.submission import Submission
 from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store

@@ -17,7 +17,7 @@ from crawlyard.core.crawl.page_search import Findings, IndexUse, words_of
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.page_search import Archive
+from crawlyard.services.results.page_search import Archive
 from crawlyard.services.worker.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
 from crawlyard.store.admin.copy import copy
 from crawlyard.store.admin.marks import Terms

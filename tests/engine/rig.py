@@ -14,8 +14,10 @@ from crawlyard.core.crawl.page import SkippedURL, Target
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.progress import Progress
 from crawlyard.engine.urls import fingerprint, host_of
+from crawlyard.services.results.records import page_records
 from crawlyard.services.worker.order_watch import watch_orders
 from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.store.queries import PageQuery
 from crawlyard.yard import IN_MEMORY
 
 
@@ -78,8 +80,8 @@ async def outcome(yard: Yard, job_id: str) -> Outcome:
     return Outcome(
         standing.job,
         standing.shard.usage,
-        [stored.page async for stored in yard.results.pages(LOCAL, job_id)],
-        [skipped async for skipped in yard.results.skipped(LOCAL, job_id)],
+        [stored.page async for stored, _ in page_records(yard.store, job_id, PageQuery())],
+        [skipped for _, skipped in await yard.store.pages.skipped(job_id, 0, 100_000)],
     )
 
 

@@ -13,7 +13,7 @@ from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Actor, Quota
 from crawlyard.core.event import EventName
 from crawlyard.core.jobs.waiting import WaitReason, reason_shown
-from crawlyard.services.jobs.why import Why
+from crawlyard.services.jobs.waits import waits_of
 from tests.builders_serve import about, kept_user
 from tests.engine.rig import a_spec, outcome, until_state
 from tests.engine.test_crawl import paths, tree
@@ -53,7 +53,7 @@ async def begun(yard: Yard, url: str, quota: Quota) -> Job:
 async def reason(yard: Yard, job: Job) -> StateReason:
     """Return why a job waits, as it is shown."""
     standing = await yard.jobs.get(ADA, job.id)
-    waits = await Why(yard.store, yard.jobs, yard.clock).waits([standing])
+    waits = await waits_of(yard.store, yard.clock.now(), [standing])
     return reason_shown(standing.job, waits.get(job.id, ()))
 
 

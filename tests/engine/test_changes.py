@@ -143,10 +143,10 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
     one = await watched.run()
     watched.server.site, _ = second()
     other = await watched.run()
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    results = NearSurface(watched.yard.services, LOCAL).results
     url = f"{watched.server.url}/p3"
 
-    page = await jobs.page_diff(one, other, url)
+    page = await results.page_diff(one, other, url)
     lines = page.text.splitlines()
     assert "-The text of /p3 is [-its own-], with words." in lines
     assert "+The text of /p3 is {+another one+}, with words." in lines
@@ -159,7 +159,7 @@ async def test_text_of_one_page_is_compared_by_lines_and_ignored_lines_do_not_co
     with pytest.raises(Invalid, match="ignore_text: expected 're:'"):
         await watched.diff(one, other, ignore_text="*")
     with pytest.raises(NotFound, match="has no page of"):
-        await jobs.page_diff(one, other, f"{watched.server.url}/new20")
+        await results.page_diff(one, other, f"{watched.server.url}/new20")
     with pytest.raises(Invalid, match="another job"):
         await watched.diff(one, one)
 
@@ -213,8 +213,8 @@ async def test_lines_that_differ_in_so_many_runs_in_a_row_are_noise(watched: Wat
     counts = [run.counts or {} for run in (await schedules.changes("site")).items]
     assert [c.get("noise", 0) for c in counts] == [0, 0, 1, 1, 0, 0, 0]
     url = f"{watched.server.url}/p0"
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
-    page = await jobs.page_diff(runs[3], runs[4], url)
+    results = NearSurface(watched.yard.services, LOCAL).results
+    page = await results.page_diff(runs[3], runs[4], url)
     assert (page.kind, page.text) == ("noise", "")
 
 
@@ -222,21 +222,21 @@ async def test_lists_are_read_part_by_part_and_by_kind(watched: Watched) -> None
     one = await watched.run()
     watched.server.site, kinds = second()
     other = await watched.run()
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    results = NearSurface(watched.yard.services, LOCAL).results
 
     parts = []
     cursor = None
     while True:
-        part = await jobs.diff(one, other, limit=4, cursor=cursor)
+        part = await results.diff(one, other, limit=4, cursor=cursor)
         parts += part.items
         cursor = part.next_cursor
         if cursor is None:
             break
     assert parts == (await watched.diff(one, other)).items
-    gone = [c.url async for c in every(jobs.diff, one, other, only=("gone", "moved"))]
+    gone = [c.url async for c in every(results.diff, one, other, only=("gone", "moved"))]
     assert {url.removeprefix(watched.server.url) for url in gone} == kinds["gone"] | kinds["moved"]
     with pytest.raises(Invalid, match="expected one of changed, new"):
-        await jobs.diff(one, other, only="same")
+        await results.diff(one, other, only="same")
 
 
 async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
@@ -245,10 +245,10 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
     one = await watched.run()
     watched.server.site, _ = second()
     other = await watched.run()
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
+    results = NearSurface(watched.yard.services, LOCAL).results
 
     by_url = (await watched.diff(one, other)).items
-    parts = [c async for c in every(jobs.diff, one, other, sort="-share")]
+    parts = [c async for c in every(results.diff, one, other, sort="-share")]
 
     changed = [c for c in parts if c.kind == "changed"]
     shares = [c.share or 0 for c in changed]
@@ -256,9 +256,9 @@ async def test_the_most_changed_pages_come_first_if_that_is_asked_for(
     assert len(set(shares)) > 1
     assert parts[len(changed) :] == [c for c in by_url if c.kind != "changed"]
     assert sorted(c.url for c in changed) == [c.url for c in by_url if c.kind == "changed"]
-    monkeypatch.setattr("crawlyard.services.jobs.changes.MOST_RANKED", 3)
+    monkeypatch.setattr("crawlyard.services.results.changes.MOST_RANKED", 3)
     with pytest.raises(Invalid, match="where more than 3 pages changed; 11 did"):
-        await jobs.diff(one, other, sort="-share")
+        await results.diff(one, other, sort="-share")
 
 
 async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched) -> None:

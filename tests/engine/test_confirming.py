@@ -39,8 +39,8 @@ class Noisy:
         return self.before
 
     async def diff(self, one: Outcome, other: Outcome, **asked: Any) -> DiffOut:
-        jobs = NearSurface(self.yard.services, LOCAL).jobs
-        return await jobs.diff(one.job.id, other.job.id, **asked)
+        results = NearSurface(self.yard.services, LOCAL).results
+        return await results.diff(one.job.id, other.job.id, **asked)
 
     def changed(self, found: DiffOut, kind: str = "changed") -> set[str]:
         urls = {change.url for change in found.items if change.kind == kind}
@@ -77,11 +77,11 @@ async def test_a_change_in_a_noisy_page_is_told_without_the_noise(noisy: Noisy) 
     assert noisy.changed(found, "noise") == noisy.site.pages.keys() - {"/p3"}
     [change] = [c for c in found.items if c.kind == "changed"]
     assert (change.added, change.removed) == (1, 1)
-    jobs = NearSurface(noisy.yard.services, LOCAL).jobs
-    page = await jobs.page_diff(one.job.id, other.job.id, change.url)
+    results = NearSurface(noisy.yard.services, LOCAL).results
+    page = await results.page_diff(one.job.id, other.job.id, change.url)
     lines = [line for line in page.text.splitlines() if line[0] in "+-"]
     assert lines == ["-The text of /p3 is [-its own-].", "+The text of /p3 is {+another one+}."]
-    quiet = await jobs.page_diff(one.job.id, other.job.id, f"{noisy.server.url}/p4")
+    quiet = await results.page_diff(one.job.id, other.job.id, f"{noisy.server.url}/p4")
     assert (quiet.kind, quiet.text, quiet.added) == ("noise", "", 0)
 
 

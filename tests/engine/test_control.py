@@ -14,6 +14,7 @@ from crawlyard.demo.site import Answer
 from crawlyard.errors import IllegalMove
 from tests.engine.rig import a_spec, crawled, opened, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve, after, refetched
 
 SOON_S = 0.5 + 0.5  # by our promise, and what a busy machine may add to it
@@ -79,7 +80,7 @@ async def test_a_cancelled_job_asks_no_more_and_keeps_its_pages(
     assert ended.job.detail == "enough"
     assert len(ended.pages) >= 20
     assert not after(server.hits, cancelled_at + SOON_S)
-    events = [event.name.value for event in await yard.results.events(LOCAL, job.id)]
+    events = [event.name.value for event in await events_of(yard, job.id)]
     assert events == ["job.created", "job.started", "job.cancelled"]
 
 

@@ -13,11 +13,13 @@ from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.demo.request import Request
 from crawlyard.demo.site import Answer
 from crawlyard.engine.crawl import BATCH_PAGES
+from crawlyard.services.results.records import page_records
 from crawlyard.services.worker.cookies import Sealer
 from crawlyard.store.queries import PageQuery
 from tests.cookie_sites import CookieWall, SessionSite, cookies_in, page, to
 from tests.engine.rig import a_spec, crawled, opened, outcome, run, until_state
 from tests.engine.test_spread import spread, working
+from tests.jobs import events_of
 from tests.many_hosts import ManyHosts, address
 from tests.site import Serve
 
@@ -218,11 +220,11 @@ async def test_a_cookie_is_in_no_answer_and_in_the_store_only_sealed(
     async with opened(tmp_path, database_url="") as yard:
         found = await crawled(yard, a_spec(f"{server.url}/0", keep_html=True))
         [session] = site.sessions[server.authority]
-        events = await yard.results.events(LOCAL, found.job.id)
+        events = await events_of(yard, found.job.id)
         kept = [
             dict(json.loads(bodies[Body.HEADERS]))
-            async for _, bodies in yard.results.records(
-                LOCAL, found.job.id, PageQuery(), [Body.HEADERS]
+            async for _, bodies in page_records(
+                yard.store, found.job.id, PageQuery(), [Body.HEADERS]
             )
         ]
         [sealed] = await yard.store.cookies.of_job(found.job.id)

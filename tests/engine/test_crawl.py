@@ -21,6 +21,7 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer, DemoSite
 from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
+from crawlyard.services.results.records import page_records
 from crawlyard.services.worker import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
@@ -295,7 +296,7 @@ async def test_what_is_asked_for_is_kept_beside_the_record(yard: Yard, site_serv
     found = await crawled(yard, spec)
 
     kinds = list(Body)
-    records = yard.results.records(LOCAL, found.job.id, PageQuery(), kinds)
+    records = page_records(yard.store, found.job.id, PageQuery(), kinds)
     ((stored, bodies),) = [record async for record in records]
     assert stored.page.title == "/"
     assert stored.page.extracted == {"words": ("Page /",), "t": ("/",)}
@@ -349,7 +350,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
 
     found = await crawled(yard, a_spec(server.url, text=TextMode.MAIN, keep_html=True))
 
-    records = yard.results.records(LOCAL, found.job.id, PageQuery(), [Body.TEXT, Body.HTML])
+    records = page_records(yard.store, found.job.id, PageQuery(), [Body.TEXT, Body.HTML])
     kept = {stored.page.url: (stored.page, bodies) async for stored, bodies in records}
     pdf, bodies = kept[f"{server.url}/a.pdf"]
     assert (pdf.title, pdf.content_rule, bodies) == ("A title", "pdf", {Body.TEXT: b"Hello"})
@@ -361,7 +362,7 @@ async def test_pdfs_and_pages_without_readable_content_say_so(
     locked, _ = kept[f"{server.url}/locked.pdf"]
     assert locked.error is not None
     assert locked.error.detail == "the PDF is encrypted, and opens only with a password"
-    (group,) = await yard.results.errors(LOCAL, found.job.id)
+    (group,) = await yard.store.pages.errors(found.job.id)
     assert (group.kind, group.count, group.answered) == (ErrorKind.UNREADABLE, 2, 2)
     pictures, bodies = kept[f"{server.url}/scan.pdf"]
     assert (pictures.error, pictures.nearly_empty, bodies) == (None, True, {Body.TEXT: b""})

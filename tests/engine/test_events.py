@@ -13,6 +13,7 @@ from crawlyard.core.jobs.lifecycle import Move
 from tests.docs import undocumented
 from tests.engine.rig import a_spec, crawled, opened, run
 from tests.engine.test_crawl import tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve
 
 ENDS = {EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED}
@@ -25,7 +26,7 @@ async def yard(tmp_path: Path) -> AsyncIterator[Yard]:
 
 
 async def told(yard: Yard, job_id: str) -> Sequence[Event]:
-    events = await yard.results.events(LOCAL, job_id)
+    events = await events_of(yard, job_id)
     assert undocumented(events) == []
     return events
 

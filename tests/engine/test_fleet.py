@@ -10,6 +10,7 @@ from crawlyard.services.surface import Surface
 from crawlyard.services.worker.worker import Worker
 from tests.engine.rig import a_spec, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve
 
 
@@ -102,7 +103,7 @@ async def test_a_wish_is_of_one_worker_alone(yard: Yard, site_server: Serve) -> 
     await until(yard, one, lambda report: report.quiet)
     job = await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
     await until_state(yard, job.id, State.COMPLETED)
-    [took] = [e.actor for e in await yard.results.events(LOCAL, job.id) if e.name == "job.started"]
+    [took] = [e.actor for e in await events_of(yard, job.id) if e.name == "job.started"]
     for worker in (one, other):
         worker.stop()
     await asyncio.gather(*working)

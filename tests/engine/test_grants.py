@@ -14,6 +14,7 @@ from crawlyard.services.surface import Surface
 from tests.engine.rig import a_spec, opened, outcome, published, run, until_state
 from tests.engine.test_control import SOON_S, running
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve, after, refetched
 
 ADA = Actor(id="ada")
@@ -37,7 +38,7 @@ async def job_of(yard: Yard, job_id: str) -> Job:
 
 
 async def names(yard: Yard, job_id: str) -> list[str]:
-    return [event.name.value for event in await yard.results.events(LOCAL, job_id)]
+    return [event.name.value for event in await events_of(yard, job_id)]
 
 
 async def test_a_running_job_is_paused_at_once_and_goes_on_once_it_is_granted_again(

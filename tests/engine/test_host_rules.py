@@ -41,7 +41,7 @@ async def test_the_urls_of_a_blocked_host_are_skipped_and_it_is_not_asked(
     assert paths(server, found.ok) == {"/", "/1"}
     assert found.rules == dict.fromkeys((f"{shut.url}/", f"{shut.url}/a"), "host blocked")
     assert shut.hits == []
-    [group] = await yard.results.skipped_by(LOCAL, found.job.id)
+    [group] = await yard.store.pages.skipped_by(found.job.id)
     assert (group.kind, group.count) == (RuleKind.HOST, 2)
 
 

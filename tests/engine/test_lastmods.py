@@ -121,7 +121,7 @@ async def test_pages_are_not_requested_once_the_dates_have_proved_right(
         old[server.url + path] for path in spared
     ]
     assert await record(yard, third) == LastmodRecord(told=4)
-    portions = await NearSurface(yard.services, LOCAL).jobs.export(
+    portions = await NearSurface(yard.services, LOCAL).results.export(
         third.job.id, format_=Format.WARC
     )
     warc = gzip.decompress(b"".join([portion async for portion in portions]))

@@ -22,6 +22,7 @@ from crawlyard.engine.http.proxy import Proxies
 from crawlyard.services.worker.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import (
     JITTER_S,
     SHARED_JITTER_S,
@@ -181,7 +182,7 @@ async def test_a_crawl_delay_is_kept_up_to_a_cap_that_is_told(
 
     pages = [hit for hit in server.hits if hit.path != "/robots.txt"]
     assert hurried(pages, 0.1, SHARED_JITTER_S) == {}
-    notes = [e.data.get("note") for e in await yard.results.events(LOCAL, found.job.id)]
+    notes = [e.data.get("note") for e in await events_of(yard, found.job.id)]
     assert any("50 s" in str(note) and "0.1 s" in str(note) for note in notes)
 
 

@@ -11,6 +11,7 @@ from crawlyard import LOCAL, Job, Priority, State, StateReason, Yard
 from crawlyard.core.event import EventName
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve, refetched
 
 LOW, URGENT, NORMAL = Priority.LOW, Priority.URGENT, Priority.NORMAL
@@ -29,7 +30,7 @@ async def submitted(yard: Yard, url: str, priority: Priority, **fields: object) 
 
 async def told(yard: Yard, job: Job) -> list[tuple[EventName, object]]:
     """Return the events of a job with their reasons."""
-    events = await yard.results.events(LOCAL, job.id)
+    events = await events_of(yard, job.id)
     return [(event.name, event.data.get("reason")) for event in events]
 
 

@@ -21,9 +21,11 @@ from crawlyard.demo.request import Request
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.errors import Invalid
+from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import JobQuery, PageQuery
 from tests.engine.rig import Outcome, a_spec, crawled, opened, outcome, run, until_state
 from tests.engine.test_spread import working
+from tests.jobs import events_of
 from tests.many_hosts import ManyHosts
 from tests.site import Serve
 
@@ -105,12 +107,12 @@ def by_path(found: Outcome) -> dict[str, Page]:
 
 
 async def bodies(yard: Yard, job_id: str, *kinds: Body) -> dict[str, Mapping[Body, bytes]]:
-    records = yard.results.records(LOCAL, job_id, PageQuery(), kinds)
+    records = page_records(yard.store, job_id, PageQuery(), kinds)
     return {stored.page.final_url: dict(own) async for stored, own in records}
 
 
 async def notes(yard: Yard, job_id: str) -> list[str]:
-    events = await yard.results.events(LOCAL, job_id)
+    events = await events_of(yard, job_id)
     return [str(e.data["note"]) for e in events if e.name is EventName.NOTED]
 
 

@@ -14,9 +14,11 @@ from crawlyard.core.jobs.lifecycle import StateReason
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.demo.hits import Hit
 from crawlyard.demo.site import HTML, Answer
+from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import PageQuery
 from tests.app_site import AppSite
 from tests.engine.rig import a_spec, crawled, outcome, published, run
+from tests.jobs import events_of
 from tests.site import SHARED_JITTER_S, GraphSite, Serve, most_at_once, until
 
 
@@ -26,7 +28,7 @@ def documents(hits: Sequence[Hit]) -> list[str]:
 
 async def text_of(yard: Yard, job_id: str) -> dict[str, str]:
     """Return the text of each page of a job by the last part of its URL."""
-    records = yard.results.records(LOCAL, job_id, PageQuery(), [Body.TEXT])
+    records = page_records(yard.store, job_id, PageQuery(), [Body.TEXT])
     return {
         stored.page.url.rpartition("/")[2]: bodies[Body.TEXT].decode()
         async for stored, bodies in records
@@ -53,7 +55,7 @@ async def test_pages_that_need_scripts_are_rendered_and_their_links_followed(
     assert usage.render_s > 0
     assert usage.render_took_s > 0
     assert max(Counter(documents(server.hits)).values()) == 1  # each shell was asked for once
-    records = yard.results.records(LOCAL, found.job.id, PageQuery(), list(Body))
+    records = page_records(yard.store, found.job.id, PageQuery(), list(Body))
     async for _, bodies in records:
         assert b"This is page" not in bodies[Body.HTML]  # as it was sent
         assert b"This is page" in bodies[Body.RENDERED]
@@ -189,7 +191,7 @@ async def test_a_job_that_must_render_fails_where_nothing_can(
     assert "pip install" in must.job.detail
     assert must.usage.pages == 0
     assert (may.usage.pages, may.usage.needs_scripts) == (1, 1)
-    events = await yard.results.events(LOCAL, may.job.id)
+    events = await events_of(yard, may.job.id)
     noted = [str(event.data["note"]) for event in events if "note" in event.data]
     assert any("1 page need" in note and "pip install" in note for note in noted)
 
@@ -226,7 +228,7 @@ async def test_pages_of_a_pattern_need_chromium_where_there_is_another_browser(
     assert "apt install chromium" in must.job.detail
     rendered = {page.url.removeprefix(server.url): bool(page.rendered_by) for page in may.pages}
     assert rendered == {"/": True, "/p/1": False}
-    events = await yard.results.events(LOCAL, may.job.id)
+    events = await events_of(yard, may.job.id)
     noted = [str(event.data["note"]) for event in events if "note" in event.data]
     assert any("1 page need" in note and "apt install chromium" in note for note in noted)
 

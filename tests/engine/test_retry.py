@@ -34,6 +34,7 @@ from crawlyard.services.worker.run import JobRun
 from crawlyard.store.crawl.frontier import FrontierStore
 from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, outcome
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve
 
 FIRST, FACTOR = timedelta(hours=1), 3
@@ -121,7 +122,7 @@ async def test_a_job_that_fails_twice_and_then_works_waits_as_its_policy_says(
     assert found.ok == {f"{server.url}/", f"{server.url}/a"}
     assert (found.usage.pages, found.usage.errors) == (2, 0)
     assert [hit.path for hit in server.hits if hit.path != "/robots.txt"] == ["/", "/", "/", "/a"]
-    told = await yard.results.events(LOCAL, job.id)
+    told = await events_of(yard, job.id)
     assert [e.name for e in told if e.name is not EventName.STARTED] == [
         EventName.CREATED,
         EventName.REQUEUED,

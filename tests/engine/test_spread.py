@@ -21,6 +21,7 @@ from crawlyard.demo.site import Answer
 from crawlyard.services.worker.worker import Worker
 from crawlyard.store.jobs.spread import SpreadStore
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
+from tests.jobs import events_of
 from tests.many_hosts import ManyHosts
 from tests.site import GraphSite, Serve
 
@@ -52,7 +53,7 @@ async def working(yard: Yard, count: int) -> AsyncIterator[list[Worker]]:
 
 async def told(yard: Yard, job: Job) -> Counter[EventName]:
     """Return how often each event of a job was told."""
-    return Counter(event.name for event in await yard.results.events(LOCAL, job.id))
+    return Counter(event.name for event in await events_of(yard, job.id))
 
 
 async def test_three_workers_crawl_one_job_and_ask_every_page_once(

@@ -108,8 +108,8 @@ async def test_pages_behind_one_that_fails_are_not_new_when_they_come_back(
     assert await told(watched, second) == {}
     assert (await watched.diff(first, second)).counts["unknown"] == 20
     assert await told(watched, back) == {"changed": {"/a"}, "new": {"/a/new"}}
-    jobs = NearSurface(watched.yard.services, LOCAL).jobs
-    page = await jobs.page_diff(second, back, f"{watched.server.url}/a")
+    results = NearSurface(watched.yard.services, LOCAL).results
+    page = await results.page_diff(second, back, f"{watched.server.url}/a")
     assert (page.kind, page.added, page.removed) == ("changed", 1, 0)
 
 

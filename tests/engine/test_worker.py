@@ -27,6 +27,7 @@ from crawlyard.store.tables.hosts import host_seats
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, outcome, published, run
 from tests.engine.test_crawl import paths, tree
+from tests.jobs import events_of
 from tests.site import GraphSite, Serve, until
 
 
@@ -97,7 +98,7 @@ async def test_an_edit_at_the_very_end_is_no_loss(yard: Yard, site_server: Serve
     await run(yard, job.id)
 
     ended = await yard.jobs.get(LOCAL, job.id)
-    reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+    reasons = [event.data.get("reason") for event in await events_of(yard, job.id)]
     assert ended.job.state is State.COMPLETED
     assert "worker_lost" not in reasons
 
@@ -140,7 +141,7 @@ async def test_a_job_that_was_let_go_for_want_of_the_store_is_no_loss(
         await yard.worker().run(drain=True)
 
     ended = await yard.jobs.get(LOCAL, job.id)
-    reasons = [event.data.get("reason") for event in await yard.results.events(LOCAL, job.id)]
+    reasons = [event.data.get("reason") for event in await events_of(yard, job.id)]
     assert (ended.job.state, ended.shard.attempt) == (State.COMPLETED, 3)
     assert "worker_lost" not in reasons
 

@@ -78,7 +78,7 @@ class Watched:
         return job.id
 
     async def diff(self, one: str, other: str, **asked: Any) -> DiffOut:
-        return await NearSurface(self.yard.services, LOCAL).jobs.diff(
+        return await NearSurface(self.yard.services, LOCAL).results.diff(
             one, other, limit=200, **asked
         )
 

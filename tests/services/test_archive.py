@@ -16,7 +16,7 @@ from crawlyard.core.crawl.page_search import (
     SearchBounds,
     SearchStep,
 )
-from crawlyard.services.jobs.page_search import Archive
+from crawlyard.services.results.page_search import Archive
 from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.queries import ArchiveQuery, PageQuery
 from crawlyard.store.store import Store

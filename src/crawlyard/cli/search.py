@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.crawl.page_search_answers import FoundPageOut
     from crawlyard.core.overview.attention import Attention, Notice
-    from crawlyard.services.jobs.terms import ArchiveTerms
+    from crawlyard.services.results.terms import ArchiveTerms
 
 Words = Annotated[
     list[str] | None,

@@ -15,7 +15,6 @@ from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.fleet.events import Events
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.results import Results
 from crawlyard.store.store import Store
 
 # a command needs few of them
@@ -24,17 +23,14 @@ with lazily():
     from crawlyard.services.fleet import disk, overview, status
     from crawlyard.services.jobs import (
         bulk,
-        changes,
-        checking,
         effective_config,
         exclusions,
         follow,
         operations,
-        page_search,
         preview,
         submission,
-        why,
     )
+    from crawlyard.services.results import changes, checking, page_search
     from crawlyard.services.schedules import scheduler, ticker
     from crawlyard.services.templates import files
     from crawlyard.services.templates import manager as templates
@@ -71,7 +67,6 @@ class Services:
         self.jobs = JobManager(
             store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
         )
-        self.results = Results(store)
         self.events = Events(store.events, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
 
@@ -136,11 +131,6 @@ class Services:
         return effective_config.Configs(self.jobs, self.templates, self.policy, self.store.events)
 
     @cached_property
-    def why(self) -> "why.Why":
-        """Return what explains waits and URLs."""
-        return why.Why(self.store, self.jobs, self.clock)
-
-    @cached_property
     def exclusions(self) -> "exclusions.Exclusions":
         """Return what excludes URLs from jobs."""
         return exclusions.Exclusions(self.store, self.jobs)
@@ -158,7 +148,7 @@ class Services:
     @cached_property
     def checking(self) -> "checking.Checking":
         """Return what checks the links of jobs."""
-        return checking.Checking(self.store, self.results, self.clock)
+        return checking.Checking(self.store, self.clock)
 
     @cached_property
     def archive(self) -> "page_search.Archive":

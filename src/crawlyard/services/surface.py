@@ -24,6 +24,7 @@ with lazily():
     )
     from crawlyard.services.fleet import stats as figures
     from crawlyard.services.jobs import jobs
+    from crawlyard.services.results import results, site
     from crawlyard.services.schedules import schedules
     from crawlyard.services.templates import templates
     from crawlyard.services.webhooks import webhooks
@@ -65,8 +66,20 @@ class Surface:
 
     @cached_property
     def jobs(self) -> "jobs.Jobs":
-        """Return jobs and what they have brought."""
-        return self._made(jobs.Jobs)
+        """Return jobs."""
+        noun = self._made(jobs.Jobs)
+        noun.results = self.results
+        return noun
+
+    @cached_property
+    def results(self) -> "results.Results":
+        """Return what jobs have brought."""
+        return self._made(results.Results)
+
+    @cached_property
+    def site(self) -> "site.CrawledSite":
+        """Return what jobs know of the sites that they crawl."""
+        return self._made(site.CrawledSite)
 
     @cached_property
     def pages(self) -> "pages.Pages":

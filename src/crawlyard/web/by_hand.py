@@ -14,6 +14,7 @@ from crawlyard.core.crawl.page import Body
 from crawlyard.core.endpoint import Endpoint, endpoints_of
 from crawlyard.core.event import Topic
 from crawlyard.core.idempotency import REPLIES_LAST
+from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export import atom
@@ -24,7 +25,10 @@ from crawlyard.services.fleet.meta import Meta
 from crawlyard.services.fleet.metrics import MEDIA_TYPE as EXPOSITION
 from crawlyard.services.fleet.pages import Pages
 from crawlyard.services.fleet.stats import Monitoring
-from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.noun import Noun
+from crawlyard.services.results.results import Results
+from crawlyard.services.results.site import CrawledSite
 from crawlyard.services.schedules.schedules import Schedules
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.auth import count, proved, site_of
@@ -89,28 +93,28 @@ _STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}  # ng
 _PICTURES = ("image/png", "image/webp")
 _BINARY = "application/octet-stream"
 _UNNAMEABLE = re.compile(r"[^a-z0-9]+")
-_PART = endpoints_of(Jobs)["part"]
+_PART = endpoints_of(Results)["part"]
 
 
-async def page(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+async def page(request: Request, one: Endpoint, results: Results) -> Response:
     """Answer with a page record, or with one part of it as a document."""
     if "part" not in request.query_params:
-        return await answer(request, one, jobs)
+        return await answer(request, one, results)
     given = await arguments(request, _PART)
-    data = (await jobs.part(**given)).encode("utf-8", "replace")
+    data = (await results.part(**given)).encode("utf-8", "replace")
     if given["part"] in (Body.HTML, Body.RENDERED):
         # what it says of its encoding is not heeded where the answer says one
         return HTMLResponse(data, headers=_FRAMED)
     return PlainTextResponse(data, headers=_INERT)
 
 
-async def screenshot(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+async def screenshot(request: Request, one: Endpoint, results: Results) -> Response:
     """Answer with the screenshot of a page.
 
     Clients that accept application/octet-stream but no image, as generated ones do, get that type.
     """
     given = await arguments(request, one)
-    data = b"".join([piece async for piece in await jobs.screenshot(**given)])
+    data = b"".join([piece async for piece in await results.screenshot(**given)])
     png, webp = _PICTURES
     kind = png if data.startswith(b"\x89PNG") else webp
     accept = request.headers.get("accept", "")
@@ -119,26 +123,32 @@ async def screenshot(request: Request, one: Endpoint, jobs: Jobs) -> Response:
     return Response(data, media_type=kind, headers=_INERT)
 
 
-async def check(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+async def check(request: Request, one: Endpoint, crawled: CrawledSite) -> Response:
     """Answer with the check of a job; it reads all of its pages, so it counts as an export."""
     site = site_of(request)
     count(request, site, (await proved(request, site)).credential.id, Bucket.EXPORT)
-    return await answer(request, one, jobs)
+    return await answer(request, one, crawled)
 
 
-async def findings(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+async def findings(request: Request, one: Endpoint, crawled: CrawledSite) -> Response:
     """Answer with a part of the check of a job; the parts after the first are at hand."""
-    return await (answer if "cursor" in request.query_params else check)(request, one, jobs)
+    return await (answer if "cursor" in request.query_params else check)(request, one, crawled)
 
 
-async def export(request: Request, one: Endpoint, jobs: Jobs) -> Response:
+async def export(request: Request, one: Endpoint, results: Results) -> Response:
     """Answer with the pages of a job as a file."""
     given, form = await _export(request, one)
-    job = await jobs.get(given["job_id"])
-    chunks = await jobs.export(**given, format_=form)
+    job = await _job(request, given["job_id"])
+    chunks = await results.export(**given, format_=form)
     gzip = given.get("gzip", False)
     kind = _GZIP if gzip else MEDIA_TYPES[form]
     return _file(chunks, kind, file_name(job.spec.name, job.id, form, gzip=gzip))
+
+
+async def _job(request: Request, job_id: str) -> Job:
+    site = site_of(request)
+    actor = (await proved(request, site)).actor
+    return (await find_job(site.yard.store, actor, job_id)).job
 
 
 async def export_all(request: Request, one: Endpoint, pages: Pages) -> Response:
@@ -266,10 +276,9 @@ async def _events_of_job(request: Request, one: Endpoint, feed: EventFeed) -> Re
     return await _opened(request, Wish(topics=topics, job=job, after=_place(given)))
 
 
-async def _log(request: Request, one: Endpoint, _jobs: Jobs) -> Response:
+async def _log(request: Request, one: Endpoint, _: Noun) -> Response:
     given = await arguments(request, one)
-    actor = (await proved(request, site_of(request))).actor
-    job = (await site_of(request).yard.jobs.get(actor, given["job_id"])).job
+    job = await _job(request, given["job_id"])
     least = Level[given.get("level", LevelWord.INFO).name]
     log = LogWish(job=job.id, least=least, after=_place(given) or 0)
     return await _opened(request, Wish(log=log))

@@ -13,8 +13,8 @@ from crawlyard.core.templates.secrets import hidden
 from crawlyard.core.templates.template import PLACE, CrawlTemplate
 from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
+from crawlyard.services.jobs.lookup import every_event
 from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.results import every_event
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
 from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EventQuery

@@ -1,9 +1,8 @@
 """Job manager: the operations on jobs that the library, command line and API share."""
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import TypeAlias
 
 from msgspec.structs import replace
 
@@ -12,7 +11,6 @@ from crawlyard.core.crawl.page import ErrorGroup, ErrorKind
 from crawlyard.core.endpoint import reply
 from crawlyard.core.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.jobs.job import DELETABLE, Action, Job, damage_of, has_rest
 from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, STATE_WORDS, Move, State
 from crawlyard.core.jobs.limits import Limits, Usage, breach, given_back
@@ -21,7 +19,6 @@ from crawlyard.core.jobs.progress import Progress, progress_of_standing
 from crawlyard.core.jobs.spec import JobSpec, Priority
 from crawlyard.core.jobs.spec_json import EDITABLE, edited
 from crawlyard.core.purge_result import PurgeResult
-from crawlyard.core.templates.template import is_id
 from crawlyard.core.words import ERRORS
 from crawlyard.engine.admission import check_spec
 from crawlyard.errors import (
@@ -35,7 +32,7 @@ from crawlyard.errors import (
 )
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import check_grants, within_ceilings
-from crawlyard.services.jobs.results import visible
+from crawlyard.services.jobs.lookup import find_job, visible_query
 from crawlyard.services.jobs.submission import JobDraft, JobSubmitter, Submission
 from crawlyard.services.races import TRIES
 from crawlyard.store.queries import (
@@ -43,11 +40,8 @@ from crawlyard.store.queries import (
     Entered,
     JobQuery,
     Judged,
-    ScheduleQuery,
-    TemplateQuery,
     Verdict,
 )
-from crawlyard.store.store import Store
 
 # it loads much, and few delete jobs
 with lazily():
@@ -70,7 +64,7 @@ class JobManager(JobSubmitter):
         Raises:
             NotFound: there is none of that id, or it belongs to another user.
         """
-        return await visible(self._store, actor, job_id)
+        return await find_job(self._store, actor, job_id)
 
     async def progress(self, actor: Actor, job_id: str) -> Progress:
         """Return the progress of a job, its pace and the time left.
@@ -87,7 +81,7 @@ class JobManager(JobSubmitter):
 
         Conditions may refer to templates and schedules by name, and to the actor as ``me``.
         """
-        asked = await meant(self._store, actor, query or EVERY_JOB)
+        asked = await visible_query(self._store, actor, query or EVERY_JOB)
         return await self._store.jobs.find(asked, limit)
 
     async def find_ordered(
@@ -98,12 +92,12 @@ class JobManager(JobSubmitter):
         Raises:
             Invalid: no index has the order, and too many jobs match to sort them.
         """
-        asked = await meant(self._store, actor, query)
+        asked = await visible_query(self._store, actor, query)
         return await self._store.jobs.find_ordered(asked, order, limit, after)
 
     async def ids(self, actor: Actor, query: JobQuery, limit: int) -> list[str]:
         """Return the ids of what `find` finds."""
-        return await self._store.jobs.ids(await meant(self._store, actor, query), limit)
+        return await self._store.jobs.ids(await visible_query(self._store, actor, query), limit)
 
     async def queue(self, actor: Actor, now: datetime, limit: int) -> list[Standing]:
         """Return the first *limit* pending jobs that the actor may see, in the order of claims."""
@@ -119,7 +113,7 @@ class JobManager(JobSubmitter):
 
         *most* bounds how many are read: see `JobStore.counts`.
         """
-        return await self._store.jobs.counts(await meant(self._store, actor, query), most)
+        return await self._store.jobs.counts(await visible_query(self._store, actor, query), most)
 
     async def pause(
         self, actor: Actor, job_id: str, why: str = "", *, version: Version = None
@@ -530,58 +524,3 @@ def _check_limits(job: Job, usage: Usage) -> None:
             f"(crawlyard jobs set {job.id} limits.{limit}=…)",
             allowed=("edit",),
         )
-
-
-# --- what a query means to an actor
-
-_Finder: TypeAlias = Callable[[Store, Actor, str], Awaitable[list[str]]]
-
-_MOST_NAMED = 2  # names are unique per owner
-
-
-async def meant(store: Store, actor: Actor, query: JobQuery) -> JobQuery:
-    """Return *query* as a store takes it, narrowed to what the actor may see.
-
-    In its conditions, names of templates and schedules (the actor's own, or OWNER/NAME) are
-    replaced by ids, and ``me`` by the actor. An unknown name matches nothing.
-    """
-    where = tuple([await _resolved(store, actor, one) for one in query.where])
-    owner = query.owner if actor.role is Role.ADMIN else actor.id
-    return replace(query, owner=owner, where=where)
-
-
-async def _resolved(store: Store, actor: Actor, asked: Condition) -> Condition:
-    find = _FIND.get(asked.key)
-    if find is None:
-        return asked
-    words = [word for name in asked.words for word in await find(store, actor, name)]
-    return replace(asked, words=tuple(words))
-
-
-async def _owner(_store: Store, actor: Actor, word: str) -> list[str]:
-    return [actor.id if word == ME else word]
-
-
-async def _templates(store: Store, actor: Actor, word: str) -> list[str]:
-    if is_id(word):
-        return [word.lower()]
-    owner, slash, name = word.rpartition("/")
-    seen_by = None if actor.role is Role.ADMIN else actor.id
-    query = TemplateQuery(owner=owner if slash else actor.id, seen_by=seen_by, name=name)
-    return [template.id for template in await store.templates.find(query, _MOST_NAMED)]
-
-
-async def _schedules(store: Store, actor: Actor, word: str) -> list[str]:
-    if is_id(word):
-        return [word.lower()]
-    owner, slash, name = word.rpartition("/")
-    query = ScheduleQuery(owner=owner if slash else actor.id, name=name)
-    found = await store.schedules.find(query, _MOST_NAMED)
-    return [schedule.id for schedule in found if actor.may_see(schedule.owner)]
-
-
-_FIND: Mapping[FilterKey, _Finder] = {
-    FilterKey.OWNER: _owner,
-    FilterKey.TEMPLATE: _templates,
-    FilterKey.SCHEDULE: _schedules,
-}

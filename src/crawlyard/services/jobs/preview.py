@@ -35,7 +35,7 @@ from crawlyard.errors import Forbidden, Invalid
 from crawlyard.ids import new_id
 from crawlyard.services.access.policy import CEILING, Policy
 from crawlyard.services.jobs.submission import Requests
-from crawlyard.services.jobs.why import boundary_of
+from crawlyard.services.results.url_fate import boundary_of
 from crawlyard.services.webhooks.receivers import check_job_spec
 from crawlyard.services.worker.run import WorkerContext
 from crawlyard.store.queries import JobQuery

@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -16,7 +17,15 @@ from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.jobs.spec_json import FIELDS, JobRequest, form_of, spec_of, spec_with, values_of
+from crawlyard.core.jobs.spec_json import (
+    FIELDS,
+    JobRequest,
+    form_of,
+    read_request,
+    spec_of,
+    spec_with,
+    values_of,
+)
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.http.dns import addresses_of
@@ -481,12 +490,8 @@ class Requests:
         self._templates = templates
         self._policy = policy
 
-    async def submit_many(
-        self, actor: Actor, requests: Sequence[JobRequest | Refused]
-    ) -> list[Entered]:
+    async def submit_many(self, actor: Actor, bodies: Sequence[Mapping[str, Any]]) -> list[Entered]:
         """Submit many requests; return the job of each, or why it was refused.
-
-        An entry that could not be parsed as a request is passed as its error, and returned.
 
         Raises:
             Forbidden: the actor may only view.
@@ -495,16 +500,14 @@ class Requests:
         answers: dict[int, Entered] = {}
         wanted: dict[int, Submission] = {}
         defaults = await self._policy.section(SectionName.DEFAULTS)
-        for number, request in enumerate(requests):
+        for number, body in enumerate(bodies):
             try:
-                if isinstance(request, Refused):
-                    raise request
-                wanted[number] = await self._prepared(actor, request, defaults)
+                wanted[number] = await self._prepared(actor, read_request(body), defaults)
             except Refused as refusal:
                 answers[number] = refusal
         submitted = await self._jobs.submit_many(actor, list(wanted.values()))
         answers |= dict(zip(wanted, submitted, strict=True))
-        return [answers[number] for number in range(len(requests))]
+        return [answers[number] for number in range(len(bodies))]
 
     async def plan(self, actor: Actor, request: JobRequest) -> JobPlan:
         """Return the job that `submit` would create now; nothing is written.

@@ -57,8 +57,8 @@ from crawlyard.core.templates.template import is_id
 from crawlyard.errors import Invalid, NotFound, Stale, Version
 from crawlyard.export import atom
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
-from crawlyard.services.jobs.job_looks import JobLooks
-from crawlyard.services.jobs.jobs import Reason, TemplateRef
+from crawlyard.services.jobs.jobs import Jobs
+from crawlyard.services.jobs.parameters import Reason, TemplateRef
 from crawlyard.services.noun import Noun, expanded_by
 from crawlyard.services.schedules.backfill import AT_ONCE, MOST_INSTANTS
 from crawlyard.services.schedules.reader import instants_of
@@ -421,7 +421,7 @@ class Schedules(Noun):
         with blaming(PARTS, "overrides", _SECONDS):
             job = await self._services.scheduler.run_now(self._actor, ref, version=version)
         reply().location = f"/api/v1/jobs/{job.id}"
-        return await JobLooks(self._services, self._actor, self._permits).get(job.id)
+        return await Jobs(self._services, self._actor, self._permits).get(job.id)
 
     @endpoint(
         "POST /schedules/{ref}/backfill",

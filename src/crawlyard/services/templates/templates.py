@@ -40,7 +40,7 @@ from crawlyard.core.templates.template import (
 )
 from crawlyard.errors import Conflict, Invalid, Stale
 from crawlyard.lazy import lazily
-from crawlyard.services.jobs.jobs import MAX_VERSION, TemplateVersion
+from crawlyard.services.jobs.parameters import MAX_VERSION, TemplateVersion
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import TRIES
 from crawlyard.store.queries import TemplateQuery

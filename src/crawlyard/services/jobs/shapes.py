@@ -1,0 +1,54 @@
+"""Shapes of jobs: with what they wait for, and the template and schedule they were made from."""
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from crawlyard.core.access.user import Actor, Permit
+from crawlyard.core.answers.jobs.job_looks import JobTiesOut
+from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.progress import progress_of_standing
+from crawlyard.core.schedules.answers import ScheduleOut
+from crawlyard.core.templates.answers import TemplateOut
+from crawlyard.errors import NotFound
+from crawlyard.services.jobs.waits import waits_of
+from crawlyard.store.store import Store
+
+if TYPE_CHECKING:
+    from crawlyard.services.services import Services
+
+TIES = {"template": Permit.TEMPLATES_READ, "schedule": Permit.SCHEDULES_READ}
+"""What a job can be expanded with, and the permit for each."""
+
+
+async def shown(store: Store, now: datetime, standings: Sequence[Standing]) -> Sequence[JobOut]:
+    """Return jobs as they are shown, in their order."""
+    waits = await waits_of(store, now, standings)
+    return [
+        JobOut.of(one, progress_of_standing(one), now, waits.get(one.job.id, ()))
+        for one in standings
+    ]
+
+
+async def ties_of(
+    services: "Services", actor: Actor, origin: Origin, names: Collection[str]
+) -> JobTiesOut | None:
+    """Return what a job of *origin* belongs to, as far as it is named and visible."""
+    if not names:
+        return None
+    template, schedule = None, None
+    with suppress(NotFound):
+        if "template" in names and origin.template_id is not None:
+            made_of = await services.templates.get(
+                actor, origin.template_id, origin.template_version
+            )
+            template = TemplateOut.of(made_of)
+    with suppress(NotFound):
+        if "schedule" in names and origin.schedule_id is not None:
+            made_by = await services.scheduler.get(actor, origin.schedule_id)
+            secret = await services.scheduler.secret_params([made_by])
+            schedule = ScheduleOut.of(made_by, secret[made_by.id])
+    return JobTiesOut(template=template, schedule=schedule)
