@@ -23,10 +23,11 @@ from pathlib import Path
 import can_ada
 import turbohtml
 import uvloop
+from tests.jobs import submit
 
 from bench.crawlers import OUT
 from bench.workers import a_spec
-from crawlyard import LOCAL, Settings, TextMode, Yard
+from crawlyard import Settings, TextMode, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.engine.extract.page import Source, Wanted, extract
 from crawlyard.engine.http.client import HttpFetcher
@@ -60,7 +61,7 @@ def _cpu_s() -> float:
 async def engine(url: str, at_once: int) -> None:
     """Crawl a site by a yard in memory."""
     async with Yard.open(Settings(database_url="memory://")) as yard:
-        job = await yard.jobs.submit(LOCAL, a_spec(url, at_once))
+        job = await submit(yard, a_spec(url, at_once))
         worker = yard.worker(only=job.id)
         with _timed():
             await worker.run()

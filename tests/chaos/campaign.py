@@ -37,6 +37,7 @@ from crawlyard.store.queries import EventQuery, PageQuery
 from tests.chaos.fleet import Fleet
 from tests.chaos.history import Asked, Found, History, Ledger, Pace, Said, Told, Wanted
 from tests.chaos.site import FAILING, MEND, asked, fails, hosts_of, reachable, start_path
+from tests.jobs import submit
 
 T = TypeVar("T")
 
@@ -110,7 +111,7 @@ class Campaign:
             spread=size.spread,
             allow_private=True,
         )
-        job = await patiently(lambda: self.yard.jobs.submit(LOCAL, spec))
+        job = await patiently(lambda: submit(self.yard, spec))
         self.wanted[name] = Wanted(
             job=name,
             urls=reach,

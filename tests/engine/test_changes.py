@@ -4,11 +4,13 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from crawlyard import LOCAL, Limits, State, Yard
+from crawlyard import LOCAL, Limits, Move, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.endpoint import every
 from crawlyard.core.event import EventName
 from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.lookup import find_job
+from crawlyard.services.worker.janitor import purged
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run
 from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
@@ -305,7 +307,7 @@ async def test_each_run_of_a_schedule_is_compared_once_and_told(watched: Watched
 
     await surface.jobs.delete(other)
     assert (await surface.changes.list()).items == []
-    await yard.jobs.purge(LOCAL)
+    await purged(yard.store.upkeep, yard.clock)
 
 
 async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twice(
@@ -319,8 +321,8 @@ async def test_a_run_that_was_resumed_is_compared_again_and_nothing_is_told_twic
     assert {c.kind for c in before} >= {"changed"}
     [_, first_look] = (await surface.schedules.changes("site")).items[::-1]
 
-    await yard.jobs.edit(LOCAL, other, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, other)
+    await yard.services.writer.edit(LOCAL, other, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, other, Move.RESUME)
     await run(yard, other)
 
     runs = (await surface.schedules.changes("site")).items
@@ -361,7 +363,7 @@ async def test_a_retried_run_is_compared_again_also_if_others_came_after_it(
     third = await watched.run()
     before = {(c.job_id, c.kind, c.url) for c in (await surface.changes.list(limit=200)).items}
 
-    await watched.yard.jobs.retry_failed(LOCAL, other)
+    await watched.yard.services.writer.retry_failed(LOCAL, other)
     await run(watched.yard, other)
 
     runs = (await surface.schedules.changes("site")).items
@@ -378,7 +380,7 @@ async def test_a_run_is_compared_with_the_last_that_was_completed(watched: Watch
     watched.server.site = whole
     again = await watched.run()
 
-    assert (await watched.yard.jobs.get(LOCAL, failed)).job.state is State.FAILED
+    assert (await find_job(watched.yard.store, LOCAL, failed)).job.state is State.FAILED
     runs = (await NearSurface(watched.yard.services, LOCAL).schedules.changes("site")).items
     assert [(r.job_id, r.base_id) for r in runs] == [(again, one), (failed, one), (one, None)]
     assert runs[1].counts is not None

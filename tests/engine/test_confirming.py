@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard import LOCAL, Limits, State, Yard
+from crawlyard import LOCAL, Limits, Move, State, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.change_answers import DiffOut
 from crawlyard.core.crawl.page import Body
@@ -15,6 +15,7 @@ from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from tests.engine.rig import Outcome, a_spec, crawled, outcome, run
 from tests.engine.test_recrawl import a_site, scheduled
+from tests.jobs import submit
 from tests.noisy_site import NoisySite, a_noisy_site
 from tests.site import SHARED_JITTER_S, Serve, hurried, until
 
@@ -212,15 +213,15 @@ async def test_a_job_that_is_paused_between_two_fetches_goes_on_where_it_was(noi
     one = await noisy.crawled()
     yard = noisy.yard
     spec = a_spec(f"{noisy.server.url}/", confirm_changes=True, since=one.job.id, per_host=1)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     noisy.site.hits.clear()
     worker = asyncio.create_task(run(yard, job.id))
     await until(lambda: noisy.site.hits["/p2"] == 1)
-    await yard.jobs.pause(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     await worker
     assert (await outcome(yard, job.id)).job.state is State.PAUSED
 
-    await yard.jobs.resume(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     await run(yard, job.id)
 
     other = await outcome(yard, job.id)

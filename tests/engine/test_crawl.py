@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from crawlyard import (
     LOCAL,
     Limits,
+    Move,
     Scope,
     State,
     StateReason,
@@ -25,6 +26,7 @@ from crawlyard.services.results.records import page_records
 from crawlyard.services.worker import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
+from tests.jobs import submit
 from tests.site import GraphSite, Serve, refetched
 from tests.unit.test_pdf import document, encrypted, said, scan
 
@@ -109,14 +111,14 @@ async def test_a_raised_limit_continues_the_same_job_without_refetching(
     server = await site_server(site)
     first = await crawled(yard, a_spec(server.url, limits=Limits(pages=20)))
     with pytest.raises(IllegalMove, match=r"limits\.pages"):
-        await yard.jobs.resume(LOCAL, first.job.id)
+        await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
 
-    await yard.jobs.edit(LOCAL, first.job.id, {"limits": Limits(pages=60)})
-    await yard.jobs.resume(LOCAL, first.job.id)
+    await yard.services.writer.edit(LOCAL, first.job.id, {"limits": Limits(pages=60)})
+    await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
     await run(yard, first.job.id)
     second = await outcome(yard, first.job.id)
-    await yard.jobs.edit(LOCAL, first.job.id, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, first.job.id)
+    await yard.services.writer.edit(LOCAL, first.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
     await run(yard, first.job.id)
     last = await outcome(yard, first.job.id)
 
@@ -125,7 +127,7 @@ async def test_a_raised_limit_continues_the_same_job_without_refetching(
     assert paths(server, last.ok) == site.reachable()
     assert not refetched(server.hits)
     with pytest.raises(IllegalMove, match="nothing left"):
-        await yard.jobs.resume(LOCAL, first.job.id)
+        await yard.services.writer.move(LOCAL, first.job.id, Move.RESUME)
 
 
 async def test_a_limit_of_bytes_stops_within_what_is_in_flight_and_says_by_how_much(
@@ -415,7 +417,7 @@ async def test_a_spec_that_cannot_be_crawled_is_refused_at_once(
     yard: Yard, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(Invalid, match=message):
-        await yard.jobs.submit(LOCAL, replace(a_spec("http://example.org/"), **changes))
+        await submit(yard, replace(a_spec("http://example.org/"), **changes))
 
 
 async def test_a_frontier_larger_than_memory_is_worked_off_whole(

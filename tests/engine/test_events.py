@@ -13,7 +13,7 @@ from crawlyard.core.jobs.lifecycle import Move
 from tests.docs import undocumented
 from tests.engine.rig import a_spec, crawled, opened, run
 from tests.engine.test_crawl import tree
-from tests.jobs import events_of
+from tests.jobs import events_of, submit
 from tests.site import GraphSite, Serve
 
 ENDS = {EventName.COMPLETED, EventName.FAILED, EventName.CANCELLED}
@@ -98,11 +98,11 @@ async def test_a_job_that_is_cancelled_with_much_before_it_has_one_end(
     server = await site_server(GraphSite(links))
     spec = a_spec(server.url, limits=Limits(pages=1))
     found = await crawled(yard, spec)
-    await yard.jobs.edit(LOCAL, found.job.id, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, found.job.id)
+    await yard.services.writer.edit(LOCAL, found.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, found.job.id, Move.RESUME)
     before = await yard.store.events.last()
 
-    await yard.jobs.cancel(LOCAL, found.job.id)
+    await yard.services.writer.move(LOCAL, found.job.id, Move.CANCEL)
     await run(yard, found.job.id)
 
     after = [e for e in await told(yard, found.job.id) if e.seq > before]
@@ -113,8 +113,8 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
     yard: Yard, site_server: Serve
 ) -> None:
     server = await site_server(GraphSite({"/": []}))
-    job = await yard.jobs.submit(LOCAL, a_spec(server.url))
-    await yard.jobs.edit(LOCAL, job.id, {"name": "new"})
+    job = await submit(yard, a_spec(server.url))
+    await yard.services.writer.edit(LOCAL, job.id, {"name": "new"})
     now = yard.clock.now()
     claim = await yard.store.leases.claim(Asker("w", only=job.id), now, timedelta(seconds=8))
     assert claim is not None
@@ -130,7 +130,7 @@ async def test_what_an_attempt_that_failed_an_edit_and_a_note_carry_is_documente
 
 async def test_a_lost_worker_is_told_of(yard: Yard, site_server: Serve) -> None:
     server = await site_server(GraphSite({"/": []}))
-    job = await yard.jobs.submit(LOCAL, a_spec(server.url))
+    job = await submit(yard, a_spec(server.url))
     lease = timedelta(seconds=8)
     now = yard.clock.now()
     await yard.store.leases.claim(Asker("a-worker-that-dies", only=job.id), now, lease)

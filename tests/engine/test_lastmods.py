@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, Limits, Yard
+from crawlyard import LOCAL, Limits, Move, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.clock import SystemClock
 from crawlyard.core.crawl.lastmod import LastmodRecord
@@ -285,8 +285,8 @@ async def test_limits_count_pages_that_were_not_requested(
     assert third.job.state_reason == "limit_pages"
 
     # of what a crawl has read before it is resumed, the dates are lost, but not how they proved
-    await yard.jobs.edit(LOCAL, third.job.id, {"limits": Limits()})
-    await yard.jobs.resume(LOCAL, third.job.id)
+    await yard.services.writer.edit(LOCAL, third.job.id, {"limits": Limits()})
+    await yard.services.writer.move(LOCAL, third.job.id, Move.RESUME)
     site.edit("/p9", dated=False)
     await run(yard, third.job.id)
     whole = await outcome(yard, third.job.id)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from crawlyard import LOCAL, State, Yard
+from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.crawl.rendering import Browser
 from crawlyard.core.jobs.lifecycle import StateReason
@@ -18,7 +18,7 @@ from crawlyard.services.results.records import page_records
 from crawlyard.store.queries import PageQuery
 from tests.app_site import AppSite
 from tests.engine.rig import a_spec, crawled, outcome, published, run
-from tests.jobs import events_of
+from tests.jobs import events_of, submit
 from tests.site import SHARED_JITTER_S, GraphSite, Serve, most_at_once, until
 
 
@@ -300,20 +300,20 @@ async def test_a_pause_ends_what_is_being_rendered_and_it_is_visited_again(
 ) -> None:
     server = await site_server(Polling({}))
     spec = a_spec(server.url, render="always", wait_for="#never", timeout_s=300)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     running = asyncio.create_task(run(yard, job.id))
     await until(lambda: len(server.hits) > 5)
 
-    await yard.jobs.pause(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.PAUSE)
     await asyncio.wait_for(running, 30)
 
     found = await outcome(yard, job.id)
     assert (found.job.state, found.usage.pages) == (State.PAUSED, 0)
     before = len(server.hits)
-    await yard.jobs.resume(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.RESUME)
     running = asyncio.create_task(run(yard, job.id))
     await until(lambda: "/" in {hit.path for hit in server.hits[before:]})
-    await yard.jobs.cancel(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     await asyncio.wait_for(running, 60)
 
 
@@ -343,12 +343,12 @@ async def test_a_host_that_refuses_what_a_page_asks_for_is_left_alone(
 
     server = await site_server(Refusing(1))
     spec = a_spec(server.url, f"{server.url}/p/1", render="auto", concurrency=1)
-    job = await yard.jobs.submit(LOCAL, spec)
+    job = await submit(yard, spec)
     running = asyncio.create_task(run(yard, job.id))
 
     await published(yard, job.id, done=1)
 
-    await yard.jobs.cancel(LOCAL, job.id)
+    await yard.services.writer.move(LOCAL, job.id, Move.CANCEL)
     await running
     assert [hit.path for hit in server.hits if hit.path == "/p/1"] == []
 

@@ -6,6 +6,7 @@ from crawlyard import LOCAL, Yard
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
+from tests.jobs import submit
 from tests.site import GraphSite, Serve
 
 
@@ -20,7 +21,7 @@ async def test_the_scheduler_is_woken_by_the_end_of_a_run_of_its_own(
     if scheduled:
         await yard.scheduler.run_now(LOCAL, schedule.id)
     else:
-        await yard.jobs.submit(LOCAL, a_spec(f"{server.url}/"))
+        await submit(yard, a_spec(f"{server.url}/"))
     woken = yard.scheduler._nudged
     woken.clear()
 

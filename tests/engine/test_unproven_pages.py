@@ -11,6 +11,7 @@ from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.changes import TOLD
 from crawlyard.core.endpoint import every
 from crawlyard.core.event import EventName
+from crawlyard.services.worker.janitor import purged
 from crawlyard.store.queries import EventQuery
 from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
 from tests.site import Serve
@@ -158,7 +159,7 @@ async def test_what_a_run_leaves_unproven_outlives_the_runs_that_had_it(watched:
     assert await told(watched, last) == {}
     for job_id in (whole, limited):
         await surface.jobs.delete(job_id)
-    while (await watched.yard.jobs.purge(LOCAL)).rows:
+    while (await purged(watched.yard.store.upkeep, watched.yard.clock)).rows:
         pass
     watched.server.site = VersionedSite(site("/a/54"))
     changed = await told(watched, await watched.run(limits={"pages": None}))

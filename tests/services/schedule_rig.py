@@ -13,7 +13,8 @@ from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft, Tick
 from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.http.dns import addresses_of
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.moves import JobWriter
+from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.schedules.scheduler import Scheduler
 from crawlyard.services.schedules.ticker import TickerOptions
 from crawlyard.services.templates.manager import TemplateManager
@@ -21,6 +22,7 @@ from crawlyard.services.webhooks.receivers import Resolve
 from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
 from tests.clock import FakeClock
+from tests.jobs import a_writer
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -35,7 +37,8 @@ class Rig:
 
     store: Store
     clock: FakeClock
-    jobs: JobManager
+    submitter: Submitter
+    writer: JobWriter
     templates: TemplateManager
     scheduler: Scheduler
 
@@ -95,11 +98,12 @@ def a_rig(
     """Return a rig a minute after midnight, unless there is a clock."""
     clock = clock or FakeClock(MIDNIGHT + MINUTE)
     dispatcher = LocalDispatcher()
-    jobs = JobManager(store, dispatcher, clock, resolve=resolve)
+    submitter = Submitter(store, dispatcher, clock, resolve=resolve)
+    writer = a_writer(store, clock, dispatcher, submitter)
     templates = TemplateManager(store, clock)
     chosen = TickerOptions(**options)
-    scheduler = Scheduler(store, jobs, templates, dispatcher, clock, chosen)
-    return Rig(store, clock, jobs, templates, scheduler)
+    scheduler = Scheduler(store, submitter, templates, dispatcher, clock, chosen)
+    return Rig(store, clock, submitter, writer, templates, scheduler)
 
 
 ADA = Actor(id="ada")

@@ -20,12 +20,10 @@ from crawlyard.core.overview.attention import (
 )
 from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import BY_ITSELF
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.ids import new_id
 from crawlyard.services.fleet import disk
 from crawlyard.services.fleet.overview import MOST, Overview, Snapshot
 from crawlyard.services.fleet.status import Watching
-from crawlyard.services.jobs.manager import JobManager
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule
@@ -46,8 +44,7 @@ async def room() -> Disk | None:
 
 
 def made(store: Store, clock: FakeClock, most: int = MOST) -> Overview:
-    jobs = JobManager(store, LocalDispatcher(), clock)
-    return Overview(store, clock, Watching(store, jobs, clock), room, most)
+    return Overview(store, clock, Watching(store, clock), room, most)
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from crawlyard.core.operation import OperationState
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.ids import new_id
 from crawlyard.services.jobs import bulk
+from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.jobs.operations import LEASE
 from tests.web.rig import URL, Rig, pointers, problem
 
@@ -24,7 +25,7 @@ async def some(rig: Rig, count: int, by: str = LOCAL.id, **form: Any) -> list[st
 
 
 async def states(rig: Rig, ids: Sequence[str]) -> list[str]:
-    return [(await rig.yard.jobs.get(LOCAL, job_id)).job.state for job_id in ids]
+    return [(await find_job(rig.yard.store, LOCAL, job_id)).job.state for job_id in ids]
 
 
 @pytest.fixture
@@ -204,7 +205,7 @@ class TestOperations:
         assert mine is not None
         # the server dies after it has retried two, and written down one
         for job_id in ids[:2]:
-            await rig.yard.jobs.retry(LOCAL, job_id)
+            await rig.yard.services.writer.retry(LOCAL, job_id)
         await store.save(replace(mine, cursor="1", done=1, version=mine.version + 1))
 
         assert not await rig.yard.operations.work_at_one()

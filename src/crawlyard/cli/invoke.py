@@ -25,6 +25,7 @@ with lazily():
     from crawlyard.cli.server import deadline
     from crawlyard.core.access import user
     from crawlyard.services.fleet import meta
+    from crawlyard.services.worker import janitor
 if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings
@@ -200,7 +201,7 @@ async def _ready(yard: "yards.Yard") -> Any:
 
 async def _purge(yard: "yards.Yard") -> Any:
     """Free the space of deleted jobs now: nobody else may do it."""
-    return await yard.jobs.purge(user.LOCAL)
+    return await janitor.purged(yard.store.upkeep, yard.clock)
 
 
 async def _far(url: str, basics: Basics, act: "Action") -> int | None:

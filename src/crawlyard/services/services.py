@@ -14,7 +14,8 @@ from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.lazy import lazily
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.fleet.events import Events
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.moves import JobWriter
+from crawlyard.services.jobs.submission import Submitter
 from crawlyard.store.store import Store
 
 # a command needs few of them
@@ -24,11 +25,8 @@ with lazily():
     from crawlyard.services.jobs import (
         bulk,
         effective_config,
-        exclusions,
-        follow,
         operations,
         preview,
-        submission,
     )
     from crawlyard.services.results import changes, checking, page_search
     from crawlyard.services.schedules import scheduler, ticker
@@ -64,9 +62,10 @@ class Services:
         self.worker_context = worker_context
         self.run_job = run_job  # by a worker of this process, until the job stands still
         self.policy = Policy(store)
-        self.jobs = JobManager(
+        self.submitter = Submitter(
             store, dispatcher, clock, self.policy, proxies=proxy_guard(settings.allow_proxies)
         )
+        self.writer = JobWriter(store, dispatcher, clock, self.policy, self.submitter)
         self.events = Events(store.events, clock)
         self.resolve: Resolve = addresses_of  # of the receivers of webhooks
 
@@ -97,19 +96,14 @@ class Services:
         """Return schedules."""
         options = ticker.TickerOptions(backlog=self.settings.schedule_backlog)
         return scheduler.Scheduler(
-            self.store, self.jobs, self.templates, self._dispatcher, self.clock, options
+            self.store, self.submitter, self.templates, self._dispatcher, self.clock, options
         )
 
     @cached_property
     def operations(self) -> "operations.Operations":
         """Return work in the background."""
-        workers = bulk.workers_of(self.jobs, self.scheduler)
+        workers = bulk.workers_of(self.writer, self.scheduler)
         return operations.Operations(self.store, self.clock, workers)
-
-    @cached_property
-    def requests(self) -> "submission.Requests":
-        """Return what makes jobs of what is asked for."""
-        return submission.Requests(self.jobs, self.templates, self.policy)
 
     async def seal(self) -> "sealing.Seal":
         """Return what seals the secrets of sites."""
@@ -121,29 +115,19 @@ class Services:
         return credentials.Credentials(self.store, self.clock)
 
     @cached_property
-    def waiting(self) -> "follow.Waiting":
-        """Return what waits for jobs."""
-        return follow.Waiting(self.jobs, self.store.events, self.clock)
-
-    @cached_property
     def configs(self) -> "effective_config.Configs":
         """Return the settings of jobs in force."""
-        return effective_config.Configs(self.jobs, self.templates, self.policy, self.store.events)
-
-    @cached_property
-    def exclusions(self) -> "exclusions.Exclusions":
-        """Return what excludes URLs from jobs."""
-        return exclusions.Exclusions(self.store, self.jobs)
+        return effective_config.Configs(self.store, self.templates, self.policy)
 
     @cached_property
     def bulk(self) -> "bulk.Bulk":
         """Return what acts on many jobs."""
-        return bulk.Bulk(self.jobs, self.operations)
+        return bulk.Bulk(self.writer, self.operations)
 
     @cached_property
     def preview(self) -> "preview.Preview":
         """Return what tries a spec before there is a job."""
-        return preview.Preview(self.store, self.requests, self.policy, self.worker_context())
+        return preview.Preview(self.store, self.submitter, self.policy, self.worker_context())
 
     @cached_property
     def checking(self) -> "checking.Checking":
@@ -168,12 +152,7 @@ class Services:
     @cached_property
     def watching(self) -> "status.Watching":
         """Return what workers report."""
-        return status.Watching(self.store, self.jobs, self.clock)
-
-    @cached_property
-    def tailing(self) -> "follow.Tailing":
-        """Return what follows the logs of jobs."""
-        return follow.Tailing(self.store.journal, self.jobs, self.clock)
+        return status.Watching(self.store, self.clock)
 
     @cached_property
     def overview(self) -> "overview.Overview":

@@ -13,11 +13,10 @@ from crawlyard.core.templates.secrets import hidden
 from crawlyard.core.templates.template import PLACE, CrawlTemplate
 from crawlyard.errors import NotFound
 from crawlyard.services.access.policy import CEILING, SETTINGS, Policy
-from crawlyard.services.jobs.lookup import every_event
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.lookup import every_event, find_job
 from crawlyard.services.templates.manager import DEFAULT, THIS_JOB, TemplateManager
-from crawlyard.store.fleet.events import EventLog
 from crawlyard.store.queries import EventQuery
+from crawlyard.store.store import Store
 
 _DEFAULTS = {**form_of(JobSpec(urls=("https://example.com/",))), "urls": []}
 
@@ -27,15 +26,13 @@ class Configs:
 
     def __init__(
         self,
-        jobs: JobManager,
+        store: Store,
         templates: TemplateManager,
         policy: Policy,
-        events: EventLog,
     ) -> None:
-        self._jobs = jobs
+        self._store = store
         self._templates = templates
         self._policy = policy
-        self._events = events
 
     async def of(self, actor: Actor, job_id: str) -> ConfigOut:
         """Return the settings of a job and their sources.
@@ -43,7 +40,7 @@ class Configs:
         Raises:
             NotFound: no job has that id, or it belongs to another user.
         """
-        job = (await self._jobs.get(actor, job_id)).job
+        job = (await find_job(self._store, actor, job_id)).job
         template = await self._template(actor, job)
         own, cut = await self._changed(job)
         form, defaults = form_of(job.spec), await self._defaults()
@@ -83,7 +80,7 @@ class Configs:
     async def _changed(self, job: Job) -> tuple[frozenset[str], frozenset[str]]:
         """Return the paths that the job sets itself, and the paths of limits that were cut."""
         names = frozenset({EventName.CREATED, EventName.EDITED})
-        told = await every_event(self._events, EventQuery(subject=job.id, names=names))
+        told = await every_event(self._store.events, EventQuery(subject=job.id, names=names))
         own, cut = set(job.origin.given), set[str]()
         for event in told:
             changed = {path for name in _names(event, "changed") for path in _paths_of(name)}

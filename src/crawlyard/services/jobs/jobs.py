@@ -45,25 +45,19 @@ from crawlyard.core.endpoint import (
 )
 from crawlyard.core.jobs.attempts import TELLING, attempts_of
 from crawlyard.core.jobs.bulk import JobAction, RetryScope
-from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
-from crawlyard.core.jobs.lifecycle import ENDED, State
+from crawlyard.core.jobs.lifecycle import ENDED, Move, State
 from crawlyard.core.jobs.order import JobOrder, SortKey
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import changes_of
 from crawlyard.core.operation_answers import BulkOut
+from crawlyard.errors import Version
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs import parameters
 from crawlyard.services.jobs.crawl_form import Crawl, form_with
-from crawlyard.services.jobs.parameters import (
-    LONGEST_WAIT_S,
-    Changes,
-    Form,
-    FormTerms,
-    Kinds,
-    Reason,
-)
+from crawlyard.services.jobs.parameters import LONGEST_WAIT_S, Changes, Form, FormTerms, Reason
 from crawlyard.services.jobs.terms import (
     BulkTerms,
     JobTerms,
@@ -79,13 +73,10 @@ from crawlyard.store.queries import COUNTED_TO, EventQuery, JobQuery
 
 # they load the engine and the store, which a remote call does not need
 with lazily():
-    from crawlyard.services.jobs import lookup, shapes, waits
+    from crawlyard.services.jobs import exclusions, follow, lookup, shapes, verdicts, waits
     from crawlyard.services.webhooks import receivers
 
 READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
-
-_NO_FORM: Mapping[str, Any] = {}
-_WITH_REASON = {"reason": "the site is being moved"}
 
 
 class Jobs(Noun):
@@ -117,14 +108,13 @@ class Jobs(Noun):
         query = JobQuery(where=conditions_of(terms), id_part=id.lower())
         by, descending = SortKey(sort.removeprefix("-")), sort.startswith("-")
         order = JobOrder(by=by, descending=descending, group=group)
-        places = await self._services.jobs.find_ordered(
-            self._actor, query, order, limit + 1, cursor
-        )
+        query, store = await self._visible(query), self._services.store
+        places = await store.jobs.find_ordered(query, order, limit + 1, cursor)
         found, position = [one for one, _ in places], {one.job.id: at for one, at in places}
         total = None
         if count is not None:
             most = COUNTED_TO if count == "estimate" else None
-            counts = await self._services.jobs.counts(self._actor, query, most)
+            counts = await store.jobs.counts(query, most)
             total = min(most or sum(counts.values()), sum(counts.values()))
         shown = dict(zip((s.job.id for s in found), await self._shown(found[:limit]), strict=False))
         return sliced(found, limit, lambda s: shown[s.job.id], lambda s: position[s.job.id], total)
@@ -138,8 +128,8 @@ class Jobs(Noun):
         `GET /jobs?count=exact` counts all.
         """
         query = JobQuery(where=conditions_of(terms))
-        most = query.counted_to
-        return CountsOut.of(await self._services.jobs.counts(self._actor, query, most), most)
+        most, query = query.counted_to, await self._visible(query)
+        return CountsOut.of(await self._services.store.jobs.counts(query, most), most)
 
     @endpoint("GET /jobs/queue", READ)
     async def queue(self, *, limit: Limit = 50) -> QueueOut:
@@ -151,13 +141,13 @@ class Jobs(Noun):
         or its time; what is held back is passed over. There are no further parts of the list:
         200 jobs are the most.
         """
-        now = self._services.clock.now()
-        found = await self._services.jobs.queue(self._actor, now, limit + 1)
-        query = JobQuery(states=frozenset({State.PENDING}))
-        counts = await self._services.jobs.counts(self._actor, query)
+        store, now = self._services.store, self._services.clock.now()
+        query = await self._visible(JobQuery(states=frozenset({State.PENDING})))
+        pending = await store.queue.pending(now, limit + 1, query.owner)
+        counts = await store.jobs.counts(query)
         return QueueOut(
-            items=await self._shown(found[:limit]),
-            has_more=len(found) > limit,
+            items=await self._shown(pending[:limit]),
+            has_more=len(pending) > limit,
             priorities=CountsOut.of(counts).priorities,
         )
 
@@ -294,7 +284,7 @@ class Jobs(Noun):
     @endpoint("POST /jobs", WRITE, "200", status=201)
     async def _create(
         self,
-        form: Form = _NO_FORM,
+        form: Form = parameters.NO_FORM,
         *,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
         **terms: Unpack[FormTerms],
@@ -309,26 +299,25 @@ class Jobs(Noun):
         """
         services = self._services
         request = parameters.request_of(form, terms, self._actor, self._permits)
-        ready = await services.requests.prepare(self._actor, request)
-        draft = await services.jobs.draft(self._actor, ready)
+        ready = await services.submitter.prepare(self._actor, request)
+        draft = await services.submitter.draft(self._actor, ready)
         # read before it is stored: no failure after that may turn a stored job into an error
         now = services.clock.now()
         waiting = await waits.waits_of_new(services.store, now, draft.unstored(now))
-        job = await services.jobs.enter(draft)
+        job = await services.submitter.enter(draft)
         if job.id != draft.id:  # it has the same unique key
             reply().unchanged = True
             return await self._now(job)
-        new = Standing(job=job, shard=Shard())
-        return JobOut.of(new, progress_of_standing(new), services.clock.now(), waiting)
+        return shapes.shown_new(job, services.clock.now(), waiting)
 
     @endpoint("POST /jobs/plan", WRITE)
-    async def plan(self, form: Form = _NO_FORM, **terms: Unpack[FormTerms]) -> JobPlanOut:
+    async def plan(self, form: Form = parameters.NO_FORM, **terms: Unpack[FormTerms]) -> JobPlanOut:
         """Return the job that `create` would make: its settings, limits and what it waits for.
 
         What `create` would refuse is refused; nothing is written, and no host is asked.
         """
         request = parameters.request_of(form, terms, self._actor, self._permits)
-        plan = await self._services.requests.plan(self._actor, request)
+        plan = await self._services.submitter.plan(self._actor, request)
         now = self._services.clock.now()
         waiting = await waits.waits_of_new(self._services.store, now, plan.job)
         reply().dry_run = True
@@ -338,7 +327,7 @@ class Jobs(Noun):
     @endpoint("POST /jobs/preview", WRITE)
     async def preview(
         self,
-        form: Form = _NO_FORM,
+        form: Form = parameters.NO_FORM,
         *,
         test_urls: parameters.TestURLs = (),
         **terms: Unpack[FormTerms],
@@ -361,7 +350,7 @@ class Jobs(Noun):
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> BatchOut:
         """Submit many jobs; each has an answer, and one that is refused harms no other."""
-        return BatchOut.of(await self._services.requests.submit_many(self._actor, jobs))
+        return BatchOut.of(await self._services.submitter.submit_requests(self._actor, jobs))
 
     @endpoint(
         "POST /jobs/bulk",
@@ -383,12 +372,9 @@ class Jobs(Noun):
         **terms: Unpack[BulkTerms],
     ) -> BulkOut:
         """Do something to many jobs: up to 200 at once, more by an operation (202)."""
+        wanted, jobs = bulk_action(action, terms), chosen(terms)
         done = await self._services.bulk.act(
-            self._actor,
-            bulk_action(action, terms),
-            chosen(terms),
-            expected=expected_count,
-            dry_run=dry_run,
+            self._actor, wanted, jobs, expected=expected_count, dry_run=dry_run
         )
         if done.operation is not None:
             reply().status = 202
@@ -404,7 +390,8 @@ class Jobs(Noun):
         which is no ceiling for limits.
         """
         values = changes_of(changes, receivers.check_job_spec)
-        return await self._now(await self._services.jobs.edit(self._actor, job_id, values, version))
+        job = await self._services.writer.edit(self._actor, job_id, values, version)
+        return await self._now(job)
 
     @endpoint(
         "POST /jobs/{job_id}/exclusions",
@@ -424,40 +411,38 @@ class Jobs(Noun):
 
         A dry run only counts; it and a pattern that the job has already are answered with 200.
         """
-        return await self._services.exclusions.add(
-            self._actor, job_id, pattern, dry_run=dry_run, version=version
+        writer = self._services.writer
+        return await exclusions.exclude(
+            writer, self._actor, job_id, pattern, dry_run=dry_run, version=version
         )
 
     @endpoint("DELETE /jobs/{job_id}", WRITE, status=204)
     async def delete(self, job_id: str, *, version: IfMatch = None) -> None:
         """Delete a job that has ended, or is paused, with its pages; their space is freed later."""
-        await self._services.jobs.delete(self._actor, job_id, version)
+        await self._services.writer.delete(self._actor, job_id, version)
         self._services.janitor.wake()
 
     @endpoint("GET /jobs/{job_id}/deletion", WRITE)
     async def deletable(self, job_id: str, *, version: IfMatch = None) -> DeletionOut:
         """Return what deleting a job would delete, or refuse as that would be."""
-        standing = await self._services.jobs.deletable(self._actor, job_id, version)
+        standing = await self._services.writer.changeable(self._actor, job_id, version)
+        verdicts.check_deletable(standing.job)
         return DeletionOut.of(standing)
 
-    @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=_WITH_REASON)
+    @endpoint("POST /jobs/{job_id}/pause", WRITE, status=202, example=parameters.WITH_REASON)
     async def pause(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
         """Hold a job: what is in flight is finished, its frontier is kept."""
-        job = await self._services.jobs.pause(self._actor, job_id, reason, version=version)
-        return await self._now(job)
+        return await self._move(job_id, Move.PAUSE, version, reason)
 
-    @endpoint("POST /jobs/{job_id}/cancel", WRITE, status=202, example=_WITH_REASON)
+    @endpoint("POST /jobs/{job_id}/cancel", WRITE, status=202, example=parameters.WITH_REASON)
     async def cancel(self, job_id: str, reason: Reason = "", *, version: IfMatch = None) -> JobOut:
         """End a job; its pages are kept."""
-        job = await self._services.jobs.cancel(self._actor, job_id, reason, version=version)
-        return await self._now(job)
+        return await self._move(job_id, Move.CANCEL, version, reason)
 
     @endpoint("POST /jobs/{job_id}/resume", WRITE, status=202)
     async def resume(self, job_id: str, *, version: IfMatch = None) -> JobOut:
         """Queue a paused job, or an ended one that has something left; nothing is refetched."""
-        return await self._now(
-            await self._services.jobs.resume(self._actor, job_id, version=version)
-        )
+        return await self._move(job_id, Move.RESUME, version)
 
     @endpoint(
         "POST /jobs/{job_id}/retry",
@@ -470,19 +455,19 @@ class Jobs(Noun):
         job_id: str,
         *,
         scope: parameters.Scope = RetryScope.ALL,
-        kinds: Kinds = (),
+        kinds: parameters.Kinds = (),
         version: IfMatch = None,
         idempotency_key: IdempotencyKey = None,  # noqa: ARG002 - its callers read it
     ) -> RetriedOut:
         """Try a job again: as a new one, or the same with its failed URLs, or now."""
-        manager, actor, urls = self._services.jobs, self._actor, None
+        writer, actor, urls = self._services.writer, self._actor, None
         match scope:
             case RetryScope.FAILED:
-                job, urls = await manager.retry_failed(actor, job_id, kinds, version=version)
+                job, urls = await writer.retry_failed(actor, job_id, kinds, version=version)
             case RetryScope.NOW:
-                job = await manager.retry_now(actor, job_id, version=version)
+                job = await writer.move(actor, job_id, Move.RETRY_NOW, version=version)
             case _:
-                job = await manager.retry(actor, job_id, version=version)
+                job = await writer.retry(actor, job_id, version=version)
                 reply().location = f"/api/v1/jobs/{job.id}"
         shown = await self._now(job)
         return RetriedOut.filled(shown, urls=urls).at_beat(shown.beat)
@@ -506,8 +491,9 @@ class Jobs(Noun):
         After `timeout_s`, it is returned as it is.
         """
         wanted, at_most = frozenset(states_of(states)), timedelta(seconds=timeout_s)
-        standing = await self._services.waiting.until(
-            self._actor, job_id, wanted, at_most, reply().gone
+        store, clock = self._services.store, self._services.clock
+        standing = await follow.wait_for(
+            store, clock, self._actor, job_id, wanted, at_most, reply().gone
         )
         return (await self._shown([standing]))[0]
 
@@ -577,10 +563,11 @@ class Jobs(Noun):
         again.
         """
         begin = after if last_event_id is None else last_event_id
-        told = self._services.tailing.follow(
-            self._actor, job_id, least=Level[level.name], after=begin
-        )
-        async for line in told:
+        store, clock = self._services.store, self._services.clock
+        least = Level[level.name]
+        async for line in follow.follow_log(
+            store, clock, self._actor, job_id, least=least, after=begin
+        ):
             yield LineOut.filled(line)
 
     @endpoint("GET /jobs/{job_id}/metrics", READ)
@@ -588,6 +575,13 @@ class Jobs(Noun):
         """Return how a job went: rate, answers by class, latency, bytes and queue over time."""
         job = (await self._standing(job_id)).job
         return CourseOut.filled(await self._services.store.journal.course(job.id))
+
+    async def _visible(self, query: JobQuery) -> JobQuery:
+        return await lookup.visible_query(self._services.store, self._actor, query)
+
+    async def _move(self, job_id: str, move: Move, version: Version, why: str = "") -> JobOut:
+        job = await self._services.writer.move(self._actor, job_id, move, why, version=version)
+        return await self._now(job)
 
     async def _standing(self, job_id: str) -> Standing:
         return await lookup.find_job(self._services.store, self._actor, job_id)

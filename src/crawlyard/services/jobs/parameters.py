@@ -68,8 +68,12 @@ Expand = Annotated[
 ]
 
 Form = Annotated[Mapping[str, Any], Rest("job")]
+NO_FORM: Mapping[str, Any] = {}
 Changes = Annotated[Mapping[str, Any], Rest("change")]
 Reason = Annotated[str, Meta(max_length=MAX_REASON)]
+WITH_REASON = {"reason": "the site is being moved"}
+"""An example of a body."""
+
 TemplateRef = Annotated[
     str,
     Meta(min_length=1, max_length=LONGEST_REF, description="A template's id, name, or OWNER/NAME."),

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.answers.jobs.job_looks import JobTiesOut
 from crawlyard.core.answers.jobs.jobs import JobOut
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.progress import progress_of_standing
+from crawlyard.core.jobs.waiting import Wait
 from crawlyard.core.schedules.answers import ScheduleOut
 from crawlyard.core.templates.answers import TemplateOut
 from crawlyard.errors import NotFound
@@ -31,6 +32,12 @@ async def shown(store: Store, now: datetime, standings: Sequence[Standing]) -> S
         JobOut.of(one, progress_of_standing(one), now, waits.get(one.job.id, ()))
         for one in standings
     ]
+
+
+def shown_new(job: Job, now: datetime, waits: Sequence[Wait]) -> JobOut:
+    """Return a job that was just stored as it is shown."""
+    new = Standing(job=job, shard=Shard())
+    return JobOut.of(new, progress_of_standing(new), now, waits)
 
 
 async def ties_of(

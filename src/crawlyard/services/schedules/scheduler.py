@@ -42,7 +42,7 @@ from crawlyard.errors import (
     Version,
 )
 from crawlyard.ids import new_id
-from crawlyard.services.jobs.manager import JobManager
+from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.schedules.backfill import Backfiller
 from crawlyard.services.schedules.reader import ScheduleReader
 from crawlyard.services.schedules.ticker import (
@@ -90,7 +90,7 @@ class Scheduler(ScheduleReader):
     def __init__(
         self,
         store: Store,
-        jobs: JobManager,
+        submitter: Submitter,
         templates: TemplateManager,
         dispatcher: Dispatcher,
         clock: Clock,
@@ -99,7 +99,7 @@ class Scheduler(ScheduleReader):
         super().__init__(store, clock)
         self._templates = templates
         options = options or TickerOptions()
-        self._ticker = Ticker(store, jobs, dispatcher, clock, options)
+        self._ticker = Ticker(store, submitter, dispatcher, clock, options)
         self._backfills = Backfiller(store, self._ticker, clock)
         self._nudged = asyncio.Event()
         self._seen: int | None = None  # the seq of the last event that was handled

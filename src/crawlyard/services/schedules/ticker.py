@@ -31,8 +31,7 @@ from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.jobs.manager import JobManager
-from crawlyard.services.jobs.submission import Submission, prepared
+from crawlyard.services.jobs.submission import Submission, Submitter, prepared
 from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.queries import Firing
 from crawlyard.store.store import Store
@@ -120,13 +119,13 @@ class Ticker:
     def __init__(
         self,
         store: Store,
-        jobs: JobManager,
+        submitter: Submitter,
         dispatcher: Dispatcher,
         clock: Clock,
         options: TickerOptions,
     ) -> None:
         self._store = store
-        self._jobs = jobs
+        self._submitter = submitter
         self._dispatcher = dispatcher
         self._clock = clock
         self._options = options
@@ -186,7 +185,7 @@ class Ticker:
         """
         job, _ = await self.job(schedule, at, by=actor.id, trusted=actor.trusted)
         if anew:
-            await self._jobs.check_receivers(job.spec)
+            await self._submitter.check_receivers(job.spec)
 
     async def fire_due(self) -> int:
         """Fire one batch of due schedules, the longest due first; return how many this call won.
@@ -369,7 +368,7 @@ class Ticker:
         with_key = (other.id for other, _ in made if other.spec.unique_key == key)
         if key is None:
             return None
-        return next(with_key, None) or await self._jobs.existing(job.owner, key)
+        return next(with_key, None) or await self._submitter.existing(job.owner, key)
 
     async def _made(
         self, schedule: CrawlSchedule, run: Tick, making: Making, made: Sequence[tuple[Job, Event]]

@@ -26,7 +26,8 @@ from crawlyard.core.stream_messages import HelloOut, PingOut, StateCountsOut, Wo
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
 from crawlyard.services.access.credentials import Credentials
 from crawlyard.services.fleet.status import Watching
-from crawlyard.store.queries import JobQuery
+from crawlyard.services.jobs.lookup import visible_query
+from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.web.live.catch_up import CatchUp
 from crawlyard.web.live.logs import Logs
 from crawlyard.web.live.snapshots import Board, ProgressBoard
@@ -297,7 +298,8 @@ class Hub:
 
     async def _read_counts(self, actor: Actor) -> StateCountsOut:
         counted: Counter[str] = Counter()
-        for (state, _), count in (await self._yard.jobs.counts(actor)).items():
+        query = await visible_query(self._yard.store, actor, EVERY_JOB)
+        for (state, _), count in (await self._yard.store.jobs.counts(query)).items():
             counted[state.value] += count
         return StateCountsOut(**counted)
 
