@@ -29,13 +29,13 @@ from tests.jobs import submit
 from bench.child import serving
 from crawlyard import LOCAL, JobSpec, Settings, Yard
 from crawlyard.core.crawl.page import Body, Outcome, Page, Target, TargetState
-from crawlyard.core.crawl.page_search import words_of
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.search.search import words_of
 from crawlyard.engine.urls import fingerprint
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.results.page_search import Archive
-from crawlyard.services.worker.indexer import Indexer
+from crawlyard.services.search.indexer import Indexer
+from crawlyard.services.search.search import Archive
 from crawlyard.store.queries import ArchiveQuery
 
 _OF_JOB = 10_000  # pages

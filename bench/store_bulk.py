@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, func, select
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
 from crawlyard.services.jobs.submission import Submission
 from crawlyard.store.db.database import Database
 from crawlyard.store.tables.jobs import events, new_events

@@ -15,7 +15,7 @@ MOST_LINES = 600
 MOST_FUNCTION_LINES = 60
 MOST_FILES = 25
 
-PORTS = ("bus.base", "dispatch.base")
+PORTS = ("messaging.bus", "messaging.dispatcher")
 STORE_INSIDE = "store.inside"  # of the store: nobody but those who open it knows these
 _INSIDE = (
     "store.admin",
@@ -25,7 +25,7 @@ _INSIDE = (
     "store.open",
     "store.tables",
 )
-BACKENDS = ("bus", "dispatch", STORE_INSIDE)
+BACKENDS = ("messaging", STORE_INSIDE)
 BASICS = frozenset({"about", "clock", "errors", "ids", "lazy"})
 
 _SERVICES = {"services", "engine", "store", *PORTS, "core", "config"}
@@ -39,8 +39,7 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     **{port: {"core"} for port in PORTS},
     "store": {STORE_INSIDE, "core"},
     STORE_INSIDE: {"store", "core", "config"},
-    "bus": {"bus.base", "core"},
-    "dispatch": {"dispatch.base", "core"},
+    "messaging": {*PORTS, "core"},
     "export": {"core"},
     "services": {"engine", "store", *PORTS, "core", "config", "export"},
     "worker_factory": _SERVICES,
@@ -58,6 +57,33 @@ MAY_IMPORT: Mapping[str, set[str]] = {
     "public_names": set(),
 }
 
+NOUNS: Mapping[str, tuple[str, ...]] = {
+    # noun: the layers in which a folder, or one module, has its name; docs/architecture.md has them
+    "access": ("core", "services", "store"),
+    "attention": ("core", "services", "store"),
+    "crawl": ("core", "store"),
+    "events": ("core", "services", "store"),
+    "hosts": ("core", "engine", "services", "store"),
+    "instance": ("core", "services"),
+    "jobs": ("core", "services", "store", "cli"),
+    "operations": ("core", "services", "store"),
+    "schedules": ("core", "services", "store", "cli"),
+    "search": ("core", "services", "store"),
+    "stats": ("core", "services", "store"),
+    "templates": ("core", "services", "store", "cli"),
+    "upkeep": ("services", "store"),
+    "webhooks": ("core", "services", "store"),
+    "workers": ("core", "services", "store"),
+}
+MECHANISMS: Mapping[str, tuple[str, ...]] = {
+    # layer: its folders that are about no single noun
+    "core": ("endpoints", "text"),
+    "engine": ("extract", "http", "render", "robots", "visit"),
+    "store": ("admin", "codec", "db", "migrations", "migrations.versions", "tables"),
+    "web": ("live",),
+    "cli": ("render", "server", "sites"),
+}
+
 HOMES: Mapping[str, tuple[str, ...]] = {
     # dependency: the one module or folder that imports it
     "aiohappyeyeballs": ("engine.http.connect",),
@@ -73,13 +99,13 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     "isal": ("engine.http.decode",),
     "jinja2": ("web.pages",),
     "markdown_it": ("web.markdown",),
-    "prometheus_client": ("services.fleet.metrics",),
-    "psycopg": ("dispatch.locks",),  # in the store, SQLAlchemy loads it
+    "prometheus_client": ("services.instance.metrics",),
+    "psycopg": ("messaging.locks",),  # in the store, SQLAlchemy loads it
     "publicsuffixlist": ("engine.scope",),
     "pyarrow": ("export.parquet",),
     "pypdf": ("engine.extract.pdf",),
     "re2": ("engine.scope",),
-    "redis": ("bus.redis",),
+    "redis": ("messaging.redis_bus",),
     "rich": ("cli",),
     "rjsmin": ("web.pages",),
     "sqlalchemy": ("store",),
@@ -100,7 +126,7 @@ HOMES: Mapping[str, tuple[str, ...]] = {
     # wherever untyped values enter or leave
     "msgspec": (
         "api",
-        "bus.redis",
+        "messaging.redis_bus",
         "config",
         "core",
         "engine.extract.parse_pool",
@@ -127,7 +153,7 @@ KEEPS_TIME = (
 FOR_CHECKERS = ("", "public_names")
 """Modules that import the parts of the package where only type checkers look."""
 
-LOADS_LATE = ("", "lazy", "dispatch.postgres", "store.open", "store.db.schema")
+LOADS_LATE = ("", "lazy", "messaging.postgres_dispatcher", "store.open", "store.db.schema")
 
 _PYTHON_LATER = frozenset({"compression"})  # in the standard library from 3.14 on
 _CLOCKS = re.compile(
@@ -305,6 +331,19 @@ def folders_are_small(tree: Tree) -> Iterator[str]:
             yield f"{folder} has {many} files"
 
 
+def folders_are_nouns(tree: Tree) -> Iterator[str]:
+    names = {module.name for module in tree.modules}
+    folders = {name.rpartition(".")[0] for name in names}
+    expected = {f"{layer}.{noun}" for noun, layers in NOUNS.items() for layer in layers}
+    mechanisms = {f"{layer}.{part}" for layer, parts in MECHANISMS.items() for part in parts}
+    for folder in sorted(folder for folder in folders if "." in folder):
+        if folder not in expected | mechanisms:
+            yield f"{folder} is neither a noun nor a mechanism of its layer"
+    yield from (
+        f"{place} is missing" for place in sorted((expected | mechanisms) - names - folders)
+    )
+
+
 def functions_are_short(tree: Tree) -> Iterator[str]:
     for module in tree.modules:
         for function in module.functions():
@@ -406,6 +445,7 @@ RULES: tuple[Callable[[Tree], Iterator[str]], ...] = (
     dependencies_are_at_home,
     modules_are_short,
     folders_are_small,
+    folders_are_nouns,
     functions_are_short,
     imports_make_no_cycle,
     imports_stand_at_the_top,

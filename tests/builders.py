@@ -16,7 +16,7 @@ from crawlyard.core.crawl.page import (
     Target,
     TargetState,
 )
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason

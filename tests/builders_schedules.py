@@ -6,7 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.schedules.schedule import CrawlSchedule, Tick, TickOutcome, TickReason
 from crawlyard.ids import new_id

@@ -8,11 +8,11 @@ from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.policy import Section
 from crawlyard.core.access.user import Quota, User
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job_log import Level, LogLine
-from crawlyard.core.operation import Operation, OperationKind
-from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.core.operations.operation import Operation, OperationKind
+from crawlyard.core.workers.status import WorkerReport
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
 from tests.builders import NOW

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft
 from crawlyard.ids import new_id
 from tests.builders import NOW

@@ -4,7 +4,7 @@ import base64
 from datetime import timedelta
 from typing import Any
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.webhooks.webhook import Delivery, Secret, Webhook
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store

@@ -14,11 +14,11 @@ from msgspec.structs import replace
 from crawlyard import LIFECYCLE, ErrorKind, EventName, Move, State, StateReason
 from crawlyard.config import settings_fields
 from crawlyard.core.answer import as_dict, json_value
-from crawlyard.core.answers.jobs.jobs import EventOut
 from crawlyard.core.crawl.changes import MOST_ANNOUNCED
-from crawlyard.core.event import Event
-from crawlyard.core.event_data import data_of
+from crawlyard.core.events.data import data_of
+from crawlyard.core.events.event import Event
 from crawlyard.core.fields import Field
+from crawlyard.core.jobs.answers import EventOut
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import ENDED
 from crawlyard.core.jobs.outcome import STOPPED

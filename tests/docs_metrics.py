@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from crawlyard.bus.base import BusReach
-from crawlyard.bus.memory import MemoryBus
 from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
-from crawlyard.core.overview.measures import Measures, Timing
-from crawlyard.services.fleet.metrics import (
+from crawlyard.core.workers.measures import Measures, Timing
+from crawlyard.messaging.bus import BusReach
+from crawlyard.messaging.memory_bus import MemoryBus
+from crawlyard.services.instance.metrics import (
     MetricValues,
     ProcessValues,
     exposed,

@@ -4,9 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 from crawlyard.core.answer import Wire
-from crawlyard.core.event import EventName
-from crawlyard.core.jobs.job_log import MOST_LINES
-from crawlyard.core.stream_messages import (
+from crawlyard.core.endpoints.stream_messages import (
     ByeOut,
     HappenedOut,
     HelloOut,
@@ -20,6 +18,8 @@ from crawlyard.core.stream_messages import (
     StateCountsOut,
     WorkersOut,
 )
+from crawlyard.core.events.event import EventName
+from crawlyard.core.jobs.job_log import MOST_LINES
 from crawlyard.services.jobs.follow import PORTION
 from crawlyard.web.live.catch_up import MOST_REPLAYED, REPLAYED_FOR
 from crawlyard.web.live.hub import (

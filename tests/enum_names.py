@@ -6,7 +6,7 @@ import re
 from enum import StrEnum
 
 from crawlyard import core
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.words import ERRORS, REASONS, TICK_REASONS, WAITS
 
 _PYTHON = re.compile(

@@ -17,7 +17,7 @@ from crawlyard.core.access.site_session import LoginKind, SiteSession
 from crawlyard.core.access.user import Permit, Quota, Role
 from crawlyard.core.crawl.link import encoded
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, Skipped
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.hosts.hosts import HostReport, HostRule, HostState
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.job import Job, Origin
@@ -26,12 +26,12 @@ from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.pulse import Pulse
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.operation import Failure, OperationState
+from crawlyard.core.operations.operation import Failure, OperationState
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import DeliveryAttempt
 from crawlyard.engine.urls import packed_fingerprints
-from crawlyard.services.fleet.hosts import host_event
+from crawlyard.services.hosts import host_event
 from crawlyard.store.store import Store
 from tests.builders import a_batch, a_job, a_spec, a_target, done, failed
 from tests.builders_schedules import a_firing, a_schedule, a_tick, ran, told

@@ -5,8 +5,8 @@ from datetime import datetime
 from crawlyard import LOCAL, Actor, Event, Job, JobSpec, Submission, Yard
 from crawlyard.clock import Clock
 from crawlyard.core.jobs.job import DIRECT, Origin
-from crawlyard.dispatch.base import Dispatcher
-from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.messaging.dispatcher import Dispatcher
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.lookup import every_event
 from crawlyard.services.jobs.moves import JobWriter

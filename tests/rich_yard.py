@@ -13,15 +13,15 @@ from msgspec.structs import replace
 
 from crawlyard import Settings, Yard
 from crawlyard.core.crawl.page import ErrorKind, RuleKind, Skipped
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.hosts.hosts import HostRule, HostState
-from crawlyard.core.jobs.bulk import JobAction
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import ENDED, Move, State, StateReason
-from crawlyard.core.operation import Failure, OperationKind, OperationState
+from crawlyard.core.operations.bulk import JobAction
+from crawlyard.core.operations.operation import Failure, OperationKind, OperationState
 from crawlyard.core.schedules.schedule import Misfire, Overlap, TickOutcome, TickReason
-from crawlyard.services.fleet.hosts import host_event
+from crawlyard.services.hosts import host_event
 from crawlyard.store.store import Store
 from tests import golden_yard
 from tests.builders import a_batch, a_job, a_spec, a_target, failed

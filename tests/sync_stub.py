@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from crawlyard.core.endpoint import methods_of
+from crawlyard.core.endpoints.endpoint import methods_of
 from crawlyard.services.surface import nouns
 
 STUB = Path(__file__).parents[1] / "src" / "crawlyard" / "sync.pyi"
@@ -85,7 +85,7 @@ def made() -> str:
         ("typing", ("Any", "TypeVar")),
         ("crawlyard.config", ("Settings",)),
         ("crawlyard.core.access.user", ("Actor",)),
-        ("crawlyard.core.endpoint", ("Slice",)),
+        ("crawlyard.core.endpoints.endpoint", ("Slice",)),
     ):
         for word in words:
             names.of(home, word)

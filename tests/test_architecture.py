@@ -1,5 +1,6 @@
 """The source tree keeps to its rules, and each rule notices when it does not."""
 
+import re
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ PACKAGE = Path(crawlyard.__file__).parent
 SOURCE = Tree.of(PACKAGE)
 SCRIPTS = PACKAGE / "web" / "static" / "js"
 PYPROJECT = Path(__file__).parents[1] / "pyproject.toml"
+ARCHITECTURE = PYPROJECT.parent / "docs" / "architecture.md"
 
 Rule = Callable[[Tree], Iterator[str]]
 
@@ -24,6 +26,16 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
         architecture.folders_are_small,
         {f"core.many.f{n}": "" for n in range(26)},
         "core.many has 26 files",
+    ),
+    (
+        architecture.folders_are_nouns,
+        {"services.misc.jobs": ""},
+        "services.misc is neither a noun nor a mechanism of its layer",
+    ),
+    (
+        architecture.folders_are_nouns,
+        {"core.jobs.answers.log": ""},
+        "core.jobs.answers is neither a noun nor a mechanism of its layer",
     ),
     (
         architecture.imports_point_inward,
@@ -42,18 +54,21 @@ BROKEN: list[tuple[Rule, dict[str, str], str]] = [
     ),
     (
         architecture.imports_point_inward,
-        {"services.worker.run": "from crawlyard.store.db.in_memory import open_in_memory"},
-        "services.worker.run imports store.db.in_memory",
+        {"services.workers.run": "from crawlyard.store.db.in_memory import open_in_memory"},
+        "services.workers.run imports store.db.in_memory",
     ),
     (
         architecture.imports_point_inward,
-        {"services.worker.worker.worker": "from crawlyard.dispatch.local import LocalDispatcher"},
-        "services.worker.worker.worker imports dispatch.local",
+        {
+            "services.workers.worker.worker": "from crawlyard.messaging.local_dispatcher "
+            "import LocalDispatcher"
+        },
+        "services.workers.worker.worker imports messaging.local_dispatcher",
     ),
     (
         architecture.imports_point_inward,
-        {"store.jobs.jobs": "from crawlyard.bus.memory import MemoryBus"},
-        "store.jobs.jobs imports bus.memory",
+        {"store.jobs.jobs": "from crawlyard.messaging.memory_bus import MemoryBus"},
+        "store.jobs.jobs imports messaging.memory_bus",
     ),
     (
         architecture.imports_point_inward,
@@ -207,6 +222,21 @@ def test_a_rule_notices_when_it_is_broken(rule: Rule, texts: dict[str, str], tol
 
 def test_every_rule_was_seen_to_fail() -> None:
     assert {rule for rule, _, _ in BROKEN} == set(RULES)
+
+
+def test_a_noun_without_its_folder_or_module_is_noticed() -> None:
+    texts = {module.name: "" for module in SOURCE.modules}
+    del texts["services.stats"]
+
+    assert list(architecture.folders_are_nouns(Tree(texts))) == ["services.stats is missing"]
+
+
+def test_the_documentation_has_the_table_of_nouns() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| ([\w, ]+) \|$", ARCHITECTURE.read_text("utf-8"), re.MULTILINE
+    )
+
+    assert {noun: tuple(layers.split(", ")) for noun, layers in rows} == architecture.NOUNS
 
 
 def test_benchmarks_import_each_other_in_no_circle() -> None:

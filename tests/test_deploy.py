@@ -14,7 +14,7 @@ import yaml
 
 from crawlyard import Yard
 from crawlyard.core.jobs.lifecycle import ENDED
-from crawlyard.services.fleet.metrics import exposed, figures, process_figures
+from crawlyard.services.instance.metrics import exposed, figures, process_figures
 from tests.docs_metrics import all_values, families
 from tests.engine.rig import a_spec, opened
 from tests.jobs import submit

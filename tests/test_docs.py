@@ -172,13 +172,13 @@ def test_a_command_within_a_sentence_exists_and_has_its_arguments() -> None:
             assert bare or len([w for w in rest if not w.startswith("-")]) >= len(needed), place
 
 
-def test_the_readme_opens_with_what_it_is_and_the_two_commands() -> None:
+def test_the_readme_opens_with_a_definition_and_a_command_to_try() -> None:
     title, sentence, *_ = README.split("\n\n")
 
     assert title == "# Crawlyard"
     assert sentence.startswith("Crawlyard is a self-hosted crawl job manager")
     first, second = named("try it"), named("test it")
-    assert README.index(first) < README.index(second) < README.index("\n## ")
+    assert README.index(first) < README.index("\n## ") < README.index(second)
     assert first.endswith("/crawlyard demo")
     assert second.endswith("/python -m pytest -n auto")
 

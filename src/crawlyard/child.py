@@ -12,11 +12,11 @@ from typing import NoReturn, cast
 
 from crawlyard import worker_factory
 from crawlyard.about import VERSION
-from crawlyard.bus.base import Bus
 from crawlyard.clock import SystemClock
-from crawlyard.core.overview.measures import Measures
+from crawlyard.core.workers.measures import Measures
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.channel import (
+from crawlyard.messaging.bus import Bus
+from crawlyard.services.workers.channel import (
     CallResult,
     Channel,
     ChildStart,
@@ -26,9 +26,9 @@ from crawlyard.services.worker.channel import (
     Report,
     StoreCaller,
 )
-from crawlyard.services.worker.fork_server import GONE, OTHER_VERSION, next_fork, usage_of
-from crawlyard.services.worker.isolation import seats_of
-from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.services.workers.fork_server import GONE, OTHER_VERSION, next_fork, usage_of
+from crawlyard.services.workers.isolation import seats_of
+from crawlyard.services.workers.run import JobRun, WorkerContext
 from crawlyard.yard import child_factory
 
 _REPORT_EVERY_S = 1.0

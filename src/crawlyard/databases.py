@@ -17,7 +17,7 @@ from msgspec import Struct
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.errors import Conflict, Invalid, NotFound
-from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.admin.copy import CopiedTable, CopyProgress, Tell, copy, copy_of, save
 from crawlyard.store.admin.files import looked_over, published, put_back, settled, snapshot
 from crawlyard.store.admin.looks import DatabaseReport, TableSize, look, vacuum

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from crawlyard.config import Settings
     from crawlyard.core.access.user import LOCAL, Actor, Grants, Role
     from crawlyard.core.crawl.page import ErrorKind, Page
-    from crawlyard.core.endpoint import every
-    from crawlyard.core.event import Event, EventName
+    from crawlyard.core.endpoints.endpoint import every
+    from crawlyard.core.events.event import Event, EventName
     from crawlyard.core.jobs.job import Job
     from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State, StateReason
     from crawlyard.core.jobs.limits import Decision, Limits, ResourceLimiter, Usage
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from crawlyard.services.schedules.schedules import Schedules as Scheduler
     from crawlyard.services.templates.templates import Templates as TemplateManager
     from crawlyard.services.webhooks.webhooks import Webhooks
-    from crawlyard.services.worker.progress import ProgressTracker
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.progress import ProgressTracker
+    from crawlyard.services.workers.worker import Worker
     from crawlyard.store.queries import JobQuery, PageQuery, ScheduleQuery, TemplateQuery
     from crawlyard.yard import Yard
 
@@ -100,7 +100,7 @@ __all__ = [
 
 _HOME = {
     "crawlyard.config": ("Settings",),
-    "crawlyard.core.event": (
+    "crawlyard.core.events.event": (
         "Event",
         "EventName",
     ),
@@ -160,18 +160,18 @@ _HOME = {
         "Webhook",
     ),
     "crawlyard.services.jobs.jobs": ("JobManager",),
-    "crawlyard.services.worker.progress": ("ProgressTracker",),
+    "crawlyard.services.workers.progress": ("ProgressTracker",),
     "crawlyard.services.results.results": ("Results",),
     "crawlyard.services.schedules.schedules": ("Scheduler",),
     "crawlyard.services.jobs.submission": ("Submission",),
     "crawlyard.services.templates.templates": ("TemplateManager",),
     "crawlyard.services.webhooks.webhooks": ("Webhooks",),
-    "crawlyard.services.worker.worker": ("Worker",),
+    "crawlyard.services.workers.worker": ("Worker",),
     "crawlyard.store.queries": ("JobQuery", "PageQuery", "ScheduleQuery", "TemplateQuery"),
     "crawlyard.yard": ("Yard",),
     "crawlyard.api.far": ("connect",),
     "crawlyard.api.near": ("open",),
-    "crawlyard.core.endpoint": ("every",),
+    "crawlyard.core.endpoints.endpoint": ("every",),
 }
 
 MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -19,20 +19,7 @@ from crawlyard.core.access.answers import (
 from crawlyard.core.access.site_session import LoginKind
 from crawlyard.core.access.user import Actor, QuotaAsk, Role
 from crawlyard.core.access.view import SavedView
-from crawlyard.core.answers.jobs.job_log import CourseOut, LineOut
-from crawlyard.core.answers.jobs.job_looks import (
-    AttemptOut,
-    ConfigOut,
-    CountsOut,
-    DeletionOut,
-    ExclusionOut,
-    ExpandedJobOut,
-    JobProgressOut,
-    QueueOut,
-    ShardOut,
-)
-from crawlyard.core.answers.jobs.jobs import BatchOut, EventOut, JobOut, JobPlanOut, RetriedOut
-from crawlyard.core.answers.jobs.previews import PreviewOut
+from crawlyard.core.attention.attention import Attention
 from crawlyard.core.crawl.change_answers import DiffOut, FeedChangeOut, PageDiffOut, RunChangesOut
 from crawlyard.core.crawl.link_check_answers import CheckOut, FindingsOut
 from crawlyard.core.crawl.page import Body, ErrorKind
@@ -48,17 +35,28 @@ from crawlyard.core.crawl.page_answers import (
     StoredPageOut,
     WaitingOut,
 )
-from crawlyard.core.crawl.page_search_answers import FoundPagesOut
-from crawlyard.core.endpoint import Slice
+from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.hosts.answers import HostOut, HostRuleOut
-from crawlyard.core.jobs.bulk import JobAction, RetryScope
+from crawlyard.core.instance import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.jobs.answers import BatchOut, EventOut, JobOut, JobPlanOut, RetriedOut
+from crawlyard.core.jobs.detail_answers import (
+    AttemptOut,
+    ConfigOut,
+    CountsOut,
+    DeletionOut,
+    ExclusionOut,
+    ExpandedJobOut,
+    JobProgressOut,
+    QueueOut,
+    ShardOut,
+)
 from crawlyard.core.jobs.job_log import LevelWord
+from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import GroupKey
+from crawlyard.core.jobs.preview_answers import PreviewOut
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.operation_answers import BulkOut, OperationOut
-from crawlyard.core.overview.attention import Attention
-from crawlyard.core.overview.stats import PaceOut, RunsOut, StatsOut
-from crawlyard.core.overview.worker_answers import WorkerOut
+from crawlyard.core.operations.answers import BulkOut, OperationOut
+from crawlyard.core.operations.bulk import JobAction, RetryScope
 from crawlyard.core.schedules.answers import (
     AheadOut,
     BackfillOut,
@@ -71,7 +69,8 @@ from crawlyard.core.schedules.answers import (
 )
 from crawlyard.core.schedules.calendar import Calendar, CalendarHours
 from crawlyard.core.schedules.schedule import Misfire, Overlap
-from crawlyard.core.server_info import EnumsOut, MetaOut, SchemasOut
+from crawlyard.core.search.answers import FoundPagesOut
+from crawlyard.core.stats import PaceOut, RunsOut, StatsOut
 from crawlyard.core.templates.answers import (
     CheckedTemplateOut,
     ConvertedTemplateOut,
@@ -88,8 +87,9 @@ from crawlyard.core.webhooks.answers import (
     WebhookOut,
 )
 from crawlyard.core.webhooks.webhook import DeliveryState
+from crawlyard.core.workers.answers import WorkerOut
 from crawlyard.export.base import Format
-from crawlyard.services.fleet.hosts import HostChanges
+from crawlyard.services.hosts import HostChanges
 from crawlyard.services.jobs.parameters import FormTerms
 from crawlyard.services.jobs.terms import BulkTerms, JobTerms
 from crawlyard.services.results.terms import ArchiveTerms, SearchTerms

@@ -6,9 +6,8 @@ from itertools import chain
 
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.core.jobs.worker_tags import check_worker_tags
-from crawlyard.core.overview.measures import Measures
-from crawlyard.dispatch.base import Dispatcher
+from crawlyard.core.workers.measures import Measures
+from crawlyard.core.workers.tags import check_worker_tags
 from crawlyard.engine.extract.parse_pool import ParsePool
 from crawlyard.engine.hosts.gate import HostGate
 from crawlyard.engine.http.client import HttpFetcher
@@ -17,16 +16,17 @@ from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.engine.render.pool import Renderers
 from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.visit.visitor import Tools
+from crawlyard.messaging.dispatcher import Dispatcher
+from crawlyard.services.access.cookies import Sealer
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions
-from crawlyard.services.worker.claiming import ClaimRules
-from crawlyard.services.worker.cookies import Sealer
-from crawlyard.services.worker.fork_server import ForkServer
-from crawlyard.services.worker.isolation import Isolation
-from crawlyard.services.worker.liveness import HostLocks, Liveness
-from crawlyard.services.worker.progress import ProgressTracker
-from crawlyard.services.worker.recorder import Recorder
-from crawlyard.services.worker.run import WorkerContext
-from crawlyard.services.worker.worker import Worker, worker_id
+from crawlyard.services.workers.claiming import ClaimRules
+from crawlyard.services.workers.fork_server import ForkServer
+from crawlyard.services.workers.isolation import Isolation
+from crawlyard.services.workers.liveness import HostLocks, Liveness
+from crawlyard.services.workers.progress import ProgressTracker
+from crawlyard.services.workers.recorder import Recorder
+from crawlyard.services.workers.run import WorkerContext
+from crawlyard.services.workers.worker import Worker, worker_id
 from crawlyard.store.store import Store
 
 

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from crawlyard.about import install_line
-from crawlyard.bus.base import Bus
-from crawlyard.bus.memory import MemoryBus
 from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import Settings
-from crawlyard.core.overview.measures import Measures
-from crawlyard.dispatch.base import Dispatcher
-from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.dispatch.pipes import PipeDispatcher
-from crawlyard.dispatch.postgres import PostgresDispatcher
+from crawlyard.core.workers.measures import Measures
 from crawlyard.errors import Unavailable
 from crawlyard.lazy import installed, lazily
-from crawlyard.services.fleet import clock_sync
+from crawlyard.messaging.bus import Bus
+from crawlyard.messaging.dispatcher import Dispatcher
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
+from crawlyard.messaging.memory_bus import MemoryBus
+from crawlyard.messaging.pipes import PipeDispatcher
+from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
 from crawlyard.services.services import Services
-from crawlyard.services.worker.progress import ProgressTracker
+from crawlyard.services.upkeep import clock_sync
+from crawlyard.services.workers.progress import ProgressTracker
 from crawlyard.store.db.wakeups import OnDue
 from crawlyard.store.open import check_direct_url, clock_offset, open_sql_store
 from crawlyard.store.open import is_away as store_is_away
@@ -29,17 +29,17 @@ from crawlyard.trust import trusting
 # loading the engine takes longer than reading a list of jobs
 with lazily():
     from crawlyard import worker_factory
-    from crawlyard.bus import redis
+    from crawlyard.messaging import redis_bus as redis
     from crawlyard.store.db import in_memory
 if TYPE_CHECKING:
-    from crawlyard.services.jobs.operations import Operations
+    from crawlyard.services.operations.operations import Operations
     from crawlyard.services.schedules.scheduler import Scheduler
+    from crawlyard.services.search.indexer import Indexer
     from crawlyard.services.templates.manager import TemplateManager
+    from crawlyard.services.upkeep.janitor import Janitor
     from crawlyard.services.webhooks.delivery import Deliverer
-    from crawlyard.services.worker.indexer import Indexer
-    from crawlyard.services.worker.janitor import Janitor
-    from crawlyard.services.worker.run import WorkerContext
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.run import WorkerContext
+    from crawlyard.services.workers.worker import Worker
 
 IN_MEMORY = "memory://"
 """As a database URL: nothing outlives the process; for tests and trials."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crawlyard import LOCAL, Settings, Yard
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.services.surface import Surface
 from crawlyard.services.webhooks.signing import new_secret, signed
 from tests.acceptance.shell import Shell

@@ -58,8 +58,8 @@ from crawlyard.core.jobs.spec_json import EDITABLE
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.cli.jobs.edits import FIELDS
 from crawlyard.store.codec.base import to_json
-from crawlyard.core.endpoint_schema import form_schema
-from crawlyard.core.answers.jobs.jobs import SpecOut
+from crawlyard.core.endpoints.schema import form_schema
+from crawlyard.core.jobs.answers import SpecOut
 from crawlyard.web.pages import _NAV, PAGES, _shells, modules_of
 
 PREFIXES = {"new": "", "schedule": "overrides.", "template": "spec."}

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard.clock import SystemClock
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.engine.http.webhook_post import Poster
 from crawlyard.services.webhooks.delivery import Deliverer, DeliveryOptions

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from crawlyard import LOCAL, JobSpec, Settings, Yard
-from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
-from crawlyard.core.operation import OperationKind
-from crawlyard.services.jobs.bulk import AT_ONCE, Bulk
+from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.operations.operation import OperationKind
+from crawlyard.services.operations.bulk import AT_ONCE, Bulk
 from crawlyard.services.surface import Surface
 from tests.acceptance.shell import FAST, GRANTS, Shell
 from tests.builders_serve import a_retry

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from crawlyard.core.crawl.page import Body, ErrorKind
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.surface import Surface

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crawlyard.core.overview.worker_status import WorkerWish
+from crawlyard.core.workers.status import WorkerWish
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Stale
 from crawlyard.services.surface import Surface
 from tests.builders_serve import a_report

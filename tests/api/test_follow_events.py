@@ -12,9 +12,9 @@ from crawlyard import connect, sync
 from crawlyard.api.follow import EventPlace, Message
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.answers.jobs.jobs import EventOut
+from crawlyard.core.jobs.answers import EventOut
 from crawlyard.errors import Unauthenticated, Unavailable
-from crawlyard.services.fleet.event_feed import EventFeed
+from crawlyard.services.events.event_feed import EventFeed
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.web.live_rig import PATIENCE_S, LiveRig, a_live_rig

@@ -11,9 +11,9 @@ import pytest
 from crawlyard import connect, sync
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.answers.jobs.job_log import LineOut
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import Move
+from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.errors import NotFound, Unauthenticated
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory

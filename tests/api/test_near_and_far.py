@@ -13,8 +13,8 @@ from crawlyard import LOCAL, Role, every
 from crawlyard.about import VERSION
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import QuotaAsk
-from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.operations.bulk import JobAction, RetryScope
 from crawlyard.core.schedules.schedule import Overlap
 from crawlyard.errors import IllegalMove, Invalid, NotFound, Stale
 from crawlyard.export.base import Format

@@ -7,8 +7,8 @@ import pytest
 from msgspec import json
 
 from crawlyard import JobSpec, Limits, every
-from crawlyard.core.endpoint import KEY
-from crawlyard.core.jobs.bulk import JobAction
+from crawlyard.core.endpoints.endpoint import KEY
+from crawlyard.core.operations.bulk import JobAction
 from crawlyard.errors import Invalid, Refused, Unavailable
 from crawlyard.services.surface import Surface, every_endpoint
 from tests.web.crawled import crawled

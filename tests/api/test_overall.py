@@ -12,8 +12,8 @@ from crawlyard.cli.options import Common, Only
 from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.cli.when import When
+from crawlyard.core.attention.attention import Attention
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.overview.attention import Attention
 from crawlyard.services.surface import Surface
 from crawlyard.store.db.in_memory import open_in_memory
 from tests.builders import NOW

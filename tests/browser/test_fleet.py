@@ -7,7 +7,7 @@ from playwright.async_api import Browser, expect
 
 from crawlyard.core.access.user import Role
 from crawlyard.core.hosts.hosts import HostReport
-from crawlyard.core.overview.worker_status import WorkerWish
+from crawlyard.core.workers.status import WorkerWish
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage, a_stage

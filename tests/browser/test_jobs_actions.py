@@ -7,7 +7,7 @@ from playwright.async_api import expect
 
 from crawlyard.core.access.user import LOCAL, Role
 from crawlyard.core.jobs.lifecycle import Move
-from crawlyard.services.jobs.bulk import AT_ONCE
+from crawlyard.services.operations.bulk import AT_ONCE
 from crawlyard.services.surface import Surface
 from tests.browser.crawls import begun, moved_on, settled
 from tests.browser.jobs_list import FAR, PACE, ended, group, many, row, rows

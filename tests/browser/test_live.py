@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, Route, expect
 
-from crawlyard.services.jobs.bulk import AT_ONCE
+from crawlyard.services.operations.bulk import AT_ONCE
 from tests.browser.jobs_list import many
 from tests.browser.rig import Stage, a_stage
 

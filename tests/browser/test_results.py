@@ -6,8 +6,8 @@ import re
 import pytest
 from playwright.async_api import expect
 
-from crawlyard.core.crawl.page_search import SearchBounds
-from crawlyard.services.results.page_search import Archive
+from crawlyard.core.search.search import SearchBounds
+from crawlyard.services.search.search import Archive
 from tests.browser.job_page import HOSTILE, crawled
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, Stage

@@ -11,8 +11,8 @@ import pytest_asyncio
 from playwright.async_api import Browser, Locator, Page, Request, expect
 
 from crawlyard.core.access.user import Role
-from crawlyard.core.event import EventName
-from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.core.events.event import EventName
+from crawlyard.core.workers.status import WorkerReport
 from crawlyard.web.pages import ROOT
 from tests.browser.looking import faults_of, overflow_of
 from tests.browser.rig import NARROW, WIDE, Stage, a_stage

@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise
 from statistics import median
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from tests.chaos.history import Asked, Fault, History, Hold, Kind, holds
 from tests.chaos.judge_moves import (

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.spec import Priority
 from tests.chaos.history import Asked, Fault, History, Kind, Told

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State
 from tests.chaos.history import Asked, Fault, Found, History, Kind, Ledger, Pace, Told, Wanted
 from tests.chaos.judge import broken

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.spec import Priority
 from tests.chaos.history import Asked, Fault, Found, History, Kind, Said, Told, Wanted

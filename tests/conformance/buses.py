@@ -6,9 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard import Limits, Progress, State, Usage
-from crawlyard.bus.base import Bus, Ear
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.messaging.bus import Bus, Ear
 
 PATIENCE_S = 120  # more than anything here takes; a hang fails instead of blocking the suite
 _TURN_S = 0.01

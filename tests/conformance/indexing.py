@@ -8,8 +8,8 @@ from sqlalchemy import text
 
 from crawlyard.core.crawl.page import Body
 from crawlyard.core.jobs.checkpoint import Claim
-from crawlyard.services.worker.indexer import Indexer
-from crawlyard.services.worker.janitor import BREATH
+from crawlyard.services.search.indexer import Indexer
+from crawlyard.services.upkeep.janitor import BREATH
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done

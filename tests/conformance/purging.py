@@ -5,7 +5,7 @@ import os
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.purge_result import PurgeResult

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.crawl.page_search import FoundPage
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Origin
+from crawlyard.core.search.search import FoundPage
 from crawlyard.ids import new_id
 from crawlyard.store.queries import ArchiveQuery, JobQuery, PageQuery
 from crawlyard.store.store import Store

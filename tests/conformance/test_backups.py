@@ -24,7 +24,7 @@ from crawlyard.databases import (
     vacuum,
 )
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch, StoreUnavailable
-from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.admin.content import STORED
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import JobQuery

@@ -7,11 +7,11 @@ from itertools import count
 
 import pytest
 
-from crawlyard.bus.base import Bus, BusReach
-from crawlyard.bus.memory import MemoryBus
-from crawlyard.bus.redis import RedisBus
 from crawlyard.clock import SystemClock
 from crawlyard.ids import new_id
+from crawlyard.messaging.bus import Bus, BusReach
+from crawlyard.messaging.memory_bus import MemoryBus
+from crawlyard.messaging.redis_bus import RedisBus
 from tests.conformance.buses import PATIENCE_S, a_progress, at_once, heard, until, until_latest
 
 BUSES = ("memory", pytest.param("redis", marks=pytest.mark.redis))

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.crawl.changes import ChangeKind, Known, PageFacts, RunChanges, StoredChange
 from crawlyard.core.crawl.page import Body, Skipped, TargetState, Via
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Origin
 from crawlyard.engine.urls import packed_fingerprints
 from crawlyard.store.queries import ChangeQuery, EventQuery

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from crawlyard.databases import CopyProgress, DatabaseLocation, copy_database
 from crawlyard.errors import Conflict, Invalid, NotFound, SchemaMismatch
-from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.admin.copy import Tell, copy
 from crawlyard.store.admin.marks import Terms
 from crawlyard.store.store import Store

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import Connection, func, insert, select, update
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.filter import fits, parse
 from crawlyard.core.jobs.job import Job

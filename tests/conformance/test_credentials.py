@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.user import Permit
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery, Proof
 from crawlyard.store.store import Store

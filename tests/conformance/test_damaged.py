@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from sqlalchemy import select, update
 
 from crawlyard.core.crawl.page import ErrorKind, PageError
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason

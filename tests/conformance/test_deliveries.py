@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.webhooks.delivery_limits import DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import (
     WAITS,

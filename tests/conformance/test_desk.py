@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.policy import Section
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.operations.operation import Failure, Operation, OperationKind, OperationState
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
@@ -39,7 +39,7 @@ class TestDismissals:
     async def test_old_ones_are_forgotten_and_no_user_has_more_than_some(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.store.access.desk.MOST_DISMISSED", 2)
+        monkeypatch.setattr("crawlyard.store.attention.dismissals.MOST_DISMISSED", 2)
         for n in range(3):
             await store.dismissals.put("ada", f"n{n}", NOW + n * MOMENT, NOW - DAY)
         await store.dismissals.put("bob", "n0", NOW - DAY, NOW - DAY)

@@ -16,10 +16,10 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.dispatch.base import Bell, Dispatcher, Listener
-from crawlyard.dispatch.local import LocalDispatcher
-from crawlyard.dispatch.pipes import PipeDispatcher
-from crawlyard.dispatch.postgres import PostgresDispatcher
+from crawlyard.messaging.dispatcher import Bell, Dispatcher, Listener
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
+from crawlyard.messaging.pipes import PipeDispatcher
+from crawlyard.messaging.postgres_dispatcher import PostgresDispatcher
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.store.queries import EventQuery

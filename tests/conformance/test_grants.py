@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.webhooks.webhook import JobWebhook
 from crawlyard.store.queries import ScheduleQuery, TemplateQuery, WebhookQuery
 from crawlyard.store.store import Store

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.errors import Conflict
 from crawlyard.store.store import Store

@@ -12,7 +12,7 @@ from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.jobs.queue import claim_key, claimable
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.overview.stats import FailingHost
+from crawlyard.core.stats import FailingHost
 from crawlyard.store.store import Store
 from tests.builders import LEASE, NOW, a_batch, a_job, a_target, done, failed, its_event
 from tests.builders_serve import quoted
@@ -169,8 +169,8 @@ class TestEnded:
             await added(store, in_state(state, owner=owner, ended_at=at))
         await added(store)
 
-        every = await store.inquiries.ended(None, NOW, NOW + 3 * HOUR, HOUR)
-        own = await store.inquiries.ended("bob", NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.stats.ended(None, NOW, NOW + 3 * HOUR, HOUR)
+        own = await store.stats.ended("bob", NOW, NOW + 3 * HOUR, HOUR)
 
         assert every == {
             (0, State.COMPLETED): 2,
@@ -200,11 +200,11 @@ class TestEnded:
                 claim.lease, *job.moved(move, at, actor="worker:w1", reason=reason)
             )
 
-        every = await store.inquiries.stopped(None, NOW, NOW + 3 * HOUR, HOUR)
+        every = await store.stats.stopped(None, NOW, NOW + 3 * HOUR, HOUR)
 
         completed, cancelled = State.COMPLETED, State.CANCELLED
         assert every == {(0, completed): 1, (1, completed): 1, (1, cancelled): 1}
-        assert await store.inquiries.stopped("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
+        assert await store.stats.stopped("bob", NOW, NOW + 3 * HOUR, HOUR) == {}
 
 
 class TestFailing:
@@ -229,8 +229,8 @@ class TestFailing:
         await self.failing(store, "bob", "early.example", slow, slow, minutes=-1)
         await self.failing(store, "bob", "good.example")
 
-        every = await store.inquiries.failing(None, NOW, NOW + HOUR, 100)
-        own = await store.inquiries.failing("ada", NOW, NOW + HOUR, 100)
+        every = await store.stats.failing(None, NOW, NOW + HOUR, 100)
+        own = await store.stats.failing("ada", NOW, NOW + HOUR, 100)
 
         def host(name: str, minutes: int, **kinds: int) -> FailingHost:
             last_at = NOW + timedelta(minutes=minutes)
@@ -252,7 +252,7 @@ class TestFailing:
         await self.failing(store, "ada", "first.example", slow, slow, slow)
         await self.failing(store, "ada", "last.example", slow, slow, minutes=1)
 
-        [found] = await store.inquiries.failing(None, NOW, NOW + HOUR, 2)
+        [found] = await store.stats.failing(None, NOW, NOW + HOUR, 2)
 
         assert (found.host, found.errors) == ("last.example", 2)
 
@@ -265,4 +265,4 @@ class TestFailing:
         again, event = retried.moved(Move.RETRY_FAILED, NOW, actor="local")
         await store.jobs.retry_failed(again, event, ())
 
-        assert await store.inquiries.failing(None, NOW, NOW + HOUR, 100) == []
+        assert await store.stats.failing(None, NOW, NOW + HOUR, 100) == []

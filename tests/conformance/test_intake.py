@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.policy import Section, SectionName, grants_of
 from crawlyard.core.access.user import NO_QUOTA, Quota
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import Body, Skipped
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.filter import Condition, FilterKey, condition, fits, parse
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State

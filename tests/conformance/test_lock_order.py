@@ -12,13 +12,13 @@ from msgspec.structs import replace
 
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Quota
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LogLine
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.pulse import Pulse
-from crawlyard.services.worker.recorder import Recorder
+from crawlyard.services.workers.recorder import Recorder
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from crawlyard.clock import SystemClock
-from crawlyard.dispatch import locks
-from crawlyard.dispatch.locks import SETTLE_S, LockPresence, key_of
+from crawlyard.messaging import locks
+from crawlyard.messaging.locks import SETTLE_S, LockPresence, key_of
 
 pytestmark = pytest.mark.postgres
 

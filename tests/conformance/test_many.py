@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import EventName
-from crawlyard.core.jobs.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Order
 from crawlyard.core.jobs.filter import FilterKey, condition
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.spec import JobSpec, Priority
-from crawlyard.core.operation import OperationKind, OperationState
+from crawlyard.core.operations.bulk import BulkAction, Chosen, JobAction
+from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.errors import Conflict, IllegalMove
 from crawlyard.ids import new_id
-from crawlyard.services.jobs.bulk import Bulk, _jobs_portion
 from crawlyard.services.jobs.lookup import every_event, find_job
 from crawlyard.services.jobs.moves import JobWriter
-from crawlyard.services.jobs.operations import Operations
 from crawlyard.services.jobs.submission import Submission
+from crawlyard.services.operations.bulk import Bulk, _jobs_portion
+from crawlyard.services.operations.operations import Operations
 from crawlyard.store.queries import EventQuery, JobQuery
 from crawlyard.store.store import Store
 from tests.builders import LEASE

@@ -17,9 +17,15 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.notices import CHANNEL, Notice, read, written
 from crawlyard.core.jobs.queue import Wakeup, needs_text
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.dispatch.base import Bell, Listener
-from crawlyard.dispatch.postgres import LAST, STEP_S, NoticeBell, PostgresDispatcher, delay_s
 from crawlyard.errors import Conflict
+from crawlyard.messaging.dispatcher import Bell, Listener
+from crawlyard.messaging.postgres_dispatcher import (
+    LAST,
+    STEP_S,
+    NoticeBell,
+    PostgresDispatcher,
+    delay_s,
+)
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, a_spec, its_event

@@ -9,11 +9,11 @@ import pytest
 from sqlalchemy import Connection, create_engine, make_url
 
 from crawlyard.core.access.user import day_of
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.store.access.usage import add_usage
 from crawlyard.store.crawl import frontier
-from crawlyard.store.fleet.numbering import number
+from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store

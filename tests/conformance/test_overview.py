@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from crawlyard.core.attention.attention import OwnerBacklog
+from crawlyard.core.attention.lines import NoticeLine, SubjectKind
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.job_log import Course, Point
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.overview.attention import OwnerBacklog
-from crawlyard.core.overview.lines import NoticeLine, SubjectKind
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.ids import new_id
 from crawlyard.store.store import Store
@@ -50,7 +50,7 @@ class TestRecent:
         )
         await moved(store, job.id, Move.PAUSE)
 
-        found = await store.overview.recent([one.id, two.id, idle.id, new_id()], 60)
+        found = await store.ticks.recent([one.id, two.id, idle.id, new_id()], 60)
 
         assert set(found) == {one.id, two.id}
         assert [(r.due_at, r.job_id, r.job_state) for r in found[one.id]] == [
@@ -66,7 +66,7 @@ class TestRecent:
             ticks = [a_tick(schedule, NOW - n * MINUTE) for n in range(5)]
             await store.ticks.fire([a_firing(schedule, ticks)])
 
-        found = await store.overview.recent([s.id for s in schedules], 2)
+        found = await store.ticks.recent([s.id for s in schedules], 2)
 
         assert {len(ticks) for ticks in found.values()} == {2}
         assert [r.due_at for r in found[schedules[1].id]] == [NOW, NOW - MINUTE]
@@ -77,7 +77,7 @@ class TestRecent:
         await store.ticks.fire([a_firing(schedule, [ran(schedule, job)], [job])])
         await store.jobs.delete(job.id, job.version, its_event(job))
 
-        [recent] = (await store.overview.recent([schedule.id], 60))[schedule.id]
+        [recent] = (await store.ticks.recent([schedule.id], 60))[schedule.id]
 
         assert (recent.job_id, recent.job_state) == (job.id, None)
 
@@ -85,10 +85,10 @@ class TestRecent:
         schedules = [await a_kept_schedule(store) for _ in range(205)]
         await store.ticks.fire([a_firing(s, [a_tick(s)]) for s in schedules])
 
-        found = await store.overview.recent([s.id for s in schedules], 60)
+        found = await store.ticks.recent([s.id for s in schedules], 60)
 
         assert len(found) == 205
-        assert await store.overview.recent([], 60) == {}
+        assert await store.ticks.recent([], 60) == {}
 
 
 async def test_schedules_that_should_have_been_fired_come_the_latest_last(store: Store) -> None:
@@ -270,13 +270,13 @@ async def test_what_ran_in_a_range_comes_the_last_begun_first(store: Store) -> N
     await one(State.CANCELLED, None, 5)  # it never ran
 
     async def found(owner: str | None, limit: int = 9) -> list[str]:
-        ran = await store.overview.runs(owner, NOW, NOW + 10 * MINUTE, limit)
+        ran = await store.stats.runs(owner, NOW, NOW + 10 * MINUTE, limit)
         return [run.job_id for run in ran]
 
     assert await found(None) == [goes, cut, failed, held]
     assert await found("ada") == [cut, failed, held]
     assert await found(None, 2) == [goes, cut]
-    [news] = await store.overview.runs("ada", NOW, NOW + 10 * MINUTE, 1)
+    [news] = await store.stats.runs("ada", NOW, NOW + 10 * MINUTE, 1)
     assert (news.name, news.state, news.stopped) == ("news", "completed", False)
     assert (news.started_at, news.ended_at) == (NOW + MINUTE, NOW + 5 * MINUTE)
 
@@ -289,7 +289,7 @@ async def test_a_run_is_stopped_if_a_limit_left_something_in_the_queue(store: St
     )
     await store.leases.settle(claim.lease, job, event)
 
-    [run] = await store.overview.runs(None, NOW - MINUTE, NOW + MINUTE, 9)
+    [run] = await store.stats.runs(None, NOW - MINUTE, NOW + MINUTE, 9)
 
     assert (run.stopped, run.pages, run.schedule_id) == (True, 3, None)
 
@@ -307,7 +307,7 @@ async def test_courses_are_those_of_jobs_that_run_or_ended_since(store: Store) -
             await store.leases.settle(answer.lease, job, event)
 
     async def found(owner: str | None, limit: int = 9) -> list[int]:
-        courses = await store.overview.courses(owner, NOW, limit)
+        courses = await store.stats.courses(owner, NOW, limit)
         return [course.points[0].pages for course in courses]
 
     assert await found(None) == [4, 3, 2]

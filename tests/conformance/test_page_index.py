@@ -13,21 +13,21 @@ from sqlalchemy import Connection, delete, update
 
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.crawl.page import ErrorKind, Target
-from crawlyard.core.crawl.page_search import Findings, IndexUse, words_of
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.search.search import Findings, IndexUse, words_of
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.results.page_search import Archive
-from crawlyard.services.worker.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
+from crawlyard.services.search.indexer import EVERY, OTHERS_EVERY, TURN, Indexer
+from crawlyard.services.search.search import Archive
 from crawlyard.store.admin.copy import copy
 from crawlyard.store.admin.marks import Terms
 from crawlyard.store.admin.place import DatabaseLocation
-from crawlyard.store.crawl import page_index
 from crawlyard.store.crawl.frontier import reopen
-from crawlyard.store.crawl.page_index import PageIndexStore
 from crawlyard.store.db.database import is_postgres
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.queries import ArchiveQuery, JobQuery
+from crawlyard.store.search import index as page_index
+from crawlyard.store.search.index import PageIndexStore
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.page_search import marks
@@ -116,7 +116,7 @@ async def test_it_finds_only_pages_of_the_jobs_that_are_asked_for(
     nobodys = JobQuery(where=(condition(FilterKey.OWNER, ["eve"]),))
 
     for most in (300, 0):  # by the index, and by a look at the pages that it finds
-        monkeypatch.setattr("crawlyard.store.crawl.page_search._SOUGHT_IN", most)
+        monkeypatch.setattr("crawlyard.store.search.search._SOUGHT_IN", most)
         assert await paths(store, "needle", indexed=True) == ["c", "a"]
         assert await paths(store, "needle", indexed=True, jobs=hers) == ["a"]
         assert await paths(store, "needle", indexed=True, jobs=nobodys) == []
@@ -361,7 +361,7 @@ async def test_what_is_too_common_for_the_index_is_read(
 async def test_a_phrase_of_common_words_is_read_only_where_it_may_be(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawlyard.core.crawl.search_terms.MOST_ORDERED", 20)
+    monkeypatch.setattr("crawlyard.core.search.terms.MOST_ORDERED", 20)
     texts = {"there": "a car of, the year", "not": "the car of a year", "long": "the a of " * 9}
     await stored(store, texts)
     await index(store)
@@ -378,7 +378,7 @@ async def test_a_phrase_of_common_words_is_read_only_where_it_may_be(
 async def test_a_page_with_too_many_words_is_read_by_each_search(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("crawlyard.core.crawl.search_terms.MOST_LETTERS", 50)
+    monkeypatch.setattr("crawlyard.core.search.terms.MOST_LETTERS", 50)
     await stored(store, {"big": " ".join(f"word{n}" for n in range(50)), "small": "hay"})
     await index(store)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import NO_QUOTA, Quota
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage

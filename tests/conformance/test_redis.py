@@ -14,11 +14,11 @@ import pytest
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from crawlyard.bus.base import KEPT, BusReach
-from crawlyard.bus.redis import CHANNEL, PREFIX, RedisBus
 from crawlyard.clock import SystemClock
 from crawlyard.errors import Invalid
 from crawlyard.ids import new_id
+from crawlyard.messaging.bus import KEPT, BusReach
+from crawlyard.messaging.redis_bus import CHANNEL, PREFIX, RedisBus
 from tests.conformance.buses import a_progress, at_once, heard, until, until_latest
 from tests.redis_server import Server
 
@@ -50,7 +50,7 @@ def raw(redis_server: Server) -> Redis:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Return what was said of Redis, each in its first three words."""
-    told = [record for record in caplog.records if record.name == "crawlyard.bus.redis"]
+    told = [record for record in caplog.records if record.name == "crawlyard.messaging.redis_bus"]
     return [" ".join(r.getMessage().split()[:3]) for r in told if r.levelno >= logging.WARNING]
 
 

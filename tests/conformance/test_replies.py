@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from crawlyard.core.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import Reply
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.builders_serve import a_reply

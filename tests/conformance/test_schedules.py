@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
 from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.errors import Conflict, NotFound

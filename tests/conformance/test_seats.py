@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostBooking, HostRule, HostState
 from crawlyard.core.hosts.slots import (
     ALONE_S,

@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Quota
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine, func, select
 from sqlalchemy.exc import OperationalError
 
 from crawlyard.core.crawl.page import Body, ErrorKind, Outcome, PageError, TargetState
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull, StoreUnavailable
 from crawlyard.store.db.database import SqliteDatabase

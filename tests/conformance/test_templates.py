@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType
 from crawlyard.errors import Conflict, NotFound

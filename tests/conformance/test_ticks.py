@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
@@ -451,7 +451,7 @@ class TestLedger:
         runs = await store.ticks.runs([cut.id, gone.id])
         assert set(runs) == {cut.id}
         assert (runs[cut.id].state, runs[cut.id].pages, runs[cut.id].found) == ("completed", 3, 8)
-        [latest] = (await store.overview.recent([one.id], 3))[one.id][2:]
+        [latest] = (await store.ticks.recent([one.id], 3))[one.id][2:]
         assert (latest.fate, latest.pages) == ("stopped", 3)
 
     async def test_a_tick_keeps_all_of_its_fields(self, store: Store) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.store.queries import Entered, Entrant, IntakeRules, JobQuery
 from crawlyard.store.store import Store

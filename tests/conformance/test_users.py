@@ -7,7 +7,7 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from crawlyard.core.access.user import NO_QUOTA, Quota, Role, User, day_of
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.errors import Conflict
 from crawlyard.store.db.bulk_rows import insert_new

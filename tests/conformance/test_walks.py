@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, Outcome, Target, TargetState
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch, Checkpoint, Lease, Order
 from crawlyard.core.jobs.job import LOSSES_KEPT, Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.overview.worker_status import WorkerWish
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.workers.status import WorkerWish
 from crawlyard.errors import Conflict
 from crawlyard.store.store import Store
 from tests.builders import NOW

@@ -16,8 +16,8 @@ from crawlyard.core.jobs.progress import Progress
 from crawlyard.engine.urls import fingerprint, host_of
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.results.records import page_records
-from crawlyard.services.worker.order_watch import watch_orders
-from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.services.workers.order_watch import watch_orders
+from crawlyard.services.workers.run import JobRun, WorkerContext
 from crawlyard.store.queries import PageQuery
 from crawlyard.yard import IN_MEMORY
 from tests.jobs import submit

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from crawlyard import Job, Settings, State, StateReason, Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.user import Actor, Quota
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.waiting import WaitReason, reason_shown
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.jobs.waits import waits_of

@@ -6,11 +6,11 @@ import pytest
 
 from crawlyard import LOCAL, Limits, Move, State, Yard
 from crawlyard.api.near import NearSurface
-from crawlyard.core.endpoint import every
-from crawlyard.core.event import EventName
+from crawlyard.core.endpoints.endpoint import every
+from crawlyard.core.events.event import EventName
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker.janitor import purged
+from crawlyard.services.upkeep.janitor import purged
 from crawlyard.store.queries import EventQuery
 from tests.engine.rig import run
 from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch

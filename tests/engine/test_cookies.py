@@ -13,8 +13,8 @@ from crawlyard.core.crawl.page import Body, ErrorKind
 from crawlyard.demo.request import Request
 from crawlyard.demo.site import Answer
 from crawlyard.engine.crawl import BATCH_PAGES
+from crawlyard.services.access.cookies import Sealer
 from crawlyard.services.results.records import page_records
-from crawlyard.services.worker.cookies import Sealer
 from crawlyard.store.queries import PageQuery
 from tests.cookie_sites import CookieWall, SessionSite, cookies_in, page, to
 from tests.engine.rig import a_spec, crawled, opened, outcome, run, until_state

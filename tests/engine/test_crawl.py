@@ -23,7 +23,7 @@ from crawlyard.demo.site import Answer, DemoSite
 from crawlyard.engine import crawl
 from crawlyard.errors import IllegalMove, Invalid
 from crawlyard.services.results.records import page_records
-from crawlyard.services.worker import run as services_run
+from crawlyard.services.workers import run as services_run
 from crawlyard.store.queries import PageQuery
 from tests.engine.rig import a_spec, crawled, outcome, run
 from tests.jobs import submit

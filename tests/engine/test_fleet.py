@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 from crawlyard import LOCAL, Move, State, Yard
-from crawlyard.core.overview.worker_status import WorkerReport, WorkerState
-from crawlyard.services.fleet.workers import Workers
+from crawlyard.core.workers.status import WorkerReport, WorkerState
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.surface import Surface
-from crawlyard.services.worker.worker import Worker
+from crawlyard.services.workers.worker import Worker
+from crawlyard.services.workers.workers import Workers
 from tests.engine.rig import a_spec, outcome, published, run, until_state
 from tests.engine.test_crawl import paths, tree
 from tests.jobs import events_of, submit

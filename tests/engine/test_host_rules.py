@@ -6,7 +6,7 @@ from typing import Any
 
 from crawlyard import LOCAL, Scope, State, StateReason, Yard
 from crawlyard.core.crawl.page import RuleKind
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.demo.site import Answer
 from crawlyard.errors import NotFound

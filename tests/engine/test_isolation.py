@@ -16,19 +16,19 @@ from msgspec.structs import replace
 from crawlyard import LOCAL, Move, State, StateReason, Yard
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job import ISOLATED_FROM
-from crawlyard.core.overview.worker_status import WorkerReport
-from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.core.workers.status import WorkerReport
 from crawlyard.engine.render.process import Usage, measured
 from crawlyard.errors import StoreUnavailable, Unavailable
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker.fork_server import Fork, ForkServer
-from crawlyard.services.worker.isolation import IsolatedRun, Isolation
-from crawlyard.services.worker.liveness import Liveness
-from crawlyard.services.worker.order_watch import watch_orders
-from crawlyard.services.worker.reclaim import Reclaimer
-from crawlyard.services.worker.recorder import Recorder
-from crawlyard.services.worker.reporting import Counters, Reporter, _memory
-from crawlyard.services.worker.run import WorkerContext
+from crawlyard.services.workers.fork_server import Fork, ForkServer
+from crawlyard.services.workers.isolation import IsolatedRun, Isolation
+from crawlyard.services.workers.liveness import Liveness
+from crawlyard.services.workers.order_watch import watch_orders
+from crawlyard.services.workers.reclaim import Reclaimer
+from crawlyard.services.workers.recorder import Recorder
+from crawlyard.services.workers.reporting import Counters, Reporter, _memory
+from crawlyard.services.workers.run import WorkerContext
 from tests.clock import LeapingClock
 from tests.engine.rig import a_spec, opened, outcome, until_state
 from tests.engine.test_crawl import tree

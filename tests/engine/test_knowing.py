@@ -8,11 +8,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard import LOCAL, Move, State, Yard
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.services.worker.recorder import Recorder
-from crawlyard.services.worker.run import JobRun
+from crawlyard.services.workers.recorder import Recorder
+from crawlyard.services.workers.run import JobRun
 from tests.builders import its_event
 from tests.clock import LeapingClock
 from tests.conformance.steps import requeued

@@ -19,10 +19,10 @@ from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker.lease_guard import LeaseGuard, RoundTrip, SendPermit
-from crawlyard.services.worker.order_watch import read_orders
-from crawlyard.services.worker.recorder import Recorder
-from crawlyard.services.worker.run import JobRun, WorkerContext
+from crawlyard.services.workers.lease_guard import LeaseGuard, RoundTrip, SendPermit
+from crawlyard.services.workers.order_watch import read_orders
+from crawlyard.services.workers.recorder import Recorder
+from crawlyard.services.workers.run import JobRun, WorkerContext
 from tests.clock import FakeClock
 from tests.conformance.steps import requeued
 from tests.engine.rig import a_spec, outcome, watched

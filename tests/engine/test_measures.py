@@ -10,14 +10,14 @@ from prometheus_client.parser import text_string_to_metric_families
 from crawlyard import Yard
 from crawlyard.clock import SystemClock
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.overview.measures import Requests
-from crawlyard.dispatch.local import LocalDispatcher
+from crawlyard.core.workers.measures import Requests
 from crawlyard.engine.http.client import HttpFetcher
 from crawlyard.engine.http.guard import Guard
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.fleet import metrics
-from crawlyard.services.worker.liveness import Liveness
-from crawlyard.services.worker.reclaim import Reclaimer
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
+from crawlyard.services.instance import metrics
+from crawlyard.services.workers.liveness import Liveness
+from crawlyard.services.workers.reclaim import Reclaimer
 from tests.engine.rig import a_spec, crawled
 from tests.engine.test_worker import around
 from tests.jobs import submit

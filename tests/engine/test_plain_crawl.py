@@ -36,14 +36,14 @@ UNUSED = (
 
 UNUSED_BY_WORKER = (
     "services/access/sealing.py",
-    "services/worker/channel.py",
-    "services/worker/claiming.py:Claiming._age",
-    "services/worker/claiming.py:Claiming._preempt",
-    "services/worker/fork_server.py:ForkServer.fork",
-    "services/worker/fork_server.py:ForkServer.usage",
-    "services/worker/indexer.py:Indexer.",
-    "services/worker/isolation.py:IsolatedRun",
-    "services/worker/scheduled_runs.py:ScheduledRuns.ended",
+    "services/workers/channel.py",
+    "services/workers/claiming.py:Claiming._age",
+    "services/workers/claiming.py:Claiming._preempt",
+    "services/workers/fork_server.py:ForkServer.fork",
+    "services/workers/fork_server.py:ForkServer.usage",
+    "services/search/indexer.py:Indexer.",
+    "services/workers/isolation.py:IsolatedRun",
+    "services/workers/scheduled_runs.py:ScheduledRuns.ended",
     "store/jobs/spread.py:SpreadStore.leave",
     "store/jobs/spread.py:SpreadStore.lose",
 )
@@ -116,9 +116,9 @@ async def test_a_worker_calls_no_feature_that_is_off_or_that_its_job_does_not_us
         await submit(yard, a_spec((await site_server(GraphSite({"/": []}))).url))
         with traced() as trace:
             await yard.worker(slots=1).run(drain=True)
-    assert trace.calls["services/worker/runs.py:Runs.begin"] == 1
+    assert trace.calls["services/workers/runs.py:Runs.begin"] == 1
     unused = {name for name in trace.calls if name.startswith(UNUSED_BY_WORKER)}
-    assert unused <= {"services/worker/indexer.py:Indexer.__init__"}
+    assert unused <= {"services/search/indexer.py:Indexer.__init__"}
 
 
 async def test_a_page_enters_its_visit_once(site_server: Serve, yard: Yard) -> None:

@@ -20,7 +20,7 @@ from crawlyard.engine.http.fetch import Fetcher
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import Proxies
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker.run import JobRun
+from crawlyard.services.workers.run import JobRun
 from tests.engine.rig import a_spec, crawled, opened, watched
 from tests.engine.test_crawl import paths, tree
 from tests.jobs import events_of, submit

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from crawlyard import State
-from crawlyard.services.worker import worker as working
+from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
 from tests.jobs import submit

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crawlyard import LOCAL, Job, Priority, State, StateReason, Yard
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.services.jobs.lookup import find_job
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.engine.test_crawl import paths, tree

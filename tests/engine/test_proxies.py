@@ -9,9 +9,9 @@ import pytest
 
 from crawlyard import LOCAL, State, Yard
 from crawlyard.clock import SystemClock
-from crawlyard.core.answers.jobs.jobs import SpecOut
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
+from crawlyard.core.jobs.answers import SpecOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import JobRequest
 from crawlyard.demo.server import SiteServer

@@ -14,7 +14,7 @@ from crawlyard import LOCAL, Limits, Page, State, TextMode, Yard
 from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.cookie import CookieMode
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft
 from crawlyard.demo.hits import Hit
 from crawlyard.demo.request import Request

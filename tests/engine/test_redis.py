@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from crawlyard import State
-from crawlyard.bus.base import BusReach
+from crawlyard.messaging.bus import BusReach
 from tests.conformance.buses import heard, until
 from tests.engine.rig import a_spec, opened, outcome, published
 from tests.engine.test_control import running

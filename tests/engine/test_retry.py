@@ -31,7 +31,7 @@ from crawlyard.engine.robots.cache import RobotsCache
 from crawlyard.engine.robots.rules import RobotsRules
 from crawlyard.errors import IllegalMove
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker.run import JobRun
+from crawlyard.services.workers.run import JobRun
 from crawlyard.store.crawl.frontier import FrontierStore
 from tests.clock import SteppedClock
 from tests.engine.rig import a_spec, outcome

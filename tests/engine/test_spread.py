@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from crawlyard import LOCAL, Job, Limits, Move, Scope, State, StateReason, Yard
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Claim
 from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import shard_of
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import Answer
-from crawlyard.services.worker.worker import Worker
+from crawlyard.services.workers.worker import Worker
 from crawlyard.store.jobs.spread import SpreadStore
 from tests.engine.rig import a_spec, opened, outcome, published, until_state
 from tests.jobs import events_of, submit

@@ -9,9 +9,9 @@ import pytest
 from crawlyard import LOCAL, Yard
 from crawlyard.api.near import NearSurface
 from crawlyard.core.crawl.changes import TOLD
-from crawlyard.core.endpoint import every
-from crawlyard.core.event import EventName
-from crawlyard.services.worker.janitor import purged
+from crawlyard.core.endpoints.endpoint import every
+from crawlyard.core.events.event import EventName
+from crawlyard.services.upkeep.janitor import purged
 from crawlyard.store.queries import EventQuery
 from tests.engine.watched_site import Leaf, VersionedSite, Watched, watch
 from tests.site import Serve

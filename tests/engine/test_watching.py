@@ -9,8 +9,8 @@ import pytest
 from crawlyard import LOCAL, Actor, Yard
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.errors import NotFound
-from crawlyard.services.fleet.status import Watching
 from crawlyard.services.surface import Surface
+from crawlyard.services.workers.status import Watching
 from tests.engine.rig import a_spec, crawled, opened, published
 from tests.engine.test_crawl import tree
 from tests.jobs import submit

@@ -11,7 +11,7 @@ import pytest
 
 from crawlyard import LOCAL, Priority, Scope, State, Yard
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker import worker as working
+from crawlyard.services.workers import worker as working
 from tests.engine.rig import a_spec, opened, until_state
 from tests.engine.test_crawl import tree
 from tests.jobs import submit

@@ -16,14 +16,14 @@ from crawlyard import LOCAL, Limits, Scope, State, StateReason, Yard
 from crawlyard.core.hosts.slots import LAST, SlotRequest
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.demo.site import Answer
-from crawlyard.dispatch.base import Presence
-from crawlyard.dispatch.local import LocalDispatcher, NoPresence
 from crawlyard.engine.crawl import Crawl
 from crawlyard.errors import StoreUnavailable
+from crawlyard.messaging.dispatcher import Presence
+from crawlyard.messaging.local_dispatcher import LocalDispatcher, NoPresence
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker import worker as worker_module
-from crawlyard.services.worker.liveness import HostLocks, Liveness
-from crawlyard.services.worker.reclaim import EXCUSED, LATE, LOOK_EVERY, Reclaimer
+from crawlyard.services.workers import worker as worker_module
+from crawlyard.services.workers.liveness import HostLocks, Liveness
+from crawlyard.services.workers.reclaim import EXCUSED, LATE, LOOK_EVERY, Reclaimer
 from crawlyard.store.tables.hosts import host_seats
 from tests.clock import FakeClock
 from tests.engine.rig import a_spec, begun, crawled, outcome, published, run

@@ -11,14 +11,14 @@ from crawlyard import LOCAL, Move, State, Yard
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.errors import StoreUnavailable, Unavailable
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.worker.claiming import ClaimRules
-from crawlyard.services.worker.completion import Completion
-from crawlyard.services.worker.liveness import Liveness
-from crawlyard.services.worker.permit import PermitKeeper
-from crawlyard.services.worker.reclaim import Reclaimer
-from crawlyard.services.worker.run import WorkerContext
-from crawlyard.services.worker.runs import Runs
-from crawlyard.services.worker.scheduled_runs import ScheduledRuns
+from crawlyard.services.workers.claiming import ClaimRules
+from crawlyard.services.workers.completion import Completion
+from crawlyard.services.workers.liveness import Liveness
+from crawlyard.services.workers.permit import PermitKeeper
+from crawlyard.services.workers.reclaim import Reclaimer
+from crawlyard.services.workers.run import WorkerContext
+from crawlyard.services.workers.runs import Runs
+from crawlyard.services.workers.scheduled_runs import ScheduledRuns
 from tests.engine.rig import a_spec
 from tests.engine.test_crawl import tree
 from tests.engine.test_worker import Locks, around

@@ -12,7 +12,7 @@ from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
-from crawlyard.services.worker.run import JobRun
+from crawlyard.services.workers.run import JobRun
 from tests.engine.rig import run
 from tests.site import Serve
 

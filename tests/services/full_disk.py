@@ -15,7 +15,7 @@ from pathlib import Path
 
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import StoreFull
-from crawlyard.services.worker.janitor import Janitor, JanitorOptions
+from crawlyard.services.upkeep.janitor import Janitor, JanitorOptions
 from crawlyard.store.open import open_sql_store
 from crawlyard.store.store import Store
 from tests.builders import NOW

@@ -11,7 +11,7 @@ from typing import Any
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.engine.http.dns import Look, Resolver, addresses_of, look_up

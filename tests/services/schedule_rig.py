@@ -7,12 +7,12 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move, State
 from crawlyard.core.schedules.schedule import CrawlSchedule, ScheduleDraft, Tick
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.engine.http.dns import addresses_of
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.schedules.scheduler import Scheduler

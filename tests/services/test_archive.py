@@ -9,16 +9,16 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.crawl.page_search import (
+from crawlyard.core.search.search import (
     Findings,
     FoundPage,
     Match,
     SearchBounds,
     SearchStep,
 )
-from crawlyard.services.results.page_search import Archive
-from crawlyard.store.crawl.page_search import ArchiveStore
+from crawlyard.services.search.search import Archive
 from crawlyard.store.queries import ArchiveQuery, PageQuery
+from crawlyard.store.search.search import ArchiveStore
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_target, done
 from tests.clock import FakeClock

@@ -14,7 +14,7 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import Priority
 from crawlyard.core.jobs.spread import REST
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.worker.claiming import Claiming, ClaimRules
+from crawlyard.services.workers.claiming import Claiming, ClaimRules
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.leases import LeaseStore
 from crawlyard.store.store import Store

@@ -9,7 +9,7 @@ from standardwebhooks import WebhookVerificationError
 
 from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.webhooks.delivery_limits import DeliveryRoom
 from crawlyard.core.webhooks.webhook import (
     EXCERPT,

@@ -8,7 +8,7 @@ import pytest
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor, Permit
-from crawlyard.core.event import Topic
+from crawlyard.core.events.event import Topic
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.services.surface import Surface

@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.errors import Invalid, StoreUnavailable
-from crawlyard.services.fleet.events import LOOK_EVERY, Events, named
+from crawlyard.services.events.events import LOOK_EVERY, Events, named
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_job, its_event
@@ -139,7 +139,7 @@ class TestFollowing:
     async def test_it_keeps_up_with_more_than_it_reads_at_once(
         self, store: Store, events: Events, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.fleet.events._CHUNK", 3)
+        monkeypatch.setattr("crawlyard.services.events.events._CHUNK", 3)
         for _ in range(9):
             await added(store)
         follower = Follower(events.follow(LOCAL, after=1), clock)

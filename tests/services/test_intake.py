@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
 from crawlyard.core.jobs.job import Job
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, NotPublic, QuotaExceeded, StoreUnavailable
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.jobs import intake, submission
 from crawlyard.services.jobs.submission import PORTION, Submission, Submitter
 from crawlyard.store.jobs.intake import IntakeStore

@@ -11,23 +11,23 @@ from sqlalchemy import func, select
 
 from crawlyard.core.access.credential import CredentialKind
 from crawlyard.core.access.policy import SectionName
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.hosts import RobotsFile
 from crawlyard.core.jobs.checkpoint import Batch, Booking
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.operation import OperationState
+from crawlyard.core.operations.operation import OperationState
 from crawlyard.core.purge_result import PurgeResult
 from crawlyard.core.quantity import FOREVER_S
 from crawlyard.errors import NotFound, StoreUnavailable
-from crawlyard.services.worker.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
+from crawlyard.services.upkeep.janitor import BREATH, SWEEP_EVERY, Janitor, JanitorOptions, Swept
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.fleet.upkeep import UpkeepStore
 from crawlyard.store.queries import EventQuery
 from crawlyard.store.store import Store
 from crawlyard.store.tables.jobs import jobs
 from crawlyard.store.tables.tallies import tally_steps
+from crawlyard.store.upkeep import UpkeepStore
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_serve import a_reply, a_report, a_section, an_operation, given
 from tests.clock import FakeClock, settle
@@ -138,7 +138,7 @@ class TestPauses:
     async def test_more_paused_jobs_than_are_looked_at_together_are_all_seen_to(
         self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
+        monkeypatch.setattr("crawlyard.services.upkeep.janitor._JOBS", 3)
         for _ in range(8):
             await paused(store)
 
@@ -256,7 +256,7 @@ class TestRetention:
     async def test_more_than_are_looked_at_together_go_in_one_sweep(
         self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
+        monkeypatch.setattr("crawlyard.services.upkeep.janitor._JOBS", 3)
         for _ in range(8):
             await ended(store, NOW - 31 * DAY)
         swept = await sweep(janitor, clock)
@@ -265,7 +265,7 @@ class TestRetention:
     async def test_space_is_freed_while_other_jobs_still_wait_to_be_deleted(
         self, store: Store, clock: FakeClock, janitor: Janitor, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("crawlyard.services.worker.janitor._JOBS", 3)
+        monkeypatch.setattr("crawlyard.services.upkeep.janitor._JOBS", 3)
         for _ in range(9):
             await ended(store, NOW - 31 * DAY)
         rows = select(func.count()).select_from(jobs)

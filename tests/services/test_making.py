@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.policy import Section, SectionName
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.templates.template import TemplateDraft
-from crawlyard.store.access.desk import SettingStore
+from crawlyard.store.access.settings import SettingStore
 from crawlyard.store.store import Store
 from tests.builders import NOW
 from tests.services.schedule_rig import HOUR, TO_ONE, a_rig

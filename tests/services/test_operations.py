@@ -9,9 +9,9 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.operation import Failure, Operation, OperationKind, OperationState
+from crawlyard.core.operations.operation import Failure, Operation, OperationKind, OperationState
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.jobs.operations import LEASE, LOOK_EVERY, Operations, Portion
+from crawlyard.services.operations.operations import LEASE, LOOK_EVERY, Operations, Portion
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.store import Store
 from tests.clock import FakeClock, settle

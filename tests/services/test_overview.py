@@ -9,21 +9,21 @@ import pytest
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Actor, Permit
-from crawlyard.core.hosts.hosts import HostReport
-from crawlyard.core.jobs.job import Origin
-from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import (
+from crawlyard.core.attention.attention import (
     Attention,
     Disk,
     Notice,
     Subject,
 )
-from crawlyard.core.overview.trouble import Trouble
+from crawlyard.core.attention.trouble import Trouble
+from crawlyard.core.hosts.hosts import HostReport
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from crawlyard.ids import new_id
-from crawlyard.services.fleet import disk
-from crawlyard.services.fleet.overview import MOST, Overview, Snapshot
-from crawlyard.services.fleet.status import Watching
+from crawlyard.services.attention.overview import MOST, Overview, Snapshot
+from crawlyard.services.upkeep import disk
+from crawlyard.services.workers.status import Watching
 from crawlyard.store.store import Store
 from tests.builders import NOW, a_batch, a_job, a_spec, a_target, done
 from tests.builders_schedules import a_schedule

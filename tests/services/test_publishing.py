@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec_json import form_of
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType, TemplateDraft

@@ -12,7 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.webhooks.delivery_limits import DeliveryRoom
 from crawlyard.core.webhooks.webhook import (
     DeliveryState,

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.schedules.schedule import CrawlSchedule, Misfire, Overlap
 from crawlyard.core.templates.template import TemplateDraft

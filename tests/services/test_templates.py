@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec_json import FIELDS, form_of, spec_of
 from crawlyard.core.templates.template import CrawlTemplate, Parameter, ParameterType

@@ -10,12 +10,12 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.endpoint import endpoints_of
-from crawlyard.core.event import EventName
+from crawlyard.core.endpoints.endpoint import endpoints_of
+from crawlyard.core.events.event import EventName
 from crawlyard.core.webhooks.answers import WebhookOut
 from crawlyard.core.webhooks.webhook import ROTATION, Delivery, DeliveryState, JobWebhook, Webhook
-from crawlyard.dispatch.local import LocalDispatcher
 from crawlyard.errors import Forbidden, IllegalMove, Invalid, NotFound
+from crawlyard.messaging.local_dispatcher import LocalDispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.webhooks.webhooks import Webhooks

@@ -10,7 +10,7 @@ from crawlyard.cli.server.work import Beside, run_dry, run_together
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.operation import OperationKind, OperationState
+from crawlyard.core.operations.operation import OperationKind, OperationState
 from crawlyard.yard import IN_MEMORY, Yard
 from tests.builders import a_spec
 from tests.builders_serve import a_retry

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from itertools import repeat
 from typing import Any
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.hosts.hosts import HostRule, HostState
 from crawlyard.core.hosts.slots import LAST, HostTerms, SlotRequest
 from crawlyard.core.jobs.checkpoint import Booking

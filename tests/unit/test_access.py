@@ -10,7 +10,7 @@ from crawlyard.engine.robots.cache import FRESH_S, MAX_HOPS, Closed, RobotsAcces
 from crawlyard.engine.robots.rules import MAX_PARSED, RobotsRules
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.hosts.hosts import RobotsStore
+from crawlyard.store.hosts import RobotsStore
 from tests.clock import FakeClock
 
 AGENT = "Crawlyard/0.1"

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawlyard.core.crawl.page_search import (
+from crawlyard.core.search.search import (
     EXCERPT,
     MAX_TEXT,
     MAX_WORD,

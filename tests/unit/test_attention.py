@@ -6,12 +6,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import PERMITS_OF, Permit, Role
-from crawlyard.core.hosts.answers import HostOut
-from crawlyard.core.jobs.checkpoint import Shard, Standing
-from crawlyard.core.jobs.job import Origin
-from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.jobs.limits import Usage
-from crawlyard.core.overview.attention import (
+from crawlyard.core.attention.attention import (
     DISMISSED_FOR,
     DISMISSED_FOR_NOW,
     LATE,
@@ -25,7 +20,7 @@ from crawlyard.core.overview.attention import (
     attention,
     kinds_for,
 )
-from crawlyard.core.overview.lines import (
+from crawlyard.core.attention.lines import (
     IN_A_ROW,
     JobEnd,
     NoticeLine,
@@ -34,7 +29,12 @@ from crawlyard.core.overview.lines import (
     streak,
     suspects,
 )
-from crawlyard.core.overview.trouble import Trouble
+from crawlyard.core.attention.trouble import Trouble
+from crawlyard.core.hosts.answers import HostOut
+from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.job import Origin
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.limits import Usage
 from crawlyard.core.schedules.schedule import BY_ITSELF
 from tests.builders import NOW, a_job, a_spec
 from tests.builders_schedules import a_schedule

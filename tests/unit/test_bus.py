@@ -1,9 +1,9 @@
 from datetime import timedelta
 
 from crawlyard import Limits, Progress, State, Usage
-from crawlyard.bus.memory import MemoryBus
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.messaging.memory_bus import MemoryBus
 from tests.clock import FakeClock
 
 DAY = timedelta(hours=24)

@@ -17,7 +17,7 @@ from crawlyard.core.crawl.changes import (
     compared,
 )
 from crawlyard.core.crawl.page import TargetState
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.webhooks.webhook import message
 from tests.builders import NOW, a_job, fp_of

@@ -266,7 +266,7 @@ def test_the_path_of_a_request_may_carry_parameters() -> None:
     assert request.body == {"name": "raw"}
 
 
-OURS = "crawlyard.services.worker.run"
+OURS = "crawlyard.services.workers.run"
 OTHERS = ("alembic.runtime.migration", "uvicorn.error", "httpx")
 DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
 

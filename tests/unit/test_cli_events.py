@@ -6,8 +6,8 @@ import pytest
 
 from crawlyard.cli.events import line
 from crawlyard.cli.when import When
-from crawlyard.core.answers.jobs.jobs import EventOut
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.jobs.answers import EventOut
 from tests.builders import NOW, a_job, a_spec
 
 

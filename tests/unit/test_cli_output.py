@@ -24,15 +24,15 @@ from crawlyard.cli.render.output import Screen
 from crawlyard.cli.session import Session
 from crawlyard.clock import SystemClock
 from crawlyard.core.answer import as_dict, encoded
-from crawlyard.core.answers.jobs.jobs import (
+from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
+from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
+from crawlyard.core.jobs.answers import (
     EtaOut,
     JobOut,
     SpecOut,
     UsageOut,
     WaitOut,
 )
-from crawlyard.core.crawl.page import ErrorGroup, ErrorKind, PageError
-from crawlyard.core.crawl.page_answers import ErrorGroupOut, PageOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.lifecycle import Move, State, StateReason
 from crawlyard.core.jobs.limits import Limits, Usage

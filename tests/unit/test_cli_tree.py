@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from crawlyard.cli import search
 from crawlyard.cli.commands import BRANCHES, tree
-from crawlyard.core.overview.trouble import Trouble
+from crawlyard.core.attention.trouble import Trouble
 
 EVERYTHING = typer.main.get_command(tree())
 PLAIN = {"COLUMNS": "100", "TERM": "dumb"}

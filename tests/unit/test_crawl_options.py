@@ -9,8 +9,8 @@ from crawlyard.cli.schedules import schedules
 from crawlyard.cli.templates.options import parameter_of, params_of
 from crawlyard.cli.values import NO_PAIR, Ceiling, Pair, ceiling, count, header, or_none
 from crawlyard.core.crawl.cookie import CookieMode
+from crawlyard.core.crawl.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.spec import Priority, Scope, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import spec_of, values_of
 from crawlyard.core.quantity import FOREVER_S

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.cookie import CookieMode
-from crawlyard.core.event import EventName
+from crawlyard.core.crawl.render_options import BrowserChoice, ScreenshotChoice
+from crawlyard.core.events.event import EventName
 from crawlyard.core.fields import fields_of
 from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.render_options import BrowserChoice, ScreenshotChoice
 from crawlyard.core.jobs.retry import RetryPolicy, RetryReason
 from crawlyard.core.jobs.spec import JobSpec, Priority, Scope, Spread, Strategy, TextMode
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of, spec_of, values_of

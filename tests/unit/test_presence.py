@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from crawlyard.dispatch.locks import LOOKS_PER_S, pause_s
-from crawlyard.services.worker.liveness import HostLocks
+from crawlyard.messaging.locks import LOOKS_PER_S, pause_s
+from crawlyard.services.workers.liveness import HostLocks
 from tests.rights import readable_folder, unprivileged
 
 HOLD = """
 import sys
 from pathlib import Path
-from crawlyard.services.worker.liveness import HostLocks
+from crawlyard.services.workers.liveness import HostLocks
 with HostLocks(Path(sys.argv[1]), "other"):
     print("held", flush=True)
     sys.stdin.read()

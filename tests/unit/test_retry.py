@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crawlyard import RetryPolicy
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.attempts import TELLING, attempts_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, Move
 from crawlyard.errors import Invalid

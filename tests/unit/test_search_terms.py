@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crawlyard.core.crawl.page_search import words_of
-from crawlyard.core.crawl.search_terms import (
+from crawlyard.core.search.search import words_of
+from crawlyard.core.search.terms import (
     HUGE,
     LONG,
     MOST_LETTERS,

@@ -9,10 +9,10 @@ import pytest
 from crawlyard.cli.sites.logins import Login, asked, session_name_for
 from crawlyard.clock import SystemClock
 from crawlyard.core.access.cookie_files import cookies_in
+from crawlyard.core.access.logged_out import LOGIN_PATH, LoggedOutRules, rules_of
 from crawlyard.core.access.site_session import LoginKind, SessionState
 from crawlyard.core.crawl.cookie import Cookie
 from crawlyard.core.crawl.page import Target
-from crawlyard.core.jobs.logged_out import LOGIN_PATH, LoggedOutRules, rules_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.extract.forms import login_form
 from crawlyard.engine.hosts.gate import HostGate, Slot

@@ -9,7 +9,7 @@ from time import monotonic, sleep
 import pytest
 
 from crawlyard.clock import SLEW, SystemClock
-from crawlyard.services.fleet.clock_sync import proven
+from crawlyard.services.upkeep.clock_sync import proven
 from tests.chaos.fleet import STEP_S, faketime
 
 _STEPPED = """

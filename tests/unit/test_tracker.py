@@ -3,9 +3,9 @@ from datetime import timedelta
 import pytest
 
 from crawlyard import Limits, ProgressTracker, State, Usage
-from crawlyard.bus.memory import MemoryBus
 from crawlyard.core.jobs.pulse import Pulse, Workload
-from crawlyard.services.worker.progress import SAMPLES
+from crawlyard.messaging.memory_bus import MemoryBus
+from crawlyard.services.workers.progress import SAMPLES
 from tests.builders import a_job, a_spec
 from tests.clock import FakeClock
 

@@ -9,7 +9,7 @@ from crawlyard.core.crawl.page import ErrorKind, Outcome, TargetState
 from crawlyard.core.jobs.checkpoint import Batch
 from crawlyard.core.jobs.job_log import FIRST_STEP_S, MOST_POINTS, Course, Level, Point
 from crawlyard.core.jobs.limits import Usage
-from crawlyard.services.worker.job_log import MOST_PER_BATCH, JobLog, lines_of
+from crawlyard.services.workers.job_log import MOST_PER_BATCH, JobLog, lines_of
 from tests.builders import NOW, a_batch, a_target, done, failed
 
 spans = st.lists(

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import (

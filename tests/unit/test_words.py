@@ -1,11 +1,11 @@
 """Words for states, reasons and kinds of errors."""
 
+from crawlyard.core.attention.trouble import Trouble
 from crawlyard.core.crawl.page import ErrorKind, RuleKind
 from crawlyard.core.jobs.filter import StateWord
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.jobs.waiting import WaitReason
-from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 from crawlyard.core.words import TABLES, error_words, rule_words
 

@@ -1,6 +1,6 @@
 """How a worker is, by what it says of itself and what is wanted of it."""
 
-from crawlyard.core.overview.worker_status import WorkerState, WorkerWish
+from crawlyard.core.workers.status import WorkerState, WorkerWish
 from tests.builders_serve import a_report
 
 CASES: list[tuple[dict[str, object], WorkerState, bool]] = [

@@ -16,8 +16,8 @@ from crawlyard.core.access.user import Actor
 from crawlyard.core.crawl.changes import ChangeKind, RunChanges, StoredChange
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
-from crawlyard.core.operation import OperationKind
-from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.core.operations.operation import OperationKind
+from crawlyard.core.workers.status import WorkerReport
 from tests.builders import LEASE, NOW
 from tests.web.crawled import crawled
 from tests.web.rig import URL, Rig

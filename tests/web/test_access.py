@@ -5,7 +5,7 @@ from typing import Any
 
 from crawlyard.core.access.credential import LINK_LASTS
 from crawlyard.core.access.user import LOCAL, Permit, Role
-from crawlyard.core.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import Reply
 from tests.web.rig import BASE, Rig, problem
 
 SAME_ORIGIN = {"Origin": BASE, "Content-Type": "application/json"}

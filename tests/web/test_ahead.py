@@ -6,8 +6,6 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.bus.base import BusReach
-from crawlyard.bus.memory import MemoryBus
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.core.jobs.checkpoint import Claim, Standing
@@ -15,6 +13,8 @@ from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits, Usage
 from crawlyard.core.jobs.progress import progress_of
 from crawlyard.core.jobs.pulse import Pulse
+from crawlyard.messaging.bus import BusReach
+from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.jobs.jobs import JobStore

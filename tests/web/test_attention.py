@@ -7,16 +7,16 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit, Role
-from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.overview.attention import (
+from crawlyard.core.attention.attention import (
     RULES,
     Disk,
     notice,
 )
-from crawlyard.core.overview.lines import SubjectKind
-from crawlyard.core.overview.trouble import Trouble
+from crawlyard.core.attention.lines import SubjectKind
+from crawlyard.core.attention.trouble import Trouble
+from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.schedules.schedule import BY_ITSELF
-from crawlyard.services.fleet.overview import Overview
+from crawlyard.services.attention.overview import Overview
 from tests.builders import NOW, a_job, a_spec, its_event
 from tests.builders_schedules import a_schedule, told
 from tests.builders_serve import a_report

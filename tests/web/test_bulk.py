@@ -8,12 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Actor, Role
-from crawlyard.core.operation import OperationState
+from crawlyard.core.operations.operation import OperationState
 from crawlyard.core.schedules.schedule import ScheduleDraft
 from crawlyard.ids import new_id
-from crawlyard.services.jobs import bulk
 from crawlyard.services.jobs.lookup import find_job
-from crawlyard.services.jobs.operations import LEASE
+from crawlyard.services.operations import bulk
+from crawlyard.services.operations.operations import LEASE
 from tests.web.rig import URL, Rig, pointers, problem
 
 ADA = Actor(id="ada")

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.schedules.calendar import RecentTick
-from crawlyard.store.fleet.overview import OverviewStore
+from crawlyard.store.schedules.ticks import TickStore
 from tests.web.rig import URL, Rig, a_rig, problem
 
 WHOLE = "template,schedule"
@@ -185,8 +185,8 @@ class TestRecent:
         for name in ("a", "b", "c"):
             body = {"name": name, "when": "@daily", "overrides": {"urls": [URL]}}
             await rig.post("schedules", body)
-        asked = Counted(rig.yard.store.overview)
-        rig = await a_rig(replace(rig.yard.store, overview=asked))
+        asked = Counted(rig.yard.store.ticks)
+        rig = await a_rig(replace(rig.yard.store, ticks=asked))
 
         items = (await rig.get("schedules?expand=recent&limit=2")).json()["items"]
 
@@ -205,7 +205,7 @@ class TestRecent:
 class Counted:
     """A store that counts what it is asked for."""
 
-    of: OverviewStore
+    of: TickStore
     asked: list[Collection[str]] = field(default_factory=list)
 
     async def recent(

@@ -7,11 +7,11 @@ from pathlib import Path
 import sqlalchemy
 from msgspec.structs import replace
 
-from crawlyard.bus.base import BusReach
-from crawlyard.bus.memory import MemoryBus
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
 from crawlyard.errors import StoreUnavailable
+from crawlyard.messaging.bus import BusReach
+from crawlyard.messaging.memory_bus import MemoryBus
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.store.open import open_sql_store
 from crawlyard.web.problems import KINDS

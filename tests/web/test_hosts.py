@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from crawlyard.core.event import EventName, Topic
+from crawlyard.core.events.event import EventName, Topic
 from crawlyard.core.hosts.hosts import DelaySource, HostReport
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.store.queries import EventQuery

@@ -13,15 +13,15 @@ from msgspec.structs import replace
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import LOCAL, PERMITS_OF, Permit, Role
 from crawlyard.core.crawl.page import StoredPage
-from crawlyard.core.event import TOPIC_OF, Event, EventName, Topic, topics_for
+from crawlyard.core.endpoints.stream_messages import PingOut, StateCountsOut
+from crawlyard.core.events.event import TOPIC_OF, Event, EventName, Topic, topics_for
 from crawlyard.core.jobs.checkpoint import Asker, Claim
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.stream_messages import PingOut, StateCountsOut
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.surface import Surface
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.db.in_memory import open_in_memory
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EVERY_EVENT, EventQuery
 from crawlyard.web.live.hub import LOOK_EVERY, PING_EVERY, PULSE_EVERY
 from crawlyard.web.live.sse import Frame, frame

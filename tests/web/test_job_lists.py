@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.core.jobs.limits import Usage

@@ -10,7 +10,7 @@ import pytest
 
 from crawlyard.api.follow import stands_still
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Lease
 from crawlyard.core.jobs.lifecycle import Move, State
 from crawlyard.services.jobs.follow import wait_for

@@ -9,8 +9,8 @@ from msgspec import Struct
 from msgspec.structs import fields
 
 from crawlyard.core.answer import encoded, only, shortened
-from crawlyard.core.answers.jobs.jobs import JOB_LISTED, JobOut
-from crawlyard.core.endpoint import endpoints_of
+from crawlyard.core.endpoints.endpoint import endpoints_of
+from crawlyard.core.jobs.answers import JOB_LISTED, JobOut
 from crawlyard.core.jobs.checkpoint import Asker, Batch
 from crawlyard.core.jobs.lifecycle import Move
 from crawlyard.core.jobs.limits import Usage

@@ -11,7 +11,7 @@ import pytest
 
 from crawlyard.core.access.user import LOCAL, Permit, Role
 from crawlyard.core.answer import API as PREFIX
-from crawlyard.core.endpoint import ANYBODY
+from crawlyard.core.endpoints.endpoint import ANYBODY
 from crawlyard.services.surface import Surface
 from crawlyard.web.by_hand import ENDPOINTS
 from crawlyard.web.endpoints import path_of

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.answer import API as PREFIX
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.webhooks.webhook import encoded, message
 from crawlyard.services.webhooks.signing import new_secret, signed

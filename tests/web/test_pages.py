@@ -6,8 +6,8 @@ from typing import Any
 
 from crawlyard.core.access.user import LOCAL, Permit
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.crawl.page_search import SearchBounds
-from crawlyard.services.results.page_search import Archive
+from crawlyard.core.search.search import SearchBounds
+from crawlyard.services.search.search import Archive
 from crawlyard.store.db.in_memory import open_in_memory
 from crawlyard.web.site import SiteOptions
 from tests.builders import a_batch, a_target, done

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.job import Origin, Source
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import Limits

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.schedules.schedule import ScheduleDraft

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from crawlyard.clock import SystemClock
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.demo.server import SiteServer
 from crawlyard.demo.site import HTML, Answer
 from crawlyard.store.db.in_memory import open_in_memory

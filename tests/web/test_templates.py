@@ -7,7 +7,7 @@ import pytest
 from msgspec import structs
 
 from crawlyard.core.access.user import LOCAL, Permit
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.templates.template import CrawlTemplate
 from crawlyard.services.templates.manager import TemplateManager
 from crawlyard.store.queries import Carry

@@ -9,7 +9,7 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.hosts.hosts import HostReport
 from crawlyard.core.jobs.checkpoint import Asker
 from crawlyard.core.jobs.job_log import Course, Level, LogLine, Point
-from crawlyard.core.overview.worker_status import WorkerReport
+from crawlyard.core.workers.status import WorkerReport
 from tests.builders import LEASE, NOW, a_batch, a_target, done
 from tests.web.rig import Rig, problem
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from crawlyard.core.access.user import LOCAL, Role
-from crawlyard.core.event import Event, EventName, Topic
-from crawlyard.core.overview.worker_status import WorkerWish
+from crawlyard.core.events.event import Event, EventName, Topic
+from crawlyard.core.workers.status import WorkerWish
 from crawlyard.store.queries import EventQuery
 from tests.builders_serve import a_report
 from tests.docs import undocumented

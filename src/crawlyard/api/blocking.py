@@ -12,7 +12,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from crawlyard.api import far
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.endpoint import LARGEST_PART, methods_of
+from crawlyard.core.endpoints.endpoint import LARGEST_PART, methods_of
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 from crawlyard.services.surface import Surface, nouns

@@ -12,10 +12,10 @@ import msgspec
 from crawlyard.api.connection import Connection
 from crawlyard.api.follow import EventPlace, LogPlace, Place, followed
 from crawlyard.api.server import server_of
-from crawlyard.core.answers.jobs.jobs import EventOut
-from crawlyard.core.endpoint import KEY, Endpoint, Header, Parameter, endpoints_of, reply
+from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Header, Parameter, endpoints_of, reply
+from crawlyard.core.instance import ReadyOut
+from crawlyard.core.jobs.answers import EventOut
 from crawlyard.core.parse import strange_names
-from crawlyard.core.server_info import ReadyOut
 from crawlyard.errors import Invalid, Unavailable, Version
 from crawlyard.services.surface import N, Surface
 

@@ -16,15 +16,15 @@ import msgspec
 from msgspec import Struct
 
 from crawlyard.api.connection import Connection
-from crawlyard.core.answers.jobs.job_log import LineOut
-from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
-from crawlyard.core.endpoint import every
-from crawlyard.core.event import Topic, names_of
+from crawlyard.core.endpoints.endpoint import every
+from crawlyard.core.endpoints.stream_messages import HappenedOut, HelloOut, LogLinesOut
+from crawlyard.core.events.event import Topic, names_of
+from crawlyard.core.jobs.answers import EventOut, JobOut
 from crawlyard.core.jobs.lifecycle import ENDED
-from crawlyard.core.stream_messages import HappenedOut, HelloOut, LogLinesOut
+from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION
 from crawlyard.errors import CrawlyardError, QuotaExceeded, RateLimited, Unavailable
-from crawlyard.services.fleet.event_feed import EventFeed
+from crawlyard.services.events.event_feed import EventFeed
 from crawlyard.services.jobs.jobs import Jobs
 from crawlyard.services.jobs.terms import words_of
 

@@ -12,9 +12,8 @@ from msgspec.structs import replace
 
 from crawlyard.config import Settings
 from crawlyard.core.access.user import LOCAL, Actor
-from crawlyard.core.endpoint import KEY, Endpoint, Parameter, endpoints_of, split_words
-from crawlyard.core.faults import faults_of
-from crawlyard.core.idempotency import (
+from crawlyard.core.endpoints.endpoint import KEY, Endpoint, Parameter, endpoints_of, split_words
+from crawlyard.core.endpoints.idempotency import (
     DEAD_AFTER,
     MAX_KEY,
     REPLIES_LAST,
@@ -22,6 +21,7 @@ from crawlyard.core.idempotency import (
     Reply,
     is_key,
 )
+from crawlyard.core.faults import faults_of
 from crawlyard.core.parse import strange_names
 from crawlyard.errors import Conflict, Invalid, Refused
 from crawlyard.services.surface import N, Surface

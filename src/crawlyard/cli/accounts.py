@@ -16,7 +16,7 @@ from crawlyard.cli.render.output import Column, View, fields_of, instant
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.access.user import Role
 from crawlyard.core.answer import as_dict
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.fields import Field
 from crawlyard.core.fields import fields_of as declared
 from crawlyard.core.jobs.limits import LIMITS, Limits

@@ -13,18 +13,18 @@ from crawlyard.cli.render import output, words
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.stdout import write_line
 from crawlyard.cli.when import When
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import event_reason
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily
 
 with lazily():
     from crawlyard.cli.jobs import lookup
-    from crawlyard.services.fleet import events as feeds
+    from crawlyard.services.events import events as feeds
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.jobs.jobs import EventOut
-    from crawlyard.core.event import EventName
+    from crawlyard.core.events.event import EventName
+    from crawlyard.core.jobs.answers import EventOut
 
 _NAME_WIDTH = 18  # of the longest name of an event, and one more
 

@@ -12,7 +12,7 @@ from crawlyard.cli.invoke import action
 from crawlyard.cli.options import Basics, Limit, Together, group, option
 from crawlyard.cli.render.output import Column, Facts, View, at, fields_of
 from crawlyard.cli.stdin_args import read_ids
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 
@@ -21,7 +21,7 @@ with lazily():
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
     from crawlyard.core.hosts.answers import HostOut, HostRuleOut
-    from crawlyard.services.fleet.hosts import HostChanges
+    from crawlyard.services.hosts import HostChanges
 
 app = group(
     """See what is done to hosts and for which jobs, and say how they are to be asked.

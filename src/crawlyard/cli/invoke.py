@@ -24,8 +24,8 @@ with lazily():
     from crawlyard.cli import login, logs, loop, session
     from crawlyard.cli.server import deadline
     from crawlyard.core.access import user
-    from crawlyard.services.fleet import meta
-    from crawlyard.services.worker import janitor
+    from crawlyard.services.instance import meta
+    from crawlyard.services.upkeep import janitor
 if TYPE_CHECKING:
     from crawlyard.cli.session import Action, LocalAction, LocalSession, Session
     from crawlyard.config import Settings

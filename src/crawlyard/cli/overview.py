@@ -10,18 +10,18 @@ from crawlyard.cli.invoke import action
 from crawlyard.cli.options import Basics, Limit, group, option
 from crawlyard.cli.render.output import Column, Facts, View, fields_of
 from crawlyard.cli.when import When
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import STATES, spaced
 from crawlyard.errors import Refused
 from crawlyard.lazy import lazily
 
 with lazily():
     from crawlyard.cli.jobs import lookup
-    from crawlyard.core.overview import trouble
+    from crawlyard.core.attention import trouble
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.operation_answers import OperationOut
-    from crawlyard.core.overview.stats import StatsOut
+    from crawlyard.core.operations.answers import OperationOut
+    from crawlyard.core.stats import StatsOut
 
 ops_app = group(
     """See what is done to many things in the background, and end it.

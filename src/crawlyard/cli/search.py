@@ -12,17 +12,17 @@ from crawlyard.cli.options import Kinds, Limit, LinksTo, NeedsScripts, Only, Onl
 from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.when import When
 from crawlyard.core.crawl.page import status_asked
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.words import NOTICES, error_words
 from crawlyard.lazy import lazily
 
 with lazily():
     from crawlyard.cli.jobs import lookup
-    from crawlyard.core.crawl import page_search
+    from crawlyard.core.search import search as page_search
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.crawl.page_search_answers import FoundPageOut
-    from crawlyard.core.overview.attention import Attention, Notice
+    from crawlyard.core.attention.attention import Attention, Notice
+    from crawlyard.core.search.answers import FoundPageOut
     from crawlyard.services.results.terms import ArchiveTerms
 
 Words = Annotated[

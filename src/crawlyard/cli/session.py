@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from crawlyard.cli.server.deadline import Deadline
+    from crawlyard.core.instance import ReadyOut
     from crawlyard.core.purge_result import PurgeResult
-    from crawlyard.core.server_info import ReadyOut
     from crawlyard.services.surface import Surface
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.worker import Worker
     from crawlyard.yard import Yard
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 
 from msgspec import Struct
 
-from crawlyard.core.endpoint import LARGEST_PART
+from crawlyard.core.endpoints.endpoint import LARGEST_PART
 from crawlyard.core.jobs.spec import Spread, SpreadOver
 from crawlyard.core.jobs.spec_json import ENDLESS
 from crawlyard.core.quantity import FOREVER_S, count, duration, duration_text, size, size_text

@@ -25,7 +25,7 @@ from crawlyard.cli.options import (
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Column, View, at, id_of, instant
 from crawlyard.cli.stdin_args import read_ids
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.webhooks.webhook import EVERYTHING, DeliveryState
 from crawlyard.errors import Invalid, NotFound
 from crawlyard.lazy import lazily

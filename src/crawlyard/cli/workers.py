@@ -15,7 +15,7 @@ from crawlyard.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.overview.worker_answers import WorkerOut
+    from crawlyard.core.workers.answers import WorkerOut
 
 app = group(
     """See who runs jobs, and let them be quiet, go on or stop.

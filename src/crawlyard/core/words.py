@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from crawlyard.core.attention.trouble import Trouble
 from crawlyard.core.crawl.page import ErrorKind, RuleKind
 from crawlyard.core.jobs.lifecycle import STATE_WORDS, State, StateReason
 from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.jobs.waiting import WaitReason
-from crawlyard.core.overview.trouble import Trouble
 from crawlyard.core.schedules.schedule import TickOutcome, TickReason
 
 STATES: Mapping[str, str] = {

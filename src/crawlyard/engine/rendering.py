@@ -8,10 +8,10 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind, Page
+from crawlyard.core.crawl.render_options import BrowserChoice, RenderRule, ScreenshotChoice
 from crawlyard.core.crawl.rendering import Browser, RenderReason, ScreenshotFormat, actions_of
-from crawlyard.core.jobs.render_options import BrowserChoice, RenderRule, ScreenshotChoice
 from crawlyard.core.jobs.spec import JobSpec
-from crawlyard.core.overview.measures import Renderings
+from crawlyard.core.workers.measures import Renderings
 from crawlyard.engine.batch import BatchDraft
 from crawlyard.engine.hosts.gate import HostGate, Seat
 from crawlyard.engine.http.fetch import FetchFailed, NotSent, Response, is_refusal, retry_after_s

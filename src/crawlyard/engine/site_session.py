@@ -6,9 +6,9 @@ from datetime import datetime
 from msgspec import Struct
 from msgspec.structs import replace
 
+from crawlyard.core.access.logged_out import LOGIN_PATH, rules_of
 from crawlyard.core.access.site_session import SessionState
 from crawlyard.core.crawl.page import Outcome
-from crawlyard.core.jobs.logged_out import LOGIN_PATH, rules_of
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine.extract.logout_sign import SessionSigns
 from crawlyard.engine.http.fetch import Response

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import PERMITS_OF, Actor, Permit, Role
-from crawlyard.core.endpoint import Words
+from crawlyard.core.endpoints.endpoint import Words
 from crawlyard.errors import Forbidden, Invalid
 from crawlyard.services.jobs.terms import words_of
 

@@ -4,39 +4,38 @@ from collections.abc import Awaitable, Callable
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from crawlyard.bus.base import Bus
 from crawlyard.clock import Clock
 from crawlyard.config import Settings
-from crawlyard.core.overview.measures import Measures
-from crawlyard.dispatch.base import Dispatcher
+from crawlyard.core.workers.measures import Measures
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.proxy import proxy_guard
 from crawlyard.lazy import lazily
+from crawlyard.messaging.bus import Bus
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
-from crawlyard.services.fleet.events import Events
+from crawlyard.services.events.events import Events
 from crawlyard.services.jobs.moves import JobWriter
 from crawlyard.services.jobs.submission import Submitter
 from crawlyard.store.store import Store
 
 # a command needs few of them
 with lazily():
-    from crawlyard.services.access import credentials
-    from crawlyard.services.fleet import disk, overview, status
-    from crawlyard.services.jobs import (
-        bulk,
-        effective_config,
-        operations,
-        preview,
-    )
-    from crawlyard.services.results import changes, checking, page_search
+    from crawlyard.services.access import cookies, credentials
+    from crawlyard.services.attention import overview
+    from crawlyard.services.jobs import effective_config, preview
+    from crawlyard.services.operations import bulk, operations
+    from crawlyard.services.results import changes, checking
     from crawlyard.services.schedules import scheduler, ticker
+    from crawlyard.services.search import indexer
+    from crawlyard.services.search import search as page_search
     from crawlyard.services.templates import files
     from crawlyard.services.templates import manager as templates
-    from crawlyard.services.worker import cookies, indexer, janitor
+    from crawlyard.services.upkeep import disk, janitor
+    from crawlyard.services.workers import status
 if TYPE_CHECKING:
     from crawlyard.services.access import sealing
     from crawlyard.services.webhooks.receivers import Resolve
-    from crawlyard.services.worker.run import WorkerContext
+    from crawlyard.services.workers.run import WorkerContext
 
 
 class Services:

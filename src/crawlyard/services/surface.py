@@ -6,28 +6,26 @@ from typing import TYPE_CHECKING, TypeVar, get_type_hints
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor, Permit
-from crawlyard.core.endpoint import Endpoint, endpoints_of
+from crawlyard.core.endpoints.endpoint import Endpoint, endpoints_of
 from crawlyard.lazy import lazily
 from crawlyard.services.noun import Noun
 
 # a command asks for one or two of them
 with lazily():
+    from crawlyard.services import hosts
+    from crawlyard.services import stats as figures
     from crawlyard.services.access import settings, site_sessions, tokens, users, views
-    from crawlyard.services.fleet import (
-        change_feed,
-        event_feed,
-        hosts,
-        meta,
-        operations,
-        pages,
-        workers,
-    )
-    from crawlyard.services.fleet import stats as figures
+    from crawlyard.services.attention import attention
+    from crawlyard.services.events import event_feed
+    from crawlyard.services.instance import meta, monitoring
     from crawlyard.services.jobs import jobs
+    from crawlyard.services.operations import reader as operations
     from crawlyard.services.results import results, site
-    from crawlyard.services.schedules import schedules
+    from crawlyard.services.schedules import change_feed, schedules
+    from crawlyard.services.search import pages
     from crawlyard.services.templates import templates
     from crawlyard.services.webhooks import webhooks
+    from crawlyard.services.workers import workers
 if TYPE_CHECKING:
     from crawlyard.services.services import Services
 
@@ -66,19 +64,19 @@ class Surface:
 
     @cached_property
     def jobs(self) -> "jobs.Jobs":
-        """Return jobs."""
+        """Jobs, from their submission to their end."""
         noun = self._made(jobs.Jobs)
         noun.results = self.results
         return noun
 
     @cached_property
     def results(self) -> "results.Results":
-        """Return what jobs have brought."""
+        """Pages, links, errors and changes of jobs."""
         return self._made(results.Results)
 
     @cached_property
     def site(self) -> "site.CrawledSite":
-        """Return what jobs know of the sites that they crawl."""
+        """The sites that jobs crawl: folders, paths, broken links."""
         return self._made(site.CrawledSite)
 
     @cached_property
@@ -147,9 +145,9 @@ class Surface:
         return self._made(figures.Stats)
 
     @cached_property
-    def attention(self) -> "figures.Attention":
+    def attention(self) -> "attention.Attention":
         """Return what needs a person."""
-        return self._made(figures.Attention)
+        return self._made(attention.Attention)
 
     @cached_property
     def meta(self) -> "meta.Meta":
@@ -157,9 +155,9 @@ class Surface:
         return self._made(meta.Meta)
 
     @cached_property
-    def monitoring(self) -> "figures.Monitoring":
+    def monitoring(self) -> "monitoring.Monitoring":
         """Return figures of the whole instance."""
-        return self._made(figures.Monitoring)
+        return self._made(monitoring.Monitoring)
 
 
 @cache

@@ -16,9 +16,9 @@ from crawlyard.errors import Invalid, StoreUnavailable
 from crawlyard.store.db.database import Database, SqliteDatabase
 from crawlyard.store.db.schema import bring_up
 from crawlyard.store.db.wakeups import OnDue
-from crawlyard.store.fleet.numbering import number_copied
-from crawlyard.store.fleet.upkeep import UpkeepStore
+from crawlyard.store.events.numbering import number_copied
 from crawlyard.store.store import Store
+from crawlyard.store.upkeep import UpkeepStore
 
 _POSTGRES = frozenset({"postgresql", "postgres"})  # URL schemes
 

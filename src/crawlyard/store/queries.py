@@ -13,7 +13,7 @@ from crawlyard.core.crawl.changes import ChangeKind
 from crawlyard.core.crawl.page import (
     ErrorKind,
 )
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import Condition, FilterKey
 from crawlyard.core.jobs.job import Job

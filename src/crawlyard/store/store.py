@@ -11,38 +11,42 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import fields
 
-from crawlyard.core.overview.measures import Timing
-from crawlyard.store.access.desk import DismissalStore, OperationStore, SettingStore, ViewStore
+from crawlyard.core.workers.measures import Timing
 from crawlyard.store.access.idempotency import ReplyStore
 from crawlyard.store.access.keys import KeyStore
+from crawlyard.store.access.settings import SettingStore
 from crawlyard.store.access.site_sessions import SiteSessionStore
 from crawlyard.store.access.users import CredentialStore, UserStore
+from crawlyard.store.access.views import ViewStore
+from crawlyard.store.attention.dismissals import DismissalStore
+from crawlyard.store.attention.overview import OverviewStore
 from crawlyard.store.crawl.changes import ChangeStore
 from crawlyard.store.crawl.cookies import CookieStore
 from crawlyard.store.crawl.frontier import FrontierStore
 from crawlyard.store.crawl.journal import JournalStore
-from crawlyard.store.crawl.page_index import PageIndexStore
-from crawlyard.store.crawl.page_search import ArchiveStore
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.store.crawl.site_map import SiteMapStore
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.schema import check
-from crawlyard.store.fleet.events import EventLog
-from crawlyard.store.fleet.overview import OverviewStore
-from crawlyard.store.fleet.upkeep import UpkeepStore
-from crawlyard.store.fleet.workers import WorkerStore
-from crawlyard.store.hosts.hosts import HostRuleStore, HostStore, RobotsStore
+from crawlyard.store.events.events import EventLog
+from crawlyard.store.hosts import HostRuleStore, HostStore, RobotsStore
 from crawlyard.store.jobs.diagnostics import InquiryStore
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.jobs.jobs import JobStore
 from crawlyard.store.jobs.leases import LeaseStore
 from crawlyard.store.jobs.queue import QueueStore
 from crawlyard.store.jobs.spread import SpreadStore
+from crawlyard.store.operations import OperationStore
 from crawlyard.store.schedules.schedules import ScheduleStore
 from crawlyard.store.schedules.ticks import TickStore
+from crawlyard.store.search.index import PageIndexStore
+from crawlyard.store.search.search import ArchiveStore
+from crawlyard.store.stats import StatsStore
 from crawlyard.store.templates import TemplateStore
+from crawlyard.store.upkeep import UpkeepStore
 from crawlyard.store.webhooks.deliveries import DeliveryStore
 from crawlyard.store.webhooks.webhooks import WebhookStore
+from crawlyard.store.workers import WorkerStore
 
 
 class Store(Struct, frozen=True, kw_only=True):
@@ -82,6 +86,7 @@ class Store(Struct, frozen=True, kw_only=True):
     journal: JournalStore
     inquiries: InquiryStore
     overview: OverviewStore
+    stats: StatsStore
     upkeep: UpkeepStore
     waits: Timing | None  # of transactions for a connection of the pool; None: there is no pool
     check: Callable[[], Awaitable[None]]  # raises Unavailable unless it answers with our schema

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, delete, insert, or_, select, update
 from sqlalchemy.exc import IntegrityError
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.core.templates.template import CrawlTemplate, Parameter
 from crawlyard.errors import Conflict, Invalid, NotFound

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from crawlyard.core.access.credential import Caller, CredentialKind
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import API
-from crawlyard.core.endpoint import OWN_ACCOUNT, Who
+from crawlyard.core.endpoints.endpoint import OWN_ACCOUNT, Who
 from crawlyard.errors import Forbidden, Unauthenticated
 from crawlyard.web.problems import Problem
 from crawlyard.web.rates import Bucket

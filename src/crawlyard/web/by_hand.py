@@ -11,25 +11,25 @@ from starlette.responses import HTMLResponse, PlainTextResponse, Response, Strea
 from starlette.types import Receive, Scope, Send
 
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.endpoint import Endpoint, endpoints_of
-from crawlyard.core.event import Topic
-from crawlyard.core.idempotency import REPLIES_LAST
+from crawlyard.core.endpoints.endpoint import Endpoint, endpoints_of
+from crawlyard.core.endpoints.idempotency import REPLIES_LAST
+from crawlyard.core.events.event import Topic
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.templates.template import FileFormat
 from crawlyard.export import atom
 from crawlyard.export.base import Format, file_name
 from crawlyard.services import surface
-from crawlyard.services.fleet.event_feed import EventFeed
-from crawlyard.services.fleet.meta import Meta
-from crawlyard.services.fleet.metrics import MEDIA_TYPE as EXPOSITION
-from crawlyard.services.fleet.pages import Pages
-from crawlyard.services.fleet.stats import Monitoring
+from crawlyard.services.events.event_feed import EventFeed
+from crawlyard.services.instance.meta import Meta
+from crawlyard.services.instance.metrics import MEDIA_TYPE as EXPOSITION
+from crawlyard.services.instance.monitoring import Monitoring
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.noun import Noun
 from crawlyard.services.results.results import Results
 from crawlyard.services.results.site import CrawledSite
 from crawlyard.services.schedules.schedules import Schedules
+from crawlyard.services.search.pages import Pages
 from crawlyard.services.templates.templates import Templates
 from crawlyard.web.auth import count, proved, site_of
 from crawlyard.web.endpoints import ByHand, answer, arguments, tag_of

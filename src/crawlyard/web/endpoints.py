@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     NOBODY,
     Endpoint,
     Header,
@@ -23,10 +23,10 @@ from crawlyard.core.endpoint import (
     replying,
     split_words,
 )
+from crawlyard.core.endpoints.problem import FieldErrorOut
 from crawlyard.core.faults import choices_of, faults_of, in_words, path_fault
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.parse import strange_names
-from crawlyard.core.problem import FieldErrorOut
 from crawlyard.errors import MAX_FAULTS, Invalid, NotFound, Version
 from crawlyard.services.surface import Surface
 from crawlyard.web.auth import admitted, site_of

@@ -15,14 +15,14 @@ import msgspec
 from crawlyard.about import VERSION
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import API, shortened
-from crawlyard.core.endpoint import NOBODY, Endpoint, Header, Parameter, Slice
-from crawlyard.core.endpoint_schema import body_of, with_default
-from crawlyard.core.event import Event, EventName
-from crawlyard.core.event_data import data_of
-from crawlyard.core.idempotency import MAX_KEY
+from crawlyard.core.endpoints.endpoint import NOBODY, Endpoint, Header, Parameter, Slice
+from crawlyard.core.endpoints.idempotency import MAX_KEY
+from crawlyard.core.endpoints.problem import ProblemOut
+from crawlyard.core.endpoints.schema import body_of, with_default
+from crawlyard.core.events.data import data_of
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.filter import MAX_WORD, MOST_VALUES
 from crawlyard.core.jobs.lifecycle import State, StateReason
-from crawlyard.core.problem import ProblemOut
 from crawlyard.core.webhooks.webhook import GONE, WebhookMessage, message
 from crawlyard.web.by_hand import ENDPOINTS, FILES
 from crawlyard.web.endpoints import path_of

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from crawlyard.about import browser_install
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Permit
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import actions_of
 from crawlyard.core.jobs.lifecycle import LIFECYCLE
 from crawlyard.core.schedules.schedule import MISFIRE_HELP, OVERLAP_HELP

@@ -16,9 +16,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from crawlyard.core.answer import as_dict
+from crawlyard.core.endpoints.problem import FieldErrorOut, ProblemOut
+from crawlyard.core.instance import ProblemKindOut
 from crawlyard.core.jobs.job import actions_of
-from crawlyard.core.problem import FieldErrorOut, ProblemOut
-from crawlyard.core.server_info import ProblemKindOut
 from crawlyard.errors import (
     Conflict,
     CrawlyardError,

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from crawlyard.core.answer import encoded, only
-from crawlyard.core.endpoint import Slice, reply
-from crawlyard.core.idempotency import (
+from crawlyard.core.endpoints.endpoint import Slice, reply
+from crawlyard.core.endpoints.idempotency import (
     DEAD_AFTER,
     MAX_KEY,
     REPLIES_LAST,

@@ -10,11 +10,11 @@ from starlette.responses import HTMLResponse, Response
 
 from crawlyard.core.access.answers import MeOut
 from crawlyard.core.access.credential import SESSION_LASTS, CredentialKind
-from crawlyard.core.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
+from crawlyard.core.endpoints.endpoint import ANYBODY, NOBODY, Endpoint, endpoint
 from crawlyard.core.fields import SECRET
-from crawlyard.core.server_info import HealthOut, ProblemKindOut, ReadyOut
+from crawlyard.core.instance import HealthOut, ProblemKindOut, ReadyOut
 from crawlyard.errors import NotFound, Unavailable
-from crawlyard.services.fleet.meta import ready
+from crawlyard.services.instance.meta import ready
 from crawlyard.web.auth import address_of, cookie_name, count, proved, site_of
 from crawlyard.web.endpoints import answer
 from crawlyard.web.problems import KINDS, kind_of, page_of

@@ -9,9 +9,9 @@ from starlette.responses import Response
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import encoded
-from crawlyard.core.server_info import HealthOut
+from crawlyard.core.instance import HealthOut
 from crawlyard.errors import Unavailable
-from crawlyard.services.fleet import metrics
+from crawlyard.services.instance import metrics
 from crawlyard.web import problems
 from crawlyard.web.auth import admitted
 from crawlyard.web.middleware import Gate

@@ -10,7 +10,7 @@ from crawlyard.cli.jobs.crawl_options import CheckOptions, Urls, form_of
 from crawlyard.cli.options import choice, flag, option
 from crawlyard.cli.render.output import Column, View
 from crawlyard.cli.render.output import counted as count_of
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.jobs.jobs import JobOut
     from crawlyard.core.crawl.link_check_answers import CheckOut, FindingOut
+    from crawlyard.core.jobs.answers import JobOut
 
 FOUND = 13
 """Exit code of a check that found something to fail on."""

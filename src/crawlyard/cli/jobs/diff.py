@@ -13,7 +13,7 @@ from crawlyard.cli.render.output import Column, View, at, id_of
 from crawlyard.cli.stdout import write_line
 from crawlyard.core.crawl.change_answers import ChangeOut, FeedChangeOut, RunChangesOut
 from crawlyard.core.crawl.changes import ChangeKind
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.quantity import counted
 from crawlyard.core.words import STATES
 from crawlyard.errors import Invalid

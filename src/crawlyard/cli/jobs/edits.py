@@ -5,9 +5,9 @@ from typing import Any
 
 from crawlyard.cli import values
 from crawlyard.cli.jobs.crawl_options import reader_of
-from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.fields import Field, fields_of
 from crawlyard.core.jobs import spec_json
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Invalid
 

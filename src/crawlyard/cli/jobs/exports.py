@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from crawlyard.cli import stdout
 from crawlyard.cli.session import Session
-from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.spec import TextMode
 from crawlyard.errors import Invalid
 from crawlyard.export.base import (

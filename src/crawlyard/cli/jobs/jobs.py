@@ -28,7 +28,7 @@ from crawlyard.cli.options import (
 )
 from crawlyard.cli.render.output import View
 from crawlyard.cli.render.words import amount
-from crawlyard.core.endpoint import LARGEST_PART, every
+from crawlyard.core.endpoints.endpoint import LARGEST_PART, every
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.quantity import counted
 from crawlyard.core.words import STATES
@@ -38,12 +38,12 @@ from crawlyard.lazy import lazily
 with lazily():
     from crawlyard.cli.jobs import edits, run_and_watch, summary, views
     from crawlyard.cli.render import job_display
-    from crawlyard.core.jobs import bulk
+    from crawlyard.core.operations import bulk
     from crawlyard.store import queries
 if TYPE_CHECKING:
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.jobs.job_looks import CountsOut
-    from crawlyard.core.answers.jobs.jobs import JobOut, RetriedOut
+    from crawlyard.core.jobs.answers import JobOut, RetriedOut
+    from crawlyard.core.jobs.detail_answers import CountsOut
     from crawlyard.core.purge_result import PurgeResult
 
 app = group(

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
-from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.crawl.link_check import FindingKind
 from crawlyard.core.crawl.link_check_answers import CheckOut, FindingOut
+from crawlyard.core.jobs.answers import JobOut
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0 §2.2
 

@@ -27,7 +27,7 @@ from crawlyard.cli.options import (
 )
 from crawlyard.cli.render import output, words
 from crawlyard.cli.stdout import write_line
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, NotFound
@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterable, AsyncIterator
 
     from crawlyard.cli.session import Session
-    from crawlyard.core.answers.jobs.job_log import LineOut
-    from crawlyard.core.answers.jobs.jobs import JobOut
+    from crawlyard.core.jobs.answers import JobOut
+    from crawlyard.core.jobs.log_answers import LineOut
     from crawlyard.export.base import Written
     from crawlyard.services.results.terms import SearchTerms
 

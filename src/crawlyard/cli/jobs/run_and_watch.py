@@ -20,8 +20,8 @@ from crawlyard.cli.session import Session
 from crawlyard.cli.signals import Interrupts, interrupts
 from crawlyard.cli.sites.logins import LoginOptions, session_name_for
 from crawlyard.cli.stdout import whole_stdout, write_line
-from crawlyard.core.answers.jobs.jobs import JobOut
-from crawlyard.core.endpoint import replying
+from crawlyard.core.endpoints.endpoint import replying
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec_json import Form
 from crawlyard.core.quantity import counted
@@ -29,7 +29,7 @@ from crawlyard.errors import IllegalMove, Invalid, NotFound, Refused, Unavailabl
 
 if TYPE_CHECKING:
     from crawlyard.services.jobs.parameters import FormTerms
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.worker import Worker
 
 POLL_S = 0.5
 _OF_LOGIN = ("allow_addresses", "allow_private", "proxies", "user_agent")

@@ -7,8 +7,8 @@ from crawlyard.cli.render import words
 from crawlyard.cli.render.job_display import state_words
 from crawlyard.cli.session import Session
 from crawlyard.cli.values import duration_text, size_text
-from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.crawl.page_answers import ErrorGroupOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.quantity import counted
 from crawlyard.core.words import ERRORS

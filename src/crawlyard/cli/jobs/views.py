@@ -24,9 +24,6 @@ from crawlyard.cli.render.output import (
     instant,
 )
 from crawlyard.cli.templates.views import Value, told
-from crawlyard.core.answers.jobs.job_log import LineOut
-from crawlyard.core.answers.jobs.job_looks import DifferenceOut, ShardOut
-from crawlyard.core.answers.jobs.jobs import EventOut, JobOut
 from crawlyard.core.crawl.page_answers import (
     ErrorGroupOut,
     FateOut,
@@ -35,6 +32,9 @@ from crawlyard.core.crawl.page_answers import (
     SkippedOut,
     WaitingOut,
 )
+from crawlyard.core.jobs.answers import EventOut, JobOut
+from crawlyard.core.jobs.detail_answers import DifferenceOut, ShardOut
+from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.core.jobs.waiting import WaitReason
 from crawlyard.core.quantity import counted as counted_words
 from crawlyard.core.quantity import duration_text

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from crawlyard.cli.render import words
 from crawlyard.cli.render.output import Screen
-from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.limits import LIMITS, Limits
 from crawlyard.core.jobs.outcome import STOPPED
 from crawlyard.core.quantity import counted

@@ -44,7 +44,7 @@ from crawlyard.cli.stdout import write_line
 from crawlyard.cli.templates.options import Use, params_of
 from crawlyard.cli.when import instant_of
 from crawlyard.core.crawl.changes import ChangeKind
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.jobs.spec_json import NO_LIMIT, Form
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.quantity import counted

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crawlyard.cli.render.words import printable
 
 if TYPE_CHECKING:
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.worker import Worker
 
 GRACE_S = 60.0
 """Beyond what requests in flight get (`shutdown_s`): twice as long as a stop may wait for a

@@ -15,7 +15,7 @@ with lazily():
     from crawlyard.web import worker_app
 if TYPE_CHECKING:
     from crawlyard.cli.session import LocalSession
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.worker import Worker
 
 LOOPBACK = "127.0.0.1"
 

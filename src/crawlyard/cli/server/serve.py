@@ -26,7 +26,7 @@ with lazily():
     from crawlyard.demo import server as demo
     from crawlyard.demo import site as pages
     from crawlyard.services.access import credentials
-    from crawlyard.services.worker import worker as workers
+    from crawlyard.services.workers import worker as workers
     from crawlyard.web import app as web
     from crawlyard.web import forwarded
     from crawlyard.web import server as servers
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from crawlyard.cli.server.deadline import Deadline
     from crawlyard.cli.session import LocalSession
     from crawlyard.config import Settings
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.worker import Worker
     from crawlyard.yard import Yard
 
 _log = logging.getLogger(__name__)

@@ -23,7 +23,7 @@ with lazily():
 if TYPE_CHECKING:
     from crawlyard.cli.session import LocalSession
     from crawlyard.cli.signals import Interrupts
-    from crawlyard.services.worker.worker import Worker
+    from crawlyard.services.workers.worker import Worker
     from crawlyard.yard import Yard
 
 _MOST = 256  # as the setting `jobs`

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from msgspec import Struct
 
 from crawlyard.cli.options import option
+from crawlyard.core.access.logged_out import MAX_SESSION_NAME
 from crawlyard.core.access.site_session import MAX_COOKIES_BYTES, LoginKind
 from crawlyard.core.fields import Panel
-from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily
 

@@ -35,7 +35,7 @@ from crawlyard.cli.templates.options import (
     params_of,
 )
 from crawlyard.core.answer import as_dict
-from crawlyard.core.endpoint import every
+from crawlyard.core.endpoints.endpoint import every
 from crawlyard.core.merge_patch import patch_between
 from crawlyard.core.templates.template import FileFormat, TemplateDraft
 from crawlyard.errors import Invalid, NotFound, Unconfirmed

@@ -10,10 +10,10 @@ import msgspec
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from crawlyard.core.access.logged_out import MAX_SESSION_NAME
 from crawlyard.core.crawl.cookie import Cookie
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.fields import HIDDEN
-from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.errors import Invalid
 
 MAX_COOKIES_BYTES = 1 << 20

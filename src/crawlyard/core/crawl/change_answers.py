@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.changes import Change, RunChanges, StoredChange
-from crawlyard.core.endpoint import Slice
+from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.text.difference import Amount, Hunk
 

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.answer import Wire
 from crawlyard.core.crawl.link_check import Finding, LinkCheck, Referrer, UncheckedReason
-from crawlyard.core.endpoint import Slice
+from crawlyard.core.endpoints.endpoint import Slice
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.outcome import LIMIT_REASONS

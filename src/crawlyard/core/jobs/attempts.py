@@ -8,7 +8,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import UNREACHABLE, ErrorKind
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.limits import ResourceLimiter, Usage, breach, reason_of

@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from crawlyard.core.crawl.lastmod import LastmodRecord
 from crawlyard.core.crawl.page import Outcome, Skipped, Target
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Course, LogLine
 from crawlyard.core.jobs.limits import Usage

@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.lifecycle import ENDED, LIFECYCLE, Move, State, StateReason, after
 from crawlyard.core.jobs.limits import Limits, Usage, breach
 from crawlyard.core.jobs.retry import RetryReason

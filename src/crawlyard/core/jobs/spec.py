@@ -4,14 +4,11 @@ from enum import StrEnum, auto
 from functools import partial
 from typing import Annotated
 
+from crawlyard.core.access.logged_out import LoggedOutWords, SessionName
 from crawlyard.core.crawl.cookie import CookieMode, Cookies
 from crawlyard.core.crawl.earlier_job import EarlierJob, check_earlier_job
 from crawlyard.core.crawl.proxy_urls import ProxyURLs
-from crawlyard.core.faults import check_all
-from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
-from crawlyard.core.jobs.limits import Limits
-from crawlyard.core.jobs.logged_out import LoggedOutWords, SessionName
-from crawlyard.core.jobs.render_options import (
+from crawlyard.core.crawl.render_options import (
     Actions,
     BrowserChoice,
     ChromiumPages,
@@ -23,13 +20,16 @@ from crawlyard.core.jobs.render_options import (
     WaitFor,
     check_rendering,
 )
+from crawlyard.core.faults import check_all
+from crawlyard.core.fields import Bytes, Count, Panel, Seconds, about, check_bounds, check_types
+from crawlyard.core.jobs.limits import Limits
 from crawlyard.core.jobs.retry import RetryPolicy
-from crawlyard.core.jobs.worker_tags import MAX_WORKER_TAGS, check_worker_tags
+from crawlyard.core.jobs.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import none_of
 from crawlyard.core.quantity import FOREVER_S, LARGEST
-from crawlyard.core.unique_key import UniqueKey, check_unique_key
 from crawlyard.core.webhooks.webhook import JobWebhook
+from crawlyard.core.workers.tags import MAX_WORKER_TAGS, check_worker_tags
 from crawlyard.errors import Invalid
 
 

@@ -13,8 +13,8 @@ from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State, StateReason
 from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Priority
-from crawlyard.core.overview.worker_status import WorkerReport
 from crawlyard.core.quantity import counted
+from crawlyard.core.workers.status import WorkerReport
 
 
 class WaitReason(StrEnum):

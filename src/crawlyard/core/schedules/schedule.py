@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from msgspec import Struct, field
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.parse import shown
 from crawlyard.core.schedules.timetable import check_instant
 from crawlyard.core.templates.template import MAX_DESCRIPTION

@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.fields import HIDDEN, check_types
 from crawlyard.core.option_record import OptionRecord
 from crawlyard.core.parse import suggestion

@@ -13,12 +13,12 @@ from typing import Any
 import turbohtml
 from msgspec import Struct, field
 
+from crawlyard.core.access.logged_out import rules_of
 from crawlyard.core.crawl.link import MAX_BYTES as MAX_LINK_BYTES
 from crawlyard.core.crawl.link import MAX_LINKS, LinkKind, encoded, encoded_ids
 from crawlyard.core.crawl.link import MAX_TEXT as MAX_LINK_TEXT
 from crawlyard.core.crawl.page import ELEMENTS_CUT, LINKS_CUT
 from crawlyard.core.faults import check_all
-from crawlyard.core.jobs.logged_out import rules_of
 from crawlyard.core.jobs.spec import JobSpec, TextMode
 from crawlyard.engine.extract import content, page_text, structured
 from crawlyard.engine.extract.logout_sign import SessionSigns, logout_sign

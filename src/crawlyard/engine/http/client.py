@@ -8,7 +8,7 @@ from pathlib import Path
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.overview.measures import Requests
+from crawlyard.core.workers.measures import Requests
 from crawlyard.engine.http.connect import Connector
 from crawlyard.engine.http.connection import ConnectionPool
 from crawlyard.engine.http.dns import MOST_NAMES, Crowded, Resolver

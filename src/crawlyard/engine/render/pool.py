@@ -7,7 +7,7 @@ from datetime import timedelta
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import ErrorKind
 from crawlyard.core.crawl.rendering import Action, Browser, ScreenshotFormat
-from crawlyard.core.overview.measures import Measures, Renderings
+from crawlyard.core.workers.measures import Measures, Renderings
 from crawlyard.engine.http.fetch import FetchFailed, Response
 from crawlyard.engine.render.base import Ask, RenderedPage, RenderFailed
 from crawlyard.engine.render.cdp import BrowserLost, CommandFailed

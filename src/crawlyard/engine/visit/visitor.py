@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.crawl.page import Outcome, Target, TargetState, Via
-from crawlyard.core.jobs.render_options import RenderRule
+from crawlyard.core.crawl.render_options import RenderRule
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.engine import sitemaps
 from crawlyard.engine.discovery import Discovery

@@ -15,7 +15,7 @@ from crawlyard.core.access.policy import (
     withheld,
 )
 from crawlyard.core.access.user import NO_QUOTA, Actor, Grant, Grants, Quota
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.limits import LIMIT_NAMES, Limits, clamped

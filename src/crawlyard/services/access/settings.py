@@ -9,8 +9,8 @@ from msgspec.structs import replace
 from crawlyard.core.access.answers import SectionOut
 from crawlyard.core.access.policy import RETENTIONS, Section, SectionName, section_read
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoint import ANYBODY, MustMatch, Rest, Slice, endpoint
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.endpoints.endpoint import ANYBODY, MustMatch, Rest, Slice, endpoint
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.spec_json import form_of, spec_of
 from crawlyard.errors import NotFound, check_version
 from crawlyard.lazy import lazily
@@ -20,7 +20,7 @@ from crawlyard.services.races import insisted
 # they load the engine and the database
 with lazily():
     from crawlyard.engine import admission
-    from crawlyard.services.worker import janitor
+    from crawlyard.services.upkeep import janitor
 
 _SOMEWHERE = ("https://example.com/",)  # a spec cannot be checked without a URL
 

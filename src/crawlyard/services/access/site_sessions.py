@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.answers import SessionOut
 from crawlyard.core.access.cookie_files import cookies_in
+from crawlyard.core.access.logged_out import MAX_SESSION_NAME
 from crawlyard.core.access.site_session import (
     MAX_COOKIES_BYTES,
     LoginKind,
@@ -20,11 +21,10 @@ from crawlyard.core.access.site_session import (
 )
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.cookie import Cookie
-from crawlyard.core.endpoint import IfMatch, Slice, endpoint
-from crawlyard.core.event import EventName
+from crawlyard.core.endpoints.endpoint import IfMatch, Slice, endpoint
+from crawlyard.core.events.event import EventName
 from crawlyard.core.fields import SECRET
 from crawlyard.core.jobs.job import DIRECT
-from crawlyard.core.jobs.logged_out import MAX_SESSION_NAME
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.errors import Forbidden, Invalid, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id

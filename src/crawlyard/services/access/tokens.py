@@ -16,7 +16,7 @@ from crawlyard.core.access.credential import (
     permits_named,
 )
 from crawlyard.core.access.user import MAX_USER_ID, Permit, Role
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     OWN_ACCOUNT,
     Cursor,
     IdempotencyKey,
@@ -25,7 +25,7 @@ from crawlyard.core.endpoint import (
     endpoint,
     sliced,
 )
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.errors import Forbidden, Invalid, NotFound
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun

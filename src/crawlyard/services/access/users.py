@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from crawlyard.core.access.answers import MeOut, UserOut
 from crawlyard.core.access.user import LOCAL, MAX_USER_ID, Actor, Permit, QuotaAsk, Role, User
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     ANYBODY,
     Cursor,
     IdempotencyKey,
@@ -17,7 +17,7 @@ from crawlyard.core.endpoint import (
     endpoint,
     sliced,
 )
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.errors import IllegalMove, NotFound, check_version
 from crawlyard.services.noun import Noun
 from crawlyard.services.races import insisted

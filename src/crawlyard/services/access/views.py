@@ -6,7 +6,14 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.access.view import MAX_VIEW_NAME, MAX_VIEW_QUERY, SavedView
-from crawlyard.core.endpoint import ANYBODY, OWN_ACCOUNT, IdempotencyKey, IfMatch, Slice, endpoint
+from crawlyard.core.endpoints.endpoint import (
+    ANYBODY,
+    OWN_ACCOUNT,
+    IdempotencyKey,
+    IfMatch,
+    Slice,
+    endpoint,
+)
 from crawlyard.errors import Conflict, NotFound, QuotaExceeded, Version, check_version
 from crawlyard.ids import new_id
 from crawlyard.services.noun import Noun

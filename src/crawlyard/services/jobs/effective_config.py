@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.job_looks import ConfigOut, DifferenceOut, MadeOfOut
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.jobs.detail_answers import ConfigOut, DifferenceOut, MadeOfOut
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import FIELDS, at, form_of

@@ -3,9 +3,9 @@
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.job_looks import ExclusionOut
 from crawlyard.core.crawl.page import TargetState
-from crawlyard.core.endpoint import reply
+from crawlyard.core.endpoints.endpoint import reply
+from crawlyard.core.jobs.detail_answers import ExclusionOut
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, STATE_WORDS
 from crawlyard.core.jobs.spec import Scope

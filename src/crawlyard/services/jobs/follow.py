@@ -12,7 +12,7 @@ from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job_log import Level, LogEnd, LogLine
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.errors import StoreUnavailable
-from crawlyard.services.fleet.events import LOOK_EVERY as EVENTS_EVERY
+from crawlyard.services.events.events import LOOK_EVERY as EVENTS_EVERY
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.store.crawl.journal import JournalStore
 from crawlyard.store.store import Store

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import StoreUnavailable
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.store.jobs.intake import IntakeStore
 from crawlyard.store.queries import Entered, Entrant
 

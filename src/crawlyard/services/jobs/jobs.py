@@ -7,29 +7,8 @@ from typing import Any, Unpack
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.answers.jobs.job_log import CourseOut, LineOut
-from crawlyard.core.answers.jobs.job_looks import (
-    AttemptOut,
-    ConfigOut,
-    CountsOut,
-    DeletionOut,
-    ExclusionOut,
-    ExpandedJobOut,
-    JobProgressOut,
-    QueueOut,
-    ShardOut,
-)
-from crawlyard.core.answers.jobs.jobs import (
-    JOB_LISTED,
-    BatchOut,
-    EventOut,
-    JobOut,
-    JobPlanOut,
-    RetriedOut,
-)
-from crawlyard.core.answers.jobs.previews import PreviewOut
 from crawlyard.core.crawl.page_answers import StoredPageOut
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     Cursor,
     IdempotencyKey,
     IfMatch,
@@ -43,16 +22,37 @@ from crawlyard.core.endpoint import (
     sliced,
     split_words,
 )
+from crawlyard.core.jobs.answers import (
+    JOB_LISTED,
+    BatchOut,
+    EventOut,
+    JobOut,
+    JobPlanOut,
+    RetriedOut,
+)
 from crawlyard.core.jobs.attempts import TELLING, attempts_of
-from crawlyard.core.jobs.bulk import JobAction, RetryScope
 from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.detail_answers import (
+    AttemptOut,
+    ConfigOut,
+    CountsOut,
+    DeletionOut,
+    ExclusionOut,
+    ExpandedJobOut,
+    JobProgressOut,
+    QueueOut,
+    ShardOut,
+)
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.job_log import Level, LevelWord
 from crawlyard.core.jobs.lifecycle import ENDED, Move, State
+from crawlyard.core.jobs.log_answers import CourseOut, LineOut
 from crawlyard.core.jobs.order import JobOrder, SortKey
+from crawlyard.core.jobs.preview_answers import PreviewOut
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.spec_json import changes_of
-from crawlyard.core.operation_answers import BulkOut
+from crawlyard.core.operations.answers import BulkOut
+from crawlyard.core.operations.bulk import JobAction, RetryScope
 from crawlyard.errors import Version
 from crawlyard.lazy import lazily
 from crawlyard.services.jobs import parameters

@@ -6,12 +6,12 @@ from typing import TypeAlias
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.filter import ME, Condition, FilterKey
 from crawlyard.core.templates.template import is_id
 from crawlyard.errors import NotFound
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EventQuery, JobQuery, ScheduleQuery, TemplateQuery
 from crawlyard.store.store import Store
 

@@ -9,15 +9,15 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Grants
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.endpoint import reply
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.endpoints.endpoint import reply
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import LIFECYCLE, STATE_WORDS, Move
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import EDITABLE
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, IllegalMove, Invalid, Refused, Version, check_version
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy, check_grants
 from crawlyard.services.jobs.lookup import find_job
 from crawlyard.services.jobs.submission import JobDraft, Submission, Submitter

@@ -7,12 +7,12 @@ from msgspec import Meta
 
 from crawlyard.core.access.user import Actor, Permit
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.endpoint import LONGEST_REF, Header, Instant, Rest, Words
-from crawlyard.core.jobs.bulk import RetryScope
+from crawlyard.core.endpoints.endpoint import LONGEST_REF, Header, Instant, Rest, Words
 from crawlyard.core.jobs.job_log import LevelWord
 from crawlyard.core.jobs.order import SORTED_MOST, GroupKey
 from crawlyard.core.jobs.spec import MAX_PATTERN, MAX_URL
 from crawlyard.core.jobs.spec_json import JobRequest
+from crawlyard.core.operations.bulk import RetryScope
 from crawlyard.errors import Forbidden
 from crawlyard.store.queries import COUNTED_TO
 

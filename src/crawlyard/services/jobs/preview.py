@@ -9,7 +9,12 @@ from contextlib import suppress
 from datetime import timedelta
 
 from crawlyard.core.access.user import Actor
-from crawlyard.core.answers.jobs.previews import (
+from crawlyard.core.hosts.start_hosts import hosts_in
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.estimate import HostPace, Sight, estimated
+from crawlyard.core.jobs.filter import FilterKey, condition
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.preview_answers import (
     EarlierOut,
     EstimateOut,
     PreviewOut,
@@ -17,13 +22,8 @@ from crawlyard.core.answers.jobs.previews import (
     SitemapOut,
     TestedOut,
 )
-from crawlyard.core.jobs.checkpoint import Standing
-from crawlyard.core.jobs.estimate import HostPace, Sight, estimated
-from crawlyard.core.jobs.filter import FilterKey, condition
-from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import JobRequest, form_of
-from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.core.templates.secrets import hidden
 from crawlyard.engine.discovery import NAMED_BY_ROBOTS
 from crawlyard.engine.http.dns import addresses_of
@@ -37,7 +37,7 @@ from crawlyard.services.access.policy import CEILING, Policy
 from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.results.url_fate import boundary_of
 from crawlyard.services.webhooks.receivers import check_job_spec
-from crawlyard.services.worker.run import WorkerContext
+from crawlyard.services.workers.run import WorkerContext
 from crawlyard.store.queries import JobQuery
 from crawlyard.store.store import Store
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from crawlyard.core.access.user import Actor, Permit
-from crawlyard.core.answers.jobs.job_looks import JobTiesOut
-from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
+from crawlyard.core.jobs.detail_answers import JobTiesOut
 from crawlyard.core.jobs.job import Job, Origin
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import Wait

@@ -12,7 +12,7 @@ from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor, Grant
 from crawlyard.core.crawl.cookie import CookieMode
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.spec import JobSpec
 from crawlyard.core.jobs.spec_json import (
@@ -25,12 +25,12 @@ from crawlyard.core.jobs.spec_json import (
     values_of,
 )
 from crawlyard.core.templates.secrets import hidden
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.engine.http.dns import addresses_of
 from crawlyard.engine.http.guard import Guard
 from crawlyard.engine.http.proxy import check_proxies
 from crawlyard.errors import Forbidden, Invalid, NotFound, Refused
 from crawlyard.ids import new_id
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import (
     CEILING,
     SETTINGS,

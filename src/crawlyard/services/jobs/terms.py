@@ -6,11 +6,11 @@ from typing import Annotated, TypedDict, TypeVar
 
 from msgspec import Meta
 
-from crawlyard.core.endpoint import Words
-from crawlyard.core.jobs.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
+from crawlyard.core.endpoints.endpoint import Words
 from crawlyard.core.jobs.filter import MEANINGS, Condition, FilterKey, condition, parse
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.spec import MAX_URL, Priority
+from crawlyard.core.operations.bulk import MOST_IDS, BulkAction, Chosen, JobAction, RetryScope
 from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid
 from crawlyard.services.jobs.parameters import MOST_TAGS, JobId, Kinds, Reason
@@ -119,7 +119,7 @@ class BulkTerms(TypedDict, total=False):
 
 
 def bulk_action(action: JobAction, terms: BulkTerms) -> BulkAction:
-    """Return the bulk action of *terms*."""
+    """Return what to do to jobs."""
     return BulkAction(
         action=action,
         reason=terms.get("reason", ""),

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from crawlyard.core.answers.jobs.jobs import JobOut
+from crawlyard.core.jobs.answers import JobOut
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
@@ -15,7 +15,7 @@ from crawlyard.core.jobs.waiting import (
     running_waits,
 )
 from crawlyard.errors import Unavailable
-from crawlyard.services.worker.reporting import ALIVE
+from crawlyard.services.workers.reporting import ALIVE
 from crawlyard.store.store import Store
 
 MOST_PLACES = 1_000

@@ -29,7 +29,7 @@ from crawlyard.core.crawl.changes import (
     pages_of,
 )
 from crawlyard.core.crawl.page import Body
-from crawlyard.core.event import EventName
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State

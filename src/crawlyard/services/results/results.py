@@ -21,7 +21,7 @@ from crawlyard.core.crawl.page_answers import (
     StoredPageOut,
     WaitingOut,
 )
-from crawlyard.core.endpoint import Cursor, Limit, Slice, Words, endpoint, sliced
+from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, Words, endpoint, sliced
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.spec import MAX_PATTERN
 from crawlyard.errors import Invalid, NotFound

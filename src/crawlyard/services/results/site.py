@@ -8,7 +8,7 @@ from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.link_check import FindingKind
 from crawlyard.core.crawl.link_check_answers import CheckOut, FindingsOut
 from crawlyard.core.crawl.page_answers import FateOut, PathStepOut, SiteMapOut
-from crawlyard.core.endpoint import Cursor, Limit, Slice, Words, endpoint
+from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, Words, endpoint
 from crawlyard.core.parse import none_of
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily

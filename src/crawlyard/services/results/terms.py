@@ -6,7 +6,7 @@ from msgspec import Meta
 from msgspec.structs import replace
 
 from crawlyard.core.crawl.page import ErrorKind, status_asked
-from crawlyard.core.endpoint import Instant, Words
+from crawlyard.core.endpoints.endpoint import Instant, Words
 from crawlyard.core.jobs.spec import MAX_URL
 from crawlyard.errors import Invalid
 from crawlyard.lazy import lazily

@@ -177,7 +177,7 @@ class ScheduleReader:
         the actor may not see, are left out.
         """
         ids = [schedule.id for schedule in schedules if actor.may_see(schedule.owner)]
-        return await self._store.overview.recent(ids, MOST_RECENT)
+        return await self._store.ticks.recent(ids, MOST_RECENT)
 
     async def due_between(
         self, actor: Actor, ref: str, since: datetime, until: datetime, most: int

@@ -13,8 +13,8 @@ from msgspec.structs import asdict, replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor
-from crawlyard.core.endpoint import reply
-from crawlyard.core.event import EventName
+from crawlyard.core.endpoints.endpoint import reply
+from crawlyard.core.events.event import EventName
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.parse import is_list, shown
 from crawlyard.core.schedules.decision import requested_run, resumed
@@ -32,7 +32,6 @@ from crawlyard.core.schedules.schedule import (
 )
 from crawlyard.core.templates.secrets import HIDDEN
 from crawlyard.core.templates.template import check_name
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import (
     Conflict,
     Forbidden,
@@ -42,6 +41,7 @@ from crawlyard.errors import (
     Version,
 )
 from crawlyard.ids import new_id
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.jobs.submission import Submitter
 from crawlyard.services.schedules.backfill import Backfiller
 from crawlyard.services.schedules.reader import ScheduleReader

@@ -9,9 +9,8 @@ from msgspec import UNSET, Meta
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.answer import json_value
-from crawlyard.core.answers.jobs.jobs import JobOut
 from crawlyard.core.crawl.change_answers import RunChangesOut
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
     IdempotencyKey,
@@ -29,7 +28,8 @@ from crawlyard.core.endpoint import (
     sliced,
 )
 from crawlyard.core.faults import blaming
-from crawlyard.core.operation import Operation, OperationKind
+from crawlyard.core.jobs.answers import JobOut
+from crawlyard.core.operations.operation import Operation, OperationKind
 from crawlyard.core.schedules.answers import (
     AheadOut,
     BackfillOut,

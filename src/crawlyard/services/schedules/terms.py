@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 from msgspec import NODEFAULT, Meta
 from msgspec.structs import fields
 
-from crawlyard.core.endpoint import Instant
+from crawlyard.core.endpoints.endpoint import Instant
 from crawlyard.core.merge_patch import merged_object
 from crawlyard.core.schedules.schedule import (
     LONGEST_GRACE,

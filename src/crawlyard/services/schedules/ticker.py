@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from crawlyard.clock import Clock
 from crawlyard.core.access.policy import SectionName
 from crawlyard.core.access.user import Actor, Quota
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.job import DIRECT, Job, Origin
 from crawlyard.core.jobs.lifecycle import Move, StateReason
 from crawlyard.core.jobs.spec_json import spec_of
@@ -28,8 +28,8 @@ from crawlyard.core.schedules.schedule import (
     told,
 )
 from crawlyard.core.templates.template import CrawlTemplate
-from crawlyard.dispatch.base import Dispatcher
 from crawlyard.errors import Conflict, Invalid, NotFound, Refused, Unavailable
+from crawlyard.messaging.dispatcher import Dispatcher
 from crawlyard.services.access.policy import Policy
 from crawlyard.services.jobs.submission import Submission, Submitter, prepared
 from crawlyard.services.templates.manager import TemplateManager

@@ -10,8 +10,8 @@ from msgspec.structs import asdict, replace
 
 from crawlyard.clock import Clock
 from crawlyard.core.access.user import Actor, Role
-from crawlyard.core.endpoint import reply
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.endpoints.endpoint import reply
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.faults import check_all
 from crawlyard.core.jobs.job import Origin
 from crawlyard.core.jobs.spec import JobSpec

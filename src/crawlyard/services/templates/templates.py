@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from crawlyard.core.access.user import Permit
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     Cursor,
     IdempotencyKey,
     IfMatch,

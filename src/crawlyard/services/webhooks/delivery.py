@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from crawlyard.clock import Clock
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.webhooks.delivery_limits import DEFAULT_ROOM, DeliveryRoom, Traffic
 from crawlyard.core.webhooks.webhook import (
     LONGEST_HOLD,

@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 from msgspec.structs import replace
 
 from crawlyard.core.access.user import Grant, Permit, Role
-from crawlyard.core.endpoint import (
+from crawlyard.core.endpoints.endpoint import (
     LONGEST_REF,
     Cursor,
     IdempotencyKey,
@@ -21,7 +21,7 @@ from crawlyard.core.endpoint import (
     reply,
     sliced,
 )
-from crawlyard.core.event import EventName, names_of, topics_for
+from crawlyard.core.events.event import EventName, names_of, topics_for
 from crawlyard.core.webhooks.answers import (
     DeliveryOut,
     NewSecretOut,

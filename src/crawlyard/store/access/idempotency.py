@@ -4,7 +4,7 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, or_, select, update
 
-from crawlyard.core.idempotency import Reply
+from crawlyard.core.endpoints.idempotency import Reply
 from crawlyard.store.codec.records import REPLIES
 from crawlyard.store.db.bulk_rows import delete_first
 from crawlyard.store.db.database import is_postgres

@@ -5,7 +5,7 @@ from datetime import datetime
 from sqlalchemy import Connection, select, update
 
 from crawlyard.core.access.site_session import SiteSession
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.store.codec.records import SITE_SESSIONS
 from crawlyard.store.db.rows import add_row, drop_version, plainly, put_version
 from crawlyard.store.db.transactions import StorePart, reads, writes

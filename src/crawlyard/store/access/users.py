@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, and_, or_, select, update
 
 from crawlyard.core.access.credential import Credential, CredentialKind
 from crawlyard.core.access.user import User
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.limits import Usage
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.access.usage import USAGE, usage_in, used

@@ -23,8 +23,8 @@ from crawlyard.core.access.user import LOCAL
 from crawlyard.core.quantity import counted
 from crawlyard.errors import Invalid, SchemaMismatch
 from crawlyard.store.admin.content import STORED
-from crawlyard.store.crawl.page_index import clear
 from crawlyard.store.db.schema import UNFINISHED, migrate, mismatch, version_of
+from crawlyard.store.search.index import clear
 from crawlyard.store.tables import SCHEMA
 from crawlyard.store.tables.access import users
 from crawlyard.store.tables.base import versions

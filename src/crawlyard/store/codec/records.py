@@ -9,11 +9,11 @@ from crawlyard.core.access.user import Quota, User, limited
 from crawlyard.core.access.view import SavedView
 from crawlyard.core.crawl.changes import RunChanges, StoredChange
 from crawlyard.core.crawl.page import KnownURL
-from crawlyard.core.event import Event
+from crawlyard.core.endpoints.idempotency import Reply
+from crawlyard.core.events.event import Event
 from crawlyard.core.hosts.hosts import HostRule
-from crawlyard.core.idempotency import Reply
 from crawlyard.core.jobs.job_log import LogLine
-from crawlyard.core.operation import Operation
+from crawlyard.core.operations.operation import Operation
 from crawlyard.core.schedules.schedule import Tick
 from crawlyard.core.webhooks.webhook import Delivery, Webhook
 from crawlyard.store.codec.base import RecordCodec, Row, decoder_of

@@ -23,7 +23,7 @@ from crawlyard.core.crawl.changes import (
     UnprovenPage,
 )
 from crawlyard.core.crawl.page import Body, TargetState, Via
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.store.codec.jobs import compressed
 from crawlyard.store.codec.records import CHANGES, RUN_CHANGES
 from crawlyard.store.db.bulk_rows import put_rows

@@ -28,7 +28,6 @@ from crawlyard.errors import StoreUnavailable
 from crawlyard.store.access.usage import add_up_usage
 from crawlyard.store.codec.jobs import target_of
 from crawlyard.store.codec.records import KNOWN_URLS
-from crawlyard.store.crawl.page_index import unindex_some
 from crawlyard.store.crawl.record import packed, record
 from crawlyard.store.db.bulk_rows import update_rows
 from crawlyard.store.db.database import Database
@@ -36,6 +35,7 @@ from crawlyard.store.db.transactions import StorePart, reads, writes
 from crawlyard.store.jobs.job_rows import no_of
 from crawlyard.store.jobs.shard_rules import Parts
 from crawlyard.store.jobs.shards import dealt_to
+from crawlyard.store.search.index import unindex_some
 from crawlyard.store.tables.jobs import (
     FAILED,
     PRESENT,

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.purge_result import PurgeResult
-from crawlyard.store.crawl.page_index import unindex, unindexed
 from crawlyard.store.db.database import is_postgres
+from crawlyard.store.search.index import unindex, unindexed
 from crawlyard.store.tables.changes import changes, run_changes, unproven_pages
 from crawlyard.store.tables.jobs import (
     BODIES_OF,

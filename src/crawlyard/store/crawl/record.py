@@ -35,7 +35,7 @@ from sqlalchemy import (
 
 from crawlyard.core.access.user import day_of
 from crawlyard.core.crawl.page import Outcome, Target, TargetState
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Batch, Checkpoint, Lease, Order, Shard
 from crawlyard.core.jobs.job import LOSSES_KEPT
 from crawlyard.core.jobs.lifecycle import State

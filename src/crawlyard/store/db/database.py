@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError
 
-from crawlyard.core.overview.measures import Timing
+from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.dialects import SqliteCompiler, driver_of
 from crawlyard.store.db.faults import told

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, StaticPool, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.util import LRUCache
 
-from crawlyard.core.overview.measures import Timing
+from crawlyard.core.workers.measures import Timing
 from crawlyard.store.db.database import Work, lower
 from crawlyard.store.db.dialects import SqliteCompiler, driver_of
 from crawlyard.store.db.faults import told

@@ -30,7 +30,7 @@ from crawlyard.clock import Clock, SystemClock
 from crawlyard.config import DEFAULT_LEASE_S
 from crawlyard.core.jobs.notices import CHANNEL, written
 from crawlyard.core.jobs.queue import Wakeup
-from crawlyard.core.overview.measures import Timing
+from crawlyard.core.workers.measures import Timing
 from crawlyard.errors import StoreUnavailable
 from crawlyard.store.db.commit_fate import FATE, ITS_RECEIPT, STANDBY, UNKNOWN, noted_receipt
 from crawlyard.store.db.database import Work, heard

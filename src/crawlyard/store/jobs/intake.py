@@ -25,12 +25,12 @@ from sqlalchemy import (
 
 from crawlyard.core.access.policy import SectionName, ceilings_of, grants_of
 from crawlyard.core.access.user import NO_QUOTA
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
+from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.checkpoint import Shard
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.queue import QueueEntry
 from crawlyard.core.jobs.spec import JobSpec, Priority
-from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict, Refused
 from crawlyard.store.codec.jobs import new_job_row, shard_row, text_of
 from crawlyard.store.codec.records import EVENTS, WEBHOOKS, quota_of

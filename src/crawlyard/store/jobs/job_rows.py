@@ -31,11 +31,11 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
+from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.checkpoint import Shard, Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
-from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_row, shard_row, spec_row, text_of
 from crawlyard.store.codec.records import EVENTS

@@ -8,7 +8,7 @@ from functools import partial
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, select, update
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State

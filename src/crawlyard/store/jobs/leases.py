@@ -17,7 +17,7 @@ from sqlalchemy import (
 )
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Order, Shard
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State

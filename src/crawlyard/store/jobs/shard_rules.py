@@ -7,7 +7,7 @@ from enum import Enum, auto
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Batch, Claim, Lease, Order, Shard
 from crawlyard.core.jobs.job import LOSSES_KEPT, Job
 from crawlyard.core.jobs.lifecycle import State, StateReason

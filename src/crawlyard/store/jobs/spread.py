@@ -9,7 +9,8 @@ from msgspec.structs import replace
 from sqlalchemy import ColumnElement, Connection, Row, RowMapping, exists, func, or_, select
 
 from crawlyard.core.crawl.page import ErrorKind
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
+from crawlyard.core.hosts.start_hosts import hosts_in
 from crawlyard.core.jobs.attempts import AttemptEnd, Decide
 from crawlyard.core.jobs.checkpoint import Asker, Claim, Lease, Shard
 from crawlyard.core.jobs.job import Job
@@ -18,7 +19,6 @@ from crawlyard.core.jobs.limits import breach
 from crawlyard.core.jobs.queue import can_run
 from crawlyard.core.jobs.spec import Spread
 from crawlyard.core.jobs.spread import Extent, shards_for, starts_of
-from crawlyard.core.jobs.start_hosts import hosts_in
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.jobs import job_of, needs_of
 from crawlyard.store.crawl.frontier import requeue

@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, Connection, delete, func, select, update
 from sqlalchemy.exc import IntegrityError
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.schedules.schedule import CrawlSchedule
 from crawlyard.errors import Conflict, NotFound
 from crawlyard.store.codec.schedules import schedule_of, schedule_row

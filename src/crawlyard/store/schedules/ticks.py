@@ -6,9 +6,9 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, exists, func, or_, select, tuple_
+from sqlalchemy import Connection, Select, case, exists, func, or_, select, tuple_, union_all
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.jobs.job import Job
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.schedules.calendar import RecentTick, RunFacts, TickCount, fate_of
@@ -52,6 +52,7 @@ CAME_TO = (
 """What tells how far a job came, and how it ended."""
 
 _PORTION = 1000  # ledger keys in one statement
+_JOINED = 200  # queries in one UNION: SQLite takes at most 500
 
 
 class TickStore(StorePart):
@@ -234,10 +235,40 @@ class TickStore(StorePart):
         )
         return {row["id"]: run_facts_of(row) for row in conn.execute(query).mappings()}
 
+    @reads
+    def recent(
+        self, conn: Connection, schedule_ids: Collection[str], limit: int
+    ) -> Mapping[str, Sequence[RecentTick]]:
+        """Return the last *limit* ticks of each schedule with their jobs' states, latest first.
 
-def _parts(schedule_ids: Collection[str]) -> Iterable[Sequence[str]]:
+        The states are from a single snapshot. Schedules without ticks are left out.
+        """
+        found: dict[str, list[RecentTick]] = {}
+        for part in _parts(set(schedule_ids), _JOINED):
+            # reads only the returned ticks of each schedule, along the primary key
+            last = [
+                select(ticks)
+                .where(ticks.c.schedule_id == schedule_id)
+                .order_by(ticks.c.due_at.desc())
+                .limit(limit)
+                .subquery()
+                for schedule_id in part
+            ]
+            every = union_all(*(select(one) for one in last)).subquery()
+            its_job = (jobs.c.id == every.c.job_id) & PRESENT
+            asked = (
+                select(every, *CAME_TO)
+                .select_from(every.outerjoin(jobs, its_job).outerjoin(shards, FIRST_SHARD))
+                .order_by(every.c.schedule_id, every.c.due_at.desc())
+            )
+            for row in conn.execute(asked).mappings():
+                found.setdefault(row["schedule_id"], []).append(recent_tick_of(row))
+        return found
+
+
+def _parts(schedule_ids: Collection[str], size: int = _PORTION) -> Iterable[Sequence[str]]:
     ids = sorted(schedule_ids)
-    return (ids[first : first + _PORTION] for first in range(0, len(ids), _PORTION))
+    return (ids[first : first + size] for first in range(0, len(ids), size))
 
 
 def _with_jobs(since: datetime, until: datetime, *columns: Any) -> Select[Any]:

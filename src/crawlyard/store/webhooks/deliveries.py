@@ -22,7 +22,7 @@ from sqlalchemy import (
     update,
 )
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.webhooks.delivery_limits import Traffic
 from crawlyard.core.webhooks.webhook import (
     Delivery,
@@ -37,7 +37,7 @@ from crawlyard.store.db.bulk_rows import insert_new
 from crawlyard.store.db.database import Database
 from crawlyard.store.db.rows import equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.fleet.numbering import number
+from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import Claimed
 from crawlyard.store.tables.jobs import events

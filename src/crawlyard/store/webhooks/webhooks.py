@@ -5,13 +5,13 @@ from functools import partial
 
 from sqlalchemy import Connection, delete, func, or_, select, update
 
-from crawlyard.core.event import Event
+from crawlyard.core.events.event import Event
 from crawlyard.core.webhooks.webhook import DeliveryState, Webhook
 from crawlyard.errors import Conflict
 from crawlyard.store.codec.records import WEBHOOKS
 from crawlyard.store.db.rows import add_row, equal
 from crawlyard.store.db.transactions import StorePart, reads, writes
-from crawlyard.store.fleet.numbering import number
+from crawlyard.store.events.numbering import number
 from crawlyard.store.jobs.job_rows import tell
 from crawlyard.store.queries import WebhookQuery
 from crawlyard.store.tables.webhooks import deliveries, webhooks

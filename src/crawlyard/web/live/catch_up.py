@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from crawlyard.clock import Clock
 from crawlyard.errors import StoreUnavailable
-from crawlyard.store.fleet.events import EventLog
+from crawlyard.store.events.events import EventLog
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.sse import Teller
 from crawlyard.web.live.stream import Stream, missed

@@ -13,20 +13,20 @@ from datetime import timedelta
 from typing import Any
 
 from crawlyard.about import VERSION
-from crawlyard.bus.base import Bus, BusReach
 from crawlyard.clock import Clock
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Actor
-from crawlyard.core.event import Event, Topic
+from crawlyard.core.endpoints.stream_messages import HelloOut, PingOut, StateCountsOut, WorkersOut
+from crawlyard.core.events.event import Event, Topic
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import Progress
-from crawlyard.core.overview.worker_answers import WorkerOut
-from crawlyard.core.stream_messages import HelloOut, PingOut, StateCountsOut, WorkersOut
+from crawlyard.core.workers.answers import WorkerOut
 from crawlyard.errors import QuotaExceeded, StoreUnavailable, Unavailable
+from crawlyard.messaging.bus import Bus, BusReach
 from crawlyard.services.access.credentials import Credentials
-from crawlyard.services.fleet.status import Watching
 from crawlyard.services.jobs.lookup import visible_query
+from crawlyard.services.workers.status import Watching
 from crawlyard.store.queries import EVERY_JOB, JobQuery
 from crawlyard.web.live.catch_up import CatchUp
 from crawlyard.web.live.logs import Logs

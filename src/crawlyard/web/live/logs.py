@@ -13,9 +13,9 @@ from msgspec import Struct, field
 
 from crawlyard.about import VERSION
 from crawlyard.clock import Clock
-from crawlyard.core.answers.jobs.job_log import LineOut
+from crawlyard.core.endpoints.stream_messages import LogEndedOut, LogHelloOut, LogLinesOut
 from crawlyard.core.jobs.job_log import Level, LogEnd
-from crawlyard.core.stream_messages import LogEndedOut, LogHelloOut, LogLinesOut
+from crawlyard.core.jobs.log_answers import LineOut
 from crawlyard.errors import StoreUnavailable
 from crawlyard.services.jobs.follow import stretch
 from crawlyard.store.crawl.journal import JournalStore

@@ -7,13 +7,13 @@ from msgspec import Struct
 
 from crawlyard.clock import Clock
 from crawlyard.core.answer import Wire, encoded
-from crawlyard.core.event import Event, EventName
+from crawlyard.core.endpoints.stream_messages import HappenedOut, JobRowOut
+from crawlyard.core.events.event import Event, EventName
 from crawlyard.core.jobs.checkpoint import Standing
 from crawlyard.core.jobs.job import EVENT_OF
 from crawlyard.core.jobs.lifecycle import State
 from crawlyard.core.jobs.progress import progress_of_standing
 from crawlyard.core.jobs.waiting import reason_at
-from crawlyard.core.stream_messages import HappenedOut, JobRowOut
 from crawlyard.errors import NotFound
 from crawlyard.store.store import Store
 

@@ -9,9 +9,9 @@ from msgspec import Struct
 
 from crawlyard.core.access.credential import Caller
 from crawlyard.core.access.user import Role
-from crawlyard.core.event import Event, Topic, names_of
+from crawlyard.core.endpoints.stream_messages import ByeOut, ResyncOut
+from crawlyard.core.events.event import Event, Topic, names_of
 from crawlyard.core.jobs.job_log import Level
-from crawlyard.core.stream_messages import ByeOut, ResyncOut
 from crawlyard.store.queries import EventQuery
 from crawlyard.web.live.sse import Frame, frame
 

@@ -7,7 +7,7 @@ from msgspec import Struct
 
 from crawlyard.core.access.user import Permit
 from crawlyard.core.crawl.page import StoredPage
-from crawlyard.core.stream_messages import JobPagesOut, LatestPageOut
+from crawlyard.core.endpoints.stream_messages import JobPagesOut, LatestPageOut
 from crawlyard.store.crawl.pages import PageStore
 from crawlyard.web.live.sse import Frame, frame
 from crawlyard.web.live.stream import Stream

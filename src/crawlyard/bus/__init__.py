@@ -1,1 +1,0 @@
-"""Bus: lossy fan-out of live progress."""

@@ -1,1 +1,0 @@
-"""Answers about jobs. All other answers stand beside their records."""

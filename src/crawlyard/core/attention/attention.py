@@ -1,0 +1,474 @@
+"""Attention notices: problems that need a person, with their cause and start."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import Literal
+from urllib.parse import quote
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from crawlyard.core.access.user import Permit
+from crawlyard.core.answer import API, Wire
+from crawlyard.core.attention.lines import IN_A_ROW, JobEnd, NoticeLine, SubjectKind, streak
+from crawlyard.core.attention.trouble import Trouble
+from crawlyard.core.crawl.render_options import RenderRule
+from crawlyard.core.hosts.answers import HostOut
+from crawlyard.core.hosts.start_hosts import hosts_in
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job, damage_of
+from crawlyard.core.jobs.lifecycle import State, StateReason
+from crawlyard.core.jobs.outcome import is_cut_short, outcome_of
+from crawlyard.core.jobs.queue import can_run
+from crawlyard.core.quantity import counted
+from crawlyard.core.schedules.schedule import BY_ITSELF, CrawlSchedule
+from crawlyard.core.templates.secrets import hidden_urls
+from crawlyard.core.webhooks.webhook import Webhook
+from crawlyard.core.words import REASONS
+
+LATE = timedelta(minutes=1)
+"""A schedule that should have fired this long ago is overdue."""
+
+PAUSED_LONG = timedelta(days=1)
+
+LATELY = timedelta(days=1)
+"""How long a job that ended badly causes a notice, unless it is retried or deleted."""
+
+MOST_OF_KIND = 20
+
+LONGEST_ID = 64
+
+DISMISSED_FOR = timedelta(days=90)
+"""How long a notice stays dismissed if what it tells of goes on."""
+
+DISMISSED_FOR_NOW = timedelta(days=1)
+"""The same, if nobody knows since when that has been so."""
+
+_LEAST_FREE = 1 << 30  # bytes: with less, a disk of any size is nearly full
+_PLENTY = 10 << 30  # bytes: with more, a disk of any size has room
+_SHARE = 0.05  # of the disk: between the two, this share must be free
+
+
+SHORT_OF = frozenset({StateReason.DISK_FULL, StateReason.NOT_GRANTED, StateReason.LOGGED_OUT})
+"""Reasons for which the server pauses jobs itself."""
+
+_NONE: Mapping[str, datetime] = {}
+_PATHS: Mapping[SubjectKind, str] = {
+    SubjectKind.JOB: "jobs",
+    SubjectKind.SCHEDULE: "schedules",
+    SubjectKind.TEMPLATE: "templates",
+    SubjectKind.HOST: "hosts",
+    SubjectKind.WEBHOOK: "webhooks",
+}
+
+
+class OwnerBacklog(Struct, frozen=True, kw_only=True):
+    """The jobs that are due and waiting."""
+
+    count: int = 0
+    oldest: str | None = None  # id of the job that has been due longest
+    since: datetime | None = None  # when that job was due
+
+
+class Disk(Struct, frozen=True, kw_only=True):
+    """The disk that holds the data directory."""
+
+    folder: str
+    free: int  # bytes
+    total: int
+
+    @property
+    def nearly_full(self) -> bool:
+        """Return whether space should be freed."""
+        return self.free < max(_LEAST_FREE, min(_PLENTY, self.total * _SHARE))
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What is known about possible problems, for one user or for all.
+
+    The sequences need not be limited to actual problems. *cut* lists the kinds of problems for
+    which they may be incomplete.
+    """
+
+    now: datetime
+    wall: datetime  # wall-clock time, which schedules use
+    workers: Sequence[Collection[str]] = ()  # the tags of each live worker that takes jobs
+    install: str = ""  # what installs a browser, if none of them has one
+    backlog: OwnerBacklog = field(default_factory=OwnerBacklog)
+    tagged: Sequence[Job] = ()  # due jobs that need a worker with tags, due longest first
+    disk: Disk | None = None
+    schedules: Sequence[CrawlSchedule] = ()
+    lines: Mapping[NoticeLine, Sequence[JobEnd]] = field(default_factory=dict)  # latest first
+    names: Mapping[NoticeLine, str] = field(default_factory=dict)  # for lines whose subject exists
+    paused: Sequence[Job] = ()
+    ended: Sequence[Standing] = ()  # within the last day, latest first
+    damaged: Sequence[Job] = ()
+    hosts: Sequence[HostOut] = ()
+    webhooks: Sequence[Webhook] = ()
+    cut: frozenset[Trouble] = frozenset()
+
+
+class Subject(Wire, frozen=True, kw_only=True):
+    """What a notice is about, and the path of it."""
+
+    type: str  # job, schedule, template, host or webhook
+    id: str  # of a host, its name
+    name: str
+    path: str
+
+
+class Help(Wire, frozen=True, kw_only=True):
+    """What can be done about it: an endpoint as the document names it, and where that is."""
+
+    endpoint: str
+    method: str
+    path: str
+
+
+class Notice(Wire, frozen=True, kw_only=True):
+    """One thing that needs a person."""
+
+    id: str  # the same as long as it tells the same of the same thing
+    object: Literal["notice"] = "notice"
+    kind: str
+    detail: str  # a sentence; its subject is not named in it
+    subject: Subject | None  # null: the yard itself
+    job_id: str | None  # the job to which something can be done
+    jobs: int = 1  # that ended so, of which it tells: several of one host are one notice
+    since: datetime | None  # null: nobody knows
+    help: Help | None
+
+    def is_dismissed(self, at: datetime | None, now: datetime) -> bool:
+        """Return whether a user who dismissed it *at* that time need not see it *now*."""
+        if at is None:
+            return False
+        if self.since is None:
+            return now < at + DISMISSED_FOR_NOW
+        return self.since <= at and now < at + DISMISSED_FOR
+
+
+class Attention(Wire, frozen=True, kw_only=True):
+    """What needs a person: the most urgent kind first, in each what lasts longest.
+
+    Of jobs that ended, the last one comes first.
+    """
+
+    object: Literal["attention"] = "attention"
+    at: datetime
+    items: tuple[Notice, ...]  # at most 20 of each kind
+    counts: Mapping[str, int]  # by kind, with those that are not among the items
+    at_least: tuple[str, ...]  # kinds of which there may be more than their count
+    dismissed: int = 0  # notices that the user has dismissed; they are counted here alone
+
+
+def kinds_for(permits: Collection[Permit]) -> frozenset[Trouble]:
+    """Return the kinds of notices that a user with *permits* may see."""
+    return frozenset(kind for kind, rule in RULES.items() if rule.needs in permits)
+
+
+def attention(
+    facts: Facts, kinds: Collection[Trouble], dismissed: Mapping[str, datetime] = _NONE
+) -> Attention:
+    """Return the notices of these *kinds* that follow from *facts*.
+
+    Without those that were *dismissed*, by their ids, and have not begun anew.
+    """
+    shown: list[Notice] = []
+    counts: dict[str, int] = {}
+    hidden = 0
+    for kind in Trouble:
+        rule = RULES[kind]
+        every = list(rule.find(kind, facts)) if kind in kinds else []
+        found = [n for n in every if not n.is_dismissed(dismissed.get(n.id), facts.now)]
+        hidden += len(every) - len(found)
+        if found:
+            counts[str(kind)] = len(found)
+            found.sort(key=lambda n: n.since or facts.now, reverse=rule.latest_first)
+            shown += found[:MOST_OF_KIND]
+    cut = tuple(sorted(map(str, facts.cut & set(kinds))))
+    return Attention(
+        at=facts.now, items=tuple(shown), counts=counts, at_least=cut, dismissed=hidden
+    )
+
+
+def notice(
+    kind: Trouble,
+    detail: str,
+    subject: SubjectKind | None = None,
+    key: str = "",
+    name: str = "",
+    *,
+    job_id: str | None = None,
+    since: datetime | None = None,
+    line: str = "",
+    jobs: int = 1,
+) -> Notice:
+    """Return a notice about the thing *key*, without credentials in its texts.
+
+    The user can act on the job *job_id*. If *key* is one of several jobs of a name, *line* is that.
+    """
+    about, mark = None, f"{kind} {subject or ''} {line or key}"
+    if subject is not None:
+        path = f"{API}/{_PATHS[subject]}/{quote(key, safe='')}"
+        about = Subject(type=subject, id=key, name=hidden_urls(name), path=path)
+    return Notice(
+        id=blake2b(mark.encode(errors="replace"), digest_size=12).hexdigest(),
+        kind=kind,
+        detail=hidden_urls(detail),
+        subject=about,
+        job_id=job_id,
+        jobs=jobs,
+        since=since,
+        help=_help(kind, key, job_id),
+    )
+
+
+def _help(kind: Trouble, key: str, job_id: str | None) -> Help | None:
+    endpoint = RULES[kind].help
+    if not endpoint or ("{job_id}" in endpoint and job_id is None):
+        return None
+    method, _, path = endpoint.partition(" ")
+    of = {"section": "retention", "job_id": job_id, "ref": key, "webhook_id": key}
+    return Help(endpoint=endpoint, method=method, path=f"{API}{path.format_map(of)}")
+
+
+class Rule(Struct, frozen=True):
+    """One kind of problem: what to look for, what helps, and who sees it."""
+
+    find: Callable[[Trouble, Facts], Iterable[Notice]]
+    help: str = ""  # the endpoint that helps; empty: none of the API does
+    needs: Permit = Permit.JOBS_READ
+    latest_first: bool = False  # of jobs that ended; else what lasts longest comes first
+
+
+def _of_job(kind: Trouble, job: Job, detail: str, since: datetime | None = None) -> Notice:
+    about = SubjectKind.JOB, job.id, job.spec.name
+    return notice(kind, detail, *about, job_id=job.id, since=since)
+
+
+def _of_schedule(
+    kind: Trouble, schedule: CrawlSchedule, detail: str, since: datetime | None
+) -> Notice:
+    return notice(kind, detail, SubjectKind.SCHEDULE, schedule.id, schedule.name, since=since)
+
+
+def _of_webhook(kind: Trouble, webhook: Webhook, detail: str, since: datetime | None) -> Notice:
+    return notice(kind, detail, SubjectKind.WEBHOOK, webhook.id, webhook.receiver, since=since)
+
+
+def _no_worker(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    waiting = facts.backlog
+    if waiting.count and not facts.workers:
+        jobs = counted(waiting.count, "job waits", "jobs wait")
+        detail = f"{jobs}, and no worker takes any (crawlyard work runs one)"
+        about = SubjectKind.JOB, waiting.oldest or ""
+        yield notice(kind, detail, *about, job_id=waiting.oldest, since=waiting.since)
+
+
+def _no_worker_tag(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    if not facts.workers:
+        return  # `_no_worker` says it
+    waiting: dict[tuple[str, ...], list[Job]] = {}
+    for job in facts.tagged:
+        needs = tuple(sorted(set(job.spec.worker_tags)))
+        if not any(can_run(frozenset(tags), needs) for tags in facts.workers):
+            waiting.setdefault(needs, []).append(job)
+    for needs, these in waiting.items():
+        jobs, first = counted(len(these), "job waits", "jobs wait"), these[0]
+        options = " ".join(f"--tag {tag}" for tag in needs)
+        run = f"crawlyard work {options} runs one"
+        detail = f"{jobs} for a worker with {' and '.join(needs)} ({run})"
+        yield _of_job(kind, first, detail, first.due_at)
+
+
+def _disk_full(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    disk = facts.disk
+    if disk is not None and disk.nearly_full:
+        free = f"{disk.free / (1 << 30):.1f} of {disk.total / (1 << 30):,.0f} GiB are free"
+        yield notice(kind, f"the disk of {disk.folder} is nearly full: {free}")
+
+
+def _runs_failing(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    for line, ends in facts.lines.items():
+        failed = _of_streak(ends)
+        if not failed or line not in facts.names:
+            continue
+        # all that were looked at have failed: there may be more before them
+        more = "at least " if len(failed) == len(ends) else ""
+        yield notice(
+            kind,
+            f"its last jobs have failed, {more}{len(failed)} in a row",
+            line.kind,
+            failed[0].job_id if line.kind is SubjectKind.JOB else line.key,
+            facts.names[line],
+            job_id=failed[0].job_id,
+            since=failed[-1].ended_at,
+            line=line.key,
+        )
+
+
+def _of_streak(ends: Sequence[JobEnd]) -> Sequence[JobEnd]:
+    failed = streak(ends)
+    return failed if len(failed) >= IN_A_ROW else ()
+
+
+def _jobs_failed(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    in_a_row = {end.job_id for ends in facts.lines.values() for end in _of_streak(ends)}
+    failed = (
+        (job, f"it failed: {job.detail or REASONS[job.state_reason]}")
+        for job in (one.job for one in _lately(facts))
+        # a damaged one is a notice of its own: it cannot be retried
+        if job.state is State.FAILED and not job.damaged and job.id not in in_a_row
+    )
+    return _by_host(kind, failed)
+
+
+def _jobs_stopped(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    # the other limits are what whoever made the job wanted of it
+    stopped = (
+        (job, outcome_of(job, usage))
+        for job, usage in ((one.job, one.shard.usage) for one in _lately(facts))
+        if job.state_reason is StateReason.LIMIT_ERRORS and is_cut_short(job, usage)
+    )
+    return _by_host(kind, stopped)
+
+
+def _needs_scripts(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    jobs = (
+        (
+            standing.job,
+            f"{counted(n, 'page needs', 'pages need')} scripts: the text is empty or partial",
+        )
+        for standing in _lately(facts)
+        if standing.job.spec.render != RenderRule.NEVER
+        and (n := standing.shard.usage.needs_scripts)
+    )
+    lack = f"no worker has a browser to run them ({facts.install})"
+    for shown in _by_host(kind, jobs):
+        detail = f"{shown.detail}; {lack}"
+        yield replace(shown, detail=detail, help=None) if facts.install else shown
+
+
+def _by_host(kind: Trouble, ended: Iterable[tuple[Job, str]]) -> Iterator[Notice]:
+    """Yield notices about jobs, the last one first, and what is said of each.
+
+    Many jobs whose first URL is at one host are one notice.
+    """
+    hosts: dict[str, list[tuple[Job, str]]] = {}
+    for job, detail in ended:
+        host = (job.id, *hosts_in(job.spec.urls[:1]))[-1]  # the last one is with its port
+        hosts.setdefault(host, []).append((job, detail))
+    for host, these in hosts.items():
+        if len(these) < IN_A_ROW:
+            yield from (_of_job(kind, job, detail, job.ended_at) for job, detail in these)
+            continue
+        last, detail = these[0]
+        about = SubjectKind.HOST, host, host
+        text = f"the last one, {last.spec.name or last.id}: {detail[:1].lower()}{detail[1:]}"
+        yield notice(kind, text, *about, since=last.ended_at, jobs=len(these))
+
+
+def _lately(facts: Facts) -> list[Standing]:
+    """Return the jobs that ended lately, of each schedule only the last one."""
+    lines: dict[str, Standing] = {}
+    for one in facts.ended:
+        lines.setdefault(one.job.origin.schedule_id or one.job.id, one)
+    return list(lines.values())
+
+
+def _jobs_paused(kind: Trouble, facts: Facts) -> Iterator[Notice]:
+    for job in facts.paused:
+        short, out = job.state_reason in SHORT_OF, job.state_reason is StateReason.LOGGED_OUT
+        due = job.state is State.PAUSED and (short or job.since < facts.now - PAUSED_LONG)
+        if due and out is (kind is Trouble.LOGGED_OUT):
+            why = f": {job.detail}" if job.detail else ""
+            yield _of_job(kind, job, f"it is paused ({REASONS[job.state_reason]}){why}", job.since)
+
+
+_OVERDUE = "it should have been fired: no scheduler runs, or it is behind"
+
+RULES: Mapping[Trouble, Rule] = {
+    Trouble.NO_WORKER: Rule(_no_worker),
+    Trouble.NO_WORKER_TAG: Rule(_no_worker_tag, "PATCH /jobs/{job_id}"),
+    Trouble.DISK_FULL: Rule(_disk_full, "PUT /settings/{section}", Permit.ADMIN),
+    Trouble.JOB_DAMAGED: Rule(
+        lambda kind, facts: (
+            _of_job(kind, job, f"it is {damage_of(job)}") for job in facts.damaged
+        ),
+        "DELETE /jobs/{job_id}",
+    ),
+    Trouble.SCHEDULE_OVERDUE: Rule(
+        lambda kind, facts: (
+            _of_schedule(
+                kind,
+                one,
+                "it should have been fired: no scheduler runs, or it is behind",
+                one.fire_at,
+            )
+            for one in facts.schedules
+            if one.paused_at is None and one.fire_at is not None and one.fire_at < facts.wall - LATE
+        ),
+        "POST /schedules/{ref}/run",
+        Permit.SCHEDULES_READ,
+    ),
+    Trouble.SCHEDULE_PAUSED: Rule(
+        lambda kind, facts: (
+            _of_schedule(
+                kind, schedule, f"it was paused: {schedule.pause_reason}", schedule.paused_at
+            )
+            for schedule in facts.schedules
+            if schedule.paused_at is not None and schedule.paused_by == BY_ITSELF
+        ),
+        "POST /schedules/{ref}/resume",
+        Permit.SCHEDULES_READ,
+    ),
+    Trouble.RUNS_FAILING: Rule(_runs_failing, "POST /jobs/{job_id}/retry"),
+    Trouble.JOB_FAILED: Rule(_jobs_failed, "POST /jobs/{job_id}/retry", latest_first=True),
+    Trouble.JOB_PAUSED: Rule(_jobs_paused, "POST /jobs/{job_id}/resume"),
+    Trouble.LOGGED_OUT: Rule(_jobs_paused, "POST /jobs/{job_id}/resume"),
+    Trouble.HOST_REFUSING: Rule(
+        lambda kind, facts: (
+            notice(
+                kind,
+                f"it has refused the last {host.refusals} requests (429 or 503)",
+                *(SubjectKind.HOST, host.host, host.host),
+                job_id=next(iter(host.jobs), None),
+            )
+            for host in facts.hosts
+            if host.refusals >= IN_A_ROW
+        ),
+        "PATCH /jobs/{job_id}",
+    ),
+    Trouble.WEBHOOK_OFF: Rule(
+        lambda kind, facts: (
+            _of_webhook(
+                kind,
+                webhook,
+                f"it was switched off: {webhook.disabled_reason}",
+                webhook.failing_since or webhook.updated_at,
+            )
+            for webhook in facts.webhooks
+            if webhook.off_by_itself
+        ),
+        "POST /webhooks/{webhook_id}/enable",
+        Permit.WEBHOOKS_READ,
+    ),
+    Trouble.WEBHOOK_FAILING: Rule(
+        lambda kind, facts: (
+            _of_webhook(
+                kind,
+                webhook,
+                f"nothing arrives: {counted(webhook.failures, 'attempt')} failed in a row",
+                webhook.failing_since,
+            )
+            for webhook in facts.webhooks
+            if webhook.active and webhook.failing_since is not None
+        ),
+        "POST /webhooks/{webhook_id}/test",
+        Permit.WEBHOOKS_READ,
+    ),
+    Trouble.JOB_STOPPED: Rule(_jobs_stopped, "PATCH /jobs/{job_id}", latest_first=True),
+    Trouble.NEEDS_SCRIPTS: Rule(_needs_scripts, "POST /jobs", latest_first=True),
+}
+"""One row for each kind."""

@@ -1,0 +1,1 @@
+"""Endpoints: declarations, schemas, errors and stream messages."""

@@ -1,0 +1,1 @@
+"""Events: one row per change, and the data of each."""

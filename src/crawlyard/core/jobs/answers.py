@@ -1,0 +1,331 @@
+"""Jobs as answers show them: their spec, progress, waits and events."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, Self
+from zlib import crc32
+
+from msgspec import defstruct
+
+from crawlyard.core.answer import API, Tagged, Wire, derived, seconds
+from crawlyard.core.events.event import Event
+from crawlyard.core.fields import fields_of
+from crawlyard.core.jobs.checkpoint import Standing
+from crawlyard.core.jobs.job import Job, Origin, actions_on, damage_of
+from crawlyard.core.jobs.limits import Limits, Usage
+from crawlyard.core.jobs.outcome import outcome_of
+from crawlyard.core.jobs.progress import Eta, Progress
+from crawlyard.core.jobs.pulse import ProxyUse
+from crawlyard.core.jobs.retry import RetryPolicy
+from crawlyard.core.jobs.spec import JobSpec, Spread
+from crawlyard.core.jobs.waiting import Wait, reason_shown
+from crawlyard.core.templates.secrets import hidden, hidden_urls
+from crawlyard.core.webhooks.webhook import PAYLOAD_VERSION, JobWebhook
+from crawlyard.errors import Conflict, Invalid, Refused
+
+
+@derived
+class UsageOut(Usage, Wire, frozen=True, kw_only=True):  # type: ignore[misc]  # as `Usage`
+    """What a job has used and done so far."""
+
+
+@derived
+class EtaOut(Eta, Wire, frozen=True, kw_only=True):
+    """Seconds of running time until the job ends by itself, and what limit will end it, if any.
+
+    One of ten such jobs ends before *p10_s*, half before *p50_s*, nine of ten before *p90_s*.
+    """
+
+
+@derived
+class ProgressOut(Progress, Wire, frozen=True, kw_only=True):
+    """How far a job has come; *eta_unknown* says why there is no *eta*, *remark* why it is slow."""
+
+    eta: EtaOut | None
+    proxies: tuple[ProxyUse, ...] = ()
+
+
+class RetryOut(Wire, frozen=True, kw_only=True):
+    """How often and when a failed attempt of the whole job is repeated."""
+
+    attempts: int
+    first_s: float
+    factor: float
+    jitter: float
+    cap_s: float
+    reasons: tuple[str, ...]
+
+    @classmethod
+    def of(cls, retry: RetryPolicy) -> "RetryOut":
+        """Return the shape of *retry*."""
+        return cls.filled(retry, reasons=tuple(sorted(retry.reasons)))
+
+
+@derived
+class JobWebhookOut(JobWebhook, Wire, frozen=True, kw_only=True):
+    """An endpoint for the events of one job; its secret is not shown."""
+
+
+_MAY_HIDE = ("urls", "sitemaps", "include", "exclude", "headers", "proxies")
+
+
+class _SpecOut(Wire, frozen=True, kw_only=True):
+    @classmethod
+    def of(cls, spec: JobSpec) -> Self:
+        """Return the shape of *spec*; credentials show no value."""
+        # not of the whole form: to write that was half of the time of a job in a list
+        shown = hidden({name: getattr(spec, name) for name in _MAY_HIDE})
+        return cls.filled(
+            spec,
+            name=hidden_urls(spec.name),
+            retry=RetryOut.of(spec.retry),
+            spread="auto" if isinstance(spec.spread, Spread) else spec.spread,
+            webhooks=tuple(map(JobWebhookOut.filled, spec.webhooks)),
+            **shown,
+        )
+
+
+_SHAPES: Mapping[str, Any] = {
+    "limits": Limits,
+    "retry": RetryOut,
+    "spread": int | Literal["auto"],
+    "webhooks": tuple[JobWebhookOut, ...],
+}
+"""Of the fields of a spec that are shown otherwise than they are kept."""
+
+
+def _shape(name: str) -> Any:
+    """Return the type in which a field of a spec is shown."""
+    if name in _SHAPES:
+        return _SHAPES[name]
+    field = fields_of(JobSpec)[name]
+    shape: Any = str if field.choices is not None else field.kind
+    shape = tuple[shape, ...] if field.many else shape
+    return shape | None if field.about.null else shape
+
+
+if TYPE_CHECKING:
+
+    class SpecOut(_SpecOut, frozen=True, kw_only=True):
+        """The fields of a spec as answers have them."""
+
+        def __getattr__(self, name: str) -> Any: ...
+else:
+    SpecOut = defstruct(
+        "SpecOut",
+        [(name, _shape(name)) for name in JobSpec.__struct_fields__],
+        bases=(_SpecOut,),
+        namespace={"__doc__": "What was asked for; credentials show no value."},
+        kw_only=True,
+        frozen=True,
+    )
+
+
+@derived
+class WaitOut(Wait, Wire, frozen=True, kw_only=True):
+    """One thing that a job waits for."""
+
+
+_ABOUT = (
+    *("progress", "events", "attempts", "shards", "config"),
+    *("pages", "errors", "skipped", "frontier"),
+)
+
+
+def links_of(job_id: str) -> Mapping[str, str]:
+    """Return the paths of a job and of what there is about it, by their names."""
+    own = f"{API}/jobs/{job_id}"
+    return {"self": own} | {name: f"{own}/{name}" for name in (*_ABOUT, "export")}
+
+
+class JobOut(Tagged, frozen=True, kw_only=True, dict=True):
+    """One job, and how far it has come."""
+
+    id: str
+    object: Literal["job"] = "job"
+    owner: str
+    state: str
+    state_reason: str
+    outcome: str  # how it ended, in a sentence; empty: it has not
+    detail: str
+    damaged: str = ""  # why its row cannot be read; its spec is what is left; empty: it can
+    allowed_actions: tuple[str, ...]  # what its state allows to whoever may change it
+    url: str  # the first that it begins with
+    created_at: datetime
+    queued_at: datetime
+    due_at: datetime
+    due_in_s: float  # seconds until it may run, 0 once it may
+    failures: int  # attempts of the whole job that failed
+    started_at: datetime | None
+    ended_at: datetime | None
+    updated_at: datetime
+    version: int
+    usage: UsageOut
+    progress: ProgressOut
+    current_url: str
+    worker: str | None  # null: nobody has it, or it is spread: its shards say who has them
+    workers: int  # that have it, or a part of it
+    spec: SpecOut
+    retry_of: str | None
+    source: str  # direct, template, schedule or retry
+    origin: Origin
+    waits_for: tuple[WaitOut, ...] = ()  # what is over first in front
+    links: Mapping[str, str]  # paths of what there is about it
+
+    @classmethod
+    def of(
+        cls, standing: Standing, progress: Progress, now: datetime, waits: Sequence[Wait] = ()
+    ) -> "JobOut":
+        """Return the shape of a job at *now*, *progress* being that of the same moment."""
+        job, shard = standing.job, standing.shard
+        due_in = job.due_at - now if job.waits_at(now) else timedelta(0)
+        made = cls.filled(
+            job,
+            state_reason=reason_shown(job, waits),
+            damaged=hidden_urls(job.damaged),
+            outcome=outcome_of(job, shard.usage),
+            detail=detail_of(job),
+            allowed_actions=actions_on(job, shard.usage),
+            url=first_url(job),
+            source=str(job.source),
+            waits_for=tuple(map(WaitOut.filled, waits)),
+            due_in_s=seconds(due_in),
+            updated_at=standing.changed_at,
+            usage=UsageOut.filled(shard.usage),
+            progress=ProgressOut.filled(progress),
+            current_url=progress.current_url,
+            worker=shard.worker,
+            workers=standing.workers,
+            spec=SpecOut.of(job.spec),
+            links=links_of(job.id),
+        )
+        # while it waits there are no checkpoints that would count `seq` up
+        return made.at_beat(crc32(repr(waits).encode()) if waits else shard.seq)
+
+
+JOB_LISTED = (
+    *("id", "object", "owner", "version", "state", "state_reason", "outcome", "allowed_actions"),
+    *("damaged", "url", "spec.name", "spec.tags", "created_at", "started_at", "ended_at"),
+    *("progress.done", "progress.discovered", "progress.failed", "progress.pages"),
+)
+"""Fields of a job in a list over HTTP that asks for no others."""
+
+
+class RetriedOut(JobOut, frozen=True, kw_only=True, dict=True):
+    """The job that is tried again: the same, or a new one."""
+
+    urls: int | None  # failed ones that wait again; null: it is not about some of its URLs
+
+
+def detail_of(job: Job) -> str:
+    """Return the sentence about the state of a job, or about its damage."""
+    return str(hidden_urls(damage_of(job))) if job.damaged else job.detail
+
+
+def first_url(job: Job) -> str:
+    """Return the first URL that a job begins with, without user and password."""
+    spec = job.spec
+    return str(hidden_urls(next(iter(spec.urls + spec.sitemaps), "")))
+
+
+class JobPlanOut(Wire, frozen=True, kw_only=True):
+    """The job that would be made, were it asked for now; nothing was written."""
+
+    object: Literal["job_plan"] = "job_plan"
+    dry_run: bool = True
+    owner: str
+    name: str
+    state: str
+    state_reason: str
+    priority: str
+    tags: tuple[str, ...]
+    due_at: datetime
+    waits_for: tuple[WaitOut, ...]  # what is over first in front
+    limits: Limits  # within the ceilings
+    cut: tuple[str, ...]  # limits that were above them, by their paths
+    config: Mapping[str, Any]  # as `POST /jobs` takes it, every field; credentials are hidden
+    sources: Mapping[str, str]  # by path: default, settings, template v3, ceiling, this job
+    origin: Origin
+    existing_id: str | None = None  # the job with its unique key, which would be the answer
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        waits: Sequence[Wait],
+        form: Mapping[str, Any],
+        sources: Mapping[str, str],
+        cut: Sequence[str],
+    ) -> "JobPlanOut":
+        """Return the shape of a *job* that is not there, and of where its settings come from."""
+        return cls(
+            owner=job.owner,
+            name=hidden_urls(job.spec.name),
+            state=job.state,
+            state_reason=reason_shown(job, waits),
+            priority=str(job.priority),
+            tags=job.spec.tags,
+            due_at=job.due_at,
+            waits_for=tuple(map(WaitOut.filled, waits)),
+            limits=job.limits,
+            cut=tuple(cut),
+            config=form,
+            sources=sources,
+            origin=job.origin,
+        )
+
+
+class SubmittedOut(Wire, frozen=True, kw_only=True):
+    """What became of one of them; *code* is that of a problem, null: the job is there."""
+
+    ok: bool
+    id: str | None
+    state: str | None
+    code: str | None
+    field: str | None  # of the job that was asked for, where one is to blame
+    detail: str
+
+    @classmethod
+    def of(cls, answer: Job | Refused | Conflict) -> "SubmittedOut":
+        """Return the shape of *answer*."""
+        if isinstance(answer, Job):
+            return cls(ok=True, id=answer.id, state=answer.state, code=None, field=None, detail="")
+        field = answer.field if isinstance(answer, Invalid) else None
+        return cls(ok=False, id=None, state=None, code=answer.code, field=field, detail=str(answer))
+
+
+class BatchOut(Wire, frozen=True, kw_only=True):
+    """What became of jobs that were wanted, in the order asked."""
+
+    object: Literal["batch"] = "batch"
+    count: int
+    succeeded: int
+    failed: int
+    results: tuple[SubmittedOut, ...]
+
+    @classmethod
+    def of(cls, answers: Sequence[Job | Refused | Conflict]) -> "BatchOut":
+        """Return the shape of *answers*."""
+        results = tuple(map(SubmittedOut.of, answers))
+        good = sum(result.ok for result in results)
+        return cls(count=len(results), succeeded=good, failed=len(results) - good, results=results)
+
+
+class EventOut(Wire, frozen=True, kw_only=True):
+    """One thing that happened; *seq* is its place among all events of the yard."""
+
+    v: int  # the version of the shape and of *data*: within it, names are only added
+    seq: int
+    name: str
+    subject: str  # the id of the job, template, schedule or webhook that it is about
+    job_id: str | None  # the same, where it is a job
+    owner: str
+    at: datetime
+    actor: str
+    data: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, event: Event) -> "EventOut":
+        """Return the shape of *event*."""
+        job_id = event.job_id
+        return cls.filled(event, v=PAYLOAD_VERSION, job_id=job_id)

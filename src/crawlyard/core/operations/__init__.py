@@ -1,0 +1,1 @@
+"""Operations that outlast a request: bulk actions and backfills."""

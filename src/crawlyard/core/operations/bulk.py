@@ -1,0 +1,165 @@
+"""Bulk actions on many jobs."""
+
+from collections.abc import Mapping
+from enum import StrEnum, auto
+from typing import Any
+
+from msgspec import Struct, convert, to_builtins
+
+from crawlyard.core.crawl.page import ErrorKind
+from crawlyard.core.jobs.filter import Condition
+from crawlyard.core.jobs.job import DELETABLE, Job
+from crawlyard.core.jobs.lifecycle import DONE_IN, LIFECYCLE, STATE_WORDS, Move, State
+from crawlyard.core.jobs.spec import JobSpec, Priority
+from crawlyard.core.operations.operation import Operation
+from crawlyard.errors import IllegalMove, Invalid
+
+MOST_IDS = 10_000
+"""Jobs that can be named by id."""
+
+
+class JobAction(StrEnum):
+    """What can be done to many jobs."""
+
+    PAUSE = auto()
+    RESUME = auto()
+    CANCEL = auto()
+    RETRY = auto()
+    DELETE = auto()
+    SET_PRIORITY = auto()
+    ADD_TAGS = auto()
+    REMOVE_TAGS = auto()
+
+
+class RetryScope(StrEnum):
+    """What part of a job is retried."""
+
+    ALL = auto()  # a new job with the same spec
+    FAILED = auto()  # the same job, its failed URLs
+    NOW = auto()  # the wait of a pending one is over
+
+
+class BulkAction(Struct, frozen=True, kw_only=True):
+    """An action and its parameters, without the jobs.
+
+    Raises:
+        Invalid: a parameter that the action takes is missing, or it takes none.
+    """
+
+    action: JobAction
+    reason: str = ""
+    priority: Priority | None = None  # of SET_PRIORITY
+    tags: tuple[str, ...] = ()  # of ADD_TAGS and REMOVE_TAGS
+    scope: RetryScope = RetryScope.ALL  # of RETRY
+    kinds: frozenset[ErrorKind] = frozenset()  # of RETRY, where the scope is FAILED
+
+    def __post_init__(self) -> None:
+        wanted = self.action is JobAction.SET_PRIORITY
+        if wanted is (self.priority is None):
+            needs = "expected one for set_priority" if wanted else "only set_priority takes one"
+            raise Invalid("priority", needs)
+        wanted = self.action in _TAGGING
+        if wanted is not bool(self.tags):
+            takers = " and ".join(_TAGGING)
+            needs = f"expected one for {self.action}" if wanted else f"only {takers} take them"
+            raise Invalid("tags", needs)
+
+    def changes_of(self, spec: JobSpec) -> Mapping[str, object]:
+        """Return what an action that edits jobs changes in *spec*."""
+        match self.action:
+            case JobAction.SET_PRIORITY:
+                return {"priority": self.priority}
+            case JobAction.ADD_TAGS:
+                return {"tags": tuple(dict.fromkeys((*spec.tags, *self.tags)))}
+            case _:
+                return {"tags": tuple(tag for tag in spec.tags if tag not in self.tags)}
+
+    @property
+    def doubles(self) -> bool:
+        """Return whether repeating it would create something twice."""
+        return self.action is JobAction.RETRY and self.scope is RetryScope.ALL
+
+
+EDITS = frozenset({JobAction.SET_PRIORITY, JobAction.ADD_TAGS, JobAction.REMOVE_TAGS})
+"""Actions that change the spec of a job."""
+
+_TAGGING = (JobAction.ADD_TAGS, JobAction.REMOVE_TAGS)
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """A selection of jobs: those with these ids, or those that match all conditions."""
+
+    ids: tuple[str, ...] | None = None
+    where: tuple[Condition, ...] = ()
+
+
+class Result(Struct, frozen=True, kw_only=True):
+    """The result for one job."""
+
+    id: str
+    code: str = ""  # empty on success
+    detail: str = ""
+    state: str | None = None  # of the job now; None if deleted, or not visible to the actor
+    new_id: str | None = None  # of the job created by a retry
+
+
+class BulkDone(Struct, frozen=True, kw_only=True):
+    """The result of a bulk action, or of its dry run."""
+
+    count: int
+    dry_run: bool
+    results: tuple[Result, ...]  # of a dry run, the first few
+    operation: Operation | None = None  # does the rest in the background, if there are too many
+
+
+def request_of(asked: BulkAction, **jobs: object) -> Mapping[str, object]:
+    """Return the request of the operation that does this to *jobs*."""
+    request: dict[str, Any] = to_builtins(asked) | to_builtins(jobs)
+    return request
+
+
+def action_in(request: Mapping[str, object]) -> BulkAction:
+    """Return the action in the request of an operation."""
+    return convert(request, BulkAction)
+
+
+def conditions_in(request: Mapping[str, object]) -> tuple[Condition, ...]:
+    """Return the conditions in the request of an operation."""
+    return convert(request["where"], tuple[Condition, ...])
+
+
+MOVES: Mapping[JobAction, Move] = {
+    JobAction.PAUSE: Move.PAUSE,
+    JobAction.RESUME: Move.RESUME,
+    JobAction.CANCEL: Move.CANCEL,
+}
+"""Actions that are a move."""
+
+
+def check_possible(asked: BulkAction, job: Job) -> None:
+    """Check that the state of *job* allows an action; it may still fail for other reasons.
+
+    Raises:
+        IllegalMove: the state does not allow it.
+    """
+    move = MOVES.get(asked.action)
+    if move is not None and job.state in DONE_IN[move]:
+        return
+    word = asked.action.value.replace("_", " ")
+    if not _allowed(asked, job.state):
+        message = f"cannot {word} a job that is {STATE_WORDS[job.state]}"
+        raise IllegalMove(message, allowed=tuple(LIFECYCLE[job.state]))
+
+
+def _allowed(asked: BulkAction, state: State) -> bool:
+    match asked.action:
+        case JobAction.DELETE:
+            return state in DELETABLE
+        case action if action in EDITS:
+            return state is not State.CANCELLED
+        case JobAction.RETRY if asked.scope is RetryScope.NOW:
+            return Move.RETRY_NOW in LIFECYCLE[state]
+        case JobAction.RETRY:
+            return state.ended
+        case _:
+            return MOVES[asked.action] in LIFECYCLE[state]

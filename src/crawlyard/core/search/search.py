@@ -1,0 +1,130 @@
+"""Page search over all jobs: query words, bounds of one step, and excerpts."""
+
+from datetime import datetime, timedelta
+from enum import StrEnum, auto
+
+from msgspec import Struct
+
+from crawlyard.core.crawl.page import Page
+from crawlyard.core.search.terms import head_of, lowered
+from crawlyard.errors import Invalid
+
+MAX_TEXT = 500
+"""Characters of a query."""
+
+MOST_WORDS = 10
+"""Words of a query."""
+
+MAX_WORD = 100
+"""Characters of one word."""
+
+EXCERPT = 200
+"""Characters of text that are shown around a match."""
+
+_BEFORE = 60  # of these, before the match
+
+
+class FoundPage(Struct, frozen=True, kw_only=True):
+    """A page record and its job."""
+
+    id: int
+    job_id: str
+    job_name: str  # empty if it has none
+    page: Page
+    excerpt: str = ""  # of its text, around the words found
+
+
+class SearchStep(Struct, frozen=True, kw_only=True):
+    """The result of searching one batch of pages, newest first, from some page on."""
+
+    pages: tuple[FoundPage, ...] = ()  # matches, newest first
+    looked_at: int = 0  # pages searched, matching or not
+    reached: int | None = None  # the last of these; None: no older pages
+    reached_at: datetime | None = None  # when that one was fetched
+
+
+class SearchBounds(Struct, frozen=True, kw_only=True):
+    """How much one search request may do before it answers; the next request continues."""
+
+    pages: int = 20_000
+    time: timedelta = timedelta(milliseconds=400)
+
+
+BOUNDS = SearchBounds()
+
+
+class IndexUse(StrEnum):
+    """How the index of words served a search."""
+
+    COMPLETE = auto()  # it has all pages
+    BEHIND = auto()  # it has not all yet; the others are read one by one
+    UNDECIDED = auto()  # it cannot narrow these words down: pages are read one by one
+    OFF = auto()  # there is none: likewise
+
+
+class Match(Struct, frozen=True, kw_only=True):
+    """What the index needs to find the pages that may have all words of a query."""
+
+    groups: tuple[tuple[str, ...], ...]  # a page must have a term of each
+    phrases: tuple[tuple[str, ...], ...]  # and terms in an order of each, if it is known
+    low: int  # the index has the pages with ids above this one
+    high: int  # up to this one
+    unindexed: int  # about how many pages it does not have
+
+
+class Findings(Struct, frozen=True, kw_only=True):
+    """What a search found within its bounds, newest first."""
+
+    pages: tuple[FoundPage, ...]
+    looked_at: int  # pages searched, matching or not
+    back_to: datetime | None  # when the last of these was fetched; None if none was
+    further: int | None  # the page after which to continue; None: all were searched
+    cut_short: bool  # stopped by its bounds before it had enough matches
+    index: IndexUse | None = None  # None: a search for no words
+    unindexed: int = 0  # about how many pages the index does not have yet
+    stored: int | None = None  # pages that it covers, if cut short; None: not counted
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Return the search terms of *text* in lower case: its words, and each phrase in "…" as one.
+
+    Raises:
+        Invalid: *text* or a term is too long, there are too many terms, or a " is not closed.
+    """
+    if len(text) > MAX_TEXT:
+        raise Invalid("q", f"expected at most {MAX_TEXT} characters, got {len(text):,}")
+    parts = text.lower().split('"')
+    if len(parts) % 2 == 0:
+        raise Invalid("q", 'expected another " that ends the text')
+    found: dict[str, None] = {}
+    for place, part in enumerate(parts):
+        words = part.split() if place % 2 == 0 else [" ".join(part.split())]
+        found |= dict.fromkeys(word for word in words if word)
+    if len(found) > MOST_WORDS:
+        raise Invalid("q", f"expected at most {MOST_WORDS} words, got {len(found)}")
+    if any(len(word) > MAX_WORD for word in found):
+        raise Invalid("q", f"expected words of at most {MAX_WORD} characters")
+    return tuple(found)
+
+
+def missing(words: tuple[str, ...], page: Page) -> tuple[str, ...]:
+    """Return those of *words* that appear neither in the URLs nor in the title of *page*."""
+    shown = head_of(page.url, page.final_url, page.title)
+    return tuple(word for word in words if word not in shown)
+
+
+def excerpt(text: str, words: tuple[str, ...], sought: tuple[str, ...]) -> str | None:
+    """Return the text around the first of *words*; ``None`` if *text* lacks one of *sought*.
+
+    The excerpt is on one line and has at most `EXCERPT` characters; it is empty if none of *words*
+    appears.
+    """
+    flat = " ".join(text.split())
+    lower = lowered(flat)
+    if any(word not in lower for word in sought):
+        return None
+    places = [place for place in map(lower.find, words) if place >= 0]
+    if not places:
+        return ""
+    begin = max(0, min(places) - _BEFORE)
+    return flat[begin : begin + EXCERPT]

@@ -1,0 +1,1 @@
+"""Workers: their reports, tags and measurements."""

@@ -1,1 +1,0 @@
-"""Dispatch: wake-ups for workers, and their liveness."""

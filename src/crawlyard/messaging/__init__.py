@@ -1,0 +1,1 @@
+"""Messages that may be lost: live progress, and wake-ups of workers."""

@@ -1,0 +1,1 @@
+"""Attention: what needs a person."""

@@ -1,0 +1,167 @@
+"""What has happened and what happens, as one user may know of it."""
+
+from collections.abc import AsyncGenerator, Sequence
+from functools import cached_property
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from crawlyard.core.access.user import Permit
+from crawlyard.core.endpoints.endpoint import (
+    ANYBODY,
+    Cursor,
+    Header,
+    Instant,
+    Limit,
+    Slice,
+    Words,
+    endpoint,
+    sliced,
+)
+from crawlyard.core.events.event import EventName, Topic, names_of, topics_for
+from crawlyard.core.jobs.answers import EventOut
+from crawlyard.core.webhooks.webhook import EVERYTHING
+from crawlyard.errors import Forbidden, Invalid
+from crawlyard.lazy import lazily
+from crawlyard.services.events.events import named
+from crawlyard.services.jobs.terms import words_of
+from crawlyard.services.noun import Noun
+from crawlyard.store.queries import EventQuery
+
+# it loads the store
+with lazily():
+    from crawlyard.services.jobs import lookup
+
+Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Id = Annotated[str, Meta(max_length=64)]
+After = Annotated[Seq | None, Meta(description="The last that you have: `X-Event-Seq`.")]
+LastId = Annotated[
+    Seq | None, Header("Last-Event-ID"), Meta(description="The same, from a browser.")
+]
+
+
+class EventFeed(Noun):
+    """Tells what has happened to what is one user's, an admin's all, and what happens."""
+
+    @cached_property
+    def _allowed(self) -> frozenset[Topic]:
+        return topics_for(self._permits, limited=self._limited)
+
+    @endpoint("GET /events", ANYBODY, "seq")
+    async def list(
+        self,
+        *,
+        type: Annotated[  # noqa: A002 - the name of the parameter
+            Words, Meta(description="Names and patterns, such as `job.*`.")
+        ] = EVERYTHING,
+        subject: Annotated[Id | None, Meta(description="The id of what they are about.")] = None,
+        job: Annotated[Id | None, Meta(description="The same, of a job.")] = None,
+        since: Annotated[
+            Instant | None,
+            Meta(description="At or after."),
+        ] = None,
+        actor: Annotated[Id | None, Meta(description="Who did it.")] = None,
+        owner: Annotated[Id | None, Meta(description="`me`, or a user.")] = None,
+        after: Annotated[Seq, Meta(description="Only those above this `seq`.")] = 0,
+        sort: Annotated[
+            Literal["-seq", "seq"], Meta(description="Newest first, or oldest first.")
+        ] = "-seq",
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[EventOut]:
+        """List what has happened to what is yours, an admin's all, newest first."""
+        if subject is not None and job not in (None, subject):
+            raise Invalid("job", "expected it, or subject, not two that differ")
+        names = names_of(self._allowed) & _named(words_of(type), only_jobs=job is not None)
+        owner = self._actor.id if owner == "me" else owner
+        if owner is not None and not self._actor.may_see(owner):
+            names = frozenset()
+        newest_first = sort == "-seq"
+        query = EventQuery(
+            subject=subject or job,
+            owner=owner,
+            actor=self._actor.id if actor == "me" else actor,
+            names=names,
+            since=since,
+            newest_first=newest_first,
+            before=int(cursor) if cursor and newest_first else None,
+        )
+        least = int(cursor) if cursor and not newest_first else after
+        found = []
+        if names:  # a query without any asks for all of them
+            found = await self._services.events.list(self._actor, query, least, limit + 1)
+        return sliced(found, limit, EventOut.of, lambda event: event.seq)
+
+    @endpoint("GET /events/stream", ANYBODY, "404")
+    async def stream(
+        self,
+        *,
+        topics: Annotated[
+            Words | None,
+            "words",
+            Meta(description=f"Some of {', '.join(Topic)}; else all you may hear."),
+        ] = None,
+        job: Annotated[Id | None, Meta(description="Of this job alone.")] = None,
+        after: After = None,
+        last_event_id: LastId = None,
+    ) -> AsyncGenerator[EventOut]:
+        """Follow what happens, as server-sent events.
+
+        Each event of the log has its number as its id, so that whoever comes again with
+        `Last-Event-ID` (or `after`) misses nothing and hears nothing twice; after too long,
+        `resync` says that lists are to be read anew. Beside it come `jobs.progress`, `counts`
+        and `workers`, which tell how things stand.
+        """
+        wanted, job = await self.audible(topics, job)
+        if not wanted:
+            return
+        query = EventQuery(subject=job, names=names_of(wanted))
+        begin = after if last_event_id is None else last_event_id
+        async for event in self._services.events.follow(self._actor, query, begin):
+            yield EventOut.of(event)
+
+    @endpoint("GET /jobs/{job_id}/events/stream", Permit.JOBS_READ, noun="events")
+    async def stream_of_job(
+        self, job_id: str, *, after: After = None, last_event_id: LastId = None
+    ) -> AsyncGenerator[EventOut]:
+        """Follow one job: its events, its progress while it runs, and its latest pages."""
+        async for event in self.stream(
+            topics=(Topic.JOBS,), job=job_id, after=after, last_event_id=last_event_id
+        ):
+            yield event
+
+    async def audible(
+        self, topics: Words | None, job: str | None
+    ) -> tuple[frozenset[Topic], str | None]:
+        """Return the topics to listen to, and the id of the job if it is one alone.
+
+        Raises:
+            Forbidden: what was shown is not good for one of *topics*.
+            Invalid: one of them is none, or a job is named and they are about other things.
+            NotFound: there is no such job, or it belongs to another user.
+        """
+        wanted = self._allowed if topics is None else _topics(words_of(topics))
+        if wanted - self._allowed:
+            beyond = ", ".join(sorted(wanted - self._allowed))
+            raise Forbidden(f"what you showed is not good for listening to {beyond}")
+        if job is None:
+            return wanted, None
+        if Topic.JOBS not in wanted:
+            raise Invalid("job", "expected jobs among the topics")
+        standing = await lookup.find_job(self._services.store, self._actor, job)
+        return frozenset({Topic.JOBS}), standing.job.id
+
+
+def _topics(words: Sequence[str]) -> frozenset[Topic]:
+    unknown = [word for word in words if word not in set(Topic)]
+    if unknown or not words:
+        raise Invalid("topics", f"expected some of {', '.join(Topic)}, got {unknown!r}"[:300])
+    return frozenset(Topic(word) for word in words)
+
+
+def _named(patterns: Sequence[str], *, only_jobs: bool) -> frozenset[EventName]:
+    try:
+        names = named(patterns)
+    except Invalid as error:
+        raise Invalid("type", str(error).partition(": ")[2]) from None
+    return frozenset(name for name in names if name.kind == "job" or not only_jobs)

@@ -1,0 +1,101 @@
+"""Event log: past events, and a live feed, as far as the actor may see them."""
+
+import logging
+from collections.abc import AsyncIterator, Iterable
+from datetime import timedelta
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from crawlyard.clock import Clock
+from crawlyard.core.access.user import Actor, Role
+from crawlyard.core.events.event import Event, EventName
+from crawlyard.core.webhooks.webhook import check_patterns
+from crawlyard.errors import StoreUnavailable
+from crawlyard.store.queries import EVERY_EVENT, EventQuery
+
+if TYPE_CHECKING:
+    from crawlyard.store.events.events import EventLog
+
+LOOK_EVERY = timedelta(milliseconds=300)
+_RETRY_EVERY = timedelta(seconds=1)  # while the store is away
+
+_CHUNK = 500
+
+_log = logging.getLogger(__name__)
+
+
+def named(patterns: Iterable[str]) -> frozenset[EventName]:
+    """Return the events that match names and patterns such as ``job.*``.
+
+    Raises:
+        Invalid: a pattern matches no event; the message lists all names.
+    """
+    asked = tuple(patterns)
+    check_patterns(asked)
+    return frozenset(n for n in EventName if any(fnmatchcase(n, p) for p in asked))
+
+
+class Events:
+    """Reads the event log: users see events of what they own, an admin sees all."""
+
+    def __init__(self, log: "EventLog", clock: Clock) -> None:
+        self._events = log
+        self._clock = clock
+
+    async def newest(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, limit: int = 50
+    ) -> list[Event]:
+        """Return the newest *limit* events, oldest first."""
+        asked = replace(_visible(actor, query), newest_first=True)
+        return (await self._events.events(asked, limit=limit))[::-1]
+
+    async def every(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0
+    ) -> AsyncIterator[Event]:
+        """Yield all events with a seq above *after*, oldest first, up to the newest."""
+        asked = _visible(actor, query)
+        while portion := await self._events.events(asked, after, _CHUNK):
+            for event in portion:
+                yield event
+            after = portion[-1].seq
+
+    async def follow(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int | None = 0
+    ) -> AsyncIterator[Event]:
+        """Yield all events with a seq above *after*, and then each new one as it happens.
+
+        If *after* is ``None``, yield only events from now on. The iterator never ends by
+        itself, and yields each event exactly once; those of other processes arrive within
+        `LOOK_EVERY`. It waits while the store is unavailable.
+        """
+        asked = _visible(actor, query)
+        while True:
+            try:
+                last = await self._events.last()
+                after = last if after is None else after
+                found = await self._events.events(asked, after, _CHUNK) if last > after else []
+            except StoreUnavailable as error:
+                _log.warning("the store is away, trying again: %s", error)
+                await self._clock.sleep(_RETRY_EVERY)
+                continue
+            for event in found:
+                yield event
+            if len(found) == _CHUNK:
+                after = found[-1].seq
+                continue
+            # seq follows the order of commits: no event below the last one can appear later
+            after = max(after, last, found[-1].seq if found else 0)
+            await self._clock.sleep(LOOK_EVERY)
+
+    async def list(
+        self, actor: Actor, query: EventQuery = EVERY_EVENT, after: int = 0, limit: int = 1000
+    ) -> list[Event]:
+        """Return events with a seq above *after*, at most *limit*, in the order of *query*."""
+        return await self._events.events(_visible(actor, query), after, limit)
+
+
+def _visible(actor: Actor, query: EventQuery) -> EventQuery:
+    """Return *query* narrowed to what the actor may see."""
+    return query if actor.role is Role.ADMIN else replace(query, owner=actor.id)

@@ -1,1 +1,0 @@
-"""Instance-wide services: workers, hosts, events and statistics."""

@@ -1,0 +1,1 @@
+"""The instance: its version, words, forms and metrics."""

@@ -1,0 +1,347 @@
+"""Metrics for Prometheus: of the instance, read from the store, and of one worker process.
+
+Labels stay the same over restarts, and name no user, URL or site.
+
+Source: Prometheus, "Metric and label naming" and "Exposition formats".
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from itertools import accumulate
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from crawlyard.about import VERSION
+from crawlyard.clock import Clock
+from crawlyard.core.crawl.rendering import Browser
+from crawlyard.core.jobs.job_log import WAIT_BOUNDS_S
+from crawlyard.core.jobs.lifecycle import State
+from crawlyard.core.jobs.limits import Usage
+from crawlyard.core.jobs.spec import Priority
+from crawlyard.core.webhooks.delivery_limits import Traffic
+from crawlyard.core.workers.measures import Measures, Renderings, Timing
+from crawlyard.core.workers.status import WorkerReport, WorkerState
+from crawlyard.messaging.bus import Bus, BusReach
+from crawlyard.services.workers.reporting import ALIVE
+from crawlyard.store.store import Store
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+
+_FIRST_DAY = date(2000, 1, 1)
+
+
+class ProcessValues(Struct, frozen=True, kw_only=True):
+    """A snapshot of what the workers of one process have done."""
+
+    workers: Sequence[WorkerReport]
+    measures: Measures
+    connection_waits: Timing | None  # for the database; None: it needs no pool
+
+
+class MetricValues(Struct, frozen=True, kw_only=True):
+    """A snapshot of all metrics."""
+
+    jobs: Mapping[tuple[State, Priority], int]
+    longest_wait: timedelta  # of the job that has been due longest
+    free_shards: int
+    used: Usage  # by all jobs that ever ran
+    schedules_late: timedelta  # by how much the next tick is overdue
+    undelivered: timedelta  # how long the oldest due delivery has waited
+    workers: Sequence[WorkerReport]  # those alive
+    held_hosts: int
+    store_latency_s: float  # of one small read
+    lock_waits: int | None  # None: the database has no sessions that wait for each other
+    reach: BusReach  # of the bus of this process
+    process: ProcessValues
+
+
+async def figures(store: Store, bus: Bus, clock: Clock, measures: Measures) -> MetricValues:
+    """Return the current metrics of the whole instance, and of the workers of this process."""
+    now, wall = clock.now(), clock.wall()
+    began = clock.monotonic()
+    next_at = await store.ticks.next_at()
+    latency_s = clock.monotonic() - began
+    due_at = await store.deliveries.next_at(now, Traffic())
+    reports = [r for r in await store.workers.find() if now - r.beat_at <= ALIVE]
+    none = timedelta(0)
+    return MetricValues(
+        jobs=await store.jobs.counts(),
+        longest_wait=await store.queue.longest_wait(now),
+        free_shards=await store.spread.free(),
+        used=_total(await store.users.days(None, _FIRST_DAY)),
+        schedules_late=none if next_at is None else max(none, wall - next_at),
+        undelivered=none if due_at is None else max(none, now - due_at),
+        workers=reports,
+        held_hosts=len({h.host for r in reports for h in r.hosts if h.is_held(now)}),
+        store_latency_s=latency_s,
+        lock_waits=await store.upkeep.lock_waits(),
+        reach=bus.reach,
+        process=_process(store, reports, measures),
+    )
+
+
+async def process_figures(store: Store, measures: Measures) -> ProcessValues:
+    """Return the current metrics of the workers of this process alone."""
+    return _process(store, await store.workers.find(), measures)
+
+
+def _process(store: Store, reports: Iterable[WorkerReport], measures: Measures) -> ProcessValues:
+    mine = [report for report in reports if report.id in measures.workers]
+    return ProcessValues(workers=mine, measures=measures, connection_waits=store.waits)
+
+
+def _total(days: Mapping[date, Usage]) -> Usage:
+    total = Usage()
+    for usage in days.values():
+        total = total.plus(usage)
+    return total
+
+
+# --- as text
+
+
+def exposed(figures: MetricValues | ProcessValues) -> str:
+    """Return *figures* as text."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(figures))
+    return generate_latest(registry).decode()
+
+
+class _Collector(Collector):
+    def __init__(self, figures: MetricValues | ProcessValues) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterable[Metric]:
+        found = self._figures
+        if isinstance(found, MetricValues):
+            yield from _of_jobs(found)
+            yield from _of_work(found)
+            yield from _of_fleet(found)
+            found = found.process
+        yield _build()
+        if found.measures.workers:
+            yield from _of_workers(found.workers)
+            yield from _of_measures(found.measures)
+        if found.connection_waits is not None:
+            yield _histogram(
+                "crawlyard_database_connection_wait_seconds",
+                "How long transactions waited for a connection of this process's pool.",
+                found.connection_waits,
+            )
+
+
+def _of_jobs(figures: MetricValues) -> Iterator[Metric]:
+    jobs = GaugeMetricFamily(
+        "crawlyard_jobs", "Jobs by state and priority.", labels=("state", "priority")
+    )
+    for state in State:
+        for priority in Priority:
+            jobs.add_metric((state, str(priority)), figures.jobs.get((state, priority), 0))
+    yield jobs
+    yield _gauge(
+        "crawlyard_job_wait_seconds",
+        "How long the job that is due longest has waited.",
+        figures.longest_wait.total_seconds(),
+    )
+    yield _gauge(
+        "crawlyard_schedule_lateness_seconds",
+        "By how much the next tick of a schedule is overdue.",
+        figures.schedules_late.total_seconds(),
+    )
+    yield _gauge(
+        "crawlyard_webhook_delay_seconds",
+        "How long the delivery that is due longest has waited.",
+        figures.undelivered.total_seconds(),
+    )
+
+
+def _of_work(figures: MetricValues) -> Iterator[Metric]:
+    used = figures.used
+    yield _counter("crawlyard_pages", "Pages stored, by all jobs ever.", used.pages)
+    yield _counter("crawlyard_bytes", "Bytes of bodies fetched, by all jobs ever.", used.bytes)
+    yield _counter("crawlyard_url_errors", "URLs that failed, of all jobs ever.", used.errors)
+    yield _gauge(
+        "crawlyard_hosts_held", "Hosts that asked for a rest, and get it.", figures.held_hosts
+    )
+    yield _gauge(
+        "crawlyard_store_latency_seconds",
+        "How long a small read of the store took just now.",
+        figures.store_latency_s,
+    )
+    if figures.reach is not BusReach.PROCESS:
+        well = figures.reach is BusReach.YARD
+        yield _gauge("crawlyard_redis_up", "Whether Redis answers this server.", float(well))
+
+
+def _build() -> Metric:
+    info = GaugeMetricFamily("crawlyard_build_info", "The version.", labels=("version",))
+    info.add_metric((VERSION,), 1)
+    return info
+
+
+def _of_fleet(figures: MetricValues) -> Iterator[Metric]:
+    workers = GaugeMetricFamily("crawlyard_workers", "Workers by state.", labels=("state",))
+    states = Counter(worker.state(alive=True) for worker in figures.workers)
+    for state in WorkerState:
+        if state is not WorkerState.GONE:
+            workers.add_metric((state,), states[state])
+    yield workers
+    yield _gauge(
+        "crawlyard_slots",
+        "Jobs and shards that all workers run at once.",
+        sum(worker.slots for worker in figures.workers),
+    )
+    yield _gauge(
+        "crawlyard_slots_used",
+        "Jobs and shards that all workers run now.",
+        sum(len(worker.running) for worker in figures.workers),
+    )
+    yield _gauge(
+        "crawlyard_shards_free", "Shards that wait for a worker.", float(figures.free_shards)
+    )
+    if figures.lock_waits is not None:
+        yield _gauge(
+            "crawlyard_database_lock_waits",
+            "Sessions of the database that wait for a lock now.",
+            figures.lock_waits,
+        )
+
+
+def _of_workers(workers: Sequence[WorkerReport]) -> Iterator[Metric]:
+    """Return what the workers of this process report of themselves, added up."""
+    slots = sum(worker.slots for worker in workers)
+    yield _gauge("crawlyard_worker_slots", "Jobs that this process runs at once.", slots)
+    running = sum(len(worker.running) for worker in workers)
+    yield _gauge("crawlyard_worker_jobs", "Jobs that this process runs now.", running)
+    yield _gauge(
+        "crawlyard_worker_memory_bytes",
+        "Resident memory of this process and of the child processes of isolated jobs.",
+        max((worker.memory_bytes for worker in workers), default=0),
+    )
+    pages = sum(worker.pages for worker in workers)
+    yield _counter("crawlyard_worker_pages", "Pages that this process stored.", pages)
+    errors: Counter[str] = Counter()
+    waits = Timing(bounds_s=WAIT_BOUNDS_S)
+    for worker in workers:
+        errors.update(worker.errors)
+        waits.counts = [a + b for a, b in zip(waits.counts, worker.waits, strict=True)]
+        waits.total_s += worker.waited_s
+    yield _counted(
+        "crawlyard_worker_url_errors", "URLs that failed in this process.", "kind", errors
+    )
+    yield _histogram(
+        "crawlyard_dispatch_delay_seconds",
+        "From the instant at which a job was due to its claim.",
+        waits,
+    )
+
+
+def _of_measures(measures: Measures) -> Iterator[Metric]:
+    yield _histogram(
+        "crawlyard_checkpoint_seconds",
+        "How long transactions took that store pages.",
+        measures.checkpoints,
+    )
+    yield _histogram(
+        "crawlyard_claim_seconds",
+        "How long it took to claim a job or a shard that was there.",
+        measures.claims,
+    )
+    requests = measures.requests
+    yield _histogram(
+        "crawlyard_fetch_seconds",
+        "From the start of a request to its whole response, without waits for the host's turn.",
+        requests.took,
+    )
+    yield _counted(
+        "crawlyard_responses", "Responses by class of status.", "class", requests.statuses
+    )
+    yield _counted(
+        "crawlyard_request_failures",
+        "Requests without a usable response.",
+        "kind",
+        requests.failures,
+    )
+    yield from _of_renderings(measures.renderings)
+    yield _counter(
+        "crawlyard_takeovers",
+        "Jobs and shards that this process took back from lost workers.",
+        measures.takeovers,
+    )
+
+
+def _of_renderings(renderings: Mapping[Browser, Renderings]) -> Iterator[Metric]:
+    label = ("browser",)
+    took = HistogramMetricFamily(
+        "crawlyard_render_seconds",
+        "How long the rendering of pages took, without waits for a browser.",
+        labels=label,
+    )
+    running = GaugeMetricFamily(
+        "crawlyard_browsers_running", "Browsers of this process that run now.", labels=label
+    )
+    for browser, made in renderings.items():
+        took.add_metric((browser,), _buckets(made.took), made.took.total_s)
+        running.add_metric((browser,), made.running)
+    yield took
+    yield running
+    each = renderings.items()
+    yield _counted(
+        "crawlyard_rendered_pages",
+        "Pages rendered.",
+        "browser",
+        {browser: sum(made.took.counts) for browser, made in each},
+    )
+    yield _counted(
+        "crawlyard_render_failures",
+        "Pages that could not be rendered.",
+        "browser",
+        {browser: made.failures for browser, made in each},
+    )
+    yield _counted(
+        "crawlyard_render_subrequests",
+        "Requests that pages made while they were rendered.",
+        "browser",
+        {browser: made.subrequests for browser, made in each},
+    )
+    yield _counted(
+        "crawlyard_browser_cpu_seconds",
+        "Processor time that browsers took for pages.",
+        "browser",
+        {browser: made.cpu_s for browser, made in each},
+    )
+
+
+def _histogram(name: str, text: str, timing: Timing) -> Metric:
+    return HistogramMetricFamily(name, text, buckets=_buckets(timing), sum_value=timing.total_s)
+
+
+def _buckets(timing: Timing) -> list[tuple[str, float]]:
+    """Return the buckets of a histogram: each counts all that is not above its bound."""
+    bounds = [*(f"{bound:g}" for bound in timing.bounds_s), "+Inf"]
+    return [*zip(bounds, map(float, accumulate(timing.counts)), strict=True)]
+
+
+def _counted(name: str, text: str, label: str, counts: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for value, count in sorted(counts.items()):
+        family.add_metric((str(value),), count)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def _counter(name: str, text: str, value: float) -> Metric:
+    return CounterMetricFamily(name, text, value=value)

@@ -1,0 +1,35 @@
+"""Operations, as one user looks at them and ends them."""
+
+from crawlyard.core.access.user import Permit
+from crawlyard.core.endpoints.endpoint import Cursor, Limit, Slice, endpoint, reply, sliced
+from crawlyard.core.operations.answers import OperationOut
+from crawlyard.core.operations.operation import OperationState
+from crawlyard.services.noun import Noun
+
+READ, WRITE = Permit.JOBS_READ, Permit.JOBS_WRITE
+
+
+class OperationReader(Noun):
+    """Work that goes on after its request is answered.
+
+    An operation that the user may not see raises `NotFound`.
+    """
+
+    @endpoint("GET /operations", READ, "seq")
+    async def list(self, *, limit: Limit = 50, cursor: Cursor = None) -> Slice[OperationOut]:
+        """List operations, newest first."""
+        found = await self._services.operations.list(self._actor, before=cursor, limit=limit + 1)
+        return sliced(found, limit, OperationOut.of, lambda operation: operation.id)
+
+    @endpoint("GET /operations/{operation_id}", READ)
+    async def get(self, operation_id: str) -> OperationOut:
+        """Return an operation: how far it is, and what could not be done."""
+        return OperationOut.of(await self._services.operations.get(self._actor, operation_id))
+
+    @endpoint("POST /operations/{operation_id}/cancel", WRITE, status=202)
+    async def cancel(self, operation_id: str) -> OperationOut:
+        """End an operation; what it has done stays done, and one that has ended stays as it is."""
+        before = await self._services.operations.get(self._actor, operation_id)
+        operation = await self._services.operations.cancel(self._actor, operation_id)
+        reply().unchanged = before.state is not OperationState.RUNNING
+        return OperationOut.of(operation)

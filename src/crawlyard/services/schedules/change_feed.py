@@ -1,0 +1,68 @@
+"""Feed of changes: what runs of schedules have changed, as one user may know of it."""
+
+from typing import Annotated
+
+from msgspec import Meta
+
+from crawlyard.core.access.user import Permit, Role
+from crawlyard.core.crawl.change_answers import FeedChangeOut
+from crawlyard.core.crawl.changes import TOLD, ChangeKind
+from crawlyard.core.endpoints.endpoint import (
+    LONGEST_REF,
+    Cursor,
+    Limit,
+    Slice,
+    Words,
+    endpoint,
+    sliced,
+)
+from crawlyard.core.parse import none_of
+from crawlyard.errors import Invalid, NotFound
+from crawlyard.services.jobs.terms import words_of
+from crawlyard.services.noun import Noun
+from crawlyard.store.queries import ChangeQuery
+
+Seq = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Of = Annotated[
+    str, Meta(min_length=1, max_length=LONGEST_REF, description="A schedule's id or name.")
+]
+
+
+class ChangeFeed(Noun):
+    """Tells what runs of schedules have changed; of other users' an admin alone."""
+
+    @endpoint("GET /changes", Permit.RESULTS_READ, group="results", name="changes")
+    async def list(
+        self,
+        *,
+        schedule: Of | None = None,
+        only: Annotated[Words, Meta(description="Kinds of changes: `changed`, `gone`, …")] = (),
+        after: Annotated[Seq, Meta(description="Only those above this `seq`.")] = 0,
+        limit: Limit = 50,
+        cursor: Cursor = None,
+    ) -> Slice[FeedChangeOut]:
+        """List the pages that runs of schedules have changed, in the order they were found.
+
+        The `seq` of the last one that you have, as `after`, asks for those that came since. Of one
+        run, at most 10,000 are kept; all are counted.
+        """
+        schedule_id = None
+        if schedule is not None:
+            try:
+                schedule_id = (await self._services.scheduler.get(self._actor, schedule)).id
+            except NotFound as error:
+                raise Invalid("schedule", str(error)) from None
+        query = ChangeQuery(
+            schedule_id=schedule_id,
+            owner=None if self._actor.role is Role.ADMIN else self._actor.id,
+            kinds=frozenset(_kind(word) for word in words_of(only)),
+            after=max(after, int(cursor or 0)),
+        )
+        found = await self._services.store.changes.changes(query, limit + 1)
+        return sliced(found, limit, FeedChangeOut.stored, lambda change: change.seq)
+
+
+def _kind(word: str) -> ChangeKind:
+    if word not in TOLD:
+        raise Invalid("only", none_of(word, [kind for kind in ChangeKind if kind in TOLD]))
+    return ChangeKind(word)

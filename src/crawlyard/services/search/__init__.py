@@ -1,0 +1,1 @@
+"""Search in the pages of all jobs, and its index."""

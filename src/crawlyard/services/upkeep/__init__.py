@@ -1,0 +1,1 @@
+"""Upkeep: retention, disk space and clock."""

@@ -1,1 +1,0 @@
-"""Workers: claims, runs, leases, upkeep."""

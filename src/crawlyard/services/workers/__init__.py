@@ -1,0 +1,1 @@
+"""Workers: the process that runs jobs, and what others see of it."""

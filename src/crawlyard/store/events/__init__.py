@@ -1,0 +1,1 @@
+"""Events as rows, numbered in commit order."""

@@ -1,1 +1,0 @@
-"""Workers, events, overview, retention and upkeep."""

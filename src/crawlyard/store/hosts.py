@@ -1,0 +1,327 @@
+"""Rate limits and slots of hosts, shared by all processes on one store; rules, robots.txt files.
+
+Every transaction that books a host, holds it or grants its slots first locks its row of `hosts`,
+several in the order of their names. This avoids deadlocks, and the slots of a host change one
+transaction at a time.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from msgspec.structs import replace
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, update
+
+from crawlyard.core.events.event import Event
+from crawlyard.core.hosts.hosts import HostBooking, HostRule, RobotsFile
+from crawlyard.core.hosts.slots import (
+    HostKept,
+    HostTerms,
+    Settled,
+    SlotHolder,
+    SlotRequest,
+    settled,
+)
+from crawlyard.core.jobs.checkpoint import Booking
+from crawlyard.store.codec.base import RecordCodec
+from crawlyard.store.codec.jobs import compressed, decompressed
+from crawlyard.store.codec.records import HOST_RULES
+from crawlyard.store.db.bulk_rows import delete_first, insert_new, put_rows, update_rows
+from crawlyard.store.db.clean_text import clean
+from crawlyard.store.db.database import is_postgres
+from crawlyard.store.db.dialects import postgresql, sqlite
+from crawlyard.store.db.rows import drop_version, plainly, put_version
+from crawlyard.store.db.transactions import StorePart, reads, writes
+from crawlyard.store.jobs.job_rows import tell
+from crawlyard.store.tables.base import CleanText, Instant
+from crawlyard.store.tables.hosts import host_rules, host_seats, hosts, robots
+
+# Built once, as each starting job runs all three; building them took a third of the time.
+_NAMES = bindparam("names", type_=CleanText, expanding=True)
+# ordered, so that two processes that book the same hosts don't deadlock
+_OWN = select(hosts).where(hosts.c.host.in_(_NAMES)).order_by(hosts.c.host).with_for_update()
+_RULES = select(host_rules).where(host_rules.c.host.in_(_NAMES))
+_LIVE = select(host_seats).where(
+    host_seats.c.host.in_(_NAMES), host_seats.c.until > bindparam("now", type_=Instant)
+)
+
+
+class HostStore(StorePart):
+    """Bookings, holds and slots of hosts, shared by all processes on one store."""
+
+    async def book(self, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+        """Book windows; return when the first request of each may be sent, in order.
+
+        Windows of one host never overlap, no matter who booked them: two requests in different
+        ones are at least the delay apart. None starts before the host's hold ends.
+        """
+        if not bookings:
+            return []
+        return await self._database.write(partial(_book, bookings=bookings, now=now))
+
+    async def sit(
+        self, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
+    ) -> list[HostTerms]:
+        """Renew the slots of a process until *until*; return its terms for each host, in order.
+
+        `core.hosts.slots.slots_of` decides how many slots; requested bookings are made as well.
+        Each host may occur once. Slots that are not renewed are free from their *until* on.
+        """
+        if not wishes:
+            return []
+        work = partial(_sit, asker=asker, wishes=wishes, now=now, until=until)
+        return await self._database.write(work)
+
+    @writes
+    def leave(self, conn: Connection, *askers: str, unused: Sequence[Booking] = ()) -> None:
+        """Release all slots of processes that have ended, and of their children, named NAME/….
+
+        What is *unused* of their windows is given back. All else that they booked stays: it may
+        have been sent.
+        """
+        if unused:
+            names = [clean(booking.host) for booking in unused]
+            kept = _locked(conn, names)
+            for name, booking in zip(names, unused, strict=True):
+                kept[name] = kept[name].returned(booking.last, booking.free_at)
+            _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
+        seated = host_seats.c.worker
+        children = (seated.startswith(f"{asker}/", autoescape=True) for asker in askers)
+        conn.execute(delete(host_seats).where(or_(seated.in_(askers), *children)))
+
+    @writes
+    def hold(
+        self,
+        conn: Connection,
+        host: str,
+        until: datetime,
+        strikes: int = 0,
+        struck_at: datetime | None = None,
+    ) -> None:
+        """Let no booking of *host* start before *until*; an earlier hold changes nothing.
+
+        *strikes* is the number of consecutive refusals that led to it, the last of them at
+        *struck_at*. A number lower than the one that still counts changes nothing.
+        """
+        host = clean(host)
+        kept = _locked(conn, [host])[host].held(until, strikes, struck_at)
+        conn.execute(
+            update(hosts)
+            .where(hosts.c.host == host)
+            .values(held_until=kept.held_until, strikes=kept.strikes, struck_at=kept.struck_at)
+        )
+
+    @writes
+    def forgive(self, conn: Connection, host: str) -> None:
+        """Reset the consecutive refusals of *host*: it has answered."""
+        host = clean(host)
+        struck = (hosts.c.host == host, hosts.c.strikes > 0)
+        conn.execute(update(hosts).where(*struck).values(strikes=0))
+
+    @reads
+    def booked(self, conn: Connection, names: Collection[str]) -> Mapping[str, HostBooking]:
+        """Return how far ahead these hosts are booked or held; hosts without a row are left out."""
+        rows = conn.execute(select(hosts).where(hosts.c.host.in_([clean(name) for name in names])))
+        return {
+            row.host: HostBooking(booked_until=row.booked_until, held_until=row.held_until)
+            for row in rows
+        }
+
+    @writes
+    def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* rows of hosts and slots that ended before *before*; return how many.
+
+        That is, hosts whose bookings and holds are over, and expired slots. The next
+        process that requests such a host starts from scratch.
+        """
+        ends = (hosts.c.booked_until, hosts.c.held_until)
+        over = and_(*(or_(end.is_(None), end < before) for end in ends))
+        gone = delete_first(conn, (hosts.c.host,), over, rows)
+        if gone == rows:
+            return gone
+        seat = (host_seats.c.host, host_seats.c.worker)
+        return gone + delete_first(conn, seat, host_seats.c.until < before, rows - gone)
+
+
+def _book(conn: Connection, bookings: Sequence[Booking], now: datetime) -> list[datetime]:
+    names = [clean(b.host) for b in bookings]
+    kept = _locked(conn, names)
+    starts: list[datetime] = []
+    for name, booking in zip(names, bookings, strict=True):
+        start = kept[name].free_at(now, booking)
+        kept[name] = replace(kept[name], booked_until=booking.until(start))
+        starts.append(start)
+    _keep_booked(conn, {name: one.booked_until for name, one in kept.items()})
+    return starts
+
+
+def _keep_booked(conn: Connection, free_at: Mapping[str, datetime | None]) -> None:
+    rows = [{"host": host, "booked_until": until} for host, until in free_at.items()]
+    update_rows(conn, hosts, rows, ("host",))
+
+
+def _locked(conn: Connection, names: Collection[str]) -> dict[str, HostKept]:
+    """Return what is stored about each host, with the rows locked."""
+    found: dict[str, HostKept] = {}
+    unique = sorted(set(names))
+    while len(found) < len(unique):  # a row may be swept between the two statements
+        insert_new(conn, hosts, [{"host": h, "booked_until": None} for h in unique])
+        found = {
+            row.host: HostKept(
+                booked_until=row.booked_until,
+                held_until=row.held_until,
+                strikes=row.strikes,
+                struck_at=row.struck_at,
+            )
+            for row in conn.execute(_OWN, {"names": unique})
+        }
+    return found
+
+
+def _sit(
+    conn: Connection, asker: str, wishes: Sequence[SlotRequest], now: datetime, until: datetime
+) -> list[HostTerms]:
+    names = [clean(wish.host) for wish in wishes]
+    kept, rules = _locked(conn, names), _rules(conn, names)
+    slot_holders = _sitters(conn, names, now)
+    found = {
+        name: settled(asker, wish, kept[name], slot_holders[name], rules.get(name), now)
+        for name, wish in zip(names, wishes, strict=True)
+    }
+    _keep_seats(conn, found, asker, until)
+    booked = {n: one.booked_until for n, one in found.items() if one.booked_until is not None}
+    _keep_booked(conn, booked)
+    return [found[name].terms for name in names]
+
+
+def _rules(conn: Connection, names: Collection[str]) -> dict[str, HostRule]:
+    found = conn.execute(_RULES, {"names": names}).mappings()
+    return {row["host"]: HOST_RULES.record(row) for row in found}
+
+
+def _sitters(
+    conn: Connection, names: Collection[str], now: datetime
+) -> dict[str, list[SlotHolder]]:
+    """Return the unexpired slot holders of each host."""
+    slot_holders: dict[str, list[SlotHolder]] = defaultdict(list)
+    for row in conn.execute(_LIVE, {"names": names, "now": now}):
+        slot_holders[row.host].append(
+            SlotHolder(
+                asker=row.worker,
+                wanted=row.wanted,
+                at_once=row.at_once,
+                granted=row.granted,
+                since=row.since,
+                every_s=row.every_s,
+            )
+        )
+    return slot_holders
+
+
+def _keep_seats(
+    conn: Connection, found: Mapping[str, Settled], asker: str, until: datetime
+) -> None:
+    rows = [
+        {
+            "host": name,
+            "worker": asker,
+            "wanted": one.seat.wanted,
+            "at_once": one.seat.at_once,
+            "granted": one.seat.granted,
+            "since": one.seat.since,
+            "every_s": one.seat.every_s,
+            "until": one.seat.lasts(until),
+        }
+        for name, one in sorted(found.items())
+        if not one.seat.gone
+    ]
+    put_rows(conn, host_seats, rows)
+    gone = [name for name, one in found.items() if one.seat.gone]
+    if gone:
+        own = (host_seats.c.worker == asker, host_seats.c.host.in_(gone))
+        conn.execute(delete(host_seats).where(*own))
+
+
+class HostRuleStore(StorePart):
+    """Host rules set by operators. Hosts without a rule follow the settings of their jobs."""
+
+    @reads
+    def find(self, conn: Connection, after: str, limit: int) -> list[HostRule]:
+        """Return at most *limit* rules of hosts that sort after *after*, by host."""
+        host = plainly(conn, host_rules.c.host)
+        found = select(host_rules).where(host > clean(after)).order_by(host).limit(limit)
+        return HOST_RULES.all(conn, found)
+
+    @reads
+    def get(self, conn: Connection, host: str) -> HostRule:
+        """Return the rule of a host.
+
+        Raises:
+            NotFound: the host has no rule.
+        """
+        found = select(host_rules).where(host_rules.c.host == host)
+        return HOST_RULES.one(conn, found, f"rule for host {host}")
+
+    @writes
+    def put(self, conn: Connection, rule: HostRule, event: Event) -> None:
+        """Replace version ``rule.version - 1`` of a rule and add the event; version 1 is new.
+
+        Raises:
+            Conflict: the stored version is another.
+        """
+        row = HOST_RULES.row(rule)
+        put_version(conn, host_rules, row, f"the rule of host {rule.host} is")
+        tell(conn, [event])
+
+    @writes
+    def delete(self, conn: Connection, host: str, version: int, event: Event) -> None:
+        """Delete the rule of a host and add the event.
+
+        Raises:
+            Conflict: the stored version is another, or the host has no rule.
+        """
+        drop_version(conn, host_rules, host, version, f"the rule of host {host} is")
+        tell(conn, [event])
+
+
+_FILES = RecordCodec(RobotsFile)
+
+
+class RobotsStore(StorePart):
+    """Cached robots.txt files, one per origin."""
+
+    @reads
+    def get(self, conn: Connection, origin: str, now: datetime) -> RobotsFile | None:
+        """Return the cached file of an origin, ``None`` if there is none that is valid at *now*."""
+        found = select(robots).where(robots.c.origin == clean(origin), robots.c.expires_at > now)
+        file = _FILES.first(conn, found)
+        return None if file is None else replace(file, body=decompressed(file.body))
+
+    async def put(self, files: Sequence[RobotsFile]) -> None:
+        """Store files, each replacing one fetched no later; each origin may occur once."""
+        if files:
+            await self._database.write(partial(_put, files=files))
+
+    @writes
+    def sweep(self, conn: Connection, before: datetime, rows: int = 1000) -> int:
+        """Delete up to *rows* files that expired before *before*; return how many."""
+        return delete_first(conn, (robots.c.origin,), robots.c.expires_at < before, rows)
+
+
+def _row(file: RobotsFile) -> dict[str, Any]:
+    return _FILES.row(replace(file, body=compressed(file.body)))
+
+
+def _put(conn: Connection, files: Sequence[RobotsFile]) -> None:
+    # sorted by origin, so that two writers of the same files don't deadlock
+    rows = sorted((_row(file) for file in files), key=lambda row: str(row["origin"]))
+    insert = postgresql.insert(robots) if is_postgres(conn) else sqlite.insert(robots)
+    given = insert.excluded
+    statement = insert.on_conflict_do_update(
+        index_elements=["origin"],
+        set_={name: given[name] for name in rows[0] if name != "origin"},
+        where=robots.c.fetched_at <= given.fetched_at,
+    )
+    conn.execute(statement, rows)

@@ -1,1 +1,0 @@
-"""Hosts as rows: bookings, slots, rules, robots.txt files."""

@@ -1,0 +1,1 @@
+"""Index of words in pages, and search in it."""
